@@ -1,0 +1,1 @@
+"""Records and streams LiveKit rooms, tracks and web pages through LiveKit's Egress API."""

@@ -1,0 +1,1 @@
+"""Typed settings; upstream's YAML is accepted unchanged."""

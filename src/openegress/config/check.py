@@ -1,0 +1,143 @@
+"""What is wrong with settings beyond the form of a single value: for start-up and `config check`."""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+import msgspec
+
+from openegress.config.settings import NO_EFFECT, Settings, Storage
+
+MIN_SECRET_CHARS = 32
+"""livekit-server's own advice for HS256 keys."""
+
+
+class Level(StrEnum):
+    ERROR = "error"
+    """The service does not start with it."""
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.path}: {self.text}"
+
+
+def check(settings: Settings, warnings: tuple[str, ...] = ()) -> list[Finding]:
+    """Everything worth saying about a configuration; `warnings` are those of loading it."""
+    from_loading = []
+    for warning in warnings:
+        path, _, text = warning.partition(": ")
+        from_loading.append(Finding(Level.WARNING, path, text))
+    return [*find_faults(settings), *from_loading, *_without_effect(settings)]
+
+
+def find_faults(settings: Settings) -> Iterator[Finding]:
+    yield from _ports(settings)
+    yield from _urls(settings)
+    yield from _keys(settings)
+    yield from _storage("storage", settings.storage)
+    yield from _storage("backup", settings.backup)
+    if not 0 < settings.cpu_cost.max_cpu_utilization <= 1:
+        yield _error(
+            "cpu_cost.max_cpu_utilization", f"{settings.cpu_cost.max_cpu_utilization} is not in (0, 1]"
+        )
+    for network in settings.deny_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield _error("deny_networks", f'"{network}" is no network in CIDR form: {error}')
+    redis = settings.redis
+    if redis.sentinel_addresses and not redis.sentinel_master_name:
+        yield _error("redis.sentinel_master_name", "missing, sentinels need the name of their master")
+    if redis.tls.server_name:
+        text = "is not used: the certificate has to name the host in address, or set insecure"
+        yield Finding(Level.WARNING, "redis.tls.server_name", text)
+    if settings.disallow_local_storage and settings.storage.local:
+        yield _error("disallow_local_storage", "contradicts storage.local")
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    taken: dict[int, str] = {}
+    for name in ("port", "health_port", "prometheus_port", "template_port", "debug_handler_port"):
+        port: int = getattr(settings, name)
+        if not 0 <= port <= 65535:
+            yield _error(name, f"{port} is no port, those are 0 to 65535")
+        elif name == "template_port" and port == settings.port:
+            continue  # a worker serves its pages there, a server on `port`: never both
+        elif port and port in taken:
+            yield _error(name, f"{port} is already {taken[port]}'s")
+        elif port:
+            taken[port] = name
+
+
+def _urls(settings: Settings) -> Iterator[Finding]:
+    wanted: list[tuple[str, str, tuple[str, ...]]] = [
+        ("ws_url", settings.ws_url, ("ws", "wss", "http", "https"))
+    ]
+    wanted += [("template_base", settings.template_base, ("http", "https"))]
+    wanted += [("webhook.urls", url, ("http", "https")) for url in settings.webhook.urls]
+    for path, url, schemes in wanted:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in schemes or not parts.hostname):
+            shown = parts._replace(netloc=parts.hostname or "", query="").geturl()
+            yield _error(path, f'"{shown}" is no {" or ".join(schemes)} URL with a host')
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    if settings.api_key and not settings.api_secret:
+        yield _error("api_secret", f'missing for api_key "{settings.api_key}"')
+    if settings.api_secret and not settings.api_key:
+        yield _error("api_key", "missing, although api_secret is set")
+    for key, secret in settings.all_keys.items():
+        if not secret and key != settings.api_key:
+            yield _error(f"keys.{key}", "has no secret")
+        elif 0 < len(secret) < MIN_SECRET_CHARS and secret != "secret":
+            yield Finding(
+                Level.WARNING,
+                f"keys.{key}",
+                f"the secret is short; use at least {MIN_SECRET_CHARS} characters",
+            )
+    webhook = settings.webhook
+    if webhook.api_key and webhook.api_key not in settings.all_keys:
+        yield _error("webhook.api_key", f'"{webhook.api_key}" is none of the known API keys')
+    if webhook.urls and not webhook.api_key and not settings.all_keys:
+        yield _error("webhook.api_key", "missing, webhooks are signed with a key's secret")
+
+
+def _storage(path: str, storage: Storage) -> Iterator[Finding]:
+    kinds = [kind for kind in ("s3", "azure", "gcp", "alioss", "local") if getattr(storage, kind)]
+    if len(kinds) > 1:
+        yield _error(path, f"{' and '.join(kinds)} are both set, files can only go to one of them")
+    required = {
+        "s3": "bucket",
+        "azure": "container_name",
+        "gcp": "bucket",
+        "alioss": "bucket",
+        "local": "storage_dir",
+    }
+    for kind in kinds:
+        if not getattr(getattr(storage, kind), required[kind]):
+            yield _error(f"{path}.{kind}.{required[kind]}", "missing")
+
+
+def _without_effect(settings: Settings) -> Iterator[Finding]:
+    default = Settings()
+    for path in sorted(NO_EFFECT):
+        value: object = settings
+        unset: object = default
+        for name in path.split("."):
+            value, unset = getattr(value, name, None), getattr(unset, name, None)
+        if isinstance(value, msgspec.Struct | dict | int | str | float) and value != (unset or type(value)()):
+            yield Finding(Level.WARNING, path, "has no effect here: it tunes a part of upstream's pipeline")
+
+
+def _error(path: str, text: str) -> Finding:
+    return Finding(Level.ERROR, path, text)

@@ -1,0 +1,129 @@
+"""Reads the configuration: file or text, then the environment, then the checks."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from openegress.config.check import Level, find_faults
+from openegress.config.decode import Decoder, read_yaml
+from openegress.config.settings import GCP, S3, Azure, Settings, Storage
+from openegress.config.spellings import modernise
+from openegress.config.values import Secret
+from openegress.core.errors import EgressError, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    settings: Settings
+    warnings: tuple[str, ...]
+    """One line each, for the log: unknown and renamed keys."""
+    source: str
+    """Where it came from, for messages."""
+
+
+def load(
+    file: str | None = None, body: str | None = None, environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """The settings. `body` wins over `file`, and both over EGRESS_CONFIG_BODY and EGRESS_CONFIG_FILE.
+
+    Without any of them everything has its default. Raises EgressError naming the source, the path of the
+    key and its value, but never a secret.
+    """
+    environ = os.environ if environ is None else environ
+    text, source = _text(file, body, environ)
+    try:
+        tree, warnings = modernise(read_yaml(text))
+        decoder = Decoder(warnings)
+        settings = from_environment(decoder.struct(tree, Settings), environ)
+    except EgressError as error:
+        raise invalid(f"{source}: {error.message}") from None
+    for fault in find_faults(settings):
+        if fault.level is Level.ERROR:
+            raise invalid(f"{source}: {fault.path}: {fault.text}")
+    return Loaded(settings, tuple(decoder.warnings), source)
+
+
+def _text(file: str | None, body: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    if body:
+        return body, "--config-body"
+    if not file and (text := environ.get("EGRESS_CONFIG_BODY")):
+        return text, "EGRESS_CONFIG_BODY"
+    if path := file or environ.get("EGRESS_CONFIG_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8"), path
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise invalid(f"{path}: the configuration cannot be read: {reason}") from None
+    return "", "default configuration"
+
+
+def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings with what they leave open taken from the environment; what they say wins."""
+    keys = settings.keys or _keys(environ.get("LIVEKIT_KEYS", ""))
+    api_key = settings.api_key or environ.get("LIVEKIT_API_KEY", "")
+    return msgspec.structs.replace(
+        settings,
+        api_key=api_key,
+        api_secret=settings.api_secret
+        or Secret(environ.get("LIVEKIT_API_SECRET", ""))
+        or keys.get(api_key, Secret("")),
+        ws_url=settings.ws_url or environ.get("LIVEKIT_WS_URL", "") or environ.get("LIVEKIT_URL", ""),
+        keys=keys,
+        storage=_storage(settings.storage, environ),
+        backup=_storage(settings.backup, environ),
+    )
+
+
+def _keys(text: str) -> dict[str, Secret]:
+    """livekit-server's LIVEKIT_KEYS: "key: secret", one or several on lines or after commas."""
+    keys = {}
+    for pair in text.replace(",", "\n").splitlines():
+        key, colon, secret = pair.partition(":")
+        if colon and key.strip() and secret.strip():
+            keys[key.strip()] = Secret(secret.strip())
+    return keys
+
+
+def _storage(storage: Storage, environ: Mapping[str, str]) -> Storage:
+    return msgspec.structs.replace(
+        storage,
+        s3=storage.s3 and _s3(storage.s3, environ),
+        azure=storage.azure and _azure(storage.azure, environ),
+        gcp=storage.gcp and _gcp(storage.gcp, environ),
+    )
+
+
+def _s3(s3: S3, environ: Mapping[str, str]) -> S3:
+    region = s3.region or environ.get("AWS_DEFAULT_REGION", "") or environ.get("AWS_REGION", "")
+    s3 = msgspec.structs.replace(s3, region=region)
+    if s3.access_key or s3.secret:
+        return s3
+    # The three belong together: a session token goes with the keys it was given out with.
+    return msgspec.structs.replace(
+        s3,
+        access_key=environ.get("AWS_ACCESS_KEY_ID", ""),
+        secret=Secret(environ.get("AWS_SECRET_ACCESS_KEY", "")),
+        session_token=s3.session_token or Secret(environ.get("AWS_SESSION_TOKEN", "")),
+    )
+
+
+def _azure(azure: Azure, environ: Mapping[str, str]) -> Azure:
+    return msgspec.structs.replace(
+        azure,
+        account_name=azure.account_name or environ.get("AZURE_STORAGE_ACCOUNT", ""),
+        account_key=azure.account_key or Secret(environ.get("AZURE_STORAGE_KEY", "")),
+    )
+
+
+def _gcp(gcp: GCP, environ: Mapping[str, str]) -> GCP:
+    path = environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    if gcp.credentials_json or not path:
+        return gcp
+    try:
+        credentials = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise invalid(f"GOOGLE_APPLICATION_CREDENTIALS: {path} cannot be read: {error.strerror}") from None
+    return msgspec.structs.replace(gcp, credentials_json=Secret(credentials))

@@ -1,0 +1,371 @@
+"""The settings of the service: upstream's egress configuration under its own names, and ours.
+
+reference.yaml says what each one means. Everything has a default; a value of a nested block that is not
+given keeps its default too. Settings are read once and never changed.
+"""
+
+import os
+import secrets
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from openegress.config.values import Seconds, Secret
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every block."""
+
+
+# --- redis
+
+
+class RedisTLS(Block, frozen=True):
+    enabled: bool = False
+    insecure: bool = False
+    server_name: str = ""
+    ca_cert_file: str = ""
+    client_cert_file: str = ""
+    client_key_file: str = ""
+
+
+class Redis(Block, frozen=True):
+    """One server (`address`), sentinels, or a cluster; the same as livekit-server's."""
+
+    address: str = ""
+    username: str = ""
+    password: Secret = Secret("")
+    db: int = 0
+    tls: RedisTLS = RedisTLS()
+    sentinel_master_name: str = ""
+    sentinel_username: str = ""
+    sentinel_password: Secret = Secret("")
+    sentinel_addresses: tuple[str, ...] = ()
+    cluster_addresses: tuple[str, ...] = ()
+    dial_timeout: int = 2000
+    read_timeout: int = 5000
+    write_timeout: int = 5000
+    max_redirects: int = 2
+    pool_timeout: Seconds = Seconds(0)
+    pool_size: int = 0
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.address or self.sentinel_addresses or self.cluster_addresses)
+
+
+# --- storage
+
+
+class Proxy(Block, frozen=True):
+    url: str = ""
+    username: str = ""
+    password: Secret = Secret("")
+
+
+class S3(Block, frozen=True):
+    bucket: str = ""
+    access_key: str = ""
+    secret: Secret = Secret("")
+    session_token: Secret = Secret("")
+    assume_role_arn: str = ""
+    assume_role_external_id: Secret = Secret("")
+    region: str = ""
+    endpoint: str = ""
+    force_path_style: bool = False
+    proxy_config: Proxy | None = None
+    max_retries: int = 5
+    max_retry_delay: Seconds = Seconds(5)
+    min_retry_delay: Seconds = Seconds(0.1)
+    aws_log_level: str = ""
+    metadata: dict[str, str] = {}
+    tagging: str = ""
+    content_disposition: str = ""
+
+
+class Azure(Block, frozen=True):
+    account_name: str = ""
+    account_key: Secret = Secret("")
+    sas_token: Secret = Secret("")
+    container_name: str = ""
+    endpoint: str = ""
+
+
+class GCP(Block, frozen=True):
+    credentials_json: Secret = Secret("")
+    bucket: str = ""
+    proxy_config: Proxy | None = None
+
+
+class AliOSS(Block, frozen=True):
+    access_key: str = ""
+    secret: Secret = Secret("")
+    region: str = ""
+    endpoint: str = ""
+    bucket: str = ""
+
+
+class Local(Block, frozen=True):
+    storage_dir: str = ""
+
+
+class Storage(Block, frozen=True):
+    """At most one of the destinations."""
+
+    prefix: str = ""
+    generate_presigned_url: bool = False
+    s3: S3 | None = None
+    azure: Azure | None = None
+    gcp: GCP | None = None
+    alioss: AliOSS | None = None
+    local: Local | None = None
+
+    @property
+    def destination(self) -> S3 | Azure | GCP | AliOSS | Local | None:
+        return self.s3 or self.azure or self.gcp or self.alioss or self.local
+
+
+# --- the rest of upstream's
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class Logging(Block, frozen=True):
+    level: LogLevel = LogLevel.INFO
+    json: bool = False
+    component_levels: dict[str, LogLevel] = {}
+    sample: bool = False
+    sample_initial: int = 0
+    sample_interval: int = 0
+    item_sample_seconds: int = 0
+    item_sample_initial: int = 0
+    item_sample_interval: int = 0
+
+
+class MemorySource(StrEnum):
+    PROC_RSS = "proc_rss"
+    CGROUP = "cgroup"
+
+
+class CPUCost(Block, frozen=True):
+    """Cores a request is taken to need (0: our own estimate, corrected by what is measured), and limits."""
+
+    max_cpu_utilization: float = 0.8
+    max_memory: float = 0.0
+    memory_cost: float = 0.0
+    room_composite_cpu_cost: float = 0.0
+    audio_room_composite_cpu_cost: float = 0.0
+    sdk_audio_room_composite_cpu_cost: float = 0.0
+    sdk_audio_room_composite_memory_cost: float = 0.0
+    web_cpu_cost: float = 0.0
+    audio_web_cpu_cost: float = 0.0
+    participant_cpu_cost: float = 0.0
+    track_composite_cpu_cost: float = 0.0
+    track_cpu_cost: float = 0.0
+    max_concurrent_web: int = 0
+    max_pulse_clients: int = 60
+    memory_source: MemorySource = MemorySource.CGROUP
+    memory_kill_grace_sec: int = 0
+    cpu_kill_grace_sec: int = 30
+
+
+class SessionLimits(Block, frozen=True):
+    """0: no limit."""
+
+    file_output_max_duration: Seconds = Seconds(0)
+    file_output_max_size: int = 0
+    stream_output_max_duration: Seconds = Seconds(0)
+    segment_output_max_duration: Seconds = Seconds(0)
+    image_output_max_duration: Seconds = Seconds(0)
+
+
+class Debug(Block, frozen=True):
+    enable_profiling: bool = False
+    enable_track_logging: bool = False
+    enable_stream_logging: bool = False
+    enable_chrome_logging: bool = False
+    path_prefix: str = ""
+    prefix: str = ""
+    generate_presigned_url: bool = False
+    s3: S3 | None = None
+    azure: Azure | None = None
+    gcp: GCP | None = None
+    alioss: AliOSS | None = None
+
+
+class Latency(Block, frozen=True):
+    jitter_buffer_latency: Seconds = Seconds(2)
+    audio_mixer_latency: Seconds = Seconds(2.75)
+    pipeline_latency: Seconds = Seconds(3)
+    rtp_max_allowed_ts_diff: Seconds = Seconds(5)
+    rtp_max_drift_adjustment: Seconds = Seconds(0.005)
+    rtp_drift_adjustment_window_percent: float = 0.0
+    old_packet_threshold: Seconds = Seconds(2.2)
+
+
+class AudioTempoController(Block, frozen=True):
+    enabled: bool = False
+    adjustment_rate: float = 0.05
+
+
+# --- ours
+
+
+class Webhook(Block, frozen=True):
+    """Where events go in standalone and own-cluster mode; livekit-server's `webhook:` block."""
+
+    urls: tuple[str, ...] = ()
+    api_key: str = ""
+    include_events: tuple[str, ...] = ()
+    exclude_events: tuple[str, ...] = ()
+
+
+class Queue(Block, frozen=True):
+    """Requests that wait for a free worker instead of being refused."""
+
+    size: int = 0
+    max_wait: Seconds = Seconds(60)
+
+
+class Retries(Block, frozen=True):
+    """How long something is tried again before it counts as failed."""
+
+    upload_for: Seconds = Seconds(6 * 3600)
+    stream_for: Seconds = Seconds(300)
+    webhook_for: Seconds = Seconds(24 * 3600)
+
+
+class Timeouts(Block, frozen=True):
+    page_load: Seconds = Seconds(30)
+    start_signal: Seconds = Seconds(60)
+    stop: Seconds = Seconds(30)
+
+
+CLOUD_METADATA = (
+    "169.254.0.0/16",
+    "fe80::/10",
+    "fd00:ec2::254/128",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+)
+"""Where clouds serve instance credentials: link-local (AWS, GCP, Azure), AWS over IPv6, Alibaba, Azure."""
+
+
+def new_node_id() -> str:
+    return "NE_" + secrets.token_hex(6)
+
+
+class Settings(Block, frozen=True):
+    api_key: str = ""
+    api_secret: Secret = Secret("")
+    ws_url: str = ""
+    redis: Redis = Redis()
+
+    health_port: int = 0
+    prometheus_port: int = 0
+    template_port: int = 7980
+    debug_handler_port: int = 0
+    template_base: str = ""
+    cluster_id: str = ""
+    logging: Logging = Logging()
+    enable_chrome_sandbox: bool | None = None
+    insecure: bool = False
+    chrome_flags: dict[str, str | bool | None] = {}
+    cpu_cost: CPUCost = CPUCost()
+    session_limits: SessionLimits = SessionLimits()
+    storage: Storage = Storage()
+    backup: Storage = Storage()
+    disallow_local_storage: bool = False
+    s3_assume_role_key: str = ""
+    s3_assume_role_secret: Secret = Secret("")
+    s3_assume_role_arn: str = ""
+    s3_assume_role_external_id: Secret = Secret("")
+    max_upload_queue: int = 60
+    io_create_timeout: Seconds = Seconds(15)
+    io_update_timeout: Seconds = Seconds(30)
+    io_selection_timeout: Seconds = Seconds(1)
+    io_workers: int = 5
+    debug: Debug = Debug()
+
+    host: str = "0.0.0.0"
+    port: int = 7980
+    keys: dict[str, Secret] = {}
+    data_dir: str = ""
+    output_root: str = ""
+    db: str = ""
+    record_retention: Seconds = Seconds(7 * 24 * 3600)
+    prewarmed_browsers: int = 1
+    chromium: str = ""
+    webhook: Webhook = Webhook()
+    queue: Queue = Queue()
+    retries: Retries = Retries()
+    timeouts: Timeouts = Timeouts()
+    storage_check: bool = True
+    deny_networks: tuple[str, ...] = CLOUD_METADATA
+
+    latency: Latency = Latency()
+    latency_overrides: dict[str, Latency] = {}
+    video_encoder_threads: int = 0
+    enable_one_shot_sender_report_sync: bool = False
+    enable_sync_engine: bool = False
+    audio_tempo_controller: AudioTempoController = AudioTempoController()
+    pulse_sink_reap_grace_sec: int = 0
+    test_overrides: dict[str, str] = {}
+
+    @property
+    def data_path(self) -> Path:
+        """The folder for everything that must survive a restart."""
+        if self.data_dir:
+            return Path(self.data_dir)
+        base = os.environ.get("XDG_DATA_HOME")
+        return (Path(base) if base else Path.home() / ".local" / "share") / "openegress"
+
+    @property
+    def spool_path(self) -> Path:
+        """Recordings in progress, and finished ones that no storage has confirmed yet."""
+        return self.data_path / "spool"
+
+    @property
+    def output_path(self) -> Path:
+        """Where files go that have no other storage."""
+        return Path(self.output_root) if self.output_root else self.data_path / "recordings"
+
+    @property
+    def db_path(self) -> Path:
+        return Path(self.db) if self.db else self.data_path / "openegress.db"
+
+    @property
+    def template_url(self) -> str:
+        """Base URL of the template that composes rooms when a request names none."""
+        return self.template_base or f"http://localhost:{self.template_port}/"
+
+    @property
+    def all_keys(self) -> dict[str, Secret]:
+        """API keys that tokens may be signed with, and webhooks are."""
+        own = {self.api_key: self.api_secret} if self.api_key else {}
+        return {**own, **self.keys}
+
+
+NO_EFFECT = frozenset(
+    {
+        "audio_tempo_controller",
+        "cpu_cost.cpu_kill_grace_sec",
+        "cpu_cost.max_pulse_clients",
+        "debug.enable_profiling",
+        "enable_one_shot_sender_report_sync",
+        "enable_sync_engine",
+        "io_workers",
+        "latency",
+        "latency_overrides",
+        "pulse_sink_reap_grace_sec",
+        "storage.s3.aws_log_level",
+        "test_overrides",
+    }
+)
+"""Upstream's keys that tune parts which do not exist here: accepted, and said so by `config check`."""

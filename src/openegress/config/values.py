@@ -1,0 +1,27 @@
+"""Kinds of values a setting can have beyond text and numbers."""
+
+
+class Secret(str):
+    """Text that prints as *** wherever it is printed or formatted; reveal() gives it to who needs it.
+
+    Methods that work on the characters (encode, comparison, hashing) see the real text.
+    """
+
+    __slots__ = ()
+
+    def reveal(self) -> str:
+        return "".join(self)
+
+    def __repr__(self) -> str:
+        return "***" if self else "''"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+
+class Seconds(float):
+    """A duration; in YAML in Go's form: 90s, 1h30m, 250ms."""
+
+    __slots__ = ()

@@ -1,0 +1,105 @@
+"""Codecs, containers, which of them fit together, and the encoding presets: tables, no code paths."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MediaKind(StrEnum):
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class AudioCodec(StrEnum):
+    AAC = "aac"
+    OPUS = "opus"
+    MP3 = "mp3"
+    PCMU = "pcmu"
+    PCMA = "pcma"
+
+
+class VideoCodec(StrEnum):
+    H264 = "h264"
+    H265 = "h265"
+    VP8 = "vp8"
+    VP9 = "vp9"
+    AV1 = "av1"
+
+
+class H264Profile(StrEnum):
+    BASELINE = "baseline"
+    MAIN = "main"
+    HIGH = "high"
+
+
+class Container(StrEnum):
+    """What a packet ends up in. The value is also the file extension without its dot."""
+
+    MP4 = "mp4"
+    OGG = "ogg"
+    MP3 = "mp3"
+    WEBM = "webm"
+    TS = "ts"
+    FMP4 = "m4s"
+    FLV = "flv"
+
+
+AUDIO_IN: dict[Container, tuple[AudioCodec, ...]] = {
+    Container.MP4: (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3),
+    Container.OGG: (AudioCodec.OPUS,),
+    Container.MP3: (AudioCodec.MP3,),
+    Container.WEBM: (AudioCodec.OPUS,),
+    Container.TS: (AudioCodec.AAC, AudioCodec.MP3),
+    Container.FMP4: (AudioCodec.AAC, AudioCodec.OPUS),
+    Container.FLV: (AudioCodec.AAC,),
+}
+"""The audio codecs a container takes, the default first."""
+
+VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
+    Container.MP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
+    Container.OGG: (),
+    Container.MP3: (),
+    Container.WEBM: (VideoCodec.VP8, VideoCodec.VP9, VideoCodec.AV1),
+    Container.TS: (VideoCodec.H264, VideoCodec.H265),
+    Container.FMP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
+    Container.FLV: (VideoCodec.H264,),
+}
+"""The video codecs a container takes, the default first."""
+
+TRACK_CONTAINER: dict[AudioCodec | VideoCodec, Container] = {
+    AudioCodec.OPUS: Container.OGG,
+    AudioCodec.PCMU: Container.OGG,
+    AudioCodec.PCMA: Container.OGG,
+    VideoCodec.H264: Container.MP4,
+    VideoCodec.H265: Container.MP4,
+    VideoCodec.AV1: Container.MP4,
+    VideoCodec.VP8: Container.WEBM,
+    VideoCodec.VP9: Container.WEBM,
+}
+"""Where a track goes when it is recorded by itself and no container is asked for. G.711 is encoded to Opus on
+the way, as FFmpeg's Ogg takes none; all others go in as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    width: int
+    height: int
+    framerate: int
+    video_kbps: int
+
+
+PRESETS: dict[int, Preset] = {
+    0: Preset(1280, 720, 30, 3000),
+    1: Preset(1280, 720, 60, 4500),
+    2: Preset(1920, 1080, 30, 4500),
+    3: Preset(1920, 1080, 60, 6000),
+    4: Preset(720, 1280, 30, 3000),
+    5: Preset(720, 1280, 60, 4500),
+    6: Preset(1080, 1920, 30, 4500),
+    7: Preset(1080, 1920, 60, 6000),
+}
+"""EncodingOptionsPreset number -> picture."""
+
+DEFAULT_AUDIO_KBPS = 128
+DEFAULT_AUDIO_HZ = 44_100
+DEFAULT_KEY_FRAME_INTERVAL_S = 4.0
+DEFAULT_SEGMENT_S = 4

@@ -1,0 +1,41 @@
+"""What the server adds to every request: its storage, its credentials, its limits, the time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+
+from openegress.core.plan import StoragePlan
+
+METADATA_NETWORKS = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")
+"""Where clouds hand out credentials to whoever asks."""
+METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata.goog", "instance-data"})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """The server's limits by what is recorded to. Seconds and bytes; 0: none."""
+
+    file_s: float = 0.0
+    stream_s: float = 0.0
+    segments_s: float = 0.0
+    images_s: float = 0.0
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the server adds to every request."""
+
+    now_ns: int
+    storage: StoragePlan
+    """The server's own storage; LocalStorage(output root) where none is configured."""
+    ws_url: str = ""
+    template_base: str = ""
+    make_token: Callable[[str, str], str] | None = None
+    """(egress id, room name) -> a recorder's token; None: no API key is configured."""
+    allow_local: bool = True
+    zone: tzinfo = UTC
+    """The server's time zone, for {time}."""
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    deny_networks: tuple[str, ...] = METADATA_NETWORKS
+    """CIDR networks that no recorded page may lie in, where its URL names an address."""

@@ -1,0 +1,308 @@
+"""What to encode to: the request's preset or options within their bounds, and codecs that fit all outputs."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from livekit.protocol.egress import EncodingOptions
+from livekit.protocol.models import AudioCodec as WireAudioCodec
+from livekit.protocol.models import VideoCodec as WireVideoCodec
+
+from openegress.core.codecs import (
+    AUDIO_IN,
+    DEFAULT_AUDIO_HZ,
+    DEFAULT_AUDIO_KBPS,
+    DEFAULT_KEY_FRAME_INTERVAL_S,
+    PRESETS,
+    VIDEO_IN,
+    AudioCodec,
+    Container,
+    H264Profile,
+    VideoCodec,
+)
+from openegress.core.errors import EgressError, invalid, missing_or_invalid, unimplemented
+from openegress.core.plan import AudioEncoding, VideoEncoding
+
+PASSTHROUGH = 8
+"""EncodingOptionsPreset number."""
+
+MIN_SIDE = 16
+MAX_SIDE = 7680
+MAX_PIXELS = 7680 * 4320
+MAX_FRAMERATE = 120
+VIDEO_KBPS = (1, 200_000)
+AUDIO_KBPS = (6, 512)
+MAX_MP3_KBPS = 320
+SAMPLE_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+OPUS_HZ = 48_000
+"""Opus runs at 48 kHz whatever goes in (RFC 7845 5.1)."""
+MAX_KEY_FRAME_INTERVAL_S = 600.0
+
+ENCODED_AUDIO = (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3)
+ENCODED_VIDEO = (VideoCodec.H264,)
+
+FORMAT_NAMES: dict[Container, str] = {
+    Container.MP4: "video/mp4",
+    Container.OGG: "audio/ogg",
+    Container.MP3: "audio/mpeg",
+    Container.WEBM: "video/webm",
+    Container.TS: "application/x-mpegurl",
+    Container.FMP4: "application/x-mpegurl",
+    Container.FLV: "rtmp",
+}
+CODEC_NAMES: dict[AudioCodec | VideoCodec, str] = {
+    AudioCodec.AAC: "audio/aac",
+    AudioCodec.OPUS: "audio/opus",
+    AudioCodec.MP3: "audio/mpeg",
+    VideoCodec.H264: "video/h264",
+    VideoCodec.VP8: "video/vp8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The encoding a request asks for, defaults filled in; codecs are None where any will do."""
+
+    asked: bool = False
+    passthrough: bool = False
+    width: int = 1280
+    height: int = 720
+    framerate: int = 30
+    video_kbps: int = 3000
+    profile: H264Profile = H264Profile.MAIN
+    video_codec: VideoCodec | None = None
+    key_frame_interval_s: float = 0.0
+    """0: not asked for."""
+    audio_codec: AudioCodec | None = None
+    audio_kbps: int = DEFAULT_AUDIO_KBPS
+    sample_rate: int = DEFAULT_AUDIO_HZ
+
+
+def from_preset(number: int) -> Wish:
+    """Raises EgressError invalid_argument for a number that is no preset."""
+    if number == PASSTHROUGH:
+        return Wish(asked=True, passthrough=True)
+    preset = PRESETS.get(number)
+    if preset is None:
+        raise missing_or_invalid("preset")
+    return Wish(
+        asked=True,
+        width=preset.width,
+        height=preset.height,
+        framerate=preset.framerate,
+        video_kbps=preset.video_kbps,
+    )
+
+
+def from_options(options: EncodingOptions) -> Wish:
+    """`advanced`: 0 takes the default. Raises EgressError invalid_argument naming field and bound."""
+    default = Wish()
+    width = side("width", options.width) or default.width
+    height = side("height", options.height) or default.height
+    if width * height > MAX_PIXELS:
+        raise missing_or_invalid(f"width ({width}x{height} has more than {MAX_PIXELS} pixels)")
+    if options.depth not in (0, 8, 16, 24):
+        raise missing_or_invalid("depth")
+    if options.audio_frequency and options.audio_frequency not in SAMPLE_RATES_HZ:
+        rates = ", ".join(map(str, SAMPLE_RATES_HZ))
+        raise missing_or_invalid(f"audio_frequency ({options.audio_frequency} Hz is none of {rates})")
+    audio_codec = _audio_codec(options.audio_codec)
+    audio_kbps = _within("audio_bitrate", options.audio_bitrate, *AUDIO_KBPS) or default.audio_kbps
+    if audio_codec is AudioCodec.MP3 and audio_kbps > MAX_MP3_KBPS:
+        raise missing_or_invalid(f"audio_bitrate ({audio_kbps} is above MP3's largest, {MAX_MP3_KBPS})")
+    video_codec, profile = _video_codec(options.video_codec)
+    return Wish(
+        asked=True,
+        width=width,
+        height=height,
+        framerate=_within("framerate", options.framerate, 1, MAX_FRAMERATE) or default.framerate,
+        video_kbps=_within("video_bitrate", options.video_bitrate, *VIDEO_KBPS) or default.video_kbps,
+        profile=profile,
+        video_codec=video_codec,
+        key_frame_interval_s=_key_frame_interval(options.key_frame_interval),
+        audio_codec=audio_codec,
+        audio_kbps=audio_kbps,
+        sample_rate=options.audio_frequency or default.sample_rate,
+    )
+
+
+def side(field: str, value: int) -> int:
+    """A picture's width or height; 0 is for the caller to fill."""
+    if value == 0:
+        return 0
+    if value < MIN_SIDE or value % 2:
+        raise missing_or_invalid(field)
+    if value > MAX_SIDE:
+        raise missing_or_invalid(f"{field} ({value} is above the largest, {MAX_SIDE})")
+    return value
+
+
+def _within(field: str, value: int, least: int, most: int) -> int:
+    if value and not least <= value <= most:
+        raise missing_or_invalid(f"{field} ({value} is outside {least}..{most})")
+    return value
+
+
+def _key_frame_interval(seconds: float) -> float:
+    if seconds == 0:
+        return 0.0
+    if not math.isfinite(seconds) or not 0 < seconds <= MAX_KEY_FRAME_INTERVAL_S:
+        raise missing_or_invalid(
+            f"key_frame_interval ({seconds} s is outside 0..{MAX_KEY_FRAME_INTERVAL_S:g})"
+        )
+    return seconds
+
+
+def _audio_codec(wire: int) -> AudioCodec | None:
+    match wire:
+        case WireAudioCodec.DEFAULT_AC:
+            return None
+        case WireAudioCodec.OPUS:
+            return AudioCodec.OPUS
+        case WireAudioCodec.AAC:
+            return AudioCodec.AAC
+        case WireAudioCodec.AC_MP3:
+            return AudioCodec.MP3
+        case _:
+            raise missing_or_invalid("audio_codec")
+
+
+def _video_codec(wire: int) -> tuple[VideoCodec | None, H264Profile]:
+    match wire:
+        case WireVideoCodec.DEFAULT_VC:
+            return None, H264Profile.MAIN
+        case WireVideoCodec.H264_BASELINE:
+            return VideoCodec.H264, H264Profile.BASELINE
+        case WireVideoCodec.H264_MAIN:
+            return VideoCodec.H264, H264Profile.MAIN
+        case WireVideoCodec.H264_HIGH:
+            return VideoCodec.H264, H264Profile.HIGH
+        case WireVideoCodec.VP8:
+            raise unimplemented("encoding to VP8")
+        case _:
+            raise missing_or_invalid("video_codec")
+
+
+# --- codecs and containers
+
+C = TypeVar("C", AudioCodec, VideoCodec)
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    file: Container | None
+    """None: no file output."""
+    audio: AudioCodec | None
+    video: VideoCodec | None
+
+
+def choose(
+    wish: Wish,
+    *,
+    has_audio: bool,
+    has_video: bool,
+    file: Container | None,
+    default_file: bool,
+    others: Iterable[Container],
+    streamed: bool,
+) -> Formats:
+    """Codecs that every output takes, and the container of a file that asks for none (`default_file`).
+
+    `others` are the containers of segments and streams. Raises EgressError invalid_argument.
+    """
+    fixed = ([file] if file else []) + list(others)
+    audio_wish = AudioCodec.AAC if streamed else wish.audio_codec
+    video_wish = VideoCodec.H264 if streamed else wish.video_codec
+    encodable = (VideoCodec.VP8,) if file is Container.WEBM else ENCODED_VIDEO
+    audio = _fitting(ENCODED_AUDIO, audio_wish, fixed, AUDIO_IN) if has_audio else ()
+    video = _fitting(encodable, video_wish, fixed, VIDEO_IN) if has_video else ()
+    if default_file:
+        file = _default_container(audio, video, has_audio, has_video)
+    ordered = ([file] if file else []) + [each for each in fixed if each is not file]
+    return Formats(
+        file=file,
+        audio=_first(audio, ordered, AUDIO_IN) if has_audio else None,
+        video=_first(video, ordered, VIDEO_IN) if has_video else None,
+    )
+
+
+def _fitting(
+    encodable: tuple[C, ...],
+    wish: C | None,
+    containers: list[Container],
+    table: dict[Container, tuple[C, ...]],
+) -> tuple[C, ...]:
+    fitting = (wish,) if wish else encodable
+    for container in containers:
+        fitting = tuple(codec for codec in fitting if codec in table[container])
+        if not fitting:
+            raise (
+                incompatible(container, wish)
+                if wish
+                else invalid("no supported codec is compatible with all outputs")
+            )
+    return fitting
+
+
+def incompatible(container: Container, codec: AudioCodec | VideoCodec) -> EgressError:
+    return invalid(f"format {FORMAT_NAMES[container]} incompatible with codec {CODEC_NAMES[codec]}")
+
+
+def _default_container(
+    audio: tuple[AudioCodec, ...], video: tuple[VideoCodec, ...], has_audio: bool, has_video: bool
+) -> Container:
+    order = (Container.MP4,) if has_video else (Container.OGG, Container.MP4, Container.MP3)
+    for container in order:
+        takes_audio = not has_audio or any(codec in AUDIO_IN[container] for codec in audio)
+        takes_video = not has_video or any(codec in VIDEO_IN[container] for codec in video)
+        if takes_audio and takes_video:
+            return container
+    raise invalid("no supported file output type is compatible with the selected codecs")
+
+
+def _first(fitting: tuple[C, ...], containers: list[Container], table: dict[Container, tuple[C, ...]]) -> C:
+    """The default codec of the first container whose default fits, else the first that fits the first."""
+    for container in containers:
+        if table[container] and table[container][0] in fitting:
+            return table[container][0]
+    for container in containers:
+        for codec in table[container]:
+            if codec in fitting:
+                return codec
+    return fitting[0]
+
+
+# --- parameters
+
+
+def video_encoding(wish: Wish, codec: VideoCodec, segment_s: int, streamed: bool) -> VideoEncoding:
+    """`segment_s` 0: no segments."""
+    return VideoEncoding(
+        width=wish.width,
+        height=wish.height,
+        framerate=wish.framerate,
+        kbps=wish.video_kbps,
+        key_frame_interval_s=_interval(wish, segment_s, streamed),
+        codec=codec,
+        profile=wish.profile,
+    )
+
+
+def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
+    """Key frames fall on every segment's start: the interval divides the segment into whole frames."""
+    asked = wish.key_frame_interval_s
+    if not segment_s:
+        return asked or DEFAULT_KEY_FRAME_INTERVAL_S
+    most = asked or (DEFAULT_KEY_FRAME_INTERVAL_S if streamed else float(segment_s))
+    frames = segment_s * wish.framerate
+    parts = min(max(1, math.ceil(segment_s / most)), frames)
+    while frames % parts:
+        parts += 1
+    return segment_s / parts
+
+
+def audio_encoding(wish: Wish, codec: AudioCodec) -> AudioEncoding:
+    rate = OPUS_HZ if codec is AudioCodec.OPUS else wish.sample_rate
+    kbps = min(wish.audio_kbps, MAX_MP3_KBPS) if codec is AudioCodec.MP3 else wish.audio_kbps
+    return AudioEncoding(codec=codec, kbps=kbps, sample_rate=rate)

@@ -1,0 +1,360 @@
+"""EgressInfo as a pure function of events: the status machine that clients and webhooks see.
+
+STARTING -> ACTIVE -> ENDING -> COMPLETE | FAILED | LIMIT_REACHED, and STARTING -> ABORTED | FAILED.
+A terminal status never changes.
+"""
+
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressSourceType,
+    EgressStatus,
+    FileInfo,
+    ImagesInfo,
+    SegmentsInfo,
+    StreamInfo,
+)
+
+from openegress.core.errors import Code
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    BackupUsed,
+    Ended,
+    Ending,
+    EndReason,
+    FileUpdate,
+    ImagesUpdate,
+    ManifestStored,
+    OutputFailed,
+    Progress,
+    SegmentsUpdate,
+    StreamStatus,
+    StreamUpdate,
+)
+from openegress.core.plan import (
+    FileOutput,
+    ImageOutput,
+    MediaSource,
+    Plan,
+    SegmentOutput,
+    StreamOutput,
+    StreamTarget,
+    WebsocketOutput,
+)
+from openegress.core.redact import redacted
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+
+TERMINAL = frozenset(
+    {
+        EgressStatus.EGRESS_COMPLETE,
+        EgressStatus.EGRESS_FAILED,
+        EgressStatus.EGRESS_ABORTED,
+        EgressStatus.EGRESS_LIMIT_REACHED,
+    }
+)
+
+STOPPED_BEFORE_START = "Stop called before pipeline could start"
+LIMIT_BEFORE_START = "Session limit reached before start signal"
+NO_START_SIGNAL = "start signal not received"
+"""The one failure that clients know as ABORTED, by this text in it."""
+LIMIT_REACHED = "Session limit reached"
+LIMIT_REACHED_CODE = 413
+"""HTTP "content too large": what upstream answers, though no Twirp code has it."""
+
+STREAM_STATUSES = {
+    StreamStatus.ACTIVE: StreamInfo.ACTIVE,
+    StreamStatus.FINISHED: StreamInfo.FINISHED,
+    StreamStatus.FAILED: StreamInfo.FAILED,
+}
+
+
+def is_terminal(info: EgressInfo) -> bool:
+    return info.status in TERMINAL
+
+
+def http_code(code: str) -> int:
+    """EgressInfo.error_code of an errors.Code; 0 for one that says nothing."""
+    return 0 if code in ("", Code.UNKNOWN) else Code(code).http_status
+
+
+# --- the beginning
+
+
+def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
+    """STARTING, with the request as it may be shown and a result for every output of the plan."""
+    info = EgressInfo(
+        egress_id=plan.egress_id,
+        room_id=plan.room_id,
+        room_name=plan.room_name,
+        source_type=(
+            EgressSourceType.EGRESS_SOURCE_TYPE_SDK
+            if isinstance(plan.source, MediaSource)
+            else EgressSourceType.EGRESS_SOURCE_TYPE_WEB
+        ),
+        status=EgressStatus.EGRESS_STARTING,
+        started_at=now_ns,
+        updated_at=now_ns,
+        retry_count=request.retry_count,
+    )
+    body = request.WhichOneof("request")
+    if body is not None:
+        getattr(info, body).CopyFrom(redacted(getattr(request, body)))
+    for output in plan.outputs:
+        match output:
+            case FileOutput():
+                info.file_results.add(filename=output.filepath)
+            case SegmentOutput():
+                live = output.directory + output.live_playlist if output.live_playlist else ""
+                info.segment_results.add(
+                    playlist_name=output.directory + output.playlist, live_playlist_name=live
+                )
+            case ImageOutput():
+                info.image_results.add(filename_prefix=output.directory + output.prefix)
+            case StreamOutput():
+                info.stream_results.extend(
+                    StreamInfo(url=target.redacted, id=target.id) for target in output.targets
+                )
+            case WebsocketOutput():
+                info.stream_results.add(url=output.redacted)
+    kinds = {type(output) for output in plan.outputs}
+    if len(kinds) == 1:
+        match kinds.pop().__name__:
+            case "FileOutput":
+                info.file.SetInParent()
+            case "SegmentOutput":
+                info.segments.SetInParent()
+            case "StreamOutput" | "WebsocketOutput":
+                info.stream.SetInParent()
+    _mirror(info)
+    return info
+
+
+def with_stream(info: EgressInfo, target: StreamTarget, now_ns: int) -> EgressInfo:
+    """A stream added while recording. One that had ended begins anew; one that runs stays as it is."""
+    running = any(s.url == target.redacted and s.status == StreamInfo.ACTIVE for s in info.stream_results)
+    if is_terminal(info) or running:
+        return info
+    info = _copy(info, now_ns)
+    for stream in info.stream_results:
+        if stream.url == target.redacted:
+            stream.CopyFrom(StreamInfo(url=target.redacted, id=target.id))
+            break
+    else:
+        info.stream_results.add(url=target.redacted, id=target.id)
+    _mirror(info)
+    return info
+
+
+def with_request_of(info: EgressInfo, stored: EgressInfo) -> EgressInfo:
+    """`info` with the request of the record: workers never change it, but UpdateLayout does."""
+    kind = stored.WhichOneof("request")
+    if kind is None or getattr(info, kind) == getattr(stored, kind):
+        return info
+    kept = EgressInfo()
+    kept.CopyFrom(info)
+    getattr(kept, kind).CopyFrom(getattr(stored, kind))
+    return kept
+
+
+def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressInfo:
+    """An ended record with what became of its outputs after that; how it ended stays."""
+    kept = _copy(info, now_ns)
+    for name in ("file_results", "segment_results", "image_results"):
+        kept.ClearField(name)
+        getattr(kept, name).extend(getattr(later, name))
+    kept.manifest_location = later.manifest_location or kept.manifest_location
+    kept.backup_storage_used = kept.backup_storage_used or later.backup_storage_used
+    _mirror(kept)
+    return kept
+
+
+# --- what happens to it
+
+
+def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
+    """A new message with `event` in it; `info` itself where nothing changes (Progress, or all is over)."""
+    if is_terminal(info) or isinstance(event, Progress):
+        return info
+    info = _copy(info, now_ns)
+    match event:
+        case Active():
+            if info.status == EgressStatus.EGRESS_STARTING:
+                info.status = EgressStatus.EGRESS_ACTIVE
+            for result in _stored(info):
+                result.started_at = result.started_at or event.at_ns
+        case Ending():
+            _end_begun(info, event.reason, now_ns)
+        case Ended():
+            _end(info, event)
+        case FileUpdate():
+            _update_file(info.file_results[0], event)
+        case SegmentsUpdate():
+            _update_segments(info.segment_results[0], event)
+        case ImagesUpdate():
+            first = len(info.file_results) + len(info.segment_results)
+            _update_images(info.image_results[event.output - first], event)
+        case StreamUpdate():
+            _update_stream(_stream(info, event.url), event)
+        case OutputFailed():
+            info.error = "\n".join(filter(None, [info.error, event.error]))
+            info.error_code = info.error_code or http_code(event.code)
+        case ManifestStored():
+            info.manifest_location = info.manifest_location or event.location
+        case BackupUsed():
+            info.backup_storage_used = True
+    _mirror(info)
+    return info
+
+
+def ended_by_crash(info: EgressInfo, text: str, now_ns: int) -> EgressInfo:
+    """Whoever recorded is gone, and nobody could finish for it: FAILED with `text`, 500."""
+    return apply(
+        info, Ended(at_ns=now_ns, reason=EndReason.FAILURE, error=text, code=Code.INTERNAL.value), now_ns
+    )
+
+
+def _end_begun(info: EgressInfo, reason: EndReason, now_ns: int) -> None:
+    _set_details(info, reason)
+    if info.status != EgressStatus.EGRESS_STARTING:
+        info.status = EgressStatus.EGRESS_ENDING
+    elif reason in (EndReason.API, EndReason.KILLED):
+        _abort(info, STOPPED_BEFORE_START, now_ns)
+    elif reason is EndReason.LIMIT:
+        _abort(info, LIMIT_BEFORE_START, now_ns)
+
+
+def _end(info: EgressInfo, event: Ended) -> None:
+    starting = info.status == EgressStatus.EGRESS_STARTING
+    _set_details(info, event.reason)
+    if event.code or event.reason is EndReason.FAILURE:
+        if starting and NO_START_SIGNAL in event.error.lower():
+            _abort(info, event.error, event.at_ns)
+            return
+        info.error = event.error or info.error or "the recording failed without saying why"
+        info.error_code = http_code(event.code)
+        _finish(info, EgressStatus.EGRESS_FAILED, event.at_ns)
+    elif event.reason is EndReason.LIMIT:
+        if starting:
+            _abort(info, LIMIT_BEFORE_START, event.at_ns)
+            return
+        info.error, info.error_code = LIMIT_REACHED, LIMIT_REACHED_CODE
+        _finish(info, EgressStatus.EGRESS_LIMIT_REACHED, event.at_ns)
+    elif starting:
+        stopped = event.reason in (EndReason.API, EndReason.KILLED)
+        text = STOPPED_BEFORE_START if stopped else f"{event.reason.value} before anything was recorded"
+        _abort(info, event.error or text, event.at_ns)
+    else:
+        # What a single stream said of itself stays in its result: this egress did what it was asked.
+        info.error, info.error_code = event.error, 0
+        _finish(info, EgressStatus.EGRESS_COMPLETE, event.at_ns)
+
+
+def _abort(info: EgressInfo, error: str, at_ns: int) -> None:
+    info.error, info.error_code = error, Code.FAILED_PRECONDITION.http_status
+    _finish(info, EgressStatus.EGRESS_ABORTED, at_ns)
+
+
+def _finish(info: EgressInfo, status: EgressStatus, at_ns: int) -> None:
+    info.status = status
+    info.ended_at = at_ns
+    for result in _stored(info):
+        if result.started_at and not result.ended_at:
+            result.ended_at = at_ns
+    timed_results: list[FileInfo | SegmentsInfo] = [*info.file_results, *info.segment_results]
+    for timed in timed_results:
+        if timed.started_at and not timed.duration:
+            timed.duration = max(0, timed.ended_at - timed.started_at)
+    for stream in info.stream_results:
+        if stream.status == StreamInfo.ACTIVE:
+            stream.status = StreamInfo.FINISHED
+            _end_stream(stream, at_ns)
+
+
+def _end_stream(stream: StreamInfo, at_ns: int) -> None:
+    stream.ended_at = stream.ended_at or at_ns
+    stream.started_at = stream.started_at or stream.ended_at
+    stream.duration = stream.duration or max(0, stream.ended_at - stream.started_at)
+
+
+def _set_details(info: EgressInfo, reason: EndReason) -> None:
+    """The first reason stays: a failure while ending does not hide who ended it."""
+    info.details = info.details or f"End reason: {reason.value}"
+
+
+# --- results
+
+
+def _stored(info: EgressInfo) -> list[FileInfo | SegmentsInfo | ImagesInfo]:
+    return [*info.file_results, *info.segment_results, *info.image_results]
+
+
+def _update_file(result: FileInfo, event: FileUpdate) -> None:
+    result.filename = event.filename or result.filename
+    result.location = event.location or result.location
+    result.started_at = event.started_at_ns or result.started_at
+    result.ended_at = event.ended_at_ns or result.ended_at
+    result.duration = event.duration_ns or result.duration
+    result.size = event.size_bytes or result.size
+
+
+def _update_segments(result: SegmentsInfo, event: SegmentsUpdate) -> None:
+    result.playlist_name = event.playlist_name or result.playlist_name
+    result.live_playlist_name = event.live_playlist_name or result.live_playlist_name
+    result.playlist_location = event.playlist_location or result.playlist_location
+    result.live_playlist_location = event.live_playlist_location or result.live_playlist_location
+    result.segment_count = event.segment_count or result.segment_count
+    result.started_at = event.started_at_ns or result.started_at
+    result.ended_at = event.ended_at_ns or result.ended_at
+    result.duration = event.duration_ns or result.duration
+    result.size = event.size_bytes or result.size
+
+
+def _update_images(result: ImagesInfo, event: ImagesUpdate) -> None:
+    result.filename_prefix = event.filename_prefix or result.filename_prefix
+    result.image_count = event.image_count or result.image_count
+    result.started_at = event.started_at_ns or result.started_at
+    result.ended_at = event.ended_at_ns or result.ended_at
+
+
+def _stream(info: EgressInfo, url: str) -> StreamInfo:
+    """The result of this URL, of several the one still running; a new one for a URL added while recording."""
+    found = [stream for stream in info.stream_results if stream.url == url]
+    for stream in found:
+        if stream.status == StreamInfo.ACTIVE:
+            return stream
+    return found[-1] if found else info.stream_results.add(url=url)
+
+
+def _update_stream(result: StreamInfo, event: StreamUpdate) -> None:
+    result.status = STREAM_STATUSES[event.status]
+    result.started_at = event.started_at_ns or result.started_at
+    result.ended_at = 0 if event.status is StreamStatus.ACTIVE else event.ended_at_ns or result.ended_at
+    result.duration = event.duration_ns or result.duration
+    # One that came back has no error any more.
+    result.error = event.error
+    result.retries = event.retries or result.retries
+    result.last_retry_at = event.last_retry_at_ns or result.last_retry_at
+
+
+# --- messages
+
+
+def _copy(info: EgressInfo, now_ns: int) -> EgressInfo:
+    copy = EgressInfo()
+    copy.CopyFrom(info)
+    copy.updated_at = max(now_ns, info.updated_at + 1)
+    return copy
+
+
+def _mirror(info: EgressInfo) -> None:
+    """Fills the deprecated single result, where there is one, from the list that replaced it."""
+    match info.WhichOneof("result"):
+        case "file":
+            info.file.CopyFrom(info.file_results[0])
+        case "segments":
+            info.segments.CopyFrom(info.segment_results[0])
+        case "stream":
+            del info.stream.info[:]
+            info.stream.info.extend(info.stream_results)
+        case None:
+            pass

@@ -1,0 +1,130 @@
+"""Messages between a worker and its handler processes: MessagePack with a 4-byte big-endian length.
+
+The socket is inherited, so secrets in a Plan never show in argv or the environment.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from openegress.core.events import AnyEvent
+from openegress.core.plan import Plan
+
+
+class BrowserSettings(msgspec.Struct, frozen=True):
+    """How a handler starts its browser."""
+
+    chromium: str = ""
+    """Path of the binary; empty: search."""
+    flags: dict[str, str | bool | None] = {}
+    sandbox: bool = True
+    insecure: bool = False
+    """Accept any TLS certificate (test templates)."""
+    user: str = ""
+    """Unprivileged user the browser runs as when the service is root; empty: made or found by the handler."""
+    deny_networks: tuple[str, ...] = ()
+    """CIDR networks a recorded page may not be loaded from."""
+
+
+class HandlerSettings(msgspec.Struct, frozen=True):
+    """The part of the configuration a handler needs, the same for every egress."""
+
+    spool: str
+    """Folder under which each egress has one of its own, named by its id."""
+    browser: BrowserSettings = BrowserSettings()
+    page_load_timeout_s: float = 30.0
+    start_signal_timeout_s: float = 60.0
+    stop_timeout_s: float = 30.0
+    stream_retry_s: float = 300.0
+    """How long a stream that was up is dialled again before it counts as failed."""
+    log_level: str = "info"
+
+
+# --- worker -> handler
+
+
+class Warm(msgspec.Struct, frozen=True, tag="warm"):
+    """First message: how to work. With `ahead` it is not known yet on what: get ready for any request, or
+    with a width for one that needs a browser of that size."""
+
+    settings: HandlerSettings
+    ahead: bool = False
+    width: int = 0
+    height: int = 0
+    framerate: int = 0
+
+
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    plan: Plan
+
+
+class Recover(msgspec.Struct, frozen=True, tag="recover"):
+    """Finish what a handler that died left in its spool folder: finalise, upload, report."""
+
+    plan: Plan
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    reason: str
+    """An events.EndReason."""
+
+
+class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
+    call: int
+    add: tuple[tuple[str, str], ...]
+    """(url, redacted)."""
+    remove: tuple[str, ...]
+
+
+ToHandler = Warm | Run | Recover | Stop | UpdateStreams
+
+
+# --- handler -> worker
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The handler waits for a Run."""
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    """Answer to UpdateStreams. Empty code: done."""
+
+    call: int
+    code: str = ""
+    error: str = ""
+
+
+class Log(msgspec.Struct, frozen=True, tag="log"):
+    level: str
+    event: str
+    fields: dict[str, str | int | float | bool | None]
+
+
+ToWorker = Ready | Reply | Log | AnyEvent
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+class Framer:
+    """Splits a byte stream into messages; feed() what was read, get what is complete."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Raises ValueError on a length beyond MAX_MESSAGE_BYTES: the peer does not speak this protocol."""
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big")
+            if size > MAX_MESSAGE_BYTES:
+                raise ValueError(f"message of {size} bytes between worker and handler")
+            if len(self._buffer) < 4 + size:
+                return
+            message = bytes(self._buffer[4 : 4 + size])
+            del self._buffer[: 4 + size]
+            yield message
+
+
+def frame(message: ToHandler | ToWorker) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(4, "big") + body

@@ -1,0 +1,219 @@
+"""File names of everything an egress stores: templates, default names, extensions, directories.
+
+Names are resolved in two steps. The validated request fills what is known then (time, room); what only
+the room can tell ({track_type} ...) stays in the name as it is until the handler calls `fill` again.
+"""
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Literal
+
+from openegress.core.errors import invalid
+
+NS = 1_000_000_000
+
+KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg", ".m4s")
+"""Endings that are replaced when another container is recorded; anything else is part of the name."""
+
+PLAYLIST_EXTENSION = ".m3u8"
+IMAGE_EXTENSION = ".jpeg"
+MANIFEST_EXTENSION = ".json"
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def time_values(now_ns: int, zone: tzinfo) -> dict[str, str]:
+    """{time} in the server's zone, {utc} in UTC with milliseconds, of one and the same moment."""
+    return {"time": _local_time(now_ns, zone), "utc": timestamp(now_ns)}
+
+
+def timestamp(at_ns: int) -> str:
+    """yyyymmddHHMMSSmmm in UTC, as in the names of segments and images."""
+    moment = datetime.fromtimestamp(at_ns // NS, UTC)
+    return f"{moment:%Y%m%d%H%M%S}{at_ns // 1_000_000 % 1000:03d}"
+
+
+def _local_time(at_ns: int, zone: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(at_ns // NS, zone):%Y-%m-%dT%H%M%S}"
+
+
+def clean(path: str) -> str:
+    """The shortest path of the same meaning, never above its start; a trailing "/" says directory and stays.
+
+    "" when nothing is left.
+    """
+    path = _CONTROL.sub("", path)
+    is_directory = path.endswith("/")
+    rooted = path.startswith("/")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    if not parts:
+        return "/" if rooted else ""
+    return ("/" if rooted else "") + "/".join(parts) + ("/" if is_directory else "")
+
+
+def fill(path: str, values: Mapping[str, str]) -> str:
+    """Puts `values` in place of their {placeholders}; unknown ones stay verbatim.
+
+    A value may hold "/" (a room named "a/b" makes a directory) but can never climb: its own "." and ".."
+    parts are dropped, and so is a part of the result that the values turned into one.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        value = values.get(match[1])
+        return match[0] if value is None else _harmless(value)
+
+    rooted, is_directory = path.startswith("/"), path.endswith("/")
+    inner = _harmless(_PLACEHOLDER.sub(value_of, path))
+    if not inner:
+        return "/" if rooted else ""
+    return ("/" if rooted else "") + inner + ("/" if is_directory else "")
+
+
+def _harmless(text: str) -> str:
+    parts = _CONTROL.sub("", text).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))
+
+
+def name(template: str, values: Mapping[str, str]) -> str:
+    """What a request's path means: cleaned, then filled as far as known."""
+    return fill(clean(template), values)
+
+
+def split(path: str) -> tuple[str, str]:
+    """(directory with its "/", or "", and the rest)."""
+    head, slash, tail = path.rpartition("/")
+    return head + slash, tail
+
+
+def without_extension(path: str) -> str:
+    """`path` without a known extension: v1.2 stays v1.2."""
+    for extension in KNOWN_EXTENSIONS:
+        if path.lower().endswith(extension) and split(path)[1].lower() != extension:
+            return path[: -len(extension)]
+    return path
+
+
+def with_extension(path: str, extension: str) -> str:
+    """`path` ending in `extension` (with its dot): kept, replaced if another known one, else appended."""
+    return path if path.endswith(extension) else without_extension(path) + extension
+
+
+def default_name(identifier: str, values: Mapping[str, str]) -> str:
+    """<identifier>-<time>, one path part; a second attempt has its number behind."""
+    retry = "-{retry}" if "retry" in values else ""
+    return fill(f"{identifier.replace('/', '_')}-{{time}}{retry}", values)
+
+
+def file_path(template: str, identifier: str, values: Mapping[str, str], extension: str) -> str:
+    """Storage path of a file output. An empty `extension` is decided later, by the track's codec."""
+    path = name(template, values)
+    if not path or path.endswith("/"):
+        path += default_name(identifier, values)
+    return with_extension(path, extension) if extension else path
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentNames:
+    directory: str
+    """"" or ending in "/"."""
+    prefix: str
+    """Of segments; may itself hold a directory below `directory`."""
+    playlist: str
+    live_playlist: str
+    """Empty: none."""
+
+
+def segment_names(
+    prefix: str, playlist: str, live_playlist: str, identifier: str, values: Mapping[str, str]
+) -> SegmentNames:
+    """Names of a segmented output; playlist and segments share a directory.
+
+    Raises EgressError invalid_argument when the live playlist is the playlist, or lies elsewhere.
+    """
+    prefix_dir, prefix_name = split(name(prefix, values))
+    playlist_dir, playlist_name = split(name(playlist, values))
+    live_dir, live_name = split(name(live_playlist, values))
+
+    directory = playlist_dir or prefix_dir
+    if prefix_dir.startswith(directory):
+        prefix_dir = prefix_dir[len(directory) :]
+    if prefix_dir.startswith("/"):
+        raise invalid(
+            "request has missing or invalid field: filename_prefix must be in same directory as playlist_name"
+        )
+    playlist_name = without_extension(playlist_name) or prefix_name or default_name(identifier, values)
+    playlist_name = without_extension(playlist_name)
+    live_name = without_extension(live_name)
+    if live_name and live_dir not in ("", directory):
+        raise invalid(
+            "request has missing or invalid field: "
+            "live_playlist_name must be in same directory as playlist_name"
+        )
+    if live_name == playlist_name:
+        raise invalid(
+            "request has missing or invalid field: live_playlist_name cannot be identical to playlist_name"
+        )
+    return SegmentNames(
+        directory=directory,
+        prefix=prefix_dir + (prefix_name or playlist_name),
+        playlist=playlist_name + PLAYLIST_EXTENSION,
+        live_playlist=live_name + PLAYLIST_EXTENSION if live_name else "",
+    )
+
+
+def segment_file(prefix: str, index: int, start_ns: int, by_timestamp: bool, extension: str) -> str:
+    """<prefix>_<5-digit index> or <prefix>_<timestamp of its first frame, unix ns>, plus `extension`."""
+    return f"{prefix}_{timestamp(start_ns) if by_timestamp else f'{index:05d}'}{extension}"
+
+
+def image_names(prefix: str, identifier: str, values: Mapping[str, str]) -> tuple[str, str]:
+    """(directory, prefix) of an image output."""
+    directory, prefix_name = split(name(prefix, values))
+    return directory, prefix_name or default_name(identifier, values)
+
+
+def image_file(prefix: str, index: int, taken_ns: int, suffix: Literal["index", "timestamp", "none"]) -> str:
+    """One image's name; with "none" each one overwrites the last."""
+    match suffix:
+        case "index":
+            return f"{prefix}_{index:05d}{IMAGE_EXTENSION}"
+        case "timestamp":
+            return f"{prefix}_{timestamp(taken_ns)}{IMAGE_EXTENSION}"
+        case "none":
+            return f"{prefix}{IMAGE_EXTENSION}"
+
+
+def manifest_path(directory: str, egress_id: str) -> str:
+    """The manifest lies beside its output."""
+    return f"{directory}{egress_id}{MANIFEST_EXTENSION}"
+
+
+def local_path(path: str, output_root: str, field: str = "filepath") -> str:
+    """`path` of a request for local storage: relative paths are below `output_root`, absolute ones must be.
+
+    Returned as it is: joined to the root, an absolute path stays what it says. Raises EgressError
+    invalid_argument when it lies outside.
+    """
+    root = posixpath.normpath(output_root)
+    full = posixpath.normpath(posixpath.join(root, path))
+    if full != root and not full.startswith(root.rstrip("/") + "/"):
+        raise invalid(
+            f"{field} {path!r} lies outside the server's output root {root}: "
+            "give a relative path, or an absolute one below it"
+        )
+    return path
+
+
+def storage_key(path: str) -> str:
+    """`path` as an object store knows it: keys have no root."""
+    return path.lstrip("/")

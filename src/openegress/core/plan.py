@@ -1,0 +1,259 @@
+"""The Plan: a validated request, frozen. Everything a handler needs to record, and nothing it may change.
+
+It travels from the worker to the handler over their socket and lies in the recording's journal,
+where `without_secrets` is stored apart from what recovery needs; it is never logged whole.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
+    """Base of the plan's parts."""
+
+
+# --- what to encode to
+
+
+class VideoEncoding(Struct, frozen=True):
+    width: int
+    height: int
+    framerate: int
+    kbps: int
+    key_frame_interval_s: float
+    codec: VideoCodec = VideoCodec.H264
+    profile: H264Profile = H264Profile.MAIN
+
+
+class AudioEncoding(Struct, frozen=True):
+    codec: AudioCodec
+    kbps: int
+    sample_rate: int
+    channels: int = 2
+
+
+# --- where media comes from
+
+
+class WebSource(Struct, frozen=True, tag="web"):
+    url: str
+    await_start_signal: bool = False
+
+
+class TemplateSource(Struct, frozen=True, tag="template"):
+    """A room composed by a web page: base_url?layout=&url=&token= (contract of @livekit/egress-sdk)."""
+
+    room_name: str
+    base_url: str
+    layout: str
+    ws_url: str
+    token: str
+    is_builtin: bool = False
+    """The page is the server's own, and may be loaded from networks that others may not."""
+
+
+class TrackVideo(Struct, frozen=True, tag="track"):
+    track_id: str
+
+
+class ParticipantVideo(Struct, frozen=True, tag="participant"):
+    identity: str
+    prefer_screen_share: bool = False
+
+
+class AudioRoute(Struct, frozen=True):
+    """Which audio goes where. `match` says what `value` is; "all" takes whatever no other route took."""
+
+    match: Literal["all", "track", "participant", "kind", "not_kind", "alternate"]
+    value: str = ""
+    channel: Literal["both", "left", "right"] = "both"
+
+
+class MediaSource(Struct, frozen=True, tag="media"):
+    """Tracks of a room taken as they are.
+
+    `single_track_id` is a Track egress, whose kind only the room tells.
+    """
+
+    room_name: str
+    ws_url: str
+    token: str
+    video: TrackVideo | ParticipantVideo | None = None
+    audio: tuple[AudioRoute, ...] = ()
+    single_track_id: str = ""
+    participant_identity: str = ""
+    """Set for a Participant egress: it ends when this participant has left for good."""
+
+
+Source = WebSource | TemplateSource | MediaSource
+
+
+# --- where finished files go
+
+
+class Proxy(Struct, frozen=True):
+    url: str
+    username: str = ""
+    password: str = ""
+
+
+class LocalStorage(Struct, frozen=True, tag="local"):
+    root: str
+
+
+class S3Storage(Struct, frozen=True, tag="s3"):
+    bucket: str
+    access_key: str = ""
+    secret: str = ""
+    session_token: str = ""
+    assume_role_arn: str = ""
+    assume_role_external_id: str = ""
+    region: str = ""
+    endpoint: str = ""
+    force_path_style: bool = False
+    metadata: dict[str, str] = {}
+    tagging: str = ""
+    content_disposition: str = ""
+    proxy: Proxy | None = None
+
+
+class GCPStorage(Struct, frozen=True, tag="gcp"):
+    bucket: str
+    credentials: str = ""
+    """Contents of credentials.json; empty: the ambient identity."""
+    proxy: Proxy | None = None
+
+
+class AzureStorage(Struct, frozen=True, tag="azure"):
+    container: str
+    account_name: str = ""
+    account_key: str = ""
+    sas_token: str = ""
+    endpoint: str = ""
+
+
+class AliOSSStorage(Struct, frozen=True, tag="alioss"):
+    bucket: str
+    access_key: str = ""
+    secret: str = ""
+    region: str = ""
+    endpoint: str = ""
+
+
+Backend = LocalStorage | S3Storage | GCPStorage | AzureStorage | AliOSSStorage
+
+
+class StoragePlan(Struct, frozen=True):
+    """One destination with its fallback and its manners. Durations in seconds."""
+
+    backend: Backend
+    prefix: str = ""
+    backup: Backend | None = None
+    backup_prefix: str = ""
+    presign: bool = False
+    retry_for_s: float = 6 * 3600.0
+    """How long an upload is tried again before the backup, or the failure, is taken."""
+    check: bool = True
+    """Write and delete a small object before anything is recorded."""
+
+
+# --- what comes out
+
+
+class FileOutput(Struct, frozen=True, tag="file"):
+    filepath: str
+    """Storage path; placeholders that only the room can fill ({track_type} ...) are still in it."""
+    container: Container | None
+    """None: the track's codec decides (core.codecs.TRACK_CONTAINER)."""
+    storage: StoragePlan
+    manifest: bool = True
+
+
+class SegmentOutput(Struct, frozen=True, tag="segments"):
+    directory: str
+    """Storage directory of segments and playlists, "" or ending in "/"."""
+    prefix: str
+    playlist: str
+    live_playlist: str
+    """Empty: none."""
+    segment_s: int
+    container: Container
+    """TS or FMP4."""
+    timestamp_suffix: bool
+    storage: StoragePlan
+    manifest: bool = True
+
+
+class StreamTarget(Struct, frozen=True):
+    url: str
+    """What is dialled: secrets and all."""
+    redacted: str
+    id: str = ""
+    """The caller's own name for it (StreamDestination.id)."""
+
+
+class StreamOutput(Struct, frozen=True, tag="stream"):
+    protocol: Literal["rtmp", "srt"]
+    targets: tuple[StreamTarget, ...]
+
+
+class ImageOutput(Struct, frozen=True, tag="images"):
+    directory: str
+    prefix: str
+    interval_s: int
+    width: int
+    """0 with height 0: the source's size."""
+    height: int
+    suffix: Literal["index", "timestamp", "none"]
+    storage: StoragePlan
+    manifest: bool = True
+
+
+class WebsocketOutput(Struct, frozen=True, tag="websocket"):
+    url: str
+    redacted: str
+    sample_rate: int = 48_000
+    channels: int = 2
+
+
+Output = FileOutput | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
+
+
+class Limits(Struct, frozen=True):
+    """0: none. A limit ends the egress as EGRESS_LIMIT_REACHED with finished outputs."""
+
+    duration_s: float = 0.0
+    file_bytes: int = 0
+
+
+class Plan(Struct, frozen=True):
+    egress_id: str
+    source: Source
+    outputs: tuple[Output, ...]
+    """In this order: file, segments, images, stream, websockets (core.info counts on it)."""
+    video: VideoEncoding | None
+    """None: no video, or (with passthrough) the source's own."""
+    audio: AudioEncoding | None
+    passthrough: bool = False
+    """Encoded frames go to the outputs as they come; outputs decide their container by codec."""
+    may_pass_through: bool = False
+    """No encoding was asked for: tracks whose codecs every output takes go through as they come; only
+    what does not fit is encoded as `video` and `audio` say."""
+    room_id: str = ""
+    room_name: str = ""
+    name_values: dict[str, str] = {}
+    """Placeholders of filenames known so far, without braces: time, utc, room_name, retry ..."""
+    limits: Limits = Limits()
+
+
+def encode(plan: Plan) -> bytes:
+    """MessagePack, for the socket between worker and handler."""
+    return msgspec.msgpack.encode(plan)
+
+
+def decode(data: bytes) -> Plan:
+    """Raises msgspec.ValidationError when the bytes are no plan."""
+    return msgspec.msgpack.decode(data, type=Plan)

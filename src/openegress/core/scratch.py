@@ -1,0 +1,16 @@
+"""Where a handler's browser keeps its files: named after the handler's process, so that its worker can
+clear up after one that was killed."""
+
+from pathlib import Path
+
+TEMPORARY_PREFIX = "openegress-browser-"
+"""Of folders in the system's temporary folder, taken where the browser's user cannot reach the spool."""
+
+
+def browser_folder(spool: str, pid: int) -> Path:
+    """Profile and sockets of a process' browser: worth nothing once it has ended."""
+    return Path(spool) / f".browser-{pid}"
+
+
+def temporary_prefix(pid: int) -> str:
+    return f"{TEMPORARY_PREFIX}{pid}-"

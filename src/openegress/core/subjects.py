@@ -1,0 +1,217 @@
+"""What a request records: a page, a room composed by a page, or tracks of a room."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from livekit.protocol.egress import (
+    MediaSource,
+    ParticipantEgressRequest,
+    RoomCompositeEgressRequest,
+    TemplateSource,
+    TrackCompositeEgressRequest,
+    WebEgressRequest,
+    WebSource,
+)
+
+from openegress.core import audio_routes, request_kind, stream_urls
+from openegress.core import plan as parts
+from openegress.core.context import METADATA_HOSTS, Context
+from openegress.core.errors import invalid, missing_or_invalid, unimplemented
+from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
+from openegress.core.request_kind import RequestKind
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is recorded, before outputs are known."""
+
+    source: parts.Source
+    identifier: str
+    has_audio: bool
+    has_video: bool
+    values: dict[str, str] = field(default_factory=dict)
+
+
+class Subjects:
+    """Reads one request. Every method raises EgressError invalid_argument naming the field that is wrong."""
+
+    def __init__(self, request: Request, context: Context) -> None:
+        self.request = request
+        self.context = context
+
+    def of_room(self, request: RoomCompositeEgressRequest | TemplateSource) -> Subject:
+        room_name = self._room_name
+        has_audio, has_video = _media_of(request)
+        mixing = request.audio_mixing if isinstance(request, RoomCompositeEgressRequest) else 0
+        base_url = request.custom_base_url or self.context.template_base
+        if request_kind.of_room(request) is RequestKind.AUDIO_ROOM_COMPOSITE:
+            source: parts.Source = self.media(audio=audio_routes.of_mixing(mixing))
+        else:
+            if not _is_http(base_url):
+                raise missing_or_invalid("template base url")
+            if request.custom_base_url:
+                self._check_address(base_url, "template base url")
+            if mixing:
+                raise unimplemented(
+                    "audio_mixing of a page (set audio_only without custom_base_url, or use "
+                    "StartEgress with a media source)"
+                )
+            ws_url, token = self._connection()
+            source = parts.TemplateSource(
+                room_name=room_name,
+                base_url=base_url,
+                layout=request.layout,
+                ws_url=ws_url,
+                token=token,
+                is_builtin=not request.custom_base_url,
+            )
+        return Subject(source, room_name, has_audio, has_video)
+
+    def of_web(self, request: WebEgressRequest | WebSource) -> Subject:
+        if not _is_http(request.url):
+            raise missing_or_invalid("web url")
+        self._check_address(request.url, "web url")
+        has_audio, has_video = _media_of(request)
+        source = parts.WebSource(url=request.url, await_start_signal=request.await_start_signal)
+        return Subject(source, "web", has_audio, has_video)
+
+    def of_participant(self, request: ParticipantEgressRequest) -> Subject:
+        if not request.identity:
+            raise missing_or_invalid("identity")
+        source = self.media(
+            video=ParticipantVideo(identity=request.identity, prefer_screen_share=request.screen_share),
+            audio=(AudioRoute(match="participant", value=request.identity),),
+            participant_identity=request.identity,
+        )
+        values = {"publisher_identity": request.identity}
+        return Subject(source, request.identity, True, True, values)
+
+    def of_track_composite(self, request: TrackCompositeEgressRequest) -> Subject:
+        audio_id, video_id = request.audio_track_id, request.video_track_id
+        if not audio_id and not video_id:
+            raise missing_or_invalid("audio_track_id or video_track_id")
+        source = self.media(
+            video=TrackVideo(track_id=video_id) if video_id else None,
+            audio=(AudioRoute(match="track", value=audio_id),) if audio_id else (),
+        )
+        return Subject(source, self._room_name, bool(audio_id), bool(video_id))
+
+    def of_media_source(self, media: MediaSource) -> Subject:
+        """v2 media, encoded."""
+        video: TrackVideo | ParticipantVideo | None = None
+        values: dict[str, str] = {}
+        match media.WhichOneof("video"):
+            case "video_track_id":
+                if not media.video_track_id:
+                    raise missing_or_invalid("video_track_id")
+                video = TrackVideo(track_id=media.video_track_id)
+            case "participant_video":
+                identity = media.participant_video.identity
+                if not identity:
+                    raise missing_or_invalid("identity")
+                prefer = media.participant_video.prefer_screen_share
+                video = ParticipantVideo(identity=identity, prefer_screen_share=prefer)
+                values = {"publisher_identity": identity}
+        audio = audio_routes.of_config(media.audio) if media.HasField("audio") else ()
+        if video is None and not audio:
+            raise missing_or_invalid("audio or video")
+        source = self.media(video=video, audio=audio)
+        return Subject(source, self._room_name, bool(audio), video is not None, values)
+
+    def media(
+        self,
+        video: TrackVideo | ParticipantVideo | None = None,
+        audio: tuple[AudioRoute, ...] = (),
+        single_track_id: str = "",
+        participant_identity: str = "",
+    ) -> parts.MediaSource:
+        ws_url, token = self._connection()
+        return parts.MediaSource(
+            room_name=self._room_name,
+            ws_url=ws_url,
+            token=token,
+            video=video,
+            audio=audio,
+            single_track_id=single_track_id,
+            participant_identity=participant_identity,
+        )
+
+    @property
+    def _room_name(self) -> str:
+        name = request_kind.room_of(self.request)
+        if not name:
+            raise missing_or_invalid("room_name")
+        return name
+
+    def _connection(self) -> tuple[str, str]:
+        """(ws_url, token): the request's, else the server's own."""
+        token = self.request.token
+        if not token:
+            if self.context.make_token is None:
+                raise missing_or_invalid("token or api key/secret")
+            token = self.context.make_token(self.request.egress_id, self._room_name)
+        ws_url = self.request.ws_url or self.context.ws_url
+        if not ws_url:
+            raise missing_or_invalid("ws_url")
+        return ws_url, token
+
+    def _check_address(self, url: str, field_name: str) -> None:
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+        denied = bool(self.context.deny_networks) and host in METADATA_HOSTS
+        try:
+            address = ipaddress.ip_address(host)
+            if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+                address = address.ipv4_mapped
+            denied = denied or any(
+                address in ipaddress.ip_network(network) for network in self.context.deny_networks
+            )
+        except ValueError:
+            pass  # a name, which the browser resolves and checks
+        if denied:
+            raise invalid(f"{field_name} {stream_urls.redact(url)}: this server does not open {host}")
+
+
+def _media_of(
+    request: RoomCompositeEgressRequest | TemplateSource | WebEgressRequest | WebSource,
+) -> tuple[bool, bool]:
+    """(audio, video)."""
+    if request.audio_only and request.video_only:
+        raise missing_or_invalid("audio_only and video_only")
+    return not request.video_only, not request.audio_only
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def single_track(media: MediaSource) -> str:
+    """The one track of a PASSTHROUGH request. Raises EgressError for what a remux cannot express."""
+    video_id = audio_id = ""
+    match media.WhichOneof("video"):
+        case "video_track_id":
+            if not media.video_track_id:
+                raise missing_or_invalid("passthrough video_track_id")
+            video_id = media.video_track_id
+        case "participant_video":
+            raise missing_or_invalid("passthrough participant_video")
+    if media.audio.capture_all:
+        raise missing_or_invalid("passthrough capture_all")
+    if len(media.audio.routes) > 1:
+        raise missing_or_invalid("passthrough audio routes")
+    for route in media.audio.routes:
+        if route.WhichOneof("match") != "track_id":
+            raise missing_or_invalid("passthrough audio route match")
+        if not route.track_id:
+            raise missing_or_invalid("passthrough audio route track_id")
+        if route.channel:
+            raise missing_or_invalid("passthrough audio route channel")
+        audio_id = route.track_id
+    if bool(video_id) == bool(audio_id):
+        raise missing_or_invalid("passthrough track_id")
+    return video_id or audio_id

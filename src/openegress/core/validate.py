@@ -1,0 +1,299 @@
+"""A request becomes a plan here, or a refusal that says which field is wrong and why."""
+
+import msgspec
+from livekit.protocol.egress import (
+    ParticipantEgressRequest,
+    RoomCompositeEgressRequest,
+    StartEgressRequest,
+    TrackCompositeEgressRequest,
+    TrackEgressRequest,
+    WebEgressRequest,
+)
+
+from openegress.core import encoding, naming, outputs, stream_urls
+from openegress.core import plan as parts
+from openegress.core.codecs import Container
+from openegress.core.context import Context, SessionLimits
+from openegress.core.encoding import Wish
+from openegress.core.errors import missing_or_invalid, unimplemented
+from openegress.core.outputs import FileWish, Outputs
+from openegress.core.plan import Limits, ParticipantVideo, Plan
+from openegress.core.request_kind import RequestKind, request_kind, room_of
+from openegress.core.subjects import Subject, Subjects, single_track
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+
+__all__ = ["Context", "RequestKind", "SessionLimits", "plan_of", "request_kind", "room_of"]
+
+
+def plan_of(request: Request, context: Context) -> Plan:
+    """The plan that carries out `request`. Raises EgressError with the field that is wrong."""
+    if not request.egress_id:
+        raise missing_or_invalid("egressID")
+    return _Planner(request, context).plan()
+
+
+class _Planner:
+    """One request on its way to a plan."""
+
+    def __init__(self, request: Request, context: Context) -> None:
+        self.request = request
+        self.context = context
+        self.subjects = Subjects(request, context)
+
+    def plan(self) -> Plan:
+        match self.request.WhichOneof("request"):
+            case "room_composite":
+                room = self.request.room_composite
+                wish = _wish(room)
+                return self._encoded(self.subjects.of_room(room), wish, outputs.of_encoded(room))
+            case "web":
+                web = self.request.web
+                return self._encoded(self.subjects.of_web(web), _wish(web), outputs.of_encoded(web))
+            case "participant":
+                participant = self.request.participant
+                subject = self.subjects.of_participant(participant)
+                return self._encoded(subject, _wish(participant), outputs.of_encoded(participant))
+            case "track_composite":
+                composite = self.request.track_composite
+                subject = self.subjects.of_track_composite(composite)
+                return self._encoded(subject, _wish(composite), outputs.of_encoded(composite))
+            case "track":
+                return self._track(self.request.track)
+            case "egress":
+                return self._v2(self.request.egress)
+            case "replay":
+                raise unimplemented("exporting a replay")
+            case _:
+                raise missing_or_invalid("request")
+
+    def _v2(self, request: StartEgressRequest) -> Plan:
+        wish = _wish(request)
+        if wish.passthrough:
+            return self._passed_through(request)
+        match request.WhichOneof("source"):
+            case "template":
+                subject = self.subjects.of_room(request.template)
+            case "web":
+                subject = self.subjects.of_web(request.web)
+            case "media":
+                subject = self.subjects.of_media_source(request.media)
+            case _:
+                raise missing_or_invalid("source")
+        return self._encoded(subject, wish, outputs.of_v2(request))
+
+    def _encoded(self, subject: Subject, wish: Wish, wanted: Outputs) -> Plan:
+        if wish.passthrough:
+            raise missing_or_invalid("preset")
+        has_audio, has_video = subject.has_audio, subject.has_video
+        if wanted.images and not has_video:
+            raise missing_or_invalid("audio_only images")
+        if wanted.websockets and not has_audio:
+            raise missing_or_invalid("video_only websocket")
+        if wanted.only_images:
+            has_audio = False
+        if wanted.only_websockets:
+            has_video = False
+        is_media = isinstance(subject.source, parts.MediaSource)
+        may_pass = is_media and not wish.asked and _tracks_only(subject.source)
+        file = _file_container(wanted.file, has_video, may_pass) if wanted.file else None
+        others = _containers(wanted)
+        formats = encoding.choose(
+            wish,
+            has_audio=has_audio,
+            has_video=has_video,
+            file=file,
+            default_file=wanted.file is not None and file is None,
+            others=others,
+            streamed=wanted.stream is not None,
+        )
+        segment_s = outputs.segment_seconds(wanted.segments) if wanted.segments else 0
+        streamed = wanted.stream is not None
+        video = encoding.video_encoding(wish, formats.video, segment_s, streamed) if formats.video else None
+        encodes_audio = formats.audio is not None and not wanted.only_websockets
+        audio = encoding.audio_encoding(wish, formats.audio) if encodes_audio and formats.audio else None
+        size = (0, 0) if is_media else (wish.width, wish.height)
+        return self._plan(
+            _narrowed(subject.source, has_audio, has_video),
+            self._outputs(wanted, formats.file, self._naming(subject, size)),
+            video,
+            audio,
+            values=subject.values,
+            may_pass_through=may_pass,
+        )
+
+    def _outputs(
+        self, wanted: Outputs, container: Container | None, names: outputs.Naming
+    ) -> tuple[parts.Output, ...]:
+        found: list[parts.Output] = []
+        if wanted.file:
+            found.append(outputs.file_output(wanted.file, container, names))
+        if wanted.segments:
+            found.append(outputs.segment_output(wanted.segments, names))
+        found.extend(outputs.image_output(images, names) for images in wanted.images)
+        if wanted.stream:
+            found.append(wanted.stream)
+        found.extend(wanted.websockets)
+        return tuple(found)
+
+    def _track(self, request: TrackEgressRequest) -> Plan:
+        if not request.track_id:
+            raise missing_or_invalid("track_id")
+        source = self.subjects.media(single_track_id=request.track_id)
+        match request.WhichOneof("output"):
+            case "file":
+                return self._single_track(source, FileWish(request.file, (request.file,)))
+            case "websocket_url":
+                output = stream_urls.websocket(request.websocket_url)
+                return self._plan(source, (output,), None, None, values={"track_id": request.track_id})
+            case _:
+                raise missing_or_invalid("output")
+
+    def _passed_through(self, request: StartEgressRequest) -> Plan:
+        """v2 preset PASSTHROUGH: one track into one file whose type is the track's."""
+        if request.WhichOneof("source") != "media":
+            raise missing_or_invalid("passthrough source")
+        track_id = single_track(request.media)
+        if len(request.outputs) != 1:
+            raise missing_or_invalid("passthrough outputs")
+        if request.outputs[0].WhichOneof("config") != "file":
+            raise missing_or_invalid("passthrough output")
+        if request.outputs[0].file.file_type:
+            raise missing_or_invalid("passthrough file_type")
+        wanted = outputs.of_v2(request)
+        assert wanted.file is not None  # its only output is a file
+        return self._single_track(self.subjects.media(single_track_id=track_id), wanted.file)
+
+    def _single_track(self, source: parts.MediaSource, wish: FileWish) -> Plan:
+        track_id = source.single_track_id
+        values = {"track_id": track_id}
+        subject = Subject(source, track_id, False, False, values)
+        output = outputs.file_output(wish, None, self._naming(subject, (0, 0)))
+        return self._plan(source, (output,), None, None, values=values, passthrough=True)
+
+    def _naming(self, subject: Subject, size: tuple[int, int]) -> outputs.Naming:
+        return outputs.Naming(
+            identifier=subject.identifier,
+            values=self._values() | subject.values,
+            storage=self.context.storage,
+            allow_local=self.context.allow_local,
+            retry_count=self.request.retry_count,
+            sized=size,
+        )
+
+    def _values(self) -> dict[str, str]:
+        values = naming.time_values(self.context.now_ns, self.context.zone)
+        if self.request.retry_count > 0:
+            values["retry"] = str(self.request.retry_count)
+        if room_name := room_of(self.request):
+            values["room_name"] = room_name
+            values["room_id"] = self.request.room_id
+        return values
+
+    def _plan(
+        self,
+        source: parts.Source,
+        found: tuple[parts.Output, ...],
+        video: parts.VideoEncoding | None,
+        audio: parts.AudioEncoding | None,
+        *,
+        values: dict[str, str],
+        passthrough: bool = False,
+        may_pass_through: bool = False,
+    ) -> Plan:
+        return Plan(
+            egress_id=self.request.egress_id,
+            source=source,
+            outputs=found,
+            video=video,
+            audio=audio,
+            passthrough=passthrough,
+            may_pass_through=may_pass_through,
+            room_id=self.request.room_id,
+            room_name=room_of(self.request),
+            name_values=self._values() | values,
+            limits=_limits(found, self.context.limits),
+        )
+
+
+def _wish(
+    request: RoomCompositeEgressRequest
+    | WebEgressRequest
+    | ParticipantEgressRequest
+    | TrackCompositeEgressRequest
+    | StartEgressRequest,
+) -> Wish:
+    match (
+        request.WhichOneof("encoding")
+        if isinstance(request, StartEgressRequest)
+        else request.WhichOneof("options")
+    ):
+        case "preset":
+            return encoding.from_preset(request.preset)
+        case "advanced":
+            return encoding.from_options(request.advanced)
+        case _:
+            return Wish()
+
+
+def _tracks_only(source: parts.Source) -> bool:
+    """Whether it names at most one audio and one video track, which may be taken as they are."""
+    if not isinstance(source, parts.MediaSource) or isinstance(source.video, ParticipantVideo):
+        return False
+    return len(source.audio) <= 1 and all(
+        route.match == "track" and route.channel == "both" for route in source.audio
+    )
+
+
+def _file_container(wish: FileWish, has_video: bool, may_pass: bool) -> Container | None:
+    """What the request says of its file's type; None: nothing, and codecs decide."""
+    asked = getattr(wish.file, "file_type", 0)
+    if asked:
+        container = outputs.FILE_CONTAINERS.get(asked)
+        if container is None:
+            raise missing_or_invalid("file_type")
+        return container
+    # The API has no name for WebM: a path may ask for it where nothing but Opus, or no encoder, is needed.
+    if wish.file.filepath.lower().endswith(".webm") and (may_pass or not has_video):
+        return Container.WEBM
+    return None
+
+
+def _containers(wanted: Outputs) -> list[Container]:
+    found: list[Container] = []
+    if wanted.segments:
+        found.append(outputs.segment_container(wanted.segments))
+    if wanted.stream:
+        found.append(Container.FLV if wanted.stream.protocol == "rtmp" else Container.TS)
+    return found
+
+
+def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
+    """Tracks that no output takes are not subscribed to."""
+    if not isinstance(source, parts.MediaSource):
+        return source
+    return msgspec.structs.replace(
+        source,
+        audio=source.audio if has_audio else (),
+        video=source.video if has_video else None,
+    )
+
+
+def _limits(found: tuple[parts.Output, ...], limits: SessionLimits) -> Limits:
+    """The shortest limit among the kinds of output there are."""
+    durations: list[float] = []
+    file_bytes = 0
+    for output in found:
+        match output:
+            case parts.FileOutput():
+                durations.append(limits.file_s)
+                file_bytes = limits.file_bytes
+            case parts.SegmentOutput():
+                durations.append(limits.segments_s)
+            case parts.ImageOutput():
+                durations.append(limits.images_s)
+            case parts.StreamOutput() | parts.WebsocketOutput():
+                durations.append(limits.stream_s)
+    return Limits(
+        duration_s=min((seconds for seconds in durations if seconds > 0), default=0.0),
+        file_bytes=file_bytes,
+    )

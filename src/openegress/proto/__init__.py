@@ -1,0 +1,1 @@
+"""Generated messages of package rpc and of psrpc's envelopes; see proto/*.proto."""
