@@ -1,0 +1,37 @@
+"""Names of the bus' channels, as github.com/livekit/psrpc forms them for Redis."""
+
+_PLAIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
+
+
+def escape(part: str) -> str:
+    """One part of a name: what is not [0-9A-Za-z_] becomes u+hhhh, above U+FFFF U+hhhhhhhh."""
+    return "".join(c if c in _PLAIN else _escape(ord(c)) for c in part)
+
+
+def _escape(code_point: int) -> str:
+    return f"u+{code_point:04x}" if code_point < 0x10000 else f"U+{code_point:08x}"
+
+
+def join(*parts: str) -> str:
+    """The parts with "|" between them; an empty part leaves no delimiter behind."""
+    return "|".join(escape(part) for part in parts if part)
+
+
+def requests(service: str, method: str, topic: str = "") -> str:
+    """Client to servers: who takes this call?"""
+    return join(service, method, topic, "REQ")
+
+
+def claim_responses(service: str, method: str, topic: str = "") -> str:
+    """Client to servers: this one shall."""
+    return join(service, method, topic, "RCLAIM")
+
+
+def claim_requests(service: str, client_id: str) -> str:
+    """Servers to one client: I would, with this affinity."""
+    return join(service, client_id, "CLAIM")
+
+
+def responses(service: str, client_id: str) -> str:
+    """Servers to one client: the result."""
+    return join(service, client_id, "RES")

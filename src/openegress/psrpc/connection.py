@@ -1,0 +1,151 @@
+"""Connections to Redis from the `redis:` block: one server, sentinels or a cluster, with or without TLS."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import RedisError
+
+from openegress.config import settings as config
+from openegress.core.errors import Code, EgressError, Fault
+
+FAILURES = (RedisError, OSError, TimeoutError)
+"""What a command raises when Redis cannot be reached or does not take it."""
+
+Argument = str | bytes | int | float
+
+QUICK_RETRIES = 2
+"""A connection that died while idle is replaced without anybody noticing."""
+
+
+POOL_SIZE = 50
+"""Commands at a time where `pool_size` says nothing; more wait for their turn."""
+
+
+def connect(settings: config.Redis) -> "Redis | RedisCluster":
+    """A client for commands; it connects on its first one, and again after every loss."""
+    retries = max(QUICK_RETRIES, settings.max_redirects if settings.cluster_addresses else 0)
+    retry = Retry(ExponentialWithJitterBackoff(cap=0.2, base=0.02), retries)
+    options = _options(settings) | {
+        "retry": retry,
+        "socket_timeout": max(settings.read_timeout, settings.write_timeout) / 1000,
+    }
+    # A pool that is used up raises an error; RedisLink never lets it come to that.
+    options["max_connections"] = pool_size(settings)
+    if settings.sentinel_addresses:
+        return _master(settings, options)
+    if settings.cluster_addresses:
+        nodes = [ClusterNode(*split_address(address)) for address in settings.cluster_addresses]
+        return RedisCluster(startup_nodes=nodes, **options)
+    host, port = split_address(settings.address)
+    return Redis(host=host, port=port, db=settings.db, **options)
+
+
+def connect_subscriber(settings: config.Redis) -> Redis:
+    """A client for one subscription connection, which is never retried behind its owner's back.
+
+    In a cluster any node will do, as messages reach all of them: each time another.
+    """
+    options = _options(settings) | {"retry": Retry(NoBackoff(), 0), "protocol": 2}
+    if settings.sentinel_addresses:
+        return _master(settings, options)
+    address = random.choice(settings.cluster_addresses) if settings.cluster_addresses else settings.address
+    host, port = split_address(address)
+    return Redis(host=host, port=port, **options)
+
+
+def pool_size(settings: config.Redis) -> int:
+    return settings.pool_size or POOL_SIZE
+
+
+class RedisLink:
+    """A pool of connections for commands, whose failures are EgressErrors."""
+
+    def __init__(self, settings: config.Redis) -> None:
+        self._settings = settings
+        self._turns = asyncio.Semaphore(pool_size(settings))
+        self.client: Any = connect(settings)
+
+    async def run(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
+        """Runs a command of `client`. Raises EgressError (unavailable) when it cannot be carried out."""
+        async with self._turns:
+            try:
+                return await command(*arguments, **options)
+            except FAILURES as error:
+                raise unreachable(self._settings, error) from error
+
+    async def script(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+        """Runs a Lua script, which nothing else interrupts."""
+        return await self.run(self.client.eval, script, len(keys), *keys, *arguments)
+
+    async def close(self) -> None:
+        await disconnect(self.client)
+
+
+async def disconnect(client: "Redis | RedisCluster") -> None:
+    """Closes a client and, behind sentinels, the connections to them, which redis-py leaves open."""
+    await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.disconnect()
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+def unreachable(settings: config.Redis, error: BaseException) -> EgressError:
+    """The failure of a command as the caller sees it: without the password that redis-py never prints."""
+    where = ", ".join(settings.sentinel_addresses or settings.cluster_addresses or (settings.address,))
+    reason = str(error) or type(error).__name__
+    return EgressError(Code.UNAVAILABLE, f"redis at {where}: {reason}", fault=Fault.SERVICE)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """host:port, [v6]:port or just a host."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
+        return address.strip("[]"), 6379
+    return host.strip("[]"), int(port)
+
+
+def _options(settings: config.Redis) -> dict[str, Any]:
+    return {
+        "username": settings.username or None,
+        "password": settings.password.reveal() or None,
+        "socket_connect_timeout": settings.dial_timeout / 1000,
+        "socket_keepalive": True,
+        **_tls(settings.tls),
+    }
+
+
+def _tls(tls: config.RedisTLS) -> dict[str, Any]:
+    if not tls.enabled:
+        return {}
+    return {
+        "ssl": True,
+        "ssl_ca_certs": tls.ca_cert_file or None,
+        "ssl_certfile": tls.client_cert_file or None,
+        "ssl_keyfile": tls.client_key_file or None,
+        "ssl_cert_reqs": "none" if tls.insecure else "required",
+        "ssl_check_hostname": not tls.insecure,
+    }
+
+
+def _master(settings: config.Redis, options: dict[str, Any]) -> Redis:
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        [split_address(address) for address in settings.sentinel_addresses],
+        sentinel_kwargs=_options(settings)
+        | {
+            "username": settings.sentinel_username or None,
+            "password": settings.sentinel_password.reveal() or None,
+            "socket_timeout": settings.read_timeout / 1000,
+        },
+        **options,
+    )
+    master: Redis = sentinels.master_for(settings.sentinel_master_name, db=settings.db)
+    return master

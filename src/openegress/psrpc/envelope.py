@@ -1,0 +1,37 @@
+"""The envelope of every payload on the bus (psrpc's internal.Msg), and the ids inside."""
+
+import secrets
+import string
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from openegress.proto import psrpc_pb2
+
+TYPE_URL_PREFIX = "type.googleapis.com/"
+_ALPHABET = string.ascii_letters + string.digits
+
+M = TypeVar("M", bound=Message)
+
+
+def seal(message: Message) -> bytes:
+    """The message in its envelope. `channel` stays empty: on Redis the channel's name says it all."""
+    return psrpc_pb2.Msg(
+        type_url=TYPE_URL_PREFIX + message.DESCRIPTOR.full_name, value=message.SerializeToString()
+    ).SerializeToString()
+
+
+def unseal(payload: bytes, kind: type[M]) -> M | None:
+    """The message in an envelope; None when the payload is something else, which a reader skips."""
+    try:
+        envelope = psrpc_pb2.Msg.FromString(payload)
+        if envelope.type_url.rpartition("/")[2] != kind.DESCRIPTOR.full_name:
+            return None
+        return kind.FromString(envelope.value)
+    except DecodeError:
+        return None
+
+
+def new_id(prefix: str) -> str:
+    """CLI_, SRV_ or REQ_ and twelve letters or digits."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(12))

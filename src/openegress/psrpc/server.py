@@ -1,0 +1,219 @@
+"""The answering side of psrpc: claims requests, runs their handlers, publishes what they return."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from openegress.core.errors import Code, EgressError
+from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Response
+from openegress.psrpc import Bus, Subscription, channels
+from openegress.psrpc.envelope import new_id, seal, unseal
+from openegress.psrpc.services import Method, Req, Res
+from openegress.psrpc.wire_errors import to_wire
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Req], Awaitable[Res]]
+Affinity = Callable[[Req], float | EgressError]
+"""How much a server wants a request: 0 < a <= 1; negative: not at all, silently; an EgressError: not at
+all, and this is why (the caller learns it unless another server takes the call)."""
+
+REFUSAL_DELAY_S = 0.5
+"""A refusal must not overtake the answer of a server that was chosen: stock clients take the first
+response that comes after their choice. Whoever wants the call has claimed it by then. Our own clients
+look who answers, so on a bus that only they use there is nothing to wait for."""
+
+CHOICE_S = 1.2
+"""A client chooses within a second of asking; longer is not worth waiting for."""
+
+PUBLISH_PAUSE_S = 0.25
+"""Between attempts to get an answer out while the bus is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What a handler may know of its request beside the message."""
+
+    client_id: str
+    expiry_ns: int
+    """Unix ns; nobody waits for the answer after this."""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+incoming: ContextVar[Incoming] = ContextVar("incoming")
+"""Set while a handler runs."""
+
+
+class Registration(Generic[Req, Res]):
+    """One method served on one topic, from register() to close()."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        server_id: str,
+        method: Method[Req, Res],
+        handler: Handler[Req, Res],
+        topic: str,
+        affinity: Affinity[Req] | None,
+        on_close: "Callable[[Registration[Any, Any]], None]",
+    ) -> None:
+        self._on_close = on_close
+        self._bus = bus
+        self._server_id = server_id
+        self._method = method
+        self._handler = handler
+        self._topic = topic
+        self._affinity = affinity
+        self._choices: dict[str, asyncio.Future[str]] = {}
+        self._seen: dict[str, int] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._subscriptions: list[Subscription] = []
+        self._readers: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        method, topic = self._method, self._topic
+        if method.claim:
+            choices = await self._bus.subscribe(channels.claim_responses(method.service, method.name, topic))
+            self._subscriptions.append(choices)
+            self._readers.append(asyncio.create_task(self._read_choices(choices)))
+        subscribe = self._bus.subscribe_queue if method.queue else self._bus.subscribe
+        requests = await subscribe(channels.requests(method.service, method.name, topic))
+        self._subscriptions.append(requests)
+        self._readers.append(asyncio.create_task(self._read_requests(requests)))
+
+    async def close(self) -> None:
+        """Takes no further request; returns when those it has claimed are answered, or given to others."""
+        self._on_close(self)
+        *choices, requests = self._subscriptions
+        await requests.close()
+        if self._choices:
+            await asyncio.wait(self._choices.values(), timeout=CHOICE_S)
+        for choice in self._choices.values():
+            choice.cancel()
+        for subscription in choices:
+            await subscription.close()
+        await asyncio.gather(*self._readers)
+        # A handler may be what closes its own registration; it cannot wait for itself.
+        await asyncio.gather(*(self._running - {asyncio.current_task()}))
+
+    async def _read_choices(self, choices: Subscription) -> None:
+        async for payload in choices:
+            choice = unseal(payload, ClaimResponse)
+            if choice is not None and (future := self._choices.get(choice.request_id)) and not future.done():
+                future.set_result(choice.server_id)
+
+    async def _read_requests(self, requests: Subscription) -> None:
+        async for payload in requests:
+            request = unseal(payload, Request)
+            if request is not None and self._is_new(request):
+                task = asyncio.create_task(self._serve(request))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    def _is_new(self, request: Request) -> bool:
+        """Whether it is in time and here for the first time: a client's retry may publish it twice."""
+        now_ns = time.time_ns()
+        while self._seen and next(iter(self._seen.values())) < now_ns:
+            del self._seen[next(iter(self._seen))]
+        if request.expiry <= now_ns or request.request_id in self._seen:
+            return False
+        self._seen[request.request_id] = request.expiry
+        return True
+
+    async def _serve(self, request: Request) -> None:
+        """Owner of one request: whatever happens in it becomes a response or a log line."""
+        answer = Response(request_id=request.request_id, server_id=self._server_id)
+        try:
+            message = self._method.request.FromString(request.raw_request)
+            if self._method.claim and not await self._won(request, message):
+                return
+            incoming.set(Incoming(request.client_id, request.expiry, dict(request.metadata)))
+            answer.raw_response = (await self._handler(message)).SerializeToString()
+        except EgressError as error:
+            answer.error, answer.code = error.text or error.code.value, to_wire(error.code)
+        except DecodeError:
+            answer.error, answer.code = (
+                f"the request is no {self._method.request.__name__}",
+                "malformed_request",
+            )
+        except Exception:
+            # Its text may hold anything, secrets too: the caller gets the id to look for in the log.
+            log.exception("request failed", method=str(self._method), request_id=request.request_id)
+            answer.error = f"internal error, logged by the server under {request.request_id}"
+            answer.code = Code.INTERNAL.value
+        answer.sent_at = time.time_ns()
+        await self._publish(
+            channels.responses(self._method.service, request.client_id), answer, request.expiry
+        )
+
+    async def _won(self, request: Request, message: Req) -> bool:
+        """Claims the request; whether it became ours. Raises EgressError to refuse it aloud."""
+        affinity = self._affinity(message) if self._affinity else 1.0
+        if not isinstance(affinity, EgressError) and affinity < 0:
+            return False
+        choice: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._choices[request.request_id] = choice
+        try:
+            if isinstance(affinity, EgressError):
+                if not self._bus.in_process:
+                    await asyncio.wait([choice], timeout=REFUSAL_DELAY_S)
+                if choice.done():
+                    return False
+                raise affinity
+            await self._bus.publish(
+                channels.claim_requests(self._method.service, request.client_id),
+                seal(
+                    ClaimRequest(request_id=request.request_id, server_id=self._server_id, affinity=affinity)
+                ),
+            )
+            await asyncio.wait([choice], timeout=max(0.0, request.expiry / 1e9 - time.time()))
+            return choice.done() and not choice.cancelled() and choice.result() == self._server_id
+        finally:
+            del self._choices[request.request_id]
+
+    async def _publish(self, channel: str, answer: Response, expiry_ns: int) -> None:
+        """Gets the answer out for as long as somebody waits for it."""
+        while True:
+            try:
+                await self._bus.publish(channel, seal(answer))
+                return
+            except EgressError as error:
+                if time.time_ns() + PUBLISH_PAUSE_S * 1e9 > expiry_ns:
+                    log.warning("answer lost", method=str(self._method), error=error.text)
+                    return
+            await asyncio.sleep(PUBLISH_PAUSE_S)
+
+
+class RPCServer:
+    """Serves methods of any service on a bus under one server id."""
+
+    def __init__(self, bus: Bus, server_id: str = "") -> None:
+        self._bus = bus
+        self.server_id = server_id or new_id("SRV_")
+        self._registrations: set[Registration[Any, Any]] = set()
+
+    async def register(
+        self,
+        method: Method[Req, Res],
+        handler: Handler[Req, Res],
+        topic: str = "",
+        affinity: Affinity[Req] | None = None,
+    ) -> "Registration[Req, Res]":
+        """Serves the method from the moment this returns until the registration is closed."""
+        registration = Registration(
+            self._bus, self.server_id, method, handler, topic, affinity, self._registrations.discard
+        )
+        await registration.open()
+        self._registrations.add(registration)
+        return registration
+
+    async def close(self) -> None:
+        """Closes what is still registered; handlers in progress finish first."""
+        while self._registrations:
+            await next(iter(self._registrations)).close()

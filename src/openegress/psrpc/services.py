@@ -1,0 +1,100 @@
+"""The services that livekit-server and its egress workers offer each other, as a table of methods."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from livekit.protocol.egress import (
+    EgressInfo,
+    ListEgressRequest,
+    ListEgressResponse,
+    StopEgressRequest,
+    UpdateStreamRequest,
+)
+
+from openegress.core.errors import Code
+from openegress.proto.egress_rpc_pb2 import (
+    GetEgressRequest,
+    ListActiveEgressRequest,
+    ListActiveEgressResponse,
+    StartEgressRequest,
+    UpdateMetricsRequest,
+)
+from openegress.psrpc.claims import Selection
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A call is tried again on these codes; each attempt has twice the time of the one before."""
+
+    attempts: int = 3
+    backoff_s: float = 1.0
+    """Pause after the n-th attempt: backoff_s * 2^(n-1) * [1, 2)."""
+    codes: tuple[Code, ...] = (Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
+
+
+ONCE = Retry(attempts=1)
+FIRST = Selection()
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Req, Res]):
+    service: str
+    name: str
+    request: type[Req]
+    response: type[Res]
+    selection: Selection = FIRST
+    multi: bool = False
+    """Every server answers; nobody claims."""
+    queue: bool = False
+    """One server sees the request, by a lock on the bus."""
+    timeout_s: float = 3.0
+    retry: Retry = ONCE
+
+    @property
+    def claim(self) -> bool:
+        return not self.multi
+
+    def __str__(self) -> str:
+        return f"{self.service}.{self.name}"
+
+
+class EgressInternal:
+    """Offered by workers; the topic is the cluster id, empty by default."""
+
+    START_EGRESS = Method(
+        "EgressInternal",
+        "StartEgress",
+        StartEgressRequest,
+        EgressInfo,
+        selection=Selection(first_wins=False, maximum=1.0, short_circuit_s=0.5, timeout_s=1.0),
+        timeout_s=10.0,
+        retry=Retry(),
+    )
+    LIST_ACTIVE_EGRESS = Method(
+        "EgressInternal", "ListActiveEgress", ListActiveEgressRequest, ListActiveEgressResponse, multi=True
+    )
+
+
+class EgressHandler:
+    """Offered by the worker that runs an egress; the topic is the egress id."""
+
+    STOP_EGRESS = Method("EgressHandler", "StopEgress", StopEgressRequest, EgressInfo, queue=True)
+    UPDATE_STREAM = Method("EgressHandler", "UpdateStream", UpdateStreamRequest, EgressInfo, queue=True)
+
+
+class IOInfo:
+    """Offered by livekit-server, or by us where the records are ours; no topic."""
+
+    CREATE_EGRESS = Method("IOInfo", "CreateEgress", EgressInfo, Empty, queue=True)
+    UPDATE_EGRESS = Method("IOInfo", "UpdateEgress", EgressInfo, Empty, queue=True)
+    GET_EGRESS = Method("IOInfo", "GetEgress", GetEgressRequest, EgressInfo, queue=True)
+    LIST_EGRESS = Method("IOInfo", "ListEgress", ListEgressRequest, ListEgressResponse, queue=True)
+    REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, queue=True)
+    """Ours alone: what an ended record learns of its files. A livekit-server has no such thing, and announces
+    every update of an ended record as another end."""
+    UPDATE_METRICS = Method("IOInfo", "UpdateMetrics", UpdateMetricsRequest, Empty, queue=True)

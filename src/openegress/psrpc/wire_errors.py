@@ -1,0 +1,56 @@
+"""Errors on the wire: EgressError to and from a Response's `code` and `error`.
+
+psrpc's codes are Twirp's but for a few (psrpc errors.go); an unknown one is `unknown`.
+"""
+
+from openegress.core.errors import Code, EgressError, Fault
+
+_FROM_PSRPC = {
+    "malformed_request": Code.MALFORMED,
+    "malformed_result": Code.INTERNAL,
+    "data_loss": Code.DATALOSS,
+    "not_acceptable": Code.INVALID_ARGUMENT,
+    "unprocessable_entity": Code.INVALID_ARGUMENT,
+    "upstream_server_error": Code.UNAVAILABLE,
+    "upstream_client_error": Code.FAILED_PRECONDITION,
+}
+_TO_PSRPC = {
+    Code.MALFORMED: "malformed_request",
+    Code.DATALOSS: "data_loss",
+    Code.BAD_ROUTE: "unimplemented",
+}
+_CALLERS_FAULT = frozenset(
+    {
+        Code.INVALID_ARGUMENT,
+        Code.MALFORMED,
+        Code.NOT_FOUND,
+        Code.ALREADY_EXISTS,
+        Code.PERMISSION_DENIED,
+        Code.UNAUTHENTICATED,
+        Code.FAILED_PRECONDITION,
+        Code.OUT_OF_RANGE,
+    }
+)
+
+
+def to_wire(code: Code) -> str:
+    return _TO_PSRPC.get(code, code.value)
+
+
+def from_wire(code: str, message: str) -> EgressError:
+    try:
+        known = _FROM_PSRPC.get(code) or Code(code)
+    except ValueError:
+        known = Code.UNKNOWN
+    fault = Fault.CALLER if known in _CALLERS_FAULT else Fault.SERVICE
+    return EgressError(known, message, fault=fault)
+
+
+def no_response() -> EgressError:
+    """Nobody answered; the text is psrpc's, clients match on it."""
+    return EgressError(Code.UNAVAILABLE, "no response from servers", fault=Fault.SERVICE)
+
+
+def timed_out() -> EgressError:
+    """A server was chosen and did not answer in time; the text is psrpc's."""
+    return EgressError(Code.DEADLINE_EXCEEDED, "request timed out", fault=Fault.SERVICE)
