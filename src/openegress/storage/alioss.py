@@ -1,0 +1,72 @@
+"""Alibaba Cloud OSS through its S3-compatible endpoints (https://<bucket>.s3.oss-<region>.aliyuncs.com)."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from obstore.store import S3Store
+
+from openegress.core.errors import invalid
+from openegress.core.plan import AliOSSStorage
+from openegress.storage.failures import Kind
+from openegress.storage.objects import Bucket, Manner, stores
+from openegress.storage.s3 import Address, address, endpoint_url, static
+
+OSS_HOST = re.compile(r"(?:s3\.)?oss-(?P<place>[a-z0-9-]+)\.aliyuncs\.com", re.ASCII)
+INTERNAL = "-internal"
+"""Ends the place of an endpoint that is reached from inside Alibaba's network only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bearings:
+    """Where an OSS bucket is: address, region of the signature, and the location in upstream's form."""
+
+    address: Address
+    region: str
+    location_base: str
+
+
+def bearings(bucket: str, endpoint: str, region: str) -> Bearings:
+    """`endpoint` as OSS users write it (oss-cn-hangzhou.aliyuncs.com, with or without scheme), or empty:
+    the region's. `region` with or without "oss-"; empty: the endpoint's."""
+    region = region.removeprefix("oss-")
+    if not endpoint:
+        if not region:
+            raise invalid("AliOSS needs an endpoint or a region; set `endpoint: oss-<region>.aliyuncs.com`")
+        endpoint = f"oss-{region}.aliyuncs.com"
+    url = endpoint_url(endpoint)
+    scheme, _, host = url.partition("://")
+    known = OSS_HOST.fullmatch(host)
+    if known is None:
+        at = address(bucket, endpoint)
+        return Bearings(at, region or "oss", at.location_base)
+    place = known["place"]
+    at = address(bucket, f"{scheme}://s3.oss-{place}.aliyuncs.com")
+    location = f"https://{bucket}.{host.removeprefix('s3.')}"
+    return Bearings(at, region or place.removesuffix(INTERNAL), location)
+
+
+def connect(backend: AliOSSStorage) -> Bucket:
+    if not (backend.access_key and backend.secret):
+        raise invalid("AliOSS needs access_key and secret")
+    at = bearings(backend.bucket, backend.endpoint, backend.region)
+
+    def make(**options: Any) -> S3Store:
+        return S3Store(
+            backend.bucket,
+            endpoint=at.address.endpoint,
+            region=at.region,
+            virtual_hosted_style_request=at.address.virtual_host,
+            credential_provider=static(backend.access_key, backend.secret),
+            skip_signature=False,
+            disable_bulk_delete=True,
+            **options,
+        )
+
+    manner = Manner(
+        kind=Kind.ALIOSS,
+        where=f"bucket {backend.bucket!r} at {at.address.endpoint}",
+        location=lambda key: f"{at.location_base}/{key}",
+        secrets=(backend.secret,),
+    )
+    return Bucket(stores(make, allow_http=at.address.endpoint.startswith("http://")), manner)

@@ -1,0 +1,21 @@
+"""When to try again: exponential back-off with jitter, within a budget of time."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays double from `first_s` to `ceiling_s`; each is cut by up to half at random, so that many
+    recordings that lost the same storage do not return to it in step."""
+
+    first_s: float = 1.0
+    ceiling_s: float = 60.0
+    random: Callable[[], float] = random.random
+    """Draws from [0, 1)."""
+
+    def delay_s(self, attempt: int) -> float:
+        """Before attempt number `attempt` + 1, where the first attempt is 1."""
+        whole = min(self.ceiling_s, self.first_s * 2.0 ** min(attempt - 1, 32))
+        return whole * (1 - self.random() / 2)

@@ -1,0 +1,223 @@
+"""What a recording's folder in the spool is: its plan, its files, and which of them are stored already.
+
+The journal is what a later process needs to finish the work of one that was killed. It is one line of JSON
+with the plan and one line for each thing that happened, appended and flushed to the disk: a file with a
+torn last line is what a power cut leaves, and is read up to there. Secrets are in it, so nobody but the
+service's user may read it.
+"""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import msgspec
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+
+NAME = "journal.jsonl"
+VERSION = 1
+
+Fact = str | int | float | bool
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
+    version: int
+    egress_id: str
+    plan: bytes
+
+
+class Added(msgspec.Struct, frozen=True, tag="added", tag_field="is"):
+    output: int
+    local: str
+    path: str
+    content_type: str
+
+
+class Kept(msgspec.Struct, frozen=True, tag="stored", tag_field="is"):
+    local: str
+    location: str
+    backup_used: bool
+
+
+class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="is"):
+    key: str
+    value: Fact
+
+
+Line = Opened | Added | Kept | Noted
+
+
+class JournalFile(msgspec.Struct, frozen=True):
+    """A file of one output. `local` is relative to the journal's folder, `path` the storage path without
+    the prefix of its StoragePlan."""
+
+    output: int
+    local: str
+    path: str
+    content_type: str
+    location: str = ""
+    backup_used: bool = False
+    stored: bool = False
+
+
+class Journal:
+    """The journal of one egress: `<spool>/<egress_id>/journal.jsonl`. Methods may be called from any thread
+    and return when the line is on the disk."""
+
+    def __init__(self, folder: Path, opened: Opened) -> None:
+        self.folder = folder
+        self.egress_id = opened.egress_id
+        self.plan = opened.plan
+        """The bytes given to `create` (core.plan.encode)."""
+        self.facts: dict[str, Fact] = {}
+        """What `note` kept, by key: media time zero, filename values ..."""
+        self._files: dict[str, JournalFile] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, spool: Path, egress_id: str, plan: bytes) -> "Journal":
+        """Makes the folder and the journal. Raises EgressError when the disk does not take them."""
+        folder = spool / egress_id
+        opened = Opened(VERSION, egress_id, plan)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / f".{NAME}"
+            with open(temporary, "wb", opener=privately) as file:
+                file.write(msgspec.json.encode(opened) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder / NAME)
+            sync_folder(folder)
+            sync_folder(spool)
+        except OSError as error:
+            raise failed(folder, error) from error
+        return cls(folder, opened)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Journal":
+        """Raises EgressError when there is no journal, or none that can be read."""
+        try:
+            *lines, torn = (folder / NAME).read_bytes().split(b"\n")
+            if torn and lines:
+                # By a power cut: what it said had not been promised to anybody. The next line must not
+                # continue it.
+                os.truncate(folder / NAME, sum(len(line) + 1 for line in lines))
+        except OSError as error:
+            raise failed(folder, error) from error
+        number = 1
+        try:
+            opened = msgspec.json.decode(lines[0] if lines else b"", type=Opened)
+            if opened.version != VERSION:
+                raise unusable(folder, f"it is of version {opened.version}, this service knows {VERSION}")
+            journal = cls(folder, opened)
+            for line in lines[1:]:
+                number += 1
+                journal._apply(msgspec.json.decode(line, type=Line))
+        except msgspec.DecodeError as error:
+            raise unusable(folder, f"line {number}: {error}") from error
+        return journal
+
+    @staticmethod
+    def find(spool: Path) -> list[Path]:
+        """Folders below `spool` that hold a journal: what is left to do, oldest first."""
+        if not spool.is_dir():
+            return []
+        found = [entry for entry in spool.iterdir() if (entry / NAME).is_file()]
+        return sorted(found, key=lambda folder: (folder / NAME).stat().st_ctime_ns)
+
+    def add_file(self, output: int, local: Path, path: str, content_type: str) -> None:
+        """A file of an output exists, or is about to. `local` lies below the journal's folder. Again for
+        the same `local`: it is to be stored anew (a playlist that grew)."""
+        self._append(Added(output, str(local.relative_to(self.folder)), path, content_type))
+
+    def mark_stored(self, local: Path, location: str, backup_used: bool = False) -> None:
+        self._append(Kept(str(local.relative_to(self.folder)), location, backup_used))
+
+    def note(self, key: str, value: Fact) -> None:
+        """Keeps a fact for whoever recovers this; the last value counts."""
+        self._append(Noted(key, value))
+
+    def files(self) -> list[JournalFile]:
+        """In the order they were added."""
+        with self._lock:
+            return list(self._files.values())
+
+    def pending(self) -> list[JournalFile]:
+        """Files not known to be stored. One that is also gone from the folder was stored just before its
+        line could be written: only a confirmed upload deletes a file."""
+        return [file for file in self.files() if not file.stored]
+
+    def finish(self, *, discard: bool = False) -> None:
+        """Removes the folder. Raises EgressError when it still holds a file that is not stored, unless
+        `discard` says that those are not wanted."""
+        left = [file for file in self.pending() if (self.folder / file.local).exists()]
+        if left and not discard:
+            raise EgressError(
+                Code.INTERNAL,
+                f"{len(left)} recorded files in {self.folder} are not stored, first {left[0].local!r}",
+                fault=Fault.SERVICE,
+                phase=Phase.FINISH,
+            )
+        try:
+            # The journal goes first: a folder without one is no work left to do, whatever else is in it.
+            (self.folder / NAME).unlink(missing_ok=True)
+            shutil.rmtree(self.folder)
+        except FileNotFoundError:
+            pass  # removed twice, or by hand
+        except OSError as error:
+            raise failed(self.folder, error) from error
+
+    def _append(self, line: Line) -> None:
+        with self._lock:
+            try:
+                with (self.folder / NAME).open("ab") as file:
+                    file.write(msgspec.json.encode(line) + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise failed(self.folder, error) from error
+            self._apply(line)
+
+    def _apply(self, line: Line) -> None:
+        match line:
+            case Added():
+                self._files[line.local] = JournalFile(line.output, line.local, line.path, line.content_type)
+            case Kept():
+                before = self._files.get(line.local)
+                if before is not None:
+                    self._files[line.local] = msgspec.structs.replace(
+                        before, location=line.location, backup_used=line.backup_used, stored=True
+                    )
+            case Noted():
+                self.facts[line.key] = line.value
+            case Opened():
+                pass  # read before the others
+
+
+def privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def failed(folder: Path, error: OSError) -> EgressError:
+    return EgressError(
+        Code.INTERNAL,
+        f"journal in {folder}: {error.strerror or error}; the spool must be writable and have space",
+        fault=Fault.SERVICE,
+        phase=Phase.RECORDING,
+    )
+
+
+def unusable(folder: Path, why: str) -> EgressError:
+    return EgressError(
+        Code.DATALOSS, f"journal in {folder}: {why}", fault=Fault.SERVICE, phase=Phase.RECOVERY
+    )

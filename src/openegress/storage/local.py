@@ -1,0 +1,199 @@
+"""Storage on a local folder: every path stays below the root, and a file appears whole or not at all."""
+
+import asyncio
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+from openegress.core.plan import LocalStorage
+from openegress.storage.spool import unreadable
+
+NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
+"""Errors of link(2) after which copying may still work: another disk, or one without hard links."""
+
+COPIED_BELOW_BYTES = 1024 * 1024
+"""Playlists, manifests and pictures: small, and some are written anew in place while the old one is read."""
+
+PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
+"""Errors of a disk that may pass: space is freed, a network mount returns."""
+
+
+def parts_below(root: Path, path: str) -> tuple[str, ...]:
+    """The names that lead from `root` to `path`. A leading "/" means the root, except that an absolute path
+    already below the root is taken as it is. Raises EgressError for what leads elsewhere."""
+    if "\0" in path:
+        raise invalid(f"local path {path!r} holds a zero byte")
+    if path.startswith("/"):
+        absolute = Path(path)
+        relative = absolute.relative_to(root) if absolute.is_relative_to(root) else absolute.relative_to("/")
+    else:
+        relative = Path(path)
+    if not relative.parts:
+        raise invalid(f"local path {path!r} names no file")
+    if ".." in relative.parts:
+        raise invalid(f"local path {path!r} leads out of {root}; use a path without '..'")
+    return relative.parts
+
+
+def failure(error: OSError, path: str, root: Path, phase: Phase) -> EgressError:
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOENT:
+        text = f"{path!r} is not below {root}"
+        return EgressError(Code.NOT_FOUND, text, fault=Fault.DESTINATION, phase=phase)
+    match error.errno:
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            user = f"user {os.geteuid()}"
+            text = f"cannot write {path!r} below {root}: {reason}; make the folder writable for {user}"
+        case errno.ELOOP | errno.ENOTDIR:
+            text = (
+                f"cannot write {path!r} below {root}: {reason}; "
+                "a part of the path is a symbolic link or a file, and must be a folder"
+            )
+        case errno.ENOSPC | errno.EDQUOT:
+            text = f"cannot write {path!r} below {root}: {reason}; free some space"
+        case _:
+            text = f"cannot write {path!r} below {root}: {reason}"
+    if error.errno in PASSING:
+        return EgressError(Code.RESOURCE_EXHAUSTED, text, fault=Fault.DESTINATION, phase=phase)
+    return EgressError(Code.INVALID_ARGUMENT, text, fault=Fault.CALLER, phase=phase)
+
+
+class LocalFolder:
+    """The Storage for a LocalStorage backend. Folders below the root are made as needed, with the umask.
+
+    The way down is walked by descriptors and follows no symbolic link, so nothing that appears below the
+    root while it is walked can lead a recording elsewhere. The root itself may be a link.
+    """
+
+    def __init__(self, backend: LocalStorage) -> None:
+        self.root = Path(backend.root).absolute()
+
+    async def check(self, path: str) -> None:
+        await asyncio.to_thread(self._check, path)
+
+    async def put(self, local: Path, path: str, content_type: str) -> None:
+        """A hard link where the disk allows it (instant, no second copy), else a copy, as for small files;
+        both replace what was there in one step. A large `local` must not be changed in place afterwards."""
+        await asyncio.to_thread(self._put, local, path)
+
+    async def size(self, path: str) -> int | None:
+        return await asyncio.to_thread(self._size, path)
+
+    async def presign(self, path: str, expires_s: int) -> str:
+        """A local file has no URL: its location."""
+        return self.location(path)
+
+    def location(self, path: str) -> str:
+        return str(self.root.joinpath(*parts_below(self.root, path)))
+
+    async def close(self) -> None:
+        """Holds nothing open."""
+
+    def _check(self, path: str) -> None:
+        *folders, name = parts_below(self.root, path)
+        try:
+            with self._folder(folders) as folder:
+                if is_folder(name, folder):
+                    raise IsADirectoryError(errno.EISDIR, "the path is an existing folder")
+                probe = f".openegress-check-{secrets.token_hex(4)}"
+                fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+                try:
+                    os.write(fd, b"openegress write check\n")
+                finally:
+                    os.close(fd)
+                    os.unlink(probe, dir_fd=folder)
+        except OSError as error:
+            raise failure(error, path, self.root, Phase.STORAGE_CHECK) from error
+
+    def _put(self, local: Path, path: str) -> None:
+        *folders, name = parts_below(self.root, path)
+        try:
+            source = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unreadable(local, error) from error
+        try:
+            with self._folder(folders) as folder:
+                temporary = f".{name[:200]}.{secrets.token_hex(4)}"
+                try:
+                    link_or_copy(local, source, temporary, folder)
+                    os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                except OSError:
+                    remove_if_there(temporary, folder)
+                    raise
+                # rename(2) between two links to one file does nothing and leaves the first behind.
+                remove_if_there(temporary, folder)
+                os.fsync(folder)
+        except OSError as error:
+            raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
+        finally:
+            os.close(source)
+
+    def _size(self, path: str) -> int:
+        *folders, name = parts_below(self.root, path)
+        try:
+            with self._folder(folders) as folder:
+                return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+        except OSError as error:
+            raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
+
+    @contextmanager
+    def _folder(self, names: list[str]) -> Iterator[int]:
+        """A descriptor of root/names[0]/..., made where missing."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names:
+                try:
+                    os.mkdir(name, dir_fd=fd)
+                except FileExistsError:
+                    pass  # the usual case; whether it is a folder shows on opening it
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                below = os.open(name, flags, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def link_or_copy(local: Path, source: int, name: str, folder: int) -> None:
+    """Makes `name` in `folder` hold what `source` (open on `local`) holds, and has it on the disk."""
+    if os.fstat(source).st_size >= COPIED_BELOW_BYTES and link(local, name, folder):
+        os.fsync(source)
+        return
+    target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    with os.fdopen(target, "wb") as writer, os.fdopen(os.dup(source), "rb") as reader:
+        shutil.copyfileobj(reader, writer, 1024 * 1024)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def link(local: Path, name: str, folder: int) -> bool:
+    """False: not possible between these two places."""
+    try:
+        os.link(local, name, dst_dir_fd=folder, follow_symlinks=True)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        return False
+    return True
+
+
+def is_folder(name: str, folder: int) -> bool:
+    try:
+        os.close(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder))
+    except OSError:
+        return False
+    return True
+
+
+def remove_if_there(name: str, folder: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass

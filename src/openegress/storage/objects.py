@@ -1,0 +1,226 @@
+"""Storage on an object store: one class over obstore's S3, GCS and Azure clients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+
+from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+from openegress.core.plan import Proxy
+from openegress.storage.failures import Kind, explain, read, region_named
+from openegress.storage.spool import size_of
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+
+    Store = S3Store | GCSStore | AzureStore
+
+MIB = 1024 * 1024
+PART_BYTES = 6 * MIB
+PARTS_AT_ONCE = 3
+"""With PART_BYTES: 18 MiB of a file on their way."""
+PARTS_MAX = 9_000
+"""S3 takes 10,000; parts grow when a file would need more."""
+CHECK_BODY = b"openegress write check\n"
+RAISED = (BaseError, OSError, ValueError)
+"""What obstore raises: its own errors, FileNotFoundError for 404, ValueError for a path it refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The same bucket twice: `upload` repeats a failed part and waits for slow ones; `probe` answers soon."""
+
+    upload: "Store"
+    probe: "Store"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How objects are written and named."""
+
+    kind: Kind
+    where: str
+    """The bucket and its endpoint, for error texts."""
+    location: Callable[[str], str]
+    """Key to location."""
+    attributes: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    sign: Callable[[str, int], str] | None = None
+    """(key, expires_s) to a presigned URL, where obstore's is not enough."""
+
+
+def stores(make: Callable[..., "Store"], proxy: Proxy | None = None, *, allow_http: bool = False) -> Stores:
+    """`make` takes client_options and retry_config."""
+    client: ClientConfig = {
+        "user_agent": "openegress",
+        "connect_timeout": timedelta(seconds=10),
+        # A part of 6 MiB, three at a time, gets through at 63 kB/s.
+        "timeout": timedelta(seconds=300),
+        "allow_http": allow_http,
+    }
+    if proxy is not None:
+        client["proxy_url"] = proxy_url(proxy)
+    probing: ClientConfig = {
+        **client,
+        # Whoever started the egress waits for the check.
+        "connect_timeout": timedelta(seconds=3),
+        "timeout": timedelta(seconds=6),
+    }
+    patient: RetryConfig = {
+        "max_retries": 4,
+        "retry_timeout": timedelta(seconds=120),
+        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5)},
+    }
+    quick: RetryConfig = {
+        "max_retries": 1,
+        "retry_timeout": timedelta(seconds=5),  # no second try after one that timed out
+        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1)},
+    }
+    try:
+        return Stores(
+            make(client_options=client, retry_config=patient),
+            make(client_options=probing, retry_config=quick),
+        )
+    except RAISED as error:
+        raise invalid(f"storage configuration: {str(error).split(chr(10))[0]}") from None
+
+
+def proxy_url(proxy: Proxy) -> str:
+    """With user and password in it, as the HTTP client wants them. Never logged."""
+    url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
+    if not urlsplit(url).hostname:
+        raise invalid(f"proxy url {proxy.url!r} names no host; write http://host:port")
+    if not proxy.username:
+        return url
+    scheme, _, rest = url.partition("://")
+    host = rest.rpartition("@")[2]
+    return f"{scheme}://{quote(proxy.username, safe='')}:{quote(proxy.password, safe='')}@{host}"
+
+
+def key_of(path: str) -> str:
+    """An object's key: no empty part, nothing relative. Raises EgressError for ".."."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        raise invalid(f"storage path {path!r} names no object")
+    return "/".join(parts)
+
+
+def part_bytes(size_bytes: int) -> int:
+    """PART_BYTES, or as many whole MiB as keep the number of parts within what storages take."""
+    needed = -(-size_bytes // PARTS_MAX)
+    return max(PART_BYTES, -(-needed // MIB) * MIB)
+
+
+class Bucket:
+    """The Storage for S3, GCS, Azure and AliOSS backends."""
+
+    def __init__(
+        self, opened: Stores, manner: Manner, in_region: Callable[[str], Stores] | None = None
+    ) -> None:
+        self._stores = opened
+        self._manner = manner
+        self._in_region = in_region
+        """Opens the bucket in a region that S3 named; None when the region was configured."""
+
+    async def check(self, path: str) -> None:
+        folder = key_of(path).rpartition("/")[0]
+        # One name in a folder: an identity that may not delete leaves one small object, not one per egress.
+        name = ".openegress-write-check"
+        key = f"{folder}/{name}" if folder else name
+        await self._try(
+            Phase.STORAGE_CHECK,
+            lambda: obstore.put_async(
+                self._stores.probe,
+                key,
+                CHECK_BODY,
+                attributes={**self._manner.attributes, "Content-Type": "text/plain"},
+                tags=self._manner.tags or None,
+            ),
+        )
+        try:
+            await self._try(Phase.STORAGE_CHECK, lambda: obstore.delete_async(self._stores.probe, key))
+        except EgressError as error:
+            if error.fault is not Fault.CALLER:
+                raise
+            # May write but not delete: all that a recording needs.
+
+    async def put(self, local: Path, path: str, content_type: str) -> None:
+        size_bytes = await size_of(local)
+        chunk_bytes = part_bytes(size_bytes)
+        await self._try(
+            Phase.STORAGE_WRITE,
+            lambda: obstore.put_async(
+                self._stores.upload,
+                key_of(path),
+                local,
+                attributes={**self._manner.attributes, "Content-Type": content_type},
+                tags=self._manner.tags or None,
+                use_multipart=size_bytes > chunk_bytes,
+                chunk_size=chunk_bytes,
+                max_concurrency=PARTS_AT_ONCE,
+            ),
+        )
+
+    async def size(self, path: str) -> int | None:
+        key = key_of(path)
+        try:
+            meta = await self._call(lambda: obstore.head_async(self._stores.upload, key))
+        except FileNotFoundError:
+            where = self._manner.where
+            raise EgressError(
+                Code.NOT_FOUND,
+                f"{key!r} is not in {where}",
+                fault=Fault.DESTINATION,
+                phase=Phase.STORAGE_WRITE,
+            ) from None
+        except RAISED as error:
+            if read(str(error)).status in (401, 403):
+                return None
+            raise self._explained(str(error), Phase.STORAGE_WRITE) from None
+        return int(meta["size"])
+
+    async def presign(self, path: str, expires_s: int) -> str:
+        key = key_of(path)
+        if self._manner.sign is not None:
+            return self._manner.sign(key, expires_s)
+        expires_in = timedelta(seconds=expires_s)
+        try:
+            return str(await obstore.sign_async(self._stores.upload, "GET", key, expires_in))
+        except RAISED as error:
+            raise self._explained(str(error), Phase.STORAGE_WRITE, "presigning") from None
+
+    def location(self, path: str) -> str:
+        return self._manner.location(key_of(path))
+
+    async def close(self) -> None:
+        """Connections close with the client's last reference."""
+
+    async def _try(self, phase: Phase, call: Callable[[], Any]) -> Any:
+        try:
+            return await self._call(call)
+        except RAISED as error:
+            # "from None": obstore's text may quote signed addresses.
+            raise self._explained(str(error), phase) from None
+
+    async def _call(self, call: Callable[[], Any]) -> Any:
+        """Once more when S3 names the bucket's region, and none was configured."""
+        try:
+            return await call()
+        except RAISED as error:
+            region = region_named(str(error)) if self._in_region is not None else ""
+            if self._in_region is None or not region:
+                raise
+            self._stores, self._in_region = self._in_region(region), None
+        return await call()
+
+    def _explained(self, text: str, phase: Phase, task: str = "upload") -> EgressError:
+        manner = self._manner
+        return explain(
+            text, kind=manner.kind, where=manner.where, phase=phase, secrets=manner.secrets, task=task
+        )

@@ -1,0 +1,149 @@
+"""S3 and what speaks like it: where requests go, with which credentials, and what the location is called."""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from obstore.store import S3Store
+
+from openegress.core.errors import invalid
+from openegress.core.plan import S3Storage
+from openegress.storage.failures import Kind
+from openegress.storage.objects import Bucket, Manner, Stores, stores
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+DEFAULT_REGION = "us-east-1"
+
+VIRTUAL_HOST_ONLY = ("aliyuncs.com", "myqcloud.com", "volces.com")
+"""Services that refuse the bucket in the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How a bucket is addressed."""
+
+    endpoint: str
+    """With the bucket in the host when virtual_host, as obstore wants it. No trailing slash."""
+    virtual_host: bool
+    location_base: str
+    """A location is this, "/" and the key."""
+
+
+def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
+    """Path style for every endpoint that is not AWS', unless its host already begins with the bucket or is
+    of a service that knows only virtual hosts. AWS gets virtual hosts, except for a bucket with dots, which
+    its certificate does not cover."""
+    if not bucket:
+        raise invalid("S3 bucket is empty; set `bucket`")
+    region = region or DEFAULT_REGION
+    if not endpoint:
+        host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        if force_path_style:
+            return Address(f"https://{host}", False, f"https://s3.amazonaws.com/{bucket}")
+        location = f"https://{bucket}.s3.amazonaws.com"
+        if "." in bucket:
+            return Address(f"https://{host}", False, location)
+        return Address(f"https://{bucket}.{host}", True, location)
+    url = endpoint_url(endpoint)
+    scheme, _, rest = url.partition("://")
+    host = urlsplit(url).hostname or ""
+    by_path = Address(url, False, f"{url}/{bucket}")
+    if force_path_style:
+        return by_path
+    if host.startswith(f"{bucket}."):
+        return Address(url, True, url)
+    if is_virtual_host_only(host) or (is_aws(host) and "." not in bucket):
+        url = f"{scheme}://{bucket}.{rest}"
+        return Address(url, True, url)
+    return by_path
+
+
+def endpoint_url(endpoint: str) -> str:
+    """With a scheme (https unless given) and no trailing slash."""
+    url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise invalid(f"storage endpoint {endpoint!r} is no address; write https://host or http://host:port")
+    return url
+
+
+def is_aws(host: str) -> bool:
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def is_virtual_host_only(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host.endswith(tuple(f".{domain}" for domain in VIRTUAL_HOST_ONLY))
+    return False
+
+
+def tags_of(tagging: str) -> dict[str, str]:
+    """From the query string form of the API ("k=v&k2=v2"). Raises EgressError when it is none."""
+    if not tagging:
+        return {}
+    try:
+        return dict(parse_qsl(tagging, keep_blank_values=True, strict_parsing=True))
+    except ValueError:
+        raise invalid(f"S3 tagging {tagging!r} is no query string; write key=value&key2=value2") from None
+
+
+def static(access_key: str, secret: str, session_token: str = "") -> "Callable[[], S3Credential]":
+    """Credentials that nothing in the environment changes and for which nobody is asked."""
+
+    def credential() -> "S3Credential":
+        return {
+            "access_key_id": access_key,
+            "secret_access_key": secret,
+            "token": session_token or None,
+            "expires_at": None,
+        }
+
+    return credential
+
+
+def connect(backend: S3Storage) -> Bucket:
+    if bool(backend.access_key) != bool(backend.secret):
+        raise invalid("S3 access_key and secret go together; set both, or neither for the ambient identity")
+    provider: Any = None
+    if backend.access_key:
+        provider = static(backend.access_key, backend.secret, backend.session_token)
+    if backend.assume_role_arn:
+        from openegress.storage.assume_role import AssumedRole
+
+        provider = AssumedRole(backend)
+
+    def in_region(region: str) -> Stores:
+        where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
+
+        def make(**options: Any) -> S3Store:
+            return S3Store(
+                backend.bucket,
+                endpoint=where.endpoint,
+                region=region,
+                virtual_hosted_style_request=where.virtual_host,
+                credential_provider=provider,
+                skip_signature=False,
+                # Compatible servers have the bulk form in dialects of their own, or not at all.
+                disable_bulk_delete=True,
+                **options,
+            )
+
+        return stores(make, backend.proxy, allow_http=where.endpoint.startswith("http://"))
+
+    where = address(backend.bucket, backend.endpoint, backend.region, backend.force_path_style)
+    manner = Manner(
+        kind=Kind.S3,
+        where=f"bucket {backend.bucket!r} at {where.endpoint}",
+        location=lambda key: f"{where.location_base}/{key}",
+        attributes={**backend.metadata, "Content-Disposition": backend.content_disposition or "inline"},
+        tags=tags_of(backend.tagging),
+        secrets=(backend.secret, backend.session_token, backend.proxy.password if backend.proxy else ""),
+    )
+    opened = in_region(backend.region or DEFAULT_REGION)
+    return Bucket(opened, manner, in_region=None if backend.region else in_region)

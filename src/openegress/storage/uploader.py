@@ -1,0 +1,222 @@
+"""Takes finished files from the spool to the storage of the plan: again and again while it is down, then
+to the backup. A local file goes only when the storage confirmed its size."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.plan import Backend, StoragePlan
+from openegress.storage import Storage, open_storage
+from openegress.storage.backoff import Backoff
+from openegress.storage.spool import size_of
+
+PRESIGNED_FOR_S = 7 * 24 * 3600
+"""The longest S3 allows, and what upstream gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a file went."""
+
+    path: str
+    """In the storage, the plan's prefix included."""
+    location: str
+    """What EgressInfo.location says: presigned when the plan asks for it."""
+    backup_used: bool
+    size_bytes: int
+    presign_error: str = ""
+    """Why `location` is the plain one although the plan asked for a presigned one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A failed attempt that will be repeated."""
+
+    path: str
+    attempt: int
+    delay_s: float
+    error: EgressError
+    on_backup: bool
+
+
+OnRetry = Callable[[Retry], None]
+Connect = Callable[[Backend], Awaitable[Storage]]
+
+
+def join(prefix: str, path: str) -> str:
+    """A storage path below the prefix of the server's configuration."""
+    if not prefix:
+        return path
+    return f"{prefix.rstrip('/')}/{path.lstrip('/')}"
+
+
+class Target:
+    """One backend, opened when first needed."""
+
+    def __init__(self, backend: Backend, prefix: str, connect: Connect, is_backup: bool) -> None:
+        self.backend = backend
+        self.prefix = prefix
+        self.is_backup = is_backup
+        self._connect = connect
+        self._storage: Storage | None = None
+        self._lock = asyncio.Lock()
+
+    async def storage(self) -> Storage:
+        async with self._lock:
+            if self._storage is None:
+                self._storage = await self._connect(self.backend)
+            return self._storage
+
+    async def close(self) -> None:
+        if self._storage is not None:
+            await self._storage.close()
+            self._storage = None
+
+
+class Uploader:
+    """Used by every output of an egress with this StoragePlan; calls may overlap.
+
+    Once the storage was given up for one file, later files go to the backup at once: they would only
+    spend the same hours waiting.
+    """
+
+    def __init__(
+        self,
+        plan: StoragePlan,
+        *,
+        on_retry: OnRetry | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        backoff: Backoff | None = None,
+        connect: Connect = open_storage,
+    ) -> None:
+        self.plan = plan
+        self._on_retry = on_retry
+        self._clock = clock
+        self._sleep = sleep
+        self._backoff = backoff or Backoff()
+        self._primary = Target(plan.backend, plan.prefix, connect, is_backup=False)
+        self._backup = (
+            Target(plan.backup, plan.backup_prefix, connect, is_backup=True) if plan.backup else None
+        )
+        self._gave_up: EgressError | None = None
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """The process is about to end: what fails from now on is not tried again, and stays in the spool.
+        Called in the event loop."""
+        self._hurried.set()
+
+    async def check(self, path: str) -> None:
+        """Writes and deletes a small object beside `path`. Does nothing when the plan says so.
+
+        Raises EgressError with phase STORAGE_CHECK. A storage that is merely away is no reason to refuse a
+        recording when there is a backup that answers.
+        """
+        if not self.plan.check:
+            return
+        try:
+            await (await self._primary.storage()).check(join(self._primary.prefix, path))
+        except EgressError as error:
+            if error.fault is not Fault.DESTINATION or self._backup is None:
+                raise
+            await (await self._backup.storage()).check(join(self._backup.prefix, path))
+
+    async def put(self, local: Path, path: str, content_type: str, *, delete_local: bool = False) -> Stored:
+        """Stores `local` under the plan's prefix + `path` and returns when the storage confirmed it.
+
+        `delete_local` removes the file then, and only then. Raises EgressError (phase STORAGE_WRITE) when
+        neither storage nor backup took it; the file stays where it is.
+        """
+        stored = await self._put(local, path, content_type)
+        if delete_local:
+            await asyncio.to_thread(local.unlink, missing_ok=True)
+        return stored
+
+    async def locate(self, path: str) -> str:
+        """The location of what was stored under `path` before, in the storage itself. Raises EgressError."""
+        storage = await self._primary.storage()
+        path = join(self._primary.prefix, path)
+        return await storage.presign(path, PRESIGNED_FOR_S) if self.plan.presign else storage.location(path)
+
+    async def close(self) -> None:
+        await self._primary.close()
+        if self._backup is not None:
+            await self._backup.close()
+
+    async def _put(self, local: Path, path: str, content_type: str) -> Stored:
+        if self._backup is None:
+            return await self._put_to(self._primary, local, path, content_type)
+        if self._gave_up is None:
+            try:
+                return await self._put_to(self._primary, local, path, content_type)
+            except EgressError as error:
+                if error.fault is Fault.SERVICE:
+                    raise  # the file itself cannot be read: no storage helps
+                self._gave_up = error
+        first = self._gave_up
+        try:
+            return await self._put_to(self._backup, local, path, content_type)
+        except EgressError as error:
+            if error.fault is Fault.SERVICE:
+                raise
+            raise EgressError(
+                first.code,
+                f"{first.message}; backup storage: {error.message}",
+                fault=first.fault,
+                phase=Phase.STORAGE_WRITE,
+            ) from error
+
+    async def _put_to(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
+        deadline = self._clock() + self.plan.retry_for_s
+        path = join(target.prefix, path)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(target, local, path, content_type)
+            except EgressError as error:
+                error.phase = Phase.STORAGE_WRITE
+                delay_s = self._backoff.delay_s(attempt)
+                if error.fault is not Fault.DESTINATION or self._hurried.is_set():
+                    raise
+                if self._clock() + delay_s > deadline:
+                    raise
+                if self._on_retry is not None:
+                    self._on_retry(Retry(path, attempt, delay_s, error, target.is_backup))
+            await self._pause(delay_s)
+
+    async def _pause(self, delay_s: float) -> None:
+        """Until the next attempt is due, or must not wait."""
+        waiting = [asyncio.ensure_future(self._sleep(delay_s)), asyncio.ensure_future(self._hurried.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _attempt(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
+        storage = await target.storage()
+        size_bytes = await size_of(local)
+        await storage.put(local, path, content_type)
+        there_bytes = await storage.size(path)
+        # None: a write-only identity. The storage then vouches with its answer to the signed upload.
+        if there_bytes is not None and there_bytes != size_bytes:
+            raise EgressError(
+                Code.DATALOSS,
+                f"the storage holds {there_bytes} bytes of {path!r} after {size_bytes} were sent",
+                fault=Fault.DESTINATION,
+                phase=Phase.STORAGE_WRITE,
+            )
+        stored = Stored(path, storage.location(path), target.is_backup, size_bytes)
+        if not self.plan.presign:
+            return stored
+        try:
+            return replace(stored, location=await storage.presign(path, PRESIGNED_FOR_S))
+        except EgressError as error:
+            # The recording is stored; that it has no signed URL is no reason to send it again.
+            return replace(stored, presign_error=error.message)
