@@ -1,0 +1,76 @@
+"""Media on one timeline: encoded packets, raw frames, and the seams they pass through.
+
+All times are on the egress' timeline: 0 is media time zero (the Active event). FFmpeg does the work,
+in process, through PyAV; Python only hands frames and packets on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import av
+from av.stream import Stream
+
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One encoded access unit, belonging to no container yet."""
+
+    kind: MediaKind
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    """0: unknown."""
+    time_base: Fraction
+    is_key: bool
+
+    @property
+    def pts_ns(self) -> int:
+        # In integers: asked several times for every packet, and Fraction takes microseconds.
+        return self.pts * NS * self.time_base.numerator // self.time_base.denominator
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFormat:
+    """What a muxer must know of a stream before its first packet."""
+
+    kind: MediaKind
+    codec: AudioCodec | VideoCodec
+    time_base: Fraction
+    template: Stream | None
+    """A stream whose codec parameters (extradata included) are copied; None where the codec needs none."""
+    kbps: int
+    width: int = 0
+    height: int = 0
+    framerate: int = 0
+    sample_rate: int = 0
+    channels: int = 0
+
+
+class PacketSink(Protocol):
+    """Takes encoded packets. Called from media threads; never blocks."""
+
+    def write(self, packet: Packet) -> None: ...
+
+
+class FrameSink(Protocol):
+    """Takes raw media from a source. Called from the source's own threads; never blocks for long.
+
+    Video frames are yuv420p, BT.709 limited range, already in the recording's size; pts_ns rises strictly.
+    Audio is interleaved s16 stereo; blocks are contiguous: the first starts at 0 and each begins where
+    the last ended (a source fills its own gaps with silence).
+    """
+
+    def video(self, frame: av.VideoFrame, pts_ns: int) -> None: ...
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
+
+
+Clock = Callable[[], int]
+"""Monotonic ns."""

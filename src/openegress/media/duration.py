@@ -1,0 +1,36 @@
+"""How long a media file plays, by its packets rather than by what its header promises."""
+
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from openegress.media import NS
+
+
+def span_ns(path: Path) -> tuple[int, int]:
+    """(first time, end of the last packet); (0, 0) when nothing can be read. Reads the whole file."""
+    start_ns: int | None = None
+    end_ns = 0
+    try:
+        with av.open(str(path)) as container:
+            for packet in container.demux():
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                at_ns = int(packet.pts * packet.time_base * NS)
+                start_ns = at_ns if start_ns is None else min(start_ns, at_ns)
+                end_ns = max(end_ns, at_ns + int((packet.duration or 0) * packet.time_base * NS))
+    except FFmpegError:
+        pass  # up to where it is damaged
+    return start_ns or 0, end_ns
+
+
+def has_video(path: Path) -> bool:
+    """Raises FFmpegError when it cannot be read."""
+    with av.open(str(path)) as container:
+        return bool(container.streams.video)
+
+
+def duration_ns(path: Path) -> int:
+    """From 0 to the end of the last packet; 0 when nothing can be read."""
+    return span_ns(path)[1]

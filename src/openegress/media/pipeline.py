@@ -1,0 +1,157 @@
+"""From raw frames to packets: the FrameSink a source writes to, with one thread that encodes.
+
+The thread takes what the source's threads queue, hands raw media to taps (images, websocket), encodes
+once per codec, and gives the packets to every output. When it cannot keep up, pictures are left out and
+counted; sound never is.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import av
+
+from openegress.core.errors import EgressError, Phase, internal
+from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.encoder import AudioEncoder, VideoEncoder
+
+_QUEUED_FRAMES = 8
+"""About a quarter second at 30 fps: rides out a hard frame, and bounds memory to a dozen MiB at 720p."""
+
+OnError = Callable[[EgressError], None]
+"""Called once, from the encoding thread."""
+
+
+class EncodePipeline:
+    """Implements FrameSink. Build it, attach() where packets go, start(), and finish() once."""
+
+    def __init__(
+        self,
+        video: VideoEncoding | None,
+        audio: AudioEncoding | None,
+        *,
+        steady: bool,
+        on_error: OnError,
+        hold_s: float = 0.0,
+    ) -> None:
+        """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
+
+        Raises EgressError when FFmpeg refuses the parameters.
+        """
+        try:
+            self._video = VideoEncoder(video, steady=steady) if video else None
+            self._audio = AudioEncoder(audio) if audio else None
+        except av.FFmpegError as error:
+            raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
+        self._on_error = on_error
+        self._hold_s = hold_s
+        self._sinks: Sequence[PacketSink] = ()
+        self._taps: Sequence[FrameSink] = ()
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[av.VideoFrame, int] | tuple[bytes, int, int]] = deque()
+        self._queued_frames = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="encode")
+        self.encoded_frames = 0
+        self.dropped_frames = 0
+        self.last_pts_ns = 0
+
+    @property
+    def formats(self) -> list[StreamFormat]:
+        return [encoder.format for encoder in (self._video, self._audio) if encoder is not None]
+
+    @property
+    def queued_frames(self) -> int:
+        return self._queued_frames
+
+    def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
+        self._sinks, self._taps = sinks, taps
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
+        with self._changed:
+            if self._hold_s and self._is_full:
+                self._changed.wait_for(lambda: self._closing or not self._is_full, self._hold_s)
+            if self._closing:
+                return
+            if self._is_full:
+                self.dropped_frames += 1
+                return
+            self._queued_frames += 1
+            self._queue.append((frame, pts_ns))
+            self._changed.notify_all()
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        with self._changed:
+            if self._closing:
+                return
+            self._queue.append((samples, pts_ns, sample_rate))
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Encodes what is queued, flushes the encoders and ends the thread. Blocks; idempotent."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while (item := self._next()) is not None:
+                self._encode(item)
+            for encoder in (self._video, self._audio):
+                if encoder is not None:
+                    self._deliver(encoder.flush())
+        except av.FFmpegError as error:
+            self._fail(internal(f"encoding failed: {error}", Phase.RECORDING))
+        except Exception as error:
+            self._fail(internal(f"encoding failed: {error!r}", Phase.RECORDING))
+
+    @property
+    def _is_full(self) -> bool:
+        return self._queued_frames >= _QUEUED_FRAMES
+
+    def _next(self) -> tuple[av.VideoFrame, int] | tuple[bytes, int, int] | None:
+        with self._changed:
+            while not self._queue:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            item = self._queue.popleft()
+            if len(item) == 2:
+                self._queued_frames -= 1
+                self._changed.notify_all()
+            return item
+
+    def _encode(self, item: tuple[av.VideoFrame, int] | tuple[bytes, int, int]) -> None:
+        if len(item) == 2:
+            frame, pts_ns = item
+            for tap in self._taps:
+                tap.video(frame, pts_ns)
+            if self._video is not None:
+                self.encoded_frames += 1
+                self._deliver(self._video.encode(frame, pts_ns))
+            self.last_pts_ns = max(self.last_pts_ns, pts_ns)
+        else:
+            samples, pts_ns, sample_rate = item
+            for tap in self._taps:
+                tap.audio(samples, pts_ns, sample_rate)
+            if self._audio is not None:
+                self._deliver(self._audio.encode(samples, pts_ns, sample_rate))
+            self.last_pts_ns = max(self.last_pts_ns, pts_ns)
+
+    def _deliver(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            for sink in self._sinks:
+                sink.write(packet)
+
+    def _fail(self, error: EgressError) -> None:
+        with self._changed:
+            self._closing = True
+            self._queue.clear()
+            self._changed.notify_all()
+        self._on_error(error)

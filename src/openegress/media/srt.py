@@ -1,0 +1,207 @@
+"""SRT as a caller (draft-sharabayko-srt), through the host's libsrt: PyAV's FFmpeg carries none.
+
+Like media.avio it is called through ctypes, so that waiting holds up only the thread that waits.
+"""
+
+import ctypes
+import ctypes.util
+import socket
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import parse_qs, urlsplit
+
+from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+
+PAYLOAD_BYTES = 1316
+"""Seven packets of MPEG-TS, libsrt's live payload."""
+
+_SNDTIMEO, _SNDDATA, _CONNTIMEO, _PEERIDLETIMEO = 13, 19, 36, 55
+"""SRT_SOCKOPT of srt.h."""
+
+_INT_OPTIONS = {
+    "latency": 23,
+    "rcvlatency": 43,
+    "peerlatency": 44,
+    "pbkeylen": 27,
+    "oheadbw": 25,
+    "enforcedencryption": 53,
+}
+_INT64_OPTIONS = {"maxbw": 16, "inputbw": 24}
+_TEXT_OPTIONS = {"passphrase": 26, "streamid": 46, "packetfilter": 60}
+"""Parameters of an srt:// URL as libsrt's own tools and GStreamer name them; times in ms."""
+
+_IDLE_MS = 5000
+"""A peer that is silent for this long is gone; libsrt peers send keep-alives every second."""
+
+_ECONNLOST, _ENOCONN = 2001, 2002
+
+INSTALL = "install libsrt1.5-gnutls (Debian 12, Ubuntu 24.04) or srt"
+
+
+class SrtError(OSError):
+    """libsrt's words on what failed; never the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class SrtUrl:
+    host: str
+    port: int
+    options: dict[str, str]
+
+
+def parse(url: str) -> SrtUrl:
+    """srt://host:port?streamid=... Raises EgressError for what is no such thing, naming no secret."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme != "srt" or not parts.hostname or port is None:
+        raise invalid("an SRT URL needs a host and a port: srt://host:port?streamid=...")
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if options.get("mode", "caller") != "caller":
+        raise invalid(f"SRT mode {options['mode']!r} is not supported: only caller")
+    for key in (*_INT_OPTIONS, *_INT64_OPTIONS):
+        if key in options and not options[key].lstrip("-").isdigit():
+            raise invalid(f"SRT parameter {key} must be a number")
+    return SrtUrl(parts.hostname, port, options)
+
+
+class SrtConnection:
+    """One connection, for writing MPEG-TS (media.muxer.ByteSink). Confined to one thread, but for
+    interrupt()."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._library = _library()
+        self._timeout_ms = round(timeout_s * 1000)
+        self._socket = -1
+        self._rest = b""
+        self.closed = False
+
+    def connect(self, url: SrtUrl) -> None:
+        """Blocks until connected. Raises SrtError, or socket.gaierror for a host that is not known."""
+        family, _, _, _, address = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_DGRAM)[0]
+        number = self._library.srt_create_socket()
+        if number < 0:
+            raise self._error()
+        self._socket = number
+        for option, value in (
+            (_SNDTIMEO, self._timeout_ms),
+            (_CONNTIMEO, self._timeout_ms),
+            (_PEERIDLETIMEO, _IDLE_MS),
+        ):
+            self._set_int(option, value)
+        for key, text in url.options.items():
+            if key in _INT_OPTIONS:
+                self._set_int(_INT_OPTIONS[key], int(text))
+            elif key in _INT64_OPTIONS:
+                self._set(_INT64_OPTIONS[key], bytes(ctypes.c_int64(int(text))))
+            elif key in _TEXT_OPTIONS:
+                self._set(_TEXT_OPTIONS[key], text.encode())
+        raw = _sockaddr(family, str(address[0]), int(address[1]))
+        if self._library.srt_connect(self._socket, raw, len(raw)) < 0:
+            error = self._error()
+            reason = self._library.srt_getrejectreason(self._socket)
+            if reason > 0:
+                text = self._library.srt_rejectreason_str(reason).decode(errors="replace")
+                error = SrtError(error.errno, f"{error.strerror} ({text})")
+            raise error
+
+    def write(self, data: bytes) -> int:
+        """Raises SrtError when the connection is lost."""
+        if self.closed:
+            raise SrtError(_ENOCONN, "the connection is closed")
+        pending = self._rest + bytes(data)
+        at = 0
+        while len(pending) - at >= PAYLOAD_BYTES:
+            self._send(pending[at : at + PAYLOAD_BYTES])
+            at += PAYLOAD_BYTES
+        self._rest = pending[at:]
+        return len(data)
+
+    def flush(self) -> None:
+        """Sends what does not fill a payload."""
+        rest, self._rest = self._rest, b""
+        if rest and not self.closed:
+            self._send(rest)
+
+    def unsent(self) -> int:
+        """Payloads the peer has not confirmed."""
+        value = ctypes.c_int(0)
+        size = ctypes.c_int(ctypes.sizeof(value))
+        if self._library.srt_getsockflag(self._socket, _SNDDATA, ctypes.byref(value), ctypes.byref(size)) < 0:
+            return 0
+        return value.value
+
+    def interrupt(self) -> None:
+        """From any thread: whatever waits, fails."""
+        number = self._socket
+        if number >= 0:
+            self._library.srt_close(number)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.closed = True
+        number, self._socket = self._socket, -1
+        if number >= 0:
+            self._library.srt_close(number)
+
+    def _send(self, payload: bytes) -> None:
+        if self._library.srt_send(self._socket, payload, len(payload)) < 0:
+            self.closed = True
+            raise self._error()
+
+    def _set_int(self, option: int, value: int) -> None:
+        self._set(option, bytes(ctypes.c_int(value)))
+
+    def _set(self, option: int, value: bytes) -> None:
+        if self._library.srt_setsockflag(self._socket, option, value, len(value)) < 0:
+            raise self._error()
+
+    def _error(self) -> SrtError:
+        code = self._library.srt_getlasterror(None)
+        return SrtError(code, self._library.srt_getlasterror_str().decode(errors="replace").strip(" ."))
+
+
+def _sockaddr(family: int, host: str, port: int) -> bytes:
+    """struct sockaddr_in or sockaddr_in6."""
+    packed = socket.inet_pton(family, host)
+    head = family.to_bytes(2, "little" if _IS_LITTLE else "big") + port.to_bytes(2, "big")
+    if family == socket.AF_INET6:
+        return head + bytes(4) + packed + bytes(4)
+    return head + packed + bytes(8)
+
+
+_IS_LITTLE = bytes(ctypes.c_uint16(1))[0] == 1
+
+
+def find() -> str:
+    """The host's libsrt, by its file name; "": there is none."""
+    names = (ctypes.util.find_library(name) for name in ("srt-gnutls", "srt-openssl", "srt"))
+    return next(filter(None, names), "")
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """The host's libsrt, started. It has threads of its own, so only who uses SRT loads it."""
+    name = find()
+    if not name:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            f"SRT needs the library libsrt on this host: {INSTALL}",
+            fault=Fault.SERVICE,
+            phase=Phase.STREAM,
+        )
+    library = ctypes.CDLL(name)
+    library.srt_connect.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
+    library.srt_send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
+    library.srt_setsockflag.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
+    library.srt_getsockflag.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    library.srt_getlasterror.argtypes = (ctypes.c_void_p,)
+    library.srt_getlasterror_str.restype = ctypes.c_char_p
+    library.srt_rejectreason_str.restype = ctypes.c_char_p
+    library.srt_setloglevel.argtypes = (ctypes.c_int,)
+    library.srt_setloglevel(2)  # critical only: its lines name the peer, and go to stderr
+    if library.srt_startup() < 0:
+        raise EgressError(Code.INTERNAL, "libsrt did not start", fault=Fault.SERVICE, phase=Phase.STREAM)
+    return library
