@@ -1,0 +1,224 @@
+"""A LiveKit client for recorders: it joins hidden, subscribes to what it is told, and hands out the
+encoded frames of each track in order, lost packets recovered, placed on the sender's NTP clock.
+
+Seen from outside, a room is one stream of events and one callback for frames. Reconnecting is the
+client's own business: a track keeps its `TrackKey` over re-joins and republishing.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+
+
+class TrackSource(StrEnum):
+    UNKNOWN = "unknown"
+    CAMERA = "camera"
+    MICROPHONE = "microphone"
+    SCREEN_SHARE = "screen_share"
+    SCREEN_SHARE_AUDIO = "screen_share_audio"
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    sid: str
+    identity: str
+    name: str
+    kind: str
+    """standard, ingress, egress, sip, agent ... (livekit.ParticipantInfo.Kind in lower case)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackKey:
+    """What stays the same when a track comes back under a new SID: a republish, a restarted server."""
+
+    identity: str
+    kind: MediaKind
+    source: TrackSource
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A published track as the room announces it. `sid` changes when it is published anew."""
+
+    sid: str
+    name: str
+    kind: MediaKind
+    source: TrackSource
+    mime_type: str
+    participant: Participant
+    muted: bool
+    width: int = 0
+    height: int = 0
+
+    @property
+    def key(self) -> TrackKey:
+        return TrackKey(self.participant.identity, self.kind, self.source, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One access unit (H264/H265: Annex B; VP8/VP9: a frame; AV1: OBUs with sizes, low-overhead format)
+    or one audio packet, complete and in order."""
+
+    track_sid: str
+    codec: AudioCodec | VideoCodec
+    data: bytes
+    capture_ns: int
+    """Unix ns of capture on the sender's clock, from RTP time and sender reports; strictly rising."""
+    rtp_timestamp: int
+    """Unwrapped: never jumps back by 2**32."""
+    clock_rate: int
+    is_key: bool
+    after_gap: bool = False
+    """Packets before this one were lost for good; a decoder needs a key frame."""
+    width: int = 0
+    height: int = 0
+    """Set on key frames of video."""
+
+
+# --- events
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    room_sid: str
+    room_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantJoined:
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantLeft:
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class TrackPublished:
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackUnpublished:
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackMuted:
+    """Or unmuted: see track.muted."""
+
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSubscribed:
+    """Its media is about to come. Again when the codec turns out to be another than announced."""
+
+    track: Track
+    codec: AudioCodec | VideoCodec
+
+
+@dataclass(frozen=True, slots=True)
+class MediaArrived:
+    """The first packet of a subscribed track came in. Its frames are handed out, back from this one, when
+    the first sender report tells their place on the clock: about 3 s later, 8 s at most."""
+
+    track: Track
+    at_ns: int
+    """Unix ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrameArrived:
+    """The first whole key frame of a subscribed video track, or the first of another codec: what a muxer has
+    to know, while the frame itself still waits for its place on the clock."""
+
+    track: Track
+    codec: VideoCodec
+    data: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionFailed:
+    track_sid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClosed:
+    """The room was deleted, the recorder removed, or re-joining failed for good. The last event."""
+
+    reason: str
+    failed: bool
+    """True when the connection was lost rather than the room ended."""
+
+
+RoomEvent = (
+    Joined
+    | ParticipantJoined
+    | ParticipantLeft
+    | TrackPublished
+    | TrackUnpublished
+    | TrackMuted
+    | TrackSubscribed
+    | MediaArrived
+    | KeyFrameArrived
+    | SubscriptionFailed
+    | ConnectionLost
+    | Reconnected
+    | RoomClosed
+)
+
+OnFrame = Callable[[EncodedFrame], None]
+"""Called on the event loop's thread for each frame of a subscribed track."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoQuality:
+    """What the output needs of a track: the smallest layer at least this large is asked for."""
+
+    width: int
+    height: int
+    framerate: int = 0
+
+
+class Room(Protocol):
+    """What room.client.RoomClient offers."""
+
+    async def join(self) -> Joined:
+        """Raises EgressError with phase SIGNALLING or ICE, the address tried and the cause."""
+
+    def events(self) -> AsyncIterator[RoomEvent]: ...
+
+    def tracks(self) -> list[Track]:
+        """Published right now."""
+
+    def participants(self) -> list[Participant]: ...
+
+    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None: ...
+
+    async def unsubscribe(self, sids: Iterable[str]) -> None: ...
+
+    async def set_quality(self, sid: str, quality: VideoQuality) -> None: ...
+
+    def request_key_frame(self, sid: str) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,428 @@
+"""The recorder's client of a LiveKit room: joins, subscribes, hands out frames, and joins again when lost."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+
+from livekit.protocol.models import ParticipantTracks, SubscriptionError
+from livekit.protocol.rtc import (
+    JoinResponse,
+    SignalResponse,
+    SubscriptionPermissionUpdate,
+    UpdateSubscription,
+    UpdateTrackSettings,
+)
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room import (
+    ConnectionLost,
+    Joined,
+    KeyFrameArrived,
+    MediaArrived,
+    OnFrame,
+    Participant,
+    Reconnected,
+    RoomClosed,
+    RoomEvent,
+    SubscriptionFailed,
+    Track,
+    TrackKey,
+    TrackPublished,
+    TrackSubscribed,
+    TrackUnpublished,
+    VideoQuality,
+    layers,
+    sdp,
+)
+from openegress.room.clocks import RoomClock
+from openegress.room.demux import Demux
+from openegress.room.depacketise import AccessUnit
+from openegress.room.receiver import TrackReceiver
+from openegress.room.roster import RETURN_GRACE_S, Roster, RosterEvent
+from openegress.room.session import EndKind, Session, SessionEnd, SessionOptions
+from openegress.room.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+REJOIN_FOR_S = 120.0
+"""A server being replaced is back within a minute or two; a longer absence is the room's end."""
+REJOIN_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
+"""Between tries; the last one repeats."""
+
+CODEC_OF_MIME: dict[str, AudioCodec | VideoCodec] = {
+    "audio/opus": AudioCodec.OPUS,
+    "audio/red": AudioCodec.OPUS,
+    "audio/pcmu": AudioCodec.PCMU,
+    "audio/pcma": AudioCodec.PCMA,
+    "video/h264": VideoCodec.H264,
+    "video/h265": VideoCodec.H265,
+    "video/vp8": VideoCodec.VP8,
+    "video/vp9": VideoCodec.VP9,
+    "video/av1": VideoCodec.AV1,
+}
+
+
+@dataclass(slots=True)
+class _Subscription:
+    key: TrackKey
+    receiver: TrackReceiver
+    quality: VideoQuality | None = None
+    told: AudioCodec | VideoCodec | None = None
+    """The codec of the last TrackSubscribed."""
+    arrived: bool = False
+
+
+class RoomClient:
+    """Implements room.Room for one recorder in one room.
+
+    `identity` is the egress id, as in `token`. After a lost connection subscriptions are made anew by
+    themselves, also for tracks that come back under a new SID.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        identity: str,
+        *,
+        options: SessionOptions | None = None,
+        rejoin_for_s: float = REJOIN_FOR_S,
+        make_transport: Callable[..., Transport] = Transport,
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._options = options or SessionOptions()
+        self._rejoin_for_s = rejoin_for_s
+        self._make_transport = make_transport
+        self._roster = Roster(identity)
+        self._clock = RoomClock()
+        self._demux = Demux(self._codec_known, self._key_frame_seen, self._receiver_broke)
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._session: Session | None = None
+        self._events: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._requests: set[asyncio.Task[None]] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
+        self._settled_at = 0.0
+        """Until then, tracks that end may come back after a re-join; monotonic seconds."""
+        self._closed = False
+
+    # --- Room
+
+    async def join(self) -> Joined:
+        """Raises EgressError with phase SIGNALLING or ICE, the address tried and the cause."""
+        if self._supervisor is not None:
+            raise RuntimeError("a RoomClient joins once")
+        join = await self._open()
+        self._publish(self._roster.joined(join.other_participants, time.monotonic()))
+        joined = Joined(join.room.sid, join.room.name)
+        self._emit(joined)
+        self._supervisor = asyncio.create_task(self._supervise())
+        return joined
+
+    async def events(self) -> AsyncIterator[RoomEvent]:
+        """For one reader. Ends after RoomClosed or `close`."""
+        while (event := await self._events.get()) is not None:
+            yield event
+            if isinstance(event, RoomClosed):
+                return
+
+    def tracks(self) -> list[Track]:
+        return self._roster.tracks()
+
+    def participants(self) -> list[Participant]:
+        return self._roster.participants()
+
+    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None:
+        """Again for a subscribed track: its frames go to the new `on_frame`.
+
+        Raises EgressError (not_found) for a SID that is not published.
+        """
+        fresh = []
+        for sid in sids:
+            known = self._subscriptions.get(sid)
+            if known is not None:
+                known.receiver.on_frame = on_frame
+                continue
+            track = self._roster.track(sid)
+            if track is None:
+                raise EgressError(
+                    Code.NOT_FOUND,
+                    f"track {sid} is not published in this room",
+                    fault=Fault.CALLER,
+                    phase=Phase.FIRST_TRACK,
+                )
+            identity = track.participant.identity
+            receiver = TrackReceiver(sid, identity, on_frame, self._demux, self._clock, self._wall_offset_ns)
+            self._subscriptions[sid] = _Subscription(track.key, receiver)
+            fresh.append(sid)
+        if fresh:
+            await self._request(fresh, subscribe=True)
+
+    async def unsubscribe(self, sids: Iterable[str]) -> None:
+        """No frame of these tracks is handed out after this returns."""
+        gone = [sid for sid in sids if self._drop(sid)]
+        if gone:
+            await self._request(gone, subscribe=False)
+
+    async def set_quality(self, sid: str, quality: VideoQuality) -> None:
+        subscription = self._subscriptions.get(sid)
+        if subscription is not None:
+            subscription.quality = quality
+        await self._request_quality(sid, quality)
+
+    def request_key_frame(self, sid: str) -> None:
+        subscription = self._subscriptions.get(sid)
+        if subscription is not None:
+            subscription.receiver.request_key_frame(time.monotonic_ns())
+
+    async def close(self) -> None:
+        """Leaves the room. Frames that are held for a sender report are handed out before. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await asyncio.gather(*self._requests, return_exceptions=True)
+        for subscription in self._subscriptions.values():
+            subscription.receiver.flush()
+        self._subscriptions.clear()
+        if self._session is not None:
+            await self._session.leave()
+            await self._session.close()
+        self._events.put_nowait(None)
+
+    @property
+    def path(self) -> str:
+        """How media comes in, for logs: `udp host -> address:port`."""
+        return self._session.path if self._session else "none"
+
+    # --- joining
+
+    async def _open(self) -> JoinResponse:
+        session = Session(
+            self._url,
+            self._demux,
+            on_message=self._message,
+            on_offer=self._offer,
+            flowing=self._flowing,
+            options=self._options,
+            make_transport=self._make_transport,
+        )
+        join = await session.open(self._token)
+        self._session = session
+        return join
+
+    async def _supervise(self) -> None:
+        """Owns the session from the join to the end of the room."""
+        while True:
+            assert self._session is not None
+            end = await self._session.ended()
+            self._token = self._session.token
+            session, self._session = self._session, None
+            await session.close()
+            if end.kind is not EndKind.LOST:
+                for subscription in self._subscriptions.values():
+                    subscription.receiver.flush()
+                self._emit(RoomClosed(end.reason, failed=end.kind is EndKind.REPLACED))
+                return
+            if not await self._rejoin(end):
+                return
+
+    async def _rejoin(self, end: SessionEnd) -> bool:
+        """False: given up, and said so."""
+        loop = asyncio.get_running_loop()
+        lost_at = loop.time()
+        logger.warning("connection to the room lost: %s", end.reason)
+        self._emit(ConnectionLost(end.reason))
+        attempt = 0
+        while True:
+            await asyncio.sleep(REJOIN_PAUSES_S[min(attempt, len(REJOIN_PAUSES_S) - 1)])
+            attempt += 1
+            try:
+                join = await self._open()
+            except EgressError as error:
+                final = error.code is Code.UNAUTHENTICATED
+                if final or loop.time() - lost_at > self._rejoin_for_s:
+                    logger.error("cannot join again: %s", error.text)
+                    self._emit(RoomClosed(f"{end.reason}; cannot join again: {error.text}", failed=True))
+                    return False
+                logger.info("try %d to join again failed: %s", attempt, error.text)
+                continue
+            break
+        now_s = time.monotonic()
+        self._settled_at = now_s + RETURN_GRACE_S
+        self._publish(self._roster.joined(join.other_participants, now_s))
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._watch_absent()
+        present = [sid for sid in self._subscriptions if self._roster.track(sid) is not None]
+        if present:
+            await self._request(present, subscribe=True)
+            for sid in present:
+                quality = self._subscriptions[sid].quality
+                if quality is not None:
+                    await self._request_quality(sid, quality)
+        after_s = loop.time() - lost_at
+        logger.info("joined again after %.2f s", after_s)
+        self._emit(Reconnected(after_s))
+        return True
+
+    def _watch_absent(self) -> None:
+        """Those who were there before the re-join and are not yet back count as gone after a while."""
+        self._expiry = None
+        if self._closed:
+            return
+        now_s = time.monotonic()
+        self._publish(self._roster.expire(now_s))
+        if self._roster.waiting or now_s < self._settled_at:
+            self._expiry = asyncio.get_running_loop().call_later(1.0, self._watch_absent)
+            return
+        for sid in [each for each in self._subscriptions if self._roster.track(each) is None]:
+            self._drop(sid)
+
+    # --- signalling
+
+    def _message(self, message: SignalResponse) -> None:
+        match message.WhichOneof("message"):
+            case "update":
+                self._publish(self._roster.updated(message.update.participants))
+            case "subscription_response":
+                response = message.subscription_response
+                reason = SubscriptionError.Name(response.err).removeprefix("SE_").lower().replace("_", " ")
+                self._emit(SubscriptionFailed(response.track_sid, reason))
+            case "subscription_permission_update":
+                self._permission(message.subscription_permission_update)
+
+    def _permission(self, update: SubscriptionPermissionUpdate) -> None:
+        if not update.allowed:
+            reason = "its publisher does not allow the recorder to subscribe"
+            self._emit(SubscriptionFailed(update.track_sid, reason))
+
+    def _offer(self, offer: sdp.Offer) -> None:
+        receivers = {sid: each.receiver for sid, each in self._subscriptions.items()}
+        streams = list(offer.streams())
+        self._demux.map(streams, offer.payload_types(), receivers)
+        for stream in streams:
+            subscription = self._subscriptions.get(stream.track_sid)
+            track = self._roster.track(stream.track_sid)
+            if subscription is None or track is None:
+                continue
+            codec = CODEC_OF_MIME.get(track.mime_type.lower())
+            if codec is not None and subscription.told is None:
+                self._tell(subscription, track, codec)
+
+    async def _request(self, sids: list[str], *, subscribe: bool) -> None:
+        if self._session is None:
+            return  # joining again: subscriptions are made then
+        by_participant: dict[str, list[str]] = {}
+        for sid in sids:
+            track = self._roster.track(sid)
+            if track is not None:
+                by_participant.setdefault(track.participant.sid, []).append(sid)
+        await self._session.send(
+            subscription=UpdateSubscription(
+                track_sids=sids,
+                subscribe=subscribe,
+                participant_tracks=[
+                    ParticipantTracks(participant_sid=participant, track_sids=each)
+                    for participant, each in by_participant.items()
+                ],
+            )
+        )
+
+    async def _request_quality(self, sid: str, quality: VideoQuality) -> None:
+        if self._session is None:
+            return
+        chosen = layers.choose(self._roster.layers(sid), quality)
+        await self._session.send(
+            track_setting=UpdateTrackSettings(track_sids=[sid], quality=chosen, fps=quality.framerate)
+        )
+
+    # --- events
+
+    def _publish(self, events: list[RosterEvent]) -> None:
+        moved: list[str] = []
+        for event in events:
+            match event:
+                case TrackPublished(track):
+                    if self._take_over(track):
+                        moved.append(track.sid)
+                case TrackUnpublished(track) if not self._may_return(track, events):
+                    self._drop(track.sid)
+            self._emit(event)
+        if moved and self._session is not None:
+            task = asyncio.create_task(self._request(moved, subscribe=True))
+            self._requests.add(task)
+            task.add_done_callback(self._requested)
+
+    def _requested(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a subscription could not be renewed", exc_info=task.exception())
+
+    def _may_return(self, track: Track, events: list[RosterEvent]) -> bool:
+        """Published anew in the same breath, or soon after a re-join, when publishers find their way back."""
+        if time.monotonic() < self._settled_at:
+            return True
+        return any(isinstance(each, TrackPublished) and each.track.key == track.key for each in events)
+
+    def _take_over(self, track: Track) -> bool:
+        """A subscribed track that is back under a new SID: its receiver goes on."""
+        for sid, subscription in self._subscriptions.items():
+            if subscription.key == track.key and self._roster.track(sid) is None:
+                del self._subscriptions[sid]
+                subscription.receiver.rename(track.sid)
+                subscription.told = None
+                self._subscriptions[track.sid] = subscription
+                return True
+        return False
+
+    def _drop(self, sid: str) -> bool:
+        subscription = self._subscriptions.pop(sid, None)
+        if subscription is None:
+            return False
+        subscription.receiver.flush()
+        self._demux.remove(subscription.receiver)
+        return True
+
+    def _codec_known(self, receiver: TrackReceiver, codec: AudioCodec | VideoCodec) -> None:
+        subscription = self._subscriptions.get(receiver.track_sid)
+        track = self._roster.track(receiver.track_sid)
+        if subscription is None or track is None:
+            return
+        if subscription.told != codec:
+            self._tell(subscription, track, codec)
+        if not subscription.arrived:
+            subscription.arrived = True
+            self._emit(MediaArrived(track, time.time_ns()))
+
+    def _key_frame_seen(self, receiver: TrackReceiver, codec: VideoCodec, unit: AccessUnit) -> None:
+        track = self._roster.track(receiver.track_sid)
+        if track is not None:
+            self._emit(KeyFrameArrived(track, codec, unit.data, unit.width, unit.height))
+
+    def _tell(self, subscription: _Subscription, track: Track, codec: AudioCodec | VideoCodec) -> None:
+        subscription.told = codec
+        self._emit(TrackSubscribed(track, codec))
+
+    def _receiver_broke(self, receiver: TrackReceiver, error: Exception) -> None:
+        self._emit(SubscriptionFailed(receiver.track_sid, f"its packets could not be handled: {error!r}"))
+
+    def _flowing(self) -> bool:
+        """Should media be coming in?"""
+        for sid, subscription in self._subscriptions.items():
+            track = self._roster.track(sid)
+            if track is not None and not track.muted and subscription.receiver.stats.frames:
+                return True
+        return False
+
+    def _emit(self, event: RoomEvent) -> None:
+        self._events.put_nowait(event)

@@ -1,0 +1,36 @@
+"""When to ask for a lost packet, again, and when to stop: the schedule of one missing packet. Pure.
+
+A recorder can wait: a packet that comes a second late is as good as one in time. LiveKit answers at most
+three times for a packet, and not sooner than min(100 ms, two round trips) after the last answer, so the
+requests grow apart instead of repeating quickly.
+"""
+
+from dataclasses import dataclass
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NackPolicy:
+    first_ns: int = 10 * MS
+    """Packets that are merely out of order come within this time."""
+    repeat_ns: int = 40 * MS
+    """Between the first request and the second."""
+    growth: float = 1.5
+    longest_ns: int = 250 * MS
+    patience_ns: int = 1_500 * MS
+    """From the moment a packet is found missing until it is given up."""
+
+    def wait_ns(self, requests: int) -> int:
+        """Until the next request, after `requests` have been sent."""
+        if requests == 0:
+            return self.first_ns
+        return min(self.longest_ns, int(self.repeat_ns * self.growth ** (requests - 1)))
+
+
+@dataclass(slots=True)
+class MissingPacket:
+    since_ns: int
+    due_ns: int
+    """Of the next request."""
+    requests: int = 0
