@@ -1,0 +1,23 @@
+"""How one output's trouble is told: once, as soon as it is known."""
+
+from openegress.core.errors import EgressError
+from openegress.core.events import OutputFailed
+from openegress.output import Emit
+
+
+class FailureReport:
+    """Emits OutputFailed for the first error of an output; later ones are its consequences."""
+
+    def __init__(self, output: int, emit: Emit) -> None:
+        self._output = output
+        self._emit = emit
+        self.error: EgressError | None = None
+
+    def report(self, error: EgressError) -> None:
+        if self.error is None:
+            self.error = error
+            self._emit(OutputFailed(self._output, error.text, error.code.value))
+
+    def raise_if_any(self) -> None:
+        if self.error is not None:
+            raise self.error

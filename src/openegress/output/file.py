@@ -1,0 +1,243 @@
+"""A recording in one file: playable at any instant while it grows, plain and complete in the end."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from openegress.core import naming, plan
+from openegress.core.codecs import Container
+from openegress.core.errors import EgressError, Phase, internal
+from openegress.core.events import BackupUsed, FileUpdate
+from openegress.media import NS, Packet
+from openegress.media.interleave import end_ns
+from openegress.media.muxer import Muxer
+from openegress.output import Emit, Opening
+from openegress.output.failure import FailureReport
+from openegress.output.finalise import finalise
+from openegress.output.manifest import FileRecord, Records
+from openegress.output.naming import container_for, content_type
+from openegress.output.spool import SpoolFile, disk_error, folder
+from openegress.output.writer import QueuedWriter
+from openegress.storage.uploader import Uploader
+
+OPEN_TIMEOUT_S = 10.0
+"""A local disk opens a file at once; a dead network mount never."""
+
+CLOSE_TIMEOUT_S = 60.0
+"""Writing what is queued and the index of a long recording on a slow disk."""
+
+PROGRESS_NS = NS
+"""Between two FileUpdates while recording."""
+
+_FRAGMENT_US = 1_000_000
+"""What a kill may cost: the fragment that was not written yet."""
+
+_OPTIONS: dict[Container, dict[str, str]] = {
+    Container.MP4: {
+        "movflags": "hybrid_fragmented+delay_moov+frag_keyframe+default_base_moof",
+        "frag_duration": str(_FRAGMENT_US),
+        "use_editlist": "1",
+        "flush_packets": "1",
+    },
+    Container.WEBM: {"cluster_time_limit": "1000", "flush_packets": "1"},
+    Container.OGG: {"page_duration": str(_FRAGMENT_US), "flush_packets": "1"},
+    Container.MP3: {"flush_packets": "1"},
+}
+
+
+class FileOutput:
+    """One file: spooled on the local disk, finalised, then stored."""
+
+    def __init__(
+        self,
+        output: plan.FileOutput,
+        index: int,
+        *,
+        emit: Emit,
+        uploader: Uploader,
+        max_bytes: int = 0,
+        on_limit: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_limit` is called once, in the writer thread, at `max_bytes` (0: none)."""
+        self._plan = output
+        self._index = index
+        self._emit = emit
+        self._uploader = uploader
+        self._max_bytes = max_bytes
+        self._on_limit = on_limit
+        self._failures = FailureReport(index, emit)
+        self._job: _FileJob | None = None
+        self._writer: QueuedWriter | None = None
+        self._opening: Opening | None = None
+        self._container = Container.MP4
+        self._path = Path()
+        self._filename = ""
+        self._records = Records()
+
+    def open(self, opening: Opening) -> None:
+        """Raises EgressError when the disk refuses or the container does not take the codecs."""
+        self._opening = opening
+        self._container = self._plan.container or container_for(opening.formats)
+        self._filename = naming.with_extension(
+            naming.fill(self._plan.filepath, opening.name_values), f".{self._container.value}"
+        )
+        self._path = folder(opening.spool, f"file-{self._index}") / f"recording.{self._container.value}"
+        self._job = _FileJob(self._path, self._container, opening, self._progress)
+        self._writer = QueuedWriter(f"file output {self._filename}", self._job, self._failures.report)
+        self._writer.start(OPEN_TIMEOUT_S)
+        self._update()
+
+    def write(self, packet: Packet) -> None:
+        if self._writer is not None:
+            self._writer.put(packet)
+
+    async def finish(self, ended_at_ns: int) -> None:
+        """Closes, moves the index to the front, stores. What failed while recording is stored as well,
+        as far as it goes, before that failure is raised."""
+        if self._writer is None or self._opening is None or self._job is None:
+            return
+        try:
+            await self._writer.finish(CLOSE_TIMEOUT_S)
+        except EgressError as error:
+            self._failures.report(error)
+        if self._job.is_over:
+            await self._store(ended_at_ns)
+        await self._uploader.close()
+        self._failures.raise_if_any()
+
+    def size_bytes(self) -> int:
+        return self._job.size_bytes if self._job else 0
+
+    async def written(self) -> None:
+        """Returns when every packet until now has reached the muxer."""
+        if self._writer is not None:
+            await self._writer.written()
+
+    def records(self) -> Records:
+        """What the manifest lists, after finish()."""
+        return self._records
+
+    async def _store(self, ended_at_ns: int) -> None:
+        assert self._job is not None and self._opening is not None
+        if self._job.media_end_ns == 0:
+            self._failures.report(
+                internal("no frame reached the file: nothing was recorded", Phase.RECORDING)
+            )
+            return
+        # A rewrite that fails leaves a file that plays: what was recorded is stored as it is.
+        await asyncio.to_thread(finalise, self._path, self._container, closed=self._job.is_closed)
+        size_bytes = self._path.stat().st_size
+        self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes)
+        try:
+            stored = await self._uploader.put(
+                self._path,
+                self._filename,
+                content_type(self._container, self._opening.formats),
+                delete_local=True,
+            )
+        except EgressError as error:
+            self._failures.report(error)
+            return
+        if stored.backup_used:
+            self._emit(BackupUsed(self._index))
+        self._records = Records(files=(FileRecord(self._filename, stored.location),))
+        self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes, location=stored.location)
+
+    def _progress(self) -> None:
+        """From the writer's thread, about once a second of media."""
+        self._update()
+        if self._max_bytes and self.size_bytes() >= self._max_bytes and self._on_limit is not None:
+            on_limit, self._on_limit = self._on_limit, None
+            on_limit()
+
+    def _update(self, *, ended_at_ns: int = 0, size_bytes: int = 0, location: str = "") -> None:
+        assert self._job is not None and self._opening is not None
+        self._emit(
+            FileUpdate(
+                output=self._index,
+                filename=self._filename,
+                started_at_ns=self._opening.started_at_ns,
+                ended_at_ns=ended_at_ns,
+                duration_ns=self._job.media_end_ns,
+                size_bytes=size_bytes or self._job.size_bytes,
+                location=location,
+            )
+        )
+
+
+class _FileJob:
+    """The file as its writer's thread sees it (output.writer.Job)."""
+
+    def __init__(
+        self, path: Path, container: Container, opening: Opening, on_progress: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._container = container
+        self._formats = opening.formats
+        self._on_progress = on_progress
+        self._file: SpoolFile | None = None
+        self._muxer: Muxer | None = None
+        self._next_progress_ns = PROGRESS_NS
+        self.media_end_ns = 0
+        """End of the last frame written."""
+        self.is_closed = False
+        """The muxer wrote its trailer."""
+        self.is_over = False
+        """Nothing more is written: closed, or aborted."""
+
+    @property
+    def size_bytes(self) -> int:
+        return self._file.size_bytes if self._file else 0
+
+    def open(self) -> None:
+        self._file = SpoolFile(self._path)
+        self._muxer = Muxer(self._file, self._container, self._formats, _OPTIONS[self._container])
+        try:
+            self._muxer.open()
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+
+    def write(self, packet: Packet) -> None:
+        assert self._muxer is not None
+        try:
+            self._muxer.write(packet)
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+        self.media_end_ns = max(self.media_end_ns, end_ns(packet))
+        if self.media_end_ns >= self._next_progress_ns:
+            self._next_progress_ns = self.media_end_ns + PROGRESS_NS
+            self._on_progress()
+
+    def close(self) -> None:
+        assert self._muxer is not None and self._file is not None
+        try:
+            self._muxer.close()
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+        self._file.release()
+        self.is_closed = self.is_over = True
+
+    def abort(self, error: EgressError) -> None:
+        """Closes properly while the disk still takes bytes, else leaves the fragments as they are."""
+        try:
+            if self._muxer is not None and self._file is not None and self._file.error is None:
+                self._muxer.close()
+                self.is_closed = self._file.error is None
+        except (FFmpegError, OSError) as again:
+            error.add_note(f"and while closing: {again}")
+        finally:
+            if self._file is not None:
+                self._file.seal()
+            if self._muxer is not None:
+                self._muxer.abandon()
+            if self._file is not None:
+                self._file.release()
+            self.is_over = True
+
+    def _explain(self, error: FFmpegError | OSError) -> EgressError:
+        cause = self._file.error if self._file is not None else None
+        if cause is not None:
+            return disk_error(cause, self._path)
+        return internal(f"the {self._container.value} muxer failed: {error}", Phase.RECORDING)

@@ -1,0 +1,59 @@
+"""Images that a dead process has taken: which there are, and those no storage has yet, stored."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from openegress.core.events import ImagesUpdate
+from openegress.output.manifest import ImageRecord, Records
+from openegress.output.naming import IMAGE_TYPE
+from openegress.storage.uploader import Uploader
+
+_TAKEN = "taken.jsonl"
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """An image that was made; its file is gone when it was stored."""
+
+    local: str
+    """File name in the output's folder."""
+    path: str
+    """In the storage."""
+    taken_at_ns: int
+
+
+def note_taken(folder: Path, taken: Taken) -> None:
+    """Raises OSError when the disk refuses."""
+    with (folder / _TAKEN).open("ab") as file:
+        file.write(msgspec.json.encode(taken) + b"\n")
+
+
+async def store_left_images(
+    folder: Path, told: ImagesUpdate, uploader: Uploader
+) -> tuple[ImagesUpdate, Records, bool]:
+    """(the last update, what is stored, whether in the backup). Raises EgressError when something could not
+    be stored."""
+    backup_used = False
+    records: dict[str, ImageRecord] = {}
+    images = await asyncio.to_thread(_read, folder)
+    for taken in images:
+        local = folder / taken.local
+        if local.exists():
+            stored = await uploader.put(local, taken.path, IMAGE_TYPE, delete_local=True)
+            location, backup_used = stored.location, backup_used or stored.backup_used
+        else:
+            location = await uploader.locate(taken.path)
+        # One that overwrites another takes its place.
+        records[taken.path] = ImageRecord(taken.path, taken.taken_at_ns, location)
+    ended_at_ns = told.ended_at_ns or max((t.taken_at_ns for t in images), default=told.started_at_ns)
+    update = msgspec.structs.replace(told, image_count=len(images), ended_at_ns=ended_at_ns)
+    return update, Records(images=tuple(records.values())), backup_used
+
+
+def _read(folder: Path) -> list[Taken]:
+    if not (folder / _TAKEN).exists():
+        return []
+    # What follows the last line end was being written when the process died.
+    *lines, _ = (folder / _TAKEN).read_bytes().split(b"\n")
+    return [msgspec.json.decode(line, type=Taken) for line in lines]

@@ -1,0 +1,150 @@
+"""HLS segments that a dead process has left: the unfinished one is added, all are stored, playlists end."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from openegress.core import naming, plan
+from openegress.core.codecs import Container
+from openegress.core.errors import Phase, internal
+from openegress.core.events import SegmentsUpdate
+from openegress.media import NS
+from openegress.media.duration import span_ns
+from openegress.media.mp4 import whole_fragments_bytes
+from openegress.output import playlist
+from openegress.output.manifest import FileRecord, PlaylistRecord, Records
+from openegress.output.naming import PLAYLIST_TYPE
+from openegress.storage.uploader import Stored, Uploader
+
+MADE = "made.m3u8"
+INIT = "init.mp4"
+TS_PACKET_BYTES = 188
+"""ISO/IEC 13818-1 2.4.3.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A segment that was made; its file is gone when it was stored."""
+
+    local: Path
+    entry: playlist.Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of the segments."""
+
+    update: SegmentsUpdate
+    records: Records
+    backup_used: bool
+
+
+async def store_left_segments(
+    folder: Path,
+    output: plan.SegmentOutput,
+    told: SegmentsUpdate,
+    values: dict[str, str],
+    uploader: Uploader,
+) -> Kept:
+    """`told` names the playlists, `values` are those of the placeholders. Raises EgressError when something
+    could not be stored."""
+    directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
+    prefix = naming.fill(output.prefix, values)
+    segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns)
+    if not segments:
+        raise internal(f"nothing playable was recorded of {told.playlist_name}", Phase.RECORDING)
+    stored: list[Stored] = []
+
+    async def put(local: Path, path: str, kind: str) -> str:
+        stored.append(await uploader.put(local, path, kind, delete_local=True))
+        return stored[-1].location
+
+    is_fmp4 = output.container is Container.FMP4
+    kind = "video/iso.segment" if is_fmp4 else "video/mp2t"
+    init_uri = f"{prefix}_init.mp4" if is_fmp4 else ""
+    if is_fmp4 and (folder / INIT).exists():
+        await put(folder / INIT, directory + init_uri, kind)
+    files = []
+    for left in segments:
+        path = directory + left.entry.uri
+        is_here = left.local.exists()
+        location = await put(left.local, path, kind) if is_here else await uploader.locate(path)
+        files.append(FileRecord(path, location))
+    entries = [left.entry for left in segments]
+    locations: dict[playlist.Kind, str] = {}
+    names = {playlist.Kind.FULL: told.playlist_name, playlist.Kind.LIVE: told.live_playlist_name}
+    for each, name in names.items():
+        if name:
+            text = playlist.render(each, entries, segment_s=output.segment_s, map_uri=init_uri, ended=True)
+            local = folder / f"recovered-{each.name.lower()}.m3u8"
+            await asyncio.to_thread(local.write_text, text)
+            locations[each] = await put(local, name, PLAYLIST_TYPE)
+    duration_ns = sum(entry.duration_ns for entry in entries)
+    update = SegmentsUpdate(
+        output=told.output,
+        playlist_name=told.playlist_name,
+        live_playlist_name=told.live_playlist_name,
+        playlist_location=locations[playlist.Kind.FULL],
+        live_playlist_location=locations.get(playlist.Kind.LIVE, ""),
+        segment_count=len(entries),
+        started_at_ns=told.started_at_ns,
+        ended_at_ns=told.ended_at_ns or told.started_at_ns + duration_ns,
+        duration_ns=duration_ns,
+        size_bytes=told.size_bytes,
+    )
+    record = PlaylistRecord(locations[playlist.Kind.FULL], tuple(files))
+    return Kept(update, Records(playlists=(record,)), any(each.backup_used for each in stored))
+
+
+def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int) -> list[Left]:
+    """The segments in order."""
+    made = folder / MADE
+    text = made.read_text() if made.exists() else ""
+    extension = f".{output.container.value}"
+    found = [
+        Left(folder / f"{index:05d}{extension}", entry) for index, entry in enumerate(parse_entries(text))
+    ]
+    last = found[-1].entry if found else None
+    begun_ns = last.started_at_ns + last.duration_ns if last else media_zero_ns
+    local = folder / f"{len(found):05d}{extension}"
+    duration_ns = _cut(folder, local, output.container) if local.exists() else 0
+    if duration_ns:
+        uri = naming.segment_file(prefix, len(found), begun_ns, output.timestamp_suffix, extension)
+        found.append(Left(local, playlist.Segment(uri, duration_ns, begun_ns)))
+    return found
+
+
+def _cut(folder: Path, local: Path, container: Container) -> int:
+    """Takes from a segment that was being written what cannot be played; how long the rest plays, in ns."""
+    if container is Container.FMP4:
+        os.truncate(local, whole_fragments_bytes(local))
+        whole = folder / "unfinished.mp4"
+        whole.write_bytes((folder / INIT).read_bytes() + local.read_bytes())
+    else:
+        os.truncate(local, local.stat().st_size // TS_PACKET_BYTES * TS_PACKET_BYTES)
+        whole = local
+    start_ns, end_ns = span_ns(whole)
+    return max(0, end_ns - start_ns)
+
+
+def parse_entries(text: str) -> list[playlist.Segment]:
+    """The segments of a playlist that playlist.render made."""
+    entries: list[playlist.Segment] = []
+    duration_ns = started_at_ns = 0
+    discontinuity = False
+    for line in text.splitlines():
+        tag, _, value = line.partition(":")
+        match tag:
+            case "#EXT-X-PROGRAM-DATE-TIME":
+                started_at_ns = round(datetime.fromisoformat(value).timestamp() * NS)
+            case "#EXTINF":
+                duration_ns = round(float(value.rstrip(",")) * NS)
+            case "#EXT-X-DISCONTINUITY":
+                discontinuity = True
+            case _ if line and not line.startswith("#"):
+                entries.append(playlist.Segment(unquote(line), duration_ns, started_at_ns, discontinuity))
+                discontinuity = False
+    return entries

@@ -1,0 +1,103 @@
+"""<egress_id>.json: what an egress stored, for programs that find the files without asking the API. Pure.
+
+The fields are upstream's; times are unix ns. `started_at` is the wall clock of media time zero, so that
+several recordings of a room can be laid side by side.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    filename: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaylistRecord:
+    location: str
+    segments: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    filename: str
+    taken_at_ns: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What one output stored."""
+
+    files: tuple[FileRecord, ...] = ()
+    playlists: tuple[PlaylistRecord, ...] = ()
+    images: tuple[ImageRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Of the egress as a whole; empty fields are left out."""
+
+    egress_id: str
+    room_id: str = ""
+    room_name: str = ""
+    url: str = ""
+    started_at_ns: int = 0
+    ended_at_ns: int = 0
+    publisher_identity: str = ""
+    track_id: str = ""
+    track_kind: str = ""
+    track_source: str = ""
+    audio_track_id: str = ""
+    video_track_id: str = ""
+    passthrough: bool = False
+    """Encoded frames were stored as they came."""
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+def build(header: Header, records: Iterable[Records]) -> str:
+    """The manifest's text."""
+    fields: dict[str, object] = {
+        "egress_id": header.egress_id,
+        "room_id": header.room_id,
+        "room_name": header.room_name,
+        "url": header.url,
+        "started_at": header.started_at_ns,
+        "ended_at": header.ended_at_ns,
+        "publisher_identity": header.publisher_identity,
+        "track_id": header.track_id,
+        "track_kind": header.track_kind,
+        "track_source": header.track_source,
+        "audio_track_id": header.audio_track_id,
+        "video_track_id": header.video_track_id,
+        "passthrough": header.passthrough,
+        **header.extra,
+    }
+    all_records = list(records)
+    fields["files"] = [_file(f) for r in all_records for f in r.files]
+    fields["playlists"] = [
+        {"location": p.location, "segments": [_file(s) for s in p.segments]}
+        for r in all_records
+        for p in r.playlists
+    ]
+    fields["images"] = [
+        {"filename": i.filename, "timestamp": rfc3339(i.taken_at_ns), "location": i.location}
+        for r in all_records
+        for i in r.images
+    ]
+    return json.dumps({key: value for key, value in fields.items() if value}, indent=2, ensure_ascii=False)
+
+
+def rfc3339(at_ns: int) -> str:
+    """UTC with nanoseconds (RFC 3339), as Go writes times in JSON."""
+    return f"{datetime.fromtimestamp(at_ns // NS, UTC):%Y-%m-%dT%H:%M:%S}.{at_ns % NS:09d}Z"
+
+
+def _file(record: FileRecord) -> dict[str, str]:
+    return {"filename": record.filename, "location": record.location}

@@ -1,0 +1,85 @@
+"""What becomes of a live connection: made, lost, tried again, given up. Pure; times are monotonic s."""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+
+class Phase(Enum):
+    CONNECTING = auto()
+    ACTIVE = auto()
+    WAITING = auto()
+    """For the next attempt."""
+    FAILED = auto()
+    FINISHED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    budget_s: float = 90.0
+    """How long a connection that once worked may be without progress before it is given up."""
+    first_delay_s: float = 0.5
+    ceiling_s: float = 8.0
+    stable_s: float = 1.0
+    """A connection that took media for this long works; one that broke sooner was a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    phase: Phase = Phase.CONNECTING
+    connected_at_s: float = 0.0
+    works: bool = False
+    """It took media for `stable_s` once: what breaks now is tried again."""
+    lost_at_s: float | None = None
+    """Since when nothing got through; None: it does."""
+    attempt: int = 0
+    """Failures since it last worked."""
+    retries: int = 0
+    retry_at_s: float = 0.0
+    error: str = ""
+
+
+def connected(link: Link, now_s: float) -> Link:
+    if link.phase is not Phase.CONNECTING:
+        return link
+    return replace(link, phase=Phase.ACTIVE, connected_at_s=now_s)
+
+
+def progressed(link: Link, now_s: float, policy: Policy) -> Link:
+    """Media was taken."""
+    if link.phase is not Phase.ACTIVE or now_s - link.connected_at_s < policy.stable_s:
+        return link
+    if link.works and link.lost_at_s is None:
+        return link
+    return replace(link, works=True, lost_at_s=None, attempt=0, error="")
+
+
+def broke(link: Link, now_s: float, error: str, policy: Policy) -> Link:
+    """The connection could not be made, or was lost."""
+    if link.phase not in (Phase.CONNECTING, Phase.ACTIVE):
+        return link
+    if not link.works:
+        return replace(link, phase=Phase.FAILED, error=error)
+    lost_at_s = now_s if link.lost_at_s is None else link.lost_at_s
+    delay_s = min(policy.ceiling_s, policy.first_delay_s * 2 ** min(link.attempt, 16))
+    if now_s + delay_s - lost_at_s > policy.budget_s:
+        return replace(link, phase=Phase.FAILED, lost_at_s=lost_at_s, error=error)
+    return replace(
+        link,
+        phase=Phase.WAITING,
+        lost_at_s=lost_at_s,
+        attempt=link.attempt + 1,
+        retry_at_s=now_s + delay_s,
+        error=error,
+    )
+
+
+def retried(link: Link) -> Link:
+    """The wait is over."""
+    if link.phase is not Phase.WAITING:
+        return link
+    return replace(link, phase=Phase.CONNECTING, retries=link.retries + 1)
+
+
+def stopped(link: Link) -> Link:
+    """Nobody wants it any more. A failed one stays failed."""
+    return link if link.phase is Phase.FAILED else replace(link, phase=Phase.FINISHED)

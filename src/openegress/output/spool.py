@@ -1,0 +1,103 @@
+"""Files of an egress on the local disk, from the first byte until the storage has them."""
+
+import errno
+import os
+from io import FileIO
+from pathlib import Path
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+
+
+class SpoolFile:
+    """A file a muxer writes to (media.muxer.ByteSink).
+
+    Once a write failed, `closed` is True and nothing more is written: FFmpeg then leaves out its trailer,
+    which would turn a file that plays up to its last whole fragment into one that does not play at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Creates or empties the file. Raises EgressError."""
+        self.path = path
+        self.closed = False
+        self.error: OSError | None = None
+        self._end = 0
+        try:
+            self._file = FileIO(path, "w")
+        except OSError as error:
+            raise disk_error(error, path) from error
+
+    @property
+    def size_bytes(self) -> int:
+        return self._end
+
+    def write(self, data: bytes) -> int:
+        if self.error is not None:
+            raise self.error
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self.error = error
+            self.closed = True
+            raise
+        self._end = max(self._end, self._file.tell())
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seal(self) -> None:
+        """Nothing more is written from here on."""
+        self.closed = True
+
+    def release(self) -> None:
+        """Puts what was written on the disk, and closes. Raises EgressError."""
+        self.closed = True
+        if self._file.closed:
+            return
+        try:
+            if self.error is None:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        finally:
+            self._file.close()
+
+
+def folder(spool: str, name: str) -> Path:
+    """The folder below the egress' spool that one output has to itself. Raises EgressError."""
+    path = Path(spool) / name
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    return path
+
+
+def disk_error(error: OSError, path: Path) -> EgressError:
+    """What the disk's refusal means to whoever runs the service."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            code, text = (
+                Code.RESOURCE_EXHAUSTED,
+                f"the disk of the recordings ({path.parent}) is full: free some space or record to a "
+                "larger one; what was recorded until then is kept",
+            )
+        case errno.EFBIG:
+            code, text = (
+                Code.RESOURCE_EXHAUSTED,
+                f"the largest size a file may have on this host was reached by {path.name}: raise the "
+                "limit or set file_output_max_size; what was recorded until then is kept",
+            )
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            code, text = (
+                Code.PERMISSION_DENIED,
+                f"the service may not write {path}: {error.strerror}; give its user the right to",
+            )
+        case _:
+            code, text = Code.INTERNAL, f"cannot write {path}: {error.strerror or error}"
+    return EgressError(code, text, fault=Fault.SERVICE, phase=Phase.RECORDING)

@@ -1,0 +1,307 @@
+"""Live streams: each URL with its own queue, thread and fate."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from av.error import FFmpegError
+
+from openegress.core import plan
+from openegress.core.codecs import MediaKind
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.events import StreamStatus, StreamUpdate
+from openegress.core.plan import StreamTarget
+from openegress.core.stream_urls import redact, shown_alike
+from openegress.media import Packet
+from openegress.media.interleave import end_ns
+from openegress.media.muxer import check_fit
+from openegress.output import Emit, Opening, reconnect
+from openegress.output.connection import Connection, connection, container_of, explain
+from openegress.output.failure import FailureReport
+from openegress.output.live_queue import LiveQueue
+from openegress.output.manifest import Records
+from openegress.output.reconnect import Link, Policy
+
+FINISH_S = 6.0
+"""At the end, for a server to take what is queued; a live one needs no time at all."""
+
+_INTERRUPT_S = 1.0
+"""FFmpeg and libsrt answer an interrupt within 100 ms."""
+
+_LINGER_S = 0.03
+"""How long a packet may wait for others, so that the thread wakes some times a second and not for each."""
+
+_BATCH = 32
+"""Packets sent in one go."""
+
+_RETRY_UPDATE_S = 10.0
+"""Between two StreamUpdates that only tell of another attempt: each may become a webhook."""
+
+
+class StreamOutput:
+    """All URLs of one StreamOutput."""
+
+    def __init__(
+        self,
+        output: plan.StreamOutput,
+        index: int,
+        *,
+        emit: Emit,
+        on_empty: Callable[[], None] | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        """`on_empty` is called, from any thread, when the last URL was removed and none is left."""
+        self._plan = output
+        self._emit = emit
+        self._on_empty = on_empty
+        self._policy = policy or Policy()
+        self._failures = FailureReport(index, emit)
+        self._opening: Opening | None = None
+        self._lock = threading.Lock()
+        self._streams: dict[str, LiveStream] = {}
+        """By redacted URL; those that ended stay, so that finish() reports them."""
+        self._bytes_sent = 0
+
+    def open(self, opening: Opening) -> None:
+        """Raises EgressError when a URL is none, or the codecs do not fit the protocol. Does not wait for the
+        servers: each connects in its thread."""
+        self._opening = opening
+        for target in self._plan.targets:
+            self._start(target)
+
+    def write(self, packet: Packet) -> None:
+        for stream in list(self._streams.values()):
+            stream.put(packet)
+
+    def add(self, url: str, redacted: str) -> None:
+        """Streams to one more server from the next key frame on. Raises EgressError ALREADY_EXISTS."""
+        with self._lock:
+            present = self._streams.get(redacted)
+            if present is not None and present.is_live:
+                raise EgressError(Code.ALREADY_EXISTS, f"stream {redacted} is already being sent")
+        self._start(StreamTarget(url, redacted))
+
+    async def remove(self, url: str) -> None:
+        """Ends one stream, named by its URL or the redacted form. Raises EgressError NOT_FOUND."""
+        stream = self._streams.get(url)
+        if stream is None:
+            stream = next((s for s in self._streams.values() if shown_alike(s.target.url, url)), None)
+        if stream is None or not stream.is_live:
+            shown = stream.target.redacted if stream is not None else redact(url)
+            raise EgressError(Code.NOT_FOUND, f"stream {shown} not found")
+        await stream.finish(FINISH_S)
+        if self._on_empty is not None and not any(s.is_live for s in self._streams.values()):
+            self._on_empty()
+
+    async def finish(self, ended_at_ns: int) -> None:
+        """Ends all that are left. Raises EgressError when the last one had failed, or all have."""
+        await asyncio.gather(*(s.finish(FINISH_S) for s in self._streams.values()))
+        self._failures.raise_if_any()
+
+    def size_bytes(self) -> int:
+        return self._bytes_sent
+
+    def records(self) -> Records:
+        return Records()
+
+    @property
+    def targets(self) -> tuple[StreamTarget, ...]:
+        """Those being sent."""
+        return tuple(s.target for s in self._streams.values() if s.is_live)
+
+    def _start(self, target: StreamTarget) -> None:
+        assert self._opening is not None
+        check_fit(container_of(target), self._opening.formats)
+        stream = LiveStream(
+            target,
+            self._opening,
+            self._policy,
+            self._emit,
+            self._given_up,
+            self._sent,
+        )
+        with self._lock:
+            self._streams[target.redacted] = stream
+        stream.start()
+
+    def _sent(self, count: int) -> None:
+        self._bytes_sent += count
+
+    def _given_up(self, error: str) -> None:
+        """From a stream's thread, when it was given up. The output fails with its last stream."""
+        with self._lock:
+            alone = not any(s.is_live for s in self._streams.values())
+        if alone:
+            self._failures.report(
+                EgressError(Code.UNAVAILABLE, error, fault=Fault.DESTINATION, phase=Phase.STREAM)
+            )
+
+
+class LiveStream:
+    """One URL: connects, sends, and comes back after a loss, until it is finished or given up."""
+
+    def __init__(
+        self,
+        target: StreamTarget,
+        opening: Opening,
+        policy: Policy,
+        emit: Emit,
+        on_failed: Callable[[str], None],
+        on_sent: Callable[[int], None],
+    ) -> None:
+        """Raises EgressError when the URL cannot be used."""
+        self.target = target
+        self._opening = opening
+        self._policy = policy
+        self._emit = emit
+        self._on_failed = on_failed
+        self._on_sent = on_sent
+        self._link = Link()
+        self._queue = LiveQueue(has_video=any(f.kind is MediaKind.VIDEO for f in opening.formats))
+        self._changed = threading.Condition()
+        self._ending = False
+        self._connection: Connection = connection(target, opening.formats)
+        self._started_at_ns = 0
+        self._last_retry_at_ns = 0
+        self._first_ns: int | None = None
+        self._sent_ns = 0
+        self._told_at_s = 0.0
+        self._ended: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name=f"stream {target.redacted}", daemon=True)
+
+    @property
+    def is_live(self) -> bool:
+        return self._link.phase not in (reconnect.Phase.FAILED, reconnect.Phase.FINISHED)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, packet: Packet) -> None:
+        """Never blocks; what cannot be sent in time is dropped."""
+        with self._changed:
+            if not self._ending and self.is_live:
+                self._queue.put(packet)
+                if len(self._queue) == 1:
+                    self._changed.notify()
+
+    async def finish(self, timeout_s: float) -> None:
+        """Sends what is queued and ends the stream; a server that takes too long is left."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        ended = asyncio.wrap_future(self._ended)
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), timeout_s)
+        except TimeoutError:
+            self._connection.interrupt()
+            try:
+                await asyncio.wait_for(asyncio.shield(ended), _INTERRUPT_S)
+            except TimeoutError:
+                # A name server that does not answer: the thread ends when that does.
+                return
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self.is_live:
+                match self._link.phase:
+                    case reconnect.Phase.CONNECTING:
+                        self._connect()
+                    case reconnect.Phase.ACTIVE:
+                        self._send()
+                    case reconnect.Phase.WAITING:
+                        self._wait()
+        except Exception as error:
+            # A bug of ours ends this stream with its name, and no other.
+            self._link = Link(phase=reconnect.Phase.FAILED, error=f"{self.target.redacted}: {error!r}")
+        finally:
+            self._connection.abandon()
+            failed = self._link.phase is reconnect.Phase.FAILED
+            self._tell(StreamStatus.FAILED if failed else StreamStatus.FINISHED)
+            if failed:
+                self._on_failed(self._link.error)
+            self._ended.set_result(None)
+
+    def _connect(self) -> None:
+        if self._ending:
+            self._link = reconnect.stopped(self._link)
+            return
+        try:
+            self._connection = connection(self.target, self._opening.formats)
+            self._connection.open()
+        except EgressError as error:
+            self._link = Link(phase=reconnect.Phase.FAILED, error=f"{self.target.redacted}: {error.message}")
+            return
+        except (OSError, FFmpegError) as error:
+            self._broke(error, was_connected=False)
+            return
+        with self._changed:
+            self._queue.restart()
+        self._link = reconnect.connected(self._link, time.monotonic())
+        self._started_at_ns = self._started_at_ns or time.time_ns()
+        self._tell(StreamStatus.ACTIVE)
+
+    def _send(self) -> None:
+        with self._changed:
+            while not len(self._queue) and not self._ending:
+                self._changed.wait()
+            if not self._ending:
+                self._changed.wait(_LINGER_S)  # put() notifies only the first
+            # Not more at a time than a stalled server may lose.
+            packets = [self._queue.pop() for _ in range(min(len(self._queue), _BATCH))]
+        try:
+            if not packets:
+                self._connection.close()
+                self._link = reconnect.stopped(self._link)
+                return
+            for packet in packets:
+                self._connection.write(packet)
+                self._on_sent(len(packet.data))
+                self._first_ns = packet.pts_ns if self._first_ns is None else self._first_ns
+                self._sent_ns = max(self._sent_ns, end_ns(packet))
+        except (OSError, FFmpegError) as error:
+            self._broke(error, was_connected=True)
+            return
+        recovering = self._link.lost_at_s is not None
+        self._link = reconnect.progressed(self._link, time.monotonic(), self._policy)
+        if recovering and self._link.lost_at_s is None:
+            self._tell(StreamStatus.ACTIVE)
+
+    def _wait(self) -> None:
+        with self._changed:
+            while not self._ending and (left_s := self._link.retry_at_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+        if self._ending:
+            self._link = reconnect.stopped(self._link)
+            return
+        self._link = reconnect.retried(self._link)
+        self._last_retry_at_ns = time.time_ns()
+        if time.monotonic() - self._told_at_s >= _RETRY_UPDATE_S or self._link.attempt == 1:
+            self._tell(StreamStatus.ACTIVE)
+
+    def _broke(self, error: OSError | FFmpegError, *, was_connected: bool) -> None:
+        text = explain(error, self.target, was_connected=was_connected)
+        if was_connected and not self._link.works:
+            text += " right after accepting it; check application and stream key"
+        self._connection.abandon()
+        self._link = reconnect.broke(self._link, time.monotonic(), text, self._policy)
+        if self._ending:
+            # Lost while ending: what was queued is gone, and there is no time to come back.
+            self._link = reconnect.stopped(self._link)
+
+    def _tell(self, status: StreamStatus) -> None:
+        self._told_at_s = time.monotonic()
+        self._emit(
+            StreamUpdate(
+                url=self.target.redacted,
+                status=status,
+                started_at_ns=self._started_at_ns,
+                ended_at_ns=0 if status is StreamStatus.ACTIVE else time.time_ns(),
+                duration_ns=max(0, self._sent_ns - (self._first_ns or 0)),
+                error=self._link.error,
+                retries=self._link.retries,
+                last_retry_at_ns=self._last_retry_at_ns,
+            )
+        )

@@ -1,0 +1,105 @@
+"""Objects of one output on their way to the storage, one after the other in the order they were made."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from openegress.core.errors import EgressError
+from openegress.storage.uploader import Stored, Uploader
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    local: Path
+    path: str
+    """In the storage."""
+    content_type: str
+    then: Callable[[Stored], Awaitable[None]]
+    """Awaited once it is stored, before the next upload; raises EgressError when it could not do its part."""
+    keep_local: bool = False
+
+
+class OrderedUploads:
+    """Stores what add() is given, in order, in one task.
+
+    The uploader repeats what may pass. What it gives up stays on the disk and at the head of the queue,
+    and is tried again when the next object comes and once more at the end: none is skipped.
+    """
+
+    def __init__(self, uploader: Uploader) -> None:
+        """Called in the event loop, in which the uploads run."""
+        self._uploader = uploader
+        self._task: asyncio.Task[None] | None = None
+        self._queue: deque[Upload] = deque()
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        """Nothing is being uploaded: the queue is empty, or its head was given up for now."""
+        self._ending = False
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def pending(self) -> int:
+        return len(self._queue)
+
+    def add(self, upload: Upload) -> None:
+        """Thread-safe; never blocks."""
+        self._loop.call_soon_threadsafe(self._add, upload)
+
+    async def settled(self) -> None:
+        """Returns when everything added until now was stored, or given up for now."""
+        passed: asyncio.Future[None] = self._loop.create_future()
+        # Behind the add() calls that other threads have made.
+        self._loop.call_soon_threadsafe(passed.set_result, None)
+        await passed
+        await self._settled.wait()
+
+    async def finish(self) -> None:
+        """Returns when everything is stored; raises the EgressError of what could not be.
+
+        Call it after the last add() has returned: it goes through the event loop as well.
+        """
+        passed: asyncio.Future[None] = self._loop.create_future()
+        self._loop.call_soon_threadsafe(passed.set_result, None)
+        await passed
+        self._ending = True
+        self._changed.set()
+        if self._task is not None:
+            await self._task
+
+    def _add(self, upload: Upload) -> None:
+        self._queue.append(upload)
+        self._settled.clear()
+        self._changed.set()
+        if self._task is None:
+            self._task = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            while not self._queue:
+                if self._ending:
+                    return
+                self._changed.clear()
+                self._settled.set()
+                await self._changed.wait()
+            last_chance = self._ending
+            self._changed.clear()
+            try:
+                await self._store(self._queue[0])
+            except EgressError:
+                # Not told yet: whether something is lost shows at the end.
+                if last_chance:
+                    raise
+                if not self._ending:
+                    self._settled.set()
+                    await self._changed.wait()
+
+    async def _store(self, upload: Upload) -> None:
+        stored = await self._uploader.put(
+            upload.local, upload.path, upload.content_type, delete_local=not upload.keep_local
+        )
+        # Stored once is stored: what follows (a playlist) is made anew with the next object.
+        self._queue.popleft()
+        await upload.then(stored)

@@ -1,0 +1,97 @@
+"""Where media comes from: web pages and rooms.
+
+A source is prepared (browser up and page loaded, or room joined and tracks there), started (media time
+zero), and stopped. It reports what happens to it as events, and never touches an output.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from openegress.core.errors import EgressError
+from openegress.core.events import EndReason
+from openegress.media import FrameSink, PacketSink, StreamFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The source came to its end: room over, participant gone, page said END_RECORDING."""
+
+    reason: EndReason = EndReason.SOURCE_CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The source cannot go on. What was recorded is kept."""
+
+    error: EgressError
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Worth a log line: console error of a page, reconnect, track muted ..."""
+
+    text: str
+    fields: dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """The one track that is recorded was muted, or unmuted."""
+
+    muted: bool
+    at_ns: int
+    """Unix ns."""
+
+
+SourceEvent = Closed | Failed | Muted | Notice
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
+    frames: int = 0
+    unique_frames: int = 0
+    dropped_frames: int = 0
+
+
+class Source(Protocol):
+    """A source of raw frames (web pages; rooms when they are transcoded)."""
+
+    async def prepare(self) -> None:
+        """Gets everything ready up to the first frame. Raises EgressError naming its phase."""
+
+    async def start(self, sink: FrameSink) -> int:
+        """Media flows from here on. Returns media time zero in unix ns."""
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        """From prepare() to stop(); the iterator ends after stop()."""
+
+    async def stop(self) -> None:
+        """No frame reaches the sink after this returns. Idempotent; leaves no process, file or thread."""
+
+    def stats(self) -> SourceStats: ...
+
+
+class PacketSource(Protocol):
+    """A source of encoded frames, for outputs that take them as they come (rooms without transcoding)."""
+
+    async def prepare(self) -> None:
+        """Gets everything ready up to the first key frame. Raises EgressError naming its phase."""
+
+    def formats(self) -> Sequence[StreamFormat]:
+        """One for each stream that will come. Known after prepare()."""
+
+    def name_values(self) -> dict[str, str]:
+        """The filename placeholders that only the room can fill: track_id, track_type, track_source,
+        publisher_identity. Known after prepare()."""
+
+    async def start(self, sink: PacketSink) -> int:
+        """Packets flow from here on. Returns media time zero in unix ns."""
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        """From prepare() to stop(); the iterator ends after stop()."""
+
+    async def stop(self) -> None:
+        """No packet reaches the sink after this returns. Idempotent."""
+
+    def stats(self) -> SourceStats: ...

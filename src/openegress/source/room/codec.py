@@ -1,0 +1,85 @@
+"""The codecs of a room's tracks, and whether they may go into a recording as they are. Pure."""
+
+from collections.abc import Sequence
+
+from openegress.core.codecs import (
+    AUDIO_IN,
+    TRACK_CONTAINER,
+    VIDEO_IN,
+    AudioCodec,
+    Container,
+    MediaKind,
+    VideoCodec,
+)
+from openegress.core.plan import FileOutput, Plan, SegmentOutput, WebsocketOutput
+from openegress.room import Track
+
+_BY_MIME: dict[str, AudioCodec | VideoCodec] = {
+    "audio/opus": AudioCodec.OPUS,
+    "audio/red": AudioCodec.OPUS,  # RFC 2198 redundancy around Opus, taken off on receipt
+    "audio/pcmu": AudioCodec.PCMU,
+    "audio/pcma": AudioCodec.PCMA,
+    "video/h264": VideoCodec.H264,
+    "video/h265": VideoCodec.H265,
+    "video/hevc": VideoCodec.H265,
+    "video/vp8": VideoCodec.VP8,
+    "video/vp9": VideoCodec.VP9,
+    "video/av1": VideoCodec.AV1,
+}
+
+Codec = AudioCodec | VideoCodec
+
+
+def codec_of(track: Track) -> Codec | None:
+    """As announced; None when the room does not say (an audio track's name may come without its codec)."""
+    codec = _BY_MIME.get(track.mime_type.lower())
+    if codec is None and track.kind is MediaKind.AUDIO:
+        return AudioCodec.OPUS  # every LiveKit client's default, and for long its only one
+    return codec
+
+
+def takes(container: Container | None, codecs: Sequence[Codec]) -> bool:
+    """None: whatever suits the codecs."""
+    if container is None:
+        return container_for(codecs) is not None
+    return all(codec in AUDIO_IN[container] or codec in VIDEO_IN[container] for codec in codecs)
+
+
+def container_for(codecs: Sequence[Codec]) -> Container | None:
+    """Where these go together without transcoding; None: nowhere."""
+    if len(codecs) == 1:
+        return TRACK_CONTAINER.get(codecs[0])
+    for container in (Container.MP4, Container.WEBM, Container.OGG):
+        if takes(container, codecs):
+            return container
+    return None
+
+
+def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:
+    """Whether `tracks` (the selection) may go into every output of the plan as they are.
+
+    That needs one track a kind, of codecs that all containers take; anything that looks into pictures or
+    sound (images, streams that must be AAC, websockets with PCM) needs it decoded.
+    """
+    codecs = [codec_of(track) for track in tracks]
+    kinds = [track.kind for track in tracks]
+    if not tracks or None in codecs or len(set(kinds)) != len(kinds):
+        return False
+    if plan.video is not None and MediaKind.VIDEO not in kinds:
+        return False
+    if plan.audio is not None and MediaKind.AUDIO not in kinds:
+        return False
+    known = [codec for codec in codecs if codec is not None]
+    return bool(plan.outputs) and all(
+        isinstance(output, FileOutput | SegmentOutput) and takes(output.container, known)
+        for output in plan.outputs
+    )
+
+
+def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
+    """Whether a plan is to be fed with encoded frames, now that its tracks are known."""
+    if any(isinstance(output, WebsocketOutput) for output in plan.outputs):
+        return False
+    if any(codec_of(track) in (AudioCodec.PCMU, AudioCodec.PCMA) for track in tracks):
+        return False  # FFmpeg's Ogg takes no PCM
+    return plan.passthrough or (plan.may_pass_through and passthrough_possible(plan, tracks))

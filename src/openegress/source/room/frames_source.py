@@ -1,0 +1,191 @@
+"""Tracks of a room as raw frames: decoded, fitted, mixed, and given out evenly paced by the capture clock.
+
+The event loop queues encoded frames; one thread decodes all tracks and feeds the sink. A picture's time is
+its slot's, never "now": what is late for a tick is not late for the recording.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+
+from openegress.core.errors import Phase, internal
+from openegress.core.plan import VideoEncoding
+from openegress.media import NS, FrameSink
+from openegress.media.canvas import Canvas
+from openegress.media.decoder import SAMPLE_RATE
+from openegress.media.mixer import BLOCK_SAMPLES
+from openegress.room import EncodedFrame, Track
+from openegress.source import SourceEvent, SourceStats
+from openegress.source.room.clock import Horizon, Slots, UnixClock
+from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
+from openegress.source.room.selection import Selection
+from openegress.source.room.session import RoomSession
+from openegress.source.room.stage import Stage
+
+PATIENCE_NS = NS * 6 // 5
+"""For frames that are under way: a retransmission over a bad path takes half of that."""
+FIRST_FRAMES_NS = 9 * NS
+"""For the first frames of a track: the room client holds them for a sender report, 8 s at most."""
+AUDIO_TICK_S = 0.04
+"""Without pictures nothing hurries: two blocks at a time."""
+FLUSH_BURST, FLUSH_PAUSE_S = 4, 0.012
+"""At the end the rest comes at about the pace of an encoder, whose queue is short."""
+
+
+class RoomFrameSource:
+    """Implements source.Source."""
+
+    def __init__(
+        self, session: RoomSession, video: VideoEncoding | None, *, with_audio: bool, live: bool = False
+    ) -> None:
+        """`session` has joined; it is closed with the source. `live`: somebody watches, so a new track's
+        first seconds are rather lost than waited for."""
+        self._session = session
+        self._clock = UnixClock()
+        self._stage = Stage(
+            Canvas(video.width, video.height) if video else None,
+            video.framerate if video else 0,
+            with_audio=with_audio,
+        )
+        self._pictures = Slots(video.framerate) if video else None
+        self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
+        self._horizon = Horizon()
+        self._first_frames_ns = PATIENCE_NS if live else FIRST_FRAMES_NS
+        self._tick_s = 1 / video.framerate if video else AUDIO_TICK_S
+        self._inbox: deque[tuple[Track, EncodedFrame] | Selection | None] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._sink: FrameSink | None = None
+        self._zero_ns = 0
+        self._stopping = threading.Event()
+        self._stop_ns = 0
+        self._thread: threading.Thread | None = None
+        self._asked_key_ns = 0
+
+    async def prepare(self) -> None:
+        await self._session.subscribe(self)
+        await self._session.wait_for_media(FIRST_MEDIA_S)
+
+    def name_values(self) -> dict[str, str]:
+        """The filename placeholders that only the room can fill. Known once the session has joined."""
+        return name_values(self._session.selection.tracks)
+
+    async def start(self, sink: FrameSink) -> int:
+        selected = {track.sid for track in self._session.selection.tracks}
+        arrived = [at_ns for sid, at_ns in self._session.arrived.items() if sid in selected]
+        self._zero_ns = max(arrived, default=0) or self._clock()
+        self._sink = sink
+        self._take(0)  # what is waited for is waited for from media time zero
+        self._thread = threading.Thread(target=self._run, name="room frames")
+        self._thread.start()
+        return self._zero_ns
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        return self._session.events()
+
+    async def stop(self) -> None:
+        self._stop_ns = self._stop_ns or self._clock()
+        await self._session.release()
+        self._stopping.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            await asyncio.to_thread(thread.join)
+        await self._session.close()
+
+    def stats(self) -> SourceStats:
+        given = self._pictures.next if self._pictures is not None else 0
+        return SourceStats(frames=given, unique_frames=self._stage.unique)
+
+    # --- Listener, on the event loop
+
+    def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        self._inbox.append((track, frame))
+
+    def on_selection(self, selection: Selection) -> None:
+        self._inbox.append(selection)
+
+    def on_rejoined(self) -> None:
+        self._inbox.append(None)
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            tick = 0
+            began_ns = self._clock()
+            while True:
+                tick += 1
+                wait_ns = began_ns + round(tick * self._tick_s * NS) - self._clock()
+                if wait_ns < 0:
+                    tick -= wait_ns // round(self._tick_s * NS)  # ticks that were missed are not made up for
+                elif self._stopping.wait(wait_ns / NS):
+                    break
+                if self._stopping.is_set():
+                    break
+                now_ns = self._clock() - self._zero_ns
+                self._take(now_ns)
+                self._give(self._until(now_ns))
+            self._finish()
+        except Exception as error:
+            failure = internal(f"decoding failed: {error!r}", Phase.RECORDING)
+            self._loop.call_soon_threadsafe(self._session.fail, failure)
+
+    def _take(self, now_ns: int) -> None:
+        inbox = self._inbox
+        while inbox:
+            match inbox.popleft():
+                case Selection() as selection:
+                    self._stage.select(selection, max(0, now_ns))
+                case None:
+                    self._stage.rejoined(now_ns)
+                case track, frame:
+                    self._stage.put(track, frame.capture_ns - self._zero_ns, frame)
+        self._ask_for_key(now_ns)
+
+    def _until(self, now_ns: int) -> int:
+        complete_ns = self._stage.complete_ns()
+        waits_from_ns = self._stage.waits_from_ns(now_ns, self._first_frames_ns)
+        return self._horizon.advance(
+            now_ns,
+            now_ns if complete_ns is None else complete_ns,
+            PATIENCE_NS,
+            now_ns if waits_from_ns is None else waits_from_ns,
+        )
+
+    def _give(self, until_ns: int) -> int:
+        """Gives out all that lies before `until_ns`, in order. Returns the number of pictures."""
+        given = 0
+        while self._give_one(until_ns):
+            given += 1
+        return given
+
+    def _give_one(self, until_ns: int) -> bool:
+        """Sound up to the next picture, and that; False when there is none to give."""
+        assert self._sink is not None
+        picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
+        if self._blocks is not None:
+            while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
+                samples = self._stage.sound(self._blocks.next)
+                self._sink.audio(samples, self._blocks.next_ns, SAMPLE_RATE)
+                self._blocks.next += 1
+        if self._pictures is None or self._pictures.next_ns >= until_ns:
+            return False
+        self._sink.video(self._stage.picture(self._pictures.next_ns), self._pictures.next_ns)
+        self._pictures.next += 1
+        return True
+
+    def _finish(self) -> None:
+        end_ns = self._stop_ns - self._zero_ns
+        self._take(end_ns)
+        given = 0
+        while self._give_one(end_ns):
+            given += 1
+            if given > FLUSH_BURST:
+                time.sleep(FLUSH_PAUSE_S)
+
+    def _ask_for_key(self, now_ns: int) -> None:
+        sid = self._stage.key_wanted()
+        if sid and now_ns - self._asked_key_ns > NS // 2:
+            self._asked_key_ns = now_ns
+            self._loop.call_soon_threadsafe(self._session.request_key_frame, sid)

@@ -1,0 +1,231 @@
+"""Which tracks of a room an egress takes, as tracks come and go. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from openegress.core.codecs import MediaKind
+from openegress.core.plan import AudioRoute, MediaSource, ParticipantVideo, TrackVideo
+from openegress.media.mixer import Channel
+from openegress.room import Participant, Track, TrackKey, TrackSource
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """An audio track and where it is heard."""
+
+    track: Track
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    video: Track | None = None
+    audio: tuple[Routed, ...] = ()
+    sides: Mapping[TrackKey, Channel] = field(default_factory=dict)
+    """Where alternating tracks have been put, in order of appearance; a track that returns finds its side."""
+    named: Mapping[str, TrackKey] = field(default_factory=dict)
+    """What the track ids of the request turned out to be."""
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        video = () if self.video is None else (self.video,)
+        return (*video, *(routed.track for routed in self.audio))
+
+
+NOTHING = Selection()
+
+
+def select(
+    source: MediaSource, tracks: Sequence[Track], before: Selection = NOTHING, *, rejoined: bool = False
+) -> Selection:
+    """The selection among `tracks` (in order of publishing), given the one before.
+
+    `rejoined`: the connection was lost meanwhile, so a track that is named by an id may go by another.
+    """
+    named = dict(before.named)
+    by_sid = {track.sid: track for track in tracks}
+    for track_id in track_ids(source):
+        if track_id in by_sid:
+            named[track_id] = by_sid[track_id].key
+    by_id = {track_id: by_sid[track_id] for track_id in track_ids(source) if track_id in by_sid}
+    if rejoined:
+        by_key = {track.key: track for track in tracks}
+        for track_id, key in named.items():
+            if track_id not in by_id and key in by_key:
+                by_id[track_id] = by_key[key]
+
+    if source.single_track_id:
+        track = by_id.get(source.single_track_id)
+        match track.kind if track else None:
+            case MediaKind.VIDEO:
+                return Selection(video=track, named=named)
+            case MediaKind.AUDIO if track:
+                return Selection(audio=(Routed(track, Channel.BOTH),), named=named)
+        return Selection(named=named)
+
+    sides = dict(before.sides)
+    audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
+    return Selection(_video(source, tracks, by_id), _audio(source.audio, audible, by_id, sides), sides, named)
+
+
+def track_ids(source: MediaSource) -> tuple[str, ...]:
+    """The tracks a request names."""
+    ids = [source.single_track_id]
+    if isinstance(source.video, TrackVideo):
+        ids.append(source.video.track_id)
+    ids += [route.value for route in source.audio if route.match == "track"]
+    return tuple(dict.fromkeys(track_id for track_id in ids if track_id))
+
+
+def _video(source: MediaSource, tracks: Sequence[Track], by_id: Mapping[str, Track]) -> Track | None:
+    match source.video:
+        case TrackVideo(track_id):
+            track = by_id.get(track_id)
+            return track if track is not None and track.kind is MediaKind.VIDEO else None
+        case ParticipantVideo(identity, prefer_screen_share):
+            wanted = [TrackSource.CAMERA, TrackSource.SCREEN_SHARE]
+            if prefer_screen_share:
+                wanted.reverse()
+            order = [*wanted, TrackSource.UNKNOWN]
+            offered = [
+                (track.muted, order.index(track.source), -index, track)
+                for index, track in enumerate(tracks)
+                if track.kind is MediaKind.VIDEO
+                and track.participant.identity == identity
+                and track.source in order
+            ]
+            # Live before muted, the preferred source before the other, the newest publication before older.
+            return min(offered, key=lambda offer: offer[:3])[3] if offered else None
+        case None:
+            return None
+
+
+def _audio(
+    routes: Sequence[AudioRoute],
+    tracks: Sequence[Track],
+    by_id: Mapping[str, Track],
+    sides: dict[TrackKey, Channel],
+) -> tuple[Routed, ...]:
+    routed = []
+    for track in tracks:
+        channels = {_channel(route, track, sides) for route in routes if _takes(route, track, by_id)}
+        if not channels:
+            channels = {Channel(route.channel) for route in routes if route.match == "all"}
+        if channels:
+            routed.append(Routed(track, channels.pop() if len(channels) == 1 else Channel.BOTH))
+    return tuple(routed)
+
+
+def _takes(route: AudioRoute, track: Track, by_id: Mapping[str, Track]) -> bool:
+    match route.match:
+        case "track":
+            named = by_id.get(route.value)
+            return named is not None and named.sid == track.sid
+        case "participant":
+            return track.participant.identity == route.value
+        case "kind":
+            return track.participant.kind == route.value
+        case "not_kind":
+            return track.participant.kind != route.value
+        case "alternate":
+            return True
+        case "all":
+            return False  # only what no other route took
+
+
+def _channel(route: AudioRoute, track: Track, sides: dict[TrackKey, Channel]) -> Channel:
+    if route.match != "alternate":
+        return Channel(route.channel)
+    key = track.key
+    if key not in sides:
+        sides[key] = Channel.LEFT if len(sides) % 2 == 0 else Channel.RIGHT
+    return sides[key]
+
+
+# --- what to wait for, and what ends it
+
+
+class Rule(Enum):
+    """What a recording lives on."""
+
+    TRACKS = auto()
+    """The tracks it names: it ends with the last of them."""
+    PARTICIPANT = auto()
+    """A participant: it ends when they have left for good."""
+    ROOM = auto()
+    """The room: it ends when that is closed."""
+
+
+def rule_of(source: MediaSource) -> Rule:
+    if source.participant_identity:
+        return Rule.PARTICIPANT
+    if isinstance(source.video, ParticipantVideo) or any(route.match != "track" for route in source.audio):
+        return Rule.ROOM
+    return Rule.TRACKS
+
+
+class Missing(Enum):
+    """What a recording still waits for before it can start."""
+
+    NOTHING = auto()
+    TRACK = auto()
+    """A track that the request names."""
+    PARTICIPANT = auto()
+    """A participant that the request names."""
+    PUBLICATION = auto()
+    """The participant is there, and has published nothing to record yet."""
+
+
+def missing(
+    source: MediaSource, selection: Selection, tracks: Sequence[Track], participants: Sequence[Participant]
+) -> tuple[Missing, str]:
+    """(what, its id or identity)."""
+    published = {track.sid for track in tracks}
+    for track_id in track_ids(source):
+        if track_id not in published and track_id not in selection.named:
+            return Missing.TRACK, track_id
+    identity = source.participant_identity
+    if not identity and isinstance(source.video, ParticipantVideo):
+        identity = source.video.identity
+    if identity and not selection.tracks:
+        if all(participant.identity != identity for participant in participants):
+            return Missing.PARTICIPANT, identity
+        return Missing.PUBLICATION, identity
+    return Missing.NOTHING, ""
+
+
+class Verdict(Enum):
+    GO_ON = auto()
+    END = auto()
+    """Now."""
+    END_UNLESS_BACK = auto()
+    """After a grace, in which what is gone may return."""
+
+
+def verdict(
+    source: MediaSource, selection: Selection, participants: Sequence[Participant], *, rejoined: bool
+) -> Verdict:
+    """Whether a recording goes on, once it has begun.
+
+    `rejoined`: the server was just joined again, and others are only on their way back.
+    """
+    match rule_of(source):
+        case Rule.TRACKS if not selection.tracks:
+            return Verdict.END_UNLESS_BACK if rejoined else Verdict.END
+        case Rule.PARTICIPANT if all(p.identity != source.participant_identity for p in participants):
+            return Verdict.END_UNLESS_BACK
+    return Verdict.GO_ON
+
+
+def wrong_kind(source: MediaSource, tracks: Sequence[Track]) -> str:
+    """The id of a track that the request takes for video and is not, or the other way round; "" when none."""
+    kinds = {track.sid: track.kind for track in tracks}
+    if isinstance(source.video, TrackVideo):
+        video_id = source.video.track_id
+        if kinds.get(video_id, MediaKind.VIDEO) is not MediaKind.VIDEO:
+            return video_id
+    for route in source.audio:
+        if route.match == "track" and kinds.get(route.value, MediaKind.AUDIO) is not MediaKind.AUDIO:
+            return route.value
+    return ""

@@ -1,0 +1,370 @@
+"""A room joined for one egress: it keeps the selection subscribed as tracks come and go, and knows the end.
+
+The room is the client's; what to record is selection's; what to do with frames is the listener's.
+Everything here runs on the event loop.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from openegress.core.codecs import MediaKind
+from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+from openegress.core.plan import MediaSource
+from openegress.room import (
+    ConnectionLost,
+    EncodedFrame,
+    Joined,
+    KeyFrameArrived,
+    MediaArrived,
+    ParticipantJoined,
+    ParticipantLeft,
+    Reconnected,
+    Room,
+    RoomClosed,
+    RoomEvent,
+    SubscriptionFailed,
+    Track,
+    TrackMuted,
+    TrackPublished,
+    TrackSubscribed,
+    TrackUnpublished,
+    VideoQuality,
+)
+from openegress.source import Closed, Failed, Muted, Notice, SourceEvent
+from openegress.source.room.selection import (
+    NOTHING,
+    Missing,
+    Selection,
+    Verdict,
+    missing,
+    select,
+    verdict,
+    wrong_kind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long is waited for what others do, in seconds."""
+
+    track_s: float = 10.0
+    """For a track that the request names: it is published already, or about to be."""
+    participant_s: float = 30.0
+    """For a participant that the request names to join; upstream waits as long."""
+    absence_s: float = 5.0
+    """For a participant who left to come back: a browser that is reloaded takes about that."""
+    rejoin_s: float = 20.0
+    """For publishers to come back after the server was restarted; their SDKs try for longer than that."""
+
+
+class Listener(Protocol):
+    """What a session tells its source, on the event loop."""
+
+    def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        """`track` as it was when it was subscribed; `frame.track_sid` may be newer."""
+
+    def on_selection(self, selection: Selection) -> None:
+        """Tracks were added, taken away, muted or unmuted."""
+
+    def on_rejoined(self) -> None:
+        """The room was joined anew; frames of tracks may be held back as at the start."""
+
+
+class RoomSession:
+    """Join, wait for what the request names, follow it, and end.
+
+    `quality` is what an output needs of a picture; None takes the best there is.
+    """
+
+    def __init__(
+        self, room: Room, source: MediaSource, quality: VideoQuality | None, patience: Patience | None = None
+    ) -> None:
+        self._room = room
+        self._source = source
+        self._quality = quality
+        self._patience = patience or Patience()
+        self._listener: Listener | None = None
+        self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._follower: asyncio.Task[None] | None = None
+        self._absence: asyncio.TimerHandle | None = None
+        self._rejoined_at: float | None = None
+        self._subscribed: dict[str, Track] = {}
+        self._over: SourceEvent | None = None
+        self._began = False
+        self.selection = NOTHING
+        self.arrived: dict[str, int] = {}
+        """Unix ns of the first packet of each track by SID."""
+        self.key_frames: dict[str, KeyFrameArrived] = {}
+        """The first key frame of each video track by SID."""
+        self.joined = Joined("", "")
+
+    async def join(self) -> None:
+        """Joins and waits until what the request names is there.
+
+        Raises EgressError: NOT_FOUND for a track or participant that does not appear, or what the room
+        client has to say about the connection.
+        """
+        self.joined = await self._room.join()
+        self._follower = asyncio.create_task(self._follow(), name="room events")
+        self._reselect()
+        await self._until_there()
+        wrong = wrong_kind(self._source, self._room.tracks())
+        if wrong:
+            raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
+        self._began = True
+
+    def want_quality(self, quality: VideoQuality | None) -> None:
+        """Before subscribe(): None takes the best there is."""
+        self._quality = quality
+
+    async def subscribe(self, listener: Listener) -> None:
+        """Frames and changes go to `listener` from here on."""
+        self._listener = listener
+        await self._apply()
+
+    async def wait_for_media(self, timeout_s: float) -> None:
+        """Until each selected track that is not muted has sent its first packet, or time is up.
+
+        Raises EgressError when the room closed meanwhile.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                while any(t.sid not in self.arrived and not t.muted for t in self.selection.tracks):
+                    self._changed.clear()
+                    if self._over is not None:
+                        raise self._refusal()
+                    await self._changed.wait()
+        except TimeoutError:
+            self.notice("no media from some tracks yet", after_s=timeout_s)
+
+    async def first_key_frame(self, sid: str) -> KeyFrameArrived:
+        """Raises EgressError when the room closed meanwhile."""
+        while (found := self.key_frames.get(sid)) is None:
+            self._changed.clear()
+            if self._over is not None:
+                raise self._refusal()
+            await self._changed.wait()
+        return found
+
+    async def release(self) -> None:
+        """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
+        sids, self._subscribed = list(self._subscribed), {}
+        if sids:
+            await self._room.unsubscribe(sids)
+
+    def request_key_frame(self, sid: str) -> None:
+        self._room.request_key_frame(sid)
+
+    def fail(self, error: EgressError) -> None:
+        """The source has found out that it cannot go on."""
+        self._end(Failed(error))
+
+    def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
+        self._events.put_nowait(Notice(text, fields))
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        """Until close(). One Closed or Failed at most."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def close(self) -> None:
+        """Leaves the room. Idempotent."""
+        self._listener = None
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.cancel()
+            await asyncio.gather(follower, return_exceptions=True)
+        await self._room.close()
+        self._events.put_nowait(None)
+
+    # --- waiting for the start
+
+    async def _until_there(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            self._changed.clear()
+            what, name = missing(self._source, self.selection, self._room.tracks(), self._room.participants())
+            if self._over is not None:
+                raise self._refusal()
+            match what:
+                case Missing.NOTHING:
+                    return
+                case Missing.TRACK:
+                    deadline_s = began + self._patience.track_s
+                case Missing.PARTICIPANT:
+                    deadline_s = began + self._patience.participant_s
+                case Missing.PUBLICATION:
+                    deadline_s = float("inf")  # a participant may come long before the camera is switched on
+            try:
+                async with asyncio.timeout_at(None if deadline_s == float("inf") else deadline_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                raise EgressError(
+                    Code.NOT_FOUND,
+                    f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",
+                    phase=Phase.FIRST_TRACK,
+                ) from None
+
+    def _refusal(self) -> EgressError:
+        if isinstance(self._over, Failed):
+            return self._over.error
+        return EgressError(
+            Code.UNAVAILABLE,
+            f"room {self._source.room_name} was closed before there was anything to record",
+            phase=Phase.FIRST_TRACK,
+        )
+
+    # --- following the room
+
+    async def _follow(self) -> None:
+        try:
+            async for event in self._room.events():
+                await self._on_event(event)
+        except EgressError as error:
+            self._end(Failed(error))
+        finally:
+            self._changed.set()
+
+    async def _on_event(self, event: RoomEvent) -> None:
+        match event:
+            case (
+                TrackPublished() | TrackUnpublished() | TrackMuted() | ParticipantJoined() | ParticipantLeft()
+            ):
+                if isinstance(event, TrackMuted) and event.track.sid == self._source.single_track_id:
+                    self._events.put_nowait(Muted(event.track.muted, time.time_ns()))
+                self._reselect()
+                await self._apply()
+            case MediaArrived(track, at_ns):
+                self.arrived.setdefault(track.sid, at_ns)
+                self._changed.set()
+            case KeyFrameArrived(track):
+                self.key_frames[track.sid] = event
+                self._changed.set()
+            case TrackSubscribed(track, codec):
+                self.notice("track subscribed", track=track.sid, codec=codec.value)
+            case SubscriptionFailed(sid, reason):
+                self._on_subscription_failed(sid, reason)
+            case ConnectionLost(reason):
+                self.notice("connection to room lost", reason=reason)
+                # Nobody has left: it is us who do not see them.
+                self._rejoined_at = asyncio.get_running_loop().time()
+                self._cancel_absence()
+            case Reconnected(after_s):
+                self.notice("connection to room is back", after_s=after_s)
+                self._rejoined_at = asyncio.get_running_loop().time()
+                self._reselect()
+                if self._listener is not None:
+                    self._listener.on_rejoined()
+                await self._apply()
+            case RoomClosed(reason, failed):
+                self._on_closed(reason, failed)
+            case Joined():
+                pass
+
+    def _on_subscription_failed(self, sid: str, reason: str) -> None:
+        wanted = [track for track in self.selection.tracks if track.sid == sid]
+        if not wanted or sid not in self._subscribed:
+            return
+        self.notice("failed to subscribe to track", track=sid, reason=reason)
+        if len(self.selection.tracks) == 1:
+            self._end(
+                Failed(
+                    EgressError(
+                        Code.UNAVAILABLE,
+                        f"failed to subscribe to track {sid}: {reason}",
+                        fault=Fault.SERVICE,
+                        phase=Phase.FIRST_TRACK,
+                    )
+                )
+            )
+
+    def _on_closed(self, reason: str, failed: bool) -> None:
+        if not failed:
+            self._end(Closed())
+            return
+        text = "recording ended early: connection to room failed"
+        self._end(
+            Failed(
+                EgressError(
+                    Code.UNAVAILABLE,
+                    f"{text}: {reason}" if reason else text,
+                    fault=Fault.SERVICE,
+                    phase=Phase.RECORDING if self._began else Phase.SIGNALLING,
+                )
+            )
+        )
+
+    def _reselect(self) -> None:
+        self.selection = select(
+            self._source, self._room.tracks(), self.selection, rejoined=self._rejoined_at is not None
+        )
+        self._changed.set()
+        if self._began:
+            self._judge()
+
+    def _judge(self) -> None:
+        recently = self._rejoined_recently()
+        match verdict(self._source, self.selection, self._room.participants(), rejoined=recently):
+            case Verdict.GO_ON:
+                self._cancel_absence()
+            case Verdict.END:
+                self._end(Closed())
+            case Verdict.END_UNLESS_BACK:
+                if self._absence is None:
+                    grace_s = self._patience.rejoin_s if recently else self._patience.absence_s
+                    self._absence = asyncio.get_running_loop().call_later(grace_s, self._end, Closed())
+
+    def _rejoined_recently(self) -> bool:
+        if self._rejoined_at is None:
+            return False
+        return asyncio.get_running_loop().time() - self._rejoined_at < self._patience.rejoin_s
+
+    def _cancel_absence(self) -> None:
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
+
+    async def _apply(self) -> None:
+        """Subscribes to what is selected and to nothing else."""
+        if self._listener is None or self._over is not None:
+            return
+        self._listener.on_selection(self.selection)
+        wanted = {track.sid: track for track in self.selection.tracks}
+        gone = [sid for sid in self._subscribed if sid not in wanted]
+        new = [track for sid, track in wanted.items() if sid not in self._subscribed]
+        self._subscribed = {**wanted}
+        if gone:
+            await self._room.unsubscribe(gone)
+        for track in new:
+            await self._subscribe(track)
+
+    async def _subscribe(self, track: Track) -> None:
+        try:
+            await self._room.subscribe([track.sid], partial(self._on_frame, track))
+        except EgressError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            # Unpublished just now: its event is on the way.
+            self._subscribed.pop(track.sid, None)
+            return
+        if track.kind is MediaKind.VIDEO and self._quality is not None:
+            await self._room.set_quality(track.sid, self._quality)
+
+    def _on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        if self._listener is not None:
+            self._listener.on_frame(track, frame)
+
+    def _end(self, event: SourceEvent) -> None:
+        if self._over is None:
+            self._over = event
+            self._events.put_nowait(event)
+            self._changed.set()

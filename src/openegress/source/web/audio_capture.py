@@ -1,0 +1,240 @@
+"""Listens to the page: a thread that reads the sound server's monitor and delivers contiguous blocks."""
+
+import asyncio
+import ctypes
+import ctypes.util
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+
+import numpy as np
+import numpy.typing as npt
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.media import NS, FrameSink
+from openegress.source.web.audio_clock import AudioClock
+from openegress.source.web.pulse import MONITOR, Pulse
+
+BLOCK_MS = 20
+FRAGMENT_MS = 10
+"""The server renders this much ahead of what it calls played. A page's own stream asks for 11.6 ms; by asking
+for less that lead is the same whether a page plays or not, and constant while streams come and go."""
+CHANNELS = 2
+BYTES_PER_SAMPLE = 2 * CHANNELS
+TAIL_NS = 200_000_000
+"""How long stop() waits for sound that was made before it and is still on its way."""
+BACKLOG_BLOCKS = 2400
+"""A minute of blocks kept before the start: the origin of a stream read since long is known at once, and
+what lies before media time zero is thrown away."""
+
+RECORD, S16LE = 2, 3
+"""pa_stream_direction_t, pa_sample_format_t."""
+
+
+class SampleSpec(ctypes.Structure):
+    """pa_sample_spec."""
+
+    _fields_ = (("format", ctypes.c_int), ("rate", ctypes.c_uint32), ("channels", ctypes.c_uint8))
+
+
+class BufferAttributes(ctypes.Structure):
+    """pa_buffer_attr; all ones: the server's choice."""
+
+    _fields_ = tuple((n, ctypes.c_uint32) for n in ("maxlength", "tlength", "prebuf", "minreq", "fragsize"))
+
+
+class SoundLost(Exception):
+    """The sound server went away."""
+
+
+class Monitor:
+    """A blocking record stream (libpulse-simple), s16 stereo. Reading releases the GIL."""
+
+    def __init__(self, pulse: Pulse, sample_rate: int) -> None:
+        try:
+            self._library = ctypes.CDLL("libpulse-simple.so.0")
+        except OSError as e:
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                f"libpulse-simple is not installed ({e}): install the package libpulse0",
+                fault=Fault.SERVICE,
+                phase=Phase.BROWSER_START,
+            ) from e
+        self._library.pa_simple_new.restype = ctypes.c_void_p
+        self._library.pa_simple_read.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+        )
+        self._library.pa_simple_free.argtypes = (ctypes.c_void_p,)
+        self._error = ctypes.c_int()
+        self.samples = sample_rate * BLOCK_MS // 1000
+        size = self.samples * BYTES_PER_SAMPLE
+        self._buffer = ctypes.create_string_buffer(size)
+        choice, fragment = 0xFFFFFFFF, sample_rate * FRAGMENT_MS // 1000 * BYTES_PER_SAMPLE
+        try:
+            # A null sink renders two seconds ahead while nobody asks for less, and sleeps over them before
+            # it looks again. Resumed with us already there it begins anew, at our pace.
+            pulse.suspend_sink(True)
+            self._stream = self._connect(
+                pulse, sample_rate, BufferAttributes(choice, choice, choice, choice, fragment)
+            )
+            pulse.suspend_sink(False)
+        except OSError as e:
+            raise SoundLost(f"PulseAudio does not answer: {e}") from e
+
+    def _connect(self, pulse: Pulse, sample_rate: int, buffer: BufferAttributes) -> int:
+        stream = self._library.pa_simple_new(
+            pulse.server.encode(),
+            b"openegress",
+            RECORD,
+            MONITOR.encode(),
+            b"page",
+            ctypes.byref(SampleSpec(S16LE, sample_rate, CHANNELS)),
+            None,
+            ctypes.byref(buffer),
+            ctypes.byref(self._error),
+        )
+        if not stream:
+            raise SoundLost(f"PulseAudio took no record stream: error {self._error.value}")
+        return int(stream)
+
+    def read(self) -> bytes:
+        """The next block. Raises SoundLost."""
+        read = self._library.pa_simple_read(
+            self._stream, self._buffer, len(self._buffer), ctypes.byref(self._error)
+        )
+        if read < 0:
+            raise SoundLost(f"PulseAudio is gone: error {self._error.value}")
+        return self._buffer.raw
+
+    def close(self) -> None:
+        self._library.pa_simple_free(self._stream)
+
+
+class AudioCapture:
+    """Reads from open() on, delivers from start() to stop(). When the sound server is lost it goes on with
+    silence, and `lost` says so."""
+
+    def __init__(self, pulse: Pulse, sample_rate: int, delay_ns: int) -> None:
+        """`delay_ns`: added to the time of all sound, so that it fits the picture of the same moment."""
+        self._pulse = pulse
+        self._rate = sample_rate
+        self._delay_ns = delay_ns
+        self._clock = AudioClock(sample_rate)
+        self._thread: threading.Thread | None = None
+        self._opened: Future[None] = Future()
+        self._sink: FrameSink | None = None
+        self._zero_ns = 0
+        self._end_ns: int | None = None
+        self._stopping = threading.Event()
+        self._position = 0
+        """Samples delivered."""
+        self.lost: Future[str] = Future()
+        """Done when the sound server went away: what it said. Holds what the sink raised, if it did."""
+
+    def open(self) -> None:
+        """Begins to read; opened() tells how that went."""
+        self._thread = threading.Thread(target=self._run, name="audio-capture")
+        self._thread.start()
+
+    async def opened(self) -> None:
+        """Raises EgressError when there is no sound to be had."""
+        await asyncio.wrap_future(self._opened)
+
+    def start(self, sink: FrameSink, zero_ns: int) -> None:
+        """`zero_ns`: media time zero on the monotonic clock."""
+        self._zero_ns = zero_ns
+        self._sink = sink
+
+    async def stop(self, end_ns: int) -> None:
+        """Delivers the sound made up to `end_ns` and ends. Idempotent."""
+        if self._end_ns is None:
+            self._end_ns = end_ns
+            self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        try:
+            monitor = Monitor(self._pulse, self._rate)
+        except (EgressError, SoundLost) as e:
+            self._opened.set_exception(e if isinstance(e, EgressError) else _lost(str(e)))
+            return
+        self._opened.set_result(None)
+        try:
+            self._listen(monitor)
+        except SoundLost as e:
+            self.lost.set_result(str(e))
+            self._stay_silent()
+        except Exception as e:  # of the sink: whoever watches `lost` must learn of it
+            self.lost.set_exception(e)
+        finally:
+            monitor.close()
+
+    def _listen(self, monitor: Monitor) -> None:
+        waiting: deque[tuple[int, bytes]] = deque(maxlen=BACKLOG_BLOCKS)
+        """Blocks not delivered yet, each with the number of its first sample."""
+        first = 0
+        while not self._finished():
+            data = monitor.read()
+            self._clock.arrived(monitor.samples, time.monotonic_ns())
+            waiting.append((first, data))
+            first += monitor.samples
+            if self._sink is not None and (self._clock.ready or self._end_ns is not None):
+                while waiting:
+                    self._deliver(self._sink, *waiting.popleft())
+        if self._sink is not None:
+            while waiting:
+                self._deliver(self._sink, *waiting.popleft())
+
+    def _finished(self) -> bool:
+        """Whether what was asked for has been delivered, or is not worth waiting for any longer."""
+        if self._end_ns is None:
+            return False
+        if self._sink is None or time.monotonic_ns() > self._end_ns + TAIL_NS:
+            return True
+        return self._position * NS // self._rate >= self._end_ns - self._zero_ns
+
+    def _deliver(self, sink: FrameSink, first: int, data: bytes) -> None:
+        samples = len(data) // BYTES_PER_SAMPLE
+        placement = self._clock.place(self._position, first, samples, self._zero_ns - self._delay_ns)
+        if placement.skip:
+            data = data[placement.skip * BYTES_PER_SAMPLE :]
+        if placement.silence:
+            data = bytes(placement.silence * BYTES_PER_SAMPLE) + data
+        if placement.stretch:
+            data = stretch(data, placement.stretch)
+        self._emit(sink, data)
+
+    def _emit(self, sink: FrameSink, data: bytes) -> None:
+        if data:
+            sink.audio(data, self._position * NS // self._rate, self._rate)
+            self._position += len(data) // BYTES_PER_SAMPLE
+
+    def _stay_silent(self) -> None:
+        """Silence by the clock until stop()."""
+        while not self._stopping.wait(BLOCK_MS / 1000):
+            self._fill(time.monotonic_ns())
+        self._fill(self._end_ns or time.monotonic_ns())
+
+    def _fill(self, until_ns: int) -> None:
+        if self._sink is not None:
+            missing = (until_ns - self._zero_ns) * self._rate // NS - self._position
+            self._emit(self._sink, bytes(max(0, missing) * BYTES_PER_SAMPLE))
+
+
+def stretch(data: bytes, samples: int) -> bytes:
+    """A block of s16 stereo made `samples` longer (or shorter), both ends kept: no click."""
+    old: npt.NDArray[np.int16] = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
+    at = np.linspace(0, len(old) - 1, len(old) + samples)
+    new = np.empty((len(at), CHANNELS), np.int16)
+    for channel in range(CHANNELS):
+        new[:, channel] = np.rint(np.interp(at, np.arange(len(old)), old[:, channel]))
+    return new.tobytes()
+
+
+def _lost(message: str) -> EgressError:
+    return EgressError(Code.INTERNAL, message, fault=Fault.SERVICE, phase=Phase.BROWSER_START)

@@ -1,0 +1,96 @@
+"""Where on the recording's timeline a block of sound belongs. Pure: arrival times in, corrections out.
+
+The sound server says nothing useful about latency, but it delivers by its own steady clock: whatever a
+block was delayed on its way, the least delayed ones tell when sample 0 was heard. That origin is followed
+slowly, because the server's clock is not exactly ours (a null sink loses up to a microsecond a block).
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+SETTLE_BLOCKS = 4
+"""The first blocks hold what had piled up before the stream ran steadily: they say nothing."""
+READY_BLOCKS = 12
+PATIENCE_BLOCKS = 100
+STEADY_NS = 5_000_000
+"""The origin is good enough to begin after READY_BLOCKS if half of them came within STEADY_NS of the
+earliest; on a machine too busy for that after two seconds, whatever it is."""
+WINDOW_BLOCKS = 200
+"""Four seconds of blocks of 20 ms: what the origin is estimated from later on."""
+PERCENTILE = 1 / 8
+"""The earliest arrivals, but not the very earliest: a single one may have come in a burst."""
+SLEW_START_NS = 2_000_000
+SLEW_END_NS = 500_000
+"""Drift is corrected from the first to the second, a sample in each block (a pitch 0.1 % off)."""
+SLEW_FAST_NS = 10_000_000
+FAST_SAMPLES = 4
+"""Beyond this the origin was wrong at the start: it is put right four times as fast."""
+JUMP_NS = 120_000_000
+"""Beyond this it is no drift: sound was lost, or the machine slept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What to do with a block so that the timeline stays true."""
+
+    silence: int = 0
+    """Samples of silence before it."""
+    skip: int = 0
+    """Samples of its beginning that are thrown away."""
+    stretch: int = 0
+    """Samples it is made longer by: a few, or as many fewer."""
+
+
+class AudioClock:
+    """Follows one stream. Samples are per channel."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self._samples = 0
+        self._blocks = 0
+        self._origins: deque[int] = deque(maxlen=WINDOW_BLOCKS)
+        self._slewing = 0
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the origin may be relied on; once it may, for good."""
+        if self._ready:
+            return True
+        if self._blocks < READY_BLOCKS:
+            return False
+        ordered = sorted(self._origins)
+        steady = ordered[len(ordered) // 2] - ordered[0] <= STEADY_NS
+        self._ready = self._ready or steady or self._blocks >= PATIENCE_BLOCKS
+        return self._ready
+
+    def arrived(self, samples: int, at_ns: int) -> None:
+        """A block was read whole then."""
+        self._samples += samples
+        self._blocks += 1
+        if self._blocks == SETTLE_BLOCKS:
+            self._origins.clear()
+        self._origins.append(at_ns - self._samples * 1_000_000_000 // self._rate)
+
+    def origin_ns(self) -> int:
+        """When sample 0 was heard, as far as is known."""
+        ordered = sorted(self._origins)
+        return ordered[int(len(ordered) * PERCENTILE)]
+
+    def place(self, position: int, first: int, samples: int, zero_ns: int) -> Placement:
+        """Places samples `first`.. of the stream where `position` samples of the timeline are filled.
+
+        `zero_ns`: media time zero on the clock of the arrivals, less the constant delay of the sound.
+        """
+        error = (self.origin_ns() - zero_ns) * self._rate // 1_000_000_000 + first - position
+        """Samples by which the block belongs later than where it would go."""
+        error_ns = error * 1_000_000_000 // self._rate
+        if position == 0 or abs(error_ns) > JUMP_NS:
+            self._slewing = 0
+            return Placement(silence=max(0, error), skip=min(samples, max(0, -error)))
+        if abs(error_ns) > SLEW_START_NS:
+            samples = FAST_SAMPLES if abs(error_ns) > SLEW_FAST_NS else 1
+            self._slewing = samples if error > 0 else -samples
+        elif error_ns * self._slewing < SLEW_END_NS:
+            self._slewing = 0
+        return Placement(stretch=self._slewing)

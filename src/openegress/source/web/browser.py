@@ -1,0 +1,211 @@
+"""A whole browser for one recording: display, sound server and Chromium, up and down together."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from openegress.core.codecs import DEFAULT_AUDIO_HZ
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.ipc import BrowserSettings
+from openegress.core.scratch import TEMPORARY_PREFIX, temporary_prefix
+from openegress.source.web.cdp import CommandError, Disconnected
+from openegress.source.web.chromium import HELD_HZ, Chromium
+from openegress.source.web.display import Display
+from openegress.source.web.gate import Gate, parse_networks
+from openegress.source.web.identity import Identity, browser_identity
+from openegress.source.web.page import Page
+from openegress.source.web.process import Child
+from openegress.source.web.pulse import Pulse
+from openegress.source.web.x11 import XConnection, XError
+
+WINDOW_TIMEOUT_S = 10.0
+"""Chromium shows its window before it answers; an overloaded machine gets the rest."""
+SOCKET_PATH_BYTES = 107
+"""unix(7): the sound server's socket lies in the folder."""
+LOCK = "lock"
+
+
+class Browser:
+    """Started on about:blank, with or without a request in sight; used by one recording; closed."""
+
+    def __init__(
+        self,
+        display: Display,
+        pulse: Pulse | None,
+        chromium: Chromium,
+        page: Page,
+        gate: Gate | None,
+        folder: "RunFolder",
+        width: int,
+        height: int,
+        framerate: int,
+    ) -> None:
+        self.display = display
+        self.pulse = pulse
+        self.chromium = chromium
+        self.page = page
+        self.gate = gate
+        """Present when networks are denied."""
+        self.width, self.height, self.framerate = width, height, framerate
+        self._folder = folder
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        settings: BrowserSettings,
+        width: int,
+        height: int,
+        framerate: int,
+        folder: Path,
+        audio: bool = True,
+        video: bool = True,
+        sample_rate: int = DEFAULT_AUDIO_HZ,
+    ) -> "Browser":
+        """`folder` is made if missing and belongs to the browser alone from here on.
+
+        Raises EgressError (phase BROWSER_START) saying what is missing and how to mend it.
+        """
+        identity = browser_identity(settings.user)
+        networks = parse_networks(settings.deny_networks)
+        run = RunFolder.make(folder, identity)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(run.remove)
+            starting_pulse = asyncio.ensure_future(_start_pulse(run, identity, sample_rate, audio))
+            stack.push_async_callback(_close_started, starting_pulse)
+            display = await Display.start(width, height, run.display, identity)
+            stack.push_async_callback(display.close)
+            pulse = await starting_pulse
+            environment = {"DISPLAY": display.name, "XAUTHORITY": str(display.authority_file)}
+            environment |= pulse.environment if pulse is not None else {}
+            gate, proxy = None, ""
+            if networks:
+                gate = Gate(networks)
+                stack.push_async_callback(gate.close)
+                proxy = await gate.start()
+            chromium = await Chromium.start(
+                settings,
+                width,
+                height,
+                framerate if video else HELD_HZ,  # a page nobody sees need not draw more
+                run.path,
+                identity,
+                environment,
+                proxy,
+            )
+            stack.push_async_callback(chromium.close)
+            try:
+                page, _ = await asyncio.gather(
+                    Page.attach(chromium.connection, settings.insecure),
+                    asyncio.to_thread(_fit_window, display, width, height),
+                )
+            except (Disconnected, CommandError, TimeoutError, XError) as e:
+                raise EgressError(
+                    Code.INTERNAL,
+                    f"the browser did not get ready: {e}",
+                    fault=Fault.SERVICE,
+                    phase=Phase.BROWSER_START,
+                ) from e
+            browser = cls(display, pulse, chromium, page, gate, run, width, height, framerate)
+            stack.pop_all()
+        return browser
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        pulse = (self.pulse.child,) if self.pulse is not None else ()
+        return (self.display.child, *pulse, self.chromium.child)
+
+    async def close(self) -> None:
+        """Ends every process and removes every file. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self.chromium.close()
+            await asyncio.gather(*(part.close() for part in (self.display, self.pulse, self.gate) if part))
+        finally:
+            await asyncio.to_thread(self._folder.remove)
+
+
+class RunFolder:
+    """Where a browser's processes keep their files. The one asked for, or where their user cannot reach
+    that or its name is too long for a socket, one of its own under the system's temporary folder."""
+
+    def __init__(self, path: Path, asked: Path, lock_fd: int) -> None:
+        self.path = path
+        self.display = path / "display"
+        self.pulse = path / "pulse"
+        self._asked = asked
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def make(cls, asked: Path, identity: Identity) -> "RunFolder":
+        asked.mkdir(parents=True, exist_ok=True)
+        path = asked
+        longest = len(os.fsencode(asked / "pulse" / "native"))
+        if longest > SOCKET_PATH_BYTES or not identity.may_enter(asked.resolve()):
+            sweep(Path(tempfile.gettempdir()))
+            path = Path(tempfile.mkdtemp(prefix=temporary_prefix(os.getpid())))
+        lock_fd = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX)
+        run = cls(path, asked, lock_fd)
+        for part in (run.display, run.pulse):
+            part.mkdir(mode=0o700, exist_ok=True)
+            os.chown(part, identity.uid, identity.gid)
+        os.chown(path, identity.uid, identity.gid)
+        path.chmod(0o700)
+        return run
+
+    def remove(self) -> None:
+        deadline = time.monotonic() + 2.0
+        while self.path.exists():
+            # A process that was just killed may still have been creating a file.
+            shutil.rmtree(self.path, ignore_errors=time.monotonic() < deadline)
+        shutil.rmtree(self._asked, ignore_errors=True)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def sweep(temporary: Path) -> None:
+    """Removes folders of browsers whose service was killed: nobody holds their lock any more."""
+    for folder in temporary.glob(f"{TEMPORARY_PREFIX}*"):
+        try:
+            fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue  # just being made or removed, or not ours to look into
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(fd)
+
+
+async def _start_pulse(run: RunFolder, identity: Identity, sample_rate: int, wanted: bool) -> Pulse | None:
+    return await Pulse.start(run.pulse, identity, sample_rate) if wanted else None
+
+
+async def _close_started(starting: "asyncio.Task[Pulse | None]") -> None:
+    """Closes what a start that ran beside a failed one may have brought up."""
+    with contextlib.suppress(EgressError):  # it is reported where it was awaited, or comes second
+        pulse = await starting
+        if pulse is not None:
+            await pulse.close()
+
+
+def _fit_window(display: Display, width: int, height: int) -> None:
+    connection = XConnection(display.number, display.cookie)
+    try:
+        connection.resize_windows(width, height, WINDOW_TIMEOUT_S)
+    finally:
+        connection.close()

@@ -1,0 +1,145 @@
+"""Chrome DevTools Protocol over a pair of pipes: JSON messages, each ended by a NUL byte, no port.
+
+https://chromedevtools.github.io/devtools-protocol/; the pipes are `--remote-debugging-pipe`.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+Params = dict[str, Any]
+Listener = Callable[[str, Params], None]
+"""Called with method and params of each event of a session, in order, in the event loop; never blocks."""
+
+COMMAND_TIMEOUT_S = 15.0
+"""Commands answer in milliseconds; one that waits for a hung renderer never does."""
+
+
+class CommandError(Exception):
+    """Chromium refused a command: a mistake of ours, or a page that went away meanwhile."""
+
+
+class Disconnected(Exception):
+    """The browser closed its end: it exited or was killed."""
+
+
+class Message(msgspec.Struct):
+    """An answer (with `id`) or an event (with `method`)."""
+
+    id: int = 0
+    method: str = ""
+    params: Params = {}
+    result: Params = {}
+    error: Params | None = None
+    sessionId: str = ""
+
+
+class Splitter:
+    """Splits what was read from the pipe into messages; feed() bytes, get what is complete."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        *complete, last = data.split(b"\0")
+        for part in complete:
+            message = bytes(self._rest + part)
+            self._rest.clear()
+            yield message
+        self._rest += last
+
+
+class Connection(asyncio.Protocol):
+    """The browser's end of the pipes. `session_id` is empty for commands to the browser itself."""
+
+    def __init__(self, write_fd: int) -> None:
+        self._write_fd = write_fd
+        self._writer: asyncio.WriteTransport | None = None
+        self._reader: asyncio.ReadTransport | None = None
+        self._splitter = Splitter()
+        self._decoder = msgspec.json.Decoder(Message)
+        self._next_id = 0
+        self._waiting: dict[int, asyncio.Future[Params]] = {}
+        self._listeners: dict[str, Listener] = {}
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the browser closed its end."""
+
+    @classmethod
+    async def open(cls, read_fd: int, write_fd: int) -> "Connection":
+        """Takes over both descriptors."""
+        loop = asyncio.get_running_loop()
+        connection = cls(write_fd)
+        reader = os.fdopen(read_fd, "rb", buffering=0)
+        writer = os.fdopen(write_fd, "wb", buffering=0)
+        connection._reader, _ = await loop.connect_read_pipe(lambda: connection, reader)
+        connection._writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, writer)
+        return connection
+
+    def listen(self, session_id: str, listener: Listener) -> None:
+        self._listeners[session_id] = listener
+
+    async def command(
+        self, method: str, session_id: str = "", timeout_s: float = COMMAND_TIMEOUT_S, **params: Any
+    ) -> Params:
+        """Sends a command and returns its result. Raises CommandError, Disconnected or TimeoutError."""
+        answer = self.send(method, session_id, **params)
+        async with asyncio.timeout(timeout_s):
+            return await answer
+
+    def send(self, method: str, session_id: str = "", **params: Any) -> asyncio.Future[Params]:
+        """Sends a command; the future holds its result, or a CommandError or Disconnected."""
+        future: asyncio.Future[Params] = asyncio.get_running_loop().create_future()
+        if self._writer is None or self.closed.done():
+            future.set_exception(Disconnected(f"the browser is gone; {method} was not sent"))
+            return future
+        self._next_id += 1
+        self._waiting[self._next_id] = future
+        message: Params = {"id": self._next_id, "method": method, "params": params}
+        if session_id:
+            message["sessionId"] = session_id
+        self._writer.write(msgspec.json.encode(message) + b"\0")
+        return future
+
+    def notify(self, method: str, session_id: str = "", **params: Any) -> None:
+        """Sends a command whose outcome does not matter: a page may be gone before it arrives."""
+        self.send(method, session_id, **params).add_done_callback(_forget)
+
+    def close(self) -> None:
+        for transport in (self._reader, self._writer):
+            if transport is not None:
+                transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        for raw in self._splitter.feed(data):
+            message = self._decoder.decode(raw)
+            if message.id:
+                self._answer(message)
+            else:
+                listener = self._listeners.get(message.sessionId)
+                if listener is not None:
+                    listener(message.method, message.params)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Disconnected("the browser is gone"))
+        self._waiting.clear()
+
+    def _answer(self, message: Message) -> None:
+        future = self._waiting.pop(message.id, None)
+        if future is None or future.done():
+            return
+        if message.error is not None:
+            future.set_exception(CommandError(str(message.error.get("message", message.error))))
+        else:
+            future.set_result(message.result)
+
+
+def _forget(future: asyncio.Future[Params]) -> None:
+    if not future.cancelled():
+        future.exception()

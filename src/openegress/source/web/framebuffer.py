@@ -1,0 +1,89 @@
+"""The picture of a display: Xvfb's framebuffer file mapped into memory, converted to yuv420p.
+
+The file is an X window dump (XWDFile.h, version 7): a big-endian header, a colour map, rows of BGRX.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+
+XWD_VERSION = 7
+HEADER_WORDS = 25
+COLOR_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the pixels are in an X window dump."""
+
+    offset: int
+    width: int
+    height: int
+    stride: int
+    """Bytes from row to row."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.offset + self.height * self.stride
+
+
+def parse_header(data: bytes) -> Layout:
+    """Raises ValueError when this is not a 32-bit-per-pixel little-endian window dump."""
+    if len(data) < HEADER_WORDS * 4:
+        raise ValueError(f"window dump of {len(data)} bytes has no whole header")
+    words = struct.unpack_from(f">{HEADER_WORDS}I", data)
+    header_size, version, width, height = words[0], words[1], words[4], words[5]
+    byte_order, bits_per_pixel, stride, colors = words[7], words[11], words[12], words[19]
+    if version != XWD_VERSION:
+        raise ValueError(f"window dump of version {version}, not {XWD_VERSION}")
+    if bits_per_pixel != 32 or byte_order != 0:
+        raise ValueError(f"window dump with {bits_per_pixel} bits a pixel, byte order {byte_order}")
+    if stride < width * 4:
+        raise ValueError(f"window dump with rows of {stride} bytes for {width} pixels")
+    return Layout(header_size + colors * COLOR_BYTES, width, height, stride)
+
+
+class Framebuffer:
+    """The mapped picture. Belongs to one thread."""
+
+    def __init__(self, file: Path) -> None:
+        with file.open("rb") as opened:
+            self._map = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
+        layout = parse_header(self._map[: HEADER_WORDS * 4])
+        if len(self._map) < layout.size:
+            raise ValueError(f"framebuffer of {len(self._map)} bytes, {layout.size} needed")
+        rows = np.frombuffer(self._map, np.uint8, layout.height * layout.stride, layout.offset)
+        self._pixels: npt.NDArray[np.uint8] = rows.reshape(layout.height, layout.stride // 4, 4)[
+            :, : layout.width
+        ]
+        self._reformatter = VideoReformatter()
+        self.width, self.height = layout.width, layout.height
+
+    def grab(self) -> av.VideoFrame:
+        """The picture as it is now: yuv420p, BT.709, limited range, and tagged so."""
+        source = av.VideoFrame.from_numpy_buffer(self._pixels, format="bgra")
+        return self._reformatter.reformat(
+            source,
+            format="yuv420p",
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_trc=ColorTrc.BT709,
+            dst_color_primaries=ColorPrimaries.BT709,
+            interpolation=Interpolation.BILINEAR,
+            threads=1,  # a second thread costs more in waking than it saves
+        )

@@ -1,0 +1,219 @@
+"""Keeps pages out of denied networks: a SOCKS5 proxy on loopback that all TCP of the browser goes through.
+
+It resolves names itself and connects to the very address it has judged, so a name that changes its address
+in between (DNS rebinding), a redirect, a frame, a WebSocket are all caught. RFC 1928, CONNECT only. WebRTC's
+UDP does not pass here; it speaks no protocol that a service inside would answer with its data.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterable
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+VERSION, CONNECT, NO_AUTHENTICATION = 5, 1, 0
+CONNECT_TIMEOUT_S = 10.0
+"""For each address of a name."""
+CHUNK_BYTES = 65536
+KEPT_REASONS = 100
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class AddressType(IntEnum):
+    IPV4 = 1
+    NAME = 3
+    IPV6 = 4
+
+
+class Reply(IntEnum):
+    SUCCEEDED = 0
+    FAILED = 1
+    NOT_ALLOWED = 2
+    NETWORK_UNREACHABLE = 3
+    HOST_UNREACHABLE = 4
+    REFUSED = 5
+    COMMAND_NOT_SUPPORTED = 7
+
+
+class Refused(Exception):
+    """No connection; `reply` for the browser, the text for people."""
+
+    def __init__(self, reply: Reply, message: str) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """CIDR networks. Raises EgressError on one that is none."""
+    try:
+        return tuple(ip_network(text, strict=False) for text in texts)
+    except ValueError as e:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            f"browser.deny_networks: {e}; write networks as 169.254.0.0/16",
+            fault=Fault.SERVICE,
+            phase=Phase.BROWSER_START,
+        ) from e
+
+
+def denying(address: Address, networks: Iterable[Network]) -> Network | None:
+    """The first network that holds the address, by any of its spellings."""
+    spellings: list[Address] = [address]
+    if isinstance(address, IPv6Address):
+        spellings += [a for a in (address.ipv4_mapped, address.sixtofour) if a is not None]
+        if address in ip_network("64:ff9b::/96"):  # NAT64, RFC 6052
+            spellings.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    if any(a.is_unspecified for a in spellings):  # connects to this machine
+        spellings += [IPv4Address("127.0.0.1"), IPv6Address("::1")]
+    for network in networks:
+        if any(a.version == network.version and a in network for a in spellings):
+            return network
+    return None
+
+
+class Gate:
+    """The proxy of one browser."""
+
+    def __init__(self, networks: tuple[Network, ...]) -> None:
+        self._networks = networks
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._trusted: set[tuple[str, int]] = set()
+        self._reasons: dict[str, str] = {}
+
+    async def start(self) -> str:
+        """Returns its URL for --proxy-server."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"socks5://127.0.0.1:{port}"
+
+    def trust(self, url: str) -> None:
+        """Lets this URL's host and port through whatever their address: they are the operator's own."""
+        parts = urlsplit(url)
+        if parts.hostname:
+            self._trusted.add((parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0)))
+
+    def reason(self, url: str) -> str:
+        """Why there was no connection to the URL's host; empty if that is not known."""
+        return self._reasons.get(urlsplit(url).hostname or "", "")
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, EOFError):
+            pass  # the browser hung up
+        except asyncio.CancelledError:
+            pass  # close()
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        version, methods = await reader.readexactly(2)
+        if version != VERSION:
+            return
+        await reader.readexactly(methods)
+        writer.write(bytes((VERSION, NO_AUTHENTICATION)))
+        _, command, _, kind = await reader.readexactly(4)
+        host = await _read_host(reader, kind)
+        port = int.from_bytes(await reader.readexactly(2), "big")
+        try:
+            if command != CONNECT:
+                raise Refused(Reply.COMMAND_NOT_SUPPORTED, "only connections are proxied")
+            far_reader, far_writer = await self._connect(host, port)
+        except Refused as e:
+            self._reasons[host] = str(e)
+            while len(self._reasons) > KEPT_REASONS:
+                del self._reasons[next(iter(self._reasons))]
+            writer.write(_reply(e.reply))
+            await writer.drain()
+            return
+        try:
+            writer.write(_reply(Reply.SUCCEEDED))
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        finally:
+            far_writer.close()
+
+    async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To the first allowed address of the host that answers. Raises Refused."""
+        allowed = await self._resolve(host, port)
+        problem = Refused(Reply.HOST_UNREACHABLE, "it has no address")
+        for address in allowed:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    return await asyncio.open_connection(str(address), port)
+            except TimeoutError:
+                problem = Refused(Reply.HOST_UNREACHABLE, "its address does not answer")
+            except OSError as e:
+                problem = _refused(e)
+        raise problem
+
+    async def _resolve(self, host: str, port: int) -> list[Address]:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror as e:
+            raise Refused(
+                Reply.HOST_UNREACHABLE, f"its host name is not known to DNS here ({e.strerror})"
+            ) from e
+        addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        if (host, port) in self._trusted:
+            return addresses
+        allowed = [a for a in addresses if denying(a, self._networks) is None]
+        if not allowed:
+            network = denying(addresses[0], self._networks)
+            raise Refused(
+                Reply.NOT_ALLOWED, f"its address {addresses[0]} is in {network}, which pages may not reach"
+            )
+        return allowed
+
+
+async def _read_host(reader: asyncio.StreamReader, kind: int) -> str:
+    match kind:
+        case AddressType.IPV4:
+            return str(IPv4Address(await reader.readexactly(4)))
+        case AddressType.IPV6:
+            return str(IPv6Address(await reader.readexactly(16)))
+        case AddressType.NAME:
+            return (await reader.readexactly((await reader.readexactly(1))[0])).decode("ascii", "replace")
+    raise EOFError(f"address type {kind}")
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK_BYTES):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+
+
+def _reply(reply: Reply) -> bytes:
+    return bytes((VERSION, reply, 0, AddressType.IPV4)) + bytes(6)
+
+
+def _refused(error: OSError) -> Refused:
+    match error.errno:
+        case errno.ECONNREFUSED:
+            return Refused(Reply.REFUSED, "nothing listens at its address")
+        case errno.ENETUNREACH:
+            return Refused(Reply.NETWORK_UNREACHABLE, "there is no way to its network from here")
+        case _:
+            return Refused(Reply.HOST_UNREACHABLE, f"its address could not be reached ({error.strerror})")

@@ -1,0 +1,103 @@
+"""Puts pictures that come when the page draws into the evenly spaced slots of a constant frame rate.
+
+Pure: times go in, slot numbers come out. A page draws at its own clock, which only nearly is ours. Rounding
+each picture to the nearest slot loses every second picture when the two clocks meet half-way between
+slots, so the phase follows the page: a picture takes the next slot while it is neither much too early nor
+much too late against the page's own average, and only when that average has moved by more than half a slot
+is one slot repeated or one picture left out.
+"""
+
+from dataclasses import dataclass
+
+EARLY = 0.75
+"""Of a period: a picture this much before its slot is one too many and waits for a newer one."""
+HELD_UNTIL = 0.25
+"""Of a period after its slot: by then the picture that waited is taken, nothing newer having come."""
+LATE = 0.95
+"""Of a period after its slot: nothing came, the last picture is repeated."""
+SLIP = 0.6
+"""Of a period: the page's average may be off its slots by this before the numbering slips by one."""
+FOLLOW = 1 / 16
+"""Weight of a picture in the average phase."""
+IDLE_SLOTS = 3
+"""After as many repeats the page has been still, and its phase is learnt afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Too early for the next slot: look again then, or when a newer picture comes."""
+
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Give the picture this slot; slots in between repeat the one before."""
+
+    slot: int
+
+
+class Pacer:
+    """Slot 0 is taken at `origin_ns`. All times are of one monotonic clock."""
+
+    def __init__(self, framerate: int, origin_ns: int) -> None:
+        self.framerate = framerate
+        self._origin_ns = origin_ns
+        self._period_ns = 1e9 / framerate
+        self._phase_ns = 0.0
+        self._repeats = 0
+        self.last = 0
+        """The last slot that was given a picture, new or repeated."""
+
+    def pts_ns(self, slot: int) -> int:
+        """Of a slot on the egress' timeline, without adding up rounding errors."""
+        return slot * 1_000_000_000 // self.framerate
+
+    def picture(self, drawn_ns: int, now_ns: int) -> Take | Wait:
+        """What to do with a picture drawn then. A Wait is asked again with the same `drawn_ns`."""
+        following = self.last + 1
+        if self._repeats >= IDLE_SLOTS:
+            slot = max(following, round((drawn_ns - self._origin_ns) / self._period_ns))
+            self._phase_ns = min(0.5 * self._period_ns, drawn_ns - self._nominal_ns(slot))
+            self._repeats, self.last = 0, slot
+            return Take(slot)
+        late_ns = drawn_ns - self._nominal_ns(following) - self._phase_ns
+        if late_ns < -EARLY * self._period_ns:
+            until_ns = int(self._nominal_ns(following) + self._phase_ns + HELD_UNTIL * self._period_ns)
+            if now_ns < until_ns:
+                return Wait(until_ns)
+            self._repeats, self.last = 0, following
+            return Take(following)
+        slot = following
+        if late_ns > LATE * self._period_ns:  # we were held up ourselves
+            slot += round(late_ns / self._period_ns)
+        self._phase_ns += FOLLOW * (drawn_ns - self._nominal_ns(slot) - self._phase_ns)
+        if self._phase_ns > SLIP * self._period_ns:
+            self._phase_ns -= self._period_ns
+            slot += 1
+        elif self._phase_ns < -SLIP * self._period_ns:
+            self._phase_ns += self._period_ns
+        self._repeats, self.last = 0, slot
+        return Take(slot)
+
+    def due_ns(self) -> int:
+        """When the next slot is repeated if no picture has come."""
+        return int(self._nominal_ns(self.last + 1) + self._phase_ns + LATE * self._period_ns)
+
+    def repeats(self, now_ns: int) -> range:
+        """Slots that must repeat the last picture by now."""
+        first = self.last + 1
+        while self.due_ns() <= now_ns:
+            self.last += 1
+            self._repeats += 1
+        return range(first, self.last + 1)
+
+    def until(self, end_ns: int) -> range:
+        """Slots that a recording which ends then still lacks."""
+        first = self.last + 1
+        slots = int((end_ns - self._origin_ns) / self._period_ns)
+        self.last = max(self.last, slots)
+        return range(first, self.last + 1)
+
+    def _nominal_ns(self, slot: int) -> float:
+        return self._origin_ns + slot * self._period_ns

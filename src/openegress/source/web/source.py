@@ -1,0 +1,267 @@
+"""A web page, or a room's template page, as a Source of raw frames."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Literal
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.media import FrameSink
+from openegress.source import Closed, Failed, Notice, SourceEvent, SourceStats
+from openegress.source.web import url as urls
+from openegress.source.web.audio_capture import AudioCapture
+from openegress.source.web.browser import Browser
+from openegress.source.web.cdp import CommandError, Disconnected
+from openegress.source.web.page import (
+    Console,
+    Crashed,
+    EndSignal,
+    PageError,
+    PageEvent,
+    StartSignal,
+)
+from openegress.source.web.process import Child
+from openegress.source.web.url import Redactor, template_url
+from openegress.source.web.video_capture import VideoCapture
+
+__all__ = ["WebPageSource", "template_url"]
+
+PAINT_TIMEOUT_S = 0.25
+"""A loaded page that has painted nothing by then is recorded as it is."""
+EVENTS = 256
+"""Events that nobody read; console notices beyond are dropped, the end never is."""
+CAUSE_DELAY_S = 0.2
+"""Chromium follows its display into death: as long the display may take to be seen dead too."""
+
+SOUND_DELAY_NS = 25_000_000
+"""Sound is heard this much before the picture of the same moment is drawn. Measured with
+testkit/pages/pattern.html: sound comes 5 ms before it is due (the server renders ahead); pictures 2 to 7 or
+36 to 42 ms after their animation callback with the page at 30 Hz, 2 to 35 ms at 60 Hz, as Chromium's pipeline
+happens to run from start to start. This is the middle, no more than 20 ms from either."""
+ROOM_SOUND_DELAY_NS = SOUND_DELAY_NS - 50_000_000
+"""Of a template, whose sound comes by WebRTC: Chromium keeps it steadily 45 to 60 ms behind the picture, for
+it takes the sound device to be that far ahead. Measured by flash and beep of a publisher within 10 ms."""
+
+
+class WebPageSource:
+    """Records one page with a browser that is already up, and closes that at stop()."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        framerate: int,
+        audio: bool,
+        video: bool,
+        await_start_signal: bool,
+        page_load_timeout_s: float,
+        start_signal_timeout_s: float,
+        page: Literal["template", "web"],
+        sample_rate: int,
+        trusted: Sequence[str] = (),
+    ) -> None:
+        """`trusted`: URLs whose hosts may be reached though their network is denied."""
+        self._browser = browser
+        self._url = url
+        self._template = page == "template"
+        self._await_signal = await_start_signal or self._template
+        self._load_timeout_s = page_load_timeout_s
+        self._signal_timeout_s = start_signal_timeout_s
+        self._redact = Redactor(url)
+        if browser.gate is not None:
+            for own in trusted:
+                browser.gate.trust(own)
+        self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+        self._signal = asyncio.Event()
+        self._failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
+        self._watchers: list[asyncio.Task[None]] = []
+        self._stopped = False
+        self._phase = Phase.PAGE_LOAD
+        self._sample_rate = sample_rate
+        self._video = VideoCapture(browser.display, framerate) if video else None
+        self._audio: AudioCapture | None = None
+        if audio and browser.pulse is not None:
+            delay_ns = ROOM_SOUND_DELAY_NS if self._template else SOUND_DELAY_NS
+            self._audio = AudioCapture(browser.pulse, sample_rate, delay_ns)
+
+    async def prepare(self) -> None:
+        urls.check(self._url, "template base url" if self._template else "web url")
+        self._browser.page.listen(self._page_event, self._redact)
+        for child in self._browser.children:
+            self._watch(self._watch_child(child))
+        await self._or_failure(self._prepare())
+
+    async def start(self, sink: FrameSink) -> int:
+        self._phase = Phase.RECORDING
+        unix_ns = time.time_ns() - time.monotonic_ns()
+        if self._video is not None:
+            try:
+                zero_ns = await self._video.start(sink)
+            except Exception as e:
+                raise _error(Phase.FIRST_FRAME, f"no picture from the display: {e}") from e
+            self._watch(self._watch_picture(self._video))
+        else:
+            zero_ns = time.monotonic_ns()
+        if self._audio is not None:
+            self._audio.start(sink, zero_ns)
+        return unix_ns + zero_ns
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def stop(self) -> None:
+        end_ns = time.monotonic_ns()
+        if self._video is not None:
+            await self._video.stop(end_ns)
+        if self._audio is not None:
+            await self._audio.stop(end_ns)
+        if not self._stopped:
+            self._stopped = True
+            for task in self._watchers:
+                task.cancel()
+            await asyncio.gather(*self._watchers, return_exceptions=True)
+            self._events.put_nowait(None)
+        await self._browser.close()
+
+    def stats(self) -> SourceStats:
+        return self._video.stats() if self._video is not None else SourceStats()
+
+    async def _prepare(self) -> None:
+        if self._audio is not None:
+            self._audio.open()
+        await self._load()
+        if self._audio is not None:
+            await self._audio.opened()
+            self._watch(self._watch_sound(self._audio))
+        await self._check_template()
+        if self._await_signal:
+            await self._wait_for_signal()
+        else:
+            await self._browser.page.painted(PAINT_TIMEOUT_S)
+        await self._browser.page.forget_requests()
+
+    async def _load(self) -> None:
+        page = self._browser.page
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                await page.navigate(self._url)
+        except TimeoutError:
+            raise self._page_error(
+                f"{self._url} had not loaded after {self._load_timeout_s:g} s", Code.DEADLINE_EXCEEDED
+            ) from None
+        except (PageError, CommandError) as e:
+            gate = self._browser.gate
+            reason = (
+                gate.reason(self._browser.page.main_url) if gate is not None and "ERR_SOCKS" in str(e) else ""
+            )
+            why = f"{self._url} could not be loaded: {reason}" if reason else str(e)
+            raise self._page_error(why, Code.FAILED_PRECONDITION) from e
+        except Disconnected:
+            await asyncio.shield(self._failure)  # the watcher of its process knows more
+
+    async def _check_template(self) -> None:
+        if self._template and (text := await self._browser.page.error_text()):
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                f"template error: {text}",
+                fault=Fault.DESTINATION,
+                phase=Phase.START_SIGNAL,
+            )
+
+    async def _wait_for_signal(self) -> None:
+        self._phase = Phase.START_SIGNAL
+        try:
+            async with asyncio.timeout(self._signal_timeout_s):
+                await self._signal.wait()
+        except TimeoutError:
+            await self._check_template()
+            troubles = self._browser.page.troubles() or "it logged no error, and no request of it failed"
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                f"start signal not received: {self._redact(self._url)} loaded but did not log START_RECORDING"
+                f" on its console within {self._signal_timeout_s:g} s; {troubles}",
+                fault=Fault.DESTINATION,
+                phase=Phase.START_SIGNAL,
+            ) from None
+
+    def _page_error(self, why: str, code: Code) -> EgressError:
+        troubles = self._browser.page.troubles()
+        text = f"page load error: {why}" + (f"; {troubles}" if troubles else "")
+        return EgressError(code, self._redact(text), fault=Fault.DESTINATION, phase=Phase.PAGE_LOAD)
+
+    def _page_event(self, event: PageEvent) -> None:
+        match event:
+            case StartSignal():
+                self._signal.set()
+            case EndSignal():
+                self._events.put_nowait(Closed())
+            case Crashed():
+                self._fail(
+                    _error(
+                        self._phase,
+                        "the page crashed its renderer (out of memory, or a fault of the browser)",
+                        Fault.DESTINATION,
+                    )
+                )
+            case Console(level, text) if self._events.qsize() < EVENTS:
+                self._events.put_nowait(Notice("page console", {"level": level, "text": text}))
+
+    async def _watch_child(self, child: Child) -> None:
+        status = await asyncio.shield(child.exited)
+        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        browser = self._browser
+        if child is browser.chromium.child:
+            await asyncio.wait([browser.display.child.exited], timeout=CAUSE_DELAY_S)
+            self._fail(_error(self._phase, f"the browser ended unexpectedly ({how})"))
+        elif child is browser.display.child:
+            self._fail(_error(self._phase, f"the display ended unexpectedly (Xvfb: {how})"))
+        else:
+            self._sound_lost(f"PulseAudio: {how}")
+
+    async def _watch_picture(self, video: VideoCapture) -> None:
+        try:
+            await asyncio.shield(asyncio.wrap_future(video.ended))
+        except Exception as e:
+            await asyncio.sleep(CAUSE_DELAY_S)  # a display that died says so itself
+            self._fail(_error(self._phase, f"no more pictures from the display: {e!r}"))
+
+    async def _watch_sound(self, audio: AudioCapture) -> None:
+        try:
+            why = await asyncio.shield(asyncio.wrap_future(audio.lost))
+        except Exception as e:
+            self._fail(_error(self._phase, f"no more sound: {e!r}"))
+        else:
+            self._sound_lost(why)
+
+    def _sound_lost(self, why: str) -> None:
+        if self._video is None:
+            self._fail(_error(self._phase, f"the sound server ended unexpectedly ({why})"))
+        elif self._events.qsize() < EVENTS:
+            self._events.put_nowait(Notice("sound lost, the recording goes on in silence", {"cause": why}))
+
+    def _fail(self, error: EgressError) -> None:
+        if not self._failure.done():
+            self._failure.set_result(error)
+            self._events.put_nowait(Failed(error))
+
+    def _watch(self, watcher: Coroutine[object, object, None]) -> None:
+        self._watchers.append(asyncio.ensure_future(watcher))
+
+    async def _or_failure(self, work: Coroutine[object, object, None]) -> None:
+        """Runs `work`, unless a process dies meanwhile."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, self._failure), return_when=asyncio.FIRST_COMPLETED)
+            if self._failure.done():
+                raise self._failure.result()
+            await task
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def _error(phase: Phase, message: str, fault: Fault = Fault.SERVICE) -> EgressError:
+    return EgressError(Code.INTERNAL, message, fault=fault, phase=phase)
