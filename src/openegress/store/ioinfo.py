@@ -1,0 +1,123 @@
+"""The IOInfo service where the records are ours: takes updates from workers, answers for the API."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+from google.protobuf.empty_pb2 import Empty
+from livekit.protocol.egress import EgressInfo, ListEgressRequest, ListEgressResponse
+
+from openegress.core.errors import Code, EgressError, missing_or_invalid
+from openegress.core.info import with_request_of, with_results_of
+from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
+from openegress.psrpc.server import Registration, RPCServer
+from openegress.psrpc.services import IOInfo
+from openegress.store import Announce, Change, Store
+
+log = structlog.get_logger(__name__)
+
+KEPT_LISTS = 4
+"""Clients ask for the same list again and again; one of a thousand records takes about 2 MB."""
+
+Listener = Callable[[EgressInfo], None]
+"""Told of every record that changed, after it is stored; must not block."""
+
+
+class Notifier(Protocol):
+    """Turns changes of records into deliveries, and delivers them."""
+
+    @property
+    def announce(self) -> Announce: ...
+
+    def wake(self) -> None:
+        """New deliveries are in the outbox."""
+
+
+class IOInfoService:
+    """Records behind psrpc: register() offers the service's methods on a bus.
+
+    The methods may be called directly too; all raise EgressError.
+    """
+
+    def __init__(self, store: Store, notifier: Notifier | None = None) -> None:
+        self._store = store
+        self._notifier = notifier
+        self._listeners: list[Listener] = []
+        self._lists: dict[tuple[str, bool], tuple[int, ListEgressResponse]] = {}
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Adds a listener; the returned function removes it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def register(self, server: RPCServer) -> list[Registration[Any, Any]]:
+        return [
+            await server.register(IOInfo.CREATE_EGRESS, self._rpc_update),
+            await server.register(IOInfo.UPDATE_EGRESS, self._rpc_update),
+            await server.register(IOInfo.REVISE_EGRESS, self._rpc_revise),
+            await server.register(IOInfo.GET_EGRESS, self._rpc_get),
+            await server.register(IOInfo.LIST_EGRESS, self.list),
+            await server.register(IOInfo.UPDATE_METRICS, self._rpc_metrics),
+        ]
+
+    async def update(self, info: EgressInfo) -> Change:
+        """Creates or updates a record. Idempotent: what is known already changes and announces nothing."""
+        if not info.egress_id:
+            raise missing_or_invalid("egressID")
+        change = await self._store.apply(info, self._notifier.announce if self._notifier else None)
+        if change is Change.STALE:
+            return change
+        if self._notifier:
+            self._notifier.wake()
+        for listener in tuple(self._listeners):
+            listener(info)
+        return change
+
+    async def get(self, egress_id: str) -> EgressInfo:
+        info = await self._store.get(egress_id)
+        if info is None:
+            raise EgressError(Code.NOT_FOUND, "egress does not exist")
+        return info
+
+    async def list(self, request: ListEgressRequest) -> ListEgressResponse:
+        """By id alone when one is given (not_found when there is none), else by room and activity.
+
+        The answer must not be changed: who asks the same before any record changes gets the same object.
+        """
+        if request.egress_id:
+            return ListEgressResponse(items=[await self.get(request.egress_id)])
+        key = (request.room_name, request.active)
+        revision = await self._store.revision()
+        kept = self._lists.pop(key, None)
+        if kept is None or kept[0] != revision:
+            items = await self._store.list(request.room_name, request.active)
+            kept = revision, ListEgressResponse(items=items)
+        self._lists[key] = kept
+        while len(self._lists) > KEPT_LISTS:
+            del self._lists[next(iter(self._lists))]
+        return kept[1]
+
+    async def _rpc_update(self, info: EgressInfo) -> Empty:
+        stored = await self._store.get(info.egress_id)
+        # The worker knows the request as it was; the API may have changed its layout since.
+        await self.update(with_request_of(info, stored) if stored is not None else info)
+        return Empty()
+
+    async def _rpc_revise(self, info: EgressInfo) -> Empty:
+        stored = await self.get(info.egress_id)
+        await self.update(with_results_of(stored, info, time.time_ns()))
+        return Empty()
+
+    async def _rpc_get(self, request: GetEgressRequest) -> EgressInfo:
+        return await self.get(request.egress_id)
+
+    async def _rpc_metrics(self, request: UpdateMetricsRequest) -> Empty:
+        """Upstream's workers report the CPU an egress took; for the log, not for the record."""
+        log.debug(
+            "egress load",
+            egress_id=request.info.egress_id,
+            avg_cpu=round(request.avg_cpu_usage, 3),
+            max_cpu=round(request.max_cpu_usage, 3),
+        )
+        return Empty()

@@ -1,0 +1,260 @@
+"""Sends what the outbox holds: in order for each egress and URL, again and again until it is accepted."""
+
+import asyncio
+import errno
+import ipaddress
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+import structlog
+
+from openegress.config.values import Secret
+from openegress.core.errors import EgressError
+from openegress.store import Announce, Delivery, Outbox
+from openegress.store.webhooks import HEADERS, Webhooks, show_url, sign
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+log = structlog.get_logger(__name__)
+
+REQUEST_TIMEOUT_S = 10.0
+"""A receiver answers first and works afterwards."""
+
+CLAIM_S = 30.0
+"""How long a delivery stays with the process that took it, should that one die: longer than a request."""
+
+IN_FLIGHT = 64
+IN_FLIGHT_PER_URL = 4
+"""One URL that hangs leaves room for the others."""
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 300.0
+
+IDLE_S = 5.0
+"""Another process may have put something into a shared outbox without our hearing of it."""
+
+
+def pause_s(failures: int) -> float:
+    """Pause after so many failures in a row: doubling, with a spread of a half."""
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.25)
+
+
+def guarded(networks: Sequence[Network]) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
+    """Makes sockets for a connector, but none to an address in one of the networks, whatever its name."""
+
+    def make(info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, to = info
+        address = ipaddress.ip_address(str(to[0]).partition("%")[0])
+        if any(address in network for network in networks):
+            raise PermissionError(errno.EACCES, f"{address} is in one of deny_networks")
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=HEADERS, trust_env=True)
+
+
+@dataclass(slots=True)
+class _Url:
+    """How a URL has been behaving."""
+
+    failures: int = 0
+    rests_until_ns: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """A URL that fails is tried with one delivery at a time."""
+        return 1 if self.failures else IN_FLIGHT_PER_URL
+
+
+@dataclass(slots=True)
+class Tally:
+    delivered: int = 0
+    failed_attempts: int = 0
+    given_up: int = 0
+
+
+class WebhookSender:
+    """The notifier of an IOInfoService: announces changes and delivers what is announced.
+
+    start() and close() frame its life; what close() leaves behind is sent after the next start.
+    """
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        outbox: Outbox,
+        keys: Mapping[str, Secret],
+        retry_for_s: float,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._webhooks = webhooks
+        self._outbox = outbox
+        self._keys = keys
+        self._retry_for_s = retry_for_s
+        self._now_ns = now_ns
+        self._urls: dict[str, _Url] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._project_session: aiohttp.ClientSession | None = None
+        self._request_session: aiohttp.ClientSession | None = None
+        self.tally = Tally()
+
+    @property
+    def announce(self) -> Announce:
+        return self._webhooks.announce
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def start(self) -> None:
+        self._project_session = _session(aiohttp.TCPConnector())
+        # Whoever may start an egress must not reach, through us, what only we may reach.
+        networks = [ipaddress.ip_network(network) for network in self._webhooks.deny_networks]
+        self._request_session = _session(aiohttp.TCPConnector(socket_factory=guarded(networks)))
+        self._task = asyncio.create_task(self._run(), name="webhooks")
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until nothing is left to send; False when something still is."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    self._settled.clear()
+                    if not self._sending and await self._outbox.next_due_ns() is None:
+                        return True
+                    await self._settled.wait()
+        except TimeoutError:
+            return False
+
+    async def close(self) -> None:
+        """Stops sending; deliveries in flight are cut off and come again."""
+        tasks = [*self._sending, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for session in (self._project_session, self._request_session):
+            if session is not None:
+                await session.close()
+
+    async def _run(self) -> None:
+        away = False
+        while True:
+            self._woken.clear()
+            try:
+                wait_s = await self._round()
+                away = False
+            except EgressError as error:
+                if not away:
+                    log.warning("webhooks wait, their outbox is away", error=error.message)
+                away, wait_s = True, FIRST_PAUSE_S
+            except Exception:
+                # A mistake of ours in one round must not end all webhooks until the next restart.
+                log.exception("a round of webhooks failed")
+                wait_s = IDLE_S
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass  # something is due
+
+    async def _round(self) -> float:
+        """Takes what is due and sends it; seconds until the next round."""
+        free = IN_FLIGHT - len(self._sending)
+        if not free:
+            return IDLE_S
+        now_ns = self._now_ns()
+        claimed = await self._outbox.claim(now_ns, now_ns + int(CLAIM_S * 1e9), free)
+        for delivery in claimed:
+            url = self._urls.setdefault(delivery.url, _Url())
+            if now_ns < url.rests_until_ns or self._in_flight[delivery.url] >= url.at_once:
+                due_ns = max(url.rests_until_ns, now_ns + int(FIRST_PAUSE_S * 1e9))
+                await self._outbox.postpone(delivery, due_ns, delivery.attempts)
+                continue
+            self._in_flight[delivery.url] += 1
+            task = asyncio.create_task(self._deliver(delivery, url))
+            self._sending.add(task)
+            task.add_done_callback(self._done)
+        if len(claimed) == free:
+            return 0.0
+        due_ns = await self._outbox.next_due_ns() or now_ns + int(IDLE_S * 1e9)
+        return min(IDLE_S, max(0.0, (due_ns - self._now_ns()) / 1e9))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._settled.set()
+        self._woken.set()
+
+    async def _deliver(self, delivery: Delivery, url: _Url) -> None:
+        try:
+            failure = await self._post(delivery)
+            if not failure:
+                url.failures = 0
+                url.rests_until_ns = 0
+                self.tally.delivered += 1
+                await self._outbox.confirm(delivery)
+            else:
+                await self._failed(delivery, url, failure)
+        except EgressError as error:
+            # The claim runs out and the delivery comes again: at least once, not exactly once.
+            log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
+        finally:
+            self._in_flight[delivery.url] -= 1
+            if not self._in_flight[delivery.url]:
+                del self._in_flight[delivery.url]
+                if not url.failures:
+                    self._urls.pop(delivery.url, None)
+
+    async def _failed(self, delivery: Delivery, url: _Url, failure: str) -> None:
+        now_ns = self._now_ns()
+        attempts = delivery.attempts + 1
+        url.failures += 1
+        url.rests_until_ns = now_ns + int(pause_s(url.failures) * 1e9)
+        self.tally.failed_attempts += 1
+        about = {
+            "event_name": delivery.event,
+            "egress_id": delivery.egress_id,
+            "url": show_url(delivery.url),
+            "attempts": attempts,
+            "error": failure,
+        }
+        if now_ns - delivery.created_at_ns > self._retry_for_s * 1e9:
+            self.tally.given_up += 1
+            log.error("webhook given up", **about)
+            self._urls.pop(delivery.url, None)
+            await self._outbox.confirm(delivery)
+            return
+        if url.failures == 1:
+            log.warning("webhook not accepted", **about)
+        due_ns = now_ns + int(pause_s(attempts) * 1e9)
+        await self._outbox.postpone(delivery, due_ns, attempts)
+
+    async def _post(self, delivery: Delivery) -> str:
+        """What went wrong; empty when the receiver accepted the event."""
+        ours = delivery.url in self._webhooks.project_urls
+        session = self._project_session if ours else self._request_session
+        assert session is not None, "start() comes first"
+        secret = self._keys.get(delivery.signing_key)
+        if not secret:
+            return f'no secret for signing key "{delivery.signing_key}"'
+        token = sign(delivery.body, delivery.signing_key, secret, self._now_ns() // 1_000_000_000)
+        try:
+            async with session.post(
+                delivery.url, data=delivery.body, headers={"Authorization": token}, allow_redirects=False
+            ) as response:
+                return "" if 200 <= response.status < 300 else f"answered {response.status}"
+        except TimeoutError:
+            return f"no answer in {REQUEST_TIMEOUT_S:g} s"
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Not its whole text, which may hold the URL and what is secret in it.
+            return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,217 @@
+"""Records and outbox of a single server: one SQLite file, owned by one process."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiosqlite
+from livekit.protocol.egress import EgressInfo
+
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.store import Announce, Change, Delivery
+from openegress.store.record import is_terminal, judge
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE egress (
+    id TEXT PRIMARY KEY,
+    room TEXT NOT NULL,
+    active INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL,
+    info BLOB NOT NULL
+);
+CREATE INDEX egress_room ON egress (room, started_at);
+CREATE INDEX egress_active ON egress (active, started_at);
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    egress_id TEXT NOT NULL,
+    url TEXT NOT NULL,
+    signing_key TEXT NOT NULL,
+    event TEXT NOT NULL,
+    body BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    due_at INTEGER NOT NULL
+);
+CREATE INDEX outbox_lane ON outbox (egress_id, url, id);
+CREATE INDEX outbox_due ON outbox (due_at);
+"""
+
+HEADS = "id = (SELECT min(id) FROM outbox AS lane WHERE lane.egress_id = o.egress_id AND lane.url = o.url)"
+
+
+class SqliteStore:
+    """A Store and an Outbox. Every method is safe to call from many tasks at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: aiosqlite.Connection | None = None
+        # One connection has one transaction at a time.
+        self._turn = asyncio.Lock()
+        self._revision = 0
+
+    async def open(self) -> None:
+        """Creates the file when it is not there. Raises EgressError when it cannot be used."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # aiosqlite leaves a thread behind when it cannot open a file, so that is tried here first.
+            await asyncio.to_thread(lambda: sqlite3.connect(self._path).close())
+            self._connection = await aiosqlite.connect(self._path, isolation_level=None)
+            await self._database.execute("PRAGMA journal_mode = WAL")
+            # A webhook that was promised must survive a power cut.
+            await self._database.execute("PRAGMA synchronous = FULL")
+            await self._migrate()
+        except (OSError, aiosqlite.Error) as error:
+            await self.close()
+            raise self._unusable(error) from error
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def put(self, info: EgressInfo) -> bool:
+        return await self.apply(info) is Change.NEW
+
+    async def apply(self, info: EgressInfo, announce: Announce | None = None) -> Change:
+        async with self._transaction() as database:
+            change = judge(await self._read(info.egress_id), info)
+            if change is Change.STALE:
+                return change
+            await database.execute(
+                "INSERT OR REPLACE INTO egress (id, room, active, started_at, ended_at, info)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    info.egress_id,
+                    info.room_name,
+                    not is_terminal(info),
+                    info.started_at,
+                    info.ended_at or info.updated_at if is_terminal(info) else 0,
+                    info.SerializeToString(),
+                ),
+            )
+            for delivery in announce(change, info) if announce else ():
+                await database.execute(
+                    "INSERT INTO outbox"
+                    " (egress_id, url, signing_key, event, body, created_at, attempts, due_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
+                    (
+                        delivery.egress_id,
+                        delivery.url,
+                        delivery.signing_key,
+                        delivery.event,
+                        delivery.body,
+                        delivery.created_at_ns,
+                        delivery.created_at_ns,
+                    ),
+                )
+        self._revision += 1
+        return change
+
+    async def revision(self) -> int:
+        return self._revision  # the file is this process' alone
+
+    async def get(self, egress_id: str) -> EgressInfo | None:
+        return await self._read(egress_id)
+
+    async def list(self, room_name: str = "", active: bool = False) -> Sequence[EgressInfo]:
+        rows = await self._fetch(
+            "SELECT info FROM egress WHERE (? = '' OR room = ?) AND (? = 0 OR active = 1)"
+            " ORDER BY started_at DESC, id",
+            (room_name, room_name, active),
+        )
+        return [EgressInfo.FromString(row[0]) for row in rows]
+
+    async def purge(self, ended_before_ns: int) -> int:
+        async with self._transaction() as database:
+            cursor = await database.execute(
+                "DELETE FROM egress WHERE active = 0 AND ended_at < ?", (ended_before_ns,)
+            )
+        self._revision += 1
+        return cursor.rowcount
+
+    # --- outbox
+
+    async def claim(self, now_ns: int, until_ns: int, limit: int) -> Sequence[Delivery]:
+        async with self._transaction() as database:
+            rows = await database.execute_fetchall(
+                "SELECT egress_id, url, signing_key, event, body, created_at, attempts, id FROM outbox AS o"
+                f" WHERE due_at <= ? AND {HEADS} ORDER BY due_at, id LIMIT ?",
+                (now_ns, limit),
+            )
+            deliveries = [Delivery(*row) for row in rows]
+            await database.executemany(
+                "UPDATE outbox SET due_at = ? WHERE id = ?", [(until_ns, one.id) for one in deliveries]
+            )
+            return deliveries
+
+    async def confirm(self, delivery: Delivery) -> None:
+        async with self._transaction() as database:
+            await database.execute("DELETE FROM outbox WHERE id = ?", (delivery.id,))
+
+    async def postpone(self, delivery: Delivery, due_ns: int, attempts: int) -> None:
+        async with self._transaction() as database:
+            await database.execute(
+                "UPDATE outbox SET due_at = ?, attempts = ? WHERE id = ?", (due_ns, attempts, delivery.id)
+            )
+
+    async def next_due_ns(self) -> int | None:
+        rows = await self._fetch(f"SELECT min(due_at) FROM outbox AS o WHERE {HEADS}")
+        due_ns: int | None = next(iter(rows))[0]
+        return due_ns
+
+    # --- inside
+
+    @property
+    def _database(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise EgressError(Code.UNAVAILABLE, "the records are not open", fault=Fault.SERVICE)
+        return self._connection
+
+    def _unusable(self, error: Exception) -> EgressError:
+        return EgressError(
+            Code.UNAVAILABLE,
+            f"the records in {self._path} cannot be used: {error}; db or data_dir says where they are",
+            fault=Fault.SERVICE,
+        )
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+        async with self._turn:
+            database = self._database
+            try:
+                await database.execute("BEGIN IMMEDIATE")
+                try:
+                    yield database
+                except BaseException:
+                    await database.execute("ROLLBACK")
+                    raise
+                await database.execute("COMMIT")
+            except aiosqlite.Error as error:
+                raise self._unusable(error) from error
+
+    async def _fetch(self, query: str, values: tuple[str | int, ...] = ()) -> Iterable[sqlite3.Row]:
+        try:
+            return await self._database.execute_fetchall(query, values)
+        except aiosqlite.Error as error:
+            raise self._unusable(error) from error
+
+    async def _read(self, egress_id: str) -> EgressInfo | None:
+        rows = await self._fetch("SELECT info FROM egress WHERE id = ?", (egress_id,))
+        return next((EgressInfo.FromString(row[0]) for row in rows), None)
+
+    async def _migrate(self) -> None:
+        rows = await self._database.execute_fetchall("PRAGMA user_version")
+        version = next(iter(rows))[0]
+        if version > SCHEMA_VERSION:
+            raise aiosqlite.DatabaseError(
+                f"written by a newer release (schema {version}, this one knows {SCHEMA_VERSION})"
+            )
+        if version == 0:
+            await self._database.executescript(
+                f"BEGIN;{SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
+            )

@@ -1,0 +1,157 @@
+"""Webhook events: which a change of a record brings about, to whom, and how they are signed.
+
+Names, body and signature are livekit-server's (livekit/protocol webhook/): JSON in lowerCamelCase without
+defaults, and a JWT whose claim sha256 is the standard base64 of the body's SHA-256.
+"""
+
+import base64
+import hashlib
+import secrets
+import string
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import jwt
+from google.protobuf import json_format
+from livekit.protocol.egress import EgressInfo, EgressStatus
+from livekit.protocol.models import Room, WebhookConfig
+from livekit.protocol.webhook import WebhookEvent
+
+from openegress.config.settings import Settings
+from openegress.config.values import Secret
+from openegress.core.errors import invalid
+from openegress.store import Change, Delivery
+from openegress.store.record import is_terminal
+
+STARTED, UPDATED, ENDED = "egress_started", "egress_updated", "egress_ended"
+
+HEADERS = {"Content-Type": "application/webhook+json", "User-Agent": "LiveKit"}
+
+TOKEN_TTL_S = 300
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One URL that gets events. Without `include` all, but never those of `exclude`."""
+
+    url: str
+    signing_key: str
+    include: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
+
+    def wants(self, event: str) -> bool:
+        if self.include:
+            return event in self.include
+        return event not in self.exclude
+
+
+def events_of(change: Change, info: EgressInfo) -> tuple[str, ...]:
+    """The events of a change. A record ends once; what it learns after that is an update."""
+    match change:
+        case Change.NEW if is_terminal(info):
+            return (ENDED,)
+        case Change.NEW if info.status == EgressStatus.EGRESS_STARTING:
+            return (STARTED,)
+        case Change.NEW:
+            return (STARTED, UPDATED)
+        case Change.ENDED:
+            return (ENDED,)
+        case Change.REVISED:
+            return (UPDATED,)
+        case Change.UPDATED if info.status != EgressStatus.EGRESS_STARTING:
+            return (UPDATED,)
+        case _:
+            return ()
+
+
+def body_of(event: str, info: EgressInfo, event_id: str, created_at_s: int) -> bytes:
+    """The JSON that is sent and signed."""
+    message = WebhookEvent(event=event, egress_info=info, id=event_id, created_at=created_at_s)
+    if info.room_id or info.room_name:
+        message.room.CopyFrom(Room(sid=info.room_id, name=info.room_name))
+    return json_format.MessageToJson(message, indent=None).encode()
+
+
+def sign(body: bytes, key: str, secret: Secret, now_s: int) -> str:
+    """The Authorization header: the bare token, without "Bearer"."""
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    claims = {"iss": key, "nbf": now_s, "exp": now_s + TOKEN_TTL_S, "sha256": digest}
+    return jwt.encode(claims, secret.reveal(), algorithm="HS256")
+
+
+def requested(info: EgressInfo) -> Sequence[WebhookConfig]:
+    """The webhooks that the request of an egress asks for."""
+    kind = info.WhichOneof("request")
+    return getattr(getattr(info, kind), "webhooks", ()) if kind else ()
+
+
+def default_key(settings: Settings) -> str:
+    """Name of the key that signs where none is named; empty when there is no key at all."""
+    return settings.webhook.api_key or settings.api_key or next(iter(settings.all_keys), "")
+
+
+def check_webhooks(
+    webhooks: Sequence[WebhookConfig], keys: Mapping[str, Secret], fallback_key: str = ""
+) -> None:
+    """Refuses at the API what could not be delivered later. Raises EgressError (invalid_argument)."""
+    for webhook in webhooks:
+        parts = urlsplit(webhook.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise invalid(f'webhook url "{show_url(webhook.url)}" is no http or https URL with a host')
+        key = webhook.signing_key or fallback_key
+        if not key:
+            raise invalid("webhook without signing_key: this server has no key of its own to sign with")
+        if key not in keys:
+            raise invalid(f'no secret for provided signing key "{key}": name an API key of this server')
+
+
+def show_url(url: str) -> str:
+    """A webhook's URL for logs and messages: without user, password and query, which may be secrets."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=(parts.hostname or "") + port, query="", fragment="").geturl()
+
+
+class Webhooks:
+    """The project's webhooks and those of each request."""
+
+    def __init__(self, settings: Settings, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._fallback_key = default_key(settings)
+        self._keys = settings.all_keys
+        self._now_ns = now_ns
+        include = frozenset(settings.webhook.include_events)
+        exclude = frozenset(settings.webhook.exclude_events)
+        self.deny_networks = settings.deny_networks
+        self.project_urls = frozenset(settings.webhook.urls)
+        self._project = [Target(url, self._fallback_key, include, exclude) for url in settings.webhook.urls]
+
+    def announce(self, change: Change, info: EgressInfo) -> Sequence[Delivery]:
+        """The deliveries of a change: every event once per URL."""
+        targets = {target.url: target for target in self._requested(info)}
+        targets |= {target.url: target for target in self._project}
+        deliveries = []
+        for event in events_of(change, info) if targets else ():
+            now_ns = self._now_ns()
+            event_id = "EV_" + "".join(secrets.choice(_ALPHABET) for _ in range(12))
+            body = body_of(event, info, event_id, now_ns // 1_000_000_000)
+            deliveries += [
+                Delivery(info.egress_id, target.url, target.signing_key, event, body, now_ns)
+                for target in targets.values()
+                if target.wants(event)
+            ]
+        return deliveries
+
+    def _requested(self, info: EgressInfo) -> list[Target]:
+        return [
+            Target(
+                webhook.url,
+                webhook.signing_key or self._fallback_key,
+                frozenset(webhook.filter_params.include_events),
+                frozenset(webhook.filter_params.exclude_events),
+            )
+            for webhook in requested(info)
+        ]
