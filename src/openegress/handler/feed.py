@@ -1,0 +1,166 @@
+"""From a source to packets, whichever way: raw frames through encoders, or encoded frames as they are.
+
+A Feed is what the session drives; it hides whether there is an encoder between.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from openegress.core.errors import EgressError
+from openegress.core.plan import Plan, StreamOutput
+from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.pipeline import EncodePipeline
+from openegress.source import PacketSource, Source, SourceEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How the feed is doing."""
+
+    media_ns: int = 0
+    frames: int = 0
+    unique_frames: int = 0
+    dropped_frames: int = 0
+    queue: int = 0
+
+
+class Feed(Protocol):
+    async def prepare(self) -> None:
+        """Raises EgressError naming its phase."""
+
+    async def start(self) -> int:
+        """Media flows, held until connect(). Returns media time zero in unix ns."""
+
+    def formats(self) -> Sequence[StreamFormat]:
+        """Known after prepare()."""
+
+    def name_values(self) -> dict[str, str]:
+        """Filename placeholders that only the source can fill. Known after prepare()."""
+
+    def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None: ...
+
+    def events(self) -> AsyncIterator[SourceEvent]: ...
+
+    async def stop(self) -> None:
+        """The last packet has reached the sinks when this returns. Idempotent."""
+
+    def sample(self) -> Sample: ...
+
+
+class FramesFeed:
+    """A source of raw frames and the encoders it needs."""
+
+    def __init__(
+        self,
+        source: Source,
+        plan: Plan,
+        on_error: Callable[[EgressError], None],
+        *,
+        name_values: Callable[[], dict[str, str]] = dict,
+        hold_s: float = 0.0,
+    ) -> None:
+        """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
+        source back."""
+        self._source = source
+        self._name_values = name_values
+        steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
+        self._pipeline = EncodePipeline(
+            plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
+        )
+
+    async def prepare(self) -> None:
+        await self._source.prepare()
+
+    async def start(self) -> int:
+        return await self._source.start(self._pipeline)
+
+    def formats(self) -> Sequence[StreamFormat]:
+        return self._pipeline.formats
+
+    def name_values(self) -> dict[str, str]:
+        return self._name_values()
+
+    def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
+        self._pipeline.attach(sinks, taps)
+        self._pipeline.start()
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        return self._source.events()
+
+    async def stop(self) -> None:
+        await self._source.stop()
+        await asyncio.to_thread(self._pipeline.finish)
+
+    def sample(self) -> Sample:
+        stats = self._source.stats()
+        return Sample(
+            media_ns=self._pipeline.last_pts_ns,
+            frames=stats.frames,
+            unique_frames=stats.unique_frames,
+            dropped_frames=stats.dropped_frames + self._pipeline.dropped_frames,
+            queue=self._pipeline.queued_frames,
+        )
+
+
+class PacketsFeed:
+    """A source of encoded frames that the outputs take as they are."""
+
+    def __init__(self, source: PacketSource) -> None:
+        self._source = source
+        self._gate = _Gate()
+
+    async def prepare(self) -> None:
+        await self._source.prepare()
+
+    async def start(self) -> int:
+        return await self._source.start(self._gate)
+
+    def formats(self) -> Sequence[StreamFormat]:
+        return self._source.formats()
+
+    def name_values(self) -> dict[str, str]:
+        return self._source.name_values()
+
+    def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
+        self._gate.open(sinks)
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        return self._source.events()
+
+    async def stop(self) -> None:
+        await self._source.stop()
+
+    def sample(self) -> Sample:
+        stats = self._source.stats()
+        return Sample(
+            media_ns=self._gate.last_pts_ns,
+            frames=stats.frames,
+            unique_frames=stats.unique_frames,
+            dropped_frames=stats.dropped_frames,
+        )
+
+
+class _Gate:
+    """Holds the first packets until the outputs are open. Fed from one thread, opened from another once."""
+
+    def __init__(self) -> None:
+        self._held: list[Packet] | None = []
+        self._sinks: Sequence[PacketSink] = ()
+        self.last_pts_ns = 0
+
+    def write(self, packet: Packet) -> None:
+        self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
+        if self._held is not None:
+            self._held.append(packet)
+            return
+        for sink in self._sinks:
+            sink.write(packet)
+
+    def open(self, sinks: Sequence[PacketSink]) -> None:
+        self._sinks = sinks
+        held, self._held = self._held or [], None
+        for packet in held:
+            for sink in sinks:
+                sink.write(packet)

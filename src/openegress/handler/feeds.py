@@ -1,0 +1,85 @@
+"""The feed for a plan: which source, and whether anything is encoded."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from openegress.core.codecs import AudioCodec
+from openegress.core.errors import EgressError
+from openegress.core.ipc import HandlerSettings
+from openegress.core.plan import AudioEncoding, MediaSource, Plan, TemplateSource, WebSource
+from openegress.handler.feed import Feed, FramesFeed, PacketsFeed
+
+_ROOM_HOLD_S = 1.0
+"""What a room sends is kept encoded until it is decoded: there is no hurry as long as it does not pile up."""
+
+_INSTEAD_OF_PCM = AudioEncoding(AudioCodec.OPUS, kbps=64, sample_rate=48_000)
+"""For a track of G.711 that its container does not take as it is."""
+
+if TYPE_CHECKING:
+    from openegress.handler.warm import WarmBrowser
+
+OnError = Callable[[EgressError], None]
+
+
+async def build_feed(
+    plan: Plan, settings: HandlerSettings, warm: "WarmBrowser | None", on_error: OnError
+) -> Feed:
+    """`on_error` may be called from any thread. Raises EgressError when the browser does not start."""
+    match plan.source:
+        case WebSource() | TemplateSource():
+            return await _page_feed(plan, plan.source, settings, warm, on_error)
+        case MediaSource():
+            return await _room_feed(plan, on_error)
+
+
+async def _room_feed(plan: Plan, on_error: OnError) -> Feed:
+    # Imported here: a handler that records pages does without ICE, DTLS and SRTP.
+    from openegress.source.room import RoomPacketSource, open_source
+
+    source = await open_source(plan)
+    if isinstance(source, RoomPacketSource):
+        return PacketsFeed(source)
+    if plan.passthrough and plan.audio is None:
+        plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
+    return FramesFeed(source, plan, on_error, name_values=source.name_values, hold_s=_ROOM_HOLD_S)
+
+
+def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
+    """The room, and our own page: they may lie where other pages must not look."""
+    if not isinstance(source, TemplateSource):
+        return ()
+    return (source.base_url, source.ws_url) if source.is_builtin else (source.ws_url,)
+
+
+async def _page_feed(
+    plan: Plan,
+    source: WebSource | TemplateSource,
+    settings: HandlerSettings,
+    warm: "WarmBrowser | None",
+    on_error: OnError,
+) -> Feed:
+    # Imported here: a handler that records tracks does without the browser's modules.
+    from openegress.handler.warm import Shape, WarmBrowser
+    from openegress.source.web.source import WebPageSource, template_url
+
+    shape = Shape.of(plan)
+    if shape is None:
+        raise TypeError(f"{type(source).__name__} needs no browser")
+    browser = await (warm or WarmBrowser(settings, shape)).take(shape)
+    is_template = isinstance(source, TemplateSource)
+    page = WebPageSource(
+        browser,
+        template_url(source) if isinstance(source, TemplateSource) else source.url,
+        framerate=shape.framerate,
+        audio=shape.audio,
+        video=shape.video,
+        await_start_signal=is_template or (isinstance(source, WebSource) and source.await_start_signal),
+        page_load_timeout_s=settings.page_load_timeout_s,
+        start_signal_timeout_s=settings.start_signal_timeout_s,
+        page="template" if is_template else "web",
+        sample_rate=shape.sample_rate,
+        trusted=_trusted(source),
+    )
+    return FramesFeed(page, plan, on_error)

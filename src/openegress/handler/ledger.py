@@ -1,0 +1,111 @@
+"""What a recording leaves on the disk for whoever has to finish it, should its handler be killed.
+
+Beside the media lies the journal: the plan, and the last thing each output said of itself. A lock on it
+tells a recording that runs from one that was left behind.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+from openegress.core import plan as plans
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.plan import Plan
+from openegress.storage.journal import Journal
+
+OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
+
+_LOCK = "lock"
+_NAMES = "names"
+_UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
+
+
+class Ledger:
+    """Of one egress, held by one process at a time. Methods are called from one thread at a time."""
+
+    def __init__(self, journal: Journal, lock_fd: int) -> None:
+        self._journal = journal
+        self._lock_fd = lock_fd
+        self._told: dict[int, OutputUpdate] = {}
+
+    @classmethod
+    def create(cls, spool: Path, plan: Plan) -> "Ledger":
+        """Raises EgressError when the disk does not take it."""
+        journal = Journal.create(spool, plan.egress_id, plans.encode(plan))
+        return cls(journal, _lock(journal.folder))
+
+    @classmethod
+    def take_over(cls, folder: Path) -> "Ledger":
+        """What a process has left; blocks while that is still at work on it. Raises EgressError when nothing
+        is left."""
+        lock_fd = _lock(folder, wait=True)
+        try:
+            ledger = cls(Journal.load(folder), lock_fd)
+        except EgressError:
+            os.close(lock_fd)
+            raise
+        for key, value in ledger._journal.facts.items():
+            if key.startswith("output-"):
+                update = _UPDATE.decode(str(value))
+                ledger._told[update.output] = update
+        return ledger
+
+    @property
+    def folder(self) -> Path:
+        return self._journal.folder
+
+    @property
+    def told(self) -> dict[int, OutputUpdate]:
+        """The last update of each output that a recovery can use: its names, and its end once stored."""
+        return self._told
+
+    def note(self, event: AnyEvent) -> None:
+        """Keeps what recovery needs of an event, and passes over the rest."""
+        if not isinstance(event, FileUpdate | SegmentsUpdate | ImagesUpdate):
+            return
+        before = self._told.get(event.output)
+        if before is None or event.ended_at_ns:
+            self._told[event.output] = event
+            self._journal.note(f"output-{event.output}", msgspec.json.encode(event).decode())
+
+    def note_names(self, values: dict[str, str]) -> None:
+        """What the placeholders of file names stand for."""
+        self._journal.note(_NAMES, msgspec.json.encode(values).decode())
+
+    @property
+    def names(self) -> dict[str, str]:
+        noted = self._journal.facts.get(_NAMES)
+        return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
+
+    def settle(self) -> None:
+        """Everything is where it belongs: removes the folder. Raises EgressError when the disk refuses."""
+        self._journal.finish(discard=True)
+        self.release()
+
+    def release(self) -> None:
+        """Leaves the folder to a later recovery. Idempotent."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+
+def _lock(folder: Path, *, wait: bool = False) -> int:
+    try:
+        fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _refused(folder, error.strerror or str(error)) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(fd)
+        raise _refused(folder, "another process is still at work on it") from None
+    return fd
+
+
+def _refused(folder: Path, why: str) -> EgressError:
+    return EgressError(
+        Code.FAILED_PRECONDITION, f"{folder}: {why}", fault=Fault.SERVICE, phase=Phase.RECOVERY
+    )

@@ -1,0 +1,142 @@
+"""The life of a handler process: get warm, take one plan, see it through, say good-bye."""
+
+import asyncio
+import gc
+import logging
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openegress.core import ipc
+from openegress.core.errors import EgressError
+from openegress.core.events import EndReason
+from openegress.core.plan import MediaSource, Plan
+from openegress.handler import log
+from openegress.handler.channel import Channel
+
+if TYPE_CHECKING:
+    from openegress.handler.recovery import Recovery
+    from openegress.handler.session import Session
+    from openegress.handler.warm import WarmBrowser
+
+_log = logging.getLogger(__name__)
+
+
+class Life:
+    """Reads the worker's messages until the session has ended or, without one, the worker is gone."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._settings: ipc.HandlerSettings | None = None
+        self._browser: WarmBrowser | None = None
+        self._session: Session | None = None
+        self._recovery: Recovery | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._updates: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        inbox = asyncio.create_task(self._inbox(), name="inbox")
+        try:
+            await inbox
+            if self._running is not None:
+                await self._running
+        finally:
+            inbox.cancel()
+            await asyncio.gather(inbox, *self._updates, return_exceptions=True)
+            if self._browser is not None:
+                await self._browser.close()
+
+    async def _inbox(self) -> None:
+        """Returns when the session is over, or the worker is."""
+        messages = self._channel.messages()
+        while True:
+            following = asyncio.ensure_future(anext(messages, None))
+            waiting: set[asyncio.Future[object]] = {following}  # type: ignore[arg-type]
+            if self._running is not None:
+                waiting.add(self._running)  # type: ignore[arg-type]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if self._running is not None and self._running.done():
+                following.cancel()
+                return
+            message = following.result()
+            if message is None:
+                if self._session is not None:
+                    _log.warning("worker is gone: finishing the recording")
+                    self._session.stop(EndReason.KILLED, orphaned=True)
+                if self._recovery is not None:
+                    self._recovery.stop()
+                return
+            await self._take(message)
+
+    async def _take(self, message: ipc.ToHandler) -> None:
+        match message:
+            case ipc.Warm():
+                await self._warm(message)
+            case ipc.Run(plan):
+                await self._begin(plan)
+            case ipc.Recover(plan):
+                from openegress.handler.recovery import Recovery
+
+                self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send)
+                self._running = asyncio.create_task(self._recovery.run(), name="recovery")
+            case ipc.Stop(reason):
+                if self._session is not None:
+                    self._session.stop(EndReason(reason))
+                if self._recovery is not None:
+                    self._recovery.stop()
+            case ipc.UpdateStreams():
+                task = asyncio.create_task(self._update_streams(message))
+                self._updates.add(task)
+                task.add_done_callback(self._updates.discard)
+
+    @property
+    def _told(self) -> ipc.HandlerSettings:
+        if self._settings is None:
+            raise RuntimeError("the worker speaks out of turn: Warm comes first")
+        return self._settings
+
+    async def _begin(self, plan: Plan) -> None:
+        if self._browser is None and not isinstance(plan.source, MediaSource):
+            from openegress.handler.warm import Shape, WarmBrowser
+
+            if (shape := Shape.of(plan)) is not None:
+                self._browser = WarmBrowser(self._told, shape)
+        # Up to half a second of work where nothing was loaded ahead, in which the browser gets up.
+        await asyncio.to_thread(_load, "openegress.handler.session")
+        from openegress.handler.session import Session
+
+        self._session = Session(plan, self._told, self._channel.send, self._browser)
+        self._browser = None
+        self._running = asyncio.create_task(self._session.run(), name="session")
+
+    async def _warm(self, message: ipc.Warm) -> None:
+        self._settings = message.settings
+        log.install(self._channel, message.settings.log_level)
+        if message.ahead and message.width:
+            from openegress.handler.warm import Shape, WarmBrowser
+
+            shape = Shape(message.width, message.height, message.framerate)
+            self._browser = WarmBrowser(message.settings, shape)
+            await asyncio.to_thread(_load, "openegress.handler.session", "openegress.source.web.source")
+            await self._browser.ready()
+        elif message.ahead:
+            await asyncio.to_thread(_load, "openegress.handler.session", "openegress.source.room")
+        gc.collect()
+        gc.freeze()
+        self._channel.send(ipc.Ready())
+
+    async def _update_streams(self, message: ipc.UpdateStreams) -> None:
+        try:
+            if self._session is None:
+                raise RuntimeError("UpdateStreams before Run")
+            await self._session.update_streams(message.add, message.remove)
+        except EgressError as error:
+            self._channel.send(ipc.Reply(message.call, error.code.value, error.message))
+        else:
+            self._channel.send(ipc.Reply(message.call))
+
+
+def _load(*modules: str) -> None:
+    """Imports them, in a thread: the event loop is needed meanwhile."""
+    for module in modules:
+        import_module(module)

@@ -1,0 +1,35 @@
+"""The handler's log: records go to the worker, which writes them beside its own."""
+
+import logging
+
+from openegress.core import ipc
+from openegress.handler.channel import Channel
+
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class ChannelHandler(logging.Handler):
+    """Sends log records as ipc.Log; `extra` values become fields."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {
+            name: value if isinstance(value, str | int | float | bool | None) else repr(value)
+            for name, value in vars(record).items()
+            if name not in _OWN_FIELDS
+        }
+        if record.exc_info:
+            fields["traceback"] = logging.Formatter().formatException(record.exc_info)
+        self._channel.send(ipc.Log(record.levelname.lower(), record.getMessage(), fields))
+
+
+def install(channel: Channel, level: str) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [ChannelHandler(channel)]
+    root.setLevel(level.upper())
+    # FFmpeg and ICE speak at length below warnings.
+    for noisy in ("libav", "aioice"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

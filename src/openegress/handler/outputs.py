@@ -1,0 +1,216 @@
+"""All outputs of one egress together: opened, fed, counted when they fail, finished, listed in manifests."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.events import AnyEvent, EndReason, OutputFailed
+from openegress.core.plan import Plan, StoragePlan
+from openegress.core.plan import StreamOutput as StreamPlan
+from openegress.handler.ledger import Ledger
+from openegress.media import FrameSink, PacketSink, StreamFormat
+from openegress.output import Opening
+from openegress.output.build import (
+    AnyOutput,
+    build_output,
+    frame_outputs,
+    header_of,
+    packet_outputs,
+    store_manifests,
+)
+from openegress.output.stream import StreamOutput
+from openegress.output.websocket import WebsocketOutput
+from openegress.storage.uploader import Retry, Uploader
+
+_log = logging.getLogger(__name__)
+
+OnEnd = Callable[[EndReason, EgressError | None], None]
+"""From any thread: this is reason enough for the whole egress to end."""
+
+
+class Outputs:
+    """Built in the event loop; open(), then feed `sinks` and `taps`, then finish()."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        emit: Callable[[AnyEvent], None],
+        on_end: OnEnd,
+        *,
+        stream_retry_s: float | None = None,
+    ) -> None:
+        self._plan = plan
+        self._carriers = Carriers()
+        self._ledger = ledger
+        self._send = emit
+        self._on_end = on_end
+        self._failures: dict[int, OutputFailed] = {}
+        self._opened: dict[int, AnyOutput] = {}
+        self._opening: Opening | None = None
+        self._outputs = [
+            build_output(
+                output,
+                index,
+                emit=self._emit,
+                limits=plan.limits,
+                on_limit=lambda: on_end(EndReason.LIMIT, None),
+                on_empty=self._on_empty,
+                stream_retry_s=stream_retry_s,
+                uploader=self._carriers.make,
+            )
+            for index, output in enumerate(plan.outputs)
+        ]
+
+    @property
+    def sinks(self) -> Sequence[PacketSink]:
+        return packet_outputs(list(self._opened.values()))
+
+    @property
+    def taps(self) -> Sequence[FrameSink]:
+        return frame_outputs(list(self._opened.values()))
+
+    def size_bytes(self) -> int:
+        return sum(output.size_bytes() for output in self._opened.values())
+
+    def open(self, formats: Sequence[StreamFormat], started_at_ns: int, name_values: dict[str, str]) -> None:
+        """Raises EgressError when not one of them opens."""
+        values = {**self._plan.name_values, **name_values}
+        self._ledger.note_names(values)
+        self._opening = Opening(formats, started_at_ns, str(self._ledger.folder), values)
+        errors = []
+        for index, output in enumerate(self._outputs):
+            try:
+                output.open(self._opening)
+            except EgressError as error:
+                errors.append(error)
+                self._emit(OutputFailed(index, error.text, error.code.value))
+            else:
+                self._opened[index] = output
+        if not self._opened:
+            raise errors[0]
+
+    async def update_streams(self, add: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> None:
+        """Raises EgressError with everything that did not work; what did is applied."""
+        streams = next((o for o in self._opened.values() if isinstance(o, StreamOutput)), None)
+        if streams is None:
+            raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
+        errors: list[EgressError] = []
+        for url, redacted in add:
+            try:
+                streams.add(url, redacted)
+            except EgressError as error:
+                errors.append(error)
+        for url in remove:
+            try:
+                await streams.remove(url)
+            except EgressError as error:
+                errors.append(error)
+        if errors:
+            raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
+
+    def set_muted(self, muted: bool, at_ns: int) -> None:
+        """The recorded track was muted or unmuted, at a time in unix ns."""
+        if self._opening is None:
+            return
+        for output in self._opened.values():
+            if isinstance(output, WebsocketOutput):
+                output.set_muted(muted, at_ns - self._opening.started_at_ns)
+
+    def hurry(self) -> None:
+        """The process is about to end: what no storage takes now waits in the spool."""
+        self._carriers.hurry()
+
+    async def finish(self, ended_at_ns: int) -> EgressError | None:
+        """Each finishes by itself, then the manifests. The error by which something asked for is missing."""
+        indices = list(self._opened)
+        results = await asyncio.gather(
+            *(self._opened[index].finish(ended_at_ns) for index in indices), return_exceptions=True
+        )
+        errors: dict[int, EgressError] = {}
+        for index, result in zip(indices, results, strict=True):
+            if isinstance(result, EgressError):
+                errors[index] = result
+            elif isinstance(result, BaseException):
+                raise result
+        for index, failed in self._failures.items():
+            text, code = failed.error, Code(failed.code)
+            errors.setdefault(index, EgressError(code, text, fault=Fault.DESTINATION))
+        try:
+            await self._store_manifests(ended_at_ns)
+        except EgressError as error:
+            errors[len(self._outputs)] = error
+        return self._verdict(errors)
+
+    def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
+        """A stream that broke is told in its StreamInfo, and fails the egress only when nothing else was."""
+        stored = {
+            index: error
+            for index, error in errors.items()
+            if index >= len(self._outputs) or not isinstance(self._plan.outputs[index], StreamPlan)
+        }
+        if stored:
+            return stored[min(stored)]
+        return next(iter(errors.values())) if errors and len(errors) == len(self._outputs) else None
+
+    async def _store_manifests(self, ended_at_ns: int) -> None:
+        if self._opening is None:
+            return
+        values, started_at_ns = self._opening.name_values, self._opening.started_at_ns
+        await store_manifests(
+            header_of(self._plan, values, started_at_ns, ended_at_ns),
+            [(self._plan.outputs[index], output.records()) for index, output in self._opened.items()],
+            self._opening.spool,
+            values,
+            emit=self._emit,
+            uploader=self._carriers.make,
+        )
+
+    def _emit(self, event: AnyEvent) -> None:
+        """From any thread."""
+        self._ledger.note(event)
+        self._send(event)
+        if isinstance(event, OutputFailed):
+            self._failures.setdefault(event.output, event)
+            if len(self._failures) == len(self._outputs):
+                self._on_end(EndReason.FAILURE, EgressError(Code(event.code), event.error))
+
+    def _on_empty(self) -> None:
+        """The last URL was removed; what is recorded beside goes on."""
+        if all(isinstance(output, StreamPlan) for output in self._plan.outputs):
+            self._on_end(EndReason.STREAMS_STOPPED, None)
+
+
+class Carriers:
+    """The uploaders of one egress: what they try again is logged, and they can be hurried all at once."""
+
+    def __init__(self) -> None:
+        self._made: list[Uploader] = []
+        self._hurried = False
+
+    def make(self, storage: StoragePlan) -> Uploader:
+        uploader = Uploader(storage, on_retry=_log_retry)
+        if self._hurried:
+            uploader.hurry()
+        self._made.append(uploader)
+        return uploader
+
+    def hurry(self) -> None:
+        """In the event loop: nothing that fails from now on is tried again."""
+        self._hurried = True
+        for uploader in self._made:
+            uploader.hurry()
+
+
+def _log_retry(retry: Retry) -> None:
+    _log.warning(
+        "upload failed: trying again",
+        extra={
+            "path": retry.path,
+            "attempt": retry.attempt,
+            "delay_s": round(retry.delay_s, 1),
+            "error": retry.error.text,
+            "backup": retry.on_backup,
+        },
+    )

@@ -1,0 +1,240 @@
+"""Finishes what a handler that died has left in the spool: makes files whole, stores them, reports them."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from openegress.core import plan as plans
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.events import (
+    AnyEvent,
+    BackupUsed,
+    Ended,
+    EndReason,
+    FileUpdate,
+    ImagesUpdate,
+    Progress,
+    SegmentsUpdate,
+)
+from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
+from openegress.handler.ledger import Ledger
+from openegress.handler.outputs import Carriers
+from openegress.media.duration import duration_ns, has_video
+from openegress.output.build import header_of, store_manifests
+from openegress.output.finalise import finalise
+from openegress.output.left_images import store_left_images
+from openegress.output.left_segments import store_left_segments
+from openegress.output.manifest import FileRecord, Records
+from openegress.output.naming import content_type_of
+
+_log = logging.getLogger(__name__)
+
+_ALIVE_S = 1.0
+"""The worker takes a handler that says nothing for one that hangs; uploads may wait for hours."""
+
+Send = Callable[[AnyEvent], None]
+
+
+class Recovery:
+    """Of one egress. Run once; what cannot be stored stays in the spool, and is tried again when the worker
+    starts next."""
+
+    def __init__(self, plan: Plan, spool: Path, send: Send) -> None:
+        self._plan = plan
+        self._spool = spool
+        self._send = send
+        self._carriers = Carriers()
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """What no storage takes now is left to the next recovery."""
+        self._carriers.hurry()
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Sends what it could save, output by output, and Ended last. Never raises."""
+        heart = asyncio.create_task(self._show_life(), name="recovery alive")
+        try:
+            error = await self._run()
+        except EgressError as failure:
+            error = failure
+        except Exception as failure:
+            _log.exception("recovery")
+            error = internal(f"recovery failed: {failure!r}")
+        finally:
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+        text, code = (error.text, error.code.value) if error else ("", "")
+        self._send(Ended(time.time_ns(), EndReason.FAILURE, text, code))
+
+    async def _run(self) -> EgressError | None:
+        """Raises EgressError when the spool cannot be taken over; returns what went wrong with an output."""
+        ledger = await self._take_over()
+        try:
+            salvage = _Salvage(ledger, self._carriers, self._send)
+            error = await salvage.save(self._plan)
+            if error is None:
+                await asyncio.to_thread(ledger.settle)
+            return error
+        finally:
+            ledger.release()
+
+    async def _take_over(self) -> Ledger:
+        """Waits for a handler that outlived its worker to finish. Raises EgressError."""
+        taken: Future[Ledger] = Future()
+        folder = self._spool / self._plan.egress_id
+        # A daemon: nobody can interrupt it while it waits for the lock.
+        threading.Thread(target=_take_over, args=(folder, taken), name="take over", daemon=True).start()
+        taking = asyncio.wrap_future(taken)
+        stopped = asyncio.create_task(self._stopped.wait())
+        waiting: list[asyncio.Future[Any]] = [taking, stopped]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await asyncio.gather(stopped, return_exceptions=True)
+        if taking.done():
+            return taking.result()
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            f"{folder}: another process is still at work on it",
+            fault=Fault.SERVICE,
+            phase=Phase.RECOVERY,
+        )
+
+    async def _show_life(self) -> None:
+        while True:
+            self._send(Progress(0, 0, 0, 0, 0))
+            await asyncio.sleep(_ALIVE_S)
+
+
+def _take_over(folder: Path, taken: "Future[Ledger]") -> None:
+    try:
+        taken.set_result(Ledger.take_over(folder))
+    except Exception as error:
+        taken.set_exception(error)
+
+
+class _Salvage:
+    """The outputs in a spool folder that is ours."""
+
+    def __init__(self, ledger: Ledger, carriers: Carriers, send: Send) -> None:
+        self._ledger = ledger
+        self._carriers = carriers
+        self._send = send
+
+    async def save(self, plan: Plan) -> EgressError | None:
+        """Every output, whatever becomes of the others, then the manifests. The first error."""
+        error: EgressError | None = None
+        saved: list[tuple[plans.Output, Records]] = []
+        for index, output in enumerate(plan.outputs):
+            try:
+                saved.append((output, await self._save_output(index, output)))
+            except EgressError as failure:
+                error = error or failure
+            except Exception as failure:
+                _log.exception("recovery of output %s", index)
+                error = error or internal(f"output {index} could not be recovered: {failure!r}")
+        try:
+            await self._store_manifests(plan, saved)
+        except EgressError as failure:
+            error = error or failure
+        return error
+
+    async def _save_output(self, index: int, output: plans.Output) -> Records:
+        match output, self._ledger.told.get(index):
+            case FileOutput(), FileUpdate() as told:
+                return await self._save_file(output, told)
+            case SegmentOutput(), SegmentsUpdate() as told:
+                return await self._save_segments(output, told)
+            case ImageOutput(), ImagesUpdate() as told:
+                return await self._save_images(output, told)
+            case _:
+                return Records()  # it had not begun, or leaves nothing behind
+
+    async def _save_file(self, output: FileOutput, told: FileUpdate) -> Records:
+        container = Container(Path(told.filename).suffix.removeprefix("."))
+        local = self._ledger.folder / f"file-{told.output}" / f"recording.{container.value}"
+        uploader = self._carriers.make(output.storage)
+        try:
+            if not local.exists():
+                # Stored; only the word of it may have been lost.
+                location = told.location or await uploader.locate(told.filename)
+                self._tell(_file_update(told, told.duration_ns, told.size_bytes, location))
+                return Records(files=(FileRecord(told.filename, location),))
+            why = await asyncio.to_thread(finalise, local, container, closed=False)
+            if why:
+                _log.warning("%s is kept as it was recorded: %s", told.filename, why)
+            duration = await asyncio.to_thread(duration_ns, local)
+            if not duration:
+                raise internal(f"nothing playable was recorded of {told.filename}")
+            size_bytes = local.stat().st_size
+            kind = content_type_of(container, with_video=await asyncio.to_thread(has_video, local))
+            stored = await uploader.put(local, told.filename, kind, delete_local=True)
+        finally:
+            await uploader.close()
+        if stored.backup_used:
+            self._send(BackupUsed(told.output))
+        self._tell(_file_update(told, duration, size_bytes, stored.location))
+        return Records(files=(FileRecord(told.filename, stored.location),))
+
+    async def _save_segments(self, output: SegmentOutput, told: SegmentsUpdate) -> Records:
+        folder = self._ledger.folder / f"segments-{told.output}"
+        uploader = self._carriers.make(output.storage)
+        try:
+            kept = await store_left_segments(folder, output, told, self._ledger.names, uploader)
+        finally:
+            await uploader.close()
+        if kept.backup_used:
+            self._send(BackupUsed(told.output))
+        self._tell(kept.update)
+        return kept.records
+
+    async def _save_images(self, output: ImageOutput, told: ImagesUpdate) -> Records:
+        uploader = self._carriers.make(output.storage)
+        try:
+            update, records, backup_used = await store_left_images(
+                self._ledger.folder / f"images-{told.output}", told, uploader
+            )
+        finally:
+            await uploader.close()
+        if backup_used:
+            self._send(BackupUsed(told.output))
+        self._tell(update)
+        return records
+
+    async def _store_manifests(self, plan: Plan, saved: list[tuple[plans.Output, Records]]) -> None:
+        told = self._ledger.told.values()
+        if not told:
+            return
+        values = {**plan.name_values, **self._ledger.names}
+        started_at_ns = min(each.started_at_ns for each in told)
+        header = header_of(plan, values, started_at_ns, max(each.ended_at_ns for each in told))
+        await store_manifests(
+            header,
+            saved,
+            str(self._ledger.folder),
+            values,
+            emit=self._send,
+            uploader=self._carriers.make,
+        )
+
+    def _tell(self, update: FileUpdate | SegmentsUpdate | ImagesUpdate) -> None:
+        self._ledger.note(update)
+        self._send(update)
+
+
+def _file_update(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:
+    return FileUpdate(
+        output=told.output,
+        filename=told.filename,
+        started_at_ns=told.started_at_ns,
+        ended_at_ns=told.ended_at_ns or told.started_at_ns + duration,
+        duration_ns=duration,
+        size_bytes=size_bytes,
+        location=location,
+    )

@@ -1,0 +1,216 @@
+"""One recording from its plan to its last event.
+
+Whatever ends it (a stop, the source, a limit, an error) is an End; the first one counts. Everything the
+worker learns is an event, the last of them Ended.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from openegress.core.errors import Code, EgressError, internal
+from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
+from openegress.core.ipc import HandlerSettings
+from openegress.core.plan import Plan
+from openegress.handler.feed import Feed
+from openegress.handler.feeds import build_feed
+from openegress.handler.ledger import Ledger
+from openegress.handler.outputs import Outputs
+from openegress.source import Closed, Failed, Muted, Notice
+
+if TYPE_CHECKING:
+    from openegress.handler.warm import WarmBrowser
+
+_log = logging.getLogger(__name__)
+
+_PROGRESS_S = 1.0
+"""Also the sign of life by which the worker knows a handler that hangs."""
+
+T = TypeVar("T")
+Send = Callable[[AnyEvent], None]
+"""Thread-safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a recording ends. Without an error it is complete."""
+
+    reason: EndReason
+    error: EgressError | None = None
+    is_settled: bool = True
+    """Nothing that was recorded waits in the spool."""
+
+    def event(self) -> Ended:
+        if self.error is None:
+            return Ended(time.time_ns(), self.reason)
+        return Ended(time.time_ns(), self.reason, self.error.text, self.error.code.value)
+
+
+class _EndedEarly(Exception):
+    """Something ended the recording before it began."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__()
+        self.end = end
+
+
+class Session:
+    """Run once."""
+
+    def __init__(
+        self, plan: Plan, settings: HandlerSettings, send: Send, browser: "WarmBrowser | None"
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._send = send
+        self._browser = browser
+        self._loop = asyncio.get_running_loop()
+        self._ending: asyncio.Future[End] = self._loop.create_future()
+        self._outputs: Outputs | None = None
+        self._feed: Feed | None = None
+        self._orphaned = False
+
+    def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
+        """`orphaned`: nobody hears the events any more; what they would say stays in the spool, for the
+        next worker to tell."""
+        self._orphaned = self._orphaned or orphaned
+        if reason is EndReason.KILLED and self._outputs is not None:
+            self._outputs.hurry()
+        self._end(End(reason))
+
+    async def update_streams(self, add: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> None:
+        """Raises EgressError with everything that did not work; what did is applied."""
+        if self._outputs is None or self._ending.done():
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        await self._outputs.update_streams(add, remove)
+
+    async def run(self) -> None:
+        """Never raises: what goes wrong is in the Ended event."""
+        heart = asyncio.create_task(self._report_progress(), name="progress")
+        try:
+            end = await self._record()
+        except _EndedEarly as early:
+            end = early.end
+        except EgressError as error:
+            end = End(EndReason.FAILURE, error)
+        except Exception as error:
+            _log.exception("session failed")
+            end = End(EndReason.FAILURE, internal(f"{type(error).__name__}: {error}"))
+        finally:
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+            if self._browser is not None:
+                await self._browser.close()
+        self._send(end.event())
+
+    async def _record(self) -> End:
+        feed = await self._unless_ended(
+            build_feed(self._plan, self._settings, self._browser, self._fail_from_thread)
+        )
+        watch = asyncio.create_task(self._watch(feed), name="source events")
+        try:
+            await self._unless_ended(feed.prepare())
+            ledger = await asyncio.to_thread(Ledger.create, Path(self._settings.spool), self._plan)
+            try:
+                end = await self._capture(feed, ledger)
+                if end.is_settled and not self._orphaned:
+                    await asyncio.to_thread(ledger.settle)
+            finally:
+                ledger.release()
+            return end
+        finally:
+            await feed.stop()
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _capture(self, feed: Feed, ledger: Ledger) -> End:
+        outputs = Outputs(
+            self._plan,
+            ledger,
+            self._send,
+            self._loop_safe_end,
+            stream_retry_s=self._settings.stream_retry_s,
+        )
+        started_at_ns = await feed.start()
+        self._feed = feed
+        outputs.open(feed.formats(), started_at_ns, feed.name_values())
+        self._outputs = outputs
+        feed.connect(outputs.sinks, outputs.taps)
+        self._send(Active(started_at_ns))
+        end = await self._until_end()
+        self._send(Ending(end.reason))
+        await feed.stop()
+        error = await outputs.finish(time.time_ns())
+        if error is not None:
+            return End(end.reason, end.error or error, is_settled=False)
+        return end
+
+    async def _until_end(self) -> End:
+        limit_s = self._plan.limits.duration_s
+        if not limit_s:
+            return await self._ending
+        timer = self._loop.call_later(limit_s, self._end, End(EndReason.LIMIT))
+        try:
+            return await self._ending
+        finally:
+            timer.cancel()
+
+    async def _unless_ended(self, step: Coroutine[Any, Any, T]) -> T:
+        """The step's result. Raises _EndedEarly, the step cancelled, when an End comes first."""
+        task = asyncio.create_task(step)
+        waiting: list[asyncio.Future[Any]] = [task, self._ending]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            raise _EndedEarly(self._ending.result())
+        return task.result()
+
+    async def _watch(self, feed: Feed) -> None:
+        async for event in feed.events():
+            match event:
+                case Closed(reason):
+                    self._end(End(reason))
+                case Failed(error):
+                    self._end(End(EndReason.FAILURE, error))
+                case Muted(muted, at_ns):
+                    if self._outputs is not None:
+                        self._outputs.set_muted(muted, at_ns)
+                case Notice(text, fields):
+                    _log.info(text, extra=fields)
+
+    async def _report_progress(self) -> None:
+        frames, at_s = 0, time.monotonic()
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            if self._feed is None or self._outputs is None:
+                self._send(Progress(0, 0, 0, 0, 0))
+                continue
+            sample, now_s = self._feed.sample(), time.monotonic()
+            self._send(
+                Progress(
+                    media_ns=sample.media_ns,
+                    frames=sample.frames,
+                    unique_frames=sample.unique_frames,
+                    dropped_frames=sample.dropped_frames,
+                    size_bytes=self._outputs.size_bytes(),
+                    queue=sample.queue,
+                    fps=(sample.frames - frames) / (now_s - at_s),
+                )
+            )
+            frames, at_s = sample.frames, now_s
+
+    def _end(self, end: End) -> None:
+        if not self._ending.done():
+            self._ending.set_result(end)
+
+    def _loop_safe_end(self, reason: EndReason, error: EgressError | None) -> None:
+        """From any thread."""
+        self._loop.call_soon_threadsafe(self._end, End(reason, error))
+
+    def _fail_from_thread(self, error: EgressError) -> None:
+        self._loop_safe_end(EndReason.FAILURE, error)

@@ -1,0 +1,101 @@
+"""A browser that is started before anybody can use it: ahead of a request, or while modules are loaded."""
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+
+from openegress.core.codecs import DEFAULT_AUDIO_HZ
+from openegress.core.ipc import HandlerSettings
+from openegress.core.plan import MediaSource, Plan
+from openegress.core.scratch import browser_folder
+from openegress.source.web.browser import Browser
+
+_log = logging.getLogger(__name__)
+
+_UNSEEN = (1280, 720, 10)
+"""Width, height and rate of a page that is only listened to: it needs a window even where nobody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a browser is started for. Sound can go unused, and a picture too."""
+
+    width: int
+    height: int
+    framerate: int
+    audio: bool = True
+    video: bool = True
+    sample_rate: int = DEFAULT_AUDIO_HZ
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Shape | None":
+        """None: the plan needs no browser."""
+        if isinstance(plan.source, MediaSource):
+            return None
+        video, audio = plan.video, plan.audio
+        width, height, framerate = (video.width, video.height, video.framerate) if video else _UNSEEN
+        rate = audio.sample_rate if audio else DEFAULT_AUDIO_HZ
+        return cls(width, height, framerate, audio is not None, video is not None, rate)
+
+    def serves(self, wanted: "Shape") -> bool:
+        if wanted.audio and (not self.audio or self.sample_rate != wanted.sample_rate):
+            return False
+        if not wanted.video:
+            return True
+        size = (wanted.width, wanted.height, wanted.framerate)
+        return self.video and (self.width, self.height, self.framerate) == size
+
+
+class WarmBrowser:
+    """Belongs to whoever takes it; close() otherwise."""
+
+    def __init__(self, settings: HandlerSettings, shape: Shape) -> None:
+        """Begins to start it; in the event loop."""
+        self._settings = settings
+        self._shape = shape
+        self._starting: asyncio.Task[Browser] | None = asyncio.create_task(_start(settings, shape))
+
+    async def ready(self) -> None:
+        """Returns when it is up. Never raises: without it, the request starts one and says what is wrong."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+            if not self._starting.cancelled() and (error := self._starting.exception()) is not None:
+                _log.warning("no browser could be started ahead: %s", error)
+
+    async def take(self, shape: Shape) -> Browser:
+        """The browser, or another where this one does not serve or never came up. Raises EgressError."""
+        starting, self._starting = self._starting, None
+        if starting is None:
+            return await _start(self._settings, shape)
+        if self._shape.serves(shape):
+            if not (starting.done() and starting.exception() is not None):
+                return await starting
+        else:
+            await _discard(starting)
+        return await _start(self._settings, shape)
+
+    async def close(self) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            await _discard(starting)
+
+
+async def _start(settings: HandlerSettings, shape: Shape) -> Browser:
+    return await Browser.start(
+        settings.browser,
+        shape.width,
+        shape.height,
+        shape.framerate,
+        browser_folder(settings.spool, os.getpid()),
+        audio=shape.audio,
+        video=shape.video,
+        sample_rate=shape.sample_rate,
+    )
+
+
+async def _discard(starting: "asyncio.Task[Browser]") -> None:
+    starting.cancel()
+    await asyncio.wait([starting])
+    if not starting.cancelled() and starting.exception() is None:
+        await starting.result().close()

@@ -1,0 +1,87 @@
+"""Recordings that an earlier life of this worker left in its spool: found at start, finished, ended truly."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+from livekit.protocol.egress import EgressInfo, EgressStatus
+
+from openegress.core import info as transitions
+from openegress.core import plan as plans
+from openegress.core.errors import EgressError
+from openegress.core.plan import MediaSource, Plan, TemplateSource
+from openegress.core.request_kind import RequestKind
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.storage.journal import Journal
+
+_log = structlog.get_logger(__name__)
+
+WHY = "the worker that recorded this ended while it was at work"
+
+Lookup = Callable[[str], Awaitable[EgressInfo | None]]
+"""The record by egress id; None when there is none. Raises EgressError when nobody can say."""
+
+_ASK_AGAIN_S = 2.0
+"""The record keeper may start after its workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    plan: Plan
+    kind: RequestKind
+    info: EgressInfo
+
+
+async def find_leftovers(spool: Path) -> list[Plan]:
+    """What to finish, oldest first. A journal that cannot be read is named in the log and left alone."""
+    found = []
+    for folder in await asyncio.to_thread(Journal.find, spool):
+        try:
+            journal = await asyncio.to_thread(Journal.load, folder)
+            plan = plans.decode(journal.plan)
+        except (EgressError, msgspec.MsgspecError) as error:
+            _log.error("a recording in the spool cannot be recovered", folder=str(folder), error=str(error))
+            continue
+        found.append(plan)
+    return found
+
+
+async def leftover(plan: Plan, lookup: Lookup) -> Leftover:
+    """With the record as it was reported last, or as much of it as the plan tells. Waits for an answer."""
+    warned = False
+    while True:
+        try:
+            stored = await lookup(plan.egress_id)
+            break
+        except EgressError as error:
+            if not warned:
+                _log.warning("a recovery waits for its record", egress_id=plan.egress_id, error=error.text)
+            warned = True
+        await asyncio.sleep(_ASK_AGAIN_S)
+    return Leftover(plan, kind_of(plan), _unfinished(plan, stored))
+
+
+def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
+    """The record before its end, of which it may have been told by others while this worker was away."""
+    if stored is None:
+        stored = transitions.initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
+        stored.status = EgressStatus.EGRESS_ACTIVE
+    elif transitions.is_terminal(stored):
+        stored.status = EgressStatus.EGRESS_ENDING
+        stored.error, stored.error_code, stored.ended_at = "", 0, 0
+    return stored
+
+
+def kind_of(plan: Plan) -> RequestKind:
+    """What kind of request a plan was made for, as far as it matters to a recovery."""
+    match plan.source:
+        case TemplateSource():
+            return RequestKind.ROOM_COMPOSITE
+        case MediaSource():
+            return RequestKind.TRACK if plan.passthrough else RequestKind.TRACK_COMPOSITE
+        case _:
+            return RequestKind.WEB

@@ -1,0 +1,162 @@
+"""What Prometheus reads: upstream's names, so that dashboards go on working, and ours beside them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from openegress.core.errors import Code
+from openegress.core.events import EndReason
+from openegress.core.request_kind import RequestKind
+from openegress.worker.admission import Load
+from openegress.worker.job import Job
+from openegress.worker.usage import ProcessUsage
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A worker at the moment of a scrape."""
+
+    load: Load
+    jobs: list[Job]
+    draining: bool
+    can_accept: bool
+    """There is room for one more room composite."""
+    usage: dict[str, ProcessUsage]
+    """By egress id."""
+
+
+class Metrics:
+    """`render()` for the metrics port; `count_end()` when an egress is over."""
+
+    def __init__(self, node_id: str, cluster_id: str, look: Callable[[], Snapshot]) -> None:
+        self._registry = CollectorRegistry()
+        self._labels = {"node_id": node_id, "cluster_id": cluster_id}
+        self._ends = Counter(
+            "livekit_egress_handler_results",
+            "Egresses that ended, by how",
+            ["result", *self._labels],
+            registry=self._registry,
+        )
+        self._registry.register(_Scrape(self._labels, look))
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def count_end(self, job: Job) -> None:
+        self._ends.labels(result=result_of(job), **self._labels).inc()
+
+
+def result_of(job: Job) -> str:
+    """Upstream's word for how an egress ended."""
+    ended = job.ended
+    if ended is None:
+        return "process_error"
+    if job.active_s is None and not ended.code:
+        return "aborted"
+    if ended.reason is EndReason.KILLED:
+        return "killed_shutdown"
+    if ended.code == Code.INTERNAL.value:
+        return "process_error"
+    return "failed" if ended.code else "completed"
+
+
+class _Scrape(Collector):
+    """Gauges, computed when they are asked for."""
+
+    def __init__(self, labels: dict[str, str], look: Callable[[], Snapshot]) -> None:
+        self._names = list(labels)
+        self._values = list(labels.values())
+        self._look = look
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        now = self._look()
+        running = len(now.jobs)
+        load = now.load
+        yield self._gauge("livekit_egress_available", "1 while no egress runs", not running)
+        yield self._gauge("livekit_egress_can_accept_request", "1 with room for one more", now.can_accept)
+        yield self._gauge("livekit_egress_is_disabled", "1 when switched off", False)
+        yield self._gauge("livekit_egress_is_terminating", "1 while draining", now.draining)
+        yield self._gauge("livekit_egress_cgroup_memory_bytes", "Memory in use", _used_bytes(load))
+        yield self._gauge("livekit_egress_cgroup_read_success", "1 when it could be read", True)
+        yield self._gauge(
+            "livekit_egress_would_reject_cgroup", "1 without memory for more", load.free_memory_bytes <= 0
+        )
+        yield self._gauge(
+            "livekit_egress_proc_rss_bytes", "Of all recordings", sum(u.rss_bytes for u in now.usage.values())
+        )
+        yield self._gauge("livekit_egress_pulse_sinks", "Sound servers", _browsers(now.jobs))
+        yield self._gauge(
+            "livekit_node_cpu_load", "Share of the cores in use", _ratio(load), {"node_type": "EGRESS"}
+        )
+        ratio = GaugeMetricFamily("livekit_load_ratio", "Share in use", labels=["resource", *self._names])
+        ratio.add_metric(["cpu", *self._values], _ratio(load))
+        ratio.add_metric(["memory", *self._values], _used_bytes(load) / max(1, load.memory_bytes))
+        yield ratio
+        requests = GaugeMetricFamily(
+            "livekit_egress_requests", "Egresses that run, by type", labels=["type", *self._names]
+        )
+        for kind in RequestKind:
+            requests.add_metric([kind.value, *self._values], sum(job.kind == kind for job in now.jobs))
+        yield requests
+        yield from self._each(now)
+
+    def _each(self, now: Snapshot) -> Iterable[Metric]:
+        """Ours: one value for each egress."""
+        table: dict[str, tuple[str, Callable[[Job], float]]] = {
+            "openegress_fps": ("Frames a second", lambda job: job.progress.fps if job.progress else 0),
+            "openegress_dropped_frames": (
+                "Frames left out so far",
+                lambda job: job.progress.dropped_frames if job.progress else 0,
+            ),
+            "openegress_queue_frames": (
+                "Frames waiting for the encoder",
+                lambda job: job.progress.queue if job.progress else 0,
+            ),
+            "openegress_size_bytes": (
+                "Recorded so far",
+                lambda job: job.progress.size_bytes if job.progress else 0,
+            ),
+            "openegress_media_seconds": (
+                "Media time",
+                lambda job: job.progress.media_ns / 1e9 if job.progress else 0,
+            ),
+            "openegress_cpu_cores": (
+                "Cores in use",
+                lambda job: now.usage[job.plan.egress_id].cores if job.plan.egress_id in now.usage else 0,
+            ),
+        }
+        for name, (text, value) in table.items():
+            family = GaugeMetricFamily(name, text, labels=["egress_id", "type", *self._names])
+            for job in now.jobs:
+                family.add_metric([job.plan.egress_id, job.kind, *self._values], value(job))
+            yield family
+
+    def _gauge(
+        self, name: str, text: str, value: float, extra: dict[str, str] | None = None
+    ) -> GaugeMetricFamily:
+        extra = extra or {}
+        family = GaugeMetricFamily(name, text, labels=[*extra, *self._names])
+        family.add_metric([*extra.values(), *self._values], float(value))
+        return family
+
+
+def _used_bytes(load: Load) -> int:
+    return load.memory_bytes - load.free_memory_bytes
+
+
+def _ratio(load: Load) -> float:
+    return load.used_cores / max(load.cores, 0.01)
+
+
+def _browsers(jobs: list[Job]) -> int:
+    return sum(
+        job.kind in (RequestKind.ROOM_COMPOSITE, RequestKind.WEB, RequestKind.AUDIO_WEB) for job in jobs
+    )

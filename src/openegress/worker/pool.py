@@ -1,0 +1,120 @@
+"""Handlers that are ready before a request comes: some plain, some with a browser."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from openegress.core import ipc
+from openegress.core.plan import MediaSource, Plan
+from openegress.worker.process import HandlerProcess
+
+_log = structlog.get_logger(__name__)
+
+_RESPAWN_PAUSE_S = 5.0
+"""After a handler that could not get ready: the cause will not be gone at once."""
+
+OnLog = Callable[[ipc.Log], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The picture a browser is started for."""
+
+    width: int = 1280
+    height: int = 720
+    framerate: int = 30
+
+
+class _Shelf:
+    """Keeps up to `size` ready handlers of one kind, and makes a new one for each that is taken."""
+
+    def __init__(self, size: int, warm: ipc.Warm, on_log: OnLog) -> None:
+        self._size = size
+        self._warm = warm
+        self._on_log = on_log
+        self._ready: list[HandlerProcess] = []
+        self._wanted = asyncio.Event()
+        self._filler: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._size:
+            self._wanted.set()
+            self._filler = asyncio.create_task(self._fill())
+
+    def take(self) -> HandlerProcess | None:
+        self._wanted.set()
+        while self._ready:
+            handler = self._ready.pop(0)
+            if handler.alive:
+                return handler
+            _log.warning("a waiting handler had died", ended=handler.ended)
+        return None
+
+    async def close(self) -> None:
+        if self._filler is not None:
+            self._filler.cancel()
+            await asyncio.gather(self._filler, return_exceptions=True)
+        for handler in self._ready:
+            handler.kill()
+        await asyncio.gather(*(handler.reap() for handler in self._ready))
+        self._ready.clear()
+
+    async def _fill(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while len(self._ready) < self._size:
+                handler = await HandlerProcess.spawn(self._warm.settings, self._warm)
+                try:
+                    ready = await self._until_ready(handler)
+                except asyncio.CancelledError:
+                    handler.kill()
+                    await handler.reap()
+                    raise
+                if ready:
+                    self._ready.append(handler)
+                else:
+                    _log.error("a handler did not get ready", ended=handler.ended)
+                    await asyncio.sleep(_RESPAWN_PAUSE_S)
+
+    async def _until_ready(self, handler: HandlerProcess) -> bool:
+        async for message in handler.messages():
+            match message:
+                case ipc.Ready():
+                    return True
+                case ipc.Log():
+                    self._on_log(message)
+        return False
+
+
+class Pool:
+    """Hands out handlers; what is not in stock is spawned on the spot."""
+
+    def __init__(
+        self, settings: ipc.HandlerSettings, *, plain: int, browsers: int, shape: Shape, on_log: OnLog
+    ) -> None:
+        self._settings = settings
+        self._shape = shape
+        self._plain = _Shelf(plain, ipc.Warm(settings, ahead=True), on_log)
+        self._browsers = _Shelf(
+            browsers, ipc.Warm(settings, True, shape.width, shape.height, shape.framerate), on_log
+        )
+
+    def start(self) -> None:
+        self._plain.start()
+        self._browsers.start()
+
+    async def take(self, plan: Plan) -> HandlerProcess:
+        handler = (self._browsers if self._fits_browser(plan) else self._plain).take()
+        return handler or await HandlerProcess.spawn(self._settings)
+
+    async def close(self) -> None:
+        await asyncio.gather(self._plain.close(), self._browsers.close())
+
+    def _fits_browser(self, plan: Plan) -> bool:
+        if isinstance(plan.source, MediaSource):
+            return False
+        video = plan.video
+        return video is None or Shape(video.width, video.height, video.framerate) == self._shape

@@ -1,0 +1,46 @@
+"""Checks of a request's destinations before anything is recorded."""
+
+import asyncio
+
+import structlog
+
+from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput, StoragePlan
+from openegress.storage.uploader import Uploader
+
+_log = structlog.get_logger(__name__)
+
+_TIMEOUT_S = 2.5
+"""A storage that takes longer is not worth making the caller wait; uploads are patient later."""
+
+
+async def check_storage(plan: Plan) -> None:
+    """Writes and deletes a small object at each destination.
+
+    Raises EgressError with the storage's own words, unless a backup storage answers. One that is merely
+    slow is no reason not to record: files wait in the spool until it took them.
+    """
+    await asyncio.gather(*(_check(storage, path) for storage, path in _destinations(plan)))
+
+
+def _destinations(plan: Plan) -> list[tuple[StoragePlan, str]]:
+    found: list[tuple[StoragePlan, str]] = []
+    for output in plan.outputs:
+        match output:
+            case FileOutput():
+                found.append((output.storage, output.filepath))
+            case SegmentOutput() | ImageOutput():
+                found.append((output.storage, output.directory + output.prefix))
+            case _:
+                pass
+    return found
+
+
+async def _check(storage: StoragePlan, path: str) -> None:
+    uploader = Uploader(storage)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            await uploader.check(path)
+    except TimeoutError:
+        _log.warning("storage check not answered in time: recording all the same", timeout_s=_TIMEOUT_S)
+    finally:
+        await uploader.close()

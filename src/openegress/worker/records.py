@@ -1,0 +1,139 @@
+"""The truth about an egress while it runs here: its EgressInfo, and the way that gets to IOInfo."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+from livekit.protocol.egress import EgressInfo
+
+from openegress.core import info as transitions
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import AnyEvent
+from openegress.core.plan import StreamTarget
+from openegress.worker.unreported import Unreported
+
+_log = structlog.get_logger(__name__)
+
+_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Pauses between attempts while IOInfo is out of reach; the last one repeats until it is back."""
+_HURRIED_ATTEMPTS = 4
+"""Some seconds, for a worker that was told to end now."""
+_NOT_WORTH_RETRYING = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
+
+Send = Callable[[EgressInfo], Awaitable[object]]
+"""Delivers one update to IOInfo; raises EgressError."""
+Watch = Callable[[EgressInfo], None]
+
+
+class Record:
+    """Applies events to an EgressInfo and reports what clients are told of, in order, until it was taken.
+
+    Each report is a webhook to somebody: growing sizes and counts travel with the next real change.
+    While the receiver is away only the newest state of each status waits. The last one waits on disk too.
+    """
+
+    def __init__(
+        self, info: EgressInfo, send: Send, unreported: Unreported, watch: Watch | None = None
+    ) -> None:
+        """`watch` sees every change at once, whether it could be reported or not."""
+        self.info = info
+        self._send = send
+        self._unreported = unreported
+        self._watch = watch
+        self._told = told(info)
+        self._waiting: deque[EgressInfo] = deque()
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._hurried = False
+        self._reporter = asyncio.create_task(self._report(), name=f"report {info.egress_id}")
+
+    def apply(self, event: AnyEvent) -> None:
+        self._become(transitions.apply(self.info, event, time.time_ns()))
+
+    def add_stream(self, target: StreamTarget) -> None:
+        """One more URL that media is sent to."""
+        self._become(transitions.with_stream(self.info, target, time.time_ns()))
+
+    def _become(self, info: EgressInfo) -> None:
+        before, self.info = self.info, info
+        if self.info is not before and self._watch is not None:
+            self._watch(self.info)
+        told_now = told(self.info)
+        if told_now == self._told:
+            return
+        self._told = told_now
+        if transitions.is_terminal(self.info):
+            self._unreported.keep(self.info)
+        # The first in line may be on its way right now.
+        if len(self._waiting) > 1 and self._waiting[-1].status == self.info.status:
+            self._waiting.pop()
+        self._tell(self.info)
+
+    def repeat(self) -> None:
+        """Reports the state that an earlier life of this worker could not."""
+        self._tell(self.info)
+
+    def hurry(self) -> None:
+        """The worker ends now: what nobody takes within seconds waits on disk for its next start."""
+        self._hurried = True
+
+    async def close(self) -> None:
+        """Returns when the last state was taken."""
+        self._closing = True
+        self._changed.set()
+        await self._reporter
+
+    def _tell(self, info: EgressInfo) -> None:
+        self._waiting.append(info)
+        self._changed.set()
+
+    async def _report(self) -> None:
+        while True:
+            while self._waiting:
+                if not await self._deliver(self._waiting[0]):
+                    return
+                self._waiting.popleft()
+            if self._closing:
+                return
+            await self._changed.wait()
+            self._changed.clear()
+
+    async def _deliver(self, info: EgressInfo) -> bool:
+        """False: it was left undelivered, as the worker ends."""
+        attempt = 0
+        while True:
+            try:
+                await self._send(info)
+                break
+            except EgressError as error:
+                if error.code in _NOT_WORTH_RETRYING:
+                    _log.error("update refused", egress_id=info.egress_id, error=error.text)
+                    break
+                if attempt in (0, len(_RETRY_S)):
+                    _log.warning("update not delivered yet", egress_id=info.egress_id, error=error.text)
+                if self._hurried and self._closing and attempt >= _HURRIED_ATTEMPTS:
+                    _log.error("update left for the next start of this worker", egress_id=info.egress_id)
+                    return False
+            await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+            attempt += 1
+        if transitions.is_terminal(info):
+            self._unreported.forget(info.egress_id)
+        return True
+
+
+def told(info: EgressInfo) -> EgressInfo:
+    """The info without what only grows while recording."""
+    still = EgressInfo()
+    still.CopyFrom(info)
+    still.updated_at = 0
+    for file in (*still.file_results, still.file):
+        file.size = file.duration = 0
+    for segments in (*still.segment_results, still.segments):
+        segments.size = segments.duration = segments.segment_count = 0
+    for images in still.image_results:
+        images.image_count = 0
+    for stream in (*still.stream_results, *still.stream.info):
+        stream.duration = 0
+    return still

@@ -1,0 +1,98 @@
+"""All egresses of this worker: starts, finds, stops and awaits them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import structlog
+
+from openegress.core import ipc
+from openegress.core.events import EndReason
+from openegress.core.plan import Plan
+from openegress.worker.job import Job
+from openegress.worker.pool import Pool
+from openegress.worker.process import HandlerProcess
+from openegress.worker.records import Record
+
+_log = structlog.get_logger(__name__)
+_handler_log = structlog.get_logger("openegress.handler")
+
+_OUR_FIELDS = frozenset({"event", "level", "logger", "timestamp"})
+"""Of every line of the log; what a handler calls the same (the level of a page's console) is renamed."""
+
+OnEnd = Callable[[Job], None]
+OnProgress = Callable[[Job], None]
+
+
+class Supervisor:
+    """Owner of every job's task."""
+
+    def __init__(
+        self, settings: ipc.HandlerSettings, pool: Pool, on_end: OnEnd, on_progress: OnProgress | None = None
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._on_end = on_end
+        self._on_progress = on_progress
+        self._jobs: dict[str, Job] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def get(self, egress_id: str) -> Job | None:
+        return self._jobs.get(egress_id)
+
+    def launch(self, plan: Plan, kind: str, record: Record) -> Job:
+        """Takes a handler and gives it the plan; returns at once."""
+        job = Job(plan, kind, record, relay_log, self._on_progress)
+        self._start(job, job.run(lambda: self._pool.take(plan), self._spawn))
+        return job
+
+    def recover(self, plan: Plan, kind: str, record: Record, text: str) -> Job:
+        """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
+        job = Job(plan, kind, record, relay_log, self._on_progress)
+        self._start(job, job.finish_left(self._spawn, text))
+        return job
+
+    def stop_all(self, reason: EndReason) -> None:
+        for job in self:
+            job.stop(reason)
+
+    async def wait_idle(self) -> None:
+        """Returns when no egress runs here."""
+        await self._idle.wait()
+
+    async def _spawn(self) -> HandlerProcess:
+        return await HandlerProcess.spawn(self._settings)
+
+    def _start(self, job: Job, life: Coroutine[Any, Any, None]) -> None:
+        egress_id = job.plan.egress_id
+        self._jobs[egress_id] = job
+        self._idle.clear()
+        self._tasks[egress_id] = asyncio.create_task(self._live(job, life), name=f"egress {egress_id}")
+
+    async def _live(self, job: Job, life: Coroutine[Any, Any, None]) -> None:
+        egress_id = job.plan.egress_id
+        try:
+            await life
+        except Exception:
+            _log.exception("egress task failed", egress_id=egress_id)
+        finally:
+            del self._jobs[egress_id], self._tasks[egress_id]
+            self._on_end(job)
+            if not self._jobs:
+                self._idle.set()
+
+
+def relay_log(egress_id: str, record: ipc.Log) -> None:
+    """A handler's log record, written as ours."""
+    level = logging.getLevelNamesMapping().get(record.level.upper(), logging.INFO)
+    fields = {f"its_{key}" if key in _OUR_FIELDS else key: value for key, value in record.fields.items()}
+    _handler_log.log(level, record.event, **(fields | {"egress_id": egress_id}))

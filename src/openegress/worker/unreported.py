@@ -1,0 +1,43 @@
+"""Ends of egresses that the record keeper has not taken yet, on disk: a restart must not lose them."""
+
+from pathlib import Path
+
+import structlog
+from google.protobuf.message import DecodeError
+from livekit.protocol.egress import EgressInfo
+
+_log = structlog.get_logger(__name__)
+
+
+class Unreported:
+    """A folder with one file for each. Files are a few hundred bytes, so that writing one takes no time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, info: EgressInfo) -> None:
+        """A disk that does not take it costs the report only if the worker ends before it is delivered."""
+        path = self._path(info.egress_id)
+        unfinished = path.with_suffix(".tmp")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            unfinished.write_bytes(info.SerializeToString())
+            unfinished.replace(path)
+        except OSError as error:
+            _log.warning("an end is not kept for a restart", egress_id=info.egress_id, error=str(error))
+
+    def forget(self, egress_id: str) -> None:
+        self._path(egress_id).unlink(missing_ok=True)
+
+    def all(self) -> list[EgressInfo]:
+        """What an earlier life of this worker could not deliver."""
+        found = []
+        for path in sorted(self._folder.glob("*.info")):
+            try:
+                found.append(EgressInfo.FromString(path.read_bytes()))
+            except (OSError, DecodeError) as error:
+                _log.error("a kept end cannot be read", path=str(path), error=str(error))
+        return found
+
+    def _path(self, egress_id: str) -> Path:
+        return self._folder / f"{egress_id}.info"
