@@ -1,0 +1,79 @@
+"""Who calls: the Bearer token of a request, checked against the API keys this server knows.
+
+Tokens are JWTs as LiveKit's SDKs make them: HS256, `iss` the API key, `exp` required, grants under `video`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from openegress.core.errors import Code, EgressError
+
+BEARER = "Bearer "
+LEEWAY_S = 60
+"""How far the caller's clock may be off."""
+
+
+class Unauthorized(Exception):
+    """The token is no good; answered as plain text with HTTP 401, as LiveKit's middleware does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A verified token, or none at all."""
+
+    api_key: str = ""
+    identity: str = ""
+    room_record: bool = False
+
+    def require_record(self) -> None:
+        """Raises EgressError unauthenticated (not permission_denied: clients know it so)."""
+        if not self.room_record:
+            raise EgressError(Code.UNAUTHENTICATED, "permissions denied")
+
+
+ANONYMOUS = Caller()
+
+
+def verify(authorization: str | None, access_token: str | None, keys: Mapping[str, str]) -> Caller:
+    """The caller of a request with this Authorization header or ?access_token; ANONYMOUS without either.
+
+    `keys` maps API keys to secrets. Raises Unauthorized.
+    """
+    if authorization:
+        if not authorization.startswith(BEARER):
+            raise Unauthorized("invalid authorization header. Must start with Bearer ")
+        token = authorization[len(BEARER) :]
+    else:
+        token = access_token or ""
+    return _verified(token, keys) if token else ANONYMOUS
+
+
+def _verified(token: str, keys: Mapping[str, str]) -> Caller:
+    try:
+        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except (jwt.PyJWTError, ValueError):
+        raise Unauthorized("invalid authorization token") from None
+    secret = keys.get(issuer) if isinstance(issuer, str) else None
+    if not secret:
+        raise Unauthorized("invalid API key")
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            secret,
+            algorithms=["HS256"],
+            leeway=LEEWAY_S,
+            options={"require": ["exp"], "verify_aud": False, "verify_iat": False, "verify_sub": False},
+        )
+    except (jwt.PyJWTError, ValueError) as error:
+        raise Unauthorized(f"invalid authorization token: {error}") from None
+    video = claims.get("video")
+    grants = video if isinstance(video, dict) else {}
+    identity = claims.get("sub")
+    return Caller(
+        api_key=str(issuer),
+        identity=identity if isinstance(identity, str) else "",
+        room_record=grants.get("roomRecord") is True,
+    )

@@ -1,0 +1,77 @@
+"""The dashboard's feed: server-sent events (WHATWG HTML 9.2), a snapshot first and then what changes."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from openegress.api.auth import Unauthorized, verify
+from openegress.api.board import Board
+from openegress.core.errors import EgressError
+
+EVENTS_PATH = "/dashboard/api/events"
+
+KEEP_ALIVE_S = 15.0
+"""Below the idle limits of usual proxies (30 to 60 s)."""
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class Dashboard:
+    """Serves EVENTS_PATH to callers whose token has roomRecord, in a header or as ?access_token."""
+
+    def __init__(self, board: Board, keys: Mapping[str, str]) -> None:
+        self._board = board
+        self._keys = keys
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """`event: snapshot` {"egresses": [...], "node": {...}}, then `event: egress` one entry each:
+        {"info": EgressInfo, "progress": {...} | null, "thumbnail": data URL | null}."""
+        try:
+            caller = verify(
+                request.headers.get("Authorization"), request.query.get("access_token"), self._keys
+            )
+            caller.require_record()
+        except Unauthorized as error:
+            return web.Response(status=401, text=str(error))
+        except EgressError as error:
+            return web.Response(status=401, text=error.message)
+        response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                # nginx holds back what it proxies unless told not to.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        await response.prepare(request)
+        try:
+            await self._feed(response)
+        except ConnectionResetError:
+            pass  # the watcher is gone, which is how watching ends
+        return response
+
+    async def _feed(self, response: web.StreamResponse) -> None:
+        changes = self._board.watch()
+        change = asyncio.ensure_future(anext(changes, None))
+        try:
+            await response.write(_event("snapshot", self._board.snapshot()))
+            while True:
+                done, _ = await asyncio.wait({change}, timeout=KEEP_ALIVE_S)
+                if not done:
+                    await response.write(KEEP_ALIVE)
+                    continue
+                entry = change.result()
+                if entry is None:
+                    return
+                change = asyncio.ensure_future(anext(changes, None))
+                await response.write(_event("egress", entry.to_dict()))
+        finally:
+            change.cancel()
+            await asyncio.gather(change, return_exceptions=True)
+            await changes.aclose()
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

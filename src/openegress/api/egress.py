@@ -1,0 +1,263 @@
+"""The Egress API's ten methods: what a client asks for becomes calls to workers, records and rooms."""
+
+import json
+import logging
+import secrets
+import string
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    ListEgressRequest,
+    ListEgressResponse,
+    ParticipantEgressRequest,
+    RoomCompositeEgressRequest,
+    StartEgressRequest,
+    StopEgressRequest,
+    TrackCompositeEgressRequest,
+    TrackEgressRequest,
+    UpdateLayoutRequest,
+    UpdateStreamRequest,
+    WebEgressRequest,
+)
+
+from openegress.api import layouts
+from openegress.api.auth import Caller
+from openegress.api.rooms import Rooms
+from openegress.api.start_queue import StartQueue
+from openegress.api.twirp import Method
+from openegress.core.errors import Code, EgressError, Fault, invalid, missing_or_invalid
+from openegress.core.info import is_terminal
+from openegress.core.request_kind import request_kind, room_of
+from openegress.proto import egress_rpc_pb2 as rpc
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, Retry
+from openegress.psrpc.wire_errors import no_response
+from openegress.store.ioinfo import IOInfoService
+
+_log = logging.getLogger(__name__)
+
+SERVICE = "livekit.Egress"
+
+_ID_ALPHABET = string.ascii_letters + string.digits
+_NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+_RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
+
+Start = (
+    StartEgressRequest
+    | RoomCompositeEgressRequest
+    | WebEgressRequest
+    | ParticipantEgressRequest
+    | TrackCompositeEgressRequest
+    | TrackEgressRequest
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the server's owner has decided."""
+
+    signing_keys: Collection[str]
+    """API keys that may sign webhooks."""
+    default_signing_key: str = ""
+    """Signs webhooks whose request names no key; empty: they must name one."""
+    cluster_id: str = ""
+    start_retry: Retry = ONCE
+    """How often a start that found no worker is tried again."""
+    queue_size: int = 0
+    """How many starts may wait for a free worker."""
+    queue_max_wait_s: float = 60.0
+
+
+class EgressService:
+    """Answers for all egresses on record. `rooms` is None where no LiveKit server is configured."""
+
+    def __init__(
+        self, client: RPCClient, records: IOInfoService, rooms: Rooms | None, policy: Policy
+    ) -> None:
+        self._client = client
+        self._records = records
+        self._rooms = rooms
+        self._policy = policy
+        self._queue = StartQueue(policy.queue_size, policy.queue_max_wait_s)
+        records.listen(self._on_record)
+
+    def methods(self) -> Mapping[str, Method]:
+        """For TwirpService. Every method needs the grant roomRecord."""
+        starts = {
+            "StartEgress": (StartEgressRequest, "egress"),
+            "StartRoomCompositeEgress": (RoomCompositeEgressRequest, "room_composite"),
+            "StartWebEgress": (WebEgressRequest, "web"),
+            "StartParticipantEgress": (ParticipantEgressRequest, "participant"),
+            "StartTrackCompositeEgress": (TrackCompositeEgressRequest, "track_composite"),
+            "StartTrackEgress": (TrackEgressRequest, "track"),
+        }
+        return {
+            name: _method(request, self._start_as(body), once=True)
+            for name, (request, body) in starts.items()
+        } | {
+            "UpdateLayout": _method(UpdateLayoutRequest, self.update_layout),
+            "UpdateStream": _method(UpdateStreamRequest, self.update_stream),
+            "ListEgress": _method(ListEgressRequest, self.list),
+            "StopEgress": _method(StopEgressRequest, self.stop),
+        }
+
+    # --- starting
+
+    def _start_as(self, body: str) -> Callable[[Start], Awaitable[EgressInfo]]:
+        async def start(request: Start) -> EgressInfo:
+            whole = rpc.StartEgressRequest(egress_id=new_egress_id())
+            getattr(whole, body).CopyFrom(request)
+            return await self.start(whole)
+
+        return start
+
+    async def start(self, request: rpc.StartEgressRequest) -> EgressInfo:
+        """Starts one egress; `request` has an id and a body. Returns it in STARTING.
+
+        Raises EgressError: what the request got wrong, or why no worker takes it.
+        """
+        body = getattr(request, request.WhichOneof("request"))
+        request_kind(request)  # refuses what no worker can do
+        self._check_webhooks(body)
+        room_name = room_of(request)
+        if room_name:
+            request.room_name = room_name
+            request.room_id = await self._room_id(room_name)
+        try:
+            return await self._queue.place(lambda: self._ask_workers(request))
+        except EgressError as error:
+            _log.info("start of %s refused: %s", request.egress_id, error.text)
+            if error.message == no_response().message:
+                raise self._without_workers(error) from None
+            raise
+
+    async def _ask_workers(self, request: rpc.StartEgressRequest) -> EgressInfo:
+        return await self._client.call(
+            EgressInternal.START_EGRESS,
+            request,
+            topic=self._policy.cluster_id,
+            retry=self._policy.start_retry,
+        )
+
+    def _on_record(self, info: EgressInfo) -> None:
+        if is_terminal(info):
+            self._queue.freed()
+
+    def _without_workers(self, error: EgressError) -> EgressError:
+        cluster = f" of cluster {self._policy.cluster_id!r}" if self._policy.cluster_id else ""
+        return EgressError(
+            error.code,
+            f"{error.message}: no egress worker{cluster} is connected, or those that are shut down; "
+            "start one with `openegress worker` and the same Redis and cluster_id",
+            fault=Fault.SERVICE,
+        )
+
+    def _check_webhooks(self, body: Start) -> None:
+        for webhook in body.webhooks:
+            if not _is_http(webhook.url):
+                raise missing_or_invalid(f"webhooks url ({webhook.url!r} is no http or https URL)")
+            key = webhook.signing_key or self._policy.default_signing_key
+            if not key:
+                raise missing_or_invalid("webhooks signing_key (the server has no default one)")
+            if key not in self._policy.signing_keys:
+                raise invalid(
+                    f"no secret for provided signing key {key!r}: name one of the server's API keys"
+                )
+
+    async def _room_id(self, room_name: str) -> str:
+        room_id = await self._livekit().find(room_name)
+        if room_id is None:
+            raise EgressError(Code.NOT_FOUND, "requested room does not exist")
+        return room_id
+
+    def _livekit(self) -> Rooms:
+        if self._rooms is None:
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                "no LiveKit server is configured, so only web pages can be recorded: set LIVEKIT_URL, "
+                "LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
+                fault=Fault.SERVICE,
+            )
+        return self._rooms
+
+    # --- running
+
+    async def list(self, request: ListEgressRequest) -> ListEgressResponse:
+        """By id: that one, whatever else is asked. Else those of a room, or active, or all."""
+        return await self._records.list(request)
+
+    async def stop(self, request: StopEgressRequest) -> EgressInfo:
+        info = await self._records.get(request.egress_id)
+        _refuse_ended(info, "stopped")
+        try:
+            return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=request.egress_id)
+        except EgressError as error:
+            raise await self._explained(request.egress_id, error, "stopped", remap=True) from error
+
+    async def update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
+        info = await self._records.get(request.egress_id)
+        _refuse_ended(info, "updated")
+        try:
+            return await self._client.call(EgressHandler.UPDATE_STREAM, request, topic=request.egress_id)
+        except EgressError as error:
+            raise await self._explained(request.egress_id, error, "updated", remap=False) from error
+
+    async def update_layout(self, request: UpdateLayoutRequest) -> EgressInfo:
+        """Tells the recorder's page its layout, by its participant's metadata."""
+        info = await self._records.get(request.egress_id)
+        _refuse_ended(info, "updated")
+        layouts.check(info, request.layout)
+        await self._livekit().set_metadata(
+            info.room_name, info.egress_id, json.dumps({"layout": request.layout})
+        )
+        changed = layouts.with_layout(
+            await self._records.get(request.egress_id), request.layout, time.time_ns()
+        )
+        await self._records.update(changed)
+        return changed
+
+    async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
+        """Why a running egress did not answer: it may have ended meanwhile."""
+        info = await self._records.get(egress_id)
+        gone = error.code in _NO_ANSWER or error.code is Code.NOT_FOUND
+        if gone and info.status not in _RUNNING:
+            return _wrong_status(info, verb)
+        if remap and error.code in _NO_ANSWER:
+            return EgressError(Code.DEADLINE_EXCEEDED, "request timed out", fault=Fault.SERVICE)
+        return error
+
+
+def new_egress_id() -> str:
+    return "EG_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(12))
+
+
+def _method(request: type[Any], call: Callable[[Any], Awaitable[Any]], *, once: bool = False) -> Method:
+    async def handle(message: Any, caller: Caller) -> Any:
+        caller.require_record()
+        return await call(message)
+
+    return Method(request, handle, once)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _refuse_ended(info: EgressInfo, verb: str) -> None:
+    if info.status >= EgressStatus.EGRESS_COMPLETE:
+        raise _wrong_status(info, verb)
+
+
+def _wrong_status(info: EgressInfo, verb: str) -> EgressError:
+    status = EgressStatus.Name(info.status)
+    return EgressError(Code.FAILED_PRECONDITION, f"egress with status {status} cannot be {verb}")

@@ -1,0 +1,125 @@
+"""LiveKit's RoomService, as far as the API needs it: does a room exist, and tell a recorder its layout."""
+
+import json
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+from google.protobuf.message import DecodeError, Message
+from livekit.protocol.models import ParticipantInfo, Room
+from livekit.protocol.room import ListRoomsRequest, ListRoomsResponse, UpdateParticipantRequest
+
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.tokens import room_service_token
+
+TIMEOUT_S = 5.0
+"""Long enough for a busy server on another continent, short enough for somebody who waits."""
+
+M = TypeVar("M", bound=Message)
+
+
+class Rooms(Protocol):
+    """What the API asks of a LiveKit server."""
+
+    async def find(self, name: str) -> str | None:
+        """The room's id; None: there is no such room. Raises EgressError."""
+
+    async def set_metadata(self, room: str, identity: str, metadata: str) -> None:
+        """Raises EgressError; not_found when the participant is not in the room."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKitServer:
+    url: str
+    """ws(s):// or http(s)://."""
+    api_key: str
+    api_secret: str
+
+    @property
+    def http_url(self) -> str:
+        parts = urlsplit(self.url)
+        scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+        return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+class RoomService:
+    """Rooms over the Twirp API of one server. Holds one HTTP session until close()."""
+
+    def __init__(self, server: LiveKitServer, timeout_s: float = TIMEOUT_S) -> None:
+        self._server = server
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def find(self, name: str) -> str | None:
+        rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
+        return next((room.sid for room in _named(rooms, name)), None)
+
+    async def set_metadata(self, room: str, identity: str, metadata: str) -> None:
+        request = UpdateParticipantRequest(room=room, identity=identity, metadata=metadata)
+        await self._call("UpdateParticipant", request, ParticipantInfo, room)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _call(self, method: str, request: Message, answer: type[M], room: str) -> M:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(self._timeout_s))
+        url = f"{self._server.http_url}/twirp/livekit.RoomService/{method}"
+        token = room_service_token(self._server.api_key, self._server.api_secret, room)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/protobuf"}
+        try:
+            async with self._session.post(url, data=request.SerializeToString(), headers=headers) as response:
+                body = await response.read()
+                if response.status == 200:
+                    return answer.FromString(body)
+                raise self._refusal(method, response.status, body)
+        except TimeoutError:
+            raise self._unreachable(f"no answer within {self._timeout_s:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._unreachable(str(error) or type(error).__name__) from None
+        except DecodeError:
+            raise self._unreachable("the answer is not LiveKit's") from None
+
+    def _unreachable(self, why: str) -> EgressError:
+        return EgressError(
+            Code.UNAVAILABLE,
+            f"LiveKit server at {self._server.http_url} cannot be asked: {why}; check LIVEKIT_URL",
+            fault=Fault.SERVICE,
+        )
+
+    def _refusal(self, method: str, status: int, body: bytes) -> EgressError:
+        code, message = _twirp_error(body)
+        if code is Code.NOT_FOUND and status == 404:
+            # livekit-server hands on what its own clients call the error.
+            return EgressError(code, message.removeprefix("twirp error unknown: "))
+        if status in (401, 403):
+            return EgressError(
+                Code.INTERNAL,
+                f"LiveKit server at {self._server.http_url} refuses our API key for {method}: {message}; "
+                "check LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
+                fault=Fault.SERVICE,
+            )
+        return EgressError(
+            code,
+            f"LiveKit server at {self._server.http_url} answers {status} to {method}: {message}",
+            fault=Fault.SERVICE,
+        )
+
+
+def _named(rooms: ListRoomsResponse, name: str) -> list[Room]:
+    return [room for room in rooms.rooms if room.name == name]
+
+
+def _twirp_error(body: bytes) -> tuple[Code, str]:
+    """(code, message) of an error body, which need not be Twirp's."""
+    try:
+        error = json.loads(body)
+        return Code(error["code"]), str(error["msg"])
+    except (ValueError, KeyError, TypeError):
+        text = body[:200].decode(errors="replace").strip()
+        return Code.UNAVAILABLE, text or "no reason given"

@@ -1,0 +1,114 @@
+"""The HTTP server: Egress API, pages, dashboard and health on one port."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from openegress.api.board import Board
+from openegress.api.dashboard import EVENTS_PATH, Dashboard
+from openegress.api.egress import SERVICE, EgressService
+from openegress.api.health import Health
+from openegress.api.pages import Pages
+from openegress.api.twirp import TwirpService
+from openegress.core.errors import Code, EgressError, Fault
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Far above any request of the API, GCP credentials included."""
+CLOSE_TIMEOUT_S = 5.0
+"""For calls in progress; a start takes longer only when no worker answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    host: str = "127.0.0.1"
+    port: int = 7980
+    """0: any free one."""
+    max_body_bytes: int = MAX_BODY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server offers. Without `egress` (a worker) there is no API, only pages and health."""
+
+    keys: Mapping[str, str]
+    """API key -> secret."""
+    egress: EgressService | None = None
+    board: Board = field(default_factory=Board)
+    health: Health = field(default_factory=Health)
+    pages: Pages = field(default_factory=Pages)
+
+
+class ApiServer:
+    """Started once, closed once."""
+
+    def __init__(self, listen: Listen, parts: Parts) -> None:
+        self._listen = listen
+        self._parts = parts
+        methods = parts.egress.methods() if parts.egress is not None else {}
+        self._twirp = TwirpService(SERVICE, methods, parts.keys)
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The one listened on, once started."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        host = self._listen.host
+        if host in ("", "0.0.0.0", "::"):
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    async def start(self) -> None:
+        """Raises EgressError when the port cannot be had."""
+        runner = web.AppRunner(
+            self._app(), access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S, handle_signals=False
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, self._listen.host or None, self._listen.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise EgressError(
+                Code.UNAVAILABLE,
+                f"cannot listen on {self._listen.host}:{self._listen.port}: {error.strerror or error}; "
+                "choose another --port or --host",
+                fault=Fault.SERVICE,
+            ) from None
+        self._runner = runner
+        self._port = _port_of(site)
+
+    async def close(self) -> None:
+        """Takes no more calls; waits for those in progress. Idempotent."""
+        self._parts.board.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+            await self._twirp.close()
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=self._listen.max_body_bytes)
+        app.router.add_get("/healthz", self._parts.health.healthz)
+        app.router.add_get("/readyz", self._parts.health.readyz)
+        app.router.add_get(EVENTS_PATH, Dashboard(self._parts.board, self._parts.keys).events)
+        app.router.add_route("*", "/{path:.*}", self._any)
+        return app
+
+    async def _any(self, request: web.Request) -> web.StreamResponse:
+        if self._twirp.takes(request.path):
+            return await self._twirp.handle(request)
+        return await self._parts.pages.handle(request)
+
+
+def _port_of(site: web.TCPSite) -> int:
+    server = site._server
+    assert isinstance(server, asyncio.Server)
+    listening: socket.socket = server.sockets[0]
+    port: int = listening.getsockname()[1]
+    return port

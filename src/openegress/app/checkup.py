@@ -1,0 +1,137 @@
+"""Checks of a machine before it records: each finds out one thing by doing it, and says how to mend it."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from openegress.api.pages import STATIC
+from openegress.api.rooms import LiveKitServer, RoomService
+from openegress.app.terms import context_maker, handler_settings
+from openegress.config.settings import Settings
+from openegress.core import ipc
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.storage.uploader import Uploader
+from openegress.worker.process import HandlerProcess
+
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    text: str
+    ok: bool
+
+
+async def checkup(settings: Settings) -> AsyncIterator[Finding]:
+    checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [
+        ("browser, display and sound", _browser),
+        ("LiveKit server and key", _livekit),
+        ("template page", _template),
+        ("storage", _storage),
+        ("SRT", _srt),
+        ("spool", _spool),
+    ]
+    for name, check in checks:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                yield Finding(name, await check(settings), True)
+        except EgressError as error:
+            yield Finding(name, error.text, False)
+        except TimeoutError:
+            yield Finding(name, f"no answer within {_TIMEOUT_S:g} s", False)
+
+
+async def _browser(settings: Settings) -> str:
+    """In a handler process, as a recording would start it."""
+    with tempfile.TemporaryDirectory(prefix="openegress-doctor-") as folder:
+        handlers = ipc.HandlerSettings(spool=folder, browser=handler_settings(settings).browser)
+        warm = ipc.Warm(handlers, ahead=True, width=1280, height=720, framerate=30)
+        handler = await HandlerProcess.spawn(handlers, warm)
+        problem = ""
+        async for message in handler.messages():
+            match message:
+                case ipc.Log(level="warning" | "error"):
+                    problem = problem or message.event
+                case ipc.Ready():
+                    break
+                case _:
+                    pass
+        else:
+            problem = problem or handler.ended
+        await handler.reap()
+    if problem:
+        raise EgressError(Code.FAILED_PRECONDITION, problem, fault=Fault.SERVICE)
+    return "a browser starts on a display and a sound server of its own"
+
+
+async def _livekit(settings: Settings) -> str:
+    if not settings.ws_url or not settings.api_key:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            "not configured: set LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET (web pages work without)",
+        )
+    rooms = RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
+    try:
+        await rooms.find("openegress-doctor")
+    finally:
+        await rooms.close()
+    return f"{settings.ws_url} answers and takes the key {settings.api_key}"
+
+
+async def _template(settings: Settings) -> str:
+    if settings.template_base:
+        return f"{settings.template_base} is used instead of the built-in page"
+    if not (STATIC / "template" / "index.html").is_file():
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            "the built-in template is not built: run `make setup`",
+            fault=Fault.SERVICE,
+        )
+    return "built in"
+
+
+async def _storage(settings: Settings) -> str:
+    storage = context_maker(settings, "")().storage
+    uploader = Uploader(storage)
+    try:
+        await uploader.check("openegress-doctor")
+    finally:
+        await uploader.close()
+    return f"{type(storage.backend).__name__.removesuffix('Storage')}: an object was written and deleted"
+
+
+async def _srt(settings: Settings) -> str:
+    """Looked for without loading: the library starts threads, and nothing else needs it."""
+    from openegress.media import srt  # brings FFmpeg, which other checks do without
+
+    found = await asyncio.to_thread(srt.find)
+    if not found:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            f"streams to srt:// are not possible here (all else is): {srt.INSTALL}",
+            fault=Fault.SERVICE,
+        )
+    return f"{found} is here for streams to srt://"
+
+
+async def _spool(settings: Settings) -> str:
+    path = settings.spool_path
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            f"{path}: {error.strerror or error}; choose another with --data",
+            fault=Fault.SERVICE,
+        ) from None
+    return f"{path}: {_free_gib(path):.1f} GiB free"
+
+
+def _free_gib(path: Path) -> float:
+    return shutil.disk_usage(path).free / 2**30

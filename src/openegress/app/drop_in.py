@@ -1,0 +1,91 @@
+"""A worker behind a livekit-server: requests come over Redis, records and webhooks are the server's."""
+
+from importlib import metadata
+
+from openegress.api.board import Board
+from openegress.api.health import Health
+from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.folders import make_folders
+from openegress.app.node import Node
+from openegress.app.ports import Ports
+from openegress.config.settings import Settings
+from openegress.core.errors import Code, EgressError
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.redis import RedisBus
+from openegress.store.janitor import Janitor
+from openegress.store.redis_leases import RedisLeases
+from openegress.worker.job import Job
+
+
+class DropIn:
+    """start(), then work until drain() or close()."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises EgressError when the configuration lacks what a worker cannot do without."""
+        if not settings.redis.configured:
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                "a worker needs redis: set redis.address to the Redis of your livekit-server,"
+                " or run `openegress serve`, which needs none",
+            )
+        self._settings = settings
+        self._started = False
+        self._board = Board()
+        self._bus = RedisBus(settings.redis)
+        # This machine's browsers open these pages; the dashboard is for whoever forwards the port.
+        self._pages = ApiServer(
+            Listen("127.0.0.1", settings.template_port),
+            Parts(
+                keys={key: secret.reveal() for key, secret in settings.all_keys.items()}, board=self._board
+            ),
+        )
+        self._leases = RedisLeases(settings.redis)
+        self._client = RPCClient(self._bus)
+        self._node = Node(
+            settings,
+            self._bus,
+            self._leases,
+            settings.template_url,
+            on_progress=self._progress,
+            on_info=self._board.update,
+        )
+        self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
+        self._janitor = Janitor.of_worker(self._leases, self._node.node_id, self._client)
+        health = Health(ready={"worker": self._ready, "redis": self._redis})
+        self._ports = Ports(settings, self._node, health)
+
+    async def start(self) -> None:
+        """Waits for Redis. Raises EgressError when a port or a folder cannot be had."""
+        make_folders(self._settings)
+        await self._pages.start()
+        await self._ports.start()
+        await self._node.start()
+        self._janitor.start()
+        self._started = True
+
+    async def drain(self) -> None:
+        await self._node.drain()
+
+    async def close(self) -> None:
+        """Whatever start() has come to."""
+        await self._janitor.close()
+        await self._node.close()
+        await self._client.close()
+        await self._leases.close()
+        await self._ports.close()
+        await self._pages.close()
+        await self._bus.close()
+
+    def _progress(self, job: Job) -> None:
+        if job.progress is not None:
+            self._board.progress(job.plan.egress_id, job.progress)
+
+    async def _ready(self) -> str | None:
+        return await self._node.not_ready() if self._started else "waiting for redis"
+
+    async def _redis(self) -> str | None:
+        try:
+            await self._bus.ping()
+        except EgressError as error:
+            return error.message
+        return None

@@ -1,0 +1,161 @@
+"""A worker with everything it needs but the bus: the part that all three ways have in common."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+from livekit.protocol.egress import EgressInfo
+
+from openegress.app.terms import handler_settings, worker_terms
+from openegress.config.settings import Settings, new_node_id
+from openegress.core.events import EndReason
+from openegress.core.request_kind import RequestKind
+from openegress.psrpc import Bus
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.ioinfo_client import IOInfoClient
+from openegress.psrpc.server import RPCServer
+from openegress.store.heartbeat import Heartbeat
+from openegress.store.leases import Leases
+from openegress.worker.job import Job
+from openegress.worker.load import LoadMeter
+from openegress.worker.metrics import Metrics, Snapshot
+from openegress.worker.pool import Pool, Shape
+from openegress.worker.service import WorkerService
+from openegress.worker.supervisor import OnProgress, Supervisor, relay_log
+from openegress.worker.unreported import Unreported
+from openegress.worker.usage import ProcessUsage, UsageMeter
+
+_USAGE_EVERY_S = 3.0
+"""Between two looks at what each recording takes, for whoever watches; one reads all of /proc."""
+
+
+class Node:
+    """One machine that records."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: Bus,
+        leases: Leases,
+        template_base: str,
+        *,
+        warm: bool = True,
+        on_progress: OnProgress | None = None,
+        on_info: Callable[[EgressInfo], None] | None = None,
+    ) -> None:
+        """`template_base` is where the built-in template pages are served for this node's browsers."""
+        handlers = handler_settings(settings)
+        self.node_id = new_node_id()
+        self._spool = settings.spool_path
+        self._pool = Pool(
+            handlers,
+            plain=1 if warm else 0,
+            browsers=settings.prewarmed_browsers if warm else 0,
+            shape=Shape(),
+            on_log=lambda record: relay_log("", record),
+        )
+        self._endings: set[asyncio.Task[None]] = set()
+        self._on_progress = on_progress
+        self.supervisor = Supervisor(handlers, self._pool, self._ended, self._progress)
+        self._heartbeat = Heartbeat(
+            leases,
+            self.node_id,
+            lambda: [job.plan.egress_id for job in self.supervisor],
+            lambda lapsed: self.service.give_up_ended(lapsed),
+        )
+        self._server = RPCServer(bus)
+        self._client = RPCClient(bus)
+        self._load = LoadMeter()
+        self._usage = UsageMeter()
+        self._watched = UsageMeter()
+        self._watched_at_s = time.monotonic()
+        self._cores: dict[str, ProcessUsage] = {}
+        self.service = WorkerService(
+            worker_terms(settings, template_base),
+            self._server,
+            IOInfoClient(self._client, float(settings.io_create_timeout), float(settings.io_update_timeout)),
+            Unreported(settings.data_path / "unreported"),
+            self.supervisor,
+            self._load,
+            on_start=self._heartbeat.wake,
+            on_info=on_info,
+        )
+        self.metrics = Metrics(self.node_id, settings.cluster_id, self._look)
+
+    async def start(self) -> None:
+        self._pool.start()
+        self._heartbeat.start()
+        await self.service.open()
+        self.service.adopt(self._spool)
+
+    async def drain(self) -> None:
+        """SIGTERM: no new egress; returns when those that run have ended by themselves."""
+        await self.service.drain()
+
+    async def close(self) -> None:
+        """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool."""
+        await self.service.close()
+        self.supervisor.stop_all(EndReason.KILLED)
+        await self.supervisor.wait_idle()
+        await asyncio.gather(*self._endings)
+        await self._heartbeat.close()
+        await self._pool.close()
+        await self._server.close()
+        await self._client.close()
+
+    def facts(self) -> dict[str, str | int | float]:
+        """Of this machine, for the dashboard."""
+        load = self._load.sample()
+        return {
+            "node_id": self.node_id,
+            "cpu_cores": load.cores,
+            "cpu_used": round(load.used_cores, 2),
+            "memory_mib": load.memory_bytes // 2**20,
+        }
+
+    def infos(self) -> list[EgressInfo]:
+        """Of the egresses that run here, newest state."""
+        return [job.record.info for job in self.supervisor]
+
+    def free_cores(self) -> float:
+        load = self._load.sample()
+        return max(0.0, load.cores - load.used_cores)
+
+    async def not_ready(self) -> str | None:
+        """Why no traffic should come here; None: all is well. A full node is ready: it answers why."""
+        return "draining: no new egress is taken" if self.service.draining else None
+
+    def usage(self) -> dict[str, ProcessUsage]:
+        """By egress id; cores since the call before."""
+        return self._usage.measure(self._pids())
+
+    def _pids(self) -> dict[str, int]:
+        return {job.plan.egress_id: job.pid for job in self.supervisor if job.pid}
+
+    def _progress(self, job: Job) -> None:
+        """Adds what the recording takes of the machine, and passes the progress on."""
+        if self._on_progress is None or job.progress is None:
+            return
+        now_s = time.monotonic()
+        if now_s - self._watched_at_s >= _USAGE_EVERY_S:
+            self._watched_at_s = now_s
+            self._cores = self._watched.measure(self._pids())
+        if (usage := self._cores.get(job.plan.egress_id)) is not None:
+            job.progress = msgspec.structs.replace(job.progress, cpu_cores=round(usage.cores, 3))
+        self._on_progress(job)
+
+    def _look(self) -> Snapshot:
+        return Snapshot(
+            load=self._load.sample(),
+            jobs=list(self.supervisor),
+            draining=self.service.draining,
+            can_accept=self.service.would_admit(RequestKind.ROOM_COMPOSITE) is None,
+            usage=self.usage(),
+        )
+
+    def _ended(self, job: Job) -> None:
+        self.metrics.count_end(job)
+        task = asyncio.create_task(self.service.forget(job))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)

@@ -1,0 +1,80 @@
+"""One recording without a server: a worker of our own, a bus in memory, and records nobody else reads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from google.protobuf.empty_pb2 import Empty
+from livekit.protocol.egress import EgressInfo, StopEgressRequest
+
+from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.folders import make_folders
+from openegress.app.node import Node
+from openegress.config.settings import Settings
+from openegress.core.events import Progress
+from openegress.core.info import is_terminal
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.memory import MemoryBus
+from openegress.psrpc.server import RPCServer
+from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, IOInfo
+from openegress.store.leases import MemoryLeases
+
+_TICK_S = 0.5
+
+
+class Once:
+    """async with Once(settings) as recorder: await recorder.start(request); async for ... in progress()."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bus = MemoryBus()
+        self._client = RPCClient(self._bus)
+        self._records = RPCServer(self._bus)
+        # Only our own browser opens these pages.
+        self._pages = ApiServer(Listen("127.0.0.1", 0), Parts(keys={}))
+        self._node: Node | None = None
+        self._over = asyncio.Event()
+        self.info = EgressInfo()
+
+    async def __aenter__(self) -> "Once":
+        make_folders(self._settings)
+        await self._records.register(IOInfo.CREATE_EGRESS, self._take)
+        await self._records.register(IOInfo.UPDATE_EGRESS, self._take)
+        await self._pages.start()
+        base = self._settings.template_base or f"{self._pages.url}/"
+        self._node = Node(self._settings, self._bus, MemoryLeases(), base, warm=False)
+        await self._node.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._node is not None:
+            await self._node.close()
+        await self._pages.close()
+        await self._records.close()
+        await self._client.close()
+        await self._bus.close()
+
+    async def start(self, request: StartEgressRequest) -> None:
+        """Raises EgressError when the request is refused."""
+        self.info = await self._client.call(EgressInternal.START_EGRESS, request, retry=ONCE)
+
+    async def stop(self) -> None:
+        request = StopEgressRequest(egress_id=self.info.egress_id)
+        await self._client.call(EgressHandler.STOP_EGRESS, request, self.info.egress_id)
+
+    async def progress(self) -> AsyncIterator[Progress | None]:
+        """Every half second until the egress is over; None before it records."""
+        while not self._over.is_set():
+            job = self._node.supervisor.get(self.info.egress_id) if self._node is not None else None
+            yield job.progress if job is not None else None
+            try:
+                async with asyncio.timeout(_TICK_S):
+                    await self._over.wait()
+            except TimeoutError:
+                continue
+
+    async def _take(self, info: EgressInfo) -> Empty:
+        self.info = info
+        if is_terminal(info):
+            self._over.set()
+        return Empty()

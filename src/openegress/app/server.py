@@ -1,0 +1,144 @@
+"""`openegress serve`: the Egress API, its records and webhooks.
+
+Alone, everything is in this process: bus in memory, records in SQLite, one worker. With Redis configured
+it stands in front of any number of workers, and bus and records are there.
+"""
+
+from contextlib import AsyncExitStack
+from importlib import metadata
+
+import structlog
+
+from openegress.api.board import Board
+from openegress.api.egress import EgressService, Policy
+from openegress.api.health import Health
+from openegress.api.rooms import LiveKitServer, RoomService
+from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.folders import make_folders
+from openegress.app.node import Node
+from openegress.app.ports import Ports
+from openegress.config.settings import Settings
+from openegress.psrpc import Bus
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.memory import MemoryBus
+from openegress.psrpc.redis import RedisBus
+from openegress.psrpc.server import RPCServer
+from openegress.store.ioinfo import IOInfoService
+from openegress.store.janitor import Janitor
+from openegress.store.leases import Leases, MemoryLeases
+from openegress.store.open import open_store
+from openegress.store.outbox import WebhookSender
+from openegress.store.redis_leases import RedisLeases
+from openegress.store.webhooks import Webhooks, default_key
+from openegress.worker.job import Job
+
+_log = structlog.get_logger(__name__)
+
+_LAST_WEBHOOKS_S = 3.0
+"""For webhooks of egresses that end with the service; what is left is sent when it starts again."""
+
+
+class Server:
+    """start(), then serve until drain() or close()."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._alone = not settings.redis.configured
+        self._parts = AsyncExitStack()
+        self._board = Board()
+        self._node: Node | None = None
+
+    async def start(self) -> None:
+        """Raises EgressError when a port, a folder or Redis cannot be had."""
+        settings, parts = self._settings, self._parts
+        make_folders(settings)
+        store = await open_store(settings)
+        parts.push_async_callback(store.close)
+        bus: Bus = MemoryBus() if self._alone else RedisBus(settings.redis)
+        parts.push_async_callback(bus.close)
+        leases: Leases = MemoryLeases() if self._alone else RedisLeases(settings.redis)
+        parts.push_async_callback(leases.close)
+
+        sender = WebhookSender(
+            Webhooks(settings), store, settings.all_keys, float(settings.retries.webhook_for)
+        )
+        await sender.start()
+        parts.push_async_callback(sender.close)
+        parts.push_async_callback(sender.drain, _LAST_WEBHOOKS_S)
+        records = IOInfoService(store, sender)
+        self._board.load(await store.list())
+        records.listen(self._board.update)
+        answering = RPCServer(bus)
+        parts.push_async_callback(answering.close)
+        await records.register(answering)
+
+        client = RPCClient(bus)
+        parts.push_async_callback(client.close)
+        rooms = room_service(settings)
+        if rooms is not None:
+            parts.push_async_callback(rooms.close)
+        health = Health(ready={"worker": self._not_ready})
+        api = ApiServer(
+            Listen(settings.host, settings.port),
+            Parts(
+                keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
+                egress=EgressService(client, records, rooms, policy(settings)),
+                board=self._board,
+                health=health,
+            ),
+        )
+        await api.start()
+        parts.push_async_callback(api.close)
+        if self._alone:
+            base = settings.template_base or f"{api.url}/"
+            node = Node(settings, bus, leases, base, on_progress=self._progress)
+            parts.push_async_callback(node.close)
+            await node.start()
+            self._node = node
+            self._board.node(lambda: {"version": metadata.version("openegress"), **node.facts()})
+        ports = Ports(settings, self._node, health)
+        parts.push_async_callback(ports.close)
+        await ports.start()
+        janitor = Janitor.of_records(
+            leases, answering.server_id, records, store, float(settings.record_retention)
+        )
+        janitor.start()
+        parts.push_async_callback(janitor.close)
+        _log.info(
+            "serving the Egress API",
+            url=api.url,
+            livekit=settings.ws_url or "not configured",
+            workers="own" if self._alone else "over Redis",
+        )
+
+    async def drain(self) -> None:
+        if self._node is not None:
+            await self._node.drain()
+
+    async def close(self) -> None:
+        await self._parts.aclose()
+
+    async def _not_ready(self) -> str | None:
+        if not self._alone:
+            return None
+        return await self._node.not_ready() if self._node is not None else "starting"
+
+    def _progress(self, job: Job) -> None:
+        if job.progress is not None:
+            self._board.progress(job.plan.egress_id, job.progress)
+
+
+def room_service(settings: Settings) -> RoomService | None:
+    if not (settings.ws_url and settings.api_key):
+        return None
+    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
+
+
+def policy(settings: Settings) -> Policy:
+    return Policy(
+        signing_keys=tuple(settings.all_keys),
+        default_signing_key=default_key(settings),
+        cluster_id=settings.cluster_id,
+        queue_size=settings.queue.size,
+        queue_max_wait_s=float(settings.queue.max_wait),
+    )

@@ -1,0 +1,103 @@
+"""The configuration as each part wants it."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from openegress.config.destination import local_plan, storage_plan
+from openegress.config.settings import Settings
+from openegress.core import ipc
+from openegress.core.context import Context, SessionLimits
+from openegress.core.plan import LocalStorage, StoragePlan
+from openegress.core.request_kind import RequestKind
+from openegress.core.tokens import recorder_token
+from openegress.worker.admission import Cost
+from openegress.worker.service import Terms
+
+_MIB = 2**20
+
+_COSTS: dict[RequestKind, tuple[float, int]] = {
+    RequestKind.ROOM_COMPOSITE: (0.65, 550),
+    RequestKind.WEB: (0.5, 500),
+    RequestKind.AUDIO_WEB: (0.25, 400),
+    RequestKind.PARTICIPANT: (0.45, 150),
+    RequestKind.TRACK_COMPOSITE: (0.45, 150),
+    RequestKind.AUDIO_ROOM_COMPOSITE: (0.06, 80),
+    RequestKind.TRACK: (0.03, 70),
+}
+"""Cores and MiB at 720p30, measured (bench/RESULTS.md); cpu_cost in the configuration overrides the cores."""
+
+
+def handler_settings(settings: Settings) -> ipc.HandlerSettings:
+    return ipc.HandlerSettings(
+        spool=str(settings.spool_path),
+        browser=ipc.BrowserSettings(
+            chromium=settings.chromium,
+            flags=dict(settings.chrome_flags),
+            sandbox=settings.enable_chrome_sandbox is not False,
+            insecure=settings.insecure,
+            deny_networks=settings.deny_networks,
+        ),
+        page_load_timeout_s=float(settings.timeouts.page_load),
+        start_signal_timeout_s=float(settings.timeouts.start_signal),
+        stop_timeout_s=float(settings.timeouts.stop),
+        stream_retry_s=float(settings.retries.stream_for),
+        log_level=settings.logging.level.value.replace("warn", "warning"),
+    )
+
+
+def worker_terms(settings: Settings, template_base: str) -> Terms:
+    return Terms(
+        context=context_maker(settings, template_base),
+        costs=costs(settings),
+        max_browsers=settings.cpu_cost.max_concurrent_web,
+        cluster_id=settings.cluster_id,
+    )
+
+
+def costs(settings: Settings) -> dict[RequestKind, Cost]:
+    configured = settings.cpu_cost
+    cores = {
+        RequestKind.ROOM_COMPOSITE: configured.room_composite_cpu_cost,
+        RequestKind.WEB: configured.web_cpu_cost,
+        RequestKind.AUDIO_WEB: configured.audio_web_cpu_cost,
+        RequestKind.PARTICIPANT: configured.participant_cpu_cost,
+        RequestKind.TRACK_COMPOSITE: configured.track_composite_cpu_cost,
+        RequestKind.AUDIO_ROOM_COMPOSITE: (
+            configured.sdk_audio_room_composite_cpu_cost or configured.audio_room_composite_cpu_cost
+        ),
+        RequestKind.TRACK: configured.track_cpu_cost,
+    }
+    return {kind: Cost(cores[kind] or own, mib * _MIB) for kind, (own, mib) in _COSTS.items()}
+
+
+def context_maker(settings: Settings, template_base: str) -> Callable[[], Context]:
+    """What the server adds to a request, made afresh for each: the time is part of it."""
+    local = StoragePlan(LocalStorage(str(settings.output_path)))  # refused below where it is not allowed
+    storage = storage_plan(settings) or local_plan(settings) or local
+    limits = settings.session_limits
+    session_limits = SessionLimits(
+        file_s=float(limits.file_output_max_duration),
+        stream_s=float(limits.stream_output_max_duration),
+        segments_s=float(limits.segment_output_max_duration),
+        images_s=float(limits.image_output_max_duration),
+        file_bytes=limits.file_output_max_size,
+    )
+
+    def make_token(egress_id: str, room_name: str) -> str:
+        return recorder_token(settings.api_key, settings.api_secret.reveal(), room_name, egress_id)
+
+    def make() -> Context:
+        return Context(
+            now_ns=time.time_ns(),
+            storage=storage,
+            ws_url=settings.ws_url,
+            template_base=template_base,
+            make_token=make_token if settings.api_key else None,
+            allow_local=not settings.disallow_local_storage,
+            zone=datetime.now().astimezone().tzinfo or UTC,
+            limits=session_limits,
+            deny_networks=settings.deny_networks,
+        )
+
+    return make

@@ -1,0 +1,5 @@
+import sys
+
+from openegress.cli import main
+
+sys.exit(main())

@@ -1,0 +1,57 @@
+"""Flags that several commands share, and the settings they make."""
+
+import argparse
+from typing import Any
+
+import msgspec
+
+from openegress.config.load import load
+from openegress.config.settings import Settings
+from openegress.config.values import Secret
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("configuration")
+    group.add_argument("--config", metavar="FILE", help="YAML, upstream's included (EGRESS_CONFIG_FILE)")
+    group.add_argument("--config-body", metavar="YAML", help="the same as text (EGRESS_CONFIG_BODY)")
+
+
+def add_livekit(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("LiveKit server")
+    group.add_argument("--livekit-url", metavar="URL", help="ws:// or wss:// (LIVEKIT_URL)")
+    group.add_argument("--api-key", metavar="KEY", help="LIVEKIT_API_KEY")
+    group.add_argument("--api-secret", metavar="SECRET", help="LIVEKIT_API_SECRET")
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("server")
+    group.add_argument("--url", help="where the Egress API is (OPENEGRESS_URL, http://127.0.0.1:7980)")
+    group.add_argument("--api-key", metavar="KEY", help="LIVEKIT_API_KEY")
+    group.add_argument("--api-secret", metavar="SECRET", help="LIVEKIT_API_SECRET")
+
+
+def add_listen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (default 0.0.0.0)")
+    parser.add_argument("--port", type=int, help="port to listen on (default 7980)")
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="records and recordings in progress")
+    parser.add_argument("--output-root", metavar="DIR", help="where files without other storage go")
+
+
+def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
+    """The settings and the warnings that go with them. Raises EgressError."""
+    loaded = load(arguments.config, arguments.config_body)
+    secret = getattr(arguments, "api_secret", None)
+    given: dict[str, Any] = {
+        "ws_url": getattr(arguments, "livekit_url", None),
+        "api_key": getattr(arguments, "api_key", None),
+        "api_secret": Secret(secret) if secret else None,
+        "host": getattr(arguments, "host", None),
+        "port": getattr(arguments, "port", None),
+        "data_dir": getattr(arguments, "data", None),
+        "output_root": getattr(arguments, "output_root", None),
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(loaded.settings, **changes), loaded.warnings

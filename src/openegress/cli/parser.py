@@ -1,0 +1,114 @@
+"""Arguments of every command. A command's module is imported only when it runs."""
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+from openegress.cli import flags
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+TYPES = ("room-composite", "web", "participant", "track-composite", "track", "egress")
+LEVELS = ("debug", "info", "warn", "error")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="openegress", description="Records and streams LiveKit rooms, tracks and web pages."
+    )
+    parser.add_argument("--version", action="version", version=metadata.version("openegress"))
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _servers(commands)
+    _record(commands)
+    _clients(commands)
+    _checks(commands)
+    return parser
+
+
+def _servers(commands: "Commands") -> None:
+    serve = commands.add_parser("serve", help="the Egress API, its pages and a worker in one process")
+    flags.add_config(serve)
+    flags.add_livekit(serve)
+    flags.add_listen(serve)
+    flags.add_folders(serve)
+    serve.set_defaults(run=_later("serve", "serve"))
+
+    worker = commands.add_parser("worker", help="a worker behind a livekit-server, over Redis")
+    flags.add_config(worker)
+    flags.add_livekit(worker)
+    flags.add_folders(worker)
+    worker.set_defaults(run=_later("serve", "worker"))
+
+
+def _record(commands: "Commands") -> None:
+    record = commands.add_parser("record", help="one recording of a page or a room, without a server")
+    record.add_argument("source", metavar="SOURCE", help="https://... or room:NAME")
+    record.add_argument("file", metavar="FILE", help="out.mp4, out.ogg or out.mp3")
+    record.add_argument("--duration", help="30s, 1m30s; without it until Ctrl-C or the room's end")
+    record.add_argument("--layout", default="", help="grid, speaker, single-speaker, each also -light, -dark")
+    record.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
+    record.add_argument("--audio-only", action="store_true")
+    record.add_argument("--video-only", action="store_true")
+    record.add_argument("--log-level", choices=LEVELS, default="warn")
+    flags.add_config(record)
+    flags.add_livekit(record)
+    record.set_defaults(run=_later("record"))
+
+
+def _clients(commands: "Commands") -> None:
+    start = commands.add_parser("start", help="start an egress from a JSON request")
+    start.add_argument("request", metavar="REQUEST.json", help="a file, or - for standard input")
+    start.add_argument("--type", choices=TYPES, default="room-composite")
+    start.set_defaults(run=_later("client", "start"))
+
+    listing = commands.add_parser("list", help="list egresses")
+    listing.add_argument("--id", help="only this one")
+    listing.add_argument("--room", help="only those of this room")
+    listing.add_argument("--active", action="store_true", help="only those that are not over")
+    listing.add_argument("--limit", type=int, default=0, help="at most so many")
+    listing.add_argument("--json", action="store_true", help="whole records")
+    listing.set_defaults(run=_later("client", "list_egresses"))
+
+    stop = commands.add_parser("stop", help="stop egresses")
+    stop.add_argument("--id", action="append", required=True, help="may be given several times")
+    stop.set_defaults(run=_later("client", "stop"))
+
+    layout = commands.add_parser("update-layout", help="change the layout of a room composite")
+    layout.add_argument("--id", required=True)
+    layout.add_argument("--layout", required=True)
+    layout.set_defaults(run=_later("client", "update_layout"))
+
+    stream = commands.add_parser("update-stream", help="add or remove stream URLs")
+    stream.add_argument("--id", required=True)
+    stream.add_argument("--add-urls", action="append", metavar="URL")
+    stream.add_argument("--remove-urls", action="append", metavar="URL")
+    stream.set_defaults(run=_later("client", "update_stream"))
+
+    for command in (start, listing, stop, layout, stream):
+        flags.add_server(command)
+
+
+def _checks(commands: "Commands") -> None:
+    doctor = commands.add_parser("doctor", help="check this machine and its configuration")
+    flags.add_config(doctor)
+    flags.add_livekit(doctor)
+    flags.add_folders(doctor)
+    doctor.set_defaults(run=_later("doctor"))
+
+    config = commands.add_parser("config", help="look at the configuration")
+    verbs = config.add_subparsers(required=True, metavar="VERB")
+    check = verbs.add_parser("check", help="say what is wrong with it, and which keys have no effect")
+    flags.add_config(check)
+    check.set_defaults(run=_later("config", "check"))
+    reference = verbs.add_parser("reference", help="print every key with its default and its meaning")
+    reference.set_defaults(run=_later("config", "reference"))
+
+
+def _later(module: str, function: str = "run") -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        status: int = getattr(import_module(f"openegress.cli.{module}"), function)(arguments)
+        return status
+
+    return run

@@ -1,0 +1,113 @@
+"""`openegress record SOURCE FILE`: one recording, no port."""
+
+import argparse
+import asyncio
+import contextlib
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    EncodedFileOutput,
+    RoomCompositeEgressRequest,
+    WebEgressRequest,
+)
+
+from openegress.app import log
+from openegress.app.once import Once
+from openegress.cli.durations import parse_duration
+from openegress.cli.flags import settings_of
+from openegress.config.settings import Settings
+from openegress.core.errors import invalid
+from openegress.core.events import Progress
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+
+ROOM = "room:"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings, _ = settings_of(arguments)
+    target = Path(arguments.file).absolute()
+    quiet = msgspec.structs.replace(settings.logging, level=type(settings.logging.level)(arguments.log_level))
+    settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet)
+    log.configure(settings.logging)
+    duration_s = parse_duration(arguments.duration) if arguments.duration else None
+    return asyncio.run(record(settings, request_for(arguments, target), duration_s))
+
+
+def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressRequest:
+    """Raises EgressError when the source is neither a URL nor room:NAME."""
+    source: str = arguments.source
+    egress_id = "EG_" + secrets.token_hex(6)
+    common = {
+        "audio_only": arguments.audio_only,
+        "video_only": arguments.video_only,
+        "file_outputs": [EncodedFileOutput(filepath=str(target), disable_manifest=True)],
+        "preset": arguments.preset,
+    }
+    if source.startswith(ROOM):
+        name = source.removeprefix(ROOM)
+        room = RoomCompositeEgressRequest(room_name=name, layout=arguments.layout, **common)
+        return StartEgressRequest(egress_id=egress_id, room_name=name, room_composite=room)
+    if source.startswith(("http://", "https://")):
+        web = WebEgressRequest(url=source, **common)
+        return StartEgressRequest(egress_id=egress_id, web=web)
+    raise invalid(f'"{source}" is neither a URL nor a room: write https://... or room:NAME')
+
+
+async def record(settings: Settings, request: StartEgressRequest, duration_s: float | None) -> int:
+    async with Once(settings) as recorder:
+        await recorder.start(request)
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopping.set)
+        stopper = asyncio.create_task(_stop_when(recorder, stopping))
+        try:
+            async for progress in recorder.progress():
+                if progress is not None and duration_s is not None and progress.media_ns >= duration_s * 1e9:
+                    stopping.set()
+                show(progress, recorder.info)
+        finally:
+            stopper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await stopper
+        return report(recorder.info)
+
+
+async def _stop_when(recorder: Once, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    await recorder.stop()
+
+
+def show(progress: Progress | None, info: EgressInfo) -> None:
+    """One line that is written over, where there is a terminal to do that."""
+    if not sys.stderr.isatty():
+        return
+    if progress is None or not progress.media_ns:
+        text = "starting"
+    else:
+        seconds = progress.media_ns / 1e9
+        text = (
+            f"{int(seconds // 60):3d}:{seconds % 60:04.1f}  {progress.size_bytes / 1e6:8.2f} MB"
+            f"  {progress.fps:5.1f} fps  {progress.dropped_frames} dropped"
+        )
+    if info.status == EgressStatus.EGRESS_ENDING:
+        text += "  finishing"
+    print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def report(info: EgressInfo) -> int:
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    for file in info.file_results:
+        if file.location:
+            print(f"{file.location}  {file.duration / 1e9:.2f} s  {file.size / 1e6:.2f} MB")
+    if info.status in (EgressStatus.EGRESS_COMPLETE, EgressStatus.EGRESS_LIMIT_REACHED):
+        return 0
+    print(f"openegress: {info.error or EgressStatus.Name(info.status)}", file=sys.stderr)
+    return 1

@@ -1,0 +1,56 @@
+"""`openegress serve` and `openegress worker`."""
+
+import argparse
+import asyncio
+import resource
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from openegress.app import log
+from openegress.cli.flags import settings_of
+from openegress.cli.signals import Signals
+from openegress.config.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+class Service(Protocol):
+    async def start(self) -> None: ...
+    async def drain(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    from openegress.app.server import Server
+
+    return _run(arguments, Server)
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    from openegress.app.drop_in import DropIn
+
+    return _run(arguments, DropIn)
+
+
+def _run(arguments: argparse.Namespace, make: Callable[[Settings], Service]) -> int:
+    settings, warnings = settings_of(arguments)
+    log.configure(settings.logging)
+    for warning in warnings:
+        _log.warning(warning)
+    # A core file would hold every secret of every request; recorders inherit this.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    asyncio.run(_live(settings, make))
+    return 0
+
+
+async def _live(settings: Settings, make: Callable[[Settings], Service]) -> None:
+    """SIGTERM: no new egress, exit when the last has ended. SIGINT, or a second SIGTERM: stop them now."""
+    signals = Signals()
+    service = make(settings)
+    try:
+        if await signals.unless_told(service.start()):
+            await signals.run_until_told(service.drain)
+    finally:
+        await service.close()
