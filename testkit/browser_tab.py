@@ -1,0 +1,156 @@
+"""A tab of a headless Chromium, to look at our pages from the inside."""
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from openegress.source.web.cdp import Connection
+from openegress.source.web.chromium import find_binary
+from openegress.source.web.identity import browser_identity
+from openegress.source.web.process import Child
+
+WITHIN_S = 10.0
+"""Far above what anything here takes, for machines with much else to do."""
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+    "--remote-debugging-pipe",
+)
+
+
+class Tab:
+    """`said` holds what the page has said on its console, as (level, text)."""
+
+    def __init__(self, connection: Connection, session: str) -> None:
+        self._connection = connection
+        self._session = session
+        self._more = asyncio.Event()
+        self.said: list[tuple[str, str]] = []
+        connection.listen(session, self._event)
+
+    async def open(self, url: str) -> None:
+        await self._connection.command("Page.navigate", self._session, url=url)
+
+    async def run(self, expression: str) -> Any:
+        """The value of a JavaScript expression; a promise is awaited."""
+        answer = await self._connection.command(
+            "Runtime.evaluate",
+            self._session,
+            timeout_s=2 * WITHIN_S,
+            expression=expression,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    async def becomes(self, expression: str, wanted: Any) -> None:
+        """Waits until the expression has this value (looked at once a frame); fails with what it has."""
+        value = await self.run(
+            f"""new Promise((resolve) => {{
+              const wanted = JSON.stringify({json.dumps(wanted)});
+              const deadline = performance.now() + {WITHIN_S * 1000};
+              const look = () => {{
+                const value = {expression};
+                const done = JSON.stringify(value) === wanted || performance.now() > deadline;
+                if (done) resolve(value); else requestAnimationFrame(look);
+              }};
+              look();
+            }})"""
+        )
+        assert value == wanted, f"{value!r} instead of {wanted!r} as {expression}"
+
+    async def sees(self, text: str, where: str = "body") -> None:
+        """Waits until the text can be read in the element; fails with what stands there instead."""
+        shown = f"(document.querySelector({json.dumps(where)})?.innerText ?? '')"
+        needle = json.dumps(text)
+        await self.becomes(f"({shown}.includes({needle}) ? {needle} : {shown})", text)
+
+    async def click(self, selector: str) -> None:
+        await self.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+    async def hears(self, text: str, within_s: float = WITHIN_S) -> str:
+        """Waits until the page says something with this text on its console; returns the line."""
+
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    self._more.clear()
+                    for _, said in self.said:
+                        if text in said:
+                            return said
+                    await self._more.wait()
+        except TimeoutError:
+            raise AssertionError(f"{text!r} was not said: {self.said}") from None
+
+    async def attach(self) -> None:
+        """Called once, before anything else."""
+        await self._connection.command("Page.enable", self._session)
+        await self._connection.command("Runtime.enable", self._session)
+
+    def _event(self, method: str, params: dict[str, Any]) -> None:
+        if method == "Runtime.consoleAPICalled":
+            text = " ".join(str(one.get("value", one.get("description", ""))) for one in params["args"])
+            self.said.append((params["type"], text))
+        elif method == "Runtime.exceptionThrown":
+            self.said.append(("exception", str(params["exceptionDetails"])))
+        else:
+            return
+        self._more.set()
+
+
+@asynccontextmanager
+async def open_tab(width: int = 1280, height: int = 720) -> AsyncIterator[Tab]:
+    """A blank tab with a viewport of this size, in a browser of its own."""
+    home = _home()
+    to_browser, from_browser = os.pipe(), os.pipe()
+    child = Child.spawn(
+        "chromium",
+        [find_binary(""), *FLAGS, f"--user-data-dir={home}/profile", "about:blank"],
+        {"HOME": str(home), "PATH": os.environ["PATH"]},
+        browser_identity(""),
+        fds={to_browser[0]: 3, from_browser[1]: 4},
+    )
+    os.close(to_browser[0])
+    os.close(from_browser[1])
+    connection = await Connection.open(from_browser[0], to_browser[1])
+    try:
+        target = await connection.command("Target.createTarget", url="about:blank")
+        attached = await connection.command(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
+        session = attached["sessionId"]
+        await connection.command(
+            "Emulation.setDeviceMetricsOverride",
+            session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        tab = Tab(connection, session)
+        await tab.attach()
+        yield tab
+    finally:
+        connection.close()
+        await child.stop(5.0)
+        child.release()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _home() -> Path:
+    """A folder that the browser's user may write to, whoever that is."""
+    home = Path(tempfile.mkdtemp(prefix="browser-tab-"))
+    home.chmod(0o777)
+    return home

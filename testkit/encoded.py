@@ -1,0 +1,78 @@
+"""Packets as a recording's encoders give them: the counter pattern and a tone, in the order of encoding."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from openegress.core.codecs import AudioCodec
+from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.media import NS, Packet, StreamFormat
+from openegress.media.encoder import AudioEncoder, VideoEncoder
+from testkit.pattern import Picture, PictureSpec, Sound
+
+BLOCK_NS = NS // 100
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    seconds: float = 6.0
+    width: int = 320
+    height: int = 180
+    fps: int = 30
+    kbps: int = 500
+    key_frame_interval_s: float = 2.0
+    video: bool = True
+    audio: AudioCodec | None = AudioCodec.AAC
+    sample_rate: int = 48_000
+    steady: bool = False
+
+
+class Encoded:
+    """Encoders and what they make of the pattern; frame n shows the counter n."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self._video = (
+            VideoEncoder(
+                VideoEncoding(spec.width, spec.height, spec.fps, spec.kbps, spec.key_frame_interval_s),
+                steady=spec.steady,
+            )
+            if spec.video
+            else None
+        )
+        self._audio = (
+            AudioEncoder(AudioEncoding(spec.audio, 96, spec.sample_rate)) if spec.audio is not None else None
+        )
+        self._picture = Picture(PictureSpec(spec.width, spec.height, spec.fps, (40, 90, 170)))
+        self._sound = Sound(440.0)
+
+    @property
+    def formats(self) -> tuple[StreamFormat, ...]:
+        return tuple(e.format for e in (self._video, self._audio) if e is not None)
+
+    @property
+    def frames(self) -> int:
+        return round(self.spec.seconds * self.spec.fps)
+
+    def packets(self) -> Iterator[Packet]:
+        """All of them, once."""
+        block = 0
+        for counter in range(self.frames):
+            at_ns = counter * NS // self.spec.fps
+            if self._video is not None:
+                planes = np.frombuffer(self._picture.draw(counter), np.uint8)
+                shape = (self.spec.height * 3 // 2, self.spec.width)
+                frame = av.VideoFrame.from_ndarray(planes.reshape(shape), "yuv420p")
+                yield from self._video.encode(frame, at_ns)
+            while self._audio is not None and block * BLOCK_NS < (counter + 1) * NS // self.spec.fps:
+                yield from self._audio.encode(_stereo(self._sound.block(block)), block * BLOCK_NS, 48_000)
+                block += 1
+        for encoder in (self._video, self._audio):
+            if encoder is not None:
+                yield from encoder.flush()
+
+
+def _stereo(mono: bytes) -> bytes:
+    return np.frombuffer(mono, "<i2").repeat(2).tobytes()

@@ -1,0 +1,63 @@
+"""What a running service holds of the machine, to see whether work leaves something behind."""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from testkit.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a service holds of the machine."""
+
+    children: int
+    threads: int
+    files: int
+    listening: int
+    spool: tuple[str, ...]
+    temporary: tuple[str, ...]
+    """Names in the folder for temporary files, which the service should have to itself."""
+    rss_bytes: int = field(compare=False)
+
+    @classmethod
+    def of(cls, service: Service) -> "Holdings":
+        process = psutil.Process(service.pid)
+        family = [process, *process.children(recursive=True)]
+        return cls(
+            len(family) - 1,
+            process.num_threads(),
+            process.num_fds() - _kept_alive(process),
+            sum(each.status == psutil.CONN_LISTEN for one in family for each in one.net_connections()),
+            tuple(sorted(path.name for path in (service.data / "spool").glob("*"))),
+            tuple(sorted(path.name for path in Path(tempfile.gettempdir()).iterdir())),
+            process.memory_info().rss,
+        )
+
+
+def _kept_alive(process: psutil.Process) -> int:
+    """Connections that are established: those of clients stay open for as long as the clients want."""
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in process.net_connections("inet"))
+
+
+def grown(before: Holdings, after: Holdings) -> list[str]:
+    """What there is more of."""
+    more = [f"{name}: {getattr(before, name)} -> {getattr(after, name)}" for name in ("children", "threads",
+            "files", "listening") if getattr(after, name) > getattr(before, name)]  # fmt: skip
+    more += [name for name in after.spool if name not in before.spool]
+    return more + [name for name in after.temporary if name not in before.temporary]
+
+
+async def settled(service: Service, expected: Holdings | None = None) -> Holdings:
+    """What it holds once that does not change, or is as expected."""
+    before = await asyncio.to_thread(Holdings.of, service)
+    for _ in range(40):
+        await asyncio.sleep(0.5)
+        now = await asyncio.to_thread(Holdings.of, service)
+        if now == before and (expected is None or not grown(expected, now)):
+            return now
+        before = now
+    return before

@@ -1,0 +1,113 @@
+"""Pages on loopback that load, fail or hang in every way a recorded page may: plain and TLS."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+PAGES = Path(__file__).parent / "pages"
+
+FRAME = """<!doctype html><style>
+html, body { margin: 0; background: rgb(200, 0, 0) } p { height: 400vh; margin: 0 }
+div { position: fixed; inset: 0; border: 1px solid rgb(0, 255, 0); box-sizing: border-box }
+</style><p></p><div></div>"""
+"""A green line one pixel wide all round, and a page longer than the window."""
+
+BLANK = "<!doctype html><title>blank</title><body style='background: rgb(40, 90, 170)'>"
+
+TEXTS = {
+    "frame": FRAME,
+    "blank": BLANK,
+    "silent-template": BLANK
+    + "<script>console.error('no room for', location.href); fetch('/status/503')</script>",
+    "template-error": BLANK + "<div class='error'>the token is expired</div>",
+    "starting": BLANK + "<script>setTimeout(() => console.log('START_RECORDING'), 100)</script>",
+    "late-start": BLANK + "<script>setTimeout(() => console.log('START_RECORDING'), 1500)</script>",
+    "ending": BLANK
+    + "<script>console.log('START_RECORDING'); setTimeout(() => console.log('END_RECORDING'), 500)</script>",
+    "dialogs": BLANK + "<script>alert('hello'); confirm('really?'); console.log('answered')</script>",
+    "popup": BLANK
+    + "<script>const w = window.open('/frame'); console.log('popup ' + (w ? 'open' : 'blocked'))</script>",
+    "hidden": BLANK + "<script>console.log(document.visibilityState, document.hasFocus())</script>",
+}
+"""What is served under each name."""
+
+
+class PageServer:
+    """Use as an async context manager. `requests` holds the path and query of each request."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[str] = []
+        self.asked = asyncio.Event()
+        """Set by the first request."""
+        self.port = 0
+        self._tls = tls
+        self._stopping = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}/{path}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._note])
+        app.router.add_get("/status/{code}", self._status)
+        app.router.add_get("/hang", self._hang)
+        app.router.add_get("/hanging-image", self._hanging_image)
+        app.router.add_get("/fetch", self._fetch)
+        app.router.add_get("/favicon.ico", self._no_content)
+        for name, text in TEXTS.items():
+            app.router.add_get(f"/{name}", _page(text))
+        app.router.add_static("/", PAGES)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _note(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.requests.append(request.path_qs)
+        self.asked.set()
+        return await handler(request)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        code = int(request.match_info["code"])
+        headers = {"WWW-Authenticate": "Basic realm=x"} if code == 401 else {}
+        return web.Response(status=code, text="<p>sorry", content_type="text/html", headers=headers)
+
+    async def _hang(self, request: web.Request) -> web.Response:
+        await self._stopping.wait()
+        return web.Response()
+
+    async def _hanging_image(self, request: web.Request) -> web.Response:
+        return web.Response(text=BLANK + "<img src='/hang'>", content_type="text/html")
+
+    async def _fetch(self, request: web.Request) -> web.Response:
+        script = """<script>fetch(URL, {mode: "no-cors"}).then(() => console.log("reached"),
+            e => console.log("refused")).finally(() => console.log("START_RECORDING"))</script>"""
+        text = BLANK + script.replace("URL", f'"{request.query["url"]}"')
+        return web.Response(text=text, content_type="text/html")
+
+    async def _no_content(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+
+def _page(text: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def serve(_: web.Request) -> web.Response:
+        return web.Response(text=text, content_type="text/html")
+
+    return serve

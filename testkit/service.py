@@ -1,0 +1,269 @@
+"""`openegress serve` (or `worker`) as a process of its own, and its API by plain HTTP."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+import aiohttp
+import psutil
+import yaml
+
+from openegress.core.tokens import egress_token
+from testkit.livekit_server import free_port
+
+START_TIMEOUT_S = 30.0
+OVER = ("EGRESS_COMPLETE", "EGRESS_FAILED", "EGRESS_ABORTED", "EGRESS_LIMIT_REACHED")
+POLL_S = 0.02
+"""Between two looks at a record: below what is measured with it."""
+
+Info = dict[str, Any]
+
+
+class LiveKit(Protocol):
+    @property
+    def ws_url(self) -> str: ...
+
+    api_key: str
+    api_secret: str
+
+
+class Refused(Exception):
+    """A Twirp error."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(f"HTTP {status}: {body}")
+        self.status = status
+        self.code: str = body.get("code", "") if isinstance(body, dict) else ""
+        self.message: str = body.get("msg", "") if isinstance(body, dict) else str(body)
+
+
+class EgressClient:
+    """The Egress API at a URL, ours or a livekit-server's. Use as an async context manager."""
+
+    def __init__(self, url: str, api_key: str, api_secret: str) -> None:
+        self.url = url
+        self.api_key = api_key
+        self.api_secret = api_secret
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=90))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    @property
+    def log(self) -> str:
+        """Of the service behind it, where that is ours."""
+        return ""
+
+    async def call(self, method: str, **request: Any) -> Info:
+        """Raises Refused."""
+        if self._http is None:
+            raise RuntimeError("not entered")
+        url = f"{self.url}/twirp/livekit.Egress/{method}"
+        headers = {"Authorization": f"Bearer {egress_token(self.api_key, self.api_secret)}"}
+        async with self._http.post(url, json=request, headers=headers) as answer:
+            body: Info = await answer.json(content_type=None)
+            if answer.status != 200:
+                raise Refused(answer.status, body)
+            return body
+
+    async def info(self, egress_id: str) -> Info:
+        found: Info = (await self.call("ListEgress", egress_id=egress_id))["items"][0]
+        return found
+
+    async def wait(self, egress_id: str, *statuses: str, timeout_s: float = 60.0) -> Info:
+        """The record once it has one of the statuses, or is over."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                info = await self.info(egress_id)
+                if info["status"] in statuses or info["status"] in OVER:
+                    return info
+                await asyncio.sleep(POLL_S)
+
+    async def active(self, egress_id: str) -> Info:
+        """Raises AssertionError with the egress' own words when it ended instead."""
+        info = await self.wait(egress_id, "EGRESS_ACTIVE")
+        if info["status"] != "EGRESS_ACTIVE":
+            raise AssertionError(f"{info['status']}: {info['error']} {info['details']}\n{self.log[-3000:]}")
+        return info
+
+    async def finish(self, egress_id: str) -> Info:
+        """Stops it and returns the final record."""
+        await self.call("StopEgress", egress_id=egress_id)
+        return await self.wait(egress_id)
+
+    async def record(self, method: str, seconds: float, **request: Any) -> Info:
+        """Start, `seconds` of media, stop."""
+        egress_id = (await self.call(method, **request))["egress_id"]
+        await self.active(egress_id)
+        await asyncio.sleep(seconds)
+        return await self.finish(egress_id)
+
+
+class Service(EgressClient):
+    """`async with Service(folder, livekit) as service:`; ends as a Ctrl-C would end it.
+
+    `folder` gets data/ and out/. `config` is merged over what a test usually wants: pages on loopback are
+    allowed, nothing is kept warm. With `command="worker"` it has no API, and `config` names its Redis.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        livekit: LiveKit | None = None,
+        config: dict[str, Any] | None = None,
+        command: Literal["serve", "worker"] = "serve",
+    ) -> None:
+        self.folder = folder
+        self.out = folder / "out"
+        self.data = folder / "data"
+        self.port = free_port()
+        self.health_port = free_port()
+        self.command = command
+        super().__init__(
+            f"http://127.0.0.1:{self.port}",
+            livekit.api_key if livekit else "devkey",
+            livekit.api_secret if livekit else "a-secret-of-at-least-32-characters",
+        )
+        self._config: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "template_port": self.port,
+            "health_port": self.health_port,
+            "data_dir": str(self.data),
+            "output_root": str(self.out),
+            "api_key": self.api_key,
+            "api_secret": self.api_secret,
+            "ws_url": livekit.ws_url if livekit else "",
+            "prewarmed_browsers": 0,
+            **(config or {}),
+        }
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the service is not running")
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+        await super().__aexit__(kind, error, trace)
+
+    @contextlib.asynccontextmanager
+    async def launched(self) -> AsyncIterator[Self]:
+        """As entering, but it need not get ready."""
+        await super().__aenter__()
+        try:
+            await self._launch()
+            yield self
+        finally:
+            await self.__aexit__(None, None, None)
+
+    async def start(self) -> None:
+        """Returns when it is ready."""
+        await self._launch()
+        await self.ready()
+
+    async def _launch(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "openegress.cli", self.command]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LIVEKIT_", "EGRESS_"))}
+        environment["EGRESS_CONFIG_BODY"] = yaml.safe_dump(self._config)
+        with (self.folder / "log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdout=log, stderr=log
+            )
+
+    async def ready(self) -> None:
+        await self._until("readyz")
+
+    async def until_alive(self) -> None:
+        """It answers, ready or not."""
+        await self._until("healthz")
+
+    async def _until(self, page: str) -> None:
+        assert self._process is not None
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._answers(page):
+                if self._process.returncode is not None:
+                    raise RuntimeError(f"openegress ended at start:\n{self.log}")
+                await asyncio.sleep(POLL_S)
+
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Its exit status."""
+        if self._process is None:
+            return 0
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        await self.stop(signal.SIGKILL)
+
+    async def dashboard(self) -> Info:
+        """What the dashboard shows to who comes now."""
+        if self._http is None:
+            raise RuntimeError("not entered")
+        headers = {"Authorization": f"Bearer {egress_token(self.api_key, self.api_secret)}"}
+        async with self._http.get(f"{self.url}/dashboard/api/events", headers=headers) as answer:
+            event = (await answer.content.readuntil(b"\n\n")).decode()
+        shown: Info = json.loads(event.partition("data: ")[2])
+        return shown
+
+    def handlers(self) -> list[int]:
+        """Of recordings that run, and of those that wait for a request."""
+        children = psutil.Process(self.pid).children()
+        return [int(child.pid) for child in children if "openegress.handler" in child.cmdline()]
+
+    def handler_pid(self) -> int:
+        """Of the one recording that runs: it holds the lock in its folder of the spool."""
+        (pid,) = [pid for pid in self.handlers() if self.records(pid)]
+        return pid
+
+    def records(self, pid: int) -> bool:
+        opened = (Path(file.path) for file in psutil.Process(pid).open_files())
+        return any(path.name == "lock" and path.parent.name.startswith("EG_") for path in opened)
+
+    async def is_ready(self) -> bool:
+        return await self._answers("readyz")
+
+    async def _answers(self, page: str) -> bool:
+        assert self._http is not None
+        with contextlib.suppress(aiohttp.ClientError):
+            async with self._http.get(f"http://127.0.0.1:{self.health_port}/{page}") as answer:
+                return answer.status == 200
+        return False
+
+
+def location(info: Info) -> Path:
+    """Of the one file it made."""
+    return Path(info["file_results"][0]["location"])

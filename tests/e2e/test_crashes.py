@@ -1,0 +1,105 @@
+"""Processes killed in the middle of a recording: the record ends true, and what was recorded is kept."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from testkit.page_server import PageServer
+from testkit.probe import counters, probe
+from testkit.service import Info, Service, location
+
+RECORDED_S = 4.0
+MAY_BE_LOST_S = 2.0
+"""What a kill may cost: the fragment that was being written and what the encoder held."""
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[str]:
+    async with PageServer() as pages:
+        yield pages.url("pattern.html?tone=1")
+
+
+async def start(service: Service, page: str) -> str:
+    info = await service.call("StartWebEgress", url=page, file_outputs=[{"filepath": "page.mp4"}])
+    await service.active(info["egress_id"])
+    await asyncio.sleep(RECORDED_S)
+    return str(info["egress_id"])
+
+
+def check_kept(info: Info) -> None:
+    """A whole, plain MP4 with all but the last moments, and a record that says so."""
+    path = location(info)
+    facts = probe(path)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.duration_s > RECORDED_S - MAY_BE_LOST_S
+    assert path.read_bytes().find(b"moov") < path.read_bytes().find(b"mdat")
+    assert counters(path).in_order
+    file = info["file_results"][0]
+    assert int(file["size"]) == path.stat().st_size
+    assert abs(int(file["duration"]) / 1e9 - facts.duration_s) < 0.1
+
+
+async def test_a_killed_handler_costs_no_recording(tmp_path: Path, page: str) -> None:
+    async with Service(tmp_path, config={"deny_networks": []}) as service:
+        egress_id = await start(service, page)
+        before = psutil.Process(service.handler_pid()).children(recursive=True)
+        os.kill(service.handler_pid(), signal.SIGKILL)
+        info = await service.wait(egress_id, timeout_s=20)
+        assert info["status"] == "EGRESS_FAILED"
+        assert "killed by SIGKILL" in info["error"] and "is kept" in info["error"]
+        assert info["error_code"] == 500
+        check_kept(info)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, before, 5)
+        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        assert list((service.data / "spool").glob("EG_*")) == []
+
+
+@pytest.mark.parametrize("name", ["chromium", "Xvfb"])
+async def test_a_killed_browser_ends_the_egress_and_keeps_its_file(
+    tmp_path: Path, page: str, name: str
+) -> None:
+    async with Service(tmp_path, config={"deny_networks": []}) as service:
+        egress_id = await start(service, page)
+        family = psutil.Process(service.handler_pid()).children(recursive=True)
+        victim = next(child for child in family if child.name() == name)
+        victim.kill()
+        info = await service.wait(egress_id, timeout_s=20)
+        assert info["status"] == "EGRESS_FAILED"
+        assert "recording" in info["error"]
+        check_kept(info)
+
+
+async def test_a_service_killed_and_started_again_finishes_what_it_left(tmp_path: Path, page: str) -> None:
+    service = Service(tmp_path, config={"deny_networks": []})
+    async with service:
+        egress_id = await start(service, page)
+        handler = service.handler_pid()
+        os.kill(handler, signal.SIGKILL)
+        await service.kill()
+        assert await asyncio.to_thread(Path(service.data, "spool", egress_id).exists)
+        await service.start()
+        info = await service.wait(egress_id, timeout_s=20)
+        assert info["status"] == "EGRESS_FAILED"
+        assert "the worker that recorded this ended" in info["error"]
+        check_kept(info)
+
+
+async def test_an_orphaned_handler_finishes_by_itself_and_is_reported_later(
+    tmp_path: Path, page: str
+) -> None:
+    service = Service(tmp_path, config={"deny_networks": []})
+    async with service:
+        egress_id = await start(service, page)
+        handler = psutil.Process(service.handler_pid())
+        await service.kill()
+        await asyncio.to_thread(handler.wait, 20)
+        assert probe(service.out / "page.mp4").video is not None
+        await service.start()
+        info = await service.wait(egress_id, timeout_s=20)
+        assert info["status"] == "EGRESS_FAILED"
+        check_kept(info)

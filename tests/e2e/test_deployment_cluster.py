@@ -1,0 +1,109 @@
+"""A cluster of our own: `serve` and `worker` on one Redis, records and webhooks ours."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Publisher
+from testkit.probe import probe
+from testkit.redis_server import RedisServer
+from testkit.service import Refused, Service, location
+from testkit.webhook_receiver import VerifiedWebhooks
+
+RECORDED_S = 3.0
+MAY_BE_LOST_S = 2.0
+LOST_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    serve: Service
+    worker: Service
+    hooks: VerifiedWebhooks
+    alice: Publisher
+
+    async def start(self, **request: object) -> str:
+        info = await self.serve.call(
+            "StartTrackEgress",
+            room_name=self.alice.room_name,
+            track_id=self.alice.sid("microphone"),
+            file={"filepath": "track"},
+            **request,
+        )
+        egress_id = str(info["egress_id"])
+        await self.serve.active(egress_id)
+        await asyncio.sleep(RECORDED_S)
+        return egress_id
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        redis, hooks = await enter(RedisServer()), await enter(VerifiedWebhooks())
+        livekit = await enter(LivekitServer())  # it knows nothing of the Redis, as LiveKit Cloud does not
+        hooks.trust(livekit.api_key, livekit.api_secret)
+        config = {"redis": {"address": redis.address}}
+        served = config | {"webhook": {"urls": [hooks.url], "api_key": livekit.api_key}}
+        serve = await enter(Service(tmp_path / "serve", livekit, served))
+        worker = await enter(Service(tmp_path / "worker", livekit, config, "worker"))
+        alice = await enter(Publisher(livekit, "r", "alice", None, AudioSpec()))
+        yield Cluster(serve, worker, hooks, alice)
+
+
+async def test_a_recording_from_start_to_webhook(cluster: Cluster) -> None:
+    egress_id = await cluster.start()
+    (listed,) = (await cluster.serve.call("ListEgress", active=True))["items"]
+    assert listed["egress_id"] == egress_id
+    assert cluster.worker.handler_pid()
+    info = await cluster.serve.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    audio = probe(location(info)).audio
+    assert audio is not None and audio.duration_s > RECORDED_S * 0.8
+    await cluster.hooks.until(egress_id, "egress_ended")
+    names = cluster.hooks.of(egress_id)
+    assert names[0] == "egress_started" and names[-1] == "egress_ended"
+    assert set(names[1:-1]) == {"egress_updated"}
+    statuses = [event.egress_info.status for event in cluster.hooks.events]
+    assert statuses == sorted(statuses)
+    assert cluster.hooks.refused == []
+
+
+async def test_a_killed_worker_returns_and_its_record_learns_of_the_file(cluster: Cluster) -> None:
+    egress_id = await cluster.start()
+    handler = psutil.Process(cluster.worker.handler_pid())
+    os.kill(handler.pid, signal.SIGKILL)
+    await cluster.worker.kill()
+    info = await cluster.serve.wait(egress_id, timeout_s=LOST_S)
+    assert info["status"] == "EGRESS_FAILED" and "has not been heard of for" in info["error"]
+    assert not info["file_results"][0]["location"]
+    await cluster.hooks.until(egress_id, "egress_ended")
+    before = len(cluster.hooks.of(egress_id))
+
+    await cluster.worker.start()
+    async with asyncio.timeout(20):
+        while not info["file_results"][0]["location"]:
+            await asyncio.sleep(0.1)
+            info = await cluster.serve.info(egress_id)
+    assert info["status"] == "EGRESS_FAILED" and "has not been heard of for" in info["error"]
+    audio = probe(location(info)).audio
+    assert audio is not None and audio.duration_s > RECORDED_S - MAY_BE_LOST_S
+    await asyncio.sleep(1.0)
+    # What is learnt after the end is an update, never a second end.
+    assert cluster.hooks.of(egress_id)[before:] == ["egress_updated"]
+
+
+async def test_without_a_worker_a_start_says_so(cluster: Cluster) -> None:
+    await cluster.worker.stop()
+    with pytest.raises(Refused, match="no egress worker is connected") as refused:
+        await cluster.start()
+    assert refused.value.code == "unavailable"
+    assert (await cluster.serve.call("ListEgress"))["items"] == []

@@ -1,0 +1,195 @@
+"""A stock livekit-server, Redis and `openegress worker`: what a team sees that swaps the worker."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from livekit.api import RoomParticipantIdentity
+
+from testkit.livekit_server import LivekitServer
+from testkit.page_server import PageServer
+from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.probe import probe
+from testkit.redis_server import RedisServer
+from testkit.service import EgressClient, Info, Refused, Service, location
+from testkit.webhook_receiver import VerifiedWebhooks
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CAMERA = VideoSpec(width=320, height=180, fps=15, kbps=200)
+SMALL = {"width": 320, "height": 180, "framerate": 15}
+RECORDED_S = 2.0
+
+Make = Callable[[Publisher, str], dict[str, Any]]
+
+
+def file(path: str) -> dict[str, Any]:
+    return {"file_outputs": [{"filepath": path}]}
+
+
+KINDS: dict[str, tuple[str, Make, str]] = {
+    "room": (
+        "StartRoomCompositeEgress",
+        lambda p, page: {"room_name": p.room_name, "layout": "grid", "advanced": SMALL, **file("room.mp4")},
+        "av",
+    ),
+    "room-audio": (
+        "StartRoomCompositeEgress",
+        lambda p, page: {"room_name": p.room_name, "audio_only": True, **file("room.ogg")},
+        "a",
+    ),
+    "web": ("StartWebEgress", lambda p, page: {"url": page, "advanced": SMALL, **file("web.mp4")}, "av"),
+    "participant": (
+        "StartParticipantEgress",
+        lambda p, page: {
+            "room_name": p.room_name,
+            "identity": p.identity,
+            "advanced": SMALL,
+            **file("participant.mp4"),
+        },
+        "av",
+    ),
+    "track-composite": (
+        "StartTrackCompositeEgress",
+        lambda p, page: {
+            "room_name": p.room_name,
+            "audio_track_id": p.sid("microphone"),
+            "video_track_id": p.sid("camera"),
+            **file("composite.mp4"),
+        },
+        "av",
+    ),
+    "track": (
+        "StartTrackEgress",
+        lambda p, page: {
+            "room_name": p.room_name,
+            "track_id": p.sid("camera"),
+            "file": {"filepath": "track"},
+        },
+        "v",
+    ),
+    "v2": (
+        "StartEgress",
+        lambda p, page: {
+            "room_name": p.room_name,
+            "media": {"audio": {"routes": [{"participant_identity": p.identity}]}},
+            "outputs": [{"file": {"filepath": "v2.ogg"}}],
+        },
+        "a",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    livekit: LivekitServer
+    egress: EgressClient
+    worker: Service
+    hooks: VerifiedWebhooks
+    alice: Publisher
+    page: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        redis, hooks, pages = await enter(RedisServer()), await enter(VerifiedWebhooks()), PageServer()
+        await enter(pages)
+        livekit = await enter(LivekitServer(redis_url=redis.url, webhook_url=hooks.url))
+        hooks.trust(livekit.api_key, livekit.api_secret)
+        config = {"redis": {"address": redis.address}}
+        folder = tmp_path_factory.mktemp("worker")
+        worker = await enter(Service(folder, livekit, config, "worker"))
+        egress = await enter(EgressClient(livekit.http_url, livekit.api_key, livekit.api_secret))
+        alice = await enter(Publisher(livekit, "stock", "alice", CAMERA, AudioSpec()))
+        yield World(livekit, egress, worker, hooks, alice, pages.url("pattern.html?tone=1"))
+
+
+async def begin(world: World, kind: str) -> Info:
+    method, make, _ = KINDS[kind]
+    return await world.egress.call(method, **make(world.alice, world.page))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_kind_of_request(world: World, kind: str) -> None:
+    egress_id = (await begin(world, kind))["egress_id"]
+    await world.egress.active(egress_id)
+    listed = (await world.egress.call("ListEgress", active=True))["items"]
+    assert [item["egress_id"] for item in listed] == [egress_id]
+    shown = (await world.worker.dashboard())["egresses"][0]["info"]
+    assert (shown["egress_id"], shown["status"]) == (egress_id, "EGRESS_ACTIVE")
+    if kind == "room":
+        await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker-light")
+        # livekit-server answers with the record as it was; the recorder is told by its metadata.
+        asked = RoomParticipantIdentity(room=world.alice.room_name, identity=egress_id)
+        recorder = await world.livekit.room_service().get_participant(asked)
+        assert recorder.metadata == '{"layout":"speaker-light"}'
+    with pytest.raises(Refused) as refused:
+        await world.egress.call("UpdateStream", egress_id=egress_id, add_output_urls=["rtmp://h/a/k"])
+    assert (refused.value.status, refused.value.code) == (400, "invalid_argument")
+    await asyncio.sleep(RECORDED_S)
+    info = await world.egress.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", ""), world.worker.log[-3000:]
+    assert info["details"] == "End reason: StopEgress API"
+
+    facts = probe(location(info))
+    tracks = ("a" if facts.audio else "") + ("v" if facts.video else "")
+    assert tracks == KINDS[kind][2]
+    heard = facts.video or facts.audio
+    assert heard is not None and heard.duration_s > RECORDED_S * 0.8
+    assert location(info).is_relative_to(world.worker.out)
+
+    await world.hooks.until(egress_id, "egress_ended")
+    names = world.hooks.of(egress_id)
+    assert names[0] == "egress_started"
+    assert names[-1] == "egress_ended" and names.count("egress_ended") == 1
+    assert set(names[1:-1]) == {"egress_updated"}
+    assert world.hooks.refused == []
+
+
+async def test_errors_are_the_workers_own_words(world: World) -> None:
+    for method, request, code, words in (
+        ("StopEgress", {"egress_id": "EG_none"}, "not_found", "egress"),
+        (
+            "UpdateStream",
+            {"egress_id": "EG_none", "add_output_urls": ["rtmp://h/a/k"]},
+            "not_found",
+            "egress",
+        ),
+        ("StartWebEgress", {"url": "ftp://x/", **file("a.mp4")}, "invalid_argument", "web url"),
+        ("StartWebEgress", {"url": world.page, **file("/etc/a.mp4")}, "invalid_argument", "/etc/a.mp4"),
+    ):
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(Refused) as refused:
+            await world.egress.call(method, **request)
+        assert refused.value.code == code, refused.value
+        assert words in refused.value.message
+        if method.startswith("Start"):  # for the others livekit-server waits for workers nobody knows of
+            assert asyncio.get_running_loop().time() - began_s < 1.0
+
+
+async def test_nothing_is_left_of_them(world: World) -> None:
+    assert list((world.worker.data / "spool").glob("EG_*")) == []
+    assert list((world.worker.data / "unreported").glob("*")) == []
+    assert len(world.worker.handlers()) <= 1  # one that waits for the next request
+
+
+async def test_a_worker_waits_for_redis_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+    redis = RedisServer()
+    worker = Service(tmp_path, None, {"redis": {"address": redis.address}}, "worker")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        async with worker.launched():
+            await worker.until_alive()
+            assert not await worker.is_ready()
+            async with asyncio.timeout(15):
+                assert await worker.stop(number) == 0
+    async with worker.launched(), redis:
+        await worker.ready()
+        assert await worker.stop() == 0

@@ -1,0 +1,147 @@
+"""Secrets of the configuration and of a request: where they must not show while it records, and after."""
+
+import asyncio
+import io
+import json
+import re
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+from aiohttp import web
+
+from openegress.core.tokens import egress_token
+from testkit.livekit_server import LivekitServer, free_port
+from testkit.page_server import PageServer
+from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.servers import S3Server
+from testkit.service import Refused, Service
+
+STREAM_KEY = "stream-key-0a1b2c3d4e5f"
+SMALL = {"width": 320, "height": 180, "framerate": 15}
+TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.")
+"""A JWT, as the recorder joins with."""
+METADATA = "http://169.254.169.254/latest/meta-data/"
+
+
+def read(process: psutil.Process) -> dict[str, str]:
+    """argv and environment, as anybody on the machine may read them."""
+    found = {}
+    for name in ("cmdline", "environ"):
+        path = Path(f"/proc/{process.pid}/{name}")
+        try:
+            found[f"{process.name()} {name}"] = (
+                path.read_bytes().replace(b"\0", b"\n").decode(errors="replace")
+            )
+        except (OSError, psutil.NoSuchProcess):
+            continue  # ended meanwhile
+    return found
+
+
+async def page(http: aiohttp.ClientSession, url: str) -> str:
+    async with http.get(url) as answer:
+        return await answer.text()
+
+
+async def test_secrets_stay_secret(tmp_path: Path) -> None:
+    metrics_port = free_port()
+    config = {"prometheus_port": metrics_port, "logging": {"level": "debug"}}
+    async with (
+        LivekitServer() as livekit,
+        Service(tmp_path, livekit, config) as service,
+        Publisher(livekit, "r", "alice", VideoSpec(width=320, height=180, fps=15), AudioSpec()) as alice,
+        aiohttp.ClientSession() as http,
+    ):
+        with S3Server() as s3:
+            await asyncio.to_thread(s3.client().create_bucket, Bucket="recordings")
+            upload = {
+                "bucket": "recordings",
+                "endpoint": s3.url,
+                "region": s3.region,
+                "force_path_style": True,
+                "access_key": s3.access_key,
+                "secret": s3.secret,
+            }
+            info = await service.call(
+                "StartRoomCompositeEgress",
+                room_name=alice.room_name,
+                advanced=SMALL,
+                file_outputs=[{"filepath": "room.mp4", "s3": upload}],
+                # Nobody listens there: what is said of the failure must not tell the key.
+                stream_outputs=[{"urls": [f"rtmp://127.0.0.1:{free_port()}/app/{STREAM_KEY}"]}],
+            )
+            egress_id = info["egress_id"]
+            await service.active(egress_id)
+            await asyncio.sleep(2.0)
+            places = {"answer": json.dumps(info)}
+            process = psutil.Process(service.pid)
+            for child in process.children(recursive=True):
+                places |= read(child)
+                if child.name().startswith("python"):
+                    assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+            places["argv"] = read(process)["python cmdline"] if process.name() == "python" else ""
+            places["list"] = json.dumps(await service.call("ListEgress"))
+            places["dashboard"] = json.dumps(await service.dashboard())
+            places["health"] = await page(http, f"http://127.0.0.1:{service.health_port}/")
+            places["metrics"] = await page(http, f"http://127.0.0.1:{metrics_port}/metrics")
+            ended = await service.finish(egress_id)
+            assert ended["status"] == "EGRESS_COMPLETE", ended["error"]
+            places["ended"] = json.dumps(ended)
+            places["log"] = service.log
+        assert egress_id in places["health"] and egress_id in places["dashboard"]
+        assert any("chrom" in name for name in places)
+        secrets = (livekit.api_secret, s3.secret, s3.access_key, STREAM_KEY)
+        told = [
+            (name, secret)
+            for name, text in places.items()
+            for secret in (*secrets, *TOKEN.findall(text))
+            if secret in text
+        ]
+        assert told == []
+
+
+async def test_what_must_not_be_reached_is_not(tmp_path: Path) -> None:
+    async def redirect(request: web.Request) -> web.Response:
+        raise web.HTTPFound(METADATA)
+
+    async with PageServer() as pages, Service(tmp_path) as service:
+        app = web.Application()
+        app.router.add_get("/", redirect)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        port = free_port()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        outputs = {"file_outputs": [{"filepath": "page.mp4"}], "advanced": SMALL}
+
+        with pytest.raises(Refused, match=r"169\.254\.169\.254") as refused:
+            await service.call("StartWebEgress", url=METADATA, **outputs)
+        assert refused.value.status == 400
+
+        info = await service.call("StartWebEgress", url=f"http://127.0.0.1:{port}/", **outputs)
+        info = await service.wait(info["egress_id"])
+        assert info["status"] == "EGRESS_FAILED"
+        assert "169.254.0.0/16" in info["error"]
+
+        url = pages.url(f"fetch?url={METADATA}")
+        info = await service.call("StartWebEgress", url=url, await_start_signal=True, **outputs)
+        await service.active(info["egress_id"])
+        await service.finish(info["egress_id"])
+        assert "refused" in service.log and "reached" not in service.log
+        await runner.cleanup()
+
+
+async def test_bodies_and_paths(tmp_path: Path) -> None:
+    async with Service(tmp_path) as service:
+        headers = {"Authorization": f"Bearer {egress_token(service.api_key, service.api_secret)}"}
+        url = f"{service.url}/twirp/livekit.Egress/StartWebEgress"
+        body = io.BytesIO(b'{"url": "http://127.0.0.1/' + b"x" * 2_000_000 + b'"}')
+        async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=headers) as answer:
+            assert answer.status == 413
+        for path in ("/etc/out.mp4", f"{service.out}/../out.mp4", f"{service.out}-other/out.mp4"):
+            with pytest.raises(Refused) as refused:
+                await service.call(
+                    "StartWebEgress", url="http://127.0.0.1/", file_outputs=[{"filepath": path}]
+                )
+            assert (refused.value.status, refused.value.code) == (400, "invalid_argument"), path
+        assert await asyncio.to_thread(lambda: list(service.out.rglob("*"))) == []

@@ -1,0 +1,101 @@
+"""hls.js in Chromium plays the playlists while they are recorded."""
+
+import asyncio
+import fcntl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from testkit.browser_tab import Tab, open_tab
+from testkit.page_server import PageServer
+from testkit.service import Service
+
+PLAYER = Path(__file__).parents[2] / "tools" / "hls-player"
+
+
+@pytest.fixture(scope="module")
+def player() -> Path:
+    """Its folder, with hls.js in it; `npm ci` once, whoever comes first."""
+    with (PLAYER / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (PLAYER / "node_modules" / "hls.js").is_dir():
+            subprocess.run(
+                ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+                cwd=PLAYER,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+    return PLAYER
+
+
+@asynccontextmanager
+async def served(player: Path, recordings: Path) -> AsyncIterator[str]:
+    """The player at /, what is recorded below /out."""
+    recordings.mkdir(parents=True, exist_ok=True)
+    app = web.Application()
+    app.router.add_static("/out", recordings)
+    app.router.add_static("/", player)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("protocol", ["DEFAULT_SEGMENTED_FILE_PROTOCOL", "HLS_FMP4_PROTOCOL"])
+async def test_hls_js_plays_what_is_being_recorded(player: Path, tmp_path: Path, protocol: str) -> None:
+    async with (
+        PageServer() as pages,
+        Service(tmp_path) as service,
+        served(player, service.out) as base,
+        open_tab(640, 360) as tab,
+    ):
+        info = await service.call(
+            "StartWebEgress",
+            url=pages.url("pattern.html?tone=1"),
+            advanced={"width": 320, "height": 180, "framerate": 15, "video_bitrate": 300},
+            segment_outputs=[
+                {
+                    "filename_prefix": "hls/page",
+                    "live_playlist_name": "hls/live.m3u8",
+                    "segment_duration": 1,
+                    "protocol": protocol,
+                }
+            ],
+        )
+        egress_id = info["egress_id"]
+        await service.active(egress_id)
+        await appears(service.out / "hls" / "live.m3u8")
+        await tab.open(f"{base}/player.html?src=/out/hls/live.m3u8")
+        await tab.becomes("document.readyState", "complete")
+        await tab.becomes("video.currentTime > 3", True)
+        assert await tab.run("state.live") is True
+        assert (await service.info(egress_id))["status"] == "EGRESS_ACTIVE"
+        info = await service.finish(egress_id)
+        await tab.becomes("state.ended", True)
+        await check(tab, int(info["segment_results"][0]["segment_count"]))
+
+
+async def appears(path: Path) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if path.exists():
+                return
+            await asyncio.sleep(0.05)
+
+
+async def check(tab: Tab, segment_count: int) -> None:
+    assert await tab.run("state.fatal") == ""
+    assert await tab.run("state.live") is False
+    fragments = await tab.run("state.fragments")
+    numbers = sorted({n for n in fragments if isinstance(n, int)})
+    # Each from where it joined to the last, none twice and none left out.
+    assert numbers == list(range(numbers[0], segment_count))
+    assert await tab.run("[video.videoWidth, video.videoHeight]") == [320, 180]
+    assert await tab.run("video.getVideoPlaybackQuality().totalVideoFrames > 40")

@@ -1,0 +1,199 @@
+"""Frames of a real room: complete, in order, exact and at the right time, whatever the network does."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.room import ConnectionLost, EncodedFrame, MediaArrived, Track, TrackSource, TrackSubscribed
+from openegress.room.session import SessionOptions
+from openegress.room.transport import Transport
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Codec, Publisher, SentPicture, VideoSpec
+from testkit.room_listener import RoomListener
+
+MS = 1_000_000
+S = 1_000_000_000
+VIDEO: list[Codec] = ["vp8", "h264", "vp9", "av1"]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LivekitServer]:
+    async with LivekitServer() as running:
+        yield running
+
+
+def units(data: bytes) -> list[bytes]:
+    """NAL units, whatever start codes are between them; other codecs come back as one."""
+    return [each for each in data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1") if each]
+
+
+def temporal_unit(data: bytes) -> bytes:
+    return data.removeprefix(b"\x12\0")
+
+
+def normal(data: bytes, codec: VideoCodec | AudioCodec) -> object:
+    match codec:
+        case VideoCodec.H264 | VideoCodec.H265:
+            return units(data)
+        case VideoCodec.AV1:
+            return temporal_unit(data)
+    return data
+
+
+def account(frames: Sequence[EncodedFrame], sent: Sequence[SentPicture]) -> list[SentPicture]:
+    """The sent picture of each frame; fails unless every picture from the first to the last is there."""
+    codec = frames[0].codec
+    payloads = [normal(each.data, codec) for each in sent]
+    first = payloads.index(normal(frames[0].data, codec))
+    matching = list(sent[first : first + len(frames)])
+    assert [normal(each.data, codec) for each in frames] == payloads[first : first + len(frames)]
+    return matching
+
+
+def delays_ms(frames: Sequence[EncodedFrame], pictures: Sequence[SentPicture]) -> list[float]:
+    """Capture time as received, less the picture's due time."""
+    return [(f.capture_ns - p.at_ns) / MS for f, p in zip(frames, pictures, strict=True)]
+
+
+async def publish(listener: RoomListener) -> tuple[Track, Track]:
+    camera = await listener.track(TrackSource.CAMERA)
+    microphone = await listener.track(TrackSource.MICROPHONE)
+    await listener.subscribe(camera, microphone)
+    return camera, microphone
+
+
+@pytest.mark.parametrize("codec", VIDEO)
+async def test_every_picture_arrives_as_it_was_encoded(server: LivekitServer, codec: Codec) -> None:
+    async with (
+        Publisher(
+            server, "r", "alice", VideoSpec(codec=codec, encoded=True), AudioSpec(red=codec == "vp8")
+        ) as alice,
+        RoomListener(server, "r") as listener,
+    ):
+        camera, microphone = await publish(listener)
+        await listener.until(lambda: len(listener.of(camera)) > 200 and len(listener.of(microphone)) > 300)
+        frames, sounds = list(listener.of(camera)), list(listener.of(microphone))
+        pictures = account(frames, alice.sent["camera"])
+        delays = delays_ms(frames, pictures)
+        assert frames[0].is_key
+        assert (frames[0].width, frames[0].height) == (640, 360)
+        assert {each.codec for each in frames} == {VideoCodec(codec)}
+        assert max(delays) - min(delays) < 60
+        assert -50 < min(delays) < max(delays) < 150, (min(delays), max(delays))
+        # Whether its packets are redundant or not, the sound is whole.
+        steps = {b.rtp_timestamp - a.rtp_timestamp for a, b in pairwise(sounds)}
+        assert steps == {960}
+        subscribed = {each.track.sid: each.codec for each in listener.told(TrackSubscribed)}
+        assert subscribed == {camera.sid: VideoCodec(codec), microphone.sid: AudioCodec.OPUS}
+        assert {each.track.sid for each in listener.told(MediaArrived)} == {camera.sid, microphone.sid}
+
+
+class Lossy(Transport):
+    """Loses received media packets with a fixed chance, retransmissions too."""
+
+    chance = 0.0
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._random = random.Random(4)
+        self.lost = 0
+
+    def received(self, data: bytes) -> None:
+        is_media = 127 < data[0] < 192 and not 191 < data[1] < 224
+        if is_media and self._random.random() < self.chance:
+            self.lost += 1
+            return
+        super().received(data)
+
+
+class LossOf2(Lossy):
+    chance = 0.02
+
+
+class LossOf5(Lossy):
+    chance = 0.05
+
+
+@pytest.mark.parametrize("transport", [LossOf2, LossOf5])
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_no_frame_is_lost_where_packets_are(
+    server: LivekitServer, codec: Codec, transport: type[Lossy]
+) -> None:
+    spec = VideoSpec(codec=codec, encoded=True, busy=True, kbps=2500, width=1280, height=720)
+    made: list[Lossy] = []
+
+    def make(**arguments: Any) -> Lossy:
+        made.append(transport(**arguments))
+        return made[-1]
+
+    async with (
+        Publisher(server, "r", "alice", spec, AudioSpec()) as alice,
+        RoomListener(server, "r", transport=make) as listener,
+    ):
+        camera, microphone = await publish(listener)
+        await listener.until(
+            lambda: len(listener.of(camera)) > 400 and len(listener.of(microphone)) > 600, 40
+        )
+        # Before the end, which does not wait for what is still being asked for.
+        frames, sounds = list(listener.of(camera)), list(listener.of(microphone))
+        assert made[0].lost > 20
+        account(frames, alice.sent["camera"])
+        assert {b.rtp_timestamp - a.rtp_timestamp for a, b in pairwise(sounds)} == {960}
+        assert not any(each.after_gap for each in [*frames, *sounds])
+
+
+class Switchable(Transport):
+    """A path that can be cut: nothing gets in while `cut`."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.cut = False
+
+    def received(self, data: bytes) -> None:
+        if not self.cut:
+            super().received(data)
+
+
+async def test_five_seconds_without_the_network_are_made_up_for(server: LivekitServer) -> None:
+    """The server keeps more than 5 s of a track of this rate, and everything of it is asked for."""
+    made: list[Switchable] = []
+
+    def make(**arguments: Any) -> Switchable:
+        made.append(Switchable(**arguments))
+        return made[-1]
+
+    async with (
+        Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
+        RoomListener(server, "r", transport=make) as listener,
+    ):
+        camera, microphone = await publish(listener)
+        await listener.until(lambda: len(listener.of(camera)) > 130)
+        made[0].cut = True
+        await asyncio.sleep(5)  # the length of the outage is the point
+        made[0].cut = False
+        known = len(listener.of(camera))
+        await listener.until(lambda: len(listener.of(camera)) > known + 200)
+        await listener.close()
+        assert listener.told(ConnectionLost) == []
+        frames = listener.of(camera)
+        delays = delays_ms(frames, account(frames, alice.sent["camera"]))
+        assert max(delays) - min(delays) < 60
+        sounds = listener.of(microphone)
+        assert all(b.capture_ns > a.capture_ns for a, b in pairwise(sounds))
+
+
+async def test_media_over_tcp(server: LivekitServer) -> None:
+    async with (
+        Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
+        RoomListener(server, "r", options=SessionOptions(udp=False)) as listener,
+    ):
+        assert listener.client.path.startswith("tcp host -> 127.0.0.1:")
+        camera, _ = await publish(listener)
+        await listener.until(lambda: len(listener.of(camera)) > 150)
+        await listener.close()
+        account(listener.of(camera), alice.sent["camera"])

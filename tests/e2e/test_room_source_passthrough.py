@@ -1,0 +1,232 @@
+"""Tracks recorded as they are, from a real livekit-server: every picture, every byte, in sync."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from openegress.core.codecs import Container, MediaKind
+from openegress.core.plan import (
+    AudioRoute,
+    FileOutput,
+    LocalStorage,
+    MediaSource,
+    Plan,
+    StoragePlan,
+    TrackVideo,
+)
+from openegress.source import Closed, SourceEvent
+from openegress.source.room import RoomPacketSource, open_source
+from testkit import probe
+from testkit.collectors import FileSink
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
+
+NS = 1_000_000_000
+EGRESS = "EG_test"
+
+
+def plan_for(server: LivekitServer, **media: object) -> Plan:
+    token = server.recorder_token("room", EGRESS)
+    source = MediaSource("room", server.ws_url, token, **media)  # type: ignore[arg-type]
+    output = FileOutput("out", None, StoragePlan(LocalStorage("/")))
+    return Plan(EGRESS, source, (output,), None, None, passthrough=True)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    path: Path
+    sink: FileSink
+    zero_ns: int
+    names: dict[str, str]
+
+
+def essence(codec: Codec, data: bytes) -> bytes:
+    """An access unit less what RTP does not carry: the length of start codes, H.264's delimiters and
+    messages (kept: slices and parameter sets), AV1's temporal delimiters."""
+    match codec:
+        case "h264":
+            units = [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")]
+            return b"\0\0\1".join(unit for unit in units if unit and unit[0] & 31 in (1, 5, 7, 8))
+        case "av1":
+            return data.removeprefix(b"\x12\0")
+        case _:
+            return data
+
+
+async def open_packets(plan: Plan) -> RoomPacketSource:
+    source = await open_source(plan)
+    assert isinstance(source, RoomPacketSource)
+    return source
+
+
+async def record(plan: Plan, path: Path, container: Container, seconds: float) -> Recorded:
+    source = await open_packets(plan)
+    try:
+        await source.prepare()
+        sink = FileSink(path, container, list(source.formats()))
+        zero_ns = await source.start(sink)
+        names = source.name_values()
+        await asyncio.sleep(seconds)
+    finally:
+        await source.stop()
+    sink.close()
+    return Recorded(path, sink, zero_ns, names)
+
+
+@pytest.mark.parametrize(
+    ("codec", "container"),
+    [
+        ("h264", Container.MP4),
+        ("vp8", Container.WEBM),
+        ("vp9", Container.WEBM),
+        ("av1", Container.MP4),
+    ],
+)
+async def test_every_picture_and_byte(tmp_path: Path, codec: Codec, container: Container) -> None:
+    path = tmp_path / f"out.{container.value}"
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", VideoSpec(codec, encoded=True), AudioSpec()) as alice,
+    ):
+        plan = plan_for(
+            server,
+            video=TrackVideo(alice.sid("camera")),
+            audio=(AudioRoute("track", alice.sid("microphone")),),
+        )
+        recorded = await record(plan, path, container, 6)
+        sent = alice.sent["camera"]
+
+    pictures = [packet for packet in recorded.sink.packets if packet.kind is MediaKind.VIDEO]
+    payloads = [essence(codec, packet.data) for packet in pictures]
+    published = [essence(codec, picture.data) for picture in sent]
+    begin = published.index(payloads[0])
+    assert payloads == published[begin : begin + len(payloads)]
+    sources = sent[begin : begin + len(payloads)]
+    numbers = [picture.counter for picture in sources]
+    assert len(numbers) > 150
+
+    read = probe.counters(path)
+    assert read.values == numbers
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.video.rising and facts.video.longest_gap_s < 0.1
+    assert facts.audio is not None and facts.audio.contiguous
+    offsets = [offset for _, offset in probe.av_offset(path).samples]
+    assert abs(median(offsets)) < 40
+    # A publisher on a busy machine may be late with a beep now and then; being out of step is another thing.
+    assert sum(abs(offset) < 40 for offset in offsets) >= 0.8 * len(offsets)
+    assert probe.has_tone(probe.tones(path), 300)
+
+    # Media time zero is true: several recordings can be laid side by side.
+    for packet, picture in zip(pictures, sources, strict=True):
+        assert abs(recorded.zero_ns + packet.pts_ns - picture.at_ns) < 60_000_000
+    assert recorded.names == {"publisher_identity": "alice"}
+
+
+async def test_muted_microphone_becomes_silence(tmp_path: Path) -> None:
+    path = tmp_path / "out.ogg"
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", audio=AudioSpec(tone_hz=440, level=0.3)) as alice,
+    ):
+        source = await open_packets(plan_for(server, single_track_id=alice.sid("microphone")))
+        try:
+            await source.prepare()
+            names = source.name_values()
+            sink = FileSink(path, Container.OGG, list(source.formats()))
+            await source.start(sink)
+            await asyncio.sleep(4)
+            alice.mute("microphone")
+            await asyncio.sleep(2)
+            alice.unmute("microphone")
+            await asyncio.sleep(2)
+            alice.mute("microphone")
+            await asyncio.sleep(1)
+        finally:
+            await source.stop()
+        sink.close()
+        sid = alice.sid("microphone")
+
+    assert names == {
+        "track_id": sid,
+        "track_type": "audio",
+        "track_source": "microphone",
+        "publisher_identity": "alice",
+    }
+    facts = probe.probe(path)
+    assert facts.audio is not None and facts.audio.contiguous and facts.audio.codec == "opus"
+    assert 8.5 < facts.audio.duration_s < 9.5
+    assert [probe.rms(path, at, at + 1) > 0.05 for at in (2, 4.8, 6.7, 8.3)] == [True, False, True, False]
+
+
+async def test_ends_with_its_track(tmp_path: Path) -> None:
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", VideoSpec("vp8", encoded=True), AudioSpec()) as alice,
+    ):
+        source = await open_packets(plan_for(server, single_track_id=alice.sid("camera")))
+        try:
+            await source.prepare()
+            sink = FileSink(tmp_path / "out.webm", Container.WEBM, list(source.formats()))
+            await source.start(sink)
+            await asyncio.sleep(1)
+            await alice.unpublish("camera")
+            assert await next_end(source) == Closed()
+        finally:
+            await source.stop()
+        sink.close()
+        published = [picture.data for picture in alice.sent["camera"]]
+    payloads = [packet.data for packet in sink.packets]
+    begin = published.index(payloads[0])
+    assert payloads == published[begin : begin + len(payloads)]
+    assert len(published) - begin - len(payloads) <= 3  # what was held for a sender report is not lost
+
+
+async def test_killed_server_comes_back_in_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.webm"
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", VideoSpec("vp8", encoded=True), AudioSpec()) as alice,
+    ):
+        plan = plan_for(
+            server,
+            video=TrackVideo(alice.sid("camera")),
+            audio=(AudioRoute("track", alice.sid("microphone")),),
+        )
+        source = await open_packets(plan)
+        try:
+            await source.prepare()
+            sink = FileSink(path, Container.WEBM, list(source.formats()))
+            zero_ns = await source.start(sink)
+            await asyncio.sleep(4)
+            await server.kill()
+            killed_s = (time.time_ns() - zero_ns) / NS
+            await server.restart()
+            async with asyncio.timeout(60):
+                while sink.count_after(killed_s + 1, MediaKind.VIDEO) < 90:
+                    await sink.written()
+        finally:
+            await source.stop()
+        sink.close()
+        epoch_ns = alice.epoch_ns
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.video.rising
+    assert facts.audio is not None and facts.audio.contiguous
+    read = probe.counters(path)
+    assert read.in_order and read.unreadable == 0
+    for at_s, counter in read.read[::15]:
+        assert counter is not None
+        assert abs(zero_ns + at_s * NS - (epoch_ns + counter * NS / 30)) < 80_000_000
+    offsets = [offset for at_s, offset in probe.av_offset(path).samples if at_s > killed_s]
+    assert abs(median(offsets)) < 40
+
+
+async def next_end(source: RoomPacketSource) -> SourceEvent:
+    async with asyncio.timeout(10):
+        async for event in source.events():
+            if isinstance(event, Closed):
+                return event
+    raise AssertionError("no event said that the source ended")

@@ -1,0 +1,219 @@
+"""The chart, rendered by Helm itself: upstream's values do what they did, and what is ours is valid."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from openegress.config.load import load
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "openegress"
+
+KUBERNETES = ("--kube-version", "1.30.0")
+"""A Helm built from its module knows only the oldest."""
+
+UPSTREAM_VALUES = """
+replicaCount: 3
+image: {repository: example/egress, tag: v9, pullPolicy: Always}
+egress:
+  log_level: debug
+  health_port: 8081
+  prometheus_port: 9091
+  api_key: key
+  api_secret: the-secret
+  ws_url: wss://livekit.example.com
+  redis: {address: "redis:6379"}
+  s3: {access_key: a, secret: b, bucket: recordings, region: eu-west-1}
+terminationGracePeriodSeconds: 7200
+autoscaling: {enabled: false, minReplicas: 1, maxReplicas: 5}
+nodeSelector: {disk: ssd}
+resources: {requests: {cpu: 4, memory: 4Gi}}
+serviceAccount: {create: true, annotations: {role: r}, name: recorder}
+podAnnotations: {sidecar.istio.io/inject: "false"}
+tolerations: [{key: video, operator: Exists}]
+affinity: {}
+"""
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """PATH, then .cache/bin, then built there from tools/helm (about three minutes on two cores)."""
+    found = shutil.which("helm")
+    if found:
+        return found
+    built = ROOT / ".cache" / "bin" / "helm"
+    if not built.is_file():
+        subprocess.run(
+            ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(built), "helm.sh/helm/v3/cmd/helm"],
+            cwd=ROOT / "tools" / "helm",
+            env={**os.environ, "CGO_ENABLED": "0"},
+            check=True,
+        )
+    return str(built)
+
+
+Objects = dict[tuple[str, str], Any]
+
+
+class Chart:
+    def __init__(self, helm: str, folder: Path) -> None:
+        self._helm = helm
+        self._folder = folder
+
+    def _run(self, *arguments: str, values: str) -> subprocess.CompletedProcess[str]:
+        path = self._folder / "values.yaml"
+        path.write_text(values)
+        home = {name: str(self._folder) for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+        command = [self._helm, *arguments, "--values", str(path)]
+        return subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True)
+
+    def render(self, values: str = "") -> Objects:
+        done = self._run("template", "trial", str(CHART), *KUBERNETES, values=values)
+        assert done.returncode == 0, done.stderr
+        documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+        return {(document["kind"], document["metadata"]["name"]): document for document in documents}
+
+    def refusal(self, values: str) -> str:
+        done = self._run("template", "trial", str(CHART), *KUBERNETES, values=values)
+        assert done.returncode != 0
+        return done.stderr
+
+    def lint(self, values: str) -> str:
+        return self._run("lint", "--strict", str(CHART), values=values).stdout
+
+
+@pytest.fixture
+def chart(helm: str, tmp_path: Path) -> Chart:
+    return Chart(helm, tmp_path)
+
+
+pytestmark = pytest.mark.timeout(1200)  # the first test may build Helm
+
+
+@pytest.mark.parametrize("values", ["", UPSTREAM_VALUES])
+def test_lints(chart: Chart, values: str) -> None:
+    assert "0 chart(s) failed" in chart.lint(values)
+
+
+def test_upstreams_values_work_unchanged(chart: Chart) -> None:
+    objects = chart.render(UPSTREAM_VALUES)
+    assert sorted(objects) == [
+        ("Deployment", "trial-openegress"),
+        ("Secret", "trial-openegress"),
+        ("ServiceAccount", "recorder"),
+    ]
+    config = objects["Secret", "trial-openegress"]["stringData"]["config.yaml"]
+    settings = load(body=config, environ={}).settings
+    assert (settings.api_key, settings.api_secret.reveal()) == ("key", "the-secret")
+    assert (settings.health_port, settings.prometheus_port) == (8081, 9091)
+    assert settings.redis.address == "redis:6379"
+
+    deployment = objects["Deployment", "trial-openegress"]["spec"]
+    pod = deployment["template"]["spec"]
+    container = pod["containers"][0]
+    assert deployment["replicas"] == 3
+    assert container["image"] == "example/egress:v9"
+    assert container["args"] == ["worker"]
+    assert pod["terminationGracePeriodSeconds"] == 7200
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["tolerations"] == [{"key": "video", "operator": "Exists"}]
+    assert pod["serviceAccountName"] == "recorder"
+    assert container["resources"]["requests"] == {"cpu": 4, "memory": "4Gi"}
+    secret = {"name": "trial-openegress", "key": "config.yaml"}
+    assert container["env"] == [{"name": "EGRESS_CONFIG_BODY", "valueFrom": {"secretKeyRef": secret}}]
+    assert "the-secret" not in yaml.safe_dump(objects["Deployment", "trial-openegress"])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"health": 8081, "metrics": 9091}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+
+
+def test_defaults(chart: Chart) -> None:
+    pod = chart.render()["Deployment", "trial-openegress"]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["terminationGracePeriodSeconds"] == 3600
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts["spool"] == "/home/egress/.local/share/openegress"
+    assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
+
+
+def test_everything_turned_on(chart: Chart) -> None:
+    objects = chart.render(
+        """
+command: serve
+fullnameOverride: egress
+seccompProfile: openegress.json
+spool: {volume: {hostPath: {path: /var/spool/egress}}}
+egress: {health_port: 8080, prometheus_port: 9090, port: 7000}
+serviceMonitor: {enabled: true, labels: {release: prometheus}}
+podDisruptionBudget: {enabled: true}
+extraVolumes: [{name: out, emptyDir: {}}]
+extraVolumeMounts: [{name: out, mountPath: /out}]
+extraEnv: [{name: A, value: "1"}]
+autoscaling:
+  enabled: true
+  minReplicas: 2
+  maxReplicas: 9
+  custom: {metricName: livekit_egress_available, targetAverageValue: 70}
+"""
+    )
+    assert sorted(objects) == [
+        ("Deployment", "egress"),
+        ("HorizontalPodAutoscaler", "egress"),
+        ("PodDisruptionBudget", "egress"),
+        ("Secret", "egress"),
+        ("Service", "egress"),
+        ("Service", "egress-metrics"),
+        ("ServiceMonitor", "egress"),
+    ]
+    deployment = objects["Deployment", "egress"]["spec"]
+    container = deployment["template"]["spec"]["containers"][0]
+    assert "replicas" not in deployment
+    assert {"name": "api", "containerPort": 7000} in container["ports"]
+    assert container["securityContext"]["seccompProfile"]["localhostProfile"] == "openegress.json"
+    volumes = {volume["name"]: volume for volume in deployment["template"]["spec"]["volumes"]}
+    assert volumes["spool"] == {"name": "spool", "hostPath": {"path": "/var/spool/egress"}}
+    assert "out" in volumes
+    pods = objects["HorizontalPodAutoscaler", "egress"]["spec"]["metrics"][0]["pods"]
+    assert pods["metric"] == {"name": "livekit_egress_available"}
+    selector = objects["ServiceMonitor", "egress"]["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= objects["Service", "egress-metrics"]["metadata"]["labels"].items()
+    assert not selector.items() <= objects["Service", "egress"]["metadata"]["labels"].items()
+
+
+def test_scaling_is_by_cpu_unless_told(chart: Chart) -> None:
+    scaler = chart.render("autoscaling: {enabled: true}")["HorizontalPodAutoscaler", "trial-openegress"]
+    target = scaler["spec"]["metrics"][0]["resource"]
+    assert target == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}
+
+
+def test_a_secret_of_ones_own(chart: Chart) -> None:
+    objects = chart.render("storeSecretsInSecret: {existingSecret: vault}")
+    assert ("Secret", "trial-openegress") not in objects
+    container = objects["Deployment", "trial-openegress"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"][0]["valueFrom"]["secretKeyRef"]["name"] == "vault"
+
+
+def test_no_health_port_no_probes(chart: Chart) -> None:
+    objects = chart.render("egress: {health_port: 0}")
+    container = objects["Deployment", "trial-openegress"]["spec"]["template"]["spec"]["containers"][0]
+    assert "livenessProbe" not in container
+    assert [port["name"] for port in container["ports"]] == ["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("command: doctor", "it may be worker or serve"),
+        ("{serviceMonitor: {enabled: true}, egress: {prometheus_port: 0}}", "needs egress.prometheus_port"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(chart: Chart, values: str, words: str) -> None:
+    assert words in chart.refusal(values)

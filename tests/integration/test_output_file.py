@@ -1,0 +1,214 @@
+"""Files as they are recorded: real encoders, a real disk, and what the disk can do to them."""
+
+import resource
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import pytest
+
+from openegress.core import plan
+from openegress.core.codecs import AudioCodec, Container
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import AnyEvent, FileUpdate, OutputFailed
+from openegress.media import NS
+from openegress.media.mp4 import has_index_in_front
+from openegress.output import Opening
+from openegress.output.file import FileOutput
+from openegress.storage.uploader import Uploader
+from testkit import probe
+from testkit.encoded import Encoded, Spec
+
+STARTED_NS = 1_700_000_000 * NS
+
+
+@dataclass
+class Rig:
+    """A file output with the folders around it."""
+
+    spool: Path
+    stored: Path
+    events: list[AnyEvent] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
+
+    def output(self, path: str, container: Container | None, max_bytes: int = 0) -> FileOutput:
+        storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
+        return FileOutput(
+            plan.FileOutput(path, container, storage),
+            0,
+            emit=self.events.append,
+            uploader=Uploader(storage),
+            max_bytes=max_bytes,
+            on_limit=lambda: self.limits.append(1),
+        )
+
+    def opening(self, encoded: Encoded) -> Opening:
+        return Opening(encoded.formats, STARTED_NS, str(self.spool), {"track_id": "TR_1"})
+
+    def updates(self) -> list[FileUpdate]:
+        return [e for e in self.events if isinstance(e, FileUpdate)]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "stored").mkdir()
+    return Rig(tmp_path / "spool", tmp_path / "stored")
+
+
+def counters(path: Path) -> list[int | None]:
+    return [counter for _, counter in probe.counters(path).read]
+
+
+async def record(rig: Rig, output: FileOutput, encoded: Encoded) -> None:
+    output.open(rig.opening(encoded))
+    for packet in encoded.packets():
+        output.write(packet)
+    await output.finish(STARTED_NS + round(encoded.spec.seconds * NS))
+
+
+async def test_an_mp4_holds_every_frame_once_with_its_index_in_front(rig: Rig) -> None:
+    encoded = Encoded(Spec(seconds=5.0))
+    await record(rig, rig.output("a/{track_id}.mp4", Container.MP4), encoded)
+    path = rig.stored / "a/TR_1.mp4"
+    assert has_index_in_front(path)
+    assert counters(path) == list(range(150))
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.duration_s == pytest.approx(5.0, abs=0.001)
+    assert facts.audio.contiguous
+    assert (facts.video.start_s, facts.audio.start_s) == (0, 0)
+    assert abs(probe.av_offset(path).median_ms) < 12
+    last = rig.updates()[-1]
+    assert last.filename == "a/TR_1.mp4"
+    assert last.location.endswith("a/TR_1.mp4")
+    assert last.size_bytes == path.stat().st_size
+    assert last.duration_ns == pytest.approx(5 * NS, abs=0.05 * NS)
+    assert (last.started_at_ns, last.ended_at_ns) == (STARTED_NS, STARTED_NS + 5 * NS)
+    assert not list(rig.spool.rglob("*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("container", "audio", "codec"),
+    [
+        (Container.OGG, AudioCodec.OPUS, "opus"),
+        (Container.MP3, AudioCodec.MP3, "mp3"),
+        (Container.MP4, AudioCodec.AAC, "aac"),
+        (Container.MP4, AudioCodec.OPUS, "opus"),
+        (Container.WEBM, AudioCodec.OPUS, "opus"),
+        (None, AudioCodec.OPUS, "opus"),
+    ],
+)
+async def test_sound_alone(rig: Rig, container: Container | None, audio: AudioCodec, codec: str) -> None:
+    await record(rig, rig.output("sound", container), Encoded(Spec(seconds=3.0, video=False, audio=audio)))
+    facts = probe.probe(rig.stored / f"sound.{(container or Container.OGG).value}")
+    assert facts.video is None and facts.audio is not None
+    assert facts.audio.codec.startswith(codec)
+    assert facts.audio.duration_s == pytest.approx(3.0, abs=0.06)
+    assert facts.audio.contiguous
+
+
+@pytest.mark.parametrize(
+    ("container", "spec"),
+    [
+        (Container.MP4, Spec(seconds=8.0)),
+        (Container.MP4, Spec(seconds=8.0, video=False)),
+        (Container.OGG, Spec(seconds=8.0, video=False, audio=AudioCodec.OPUS)),
+        (Container.MP3, Spec(seconds=8.0, video=False, audio=AudioCodec.MP3, sample_rate=44_100)),
+        (Container.WEBM, Spec(seconds=8.0, video=False, audio=AudioCodec.OPUS)),
+    ],
+)
+async def test_a_copy_taken_at_any_instant_plays_up_to_that_instant(
+    rig: Rig, tmp_path: Path, container: Container, spec: Spec
+) -> None:
+    encoded = Encoded(spec)
+    output = rig.output("live", container)
+    output.open(rig.opening(encoded))
+    copies: dict[float, Path] = {}
+    next_s = 4.0
+    for packet in encoded.packets():
+        output.write(packet)
+        if packet.pts_ns / NS >= next_s:
+            await output.written()
+            copies[next_s] = tmp_path / f"copy-{next_s}.{container.value}"
+            shutil.copy(next(rig.spool.rglob(f"recording.{container.value}")), copies[next_s])
+            next_s += 0.7
+    await output.finish(STARTED_NS)
+    assert len(copies) == 6
+    for at_s, copy in copies.items():
+        facts = probe.probe(copy)
+        stream = facts.video if spec.video else facts.audio
+        assert stream is not None
+        # A fragment of one second, what waits for the other stream, and the encoders' own delay.
+        assert at_s - 2.6 < stream.duration_s <= at_s + 0.1
+        if spec.video:
+            assert_whole_but_for_the_end(counters(copy))
+
+
+def assert_whole_but_for_the_end(seen: list[int | None]) -> None:
+    """Every frame once; only the B-frames before the last one may be in the part that was not written yet."""
+    assert seen[:-1] == list(range(len(seen) - 1))
+    last = seen[-1]
+    assert last is not None and len(seen) - 1 <= last <= len(seen) + 3
+
+
+async def test_a_full_disk_keeps_what_was_recorded_and_says_so(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = Encoded(Spec(seconds=6.0, kbps=2000))
+    output = rig.output("full.mp4", Container.MP4)
+    output.open(rig.opening(encoded))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        for packet in encoded.packets():
+            output.write(packet)
+        await output.written()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(EgressError) as caught:
+        await output.finish(STARTED_NS)
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert "largest size" in caught.value.message
+    assert [e.code for e in rig.events if isinstance(e, OutputFailed)] == ["resource_exhausted"]
+    path = rig.stored / "full.mp4"
+    assert has_index_in_front(path)
+    seen = counters(path)
+    assert len(seen) >= 30
+    assert_whole_but_for_the_end(seen)
+    assert rig.updates()[-1].location.endswith("full.mp4")
+
+
+async def test_the_size_limit_is_told_once_while_recording(rig: Rig) -> None:
+    encoded = Encoded(Spec(seconds=6.0))
+    await record(rig, rig.output("limited.mp4", Container.MP4, max_bytes=20_000), encoded)
+    assert rig.limits == [1]
+
+
+async def test_a_folder_that_cannot_be_written_is_refused_at_the_start(rig: Rig) -> None:
+    (rig.spool / "file-0").write_text("in the way")
+    encoded = Encoded(Spec(seconds=1.0))
+    with pytest.raises(EgressError, match="file-0"):
+        rig.output("x.mp4", Container.MP4).open(rig.opening(encoded))
+
+
+async def test_a_storage_that_refuses_leaves_the_file_in_the_spool(rig: Rig) -> None:
+    rig.stored.rmdir()
+    rig.stored.write_text("no folder")
+    with pytest.raises(EgressError):
+        await record(rig, rig.output("x.mp4", Container.MP4), Encoded(Spec(seconds=1.0)))
+    assert len(counters(next(rig.spool.rglob("recording.mp4")))) == 30
+
+
+async def test_every_packet_of_a_file_survives_the_move_of_its_index(rig: Rig) -> None:
+    encoded = Encoded(Spec(seconds=2.0))
+    payloads = []
+    output = rig.output("x.mp4", Container.MP4)
+    output.open(rig.opening(encoded))
+    for packet in encoded.packets():
+        payloads.append(len(packet.data))
+        output.write(packet)
+    await output.finish(STARTED_NS)
+    with av.open(str(rig.stored / "x.mp4")) as container:
+        assert len([p for p in container.demux() if p.size]) == len(payloads)

@@ -1,0 +1,235 @@
+"""HLS as it is made: real encoders, a real disk, an independent playlist parser, and FFmpeg as the player."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import m3u8
+import pytest
+
+from openegress.core import plan
+from openegress.core.codecs import Container, MediaKind
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
+from openegress.media import NS
+from openegress.output import Opening
+from openegress.output.segments import SegmentOutput
+from openegress.storage import Storage, open_storage
+from openegress.storage.uploader import Uploader
+from testkit import probe
+from testkit.encoded import Encoded, Spec
+
+STARTED_NS = 1_700_000_000 * NS
+
+
+@dataclass
+class Rig:
+    spool: Path
+    stored: Path
+    events: list[AnyEvent] = field(default_factory=list)
+
+    def output(
+        self, container: Container, segment_s: int = 2, watched: "Watched | None" = None, **fields: object
+    ) -> SegmentOutput:
+        storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
+        values = {
+            "directory": "live/",
+            "prefix": "seg",
+            "playlist": "all.m3u8",
+            "live_playlist": "now.m3u8",
+            "segment_s": segment_s,
+            "container": container,
+            "timestamp_suffix": False,
+            "storage": storage,
+        } | fields
+        output = plan.SegmentOutput(**values)  # type: ignore[arg-type]
+        uploader = Uploader(storage, connect=watched.connect) if watched else Uploader(storage)
+        return SegmentOutput(output, 0, emit=self.events.append, uploader=uploader)
+
+    def opening(self, encoded: Encoded) -> Opening:
+        return Opening(encoded.formats, STARTED_NS, str(self.spool), {})
+
+    def updates(self) -> list[SegmentsUpdate]:
+        return [e for e in self.events if isinstance(e, SegmentsUpdate)]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "stored").mkdir()
+    return Rig(tmp_path / "spool", tmp_path / "stored")
+
+
+async def record(rig: Rig, output: SegmentOutput, encoded: Encoded) -> None:
+    output.open(rig.opening(encoded))
+    for packet in encoded.packets():
+        output.write(packet)
+    await output.finish(STARTED_NS + round(encoded.spec.seconds * NS))
+
+
+def played(playlist: Path) -> list[tuple[str, float, float]]:
+    """(kind, pts, duration) of every packet FFmpeg's HLS player reads, and no complaint on the way."""
+    done = subprocess.run(
+        ["ffprobe", "-v", "warning", "-show_entries", "packet=codec_type,pts_time,duration_time,flags",
+         "-of", "json", str(playlist)],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return [
+        (p["codec_type"], float(p["pts_time"]), float(p.get("duration_time", 0)))
+        for p in json.loads(done.stdout)["packets"]
+    ]
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+@pytest.mark.parametrize("sound", [True, False])
+async def test_ffmpeg_plays_every_frame_once(rig: Rig, container: Container, sound: bool) -> None:
+    spec = Spec(seconds=9.0, key_frame_interval_s=2.0)
+    encoded = Encoded(spec if sound else Spec(seconds=9.0, key_frame_interval_s=2.0, audio=None))
+    await record(rig, rig.output(container), encoded)
+    path = rig.stored / "live/all.m3u8"
+    parsed = m3u8.load(str(path))
+    assert [s.duration for s in parsed.segments] == [2.0, 2.0, 2.0, 2.0, 1.0]
+    assert parsed.target_duration == 2
+    assert parsed.is_endlist and parsed.playlist_type == "vod"
+    assert [s.program_date_time for s in parsed.segments] == [
+        datetime.fromtimestamp(1_700_000_000 + 2 * n, UTC) for n in range(5)
+    ]
+    assert probe.counters(path).values == list(range(270))
+    assert probe.counters(path).unreadable == 0
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.video.rising
+    assert facts.video.longest_gap_s == pytest.approx(1 / 30, abs=0.0001)
+    if sound:
+        assert facts.audio is not None and facts.audio.contiguous
+        assert abs(probe.av_offset(path).median_ms) < 12
+    assert len([p for p in played(path) if p[0] == "video"]) == 270
+    last = rig.updates()[-1]
+    assert (last.segment_count, last.playlist_name) == (5, "live/all.m3u8")
+    assert last.playlist_location.endswith("live/all.m3u8")
+    assert last.duration_ns == pytest.approx(9 * NS, abs=0.05 * NS)
+    assert last.size_bytes > 0 and last.ended_at_ns == STARTED_NS + 9 * NS
+    names = {p.name for p in (rig.stored / "live").iterdir()}
+    suffix = container.value
+    init = {"seg_init.mp4"} if container is Container.FMP4 else set()
+    assert names == {"all.m3u8", "now.m3u8", *(f"seg_{n:05d}.{suffix}" for n in range(5)), *init}
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_sound_alone(rig: Rig, container: Container) -> None:
+    await record(rig, rig.output(container), Encoded(Spec(seconds=7.0, video=False)))
+    path = rig.stored / "live/all.m3u8"
+    durations = [s.duration for s in m3u8.load(str(path)).segments]
+    assert durations[:-1] == pytest.approx([2.0] * 3, abs=1024 / 48000)
+    facts = probe.probe(path)
+    assert facts.audio is not None and facts.audio.contiguous
+    assert facts.audio.duration_s == pytest.approx(7.0, abs=0.06)
+
+
+async def test_a_track_with_its_own_key_frames_is_cut_at_the_next_one(rig: Rig) -> None:
+    encoded = Encoded(Spec(seconds=12.0, key_frame_interval_s=3.0, audio=None))
+    await record(rig, rig.output(Container.TS), encoded)
+    path = rig.stored / "live/all.m3u8"
+    parsed = m3u8.load(str(path))
+    assert [s.duration for s in parsed.segments] == [3.0] * 4
+    assert parsed.target_duration == 3
+    assert probe.counters(path).values == list(range(360))
+
+
+async def test_the_timestamp_of_a_segment_is_in_its_name(rig: Rig) -> None:
+    encoded = Encoded(Spec(seconds=4.0, audio=None))
+    await record(rig, rig.output(Container.TS, timestamp_suffix=True), encoded)
+    assert [s.uri for s in m3u8.load(str(rig.stored / "live/all.m3u8")).segments] == [
+        "seg_20231114221320000.ts",
+        "seg_20231114221322000.ts",
+    ]
+
+
+class Watched:
+    """Local storage that looks at every playlist it is given, and fails when told to."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.order: list[str] = []
+        self.playlists: list[m3u8.M3U8] = []
+        self.refuse: Sequence[int] = ()
+        self.calls = 0
+
+    async def connect(self, backend: plan.Backend) -> Storage:
+        self._inner = await open_storage(backend)
+        return self
+
+    async def check(self, path: str) -> None:
+        await self._inner.check(path)
+
+    async def put(self, local: Path, path: str, content_type: str) -> None:
+        self.calls += 1
+        if self.calls in self.refuse:
+            raise EgressError(Code.UNAVAILABLE, "out of order", fault=Fault.DESTINATION)
+        await self._inner.put(local, path, content_type)
+        self.order.append(path)
+        if path.endswith("all.m3u8"):
+            parsed = m3u8.load(str(self._root / path))
+            assert all((self._root / "live" / str(s.uri)).exists() for s in parsed.segments)
+            self.playlists.append(parsed)
+
+    async def size(self, path: str) -> int | None:
+        return await self._inner.size(path)
+
+    async def presign(self, path: str, expires_s: int) -> str:
+        return await self._inner.presign(path, expires_s)
+
+    def location(self, path: str) -> str:
+        return self._inner.location(path)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+@pytest.mark.parametrize("refuse", [(), (1,), (2, 3, 4), (5, 6)])
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_a_playlist_never_names_what_is_not_there_and_no_segment_is_lost(
+    rig: Rig, container: Container, refuse: tuple[int, ...]
+) -> None:
+    watched = Watched(rig.stored)
+    watched.refuse = refuse
+    encoded = Encoded(Spec(seconds=10.0, width=160, height=90))
+    output = rig.output(container, watched=watched)
+    output.open(rig.opening(encoded))
+    for packet in encoded.packets():
+        output.write(packet)
+        if packet.is_key and packet.kind is MediaKind.VIDEO:
+            await output.written()
+            await output.stored()
+    await output.finish(STARTED_NS)
+    segments = [path for path in watched.order if path.endswith(f".{container.value}")]
+    assert segments == [f"live/seg_{n:05d}.{container.value}" for n in range(5)]
+    lengths = [len(p.segments) for p in watched.playlists]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == 5 and lengths[0] < 5
+    assert [p.is_endlist for p in watched.playlists] == [False] * (len(lengths) - 1) + [True]
+    assert all(p.target_duration == 2 for p in watched.playlists)
+    assert len(probe.counters(rig.stored / "live/all.m3u8").values) == 300
+
+
+async def test_the_live_playlist_slides_over_five_segments(rig: Rig) -> None:
+    encoded = Encoded(Spec(seconds=8.0, width=160, height=90, key_frame_interval_s=1.0, audio=None))
+    await record(rig, rig.output(Container.TS, segment_s=1), encoded)
+    live = m3u8.load(str(rig.stored / "live/now.m3u8"))
+    assert (live.media_sequence, len(live.segments), live.playlist_type) == (3, 5, None)
+    assert live.segments[0].uri == "seg_00003.ts"
+    assert live.is_endlist
+
+
+async def test_a_storage_that_never_comes_back_leaves_every_segment_on_the_disk(rig: Rig) -> None:
+    watched = Watched(rig.stored)
+    watched.refuse = range(100)
+    with pytest.raises(EgressError, match="out of order"):
+        await record(rig, rig.output(Container.TS, watched=watched), Encoded(Spec(seconds=6.0)))
+    kept = sorted(rig.spool.rglob("*.ts"))
+    assert [p.name for p in kept] == ["00000.ts", "00001.ts", "00002.ts"]
+    assert sum(len(probe.counters(p).values) for p in kept) == 180
+    assert [e.error for e in rig.events if isinstance(e, OutputFailed)] == ["storage write: out of order"]

@@ -1,0 +1,414 @@
+"""Live streams against real servers that refuse, die, come back and get stuck."""
+
+import asyncio
+import hashlib
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from openegress.core import plan
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import AnyEvent, OutputFailed, StreamStatus, StreamUpdate
+from openegress.media import NS, Packet
+from openegress.output import Opening, Output
+from openegress.output.file import FileOutput
+from openegress.output.reconnect import Policy
+from openegress.output.stream import StreamOutput
+from openegress.storage.uploader import Uploader
+from testkit import probe
+from testkit.encoded import Encoded, Spec
+from testkit.livekit_server import free_port
+from testkit.stream_servers import RtmpServer, SrtListener
+
+SECRET = "s3cr3t-key"
+
+
+@dataclass
+class Rig:
+    folder: Path
+    events: list[AnyEvent] = field(default_factory=list)
+    emptied: list[int] = field(default_factory=list)
+
+    def stream(self, *urls: str, policy: Policy | None = None) -> StreamOutput:
+        targets = tuple(plan.StreamTarget(url, redacted(url)) for url in urls)
+        protocol = "srt" if urls and urls[0].startswith("srt") else "rtmp"
+        return StreamOutput(
+            plan.StreamOutput(protocol, targets),
+            0,
+            emit=self.events.append,
+            on_empty=lambda: self.emptied.append(1),
+            policy=policy,
+        )
+
+    def file(self) -> FileOutput:
+        storage = plan.StoragePlan(plan.LocalStorage(str(self.folder / "stored")), retry_for_s=0)
+        return FileOutput(
+            plan.FileOutput("x.mp4", Container.MP4, storage),
+            1,
+            emit=self.events.append,
+            uploader=Uploader(storage),
+        )
+
+    def opening(self, encoded: Encoded) -> Opening:
+        return Opening(encoded.formats, time.time_ns(), str(self.folder / "spool"), {})
+
+    def updates(self, url: str = "") -> list[StreamUpdate]:
+        shown = redacted(url)
+        return [e for e in self.events if isinstance(e, StreamUpdate) and (not url or e.url == shown)]
+
+    async def until(self, url: str, status: StreamStatus, retries: int = 0, timeout_s: float = 20) -> float:
+        """Waits for an update; returns how long it took."""
+        began = time.monotonic()
+        while not any(
+            u.status is status and u.retries >= retries and not (u.error and status is StreamStatus.ACTIVE)
+            for u in self.updates(url)
+        ):
+            assert time.monotonic() - began < timeout_s, self.updates(url)
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+
+def redacted(url: str) -> str:
+    return url.replace(SECRET, "{s3c...ey}")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "spool").mkdir()
+    return Rig(tmp_path)
+
+
+@pytest.fixture
+def rtmp() -> Iterator[RtmpServer]:
+    with RtmpServer() as server:
+        yield server
+
+
+async def feed(packets: Sequence[Packet], outputs: Sequence[Output]) -> None:
+    """In real time, as a source does."""
+    began_s = time.monotonic()
+    for packet in packets:
+        late_s = time.monotonic() - began_s - packet.pts_ns / NS
+        if late_s < 0:
+            await asyncio.sleep(-late_s)
+        for output in outputs:
+            output.write(packet)
+
+
+def encode(seconds: float, **fields: object) -> tuple[Encoded, list[Packet]]:
+    spec = Spec(seconds=seconds, width=160, height=90, key_frame_interval_s=1.0, steady=True, **fields)  # type: ignore[arg-type]
+    encoded = Encoded(spec)
+    return encoded, list(encoded.packets())
+
+
+def assert_no_secret(rig: Rig) -> None:
+    assert not any(SECRET in repr(event) for event in rig.events)
+
+
+async def test_rtmp_takes_every_frame(rig: Rig, rtmp: RtmpServer) -> None:
+    encoded, packets = encode(4.0)
+    url = rtmp.rtmp_url(f"live/{SECRET}")
+    output = rig.stream(url)
+    output.open(rig.opening(encoded))
+    await rig.until(url, StreamStatus.ACTIVE)
+    await feed(packets, [output])
+    await output.finish(time.time_ns())
+    last = rig.updates()[-1]
+    assert (last.status, last.error, last.retries) == (StreamStatus.FINISHED, "", 0)
+    assert last.duration_ns == pytest.approx(4 * NS, abs=0.1 * NS)
+    recording = rtmp.recordings()[0]
+    assert probe.counters(recording).values == list(range(120))
+    assert abs(probe.av_offset(recording).median_ms) < 15
+    assert_no_secret(rig)
+
+
+async def test_rtmps_goes_only_to_a_server_whose_certificate_is_trusted(
+    rig: Rig, rtmp: RtmpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    await asyncio.to_thread(make_certificate, key, certificate)
+    encoded, packets = encode(2.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    async with tls_front(context, rtmp.port) as port:
+        url = f"rtmps://localhost:{port}/live/{SECRET}"
+        output = rig.stream(url)
+        output.open(rig.opening(encoded))
+        await rig.until(url, StreamStatus.FAILED)
+        assert "certificate" in rig.updates(url)[-1].error
+        rig.events.clear()
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        output = rig.stream(url)
+        output.open(rig.opening(encoded))
+        await rig.until(url, StreamStatus.ACTIVE)
+        await feed(packets, [output])
+        await output.finish(time.time_ns())
+        assert probe.counters(rtmp.recordings()[-1]).values == list(range(60))
+
+
+def make_certificate(key: Path, certificate: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def tls_front(context: ssl.SSLContext, port: int) -> AsyncIterator[int]:
+    """Takes TLS off what comes in and passes it on to `port`."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # the other side has gone, as the test wants it
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, back_writer), pump(back_reader, writer))
+
+    server = await asyncio.start_server(serve, "localhost", 0, ssl=context, family=socket.AF_INET)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def test_srt_takes_every_frame(rig: Rig) -> None:
+    encoded, packets = encode(4.0)
+    with SrtListener("&passphrase=0123456789ab") as listener:
+        url = f"srt://127.0.0.1:{listener.port}?passphrase=0123456789ab&latency=60"
+        output = rig.stream(url)
+        output.open(rig.opening(encoded))
+        await rig.until(url, StreamStatus.ACTIVE)
+        await feed(packets, [output])
+        await output.finish(time.time_ns())
+        await asyncio.to_thread(listener.wait)
+        assert rig.updates()[-1].status is StreamStatus.FINISHED
+        assert probe.counters(listener.recordings[0]).values == list(range(120))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"rtmp://127.0.0.1:1/live/{SECRET}", "nothing accepts connections"),
+        (f"rtmp://no-such-host.invalid/live/{SECRET}", "cannot be resolved"),
+        (f"rtmp://127.0.0.1:{{port}}/nowhere/{SECRET}", "refused to take the stream"),
+        (f"rtmp://127.0.0.1:{{port}}/asks/{SECRET}", "refused to take the stream"),
+        (f"rtmp://127.0.0.1:{{port}}/denied/{SECRET}", "check application and stream key"),
+        (f"srt://127.0.0.1:1?streamid={SECRET}", "srt://"),
+        (f"srt://no-such-host.invalid:9000?streamid={SECRET}", "cannot be resolved"),
+    ],
+)
+async def test_what_never_worked_fails_at_once_and_says_why(
+    rig: Rig, rtmp: RtmpServer, url: str, says: str
+) -> None:
+    encoded, packets = encode(2.0)
+    url = url.replace("{port}", str(rtmp.port))
+    good = rtmp.rtmp_url("live/good")
+    output = rig.stream(url, good) if url.startswith("rtmp") else rig.stream(url)
+    output.open(rig.opening(encoded))
+    feeding = asyncio.create_task(feed(packets, [output]))
+    took_s = await rig.until(url, StreamStatus.FAILED)
+    assert took_s < 6
+    await feeding
+    failed = rig.updates(url)[-1]
+    assert says in failed.error
+    assert redacted(url) in failed.error
+    if url.startswith("rtmp"):
+        await output.finish(time.time_ns())
+        assert rig.updates(good)[-1].status is StreamStatus.FINISHED
+        assert len(probe.counters(rtmp.recordings()[0]).values) >= 30
+        assert not any(isinstance(e, OutputFailed) for e in rig.events)
+    else:
+        with pytest.raises(EgressError, match="srt://") as caught:
+            await output.finish(time.time_ns())
+        assert caught.value.code is Code.UNAVAILABLE
+    assert_no_secret(rig)
+
+
+async def test_a_server_that_is_killed_and_restarted_gets_the_stream_back_in_seconds(
+    rig: Rig, rtmp: RtmpServer
+) -> None:
+    encoded, packets = encode(9.0)
+    url = rtmp.rtmp_url(f"live/{SECRET}")
+    output, file = rig.stream(url), rig.file()
+    opening = rig.opening(encoded)
+    for each in (output, file):
+        each.open(opening)
+    await rig.until(url, StreamStatus.ACTIVE)
+    feeding = asyncio.create_task(feed(packets, [output, file]))
+    await asyncio.sleep(3)
+    rtmp.kill()
+    await asyncio.sleep(1.5)
+    await asyncio.to_thread(rtmp.start)
+    resumed_s = await rig.until(url, StreamStatus.ACTIVE, retries=1)
+    assert resumed_s < 4
+    await feeding
+    await output.finish(time.time_ns())
+    await file.finish(time.time_ns())
+    last = rig.updates()[-1]
+    assert (last.status, last.error) == (StreamStatus.FINISHED, "")
+    assert last.retries >= 1 and last.last_retry_at_ns > 0
+    before, after = rtmp.recordings()[0], rtmp.recordings()[-1]
+    assert probe.counters(before).values[0] == 0
+    resumed = probe.counters(after).values
+    # From a key frame on, without a hole, to the very last frame.
+    assert resumed[0] % 30 == 0
+    assert resumed == list(range(resumed[0], 270))
+    assert probe.counters(rig.folder / "stored/x.mp4").values == list(range(270))
+    assert_no_secret(rig)
+
+
+async def test_a_connection_that_stalls_is_found_out_and_its_neighbours_do_not_notice(
+    rig: Rig, rtmp: RtmpServer
+) -> None:
+    encoded, packets = encode(14.0, kbps=4000, sample_rate=44_100)
+    with RtmpServer() as stuck:
+        bad, good = stuck.rtmp_url(f"live/{SECRET}"), rtmp.rtmp_url("live/good")
+        output, file = rig.stream(bad, good), rig.file()
+        opening = rig.opening(encoded)
+        for each in (output, file):
+            each.open(opening)
+        for url in (bad, good):
+            await rig.until(url, StreamStatus.ACTIVE)
+        feeding = asyncio.create_task(feed(packets, [output, file]))
+        await asyncio.sleep(2)
+        stuck.signal(signal.SIGSTOP)
+        slowest_s = 0.0
+        while not any(u.error for u in rig.updates(bad)) and not feeding.done():
+            before_s = time.monotonic()
+            await asyncio.sleep(0.02)
+            slowest_s = max(slowest_s, time.monotonic() - before_s)
+        stuck.signal(signal.SIGCONT)
+        await feeding
+        await output.finish(time.time_ns())
+        await file.finish(time.time_ns())
+    assert slowest_s < 1.0
+    assert rig.updates(good)[-1].retries == 0
+    assert probe.counters(rtmp.recordings()[0]).values == list(range(420))
+    assert probe.counters(rig.folder / "stored/x.mp4").values == list(range(420))
+
+
+async def test_the_file_beside_a_failing_stream_is_the_same_to_the_byte(rig: Rig, tmp_path: Path) -> None:
+    encoded, packets = encode(2.0)
+    hashes = []
+    for n in range(2):
+        alone = Rig(tmp_path / str(n))
+        (alone.folder / "stored").mkdir(parents=True)
+        file = alone.file()
+        outputs: list[Output] = [file]
+        if n:
+            outputs.append(alone.stream(f"rtmp://127.0.0.1:1/live/{SECRET}"))
+        opening = Opening(encoded.formats, NS, str(alone.folder), {})
+        for output in outputs:
+            output.open(opening)
+        for packet in packets:
+            for output in outputs:
+                output.write(packet)
+        await asyncio.gather(*(o.finish(NS) for o in outputs), return_exceptions=True)
+        hashes.append(hashlib.sha256((alone.folder / "stored/x.mp4").read_bytes()).hexdigest())
+    assert hashes[0] == hashes[1]
+
+
+async def test_srt_comes_back_too(rig: Rig) -> None:
+    encoded, packets = encode(16.0)
+    with SrtListener() as listener:
+        url = f"srt://127.0.0.1:{listener.port}?latency=60"
+        output = rig.stream(url)
+        output.open(rig.opening(encoded))
+        await rig.until(url, StreamStatus.ACTIVE)
+        feeding = asyncio.create_task(feed(packets, [output]))
+        await asyncio.sleep(3)
+        listener.kill()
+        await asyncio.to_thread(listener.start)
+        await rig.until(url, StreamStatus.ACTIVE, retries=1)
+        await feeding
+        await output.finish(time.time_ns())
+        await asyncio.to_thread(listener.wait)
+        resumed = probe.counters(listener.recordings[-1]).values
+    assert resumed[0] % 30 == 0
+    assert resumed == list(range(resumed[0], 480))
+
+
+async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpServer) -> None:
+    encoded, packets = encode(8.0)
+    first, second = rtmp.rtmp_url(f"live/{SECRET}1"), rtmp.rtmp_url(f"live/{SECRET}2")
+    output = rig.stream(first)
+    output.open(rig.opening(encoded))
+    await rig.until(first, StreamStatus.ACTIVE)
+    feeding = asyncio.create_task(feed(packets, [output]))
+    await asyncio.sleep(1)
+    output.add(second, redacted(second))
+    with pytest.raises(EgressError) as twice:
+        output.add(second, redacted(second))
+    assert twice.value.code is Code.ALREADY_EXISTS
+    await rig.until(second, StreamStatus.ACTIVE)
+    await asyncio.sleep(2)
+    await output.remove(first)
+    assert rig.updates(first)[-1].status is StreamStatus.FINISHED
+    with pytest.raises(EgressError, match="not found") as unknown:
+        await output.remove(first)
+    assert SECRET not in unknown.value.message
+    assert not rig.emptied
+    await output.remove(redacted(second))
+    assert rig.emptied == [1]
+    feeding.cancel()
+    await asyncio.gather(feeding, return_exceptions=True)
+    await output.finish(time.time_ns())
+    seen = [probe.counters(path).values for path in rtmp.recordings()]
+    assert len(seen) == 2
+    for values in seen:
+        assert values[0] % 30 == 0
+        # Cut in mid-stream, the last frames may lack those that were to be shown before them.
+        assert [b for a, b in pairwise(values[:-3]) if b - a != 1] == []
+
+
+async def test_a_server_that_never_answers_does_not_hold_up_the_end(rig: Rig) -> None:
+    encoded, packets = encode(1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        output = rig.stream(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/{SECRET}")
+        output.open(rig.opening(encoded))
+        for packet in packets:
+            output.write(packet)
+        began_s = time.monotonic()
+        with pytest.raises(EgressError, match="took no data"):
+            await output.finish(time.time_ns())
+        assert time.monotonic() - began_s < 8
+    assert_no_secret(rig)
+
+
+async def test_a_stream_that_does_not_come_back_is_given_up_within_its_budget(rig: Rig) -> None:
+    encoded, packets = encode(8.0)
+    with RtmpServer() as server:
+        url = server.rtmp_url(f"live/{SECRET}")
+        output = rig.stream(url, policy=Policy(budget_s=2.0))
+        output.open(rig.opening(encoded))
+        await rig.until(url, StreamStatus.ACTIVE)
+        feeding = asyncio.create_task(feed(packets, [output]))
+        await asyncio.sleep(2.5)
+        server.kill()
+    took_s = await rig.until(url, StreamStatus.FAILED)
+    assert took_s < 4
+    await feeding
+    with pytest.raises(EgressError, match="nothing accepts"):
+        await output.finish(time.time_ns())
+    assert free_port()

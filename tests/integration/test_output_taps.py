@@ -1,0 +1,281 @@
+"""Outputs fed with raw frames: JPEG images, sound over a websocket; and manifests of all outputs together."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from aiohttp import WSMsgType, web
+
+from openegress.core import plan
+from openegress.core.codecs import Container
+from openegress.core.errors import EgressError
+from openegress.core.events import AnyEvent, ImagesUpdate, ManifestStored, StreamStatus, StreamUpdate
+from openegress.media import NS
+from openegress.output import Opening
+from openegress.output.build import build_output, frame_outputs, packet_outputs, store_manifests
+from openegress.output.images import ImageOutput
+from openegress.output.manifest import Header
+from openegress.output.reconnect import Policy
+from openegress.output.websocket import WebsocketOutput
+from openegress.storage.uploader import Uploader
+from testkit.encoded import Encoded, Spec
+from testkit.pattern import Picture, PictureSpec, read_counter
+
+STARTED_NS = 1_700_000_000 * NS
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> plan.StoragePlan:
+    (tmp_path / "stored").mkdir()
+    return plan.StoragePlan(plan.LocalStorage(str(tmp_path / "stored")), retry_for_s=0)
+
+
+def opening(tmp_path: Path, encoded: Encoded | None = None) -> Opening:
+    return Opening(encoded.formats if encoded else (), STARTED_NS, str(tmp_path / "spool"), {})
+
+
+def show(output: ImageOutput, seconds: float, colour: tuple[int, int, int] = (200, 40, 40)) -> None:
+    picture = Picture(PictureSpec(640, 360, 10, colour))
+    for n in range(round(seconds * 10)):
+        planes = np.frombuffer(picture.draw(n), np.uint8).reshape(540, 640)
+        output.video(av.VideoFrame.from_ndarray(planes, "yuv420p"), n * NS // 10)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "names"),
+    [
+        ("index", ["shot_00000.jpeg", "shot_00001.jpeg", "shot_00002.jpeg"]),
+        (
+            "timestamp",
+            ["shot_20231114221320000.jpeg", "shot_20231114221322000.jpeg", "shot_20231114221324000.jpeg"],
+        ),
+        ("none", ["shot.jpeg"]),
+    ],
+)
+async def test_images_are_taken_at_each_interval(
+    tmp_path: Path, storage: plan.StoragePlan, suffix: str, names: list[str]
+) -> None:
+    events: list[AnyEvent] = []
+    wanted = plan.ImageOutput("i/", "shot", 2, 0, 0, suffix, storage)  # type: ignore[arg-type]
+    output = ImageOutput(wanted, 0, emit=events.append, uploader=Uploader(storage))
+    output.open(opening(tmp_path))
+    show(output, 5.5)
+    await output.finish(STARTED_NS + 6 * NS)
+    files = sorted((tmp_path / "stored/i").iterdir())
+    assert [p.name for p in files] == names
+    with av.open(str(files[-1])) as image:
+        frame = next(image.decode(video=0))
+    assert (frame.width, frame.height) == (640, 360)
+    assert read_counter(frame.to_ndarray(format="gray")) == 40
+    red, green, blue = frame.to_ndarray(format="rgb24")[300, 20].tolist()
+    assert (red, green, blue) == pytest.approx((200, 40, 40), abs=6)
+    update = [e for e in events if isinstance(e, ImagesUpdate)][-1]
+    assert (update.image_count, update.filename_prefix) == (3, "i/shot")
+    assert [r.filename for r in output.records().images] == [f"i/{name}" for name in names]
+
+
+async def test_images_are_scaled(tmp_path: Path, storage: plan.StoragePlan) -> None:
+    wanted = plan.ImageOutput("", "s", 1, 160, 90, "index", storage)
+    output = ImageOutput(wanted, 0, emit=lambda _: None, uploader=Uploader(storage))
+    output.open(opening(tmp_path))
+    show(output, 0.3)
+    await output.finish(STARTED_NS)
+    with av.open(str(tmp_path / "stored/s_00000.jpeg")) as image:
+        assert (image.streams.video[0].width, image.streams.video[0].height) == (160, 90)
+
+
+@dataclass
+class Receiver:
+    """A websocket server that keeps what it gets, each connection apart."""
+
+    url: str = ""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    connections: list[list[bytes | str]] = field(default_factory=list)
+    sockets: list[web.WebSocketResponse] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    refuse: int = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.refuse:
+            return web.Response(status=self.refuse)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.headers.append(dict(request.headers))
+        got: list[bytes | str] = []
+        self.connections.append(got)
+        self.sockets.append(socket)
+        self.arrived.set()
+        async for message in socket:
+            if message.type in (WSMsgType.BINARY, WSMsgType.TEXT):
+                got.append(message.data)
+                self.arrived.set()
+        return socket
+
+    def sound(self, connection: int) -> bytes:
+        return b"".join(m for m in self.connections[connection] if isinstance(m, bytes))
+
+    def texts(self, connection: int) -> list[object]:
+        return [json.loads(m) for m in self.connections[connection] if isinstance(m, str)]
+
+    async def until_connections(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.connections) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+    async def until_bytes(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while sum(len(self.sound(n)) for n in range(len(self.connections))) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_get("/sink", receiver.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    receiver.url = f"ws://{host}:{port}/sink"
+    yield receiver
+    await runner.cleanup()
+
+
+def tone(block: int, rate: int = 48_000) -> bytes:
+    """10 ms, left 1 kHz, right silent."""
+    at = (np.arange(rate // 100) + block * rate // 100) / rate
+    left = (np.sin(2 * np.pi * 1000 * at) * 10_000).astype("<i2")
+    return np.stack([left, np.zeros_like(left)], axis=1).tobytes()
+
+
+async def test_sound_arrives_as_it_was(tmp_path: Path, receiver: Receiver) -> None:
+    events: list[AnyEvent] = []
+    output = WebsocketOutput(plan.WebsocketOutput(receiver.url, "ws://***"), 0, emit=events.append)
+    output.open(opening(tmp_path))
+    await receiver.until_connections(1)
+    sent = b""
+    for n in range(100):
+        sent += tone(n)
+        output.audio(tone(n), n * NS // 100, 48_000)
+        if n == 49:
+            output.set_muted(True, NS // 2)
+    await output.finish(STARTED_NS + NS)
+    assert receiver.sound(0) == sent
+    assert receiver.texts(0) == [{"muted": True}]
+    at = receiver.connections[0].index('{"muted": true}')
+    assert sum(len(m) for m in receiver.connections[0][:at]) == len(sent) // 2
+    assert receiver.headers[0]["Content-Type"] == "audio/x-raw"
+    last = [e for e in events if isinstance(e, StreamUpdate)][-1]
+    assert (last.status, last.url, last.duration_ns, last.error) == (
+        StreamStatus.FINISHED,
+        "ws://***",
+        NS,
+        "",
+    )
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (48_000, 1)])
+async def test_sound_is_resampled_as_asked(
+    tmp_path: Path, receiver: Receiver, rate: int, channels: int
+) -> None:
+    wanted = plan.WebsocketOutput(receiver.url, "ws://***", rate, channels)
+    output = WebsocketOutput(wanted, 0, emit=lambda _: None)
+    output.open(opening(tmp_path))
+    for n in range(100):
+        output.audio(tone(n), n * NS // 100, 48_000)
+    await output.finish(STARTED_NS)
+    samples = np.frombuffer(receiver.sound(0), "<i2").reshape(-1, channels)
+    assert len(samples) == pytest.approx(rate, abs=rate // 200)
+    spectrum = np.abs(np.fft.rfft(samples[:, 0]))
+    assert np.argmax(spectrum) * rate / len(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_a_receiver_that_goes_and_returns_misses_nothing_that_was_buffered(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    events: list[AnyEvent] = []
+    policy = Policy(stable_s=0.0, first_delay_s=0.2)
+    output = WebsocketOutput(
+        plan.WebsocketOutput(receiver.url, "ws://***"), 0, emit=events.append, policy=policy
+    )
+    output.open(opening(tmp_path))
+    block = len(tone(0))
+    for n in range(50):
+        output.audio(tone(n), n * NS // 100, 48_000)
+    await receiver.until_bytes(50 * block)
+    await receiver.sockets[0].close()
+    for n in range(50, 100):
+        output.audio(tone(n), n * NS // 100, 48_000)
+    await receiver.until_connections(2)
+    await receiver.until_bytes(100 * block)
+    await output.finish(STARTED_NS)
+    assert receiver.sound(0) + receiver.sound(1) == b"".join(tone(n) for n in range(100))
+    last = [e for e in events if isinstance(e, StreamUpdate)][-1]
+    assert (last.status, last.retries) == (StreamStatus.FINISHED, 1)
+
+
+async def test_a_receiver_that_refuses_is_reported_at_once_without_the_url(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    receiver.refuse = 403
+    events: list[AnyEvent] = []
+    output = WebsocketOutput(
+        plan.WebsocketOutput(receiver.url + "?token=s3cret", "ws://***"), 0, emit=events.append
+    )
+    output.open(opening(tmp_path))
+    with pytest.raises(EgressError, match="HTTP 403"):
+        await output.finish(STARTED_NS)
+    assert not any("s3cret" in repr(e) for e in events)
+
+
+async def test_all_outputs_of_a_plan_from_one_encode_and_one_manifest(
+    tmp_path: Path, storage: plan.StoragePlan
+) -> None:
+    outputs: list[plan.Output] = [
+        plan.FileOutput("r/x.mp4", Container.MP4, storage),
+        plan.SegmentOutput("r/hls/", "s", "p.m3u8", "", 2, Container.TS, False, storage),
+        plan.ImageOutput("r/", "i", 2, 0, 0, "index", storage),
+        plan.StreamOutput("rtmp", ()),
+    ]
+    events: list[AnyEvent] = []
+    built = [build_output(output, n, emit=events.append) for n, output in enumerate(outputs)]
+    encoded = Encoded(Spec(seconds=4.0))
+    start = opening(tmp_path, encoded)
+    await asyncio.gather(*(asyncio.to_thread(output.open, start) for output in built))
+    for packet in encoded.packets():
+        for each in packet_outputs(built):
+            each.write(packet)
+    for tap in frame_outputs(built):
+        show(tap, 3.0)  # type: ignore[arg-type]
+    ended_at_ns = time.time_ns()
+    await asyncio.gather(*(output.finish(ended_at_ns) for output in built))
+    await store_manifests(
+        Header("EG_1", started_at_ns=STARTED_NS),
+        [(output, each.records()) for output, each in zip(outputs, built, strict=True)],
+        start.spool,
+        start.name_values,
+        emit=events.append,
+    )
+    manifest = json.loads((tmp_path / "stored/r/EG_1.json").read_text())
+    assert (tmp_path / "stored/r/hls/EG_1.json").read_text() == (tmp_path / "stored/r/EG_1.json").read_text()
+    assert [f["filename"] for f in manifest["files"]] == ["r/x.mp4"]
+    assert [s["filename"] for s in manifest["playlists"][0]["segments"]] == [
+        "r/hls/s_00000.ts",
+        "r/hls/s_00001.ts",
+    ]
+    assert [i["filename"] for i in manifest["images"]] == ["r/i_00000.jpeg", "r/i_00001.jpeg"]
+    assert [e for e in events if isinstance(e, ManifestStored)] == [
+        ManifestStored(str(tmp_path / "stored/r/EG_1.json"))
+    ]
+    left = {path.suffix for path in (tmp_path / "spool").rglob("*") if path.is_file()}
+    assert left == {".m3u8", ".jsonl"}

@@ -1,0 +1,274 @@
+from pathlib import Path
+
+import pytest
+
+from openegress.config.check import Level, check
+from openegress.config.destination import local_plan, storage_plan
+from openegress.config.load import load
+from openegress.config.settings import LogLevel, Settings
+from openegress.config.values import Secret
+from openegress.core import plan
+from openegress.core.errors import EgressError
+
+UPSTREAM = """
+api_key: key
+api_secret: 0123456789
+ws_url: wss://livekit.example.com
+redis:
+  address: redis:6379
+  username: egress
+  password: 007
+  db: 2
+health_port: 8080
+template_port: 7981
+prometheus_port: "9090"
+debug_handler_port: 9091
+logging:
+  level: debug
+  json: true
+template_base: https://templates.example.com/
+enable_chrome_sandbox: true
+cpu_cost:
+  room_composite_cpu_cost: 3.0
+  sdk_audio_room_composite_memory_cost: 1.0
+  max_cpu_utilization: 0.9
+session_limits:
+  file_output_max_duration: 1h
+  stream_output_max_duration: 90m
+  segment_output_max_duration: 3h
+storage:
+  prefix: live
+  s3:
+    access_key: AKIA
+    secret: s3cret
+    region: eu-central-1
+    bucket: recordings
+    max_retries: 3
+    max_retry_delay: 5s
+    min_retry_delay: 500ms
+    proxy_config: {url: "http://proxy:3128", username: u, password: p}
+backup:
+  local: {storage_dir: /backup}
+chrome_flags: {enable-gpu: true, mute-audio: false, lang: de}
+insecure: true
+"""
+
+
+def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
+    loaded = load(body=UPSTREAM, environ={})
+    settings = loaded.settings
+    assert loaded.warnings == ()
+    assert (settings.api_key, settings.api_secret.reveal()) == ("key", "0123456789")
+    assert (settings.redis.address, settings.redis.password.reveal(), settings.redis.db) == (
+        "redis:6379",
+        "007",
+        2,
+    )
+    assert (settings.health_port, settings.prometheus_port, settings.template_port) == (8080, 9090, 7981)
+    assert (settings.logging.level, settings.logging.json) == (LogLevel.DEBUG, True)
+    assert settings.enable_chrome_sandbox is True
+    assert settings.cpu_cost.room_composite_cpu_cost == 3.0
+    assert settings.session_limits.stream_output_max_duration == 5400
+    assert settings.chrome_flags == {"enable-gpu": True, "mute-audio": False, "lang": "de"}
+    assert storage_plan(settings) == plan.StoragePlan(
+        backend=plan.S3Storage(
+            bucket="recordings",
+            access_key="AKIA",
+            secret="s3cret",
+            region="eu-central-1",
+            proxy=plan.Proxy("http://proxy:3128", "u", "p"),
+        ),
+        prefix="live",
+        backup=plan.LocalStorage("/backup"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "backend"),
+    [
+        ("s3: {bucket: b, endpoint: 'http://minio:9000', force_path_style: true, tagging: a=b}",
+         plan.S3Storage("b", endpoint="http://minio:9000", force_path_style=True, tagging="a=b")),
+        ("azure: {account_name: a, account_key: k, container_name: c}", plan.AzureStorage("c", "a", "k")),
+        ("gcp: {bucket: b, credentials_json: '{\"type\": 1}'}", plan.GCPStorage("b", '{"type": 1}')),
+        ("alioss: {bucket: b, access_key: a, secret: s, region: r, endpoint: e}",
+         plan.AliOSSStorage("b", "a", "s", "r", "e")),
+        ("local: {storage_dir: /out}", plan.LocalStorage("/out")),
+    ],
+)  # fmt: skip
+def test_destinations(block: str, backend: plan.Backend) -> None:
+    chosen = storage_plan(
+        load(body=f"storage: {{{block}, generate_presigned_url: true}}", environ={}).settings
+    )
+    assert chosen is not None
+    assert chosen.backend == backend
+    assert chosen.presign
+
+
+def test_without_storage_files_stay_here_if_they_may() -> None:
+    settings = load(body="output_root: /rec", environ={}).settings
+    assert storage_plan(settings) is None
+    local = local_plan(settings)
+    assert local is not None
+    assert local.backend == plan.LocalStorage("/rec")
+    assert local_plan(load(body="disallow_local_storage: true", environ={}).settings) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("log_level: debug", "logging: {level: debug}"),
+        ("s3: {bucket: b, proxy: {url: 'http://p'}}", "storage: {s3: {bucket: b, proxy_config: {url: 'http://p'}}}"),
+        ("gcp: {bucket: b, credentials: c}", "storage: {gcp: {bucket: b, credentials_json: c}}"),
+        ("azure: {container: c}", "storage: {azure: {container_name: c}}"),
+        ("aliOSS: {bucket: b}", "storage: {alioss: {bucket: b}}"),
+        ("backup_storage: /mnt", "backup: {local: {storage_dir: /mnt}}"),
+        ("redis: {use_tls: true}", "redis: {tls: {enabled: true}}"),
+        ("latency: {rtpmaxallowedtsdiff: 7s}", "latency: {rtp_max_allowed_ts_diff: 7s}"),
+    ],
+)  # fmt: skip
+def test_older_spellings_count_with_a_warning(old: str, new: str) -> None:
+    was, now = load(body=old, environ={}), load(body=new, environ={})
+    assert was.settings == now.settings != Settings()
+    assert now.warnings == ()
+    assert was.warnings
+    assert all("is called" in warning for warning in was.warnings)
+
+
+def test_a_new_spelling_wins_over_an_old_one() -> None:
+    loaded = load(body="log_level: debug\nlogging: {level: error}", environ={})
+    assert loaded.settings.logging.level is LogLevel.ERROR
+    assert loaded.warnings == ("log_level: ignored, because logging.level is set too",)
+
+
+@pytest.mark.parametrize(
+    ("body", "warning"),
+    [
+        ("sesion_limits: {}", "sesion_limits: unknown key, ignored; did you mean session_limits?"),
+        ("storage: {s3: {bucket: b, force_path_styl: true}}",
+         "storage.s3.force_path_styl: unknown key, ignored; did you mean force_path_style?"),
+        ("zzz: 1", "zzz: unknown key, ignored"),
+    ],
+)  # fmt: skip
+def test_unknown_keys_are_named_with_the_nearest(body: str, warning: str) -> None:
+    assert load(body=body, environ={}).warnings == (warning,)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("health_port: abc", 'health_port: "abc" is not a whole number'),
+        ("port: 70000", "port: 70000 is no port"),
+        ("port: 80\nhealth_port: 80", "health_port: 80 is already port's"),
+        ("insecure: maybe", 'insecure: "maybe" is not true or false'),
+        ("cpu_cost: {web_cpu_cost: much}", 'cpu_cost.web_cpu_cost: "much" is not a number'),
+        ("cpu_cost: {max_cpu_utilization: 80}", "cpu_cost.max_cpu_utilization: 80.0 is not in (0, 1]"),
+        ("logging: {level: loud}", 'logging.level: "loud" is not one of debug, info, warn, error'),
+        ("session_limits: {file_output_max_duration: 3600}", '"3600" is not a duration with its unit'),
+        ("queue: {max_wait: 1 hour}", 'queue.max_wait: "1 hour" is not a duration with its unit'),
+        ("queue: {max_wait: -1s}", 'queue.max_wait: "-1s" is not a duration that is not negative'),
+        ("webhook: {urls: [ftp://x]}", 'webhook.urls: "ftp://x" is no http or https URL'),
+        ("ws_url: livekit.example.com", 'ws_url: "livekit.example.com" is no ws or wss or http or https URL'),
+        ("deny_networks: [10.0.0.1/8]", 'deny_networks: "10.0.0.1/8" is no network'),
+        ("storage: {s3: {bucket: a}, gcp: {bucket: b}}", "storage: s3 and gcp are both set"),
+        ("storage: {s3: {region: r}}", "storage.s3.bucket: missing"),
+        ("api_key: k", 'api_secret: missing for api_key "k"'),
+        ("webhook: {api_key: who}", 'webhook.api_key: "who" is none of the known API keys'),
+        ("redis: {sentinel_addresses: ['a:1']}", "redis.sentinel_master_name: missing"),
+        ("a: [1", "line 1: not YAML"),
+        ("- a", "the configuration is a mapping"),
+        ("latency_overrides: {web: {pipeline_latency: x}}",
+         'latency_overrides.web.pipeline_latency: "x" is not a duration'),
+    ],
+)  # fmt: skip
+def test_mistakes_name_the_key_and_the_value(body: str, message: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        load(body=body, environ={})
+    assert caught.value.message.startswith("--config-body: ")
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "api_secret: {deep: hunter2}",
+        "redis: {password: [hunter2]}",
+        "redis: redis://:hunter2@localhost",
+        "keys: 'k: hunter2'",
+        "storage: {s3: hunter2}",
+        "webhook: {urls: ['ftp://user:hunter2@x']}",
+        "ws_url: http://a:hunter2@/",
+    ],
+)
+def test_mistakes_never_show_a_secret(body: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        load(body=body, environ={})
+    assert "hunter2" not in caught.value.message
+
+
+def test_the_source_of_a_configuration(tmp_path: Path) -> None:
+    file, named = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    file.write_text("port: 1001")
+    named.write_text("port: 1002")
+    environ = {"EGRESS_CONFIG_FILE": str(file)}
+    assert load(environ={}).settings == Settings()
+    assert load(environ=environ).settings.port == 1001
+    assert load(environ={**environ, "EGRESS_CONFIG_BODY": "port: 1003"}).settings.port == 1003
+    assert load(str(named), environ={**environ, "EGRESS_CONFIG_BODY": "port: 1003"}).settings.port == 1002
+    assert load(str(named), "port: 1004", environ).settings.port == 1004
+    with pytest.raises(EgressError, match="cannot be read: No such file"):
+        load(str(tmp_path / "none"), environ={})
+
+
+def test_the_environment_fills_what_is_open(tmp_path: Path) -> None:
+    credentials = tmp_path / "gcp.json"
+    credentials.write_text("{}")
+    environ = {
+        "LIVEKIT_API_KEY": "k",
+        "LIVEKIT_API_SECRET": "s",
+        "LIVEKIT_URL": "wss://fallback",
+        "LIVEKIT_KEYS": "a: b\nc: d",
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "AWS_SECRET_ACCESS_KEY": "aws",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AZURE_STORAGE_ACCOUNT": "account",
+        "AZURE_STORAGE_KEY": "azure",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(credentials),
+    }
+    settings = load(body="storage: {s3: {bucket: b}}\nbackup: {gcp: {bucket: b}}", environ=environ).settings
+    assert (settings.api_key, settings.api_secret.reveal(), settings.ws_url) == ("k", "s", "wss://fallback")
+    assert {key: secret.reveal() for key, secret in settings.all_keys.items()} == {
+        "k": "s",
+        "a": "b",
+        "c": "d",
+    }
+    chosen = storage_plan(settings)
+    assert chosen is not None
+    assert chosen.backend == plan.S3Storage("b", "AKIA", "aws", "token", region="eu-west-1")
+    assert chosen.backup == plan.GCPStorage("b", "{}")
+    azure = storage_plan(load(body="storage: {azure: {container_name: c}}", environ=environ).settings)
+    assert azure is not None
+    assert azure.backend == plan.AzureStorage("c", "account", "azure")
+    own = load(
+        body="storage: {s3: {bucket: b, access_key: x, secret: y}}", environ=environ
+    ).settings.storage.s3
+    assert own is not None
+    assert (own.access_key, own.session_token) == ("x", "")
+    urls = {"LIVEKIT_URL": "wss://fallback", "LIVEKIT_WS_URL": "wss://first"}
+    assert load(environ=urls).settings.ws_url == "wss://first"
+
+
+def test_secrets_print_as_stars() -> None:
+    secret = Secret("hunter2")
+    assert [repr(secret), str(secret), f"{secret}", f"{[secret]}"] == ["***", "***", "***", "[***]"]
+    assert (secret.reveal(), secret == "hunter2", secret.encode()) == ("hunter2", True, b"hunter2")
+    assert type(secret.reveal()) is str
+    assert "s3cret" not in repr(load(body=UPSTREAM, environ={}))
+
+
+def test_check_lists_what_has_no_effect_and_what_was_unknown() -> None:
+    loaded = load(body="latency: {pipeline_latency: 9s}\nio_workers: 9\nabc: 1\nkeys: {a: short}", environ={})
+    findings = {finding.path: finding for finding in check(loaded.settings, loaded.warnings)}
+    assert set(findings) == {"latency", "io_workers", "abc", "keys.a"}
+    assert {finding.level for finding in findings.values()} == {Level.WARNING}
+    assert "no effect" in findings["latency"].text

@@ -1,0 +1,358 @@
+"""EgressInfo as a function of events: the status machine, texts, codes, results."""
+
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from livekit.protocol.egress import EgressInfo, EgressSourceType, EgressStatus, StreamInfo
+
+from openegress.core import info as infos
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    BackupUsed,
+    Ended,
+    Ending,
+    EndReason,
+    FileUpdate,
+    ImagesUpdate,
+    ManifestStored,
+    OutputFailed,
+    Progress,
+    SegmentsUpdate,
+    StreamStatus,
+    StreamUpdate,
+)
+from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
+from openegress.core.validate import Context, plan_of
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+
+CONTEXT = Context(
+    now_ns=1_739_527_024_816_835_412,
+    storage=StoragePlan(backend=LocalStorage(root="/out")),
+    ws_url="ws://livekit:7880",
+    template_base="http://127.0.0.1:7980/",
+    make_token=lambda egress_id, room: "T",
+)
+ALL = {
+    "room_name": "demo",
+    "file_outputs": [{"filepath": "f", "s3": {"bucket": "b", "secret": "SECRET"}}],
+    "segment_outputs": [{"filename_prefix": "d/s", "live_playlist_name": "live"}],
+    "image_outputs": [{"filename_prefix": "i"}, {"filename_prefix": "d/j"}],
+    "stream_outputs": [{"urls": ["rtmp://h/app/0123456789"]}],
+}
+STREAM_URL = "rtmp://h/app/{012...789}"
+Status = EgressStatus
+
+
+def begin(body: dict[str, Any] = ALL, kind: str = "room_composite", **outer: Any) -> EgressInfo:
+    request = json_format.ParseDict(
+        {"egress_id": "EG_1", "room_id": "RM_1", kind: body} | outer, StartEgressRequest()
+    )
+    return infos.initial(request, plan_of(request, CONTEXT), 100)
+
+
+def after(info: EgressInfo, *events: AnyEvent) -> EgressInfo:
+    for number, event in enumerate(events):
+        info = infos.apply(info, event, 1000 + number)
+    return info
+
+
+ACTIVE = Active(at_ns=200)
+
+
+def ended(reason: EndReason = EndReason.API, error: str = "", code: str = "") -> Ended:
+    return Ended(at_ns=900, reason=reason, error=error, code=code)
+
+
+def test_initial() -> None:
+    info = begin(retry_count=0)
+    assert (info.egress_id, info.room_id, info.room_name) == ("EG_1", "RM_1", "demo")
+    assert info.status == Status.EGRESS_STARTING
+    assert info.source_type == EgressSourceType.EGRESS_SOURCE_TYPE_WEB
+    assert (info.started_at, info.updated_at, info.ended_at) == (100, 100, 0)
+    assert info.room_composite.file_outputs[0].s3.secret == "{secret}"
+    assert "SECRET" not in str(info)
+    assert [file.filename for file in info.file_results] == ["f.mp4"]
+    assert info.segment_results[0].playlist_name == "d/s.m3u8"
+    assert info.segment_results[0].live_playlist_name == "d/live.m3u8"
+    assert [images.filename_prefix for images in info.image_results] == ["i", "d/j"]
+    assert [stream.url for stream in info.stream_results] == [STREAM_URL]
+    assert info.WhichOneof("result") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "result"),
+    [
+        ("room_composite", {"room_name": "demo", "file": {}}, "file"),
+        ("web", {"url": "http://e", "stream_outputs": [{"urls": ["srt://h:1"]}]}, "stream"),
+        ("web", {"url": "http://e", "segment_outputs": [{}]}, "segments"),
+        ("web", {"url": "http://e", "image_outputs": [{}]}, None),
+        ("web", {"url": "http://e", "segment_outputs": [{}], "file_outputs": [{}]}, None),
+        ("track", {"room_name": "demo", "track_id": "T", "file": {}}, "file"),
+        ("track", {"room_name": "demo", "track_id": "T", "websocket_url": "ws://h"}, "stream"),
+    ],
+)
+def test_the_deprecated_result_of_a_single_output(
+    kind: str, body: dict[str, Any], result: str | None
+) -> None:
+    info = begin(body, kind)
+    assert info.WhichOneof("result") == result
+    expected = EgressSourceType.EGRESS_SOURCE_TYPE_SDK if kind == "track" else 0
+    assert info.source_type == expected
+
+
+def test_the_deprecated_result_follows() -> None:
+    info = after(
+        begin({"url": "http://e", "file": {}}, "web"),
+        ACTIVE,
+        FileUpdate(output=0, filename="x.mp4", size_bytes=7, location="/out/x.mp4", duration_ns=5),
+        ended(),
+    )
+    assert info.file == info.file_results[0]
+    assert (info.file.filename, info.file.size, info.file.location) == ("x.mp4", 7, "/out/x.mp4")
+    streams = after(
+        begin({"url": "http://e", "stream_outputs": [{"urls": ["srt://h:1"]}]}, "web"),
+        StreamUpdate(url="srt://h:1", status=StreamStatus.FAILED, error="no route"),
+    )
+    assert list(streams.stream.info) == list(streams.stream_results)
+
+
+CASES: list[tuple[str, list[AnyEvent], tuple[int, str, int, str]]] = [
+    ("active", [ACTIVE], (Status.EGRESS_ACTIVE, "", 0, "")),
+    (
+        "ending",
+        [ACTIVE, Ending(EndReason.API)],
+        (Status.EGRESS_ENDING, "", 0, "End reason: StopEgress API"),
+    ),
+    (
+        "stopped",
+        [ACTIVE, Ending(EndReason.API), ended()],
+        (Status.EGRESS_COMPLETE, "", 0, "End reason: StopEgress API"),
+    ),
+    (
+        "source closed",
+        [ACTIVE, ended(EndReason.SOURCE_CLOSED)],
+        (Status.EGRESS_COMPLETE, "", 0, "End reason: Source closed"),
+    ),
+    (
+        "streams stopped",
+        [ACTIVE, Ending(EndReason.STREAMS_STOPPED), ended(EndReason.STREAMS_STOPPED)],
+        (Status.EGRESS_COMPLETE, "", 0, "End reason: All streams stopped"),
+    ),
+    (
+        "killed",
+        [ACTIVE, Ending(EndReason.KILLED), ended(EndReason.KILLED)],
+        (Status.EGRESS_COMPLETE, "", 0, "End reason: Process killed"),
+    ),
+    (
+        "limit",
+        [ACTIVE, Ending(EndReason.LIMIT), ended(EndReason.LIMIT)],
+        (Status.EGRESS_LIMIT_REACHED, "Session limit reached", 413, "End reason: Session limit reached"),
+    ),
+    (
+        "stopped before the start",
+        [Ending(EndReason.API)],
+        (
+            Status.EGRESS_ABORTED,
+            "Stop called before pipeline could start",
+            412,
+            "End reason: StopEgress API",
+        ),
+    ),
+    (
+        "stopped before the start, told late",
+        [ended()],
+        (
+            Status.EGRESS_ABORTED,
+            "Stop called before pipeline could start",
+            412,
+            "End reason: StopEgress API",
+        ),
+    ),
+    (
+        "source closed before the start",
+        [ended(EndReason.SOURCE_CLOSED)],
+        (
+            Status.EGRESS_ABORTED,
+            "Source closed before anything was recorded",
+            412,
+            "End reason: Source closed",
+        ),
+    ),
+    (
+        "limit before the start",
+        [Ending(EndReason.LIMIT)],
+        (
+            Status.EGRESS_ABORTED,
+            "Session limit reached before start signal",
+            412,
+            "End reason: Session limit reached",
+        ),
+    ),
+    (
+        "no start signal",
+        [ended(EndReason.FAILURE, "Start signal not received", "failed_precondition")],
+        (Status.EGRESS_ABORTED, "Start signal not received", 412, "End reason: Failure"),
+    ),
+    (
+        "no start signal, with its phase and what the page did",
+        [ended(EndReason.FAILURE, "start signal: start signal not received: x", "failed_precondition")],
+        (
+            Status.EGRESS_ABORTED,
+            "start signal: start signal not received: x",
+            412,
+            "End reason: Failure",
+        ),
+    ),
+    (
+        "page not found",
+        [ended(EndReason.FAILURE, "page load: HTTP 404", "invalid_argument")],
+        (Status.EGRESS_FAILED, "page load: HTTP 404", 400, "End reason: Failure"),
+    ),
+    (
+        "no sandbox",
+        [ended(EndReason.FAILURE, "browser start: no sandbox", "failed_precondition")],
+        (Status.EGRESS_FAILED, "browser start: no sandbox", 412, "End reason: Failure"),
+    ),
+    (
+        "failed while recording",
+        [ACTIVE, ended(EndReason.FAILURE, "storage write: refused", "permission_denied")],
+        (Status.EGRESS_FAILED, "storage write: refused", 403, "End reason: Failure"),
+    ),
+    (
+        "failed while ending",
+        [ACTIVE, Ending(EndReason.API), ended(EndReason.FAILURE, "disk full", "internal")],
+        (Status.EGRESS_FAILED, "disk full", 500, "End reason: StopEgress API"),
+    ),
+    (
+        "unknown cause",
+        [ACTIVE, ended(EndReason.FAILURE, "odd", "unknown")],
+        (Status.EGRESS_FAILED, "odd", 0, "End reason: Failure"),
+    ),
+    (
+        "a stream broke, what was asked to be kept is complete",
+        [ACTIVE, OutputFailed(output=0, error="refused", code="unavailable"), ended()],
+        (Status.EGRESS_COMPLETE, "", 0, "End reason: StopEgress API"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("events", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+def test_status(events: list[AnyEvent], expected: tuple[int, str, int, str]) -> None:
+    info = after(begin(), *events)
+    assert (info.status, info.error, info.error_code, info.details) == expected
+    assert bool(info.ended_at) == infos.is_terminal(info)
+
+
+def test_results() -> None:
+    info = after(
+        begin(),
+        ACTIVE,
+        FileUpdate(output=0, size_bytes=10, ended_at_ns=700, duration_ns=500, location="s3://b/f.mp4"),
+        SegmentsUpdate(output=1, segment_count=3, size_bytes=30, playlist_location="s3://b/d/s.m3u8"),
+        ImagesUpdate(output=2, image_count=4),
+        ImagesUpdate(output=3, image_count=5),
+        StreamUpdate(url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
+        ManifestStored("s3://b/EG_1.json"),
+        ManifestStored("s3://b/d/EG_1.json"),
+        BackupUsed(output=0),
+        Ending(EndReason.API),
+        ended(),
+    )
+    file, segments, (first, second) = info.file_results[0], info.segment_results[0], info.image_results
+    assert (file.started_at, file.ended_at, file.duration, file.size) == (200, 700, 500, 10)
+    assert (segments.started_at, segments.ended_at, segments.duration) == (200, 900, 700)
+    assert (segments.segment_count, segments.playlist_location) == (3, "s3://b/d/s.m3u8")
+    assert (first.image_count, second.image_count, second.ended_at) == (4, 5, 900)
+    stream = info.stream_results[0]
+    assert (stream.status, stream.started_at, stream.duration) == (StreamInfo.FINISHED, 250, 650)
+    assert info.manifest_location == "s3://b/EG_1.json"
+    assert info.backup_storage_used
+    assert info.ended_at == 900
+
+
+def test_streams_come_and_go() -> None:
+    added = infos.with_stream(begin(), StreamTarget("srt://h:1", "srt://h:1", "mine"), 500)
+    info = after(
+        added,
+        ACTIVE,
+        StreamUpdate(url=STREAM_URL, status=StreamStatus.FAILED, ended_at_ns=300, error="gone"),
+        StreamUpdate(url="srt://h:1", status=StreamStatus.ACTIVE, retries=2, last_retry_at_ns=7),
+        StreamUpdate(url="srt://new:1", status=StreamStatus.ACTIVE),
+    )
+    shown = [(stream.url, stream.status, stream.id) for stream in info.stream_results]
+    assert shown == [
+        (STREAM_URL, StreamInfo.FAILED, ""),
+        ("srt://h:1", StreamInfo.ACTIVE, "mine"),
+        ("srt://new:1", StreamInfo.ACTIVE, ""),
+    ]
+    assert (info.stream_results[1].retries, info.stream_results[1].last_retry_at) == (2, 7)
+    again = infos.with_stream(info, StreamTarget("rtmp://h/app/0123456789", STREAM_URL), 600)
+    assert again.stream_results[0] == StreamInfo(url=STREAM_URL)
+
+
+def test_crash() -> None:
+    info = infos.ended_by_crash(after(begin(), ACTIVE), "the recorder was killed", 950)
+    assert (info.status, info.error, info.error_code) == (
+        Status.EGRESS_FAILED,
+        "the recorder was killed",
+        500,
+    )
+    done = after(begin(), ACTIVE, ended())
+    assert infos.ended_by_crash(done, "too late", 999) is done
+
+
+def test_updates_are_new_messages_that_rise_in_time() -> None:
+    before = begin()
+    snapshot = before.SerializeToString()
+    info = infos.apply(before, ACTIVE, 5)
+    assert before.SerializeToString() == snapshot
+    assert info.updated_at > before.updated_at
+    assert infos.apply(info, Progress(1, 2, 3, 4, 5), 10**6) is info
+
+
+def test_the_records_request_stands() -> None:
+    stored = begin()
+    stored.room_composite.layout = "speaker"
+    kept = infos.with_request_of(after(begin(), ACTIVE), stored)
+    assert kept.room_composite.layout == "speaker"
+    assert kept.status == Status.EGRESS_ACTIVE
+    same = after(begin(), ACTIVE)
+    assert infos.with_request_of(same, begin()) is same
+    assert infos.with_request_of(same, EgressInfo()) is same
+
+
+reasons = st.sampled_from(list(EndReason))
+codes = st.sampled_from(["", "internal", "unknown", "failed_precondition", "invalid_argument"])
+events = st.one_of(
+    st.builds(Active, at_ns=st.integers(1, 999)),
+    st.builds(Ending, reason=reasons),
+    st.builds(Ended, at_ns=st.integers(1, 999), reason=reasons, error=st.sampled_from(["", "e"]), code=codes),
+    st.builds(FileUpdate, output=st.just(0), size_bytes=st.integers(0, 99)),
+    st.builds(ImagesUpdate, output=st.sampled_from([2, 3]), image_count=st.integers(0, 99)),
+    st.builds(
+        StreamUpdate,
+        url=st.sampled_from([STREAM_URL, "srt://x"]),
+        status=st.sampled_from(list(StreamStatus)),
+    ),
+    st.builds(OutputFailed, output=st.just(0), error=st.just("x"), code=codes),
+)
+ORDER = [Status.EGRESS_STARTING, Status.EGRESS_ACTIVE, Status.EGRESS_ENDING]
+
+
+@given(st.lists(events, max_size=12))
+def test_a_terminal_status_never_changes_and_others_never_go_back(history: list[AnyEvent]) -> None:
+    info = begin()
+    for event in history:
+        last, info = info, infos.apply(info, event, 1)
+        if infos.is_terminal(last):
+            assert info is last
+        elif not infos.is_terminal(info):
+            assert ORDER.index(info.status) >= ORDER.index(last.status)
+            assert info.ended_at == 0
+        else:
+            assert info.ended_at
+            assert info.details.startswith("End reason: ")

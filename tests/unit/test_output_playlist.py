@@ -1,0 +1,144 @@
+"""HLS playlists as text, and where segments are cut."""
+
+from fractions import Fraction
+
+import m3u8
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openegress.core.codecs import MediaKind
+from openegress.media import NS, Packet
+from openegress.output.cutter import Cutter
+from openegress.output.playlist import Kind, Segment, date_time, render, seconds, uri
+
+START_NS = 1_700_000_000 * NS
+
+
+def segment(n: int, duration_s: float = 4.0, discontinuity: bool = False) -> Segment:
+    return Segment(f"a_{n:05d}.ts", round(duration_s * NS), START_NS + n * 4 * NS, discontinuity)
+
+
+def test_a_growing_playlist_in_full() -> None:
+    assert render(Kind.FULL, [segment(0), segment(1, 3.2)], segment_s=4) == (
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-TARGETDURATION:4\n"
+        "#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-INDEPENDENT-SEGMENTS\n"
+        "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z\n#EXTINF:4.000000,\na_00000.ts\n"
+        "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:24.000Z\n#EXTINF:3.200000,\na_00001.ts\n"
+    )
+
+
+def test_the_end_is_marked() -> None:
+    text = render(Kind.FULL, [segment(0)], segment_s=4, ended=True)
+    assert "#EXT-X-PLAYLIST-TYPE:VOD" in text
+    assert text.endswith("#EXT-X-ENDLIST\n")
+
+
+def test_fmp4_names_its_initialisation_segment_once_per_playlist() -> None:
+    text = render(Kind.LIVE, [segment(n) for n in range(9)], segment_s=4, map_uri="a init.mp4")
+    assert text.count('#EXT-X-MAP:URI="a%20init.mp4"') == 1
+    assert "#EXT-X-VERSION:7" in text
+    assert text.index("EXT-X-MAP") < text.index("EXTINF")
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "target_s"),
+    [([4.0], 4), ([4.0, 4.49], 4), ([4.0, 4.5], 5), ([7.2, 4.0], 7), ([], 4), ([0.1], 4)],
+)
+def test_target_duration_is_what_the_longest_segment_rounds_to(
+    durations_s: list[float], target_s: int
+) -> None:
+    segments = [segment(n, d) for n, d in enumerate(durations_s)]
+    assert f"#EXT-X-TARGETDURATION:{target_s}\n" in render(Kind.FULL, segments, segment_s=4)
+
+
+def test_discontinuities_that_slid_out_are_counted() -> None:
+    segments = [segment(n, discontinuity=n in (1, 6)) for n in range(9)]
+    live = m3u8.loads(render(Kind.LIVE, segments, segment_s=4))
+    assert live.media_sequence == 4
+    assert live.discontinuity_sequence == 1
+    assert [s.discontinuity for s in live.segments] == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("a_0.ts", "a_0.ts"),
+        ("dir/a b.ts", "dir/a%20b.ts"),
+        ("a#1?.ts", "a%231%3F.ts"),
+        ("ä%.ts", "%C3%A4%25.ts"),
+        ("x:y.ts", "x%3Ay.ts"),
+        ('q".ts', "q%22.ts"),
+    ],
+)
+def test_names_become_uris(name: str, written: str) -> None:
+    assert uri(name) == written
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "text"),
+    [(0, "0.000000"), (499, "0.000000"), (500, "0.000001"), (4 * NS, "4.000000"), (33_366_667, "0.033367")],
+)
+def test_durations_are_decimal(duration_ns: int, text: str) -> None:
+    assert seconds(duration_ns) == text
+
+
+def test_a_millisecond_that_rounds_up_carries() -> None:
+    assert date_time(START_NS - 1) == "2023-11-14T22:13:20.000Z"
+
+
+@given(
+    st.lists(st.integers(1, 20 * NS), max_size=40),
+    st.sampled_from(Kind),
+    st.booleans(),
+    st.integers(1, 10),
+    st.sampled_from(["", "init.mp4"]),
+)
+def test_any_playlist_is_read_back_as_it_was_meant(
+    durations: list[int], kind: Kind, ended: bool, segment_s: int, map_uri: str
+) -> None:
+    segments = [Segment(f"{n}.x", d, START_NS + n * NS) for n, d in enumerate(durations)]
+    parsed = m3u8.loads(render(kind, segments, segment_s=segment_s, map_uri=map_uri, ended=ended))
+    shown = segments if kind is Kind.FULL else segments[-5:]
+    assert [s.uri for s in parsed.segments] == [s.uri for s in shown]
+    assert all(
+        abs(a.duration - b.duration_ns / NS) < 1e-6 for a, b in zip(parsed.segments, shown, strict=True)
+    )
+    assert parsed.is_endlist is ended
+    assert parsed.media_sequence == len(segments) - len(shown)
+    assert parsed.target_duration is not None
+    assert all(s.duration < parsed.target_duration + 0.5 for s in parsed.segments)
+
+
+def packet(kind: MediaKind, at_s: float, *, key: bool = True) -> Packet:
+    return Packet(kind, b"", round(at_s * 90_000), round(at_s * 90_000), 3000, Fraction(1, 90_000), key)
+
+
+@pytest.mark.parametrize(
+    ("keys_s", "cuts_s"),
+    [
+        ([0, 2, 4, 6, 8, 10, 12], [0, 4, 8, 12]),
+        ([0, 3, 6, 9, 12], [0, 6, 9, 12]),
+        ([0, 5.1, 10.2], [0, 5.1, 10.2]),
+        ([1.0, 3.9, 4.1, 8.0], [1.0, 4.1, 8.0]),
+        ([0, 3.9995, 7.9995], [0, 3.9995, 7.9995]),
+        ([0, 100, 104], [0, 100, 104]),
+    ],
+)
+def test_video_is_cut_at_the_first_key_frame_at_or_after_each_multiple(
+    keys_s: list[float], cuts_s: list[float]
+) -> None:
+    cutter = Cutter(4 * NS, has_video=True)
+    assert [at for at in keys_s if cutter.begins(packet(MediaKind.VIDEO, at))] == cuts_s
+
+
+def test_other_frames_and_sound_never_cut_a_segment_with_video() -> None:
+    cutter = Cutter(4 * NS, has_video=True)
+    assert not cutter.begins(packet(MediaKind.VIDEO, 0, key=False))
+    assert not cutter.begins(packet(MediaKind.AUDIO, 5))
+
+
+def test_sound_alone_is_cut_at_each_multiple_and_its_priming_makes_no_segment() -> None:
+    cutter = Cutter(2 * NS, has_video=False)
+    at_s = [-0.021, 0.0, 1.0, 1.995, 2.01, 3.0, 4.0]
+    assert [at for at in at_s if cutter.begins(packet(MediaKind.AUDIO, at))] == [-0.021, 2.01, 4.0]

@@ -1,0 +1,191 @@
+"""The parts of a connection that need no socket: addresses, DTLS in memory, the names used of aioice."""
+
+import inspect
+
+import pytest
+from aioice import ice as aioice
+from OpenSSL import SSL
+
+from openegress.core.errors import EgressError, Phase
+from openegress.room.dtls import DtlsError, DtlsSrtp, DtlsState, Fingerprint, datagrams
+from openegress.room.ice import TurnServer, turn_server
+from openegress.room.signalling import signal_url
+
+
+@pytest.mark.parametrize(
+    ("url", "start"),
+    [
+        ("ws://host:7880", "ws://host:7880/rtc?"),
+        ("wss://host", "wss://host/rtc?"),
+        ("http://host:7880/", "ws://host:7880/rtc?"),
+        ("https://host/some/path", "wss://host/some/path/rtc?"),
+        ("wss://host/rtc", "wss://host/rtc?"),
+        ("ws://[::1]:7880", "ws://[::1]:7880/rtc?"),
+    ],
+)
+def test_signalling_address(url: str, start: str) -> None:
+    address = signal_url(url)
+    assert address.startswith(start)
+    assert "auto_subscribe=0" in address
+    assert "token" not in address
+
+
+@pytest.mark.parametrize("url", ["", "host:7880", "ftp://host", "wss://"])
+def test_what_is_no_signalling_address(url: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        signal_url(url)
+    assert caught.value.phase is Phase.SIGNALLING
+    assert repr(url) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("urls", "chosen"),
+    [
+        ([], None),
+        (["stun:a:3478"], None),
+        (["turn:a:1?transport=udp"], TurnServer("a", 1, "u", "c", "udp", False)),
+        (["turn:a"], TurnServer("a", 3478, "u", "c", "udp", False)),
+        (["turns:a"], TurnServer("a", 5349, "u", "c", "tcp", True)),
+        (["turn:[::1]:1"], TurnServer("::1", 1, "u", "c", "udp", False)),
+        (
+            ["turn:a:1?transport=tcp", "turns:a:443?transport=tcp"],
+            TurnServer("a", 443, "u", "c", "tcp", True),
+        ),
+        (["turns:a:443", "turn:a:3478?transport=udp"], TurnServer("a", 3478, "u", "c", "udp", False)),
+    ],
+)
+def test_turn_server_choice(urls: list[str], chosen: TurnServer | None) -> None:
+    assert turn_server([(urls, "u", "c")]) == chosen
+
+
+def test_the_names_used_of_aioice_are_where_they_were() -> None:
+    """Of room.ice: when this fails with another version of aioice, that module is to be looked at."""
+    connection = aioice.Connection(ice_controlling=False)
+    for name in (
+        "_check_list",
+        "_local_candidates",
+        "_nominated",
+        "_protocols",
+        "_remote_candidates",
+        "remote_is_lite",
+        "ice_controlling",
+    ):
+        assert hasattr(connection, name), name
+    signatures = {
+        aioice.Connection.get_component_candidates: ["self", "component", "addresses", "timeout"],
+        aioice.Connection._pair_remote_candidate: ["self", "remote_candidate"],
+        aioice.Connection.data_received: ["self", "data", "component"],
+        aioice.Connection.protocol_lost: ["self", "protocol"],
+        aioice.Connection.sort_check_list: ["self"],
+        aioice.StunProtocol.datagram_received: ["self", "data", "addr"],
+        aioice.StunProtocol.connection_lost: ["self", "exc"],
+        aioice.CandidatePair.__init__: ["self", "protocol", "remote_candidate"],
+    }
+    for function, parameters in signatures.items():
+        assert list(inspect.signature(function).parameters) == parameters
+    assert {"local_addr", "remote_addr", "local_candidate"} <= set(dir(aioice.CandidatePair))
+    assert "get_component_candidates" in inspect.getsource(aioice.Connection.gather_candidates)
+    assert "_network_host" in inspect.getsource(aioice.CandidatePair.remote_addr.fget)  # type: ignore[arg-type]
+
+
+# --- DTLS
+
+
+class Server:
+    """A DTLS server in memory, with the client's own way to make a certificate."""
+
+    def __init__(self, profiles: bytes = b"SRTP_AES128_CM_SHA1_80") -> None:
+        self._made = DtlsSrtp(lambda _: None)
+        self.fingerprint = self._made.fingerprint
+        context = self._made._context()
+        context.set_tlsext_use_srtp(profiles)
+        self.ssl = SSL.Connection(context)
+        self.ssl.set_accept_state()
+        self.done = False
+
+    def answer(self, sent: list[bytes]) -> list[bytes]:
+        for each in sent:
+            self.ssl.bio_write(each)
+        try:
+            self.ssl.do_handshake()
+            self.done = True
+        except SSL.WantReadError:
+            pass
+        try:
+            return datagrams(self.ssl.bio_read(1 << 16), 1200)
+        except SSL.WantReadError:
+            return []
+
+
+def shake_hands(server: Server, expected: Fingerprint) -> DtlsSrtp:
+    sent: list[bytes] = []
+    client = DtlsSrtp(sent.append)
+    client.start(expected)
+    for _ in range(6):
+        outgoing, sent[:] = list(sent), []
+        for each in server.answer(outgoing):
+            client.received(each)
+    return client
+
+
+@pytest.mark.parametrize("profile", ["SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"])
+def test_a_handshake_ends_with_srtp_sessions(profile: str) -> None:
+    server = Server(profile.encode())
+    client = shake_hands(server, server.fingerprint)
+    assert client.state is DtlsState.CONNECTED
+    assert server.done
+    assert client.profile == profile
+    assert client.tx is not None
+    packet = bytes.fromhex("80c80001000000010000000000000000")
+    assert client.tx.protect_rtcp(packet)[:4] == packet[:4]
+    assert client.timeout_s() is None
+
+
+def test_another_certificate_than_signalled_is_refused() -> None:
+    with pytest.raises(DtlsError, match="does not match"):
+        shake_hands(Server(), Fingerprint("sha-256", "00:11"))
+
+
+def test_an_unknown_hash_is_refused() -> None:
+    with pytest.raises(DtlsError, match="md5"):
+        shake_hands(Server(), Fingerprint("md5", "00:11"))
+
+
+def test_a_handshake_is_repeated_when_nothing_answers() -> None:
+    sent: list[bytes] = []
+    client = DtlsSrtp(sent.append)
+    client.start(Fingerprint("sha-256", "00"))
+    timeout_s = client.timeout_s()
+    assert timeout_s is not None
+    assert 0 < timeout_s <= 1
+    assert len(sent) == 1
+
+
+def test_the_servers_goodbye_is_noticed() -> None:
+    server = Server()
+    client = shake_hands(server, server.fingerprint)
+    server.ssl.shutdown()
+    client.received(server.ssl.bio_read(4096))
+    assert client.state is DtlsState.CLOSED
+    client.close()
+
+
+def record(size: int) -> bytes:
+    return bytes(11) + size.to_bytes(2) + bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "datagram_sizes"),
+    [
+        ([], 100, []),
+        ([10], 100, [23]),
+        ([10, 10, 10], 100, [69]),
+        ([40, 40, 40], 110, [106, 53]),
+        ([200, 10], 100, [213, 23]),
+    ],
+)
+def test_records_are_packed_whole(sizes: list[int], limit: int, datagram_sizes: list[int]) -> None:
+    flight = b"".join(record(each) for each in sizes)
+    packed = datagrams(flight, limit)
+    assert [len(each) for each in packed] == datagram_sizes
+    assert b"".join(packed) == flight

@@ -1,0 +1,106 @@
+"""When tracks may go into the outputs as they are."""
+
+import pytest
+
+from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
+from openegress.core.plan import (
+    FileOutput,
+    ImageOutput,
+    LocalStorage,
+    MediaSource,
+    Output,
+    Plan,
+    SegmentOutput,
+    StoragePlan,
+    StreamOutput,
+    StreamTarget,
+    WebsocketOutput,
+)
+from openegress.room import Participant, Track, TrackSource
+from openegress.source.room.codec import codec_of, container_for, passthrough_possible, wants_packets
+
+ALICE = Participant("PA_1", "alice", "Alice", "standard")
+STORAGE = StoragePlan(LocalStorage("/out"))
+
+
+def track(mime: str) -> Track:
+    kind = MediaKind(mime.partition("/")[0])
+    source = TrackSource.CAMERA if kind is MediaKind.VIDEO else TrackSource.MICROPHONE
+    return Track(f"TR_{mime}", mime, kind, source, mime, ALICE, False)
+
+
+def file(container: Container | None) -> FileOutput:
+    return FileOutput("out", container, STORAGE)
+
+
+def segments(container: Container) -> SegmentOutput:
+    return SegmentOutput("", "s", "s.m3u8", "", 4, container, False, STORAGE)
+
+
+STREAM = StreamOutput("rtmp", (StreamTarget("rtmp://host/app/key", "rtmp://host/app/{...}"),))
+IMAGES = ImageOutput("", "i", 10, 0, 0, "index", STORAGE)
+SOCKET = WebsocketOutput("ws://host", "ws://host")
+
+
+def plan(*outputs: Output, passthrough: bool = False, may: bool = True) -> Plan:
+    source = MediaSource("room", "ws://host", "token")
+    return Plan("EG_1", source, outputs, None, None, passthrough=passthrough, may_pass_through=may)
+
+
+@pytest.mark.parametrize(
+    ("mimes", "outputs", "expected"),
+    [
+        (["video/H264", "audio/opus"], [file(Container.MP4)], True),
+        (["video/VP8", "audio/opus"], [file(Container.MP4)], False),
+        (["video/VP8", "audio/opus"], [file(Container.WEBM)], True),
+        (["video/VP9", "audio/red"], [file(None)], True),
+        (["video/H264", "audio/opus"], [file(Container.MP4), segments(Container.TS)], False),
+        (["video/H264", "audio/opus"], [segments(Container.FMP4)], True),
+        (["video/H264", "audio/opus"], [file(Container.MP4), STREAM], False),
+        (["video/H264", "audio/opus"], [file(Container.MP4), IMAGES], False),
+        (["audio/opus", "audio/opus"], [file(Container.OGG)], False),
+        (["audio/PCMU"], [file(Container.OGG)], False),
+        (["video/unheard-of"], [file(None)], False),
+        ([], [file(None)], False),
+        (["video/H264"], [], False),
+    ],
+)
+def test_passthrough_possible(mimes: list[str], outputs: list[Output], expected: bool) -> None:
+    assert passthrough_possible(plan(*outputs), [track(mime) for mime in mimes]) is expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (plan(file(None)), True),
+        (plan(file(Container.WEBM)), False),
+        (plan(file(None), may=False), False),
+        (plan(file(Container.WEBM), passthrough=True), True),
+        (plan(SOCKET, passthrough=True), False),
+    ],
+)
+def test_wants_packets(chosen: Plan, expected: bool) -> None:
+    assert wants_packets(chosen, [track("video/H264")]) is expected
+
+
+@pytest.mark.parametrize(
+    ("codecs", "container"),
+    [
+        ([VideoCodec.H264], Container.MP4),
+        ([AudioCodec.OPUS], Container.OGG),
+        ([VideoCodec.VP8], Container.WEBM),
+        ([VideoCodec.H264, AudioCodec.OPUS], Container.MP4),
+        ([VideoCodec.VP9, AudioCodec.OPUS], Container.WEBM),
+        ([VideoCodec.VP8, AudioCodec.PCMU], None),
+    ],
+)
+def test_container_for(codecs: list[AudioCodec | VideoCodec], container: Container | None) -> None:
+    assert container_for(codecs) is container
+
+
+@pytest.mark.parametrize(
+    ("mime", "codec"),
+    [("audio/red", AudioCodec.OPUS), ("video/AV1", VideoCodec.AV1), ("audio/PCMA", AudioCodec.PCMA)],
+)
+def test_codec_of(mime: str, codec: AudioCodec | VideoCodec) -> None:
+    assert codec_of(track(mime)) is codec

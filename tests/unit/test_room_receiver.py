@@ -1,0 +1,399 @@
+"""A track's receiver over plain calls: packets in, frames and requests out."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.room import EncodedFrame
+from openegress.room.clocks import RoomClock
+from openegress.room.depacketise import AccessUnit
+from openegress.room.placing import HOLD_NS
+from openegress.room.receiver import TrackReceiver
+from openegress.room.rtcp import SenderReport
+from openegress.room.rtp import RtpPacket
+from openegress.room.sdp import Encoding, PayloadType
+
+MS = 1_000_000
+S = 1_000_000_000
+WALL = 1_700_000_000 * S
+KEY = bytes.fromhex("103033009d012a8002680101c7")
+BLANK = bytes.fromhex("103033009d012a0800080001c7")
+DELTA = b"\x10\x31delta"
+TYPES = {
+    96: PayloadType(96, Encoding.VP8, 90_000, 1, 97, ()),
+    108: PayloadType(108, Encoding.H264, 90_000, 1, 109, ()),
+    111: PayloadType(111, Encoding.OPUS, 48_000, 2, None, ()),
+    63: PayloadType(63, Encoding.RED, 48_000, 2, None, ()),
+}
+
+
+@dataclass
+class Wishes:
+    """What a receiver asks for."""
+
+    due_ns: list[int] = field(default_factory=list)
+    key_frames: list[int] = field(default_factory=list)
+    codecs: list[AudioCodec | VideoCodec] = field(default_factory=list)
+    first_key_frames: list[tuple[VideoCodec, bytes]] = field(default_factory=list)
+
+    def missing(self, due_ns: int) -> None:
+        self.due_ns.append(due_ns)
+
+    def key_frame(self, ssrc: int) -> None:
+        self.key_frames.append(ssrc)
+
+    def codec(self, receiver: TrackReceiver, codec: AudioCodec | VideoCodec) -> None:
+        self.codecs.append(codec)
+
+    def first_key_frame(self, receiver: TrackReceiver, codec: VideoCodec, unit: AccessUnit) -> None:
+        self.first_key_frames.append((codec, unit.data))
+
+
+class Bench:
+    """Time runs with RTP time: the packet of RTP time 0 arrives at WALL."""
+
+    def __init__(
+        self, payload_type: int = 96, clock: RoomClock | None = None, identity: str = "alice"
+    ) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.wishes = Wishes()
+        self.type = TYPES[payload_type]
+        self.receiver = TrackReceiver(
+            "TR_1", identity, self.frames.append, self.wishes, clock or RoomClock(), WALL
+        )
+        self.receiver.attach(1, 2, TYPES)
+        self.sequence = 65_530
+        self.now_ns = 0
+
+    def packet(
+        self, ms: int, payload: bytes, marker: bool = True, payload_type: int | None = None
+    ) -> RtpPacket:
+        self.sequence += 1
+        timestamp = ms * self.type.clock_rate // 1000 & 0xFFFFFFFF
+        number = self.type.number if payload_type is None else payload_type
+        return RtpPacket(1, number, self.sequence & 0xFFFF, timestamp, marker, payload)
+
+    def send(self, ms: int, payload: bytes, marker: bool = True, payload_type: int | None = None) -> None:
+        self.now_ns = ms * MS
+        self.receiver.rtp(self.packet(ms, payload, marker, payload_type), self.now_ns)
+
+    def lose(self, ms: int, payload: bytes, marker: bool = True) -> RtpPacket:
+        return self.packet(ms, payload, marker)
+
+    def report(self, ms: int, clock_error_ns: int = 0) -> None:
+        timestamp = ms * self.type.clock_rate // 1000 & 0xFFFFFFFF
+        self.receiver.sender_report(
+            SenderReport(1, WALL + ms * MS + clock_error_ns, timestamp, 7), self.now_ns
+        )
+
+    @property
+    def times_ms(self) -> list[int]:
+        return [(each.capture_ns - WALL) // MS for each in self.frames]
+
+
+def started(payload_type: int = 96, first: bytes = KEY) -> Bench:
+    bench = Bench(payload_type)
+    bench.send(0, first)
+    bench.report(0)
+    return bench
+
+
+def test_frames_wait_for_the_first_report() -> None:
+    bench = Bench()
+    for index in range(90):
+        bench.send(index * 33, DELTA if index else KEY)
+    assert bench.frames == []
+    bench.report(2000)
+    assert bench.times_ms == [index * 33 for index in range(90)]
+    first = bench.frames[0]
+    assert (first.codec, first.is_key, first.width, first.height) == (VideoCodec.VP8, True, 640, 360)
+    assert (first.clock_rate, first.track_sid) == (90_000, "TR_1")
+    assert [each.is_key for each in bench.frames[1:]] == [False] * 89
+    assert bench.wishes.key_frames == []
+
+
+def test_the_first_key_frame_is_shown_before_its_place_is_known() -> None:
+    bench = Bench()
+    for index in range(3):
+        bench.send(index * 33, DELTA if index else KEY)
+    bench.send(99, KEY)
+    assert bench.frames == []
+    assert [codec for codec, _ in bench.wishes.first_key_frames] == [VideoCodec.VP8]
+    bench.report(2000)
+    assert bench.wishes.first_key_frames[0][1] == bench.frames[0].data
+
+
+def test_the_codec_is_told_once() -> None:
+    bench = Bench()
+    bench.send(0, KEY)
+    bench.send(33, DELTA)
+    assert bench.wishes.codecs == [VideoCodec.VP8]
+
+
+def test_a_report_that_comes_before_the_first_packet_counts() -> None:
+    bench = Bench(111)
+    bench.report(-1000)
+    bench.send(0, b"opus")
+    assert bench.times_ms == [0]
+
+
+def test_without_a_report_frames_come_after_the_time_out_by_arrival() -> None:
+    bench = Bench(111)
+    for index in range(10):
+        bench.now_ns = index * 20 * MS + (30 * MS if index % 3 else 5 * MS)
+        bench.receiver.rtp(bench.packet(index * 20, b"opus"), bench.now_ns)
+    bench.receiver.tick(HOLD_NS)
+    assert bench.frames == []
+    bench.receiver.tick(HOLD_NS + 6 * MS)
+    assert bench.times_ms == [5 + index * 20 for index in range(10)]
+
+
+def test_a_frame_of_several_packets() -> None:
+    bench = started()
+    bench.send(33, b"\x10\x31one", marker=False)
+    bench.send(33, b"\x00two", marker=False)
+    bench.send(33, b"\x00three")
+    assert bench.frames[-1].data == b"\x31onetwothree"
+
+
+def test_a_frame_without_marker_ends_with_the_next_timestamp() -> None:
+    bench = started()
+    bench.send(33, b"\x10\x31one", marker=False)
+    bench.send(66, DELTA)
+    assert [each.data for each in bench.frames[1:]] == [b"\x31one", b"\x31delta"]
+
+
+def test_padding_is_counted_but_is_no_frame() -> None:
+    bench = started()
+    bench.send(33, b"")
+    bench.send(33, DELTA)
+    assert len(bench.frames) == 2
+
+
+def test_a_retransmission_closes_the_gap() -> None:
+    bench = started()
+    lost = bench.lose(33, DELTA)
+    bench.send(66, DELTA)
+    assert len(bench.frames) == 1
+    assert bench.receiver.due(bench.wishes.due_ns[0]) == [lost.sequence + 0x10000]
+    again = lost._replace(ssrc=2, payload_type=97, payload=lost.sequence.to_bytes(2) + lost.payload)
+    bench.receiver.rtx(again, 90 * MS)
+    assert bench.times_ms == [0, 33, 66]
+    assert bench.wishes.key_frames == []
+    assert not any(each.after_gap for each in bench.frames)
+
+
+def give_up(bench: Bench) -> None:
+    while (due_ns := bench.receiver.next_due_ns()) is not None:
+        bench.now_ns = due_ns
+        bench.receiver.due(due_ns)
+
+
+def test_after_a_gap_a_key_frame_is_asked_for_and_marked() -> None:
+    bench = started()
+    bench.lose(33, DELTA)
+    bench.send(66, DELTA)
+    bench.send(99, DELTA)
+    give_up(bench)
+    assert bench.wishes.key_frames == [1]
+    bench.send(1700, DELTA)
+    bench.send(1733, KEY)
+    bench.send(1766, DELTA)
+    assert bench.times_ms == [0, 1733, 1766]
+    assert [each.after_gap for each in bench.frames] == [False, True, False]
+
+
+def test_no_key_frame_is_asked_for_when_the_first_frame_is_one() -> None:
+    bench = started()
+    for index in range(1, 100):
+        bench.send(index * 33, DELTA)
+        bench.receiver.tick(bench.now_ns)
+    assert bench.wishes.key_frames == []
+
+
+def test_a_key_frame_is_asked_for_when_the_first_frame_is_none_but_not_too_often() -> None:
+    bench = started(first=DELTA)
+    for index in range(1, 31):
+        bench.send(index * 33, DELTA)
+    assert bench.wishes.key_frames == [1, 1]
+    bench.send(1000, KEY)
+    bench.report(1000)
+    assert bench.times_ms == [1000]
+
+
+def test_malformed_payloads_cost_their_frame_only() -> None:
+    bench = started()
+    bench.send(33, b"\x00no start")
+    bench.send(66, KEY)
+    assert bench.times_ms == [0, 66]
+    assert bench.receiver.stats.dropped == 1
+
+
+def test_blank_pictures_are_dropped_quietly() -> None:
+    bench = started()
+    bench.send(33, BLANK)
+    bench.send(66, DELTA)
+    bench.receiver.tick(2 * S)
+    assert len(bench.frames) == 1
+    assert bench.wishes.key_frames == []
+    bench.send(3000, KEY)
+    assert bench.times_ms == [0, 3000]
+
+
+def test_parameter_sets_alone_join_the_next_unit() -> None:
+    sps = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
+    bench = Bench(108)
+    bench.send(0, bytes((24,)) + len(sps).to_bytes(2) + sps + b"\0\2\x68p")
+    bench.send(1, b"\x65idr")
+    bench.report(0)
+    (frame,) = bench.frames
+    start = b"\0\0\0\1"
+    assert frame.data == start + sps + start + b"\x68p" + start + b"\x65idr"
+    assert (frame.is_key, frame.width, frame.height) == (True, 640, 360)
+
+
+def test_another_codec_on_the_same_ssrc() -> None:
+    bench = started()
+    bench.send(33, b"\x65idr", payload_type=108)
+    assert bench.wishes.codecs == [VideoCodec.VP8, VideoCodec.H264]
+    assert [each.codec for each in bench.frames] == [VideoCodec.VP8, VideoCodec.H264]
+
+
+def test_another_codec_while_frames_are_held_and_packets_missing() -> None:
+    bench = Bench()
+    bench.send(0, KEY)
+    lost = bench.lose(33, DELTA)
+    bench.send(66, b"\x65idr", payload_type=108)
+    assert bench.wishes.codecs == [VideoCodec.VP8]
+    repeated = lost._replace(
+        ssrc=2, payload_type=97, payload=(lost.sequence & 0xFFFF).to_bytes(2) + lost.payload
+    )
+    bench.receiver.rtx(repeated, 80 * MS)
+    bench.report(0)
+    assert [each.codec for each in bench.frames] == [VideoCodec.VP8, VideoCodec.VP8, VideoCodec.H264]
+    assert bench.times_ms == [0, 33, 66]
+
+
+def test_no_key_frame_is_asked_for_while_the_first_one_is_on_its_way() -> None:
+    bench = started()
+    bench.receiver.attach(9, 10, TYPES)
+    bench.send(1000, KEY, marker=False)
+    bench.receiver.tick(bench.now_ns + S)
+    assert bench.wishes.key_frames == []
+
+
+def test_a_request_that_is_not_answered_is_repeated() -> None:
+    bench = started(first=DELTA)
+    bench.receiver.tick(S)
+    bench.receiver.tick(2 * S)
+    assert bench.wishes.key_frames == [1, 1, 1]
+
+
+def test_unknown_payload_types_are_left_out() -> None:
+    bench = started()
+    bench.send(33, b"noise", payload_type=77)
+    bench.send(66, DELTA)
+    assert len(bench.frames) == 1
+    give_up(bench)
+    assert bench.receiver.stats.gaps == 1
+
+
+def red_payload(own: bytes, *older: tuple[int, bytes]) -> bytes:
+    head = b"".join(bytes((0x80 | 111,)) + (off << 10 | len(data)).to_bytes(3) for off, data in older)
+    return head + b"\x6f" + b"".join(data for _, data in older) + own
+
+
+def test_redundant_audio_repeats_nothing_and_fills_what_was_lost() -> None:
+    bench = started(63, red_payload(b"0", (960, b"before")))
+    bench.send(20, red_payload(b"1", (960, b"0")))
+    bench.lose(40, red_payload(b"2"))
+    bench.lose(60, red_payload(b"3"))
+    bench.send(80, red_payload(b"4", (1920, b"2"), (960, b"3")))
+    assert [each.data for each in bench.frames] == [b"0", b"1"]
+    give_up(bench)
+    assert [each.data for each in bench.frames] == [b"0", b"1", b"2", b"3", b"4"]
+    assert bench.times_ms == [0, 20, 40, 60, 80]
+    assert {each.codec for each in bench.frames} == {AudioCodec.OPUS}
+
+
+def test_silence_between_packets_is_no_gap() -> None:
+    bench = started(111, b"opus")
+    bench.send(20, b"opus")
+    bench.send(420, b"opus")
+    assert bench.times_ms == [0, 20, 420]
+    assert not any(each.after_gap for each in bench.frames)
+
+
+def test_a_new_ssrc_goes_on_in_the_same_track() -> None:
+    bench = started()
+    bench.send(33, DELTA)
+    bench.receiver.attach(9, 10, TYPES)
+    bench.sequence = 100
+    bench.send(5000, KEY)
+    bench.report(5000)
+    assert bench.times_ms == [0, 33, 5000]
+    assert bench.frames[-1].after_gap
+
+
+def test_a_track_under_a_new_sid_goes_on() -> None:
+    bench = Bench(111)
+    bench.send(0, b"opus")
+    bench.receiver.rename("TR_2")
+    bench.receiver.attach(9, None, TYPES)
+    bench.sequence = 7
+    bench.send(3000, b"opus")
+    bench.report(3000)
+    assert [each.track_sid for each in bench.frames] == ["TR_1", "TR_2"]
+    assert bench.times_ms == [0, 3000]
+
+
+def test_what_is_held_is_handed_out_at_the_end_but_no_half_frame() -> None:
+    bench = Bench()
+    bench.send(0, KEY)
+    bench.send(33, DELTA)
+    bench.send(66, DELTA, marker=False)
+    bench.receiver.flush()
+    assert bench.times_ms == [0, 33]
+    bench.receiver.flush()
+    assert len(bench.frames) == 2
+
+
+@pytest.mark.parametrize("error_ns", [0, -3600 * S, 40 * S])
+def test_participants_with_wrong_clocks_are_placed_beside_the_others(error_ns: int) -> None:
+    clock = RoomClock()
+    picture, sound = Bench(96, clock, "bob"), Bench(111, clock, "bob")
+    for bench, payload in ((picture, KEY), (sound, b"opus")):
+        bench.send(0, payload)
+        bench.report(0, error_ns)
+    sound.send(20, b"opus")
+    assert picture.times_ms == [0]
+    assert sound.times_ms == [0, 20]
+
+
+def test_receiver_reports() -> None:
+    bench = Bench(111)
+    assert bench.receiver.report_block(0) is None
+    bench.send(0, b"opus")
+    bench.report(0)
+    bench.send(20, b"opus")
+    bench.lose(40, b"opus")
+    bench.send(60, b"opus")
+    block = bench.receiver.report_block(bench.now_ns + 500 * MS)
+    assert block is not None
+    assert (block.ssrc, block.packets_lost, block.fraction_lost) == (1, 1, 64)
+    assert block.highest_sequence == 65_534
+    assert (block.last_report, block.delay) == (7, int(0.56 * 65536))
+    bench.send(80, b"opus")
+    again = bench.receiver.report_block(bench.now_ns)
+    assert again is not None
+    assert (again.packets_lost, again.fraction_lost) == (1, 0)
+
+
+def test_jitter_of_even_packets_is_none() -> None:
+    bench = Bench(111)
+    for index in range(50):
+        bench.send(index * 20, b"opus")
+    block = bench.receiver.report_block(bench.now_ns)
+    assert block is not None
+    assert block.jitter == 0

@@ -1,0 +1,198 @@
+import random
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openegress.room.nack import MS, NackPolicy
+from openegress.room.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
+from openegress.room.rtp import RtpPacket
+
+POLICY = NackPolicy()
+
+
+def packet(sequence: int) -> RtpPacket:
+    return RtpPacket(1, 96, sequence & 0xFFFF, 0, False, sequence.to_bytes(4))
+
+
+def numbers(delivered: list[Delivered]) -> list[int | None]:
+    return [None if each is None else int.from_bytes(each.payload) for each in delivered]
+
+
+def run(
+    arrivals: list[int | tuple[int, int]], policy: NackPolicy = POLICY
+) -> tuple[list[int | None], Reorderer]:
+    """Arrivals by sequence, or (sequence, at ms); then time passes until nothing is missing."""
+    reorderer = Reorderer(policy)
+    out: list[int | None] = []
+    now_ms = 0
+    for each in arrivals:
+        sequence, at_ms = each if isinstance(each, tuple) else (each, now_ms + 1)
+        while (due_ns := reorderer.next_due_ns()) is not None and due_ns < at_ms * MS:
+            out += numbers(reorderer.due(due_ns)[1])
+        now_ms = at_ms
+        out += numbers(reorderer.push(packet(sequence), now_ms * MS))
+    while (due_ns := reorderer.next_due_ns()) is not None:
+        out += numbers(reorderer.due(due_ns)[1])
+    return out, reorderer
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "delivered"),
+    [
+        ([5, 6, 7], [5, 6, 7]),
+        ([5, 7, 6, 8], [5, 6, 7, 8]),
+        ([5, 6, 6, 5, 7], [5, 6, 7]),
+        ([5, 8, 8, 6, 7, 7], [5, 6, 7, 8]),
+        ([65534, 65535, 65536, 65537], [65534, 65535, 65536, 65537]),
+        ([65535, 65537, 65536], [65535, 65536, 65537]),
+        ([0, 2, 1], [0, 1, 2]),
+        ([5, 7, 8], [5, None, 7, 8]),
+        ([5, 7, 9, 10], [5, None, 7, None, 9, 10]),
+        ([5, 8, (6, 20)], [5, 6, None, 8]),
+        ([5, 4, 6], [5, 6]),
+        ([5, (7, 2), (6, 1700), (8, 1701)], [5, None, 7, 8]),
+    ],
+    ids=str,
+)
+def test_order(arrivals: list[int | tuple[int, int]], delivered: list[int | None]) -> None:
+    assert run(arrivals)[0] == delivered
+
+
+def test_counts() -> None:
+    stats = run([1, 2, 4, (3, 5), 6, (5, 60), 8, (9, 1900), (7, 1950), 2])[1].stats
+    assert (stats.reordered, stats.recovered, stats.lost, stats.late) == (1, 1, 1, 2)
+    assert stats.requests > 3
+
+
+def test_requests_start_soon_grow_apart_and_end() -> None:
+    reorderer = Reorderer()
+    reorderer.push(packet(10), 0)
+    reorderer.push(packet(12), 0)
+    times = []
+    while (due_ns := reorderer.next_due_ns()) is not None:
+        requests, _ = reorderer.due(due_ns)
+        if requests:
+            times.append(due_ns // MS)
+    assert times[0] == 10
+    assert times[1] - times[0] == 40
+    gaps = [b - a for a, b in pairwise(times)]
+    assert gaps == sorted(gaps)
+    assert max(gaps) <= 250
+    assert 1000 < times[-1] < POLICY.patience_ns // MS
+
+
+def test_nothing_is_due_while_nothing_is_missing() -> None:
+    reorderer = Reorderer()
+    for sequence in (1, 2, 4, 3):
+        reorderer.push(packet(sequence), 0)
+    assert reorderer.next_due_ns() is None
+    assert not reorderer.missing
+
+
+def test_a_retransmission_fills_a_gap_but_starts_nothing() -> None:
+    reorderer = Reorderer()
+    assert reorderer.push(packet(4), 0, retransmitted=True) == []
+    reorderer.push(packet(5), 0)
+    reorderer.push(packet(7), 0)
+    reorderer.due(10 * MS)
+    assert numbers(reorderer.push(packet(6), 20 * MS, retransmitted=True)) == [6, 7]
+    assert reorderer.stats.recovered == 1
+
+
+@pytest.mark.parametrize("start", [0, 40_000, 65_535])
+def test_a_jump_ahead_begins_anew(start: int) -> None:
+    out, reorderer = run([start, start + 1, start + MAX_AHEAD_PACKETS + 50, start + MAX_AHEAD_PACKETS + 51])
+    assert out == [start, start + 1, None, start + MAX_AHEAD_PACKETS + 50, start + MAX_AHEAD_PACKETS + 51]
+    assert reorderer.stats.resets == 1
+    assert reorderer.stats.lost == 0
+
+
+def test_a_jump_back_is_believed_at_the_second_packet() -> None:
+    out, reorderer = run([20_000, 20_001, 100, 101, 102])
+    assert out == [20_000, 20_001, None, 101, 102]
+    assert reorderer.stats.resets == 1
+    assert reorderer.highest & 0xFFFF == 102
+
+
+def test_a_single_stray_packet_changes_nothing() -> None:
+    assert run([20_000, 20_001, 100, 20_002, 101, 20_003])[0] == [20_000, 20_001, 20_002, 20_003]
+
+
+def test_what_waits_is_delivered_before_a_new_beginning() -> None:
+    out, _ = run([1, 2, 4, 40_000 + 4])
+    assert out[:4] == [1, 2, None, 4]
+
+
+def test_flush_gives_everything() -> None:
+    reorderer = Reorderer()
+    for sequence in (1, 3, 6):
+        reorderer.push(packet(sequence), 0)
+    assert numbers(reorderer.flush()) == [None, 3, None, 6]
+    assert reorderer.flush() == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    start=st.integers(0, 65_535),
+    count=st.integers(1, 400),
+    loss=st.floats(0, 0.5),
+    doubles=st.floats(0, 0.3),
+    spread_ms=st.integers(0, 8),
+)
+def test_lost_doubled_and_mixed_up_packets_all_come_once_and_in_order(
+    seed: int, start: int, count: int, loss: float, doubles: float, spread_ms: int
+) -> None:
+    """A server that answers every request after 30 ms, itself as lossy."""
+    chance = random.Random(seed)
+    reorderer = Reorderer()
+    arrivals: list[tuple[float, int, bool]] = []
+    for index in range(count):
+        sequence = start + index
+        if index and index < count - 1 and chance.random() < loss:
+            continue
+        # The first packet comes first: what is before it cannot be known to have existed.
+        late = chance.uniform(0, spread_ms) if index else 0
+        arrivals.append((index * 2 + late, sequence, False))
+        if chance.random() < doubles:
+            arrivals.append((index * 2 + late + chance.uniform(0, 50), sequence, False))
+    out: list[int | None] = []
+    given_up: set[int] = set()
+    while arrivals or reorderer.next_due_ns() is not None:
+        due_ns = reorderer.next_due_ns()
+        upcoming = min(arrivals, default=None)
+        if upcoming is not None and (due_ns is None or upcoming[0] * MS <= due_ns):
+            arrivals.remove(upcoming)
+            at_ms, sequence, repeated = upcoming
+            out += numbers(reorderer.push(packet(sequence), int(at_ms * MS), retransmitted=repeated))
+            continue
+        assert due_ns is not None
+        requests, ready = reorderer.due(due_ns)
+        out += numbers(ready)
+        for request in requests:
+            original = start + ((request - start) & 0xFFFF)
+            given_up.add(original)
+            if chance.random() >= loss:
+                arrivals.append((due_ns / MS + 30, original, True))
+    got = [each for each in out if each is not None]
+    assert got == sorted(set(got))
+    assert got[0] == start
+    assert got[-1] == start + count - 1
+    lost = set(range(start, start + count)) - set(got)
+    assert lost <= given_up
+    assert len(lost) == reorderer.stats.lost
+    assert bool(lost) == (None in out)
+
+
+@given(st.lists(st.integers(0, 65_535), min_size=1, max_size=300))
+def test_any_numbers_at_all(sequences: list[int]) -> None:
+    reorderer = Reorderer()
+    for at_ms, sequence in enumerate(sequences):
+        reorderer.push(packet(sequence), at_ms * MS)
+        if at_ms % 7 == 0:
+            reorderer.due(at_ms * MS)
+    reorderer.flush()
+    assert not reorderer.missing
+    assert reorderer.stats.received == len(sequences)

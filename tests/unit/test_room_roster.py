@@ -1,0 +1,155 @@
+import pytest
+from livekit.protocol.models import (
+    ParticipantInfo,
+    TrackInfo,
+    TrackSource,
+    TrackType,
+    VideoLayer,
+    VideoQuality,
+)
+
+from openegress.room import (
+    ParticipantJoined,
+    ParticipantLeft,
+    TrackMuted,
+    TrackPublished,
+    TrackUnpublished,
+    layers,
+)
+from openegress.room import VideoQuality as Wanted
+from openegress.room.roster import Roster, RosterEvent
+
+
+def track(sid: str, *, muted: bool = False, source: int = TrackSource.CAMERA) -> TrackInfo:
+    kind = TrackType.AUDIO if source == TrackSource.MICROPHONE else TrackType.VIDEO
+    return TrackInfo(sid=sid, type=kind, source=source, muted=muted, mime_type="video/VP8", name="n")  # type: ignore[arg-type]
+
+
+def person(identity: str, *tracks: TrackInfo, sid: str = "", left: bool = False) -> ParticipantInfo:
+    state = ParticipantInfo.State.DISCONNECTED if left else ParticipantInfo.State.ACTIVE
+    return ParticipantInfo(sid=sid or f"PA_{identity}", identity=identity, tracks=tracks, state=state)
+
+
+def told(events: list[RosterEvent]) -> list[str]:
+    out = []
+    for event in events:
+        match event:
+            case ParticipantJoined(participant):
+                out.append(f"+{participant.identity}")
+            case ParticipantLeft(participant):
+                out.append(f"-{participant.identity}")
+            case TrackPublished(published):
+                out.append(f"+{published.sid}")
+            case TrackUnpublished(published):
+                out.append(f"-{published.sid}")
+            case TrackMuted(published):
+                out.append(f"{'mute' if published.muted else 'unmute'} {published.sid}")
+    return out
+
+
+def test_a_life_of_a_participant() -> None:
+    roster = Roster("me")
+    assert told(roster.joined([person("me"), person("a", track("T1"))], 0)) == ["+a", "+T1"]
+    assert told(roster.updated([person("b")])) == ["+b"]
+    assert told(roster.updated([person("b", track("T2", muted=True))])) == ["+T2"]
+    assert told(roster.updated([person("b", track("T2"))])) == ["unmute T2"]
+    assert told(roster.updated([person("b", track("T2"))])) == []
+    assert told(roster.updated([person("b", track("T3"))])) == ["-T2", "+T3"]
+    assert [each.sid for each in roster.tracks()] == ["T1", "T3"]
+    assert told(roster.updated([person("b", track("T3"), left=True)])) == ["-T3", "-b"]
+    assert told(roster.updated([person("b", left=True)])) == []
+    assert [each.identity for each in roster.participants()] == ["a"]
+
+
+def test_a_track_knows_who_publishes_it_and_stays_the_same_by_its_key() -> None:
+    roster = Roster("me")
+    roster.joined([person("a", track("T1", source=TrackSource.MICROPHONE))], 0)
+    first = roster.track("T1")
+    assert first is not None
+    assert (first.participant.identity, first.participant.kind) == ("a", "standard")
+    assert (first.kind, first.source) == ("audio", "microphone")
+    roster.updated([person("a", track("T2", source=TrackSource.MICROPHONE))])
+    second = roster.track("T2")
+    assert second is not None
+    assert second.key == first.key
+
+
+def test_someone_who_joins_again_before_the_old_self_is_gone() -> None:
+    roster = Roster("me")
+    roster.joined([person("a", track("T1"), sid="PA_1")], 0)
+    assert told(roster.updated([person("a", track("T2"), sid="PA_2")])) == ["-T1", "-a", "+a", "+T2"]
+    assert told(roster.updated([person("a", sid="PA_1", left=True)])) == []
+    assert [each.sid for each in roster.tracks()] == ["T2"]
+
+
+def test_after_a_rejoin_the_absent_have_time_to_come_back() -> None:
+    roster = Roster("me", return_grace_s=20)
+    roster.joined([person("a", track("T1")), person("b", track("T2")), person("c", track("T3"))], 0)
+    assert told(roster.joined([person("a", track("T1"))], 100)) == []
+    assert roster.waiting
+    assert len(roster.tracks()) == 3
+    assert told(roster.updated([person("b", sid="PA_9")])) == []
+    assert told(roster.updated([person("b", track("T9"), sid="PA_9")])) == ["-T2", "+T9"]
+    assert told(roster.expire(119)) == []
+    assert told(roster.expire(120)) == ["-T3", "-c"]
+    assert not roster.waiting
+
+
+def test_those_who_came_back_before_us_never_left() -> None:
+    roster = Roster("me")
+    roster.joined([person("a", track("T1"), sid="PA_1")], 0)
+    assert told(roster.joined([person("a", track("T2"), sid="PA_2")], 9)) == ["-T1", "+T2"]
+    assert roster.participants()[0].sid == "PA_2"
+    assert not roster.waiting
+
+
+def test_a_track_that_stays_away_after_its_publisher_came_back() -> None:
+    roster = Roster("me", return_grace_s=20)
+    roster.joined([person("a", track("T1"), track("T2", source=TrackSource.SCREEN_SHARE))], 0)
+    roster.joined([], 50)
+    assert told(roster.updated([person("a", track("T8"))])) == ["-T1", "+T8"]
+    assert told(roster.expire(70)) == ["-T2"]
+
+
+def test_an_empty_room_after_a_restart_is_waited_for_again_at_each_rejoin() -> None:
+    roster = Roster("me", return_grace_s=20)
+    roster.joined([person("a", track("T1"))], 0)
+    roster.joined([], 10)
+    roster.joined([], 20)
+    assert told(roster.expire(29)) == []
+    assert told(roster.expire(30)) == ["-T1", "-a"]
+
+
+def test_data_tracks_are_no_media() -> None:
+    roster = Roster("me")
+    assert told(roster.joined([person("a", TrackInfo(sid="T1", type=TrackType.DATA))], 0)) == ["+a"]
+
+
+LAYERS = [
+    VideoLayer(quality=VideoQuality.LOW, width=320, height=180),
+    VideoLayer(quality=VideoQuality.MEDIUM, width=640, height=360),
+    VideoLayer(quality=VideoQuality.HIGH, width=1280, height=720),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        ((1920, 1080), VideoQuality.HIGH),
+        ((1280, 720), VideoQuality.HIGH),
+        ((960, 540), VideoQuality.HIGH),
+        ((640, 360), VideoQuality.MEDIUM),
+        ((360, 640), VideoQuality.MEDIUM),
+        ((320, 180), VideoQuality.LOW),
+        ((100, 100), VideoQuality.LOW),
+        ((0, 0), VideoQuality.HIGH),
+    ],
+)
+def test_layer_choice(wanted: tuple[int, int], chosen: int) -> None:
+    assert layers.choose(LAYERS, Wanted(*wanted)) == chosen
+    assert layers.choose(reversed(LAYERS), Wanted(*wanted)) == chosen
+
+
+def test_without_layers_the_best_is_asked_for() -> None:
+    assert layers.choose([], Wanted(320, 180)) == VideoQuality.HIGH
+    assert layers.choose([VideoLayer(quality=VideoQuality.LOW)], Wanted(320, 180)) == VideoQuality.HIGH

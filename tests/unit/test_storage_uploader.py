@@ -1,0 +1,295 @@
+"""Retries, backup and deletion, on storages that fail by a script and a clock that only tests move."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.plan import Backend, LocalStorage, StoragePlan
+from openegress.storage import Storage
+from openegress.storage.backoff import Backoff
+from openegress.storage.uploader import Retry, Uploader, join
+
+
+def away(text: str = "connection refused") -> EgressError:
+    return EgressError(Code.UNAVAILABLE, text, fault=Fault.DESTINATION)
+
+
+def refused(text: str = "no such bucket") -> EgressError:
+    return EgressError(Code.INVALID_ARGUMENT, text, fault=Fault.CALLER)
+
+
+class ScriptedStorage:
+    """Fails as told, then keeps what it is given. `shrink` bytes of each object go missing."""
+
+    def __init__(self, *failures: EgressError, forever: EgressError | None = None, shrink: int = 0) -> None:
+        self.failures = list(failures)
+        self.forever = forever
+        self.shrink = shrink
+        self.objects: dict[str, bytes] = {}
+        self.calls = 0
+        self.unreadable = False
+        self.presign_error: EgressError | None = None
+
+    def _fail(self) -> None:
+        self.calls += 1
+        if self.forever is not None:
+            raise self.forever
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def check(self, path: str) -> None:
+        self._fail()
+        self.objects["checked:" + path] = b""
+
+    async def put(self, local: Path, path: str, content_type: str) -> None:
+        self._fail()
+        data = local.read_bytes()
+        self.objects[path] = data[: len(data) - self.shrink]
+        self.shrink = 0
+
+    async def size(self, path: str) -> int | None:
+        return None if self.unreadable else len(self.objects[path])
+
+    async def presign(self, path: str, expires_s: int) -> str:
+        if self.presign_error is not None:
+            raise self.presign_error
+        return f"https://signed/{path}?expires={expires_s}"
+
+    def location(self, path: str) -> str:
+        return f"https://plain/{path}"
+
+    async def close(self) -> None:
+        self.calls = -1
+
+
+class Bench:
+    """An uploader on scripted storages, with the time it spent sleeping."""
+
+    def __init__(
+        self, plan: StoragePlan, primary: ScriptedStorage, backup: ScriptedStorage | None = None
+    ) -> None:
+        self.now_s = 0.0
+        self.slept: list[float] = []
+        self.retries: list[Retry] = []
+        by_root = {"primary": primary, "backup": backup}
+
+        async def connect(backend: Backend) -> Storage:
+            assert isinstance(backend, LocalStorage)
+            storage = by_root[backend.root]
+            assert storage is not None
+            return storage
+
+        async def sleep(delay_s: float) -> None:
+            self.slept.append(delay_s)
+            self.now_s += delay_s
+
+        self.uploader = Uploader(
+            plan,
+            on_retry=self.retries.append,
+            clock=lambda: self.now_s,
+            sleep=sleep,
+            backoff=Backoff(random=lambda: 0.0),
+            connect=connect,
+        )
+
+
+PLAN = StoragePlan(backend=LocalStorage(root="primary"), retry_for_s=600)
+WITH_BACKUP = StoragePlan(
+    backend=LocalStorage(root="primary"),
+    prefix="main",
+    backup=LocalStorage(root="backup"),
+    backup_prefix="spare/",
+    retry_for_s=600,
+)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"0123456789")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "joined"),
+    [
+        ("", "a.mp4", "a.mp4"),
+        ("p", "a.mp4", "p/a.mp4"),
+        ("p/", "/a.mp4", "p/a.mp4"),
+        ("p/q", "r/a.mp4", "p/q/r/a.mp4"),
+        ("/", "a.mp4", "/a.mp4"),
+    ],
+)
+def test_prefix_goes_in_front(prefix: str, path: str, joined: str) -> None:
+    assert join(prefix, path) == joined
+
+
+def test_delays_double_up_to_the_ceiling() -> None:
+    backoff = Backoff(first_s=1, ceiling_s=60, random=lambda: 0.0)
+    assert [backoff.delay_s(n) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff.delay_s(10_000) == 60
+
+
+def test_jitter_cuts_a_delay_by_half_at_most() -> None:
+    assert Backoff(first_s=8, random=lambda: 0.999).delay_s(1) == pytest.approx(4, abs=0.01)
+    drawn = {Backoff(first_s=8).delay_s(1) for _ in range(50)}
+    assert len(drawn) > 10
+    assert all(4 < delay_s <= 8 for delay_s in drawn)
+
+
+async def test_tries_again_until_the_storage_is_back(recording: Path) -> None:
+    storage = ScriptedStorage(away(), away(), away())
+    bench = Bench(PLAN, storage)
+    stored = await bench.uploader.put(recording, "d/a.mp4", "video/mp4")
+    assert storage.objects == {"d/a.mp4": b"0123456789"}
+    assert bench.slept == [1, 2, 4]
+    assert (stored.location, stored.backup_used, stored.size_bytes) == ("https://plain/d/a.mp4", False, 10)
+    assert [(r.attempt, r.delay_s, r.error.message, r.on_backup) for r in bench.retries] == [
+        (1, 1, "connection refused", False),
+        (2, 2, "connection refused", False),
+        (3, 4, "connection refused", False),
+    ]
+    assert recording.exists()
+
+
+async def test_gives_up_when_the_budget_is_spent_and_keeps_the_file(recording: Path) -> None:
+    bench = Bench(PLAN, ScriptedStorage(forever=away()))
+    with pytest.raises(EgressError, match="connection refused") as raised:
+        await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert raised.value.phase is Phase.STORAGE_WRITE
+    assert 540 <= bench.now_s <= 600
+    assert recording.read_bytes() == b"0123456789"
+
+
+async def test_permanent_error_is_not_repeated(recording: Path) -> None:
+    storage = ScriptedStorage(forever=refused())
+    bench = Bench(PLAN, storage)
+    with pytest.raises(EgressError, match="no such bucket"):
+        await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert (storage.calls, bench.slept) == (1, [])
+    assert recording.exists()
+
+
+async def test_permanent_error_goes_to_the_backup_at_once(recording: Path) -> None:
+    backup = ScriptedStorage()
+    bench = Bench(WITH_BACKUP, ScriptedStorage(forever=refused()), backup)
+    stored = await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert bench.slept == []
+    assert (stored.path, stored.backup_used) == ("spare/a.mp4", True)
+    assert backup.objects == {"spare/a.mp4": b"0123456789"}
+    assert not recording.exists()
+
+
+async def test_backup_takes_over_after_the_budget_and_stays(recording: Path) -> None:
+    primary, backup = ScriptedStorage(forever=away()), ScriptedStorage(away())
+    bench = Bench(WITH_BACKUP, primary, backup)
+    first = await bench.uploader.put(recording, "a.ts", "video/mp2t")
+    tried, slept_s = primary.calls, bench.now_s
+    second = await bench.uploader.put(recording, "b.ts", "video/mp2t")
+    assert first.backup_used and second.backup_used
+    assert bench.retries[-1].on_backup
+    assert primary.calls == tried, "a storage given up is not waited for again"
+    assert bench.now_s == slept_s
+    assert sorted(backup.objects) == ["spare/a.ts", "spare/b.ts"]
+
+
+async def test_both_gone_names_both_causes(recording: Path) -> None:
+    bench = Bench(WITH_BACKUP, ScriptedStorage(forever=refused()), ScriptedStorage(forever=away("timed out")))
+    with pytest.raises(EgressError, match="no such bucket; backup storage: timed out") as raised:
+        await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert raised.value.code is Code.INVALID_ARGUMENT
+    assert recording.exists()
+
+
+async def test_short_object_is_sent_again_before_the_file_goes(recording: Path) -> None:
+    storage = ScriptedStorage(shrink=3)
+    bench = Bench(PLAN, storage)
+    await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert storage.objects == {"a.mp4": b"0123456789"}
+    assert bench.retries[0].error.message == "the storage holds 7 bytes of 'a.mp4' after 10 were sent"
+    assert not recording.exists()
+
+
+async def test_write_only_identity_is_taken_at_its_word(recording: Path) -> None:
+    storage = ScriptedStorage()
+    storage.unreadable = True
+    await Bench(PLAN, storage).uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert not recording.exists()
+
+
+async def test_missing_local_file_is_ours_and_touches_no_storage(tmp_path: Path) -> None:
+    primary, backup = ScriptedStorage(), ScriptedStorage()
+    bench = Bench(WITH_BACKUP, primary, backup)
+    with pytest.raises(EgressError, match=r"cannot read the recorded file 'gone\.mp4'") as raised:
+        await bench.uploader.put(tmp_path / "gone.mp4", "gone.mp4", "video/mp4")
+    assert raised.value.fault is Fault.SERVICE
+    assert (primary.calls, backup.calls) == (0, 0)
+
+
+async def test_presigned_location_lasts_seven_days(recording: Path) -> None:
+    plan = StoragePlan(backend=LocalStorage(root="primary"), presign=True)
+    stored = await Bench(plan, ScriptedStorage()).uploader.put(recording, "a.mp4", "video/mp4")
+    assert stored.location == "https://signed/a.mp4?expires=604800"
+
+
+async def test_stored_file_without_signature_is_still_stored(recording: Path) -> None:
+    storage = ScriptedStorage()
+    storage.presign_error = refused("a SAS token cannot sign")
+    plan = StoragePlan(backend=LocalStorage(root="primary"), presign=True)
+    stored = await Bench(plan, storage).uploader.put(recording, "a.mp4", "video/mp4")
+    assert (stored.location, stored.presign_error) == ("https://plain/a.mp4", "a SAS token cannot sign")
+
+
+@pytest.mark.parametrize(
+    ("plan", "primary", "backup", "error"),
+    [
+        (PLAN, ScriptedStorage(), None, ""),
+        (PLAN, ScriptedStorage(forever=refused()), None, "no such bucket"),
+        (PLAN, ScriptedStorage(forever=away()), None, "connection refused"),
+        (WITH_BACKUP, ScriptedStorage(forever=away()), ScriptedStorage(), ""),
+        (WITH_BACKUP, ScriptedStorage(forever=refused()), ScriptedStorage(), "no such bucket"),
+        (WITH_BACKUP, ScriptedStorage(forever=away()), ScriptedStorage(forever=away("also")), "also"),
+        (
+            StoragePlan(backend=LocalStorage(root="primary"), check=False),
+            ScriptedStorage(forever=refused()),
+            None,
+            "",
+        ),
+    ],
+)
+async def test_check(
+    plan: StoragePlan, primary: ScriptedStorage, backup: ScriptedStorage | None, error: str
+) -> None:
+    bench = Bench(plan, primary, backup)
+    if error:
+        with pytest.raises(EgressError, match=error):
+            await bench.uploader.check("a.mp4")
+    else:
+        await bench.uploader.check("a.mp4")
+    assert bench.slept == []
+
+
+async def test_close_closes_what_was_opened(recording: Path) -> None:
+    primary, backup = ScriptedStorage(), ScriptedStorage()
+    bench = Bench(WITH_BACKUP, primary, backup)
+    await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    await bench.uploader.close()
+    assert (primary.calls, backup.calls) == (-1, 0)
+
+
+async def test_hurried_it_waits_for_no_further_attempt(tmp_path: Path) -> None:
+    local = tmp_path / "x"
+    local.write_bytes(b"abc")
+    storage = ScriptedStorage(forever=away())
+
+    async def connect(_: Backend) -> Storage:
+        return storage
+
+    uploader = Uploader(StoragePlan(LocalStorage("/")), connect=connect, on_retry=lambda _: uploader.hurry())
+    async with asyncio.timeout(1):
+        with pytest.raises(EgressError, match="connection refused"):
+            await uploader.put(local, "x", "text/plain", delete_local=True)
+    assert storage.calls == 2
+    assert local.exists()

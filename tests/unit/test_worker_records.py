@@ -1,0 +1,88 @@
+"""The record of an egress that runs here: what is reported, and what waits for the next start."""
+
+from pathlib import Path
+
+import pytest
+from livekit.protocol.egress import EgressInfo, EgressStatus
+
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import Active, Ended, Ending, EndReason
+from openegress.worker import records
+from openegress.worker.records import Record
+from openegress.worker.unreported import Unreported
+
+COMPLETE = EgressStatus.EGRESS_COMPLETE
+
+
+class Keeper:
+    """Takes reports, once it is there."""
+
+    def __init__(self, away: int = 0) -> None:
+        self.away = away
+        self.taken: list[EgressInfo] = []
+
+    async def take(self, info: EgressInfo) -> None:
+        if self.away:
+            self.away -= 1
+            raise EgressError(Code.UNAVAILABLE, "not now")
+        self.taken.append(info)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_RETRY_S", (0.0,))
+
+
+def starting() -> EgressInfo:
+    return EgressInfo(egress_id="EG_1", started_at=1, updated_at=1)
+
+
+def live(record: Record) -> None:
+    for event in (Active(2), Ending(EndReason.API), Ended(3, EndReason.API)):
+        record.apply(event)
+
+
+async def test_what_happens_is_reported_in_order_and_kept_no_longer(tmp_path: Path) -> None:
+    keeper, unreported = Keeper(away=3), Unreported(tmp_path)
+    seen: list[int] = []
+    record = Record(starting(), keeper.take, unreported, lambda info: seen.append(info.status))
+    live(record)
+    assert [info.egress_id for info in unreported.all()] == ["EG_1"]
+    await record.close()
+    assert [info.status for info in keeper.taken] == [1, 2, COMPLETE] == seen
+    assert unreported.all() == []
+
+
+async def test_an_end_that_nobody_takes_waits_for_the_next_start(tmp_path: Path) -> None:
+    unreported = Unreported(tmp_path)
+    record = Record(starting(), Keeper(away=1000).take, unreported)
+    live(record)
+    record.hurry()
+    await record.close()
+    (left,) = unreported.all()
+    assert left.status == COMPLETE
+
+    keeper = Keeper(away=1)
+    again = Record(left, keeper.take, unreported)
+    again.repeat()
+    await again.close()
+    assert keeper.taken == [left]
+    assert unreported.all() == []
+
+
+async def test_what_the_keeper_refuses_is_not_offered_again(tmp_path: Path) -> None:
+    async def refuse(info: EgressInfo) -> None:
+        raise EgressError(Code.INVALID_ARGUMENT, "no")
+
+    unreported = Unreported(tmp_path)
+    record = Record(starting(), refuse, unreported)
+    live(record)
+    await record.close()
+    assert unreported.all() == []
+
+
+def test_a_file_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
+    unreported = Unreported(tmp_path)
+    unreported.keep(starting())
+    (tmp_path / "EG_2.info").write_bytes(b"\xff")
+    assert [info.egress_id for info in unreported.all()] == ["EG_1"]
