@@ -1,0 +1,1 @@
+"""Measures what a recording costs, on this machine, in the rows of RESULTS.md."""

@@ -1,0 +1,88 @@
+"""`python -m bench [--seconds 20] [--only TEXT] [--write]`: measures the rows and prints a table."""
+
+import argparse
+import asyncio
+import platform
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from bench.measure import Result, measure
+from bench.rows import ROWS, Row
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+HEAD = """# What a recording costs
+
+Cores (CPU seconds a second) and memory (PSS) of the whole process tree of one recording: handler, browser,
+display, sound server. Measured by `make bench` on {machine}; 1280x720 at 30 frames a second.
+Times are from the request to ACTIVE, without (cold) and with (warm, the default) a handler that waits for it,
+and from StopEgress to COMPLETE. "unique" is the share of frames with a picture not shown before; "A/V" how
+much later sound is than picture: least, median and most. The last column is livekit/egress on the same kind
+of machine: cores, MiB, s to ACTIVE. Shared machines are noisy: compare within one run.
+
+| recording | cores | MiB | cold s | warm s | stop s | fps | unique | A/V ms | livekit/egress |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+async def run(rows: list[Row], seconds: float) -> list[str]:
+    lines = []
+    cores: dict[str, float] = {}
+    for row in rows:
+        with tempfile.TemporaryDirectory(prefix="openegress-bench-") as folder:
+            cold = await measure(row, Path(folder) / "cold", 2.0, warm=False)
+            warm = await measure(row, Path(folder) / "warm", seconds, warm=True)
+        cores[row.name] = warm.cores
+        if row.relative_to is not None and (base := cores.get(row.relative_to[0])) is not None:
+            row = replace(row, target=replace(row.target, cores=round(base * row.relative_to[1], 3)))
+        line = render(row, warm, cold.active_s)
+        print(line, flush=True)
+        lines.append(line)
+    return lines
+
+
+def render(row: Row, result: Result, cold_s: float) -> str:
+    target = row.target
+    av = "-" if result.av_ms is None else ", ".join(f"{value:.0f}" for value in result.av_ms)
+    upstream = "-" if row.upstream is None else "{:.3g}, {}, {:.2f}".format(*row.upstream)
+    cells = [
+        row.name,
+        _against(result.cores, target.cores, "{:.3f}"),
+        _against(result.mib, target.mib, "{:.0f}"),
+        _against(cold_s, target.cold_s, "{:.2f}"),
+        _against(result.active_s, target.warm_s, "{:.2f}"),
+        _against(result.stopped_s, target.stopped_s, "{:.2f}"),
+        f"{result.fps:.2f}" if result.fps else "-",
+        f"{result.unique:.1%}" if result.fps else "-",
+        av,
+        upstream,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _against(value: float, target: float | None, form: str) -> str:
+    """The value, in bold where it misses its target."""
+    text = form.format(value)
+    return f"**{text}** (aim {target:g})" if target is not None and value > target else text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    arguments = parser.parse_args()
+    rows = [row for row in ROWS if arguments.only in row.name]
+    machine = f"{psutil.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    head = HEAD.format(machine=machine)
+    print(head, end="", flush=True)
+    lines = asyncio.run(run(rows, arguments.seconds))
+    if arguments.write:
+        RESULTS.write_text(head + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""One row: publish or serve a page, record, and read the machine and the file."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from livekit import api
+
+from bench.rows import ROOM, Row, Setting
+from testkit.livekit_server import LivekitServer
+from testkit.load import process_tree_load
+from testkit.page_server import PageServer
+from testkit.participants import AudioSpec, Publisher
+from testkit.probe import Rect, av_offset, crop, frames, luma_of, probe
+from testkit.service import Service, location
+from testkit.stream_servers import RtmpServer
+
+SETTLE_S = 4.0
+"""After ACTIVE, before the window: what starting costs is another matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    name: str
+    cores: float
+    mib: float
+    active_s: float
+    stopped_s: float
+    fps: float
+    unique: float
+    """Share of the frames that show a picture not shown before."""
+    av_ms: tuple[float, float, float] | None
+    """Least, median, most."""
+
+
+@contextlib.asynccontextmanager
+async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]:
+    async with contextlib.AsyncExitStack() as stack:
+        if row.page:
+            pages = await stack.enter_async_context(PageServer())
+            query = "pattern.html?tone=1" + ("&busy=1" if row.busy else "")
+            rtmp = stack.enter_context(RtmpServer()).rtmp_url("live/bench") if row.streamed else ""
+            yield None, Setting(pages.url(query), "", "", rtmp)
+            return
+        server = await stack.enter_async_context(LivekitServer())
+        for index in range(row.publishers):
+            audio = AudioSpec(tone_hz=300 + 150 * index, beep_level=0.5 if index == 0 else 0.0)
+            await stack.enter_async_context(
+                Publisher(server, ROOM, f"p{index}", video=row.video, audio=audio)
+            )
+        sids = await _published(server)
+        await asyncio.sleep(2)  # encoders of publishers ramp up
+        yield server, Setting("", sids[api.TrackType.VIDEO], sids[api.TrackType.AUDIO])
+
+
+async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Result:
+    """Records for SETTLE_S + `seconds`; the window is the last `seconds`."""
+    async with scene(row) as (server, setting):
+        config = {"prewarmed_browsers": 1 if warm else 0, "deny_networks": [], "storage_check": True}
+        async with Service(folder, server, config) as service:
+            await _settled(service.pid)
+            asked = time.monotonic()
+            info = await service.call(row.method, **row.request(setting))
+            egress_id = info["egress_id"]
+            await service.active(egress_id)
+            active_s = time.monotonic() - asked
+            await asyncio.sleep(SETTLE_S)
+            pid = service.handler_pid()
+            before = process_tree_load(pid)
+            await asyncio.sleep(seconds)
+            after = process_tree_load(pid)
+            asked = time.monotonic()
+            info = await service.finish(egress_id)
+            stopped_s = time.monotonic() - asked
+    if info["status"] != "EGRESS_COMPLETE":
+        raise SystemExit(f"{row.name}: {info['status']}: {info['error']}")
+    fps, unique, av_ms = _look(location(info), row)
+    return Result(
+        row.name,
+        after.cores_since(before),
+        after.pss_bytes / 2**20,
+        active_s,
+        stopped_s,
+        fps,
+        unique,
+        av_ms,
+    )
+
+
+async def _published(server: LivekitServer) -> dict[int, str]:
+    """Track ids of the first publisher by type, once both are there."""
+    while True:
+        listed = await server.room_service().list_participants(api.ListParticipantsRequest(room=ROOM))
+        for participant in listed.participants:
+            if participant.identity == "p0" and len(participant.tracks) == 2:
+                return {int(track.type): track.sid for track in participant.tracks}
+        await asyncio.sleep(0.05)
+
+
+async def _settled(pid: int) -> None:
+    """Returns when the service has done what it does ahead of requests."""
+    process = psutil.Process(pid)
+    while True:
+        before = process_tree_load(pid)
+        await asyncio.sleep(1)
+        if process.is_running() and process_tree_load(pid).cores_since(before) < 0.1:
+            return
+
+
+def _look(path: Path, row: Row) -> tuple[float, float, tuple[float, float, float] | None]:
+    facts = probe(path)
+    if facts.video is None:
+        return 0.0, 0.0, None
+    # Two tiles side by side: the first participant's is the left half of the picture.
+    tile = Rect(8, 8, 624, 704) if row.publishers > 1 else None
+    shown = changes(path, tile)
+    offset = None
+    if facts.audio is not None:
+        av = av_offset(path, tile)
+        offset = (av.min_ms, av.median_ms, av.max_ms)
+    return facts.video.fps, shown / max(1, facts.video.frames), offset
+
+
+def changes(path: Path, tile: Rect | None) -> int:
+    """How many pictures show a counter that the one before did not, however much of it is in sight."""
+    count, last = 0, b""
+    for _, frame in frames(path):
+        luma = crop(luma_of(frame), tile)
+        cell = max(2, luma.shape[0] * 16 // 9 // 40)
+        band = luma[cell : 2 * cell].mean(axis=0)
+        bits = (band[: len(band) // 8 * 8].reshape(-1, 8).mean(axis=1) > 128).tobytes()
+        count += bits != last
+        last = bits
+    return count

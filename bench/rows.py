@@ -1,0 +1,193 @@
+"""The rows: what is asked for, and what is published or shown meanwhile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from testkit.participants import VideoSpec
+from testkit.pattern import COLOURS
+
+ROOM = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a row is to reach on two cores; None: no promise."""
+
+    cores: float | None = None
+    mib: int | None = None
+    cold_s: float | None = None
+    warm_s: float | None = None
+    stopped_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a request can name."""
+
+    page: str
+    video_sid: str
+    audio_sid: str
+    rtmp_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    method: str
+    request: Callable[[Setting], dict[str, Any]]
+    busy: bool = False
+    page: bool = False
+    """A web page is recorded; otherwise a room."""
+    streamed: bool = False
+    """An RTMP server takes what is sent to Setting.rtmp_url."""
+    relative_to: tuple[str, float] | None = None
+    """An earlier row, and how many times its cores this one may take."""
+    publishers: int = 1
+    video: VideoSpec | None = None
+    target: Target = Target()
+    upstream: tuple[float, int, float] | None = None
+    """livekit/egress on the same kind of machine: cores, MiB, seconds to ACTIVE."""
+
+
+def _video(codec: str, busy: bool, width: int = 1280) -> VideoSpec:
+    return VideoSpec(codec, width, 720, 30, 2500, busy=busy, colour=COLOURS[0])  # type: ignore[arg-type]
+
+
+def _file(name: str) -> list[dict[str, str]]:
+    return [{"filepath": name}]
+
+
+def _web(setting: Setting) -> dict[str, Any]:
+    return {"url": setting.page, "file_outputs": _file("web.mp4")}
+
+
+def _web_to_all(setting: Setting) -> dict[str, Any]:
+    return {
+        **_web(setting),
+        "segment_outputs": [{"filename_prefix": "hls/web", "live_playlist_name": "hls/live.m3u8"}],
+        "stream_outputs": [{"protocol": "RTMP", "urls": [setting.rtmp_url]}],
+        "image_outputs": [{"capture_interval": 5, "filename_prefix": "images/web"}],
+    }
+
+
+def _room(setting: Setting) -> dict[str, Any]:
+    return {"room_name": ROOM, "layout": "grid", "file_outputs": _file("room.mp4")}
+
+
+def _track_composite(setting: Setting) -> dict[str, Any]:
+    return {
+        "room_name": ROOM,
+        "video_track_id": setting.video_sid,
+        "audio_track_id": setting.audio_sid,
+        "file_outputs": _file("composite.mp4"),
+    }
+
+
+def _encoded(setting: Setting) -> dict[str, Any]:
+    return {**_track_composite(setting), "preset": "H264_720P_30"}
+
+
+def _video_track(setting: Setting) -> dict[str, Any]:
+    return {"room_name": ROOM, "track_id": setting.video_sid, "file": {"filepath": "video"}}
+
+
+def _audio_track(setting: Setting) -> dict[str, Any]:
+    return {"room_name": ROOM, "track_id": setting.audio_sid, "file": {"filepath": "audio"}}
+
+
+def _audio_room(setting: Setting) -> dict[str, Any]:
+    return {"room_name": ROOM, "audio_only": True, "file_outputs": _file("room.ogg")}
+
+
+START_ROOM = "StartRoomCompositeEgress"
+START_TRACKS = "StartTrackCompositeEgress"
+
+ROWS = (
+    Row(
+        "web page, calm",
+        "StartWebEgress",
+        _web,
+        page=True,
+        target=Target(0.48, 550, 1.2, 0.4),
+        upstream=(0.61, 683, 2.8),
+    ),
+    Row(
+        "web page, calm, to file, HLS, RTMP and images",
+        "StartWebEgress",
+        _web_to_all,
+        page=True,
+        streamed=True,
+        relative_to=("web page, calm", 1.15),
+    ),
+    Row("web page, busy", "StartWebEgress", _web, busy=True, page=True, target=Target(None, 550, 1.2, 0.4)),
+    Row(
+        "room composite, calm",
+        START_ROOM,
+        _room,
+        publishers=2,
+        video=_video("vp8", False),
+        target=Target(0.55, 550, 1.5),
+        upstream=(0.73, 720, 3.2),
+    ),
+    Row(
+        "room composite, busy",
+        START_ROOM,
+        _room,
+        busy=True,
+        publishers=2,
+        video=_video("vp8", True),
+        target=Target(0.85, 550, 1.5),
+        upstream=(1.04, 760, 3.2),
+    ),
+    Row(
+        "track composite, encoded, calm",
+        START_TRACKS,
+        _encoded,
+        video=_video("vp8", False),
+        target=Target(0.36, None, None, 0.5, 0.15),
+        upstream=(0.40, 330, 1.4),
+    ),
+    Row(
+        "track composite, encoded, busy",
+        START_TRACKS,
+        _encoded,
+        busy=True,
+        video=_video("vp8", True),
+        target=Target(0.55, None, None, 0.5, 0.15),
+        upstream=(0.65, 357, 1.4),
+    ),
+    Row(
+        "track composite, passed through",
+        START_TRACKS,
+        _track_composite,
+        busy=True,
+        video=_video("h264", True),
+        target=Target(0.04, None, None, 0.5, 0.15),
+    ),
+    Row(
+        "track, video",
+        "StartTrackEgress",
+        _video_track,
+        busy=True,
+        video=_video("vp8", True),
+        target=Target(0.03, 70, None, 0.5, 0.15),
+        upstream=(0.067, 97, 0.85),
+    ),
+    Row(
+        "track, audio",
+        "StartTrackEgress",
+        _audio_track,
+        video=_video("vp8", False),
+        target=Target(0.02, 70, None, 0.5, 0.15),
+        upstream=(0.08, 93, 0.82),
+    ),
+    Row(
+        "room, audio only",
+        START_ROOM,
+        _audio_room,
+        video=_video("vp8", False),
+        target=Target(0.05, None, None, 0.5, 0.15),
+        upstream=(0.11, 93, 0.88),
+    ),
+)
