@@ -12,7 +12,7 @@ import pytest_asyncio
 from livekit import api as livekit_api
 from livekit import rtc
 
-from openegress.api import layouts
+from openegress.core import layouts
 from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Active

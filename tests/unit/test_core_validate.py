@@ -18,7 +18,6 @@ CONTEXT = Context(
     now_ns=NOW_NS,
     storage=StoragePlan(backend=LocalStorage(root="/out"), retry_for_s=60.0),
     ws_url="ws://livekit:7880",
-    template_base="http://127.0.0.1:7980/",
     make_token=lambda egress_id, room: f"token of {egress_id} for {room}",
     zone=UTC,
 )
@@ -49,15 +48,14 @@ def file_of(found: parts.Plan) -> parts.FileOutput:
 # --- sources
 
 
-def test_room_composite_is_a_page_in_the_room() -> None:
+def test_room_composite_is_the_room_laid_out() -> None:
     found = room(layout="speaker", **FILE)
-    assert found.source == parts.TemplateSource(
+    assert found.source == parts.LayoutSource(
         room_name="demo",
-        base_url="http://127.0.0.1:7980/",
         layout="speaker",
         ws_url="ws://livekit:7880",
         token="token of EG_1 for demo",
-        is_builtin=True,
+        audio=(AudioRoute("all"),),
     )
     assert (found.room_name, found.room_id) == ("demo", "RM_1")
     assert found.name_values == {
@@ -73,8 +71,40 @@ def test_room_composite_is_a_page_in_the_room() -> None:
 
 def test_token_and_url_of_the_request_come_first() -> None:
     found = plan("room_composite", {"room_name": "demo"} | FILE, token="T", ws_url="wss://other")
-    assert isinstance(found.source, parts.TemplateSource)
+    assert isinstance(found.source, parts.LayoutSource)
     assert (found.source.token, found.source.ws_url) == ("T", "wss://other")
+
+
+@pytest.mark.parametrize(
+    ("custom", "base_url", "trusted"),
+    [("", "http://127.0.0.1:7980/", True), ("https://t.example/x", "https://t.example/x", False)],
+)
+def test_a_page_that_lays_out_the_room(custom: str, base_url: str, trusted: bool) -> None:
+    context = replace(CONTEXT, template_base="http://127.0.0.1:7980/")
+    body = {"room_name": "demo", "layout": "mine", "custom_base_url": custom} | FILE
+    assert plan("room_composite", body, context).source == parts.TemplateSource(
+        room_name="demo",
+        base_url=base_url,
+        layout="mine",
+        ws_url="ws://livekit:7880",
+        token="token of EG_1 for demo",
+        is_trusted=trusted,
+    )
+
+
+def test_a_room_without_sound() -> None:
+    source = room(video_only=True, **FILE).source
+    assert isinstance(source, parts.LayoutSource)
+    assert source.audio == ()
+
+
+def test_a_picture_with_sound_on_two_channels() -> None:
+    source = room(audio_mixing="DUAL_CHANNEL_AGENT", **FILE).source
+    assert isinstance(source, parts.LayoutSource)
+    assert source.audio == (
+        AudioRoute("kind", "agent", "left"),
+        AudioRoute("not_kind", "agent", "right"),
+    )
 
 
 def test_custom_base_url() -> None:
@@ -206,7 +236,7 @@ V2_FILE = [{"file": {"filepath": "x"}}]
 
 def test_v2_template_and_web() -> None:
     template = v2({"template": {"layout": "grid"}}, V2_FILE)
-    assert isinstance(template.source, parts.TemplateSource)
+    assert isinstance(template.source, parts.LayoutSource)
     assert template.source.layout == "grid"
     web = plan("egress", {"web": {"url": "http://example.com"}, "outputs": V2_FILE}, room_id="")
     assert isinstance(web.source, parts.WebSource)

@@ -197,7 +197,7 @@ def test_no_id_and_no_request() -> None:
 def test_the_server_lacks_credentials_or_url() -> None:
     _is_field(refusal("room_composite", ROOM, replace(CONTEXT, make_token=None)), "token or api key/secret")
     _is_field(refusal("room_composite", ROOM, replace(CONTEXT, ws_url="")), "ws_url")
-    _is_field(refusal("room_composite", ROOM, replace(CONTEXT, template_base="")), "template base url")
+    _is_field(refusal("room_composite", ROOM, replace(CONTEXT, template_base="x")), "template base url")
 
 
 def test_local_storage_forbidden() -> None:
@@ -316,9 +316,8 @@ def test_retry_would_overwrite() -> None:
         ("web", WEB | {"advanced": {"video_codec": "VP8"}}, "encoding to VP8 is not yet supported"),
         (
             "room_composite",
-            ROOM | {"audio_mixing": "DUAL_CHANNEL_AGENT"},
-            "audio_mixing of a page (set audio_only without custom_base_url, or use StartEgress with a "
-            "media source) is not yet supported",
+            ROOM | {"audio_mixing": "DUAL_CHANNEL_AGENT", "custom_base_url": "https://t.example"},
+            "audio_mixing of a page (leave out custom_base_url, or set audio_only) is not yet supported",
         ),
     ],
 )

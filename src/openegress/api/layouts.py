@@ -2,11 +2,8 @@
 
 from livekit.protocol.egress import EgressInfo
 
+from openegress.core import layouts
 from openegress.core.errors import Code, EgressError, invalid
-
-LAYOUTS = tuple(
-    name + tone for name in ("grid", "speaker", "single-speaker") for tone in ("", "-dark", "-light")
-)
 
 
 def check(info: EgressInfo, layout: str) -> None:
@@ -24,8 +21,8 @@ def check(info: EgressInfo, layout: str) -> None:
         return
     if audio_only:
         raise _without_layout(info, "a recording of sound alone")
-    if layout not in LAYOUTS:
-        raise invalid(f"layout {layout!r} is unknown; the built-in template has {', '.join(LAYOUTS)}")
+    if layout not in layouts.LAYOUTS:
+        raise invalid(layouts.unknown(layout))
 
 
 def _without_layout(info: EgressInfo, what: str) -> EgressError:

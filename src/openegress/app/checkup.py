@@ -84,18 +84,18 @@ async def _livekit(settings: Settings) -> str:
 
 async def _template(settings: Settings) -> str:
     if settings.template_base:
-        return f"{settings.template_base} is used instead of the built-in page"
+        return f"{settings.template_base} lays out rooms, in a browser"
     if not (STATIC / "template" / "index.html").is_file():
         raise EgressError(
             Code.FAILED_PRECONDITION,
             "the built-in template is not built: run `make setup`",
             fault=Fault.SERVICE,
         )
-    return "built in"
+    return "built in: rooms are laid out without a browser"
 
 
 async def _storage(settings: Settings) -> str:
-    storage = context_maker(settings, "")().storage
+    storage = context_maker(settings)().storage
     uploader = Uploader(storage)
     try:
         await uploader.check("openegress-doctor")

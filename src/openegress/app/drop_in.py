@@ -32,7 +32,7 @@ class DropIn:
         self._started = False
         self._board = Board()
         self._bus = RedisBus(settings.redis)
-        # This machine's browsers open these pages; the dashboard is for whoever forwards the port.
+        # The template for a template_base that names it, and the dashboard for whoever forwards the port.
         self._pages = ApiServer(
             Listen("127.0.0.1", settings.template_port),
             Parts(
@@ -45,7 +45,6 @@ class DropIn:
             settings,
             self._bus,
             self._leases,
-            settings.template_url,
             on_progress=self._progress,
             on_info=self._board.update,
         )

@@ -38,13 +38,11 @@ class Node:
         settings: Settings,
         bus: Bus,
         leases: Leases,
-        template_base: str,
         *,
         warm: bool = True,
         on_progress: OnProgress | None = None,
         on_info: Callable[[EgressInfo], None] | None = None,
     ) -> None:
-        """`template_base` is where the built-in template pages are served for this node's browsers."""
         handlers = handler_settings(settings)
         self.node_id = new_node_id()
         self._spool = settings.spool_path
@@ -72,7 +70,7 @@ class Node:
         self._watched_at_s = time.monotonic()
         self._cores: dict[str, ProcessUsage] = {}
         self.service = WorkerService(
-            worker_terms(settings, template_base),
+            worker_terms(settings),
             self._server,
             IOInfoClient(self._client, float(settings.io_create_timeout), float(settings.io_update_timeout)),
             Unreported(settings.data_path / "unreported"),

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from google.protobuf.empty_pb2 import Empty
 from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
-from openegress.api.server import ApiServer, Listen, Parts
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
 from openegress.config.settings import Settings
@@ -30,8 +29,6 @@ class Once:
         self._bus = MemoryBus()
         self._client = RPCClient(self._bus)
         self._records = RPCServer(self._bus)
-        # Only our own browser opens these pages.
-        self._pages = ApiServer(Listen("127.0.0.1", 0), Parts(keys={}))
         self._node: Node | None = None
         self._over = asyncio.Event()
         self.info = EgressInfo()
@@ -40,16 +37,13 @@ class Once:
         make_folders(self._settings)
         await self._records.register(IOInfo.CREATE_EGRESS, self._take)
         await self._records.register(IOInfo.UPDATE_EGRESS, self._take)
-        await self._pages.start()
-        base = self._settings.template_base or f"{self._pages.url}/"
-        self._node = Node(self._settings, self._bus, MemoryLeases(), base, warm=False)
+        self._node = Node(self._settings, self._bus, MemoryLeases(), warm=False)
         await self._node.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._node is not None:
             await self._node.close()
-        await self._pages.close()
         await self._records.close()
         await self._client.close()
         await self._bus.close()

@@ -90,8 +90,7 @@ class Server:
         await api.start()
         parts.push_async_callback(api.close)
         if self._alone:
-            base = settings.template_base or f"{api.url}/"
-            node = Node(settings, bus, leases, base, on_progress=self._progress)
+            node = Node(settings, bus, leases, on_progress=self._progress)
             parts.push_async_callback(node.close)
             await node.start()
             self._node = node

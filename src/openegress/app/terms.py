@@ -46,9 +46,9 @@ def handler_settings(settings: Settings) -> ipc.HandlerSettings:
     )
 
 
-def worker_terms(settings: Settings, template_base: str) -> Terms:
+def worker_terms(settings: Settings) -> Terms:
     return Terms(
-        context=context_maker(settings, template_base),
+        context=context_maker(settings),
         costs=costs(settings),
         max_browsers=settings.cpu_cost.max_concurrent_web,
         cluster_id=settings.cluster_id,
@@ -71,7 +71,7 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
     return {kind: Cost(cores[kind] or own, mib * _MIB) for kind, (own, mib) in _COSTS.items()}
 
 
-def context_maker(settings: Settings, template_base: str) -> Callable[[], Context]:
+def context_maker(settings: Settings) -> Callable[[], Context]:
     """What the server adds to a request, made afresh for each: the time is part of it."""
     local = StoragePlan(LocalStorage(str(settings.output_path)))  # refused below where it is not allowed
     storage = storage_plan(settings) or local_plan(settings) or local
@@ -92,7 +92,7 @@ def context_maker(settings: Settings, template_base: str) -> Callable[[], Contex
             now_ns=time.time_ns(),
             storage=storage,
             ws_url=settings.ws_url,
-            template_base=template_base,
+            template_base=settings.template_base,
             make_token=make_token if settings.api_key else None,
             allow_local=not settings.disallow_local_storage,
             zone=datetime.now().astimezone().tzinfo or UTC,

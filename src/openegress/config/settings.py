@@ -341,11 +341,6 @@ class Settings(Block, frozen=True):
         return Path(self.db) if self.db else self.data_path / "openegress.db"
 
     @property
-    def template_url(self) -> str:
-        """Base URL of the template that composes rooms when a request names none."""
-        return self.template_base or f"http://localhost:{self.template_port}/"
-
-    @property
     def all_keys(self) -> dict[str, Secret]:
         """API keys that tokens may be signed with, and webhooks are."""
         own = {self.api_key: self.api_secret} if self.api_key else {}

@@ -31,6 +31,7 @@ class Context:
     """The server's own storage; LocalStorage(output root) where none is configured."""
     ws_url: str = ""
     template_base: str = ""
+    """Of the page that lays out rooms where a request names none; empty: rooms are laid out without one."""
     make_token: Callable[[str, str], str] | None = None
     """(egress id, room name) -> a recorder's token; None: no API key is configured."""
     allow_local: bool = True

@@ -51,8 +51,8 @@ class TemplateSource(Struct, frozen=True, tag="template"):
     layout: str
     ws_url: str
     token: str
-    is_builtin: bool = False
-    """The page is the server's own, and may be loaded from networks that others may not."""
+    is_trusted: bool = False
+    """The page is the server's own choice, and may be loaded from networks that others may not."""
 
 
 class TrackVideo(Struct, frozen=True, tag="track"):
@@ -88,7 +88,17 @@ class MediaSource(Struct, frozen=True, tag="media"):
     """Set for a Participant egress: it ends when this participant has left for good."""
 
 
-Source = WebSource | TemplateSource | MediaSource
+class LayoutSource(Struct, frozen=True, tag="layout"):
+    """A whole room in one of the built-in layouts, composed without a browser."""
+
+    room_name: str
+    layout: str
+    ws_url: str
+    token: str
+    audio: tuple[AudioRoute, ...] = ()
+
+
+Source = WebSource | TemplateSource | MediaSource | LayoutSource
 
 
 # --- where finished files go
@@ -247,6 +257,10 @@ class Plan(Struct, frozen=True):
     name_values: dict[str, str] = {}
     """Placeholders of filenames known so far, without braces: time, utc, room_name, retry ..."""
     limits: Limits = Limits()
+
+
+def needs_browser(plan: Plan) -> bool:
+    return isinstance(plan.source, WebSource | TemplateSource)
 
 
 def encode(plan: Plan) -> bytes:

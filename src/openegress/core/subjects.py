@@ -1,4 +1,4 @@
-"""What a request records: a page, a room composed by a page, or tracks of a room."""
+"""What a request records: a page, a room laid out by us or by a page, or tracks of a room."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from livekit.protocol.egress import (
     WebSource,
 )
 
-from openegress.core import audio_routes, request_kind, stream_urls
+from openegress.core import audio_routes, layouts, request_kind, stream_urls
 from openegress.core import plan as parts
 from openegress.core.context import METADATA_HOSTS, Context
 from openegress.core.errors import invalid, missing_or_invalid, unimplemented
@@ -46,28 +46,42 @@ class Subjects:
         has_audio, has_video = _media_of(request)
         mixing = request.audio_mixing if isinstance(request, RoomCompositeEgressRequest) else 0
         base_url = request.custom_base_url or self.context.template_base
+        source: parts.Source
         if request_kind.of_room(request) is RequestKind.AUDIO_ROOM_COMPOSITE:
-            source: parts.Source = self.media(audio=audio_routes.of_mixing(mixing))
-        else:
-            if not _is_http(base_url):
-                raise missing_or_invalid("template base url")
-            if request.custom_base_url:
-                self._check_address(base_url, "template base url")
+            source = self.media(audio=audio_routes.of_mixing(mixing))
+        elif base_url:
+            source = self._page_of_room(request, base_url)
             if mixing:
-                raise unimplemented(
-                    "audio_mixing of a page (set audio_only without custom_base_url, or use "
-                    "StartEgress with a media source)"
-                )
+                raise unimplemented("audio_mixing of a page (leave out custom_base_url, or set audio_only)")
+        else:
+            if layouts.parse(request.layout) is None:
+                raise invalid(layouts.unknown(request.layout))
             ws_url, token = self._connection()
-            source = parts.TemplateSource(
+            source = parts.LayoutSource(
                 room_name=room_name,
-                base_url=base_url,
                 layout=request.layout,
                 ws_url=ws_url,
                 token=token,
-                is_builtin=not request.custom_base_url,
+                audio=audio_routes.of_mixing(mixing) if has_audio else (),
             )
         return Subject(source, room_name, has_audio, has_video)
+
+    def _page_of_room(
+        self, request: RoomCompositeEgressRequest | TemplateSource, base_url: str
+    ) -> parts.TemplateSource:
+        if not _is_http(base_url):
+            raise missing_or_invalid("template base url")
+        if request.custom_base_url:
+            self._check_address(base_url, "template base url")
+        ws_url, token = self._connection()
+        return parts.TemplateSource(
+            room_name=self._room_name,
+            base_url=base_url,
+            layout=request.layout,
+            ws_url=ws_url,
+            token=token,
+            is_trusted=not request.custom_base_url,
+        )
 
     def of_web(self, request: WebEgressRequest | WebSource) -> Subject:
         if not _is_http(request.url):

@@ -8,7 +8,7 @@ import msgspec
 from openegress.core.codecs import AudioCodec
 from openegress.core.errors import EgressError
 from openegress.core.ipc import HandlerSettings
-from openegress.core.plan import AudioEncoding, MediaSource, Plan, TemplateSource, WebSource
+from openegress.core.plan import AudioEncoding, LayoutSource, MediaSource, Plan, TemplateSource, WebSource
 from openegress.handler.feed import Feed, FramesFeed, PacketsFeed
 
 _ROOM_HOLD_S = 1.0
@@ -30,7 +30,7 @@ async def build_feed(
     match plan.source:
         case WebSource() | TemplateSource():
             return await _page_feed(plan, plan.source, settings, warm, on_error)
-        case MediaSource():
+        case MediaSource() | LayoutSource():
             return await _room_feed(plan, on_error)
 
 
@@ -43,14 +43,16 @@ async def _room_feed(plan: Plan, on_error: OnError) -> Feed:
         return PacketsFeed(source)
     if plan.passthrough and plan.audio is None:
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
-    return FramesFeed(source, plan, on_error, name_values=source.name_values, hold_s=_ROOM_HOLD_S)
+    # A whole room has no one track that its files could be named after.
+    name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values
+    return FramesFeed(source, plan, on_error, name_values=name_values, hold_s=_ROOM_HOLD_S)
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
-    """The room, and our own page: they may lie where other pages must not look."""
+    """The room, and a page of the operator's own: they may lie where other pages must not look."""
     if not isinstance(source, TemplateSource):
         return ()
-    return (source.base_url, source.ws_url) if source.is_builtin else (source.ws_url,)
+    return (source.base_url, source.ws_url) if source.is_trusted else (source.ws_url,)
 
 
 async def _page_feed(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
-from openegress.core.plan import MediaSource, Plan
+from openegress.core.plan import Plan, needs_browser
 from openegress.handler import log
 from openegress.handler.channel import Channel
 
@@ -96,7 +96,7 @@ class Life:
         return self._settings
 
     async def _begin(self, plan: Plan) -> None:
-        if self._browser is None and not isinstance(plan.source, MediaSource):
+        if self._browser is None and needs_browser(plan):
             from openegress.handler.warm import Shape, WarmBrowser
 
             if (shape := Shape.of(plan)) is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from openegress.core.codecs import DEFAULT_AUDIO_HZ
 from openegress.core.ipc import HandlerSettings
-from openegress.core.plan import MediaSource, Plan
+from openegress.core.plan import Plan, needs_browser
 from openegress.core.scratch import browser_folder
 from openegress.source.web.browser import Browser
 
@@ -31,7 +31,7 @@ class Shape:
     @classmethod
     def of(cls, plan: Plan) -> "Shape | None":
         """None: the plan needs no browser."""
-        if isinstance(plan.source, MediaSource):
+        if not needs_browser(plan):
             return None
         video, audio = plan.video, plan.audio
         width, height, framerate = (video.width, video.height, video.framerate) if video else _UNSEEN

@@ -28,6 +28,8 @@ class Participant:
     name: str
     kind: str
     """standard, ingress, egress, sip, agent ... (livekit.ParticipantInfo.Kind in lower case)."""
+    joined_at_ms: int = 0
+    """Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,24 @@ class ParticipantJoined:
 @dataclass(frozen=True, slots=True)
 class ParticipantLeft:
     participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantRenamed:
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakersChanged:
+    identities: tuple[str, ...]
+    """Of those who speak now, the loudest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMetadataChanged:
+    """Of the recorder itself."""
+
+    metadata: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +195,9 @@ RoomEvent = (
     Joined
     | ParticipantJoined
     | ParticipantLeft
+    | ParticipantRenamed
+    | SpeakersChanged
+    | OwnMetadataChanged
     | TrackPublished
     | TrackUnpublished
     | TrackMuted

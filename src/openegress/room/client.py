@@ -294,6 +294,8 @@ class RoomClient:
         match message.WhichOneof("message"):
             case "update":
                 self._publish(self._roster.updated(message.update.participants))
+            case "speakers_changed":
+                self._publish(self._roster.speaking(message.speakers_changed.speakers))
             case "subscription_response":
                 response = message.subscription_response
                 reason = SubscriptionError.Name(response.err).removeprefix("SE_").lower().replace("_", " ")

@@ -7,14 +7,17 @@ comes back under a new SID takes the place of the one with the same key.
 
 from collections.abc import Iterable
 
-from livekit.protocol.models import ParticipantInfo, TrackInfo, TrackType, VideoLayer
+from livekit.protocol.models import ParticipantInfo, SpeakerInfo, TrackInfo, TrackType, VideoLayer
 from livekit.protocol.models import TrackSource as SourceNumber
 
 from openegress.core.codecs import MediaKind
 from openegress.room import (
+    OwnMetadataChanged,
     Participant,
     ParticipantJoined,
     ParticipantLeft,
+    ParticipantRenamed,
+    SpeakersChanged,
     Track,
     TrackMuted,
     TrackPublished,
@@ -25,7 +28,16 @@ from openegress.room import (
 RETURN_GRACE_S = 20.0
 """LiveKit's SDKs try again for some ten seconds, with pauses between."""
 
-RosterEvent = ParticipantJoined | ParticipantLeft | TrackPublished | TrackUnpublished | TrackMuted
+RosterEvent = (
+    ParticipantJoined
+    | ParticipantLeft
+    | ParticipantRenamed
+    | SpeakersChanged
+    | OwnMetadataChanged
+    | TrackPublished
+    | TrackUnpublished
+    | TrackMuted
+)
 
 
 class Roster:
@@ -35,6 +47,9 @@ class Roster:
         self._participants: dict[str, Participant] = {}
         self._tracks: dict[str, Track] = {}
         self._layers: dict[str, tuple[VideoLayer, ...]] = {}
+        self._levels: dict[str, float] = {}
+        """How loud those are who speak, by SID."""
+        self._metadata = ""
         self._away_tracks: dict[str, float] = {}
         """SID -> when it counts as gone."""
         self._away_participants: dict[str, float] = {}
@@ -58,6 +73,7 @@ class Roster:
 
     def joined(self, infos: Iterable[ParticipantInfo], now_s: float) -> list[RosterEvent]:
         """The whole room, at a join or re-join."""
+        self._levels.clear()
         present = {info.identity: info for info in infos if info.identity != self._own}
         until = now_s + self._grace_s
         for identity, known in self._participants.items():
@@ -74,12 +90,26 @@ class Roster:
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._own:
+                if info.metadata != self._metadata:
+                    self._metadata = info.metadata
+                    events.append(OwnMetadataChanged(info.metadata))
                 continue
             if info.state == ParticipantInfo.State.DISCONNECTED:
                 self._left(info.identity, info.sid, events)
             else:
                 self._present(info, events)
         return events
+
+    def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
+        """Those whose speaking has changed."""
+        for info in infos:
+            if info.active:
+                self._levels[info.sid] = info.level
+            else:
+                self._levels.pop(info.sid, None)
+        identities = {each.sid: each.identity for each in self._participants.values()}
+        loudest = sorted(self._levels, key=lambda sid: self._levels[sid], reverse=True)
+        return [SpeakersChanged(tuple(identities[sid] for sid in loudest if sid in identities))]
 
     def expire(self, now_s: float) -> list[RosterEvent]:
         """Those who did not come back after a re-join."""
@@ -98,6 +128,7 @@ class Roster:
             identity=info.identity,
             name=info.name,
             kind=ParticipantInfo.Kind.Name(info.kind).lower(),
+            joined_at_ms=info.joined_at_ms or info.joined_at * 1000,
         )
         known = self._participants.get(info.identity)
         self._participants[info.identity] = participant
@@ -110,6 +141,8 @@ class Roster:
                 if sid not in self._away_tracks:
                     self._unpublish(sid, events)
             events += [ParticipantLeft(known), ParticipantJoined(participant)]
+        elif known.name != participant.name:
+            events.append(ParticipantRenamed(participant))
         self._compare_tracks(info, participant, events)
 
     def _compare_tracks(

@@ -13,7 +13,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core import info as transitions
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
-from openegress.core.plan import MediaSource, Plan, TemplateSource
+from openegress.core.plan import LayoutSource, MediaSource, Plan, TemplateSource
 from openegress.core.request_kind import RequestKind
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.storage.journal import Journal
@@ -79,7 +79,7 @@ def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
 def kind_of(plan: Plan) -> RequestKind:
     """What kind of request a plan was made for, as far as it matters to a recovery."""
     match plan.source:
-        case TemplateSource():
+        case TemplateSource() | LayoutSource():
             return RequestKind.ROOM_COMPOSITE
         case MediaSource():
             return RequestKind.TRACK if plan.passthrough else RequestKind.TRACK_COMPOSITE

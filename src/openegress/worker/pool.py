@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from openegress.core import ipc
-from openegress.core.plan import MediaSource, Plan
+from openegress.core.plan import Plan, needs_browser
 from openegress.worker.process import HandlerProcess
 
 _log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ class Pool:
         await asyncio.gather(self._plain.close(), self._browsers.close())
 
     def _fits_browser(self, plan: Plan) -> bool:
-        if isinstance(plan.source, MediaSource):
+        if not needs_browser(plan):
             return False
         video = plan.video
         return video is None or Shape(video.width, video.height, video.framerate) == self._shape

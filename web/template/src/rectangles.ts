@@ -77,10 +77,10 @@ function sideTile(canvas: Size): Size {
   const gap = gapOf(canvas);
   if (canvas.width >= canvas.height) {
     const width = even((canvas.width - 3 * gap) / 6);
-    return { width, height: even(width / ASPECT) };
+    return { width, height: even(Math.min(width / ASPECT, canvas.height - 2 * gap)) };
   }
   const height = even((canvas.height - 3 * gap) / 6);
-  return { width: even(height * ASPECT), height };
+  return { width: even(Math.min(height * ASPECT, canvas.width - 2 * gap)), height };
 }
 
 /** How many tiles find room beside the focus. */

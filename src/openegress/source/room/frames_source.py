@@ -54,7 +54,8 @@ class RoomFrameSource:
         self._horizon = Horizon()
         self._first_frames_ns = PATIENCE_NS if live else FIRST_FRAMES_NS
         self._tick_s = 1 / video.framerate if video else AUDIO_TICK_S
-        self._inbox: deque[tuple[Track, EncodedFrame] | Selection | None] = deque()
+        self._inbox: deque[tuple[Track, EncodedFrame] | tuple[int, Selection] | None] = deque()
+        """Frames, selections with the unix ns of when they were made, and None for a room joined anew."""
         self._loop = asyncio.get_running_loop()
         self._sink: FrameSink | None = None
         self._zero_ns = 0
@@ -103,7 +104,7 @@ class RoomFrameSource:
         self._inbox.append((track, frame))
 
     def on_selection(self, selection: Selection) -> None:
-        self._inbox.append(selection)
+        self._inbox.append((self._clock(), selection))
 
     def on_rejoined(self) -> None:
         self._inbox.append(None)
@@ -135,11 +136,11 @@ class RoomFrameSource:
         inbox = self._inbox
         while inbox:
             match inbox.popleft():
-                case Selection() as selection:
-                    self._stage.select(selection, max(0, now_ns))
                 case None:
                     self._stage.rejoined(now_ns)
-                case track, frame:
+                case int(at_ns), Selection() as selection:
+                    self._stage.select(selection, max(0, at_ns - self._zero_ns))
+                case Track() as track, EncodedFrame() as frame:
                     self._stage.put(track, frame.capture_ns - self._zero_ns, frame)
         self._ask_for_key(now_ns)
 
@@ -185,7 +186,8 @@ class RoomFrameSource:
                 time.sleep(FLUSH_PAUSE_S)
 
     def _ask_for_key(self, now_ns: int) -> None:
-        sid = self._stage.key_wanted()
-        if sid and now_ns - self._asked_key_ns > NS // 2:
+        if now_ns - self._asked_key_ns <= NS // 2:
+            return
+        for sid in self._stage.keys_wanted():
             self._asked_key_ns = now_ns
             self._loop.call_soon_threadsafe(self._session.request_key_frame, sid)

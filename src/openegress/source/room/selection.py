@@ -7,7 +7,8 @@ from enum import Enum, auto
 from openegress.core.codecs import MediaKind
 from openegress.core.plan import AudioRoute, MediaSource, ParticipantVideo, TrackVideo
 from openegress.media.mixer import Channel
-from openegress.room import Participant, Track, TrackKey, TrackSource
+from openegress.room import Participant, Track, TrackKey, TrackSource, VideoQuality
+from openegress.source.room.scene import NO_PICTURE, Scene, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,10 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    video: Track | None = None
+    scene: Scene = NO_PICTURE
     audio: tuple[Routed, ...] = ()
+    qualities: Mapping[str, VideoQuality] = field(default_factory=dict)
+    """What is needed of a video by SID; without an entry it is the best there is."""
     sides: Mapping[TrackKey, Channel] = field(default_factory=dict)
     """Where alternating tracks have been put, in order of appearance; a track that returns finds its side."""
     named: Mapping[str, TrackKey] = field(default_factory=dict)
@@ -29,19 +32,24 @@ class Selection:
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        video = () if self.video is None else (self.video,)
-        return (*video, *(routed.track for routed in self.audio))
+        return (*self.scene.tracks, *(routed.track for routed in self.audio))
 
 
 NOTHING = Selection()
 
 
 def select(
-    source: MediaSource, tracks: Sequence[Track], before: Selection = NOTHING, *, rejoined: bool = False
+    source: MediaSource,
+    tracks: Sequence[Track],
+    before: Selection = NOTHING,
+    *,
+    rejoined: bool = False,
+    quality: VideoQuality | None = None,
 ) -> Selection:
     """The selection among `tracks` (in order of publishing), given the one before.
 
     `rejoined`: the connection was lost meanwhile, so a track that is named by an id may go by another.
+    `quality`: what is needed of a picture; None takes the best there is.
     """
     named = dict(before.named)
     by_sid = {track.sid: track for track in tracks}
@@ -59,14 +67,19 @@ def select(
         track = by_id.get(source.single_track_id)
         match track.kind if track else None:
             case MediaKind.VIDEO:
-                return Selection(video=track, named=named)
+                return Selection(whole(track), named=named)
             case MediaKind.AUDIO if track:
                 return Selection(audio=(Routed(track, Channel.BOTH),), named=named)
         return Selection(named=named)
 
     sides = dict(before.sides)
     audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
-    return Selection(_video(source, tracks, by_id), _audio(source.audio, audible, by_id, sides), sides, named)
+    audio = route(source.audio, audible, by_id, sides)
+    if source.video is None:
+        return Selection(NO_PICTURE, audio, {}, sides, named)
+    video = _video(source, tracks, by_id)
+    qualities = {video.sid: quality} if video is not None and quality is not None else {}
+    return Selection(whole(video), audio, qualities, sides, named)
 
 
 def track_ids(source: MediaSource) -> tuple[str, ...]:
@@ -101,12 +114,13 @@ def _video(source: MediaSource, tracks: Sequence[Track], by_id: Mapping[str, Tra
             return None
 
 
-def _audio(
+def route(
     routes: Sequence[AudioRoute],
     tracks: Sequence[Track],
     by_id: Mapping[str, Track],
     sides: dict[TrackKey, Channel],
 ) -> tuple[Routed, ...]:
+    """Where each of `tracks` (audio) is heard; new ones of an alternating route are added to `sides`."""
     routed = []
     for track in tracks:
         channels = {_channel(route, track, sides) for route in routes if _takes(route, track, by_id)}

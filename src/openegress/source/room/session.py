@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from openegress.core.codecs import MediaKind
 from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
-from openegress.core.plan import MediaSource
 from openegress.room import (
     ConnectionLost,
     EncodedFrame,
     Joined,
     KeyFrameArrived,
     MediaArrived,
+    OwnMetadataChanged,
     ParticipantJoined,
     ParticipantLeft,
+    ParticipantRenamed,
     Reconnected,
     Room,
     RoomClosed,
     RoomEvent,
+    SpeakersChanged,
     SubscriptionFailed,
     Track,
     TrackMuted,
@@ -35,16 +36,8 @@ from openegress.room import (
     VideoQuality,
 )
 from openegress.source import Closed, Failed, Muted, Notice, SourceEvent
-from openegress.source.room.selection import (
-    NOTHING,
-    Missing,
-    Selection,
-    Verdict,
-    missing,
-    select,
-    verdict,
-    wrong_kind,
-)
+from openegress.source.room.cast import Cast, RoomState
+from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +68,28 @@ class Listener(Protocol):
 
 
 class RoomSession:
-    """Join, wait for what the request names, follow it, and end.
+    """Join, wait for what the request names, follow it, and end."""
 
-    `quality` is what an output needs of a picture; None takes the best there is.
-    """
-
-    def __init__(
-        self, room: Room, source: MediaSource, quality: VideoQuality | None, patience: Patience | None = None
-    ) -> None:
+    def __init__(self, room: Room, room_name: str, cast: Cast, patience: Patience | None = None) -> None:
         self._room = room
-        self._source = source
-        self._quality = quality
+        self._room_name = room_name
+        self._cast = cast
         self._patience = patience or Patience()
         self._listener: Listener | None = None
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self._absence: asyncio.TimerHandle | None = None
+        self._recheck: asyncio.TimerHandle | None = None
+        self._rechecking: asyncio.Task[None] | None = None
+        self._applying = asyncio.Lock()
         self._rejoined_at: float | None = None
         self._subscribed: dict[str, Track] = {}
+        self._asked: dict[str, VideoQuality] = {}
+        """What has been asked for of each track by SID."""
+        self._takes_best = False
+        self._speakers: tuple[str, ...] = ()
+        self._metadata = ""
         self._over: SourceEvent | None = None
         self._began = False
         self.selection = NOTHING
@@ -113,14 +109,14 @@ class RoomSession:
         self._follower = asyncio.create_task(self._follow(), name="room events")
         self._reselect()
         await self._until_there()
-        wrong = wrong_kind(self._source, self._room.tracks())
+        wrong = self._cast.wrong_kind(self._state())
         if wrong:
             raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
         self._began = True
 
-    def want_quality(self, quality: VideoQuality | None) -> None:
-        """Before subscribe(): None takes the best there is."""
-        self._quality = quality
+    def take_best(self) -> None:
+        """Before subscribe(): every video in the best quality there is."""
+        self._takes_best = True
 
     async def subscribe(self, listener: Listener) -> None:
         """Frames and changes go to `listener` from here on."""
@@ -175,13 +171,14 @@ class RoomSession:
     async def close(self) -> None:
         """Leaves the room. Idempotent."""
         self._listener = None
-        if self._absence is not None:
-            self._absence.cancel()
-            self._absence = None
-        follower, self._follower = self._follower, None
-        if follower is not None:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+        self._cancel_absence()
+        if self._recheck is not None:
+            self._recheck.cancel()
+        tasks = [task for task in (self._follower, self._rechecking) if task is not None]
+        self._follower = self._rechecking = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._room.close()
         self._events.put_nowait(None)
 
@@ -192,7 +189,7 @@ class RoomSession:
         began = loop.time()
         while True:
             self._changed.clear()
-            what, name = missing(self._source, self.selection, self._room.tracks(), self._room.participants())
+            what, name = self._cast.missing(self._state(), self.selection)
             if self._over is not None:
                 raise self._refusal()
             match what:
@@ -219,7 +216,7 @@ class RoomSession:
             return self._over.error
         return EgressError(
             Code.UNAVAILABLE,
-            f"room {self._source.room_name} was closed before there was anything to record",
+            f"room {self._room_name} was closed before there was anything to record",
             phase=Phase.FIRST_TRACK,
         )
 
@@ -237,10 +234,23 @@ class RoomSession:
     async def _on_event(self, event: RoomEvent) -> None:
         match event:
             case (
-                TrackPublished() | TrackUnpublished() | TrackMuted() | ParticipantJoined() | ParticipantLeft()
+                TrackPublished()
+                | TrackUnpublished()
+                | TrackMuted()
+                | ParticipantJoined()
+                | ParticipantLeft()
+                | ParticipantRenamed()
             ):
-                if isinstance(event, TrackMuted) and event.track.sid == self._source.single_track_id:
+                if isinstance(event, TrackMuted) and event.track.sid == self._cast.single_track_id:
                     self._events.put_nowait(Muted(event.track.muted, time.time_ns()))
+                self._reselect()
+                await self._apply()
+            case SpeakersChanged(identities):
+                self._speakers = identities
+                self._reselect()
+                await self._apply()
+            case OwnMetadataChanged(metadata):
+                self._metadata = metadata
                 self._reselect()
                 await self._apply()
             case MediaArrived(track, at_ns):
@@ -271,11 +281,10 @@ class RoomSession:
                 pass
 
     def _on_subscription_failed(self, sid: str, reason: str) -> None:
-        wanted = [track for track in self.selection.tracks if track.sid == sid]
-        if not wanted or sid not in self._subscribed:
+        if sid not in self._subscribed or all(track.sid != sid for track in self.selection.tracks):
             return
         self.notice("failed to subscribe to track", track=sid, reason=reason)
-        if len(self.selection.tracks) == 1:
+        if self._cast.needs(sid, self.selection):
             self._end(
                 Failed(
                     EgressError(
@@ -303,17 +312,45 @@ class RoomSession:
             )
         )
 
-    def _reselect(self) -> None:
-        self.selection = select(
-            self._source, self._room.tracks(), self.selection, rejoined=self._rejoined_at is not None
+    def _state(self) -> RoomState:
+        return RoomState(
+            self._room.tracks(),
+            self._room.participants(),
+            self._speakers,
+            self._metadata,
+            self._rejoined_at is not None,
+            self._rejoined_recently(),
+            asyncio.get_running_loop().time(),
         )
-        self._changed.set()
-        if self._began:
-            self._judge()
 
-    def _judge(self) -> None:
-        recently = self._rejoined_recently()
-        match verdict(self._source, self.selection, self._room.participants(), rejoined=recently):
+    def _reselect(self) -> None:
+        state = self._state()
+        self.selection = self._cast.select(state, self.selection)
+        self._changed.set()
+        if self._recheck is not None:
+            self._recheck.cancel()
+            self._recheck = None
+        if self._cast.recheck_at_s is not None:
+            loop = asyncio.get_running_loop()
+            self._recheck = loop.call_at(self._cast.recheck_at_s, self._begin_recheck)
+        if self._began:
+            self._judge(state)
+
+    def _begin_recheck(self) -> None:
+        if self._rechecking is None or self._rechecking.done():
+            self._rechecking = asyncio.create_task(self._select_anew(), name="room recheck")
+
+    async def _select_anew(self) -> None:
+        """Time has passed and nothing else happened."""
+        try:
+            self._reselect()
+            await self._apply()
+        except EgressError as error:
+            self._end(Failed(error))
+
+    def _judge(self, state: RoomState) -> None:
+        recently = state.rejoined_recently
+        match self._cast.verdict(state, self.selection):
             case Verdict.GO_ON:
                 self._cancel_absence()
             case Verdict.END:
@@ -338,14 +375,20 @@ class RoomSession:
         if self._listener is None or self._over is not None:
             return
         self._listener.on_selection(self.selection)
-        wanted = {track.sid: track for track in self.selection.tracks}
-        gone = [sid for sid in self._subscribed if sid not in wanted]
-        new = [track for sid, track in wanted.items() if sid not in self._subscribed]
-        self._subscribed = {**wanted}
-        if gone:
-            await self._room.unsubscribe(gone)
-        for track in new:
-            await self._subscribe(track)
+        async with self._applying:
+            selection = self.selection
+            wanted = {track.sid: track for track in selection.tracks}
+            gone = [sid for sid in self._subscribed if sid not in wanted]
+            new = [track for sid, track in wanted.items() if sid not in self._subscribed]
+            self._subscribed = {**wanted}
+            for sid in gone:
+                self._asked.pop(sid, None)
+            if gone:
+                await self._room.unsubscribe(gone)
+            for track in new:
+                await self._subscribe(track)
+            if not self._takes_best:
+                await self._ask(selection)
 
     async def _subscribe(self, track: Track) -> None:
         try:
@@ -355,9 +398,12 @@ class RoomSession:
                 raise
             # Unpublished just now: its event is on the way.
             self._subscribed.pop(track.sid, None)
-            return
-        if track.kind is MediaKind.VIDEO and self._quality is not None:
-            await self._room.set_quality(track.sid, self._quality)
+
+    async def _ask(self, selection: Selection) -> None:
+        for sid, quality in selection.qualities.items():
+            if sid in self._subscribed and self._asked.get(sid) != quality:
+                self._asked[sid] = quality
+                await self._room.set_quality(sid, quality)
 
     def _on_frame(self, track: Track, frame: EncodedFrame) -> None:
         if self._listener is not None:

@@ -1,33 +1,21 @@
-"""What a transcoded recording shows and sounds like at a moment: one video lane, all audio lanes.
+"""What a transcoded recording shows and sounds like at a moment: tiles on a canvas, and all audio lanes.
 
-Confined to the thread that decodes.
+Confined to the thread that decodes. Times are ns on the recording's timeline.
 """
 
+from collections import deque
 from collections.abc import Iterator
 
 from av.video.frame import VideoFrame
 
 from openegress.core.codecs import AudioCodec
-from openegress.media import NS
-from openegress.media.canvas import Canvas
+from openegress.media.canvas import Canvas, yuv_of
 from openegress.media.mixer import BLOCK_SAMPLES, mix
-from openegress.room import EncodedFrame, Track, TrackSource
+from openegress.room import EncodedFrame, Track
 from openegress.source.room.lanes import AudioLane, VideoLane, Waiting
+from openegress.source.room.scene import Scene
 from openegress.source.room.selection import NOTHING, Selection
-
-GONE_HOLD_NS = 1 * NS
-"""The last picture of a track that was muted or taken away stays this long: the next may be on its way."""
-STALLED_HOLD_NS = 10 * NS
-"""The last picture of a camera that stopped sending without a word."""
-NEVER_NS = 1 << 62
-"""A shared screen that does not change sends nothing: its last picture is right."""
-
-
-def hold_ns(track: Track | None) -> int:
-    """How long the last picture of a track is shown when no other comes."""
-    if track is None or track.muted:
-        return GONE_HOLD_NS
-    return NEVER_NS if track.source is TrackSource.SCREEN_SHARE else STALLED_HOLD_NS
+from openegress.source.room.tile_view import Picture, TileView
 
 
 class Stage:
@@ -36,21 +24,26 @@ class Stage:
         self._framerate = framerate
         self._with_audio = with_audio
         self._selection = NOTHING
-        self._video: VideoLane | None = None
+        self._scenes: deque[tuple[int, Scene]] = deque()
+        """Those whose time has not come yet."""
+        self._scene: Scene | None = None
+        self._views: dict[str, TileView] = {}
+        self._video: dict[str, VideoLane] = {}
         self._audio: dict[str, AudioLane] = {}
-        self._picture: VideoFrame | None = None
-        self._changed_ns = 0
+        self._newest: dict[str, Picture] = {}
+        """Of each video lane, by SID."""
         self.unique = 0
         """New pictures given out."""
 
     def select(self, selection: Selection, now_ns: int) -> None:
-        before, self._selection = self._selection, selection
+        """Tracks are waited for from now on; the picture changes when the timeline has come so far."""
+        self._selection = selection
         if self._canvas is not None:
-            track = selection.video
-            if track is None:
-                self._video = None
-            elif before.video is None or before.video.sid != track.sid or self._video is None:
-                self._video = VideoLane(self._framerate)
+            for track in selection.scene.tracks:
+                if track.sid not in self._video:
+                    self._video[track.sid] = VideoLane(self._framerate)
+            if not self._scenes or self._scenes[-1][1] != selection.scene:
+                self._scenes.append((now_ns, selection.scene))
         for routed in selection.audio if self._with_audio else ():
             lane = self._audio.get(routed.track.sid)
             if lane is None:
@@ -64,11 +57,10 @@ class Stage:
     def put(self, track: Track, at_ns: int, frame: EncodedFrame) -> None:
         """Frames of tracks that are not selected fall away; sound of one that left is still heard."""
         if isinstance(frame.codec, AudioCodec):
-            lane = self._audio.get(track.sid)
-            if lane is not None:
-                lane.put(at_ns, frame)
-        elif self._video is not None and self._is_shown(track):
-            self._video.put(at_ns, frame)
+            if (audio := self._audio.get(track.sid)) is not None:
+                audio.put(at_ns, frame)
+        elif (video := self._video.get(track.sid)) is not None:
+            video.put(at_ns, frame)
 
     def rejoined(self, now_ns: int) -> None:
         for track, waiting, _ in self._lanes():
@@ -86,14 +78,17 @@ class Stage:
 
     def picture(self, slot_ns: int) -> VideoFrame:
         assert self._canvas is not None
-        new = self._video.picture(slot_ns) if self._video is not None else None
-        if new is not None:
-            self._picture = self._canvas.draw(new)
-            self._changed_ns = slot_ns
-            self.unique += 1
-        elif self._picture is not None and slot_ns - self._changed_ns > hold_ns(self._selection.video):
-            self._picture = None
-        return self._picture or self._canvas.background
+        self._set_scene(self._canvas, slot_ns)
+        for sid, lane in self._video.items():
+            frame = lane.picture(slot_ns)
+            if frame is not None:
+                self._newest[sid] = Picture(frame, slot_ns)
+        news = False
+        for tile in self._scene.tiles if self._scene is not None else ():
+            newest = self._newest.get(tile.track.sid) if tile.track is not None else None
+            news |= self._views[tile.key].draw(self._canvas, slot_ns, newest)
+        self.unique += news
+        return self._canvas.picture()
 
     def sound(self, block: int) -> bytes:
         """20 ms of interleaved s16 stereo."""
@@ -106,19 +101,42 @@ class Stage:
                 del self._audio[sid]
         return samples
 
-    def key_wanted(self) -> str:
-        """The SID of the track that has to send a key frame; "" when none has."""
-        if self._video is None or self._selection.video is None or not self._video.wants_key:
-            return ""
-        return self._selection.video.sid
+    def keys_wanted(self) -> list[str]:
+        """The SIDs of tracks that have to send a key frame."""
+        return [sid for sid, lane in self._video.items() if lane.wants_key]
 
-    def _is_shown(self, track: Track) -> bool:
-        return self._selection.video is not None and self._selection.video.sid == track.sid
+    def _set_scene(self, canvas: Canvas, slot_ns: int) -> None:
+        """The scene of this slot; with it, everything is drawn anew."""
+        due: Scene | None = None
+        while self._scenes and self._scenes[0][0] <= slot_ns:
+            _, due = self._scenes.popleft()
+        if due is None or due == self._scene:
+            return
+        if self._scene is None or _outline(due) != _outline(self._scene):
+            canvas.fill(canvas.whole, yuv_of(*due.look.background))
+        self._views = {tile.key: self._views.get(tile.key) or TileView() for tile in due.tiles}
+        for tile in due.tiles:
+            self._views[tile.key].place(tile, tile.rect or canvas.whole, due.look, slot_ns)
+        self._scene = due
+        for track in due.tracks:
+            if track.muted:
+                self._newest.pop(track.sid, None)  # what comes after it is unmuted is new
+        if not self._scenes:
+            shown = {track.sid for track in due.tracks}
+            for sid in [sid for sid in self._video if sid not in shown]:
+                del self._video[sid]
+                self._newest.pop(sid, None)
 
     def _lanes(self) -> Iterator[tuple[Track, Waiting, int]]:
-        if self._video is not None and self._selection.video is not None:
-            yield self._selection.video, self._video.waiting, self._video.newest_ns
+        for track in self._selection.scene.tracks:
+            video = self._video.get(track.sid)
+            if video is not None:
+                yield track, video.waiting, video.newest_ns
         for routed in self._selection.audio:
-            lane = self._audio.get(routed.track.sid)
-            if lane is not None:
-                yield routed.track, lane.waiting, lane.newest_ns
+            audio = self._audio.get(routed.track.sid)
+            if audio is not None:
+                yield routed.track, audio.waiting, audio.newest_ns
+
+
+def _outline(scene: Scene) -> object:
+    return scene.look, [tile.rect for tile in scene.tiles]

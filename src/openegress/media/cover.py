@@ -1,0 +1,135 @@
+"""What a tile shows where there is no picture: an initial in a circle and a name below it.
+
+Fonts are the system's: fontconfig is asked for one that has all the characters of a name.
+"""
+
+import shutil
+import subprocess
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+import av
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image, ImageDraw, ImageFont
+
+from openegress.media.canvas import PIXEL_FORMAT
+
+Rgb = tuple[int, int, int]
+_FAMILIES = "Liberation Sans,Arial,Noto Sans,sans"
+_ASK_S = 5.0
+"""Fontconfig answers in milliseconds, or builds its cache first."""
+_INITIAL, _NAME = 1 / 6, 0.4
+"""Heights of letters: the initial's of the tile, the name's of the initial's."""
+_MIN_NAME_PX = 12
+_SMOOTH = 4
+"""The circle is drawn this much larger and scaled down: Pillow draws hard edges."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True, slots=True)
+class CoverStyle:
+    tile: Rgb
+    badge: Rgb
+    initial: Rgb
+    name: Rgb
+
+
+def draw(name: str, width: int, height: int, style: CoverStyle) -> VideoFrame:
+    """yuv420p, BT.709 limited range; width and height even."""
+    image = Image.new("RGB", (width, height), style.tile)
+    size = max(1, round(min(width, height) * _INITIAL))
+    small = max(_MIN_NAME_PX, round(size * _NAME))
+    shown = " ".join(name.split())
+    gap = round(0.6 * small)
+    top = (height - (2 * size + gap + round(1.2 * small))) // 2
+    _badge(image, (width // 2, top + size), size, style.badge)
+    pen = ImageDraw.Draw(image)
+    initial = _initial(shown)
+    pen.text((width / 2, top + size), initial, style.initial, _font(initial, size), anchor="mm")
+    font = _font(shown, small)
+    line = (width / 2, top + 2 * size + gap + small * 0.6)
+    pen.text(line, _cut(shown, font, 0.9 * width), style.name, font, anchor="mm")
+    return _to_yuv(image)
+
+
+def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb) -> None:
+    mask = Image.new("L", (2 * radius * _SMOOTH,) * 2, 0)
+    ImageDraw.Draw(mask).ellipse((0, 0, mask.width - 1, mask.height - 1), fill=255)
+    mask = mask.resize((2 * radius,) * 2, Image.Resampling.BOX)
+    image.paste(colour, (centre[0] - radius, centre[1] - radius), mask)
+
+
+def _initial(name: str) -> str:
+    """The first letter with its accents."""
+    end = 1
+    while end < len(name) and unicodedata.combining(name[end]):
+        end += 1
+    return name[:end].upper()
+
+
+def _cut(text: str, font: Font, width: float) -> str:
+    """The text, or as much of it as fits with an ellipsis."""
+    if font.getlength(text) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if font.getlength(text[:middle].rstrip() + "…") <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low].rstrip() + "…"
+
+
+def _font(text: str, size: int) -> Font:
+    path, index = _font_file("".join(sorted(set(text))))
+    if path:
+        try:
+            return ImageFont.truetype(path, size, index=index)
+        except OSError:
+            pass  # a bitmap font, or one that is gone: Pillow's own has Latin at least
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=256)
+def _font_file(characters: str) -> tuple[str, int]:
+    """(path, index in it) of the font that has most of `characters`; ("", 0) without fontconfig."""
+    matcher = shutil.which("fc-match")
+    if matcher is None:
+        return "", 0
+    charset = " ".join(f"{ord(each):x}" for each in characters if not each.isspace())
+    pattern = f"{_FAMILIES}:charset={charset}:color=false:scalable=true"
+    try:
+        done = subprocess.run(
+            [matcher, "--format", "%{file}\n%{index}", pattern],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            check=True,
+        )
+        path, index = done.stdout.split("\n")
+        return path, int(index or 0) & 0xFFFF  # the upper half names an instance of a variable font
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "", 0
+
+
+def _to_yuv(image: Image.Image) -> VideoFrame:
+    frame = av.VideoFrame(image.width, image.height, "rgb24")
+    plane = frame.planes[0]
+    rows, stride = image.tobytes(), 3 * image.width
+    plane.update(
+        rows
+        if plane.line_size == stride
+        else b"".join(
+            rows[at : at + stride].ljust(plane.line_size, b"\0") for at in range(0, len(rows), stride)
+        )
+    )
+    return frame.reformat(
+        format=PIXEL_FORMAT,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        threads=1,
+    )

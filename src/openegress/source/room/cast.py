@@ -1,0 +1,87 @@
+"""Which of a room's tracks a recording takes as they come and go, and what it lives on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from openegress.core.plan import MediaSource
+from openegress.room import Participant, Track, VideoQuality
+from openegress.source.room import selection as rules
+from openegress.source.room.selection import Missing, Selection, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RoomState:
+    """A room at a moment."""
+
+    tracks: Sequence[Track]
+    """In order of publishing."""
+    participants: Sequence[Participant]
+    speakers: Sequence[str] = ()
+    """Identities of those who speak, the loudest first."""
+    metadata: str = ""
+    """The recorder's own, by which it is told its layout."""
+    rejoined: bool = False
+    """The connection was lost before: a track that is named by an id may go by another."""
+    rejoined_recently: bool = False
+    """Others are perhaps only on their way back."""
+    now_s: float = 0.0
+    """Monotonic."""
+
+
+class Cast(Protocol):
+    """What a session asks of its request. One for each session: it may remember what was."""
+
+    @property
+    def single_track_id(self) -> str:
+        """The only track, whose muting is news; "": none."""
+
+    @property
+    def recheck_at_s(self) -> float | None:
+        """When to select anew though nothing has happened, as of the last selection."""
+
+    def select(self, room: RoomState, before: Selection) -> Selection: ...
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        """What is waited for before the recording can start: (what, its id or identity)."""
+
+    def wrong_kind(self, room: RoomState) -> str:
+        """The id of a track that is not of the kind it is asked for; "" when none."""
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
+        """Whether a recording that has begun goes on."""
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        """Without this track there is nothing to record."""
+
+
+class RequestedTracks:
+    """Tracks that a request names one by one, or by their participant. Implements Cast."""
+
+    def __init__(self, source: MediaSource, quality: VideoQuality | None) -> None:
+        """`quality`: what the output needs of a picture; None takes the best there is."""
+        self._source = source
+        self._quality = quality
+
+    @property
+    def single_track_id(self) -> str:
+        return self._source.single_track_id
+
+    @property
+    def recheck_at_s(self) -> float | None:
+        return None
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        return rules.select(self._source, room.tracks, before, rejoined=room.rejoined, quality=self._quality)
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        return rules.missing(self._source, selection, room.tracks, room.participants)
+
+    def wrong_kind(self, room: RoomState) -> str:
+        return rules.wrong_kind(self._source, room.tracks)
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
+        return rules.verdict(self._source, selection, room.participants, rejoined=room.rejoined_recently)
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        return [track.sid for track in selection.tracks] == [sid]

@@ -1,0 +1,148 @@
+"""A room laid out on one picture: everybody who publishes, and all that is heard."""
+
+import json
+import logging
+from collections.abc import Sequence
+
+from openegress.core import layouts
+from openegress.core.codecs import MediaKind
+from openegress.core.layouts import Layout
+from openegress.core.plan import AudioRoute
+from openegress.media.canvas import fitting
+from openegress.room import VideoQuality
+from openegress.source.room.cast import RoomState
+from openegress.source.room.composite.floor import Floor, step
+from openegress.source.room.composite.rectangles import Size
+from openegress.source.room.composite.staging import EMPTY, by_recency, stage
+from openegress.source.room.composite.tiles import Seat, attendees, seats_of
+from openegress.source.room.scene import Look, Scene, Tile
+from openegress.source.room.selection import Missing, Selection, Verdict, route
+
+WARM_HIDDEN = 6
+"""Hidden videos that are kept running, in their smallest layer, so that they are there when shown."""
+DARK = Look((0x11,) * 3, (0x22,) * 3, (0x4A,) * 3, (0xFF,) * 3, (0xEE,) * 3)
+LIGHT = Look((0xFF,) * 3, (0xE4,) * 3, (0x8A,) * 3, (0xFF,) * 3, (0x22,) * 3)
+
+_log = logging.getLogger(__name__)
+
+
+class WholeRoom:
+    """Implements source.room.cast.Cast.
+
+    Remembers who had the floor and where tiles lay, so that nothing moves without need.
+    """
+
+    single_track_id = ""
+
+    def __init__(
+        self, layout: Layout, canvas: Size, framerate: int, routes: Sequence[AudioRoute] = ()
+    ) -> None:
+        """`routes`: which sound goes where; none: a picture without sound."""
+        self._layout = layout
+        self._canvas = canvas
+        self._framerate = framerate
+        self._routes = routes
+        self._metadata = ""
+        self._floor = Floor()
+        self._recent: tuple[str, ...] = ()
+        self._staging = EMPTY
+        self._attended = False
+
+    @property
+    def recheck_at_s(self) -> float | None:
+        return self._floor.recheck_at_s
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        self._read_layout(room.metadata)
+        seats = seats_of(room.participants, room.tracks)
+        self._recent = tuple(dict.fromkeys((*room.speakers, *self._recent)))
+        self._floor = step(self._floor, room.speakers, _eligible(seats), room.now_s)
+        self._staging = stage(
+            self._layout.arrangement,
+            seats,
+            speaker=self._floor.focus,
+            recent=self._recent,
+            canvas=self._canvas,
+            before=self._staging,
+        )
+        scene = self._scene(seats)
+        audible = [track for track in room.tracks if track.kind is MediaKind.AUDIO]
+        sides = dict(before.sides)
+        return Selection(scene, route(self._routes, audible, {}, sides), self._qualities(scene), sides)
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        return Missing.NOTHING, ""  # whoever comes later is recorded from then on
+
+    def wrong_kind(self, room: RoomState) -> str:
+        return ""
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
+        """It ends with the last who leaves; a room that nobody has entered yet goes on."""
+        if attendees(room.participants):
+            self._attended = True
+            return Verdict.GO_ON
+        if not self._attended:
+            return Verdict.GO_ON
+        return Verdict.END_UNLESS_BACK if room.rejoined_recently else Verdict.END
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        return False
+
+    def _read_layout(self, metadata: str) -> None:
+        if metadata == self._metadata:
+            return
+        self._metadata = metadata
+        name = layout_in(metadata)
+        layout = layouts.parse(name) if name is not None else None
+        if layout is not None:
+            self._layout = layout
+        elif name is not None:
+            _log.warning(layouts.unknown(name))
+
+    def _scene(self, seats: Sequence[Seat]) -> Scene:
+        rects = self._staging.rects
+        hidden = [seat for seat in seats if seat.key not in rects and not seat.muted]
+        warm = by_recency(hidden, self._recent)[:WARM_HIDDEN]
+        return Scene(
+            tuple(
+                Tile(seat.key, seat.track, rects[seat.key], seat.fit, seat.name)
+                for seat in seats
+                if seat.key in rects
+            ),
+            tuple(seat.track for seat in warm if seat.track is not None),
+            LIGHT if self._layout.light else DARK,
+        )
+
+    def _qualities(self, scene: Scene) -> dict[str, VideoQuality]:
+        """What each picture is drawn at."""
+        smallest = VideoQuality(2, 2, self._framerate)
+        return {track.sid: smallest for track in scene.hidden} | {
+            tile.track.sid: VideoQuality(*_drawn_size(tile), self._framerate)
+            for tile in scene.tiles
+            if tile.track is not None
+        }
+
+
+def layout_in(metadata: str) -> str | None:
+    """The layout name that participant metadata asks for; None when it says nothing about layout."""
+    try:
+        parsed = json.loads(metadata)
+    except ValueError:
+        return None  # free text for its user; only JSON with a layout is meant for us
+    name = parsed.get("layout") if isinstance(parsed, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _eligible(seats: Sequence[Seat]) -> list[str]:
+    """Who may have the floor, those with a picture first."""
+    cameras = [seat for seat in seats if not seat.screen]
+    return [seat.participant.identity for seat in sorted(cameras, key=lambda seat: seat.muted)]
+
+
+def _drawn_size(tile: Tile) -> tuple[int, int]:
+    assert tile.rect is not None
+    track = tile.track
+    if track is None or not track.width or not track.height:
+        return tile.rect.width, tile.rect.height
+    fitted = fitting(track.width, track.height, tile.rect, tile.fit)
+    return fitted.width, fitted.height

@@ -1,0 +1,74 @@
+"""Which tiles a room has, in an order that does not change while people talk. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openegress.core.codecs import MediaKind
+from openegress.media.canvas import Fit
+from openegress.room import Participant, Track, TrackSource
+
+_AGENT, _EGRESS = "agent", "egress"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What has a tile, wherever that lies."""
+
+    key: str
+    """Outlives republishing and reconnecting: built from the identity, not from the track."""
+    participant: Participant
+    track: Track | None
+    """None: the participant publishes no video."""
+
+    @property
+    def name(self) -> str:
+        return self.participant.name or self.participant.identity
+
+    @property
+    def screen(self) -> bool:
+        return self.track is not None and self.track.source is TrackSource.SCREEN_SHARE
+
+    @property
+    def muted(self) -> bool:
+        return self.track is None or self.track.muted
+
+    @property
+    def fit(self) -> Fit:
+        """Cameras are cropped to their tile, except upright ones; a shared screen is always shown whole."""
+        if self.screen or (self.track is not None and self.track.height > self.track.width):
+            return Fit.CONTAIN
+        return Fit.COVER
+
+
+def attendees(participants: Sequence[Participant]) -> list[Participant]:
+    """Everybody but recorders, in the order in which they came."""
+    people = [each for each in participants if each.kind != _EGRESS]
+    return sorted(people, key=lambda each: (each.joined_at_ms, each.identity))
+
+
+def seats_of(participants: Sequence[Participant], tracks: Sequence[Track]) -> list[Seat]:
+    """A participant who publishes nothing has none, and an agent that only speaks has one only while nobody
+    else has."""
+    seats = {each.identity: _seats_of_one(each, tracks) for each in attendees(participants)}
+    silent = {
+        each.identity
+        for each in participants
+        if each.kind == _AGENT and all(seat.track is None for seat in seats.get(each.identity, ()))
+    }
+    people = [seat for identity, own in seats.items() if identity not in silent for seat in own]
+    return people or [seat for own in seats.values() for seat in own]
+
+
+def _seats_of_one(participant: Participant, tracks: Sequence[Track]) -> list[Seat]:
+    own = [track for track in tracks if track.participant.identity == participant.identity]
+    videos = [track for track in own if track.kind is MediaKind.VIDEO]
+    cameras = [track for track in videos if track.source is not TrackSource.SCREEN_SHARE]
+    screens = [track for track in videos if track.source is TrackSource.SCREEN_SHARE]
+    seats = [
+        Seat(f"{participant.identity}/{slot}/{index}", participant, track)
+        for slot, each in (("camera", cameras), ("screen", screens))
+        for index, track in enumerate(each)
+    ]
+    if not cameras and len(own) > len(videos):
+        seats.insert(0, Seat(f"{participant.identity}/camera/0", participant, None))
+    return seats

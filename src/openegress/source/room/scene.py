@@ -1,0 +1,60 @@
+"""What of a room is to be seen, and where: the tiles of a picture as values. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from openegress.media.canvas import Fit, Rect
+from openegress.room import Track
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    key: str
+    """The same while the tile stands for the same, whatever track is in it."""
+    track: Track | None
+    """None: nothing is published that could be shown."""
+    rect: Rect | None = None
+    """None: the whole picture."""
+    fit: Fit = Fit.CONTAIN
+    name: str = ""
+    """What covers the tile while there is no picture; "": nothing, and the last picture stays a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Colours."""
+
+    background: Rgb
+    tile: Rgb
+    badge: Rgb = (0, 0, 0)
+    initial: Rgb = (0, 0, 0)
+    name: Rgb = (0, 0, 0)
+
+
+PLAIN = Look((0, 0, 0), (0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    tiles: tuple[Tile, ...] = ()
+    """They do not overlap."""
+    hidden: tuple[Track, ...] = ()
+    """Kept running, so that they are there when they are shown."""
+    look: Look = PLAIN
+
+    @property
+    def tracks(self) -> Iterator[Track]:
+        for tile in self.tiles:
+            if tile.track is not None:
+                yield tile.track
+        yield from self.hidden
+
+
+NO_PICTURE = Scene()
+
+
+def whole(track: Track | None) -> Scene:
+    """One picture and nothing else, whichever track it comes from."""
+    return Scene((Tile("video", track),))
