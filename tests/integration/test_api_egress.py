@@ -12,8 +12,8 @@ import pytest_asyncio
 from livekit import api as livekit_api
 from livekit import rtc
 
-from openegress.core import layouts
 from openegress.api.rooms import LiveKitServer, RoomService
+from openegress.core import layouts
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Active
 from testkit.egress_api import API_KEY, EgressApi, egress_api
