@@ -6,7 +6,7 @@ from av import VideoFrame
 
 from openegress.core.codecs import VideoCodec
 from openegress.core.errors import EgressError, Phase
-from openegress.media.canvas import Canvas, contain, planes
+from openegress.media.canvas import Canvas, Fit, Fitter, contain, fitting, planes
 from openegress.media.decoder import VideoDecoder
 from openegress.media.passthrough import video_format
 from testkit.live_encoder import LiveEncoder
@@ -24,16 +24,24 @@ def units(codec: VideoCodec, width: int, height: int, count: int = 12) -> list[t
     return [(unit.data, unit.is_key) for unit in encoded]
 
 
+def on_canvas(picture: VideoFrame) -> VideoFrame:
+    """640x360, the picture whole."""
+    canvas = Canvas(640, 360)
+    fit = fitting(picture.width, picture.height, canvas.whole, Fit.CONTAIN)
+    canvas.paste(Fitter().fit(picture, fit.width, fit.height), fit.into)
+    return canvas.picture()
+
+
 @pytest.mark.parametrize("codec", list(VideoCodec))
 @pytest.mark.parametrize("size", [(640, 360), (320, 240), (180, 320)])
 def test_each_picture_is_seen(codec: VideoCodec, size: tuple[int, int]) -> None:
-    decoder, canvas = VideoDecoder(codec), Canvas(640, 360)
+    decoder = VideoDecoder(codec)
     rect = contain(*size, 640, 360)
     seen = []
     for data, is_key in units(codec, *size):
         picture = decoder.decode(data, is_key=is_key)
         assert picture is not None
-        drawn = canvas.draw(picture)
+        drawn = on_canvas(picture)
         luma = planes(drawn)[0]
         assert luma.shape == (360, 640)
         seen.append(read_counter(luma[:, rect.x : rect.x + rect.width]))
@@ -51,7 +59,7 @@ def test_colours_that_say_what_they_are(matrix: Matrix, size: tuple[int, int]) -
     planar = np.frombuffer(picture.draw(31), np.uint8).reshape(size[1] * 3 // 2, size[0])
     frame = VideoFrame.from_ndarray(planar, "yuv420p")
     frame.colorspace = 1 if matrix is Matrix.BT709 else 6
-    drawn = Canvas(640, 360).draw(frame)
+    drawn = on_canvas(frame)
     assert colour_of(drawn, Rect(40, 80, 560, 80)) == pytest.approx(COLOUR, abs=4)
 
 

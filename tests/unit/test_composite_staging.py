@@ -1,4 +1,4 @@
-"""Where the tiles of a room lie: the table that the page is checked against too, and what holds of any room."""
+"""Where the tiles of a room lie: the table that the page is checked against too, and rules for any room."""
 
 import json
 from pathlib import Path
