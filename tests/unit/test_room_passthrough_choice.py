@@ -1,8 +1,10 @@
 """When tracks may go into the outputs as they are."""
 
+import msgspec
 import pytest
 
 from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
+from openegress.core.errors import Code, EgressError
 from openegress.core.plan import (
     FileOutput,
     ImageOutput,
@@ -14,10 +16,17 @@ from openegress.core.plan import (
     StoragePlan,
     StreamOutput,
     StreamTarget,
+    VideoEncoding,
     WebsocketOutput,
 )
 from openegress.room import Participant, Track, TrackSource
-from openegress.source.room.codec import codec_of, container_for, passthrough_possible, wants_packets
+from openegress.source.room.codec import (
+    codec_of,
+    container_for,
+    passthrough_possible,
+    refuse_unsuitable,
+    wants_packets,
+)
 
 ALICE = Participant("PA_1", "alice", "Alice", "standard")
 STORAGE = StoragePlan(LocalStorage("/out"))
@@ -104,3 +113,30 @@ def test_container_for(codecs: list[AudioCodec | VideoCodec], container: Contain
 )
 def test_codec_of(mime: str, codec: AudioCodec | VideoCodec) -> None:
     assert codec_of(track(mime)) is codec
+
+
+@pytest.mark.parametrize(
+    ("mimes", "output", "codec", "said"),
+    [
+        (["audio/opus"], SOCKET, None, ""),
+        (["video/VP8"], SOCKET, None, "track TR_video/VP8 is video; websocket_url takes audio tracks only"),
+        (["video/VP8", "audio/opus"], file(Container.WEBM), VideoCodec.VP8, ""),
+        (["video/H264", "audio/opus"], file(Container.MP4), VideoCodec.H264, ""),
+        (["video/VP8", "audio/opus"], file(Container.MP4), VideoCodec.H264, ""),
+        (["video/H264", "audio/opus"], file(Container.WEBM), VideoCodec.VP8, "the room sends h264, opus"),
+        ([], file(Container.WEBM), VideoCodec.VP8, "the room sends nothing"),
+    ],
+)
+def test_what_only_the_room_could_tell_is_refused(
+    mimes: list[str], output: Output, codec: VideoCodec | None, said: str
+) -> None:
+    video = VideoEncoding(1280, 720, 30, 3000, 4.0, codec) if codec else None
+    wanted = msgspec.structs.replace(plan(output), video=video)
+    tracks = [track(mime) for mime in mimes]
+    if not said:
+        refuse_unsuitable(wanted, tracks)
+        return
+    with pytest.raises(EgressError) as refused:
+        refuse_unsuitable(wanted, tracks)
+    assert refused.value.code is Code.INVALID_ARGUMENT
+    assert said in refused.value.message

@@ -37,7 +37,8 @@ class Feed(Protocol):
         """Known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
-        """Filename placeholders that only the source can fill. Known after prepare()."""
+        """What only the source can say: filename placeholders, and `passthrough` where nothing is encoded.
+        Known after prepare()."""
 
     def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None: ...
 
@@ -121,7 +122,7 @@ class PacketsFeed:
         return self._source.formats()
 
     def name_values(self) -> dict[str, str]:
-        return self._source.name_values()
+        return {**self._source.name_values(), "passthrough": "true"}
 
     def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._gate.open(sinks)

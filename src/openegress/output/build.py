@@ -103,8 +103,9 @@ def frame_outputs(outputs: Sequence[AnyOutput]) -> list[FrameOutput]:
 
 
 def header_of(plan_: plan.Plan, values: dict[str, str], started_at_ns: int, ended_at_ns: int) -> Header:
-    """`values` are those of the placeholders."""
+    """`values` are those of the placeholders, and what else the source has told."""
     source = plan_.source
+    audio_id, video_id = _composed(source)
     return Header(
         egress_id=plan_.egress_id,
         room_id=plan_.room_id,
@@ -116,7 +117,19 @@ def header_of(plan_: plan.Plan, values: dict[str, str], started_at_ns: int, ende
         track_id=values.get("track_id", ""),
         track_kind=values.get("track_type", ""),
         track_source=values.get("track_source", ""),
+        audio_track_id=audio_id,
+        video_track_id=video_id,
+        passthrough=values.get("passthrough") == "true",
     )
+
+
+def _composed(source: plan.Source) -> tuple[str, str]:
+    """The ids of the audio and the video track that a request puts together; "" where it names none."""
+    if not isinstance(source, plan.MediaSource):
+        return "", ""
+    audio = [route.value for route in source.audio if route.match == "track"]
+    video = source.video.track_id if isinstance(source.video, plan.TrackVideo) else ""
+    return audio[0] if len(audio) == 1 else "", video
 
 
 async def store_manifests(

@@ -9,7 +9,12 @@ from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
 from openegress.source.room.cast import Cast, RequestedTracks
-from openegress.source.room.codec import container_for, passthrough_possible, wants_packets
+from openegress.source.room.codec import (
+    container_for,
+    passthrough_possible,
+    refuse_unsuitable,
+    wants_packets,
+)
 from openegress.source.room.composite.cast import WholeRoom
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.frames_source import RoomFrameSource
@@ -30,7 +35,8 @@ async def open_source(plan: Plan, patience: Patience | None = None) -> RoomPacke
     """Joins the room, waits for what the request names, and decides whether it may go as it is.
 
     Close what comes back with stop(), prepared or not. Raises EgressError naming its phase: the connection,
-    or a track or participant that is not there (NOT_FOUND); nothing is left open then.
+    a track or participant that is not there (NOT_FOUND), or tracks that the outputs cannot take
+    (INVALID_ARGUMENT); nothing is left open then.
     """
     source = plan.source
     if not isinstance(source, MediaSource | LayoutSource):
@@ -39,6 +45,7 @@ async def open_source(plan: Plan, patience: Patience | None = None) -> RoomPacke
     session = RoomSession(room, source.room_name, _cast(plan, source), patience)
     try:
         await session.join()
+        refuse_unsuitable(plan, session.selection.tracks)
     except BaseException:
         await session.close()
         raise

@@ -11,6 +11,7 @@ from openegress.core.codecs import (
     MediaKind,
     VideoCodec,
 )
+from openegress.core.errors import invalid
 from openegress.core.plan import FileOutput, Plan, SegmentOutput, WebsocketOutput
 from openegress.room import Track
 
@@ -74,6 +75,23 @@ def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:
         isinstance(output, FileOutput | SegmentOutput) and takes(output.container, known)
         for output in plan.outputs
     )
+
+
+def refuse_unsuitable(plan: Plan, tracks: Sequence[Track]) -> None:
+    """Raises EgressError (INVALID_ARGUMENT) where an output cannot take what only the room could tell."""
+    only_sound = all(isinstance(output, WebsocketOutput) for output in plan.outputs)
+    for track in tracks:
+        if only_sound and track.kind is MediaKind.VIDEO:
+            raise invalid(f"track {track.sid} is video; websocket_url takes audio tracks only")
+    encodes = plan.video is not None and not wants_packets(plan, tracks)
+    if encodes and plan.video is not None and plan.video.codec is not VideoCodec.H264:
+        offered = (
+            ", ".join(sorted({str(codec_of(track) or track.mime_type) for track in tracks})) or "nothing"
+        )
+        raise invalid(
+            f"a file of {plan.video.codec} takes tracks as they are only where their codecs fit, and the room"
+            f" sends {offered}; record to .mp4, which is encoded to H.264"
+        )
 
 
 def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:

@@ -131,19 +131,22 @@ class RoomPacketSource:
             self._tracks[track.kind] = track
 
     async def _format_from_key_frame(self) -> StreamFormat:
-        track = self._tracks[MediaKind.VIDEO]
-        try:
-            async with asyncio.timeout(FIRST_KEY_FRAME_S):
-                frame = await self._session.first_key_frame(track.sid)
-                return video_format(frame.codec, frame.data, frame.width, frame.height)
-        except TimeoutError:
-            raise EgressError(
-                Code.UNAVAILABLE,
-                f"track {track.sid} ({track.mime_type}) sent no key frame within {FIRST_KEY_FRAME_S:.0f} s: "
-                + ("it is muted" if track.muted else "look at its publisher"),
-                fault=Fault.SERVICE,
-                phase=Phase.FIRST_FRAME,
-            ) from None
+        while True:
+            try:
+                async with asyncio.timeout(FIRST_KEY_FRAME_S):
+                    frame = await self._session.first_key_frame(self._tracks[MediaKind.VIDEO].sid)
+                    return video_format(frame.codec, frame.data, frame.width, frame.height)
+            except TimeoutError:
+                track = self._tracks[MediaKind.VIDEO]
+                if track.muted:
+                    continue  # its publisher may unmute it at any time
+                raise EgressError(
+                    Code.UNAVAILABLE,
+                    f"track {track.sid} ({track.mime_type}) sent no key frame within"
+                    f" {FIRST_KEY_FRAME_S:.0f} s: look at its publisher",
+                    fault=Fault.SERVICE,
+                    phase=Phase.FIRST_FRAME,
+                ) from None
 
     def _write(self, frame: EncodedFrame) -> None:
         kind = MediaKind.AUDIO if isinstance(frame.codec, AudioCodec) else MediaKind.VIDEO

@@ -241,7 +241,7 @@ class RoomSession:
                 | ParticipantLeft()
                 | ParticipantRenamed()
             ):
-                if isinstance(event, TrackMuted) and event.track.sid == self._cast.single_track_id:
+                if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put_nowait(Muted(event.track.muted, time.time_ns()))
                 self._reselect()
                 await self._apply()
@@ -279,6 +279,10 @@ class RoomSession:
                 self._on_closed(reason, failed)
             case Joined():
                 pass
+
+    def _is_single(self, track: Track) -> bool:
+        """The one track that is recorded, whatever SID it has by now."""
+        return bool(self._cast.single_track_id) and any(t.sid == track.sid for t in self.selection.tracks)
 
     def _on_subscription_failed(self, sid: str, reason: str) -> None:
         if sid not in self._subscribed or all(track.sid != sid for track in self.selection.tracks):
