@@ -19,8 +19,9 @@ from testkit.probe import Rect, av_offset, crop, frames, luma_of, probe
 from testkit.service import Service, location
 from testkit.stream_servers import RtmpServer
 
-SETTLE_S = 4.0
-"""After ACTIVE, before the window: what starting costs is another matter."""
+SETTLE_S = 8.0
+"""After ACTIVE, before the window: what starting costs is another matter. Tracks of a room wait about three
+seconds for a sender report, and as long again is spent on making up for it."""
 
 
 @dataclass(frozen=True, slots=True)
