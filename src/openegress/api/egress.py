@@ -4,7 +4,6 @@ import json
 import logging
 import secrets
 import string
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +37,7 @@ from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, Retry
 from openegress.psrpc.wire_errors import no_response
+from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
 
 _log = logging.getLogger(__name__)
@@ -216,11 +216,11 @@ class EgressService:
         await self._livekit().set_metadata(
             info.room_name, info.egress_id, json.dumps({"layout": request.layout})
         )
-        changed = layouts.with_layout(
-            await self._records.get(request.egress_id), request.layout, time.time_ns()
-        )
-        await self._records.update(changed)
-        return changed
+        while True:
+            changed = layouts.with_layout(await self._records.get(request.egress_id), request.layout)
+            if await self._records.update(changed) is not Change.STALE:
+                return changed
+            # The worker wrote to the record in between: its word and the layout both count.
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
         """Why a running egress did not answer: it may have ended meanwhile."""
