@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from openegress.core.errors import Code, EgressError, internal
-from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
+from openegress.core.errors import Code, EgressError, Phase, internal
+from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
 from openegress.core.ipc import HandlerSettings
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StreamTarget
 from openegress.handler.feed import Feed
 from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Outputs
-from openegress.source import Closed, Failed, Muted, Notice
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice
 
 if TYPE_CHECKING:
     from openegress.handler.warm import WarmBrowser
@@ -44,9 +44,9 @@ class End:
     is_settled: bool = True
     """Nothing that was recorded waits in the spool."""
 
-    def event(self) -> Ended:
+    def event(self, phase: Phase | None) -> Ended:
         if self.error is None:
-            return Ended(time.time_ns(), self.reason)
+            return Ended(time.time_ns(), self.reason, phase=phase)
         return Ended(time.time_ns(), self.reason, self.error.text, self.error.code.value)
 
 
@@ -73,6 +73,8 @@ class Session:
         self._outputs: Outputs | None = None
         self._feed: Feed | None = None
         self._orphaned = False
+        self._phase: Phase | None = None
+        """START_SIGNAL while a page is waited for."""
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody hears the events any more; what they would say stays in the spool, for the
@@ -82,7 +84,7 @@ class Session:
             self._outputs.hurry()
         self._end(End(reason))
 
-    async def update_streams(self, add: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> None:
+    async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
@@ -105,7 +107,7 @@ class Session:
             await asyncio.gather(heart, return_exceptions=True)
             if self._browser is not None:
                 await self._browser.close()
-        self._send(end.event())
+        self._send(end.event(self._phase))
 
     async def _record(self) -> End:
         feed = await self._unless_ended(
@@ -114,6 +116,7 @@ class Session:
         watch = asyncio.create_task(self._watch(feed), name="source events")
         try:
             await self._unless_ended(feed.prepare())
+            self._phase = None
             ledger = await asyncio.to_thread(Ledger.create, Path(self._settings.spool), self._plan)
             try:
                 end = await self._capture(feed, ledger)
@@ -173,6 +176,9 @@ class Session:
     async def _watch(self, feed: Feed) -> None:
         async for event in feed.events():
             match event:
+                case AwaitsSignal():
+                    self._phase = Phase.START_SIGNAL
+                    self._send(AwaitingStart())
                 case Closed(reason):
                     self._end(End(reason))
                 case Failed(error):

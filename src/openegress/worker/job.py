@@ -5,11 +5,12 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
+from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
 from openegress.core.plan import Plan, StreamTarget
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -49,6 +50,7 @@ class Job:
         self._handler: HandlerProcess | None = None
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
+        self._phase: Phase | None = None
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
         self._call_ids = itertools.count(1)
 
@@ -67,7 +69,7 @@ class Job:
                 self._handler.send(ipc.Stop(reason.value))
             return
         self._stop_reason = reason
-        self.record.apply(Ending(reason))
+        self.record.apply(Ending(reason, self._phase))
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
 
@@ -78,8 +80,7 @@ class Job:
         call = next(self._call_ids)
         reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
         self._calls[call] = reply
-        targets = tuple((target.url, target.redacted) for target in add)
-        self._handler.send(ipc.UpdateStreams(call, targets, remove))
+        self._handler.send(ipc.UpdateStreams(call, add, remove))
         try:
             async with asyncio.timeout(_UPDATE_TIMEOUT_S):
                 answer = await reply
@@ -136,6 +137,26 @@ class Job:
     async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> str | None:
         """Sees one handler process through; returns how it died when it did not come to its end."""
         self._handler = handler
+        try:
+            finished = await self._listen(handler, order)
+        except (msgspec.MsgspecError, ValueError) as error:
+            _log.error(
+                "the recording process cannot be understood: killing it",
+                egress_id=self.plan.egress_id,
+                error=str(error),
+            )
+            handler.kill()
+            return f"its messages could not be read: {error}"
+        except BaseException:
+            handler.kill()
+            raise
+        finally:
+            self._handler = None
+            await handler.reap()
+        return None if finished else handler.ended
+
+    async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> bool:
+        """Until the handler has nothing more to say; whether it came to its end."""
         handler.send(order)
         if self._stop_reason is not None:
             handler.send(ipc.Stop(self._stop_reason.value))
@@ -156,7 +177,7 @@ class Job:
                 continue
             match message:
                 case None:
-                    break
+                    return finished
                 case ipc.Ready():
                     pass
                 case ipc.Log():
@@ -170,9 +191,6 @@ class Job:
                         self._end(message)
                 case _:
                     self._take(message)
-        self._handler = None
-        await handler.reap()
-        return None if finished else handler.ended
 
     def _take(self, event: AnyEvent) -> None:
         match event:
@@ -181,7 +199,10 @@ class Job:
                 if self._on_progress is not None:
                     self._on_progress(self)
                 return
+            case AwaitingStart():
+                self._phase = Phase.START_SIGNAL
             case Active():
+                self._phase = None
                 self.active_s = time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
@@ -194,4 +215,5 @@ class Job:
         self.record.apply(ended)
 
     def _end_failed(self, text: str) -> None:
-        self._end(Ended(time.time_ns(), EndReason.FAILURE, f"{Phase.RECORDING}: {text}", Code.INTERNAL.value))
+        error = f"{Phase.RECORDING}: {text}"
+        self._end(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))

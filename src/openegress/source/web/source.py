@@ -7,7 +7,7 @@ from typing import Literal
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.media import FrameSink
-from openegress.source import Closed, Failed, Notice, SourceEvent, SourceStats
+from openegress.source import AwaitsSignal, Closed, Failed, Notice, SourceEvent, SourceStats
 from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
@@ -172,6 +172,7 @@ class WebPageSource:
 
     async def _wait_for_signal(self) -> None:
         self._phase = Phase.START_SIGNAL
+        self._events.put_nowait(AwaitsSignal())
         try:
             async with asyncio.timeout(self._signal_timeout_s):
                 await self._signal.wait()
