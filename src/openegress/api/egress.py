@@ -7,7 +7,6 @@ import string
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from livekit.protocol.egress import (
     EgressInfo,
@@ -30,7 +29,7 @@ from openegress.api.auth import Caller
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
 from openegress.api.twirp import Method
-from openegress.core.errors import Code, EgressError, Fault, invalid, missing_or_invalid
+from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.info import is_terminal
 from openegress.core.request_kind import request_kind, room_of
 from openegress.proto import egress_rpc_pb2 as rpc
@@ -39,6 +38,7 @@ from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, Retry
 from openegress.psrpc.wire_errors import no_response
 from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
+from openegress.store.webhooks import check_webhooks
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class EgressService:
         """
         body = getattr(request, request.WhichOneof("request"))
         request_kind(request)  # refuses what no worker can do
-        self._check_webhooks(body)
+        check_webhooks(body.webhooks, self._policy.signing_keys, self._policy.default_signing_key)
         room_name = room_of(request)
         if room_name:
             request.room_name = room_name
@@ -157,18 +157,6 @@ class EgressService:
             "start one with `openegress worker` and the same Redis and cluster_id",
             fault=Fault.SERVICE,
         )
-
-    def _check_webhooks(self, body: Start) -> None:
-        for webhook in body.webhooks:
-            if not _is_http(webhook.url):
-                raise missing_or_invalid(f"webhooks url ({webhook.url!r} is no http or https URL)")
-            key = webhook.signing_key or self._policy.default_signing_key
-            if not key:
-                raise missing_or_invalid("webhooks signing_key (the server has no default one)")
-            if key not in self._policy.signing_keys:
-                raise invalid(
-                    f"no secret for provided signing key {key!r}: name one of the server's API keys"
-                )
 
     async def _room_id(self, room_name: str) -> str:
         room_id = await self._livekit().find(room_name)
@@ -243,14 +231,6 @@ def _method(request: type[Any], call: Callable[[Any], Awaitable[Any]], *, once: 
         return await call(message)
 
     return Method(request, handle, once)
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def _refuse_ended(info: EgressInfo, verb: str) -> None:
