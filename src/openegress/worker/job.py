@@ -73,6 +73,11 @@ class Job:
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
 
+    def hurry(self) -> None:
+        """Of a recovery: what no storage takes now is left to the next one."""
+        if self._handler is not None:
+            self._handler.send(ipc.Stop(EndReason.KILLED.value))
+
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
         if self._handler is None:
