@@ -113,7 +113,7 @@ async def test_track_composite_file(tmp_path: Path, codec: Codec) -> None:
         async with recording(source, pipeline) as (_, zero_ns):
             await asyncio.sleep(9)
         epoch_ns = alice.epoch_ns
-    await asyncio.to_thread(pipeline.finish)
+    await pipeline.finish()
     sink.close()
 
     assert errors == []
