@@ -8,8 +8,9 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, EncodedFileType
 from openegress.app import once
 from openegress.app.once import Once
 from openegress.cli.parser import build_parser
-from openegress.cli.record import request_for
-from openegress.config.settings import Settings
+from openegress.cli.record import limited, request_for
+from openegress.config.settings import SessionLimits, Settings
+from openegress.config.values import Seconds
 from openegress.core.errors import Code, EgressError
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
@@ -55,6 +56,14 @@ def test_other_files_are_refused(file: str, flags: tuple[str, ...], said: str) -
         request(file, *flags)
     assert caught.value.code is Code.INVALID_ARGUMENT
     assert caught.value.message.startswith(said)
+
+
+@pytest.mark.parametrize(("configured_s", "limit_s"), [(0.0, 90.0), (30.0, 30.0), (600.0, 90.0)])
+def test_a_duration_is_the_recorders_limit_unless_that_is_shorter(
+    configured_s: float, limit_s: float
+) -> None:
+    settings = Settings(session_limits=SessionLimits(file_output_max_duration=Seconds(configured_s)))
+    assert limited(settings, 90.0).session_limits.file_output_max_duration == limit_s
 
 
 @pytest.fixture

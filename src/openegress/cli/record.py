@@ -24,6 +24,7 @@ from openegress.cli import core_files
 from openegress.cli.durations import parse_duration
 from openegress.cli.flags import settings_of
 from openegress.config.settings import Settings
+from openegress.config.values import Seconds
 from openegress.core.errors import invalid
 from openegress.core.events import Progress
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -46,8 +47,17 @@ def run(arguments: argparse.Namespace) -> int:
     quiet = msgspec.structs.replace(settings.logging, level=type(settings.logging.level)(arguments.log_level))
     settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet)
     log.configure(settings.logging)
-    duration_s = parse_duration(arguments.duration) if arguments.duration else None
-    return asyncio.run(record(settings, request_for(arguments, target), duration_s))
+    if arguments.duration:
+        settings = limited(settings, parse_duration(arguments.duration))
+    return asyncio.run(record(settings, request_for(arguments, target)))
+
+
+def limited(settings: Settings, duration_s: float) -> Settings:
+    """Left to the recorder, which has the clock: what it tells of its progress comes a second late."""
+    configured = settings.session_limits.file_output_max_duration
+    shortest = Seconds(min(configured or duration_s, duration_s))
+    limits = msgspec.structs.replace(settings.session_limits, file_output_max_duration=shortest)
+    return msgspec.structs.replace(settings, session_limits=limits)
 
 
 def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressRequest:
@@ -80,7 +90,7 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     raise invalid(f'"{source}" is neither a URL nor a room: write https://... or room:NAME')
 
 
-async def record(settings: Settings, request: StartEgressRequest, duration_s: float | None) -> int:
+async def record(settings: Settings, request: StartEgressRequest) -> int:
     async with Once(settings) as recorder:
         await recorder.start(request)
         stopping = asyncio.Event()
@@ -92,8 +102,6 @@ async def record(settings: Settings, request: StartEgressRequest, duration_s: fl
             async for progress in recorder.progress():
                 if stopper.done():
                     stopper.result()  # a stop that was refused would be waited for in vain
-                if progress is not None and duration_s is not None and progress.media_ns >= duration_s * 1e9:
-                    stopping.set()
                 show(progress, recorder.info)
         finally:
             stopper.cancel()
