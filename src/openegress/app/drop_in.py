@@ -5,6 +5,7 @@ from importlib import metadata
 from openegress.api.board import Board
 from openegress.api.health import Health
 from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
 from openegress.app.ports import Ports
@@ -50,12 +51,22 @@ class DropIn:
         )
         self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
         self._janitor = Janitor.of_worker(self._leases, self._node.node_id, self._client)
-        health = Health(ready={"worker": self._ready, "redis": self._redis})
+        self._loop = EventLoop()
+        health = Health(
+            alive={
+                "event loop": self._loop.check,
+                "bus": self._bus.stopped,
+                "janitor": self._janitor.stopped,
+                **self._node.alive(),
+            },
+            ready={"worker": self._ready, "redis": answers(self._bus)},
+        )
         self._ports = Ports(settings, self._node, health)
 
     async def start(self) -> None:
         """Waits for Redis. Raises EgressError when a port or a folder cannot be had."""
         make_folders(self._settings)
+        self._loop.start()
         await self._pages.start()
         await self._ports.start()
         await self._node.start()
@@ -74,6 +85,7 @@ class DropIn:
         await self._ports.close()
         await self._pages.close()
         await self._bus.close()
+        await self._loop.close()
 
     def _progress(self, job: Job) -> None:
         if job.progress is not None:
@@ -81,10 +93,3 @@ class DropIn:
 
     async def _ready(self) -> str | None:
         return await self._node.not_ready() if self._started else "waiting for redis"
-
-    async def _redis(self) -> str | None:
-        try:
-            await self._bus.ping()
-        except EgressError as error:
-            return error.message
-        return None

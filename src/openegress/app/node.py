@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 from livekit.protocol.egress import EgressInfo
 
+from openegress.api.health import Check
 from openegress.app.terms import handler_settings, worker_terms
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
@@ -123,6 +124,10 @@ class Node:
     async def not_ready(self) -> str | None:
         """Why no traffic should come here; None: all is well. A full node is ready: it answers why."""
         return "draining: no new egress is taken" if self.service.draining else None
+
+    def alive(self) -> dict[str, Check]:
+        """What has to go on as long as this process lives."""
+        return {"heartbeat": self._heartbeat.stopped}
 
     def usage(self) -> dict[str, ProcessUsage]:
         """By egress id; cores since the call before."""

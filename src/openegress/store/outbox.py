@@ -16,6 +16,7 @@ import structlog
 from openegress.config.values import Secret
 from openegress.core.errors import EgressError
 from openegress.core.networks import Network, denying, networks_of
+from openegress.core.tasks import stopped
 from openegress.store import Announce, Delivery, Outbox
 from openegress.store.webhooks import HEADERS, Webhooks, show_url, sign
 
@@ -145,6 +146,10 @@ class WebhookSender:
         for session in (self._project_session, self._request_session):
             if session is not None:
                 await session.close()
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._task)
 
     async def _run(self) -> None:
         away = False

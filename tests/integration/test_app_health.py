@@ -1,0 +1,74 @@
+"""What orchestrators are told of a server and of a worker: alive without Redis, ready only with it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from openegress.app.drop_in import DropIn
+from openegress.app.server import Server
+from openegress.config.settings import Redis, Settings
+from openegress.config.values import Secret
+from openegress.store import janitor
+from testkit.livekit_server import free_port
+from testkit.redis_server import RedisServer
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    async with RedisServer() as server:
+        yield server
+
+
+async def look(settings: Settings, path: str) -> tuple[int, dict[str, str]]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"http://127.0.0.1:{settings.health_port}/{path}") as response,
+    ):
+        return response.status, (await response.json())["checks"]
+
+
+async def until(settings: Settings, path: str, status: int) -> dict[str, str]:
+    async with asyncio.timeout(20):
+        while True:
+            found, checks = await look(settings, path)
+            if found == status:
+                return checks
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("kind", [Server, DropIn])
+async def test_redis_is_a_matter_of_readiness_not_of_life(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Server] | type[DropIn]
+) -> None:
+    monkeypatch.setattr(janitor, "ROUND_S", 0.2)
+    settings = Settings(
+        redis=Redis(address=redis.address, dial_timeout=500),
+        api_key="devkey",
+        api_secret=Secret("secret"),
+        host="127.0.0.1",
+        port=free_port(),
+        template_port=free_port(),
+        health_port=free_port(),
+        data_dir=str(tmp_path),
+        prewarmed_browsers=0,
+    )
+    service = kind(settings)
+    try:
+        await service.start()
+        checks = await until(settings, "readyz", 200)
+        assert {"event loop", "janitor", "bus", "redis"} <= set(checks)
+        await redis.kill()
+        checks = await until(settings, "readyz", 503)
+        assert checks["redis"].startswith(f"redis at {redis.address}:")
+        assert (await look(settings, "healthz"))[0] == 200
+        await redis.start()
+        await until(settings, "readyz", 200)
+
+        monkeypatch.setattr(janitor, "ROUND_S", "no number")
+        checks = await until(settings, "healthz", 503)
+        assert checks["janitor"].startswith("its task janitor failed (TypeError)")
+    finally:
+        await service.close()
