@@ -72,3 +72,33 @@ async def test_redis_is_a_matter_of_readiness_not_of_life(
         assert checks["janitor"].startswith("its task janitor failed (TypeError)")
     finally:
         await service.close()
+
+
+async def test_metrics_are_served_under_upstreams_names(tmp_path: Path) -> None:
+    port = free_port()
+    settings = Settings(
+        host="127.0.0.1", port=0, prometheus_port=port, data_dir=str(tmp_path), prewarmed_browsers=0
+    )
+    service = Server(settings)
+    try:
+        await service.start()
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{port}/metrics") as response,
+        ):
+            assert response.status == 200
+            text = await response.text()
+    finally:
+        await service.close()
+    served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert {
+        *(f"livekit_egress_{name}" for name in ("available", "can_accept_request", "is_disabled")),
+        *(f"livekit_egress_{name}" for name in ("is_terminating", "requests", "cgroup_memory_bytes")),
+        *(f"livekit_egress_{name}" for name in ("cgroup_read_success", "proc_rss_bytes", "pulse_sinks")),
+        *(f"livekit_egress_{name}" for name in ("would_reject_cgroup", "handler_results_total")),
+        *(f"livekit_egress_{name}" for name in ("pipeline_uploads", "pipline_upload_response_time_ms")),
+        *(f"livekit_egress_{name}" for name in ("backup_storage_writes", "segments_uploads_channel_size")),
+        "livekit_egress_playlist_uploads_channel_size",
+        "livekit_node_cpu_load",
+        "livekit_load_ratio",
+    } <= served

@@ -10,7 +10,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.api.health import Check
 from openegress.app.terms import handler_settings, worker_terms
 from openegress.config.settings import Settings, new_node_id
-from openegress.core.events import EndReason
+from openegress.core.events import Aside, EndReason, Progress, Uploaded
 from openegress.core.request_kind import RequestKind
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
@@ -23,7 +23,7 @@ from openegress.worker.load import LoadMeter
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.service import WorkerService
-from openegress.worker.supervisor import OnProgress, Supervisor, relay_log
+from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
 from openegress.worker.usage import ProcessUsage, UsageMeter
 
@@ -41,7 +41,7 @@ class Node:
         leases: Leases,
         *,
         warm: bool = True,
-        on_progress: OnProgress | None = None,
+        on_progress: Callable[[Job], None] | None = None,
         on_info: Callable[[EgressInfo], None] | None = None,
     ) -> None:
         handlers = handler_settings(settings)
@@ -56,7 +56,7 @@ class Node:
         )
         self._endings: set[asyncio.Task[None]] = set()
         self._on_progress = on_progress
-        self.supervisor = Supervisor(handlers, self._pool, self._ended, self._progress)
+        self.supervisor = Supervisor(handlers, self._pool, self._ended, self._aside)
         self._heartbeat = Heartbeat(
             leases,
             self.node_id,
@@ -135,6 +135,13 @@ class Node:
 
     def _pids(self) -> dict[str, int]:
         return {job.plan.egress_id: job.pid for job in self.supervisor if job.pid}
+
+    def _aside(self, job: Job, event: Aside) -> None:
+        match event:
+            case Progress():
+                self._progress(job)
+            case Uploaded():
+                self.metrics.count_upload(event)
 
     def _progress(self, job: Job) -> None:
         """Adds what the recording takes of the machine, and passes the progress on."""

@@ -18,6 +18,7 @@ from openegress.core.errors import Code
 from openegress.core.events import (
     Active,
     AnyEvent,
+    Aside,
     BackupUsed,
     Ended,
     Ending,
@@ -26,7 +27,6 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     OutputFailed,
-    Progress,
     SegmentsUpdate,
     StreamStatus,
     StreamUpdate,
@@ -172,8 +172,8 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
 
 
 def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
-    """A new message with `event` in it; `info` itself where nothing changes (Progress, or all is over)."""
-    if is_terminal(info) or isinstance(event, Progress):
+    """A new message with `event` in it; `info` itself where nothing changes (an Aside, or all is over)."""
+    if is_terminal(info) or isinstance(event, Aside):
         return info
     info = _copy(info, now_ns)
     match event:

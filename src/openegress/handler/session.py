@@ -199,6 +199,8 @@ class Session:
                     dropped_frames=sample.dropped_frames,
                     size_bytes=self._outputs.size_bytes(),
                     queue=sample.queue,
+                    sent_bytes=self._outputs.sent_bytes(),
+                    waiting_uploads=self._outputs.waiting_uploads(),
                     fps=(sample.frames - frames) / (now_s - at_s),
                 )
             )

@@ -106,6 +106,9 @@ class ImageOutput:
     def size_bytes(self) -> int:
         return self._bytes
 
+    def waiting_uploads(self) -> int:
+        return self._uploads.pending
+
     def records(self) -> Records:
         """What the manifest lists, after finish()."""
         return Records(images=tuple(self._images))

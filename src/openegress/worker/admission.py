@@ -16,6 +16,8 @@ class Load:
     used_cores: float
     memory_bytes: int
     free_memory_bytes: int
+    in_cgroup: bool = False
+    """The memory is that of a cgroup, whose files could be read."""
 
 
 @dataclass(frozen=True, slots=True)
