@@ -47,6 +47,9 @@ class Node:
         handlers = handler_settings(settings)
         self.node_id = new_node_id()
         self._spool = settings.spool_path
+        self._room_kind = (
+            RequestKind.ROOM_COMPOSITE_PAGE if settings.template_base else RequestKind.ROOM_COMPOSITE
+        )
         self._pool = Pool(
             handlers,
             plain=1 if warm else 0,
@@ -73,7 +76,12 @@ class Node:
         self.service = WorkerService(
             worker_terms(settings),
             self._server,
-            IOInfoClient(self._client, float(settings.io_create_timeout), float(settings.io_update_timeout)),
+            IOInfoClient(
+                self._client,
+                float(settings.io_create_timeout),
+                float(settings.io_update_timeout),
+                float(settings.io_selection_timeout),
+            ),
             Unreported(settings.data_path / "unreported"),
             self.supervisor,
             self._load,
@@ -160,7 +168,7 @@ class Node:
             load=self._load.sample(),
             jobs=list(self.supervisor),
             draining=self.service.draining,
-            can_accept=self.service.would_admit(RequestKind.ROOM_COMPOSITE) is None,
+            can_accept=self.service.would_admit(self._room_kind) is None,
             usage=self.usage(),
         )
 

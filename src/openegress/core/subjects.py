@@ -48,9 +48,10 @@ class Subjects:
         mixing = request.audio_mixing if isinstance(request, RoomCompositeEgressRequest) else 0
         base_url = request.custom_base_url or self.context.template_base
         source: parts.Source
-        if request_kind.of_room(request) is RequestKind.AUDIO_ROOM_COMPOSITE:
+        kind = request_kind.of_room(request, self.context.template_base)
+        if kind is RequestKind.AUDIO_ROOM_COMPOSITE:
             source = self.media(audio=audio_routes.of_mixing(mixing))
-        elif base_url:
+        elif kind is RequestKind.ROOM_COMPOSITE_PAGE:
             source = self._page_of_room(request, base_url)
             if mixing:
                 raise unimplemented("audio_mixing of a page (leave out custom_base_url, or set audio_only)")

@@ -232,6 +232,4 @@ def _ratio(load: Load) -> float:
 
 
 def _browsers(jobs: list[Job]) -> int:
-    return sum(
-        job.kind in (RequestKind.ROOM_COMPOSITE, RequestKind.WEB, RequestKind.AUDIO_WEB) for job in jobs
-    )
+    return sum(RequestKind(job.kind).needs_browser for job in jobs)
