@@ -11,9 +11,12 @@ from openegress.app.drop_in import DropIn
 from openegress.app.server import Server
 from openegress.config.settings import Redis, Settings
 from openegress.config.values import Secret
+from openegress.core.tokens import egress_token
 from openegress.store import janitor
 from testkit.livekit_server import free_port
 from testkit.redis_server import RedisServer
+
+SECRET = "a secret of more than thirty-two bytes"
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ async def test_redis_is_a_matter_of_readiness_not_of_life(
     settings = Settings(
         redis=Redis(address=redis.address, dial_timeout=500),
         api_key="devkey",
-        api_secret=Secret("secret"),
+        api_secret=Secret(SECRET),
         host="127.0.0.1",
         port=free_port(),
         template_port=free_port(),
@@ -102,3 +105,26 @@ async def test_metrics_are_served_under_upstreams_names(tmp_path: Path) -> None:
         "livekit_node_cpu_load",
         "livekit_load_ratio",
     } <= served
+
+
+async def test_a_workers_dashboard_can_stop_what_it_shows(redis: RedisServer, tmp_path: Path) -> None:
+    settings = Settings(
+        redis=Redis(address=redis.address),
+        api_key="devkey",
+        api_secret=Secret(SECRET),
+        template_port=free_port(),
+        data_dir=str(tmp_path),
+        prewarmed_browsers=0,
+    )
+    service = DropIn(settings)
+    url = f"http://127.0.0.1:{settings.template_port}/twirp/livekit.Egress"
+    headers = {"Authorization": f"Bearer {egress_token('devkey', SECRET)}"}
+    try:
+        await service.start()
+        async with aiohttp.ClientSession(headers=headers) as http:
+            async with http.post(f"{url}/ListEgress", json={}) as response:
+                assert (response.status, (await response.json())["items"]) == (200, [])
+            async with http.post(f"{url}/StopEgress", json={"egress_id": "EG_9"}) as response:
+                assert (response.status, (await response.json())["code"]) == (404, "not_found")
+    finally:
+        await service.close()

@@ -4,6 +4,7 @@ from importlib import metadata
 
 from openegress.api.board import Board
 from openegress.api.health import Health
+from openegress.api.own_egresses import OwnEgresses
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
@@ -33,13 +34,6 @@ class DropIn:
         self._started = False
         self._board = Board()
         self._bus = RedisBus(settings.redis)
-        # The template for a template_base that names it, and the dashboard for whoever forwards the port.
-        self._pages = ApiServer(
-            Listen("127.0.0.1", settings.template_port),
-            Parts(
-                keys={key: secret.reveal() for key, secret in settings.all_keys.items()}, board=self._board
-            ),
-        )
         self._leases = RedisLeases(settings.redis)
         self._client = RPCClient(self._bus)
         self._node = Node(
@@ -48,6 +42,16 @@ class DropIn:
             self._leases,
             on_progress=self._progress,
             on_info=self._board.update,
+            on_thumbnail=self._board.thumbnail,
+        )
+        # The template for a template_base that names it, and the dashboard for whoever forwards the port.
+        self._pages = ApiServer(
+            Listen("127.0.0.1", settings.template_port),
+            Parts(
+                keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
+                egress=OwnEgresses(self._client, self._node.infos),
+                board=self._board,
+            ),
         )
         self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
         self._janitor = Janitor.of_worker(self._leases, self._node.node_id, self._client)

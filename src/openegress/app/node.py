@@ -1,6 +1,7 @@
 """A worker with everything it needs but the bus: the part that all three ways have in common."""
 
 import asyncio
+import base64
 import time
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.api.health import Check
 from openegress.app.terms import handler_settings, worker_terms
 from openegress.config.settings import Settings, new_node_id
-from openegress.core.events import Aside, EndReason, Progress, Uploaded
+from openegress.core.events import Aside, EndReason, Progress, Thumbnail, Uploaded
 from openegress.core.request_kind import RequestKind
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
@@ -43,7 +44,9 @@ class Node:
         warm: bool = True,
         on_progress: Callable[[Job], None] | None = None,
         on_info: Callable[[EgressInfo], None] | None = None,
+        on_thumbnail: Callable[[str, str], None] | None = None,
     ) -> None:
+        """`on_thumbnail` gets an egress id and a data: URL."""
         handlers = handler_settings(settings)
         self.node_id = new_node_id()
         self._spool = settings.spool_path
@@ -59,6 +62,7 @@ class Node:
         )
         self._endings: set[asyncio.Task[None]] = set()
         self._on_progress = on_progress
+        self._on_thumbnail = on_thumbnail
         self.supervisor = Supervisor(handlers, self._pool, self._ended, self._aside)
         self._heartbeat = Heartbeat(
             leases,
@@ -150,6 +154,9 @@ class Node:
                 self._progress(job)
             case Uploaded():
                 self.metrics.count_upload(event)
+            case Thumbnail(jpeg) if self._on_thumbnail is not None:
+                picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+                self._on_thumbnail(job.plan.egress_id, picture)
 
     def _progress(self, job: Job) -> None:
         """Adds what the recording takes of the machine, and passes the progress on."""

@@ -84,7 +84,7 @@ class Server:
         janitor = Janitor.of_records(
             leases, answering.server_id, records, store, float(settings.record_retention)
         )
-        node = Node(settings, bus, leases, on_progress=self._progress) if self._alone else None
+        node = self._own_node(bus, leases) if self._alone else None
         alive: dict[str, Check] = {
             "event loop": loop.check,
             "janitor": janitor.stopped,
@@ -136,6 +136,15 @@ class Server:
 
     async def _not_ready(self) -> str | None:
         return await self._node.not_ready() if self._node is not None else "starting"
+
+    def _own_node(self, bus: Bus, leases: Leases) -> Node:
+        return Node(
+            self._settings,
+            bus,
+            leases,
+            on_progress=self._progress,
+            on_thumbnail=self._board.thumbnail,
+        )
 
     def _progress(self, job: Job) -> None:
         if job.progress is not None:

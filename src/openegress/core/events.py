@@ -138,6 +138,12 @@ class Uploaded(Event, frozen=True, tag="uploaded"):
     on_backup: bool = False
 
 
+class Thumbnail(Event, frozen=True, tag="thumbnail"):
+    """What is recorded right now, for the dashboard; not in EgressInfo."""
+
+    jpeg: bytes
+
+
 AnyEvent = (
     Active
     | FileUpdate
@@ -151,7 +157,8 @@ AnyEvent = (
     | Ended
     | Progress
     | Uploaded
+    | Thumbnail
 )
 
-Aside = Progress | Uploaded
+Aside = Progress | Uploaded | Thumbnail
 """What passes a record by: for metrics and whoever watches."""

@@ -20,6 +20,7 @@ from openegress.handler.feed import Feed
 from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Outputs
+from openegress.handler.thumbnails import Thumbnails
 from openegress.source import Closed, Failed, Muted, Notice
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Session:
         self._feed = feed
         outputs.open(feed.formats(), started_at_ns, feed.name_values())
         self._outputs = outputs
-        feed.connect(outputs.sinks, outputs.taps)
+        feed.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
         self._send(Active(started_at_ns))
         end = await self._until_end()
         self._send(Ending(end.reason))

@@ -9,7 +9,17 @@ import structlog
 
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import Active, AnyEvent, Aside, Ended, Ending, EndReason, Progress, Uploaded
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    Aside,
+    Ended,
+    Ending,
+    EndReason,
+    Progress,
+    Thumbnail,
+    Uploaded,
+)
 from openegress.core.plan import Plan, StreamTarget
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -177,7 +187,7 @@ class Job:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Progress() | Uploaded():
+            case Progress() | Uploaded() | Thumbnail():
                 if isinstance(event, Progress):
                     self.progress = event
                 if self._on_aside is not None:
