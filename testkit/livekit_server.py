@@ -1,6 +1,7 @@
 """A real livekit-server on free loopback ports, for the time of a test or a demo."""
 
 import asyncio
+import itertools
 import os
 import secrets
 import shutil
@@ -45,12 +46,21 @@ def find_binary(name: str = "livekit-server") -> Path:
     raise FileNotFoundError(f"{name}: not on PATH, not in .cache/bin, LIVEKIT_SERVER unset: run `make setup`")
 
 
+_PORTS = range(10_000, 32_000)
+"""Below those that the system takes for outgoing connections, which come and go."""
+_offered = itertools.count(os.getpid() * 397)
+
+
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A loopback port nobody listens on right now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port nobody listens on right now. A process is given each only once."""
+    while True:
+        port = _PORTS[next(_offered) % len(_PORTS)]
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class LivekitServer:

@@ -284,8 +284,9 @@ class Publisher:
                 spec = replace(spec, width=size[0], height=size[1])
                 picture = _picture(spec)
             frame = rtc.VideoFrame(spec.width, spec.height, rtc.VideoBufferType.I420, picture.draw(counter))
-            source.capture_frame(frame)
+            # Before it goes out: a receiver may have it before this thread goes on.
             sent.append(SentPicture(counter, self.epoch_ns + counter * 1_000_000_000 // spec.fps))
+            source.capture_frame(frame)
             counter = self._following(counter, spec.fps)
 
     def _show_encoded(
@@ -302,6 +303,8 @@ class Publisher:
         while self._reached(counter / spec.fps, stop):
             wanted = source.take_feedback().keyframe_requested or counter == first
             unit = encoder.encode(picture.draw(counter), counter - first + 1, force_key=wanted)
+            at_ns = self.epoch_ns + counter * 1_000_000_000 // spec.fps
+            sent.append(SentPicture(counter, at_ns, unit.data))
             source.capture_frame(
                 rtc.EncodedVideoFrame(
                     unit.data,
@@ -312,8 +315,6 @@ class Publisher:
                     int((self._epoch + counter / spec.fps) * 1e6),
                 )
             )
-            at_ns = self.epoch_ns + counter * 1_000_000_000 // spec.fps
-            sent.append(SentPicture(counter, at_ns, unit.data))
             counter += 1
 
     def _speak(self, stop: threading.Event, source: rtc.AudioSource, sound: Sound) -> None:

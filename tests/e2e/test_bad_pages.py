@@ -132,15 +132,23 @@ async def test_a_page_that_never_starts(parts: Parts) -> None:
     check_nothing_recorded(info)
 
 
-async def test_a_stop_before_the_page_starts(parts: Parts) -> None:
+@pytest.mark.parametrize(
+    ("loaded", "error"),
+    [(False, "Stop called before pipeline could start"), (True, "Start signal not received")],
+)
+async def test_a_stop_before_the_page_starts(parts: Parts, loaded: bool, error: str) -> None:
+    parts.pages.asked.clear()
     started = await parts.service.call(
-        "StartWebEgress", url=parts.pages.url("blank"), await_start_signal=True, **output()
+        "StartWebEgress", url=parts.pages.url("silent-template"), await_start_signal=True, **output()
     )
+    if loaded:
+        await parts.pages.asked.wait()
+        await asyncio.sleep(START_SIGNAL_S / 2)
     stopped = await parts.service.call("StopEgress", egress_id=started["egress_id"])
     info = await parts.service.wait(started["egress_id"], timeout_s=SECONDS)
     for each in (stopped, info):
         assert (each["status"], each["error_code"]) == ("EGRESS_ABORTED", 412)
-        assert each["error"] == "Stop called before pipeline could start"
+        assert each["error"] == error
         assert each["details"] == "End reason: StopEgress API"
 
 

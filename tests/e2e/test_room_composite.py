@@ -1,4 +1,4 @@
-"""Rooms composed by the template page: each participant where the layout puts them, from request to file."""
+"""Rooms laid out: each participant where the layout puts them, from request to file."""
 
 import asyncio
 import json
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +17,7 @@ import pytest_asyncio
 from av.video.frame import VideoFrame
 from livekit import api
 
-from testkit.livekit_server import LivekitServer
+from testkit.livekit_server import LivekitServer, free_port
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.pattern import COLOURS, Rgb
@@ -38,15 +37,14 @@ from testkit.service import Info, Refused, Service, location
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ATTEMPTS = 3
-"""On a machine with much else to do participants and browser fall behind by themselves."""
+UNIQUE = 0.98
+"""Of the pictures, at least, show one that the one before did not."""
 CHANGE_S = 1.0
 """Within which a change of the layout is seen."""
 ROOM_S = 2.0
 """Within which what people do is seen: their tracks have to be negotiated, and wait for a key frame."""
 SLOTS_S = 0.07
 """A picture is in a slot of the recording's clock that began up to two pictures before it."""
-SETTLED_S = 3.0
 HOLD_S = 1.3
 """How long each picture is kept up: longer than a change may take."""
 
@@ -75,7 +73,8 @@ def murmurs(hz: float) -> AudioSpec:
 
 
 def camera(colour: Rgb) -> VideoSpec:
-    return VideoSpec(width=320, height=360, kbps=400, colour=colour)
+    """Encoded here, so that each picture is sent once whatever else the machine does."""
+    return VideoSpec(width=320, height=360, kbps=400, colour=colour, encoded=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +169,12 @@ def check_changes(info: Info, changes: Sequence[Change], until_s: float) -> None
 async def test_two_participants_in_a_grid(parts: Parts) -> None:
     ann = await parts.join("grid", "ann", ANN, murmurs(ANN_HZ))
     await parts.join("grid", "ben", BEN, speaks(BEN_HZ))
-    said: list[str] = []
-    for _ in range(ATTEMPTS):
-        egress_id = await parts.start(room_name="grid", file_outputs=[{"filepath": "{room_name}/{time}"}])
-        await asyncio.sleep(5.0)
-        stopped_s = time.time()
-        info = await parts.service.finish(egress_id)
-        check_grid(info, stopped_s, ann)
-        said.append(unlike_the_room(location(info)))
-        if not said[-1]:
-            return
-    pytest.fail(f"in {ATTEMPTS} attempts: {said}")
+    egress_id = await parts.start(room_name="grid", file_outputs=[{"filepath": "{room_name}/{time}"}])
+    await asyncio.sleep(5.0)
+    stopped_s = time.time()
+    info = await parts.service.finish(egress_id)
+    check_grid(info, stopped_s, ann)
+    check_pictures(location(info))
 
 
 def check_grid(info: Info, stopped_s: float, ann: Publisher) -> None:
@@ -204,45 +198,34 @@ def check_grid(info: Info, stopped_s: float, ann: Publisher) -> None:
 
 
 def check_times(info: Info, ann: Publisher) -> None:
-    """Pictures are those that were sent when the file says, less the time they are under way."""
+    """Pictures are those that were sent when the file says, give or take a slot of its clock and a little."""
     sent_s = {picture.counter: picture.at_ns / 1e9 for picture in ann.sent["camera"]}
     read = counters(location(info), LEFT).read
     delays = [begun_s(info) + at_s - sent_s[counter] for at_s, counter in read if counter is not None]
     assert delays
-    assert 0.0 <= float(np.median(delays)) <= 0.5, f"pictures are {np.median(delays):.3f} s old"
+    assert abs(float(np.median(delays))) <= 0.06, f"pictures are {np.median(delays):.3f} s old"
 
 
-def unlike_the_room(path: Path) -> str:
-    """What is wrong with tiles and rate; "": nothing."""
+def check_pictures(path: Path) -> None:
     video = probe(path).video
-    assert video is not None
+    assert video is not None and video.fps == pytest.approx(30, abs=0.01)
     wrong_s = [round(at_s, 2) for at_s, frame in frames(path) if not shows(frame, look_of("grid"))]
-    if wrong_s:
-        return f"tiles are wrong at {wrong_s} s"
-    if abs(video.fps - 30) > 0.01:
-        return f"{video.fps:.2f} fps"
-    for name, tile in (("ann", LEFT), ("ben", RIGHT)):
+    assert not wrong_s, f"tiles are wrong at {wrong_s} s"
+    for tile in (LEFT, RIGHT):
         read = counters(path, tile)
         assert read.in_order
-        if read.unique < 0.95 * len(read.read):
-            return f"{read.unique} unique of {len(read.read)} pictures of {name}"
-    return ""
+        assert read.unique >= UNIQUE * len(read.read)
 
 
 async def test_sound_and_picture_of_a_room_are_in_step(parts: Parts) -> None:
-    """From SETTLED_S on: Chromium stretches the sound into its wait, by some 60 ms a second."""
     await parts.join("sync", "ann", ANN, murmurs(ANN_HZ))
     await parts.join("sync", "ben", BEN, speaks(BEN_HZ))
-    medians = []
-    for attempt in range(ATTEMPTS):
-        egress_id = await parts.start(room_name="sync", file_outputs=[{"filepath": f"sync-{attempt}.mp4"}])
-        await asyncio.sleep(SETTLED_S + 4.0)
-        info = await parts.service.finish(egress_id)
-        samples = av_offset(location(info), RIGHT).samples
-        medians.append(median(offset_ms for at_s, offset_ms in samples if at_s >= SETTLED_S))
-        if abs(medians[-1]) <= 40:
-            return
-    pytest.fail(f"sound is off by {medians} ms")
+    egress_id = await parts.start(room_name="sync", file_outputs=[{"filepath": "sync.mp4"}])
+    await asyncio.sleep(6.0)
+    info = await parts.service.finish(egress_id)
+    offsets_ms = [offset_ms for _, offset_ms in av_offset(location(info), RIGHT).samples]
+    assert len(offsets_ms) >= 5
+    assert max(map(abs, offsets_ms)) <= 40, offsets_ms
 
 
 def look_of(layout: str) -> Look:
@@ -401,6 +384,22 @@ async def test_what_a_template_shows_as_its_error(parts: Parts) -> None:
     info = await parts.service.wait(started["egress_id"], timeout_s=20)
     assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
     assert info["error"] == "start signal: template error: the token is expired"
+
+
+async def test_a_room_that_the_built_in_page_cannot_join_is_told_at_once(tmp_path: Path) -> None:
+    """Not after the time-out of the start signal, which is a minute."""
+    port = free_port()
+    config = {"port": port, "template_port": port, "template_base": f"http://127.0.0.1:{port}/"}
+    async with LivekitServer() as livekit, Service(tmp_path, livekit, config) as service:
+        service.url = f"http://127.0.0.1:{port}"
+        await livekit.room_service().create_room(api.CreateRoomRequest(name="lost"))
+        request = {"room_name": "lost", "file_outputs": [{"filepath": "lost.mp4"}]}
+        started = await service.call("StartRoomCompositeEgress", **request)
+        await livekit.kill()
+        info = await service.wait(started["egress_id"], timeout_s=25)
+        assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
+        said = f"start signal: template error: signalling: could not join the room at {livekit.ws_url}: "
+        assert info["error"].startswith(said)
 
 
 async def test_what_has_no_layout_and_no_room(parts: Parts) -> None:

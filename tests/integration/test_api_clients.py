@@ -84,7 +84,12 @@ def build(folder: Path, product: Path, *command: str) -> None:
         newest = max(path.stat().st_mtime for path in sources if path.is_file())
         if not product.exists() or product.stat().st_mtime < newest:
             done = subprocess.run(
-                [program(command[0]), *command[1:]], cwd=folder, capture_output=True, text=True
+                [program(command[0]), *command[1:]],
+                cwd=folder,
+                # As livekit-server was built, whose packages the Go client then need not compile again.
+                env=os.environ | {"CGO_ENABLED": "0"},
+                capture_output=True,
+                text=True,
             )
             assert done.returncode == 0, done.stdout + done.stderr
             if product.exists():

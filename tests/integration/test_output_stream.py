@@ -18,7 +18,8 @@ import pytest
 from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import AnyEvent, OutputFailed, StreamStatus, StreamUpdate
+from openegress.core.events import AnyEvent, OutputFailed, StreamAdded, StreamStatus, StreamUpdate
+from openegress.core.plan import StreamTarget
 from openegress.media import NS, Packet
 from openegress.output import Opening, Output
 from openegress.output.file import FileOutput
@@ -355,11 +356,14 @@ async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpS
     await rig.until(first, StreamStatus.ACTIVE)
     feeding = asyncio.create_task(feed(packets, [output]))
     await asyncio.sleep(1)
-    output.add(second, redacted(second))
+    output.add(StreamTarget(second, redacted(second), "mine"))
     with pytest.raises(EgressError) as twice:
-        output.add(second, redacted(second))
+        output.add(StreamTarget(second, redacted(second), "mine"))
     assert twice.value.code is Code.ALREADY_EXISTS
     await rig.until(second, StreamStatus.ACTIVE)
+    of_second = [each for each in rig.events if getattr(each, "url", "") == redacted(second)]
+    assert of_second[0] == StreamAdded(redacted(second), "mine")
+    assert not any(isinstance(each, StreamAdded) for each in of_second[1:])
     await asyncio.sleep(2)
     await output.remove(first)
     assert rig.updates(first)[-1].status is StreamStatus.FINISHED

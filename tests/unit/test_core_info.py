@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from livekit.protocol.egress import EgressInfo, EgressSourceType, EgressStatus, StreamInfo
 
 from openegress.core import info as infos
+from openegress.core.errors import Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
+    AwaitingStart,
     BackupUsed,
     Ended,
     Ending,
@@ -22,6 +24,7 @@ from openegress.core.events import (
     OutputFailed,
     Progress,
     SegmentsUpdate,
+    StreamAdded,
     StreamStatus,
     StreamUpdate,
 )
@@ -173,6 +176,16 @@ CASES: list[tuple[str, list[AnyEvent], tuple[int, str, int, str]]] = [
         ),
     ),
     (
+        "stopped while the page's signal is awaited",
+        [Ending(EndReason.API, Phase.START_SIGNAL)],
+        (Status.EGRESS_ABORTED, "Start signal not received", 412, "End reason: StopEgress API"),
+    ),
+    (
+        "stopped while the page's signal is awaited, told late",
+        [Ended(900, EndReason.KILLED, phase=Phase.START_SIGNAL)],
+        (Status.EGRESS_ABORTED, "Start signal not received", 412, "End reason: Process killed"),
+    ),
+    (
         "source closed before the start",
         [ended(EndReason.SOURCE_CLOSED)],
         (
@@ -294,6 +307,26 @@ def test_streams_come_and_go() -> None:
     assert again.stream_results[0] == StreamInfo(url=STREAM_URL)
 
 
+def test_the_streams_of_a_handler_that_died_have_failed() -> None:
+    begun = after(
+        begin(),
+        ACTIVE,
+        StreamUpdate(url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
+        StreamAdded("srt://h:1"),
+        StreamUpdate(url="srt://h:1", status=StreamStatus.FINISHED, ended_at_ns=300),
+    )
+    info = infos.ended_by_crash(begun, "the recorder was killed", 950)
+    shown = [(stream.status, stream.error, stream.ended_at) for stream in info.stream_results]
+    assert shown == [(StreamInfo.FAILED, "the recorder was killed", 950), (StreamInfo.FINISHED, "", 300)]
+    failed = after(begun, ended(EndReason.FAILURE, "storage write: refused", "permission_denied"))
+    assert [stream.status for stream in failed.stream_results] == [StreamInfo.FINISHED] * 2
+
+
+def test_a_stream_that_is_sent_already_is_not_added_again() -> None:
+    info = begin()
+    assert infos.apply(info, StreamAdded(STREAM_URL, "other"), 500) is info
+
+
 def test_crash() -> None:
     info = infos.ended_by_crash(after(begin(), ACTIVE), "the recorder was killed", 950)
     assert (info.status, info.error, info.error_code) == (
@@ -312,6 +345,7 @@ def test_updates_are_new_messages_that_rise_in_time() -> None:
     assert before.SerializeToString() == snapshot
     assert info.updated_at > before.updated_at
     assert infos.apply(info, Progress(1, 2, 3, 4, 5), 10**6) is info
+    assert infos.apply(info, AwaitingStart(), 10**6) is info
 
 
 def test_the_records_request_stands() -> None:

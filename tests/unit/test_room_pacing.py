@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.source.room.clock import MAX_STEP_NS, Horizon, Phase, Slots
+from openegress.source.room.clock import MAX_STEP_NS, Horizon, Phase, Slots, is_left_out
 from openegress.source.room.lanes import Waiting
 
 MS = 1_000_000
@@ -99,3 +99,11 @@ def test_a_phase_that_wanders_is_followed() -> None:
         phase.observe(n * 33_316_667)
         biases.append(phase.bias_ns)
     assert 2 <= len(set(biases)) <= 6
+
+
+@pytest.mark.parametrize(
+    ("behind_ms", "given"),
+    [(0, "11111111"), (3000, "11111111"), (3001, "10101010"), (6000, "10101010"), (6001, "10001000")],
+)
+def test_pictures_are_left_out_when_the_encoder_falls_behind(behind_ms: int, given: str) -> None:
+    assert "".join("01"[not is_left_out(number, behind_ms * MS)] for number in range(8)) == given

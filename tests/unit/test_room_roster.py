@@ -1,6 +1,7 @@
 import pytest
 from livekit.protocol.models import (
     ParticipantInfo,
+    SpeakerInfo,
     TrackInfo,
     TrackSource,
     TrackType,
@@ -9,8 +10,11 @@ from livekit.protocol.models import (
 )
 
 from openegress.room import (
+    OwnMetadataChanged,
     ParticipantJoined,
     ParticipantLeft,
+    ParticipantRenamed,
+    SpeakersChanged,
     TrackMuted,
     TrackPublished,
     TrackUnpublished,
@@ -153,3 +157,31 @@ def test_layer_choice(wanted: tuple[int, int], chosen: int) -> None:
 def test_without_layers_the_best_is_asked_for() -> None:
     assert layers.choose([], Wanted(320, 180)) == VideoQuality.HIGH
     assert layers.choose([VideoLayer(quality=VideoQuality.LOW)], Wanted(320, 180)) == VideoQuality.HIGH
+
+
+def speaks(identity: str, level: float, *, active: bool = True) -> SpeakerInfo:
+    return SpeakerInfo(sid=f"PA_{identity}", level=level, active=active)
+
+
+def test_who_speaks_the_loudest_first() -> None:
+    roster = Roster("me")
+    roster.joined([person("a"), person("b"), person("c")], 0)
+    assert roster.speaking([speaks("a", 0.2), speaks("b", 0.7)]) == [SpeakersChanged(("b", "a"))]
+    assert roster.speaking([speaks("a", 0.9)]) == [SpeakersChanged(("a", "b"))]
+    assert roster.speaking([speaks("b", 0.0, active=False)]) == [SpeakersChanged(("a",))]
+    assert roster.speaking([speaks("stranger", 1.0)]) == [SpeakersChanged(("a",))]
+    roster.joined([person("a"), person("b")], 1)
+    assert roster.speaking([speaks("b", 0.1)]) == [SpeakersChanged(("b",))]
+
+
+def test_a_new_name_and_what_the_recorder_is_told() -> None:
+    roster = Roster("me")
+    roster.joined([person("me"), person("a")], 0)
+    renamed = person("a")
+    renamed.name = "Ann"
+    (event,) = roster.updated([renamed])
+    assert isinstance(event, ParticipantRenamed) and event.participant.name == "Ann"
+    own = person("me")
+    own.metadata = '{"layout": "grid"}'
+    assert roster.updated([own]) == [OwnMetadataChanged('{"layout": "grid"}')]
+    assert roster.updated([own]) == []

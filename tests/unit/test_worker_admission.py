@@ -225,7 +225,15 @@ def test_browsers_are_limited_and_nothing_else(
     supervisor = [Running(each.value) for each in running]
     unused: Any = None
     service = WorkerService(
-        terms, unused, unused, unused, cast(Any, supervisor), cast(Any, meter), on_start=lambda: None
+        terms,
+        server=unused,
+        records=unused,
+        unreported=unused,
+        leases=unused,
+        worker_id="NE_1",
+        supervisor=cast(Any, supervisor),
+        meter=cast(Any, meter),
+        on_start=lambda: None,
     )
     refusal = service.would_admit(kind)
     assert (refusal is not None) is is_refused

@@ -67,7 +67,7 @@ class Node:
         self._heartbeat = Heartbeat(
             leases,
             self.node_id,
-            lambda: [job.plan.egress_id for job in self.supervisor],
+            lambda: self.service.egress_ids(),
             lambda lapsed: self.service.give_up_ended(lapsed),
         )
         self._server = RPCServer(bus)
@@ -89,6 +89,8 @@ class Node:
             Unreported(settings.data_path / "unreported"),
             self.supervisor,
             self._load,
+            leases,
+            self.node_id,
             on_start=self._heartbeat.wake,
             on_info=on_info,
         )

@@ -12,12 +12,12 @@ import structlog
 from openegress.api.board import Board
 from openegress.api.egress import EgressService, Policy
 from openegress.api.health import Check, Health
-from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
 from openegress.app.ports import Ports
+from openegress.app.terms import room_service
 from openegress.config.settings import Settings
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
@@ -149,12 +149,6 @@ class Server:
     def _progress(self, job: Job) -> None:
         if job.progress is not None:
             self._board.progress(job.plan.egress_id, job.progress)
-
-
-def room_service(settings: Settings) -> RoomService | None:
-    if not (settings.ws_url and settings.api_key):
-        return None
-    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
 
 
 def policy(settings: Settings) -> Policy:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.config.destination import local_plan, storage_plan
 from openegress.config.settings import Settings
 from openegress.core import ipc
@@ -46,6 +47,13 @@ def handler_settings(settings: Settings) -> ipc.HandlerSettings:
         stream_retry_s=float(settings.retries.stream_for),
         log_level=settings.logging.level.value.replace("warn", "warning"),
     )
+
+
+def room_service(settings: Settings) -> RoomService | None:
+    """None: no LiveKit server is configured, so only web pages can be recorded."""
+    if not (settings.ws_url and settings.api_key):
+        return None
+    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
 
 
 def worker_terms(settings: Settings) -> Terms:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from openegress.core.errors import Phase
+
 
 class EndReason(StrEnum):
     """EgressInfo.details is "End reason: <this>"; the texts are upstream's."""
@@ -21,6 +23,10 @@ class EndReason(StrEnum):
 
 class Event(msgspec.Struct, frozen=True):
     """Base of events."""
+
+
+class AwaitingStart(Event, frozen=True, tag="awaiting_start"):
+    """The page is there; what is left is its START_RECORDING. For the worker, not in EgressInfo."""
 
 
 class Active(Event, frozen=True, tag="active"):
@@ -66,6 +72,14 @@ class StreamStatus(StrEnum):
     FAILED = "failed"
 
 
+class StreamAdded(Event, frozen=True, tag="stream_added"):
+    """One more URL is sent to from here on, by its redacted form and the id its caller gave it. Comes before
+    its first StreamUpdate."""
+
+    url: str
+    id: str = ""
+
+
 class StreamUpdate(Event, frozen=True, tag="stream"):
     """One URL of a stream output, by its redacted form."""
 
@@ -97,6 +111,8 @@ class BackupUsed(Event, frozen=True, tag="backup"):
 
 class Ending(Event, frozen=True, tag="ending"):
     reason: EndReason
+    phase: Phase | None = None
+    """START_SIGNAL: it came while the page's signal was awaited."""
 
 
 class Ended(Event, frozen=True, tag="ended"):
@@ -106,6 +122,10 @@ class Ended(Event, frozen=True, tag="ended"):
     reason: EndReason
     error: str = ""
     code: str = ""
+    phase: Phase | None = None
+    """As in Ending."""
+    died: bool = False
+    """Its handler is gone, so nobody has told how the streams ended."""
 
 
 class Progress(Event, frozen=True, tag="progress"):
@@ -145,10 +165,12 @@ class Thumbnail(Event, frozen=True, tag="thumbnail"):
 
 
 AnyEvent = (
-    Active
+    AwaitingStart
+    | Active
     | FileUpdate
     | SegmentsUpdate
     | ImagesUpdate
+    | StreamAdded
     | StreamUpdate
     | OutputFailed
     | ManifestStored

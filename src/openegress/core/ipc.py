@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from openegress.core.events import AnyEvent
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StreamTarget
 
 
 class BrowserSettings(msgspec.Struct, frozen=True):
@@ -71,8 +71,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     call: int
-    add: tuple[tuple[str, str], ...]
-    """(url, redacted)."""
+    add: tuple[StreamTarget, ...]
     remove: tuple[str, ...]
 
 
@@ -87,7 +86,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """Answer to UpdateStreams. Empty code: done."""
+    """Answer to UpdateStreams, after a StreamAdded for each URL that was taken. Empty code: done."""
 
     call: int
     code: str = ""

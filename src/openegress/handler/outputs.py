@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
-from openegress.core.plan import Plan, StoragePlan
+from openegress.core.plan import Plan, StoragePlan, StreamTarget
 from openegress.core.plan import StreamOutput as StreamPlan
 from openegress.core.plan import WebsocketOutput as WebsocketPlan
 from openegress.handler.ledger import Ledger
@@ -104,15 +104,15 @@ class Outputs:
         if not self._opened:
             raise errors[0]
 
-    async def update_streams(self, add: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> None:
+    async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
         streams = next((o for o in self._opened.values() if isinstance(o, StreamOutput)), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
         errors: list[EgressError] = []
-        for url, redacted in add:
+        for target in add:
             try:
-                streams.add(url, redacted)
+                streams.add(target)
             except EgressError as error:
                 errors.append(error)
         for url in remove:

@@ -5,11 +5,13 @@ once per codec, and gives the packets to every output. When it cannot keep up, p
 counted (media.overload says which); sound never is.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import av
 
@@ -58,7 +60,10 @@ class EncodePipeline:
         self._queue: deque[tuple[av.VideoFrame, int] | tuple[bytes, int, int]] = deque()
         self._queued_frames = 0
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="encode")
+        self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
+        # A daemon: one that hangs in an encoder must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self.encoded_frames = 0
         self.dropped_frames = 0
         self.last_pts_ns = 0
@@ -114,13 +119,14 @@ class EncodePipeline:
             self._queue.append((samples, pts_ns, sample_rate))
             self._changed.notify_all()
 
-    def finish(self) -> None:
-        """Encodes what is queued, flushes the encoders and ends the thread. Blocks; idempotent."""
+    async def finish(self) -> None:
+        """Encodes what is queued, flushes the encoders and ends the thread. Idempotent. Has no time-out: the
+        caller knows how long it may take."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._thread.ident is not None:
-            self._thread.join()
+            await asyncio.wrap_future(self._ended)
 
     def _run(self) -> None:
         try:
@@ -133,6 +139,8 @@ class EncodePipeline:
             self._fail(internal(f"encoding failed: {error}", Phase.RECORDING))
         except Exception as error:
             self._fail(internal(f"encoding failed: {error!r}", Phase.RECORDING))
+        finally:
+            self._ended.set_result(None)
 
     @property
     def _is_full(self) -> bool:

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from openegress.core import plan
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import StreamStatus, StreamUpdate
+from openegress.core.events import StreamAdded, StreamStatus, StreamUpdate
 from openegress.core.plan import StreamTarget
 from openegress.core.stream_urls import redact, shown_alike
 from openegress.media import Packet
@@ -69,19 +69,22 @@ class StreamOutput:
         servers: each connects in its thread."""
         self._opening = opening
         for target in self._plan.targets:
-            self._start(target)
+            self._begin(self._build(target))
 
     def write(self, packet: Packet) -> None:
         for stream in list(self._streams.values()):
             stream.put(packet)
 
-    def add(self, url: str, redacted: str) -> None:
-        """Streams to one more server from the next key frame on. Raises EgressError ALREADY_EXISTS."""
+    def add(self, target: StreamTarget) -> None:
+        """Streams to one more server from the next key frame on. Raises EgressError: ALREADY_EXISTS, or what
+        is wrong with the URL; nothing was said of the stream then."""
         with self._lock:
-            present = self._streams.get(redacted)
+            present = self._streams.get(target.redacted)
             if present is not None and present.is_live:
-                raise EgressError(Code.ALREADY_EXISTS, f"stream {redacted} is already being sent")
-        self._start(StreamTarget(url, redacted))
+                raise EgressError(Code.ALREADY_EXISTS, f"stream {target.redacted} is already being sent")
+        stream = self._build(target)
+        self._emit(StreamAdded(target.redacted, target.id))
+        self._begin(stream)
 
     async def remove(self, url: str) -> None:
         """Ends one stream, named by its URL or the redacted form. Raises EgressError NOT_FOUND."""
@@ -114,10 +117,10 @@ class StreamOutput:
         """Those being sent."""
         return tuple(s.target for s in self._streams.values() if s.is_live)
 
-    def _start(self, target: StreamTarget) -> None:
+    def _build(self, target: StreamTarget) -> "LiveStream":
         assert self._opening is not None
         check_fit(container_of(target), self._opening.formats)
-        stream = LiveStream(
+        return LiveStream(
             target,
             self._opening,
             self._policy,
@@ -125,8 +128,10 @@ class StreamOutput:
             self._given_up,
             self._sent,
         )
+
+    def _begin(self, stream: "LiveStream") -> None:
         with self._lock:
-            self._streams[target.redacted] = stream
+            self._streams[stream.target.redacted] = stream
         stream.start()
 
     def _sent(self, count: int) -> None:

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from openegress.core import ipc
@@ -13,6 +14,7 @@ from openegress.core.events import (
     Active,
     AnyEvent,
     Aside,
+    AwaitingStart,
     Ended,
     Ending,
     EndReason,
@@ -60,6 +62,7 @@ class Job:
         self._handler: HandlerProcess | None = None
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
+        self._phase: Phase | None = None
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
         self._call_ids = itertools.count(1)
 
@@ -78,9 +81,14 @@ class Job:
                 self._handler.send(ipc.Stop(reason.value))
             return
         self._stop_reason = reason
-        self.record.apply(Ending(reason))
+        self.record.apply(Ending(reason, self._phase))
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
+
+    def hurry(self) -> None:
+        """Of a recovery: what no storage takes now is left to the next one."""
+        if self._handler is not None:
+            self._handler.send(ipc.Stop(EndReason.KILLED.value))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
@@ -89,8 +97,7 @@ class Job:
         call = next(self._call_ids)
         reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
         self._calls[call] = reply
-        targets = tuple((target.url, target.redacted) for target in add)
-        self._handler.send(ipc.UpdateStreams(call, targets, remove))
+        self._handler.send(ipc.UpdateStreams(call, add, remove))
         try:
             async with asyncio.timeout(_UPDATE_TIMEOUT_S):
                 answer = await reply
@@ -147,6 +154,26 @@ class Job:
     async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> str | None:
         """Sees one handler process through; returns how it died when it did not come to its end."""
         self._handler = handler
+        try:
+            finished = await self._listen(handler, order)
+        except (msgspec.MsgspecError, ValueError) as error:
+            _log.error(
+                "the recording process cannot be understood: killing it",
+                egress_id=self.plan.egress_id,
+                error=str(error),
+            )
+            handler.kill()
+            return f"its messages could not be read: {error}"
+        except BaseException:
+            handler.kill()
+            raise
+        finally:
+            self._handler = None
+            await handler.reap()
+        return None if finished else handler.ended
+
+    async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> bool:
+        """Until the handler has nothing more to say; whether it came to its end."""
         handler.send(order)
         if self._stop_reason is not None:
             handler.send(ipc.Stop(self._stop_reason.value))
@@ -167,7 +194,7 @@ class Job:
                 continue
             match message:
                 case None:
-                    break
+                    return finished
                 case ipc.Ready():
                     pass
                 case ipc.Log():
@@ -181,9 +208,6 @@ class Job:
                         self._end(message)
                 case _:
                     self._take(message)
-        self._handler = None
-        await handler.reap()
-        return None if finished else handler.ended
 
     def _take(self, event: AnyEvent) -> None:
         match event:
@@ -193,7 +217,10 @@ class Job:
                 if self._on_aside is not None:
                     self._on_aside(self, event)
                 return
+            case AwaitingStart():
+                self._phase = Phase.START_SIGNAL
             case Active():
+                self._phase = None
                 self.active_s = time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
@@ -206,4 +233,5 @@ class Job:
         self.record.apply(ended)
 
     def _end_failed(self, text: str) -> None:
-        self._end(Ended(time.time_ns(), EndReason.FAILURE, f"{Phase.RECORDING}: {text}", Code.INTERNAL.value))
+        error = f"{Phase.RECORDING}: {text}"
+        self._end(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))

@@ -64,6 +64,11 @@ class Supervisor:
         for job in self:
             job.stop(reason)
 
+    async def wait(self, egress_id: str, timeout_s: float) -> bool:
+        """Whether an egress has ended, after as long as that takes or `timeout_s`."""
+        task = self._tasks.get(egress_id)
+        return task is None or bool((await asyncio.wait([task], timeout=timeout_s))[0])
+
     async def wait_idle(self) -> None:
         """Returns when no egress runs here."""
         await self._idle.wait()

@@ -60,6 +60,20 @@ class Horizon:
         return self.ns
 
 
+SHED_HALF_NS, SHED_MORE_NS = 3 * NS, 6 * NS
+"""How far what is given out may fall behind what could be, before pictures are left out."""
+
+
+def is_left_out(number: int, behind_ns: int) -> bool:
+    """Whether picture `number` is skipped because the encoder does not keep up: every second, then three of
+    four. What waits is encoded and small, so there is time to make up for a short lag without a loss; without
+    a bound the end of a recording would wait for all of it.
+    """
+    if behind_ns <= SHED_HALF_NS:
+        return False
+    return number % (2 if behind_ns <= SHED_MORE_NS else 4) != 0
+
+
 class Phase:
     """Where a camera's pictures fall between the slots of a recording of the same rate.
 

@@ -18,7 +18,7 @@ from openegress.media.decoder import SAMPLE_RATE
 from openegress.media.mixer import BLOCK_SAMPLES
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
-from openegress.source.room.clock import Horizon, Slots, UnixClock
+from openegress.source.room.clock import Horizon, Slots, UnixClock, is_left_out
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
 from openegress.source.room.selection import Selection
 from openegress.source.room.session import RoomSession
@@ -63,6 +63,7 @@ class RoomFrameSource:
         self._stop_ns = 0
         self._thread: threading.Thread | None = None
         self._asked_key_ns = 0
+        self._left_out = 0
 
     async def prepare(self) -> None:
         await self._session.subscribe(self)
@@ -95,8 +96,8 @@ class RoomFrameSource:
         await self._session.close()
 
     def stats(self) -> SourceStats:
-        given = self._pictures.next if self._pictures is not None else 0
-        return SourceStats(frames=given, unique_frames=self._stage.unique)
+        given = self._pictures.next - self._left_out if self._pictures is not None else 0
+        return SourceStats(given, self._stage.unique, self._left_out)
 
     # --- Listener, on the event loop
 
@@ -172,7 +173,10 @@ class RoomFrameSource:
                 self._blocks.next += 1
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False
-        self._sink.video(self._stage.picture(self._pictures.next_ns), self._pictures.next_ns)
+        if is_left_out(self._pictures.next, until_ns - self._pictures.next_ns):
+            self._left_out += 1
+        else:
+            self._sink.video(self._stage.picture(self._pictures.next_ns), self._pictures.next_ns)
         self._pictures.next += 1
         return True
 
