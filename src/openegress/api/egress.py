@@ -6,7 +6,6 @@ import secrets
 import string
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from livekit.protocol.egress import (
     EgressInfo,
@@ -25,10 +24,9 @@ from livekit.protocol.egress import (
 )
 
 from openegress.api import layouts
-from openegress.api.auth import Caller
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
-from openegress.api.twirp import Method
+from openegress.api.twirp import Method, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.info import is_terminal
 from openegress.core.request_kind import request_kind, room_of
@@ -98,13 +96,13 @@ class EgressService:
             "StartTrackEgress": (TrackEgressRequest, "track"),
         }
         return {
-            name: _method(request, self._start_as(body), once=True)
+            name: for_recorders(request, self._start_as(body), once=True)
             for name, (request, body) in starts.items()
         } | {
-            "UpdateLayout": _method(UpdateLayoutRequest, self.update_layout),
-            "UpdateStream": _method(UpdateStreamRequest, self.update_stream),
-            "ListEgress": _method(ListEgressRequest, self.list),
-            "StopEgress": _method(StopEgressRequest, self.stop),
+            "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
+            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream),
+            "ListEgress": for_recorders(ListEgressRequest, self.list),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop),
         }
 
     # --- starting
@@ -223,14 +221,6 @@ class EgressService:
 
 def new_egress_id() -> str:
     return "EG_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(12))
-
-
-def _method(request: type[Any], call: Callable[[Any], Awaitable[Any]], *, once: bool = False) -> Method:
-    async def handle(message: Any, caller: Caller) -> Any:
-        caller.require_record()
-        return await call(message)
-
-    return Method(request, handle, once)
 
 
 def _refuse_ended(info: EgressInfo, verb: str) -> None:

@@ -140,6 +140,28 @@ class Progress(Event, frozen=True, tag="progress"):
     fps: float = 0.0
     cpu_cores: float = 0.0
     """Of the whole process tree, filled in by the worker."""
+    sent_bytes: int = 0
+    """To streams and, once stored, to storages."""
+    waiting_uploads: int = 0
+    """Segments and images that no storage has confirmed yet."""
+
+
+class Uploaded(Event, frozen=True, tag="uploaded"):
+    """One object went to a storage, or was given up there; for metrics, not in EgressInfo."""
+
+    content_type: str
+    elapsed_ms: float
+    """Attempts and the pauses between them."""
+    size_bytes: int = 0
+    """0: it was given up."""
+    stored: bool = True
+    on_backup: bool = False
+
+
+class Thumbnail(Event, frozen=True, tag="thumbnail"):
+    """What is recorded right now, for the dashboard; not in EgressInfo."""
+
+    jpeg: bytes
 
 
 AnyEvent = (
@@ -156,4 +178,9 @@ AnyEvent = (
     | Ending
     | Ended
     | Progress
+    | Uploaded
+    | Thumbnail
 )
+
+Aside = Progress | Uploaded | Thumbnail
+"""What passes a record by: for metrics and whoever watches."""

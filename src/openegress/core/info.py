@@ -18,6 +18,7 @@ from openegress.core.errors import Code, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
+    Aside,
     AwaitingStart,
     BackupUsed,
     Ended,
@@ -27,7 +28,6 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     OutputFailed,
-    Progress,
     SegmentsUpdate,
     StreamAdded,
     StreamStatus,
@@ -164,8 +164,8 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
 
 
 def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
-    """A new message with `event` in it; `info` itself where nothing changes (Progress, or all is over)."""
-    if is_terminal(info) or isinstance(event, Progress | AwaitingStart):
+    """A new message with `event` in it; `info` itself where nothing changes (an Aside, or all is over)."""
+    if is_terminal(info) or isinstance(event, Aside | AwaitingStart):
         return info
     if isinstance(event, StreamAdded) and _is_sent(info, event.url):
         return info

@@ -49,7 +49,7 @@ class Recovery:
         self._plan = plan
         self._spool = spool
         self._send = send
-        self._carriers = Carriers()
+        self._carriers = Carriers(send)
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:

@@ -20,6 +20,7 @@ from openegress.handler.feed import Feed
 from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Outputs
+from openegress.handler.thumbnails import Thumbnails
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Session:
         self._outputs = outputs
         frozen: EgressError | None = None
         try:
-            feed.connect(outputs.sinks, outputs.taps)
+            feed.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
             self._send(Active(started_at_ns))
             end = await self._until_end()
             self._send(Ending(end.reason))
@@ -239,6 +240,8 @@ class Session:
                     dropped_frames=sample.dropped_frames,
                     size_bytes=self._outputs.size_bytes(),
                     queue=sample.queue,
+                    sent_bytes=self._outputs.sent_bytes(),
+                    waiting_uploads=self._outputs.waiting_uploads(),
                     fps=(sample.frames - frames) / (now_s - at_s),
                 )
             )

@@ -2,11 +2,13 @@
 
 The thread takes what the source's threads queue, hands raw media to taps (images, websocket), encodes
 once per codec, and gives the packets to every output. When it cannot keep up, pictures are left out and
-counted; sound never is.
+counted (media.overload says which); sound never is.
 """
 
 import asyncio
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,6 +19,9 @@ from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
+from openegress.media.overload import Overload, Rate
+
+_log = logging.getLogger(__name__)
 
 _QUEUED_FRAMES = 8
 """About a quarter second at 30 fps: rides out a hard frame, and bounds memory to a dozen MiB at 720p."""
@@ -46,6 +51,7 @@ class EncodePipeline:
             self._audio = AudioEncoder(audio) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
+        self._overload = Overload(video.framerate, time.monotonic()) if video else None
         self._on_error = on_error
         self._hold_s = hold_s
         self._sinks: Sequence[PacketSink] = ()
@@ -78,6 +84,9 @@ class EncodePipeline:
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
         with self._changed:
+            if self._thins_out(pts_ns):
+                self.dropped_frames += 1
+                return
             if self._hold_s and self._is_full:
                 self._changed.wait_for(lambda: self._closing or not self._is_full, self._hold_s)
             if self._closing:
@@ -88,6 +97,20 @@ class EncodePipeline:
             self._queued_frames += 1
             self._queue.append((frame, pts_ns))
             self._changed.notify_all()
+
+    def _thins_out(self, pts_ns: int) -> bool:
+        """Whether this picture is left out so that the encoder keeps up with the others."""
+        overload = self._overload
+        if overload is None:
+            return False
+        if not overload.takes(pts_ns):
+            return True
+        if overload.met(self._is_full, time.monotonic()):
+            if overload.rate is Rate.HALF:
+                _log.warning("the encoder cannot keep up: every other picture is left out")
+            else:
+                _log.info("the encoder gets every picture again")
+        return False
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         with self._changed:

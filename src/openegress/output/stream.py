@@ -106,6 +106,9 @@ class StreamOutput:
     def size_bytes(self) -> int:
         return self._bytes_sent
 
+    def waiting_uploads(self) -> int:
+        return 0
+
     def records(self) -> Records:
         return Records()
 

@@ -10,7 +10,18 @@ import structlog
 
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    Aside,
+    AwaitingStart,
+    Ended,
+    Ending,
+    EndReason,
+    Progress,
+    Thumbnail,
+    Uploaded,
+)
 from openegress.core.plan import Plan, StreamTarget
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -24,6 +35,7 @@ _LAST_CHANCE_S = 3.0
 _UPDATE_TIMEOUT_S = 10.0
 
 OnLog = Callable[[str, ipc.Log], None]
+OnAside = Callable[["Job", Aside], None]
 Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 
@@ -36,7 +48,7 @@ class Job:
         kind: str,
         record: Record,
         on_log: OnLog,
-        on_progress: "Callable[[Job], None] | None" = None,
+        on_aside: OnAside | None = None,
     ) -> None:
         self.plan = plan
         self.kind = kind
@@ -46,7 +58,7 @@ class Job:
         """When it became active, on the monotonic clock."""
         self.progress: Progress | None = None
         self._on_log = on_log
-        self._on_progress = on_progress
+        self._on_aside = on_aside
         self._handler: HandlerProcess | None = None
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -199,10 +211,11 @@ class Job:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Progress():
-                self.progress = event
-                if self._on_progress is not None:
-                    self._on_progress(self)
+            case Progress() | Uploaded() | Thumbnail():
+                if isinstance(event, Progress):
+                    self.progress = event
+                if self._on_aside is not None:
+                    self._on_aside(self, event)
                 return
             case AwaitingStart():
                 self._phase = Phase.START_SIGNAL

@@ -70,7 +70,9 @@ def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
 def kind_of(plan: Plan) -> RequestKind:
     """What kind of request a plan was made for, as far as it matters to a recovery."""
     match plan.source:
-        case TemplateSource() | LayoutSource():
+        case TemplateSource():
+            return RequestKind.ROOM_COMPOSITE_PAGE
+        case LayoutSource():
             return RequestKind.ROOM_COMPOSITE
         case MediaSource():
             return RequestKind.TRACK if plan.passthrough else RequestKind.TRACK_COMPOSITE

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -26,7 +26,7 @@ from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressHandler, EgressInternal
 from openegress.store.leases import Leases
-from openegress.worker.admission import Cost, Load, Reserved, admit, affinity
+from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, affinity
 from openegress.worker.adoption import Adoption
 from openegress.worker.job import Job
 from openegress.worker.leftovers import Leftover
@@ -40,14 +40,6 @@ _log = structlog.get_logger(__name__)
 
 _SETTLING_S = 8.0
 """How long a new egress counts with its full cost on top of the measured load."""
-_WITHOUT_BROWSER = frozenset(
-    {
-        RequestKind.AUDIO_ROOM_COMPOSITE,
-        RequestKind.PARTICIPANT,
-        RequestKind.TRACK_COMPOSITE,
-        RequestKind.TRACK,
-    }
-)
 
 _START_LIMIT_S = 25.0
 """For a start until its launch: the lease it begins with lasts 30 s, and is not renewed before."""
@@ -73,6 +65,7 @@ class Terms:
     context: Callable[[], Context]
     """What the server adds to a request, as of now."""
     costs: Mapping[RequestKind, Cost]
+    limits: Limits = field(default_factory=Limits)
     max_browsers: int = 0
     """0: as many as there is room for."""
     cluster_id: str = ""
@@ -193,22 +186,32 @@ class WorkerService:
         if self._draining:
             return EgressError(Code.UNAVAILABLE, "server is shutting down", fault=Fault.SERVICE)
         limit = self._terms.max_browsers
-        browsers = [job for job in self._kinds() if job not in _WITHOUT_BROWSER]
-        if limit and kind not in _WITHOUT_BROWSER and len(browsers) >= limit:
+        browsers = sum(running.needs_browser for running in self._kinds())
+        if limit and kind.needs_browser and browsers >= limit:
             return EgressError(
                 Code.RESOURCE_EXHAUSTED,
-                f"{len(browsers)} browsers are running here, and max_concurrent_web is {limit}",
+                f"{browsers} browsers are running here, and max_concurrent_web is {limit}",
                 fault=Fault.SERVICE,
             )
-        return admit(kind.value, self._terms.costs[kind], self._load(), self._reserved(), len(self._kinds()))
+        return admit(
+            kind.value,
+            self._terms.costs[kind],
+            self._load(),
+            self._reserved(),
+            len(self._kinds()),
+            self._terms.limits,
+        )
 
     # --- EgressInternal
+
+    def _kind(self, request: StartEgressRequest) -> RequestKind:
+        return request_kind(request, self._terms.context().template_base)
 
     def _affinity(self, request: StartEgressRequest) -> float | EgressError:
         if self._draining:
             return -1.0
         try:
-            kind = request_kind(request)
+            kind = self._kind(request)
         except EgressError:
             return 1.0  # any worker can say what is wrong with it
         refusal = self.would_admit(kind)
@@ -226,7 +229,7 @@ class WorkerService:
             raise EgressError(Code.UNAVAILABLE, "server is shutting down", fault=Fault.SERVICE)
         if egress_id in self._starting or self._supervisor.get(egress_id) is not None:
             raise EgressError(Code.ALREADY_EXISTS, "egress already exists")
-        kind = request_kind(request)
+        kind = self._kind(request)
         plan = plan_of(request, self._terms.context())
         refusal = self.would_admit(kind)
         if refusal is not None:
