@@ -86,12 +86,12 @@ async def test_a_page_that_does_not_load(parts: Parts, path: str, said: str) -> 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"http://127.0.0.1:{free_port()}/", "nothing listens at its address"),
+        ("http://127.0.0.1:CLOSED/", "nothing listens at its address"),
         ("http://no-such-host.invalid/", "its host name is not known to DNS"),
     ],
 )
 async def test_an_address_that_is_not_there(parts: Parts, url: str, said: str) -> None:
-    check_not_loaded(await parts.ended(url), said)
+    check_not_loaded(await parts.ended(url.replace("CLOSED", str(free_port()))), said)
 
 
 async def test_a_certificate_nobody_signed(parts: Parts, tmp_path: Path) -> None:

@@ -97,12 +97,12 @@ async def test_a_page_that_does_not_load(server, tmp_path, path, text):
     ("url", "text"),
     [
         ("http://no-such-host.invalid/", "host name is not known to DNS"),
-        (f"http://127.0.0.1:{closed_port()}/", "nothing listens at its address"),
+        ("http://127.0.0.1:CLOSED/", "nothing listens at its address"),
         ("http://127.0.0.1:25/", "browsers refuse this port"),
     ],
 )
 async def test_an_address_that_is_not_there(tmp_path, url, text):
-    error = await refusal(await start_source(tmp_path, url))
+    error = await refusal(await start_source(tmp_path, url.replace("CLOSED", str(closed_port()))))
     assert text in error.message
     assert error.phase is Phase.PAGE_LOAD
 
