@@ -42,7 +42,8 @@ class EncodePipeline:
         on_error: OnError,
         hold_s: float = 0.0,
     ) -> None:
-        """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
+        """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out. Such a
+        source sees itself when it falls behind, and a full queue means nothing: it is how it catches up.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
@@ -51,7 +52,7 @@ class EncodePipeline:
             self._audio = AudioEncoder(audio) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
-        self._overload = Overload(video.framerate, time.monotonic()) if video else None
+        self._overload = Overload(video.framerate, time.monotonic()) if video and not hold_s else None
         self._on_error = on_error
         self._hold_s = hold_s
         self._sinks: Sequence[PacketSink] = ()
