@@ -42,8 +42,8 @@ class EncodePipeline:
         on_error: OnError,
         hold_s: float = 0.0,
     ) -> None:
-        """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out. Such a
-        source sees itself when it falls behind, and a full queue means nothing: it is how it catches up.
+        """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
+        Such a source sees itself when it falls behind; a full queue is only how it catches up.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
