@@ -67,10 +67,14 @@ class StreamStatus(StrEnum):
 
 
 class StreamUpdate(Event, frozen=True, tag="stream"):
-    """One URL of a stream output, by its redacted form."""
+    """One URL of a stream output, or a websocket. Two URLs may look alike once redacted, so `stream` says
+    which one it is: its place among the output's own, those added while recording at the end."""
 
+    output: int
     url: str
+    """Redacted."""
     status: StreamStatus
+    stream: int = 0
     started_at_ns: int = 0
     ended_at_ns: int = 0
     duration_ns: int = 0

@@ -129,18 +129,17 @@ def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
     return info
 
 
-def with_stream(info: EgressInfo, target: StreamTarget, now_ns: int) -> EgressInfo:
-    """A stream added while recording. One that had ended begins anew; one that runs stays as it is."""
-    running = any(s.url == target.redacted and s.status == StreamInfo.ACTIVE for s in info.stream_results)
-    if is_terminal(info) or running:
+def with_stream(info: EgressInfo, stream: int, target: StreamTarget, now_ns: int) -> EgressInfo:
+    """A stream added while recording, under the number that its events carry. One that had ended begins
+    anew; one that runs stays as it is."""
+    if is_terminal(info):
+        return info
+    is_known = stream < len(info.stream_results)
+    if is_known and info.stream_results[stream].status == StreamInfo.ACTIVE:
         return info
     info = _copy(info, now_ns)
-    for stream in info.stream_results:
-        if stream.url == target.redacted:
-            stream.CopyFrom(StreamInfo(url=target.redacted, id=target.id))
-            break
-    else:
-        info.stream_results.add(url=target.redacted, id=target.id)
+    result = info.stream_results[stream] if is_known else info.stream_results.add()
+    result.CopyFrom(StreamInfo(url=target.redacted, id=target.id))
     _mirror(info)
     return info
 
@@ -194,7 +193,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             first = len(info.file_results) + len(info.segment_results)
             _update_images(info.image_results[event.output - first], event)
         case StreamUpdate():
-            _update_stream(_stream(info, event.url), event)
+            _update_stream(_stream(info, event), event)
         case OutputFailed():
             info.error = "\n".join(filter(None, [info.error, event.error]))
             info.error_code = info.error_code or http_code(event.code)
@@ -316,13 +315,11 @@ def _update_images(result: ImagesInfo, event: ImagesUpdate) -> None:
     result.ended_at = event.ended_at_ns or result.ended_at
 
 
-def _stream(info: EgressInfo, url: str) -> StreamInfo:
-    """The result of this URL, of several the one still running; a new one for a URL added while recording."""
-    found = [stream for stream in info.stream_results if stream.url == url]
-    for stream in found:
-        if stream.status == StreamInfo.ACTIVE:
-            return stream
-    return found[-1] if found else info.stream_results.add(url=url)
+def _stream(info: EgressInfo, event: StreamUpdate) -> StreamInfo:
+    """By number, never by URL: two keys may redact alike. A stream output's results come before the
+    websockets', of which each is an output of its own; a plan has the one or the other."""
+    first = len(info.file_results) + len(info.segment_results) + len(info.image_results)
+    return info.stream_results[event.output - first + event.stream]
 
 
 def _update_stream(result: StreamInfo, event: StreamUpdate) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from openegress.core.events import AnyEvent
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StreamTarget
 
 
 class BrowserSettings(msgspec.Struct, frozen=True):
@@ -71,8 +71,8 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     call: int
-    add: tuple[tuple[str, str], ...]
-    """(url, redacted)."""
+    add: tuple[tuple[int, StreamTarget], ...]
+    """With the number that the events of each carry (events.StreamUpdate.stream)."""
     remove: tuple[str, ...]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed
-from openegress.core.plan import Plan, StoragePlan
+from openegress.core.plan import Plan, StoragePlan, StreamTarget
 from openegress.core.plan import StreamOutput as StreamPlan
 from openegress.handler.ledger import Ledger
 from openegress.media import FrameSink, PacketSink, StreamFormat
@@ -91,22 +91,26 @@ class Outputs:
         if not self._opened:
             raise errors[0]
 
-    async def update_streams(self, add: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; what did is applied."""
+    async def update_streams(
+        self, add: tuple[tuple[int, StreamTarget], ...], remove: tuple[str, ...]
+    ) -> None:
+        """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
+        to end do so while others go on."""
         streams = next((o for o in self._opened.values() if isinstance(o, StreamOutput)), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
         errors: list[EgressError] = []
-        for url, redacted in add:
+        for number, target in add:
             try:
-                streams.add(url, redacted)
+                streams.add(number, target)
             except EgressError as error:
                 errors.append(error)
-        for url in remove:
-            try:
-                await streams.remove(url)
-            except EgressError as error:
-                errors.append(error)
+        removals = await asyncio.gather(*(streams.remove(url) for url in remove), return_exceptions=True)
+        for removal in removals:
+            if isinstance(removal, EgressError):
+                errors.append(removal)
+            elif isinstance(removal, BaseException):
+                raise removal
         if errors:
             raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from openegress.core.errors import Code, EgressError, internal
 from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
 from openegress.core.ipc import HandlerSettings
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StreamTarget
 from openegress.handler.feed import Feed
 from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
@@ -82,7 +82,9 @@ class Session:
             self._outputs.hurry()
         self._end(End(reason))
 
-    async def update_streams(self, add: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> None:
+    async def update_streams(
+        self, add: tuple[tuple[int, StreamTarget], ...], remove: tuple[str, ...]
+    ) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")

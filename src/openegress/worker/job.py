@@ -10,7 +10,7 @@ import structlog
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
-from openegress.core.plan import Plan, StreamTarget
+from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
 
@@ -51,6 +51,9 @@ class Job:
         self._ended: Ended | None = None
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
         self._call_ids = itertools.count(1)
+        sent_to = (t.url for o in plan.outputs if isinstance(o, StreamOutput) for t in o.targets)
+        self._streams = {url: number for number, url in enumerate(sent_to)}
+        """The number by which events name a URL."""
 
     @property
     def ended(self) -> Ended | None:
@@ -78,8 +81,11 @@ class Job:
         call = next(self._call_ids)
         reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
         self._calls[call] = reply
-        targets = tuple((target.url, target.redacted) for target in add)
-        self._handler.send(ipc.UpdateStreams(call, targets, remove))
+        numbered = tuple((self._streams.setdefault(t.url, len(self._streams)), t) for t in add)
+        for number, target in numbered:
+            # Before the first word of it: its result has the caller's id.
+            self.record.add_stream(number, target)
+        self._handler.send(ipc.UpdateStreams(call, numbered, remove))
         try:
             async with asyncio.timeout(_UPDATE_TIMEOUT_S):
                 answer = await reply

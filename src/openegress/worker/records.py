@@ -52,9 +52,9 @@ class Record:
     def apply(self, event: AnyEvent) -> None:
         self._become(transitions.apply(self.info, event, time.time_ns()))
 
-    def add_stream(self, target: StreamTarget) -> None:
-        """One more URL that media is sent to."""
-        self._become(transitions.with_stream(self.info, target, time.time_ns()))
+    def add_stream(self, stream: int, target: StreamTarget) -> None:
+        """One more URL that media is sent to, or one that had ended again."""
+        self._become(transitions.with_stream(self.info, stream, target, time.time_ns()))
 
     def _become(self, info: EgressInfo) -> None:
         before, self.info = self.info, info

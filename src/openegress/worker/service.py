@@ -258,9 +258,6 @@ class WorkerService:
                 add.append(stream_urls.target(url, kind, stream_id))
             except EgressError as error:
                 errors.append(error)
-        for target in add:
-            # Before the first word of it: its result has the caller's id.
-            job.record.add_stream(target)
         try:
             await job.update_streams(tuple(add), tuple(request.remove_output_urls))
         except EgressError as error:
