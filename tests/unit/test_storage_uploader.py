@@ -9,7 +9,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage
 from openegress.storage.backoff import Backoff
-from openegress.storage.uploader import Retry, Uploader, join
+from openegress.storage.uploader import Retry, Stored, Uploader, join
 
 
 def away(text: str = "connection refused") -> EgressError:
@@ -73,6 +73,7 @@ class Bench:
         self.now_s = 0.0
         self.slept: list[float] = []
         self.retries: list[Retry] = []
+        self.unsigned: list[Stored] = []
         by_root = {"primary": primary, "backup": backup}
 
         async def connect(backend: Backend) -> Storage:
@@ -88,6 +89,7 @@ class Bench:
         self.uploader = Uploader(
             plan,
             on_retry=self.retries.append,
+            on_unsigned=self.unsigned.append,
             clock=lambda: self.now_s,
             sleep=sleep,
             backoff=Backoff(random=lambda: 0.0),
@@ -238,8 +240,10 @@ async def test_stored_file_without_signature_is_still_stored(recording: Path) ->
     storage = ScriptedStorage()
     storage.presign_error = refused("a SAS token cannot sign")
     plan = StoragePlan(backend=LocalStorage(root="primary"), presign=True)
-    stored = await Bench(plan, storage).uploader.put(recording, "a.mp4", "video/mp4")
+    bench = Bench(plan, storage)
+    stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert (stored.location, stored.presign_error) == ("https://plain/a.mp4", "a SAS token cannot sign")
+    assert bench.unsigned == [stored]
 
 
 @pytest.mark.parametrize(

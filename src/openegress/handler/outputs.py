@@ -21,7 +21,7 @@ from openegress.output.build import (
 )
 from openegress.output.stream import StreamOutput
 from openegress.output.websocket import WebsocketOutput
-from openegress.storage.uploader import Retry, Uploader
+from openegress.storage.uploader import Retry, Stored, Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -191,14 +191,24 @@ class Carriers:
 
     def __init__(self) -> None:
         self._made: list[Uploader] = []
+        self._unsigned: set[str] = set()
         self._hurried = False
 
     def make(self, storage: StoragePlan) -> Uploader:
-        uploader = Uploader(storage, on_retry=_log_retry)
+        uploader = Uploader(storage, on_retry=_log_retry, on_unsigned=self._log_unsigned)
         if self._hurried:
             uploader.hurry()
         self._made.append(uploader)
         return uploader
+
+    def _log_unsigned(self, stored: Stored) -> None:
+        """Once for each reason: of a recording in segments every single one has it."""
+        if stored.presign_error not in self._unsigned:
+            self._unsigned.add(stored.presign_error)
+            _log.warning(
+                "location is not presigned",
+                extra={"path": stored.path, "error": stored.presign_error, "backup": stored.backup_used},
+            )
 
     def hurry(self) -> None:
         """In the event loop: nothing that fails from now on is tried again."""

@@ -107,7 +107,8 @@ class SegmentOutput:
     def records(self) -> Records:
         """What the manifest lists, after finish()."""
         segments = tuple(
-            FileRecord(self._names.directory + done.uri, stored.location) for done, stored in self._stored
+            FileRecord(self._names.directory + done.uri, stored.location, stored.presign_error)
+            for done, stored in self._stored
         )
         location = self._locations.get(self._names.playlist, "")
         return Records(playlists=(PlaylistRecord(location, segments),)) if segments else Records()

@@ -43,6 +43,8 @@ class Retry:
 
 
 OnRetry = Callable[[Retry], None]
+OnUnsigned = Callable[[Stored], None]
+"""A file is stored, and its location could not be presigned."""
 Connect = Callable[[Backend], Awaitable[Storage]]
 
 
@@ -88,6 +90,7 @@ class Uploader:
         plan: StoragePlan,
         *,
         on_retry: OnRetry | None = None,
+        on_unsigned: OnUnsigned | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         backoff: Backoff | None = None,
@@ -95,6 +98,7 @@ class Uploader:
     ) -> None:
         self.plan = plan
         self._on_retry = on_retry
+        self._on_unsigned = on_unsigned
         self._clock = clock
         self._sleep = sleep
         self._backoff = backoff or Backoff()
@@ -219,4 +223,7 @@ class Uploader:
             return replace(stored, location=await storage.presign(path, PRESIGNED_FOR_S))
         except EgressError as error:
             # The recording is stored; that it has no signed URL is no reason to send it again.
-            return replace(stored, presign_error=error.message)
+            stored = replace(stored, presign_error=error.message)
+            if self._on_unsigned is not None:
+                self._on_unsigned(stored)
+            return stored
