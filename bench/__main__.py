@@ -46,7 +46,10 @@ async def run(rows: list[Row], seconds: float) -> list[str]:
 
 def render(row: Row, result: Result, cold_s: float) -> str:
     target = row.target
-    av = "-" if result.av_ms is None else ", ".join(f"{value:.0f}" for value in result.av_ms)
+    av = "-"
+    if result.av_ms is not None:
+        worst_ms = max(map(abs, result.av_ms))
+        av = _against(worst_ms, target.av_ms, ", ".join(f"{value:.0f}" for value in result.av_ms))
     upstream = "-" if row.upstream is None else "{:.3g}, {}, {:.2f}".format(*row.upstream)
     cells = [
         row.name,
@@ -56,7 +59,9 @@ def render(row: Row, result: Result, cold_s: float) -> str:
         _against(result.active_s, target.warm_s, "{:.2f}"),
         _against(result.stopped_s, target.stopped_s, "{:.2f}"),
         f"{result.fps:.2f}" if result.fps else "-",
-        f"{result.unique:.1%}" if result.fps else "-",
+        _against(-result.unique, target.unique and -target.unique, f"{result.unique:.1%}")
+        if result.fps
+        else "-",
         av,
         upstream,
     ]
@@ -66,7 +71,7 @@ def render(row: Row, result: Result, cold_s: float) -> str:
 def _against(value: float, target: float | None, form: str) -> str:
     """The value, in bold where it misses its target."""
     text = form.format(value)
-    return f"**{text}** (aim {target:g})" if target is not None and value > target else text
+    return f"**{text}** (aim {abs(target):g})" if target is not None and value > target else text
 
 
 def main() -> None:

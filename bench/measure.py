@@ -41,10 +41,10 @@ class Result:
 @contextlib.asynccontextmanager
 async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]:
     async with contextlib.AsyncExitStack() as stack:
+        rtmp = stack.enter_context(RtmpServer()).rtmp_url("live/bench") if row.streamed else ""
         if row.page:
             pages = await stack.enter_async_context(PageServer())
             query = "pattern.html?tone=1" + ("&busy=1" if row.busy else "")
-            rtmp = stack.enter_context(RtmpServer()).rtmp_url("live/bench") if row.streamed else ""
             yield None, Setting(pages.url(query), "", "", rtmp)
             return
         server = await stack.enter_async_context(LivekitServer())
@@ -55,7 +55,7 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
             )
         sids = await _published(server)
         await asyncio.sleep(2)  # encoders of publishers ramp up
-        yield server, Setting("", sids[api.TrackType.VIDEO], sids[api.TrackType.AUDIO])
+        yield server, Setting("", sids[api.TrackType.VIDEO], sids[api.TrackType.AUDIO], rtmp)
 
 
 async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Result:

@@ -7,7 +7,7 @@ bus what a real one would.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class PaperWorker:
         self.refusal: EgressError | None = None
         self.pause_s = 0.0
         self.silent = False
+        self.on_start: Callable[[EgressInfo], Awaitable[None]] | None = None
+        """Does the part of a recorder that a test needs, before the start is answered."""
         self._server = server
         self._client = client
         self._livekit_url = livekit_url
@@ -91,6 +93,8 @@ class PaperWorker:
         if not self.silent:
             await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id)
             await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
+        if self.on_start is not None:
+            await self.on_start(info)
         if self._prompt:
             await self.tell(egress_id, Active(time.time_ns()))
         return info

@@ -25,6 +25,13 @@ TEXTS = {
     "silent-template": BLANK
     + "<script>console.error('no room for', location.href); fetch('/status/503')</script>",
     "template-error": BLANK + "<div class='error'>the token is expired</div>",
+    "late-template-error": BLANK
+    + """<script>setTimeout(() => {
+      document.body.innerHTML = "<div class='error'>no way to the room</div>"; console.error("no way")
+    }, 300)</script>""",
+    "hung": BLANK + "<script>onload = () => setTimeout(() => { for (;;); })</script>",
+    "hung-waiting": BLANK
+    + "<script>onload = () => setTimeout(() => { console.error('oh'); for (;;); }, 300)</script>",
     "starting": BLANK + "<script>setTimeout(() => console.log('START_RECORDING'), 100)</script>",
     "late-start": BLANK + "<script>setTimeout(() => console.log('START_RECORDING'), 1500)</script>",
     "ending": BLANK

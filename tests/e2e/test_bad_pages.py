@@ -86,12 +86,12 @@ async def test_a_page_that_does_not_load(parts: Parts, path: str, said: str) -> 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"http://127.0.0.1:{free_port()}/", "nothing listens at its address"),
+        ("http://127.0.0.1:CLOSED/", "nothing listens at its address"),
         ("http://no-such-host.invalid/", "its host name is not known to DNS"),
     ],
 )
 async def test_an_address_that_is_not_there(parts: Parts, url: str, said: str) -> None:
-    check_not_loaded(await parts.ended(url), said)
+    check_not_loaded(await parts.ended(url.replace("CLOSED", str(free_port()))), said)
 
 
 async def test_a_certificate_nobody_signed(parts: Parts, tmp_path: Path) -> None:
@@ -132,15 +132,23 @@ async def test_a_page_that_never_starts(parts: Parts) -> None:
     check_nothing_recorded(info)
 
 
-async def test_a_stop_before_the_page_starts(parts: Parts) -> None:
+@pytest.mark.parametrize(
+    ("loaded", "error"),
+    [(False, "Stop called before pipeline could start"), (True, "Start signal not received")],
+)
+async def test_a_stop_before_the_page_starts(parts: Parts, loaded: bool, error: str) -> None:
+    parts.pages.asked.clear()
     started = await parts.service.call(
-        "StartWebEgress", url=parts.pages.url("blank"), await_start_signal=True, **output()
+        "StartWebEgress", url=parts.pages.url("silent-template"), await_start_signal=True, **output()
     )
+    if loaded:
+        await parts.pages.asked.wait()
+        await asyncio.sleep(START_SIGNAL_S / 2)
     stopped = await parts.service.call("StopEgress", egress_id=started["egress_id"])
     info = await parts.service.wait(started["egress_id"], timeout_s=SECONDS)
     for each in (stopped, info):
         assert (each["status"], each["error_code"]) == ("EGRESS_ABORTED", 412)
-        assert each["error"] == "Stop called before pipeline could start"
+        assert each["error"] == error
         assert each["details"] == "End reason: StopEgress API"
 
 

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -103,11 +105,29 @@ async def test_record_a_page_for_so_long(shell: Shell, pages: PageServer) -> Non
     assert list((shell.folder / "data" / "openegress" / "spool").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("sound.ogg", "opus"), ("sound.mp3", "mp3float"), ("sound.webm", "opus")]
+)
+async def test_sound_goes_into_the_file_that_was_named(
+    shell: Shell, pages: PageServer, name: str, codec: str
+) -> None:
+    flags = ["--audio-only"] if name.endswith(".webm") else []
+    ran = await shell.run("record", pages.url(PATTERN), name, "--duration", "1s", *flags)
+    assert (ran.status, ran.err) == (0, "")
+    facts = probe(shell.folder / name)
+    assert facts.video is None and facts.audio is not None
+    assert facts.audio.codec == codec
+    assert [each.name for each in shell.folder.glob("*.*")] == [name]
+
+
 async def test_ctrl_c_finishes_the_file_of_a_room(shell: Shell, livekit: LivekitServer) -> None:
     camera = VideoSpec(width=640, height=360, colour=COLOURS[2])
     async with Publisher(livekit, "taped", "ann", camera, AudioSpec(tone_hz=440)):
         process = await shell.begin("record", "room:taped", "room.mp4", "--layout", "single-speaker")
         await recording(shell.folder / "data" / "openegress" / "spool")
+        recorders = [process.pid, *(child.pid for child in psutil.Process(process.pid).children())]
+        limits = [resource.prlimit(pid, resource.RLIMIT_CORE) for pid in recorders]
+        assert limits == [(0, 0)] * len(recorders), "a core file would hold secrets"
         await asyncio.sleep(2.0)
         process.send_signal(signal.SIGINT)
         ran = await outcome(process)
@@ -148,6 +168,7 @@ async def test_what_cannot_be_recorded_is_said(shell: Shell, pages: PageServer) 
     for source, said in (
         (pages.url("status/404"), "page load: page load error: "),
         ("page.html", '"page.html" is neither a URL nor a room: write https://... or room:NAME'),
+        ("room:TYPO", "requested room does not exist: 'TYPO' is not on ws://127.0.0.1:"),
     ):
         ran = await shell.run("record", source, "bad.mp4", "--duration", "2s")
         assert ran.status == 1

@@ -1,8 +1,10 @@
 """Processes killed in the middle of a recording: the record ends true, and what was recorded is kept."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from testkit.probe import counters, probe
 from testkit.service import Info, Service, location
 
 RECORDED_S = 4.0
+WARM_S = 20.0
 MAY_BE_LOST_S = 2.0
 """What a kill may cost: the fragment that was being written and what the encoder held."""
 
@@ -72,6 +75,43 @@ async def test_a_killed_browser_ends_the_egress_and_keeps_its_file(
         assert info["status"] == "EGRESS_FAILED"
         assert "recording" in info["error"]
         check_kept(info)
+
+
+@pytest.mark.parametrize("name", ["chromium", "renderer", "Xvfb", "pulseaudio"])
+async def test_a_browser_that_died_while_it_waited_costs_no_request(
+    tmp_path: Path, page: str, name: str
+) -> None:
+    async with Service(tmp_path, config={"deny_networks": [], "prewarmed_browsers": 1}) as service:
+        await asyncio.to_thread(kill_idle, service.pid, name)
+        egress_id = await start(service, page)
+        assert "the browser that was started ahead has died" in service.log
+        info = await service.finish(egress_id)
+        assert info["status"] == "EGRESS_COMPLETE", info["error"]
+        check_kept(info)
+
+
+def kill_idle(service: int, name: str) -> None:
+    """Kills a part of the browser that waits for a request, once that is up."""
+    deadline = time.monotonic() + WARM_S
+    while "renderer" not in browser_parts(service):
+        assert time.monotonic() < deadline, "no browser was started ahead"
+        time.sleep(0.1)
+    time.sleep(2.0)  # by then it has said that it is ready: a start that fails is another matter
+    browser_parts(service)[name].kill()
+    time.sleep(0.5)
+
+
+def browser_parts(service: int) -> dict[str, psutil.Process]:
+    """Its processes by name, and its renderer."""
+    found = {}
+    for child in psutil.Process(service).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command = " ".join(child.cmdline())
+            if "--type=renderer" in command:
+                found["renderer"] = child
+            elif "--type=" not in command:
+                found[child.name()] = child
+    return found
 
 
 async def test_a_service_killed_and_started_again_finishes_what_it_left(tmp_path: Path, page: str) -> None:

@@ -82,7 +82,7 @@ async def test_refused_starts_leave_nothing_behind(tmp_path: Path) -> None:
         assert (await settled(service)).spool == ()
 
 
-async def test_a_refusal_comes_at_once_and_the_dashboard_shows_the_load(tmp_path: Path) -> None:
+async def test_a_refusal_comes_at_once_and_the_dashboard_shows_load_and_picture(tmp_path: Path) -> None:
     async with (
         PageServer() as pages,
         Service(tmp_path, config={"cpu_cost": {"web_cpu_cost": 100}}) as service,
@@ -97,7 +97,9 @@ async def test_a_refusal_comes_at_once_and_the_dashboard_shows_the_load(tmp_path
         async with asyncio.timeout(15):
             while not (await shown(service)).get("cpu_cores"):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
-        assert (await service.dashboard())["node"]["cpu_used"] > 0
+        dashboard = await service.dashboard()
+        assert dashboard["node"]["cpu_used"] > 0
+        assert dashboard["egresses"][0]["thumbnail"].startswith("data:image/jpeg;base64,/9j/")
         await service.finish(running)
 
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from av.video.frame import VideoFrame
 from livekit import api
 
-from testkit.livekit_server import LivekitServer
+from testkit.livekit_server import LivekitServer, free_port
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.pattern import COLOURS, Rgb
@@ -384,6 +384,22 @@ async def test_what_a_template_shows_as_its_error(parts: Parts) -> None:
     info = await parts.service.wait(started["egress_id"], timeout_s=20)
     assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
     assert info["error"] == "start signal: template error: the token is expired"
+
+
+async def test_a_room_that_the_built_in_page_cannot_join_is_told_at_once(tmp_path: Path) -> None:
+    """Not after the time-out of the start signal, which is a minute."""
+    port = free_port()
+    config = {"port": port, "template_port": port, "template_base": f"http://127.0.0.1:{port}/"}
+    async with LivekitServer() as livekit, Service(tmp_path, livekit, config) as service:
+        service.url = f"http://127.0.0.1:{port}"
+        await livekit.room_service().create_room(api.CreateRoomRequest(name="lost"))
+        request = {"room_name": "lost", "file_outputs": [{"filepath": "lost.mp4"}]}
+        started = await service.call("StartRoomCompositeEgress", **request)
+        await livekit.kill()
+        info = await service.wait(started["egress_id"], timeout_s=25)
+        assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
+        said = f"start signal: template error: signalling: could not join the room at {livekit.ws_url}: "
+        assert info["error"].startswith(said)
 
 
 async def test_what_has_no_layout_and_no_room(parts: Parts) -> None:

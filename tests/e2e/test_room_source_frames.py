@@ -28,6 +28,7 @@ from openegress.media.pipeline import EncodePipeline
 from openegress.room.client import RoomClient
 from openegress.source import Closed, Failed, SourceEvent
 from openegress.source.room import Patience, RoomFrameSource, open_source
+from openegress.source.room.cast import RequestedTracks
 from openegress.source.room.session import RoomSession
 from testkit import probe
 from testkit.collectors import FileSink, FrameCollector
@@ -113,7 +114,7 @@ async def test_track_composite_file(tmp_path: Path, codec: Codec) -> None:
         async with recording(source, pipeline) as (_, zero_ns):
             await asyncio.sleep(9)
         epoch_ns = alice.epoch_ns
-    await asyncio.to_thread(pipeline.finish)
+    await pipeline.finish()
     sink.close()
 
     assert errors == []
@@ -275,7 +276,8 @@ async def test_room_that_is_deleted() -> None:
 async def test_server_that_is_gone() -> None:
     async with LivekitServer() as server, Publisher(server, "room", "alice", audio=AudioSpec()):
         source = media(server, audio=(AudioRoute("all"),))
-        session = RoomSession(RoomClient(source.ws_url, source.token, EGRESS, rejoin_for_s=1), source, None)
+        client = RoomClient(source.ws_url, source.token, EGRESS, rejoin_for_s=1)
+        session = RoomSession(client, source.room_name, RequestedTracks(source, None))
         await session.join()
         frames = RoomFrameSource(session, None, with_audio=True)
         try:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,8 @@ from openegress.core.plan import (
     StoragePlan,
     TrackVideo,
 )
+from openegress.room.client import RoomClient
+from openegress.room.transport import Transport
 from openegress.source import Closed, SourceEvent
 from openegress.source.room import RoomPacketSource, open_source
 from testkit import probe
@@ -185,7 +189,57 @@ async def test_ends_with_its_track(tmp_path: Path) -> None:
     assert len(published) - begin - len(payloads) <= 3  # what was held for a sender report is not lost
 
 
-async def test_killed_server_comes_back_in_the_same_file(tmp_path: Path) -> None:
+class Switchable(Transport):
+    """A path that can be cut: nothing gets in while `cut`."""
+
+    cut = False
+
+    def received(self, data: bytes) -> None:
+        if not self.cut:
+            super().received(data)
+
+
+@dataclass(frozen=True)
+class Joined:
+    server: LivekitServer
+    client: RoomClient
+    paths: list[Switchable]
+
+
+async def kill_the_server(joined: Joined) -> None:
+    await joined.server.kill()
+    await joined.server.restart()
+
+
+async def cut_the_path_for_five_seconds(joined: Joined) -> None:
+    joined.paths[-1].cut = True
+    await asyncio.sleep(5)  # the length of the outage is the point
+    joined.paths[-1].cut = False
+
+
+async def cut_the_websocket(joined: Joined) -> None:
+    assert joined.client._session is not None
+    socket = joined.client._session._signalling._socket
+    assert socket is not None
+    socket.transport.abort()
+
+
+@pytest.mark.parametrize("break_it", [kill_the_server, cut_the_path_for_five_seconds, cut_the_websocket])
+async def test_what_breaks_the_connection_makes_no_second_file(
+    break_it: Callable[[Joined], Awaitable[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[Switchable] = []
+    clients: list[RoomClient] = []
+
+    def make_transport(**arguments: Any) -> Switchable:
+        paths.append(Switchable(**arguments))
+        return paths[-1]
+
+    def make_client(*arguments: Any) -> RoomClient:
+        clients.append(RoomClient(*arguments, make_transport=make_transport))
+        return clients[-1]
+
+    monkeypatch.setattr("openegress.source.room.RoomClient", make_client)
     path = tmp_path / "out.webm"
     async with (
         LivekitServer() as server,
@@ -202,11 +256,10 @@ async def test_killed_server_comes_back_in_the_same_file(tmp_path: Path) -> None
             sink = FileSink(path, Container.WEBM, list(source.formats()))
             zero_ns = await source.start(sink)
             await asyncio.sleep(4)
-            await server.kill()
-            killed_s = (time.time_ns() - zero_ns) / NS
-            await server.restart()
+            broken_s = (time.time_ns() - zero_ns) / NS
+            await break_it(Joined(server, clients[0], paths))
             async with asyncio.timeout(60):
-                while sink.count_after(killed_s + 1, MediaKind.VIDEO) < 90:
+                while sink.count_after(broken_s + 1, MediaKind.VIDEO) < 90:
                     await sink.written()
         finally:
             await source.stop()
@@ -217,10 +270,12 @@ async def test_killed_server_comes_back_in_the_same_file(tmp_path: Path) -> None
     assert facts.audio is not None and facts.audio.contiguous
     read = probe.counters(path)
     assert read.in_order and read.unreadable == 0
+    if break_it is cut_the_path_for_five_seconds:
+        assert not read.missing, "the server keeps that much, and all of it is asked for"
     for at_s, counter in read.read[::15]:
         assert counter is not None
         assert abs(zero_ns + at_s * NS - (epoch_ns + counter * NS / 30)) < 80_000_000
-    offsets = [offset for at_s, offset in probe.av_offset(path).samples if at_s > killed_s]
+    offsets = [offset for at_s, offset in probe.av_offset(path).samples if at_s > broken_s]
     assert abs(median(offsets)) < 40
 
 

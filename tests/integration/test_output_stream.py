@@ -18,7 +18,8 @@ import pytest
 from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import AnyEvent, OutputFailed, StreamStatus, StreamUpdate
+from openegress.core.events import AnyEvent, OutputFailed, StreamAdded, StreamStatus, StreamUpdate
+from openegress.core.plan import StreamTarget
 from openegress.media import NS, Packet, srt
 from openegress.output import Opening, Output
 from openegress.output.file import FileOutput
@@ -368,12 +369,14 @@ async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpS
     await rig.until(first, StreamStatus.ACTIVE)
     feeding = asyncio.create_task(feed(packets, [output]))
     await asyncio.sleep(1)
-    target = plan.StreamTarget(second, redacted(second))
-    output.add(1, target)
+    output.add(StreamTarget(second, redacted(second), "mine"))
     with pytest.raises(EgressError) as twice:
-        output.add(1, target)
+        output.add(StreamTarget(second, redacted(second), "mine"))
     assert twice.value.code is Code.ALREADY_EXISTS
     await rig.until(second, StreamStatus.ACTIVE)
+    of_second = [each for each in rig.events if getattr(each, "url", "") == redacted(second)]
+    assert of_second[0] == StreamAdded(0, 1, redacted(second), "mine")
+    assert not any(isinstance(each, StreamAdded) for each in of_second[1:])
     await asyncio.sleep(2)
     await output.remove(first)
     assert rig.updates(first)[-1].status is StreamStatus.FINISHED
@@ -401,7 +404,7 @@ async def test_streams_whose_keys_look_alike_are_two(rig: Rig, rtmp: RtmpServer)
     targets = [plan.StreamTarget(url, shown) for url in urls]
     output = StreamOutput(plan.StreamOutput("rtmp", tuple(targets[:2])), 0, emit=rig.events.append)
     output.open(rig.opening(encoded))
-    output.add(2, targets[2])
+    output.add(targets[2])
     await rig.until("", StreamStatus.ACTIVE, of=3)
     feeding = asyncio.create_task(feed(packets, [output]))
     await asyncio.sleep(1.5)
@@ -453,7 +456,7 @@ async def test_a_stuck_server_does_not_keep_who_removes_its_streams_waiting(rig:
         with pytest.raises(EgressError, match="not found"):
             await output.remove(urls[0])
         # The same key again is a new stream, whose predecessor has no more to say.
-        output.add(0, plan.StreamTarget(urls[0], urls[0]))
+        output.add(plan.StreamTarget(urls[0], urls[0]))
         await output.remove(urls[0])
         await output.finish(time.time_ns())
     assert [len(rig.numbered(n)) for n in range(3)] == [1, 1, 1]

@@ -1,6 +1,7 @@
 """Outputs fed with raw frames: JPEG images, sound over a websocket; and manifests of all outputs together."""
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import AsyncIterator
@@ -15,8 +16,17 @@ from aiohttp import WSMsgType, web
 from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError
-from openegress.core.events import AnyEvent, ImagesUpdate, ManifestStored, StreamStatus, StreamUpdate
-from openegress.media import NS
+from openegress.core.events import (
+    AnyEvent,
+    ImagesUpdate,
+    ManifestStored,
+    StreamStatus,
+    StreamUpdate,
+    Thumbnail,
+)
+from openegress.handler import thumbnails
+from openegress.handler.thumbnails import Thumbnails
+from openegress.media import NS, FrameSink
 from openegress.output import Opening
 from openegress.output.build import build_output, frame_outputs, packet_outputs, store_manifests
 from openegress.output.images import ImageOutput
@@ -40,7 +50,7 @@ def opening(tmp_path: Path, encoded: Encoded | None = None) -> Opening:
     return Opening(encoded.formats if encoded else (), STARTED_NS, str(tmp_path / "spool"), {})
 
 
-def show(output: ImageOutput, seconds: float, colour: tuple[int, int, int] = (200, 40, 40)) -> None:
+def show(output: FrameSink, seconds: float, colour: tuple[int, int, int] = (200, 40, 40)) -> None:
     picture = Picture(PictureSpec(640, 360, 10, colour))
     for n in range(round(seconds * 10)):
         planes = np.frombuffer(picture.draw(n), np.uint8).reshape(540, 640)
@@ -88,6 +98,29 @@ async def test_images_are_scaled(tmp_path: Path, storage: plan.StoragePlan) -> N
     await output.finish(STARTED_NS)
     with av.open(str(tmp_path / "stored/s_00000.jpeg")) as image:
         assert (image.streams.video[0].width, image.streams.video[0].height) == (160, 90)
+
+
+async def test_thumbnails_are_small_and_rare() -> None:
+    sent: list[Thumbnail] = []
+    show(Thumbnails(sent.append), 20.5)
+    assert len(sent) == 3
+    for thumbnail in sent:
+        assert len(thumbnail.jpeg) < 8000
+        with av.open(io.BytesIO(thumbnail.jpeg)) as image:
+            assert (image.streams.video[0].width, image.streams.video[0].height) == (160, 90)
+
+
+async def test_a_thumbnail_that_fails_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(picture: av.VideoFrame, quality: int) -> bytes:
+        raise av.FFmpegError(12, "no memory")
+
+    monkeypatch.setattr(thumbnails, "jpeg", fail)
+    sent: list[Thumbnail] = []
+    show(Thumbnails(sent.append), 1)
+    assert sent == []
+    assert "no thumbnail" in caplog.text
 
 
 @dataclass

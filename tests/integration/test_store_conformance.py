@@ -112,6 +112,18 @@ async def test_changes(place: Place) -> None:
     assert (kept.status, kept.updated_at) == (COMPLETE, 5)
 
 
+async def test_an_end_counts_though_its_clock_is_behind(place: Place) -> None:
+    store = await place.store()
+    await store.put(info("EG_1", ACTIVE, 50))
+    late = info("EG_1", COMPLETE, 40)
+    assert await store.apply(late, to("u")) is Change.ENDED
+    assert await store.apply(late, to("u")) is Change.STALE
+    kept = await store.get("EG_1")
+    assert kept is not None
+    assert (kept.status, kept.updated_at, kept.ended_at) == (COMPLETE, 51, 40)
+    assert [one.body for one in await store.claim(100, 200, 10)] == [b"ENDED 51"]
+
+
 async def test_the_revision_rises_with_every_change_and_only_then(place: Place) -> None:
     store, other = await place.store(), await place.store()
     seen = [await store.revision()]
@@ -236,6 +248,24 @@ async def test_a_file_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version = 99")
     with pytest.raises(EgressError, match=r"written by a newer release \(schema 99"):
         await SqliteStore(path).open()
+
+
+async def test_a_caller_that_leaves_while_it_waits_for_the_file_leaves_no_transaction(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db")
+    await store.open()
+    with contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(store.put(info("EG_1", ACTIVE, 1)))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.sleep(0.1)
+        other.execute("COMMIT")
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    try:
+        assert await store.put(info("EG_1", ACTIVE, 1)) is True
+    finally:
+        await store.close()
 
 
 async def test_a_failed_transaction_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.ipc import BrowserSettings
 from openegress.source import Failed, Notice
 from openegress.source.web.browser import Browser, sweep
+from openegress.source.web.cdp import COMMAND_TIMEOUT_S
 from openegress.source.web.process import descendants
 from openegress.source.web.source import WebPageSource
 from testkit.filmed import Filmed, alive
@@ -49,10 +50,10 @@ async def start_source(folder: Path, url: str, settings: BrowserSettings | None 
     return WebPageSource(browser, url, **{**defaults, **options})
 
 
-async def refusal(source: WebPageSource) -> EgressError:
+async def refusal(source: WebPageSource, within_s: float = SECONDS) -> EgressError:
     """The error prepare() ends with, in time."""
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(within_s):
             with pytest.raises(EgressError) as caught:
                 await source.prepare()
     finally:
@@ -96,12 +97,12 @@ async def test_a_page_that_does_not_load(server, tmp_path, path, text):
     ("url", "text"),
     [
         ("http://no-such-host.invalid/", "host name is not known to DNS"),
-        (f"http://127.0.0.1:{closed_port()}/", "nothing listens at its address"),
+        ("http://127.0.0.1:CLOSED/", "nothing listens at its address"),
         ("http://127.0.0.1:25/", "browsers refuse this port"),
     ],
 )
 async def test_an_address_that_is_not_there(tmp_path, url, text):
-    error = await refusal(await start_source(tmp_path, url))
+    error = await refusal(await start_source(tmp_path, url.replace("CLOSED", str(closed_port()))))
     assert text in error.message
     assert error.phase is Phase.PAGE_LOAD
 
@@ -158,6 +159,42 @@ async def test_what_a_template_shows_as_error(server, tmp_path):
     assert error.message == "template error: the token is expired"
 
 
+async def test_what_a_template_shows_as_error_after_it_has_loaded(server, tmp_path):
+    url = server.url("late-template-error")
+    error = await refusal(await start_source(tmp_path, url, page="template", start_signal_timeout_s=60.0))
+    assert error.message == "template error: no way to the room"
+    assert error.phase is Phase.START_SIGNAL
+
+
+@pytest.mark.parametrize(
+    ("path", "page", "phase"),
+    [("hung", "web", Phase.PAGE_LOAD), ("hung-waiting", "template", Phase.START_SIGNAL)],
+)
+async def test_a_page_that_hangs_once_it_has_loaded(server, tmp_path, path, page, phase):
+    options = {"page": page, "start_signal_timeout_s": 60.0}
+    source = await start_source(tmp_path, server.url(path), **options)
+    error = await refusal(source, COMMAND_TIMEOUT_S + SECONDS)
+    assert "loaded, but does not answer within 15 s: a script of it may run without end" in error.message
+    assert (error.code, error.phase) == (Code.DEADLINE_EXCEEDED, phase)
+    assert error.fault is Fault.DESTINATION
+
+
+async def test_a_browser_that_dies_with_a_hung_page(server, tmp_path):
+    source = await start_source(tmp_path, server.url("hung"), page_load_timeout_s=20.0)
+    preparing = asyncio.ensure_future(source.prepare())
+    try:
+        async with asyncio.timeout(SECONDS):
+            await source._browser.page._loaded.wait()
+        await asyncio.sleep(0.5)
+        os.kill(source._browser.chromium.child.pid, signal.SIGKILL)
+        with pytest.raises(EgressError, match="the browser ended unexpectedly") as caught:
+            async with asyncio.timeout(SECONDS):
+                await preparing
+        assert caught.value.phase is Phase.PAGE_LOAD
+    finally:
+        await source.stop()
+
+
 async def recording(source: WebPageSource) -> Filmed:
     sink = Filmed(read=False)
     await source.prepare()
@@ -170,9 +207,12 @@ async def test_a_renderer_that_crashes(server, tmp_path):
     try:
         await recording(source)
         page = source._browser.page
+        complain = "console.error('a leak')"
+        await page._connection.command("Runtime.evaluate", page._session_id, expression=complain)
         page._connection.notify("Page.crash", page._session_id)
         event = await next_event(source, Failed)
         assert "crashed its renderer" in event.error.message
+        assert event.error.message.endswith("; console errors: a leak")
         assert event.error.phase is Phase.RECORDING
     finally:
         await source.stop()

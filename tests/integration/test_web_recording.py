@@ -18,6 +18,10 @@ from testkit.filmed import Filmed, alive, luma
 from testkit.page_server import PageServer
 
 RATE = 44_100
+ATTEMPTS = 3
+"""For machines that have much else to do. Measured on two cores: with processor time left, each of three
+recordings had every picture and its sound within 14 ms; with none left, two of nine were 260 and 400 ms out
+of sync, and up to 7 % of the pictures drawn were not recorded."""
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def heard_in(events: list[object]) -> list[tuple[int, float]]:
 
 @pytest.mark.parametrize("fps", [30, 60])
 async def test_frames_come_at_the_rate_each_once_with_sound(server, tmp_path, fps):
-    for attempt in range(3):  # on a machine with much else to do pictures come in bursts
+    for attempt in range(ATTEMPTS):
         browser = await start_browser(tmp_path / str(attempt), fps=fps)
         sink = Filmed()
         source = source_of(browser, server.url("pattern.html?tone=1"), fps)
@@ -91,7 +95,7 @@ async def test_frames_come_at_the_rate_each_once_with_sound(server, tmp_path, fp
 @pytest.mark.parametrize("fps", [30, 60])
 async def test_sound_and_picture_belong_together(server, tmp_path, fps):
     offsets_ms = []
-    for attempt in range(3):  # Chromium itself falls out of sync on a machine with much else to do
+    for attempt in range(ATTEMPTS):
         sink = Filmed()
         browser = await start_browser(tmp_path / str(attempt), fps=fps)
         events = await film(source_of(browser, server.url("pattern.html?heard=1"), fps), 4.0, sink)
@@ -150,6 +154,7 @@ async def test_a_warm_browser_begins_within_0_4_s(server, tmp_path):
     finally:
         await source.stop()
     assert sink.pictures
+    # A quiet machine takes half of it; one with others at work is shared with as many as the load says.
     assert took_s <= 0.4 * max(1.0, os.getloadavg()[0]), "others may be using the machine"
 
 

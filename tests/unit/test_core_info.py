@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from livekit.protocol.egress import EgressInfo, EgressSourceType, EgressStatus, StreamInfo
 
 from openegress.core import info as infos
+from openegress.core.errors import Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
+    AwaitingStart,
     BackupUsed,
     Ended,
     Ending,
@@ -22,10 +24,11 @@ from openegress.core.events import (
     OutputFailed,
     Progress,
     SegmentsUpdate,
+    StreamAdded,
     StreamStatus,
     StreamUpdate,
 )
-from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
+from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.core.validate import Context, plan_of
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
@@ -173,6 +176,16 @@ CASES: list[tuple[str, list[AnyEvent], tuple[int, str, int, str]]] = [
         ),
     ),
     (
+        "stopped while the page's signal is awaited",
+        [Ending(EndReason.API, Phase.START_SIGNAL)],
+        (Status.EGRESS_ABORTED, "Start signal not received", 412, "End reason: StopEgress API"),
+    ),
+    (
+        "stopped while the page's signal is awaited, told late",
+        [Ended(900, EndReason.KILLED, phase=Phase.START_SIGNAL)],
+        (Status.EGRESS_ABORTED, "Start signal not received", 412, "End reason: Process killed"),
+    ),
+    (
         "source closed before the start",
         [ended(EndReason.SOURCE_CLOSED)],
         (
@@ -275,7 +288,7 @@ def test_results() -> None:
 
 
 def test_streams_come_and_go() -> None:
-    added = infos.with_stream(begin(), 1, StreamTarget("srt://h:1", "srt://h:1", "mine"), 500)
+    added = infos.apply(begin(), StreamAdded(4, 1, "srt://h:1", "mine"), 500)
     info = after(
         added,
         ACTIVE,
@@ -287,8 +300,8 @@ def test_streams_come_and_go() -> None:
     shown = [(stream.url, stream.status, stream.id) for stream in info.stream_results]
     assert shown == [(STREAM_URL, StreamInfo.FAILED, ""), ("srt://h:1", StreamInfo.ACTIVE, "mine")]
     assert (info.stream_results[1].retries, info.stream_results[1].last_retry_at) == (2, 7)
-    assert infos.with_stream(info, 1, StreamTarget("srt://h:1", "srt://h:1"), 600) is info
-    again = infos.with_stream(info, 0, StreamTarget("rtmp://h/app/0123456789", STREAM_URL), 600)
+    assert infos.apply(info, StreamAdded(4, 1, "srt://h:1"), 600) is info
+    again = infos.apply(info, StreamAdded(4, 0, STREAM_URL), 600)
     assert again.stream_results[0] == StreamInfo(url=STREAM_URL)
 
 
@@ -297,7 +310,7 @@ def test_streams_that_look_alike_are_told_apart() -> None:
     begun = begin({"url": "http://e", "stream_outputs": [{"urls": urls}]}, "web")
     shown = "rtmp://h/app/{roo...-hd}"
     info = after(
-        infos.with_stream(begun, 2, StreamTarget("rtmp://h/app/room-3-hd", shown, "third"), 500),
+        infos.apply(begun, StreamAdded(0, 2, shown, "third"), 500),
         ACTIVE,
         StreamUpdate(output=0, stream=1, url=shown, status=StreamStatus.FAILED, error="gone"),
         StreamUpdate(output=0, stream=2, url=shown, status=StreamStatus.ACTIVE, started_at_ns=9),
@@ -309,6 +322,26 @@ def test_streams_that_look_alike_are_told_apart() -> None:
         (shown, StreamInfo.ACTIVE, ""),
     ]
     assert list(info.stream.info) == list(info.stream_results)
+
+
+def test_the_streams_of_a_handler_that_died_have_failed() -> None:
+    begun = after(
+        begin(),
+        ACTIVE,
+        StreamUpdate(output=4, url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
+        StreamAdded(4, 1, "srt://h:1"),
+        StreamUpdate(output=4, stream=1, url="srt://h:1", status=StreamStatus.FINISHED, ended_at_ns=300),
+    )
+    info = infos.ended_by_crash(begun, "the recorder was killed", 950)
+    shown = [(stream.status, stream.error, stream.ended_at) for stream in info.stream_results]
+    assert shown == [(StreamInfo.FAILED, "the recorder was killed", 950), (StreamInfo.FINISHED, "", 300)]
+    failed = after(begun, ended(EndReason.FAILURE, "storage write: refused", "permission_denied"))
+    assert [stream.status for stream in failed.stream_results] == [StreamInfo.FINISHED] * 2
+
+
+def test_a_stream_that_is_sent_already_is_not_added_again() -> None:
+    info = begin()
+    assert infos.apply(info, StreamAdded(4, 0, STREAM_URL, "other"), 500) is info
 
 
 def test_crash() -> None:
@@ -329,6 +362,7 @@ def test_updates_are_new_messages_that_rise_in_time() -> None:
     assert before.SerializeToString() == snapshot
     assert info.updated_at > before.updated_at
     assert infos.apply(info, Progress(1, 2, 3, 4, 5), 10**6) is info
+    assert infos.apply(info, AwaitingStart(), 10**6) is info
 
 
 def test_the_records_request_stands() -> None:

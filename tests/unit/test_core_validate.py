@@ -606,7 +606,13 @@ def test_retries_name_themselves() -> None:
     [
         ("room_composite", {}, RequestKind.ROOM_COMPOSITE),
         ("room_composite", {"audio_only": True}, RequestKind.AUDIO_ROOM_COMPOSITE),
-        ("room_composite", {"audio_only": True, "custom_base_url": "http://t"}, RequestKind.ROOM_COMPOSITE),
+        (
+            "room_composite",
+            {"audio_only": True, "custom_base_url": "http://t"},
+            RequestKind.ROOM_COMPOSITE_PAGE,
+        ),
+        ("room_composite", {"custom_base_url": "http://t"}, RequestKind.ROOM_COMPOSITE_PAGE),
+        ("egress", {"template": {"custom_base_url": "http://t"}}, RequestKind.ROOM_COMPOSITE_PAGE),
         ("web", {}, RequestKind.WEB),
         ("web", {"audio_only": True}, RequestKind.AUDIO_WEB),
         ("participant", {}, RequestKind.PARTICIPANT),
@@ -623,3 +629,19 @@ def test_retries_name_themselves() -> None:
 )
 def test_request_kind(kind: str, body: dict[str, Any], expected: RequestKind) -> None:
     assert request_kind(request(kind, body)) is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, RequestKind.ROOM_COMPOSITE_PAGE),
+        ({"custom_base_url": "http://t"}, RequestKind.ROOM_COMPOSITE_PAGE),
+        ({"audio_only": True}, RequestKind.AUDIO_ROOM_COMPOSITE),
+    ],
+)
+@pytest.mark.parametrize("kind", ["room_composite", "egress"])
+def test_request_kind_where_the_server_has_a_template(
+    kind: str, body: dict[str, Any], expected: RequestKind
+) -> None:
+    body = body if kind == "room_composite" else {"template": body}
+    assert request_kind(request(kind, body), "http://own/") is expected

@@ -283,6 +283,8 @@ def test_texts(kind: str, body: dict[str, Any], message: str) -> None:
         "169.254.169.254",
         "[fe80::1]",
         "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]",
         "metadata.google.internal",
         "METADATA.goog.",
     ],

@@ -1,5 +1,6 @@
 """Updates against a record keeper that announces every copy, as livekit-server does."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -122,3 +123,16 @@ async def test_a_keeper_of_ours_learns_of_the_files(keeper: Keeper, client: IOIn
     await client.update(ended)
     assert revised == [ended] and keeper.announced == []
     await server.close()
+
+
+async def test_an_offer_is_waited_for_as_long_as_configured() -> None:
+    bus = MemoryBus()
+    caller = RPCClient(bus)
+    client = IOInfoClient(caller, 5.0, 5.0, 0.05)
+    begun_s = asyncio.get_running_loop().time()
+    for call in (client.create, client.update):
+        with pytest.raises(EgressError, match="no response from servers"):
+            await call(EgressInfo(egress_id="EG_1"))
+    assert asyncio.get_running_loop().time() - begun_s < 0.9
+    await caller.close()
+    await bus.close()

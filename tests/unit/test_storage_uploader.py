@@ -9,7 +9,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage
 from openegress.storage.backoff import Backoff
-from openegress.storage.uploader import Retry, Stored, Uploader, join
+from openegress.storage.uploader import Outcome, Retry, Uploader, join
 
 
 def away(text: str = "connection refused") -> EgressError:
@@ -73,7 +73,7 @@ class Bench:
         self.now_s = 0.0
         self.slept: list[float] = []
         self.retries: list[Retry] = []
-        self.unsigned: list[Stored] = []
+        self.outcomes: list[Outcome] = []
         by_root = {"primary": primary, "backup": backup}
 
         async def connect(backend: Backend) -> Storage:
@@ -89,7 +89,7 @@ class Bench:
         self.uploader = Uploader(
             plan,
             on_retry=self.retries.append,
-            on_unsigned=self.unsigned.append,
+            on_outcome=self.outcomes.append,
             clock=lambda: self.now_s,
             sleep=sleep,
             backoff=Backoff(random=lambda: 0.0),
@@ -197,6 +197,19 @@ async def test_backup_takes_over_after_the_budget_and_stays(recording: Path) -> 
     assert sorted(backup.objects) == ["spare/a.ts", "spare/b.ts"]
 
 
+async def test_outcomes_are_told_for_each_storage_with_their_time(recording: Path) -> None:
+    bench = Bench(PLAN, ScriptedStorage(away(), away()))
+    stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    assert bench.outcomes == [Outcome("video/mp4", 3.0, False, stored)]
+
+    bench = Bench(WITH_BACKUP, ScriptedStorage(forever=refused()), ScriptedStorage())
+    stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    assert bench.outcomes == [
+        Outcome("video/mp4", 0.0, False, None),
+        Outcome("video/mp4", 0.0, True, stored),
+    ]
+
+
 async def test_both_gone_names_both_causes(recording: Path) -> None:
     bench = Bench(WITH_BACKUP, ScriptedStorage(forever=refused()), ScriptedStorage(forever=away("timed out")))
     with pytest.raises(EgressError, match="no such bucket; backup storage: timed out") as raised:
@@ -243,7 +256,7 @@ async def test_stored_file_without_signature_is_still_stored(recording: Path) ->
     bench = Bench(plan, storage)
     stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert (stored.location, stored.presign_error) == ("https://plain/a.mp4", "a SAS token cannot sign")
-    assert bench.unsigned == [stored]
+    assert [outcome.stored for outcome in bench.outcomes] == [stored]
 
 
 @pytest.mark.parametrize(

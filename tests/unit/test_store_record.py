@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.store import Change
-from openegress.store.record import is_terminal, judge, rank
+from openegress.store.record import is_terminal, judge, rank, stamped
 
 STARTING, ACTIVE, ENDING = (
     EgressStatus.EGRESS_STARTING,
@@ -28,11 +28,11 @@ COMPLETE, FAILED = EgressStatus.EGRESS_COMPLETE, EgressStatus.EGRESS_FAILED
         ((ENDING, 5), (ACTIVE, 9), Change.STALE),
         ((ACTIVE, 5), (COMPLETE, 6), Change.ENDED),
         ((ENDING, 5), (FAILED, 6), Change.ENDED),
-        ((ACTIVE, 5), (COMPLETE, 4), Change.STALE),
+        ((ACTIVE, 5), (COMPLETE, 4), Change.ENDED),
+        ((STARTING, 5), (ACTIVE, 4), Change.UPDATED),
         ((COMPLETE, 5), (COMPLETE, 5), Change.STALE),
         ((COMPLETE, 5), (ACTIVE, 9), Change.STALE),
         ((FAILED, 5), (COMPLETE, 6), Change.REVISED),
-        ((ACTIVE, 5), (ACTIVE, 0), Change.UPDATED),
         ((ACTIVE, 0), (ACTIVE, 0), Change.STALE),
         ((COMPLETE, 5), (STARTING, 0), Change.STALE),
     ],
@@ -46,6 +46,23 @@ def test_judgement(
     assert judge(stored and info(stored), info(new)) is change
 
 
+def test_an_update_without_a_stamp_counts_once() -> None:
+    stored = EgressInfo(status=ACTIVE, updated_at=5)
+    new = EgressInfo(status=ACTIVE, details="new")
+    assert judge(stored, new) is Change.UPDATED
+    assert judge(stamped(stored, new), new) is Change.STALE
+
+
+def test_the_stamp_of_a_record_rises_whatever_clocks_say() -> None:
+    stored = EgressInfo(status=ACTIVE, updated_at=5)
+    assert stamped(None, EgressInfo(updated_at=3)).updated_at == 3
+    assert stamped(stored, EgressInfo(updated_at=9)).updated_at == 9
+    late = EgressInfo(status=COMPLETE, updated_at=4)
+    assert stamped(stored, late) == EgressInfo(status=COMPLETE, updated_at=6)
+    assert late.updated_at == 4
+    assert judge(stamped(stored, late), late) is Change.STALE
+
+
 @given(st.lists(st.tuples(st.sampled_from(EgressStatus.values()), st.integers(1, 20)), max_size=12))
 def test_a_record_never_goes_back_and_ends_once(updates: list[tuple[int, int]]) -> None:
     stored: EgressInfo | None = None
@@ -55,7 +72,10 @@ def test_a_record_never_goes_back_and_ends_once(updates: list[tuple[int, int]]) 
         change = judge(stored, new)
         if change is Change.STALE:
             continue
-        assert stored is None or (rank(new), new.updated_at) >= (rank(stored), stored.updated_at)
         ended += change is Change.ENDED or (change is Change.NEW and is_terminal(new))
-        stored = new
+        kept = stamped(stored, new)
+        if stored is not None:
+            assert rank(kept) >= rank(stored)
+            assert kept.updated_at > stored.updated_at
+        stored = kept
     assert ended == (stored is not None and is_terminal(stored))

@@ -157,6 +157,8 @@ def test_events_are_chosen_per_request() -> None:
         (WebhookConfig(url="https://a"), "", "webhook without signing_key"),
         (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is no http'),
         (WebhookConfig(url="https://", signing_key="key"), "key", "is no http"),
+        (WebhookConfig(url="https://[hunter2/", signing_key="key"), "key", 'webhook url "***" is no http'),
+        (WebhookConfig(url="https://a:hunter2/", signing_key="key"), "key", 'webhook url "***" is no http'),
         (
             WebhookConfig(url="x://u:hunter2@a/?t=hunter2", signing_key="key"),
             "",

@@ -1,13 +1,12 @@
 """Flags of the browser, and what its identity and networks allow."""
 
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from openegress.core.errors import EgressError, Phase
 from openegress.source.web.chromium import arguments, command_flags
-from openegress.source.web.gate import denying, parse_networks
+from openegress.source.web.gate import parse_networks
 
 PROFILE = Path("/run/profile")
 
@@ -41,28 +40,6 @@ def test_features_are_added_to_ours():
     assert {"Mine", "Translate", "MediaRouter"} <= set(disabled)
     assert len(disabled) == len(set(disabled))
     assert "Yours" in str(flags["enable-features"]).split(",")
-
-
-NETWORKS = parse_networks(["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fd00::/8"])
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("169.254.169.254", "169.254.0.0/16"),
-        ("::ffff:169.254.169.254", "169.254.0.0/16"),
-        ("64:ff9b::a9fe:a9fe", "169.254.0.0/16"),
-        ("2002:a9fe:a9fe::1", "169.254.0.0/16"),
-        ("fd12::1", "fd00::/8"),
-        ("0.0.0.0", "127.0.0.0/8"),
-        ("::", "127.0.0.0/8"),
-        ("93.184.216.34", None),
-        ("2606:2800::1", None),
-    ],
-)
-def test_denied_networks(address, network):
-    found = denying(ip_address(address), NETWORKS)
-    assert (None if found is None else str(found)) == network
 
 
 def test_what_is_no_network():

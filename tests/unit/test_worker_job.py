@@ -1,57 +1,168 @@
-"""A job's streams by number: what its handler is told of them, and its record."""
+"""One egress on a worker, with a handler that says what the test has written for it."""
 
 import asyncio
-from typing import cast
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
 
-from livekit.protocol.egress import EgressInfo, StreamInfo
+import msgspec
+import pytest
+from google.protobuf import json_format
+from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
+from openegress.core import info as infos
 from openegress.core import ipc
-from openegress.core.plan import Plan, StreamOutput, StreamTarget, WebSource
+from openegress.core.context import Context
+from openegress.core.events import Active, AwaitingStart, Ended, EndReason, StreamAdded
+from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
+from openegress.core.validate import plan_of
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.worker.job import Job
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
+from openegress.worker.unreported import Unreported
 
-SHOWN = "rtmp://h/app/{roo...-hd}"
-
-
-def target(n: int) -> StreamTarget:
-    return StreamTarget(f"rtmp://h/app/room-{n}-hd", SHOWN, f"id-{n}")
+Status = EgressStatus
 
 
 class Handler:
-    """Answers every update."""
+    """Says `script` in order, raises what is an exception, and lives until it is killed or has said all."""
 
-    def __init__(self) -> None:
-        self.job: Job | None = None
-        self.told: list[ipc.UpdateStreams] = []
+    pid = 1
 
-    def send(self, message: ipc.UpdateStreams) -> None:
-        assert self.job is not None
-        self.told.append(message)
-        self.job._calls[message.call].set_result(ipc.Reply(message.call))
+    def __init__(self, *script: Any, lingers: bool = False) -> None:
+        self.heard: asyncio.Queue[Any] = asyncio.Queue()
+        self.said: asyncio.Queue[Any] = asyncio.Queue()
+        for each in script:
+            self.said.put_nowait(each)
+        if not lingers:
+            self.said.put_nowait(None)
+        self.killed = self.reaped = False
+
+    def send(self, message: Any) -> None:
+        self.heard.put_nowait(message)
+
+    async def messages(self) -> AsyncIterator[Any]:
+        while (message := await self.said.get()) is not None:
+            if isinstance(message, Exception):
+                raise message
+            yield message
+
+    def kill(self) -> None:
+        self.killed = True
+        self.said.put_nowait(None)
+
+    async def reap(self) -> int:
+        self.reaped = True
+        return 0
+
+    @property
+    def ended(self) -> str:
+        return "killed by SIGKILL" if self.killed else "exit status 1"
 
 
-class Unreported:
-    """Keeps nothing."""
+class World:
+    def __init__(self, folder: Path, body: dict[str, Any]) -> None:
+        context = Context(
+            now_ns=1, storage=StoragePlan(LocalStorage("/out")), ws_url="", template_base="", make_token=None
+        )
+        request = json_format.ParseDict({"egress_id": "EG_1", "web": body}, StartEgressRequest())
+        plan = plan_of(request, context)
+        self.told: list[EgressInfo] = []
+        record = Record(infos.initial(request, plan, 1), self.take, Unreported(folder))
+        self.job = Job(plan, "web", record, lambda egress_id, record: None)
+
+    async def take(self, info: EgressInfo) -> None:
+        self.told.append(info)
+
+    async def run(self, handler: Handler, recovery: Handler | None = None) -> EgressInfo:
+        await self.job.run(lambda: _given(handler), lambda: _given(recovery or Handler()))
+        return self.job.record.info
 
 
-async def test_urls_that_look_alike_have_numbers_of_their_own() -> None:
-    async def send(info: EgressInfo) -> None:
-        await asyncio.sleep(0)
+async def _given(handler: Handler) -> HandlerProcess:
+    return cast("HandlerProcess", handler)
 
-    plan = Plan("EG_1", WebSource("http://e"), (StreamOutput("rtmp", (target(1), target(2))),), None, None)
-    results = [StreamInfo(url=SHOWN, id="id-1"), StreamInfo(url=SHOWN, id="id-2", status=StreamInfo.FAILED)]
-    record = Record(
-        EgressInfo(egress_id="EG_1", stream_results=results),
-        send,
-        Unreported(),  # type: ignore[arg-type]
+
+FILE = {"url": "http://e", "file_outputs": [{}]}
+STREAM = {"url": "http://e", "stream_outputs": [{"urls": ["rtmp://h/app/0123456789"]}]}
+
+
+@pytest.mark.parametrize(
+    "unreadable", [msgspec.DecodeError("truncated"), ValueError("message of 99 bytes"), KeyError("a mistake")]
+)
+async def test_a_handler_that_cannot_be_followed_is_killed_and_reaped(
+    tmp_path: Path, unreadable: Exception
+) -> None:
+    world, handler = World(tmp_path, FILE), Handler(Active(5), unreadable, lingers=True)
+    info = await world.run(handler)
+    assert (handler.killed, handler.reaped) == (True, True)
+    assert info.status == Status.EGRESS_FAILED
+    assert str(unreadable) in info.error
+
+
+async def test_what_was_recorded_is_recovered_when_a_handler_speaks_gibberish(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE), Handler(Active(5), msgspec.DecodeError("truncated"), lingers=True)
+    recovery = Handler(Ended(9, EndReason.FAILURE))
+    info = await world.run(handler, recovery)
+    assert isinstance(recovery.heard.get_nowait(), ipc.Recover)
+    assert info.error == (
+        "recording: the recording process ended (its messages could not be read: truncated);"
+        " what was recorded until then is kept"
     )
-    job, handler = Job(plan, "web", record, lambda *_: None), Handler()
-    handler.job, job._handler = job, cast(HandlerProcess, handler)
-    await job.update_streams((target(3), target(2), target(1)), ())
-    await job.update_streams((target(3), target(4)), ())
-    await record.close()
-    assert [[number for number, _ in message.add] for message in handler.told] == [[2, 1, 0], [2, 3]]
-    assert [stream.id for stream in record.info.stream_results] == ["id-1", "id-2", "id-3", "id-4"]
-    # The one that had failed begins anew.
-    assert {stream.status for stream in record.info.stream_results} == {StreamInfo.ACTIVE}
+
+
+async def test_a_handler_that_ends_by_itself_is_not_killed(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE), Handler(Active(5), Ended(9, EndReason.API))
+    assert (await world.run(handler)).status == Status.EGRESS_COMPLETE
+    assert (handler.killed, handler.reaped) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ((), "Stop called before pipeline could start"),
+        ((AwaitingStart(),), "Start signal not received"),
+    ],
+)
+async def test_a_stop_before_the_start_says_what_was_waited_for(
+    tmp_path: Path, script: tuple[Any, ...], error: str
+) -> None:
+    world, handler = World(tmp_path, FILE), Handler(*script, lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    await handler.heard.get()
+    await asyncio.sleep(0)
+    world.job.stop(EndReason.API)
+    stopped = world.job.record.info
+    assert (stopped.status, stopped.error, stopped.error_code) == (Status.EGRESS_ABORTED, error, 412)
+    handler.said.put_nowait(Ended(9, EndReason.API))
+    handler.said.put_nowait(None)
+    assert (await running).error == error
+
+
+async def test_the_live_streams_of_a_handler_that_died_have_failed(tmp_path: Path) -> None:
+    world = World(tmp_path, STREAM)
+    info = await world.run(Handler(Active(5)))
+    assert info.status == Status.EGRESS_FAILED
+    (stream,) = info.stream_results
+    assert (stream.status, stream.error) == (StreamInfo.FAILED, info.error)
+    assert info.error.startswith("recording: the recording process ended (exit status 1)")
+
+
+async def test_only_streams_that_the_handler_took_are_on_record(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, STREAM), Handler(Active(5), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    await handler.heard.get()
+    add = tuple(StreamTarget(f"rtmp://h/app/{n}", f"rtmp://h/app/{{{n}}}", f"id{n}") for n in (1, 2))
+    updating = asyncio.create_task(world.job.update_streams(add, ()))
+    update = await handler.heard.get()
+    assert update.add == add
+    handler.said.put_nowait(StreamAdded(0, 1, add[0].redacted, add[0].id))
+    handler.said.put_nowait(ipc.Reply(update.call, "invalid_argument", "not this one"))
+    with pytest.raises(Exception, match="not this one"):
+        await updating
+    shown = [(stream.url, stream.id) for stream in world.job.record.info.stream_results]
+    assert shown == [("rtmp://h/app/{012...789}", ""), ("rtmp://h/app/{1}", "id1")]
+    handler.said.put_nowait(Ended(9, EndReason.API))
+    handler.said.put_nowait(None)
+    await running

@@ -88,6 +88,9 @@ start 'StartTrackEgress to a file' StartTrackEgress \
     "{\"room_name\":\"$room\",\"track_id\":\"TR_x\",\"file\":{\"filepath\":\"conformance/{track_id}\"}}"
 start 'StartTrackEgress to a websocket' StartTrackEgress \
     "{\"room_name\":\"$room\",\"track_id\":\"TR_x\",\"websocket_url\":\"ws://127.0.0.1:1/?token=SECRET\"}"
+start StartEgress StartEgress "{\"room_name\":\"$room\",\"template\":{\"layout\":\"speaker\"},
+    \"preset\":\"H264_720P_30\",\"outputs\":[{\"file\":{\"filepath\":\"conformance/v2-{time}\"}}],\"storage\":{\"s3\":{
+    \"bucket\":\"conformance\",\"access_key\":\"KEYSECRET\",\"secret\":\"SECRET\",\"region\":\"eu-west-1\"}}}"
 
 web=${started[0]} composite=${started[1]}
 
@@ -107,6 +110,11 @@ step=UpdateStream
 call UpdateStream "{\"egress_id\":\"$composite\",\"add_output_urls\":[\"rtmp://127.0.0.1:1/app/bbbSECRETbbb\"]}"
 has 'rtmp://127.0.0.1:1/app/{bbb...bbb}'
 lacks SECRET
+ok
+step=UpdateLayout
+call UpdateLayout "{\"egress_id\":\"$composite\",\"layout\":\"single-speaker-light\"}"
+[ "$status" = 200 ] || fail "$step: $status $body"
+has '"layout":"single-speaker-light"'
 ok
 
 refused 'UpdateLayout to an unknown layout' UpdateLayout "{\"egress_id\":\"$composite\",\"layout\":\"mosaic\"}" \

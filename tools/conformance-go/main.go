@@ -119,6 +119,17 @@ func (s *script) starts() {
 		TrackId:  "TR_x",
 		Output:   &livekit.TrackEgressRequest_WebsocketUrl{WebsocketUrl: "ws://127.0.0.1:1/?token=SECRET"},
 	}))
+	s.start("StartEgress")(s.other.StartEgress(s.ctx, &livekit.StartEgressRequest{
+		RoomName: s.room,
+		Source:   &livekit.StartEgressRequest_Template{Template: &livekit.TemplateSource{Layout: "speaker"}},
+		Encoding: &livekit.StartEgressRequest_Preset{Preset: livekit.EncodingOptionsPreset_H264_720P_30},
+		Outputs: []*livekit.Output{
+			{Config: &livekit.Output_File{File: &livekit.FileOutput{Filepath: "conformance/v2-{time}"}}},
+		},
+		Storage: &livekit.StorageConfig{Provider: &livekit.StorageConfig_S3{S3: &livekit.S3Upload{
+			Bucket: "conformance", AccessKey: "KEYSECRET", Secret: "SECRET", Region: "eu-west-1",
+		}}},
+	}))
 }
 
 func (s *script) running() {
@@ -150,6 +161,12 @@ func (s *script) running() {
 		return result.Url == "rtmp://127.0.0.1:1/app/{bbb...bbb}"
 	}))
 	ok("UpdateStream")
+	info, err = s.client.UpdateLayout(s.ctx, &livekit.UpdateLayoutRequest{
+		EgressId: composite, Layout: "single-speaker-light",
+	})
+	check("UpdateLayout", err)
+	expect("changed layout", info.GetRoomComposite().GetLayout() == "single-speaker-light")
+	ok("UpdateLayout")
 }
 
 func (s *script) refusals() {

@@ -9,11 +9,16 @@ import {
   EncodedFileOutput,
   EncodedFileType,
   EncodingOptionsPreset,
+  FileOutput,
   ImageOutput,
+  Output,
   S3Upload,
   SegmentedFileOutput,
+  StartEgressRequest,
+  StorageConfig,
   StreamOutput,
   StreamProtocol,
+  TemplateSource,
   WebhookConfig,
 } from "livekit-server-sdk";
 
@@ -93,6 +98,19 @@ await start("StartTrackEgress to a file", () =>
 await start("StartTrackEgress to a websocket", () =>
   client.startTrackEgress(room, "ws://127.0.0.1:1/?token=SECRET", "TR_x"),
 );
+await start("StartEgress", () =>
+  client.startEgress(
+    new StartEgressRequest({
+      roomName: room,
+      source: { case: "template", value: new TemplateSource({ layout: "speaker" }) },
+      encoding: { case: "preset", value: EncodingOptionsPreset.H264_720P_30 },
+      outputs: [
+        new Output({ config: { case: "file", value: new FileOutput({ filepath: "conformance/v2-{time}" }) } }),
+      ],
+      storage: new StorageConfig({ provider: { case: "s3", value: s3() } }),
+    }),
+  ),
+);
 
 const [web, composite] = started;
 
@@ -110,6 +128,10 @@ await step("UpdateStream", async () => {
   const info = await client.updateStream(composite.egressId, [added]);
   const urls = info.streamResults.map((result) => result.url);
   assert.ok(urls.includes("rtmp://127.0.0.1:1/app/{bbb...bbb}"), urls.join());
+});
+await step("UpdateLayout", async () => {
+  const info = await client.updateLayout(composite.egressId, "single-speaker-light");
+  assert.equal(info.request.value.layout, "single-speaker-light");
 });
 
 await refused("UpdateLayout to an unknown layout", "invalid_argument", 400, "single-speaker-light", () =>

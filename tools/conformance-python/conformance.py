@@ -135,6 +135,19 @@ class Script:
             ),
         )
 
+        await self.start(
+            "StartEgress",
+            self.egress.start_egress(
+                api.StartEgressRequest(
+                    room_name=self.room,
+                    template=api.TemplateSource(layout="speaker"),
+                    preset=api.EncodingOptionsPreset.H264_720P_30,
+                    outputs=[api.Output(file=api.FileOutput(filepath="conformance/v2-{time}"))],
+                    storage=api.StorageConfig(s3=s3()),
+                )
+            ),
+        )
+
     async def running(self) -> None:
         web, composite = self.started[:2]
 
@@ -155,6 +168,11 @@ class Script:
         )
         assert "rtmp://127.0.0.1:1/app/{bbb...bbb}" in [result.url for result in info.stream_results]
         done("UpdateStream")
+        info = await self.egress.update_layout(
+            api.UpdateLayoutRequest(egress_id=composite.egress_id, layout="single-speaker-light")
+        )
+        assert info.room_composite.layout == "single-speaker-light"
+        done("UpdateLayout")
 
     async def refusals(self) -> None:
         web, composite = self.started[:2]

@@ -14,6 +14,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.api import wire_json
 from openegress.core.events import Progress
 from openegress.core.info import is_terminal
+from openegress.store.record import rank
 
 KEPT_ENDED = 100
 """How many ended egresses the table goes on showing."""
@@ -59,7 +60,7 @@ class Board:
         shown = self._entries.get(info.egress_id)
         if shown is None:
             self._set(Entry(info))
-        elif info.updated_at >= shown.info.updated_at:
+        elif (rank(info), info.updated_at) >= (rank(shown.info), shown.info.updated_at):
             self._set(replace(shown, info=info))
 
     def progress(self, egress_id: str, progress: Progress) -> None:

@@ -4,11 +4,8 @@ import json
 import logging
 import secrets
 import string
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
 
 from livekit.protocol.egress import (
     EgressInfo,
@@ -27,18 +24,19 @@ from livekit.protocol.egress import (
 )
 
 from openegress.api import layouts
-from openegress.api.auth import Caller
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
-from openegress.api.twirp import Method
-from openegress.core.errors import Code, EgressError, Fault, invalid, missing_or_invalid
+from openegress.api.twirp import Method, for_recorders
+from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.info import is_terminal
 from openegress.core.request_kind import request_kind, room_of
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, Retry
 from openegress.psrpc.wire_errors import no_response
+from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
+from openegress.store.webhooks import check_webhooks
 
 _log = logging.getLogger(__name__)
 
@@ -98,13 +96,13 @@ class EgressService:
             "StartTrackEgress": (TrackEgressRequest, "track"),
         }
         return {
-            name: _method(request, self._start_as(body), once=True)
+            name: for_recorders(request, self._start_as(body), once=True)
             for name, (request, body) in starts.items()
         } | {
-            "UpdateLayout": _method(UpdateLayoutRequest, self.update_layout),
-            "UpdateStream": _method(UpdateStreamRequest, self.update_stream),
-            "ListEgress": _method(ListEgressRequest, self.list),
-            "StopEgress": _method(StopEgressRequest, self.stop),
+            "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
+            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream),
+            "ListEgress": for_recorders(ListEgressRequest, self.list),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop),
         }
 
     # --- starting
@@ -124,7 +122,7 @@ class EgressService:
         """
         body = getattr(request, request.WhichOneof("request"))
         request_kind(request)  # refuses what no worker can do
-        self._check_webhooks(body)
+        check_webhooks(body.webhooks, self._policy.signing_keys, self._policy.default_signing_key)
         room_name = room_of(request)
         if room_name:
             request.room_name = room_name
@@ -157,18 +155,6 @@ class EgressService:
             "start one with `openegress worker` and the same Redis and cluster_id",
             fault=Fault.SERVICE,
         )
-
-    def _check_webhooks(self, body: Start) -> None:
-        for webhook in body.webhooks:
-            if not _is_http(webhook.url):
-                raise missing_or_invalid(f"webhooks url ({webhook.url!r} is no http or https URL)")
-            key = webhook.signing_key or self._policy.default_signing_key
-            if not key:
-                raise missing_or_invalid("webhooks signing_key (the server has no default one)")
-            if key not in self._policy.signing_keys:
-                raise invalid(
-                    f"no secret for provided signing key {key!r}: name one of the server's API keys"
-                )
 
     async def _room_id(self, room_name: str) -> str:
         room_id = await self._livekit().find(room_name)
@@ -216,11 +202,11 @@ class EgressService:
         await self._livekit().set_metadata(
             info.room_name, info.egress_id, json.dumps({"layout": request.layout})
         )
-        changed = layouts.with_layout(
-            await self._records.get(request.egress_id), request.layout, time.time_ns()
-        )
-        await self._records.update(changed)
-        return changed
+        while True:
+            changed = layouts.with_layout(await self._records.get(request.egress_id), request.layout)
+            if await self._records.update(changed) is not Change.STALE:
+                return changed
+            # The worker wrote to the record in between: its word and the layout both count.
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
         """Why a running egress did not answer: it may have ended meanwhile."""
@@ -235,22 +221,6 @@ class EgressService:
 
 def new_egress_id() -> str:
     return "EG_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(12))
-
-
-def _method(request: type[Any], call: Callable[[Any], Awaitable[Any]], *, once: bool = False) -> Method:
-    async def handle(message: Any, caller: Caller) -> Any:
-        caller.require_record()
-        return await call(message)
-
-    return Method(request, handle, once)
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def _refuse_ended(info: EgressInfo, verb: str) -> None:

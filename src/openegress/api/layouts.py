@@ -32,11 +32,12 @@ def _without_layout(info: EgressInfo, what: str) -> EgressError:
     )
 
 
-def with_layout(info: EgressInfo, layout: str, now_ns: int) -> EgressInfo:
-    """The info with the layout in its request's echo."""
+def with_layout(info: EgressInfo, layout: str) -> EgressInfo:
+    """The info with the layout in its request's echo. It stays in the time of the worker that wrote the
+    record: a stamp of our clock could make the worker's next updates look old."""
     changed = EgressInfo()
     changed.CopyFrom(info)
-    changed.updated_at = max(now_ns, info.updated_at + 1)
+    changed.updated_at = info.updated_at + 1
     if changed.WhichOneof("request") == "room_composite":
         changed.room_composite.layout = layout
     else:

@@ -4,15 +4,16 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiohttp import web
 
 from openegress.api.board import Board
 from openegress.api.dashboard import EVENTS_PATH, Dashboard
-from openegress.api.egress import SERVICE, EgressService
+from openegress.api.egress import SERVICE
 from openegress.api.health import Health
 from openegress.api.pages import Pages
-from openegress.api.twirp import TwirpService
+from openegress.api.twirp import Method, TwirpService
 from openegress.core.errors import Code, EgressError, Fault
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -29,13 +30,19 @@ class Listen:
     max_body_bytes: int = MAX_BODY_BYTES
 
 
+class EgressMethods(Protocol):
+    """The Egress API, or what there is of it."""
+
+    def methods(self) -> Mapping[str, Method]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the server offers. Without `egress` (a worker) there is no API, only pages and health."""
+    """What the server offers. Without `egress` there is no API, only pages and health."""
 
     keys: Mapping[str, str]
     """API key -> secret."""
-    egress: EgressService | None = None
+    egress: EgressMethods | None = None
     board: Board = field(default_factory=Board)
     health: Health = field(default_factory=Health)
     pages: Pages = field(default_factory=Pages)

@@ -36,6 +36,18 @@ class Method:
     """A replay under the same request id gets the first answer."""
 
 
+def for_recorders(
+    request: type[Message], call: Callable[[Any], Awaitable[Message]], *, once: bool = False
+) -> Method:
+    """A method that needs the grant roomRecord."""
+
+    async def handle(message: Any, caller: Caller) -> Message:
+        caller.require_record()
+        return await call(message)
+
+    return Method(request, handle, once)
+
+
 class TwirpService:
     """Answers `POST /twirp/<service>/<Method>`."""
 

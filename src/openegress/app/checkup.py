@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openegress.api.pages import STATIC
-from openegress.api.rooms import LiveKitServer, RoomService
-from openegress.app.terms import context_maker, handler_settings
+from openegress.app.terms import context_maker, handler_settings, room_service
 from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
@@ -69,12 +68,12 @@ async def _browser(settings: Settings) -> str:
 
 
 async def _livekit(settings: Settings) -> str:
-    if not settings.ws_url or not settings.api_key:
+    rooms = room_service(settings)
+    if rooms is None:
         raise EgressError(
             Code.FAILED_PRECONDITION,
             "not configured: set LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET (web pages work without)",
         )
-    rooms = RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
     try:
         await rooms.find("openegress-doctor")
     finally:

@@ -4,7 +4,9 @@ from importlib import metadata
 
 from openegress.api.board import Board
 from openegress.api.health import Health
+from openegress.api.own_egresses import OwnEgresses
 from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
 from openegress.app.ports import Ports
@@ -32,13 +34,6 @@ class DropIn:
         self._started = False
         self._board = Board()
         self._bus = RedisBus(settings.redis)
-        # The template for a template_base that names it, and the dashboard for whoever forwards the port.
-        self._pages = ApiServer(
-            Listen("127.0.0.1", settings.template_port),
-            Parts(
-                keys={key: secret.reveal() for key, secret in settings.all_keys.items()}, board=self._board
-            ),
-        )
         self._leases = RedisLeases(settings.redis)
         self._client = RPCClient(self._bus)
         self._node = Node(
@@ -47,15 +42,35 @@ class DropIn:
             self._leases,
             on_progress=self._progress,
             on_info=self._board.update,
+            on_thumbnail=self._board.thumbnail,
+        )
+        # The template for a template_base that names it, and the dashboard for whoever forwards the port.
+        self._pages = ApiServer(
+            Listen("127.0.0.1", settings.template_port),
+            Parts(
+                keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
+                egress=OwnEgresses(self._client, self._node.infos),
+                board=self._board,
+            ),
         )
         self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
         self._janitor = Janitor.of_worker(self._leases, self._node.node_id, self._client)
-        health = Health(ready={"worker": self._ready, "redis": self._redis})
+        self._loop = EventLoop()
+        health = Health(
+            alive={
+                "event loop": self._loop.check,
+                "bus": self._bus.stopped,
+                "janitor": self._janitor.stopped,
+                **self._node.alive(),
+            },
+            ready={"worker": self._ready, "redis": answers(self._bus)},
+        )
         self._ports = Ports(settings, self._node, health)
 
     async def start(self) -> None:
         """Waits for Redis. Raises EgressError when a port or a folder cannot be had."""
         make_folders(self._settings)
+        self._loop.start()
         await self._pages.start()
         await self._ports.start()
         await self._node.start()
@@ -74,6 +89,7 @@ class DropIn:
         await self._ports.close()
         await self._pages.close()
         await self._bus.close()
+        await self._loop.close()
 
     def _progress(self, job: Job) -> None:
         if job.progress is not None:
@@ -81,10 +97,3 @@ class DropIn:
 
     async def _ready(self) -> str | None:
         return await self._node.not_ready() if self._started else "waiting for redis"
-
-    async def _redis(self) -> str | None:
-        try:
-            await self._bus.ping()
-        except EgressError as error:
-            return error.message
-        return None

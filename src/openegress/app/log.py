@@ -6,6 +6,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from openegress.app.repeats import Repeats
 from openegress.config.settings import Logging
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
@@ -22,6 +23,7 @@ def configure(settings: Logging) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
+            Repeats(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -1,15 +1,17 @@
 """A worker with everything it needs but the bus: the part that all three ways have in common."""
 
 import asyncio
+import base64
 import time
 from collections.abc import Callable
 
 import msgspec
 from livekit.protocol.egress import EgressInfo
 
+from openegress.api.health import Check
 from openegress.app.terms import handler_settings, worker_terms
 from openegress.config.settings import Settings, new_node_id
-from openegress.core.events import EndReason
+from openegress.core.events import Aside, EndReason, Progress, Thumbnail, Uploaded
 from openegress.core.request_kind import RequestKind
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
@@ -22,7 +24,7 @@ from openegress.worker.load import LoadMeter
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.service import WorkerService
-from openegress.worker.supervisor import OnProgress, Supervisor, relay_log
+from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
 from openegress.worker.usage import ProcessUsage, UsageMeter
 
@@ -40,12 +42,17 @@ class Node:
         leases: Leases,
         *,
         warm: bool = True,
-        on_progress: OnProgress | None = None,
+        on_progress: Callable[[Job], None] | None = None,
         on_info: Callable[[EgressInfo], None] | None = None,
+        on_thumbnail: Callable[[str, str], None] | None = None,
     ) -> None:
+        """`on_thumbnail` gets an egress id and a data: URL."""
         handlers = handler_settings(settings)
         self.node_id = new_node_id()
         self._spool = settings.spool_path
+        self._room_kind = (
+            RequestKind.ROOM_COMPOSITE_PAGE if settings.template_base else RequestKind.ROOM_COMPOSITE
+        )
         self._pool = Pool(
             handlers,
             plain=1 if warm else 0,
@@ -55,11 +62,12 @@ class Node:
         )
         self._endings: set[asyncio.Task[None]] = set()
         self._on_progress = on_progress
-        self.supervisor = Supervisor(handlers, self._pool, self._ended, self._progress)
+        self._on_thumbnail = on_thumbnail
+        self.supervisor = Supervisor(handlers, self._pool, self._ended, self._aside)
         self._heartbeat = Heartbeat(
             leases,
             self.node_id,
-            lambda: [job.plan.egress_id for job in self.supervisor],
+            lambda: self.service.egress_ids(),
             lambda lapsed: self.service.give_up_ended(lapsed),
         )
         self._server = RPCServer(bus)
@@ -72,10 +80,17 @@ class Node:
         self.service = WorkerService(
             worker_terms(settings),
             self._server,
-            IOInfoClient(self._client, float(settings.io_create_timeout), float(settings.io_update_timeout)),
+            IOInfoClient(
+                self._client,
+                float(settings.io_create_timeout),
+                float(settings.io_update_timeout),
+                float(settings.io_selection_timeout),
+            ),
             Unreported(settings.data_path / "unreported"),
             self.supervisor,
             self._load,
+            leases,
+            self.node_id,
             on_start=self._heartbeat.wake,
             on_info=on_info,
         )
@@ -124,12 +139,26 @@ class Node:
         """Why no traffic should come here; None: all is well. A full node is ready: it answers why."""
         return "draining: no new egress is taken" if self.service.draining else None
 
+    def alive(self) -> dict[str, Check]:
+        """What has to go on as long as this process lives."""
+        return {"heartbeat": self._heartbeat.stopped}
+
     def usage(self) -> dict[str, ProcessUsage]:
         """By egress id; cores since the call before."""
         return self._usage.measure(self._pids())
 
     def _pids(self) -> dict[str, int]:
         return {job.plan.egress_id: job.pid for job in self.supervisor if job.pid}
+
+    def _aside(self, job: Job, event: Aside) -> None:
+        match event:
+            case Progress():
+                self._progress(job)
+            case Uploaded():
+                self.metrics.count_upload(event)
+            case Thumbnail(jpeg) if self._on_thumbnail is not None:
+                picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+                self._on_thumbnail(job.plan.egress_id, picture)
 
     def _progress(self, job: Job) -> None:
         """Adds what the recording takes of the machine, and passes the progress on."""
@@ -148,7 +177,7 @@ class Node:
             load=self._load.sample(),
             jobs=list(self.supervisor),
             draining=self.service.draining,
-            can_accept=self.service.would_admit(RequestKind.ROOM_COMPOSITE) is None,
+            can_accept=self.service.would_admit(self._room_kind) is None,
             usage=self.usage(),
         )
 

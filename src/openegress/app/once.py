@@ -8,7 +8,9 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
+from openegress.app.terms import room_service
 from openegress.config.settings import Settings
+from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
 from openegress.core.info import is_terminal
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -19,6 +21,8 @@ from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, IOInf
 from openegress.store.leases import MemoryLeases
 
 _TICK_S = 0.5
+_LAST_WORD_S = 5.0
+"""Of an egress that has ended by itself: its last state is reported right after."""
 
 
 class Once:
@@ -49,12 +53,23 @@ class Once:
         await self._bus.close()
 
     async def start(self, request: StartEgressRequest) -> None:
-        """Raises EgressError when the request is refused."""
+        """Raises EgressError when the request is refused, or its room is not there: joining would make that,
+        and record nobody for ever."""
+        if request.room_name:
+            request.room_id = await self._room_id(request.room_name)
         self.info = await self._client.call(EgressInternal.START_EGRESS, request, retry=ONCE)
 
     async def stop(self) -> None:
+        """Raises EgressError when it cannot be stopped; one that is over need not be."""
         request = StopEgressRequest(egress_id=self.info.egress_id)
-        await self._client.call(EgressHandler.STOP_EGRESS, request, self.info.egress_id)
+        try:
+            await self._client.call(EgressHandler.STOP_EGRESS, request, self.info.egress_id)
+        except EgressError as refused:
+            try:
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await self._over.wait()
+            except TimeoutError:
+                raise refused from None
 
     async def progress(self) -> AsyncIterator[Progress | None]:
         """Every half second until the egress is over; None before it records."""
@@ -66,6 +81,22 @@ class Once:
                     await self._over.wait()
             except TimeoutError:
                 continue
+
+    async def _room_id(self, name: str) -> str:
+        rooms = room_service(self._settings)
+        if rooms is None:
+            return ""  # the worker says what is missing
+        try:
+            room_id = await rooms.find(name)
+        finally:
+            await rooms.close()
+        if room_id is None:
+            raise EgressError(
+                Code.NOT_FOUND,
+                f"requested room does not exist: {name!r} is not on {self._settings.ws_url}; check its name, "
+                "or begin once somebody is there",
+            )
+        return room_id
 
     async def _take(self, info: EgressInfo) -> Empty:
         self.info = info

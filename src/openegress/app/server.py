@@ -11,12 +11,13 @@ import structlog
 
 from openegress.api.board import Board
 from openegress.api.egress import EgressService, Policy
-from openegress.api.health import Health
-from openegress.api.rooms import LiveKitServer, RoomService
+from openegress.api.health import Check, Health
 from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
 from openegress.app.ports import Ports
+from openegress.app.terms import room_service
 from openegress.config.settings import Settings
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
@@ -55,6 +56,9 @@ class Server:
         store = await open_store(settings)
         parts.push_async_callback(store.close)
         bus: Bus = MemoryBus() if self._alone else RedisBus(settings.redis)
+        loop = EventLoop()
+        loop.start()
+        parts.push_async_callback(loop.close)
         parts.push_async_callback(bus.close)
         leases: Leases = MemoryLeases() if self._alone else RedisLeases(settings.redis)
         parts.push_async_callback(leases.close)
@@ -77,7 +81,23 @@ class Server:
         rooms = room_service(settings)
         if rooms is not None:
             parts.push_async_callback(rooms.close)
-        health = Health(ready={"worker": self._not_ready})
+        janitor = Janitor.of_records(
+            leases, answering.server_id, records, store, float(settings.record_retention)
+        )
+        node = self._own_node(bus, leases) if self._alone else None
+        alive: dict[str, Check] = {
+            "event loop": loop.check,
+            "janitor": janitor.stopped,
+            "webhooks": sender.stopped,
+            **(node.alive() if node is not None else {}),
+        }
+        ready: dict[str, Check] = {}
+        if node is not None:
+            ready["worker"] = self._not_ready
+        if isinstance(bus, RedisBus):
+            alive["bus"] = bus.stopped
+            ready["redis"] = answers(bus)
+        health = Health(alive, ready)
         api = ApiServer(
             Listen(settings.host, settings.port),
             Parts(
@@ -89,18 +109,15 @@ class Server:
         )
         await api.start()
         parts.push_async_callback(api.close)
-        if self._alone:
-            node = Node(settings, bus, leases, on_progress=self._progress)
+        if node is not None:
             parts.push_async_callback(node.close)
             await node.start()
             self._node = node
-            self._board.node(lambda: {"version": metadata.version("openegress"), **node.facts()})
+            facts = node.facts
+            self._board.node(lambda: {"version": metadata.version("openegress"), **facts()})
         ports = Ports(settings, self._node, health)
         parts.push_async_callback(ports.close)
         await ports.start()
-        janitor = Janitor.of_records(
-            leases, answering.server_id, records, store, float(settings.record_retention)
-        )
         janitor.start()
         parts.push_async_callback(janitor.close)
         _log.info(
@@ -118,19 +135,20 @@ class Server:
         await self._parts.aclose()
 
     async def _not_ready(self) -> str | None:
-        if not self._alone:
-            return None
         return await self._node.not_ready() if self._node is not None else "starting"
+
+    def _own_node(self, bus: Bus, leases: Leases) -> Node:
+        return Node(
+            self._settings,
+            bus,
+            leases,
+            on_progress=self._progress,
+            on_thumbnail=self._board.thumbnail,
+        )
 
     def _progress(self, job: Job) -> None:
         if job.progress is not None:
             self._board.progress(job.plan.egress_id, job.progress)
-
-
-def room_service(settings: Settings) -> RoomService | None:
-    if not (settings.ws_url and settings.api_key):
-        return None
-    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
 
 
 def policy(settings: Settings) -> Policy:

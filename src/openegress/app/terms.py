@@ -4,19 +4,22 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.config.destination import assume_role, storage_plan
 from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.context import Context, SessionLimits
 from openegress.core.request_kind import RequestKind
 from openegress.core.tokens import recorder_token
-from openegress.worker.admission import Cost
+from openegress.worker.admission import Cost, Limits
 from openegress.worker.service import Terms
 
 _MIB = 2**20
+_GIB = 2**30
 
 _COSTS: dict[RequestKind, tuple[float, int]] = {
-    RequestKind.ROOM_COMPOSITE: (0.65, 550),
+    RequestKind.ROOM_COMPOSITE: (0.45, 180),
+    RequestKind.ROOM_COMPOSITE_PAGE: (0.65, 550),
     RequestKind.WEB: (0.5, 500),
     RequestKind.AUDIO_WEB: (0.25, 400),
     RequestKind.PARTICIPANT: (0.45, 150),
@@ -24,7 +27,7 @@ _COSTS: dict[RequestKind, tuple[float, int]] = {
     RequestKind.AUDIO_ROOM_COMPOSITE: (0.06, 80),
     RequestKind.TRACK: (0.03, 70),
 }
-"""Cores and MiB at 720p30, measured (bench/RESULTS.md); cpu_cost in the configuration overrides the cores."""
+"""Cores and MiB at 720p30, measured (bench/RESULTS.md); cpu_cost in the configuration overrides them."""
 
 
 def handler_settings(settings: Settings) -> ipc.HandlerSettings:
@@ -45,10 +48,18 @@ def handler_settings(settings: Settings) -> ipc.HandlerSettings:
     )
 
 
+def room_service(settings: Settings) -> RoomService | None:
+    """None: no LiveKit server is configured, so only web pages can be recorded."""
+    if not (settings.ws_url and settings.api_key):
+        return None
+    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
+
+
 def worker_terms(settings: Settings) -> Terms:
     return Terms(
         context=context_maker(settings),
         costs=costs(settings),
+        limits=Limits(settings.cpu_cost.max_cpu_utilization, int(settings.cpu_cost.max_memory * _GIB)),
         max_browsers=settings.cpu_cost.max_concurrent_web,
         cluster_id=settings.cluster_id,
     )
@@ -58,6 +69,7 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
     configured = settings.cpu_cost
     cores = {
         RequestKind.ROOM_COMPOSITE: configured.room_composite_cpu_cost,
+        RequestKind.ROOM_COMPOSITE_PAGE: configured.room_composite_cpu_cost,
         RequestKind.WEB: configured.web_cpu_cost,
         RequestKind.AUDIO_WEB: configured.audio_web_cpu_cost,
         RequestKind.PARTICIPANT: configured.participant_cpu_cost,
@@ -67,7 +79,13 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
         ),
         RequestKind.TRACK: configured.track_cpu_cost,
     }
-    return {kind: Cost(cores[kind] or own, mib * _MIB) for kind, (own, mib) in _COSTS.items()}
+    memory_gb = dict.fromkeys(RequestKind, configured.memory_cost)
+    if configured.sdk_audio_room_composite_memory_cost:
+        memory_gb[RequestKind.AUDIO_ROOM_COMPOSITE] = configured.sdk_audio_room_composite_memory_cost
+    return {
+        kind: Cost(cores[kind] or own, int(memory_gb[kind] * _GIB) or mib * _MIB)
+        for kind, (own, mib) in _COSTS.items()
+    }
 
 
 def context_maker(settings: Settings) -> Callable[[], Context]:

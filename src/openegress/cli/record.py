@@ -13,40 +13,71 @@ from livekit.protocol.egress import (
     EgressInfo,
     EgressStatus,
     EncodedFileOutput,
+    EncodedFileType,
     RoomCompositeEgressRequest,
     WebEgressRequest,
 )
 
 from openegress.app import log
 from openegress.app.once import Once
+from openegress.cli import core_files
 from openegress.cli.durations import parse_duration
 from openegress.cli.flags import settings_of
 from openegress.config.settings import Settings
+from openegress.config.values import Seconds
 from openegress.core.errors import invalid
 from openegress.core.events import Progress
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
 ROOM = "room:"
 
+FILE_TYPES = {
+    ".mp4": EncodedFileType.MP4,
+    ".ogg": EncodedFileType.OGG,
+    ".mp3": EncodedFileType.MP3,
+    ".webm": EncodedFileType.DEFAULT_FILETYPE,  # the API has no name for it: it goes by the path
+}
+WITHOUT_PICTURE = (".ogg", ".mp3")
+
 
 def run(arguments: argparse.Namespace) -> int:
+    core_files.forbid()
     settings, _ = settings_of(arguments)
     target = Path(arguments.file).absolute()
     quiet = msgspec.structs.replace(settings.logging, level=type(settings.logging.level)(arguments.log_level))
     settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet)
     log.configure(settings.logging)
-    duration_s = parse_duration(arguments.duration) if arguments.duration else None
-    return asyncio.run(record(settings, request_for(arguments, target), duration_s))
+    if arguments.duration:
+        settings = limited(settings, parse_duration(arguments.duration))
+    return asyncio.run(record(settings, request_for(arguments, target)))
+
+
+def limited(settings: Settings, duration_s: float) -> Settings:
+    """Left to the recorder, which has the clock: what it tells of its progress comes a second late."""
+    configured = settings.session_limits.file_output_max_duration
+    shortest = Seconds(min(configured or duration_s, duration_s))
+    limits = msgspec.structs.replace(settings.session_limits, file_output_max_duration=shortest)
+    return msgspec.structs.replace(settings, session_limits=limits)
 
 
 def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressRequest:
-    """Raises EgressError when the source is neither a URL nor room:NAME."""
+    """Raises EgressError when the source is neither a URL nor room:NAME, or cannot be put in such a file."""
     source: str = arguments.source
+    suffix = target.suffix.lower()
+    audio_only = arguments.audio_only or suffix in WITHOUT_PICTURE
+    if suffix not in FILE_TYPES or (suffix == ".webm" and not audio_only):
+        raise invalid(
+            f'"{target.name}" is no file to record to: name it .mp4, .ogg or .mp3 (.webm with --audio-only)'
+        )
+    if suffix in WITHOUT_PICTURE and arguments.video_only:
+        raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it .mp4')
     egress_id = "EG_" + secrets.token_hex(6)
     common = {
-        "audio_only": arguments.audio_only,
+        "audio_only": audio_only,
         "video_only": arguments.video_only,
-        "file_outputs": [EncodedFileOutput(filepath=str(target), disable_manifest=True)],
+        "file_outputs": [
+            EncodedFileOutput(filepath=str(target), file_type=FILE_TYPES[suffix], disable_manifest=True)
+        ],
         "preset": arguments.preset,
     }
     if source.startswith(ROOM):
@@ -59,7 +90,7 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     raise invalid(f'"{source}" is neither a URL nor a room: write https://... or room:NAME')
 
 
-async def record(settings: Settings, request: StartEgressRequest, duration_s: float | None) -> int:
+async def record(settings: Settings, request: StartEgressRequest) -> int:
     async with Once(settings) as recorder:
         await recorder.start(request)
         stopping = asyncio.Event()
@@ -69,8 +100,8 @@ async def record(settings: Settings, request: StartEgressRequest, duration_s: fl
         stopper = asyncio.create_task(_stop_when(recorder, stopping))
         try:
             async for progress in recorder.progress():
-                if progress is not None and duration_s is not None and progress.media_ns >= duration_s * 1e9:
-                    stopping.set()
+                if stopper.done():
+                    stopper.result()  # a stop that was refused would be waited for in vain
                 show(progress, recorder.info)
         finally:
             stopper.cancel()

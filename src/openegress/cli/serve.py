@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
-import resource
 from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
 from openegress.app import log
+from openegress.cli import core_files
 from openegress.cli.flags import settings_of
 from openegress.cli.signals import Signals
 from openegress.config.settings import Settings
@@ -39,8 +39,7 @@ def _run(arguments: argparse.Namespace, make: Callable[[Settings], Service]) -> 
     log.configure(settings.logging)
     for warning in warnings:
         _log.warning(warning)
-    # A core file would hold every secret of every request; recorders inherit this.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    core_files.forbid()
     asyncio.run(_live(settings, make))
     return 0
 

@@ -136,7 +136,7 @@ def _without_effect(settings: Settings) -> Iterator[Finding]:
         for name in path.split("."):
             value, unset = getattr(value, name, None), getattr(unset, name, None)
         if isinstance(value, msgspec.Struct | dict | int | str | float) and value != (unset or type(value)()):
-            yield Finding(Level.WARNING, path, "has no effect here: it tunes a part of upstream's pipeline")
+            yield Finding(Level.WARNING, path, "has no effect here: it is for a part of upstream's service")
 
 
 def _error(path: str, text: str) -> Finding:

@@ -350,17 +350,33 @@ class Settings(Block, frozen=True):
 NO_EFFECT = frozenset(
     {
         "audio_tempo_controller",
+        "backup.s3.aws_log_level",
         "cpu_cost.cpu_kill_grace_sec",
         "cpu_cost.max_pulse_clients",
-        "debug.enable_profiling",
+        "cpu_cost.memory_kill_grace_sec",
+        "cpu_cost.memory_source",
+        "debug",
+        "debug_handler_port",
         "enable_one_shot_sender_report_sync",
         "enable_sync_engine",
         "io_workers",
         "latency",
         "latency_overrides",
+        "logging.item_sample_initial",
+        "logging.item_sample_interval",
+        "logging.item_sample_seconds",
+        "logging.sample",
+        "logging.sample_initial",
+        "logging.sample_interval",
+        "max_upload_queue",
         "pulse_sink_reap_grace_sec",
         "storage.s3.aws_log_level",
         "test_overrides",
+        "video_encoder_threads",
     }
 )
-"""Upstream's keys that tune parts which do not exist here: accepted, and said so by `config check`."""
+"""Upstream's keys that tune parts which do not exist here: accepted, and said so by `config check`.
+
+A recording's queue on disk has no limit but the disk; equal warnings are thinned out whatever is set; each
+recording shows its state in the metrics, the log and on the dashboard.
+"""

@@ -102,6 +102,7 @@ def from_options(options: EncodingOptions) -> Wish:
     height = side("height", options.height) or default.height
     if width * height > MAX_PIXELS:
         raise missing_or_invalid(f"width ({width}x{height} has more than {MAX_PIXELS} pixels)")
+    # Of the display's colours: checked as upstream checks it, but the display always has 24 bits.
     if options.depth not in (0, 8, 16, 24):
         raise missing_or_invalid("depth")
     if options.audio_frequency and options.audio_frequency not in SAMPLE_RATES_HZ:

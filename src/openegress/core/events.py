@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from openegress.core.errors import Phase
+
 
 class EndReason(StrEnum):
     """EgressInfo.details is "End reason: <this>"; the texts are upstream's."""
@@ -21,6 +23,10 @@ class EndReason(StrEnum):
 
 class Event(msgspec.Struct, frozen=True):
     """Base of events."""
+
+
+class AwaitingStart(Event, frozen=True, tag="awaiting_start"):
+    """The page is there; what is left is its START_RECORDING. For the worker, not in EgressInfo."""
 
 
 class Active(Event, frozen=True, tag="active"):
@@ -66,6 +72,18 @@ class StreamStatus(StrEnum):
     FAILED = "failed"
 
 
+class StreamAdded(Event, frozen=True, tag="stream_added"):
+    """One more URL is sent to from here on, or one that had ended again. Comes before its first StreamUpdate,
+    with the same number."""
+
+    output: int
+    stream: int
+    url: str
+    """Redacted."""
+    id: str = ""
+    """The caller's own name for it."""
+
+
 class StreamUpdate(Event, frozen=True, tag="stream"):
     """One URL of a stream output, or a websocket. Two URLs may look alike once redacted, so `stream` says
     which one it is: its place among the output's own, those added while recording at the end."""
@@ -101,6 +119,8 @@ class BackupUsed(Event, frozen=True, tag="backup"):
 
 class Ending(Event, frozen=True, tag="ending"):
     reason: EndReason
+    phase: Phase | None = None
+    """START_SIGNAL: it came while the page's signal was awaited."""
 
 
 class Ended(Event, frozen=True, tag="ended"):
@@ -110,6 +130,10 @@ class Ended(Event, frozen=True, tag="ended"):
     reason: EndReason
     error: str = ""
     code: str = ""
+    phase: Phase | None = None
+    """As in Ending."""
+    died: bool = False
+    """Its handler is gone, so nobody has told how the streams ended."""
 
 
 class Progress(Event, frozen=True, tag="progress"):
@@ -124,13 +148,37 @@ class Progress(Event, frozen=True, tag="progress"):
     fps: float = 0.0
     cpu_cores: float = 0.0
     """Of the whole process tree, filled in by the worker."""
+    sent_bytes: int = 0
+    """To streams and, once stored, to storages."""
+    waiting_uploads: int = 0
+    """Segments and images that no storage has confirmed yet."""
+
+
+class Uploaded(Event, frozen=True, tag="uploaded"):
+    """One object went to a storage, or was given up there; for metrics, not in EgressInfo."""
+
+    content_type: str
+    elapsed_ms: float
+    """Attempts and the pauses between them."""
+    size_bytes: int = 0
+    """0: it was given up."""
+    stored: bool = True
+    on_backup: bool = False
+
+
+class Thumbnail(Event, frozen=True, tag="thumbnail"):
+    """What is recorded right now, for the dashboard; not in EgressInfo."""
+
+    jpeg: bytes
 
 
 AnyEvent = (
-    Active
+    AwaitingStart
+    | Active
     | FileUpdate
     | SegmentsUpdate
     | ImagesUpdate
+    | StreamAdded
     | StreamUpdate
     | OutputFailed
     | ManifestStored
@@ -138,4 +186,9 @@ AnyEvent = (
     | Ending
     | Ended
     | Progress
+    | Uploaded
+    | Thumbnail
 )
+
+Aside = Progress | Uploaded | Thumbnail
+"""What passes a record by: for metrics and whoever watches."""

@@ -14,10 +14,12 @@ from livekit.protocol.egress import (
     StreamInfo,
 )
 
-from openegress.core.errors import Code
+from openegress.core.errors import Code, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
+    Aside,
+    AwaitingStart,
     BackupUsed,
     Ended,
     Ending,
@@ -26,8 +28,8 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     OutputFailed,
-    Progress,
     SegmentsUpdate,
+    StreamAdded,
     StreamStatus,
     StreamUpdate,
 )
@@ -38,7 +40,6 @@ from openegress.core.plan import (
     Plan,
     SegmentOutput,
     StreamOutput,
-    StreamTarget,
     WebsocketOutput,
 )
 from openegress.core.redact import redacted
@@ -54,6 +55,7 @@ TERMINAL = frozenset(
 )
 
 STOPPED_BEFORE_START = "Stop called before pipeline could start"
+STOPPED_AWAITING_START = "Start signal not received"
 LIMIT_BEFORE_START = "Session limit reached before start signal"
 NO_START_SIGNAL = "start signal not received"
 """The one failure that clients know as ABORTED, by this text in it."""
@@ -129,21 +131,6 @@ def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
     return info
 
 
-def with_stream(info: EgressInfo, stream: int, target: StreamTarget, now_ns: int) -> EgressInfo:
-    """A stream added while recording, under the number that its events carry. One that had ended begins
-    anew; one that runs stays as it is."""
-    if is_terminal(info):
-        return info
-    is_known = stream < len(info.stream_results)
-    if is_known and info.stream_results[stream].status == StreamInfo.ACTIVE:
-        return info
-    info = _copy(info, now_ns)
-    result = info.stream_results[stream] if is_known else info.stream_results.add()
-    result.CopyFrom(StreamInfo(url=target.redacted, id=target.id))
-    _mirror(info)
-    return info
-
-
 def with_request_of(info: EgressInfo, stored: EgressInfo) -> EgressInfo:
     """`info` with the request of the record: workers never change it, but UpdateLayout does."""
     kind = stored.WhichOneof("request")
@@ -171,8 +158,10 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
 
 
 def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
-    """A new message with `event` in it; `info` itself where nothing changes (Progress, or all is over)."""
-    if is_terminal(info) or isinstance(event, Progress):
+    """A new message with `event` in it; `info` itself where nothing changes (an Aside, or all is over)."""
+    if is_terminal(info) or isinstance(event, Aside | AwaitingStart):
+        return info
+    if isinstance(event, StreamAdded) and _is_sent(info, event):
         return info
     info = _copy(info, now_ns)
     match event:
@@ -182,7 +171,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             for result in _stored(info):
                 result.started_at = result.started_at or event.at_ns
         case Ending():
-            _end_begun(info, event.reason, now_ns)
+            _end_begun(info, event, now_ns)
         case Ended():
             _end(info, event)
         case FileUpdate():
@@ -192,8 +181,10 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
         case ImagesUpdate():
             first = len(info.file_results) + len(info.segment_results)
             _update_images(info.image_results[event.output - first], event)
+        case StreamAdded():
+            _add_stream(info, event)
         case StreamUpdate():
-            _update_stream(_stream(info, event), event)
+            _update_stream(info.stream_results[_place(info, event.output, event.stream)], event)
         case OutputFailed():
             info.error = "\n".join(filter(None, [info.error, event.error]))
             info.error_code = info.error_code or http_code(event.code)
@@ -207,17 +198,16 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
 
 def ended_by_crash(info: EgressInfo, text: str, now_ns: int) -> EgressInfo:
     """Whoever recorded is gone, and nobody could finish for it: FAILED with `text`, 500."""
-    return apply(
-        info, Ended(at_ns=now_ns, reason=EndReason.FAILURE, error=text, code=Code.INTERNAL.value), now_ns
-    )
+    return apply(info, Ended(now_ns, EndReason.FAILURE, text, Code.INTERNAL.value, died=True), now_ns)
 
 
-def _end_begun(info: EgressInfo, reason: EndReason, now_ns: int) -> None:
+def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
+    reason = event.reason
     _set_details(info, reason)
     if info.status != EgressStatus.EGRESS_STARTING:
         info.status = EgressStatus.EGRESS_ENDING
     elif reason in (EndReason.API, EndReason.KILLED):
-        _abort(info, STOPPED_BEFORE_START, now_ns)
+        _abort(info, _stopped_early(event.phase), now_ns)
     elif reason is EndReason.LIMIT:
         _abort(info, LIMIT_BEFORE_START, now_ns)
 
@@ -231,6 +221,8 @@ def _end(info: EgressInfo, event: Ended) -> None:
             return
         info.error = event.error or info.error or "the recording failed without saying why"
         info.error_code = http_code(event.code)
+        if event.died:
+            _break_streams(info, info.error, event.at_ns)
         _finish(info, EgressStatus.EGRESS_FAILED, event.at_ns)
     elif event.reason is EndReason.LIMIT:
         if starting:
@@ -240,12 +232,18 @@ def _end(info: EgressInfo, event: Ended) -> None:
         _finish(info, EgressStatus.EGRESS_LIMIT_REACHED, event.at_ns)
     elif starting:
         stopped = event.reason in (EndReason.API, EndReason.KILLED)
-        text = STOPPED_BEFORE_START if stopped else f"{event.reason.value} before anything was recorded"
+        text = (
+            _stopped_early(event.phase) if stopped else f"{event.reason.value} before anything was recorded"
+        )
         _abort(info, event.error or text, event.at_ns)
     else:
         # What a single stream said of itself stays in its result: this egress did what it was asked.
         info.error, info.error_code = event.error, 0
         _finish(info, EgressStatus.EGRESS_COMPLETE, event.at_ns)
+
+
+def _stopped_early(phase: Phase | None) -> str:
+    return STOPPED_AWAITING_START if phase is Phase.START_SIGNAL else STOPPED_BEFORE_START
 
 
 def _abort(info: EgressInfo, error: str, at_ns: int) -> None:
@@ -266,6 +264,14 @@ def _finish(info: EgressInfo, status: EgressStatus, at_ns: int) -> None:
     for stream in info.stream_results:
         if stream.status == StreamInfo.ACTIVE:
             stream.status = StreamInfo.FINISHED
+            _end_stream(stream, at_ns)
+
+
+def _break_streams(info: EgressInfo, error: str, at_ns: int) -> None:
+    """What was live when its handler died did not end as it should."""
+    for stream in info.stream_results:
+        if stream.status == StreamInfo.ACTIVE:
+            stream.status, stream.error = StreamInfo.FAILED, error
             _end_stream(stream, at_ns)
 
 
@@ -315,11 +321,24 @@ def _update_images(result: ImagesInfo, event: ImagesUpdate) -> None:
     result.ended_at = event.ended_at_ns or result.ended_at
 
 
-def _stream(info: EgressInfo, event: StreamUpdate) -> StreamInfo:
-    """By number, never by URL: two keys may redact alike. A stream output's results come before the
-    websockets', of which each is an output of its own; a plan has the one or the other."""
+def _place(info: EgressInfo, output: int, stream: int) -> int:
+    """Of a stream among the results, by number, never by URL: two keys may redact alike. A stream output's
+    results come before the websockets', of which each is an output of its own; a plan has the one or the
+    other."""
     first = len(info.file_results) + len(info.segment_results) + len(info.image_results)
-    return info.stream_results[event.output - first + event.stream]
+    return output - first + stream
+
+
+def _is_sent(info: EgressInfo, event: StreamAdded) -> bool:
+    place = _place(info, event.output, event.stream)
+    return place < len(info.stream_results) and info.stream_results[place].status == StreamInfo.ACTIVE
+
+
+def _add_stream(info: EgressInfo, event: StreamAdded) -> None:
+    """One that had ended begins anew in its place."""
+    place = _place(info, event.output, event.stream)
+    result = info.stream_results[place] if place < len(info.stream_results) else info.stream_results.add()
+    result.CopyFrom(StreamInfo(url=event.url, id=event.id))
 
 
 def _update_stream(result: StreamInfo, event: StreamUpdate) -> None:

@@ -78,8 +78,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     call: int
-    add: tuple[tuple[int, StreamTarget], ...]
-    """With the number that the events of each carry (events.StreamUpdate.stream)."""
+    add: tuple[StreamTarget, ...]
     remove: tuple[str, ...]
 
 
@@ -94,7 +93,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """Answer to UpdateStreams. Empty code: done."""
+    """Answer to UpdateStreams, after a StreamAdded for each URL that was taken. Empty code: done."""
 
     call: int
     code: str = ""

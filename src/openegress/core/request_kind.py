@@ -10,9 +10,12 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 
 
 class RequestKind(StrEnum):
-    """What an egress costs depends on this; the values are the keys of the configuration."""
+    """What an egress costs depends on this."""
 
     ROOM_COMPOSITE = "room_composite"
+    """Laid out here."""
+    ROOM_COMPOSITE_PAGE = "room_composite_page"
+    """Laid out by a page in a browser."""
     AUDIO_ROOM_COMPOSITE = "audio_room_composite"
     WEB = "web"
     AUDIO_WEB = "audio_web"
@@ -20,12 +23,19 @@ class RequestKind(StrEnum):
     TRACK_COMPOSITE = "track_composite"
     TRACK = "track"
 
+    @property
+    def needs_browser(self) -> bool:
+        return self in (RequestKind.ROOM_COMPOSITE_PAGE, RequestKind.WEB, RequestKind.AUDIO_WEB)
 
-def request_kind(request: Request) -> RequestKind:
-    """What kind of work a request is, for admission. Raises EgressError for one without a request."""
+
+def request_kind(request: Request, template_base: str = "") -> RequestKind:
+    """What kind of work a request is, for admission. `template_base` is the server's own, as in Context.
+
+    Raises EgressError for one without a request.
+    """
     match request.WhichOneof("request"):
         case "room_composite":
-            return of_room(request.room_composite)
+            return of_room(request.room_composite, template_base)
         case "web":
             return RequestKind.AUDIO_WEB if request.web.audio_only else RequestKind.WEB
         case "participant":
@@ -35,22 +45,25 @@ def request_kind(request: Request) -> RequestKind:
         case "track":
             return RequestKind.TRACK
         case "egress":
-            return _v2_kind(request.egress)
+            return _v2_kind(request.egress, template_base)
         case "replay":
             raise unimplemented("exporting a replay")
         case _:
             raise missing_or_invalid("request")
 
 
-def of_room(request: RoomCompositeEgressRequest | TemplateSource) -> RequestKind:
-    without_browser = request.audio_only and not request.custom_base_url
-    return RequestKind.AUDIO_ROOM_COMPOSITE if without_browser else RequestKind.ROOM_COMPOSITE
+def of_room(request: RoomCompositeEgressRequest | TemplateSource, template_base: str) -> RequestKind:
+    if request.audio_only and not request.custom_base_url:
+        return RequestKind.AUDIO_ROOM_COMPOSITE
+    if request.custom_base_url or template_base:
+        return RequestKind.ROOM_COMPOSITE_PAGE
+    return RequestKind.ROOM_COMPOSITE
 
 
-def _v2_kind(request: StartEgressRequest) -> RequestKind:
+def _v2_kind(request: StartEgressRequest, template_base: str) -> RequestKind:
     match request.WhichOneof("source"):
         case "template":
-            return of_room(request.template)
+            return of_room(request.template, template_base)
         case "web":
             return RequestKind.AUDIO_WEB if request.web.audio_only else RequestKind.WEB
         case "media":

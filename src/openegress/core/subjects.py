@@ -18,6 +18,7 @@ from openegress.core import audio_routes, layouts, request_kind, stream_urls
 from openegress.core import plan as parts
 from openegress.core.context import METADATA_HOSTS, Context
 from openegress.core.errors import invalid, missing_or_invalid, unimplemented
+from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
 from openegress.core.request_kind import RequestKind
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
@@ -47,9 +48,10 @@ class Subjects:
         mixing = request.audio_mixing if isinstance(request, RoomCompositeEgressRequest) else 0
         base_url = request.custom_base_url or self.context.template_base
         source: parts.Source
-        if request_kind.of_room(request) is RequestKind.AUDIO_ROOM_COMPOSITE:
+        kind = request_kind.of_room(request, self.context.template_base)
+        if kind is RequestKind.AUDIO_ROOM_COMPOSITE:
             source = self.media(audio=audio_routes.of_mixing(mixing))
-        elif base_url:
+        elif kind is RequestKind.ROOM_COMPOSITE_PAGE:
             source = self._page_of_room(request, base_url)
             if mixing:
                 raise unimplemented("audio_mixing of a page (leave out custom_base_url, or set audio_only)")
@@ -176,11 +178,7 @@ class Subjects:
         denied = bool(self.context.deny_networks) and host in METADATA_HOSTS
         try:
             address = ipaddress.ip_address(host)
-            if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-                address = address.ipv4_mapped
-            denied = denied or any(
-                address in ipaddress.ip_network(network) for network in self.context.deny_networks
-            )
+            denied = denied or denying(address, networks_of(self.context.deny_networks)) is not None
         except ValueError:
             pass  # a name, which the browser resolves and checks
         if denied:

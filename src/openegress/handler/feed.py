@@ -3,7 +3,6 @@
 A Feed is what the session drives; it hides whether there is an encoder between.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,7 +44,8 @@ class Feed(Protocol):
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
     async def stop(self) -> None:
-        """The last packet has reached the sinks when this returns. Idempotent."""
+        """The last packet has reached the sinks when this returns. Idempotent. May hang with an encoder that
+        does: the caller has the time-out."""
 
     def sample(self) -> Sample: ...
 
@@ -91,8 +91,12 @@ class FramesFeed:
         return self._source.events()
 
     async def stop(self) -> None:
-        await self._source.stop()
-        await asyncio.to_thread(self._pipeline.finish)
+        try:
+            await self._source.stop()
+        except Exception:
+            await self._pipeline.finish()  # what the source gave until then is encoded all the same
+            raise
+        await self._pipeline.finish()
 
     def sample(self) -> Sample:
         stats = self._source.stats()

@@ -15,13 +15,12 @@ from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.plan import Plan
-from openegress.storage.journal import Journal
+from openegress.storage.journal import LOCK, Journal
 
 _log = logging.getLogger(__name__)
 
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
-_LOCK = "lock"
 _NAMES = "names"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
@@ -113,7 +112,7 @@ class Ledger:
 
 def _lock(folder: Path, *, wait: bool = False) -> int:
     try:
-        fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _refused(folder, error.strerror or str(error)) from None
     try:

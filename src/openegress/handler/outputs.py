@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.events import AnyEvent, EndReason, OutputFailed
+from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
 from openegress.core.plan import Plan, StoragePlan, StreamTarget
 from openegress.core.plan import StreamOutput as StreamPlan
+from openegress.core.plan import WebsocketOutput as WebsocketPlan
 from openegress.handler.ledger import Ledger
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
@@ -21,7 +22,7 @@ from openegress.output.build import (
 )
 from openegress.output.stream import StreamOutput
 from openegress.output.websocket import WebsocketOutput
-from openegress.storage.uploader import Retry, Stored, Uploader
+from openegress.storage.uploader import Outcome, Retry, Stored, Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Outputs:
         stream_retry_s: float | None = None,
     ) -> None:
         self._plan = plan
-        self._carriers = Carriers()
+        self._carriers = Carriers(emit)
         self._ledger = ledger
         self._send = emit
         self._on_end = on_end
@@ -74,6 +75,18 @@ class Outputs:
     def size_bytes(self) -> int:
         return sum(output.size_bytes() for output in self._opened.values())
 
+    def sent_bytes(self) -> int:
+        """What left this machine, or at least its spool."""
+        live = (
+            output.size_bytes()
+            for index, output in self._opened.items()
+            if isinstance(self._plan.outputs[index], StreamPlan | WebsocketPlan)
+        )
+        return self._carriers.stored_bytes + sum(live)
+
+    def waiting_uploads(self) -> int:
+        return sum(output.waiting_uploads() for output in self._opened.values())
+
     def open(self, formats: Sequence[StreamFormat], started_at_ns: int, name_values: dict[str, str]) -> None:
         """Raises EgressError when not one of them opens."""
         values = {**self._plan.name_values, **name_values}
@@ -91,18 +104,16 @@ class Outputs:
         if not self._opened:
             raise errors[0]
 
-    async def update_streams(
-        self, add: tuple[tuple[int, StreamTarget], ...], remove: tuple[str, ...]
-    ) -> None:
+    async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
         to end do so while others go on."""
         streams = next((o for o in self._opened.values() if isinstance(o, StreamOutput)), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
         errors: list[EgressError] = []
-        for number, target in add:
+        for target in add:
             try:
-                streams.add(number, target)
+                streams.add(target)
             except EgressError as error:
                 errors.append(error)
         removals = await asyncio.gather(*(streams.remove(url) for url in remove), return_exceptions=True)
@@ -187,15 +198,18 @@ class Outputs:
 
 
 class Carriers:
-    """The uploaders of one egress: what they try again is logged, and they can be hurried all at once."""
+    """The uploaders of one egress: what they try again is logged, how it ended is told, and they can be
+    hurried all at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
+        self._emit = emit
+        self.stored_bytes = 0
         self._made: list[Uploader] = []
         self._unsigned: set[str] = set()
         self._hurried = False
 
     def make(self, storage: StoragePlan) -> Uploader:
-        uploader = Uploader(storage, on_retry=_log_retry, on_unsigned=self._log_unsigned)
+        uploader = Uploader(storage, on_retry=_log_retry, on_outcome=self._tell)
         if self._hurried:
             uploader.hurry()
         self._made.append(uploader)
@@ -215,6 +229,21 @@ class Carriers:
         self._hurried = True
         for uploader in self._made:
             uploader.hurry()
+
+    def _tell(self, outcome: Outcome) -> None:
+        size_bytes = outcome.stored.size_bytes if outcome.stored is not None else 0
+        self.stored_bytes += size_bytes
+        if outcome.stored is not None and outcome.stored.presign_error:
+            self._log_unsigned(outcome.stored)
+        self._emit(
+            Uploaded(
+                content_type=outcome.content_type,
+                elapsed_ms=outcome.elapsed_s * 1000,
+                size_bytes=size_bytes,
+                stored=outcome.stored is not None,
+                on_backup=outcome.on_backup,
+            )
+        )
 
 
 def _log_retry(retry: Retry) -> None:

@@ -42,14 +42,14 @@ Send = Callable[[AnyEvent], None]
 
 
 class Recovery:
-    """Of one egress. Run once; what cannot be stored stays in the spool, and is tried again when the worker
-    starts next."""
+    """Of one egress. Run once; what cannot be stored stays in the spool, and the worker has it tried again
+    later."""
 
     def __init__(self, plan: Plan, spool: Path, send: Send) -> None:
         self._plan = plan
         self._spool = spool
         self._send = send
-        self._carriers = Carriers()
+        self._carriers = Carriers(send)
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from openegress.core.errors import Code, EgressError, internal
-from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import Plan, StreamTarget
 from openegress.handler.feed import Feed
 from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Outputs
-from openegress.source import Closed, Failed, Muted, Notice
+from openegress.handler.thumbnails import Thumbnails
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice
 
 if TYPE_CHECKING:
     from openegress.handler.warm import WarmBrowser
@@ -44,9 +45,9 @@ class End:
     is_settled: bool = True
     """Nothing that was recorded waits in the spool."""
 
-    def event(self) -> Ended:
+    def event(self, phase: Phase | None) -> Ended:
         if self.error is None:
-            return Ended(time.time_ns(), self.reason)
+            return Ended(time.time_ns(), self.reason, phase=phase)
         return Ended(time.time_ns(), self.reason, self.error.text, self.error.code.value)
 
 
@@ -72,7 +73,10 @@ class Session:
         self._ending: asyncio.Future[End] = self._loop.create_future()
         self._outputs: Outputs | None = None
         self._feed: Feed | None = None
+        self._stopping: asyncio.Task[EgressError | None] | None = None
         self._orphaned = False
+        self._phase: Phase | None = None
+        """START_SIGNAL while a page is waited for."""
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody hears the events any more; what they would say stays in the spool, for the
@@ -82,9 +86,7 @@ class Session:
             self._outputs.hurry()
         self._end(End(reason))
 
-    async def update_streams(
-        self, add: tuple[tuple[int, StreamTarget], ...], remove: tuple[str, ...]
-    ) -> None:
+    async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
@@ -107,7 +109,7 @@ class Session:
             await asyncio.gather(heart, return_exceptions=True)
             if self._browser is not None:
                 await self._browser.close()
-        self._send(end.event())
+        self._send(end.event(self._phase))
 
     async def _record(self) -> End:
         feed = await self._unless_ended(
@@ -116,16 +118,21 @@ class Session:
         watch = asyncio.create_task(self._watch(feed), name="source events")
         try:
             await self._unless_ended(feed.prepare())
+            self._phase = None
             ledger = await asyncio.to_thread(Ledger.create, Path(self._settings.spool), self._plan)
             try:
                 end = await self._capture(feed, ledger)
-                if end.is_settled and not self._orphaned:
-                    await asyncio.to_thread(ledger.settle)
+                if end.is_settled:
+                    await self._settle(ledger)
+            except Exception:
+                if self._outputs is None:  # none was opened: there is nothing that a recovery could find
+                    await self._settle(ledger)
+                raise
             finally:
                 ledger.release()
             return end
         finally:
-            await feed.stop()
+            await self._stop_feed(feed)
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
@@ -141,15 +148,44 @@ class Session:
         self._feed = feed
         outputs.open(feed.formats(), started_at_ns, feed.name_values())
         self._outputs = outputs
-        feed.connect(outputs.sinks, outputs.taps)
-        self._send(Active(started_at_ns))
-        end = await self._until_end()
-        self._send(Ending(end.reason))
-        await feed.stop()
-        error = await outputs.finish(time.time_ns())
-        if error is not None:
-            return End(end.reason, end.error or error, is_settled=False)
-        return end
+        frozen: EgressError | None = None
+        try:
+            feed.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
+            self._send(Active(started_at_ns))
+            end = await self._until_end()
+            self._send(Ending(end.reason))
+            frozen = await self._stop_feed(feed)
+        finally:
+            error = await outputs.finish(time.time_ns())
+        return End(end.reason, end.error or frozen or error, is_settled=error is None)
+
+    async def _stop_feed(self, feed: Feed) -> EgressError | None:
+        """Once, however often it is called. Never raises: what was recorded is to be finished whatever
+        happens here. The error by which its last moments are missing."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop_in_time(feed), name="stop")
+        return await self._stopping
+
+    async def _stop_in_time(self, feed: Feed) -> EgressError | None:
+        limit_s = self._settings.stop_timeout_s
+        try:
+            async with asyncio.timeout(limit_s) as deadline:
+                await feed.stop()
+        except Exception:
+            if deadline.expired():
+                why = f"pipeline frozen: it had not come to its end {limit_s:g} s after the stop"
+                return EgressError(Code.INTERNAL, why, fault=Fault.SERVICE, phase=Phase.FINISH)
+            _log.exception("the source could not clean up")
+        return None
+
+    async def _settle(self, ledger: Ledger) -> None:
+        """Nothing waits in the spool but, for an orphan, its last words."""
+        if self._orphaned:
+            return
+        try:
+            await asyncio.to_thread(ledger.settle)
+        except EgressError as error:
+            _log.warning("the spool could not be cleared: %s", error.text)
 
     async def _until_end(self) -> End:
         limit_s = self._plan.limits.duration_s
@@ -175,6 +211,9 @@ class Session:
     async def _watch(self, feed: Feed) -> None:
         async for event in feed.events():
             match event:
+                case AwaitsSignal():
+                    self._phase = Phase.START_SIGNAL
+                    self._send(AwaitingStart())
                 case Closed(reason):
                     self._end(End(reason))
                 case Failed(error):
@@ -201,6 +240,8 @@ class Session:
                     dropped_frames=sample.dropped_frames,
                     size_bytes=self._outputs.size_bytes(),
                     queue=sample.queue,
+                    sent_bytes=self._outputs.sent_bytes(),
+                    waiting_uploads=self._outputs.waiting_uploads(),
                     fps=(sample.frames - frames) / (now_s - at_s),
                 )
             )

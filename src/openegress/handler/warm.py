@@ -70,7 +70,11 @@ class WarmBrowser:
             return await _start(self._settings, shape)
         if self._shape.serves(shape):
             if not (starting.done() and starting.exception() is not None):
-                return await starting
+                browser = await starting
+                if browser.is_whole:
+                    return browser
+                _log.warning("the browser that was started ahead has died: starting another")
+                await browser.close()
         else:
             await _discard(starting)
         return await _start(self._settings, shape)

@@ -2,12 +2,16 @@
 
 The thread takes what the source's threads queue, hands raw media to taps (images, websocket), encodes
 once per codec, and gives the packets to every output. When it cannot keep up, pictures are left out and
-counted; sound never is.
+counted (media.overload says which); sound never is.
 """
 
+import asyncio
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import av
 
@@ -15,6 +19,9 @@ from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
+from openegress.media.overload import Overload, Rate
+
+_log = logging.getLogger(__name__)
 
 _QUEUED_FRAMES = 8
 """About a quarter second at 30 fps: rides out a hard frame, and bounds memory to a dozen MiB at 720p."""
@@ -36,6 +43,7 @@ class EncodePipeline:
         hold_s: float = 0.0,
     ) -> None:
         """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
+        Such a source sees itself when it falls behind; a full queue is only how it catches up.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
@@ -44,6 +52,7 @@ class EncodePipeline:
             self._audio = AudioEncoder(audio) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
+        self._overload = Overload(video.framerate, time.monotonic()) if video and not hold_s else None
         self._on_error = on_error
         self._hold_s = hold_s
         self._sinks: Sequence[PacketSink] = ()
@@ -52,7 +61,10 @@ class EncodePipeline:
         self._queue: deque[tuple[av.VideoFrame, int] | tuple[bytes, int, int]] = deque()
         self._queued_frames = 0
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="encode")
+        self._ended: Future[None] = Future()
+        self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
+        # A daemon: one that hangs in an encoder must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self.encoded_frames = 0
         self.dropped_frames = 0
         self.last_pts_ns = 0
@@ -73,6 +85,9 @@ class EncodePipeline:
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
         with self._changed:
+            if self._thins_out(pts_ns):
+                self.dropped_frames += 1
+                return
             if self._hold_s and self._is_full:
                 self._changed.wait_for(lambda: self._closing or not self._is_full, self._hold_s)
             if self._closing:
@@ -84,6 +99,20 @@ class EncodePipeline:
             self._queue.append((frame, pts_ns))
             self._changed.notify_all()
 
+    def _thins_out(self, pts_ns: int) -> bool:
+        """Whether this picture is left out so that the encoder keeps up with the others."""
+        overload = self._overload
+        if overload is None:
+            return False
+        if not overload.takes(pts_ns):
+            return True
+        if overload.met(self._is_full, time.monotonic()):
+            if overload.rate is Rate.HALF:
+                _log.warning("the encoder cannot keep up: every other picture is left out")
+            else:
+                _log.info("the encoder gets every picture again")
+        return False
+
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         with self._changed:
             if self._closing:
@@ -91,13 +120,14 @@ class EncodePipeline:
             self._queue.append((samples, pts_ns, sample_rate))
             self._changed.notify_all()
 
-    def finish(self) -> None:
-        """Encodes what is queued, flushes the encoders and ends the thread. Blocks; idempotent."""
+    async def finish(self) -> None:
+        """Encodes what is queued, flushes the encoders and ends the thread. Idempotent. Has no time-out: the
+        caller knows how long it may take."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._thread.ident is not None:
-            self._thread.join()
+            await asyncio.wrap_future(self._ended)
 
     def _run(self) -> None:
         try:
@@ -110,6 +140,8 @@ class EncodePipeline:
             self._fail(internal(f"encoding failed: {error}", Phase.RECORDING))
         except Exception as error:
             self._fail(internal(f"encoding failed: {error!r}", Phase.RECORDING))
+        finally:
+            self._ended.set_result(None)
 
     @property
     def _is_full(self) -> bool:

@@ -26,6 +26,9 @@ class Finishing(Protocol):
 
     def size_bytes(self) -> int: ...
 
+    def waiting_uploads(self) -> int:
+        """Objects made that no storage has confirmed yet."""
+
     def records(self) -> Records:
         """What it stored, for the manifest; after finish()."""
 

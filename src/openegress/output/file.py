@@ -110,6 +110,9 @@ class FileOutput:
     def size_bytes(self) -> int:
         return self._job.size_bytes if self._job else 0
 
+    def waiting_uploads(self) -> int:
+        return 0
+
     async def written(self) -> None:
         """Returns when every packet until now has reached the muxer."""
         if self._writer is not None:

@@ -26,7 +26,7 @@ from openegress.storage.uploader import Stored, Uploader
 _MAX_WAITING = 4
 """Pictures that wait to be encoded; with more, the disk is stuck and the next ones are left out."""
 
-_QUALITY = "3"
+_QUALITY = 3
 """FFmpeg's scale of MJPEG: 2 is best, 31 worst; 3 shows no blocks on text."""
 
 
@@ -73,15 +73,7 @@ class ImageOutput:
         if self._waiting >= _MAX_WAITING:
             return
         self._waiting += 1
-        picture = frame.reformat(
-            width=self._plan.width or frame.width,
-            height=self._plan.height or frame.height,
-            format="yuvj420p",
-            src_colorspace=Colorspace.ITU709,
-            dst_colorspace=Colorspace.ITU601,  # JFIF's
-            src_color_range=ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-        )
+        picture = full_range(frame, self._plan.width or frame.width, self._plan.height or frame.height)
         taken = self._encoder.submit(self._take, picture, self._taken, self._opening.started_at_ns + pts_ns)
         taken.add_done_callback(self._check)
         self._taken += 1
@@ -105,6 +97,9 @@ class ImageOutput:
 
     def size_bytes(self) -> int:
         return self._bytes
+
+    def waiting_uploads(self) -> int:
+        return self._uploads.pending
 
     def records(self) -> Records:
         """What the manifest lists, after finish()."""
@@ -157,11 +152,24 @@ class ImageOutput:
         )
 
 
-def jpeg(picture: av.VideoFrame) -> bytes:
+def full_range(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A frame of ours as jpeg() wants it."""
+    return frame.reformat(
+        width=width,
+        height=height,
+        format="yuvj420p",
+        src_colorspace=Colorspace.ITU709,
+        dst_colorspace=Colorspace.ITU601,  # JFIF's
+        src_color_range=ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    )
+
+
+def jpeg(picture: av.VideoFrame, quality: int = _QUALITY) -> bytes:
     """A full-range BT.601 picture (yuvj420p) as a JPEG file. Raises FFmpegError."""
     context = av.CodecContext.create("mjpeg", "w")
     context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuvj420p"
     context.time_base = Fraction(1, 1)
     picture.pts = 0
-    context.options = {"qmin": _QUALITY, "qmax": _QUALITY}
+    context.options = {"qmin": str(quality), "qmax": str(quality)}
     return b"".join(bytes(packet) for packet in (*context.encode(picture), *context.encode(None)))

@@ -109,6 +109,9 @@ class SegmentOutput:
     def size_bytes(self) -> int:
         return self._job.size_bytes if self._job else 0
 
+    def waiting_uploads(self) -> int:
+        return self._uploads.pending
+
     def records(self) -> Records:
         """What the manifest lists, after finish()."""
         segments = tuple(

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from openegress.core import plan
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import StreamStatus, StreamUpdate
+from openegress.core.events import StreamAdded, StreamStatus, StreamUpdate
 from openegress.core.plan import StreamTarget
 from openegress.core.stream_urls import redact, shown_alike
 from openegress.media import Packet
@@ -76,7 +76,7 @@ class StreamOutput:
         stream connects in its thread, and what cannot be dialled fails alone."""
         self._opening = opening
         check_fit(Container.TS if self._plan.protocol == "srt" else Container.FLV, opening.formats)
-        streams = [self._take(number, target) for number, target in enumerate(self._plan.targets)]
+        streams = [self._take(target) for target in self._plan.targets]
         # Not before all are known: one that fails at once is not to be taken for the last.
         for stream in streams:
             stream.start()
@@ -85,15 +85,18 @@ class StreamOutput:
         for stream in list(self._streams.values()):
             stream.put(packet)
 
-    def add(self, number: int, target: StreamTarget) -> None:
-        """Streams to one more server from the next key frame on. Raises EgressError ALREADY_EXISTS."""
+    def add(self, target: StreamTarget) -> None:
+        """Streams to one more server from the next key frame on. Raises EgressError ALREADY_EXISTS; nothing
+        was said of the stream then."""
         with self._lock:
             present = self._streams.get(target.url)
             if present is not None and present.is_wanted:
                 raise EgressError(Code.ALREADY_EXISTS, f"stream {target.redacted} is already being sent")
             if present is not None:
                 present.disown()
-        self._take(number, target).start()
+        stream = self._take(target)
+        self._emit(StreamAdded(self._index, stream.number, target.redacted, target.id))
+        stream.start()
 
     async def remove(self, url: str) -> None:
         """Ends one stream, named by its URL or the redacted form. Returns when it has ended or soon will: a
@@ -119,6 +122,9 @@ class StreamOutput:
     def size_bytes(self) -> int:
         return self._bytes_sent
 
+    def waiting_uploads(self) -> int:
+        return 0
+
     def records(self) -> Records:
         return Records()
 
@@ -138,8 +144,9 @@ class StreamOutput:
             )
         return found[0]
 
-    def _take(self, number: int, target: StreamTarget) -> "LiveStream":
+    def _take(self, target: StreamTarget) -> "LiveStream":
         assert self._opening is not None
+        before = self._streams.get(target.url)
         stream = LiveStream(
             target,
             self._opening,
@@ -148,7 +155,7 @@ class StreamOutput:
             self._given_up,
             self._sent,
             output=self._index,
-            number=number,
+            number=len(self._streams) if before is None else before.number,
         )
         with self._lock:
             self._streams[target.url] = stream
@@ -194,7 +201,8 @@ class LiveStream:
         self._on_failed = on_failed
         self._on_sent = on_sent
         self._output = output
-        self._number = number
+        self.number = number
+        """Its place among the streams of the output; who comes back has the same."""
         self._link = Link()
         self._queue = LiveQueue(has_video=any(f.kind is MediaKind.VIDEO for f in opening.formats))
         self._changed = threading.Condition()
@@ -356,7 +364,7 @@ class LiveStream:
         self._emit(
             StreamUpdate(
                 output=self._output,
-                stream=self._number,
+                stream=self.number,
                 url=self.target.redacted,
                 status=status,
                 started_at_ns=self._started_at_ns,

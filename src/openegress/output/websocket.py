@@ -168,6 +168,9 @@ class WebsocketOutput:
     def size_bytes(self) -> int:
         return self._sent_bytes
 
+    def waiting_uploads(self) -> int:
+        return 0
+
     def records(self) -> Records:
         return Records()
 

@@ -74,11 +74,25 @@ class RedisLink:
 
     async def run(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
         """Runs a command of `client`. Raises EgressError (unavailable) when it cannot be carried out."""
-        async with self._turns:
-            try:
-                return await command(*arguments, **options)
-            except FAILURES as error:
-                raise unreachable(self._settings, error) from error
+        await self._turn()
+        try:
+            return await command(*arguments, **options)
+        except FAILURES as error:
+            raise unreachable(self._settings, error) from error
+        finally:
+            self._turns.release()
+
+    async def _turn(self) -> None:
+        """Returns when one of the connections is ours."""
+        patience_s = float(self._settings.pool_timeout)
+        try:
+            async with asyncio.timeout(patience_s or None):
+                await self._turns.acquire()
+        except TimeoutError:
+            error = TimeoutError(
+                f"all {pool_size(self._settings)} connections are busy (pool_size, pool_timeout)"
+            )
+            raise unreachable(self._settings, error) from None
 
     async def script(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
         """Runs a Lua script, which nothing else interrupts."""

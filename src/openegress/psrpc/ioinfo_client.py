@@ -4,13 +4,15 @@ A livekit-server announces every update it gets to webhooks, a copy too. So afte
 known, its record is looked up before the update is sent again.
 """
 
+from dataclasses import replace
+
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest
 from openegress.psrpc.client import RPCClient
-from openegress.psrpc.services import IOInfo
+from openegress.psrpc.services import FIRST, IOInfo
 
 _IN_DOUBT = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN})
 """Errors after which the update may have been taken all the same: its answer was lost, or came of a later
@@ -21,8 +23,16 @@ class IOInfoClient:
     """One per worker; safe for many egresses at once. Updates of one egress are sent one after another."""
 
     def __init__(
-        self, client: RPCClient, create_timeout_s: float = 15.0, update_timeout_s: float = 5.0
+        self,
+        client: RPCClient,
+        create_timeout_s: float = 15.0,
+        update_timeout_s: float = 5.0,
+        selection_timeout_s: float = FIRST.timeout_s,
     ) -> None:
+        """`selection_timeout_s`: until somebody offers to take a record."""
+        selection = replace(FIRST, timeout_s=selection_timeout_s)
+        self._create = replace(IOInfo.CREATE_EGRESS, selection=selection)
+        self._update = replace(IOInfo.UPDATE_EGRESS, selection=selection)
         self._client = client
         self._create_timeout_s = create_timeout_s
         self._update_timeout_s = update_timeout_s
@@ -30,7 +40,7 @@ class IOInfoClient:
 
     async def create(self, info: EgressInfo) -> None:
         """Idempotent on every kind of record keeper. Raises EgressError."""
-        await self._client.call(IOInfo.CREATE_EGRESS, info, timeout_s=self._create_timeout_s)
+        await self._client.call(self._create, info, timeout_s=self._create_timeout_s)
 
     def doubt(self, egress_id: str) -> None:
         """Others may have ended this egress: look at its record before it is updated."""
@@ -46,7 +56,7 @@ class IOInfoClient:
                 self._in_doubt.discard(info.egress_id)
             return
         try:
-            await self._client.call(IOInfo.UPDATE_EGRESS, info, timeout_s=self._update_timeout_s)
+            await self._client.call(self._update, info, timeout_s=self._update_timeout_s)
         except EgressError as error:
             if error.code in _IN_DOUBT:
                 self._in_doubt.add(info.egress_id)

@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.errors import EgressError
+from openegress.core.tasks import stopped
 from openegress.psrpc import Subscription
 from openegress.psrpc.connection import FAILURES, RedisLink, connect_subscriber, disconnect, unreachable
 from openegress.psrpc.subscription import QueuedSubscription
@@ -122,6 +123,10 @@ class RedisBus:
     async def ping(self) -> None:
         """For health checks. Raises EgressError (unavailable) when Redis does not answer."""
         await self._redis.run(self._redis.client.ping)
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._reader)
 
     async def close(self) -> None:
         for entry in self._channels.values():

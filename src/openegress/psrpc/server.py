@@ -77,6 +77,16 @@ class Registration(Generic[Req, Res]):
         self._readers: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
+        """Nothing is left of it when it fails, or when the caller stops waiting."""
+        try:
+            await self._open()
+        except BaseException:
+            for subscription in self._subscriptions:
+                await subscription.close()
+            await asyncio.gather(*self._readers)
+            raise
+
+    async def _open(self) -> None:
         method, topic = self._method, self._topic
         if method.claim:
             choices = await self._bus.subscribe(channels.claim_responses(method.service, method.name, topic))

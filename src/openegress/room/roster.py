@@ -83,7 +83,9 @@ class Roster:
         for sid in self._tracks:
             if sid not in alive:
                 self._away_tracks.setdefault(sid, until)
-        return self.updated(present.values())
+        # A server lists them in any order; who came first is first here.
+        arrived = sorted(present.values(), key=lambda info: (_joined_at_ms(info), info.identity))
+        return self.updated(arrived)
 
     def updated(self, infos: Iterable[ParticipantInfo]) -> list[RosterEvent]:
         """Some participants, each with all of its tracks."""
@@ -128,7 +130,7 @@ class Roster:
             identity=info.identity,
             name=info.name,
             kind=ParticipantInfo.Kind.Name(info.kind).lower(),
-            joined_at_ms=info.joined_at_ms or info.joined_at * 1000,
+            joined_at_ms=_joined_at_ms(info),
         )
         known = self._participants.get(info.identity)
         self._participants[info.identity] = participant
@@ -186,6 +188,10 @@ class Roster:
 
     def _sids_of(self, identity: str) -> list[str]:
         return [sid for sid, track in self._tracks.items() if track.participant.identity == identity]
+
+
+def _joined_at_ms(info: ParticipantInfo) -> int:
+    return int(info.joined_at_ms or info.joined_at * 1000)
 
 
 def _is_media(info: TrackInfo) -> bool:

@@ -14,6 +14,11 @@ from openegress.media import FrameSink, PacketSink, StreamFormat
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitsSignal:
+    """Everything is ready but the page, which is to say START_RECORDING."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The source came to its end: room over, participant gone, page said END_RECORDING."""
 
@@ -44,7 +49,7 @@ class Muted:
     """Unix ns."""
 
 
-SourceEvent = Closed | Failed | Muted | Notice
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ service's user may read it.
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import threading
@@ -17,6 +18,8 @@ import msgspec
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
 NAME = "journal.jsonl"
+LOCK = "lock"
+"""Beside the journal; held (flock) by the process that is at work on the folder."""
 VERSION = 1
 
 Fact = str | int | float | bool
@@ -209,6 +212,25 @@ def append(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 file.truncate(before_bytes)
             raise
+
+
+def has_journal(folder: Path) -> bool:
+    return (folder / NAME).is_file()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is at work on the folder, of this worker or of another one."""
+    try:
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def privately(path: str, flags: int) -> int:

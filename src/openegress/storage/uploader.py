@@ -42,9 +42,20 @@ class Retry:
     on_backup: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended with one object on one storage."""
+
+    content_type: str
+    elapsed_s: float
+    """Attempts and the pauses between them."""
+    on_backup: bool
+    stored: Stored | None
+    """None: it was given up there."""
+
+
 OnRetry = Callable[[Retry], None]
-OnUnsigned = Callable[[Stored], None]
-"""A file is stored, and its location could not be presigned."""
+OnOutcome = Callable[[Outcome], None]
 Connect = Callable[[Backend], Awaitable[Storage]]
 
 
@@ -90,7 +101,7 @@ class Uploader:
         plan: StoragePlan,
         *,
         on_retry: OnRetry | None = None,
-        on_unsigned: OnUnsigned | None = None,
+        on_outcome: OnOutcome | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         backoff: Backoff | None = None,
@@ -98,7 +109,7 @@ class Uploader:
     ) -> None:
         self.plan = plan
         self._on_retry = on_retry
-        self._on_unsigned = on_unsigned
+        self._on_outcome = on_outcome
         self._clock = clock
         self._sleep = sleep
         self._backoff = backoff or Backoff()
@@ -175,6 +186,21 @@ class Uploader:
             ) from error
 
     async def _put_to(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
+        began_s = self._clock()
+        stored: Stored | None = None
+        try:
+            stored = await self._persist(target, local, path, content_type)
+        except EgressError:
+            self._tell(Outcome(content_type, self._clock() - began_s, target.is_backup, None))
+            raise
+        self._tell(Outcome(content_type, self._clock() - began_s, target.is_backup, stored))
+        return stored
+
+    def _tell(self, outcome: Outcome) -> None:
+        if self._on_outcome is not None:
+            self._on_outcome(outcome)
+
+    async def _persist(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
         deadline = self._clock() + self.plan.retry_for_s
         path = join(target.prefix, path)
         attempt = 0
@@ -223,7 +249,4 @@ class Uploader:
             return replace(stored, location=await storage.presign(path, PRESIGNED_FOR_S))
         except EgressError as error:
             # The recording is stored; that it has no signed URL is no reason to send it again.
-            stored = replace(stored, presign_error=error.message)
-            if self._on_unsigned is not None:
-                self._on_unsigned(stored)
-            return stored
+            return replace(stored, presign_error=error.message)

@@ -42,8 +42,8 @@ Announce = Callable[[Change, EgressInfo], Sequence[Delivery]]
 
 
 class Store(Protocol):
-    """Durable EgressInfo records. An update with an older updated_at than the stored one is ignored, and
-    a terminal record never goes back."""
+    """Durable EgressInfo records. A status never goes back; of one status, what has an older updated_at than
+    the stored one is ignored. What is stored has a later updated_at than what was."""
 
     async def open(self) -> None: ...
 

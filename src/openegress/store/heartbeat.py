@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 
 from openegress.core.errors import EgressError
+from openegress.core.tasks import stopped
 from openegress.store.leases import LEASE_S, Leases
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,10 @@ class Heartbeat:
         except EgressError as error:
             log.warning("leases not released", error=error.message)
 
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._task)
+
     async def _run(self) -> None:
         missed = False
         while True:
@@ -81,6 +86,9 @@ class Heartbeat:
                 if not missed:
                     log.warning("heartbeat missed", error=error.message)
                 missed = True
+            except Exception:
+                # Without beats, others take our egresses for lost while they run.
+                log.exception("a heartbeat failed")
             try:
                 async with asyncio.timeout(BEAT_S):
                     await self._woken.wait()

@@ -9,6 +9,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
+from openegress.core.tasks import stopped
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.store import Store
@@ -107,6 +108,10 @@ class Janitor:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._task)
 
     async def round(self) -> None:
         """Looks once. Raises EgressError (unavailable) when leases or records cannot be reached."""

@@ -15,10 +15,10 @@ import structlog
 
 from openegress.config.values import Secret
 from openegress.core.errors import EgressError
+from openegress.core.networks import Network, denying, networks_of
+from openegress.core.tasks import stopped
 from openegress.store import Announce, Delivery, Outbox
 from openegress.store.webhooks import HEADERS, Webhooks, show_url, sign
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ def guarded(networks: Sequence[Network]) -> Callable[[aiohttp.AddrInfoType], soc
     def make(info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, to = info
         address = ipaddress.ip_address(str(to[0]).partition("%")[0])
-        if any(address in network for network in networks):
+        if denying(address, networks) is not None:
             raise PermissionError(errno.EACCES, f"{address} is in one of deny_networks")
         return socket.socket(family, kind, protocol)
 
@@ -121,7 +121,7 @@ class WebhookSender:
     async def start(self) -> None:
         self._project_session = _session(aiohttp.TCPConnector())
         # Whoever may start an egress must not reach, through us, what only we may reach.
-        networks = [ipaddress.ip_network(network) for network in self._webhooks.deny_networks]
+        networks = networks_of(self._webhooks.deny_networks)
         self._request_session = _session(aiohttp.TCPConnector(socket_factory=guarded(networks)))
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
@@ -146,6 +146,10 @@ class WebhookSender:
         for session in (self._project_session, self._request_session):
             if session is not None:
                 await session.close()
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._task)
 
     async def _run(self) -> None:
         away = False

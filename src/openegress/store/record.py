@@ -24,14 +24,30 @@ def is_terminal(info: EgressInfo) -> bool:
 def judge(stored: EgressInfo | None, new: EgressInfo) -> Change:
     """Updates may come twice or late: over a bus that was away, or from a worker taken for dead.
 
-    An update without updated_at counts as newer unless it says nothing new.
+    Stamps are of the clocks of many machines, so they only order updates of one rank: an end counts, however
+    late the record before it claims to be. An update without updated_at counts as newer unless it says
+    nothing new.
     """
     if stored is None:
         return Change.NEW
-    if rank(new) < rank(stored) or (new.updated_at and new.updated_at < stored.updated_at):
+    if rank(new) < rank(stored):
         return Change.STALE
     if rank(new) > rank(stored):
         return Change.ENDED if is_terminal(new) else Change.UPDATED
-    if new.updated_at == stored.updated_at or new == stored:
+    if new.updated_at:
+        stale = new.updated_at <= stored.updated_at
+    else:
+        stale = stamped(stored, new) == stamped(stored, stored)
+    if stale:
         return Change.STALE
     return Change.REVISED if is_terminal(stored) else Change.UPDATED
+
+
+def stamped(stored: EgressInfo | None, new: EgressInfo) -> EgressInfo:
+    """`new` as it is to be stored: its updated_at rises, whichever clock it was taken from."""
+    if stored is None or new.updated_at > stored.updated_at:
+        return new
+    kept = EgressInfo()
+    kept.CopyFrom(new)
+    kept.updated_at = stored.updated_at + 1
+    return kept

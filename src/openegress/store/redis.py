@@ -16,7 +16,7 @@ from openegress.config.settings import Redis as RedisSettings
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.psrpc.connection import Argument, RedisLink
 from openegress.store import Announce, Change, Delivery
-from openegress.store.record import is_terminal, judge
+from openegress.store.record import is_terminal, judge, stamped
 
 PREFIX = "{openegress}:"
 """In front of all our keys; the braces put them into one slot of a Redis Cluster."""
@@ -115,21 +115,22 @@ class RedisStore:
         return await self.apply(info) is Change.NEW
 
     async def apply(self, info: EgressInfo, announce: Announce | None = None) -> Change:
-        data = info.SerializeToString()
         ended_ns = (info.ended_at or info.updated_at) if is_terminal(info) else ""
         for _ in range(MAX_DECISIONS):
             stored = await self._redis.run(self._redis.client.hget, RECORDS, info.egress_id)
-            change = judge(EgressInfo.FromString(stored) if stored is not None else None, info)
+            before = EgressInfo.FromString(stored) if stored is not None else None
+            change = judge(before, info)
             if change is Change.STALE:
                 return change
+            after = stamped(before, info)
             arguments: list[Argument] = [
                 info.egress_id,
                 stored or b"",
-                data,
+                after.SerializeToString(),
                 info.room_name,
                 ended_ns,
             ]
-            for delivery in announce(change, info) if announce else ():
+            for delivery in announce(change, after) if announce else ():
                 arguments += [_lane(delivery), delivery.created_at_ns, msgspec.msgpack.encode(delivery)]
             keys = [RECORDS, ACTIVE, ENDED, ROOM + info.room_name]
             keys += [LAST_DELIVERY, DELIVERIES, LANES, LANE, REVISION]

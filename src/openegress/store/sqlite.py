@@ -11,7 +11,7 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.store import Announce, Change, Delivery
-from openegress.store.record import is_terminal, judge
+from openegress.store.record import is_terminal, judge, stamped
 
 SCHEMA_VERSION = 1
 
@@ -79,9 +79,11 @@ class SqliteStore:
 
     async def apply(self, info: EgressInfo, announce: Announce | None = None) -> Change:
         async with self._transaction() as database:
-            change = judge(await self._read(info.egress_id), info)
+            stored = await self._read(info.egress_id)
+            change = judge(stored, info)
             if change is Change.STALE:
                 return change
+            info = stamped(stored, info)
             await database.execute(
                 "INSERT OR REPLACE INTO egress (id, room, active, started_at, ended_at, info)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -184,15 +186,24 @@ class SqliteStore:
         async with self._turn:
             database = self._database
             try:
-                await database.execute("BEGIN IMMEDIATE")
                 try:
+                    await database.execute("BEGIN IMMEDIATE")
                     yield database
+                    await database.execute("COMMIT")
                 except BaseException:
-                    await database.execute("ROLLBACK")
+                    # Whatever we stopped waiting for still runs in the connection's thread, BEGIN too: what
+                    # it opened would be in the way of every later transaction.
+                    await self._roll_back(database)
                     raise
-                await database.execute("COMMIT")
             except aiosqlite.Error as error:
                 raise self._unusable(error) from error
+
+    async def _roll_back(self, database: aiosqlite.Connection) -> None:
+        """Comes after all that was asked before, though nobody may wait for it."""
+        try:
+            await database.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            pass  # BEGIN failed or COMMIT was done: there is nothing to roll back
 
     async def _fetch(self, query: str, values: tuple[str | int, ...] = ()) -> Iterable[sqlite3.Row]:
         try:

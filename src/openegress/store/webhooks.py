@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import string
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -94,13 +94,10 @@ def default_key(settings: Settings) -> str:
     return settings.webhook.api_key or settings.api_key or next(iter(settings.all_keys), "")
 
 
-def check_webhooks(
-    webhooks: Sequence[WebhookConfig], keys: Mapping[str, Secret], fallback_key: str = ""
-) -> None:
+def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fallback_key: str = "") -> None:
     """Refuses at the API what could not be delivered later. Raises EgressError (invalid_argument)."""
     for webhook in webhooks:
-        parts = urlsplit(webhook.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_http(webhook.url):
             raise invalid(f'webhook url "{show_url(webhook.url)}" is no http or https URL with a host')
         key = webhook.signing_key or fallback_key
         if not key:
@@ -109,10 +106,22 @@ def check_webhooks(
             raise invalid(f'no secret for provided signing key "{key}": name an API key of this server')
 
 
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # A port that is none raises.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def show_url(url: str) -> str:
     """A webhook's URL for logs and messages: without user, password and query, which may be secrets."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "***"  # where its secrets are cannot be told
     return parts._replace(netloc=(parts.hostname or "") + port, query="", fragment="").geturl()
 
 

@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
-_HEADROOM_CORES = 0.1
-"""Left to the service itself and to whatever else the machine does."""
-
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -16,6 +13,8 @@ class Load:
     used_cores: float
     memory_bytes: int
     free_memory_bytes: int
+    in_cgroup: bool = False
+    """The memory is that of a cgroup, whose files could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,19 @@ class Reserved:
     memory_bytes: int = 0
 
 
-def admit(kind: str, cost: Cost, load: Load, reserved: Reserved, running: int) -> EgressError | None:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of the machine egresses may take."""
+
+    cpu_utilization: float = 1.0
+    """Share of the cores; the rest is left to the service itself and to whatever else runs here."""
+    memory_bytes: int = 0
+    """0: all there is."""
+
+
+def admit(
+    kind: str, cost: Cost, load: Load, reserved: Reserved, running: int, limits: Limits
+) -> EgressError | None:
     """None: there is room. Otherwise why not, with what is needed and what is free.
 
     An idle machine takes any single egress, however small it is: under pressure a recording loses frame
@@ -40,18 +51,21 @@ def admit(kind: str, cost: Cost, load: Load, reserved: Reserved, running: int) -
     """
     if running == 0:
         return None
-    free = max(0.0, load.cores - load.used_cores - reserved.cores - _HEADROOM_CORES)
+    usable = load.cores * limits.cpu_utilization
+    free = max(0.0, usable - load.used_cores - reserved.cores)
     if cost.cores > free:
         return _no_room(
             f"not enough CPU: {kind} needs about {cost.cores:.2f} cores,"
-            f" {free:.2f} of {load.cores:g} are free with {running} running;"
-            " try again later, add a worker, or lower cpu_cost"
+            f" {free:.2f} of {usable:g} are free with {running} running;"
+            " try again later, add a worker, or change cpu_cost"
         )
-    free_bytes = load.free_memory_bytes - reserved.memory_bytes
+    usable_bytes = min(load.memory_bytes, limits.memory_bytes or load.memory_bytes)
+    used_bytes = load.memory_bytes - load.free_memory_bytes
+    free_bytes = usable_bytes - used_bytes - reserved.memory_bytes
     if cost.memory_bytes > free_bytes:
         return _no_room(
             f"not enough memory: {kind} needs about {_mib(cost.memory_bytes)} MiB,"
-            f" {_mib(max(0, free_bytes))} of {_mib(load.memory_bytes)} are free with {running} running;"
+            f" {_mib(max(0, free_bytes))} of {_mib(usable_bytes)} are free with {running} running;"
             " try again later or add a worker"
         )
     return None

@@ -5,12 +5,24 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, Progress
-from openegress.core.plan import Plan, StreamOutput, StreamTarget
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    Aside,
+    AwaitingStart,
+    Ended,
+    Ending,
+    EndReason,
+    Progress,
+    Thumbnail,
+    Uploaded,
+)
+from openegress.core.plan import Plan, StreamTarget
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
 
@@ -23,6 +35,7 @@ _LAST_CHANCE_S = 3.0
 _UPDATE_TIMEOUT_S = 10.0
 
 OnLog = Callable[[str, ipc.Log], None]
+OnAside = Callable[["Job", Aside], None]
 Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 
@@ -35,7 +48,7 @@ class Job:
         kind: str,
         record: Record,
         on_log: OnLog,
-        on_progress: "Callable[[Job], None] | None" = None,
+        on_aside: OnAside | None = None,
     ) -> None:
         self.plan = plan
         self.kind = kind
@@ -45,15 +58,13 @@ class Job:
         """When it became active, on the monotonic clock."""
         self.progress: Progress | None = None
         self._on_log = on_log
-        self._on_progress = on_progress
+        self._on_aside = on_aside
         self._handler: HandlerProcess | None = None
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
+        self._phase: Phase | None = None
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
         self._call_ids = itertools.count(1)
-        sent_to = (t.url for o in plan.outputs if isinstance(o, StreamOutput) for t in o.targets)
-        self._streams = {url: number for number, url in enumerate(sent_to)}
-        """The number by which events name a URL."""
 
     @property
     def ended(self) -> Ended | None:
@@ -70,9 +81,14 @@ class Job:
                 self._handler.send(ipc.Stop(reason.value))
             return
         self._stop_reason = reason
-        self.record.apply(Ending(reason))
+        self.record.apply(Ending(reason, self._phase))
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
+
+    def hurry(self) -> None:
+        """Of a recovery: what no storage takes now is left to the next one."""
+        if self._handler is not None:
+            self._handler.send(ipc.Stop(EndReason.KILLED.value))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied."""
@@ -81,11 +97,7 @@ class Job:
         call = next(self._call_ids)
         reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
         self._calls[call] = reply
-        numbered = tuple((self._streams.setdefault(t.url, len(self._streams)), t) for t in add)
-        for number, target in numbered:
-            # Before the first word of it: its result has the caller's id.
-            self.record.add_stream(number, target)
-        self._handler.send(ipc.UpdateStreams(call, numbered, remove))
+        self._handler.send(ipc.UpdateStreams(call, add, remove))
         try:
             async with asyncio.timeout(_UPDATE_TIMEOUT_S):
                 answer = await reply
@@ -142,6 +154,26 @@ class Job:
     async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> str | None:
         """Sees one handler process through; returns how it died when it did not come to its end."""
         self._handler = handler
+        try:
+            finished = await self._listen(handler, order)
+        except (msgspec.MsgspecError, ValueError) as error:
+            _log.error(
+                "the recording process cannot be understood: killing it",
+                egress_id=self.plan.egress_id,
+                error=str(error),
+            )
+            handler.kill()
+            return f"its messages could not be read: {error}"
+        except BaseException:
+            handler.kill()
+            raise
+        finally:
+            self._handler = None
+            await handler.reap()
+        return None if finished else handler.ended
+
+    async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> bool:
+        """Until the handler has nothing more to say; whether it came to its end."""
         handler.send(order)
         if self._stop_reason is not None:
             handler.send(ipc.Stop(self._stop_reason.value))
@@ -162,7 +194,7 @@ class Job:
                 continue
             match message:
                 case None:
-                    break
+                    return finished
                 case ipc.Ready():
                     pass
                 case ipc.Log():
@@ -176,18 +208,19 @@ class Job:
                         self._end(message)
                 case _:
                     self._take(message)
-        self._handler = None
-        await handler.reap()
-        return None if finished else handler.ended
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Progress():
-                self.progress = event
-                if self._on_progress is not None:
-                    self._on_progress(self)
+            case Progress() | Uploaded() | Thumbnail():
+                if isinstance(event, Progress):
+                    self.progress = event
+                if self._on_aside is not None:
+                    self._on_aside(self, event)
                 return
+            case AwaitingStart():
+                self._phase = Phase.START_SIGNAL
             case Active():
+                self._phase = None
                 self.active_s = time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
@@ -200,4 +233,5 @@ class Job:
         self.record.apply(ended)
 
     def _end_failed(self, text: str) -> None:
-        self._end(Ended(time.time_ns(), EndReason.FAILURE, f"{Phase.RECORDING}: {text}", Code.INTERNAL.value))
+        error = f"{Phase.RECORDING}: {text}"
+        self._end(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))

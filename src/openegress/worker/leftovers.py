@@ -20,12 +20,10 @@ from openegress.storage.journal import Journal
 
 _log = structlog.get_logger(__name__)
 
-WHY = "the worker that recorded this ended while it was at work"
-
 Lookup = Callable[[str], Awaitable[EgressInfo | None]]
 """The record by egress id; None when there is none. Raises EgressError when nobody can say."""
 
-_ASK_AGAIN_S = 2.0
+ASK_AGAIN_S = 2.0
 """The record keeper may start after its workers."""
 
 
@@ -34,6 +32,7 @@ class Leftover:
     plan: Plan
     kind: RequestKind
     info: EgressInfo
+    on_record: bool
 
 
 async def find_leftovers(spool: Path) -> list[Plan]:
@@ -51,18 +50,10 @@ async def find_leftovers(spool: Path) -> list[Plan]:
 
 
 async def leftover(plan: Plan, lookup: Lookup) -> Leftover:
-    """With the record as it was reported last, or as much of it as the plan tells. Waits for an answer."""
-    warned = False
-    while True:
-        try:
-            stored = await lookup(plan.egress_id)
-            break
-        except EgressError as error:
-            if not warned:
-                _log.warning("a recovery waits for its record", egress_id=plan.egress_id, error=error.text)
-            warned = True
-        await asyncio.sleep(_ASK_AGAIN_S)
-    return Leftover(plan, kind_of(plan), _unfinished(plan, stored))
+    """With the record as it was reported last, or as much of it as the plan tells. Raises EgressError when
+    nobody can say."""
+    stored = await lookup(plan.egress_id)
+    return Leftover(plan, kind_of(plan), _unfinished(plan, stored), on_record=stored is not None)
 
 
 def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
@@ -79,7 +70,9 @@ def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
 def kind_of(plan: Plan) -> RequestKind:
     """What kind of request a plan was made for, as far as it matters to a recovery."""
     match plan.source:
-        case TemplateSource() | LayoutSource():
+        case TemplateSource():
+            return RequestKind.ROOM_COMPOSITE_PAGE
+        case LayoutSource():
             return RequestKind.ROOM_COMPOSITE
         case MediaSource():
             return RequestKind.TRACK if plan.passthrough else RequestKind.TRACK_COMPOSITE

@@ -28,8 +28,8 @@ class LoadMeter:
             busy_s = self._busy()
             self._used = max(0.0, (busy_s - self._busy_s) / (now_s - self._at_s))
             self._busy_s, self._at_s = busy_s, now_s
-        total, free = self._memory()
-        return Load(self._cores, self._used, total, free)
+        total, free, in_cgroup = self._memory()
+        return Load(self._cores, self._used, total, free, in_cgroup)
 
     def _busy(self) -> float:
         usage = _cgroup_value(self._cgroup / "cpu.stat", "usage_usec") if self._limited else None
@@ -45,15 +45,16 @@ class LoadMeter:
     def _limited(self) -> bool:
         return _cgroup_cores(self._cgroup) is not None
 
-    def _memory(self) -> tuple[int, int]:
+    def _memory(self) -> tuple[int, int, bool]:
+        """(total, free, whether a cgroup says so)."""
         machine = psutil.virtual_memory()
         limit = _read(self._cgroup / "memory.max")
         current = _read(self._cgroup / "memory.current")
         if limit is None or current is None or not limit.isdigit():
-            return machine.total, machine.available
+            return machine.total, machine.available, False
         # Page cache counts as used in memory.current but is given back under pressure.
         cache = _cgroup_value(self._cgroup / "memory.stat", "inactive_file") or 0
-        return int(limit), min(machine.available, int(limit) - int(current) + int(cache))
+        return int(limit), min(machine.available, int(limit) - int(current) + int(cache)), True
 
 
 def _cgroup_cores(cgroup: Path) -> float | None:

@@ -1,18 +1,22 @@
 """What Prometheus reads: upstream's names, so that dashboards go on working, and ours beside them."""
 
+from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
 from prometheus_client.registry import Collector
 
 from openegress.core.errors import Code
-from openegress.core.events import EndReason
+from openegress.core.events import EndReason, Uploaded
 from openegress.core.request_kind import RequestKind
 from openegress.worker.admission import Load
 from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage
+
+_UPLOAD_MS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 20_000, 30_000)
+"""Upstream's buckets."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,6 +46,31 @@ class Metrics:
             ["result", *self._labels],
             registry=self._registry,
         )
+        self._upload_ms = Histogram(
+            "livekit_egress_pipline_upload_response_time_ms",
+            "Time until an object was stored or given up",
+            ["type", "status", *self._labels],
+            buckets=_UPLOAD_MS,
+            registry=self._registry,
+        )
+        self._uploaded_bytes = Counter(
+            "openegress_uploaded_bytes",
+            "Sent to storages",
+            [*self._labels],
+            registry=self._registry,
+        )
+        self._uploads = _Tally(
+            "livekit_egress_pipeline_uploads",
+            "Objects that were stored or given up, by content type",
+            ["type", "status", *self._labels],
+        )
+        self._backups = _Tally(
+            "livekit_egress_backup_storage_writes",
+            "Objects that went to the backup storage, by content type",
+            ["output_type", *self._labels],
+        )
+        self._registry.register(self._uploads)
+        self._registry.register(self._backups)
         self._registry.register(_Scrape(self._labels, look))
 
     def render(self) -> bytes:
@@ -49,6 +78,40 @@ class Metrics:
 
     def count_end(self, job: Job) -> None:
         self._ends.labels(result=result_of(job), **self._labels).inc()
+
+    def count_upload(self, upload: Uploaded) -> None:
+        """Summed over egresses: those of one would be gone with it, mostly before they are read."""
+        kind, ours = upload.content_type, tuple(self._labels.values())
+        if upload.on_backup:
+            if upload.stored:
+                self._backups.count(kind, *ours)
+        else:
+            status = "success" if upload.stored else "failure"
+            self._uploads.count(kind, status, *ours)
+            self._upload_ms.labels(kind, status, *ours).observe(upload.elapsed_ms)
+        self._uploaded_bytes.labels(*ours).inc(upload.size_bytes)
+
+
+class _Tally(Collector):
+    """A counter whose name is upstream's, without the suffix that the library's own would add."""
+
+    def __init__(self, name: str, text: str, labels: list[str]) -> None:
+        self._name = name
+        self._text = text
+        self._labels = labels
+        self._counts: TallyCounter[tuple[str, ...]] = TallyCounter()
+
+    def count(self, *values: str) -> None:
+        self._counts[values] += 1
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        family = UntypedMetricFamily(self._name, self._text, labels=self._labels)
+        for values, count in self._counts.items():
+            family.add_metric(values, count)
+        yield family
 
 
 def result_of(job: Job) -> str:
@@ -85,7 +148,7 @@ class _Scrape(Collector):
         yield self._gauge("livekit_egress_is_disabled", "1 when switched off", False)
         yield self._gauge("livekit_egress_is_terminating", "1 while draining", now.draining)
         yield self._gauge("livekit_egress_cgroup_memory_bytes", "Memory in use", _used_bytes(load))
-        yield self._gauge("livekit_egress_cgroup_read_success", "1 when it could be read", True)
+        yield self._gauge("livekit_egress_cgroup_read_success", "1 when it could be read", load.in_cgroup)
         yield self._gauge(
             "livekit_egress_would_reject_cgroup", "1 without memory for more", load.free_memory_bytes <= 0
         )
@@ -109,7 +172,7 @@ class _Scrape(Collector):
         yield from self._each(now)
 
     def _each(self, now: Snapshot) -> Iterable[Metric]:
-        """Ours: one value for each egress."""
+        """One value for each egress."""
         table: dict[str, tuple[str, Callable[[Job], float]]] = {
             "openegress_fps": ("Frames a second", lambda job: job.progress.fps if job.progress else 0),
             "openegress_dropped_frames": (
@@ -127,6 +190,18 @@ class _Scrape(Collector):
             "openegress_media_seconds": (
                 "Media time",
                 lambda job: job.progress.media_ns / 1e9 if job.progress else 0,
+            ),
+            "openegress_sent_bytes": (
+                "Sent to streams and storages so far",
+                lambda job: job.progress.sent_bytes if job.progress else 0,
+            ),
+            "livekit_egress_segments_uploads_channel_size": (
+                "Segments and images that wait to be stored",
+                lambda job: job.progress.waiting_uploads if job.progress else 0,
+            ),
+            "livekit_egress_playlist_uploads_channel_size": (
+                "Playlists never wait here: each is written anew after its segments",
+                lambda job: 0,
             ),
             "openegress_cpu_cores": (
                 "Cores in use",
@@ -157,6 +232,4 @@ def _ratio(load: Load) -> float:
 
 
 def _browsers(jobs: list[Job]) -> int:
-    return sum(
-        job.kind in (RequestKind.ROOM_COMPOSITE, RequestKind.WEB, RequestKind.AUDIO_WEB) for job in jobs
-    )
+    return sum(RequestKind(job.kind).needs_browser for job in jobs)

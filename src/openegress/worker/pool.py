@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from openegress.core import ipc
+from openegress.core.errors import EgressError, internal
 from openegress.core.plan import Plan, needs_browser
 from openegress.worker.process import HandlerProcess
 
@@ -14,6 +16,9 @@ _log = structlog.get_logger(__name__)
 
 _RESPAWN_PAUSE_S = 5.0
 """After a handler that could not get ready: the cause will not be gone at once."""
+
+_READY_WITHIN_S = 60.0
+"""A browser is up within seconds on an idle machine; one that takes longer than this never comes."""
 
 OnLog = Callable[[ipc.Log], None]
 
@@ -35,6 +40,8 @@ class _Shelf:
         self._warm = warm
         self._on_log = on_log
         self._ready: list[HandlerProcess] = []
+        self._dead: list[HandlerProcess] = []
+        """Died while they waited; the filler sees to what they left."""
         self._wanted = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
 
@@ -50,6 +57,7 @@ class _Shelf:
             if handler.alive:
                 return handler
             _log.warning("a waiting handler had died", ended=handler.ended)
+            self._dead.append(handler)
         return None
 
     async def close(self) -> None:
@@ -58,26 +66,42 @@ class _Shelf:
             await asyncio.gather(self._filler, return_exceptions=True)
         for handler in self._ready:
             handler.kill()
-        await asyncio.gather(*(handler.reap() for handler in self._ready))
+        await asyncio.gather(*(handler.reap() for handler in (*self._ready, *self._dead)))
         self._ready.clear()
+        self._dead.clear()
 
     async def _fill(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            while self._dead:
+                await self._dead.pop().reap()
             while len(self._ready) < self._size:
-                handler = await HandlerProcess.spawn(self._warm.settings, self._warm)
                 try:
-                    ready = await self._until_ready(handler)
-                except asyncio.CancelledError:
-                    handler.kill()
-                    await handler.reap()
-                    raise
-                if ready:
-                    self._ready.append(handler)
-                else:
-                    _log.error("a handler did not get ready", ended=handler.ended)
+                    self._ready.append(await self._make())
+                except (EgressError, OSError) as error:
+                    # Whatever is in the way (processes, memory, files) may be gone later.
+                    _log.error("a handler did not get ready", error=str(error))
                     await asyncio.sleep(_RESPAWN_PAUSE_S)
+
+    async def _make(self) -> HandlerProcess:
+        """A handler that is ready. Raises EgressError or OSError, and then nothing is left of it."""
+        handler = await HandlerProcess.spawn(self._warm.settings, self._warm)
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                ready = await self._until_ready(handler)
+            why = handler.ended
+        except TimeoutError:
+            ready, why = False, f"it was not ready after {_READY_WITHIN_S:g} s"
+        except (msgspec.MsgspecError, ValueError) as error:
+            ready, why = False, f"its messages could not be read: {error}"
+        except BaseException:
+            await _discard(handler)
+            raise
+        if not ready:
+            await _discard(handler)
+            raise internal(why)
+        return handler
 
     async def _until_ready(self, handler: HandlerProcess) -> bool:
         async for message in handler.messages():
@@ -87,6 +111,11 @@ class _Shelf:
                 case ipc.Log():
                     self._on_log(message)
         return False
+
+
+async def _discard(handler: HandlerProcess) -> None:
+    handler.kill()
+    await handler.reap()
 
 
 class Pool:

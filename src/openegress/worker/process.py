@@ -55,23 +55,22 @@ class HandlerProcess:
 
     @classmethod
     async def spawn(cls, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None) -> "HandlerProcess":
-        """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay."""
+        """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay.
+
+        Raises OSError when the machine has no room for one more process."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "openegress.handler",
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                # A Ctrl-C meant for the service does not reach a session of its own.
-                start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env={k: v for k, v in os.environ.items() if not k.startswith(_SECRET_ENVIRONMENT)},
-            )
-        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            with theirs:
+                process = await _execute(theirs.fileno())
+            try:
+                reader, writer = await asyncio.open_connection(sock=ours)
+            except BaseException:
+                process.kill()
+                await process.wait()
+                raise
+        except BaseException:
+            ours.close()
+            raise
         handler = cls(process, reader, writer, settings.spool)
         handler.send(ipc.Environment(_starting_with(_IDENTITY)))
         handler.send(warm or ipc.Warm(settings))
@@ -144,6 +143,22 @@ class HandlerProcess:
 
 def _starting_with(prefixes: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
+async def _execute(fd: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "openegress.handler",
+        str(fd),
+        pass_fds=(fd,),
+        # A Ctrl-C meant for the service does not reach a session of its own.
+        start_new_session=True,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if not k.startswith(_SECRET_ENVIRONMENT)},
+    )
 
 
 def _clear_after(pid: int, spool: str) -> None:

@@ -11,7 +11,6 @@ from livekit.protocol.egress import EgressInfo
 from openegress.core import info as transitions
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent
-from openegress.core.plan import StreamTarget
 from openegress.worker.unreported import Unreported
 
 _log = structlog.get_logger(__name__)
@@ -50,14 +49,7 @@ class Record:
         self._reporter = asyncio.create_task(self._report(), name=f"report {info.egress_id}")
 
     def apply(self, event: AnyEvent) -> None:
-        self._become(transitions.apply(self.info, event, time.time_ns()))
-
-    def add_stream(self, stream: int, target: StreamTarget) -> None:
-        """One more URL that media is sent to, or one that had ended again."""
-        self._become(transitions.with_stream(self.info, stream, target, time.time_ns()))
-
-    def _become(self, info: EgressInfo) -> None:
-        before, self.info = self.info, info
+        before, self.info = self.info, transitions.apply(self.info, event, time.time_ns())
         if self.info is not before and self._watch is not None:
             self._watch(self.info)
         told_now = told(self.info)

@@ -10,7 +10,7 @@ import structlog
 from openegress.core import ipc
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan
-from openegress.worker.job import Job
+from openegress.worker.job import Job, OnAside
 from openegress.worker.pool import Pool
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -22,19 +22,18 @@ _OUR_FIELDS = frozenset({"event", "level", "logger", "timestamp"})
 """Of every line of the log; what a handler calls the same (the level of a page's console) is renamed."""
 
 OnEnd = Callable[[Job], None]
-OnProgress = Callable[[Job], None]
 
 
 class Supervisor:
     """Owner of every job's task."""
 
     def __init__(
-        self, settings: ipc.HandlerSettings, pool: Pool, on_end: OnEnd, on_progress: OnProgress | None = None
+        self, settings: ipc.HandlerSettings, pool: Pool, on_end: OnEnd, on_aside: OnAside | None = None
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._on_end = on_end
-        self._on_progress = on_progress
+        self._on_aside = on_aside
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
@@ -51,19 +50,24 @@ class Supervisor:
 
     def launch(self, plan: Plan, kind: str, record: Record) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
-        job = Job(plan, kind, record, relay_log, self._on_progress)
+        job = Job(plan, kind, record, relay_log, self._on_aside)
         self._start(job, job.run(lambda: self._pool.take(plan), self._spawn))
         return job
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
-        job = Job(plan, kind, record, relay_log, self._on_progress)
+        job = Job(plan, kind, record, relay_log, self._on_aside)
         self._start(job, job.finish_left(self._spawn, text))
         return job
 
     def stop_all(self, reason: EndReason) -> None:
         for job in self:
             job.stop(reason)
+
+    async def wait(self, egress_id: str, timeout_s: float) -> bool:
+        """Whether an egress has ended, after as long as that takes or `timeout_s`."""
+        task = self._tasks.get(egress_id)
+        return task is None or bool((await asyncio.wait([task], timeout=timeout_s))[0])
 
     async def wait_idle(self) -> None:
         """Returns when no egress runs here."""

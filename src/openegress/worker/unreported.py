@@ -29,6 +29,9 @@ class Unreported:
     def forget(self, egress_id: str) -> None:
         self._path(egress_id).unlink(missing_ok=True)
 
+    def keeps(self, egress_id: str) -> bool:
+        return self._path(egress_id).exists()
+
     def all(self) -> list[EgressInfo]:
         """What an earlier life of this worker could not deliver."""
         found = []

@@ -120,6 +120,11 @@ class Browser:
         pulse = (self.pulse.child,) if self.pulse is not None else ()
         return (self.display.child, *pulse, self.chromium.child)
 
+    @property
+    def is_whole(self) -> bool:
+        """Nothing of it has ended by itself: neither a process nor its page."""
+        return not (self.page.crashed.done() or any(child.exited.done() for child in self.children))
+
     async def close(self) -> None:
         """Ends every process and removes every file. Idempotent."""
         if self._closing is None:

@@ -10,13 +10,11 @@ import errno
 import socket
 from collections.abc import Iterable
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from openegress.core.networks import Address, Network, denying, networks_of
 
 VERSION, CONNECT, NO_AUTHENTICATION = 5, 1, 0
 CONNECT_TIMEOUT_S = 10.0
@@ -53,7 +51,7 @@ class Refused(Exception):
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """CIDR networks. Raises EgressError on one that is none."""
     try:
-        return tuple(ip_network(text, strict=False) for text in texts)
+        return networks_of(texts)
     except ValueError as e:
         raise EgressError(
             Code.FAILED_PRECONDITION,
@@ -61,21 +59,6 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
             fault=Fault.SERVICE,
             phase=Phase.BROWSER_START,
         ) from e
-
-
-def denying(address: Address, networks: Iterable[Network]) -> Network | None:
-    """The first network that holds the address, by any of its spellings."""
-    spellings: list[Address] = [address]
-    if isinstance(address, IPv6Address):
-        spellings += [a for a in (address.ipv4_mapped, address.sixtofour) if a is not None]
-        if address in ip_network("64:ff9b::/96"):  # NAT64, RFC 6052
-            spellings.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    if any(a.is_unspecified for a in spellings):  # connects to this machine
-        spellings += [IPv4Address("127.0.0.1"), IPv6Address("::1")]
-    for network in networks:
-        if any(a.version == network.version and a in network for a in spellings):
-            return network
-    return None
 
 
 class Gate:

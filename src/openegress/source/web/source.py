@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Literal
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from typing import Literal, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.media import FrameSink
-from openegress.source import Closed, Failed, Notice, SourceEvent, SourceStats
+from openegress.source import AwaitsSignal, Closed, Failed, Notice, SourceEvent, SourceStats
 from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
-from openegress.source.web.cdp import CommandError, Disconnected
+from openegress.source.web.cdp import COMMAND_TIMEOUT_S, CommandError, Disconnected
 from openegress.source.web.page import (
     Console,
     Crashed,
@@ -25,6 +25,8 @@ from openegress.source.web.url import Redactor, template_url
 from openegress.source.web.video_capture import VideoCapture
 
 __all__ = ["WebPageSource", "template_url"]
+
+T = TypeVar("T")
 
 PAINT_TIMEOUT_S = 0.25
 """A loaded page that has painted nothing by then is recorded as it is."""
@@ -74,6 +76,8 @@ class WebPageSource:
                 browser.gate.trust(own)
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._signal = asyncio.Event()
+        self._news = asyncio.Event()
+        """The signal, or a console error, since it was last looked."""
         self._failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
         self._watchers: list[asyncio.Task[None]] = []
         self._stopped = False
@@ -140,7 +144,7 @@ class WebPageSource:
             await self._wait_for_signal()
         else:
             await self._browser.page.painted(PAINT_TIMEOUT_S)
-        await self._browser.page.forget_requests()
+        await self._answered(self._browser.page.forget_requests())
 
     async def _load(self) -> None:
         page = self._browser.page
@@ -152,6 +156,8 @@ class WebPageSource:
                 f"{self._url} had not loaded after {self._load_timeout_s:g} s", Code.DEADLINE_EXCEEDED
             ) from None
         except (PageError, CommandError) as e:
+            # A browser that is dying aborts its page first: its death is the better reason.
+            await asyncio.wait([self._failure], timeout=CAUSE_DELAY_S)
             gate = self._browser.gate
             reason = (
                 gate.reason(self._browser.page.main_url) if gate is not None and "ERR_SOCKS" in str(e) else ""
@@ -162,7 +168,7 @@ class WebPageSource:
             await asyncio.shield(self._failure)  # the watcher of its process knows more
 
     async def _check_template(self) -> None:
-        if self._template and (text := await self._browser.page.error_text()):
+        if self._template and (text := await self._answered(self._browser.page.error_text())):
             raise EgressError(
                 Code.FAILED_PRECONDITION,
                 f"template error: {text}",
@@ -172,9 +178,14 @@ class WebPageSource:
 
     async def _wait_for_signal(self) -> None:
         self._phase = Phase.START_SIGNAL
+        self._events.put_nowait(AwaitsSignal())
         try:
             async with asyncio.timeout(self._signal_timeout_s):
-                await self._signal.wait()
+                while not self._signal.is_set():
+                    await self._news.wait()
+                    self._news.clear()
+                    # Templates join the room after they have loaded, and may fail then.
+                    await self._check_template()
         except TimeoutError:
             await self._check_template()
             troubles = self._browser.page.troubles() or "it logged no error, and no request of it failed"
@@ -186,27 +197,40 @@ class WebPageSource:
                 phase=Phase.START_SIGNAL,
             ) from None
 
+    async def _answered(self, question: Awaitable[T]) -> T:
+        """What a loaded page answers. Raises EgressError when it hangs or goes away meanwhile."""
+        try:
+            return await question
+        except TimeoutError:
+            why = f"does not answer within {COMMAND_TIMEOUT_S:g} s: a script of it may run without end"
+            raise self._page_error(f"{self._url} loaded, but {why}", Code.DEADLINE_EXCEEDED) from None
+        except CommandError as e:
+            raise self._page_error(f"{self._url} loaded, but went away: {e}", Code.FAILED_PRECONDITION) from e
+        except Disconnected:
+            raise await asyncio.shield(self._failure) from None  # the watcher of its process knows more
+
     def _page_error(self, why: str, code: Code) -> EgressError:
         troubles = self._browser.page.troubles()
         text = f"page load error: {why}" + (f"; {troubles}" if troubles else "")
-        return EgressError(code, self._redact(text), fault=Fault.DESTINATION, phase=Phase.PAGE_LOAD)
+        return EgressError(code, self._redact(text), fault=Fault.DESTINATION, phase=self._phase)
 
     def _page_event(self, event: PageEvent) -> None:
         match event:
             case StartSignal():
                 self._signal.set()
+                self._news.set()
             case EndSignal():
                 self._events.put_nowait(Closed())
             case Crashed():
-                self._fail(
-                    _error(
-                        self._phase,
-                        "the page crashed its renderer (out of memory, or a fault of the browser)",
-                        Fault.DESTINATION,
-                    )
-                )
-            case Console(level, text) if self._events.qsize() < EVENTS:
-                self._events.put_nowait(Notice("page console", {"level": level, "text": text}))
+                why = "the page crashed its renderer (out of memory, or a fault of the browser)"
+                if troubles := self._browser.page.troubles():
+                    why = f"{why}; {troubles}"
+                self._fail(_error(self._phase, why, Fault.DESTINATION))
+            case Console(level, text):
+                if level == "error":
+                    self._news.set()
+                if self._events.qsize() < EVENTS:
+                    self._events.put_nowait(Notice("page console", {"level": level, "text": text}))
 
     async def _watch_child(self, child: Child) -> None:
         status = await asyncio.shield(child.exited)

@@ -22,7 +22,7 @@ import retrofit2.Response;
  * Drives a running Egress API with LiveKit's Java SDK. Prints "ok step" for each step; a failure ends it.
  *
  * <p>LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=... java Conformance URL ROOM. The room must exist; nothing need be
- * published in it.
+ * published in it. The SDK has no StartEgress (0.13.0).
  */
 public final class Conformance {
   private static final String FIELD = "request has missing or invalid field: ";
@@ -124,6 +124,9 @@ public final class Conformance {
         info.getStreamResultsList().stream()
             .anyMatch(result -> result.getUrl().equals("rtmp://127.0.0.1:1/app/{bbb...bbb}")));
     ok("UpdateStream");
+    EgressInfo changed = body("UpdateLayout", client.updateLayout(composite, "single-speaker-light"));
+    expect("changed layout", changed.getRoomComposite().getLayout().equals("single-speaker-light"));
+    ok("UpdateLayout");
   }
 
   private void refusals() throws IOException {

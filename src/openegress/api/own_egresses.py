@@ -1,0 +1,58 @@
+"""What a worker can answer of the Egress API by itself: lists and stops what runs, for its dashboard.
+
+Starting, and what has ended, is the business of the livekit-server before it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    ListEgressRequest,
+    ListEgressResponse,
+    StopEgressRequest,
+)
+
+from openegress.api.twirp import Method, for_recorders
+from openegress.core.errors import Code, EgressError
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.services import EgressHandler
+from openegress.psrpc.wire_errors import no_response
+
+_ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ENDING})
+
+
+class OwnEgresses:
+    """`infos` are those of the egresses that run on this worker."""
+
+    def __init__(self, client: RPCClient, infos: Callable[[], Sequence[EgressInfo]]) -> None:
+        self._client = client
+        self._infos = infos
+
+    def methods(self) -> Mapping[str, Method]:
+        """For TwirpService. Every method needs the grant roomRecord."""
+        return {
+            "ListEgress": for_recorders(ListEgressRequest, self.list),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop),
+        }
+
+    async def list(self, request: ListEgressRequest) -> ListEgressResponse:
+        items = [
+            info
+            for info in self._infos()
+            if request.egress_id in ("", info.egress_id)
+            and request.room_name in ("", info.room_name)
+            and (info.status in _ACTIVE or not request.active)
+        ]
+        return ListEgressResponse(items=items)
+
+    async def stop(self, request: StopEgressRequest) -> EgressInfo:
+        """Over the bus, as a livekit-server asks: another worker's egress is stopped as well."""
+        try:
+            return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=request.egress_id)
+        except EgressError as error:
+            if error.code is not Code.NOT_FOUND and error.message != no_response().message:
+                raise
+            raise EgressError(
+                Code.NOT_FOUND, f"no worker runs an egress {request.egress_id!r}: it may have ended"
+            ) from error

@@ -1,0 +1,64 @@
+"""What /healthz and /readyz go by beside the parts themselves: the event loop, and Redis."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from openegress.api.health import Check
+from openegress.core.errors import EgressError
+from openegress.core.tasks import stopped
+from openegress.psrpc.redis import RedisBus
+
+BEAT_S = 0.5
+LATE_S = 2.0
+"""By which a turn of the loop comes too late to call the process responsive."""
+BEATS = 5
+"""So many late turns in a row: one alone is a machine that was busy, or asleep."""
+
+
+def lagging(late_s: Sequence[float]) -> str | None:
+    """What is wrong with a loop whose newest turns came so late."""
+    newest = list(late_s)[-BEATS:]
+    if len(newest) < BEATS or min(newest) < LATE_S:
+        return None
+    return f"its turns come {min(newest):.1f} s late or more: something blocks it"
+
+
+class EventLoop:
+    """Watches how late the event loop is, from start() to close()."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._late_s: deque[float] = deque(maxlen=BEATS)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="event loop watch")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def check(self) -> str | None:
+        return stopped(self._task) or lagging(self._late_s)
+
+    async def _run(self) -> None:
+        while True:
+            due_s = self._now_s() + BEAT_S
+            await asyncio.sleep(BEAT_S)
+            self._late_s.append(self._now_s() - due_s)
+
+
+def answers(bus: RedisBus) -> Check:
+    """Whether Redis does. Never a matter of life: a restart of ours does not mend it."""
+
+    async def check() -> str | None:
+        try:
+            await bus.ping()
+        except EgressError as error:
+            return error.message
+        return None
+
+    return check

@@ -1,0 +1,50 @@
+"""Thins out warnings that say the same again and again: one now and then, with how many were left out."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+EVERY_S = 10.0
+"""A storage that is away makes each recording warn once a second; an outage lasts hours."""
+KEPT = 1000
+"""Kinds of warnings remembered; the oldest is forgotten."""
+
+_LIMITED = frozenset({"warning", "error", "critical"})
+_ABOUT = ("egress_id", "request_id", "url")
+"""The same text about another one of these is another warning."""
+
+
+@dataclass(slots=True)
+class _Told:
+    at_s: float
+    left_out: int = 0
+
+
+class Repeats:
+    """A structlog processor, behind the one that adds the level."""
+
+    def __init__(self, every_s: float = EVERY_S, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._every_s = every_s
+        self._now_s = now_s
+        self._told: dict[tuple[object, ...], _Told] = {}
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Raises structlog.DropEvent for what was told a moment ago."""
+        if event.get("level") not in _LIMITED:
+            return event
+        key = (event.get("event"), *(event.get(name) for name in _ABOUT))
+        now_s = self._now_s()
+        told = self._told.get(key)
+        if told is not None and now_s - told.at_s < self._every_s:
+            told.left_out += 1
+            raise structlog.DropEvent
+        if told is not None and told.left_out:
+            event["left_out"] = told.left_out
+        self._told.pop(key, None)
+        self._told[key] = _Told(now_s)
+        if len(self._told) > KEPT:
+            self._told.pop(next(iter(self._told)), None)
+        return event

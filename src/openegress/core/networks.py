@@ -1,0 +1,30 @@
+"""Whether an address lies in a network that nobody may be sent to, by whatever spelling it is given."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: an IPv4 address in the last 32 bits."""
+
+
+def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
+    """CIDR networks. Raises ValueError on a text that is none."""
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def denying(address: Address, networks: Iterable[Network]) -> Network | None:
+    """The first network that holds the address, by any of its spellings."""
+    spellings: list[Address] = [address]
+    if isinstance(address, IPv6Address):
+        spellings += [a for a in (address.ipv4_mapped, address.sixtofour) if a is not None]
+        if address in _NAT64:
+            spellings.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    if any(a.is_unspecified for a in spellings):  # connects to this machine
+        spellings += [IPv4Address("127.0.0.1"), IPv6Address("::1")]
+    for network in networks:
+        if any(a.version == network.version and a in network for a in spellings):
+            return network
+    return None

@@ -1,0 +1,42 @@
+"""A small picture now and then of what is recorded, for the dashboard."""
+
+import logging
+from collections.abc import Callable
+
+import av
+from av.error import FFmpegError
+
+from openegress.core.events import Thumbnail
+from openegress.media import NS
+from openegress.output.images import full_range, jpeg
+
+_log = logging.getLogger(__name__)
+
+EVERY_NS = 10 * NS
+"""Of media time. A picture takes 2 ms of the encoding thread."""
+WIDTH = 160
+_QUALITY = 8
+"""FFmpeg's scale: some 3 KiB for a picture."""
+
+
+class Thumbnails:
+    """Takes raw frames (media.FrameSink), of which it sends one every ten seconds, the first one first."""
+
+    def __init__(self, send: Callable[[Thumbnail], None]) -> None:
+        self._send = send
+        self._next_ns = 0
+
+    def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
+        if pts_ns < self._next_ns:
+            return
+        self._next_ns = pts_ns + EVERY_NS
+        width = min(WIDTH, frame.width)
+        height = max(2, round(frame.height * width / frame.width / 2) * 2)
+        try:
+            self._send(Thumbnail(jpeg(full_range(frame, width, height), _QUALITY)))
+        except FFmpegError as error:
+            # The recording is worth more than its picture on the dashboard.
+            _log.warning("no thumbnail: %s", error)
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        """Pictures make no sound."""

@@ -1,0 +1,77 @@
+"""When the encoder cannot keep up: every other picture is left out, evenly, until it can again. Pure.
+
+A full queue leaves out pictures by itself, but in clumps, at full load, and with all the queue's delay.
+"""
+
+from enum import Enum
+
+from openegress.media import NS
+
+WINDOW_S = 1.0
+PRESSED = 0.25
+"""Share of a window's pictures that met a full queue, from which on it counts as pressed: where it is less,
+fewer are lost one by one."""
+PRESSED_WINDOWS = 5
+"""So many in a row are no hard scene and no hiccup."""
+CALM_S = 20.0
+"""So long nothing is pressed before the full rate is tried again."""
+LONGEST_CALM_S = 320.0
+RELAPSE_S = 60.0
+"""Pressed again so soon, the next try waits twice as long."""
+
+
+class Rate(Enum):
+    FULL = "full"
+    HALF = "half"
+
+
+class Overload:
+    """Told of each picture; says which to take. Seconds are of a clock that never goes back."""
+
+    def __init__(self, framerate: int, now_s: float) -> None:
+        self._least_ns = round(1.5 * NS / framerate)
+        """Between two pictures at half the rate: two frames, less what a timestamp may be off."""
+        self.rate = Rate.FULL
+        self._taken_ns: int | None = None
+        self._window_s = now_s
+        self._seen = 0
+        self._full = 0
+        self._pressed_windows = 0
+        self._calm_since_s = now_s
+        self._calm_s = CALM_S
+        self._restored_s: float | None = None
+
+    def takes(self, pts_ns: int) -> bool:
+        since_ns = None if self._taken_ns is None else pts_ns - self._taken_ns
+        if self.rate is Rate.HALF and since_ns is not None and 0 <= since_ns < self._least_ns:
+            return False
+        self._taken_ns = pts_ns
+        return True
+
+    def met(self, is_full: bool, now_s: float) -> bool:
+        """What a picture that was taken found the queue to be. True: the rate has changed."""
+        self._seen += 1
+        self._full += is_full
+        if now_s - self._window_s < WINDOW_S:
+            return False
+        pressed = self._full >= PRESSED * self._seen
+        self._window_s, self._seen, self._full = now_s, 0, 0
+        return self._window_ended(pressed, now_s)
+
+    def _window_ended(self, pressed: bool, now_s: float) -> bool:
+        if pressed:
+            self._pressed_windows += 1
+            self._calm_since_s = now_s
+        else:
+            self._pressed_windows = 0
+        if self.rate is Rate.FULL and self._pressed_windows >= PRESSED_WINDOWS:
+            relapsed = self._restored_s is not None and now_s - self._restored_s < RELAPSE_S
+            self._calm_s = min(LONGEST_CALM_S, self._calm_s * 2) if relapsed else CALM_S
+            self.rate = Rate.HALF
+            return True
+        if self.rate is Rate.HALF and now_s - self._calm_since_s >= self._calm_s:
+            self.rate = Rate.FULL
+            self._restored_s = now_s
+            self._pressed_windows = 0
+            return True
+        return False

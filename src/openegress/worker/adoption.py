@@ -1,0 +1,147 @@
+"""Finishes what is left in the spool by an earlier life of this worker, or by uploads that were given up."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from openegress.core.errors import EgressError
+from openegress.core.plan import Plan
+from openegress.storage.journal import has_journal, is_held
+from openegress.worker.leftovers import ASK_AGAIN_S, Leftover, Lookup, find_leftovers, leftover
+from openegress.worker.supervisor import Supervisor
+
+_log = structlog.get_logger(__name__)
+
+AGAIN_S = 600.0
+"""A storage that took nothing for as long as retries.upload_for says is asked again this often."""
+_AT_ONCE = 2
+"""Each is a process that may remux hours of media, beside recordings that need the machine."""
+_PATIENCE_S = 120.0
+"""One that takes longer mostly waits for its storage; it is told not to when others wait for their turn."""
+
+_AFTER_DEATH = "the worker that recorded this ended while it was at work"
+_NOT_STORED = "its files could not be stored before"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Why it is looked. The first waits for a folder that another process holds, as a handler may have
+    outlived its worker and has nobody else to tell of its end; and it reports what has no record."""
+
+    text: str
+    is_first: bool
+
+
+FIRST = Round(_AFTER_DEATH, is_first=True)
+LATER = Round(_NOT_STORED, is_first=False)
+
+
+class Adoption:
+    """Looks when it starts and every `AGAIN_S` after that. Never touches what runs here."""
+
+    def __init__(
+        self,
+        spool: Path,
+        lookup: Lookup,
+        supervisor: Supervisor,
+        is_busy: Callable[[str], bool],
+        recover: Callable[[Leftover, str, bool], None],
+    ) -> None:
+        """`is_busy` tells of egresses that run or are reported here; `recover` starts a job for
+        one, with the text to end it with and whether its end is to be reported."""
+        self._spool = spool
+        self._lookup = lookup
+        self._supervisor = supervisor
+        self._is_busy = is_busy
+        self._recover = recover
+        self._waiting: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> Collection[str]:
+        """Ids of those whose turn has not come: they are this worker's as much as what runs."""
+        return self._waiting
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="adopt")
+
+    async def close(self) -> None:
+        """Starts no further recovery; those under way are the supervisor's."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        reason = FIRST
+        while True:
+            try:
+                await self.look(reason)
+            except Exception:
+                # A disk that does not answer now must not end this until the next restart.
+                _log.exception("a look for left recordings failed")
+            self._waiting.clear()
+            reason = LATER
+            await asyncio.sleep(AGAIN_S)
+
+    async def look(self, reason: Round) -> None:
+        """One round over the spool; returns when the last recovery of it has ended."""
+        queue = deque(plan for plan in await find_leftovers(self._spool) if not self._is_busy(plan.egress_id))
+        self._waiting = {plan.egress_id for plan in queue}
+        turns = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            while queue:
+                await turns.acquire()
+                left = await self._next(queue, reason)
+                if left is None:
+                    break
+                group.create_task(self._finish(left, reason, queue, turns))
+
+    async def _next(self, queue: deque[Plan], reason: Round) -> Leftover | None:
+        """One whose record somebody could tell; a record that nobody can tell waits behind the others."""
+        warned: set[str] = set()
+        while queue:
+            plan = queue.popleft()
+            egress_id = plan.egress_id
+            try:
+                if await self._is_left(egress_id, reason):
+                    left = await leftover(plan, self._lookup)
+                    if not self._is_busy(egress_id):
+                        return left
+            except EgressError as error:
+                if egress_id not in warned:
+                    _log.warning("a recovery waits for its record", egress_id=egress_id, error=error.text)
+                warned.add(egress_id)
+                queue.append(plan)
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            except Exception:
+                _log.exception("a left recording is passed over", egress_id=egress_id)
+            self._waiting.discard(egress_id)
+        return None
+
+    async def _is_left(self, egress_id: str, reason: Round) -> bool:
+        """It may have been finished, or begun anew, since it was found."""
+        folder = self._spool / egress_id
+        if self._is_busy(egress_id) or not await asyncio.to_thread(has_journal, folder):
+            return False
+        return reason.is_first or not await asyncio.to_thread(is_held, folder)
+
+    async def _finish(
+        self, left: Leftover, reason: Round, queue: deque[Plan], turns: asyncio.Semaphore
+    ) -> None:
+        egress_id = left.plan.egress_id
+        try:
+            # A record that was forgotten since is not to come back with every round.
+            self._recover(left, reason.text, left.on_record or reason.is_first)
+            self._waiting.discard(egress_id)
+            while not await self._supervisor.wait(egress_id, _PATIENCE_S):
+                if queue and (job := self._supervisor.get(egress_id)) is not None:
+                    job.hurry()
+        except Exception:
+            _log.exception("a left recording could not be recovered", egress_id=egress_id)
+        finally:
+            turns.release()

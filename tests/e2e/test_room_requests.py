@@ -1,0 +1,265 @@
+"""Requests about tracks, from the API to the file: names, containers, manifests, channels, many tracks."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from openegress.media.canvas import Rect as Place
+from openegress.source.room.composite.rectangles import Size, grid_rects
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
+from testkit.pattern import COLOURS, Rgb
+from testkit.probe import Rect, colour_of, counters, frames, has_tone, probe, tones
+from testkit.service import Info, Service, location
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    livekit: LivekitServer
+    service: Service
+    people: AsyncExitStack
+
+    async def join(
+        self, room: str, identity: str, video: VideoSpec | None, audio: AudioSpec | None, kind: str = ""
+    ) -> Publisher:
+        publisher = Publisher(self.livekit, room, identity, video, audio, kind=kind)
+        return await self.people.enter_async_context(publisher)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
+    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("tracks"), livekit) as service:
+        yield Parts(livekit, service, AsyncExitStack())
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def parts(servers: Parts) -> AsyncIterator[Parts]:
+    """The servers, and people who leave at the end of the test."""
+    async with servers.people:
+        yield servers
+
+
+def camera(codec: Codec = "vp8", **more: Any) -> VideoSpec:
+    return VideoSpec(codec, width=320, height=180, kbps=400, encoded=True, **more)
+
+
+def manifest(info: Info) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(info["manifest_location"]).read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "ending", "kind"),
+    [
+        ("camera", "vp8", ".webm", "video"),
+        ("camera", "h264", ".mp4", "video"),
+        ("microphone", "vp8", ".ogg", "audio"),
+    ],
+)
+async def test_a_track_is_named_by_what_it_is(
+    parts: Parts, name: Any, codec: Codec, ending: str, kind: str
+) -> None:
+    ann = await parts.join("named", "ann", camera(codec), AudioSpec(tone_hz=440))
+    path = "{room_name}/{publisher_identity}-{track_type}-{track_source}-{track_id}"
+    track_id = ann.sid(name)
+    request = {"room_name": "named", "track_id": track_id, "file": {"filepath": path}}
+    info = await parts.service.record("StartTrackEgress", SECONDS, **request)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert location(info) == parts.service.out / "named" / f"ann-{kind}-{name}-{track_id}{ending}"
+    told = manifest(info)
+    assert told["passthrough"] is True
+    assert (told["track_id"], told["track_kind"], told["track_source"]) == (track_id, kind, name)
+    assert told["publisher_identity"] == "ann"
+    assert int(told["started_at"]) == int(info["file_results"][0]["started_at"])
+    facts = probe(location(info))
+    assert (facts.video is None, facts.audio is None) == (kind != "video", kind != "audio")
+    if facts.video is not None:
+        read = counters(location(info))
+        assert read.in_order and not read.missing and read.unreadable == 0
+
+
+@pytest.mark.parametrize(("codec", "passed"), [("h264", True), ("vp8", False)])
+async def test_a_composite_tells_whether_it_was_passed_through(
+    parts: Parts, codec: Codec, passed: bool
+) -> None:
+    ann = await parts.join("composite", "ann", camera(codec), AudioSpec(tone_hz=440))
+    info = await parts.service.record(
+        "StartTrackCompositeEgress",
+        SECONDS,
+        room_name="composite",
+        audio_track_id=ann.sid("microphone"),
+        video_track_id=ann.sid("camera"),
+        file_outputs=[{"filepath": f"{codec}.mp4"}],
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    told = manifest(info)
+    assert told.get("passthrough", False) is passed
+    assert told["audio_track_id"] == ann.sid("microphone")
+    assert told["video_track_id"] == ann.sid("camera")
+    facts = probe(location(info))
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.sizes == (((320, 180) if passed else (1280, 720)),)
+    assert facts.audio.codec == ("opus" if passed else "aac")
+
+
+async def test_a_websocket_of_pictures_is_refused_with_the_reason(parts: Parts) -> None:
+    ann = await parts.join("socket", "ann", camera(), None)
+    info = await parts.service.call(
+        "StartTrackEgress",
+        room_name="socket",
+        track_id=ann.sid("camera"),
+        websocket_url="ws://127.0.0.1:9/",
+    )
+    info = await parts.service.wait(info["egress_id"])
+    assert info["status"] == "EGRESS_FAILED"
+    assert "is video; websocket_url takes audio tracks only" in info["error"]
+
+
+async def test_media_of_a_participant_and_everybodys_sound(parts: Parts) -> None:
+    """v2: the video of one, the audio of all."""
+    await parts.join("v2", "ann", camera(colour=COLOURS[0]), AudioSpec(tone_hz=440))
+    await parts.join("v2", "ben", camera(colour=COLOURS[1]), AudioSpec(tone_hz=660))
+    info = await parts.service.record(
+        "StartEgress",
+        SECONDS,
+        room_name="v2",
+        media={"participant_video": {"identity": "ben"}, "audio": {"capture_all": True}},
+        outputs=[{"file": {"filepath": "v2.mp4"}}],
+        advanced={"width": 640, "height": 360},
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    heard = tones(location(info), min_level=0.003)
+    assert has_tone(heard, 440) and has_tone(heard, 660)
+    shown = [colour_of(frame, Rect(240, 120, 160, 40)) for _, frame in frames(location(info))]
+    assert np.allclose(shown[len(shown) // 2], COLOURS[1], atol=25)
+
+
+async def test_a_track_passed_through_by_v2(parts: Parts) -> None:
+    ann = await parts.join("v2-pass", "ann", camera("h264"), None)
+    info = await parts.service.record(
+        "StartEgress",
+        SECONDS,
+        room_name="v2-pass",
+        media={"video_track_id": ann.sid("camera")},
+        preset="PASSTHROUGH",
+        outputs=[{"file": {"filepath": "pass"}}],
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert manifest(info)["passthrough"] is True
+    read = counters(location(info))
+    assert read.in_order and not read.missing
+
+
+@pytest.mark.parametrize(
+    ("mixing", "with_picture", "left", "right"),
+    [
+        ("DUAL_CHANNEL_ALTERNATE", False, [440], [660]),
+        ("DUAL_CHANNEL_AGENT", False, [660], [440]),
+        ("DUAL_CHANNEL_AGENT", True, [660], [440]),
+        ("DEFAULT_MIXING", False, [440, 660], [440, 660]),
+    ],
+)
+async def test_channels_of_a_room(
+    parts: Parts, mixing: str, with_picture: bool, left: list[float], right: list[float]
+) -> None:
+    room = f"{mixing}-{with_picture}".lower()
+    await parts.join(room, "ann", camera(), AudioSpec(tone_hz=440))
+    await parts.join(room, "bot", None, AudioSpec(tone_hz=660), kind="agent")
+    info = await parts.service.record(
+        "StartRoomCompositeEgress",
+        SECONDS,
+        room_name=room,
+        audio_only=not with_picture,
+        audio_mixing=mixing,
+        file_outputs=[{"filepath": room}],
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    for channel, wanted in ((0, left), (1, right)):
+        heard = tones(location(info), channel=channel, min_level=0.003)
+        assert [hz for hz in (440, 660) if has_tone(heard, hz)] == wanted
+
+
+async def test_silence_that_is_not_sent_is_silence_in_the_file(parts: Parts) -> None:
+    """DTX: a silent microphone sends a packet now and then."""
+    ann = await parts.join("dtx", "ann", None, AudioSpec(level=0.0, beep_level=0.5, dtx=True))
+    request = {"room_name": "dtx", "track_id": ann.sid("microphone"), "file": {"filepath": "dtx"}}
+    info = await parts.service.record("StartTrackEgress", 2 * SECONDS, **request)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    facts = probe(location(info))
+    assert facts.audio is not None
+    assert facts.audio.duration_s == pytest.approx(2 * SECONDS, abs=0.5)
+    beeps = tones(location(info), min_level=0.01)
+    assert has_tone(beeps, 1000)
+
+
+async def test_a_track_that_is_muted_at_first(parts: Parts) -> None:
+    ann = await parts.join("muted", "ann", camera("h264"), None)
+    ann.mute("camera")
+    await muted(parts.livekit, "muted", ann.sid("camera"))
+    request = {"room_name": "muted", "track_id": ann.sid("camera"), "file": {"filepath": "muted"}}
+    info = await parts.service.call("StartTrackEgress", **request)
+    await asyncio.sleep(1.0)
+    assert (await parts.service.info(info["egress_id"]))["status"] == "EGRESS_STARTING"
+    ann.unmute("camera")
+    await parts.service.active(info["egress_id"])
+    await asyncio.sleep(SECONDS)
+    info = await parts.service.finish(info["egress_id"])
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    read = counters(location(info))
+    assert read.in_order and read.unique >= 0.9 * SECONDS * 30
+
+
+async def muted(livekit: LivekitServer, room: str, track_id: str) -> None:
+    """Returns when the server knows."""
+    from livekit import api
+
+    async with asyncio.timeout(10):
+        while True:
+            request = api.ListParticipantsRequest(room=room)
+            listed = await livekit.room_service().list_participants(request)
+            tracks = [track for each in listed.participants for track in each.tracks]
+            if any(track.sid == track_id and track.muted for track in tracks):
+                return
+            await asyncio.sleep(0.05)
+
+
+CROWD, SPEAKERS = 15, 5
+"""Twenty tracks. Publishing sound costs the test's own process most, so not everybody speaks."""
+CELLS = grid_rects(CROWD, Size(1280, 720))
+
+
+def swatch(cell: Place) -> Rect:
+    """A part of a tile that shows its participant's colour."""
+    return Rect(cell.x + 40, cell.y + cell.height * 5 // 12, cell.width - 80, cell.height // 8)
+
+
+async def test_a_room_of_twenty_tracks(parts: Parts) -> None:
+    colours: list[Rgb] = [COLOURS[index % len(COLOURS)] for index in range(CROWD)]
+    hz = [300 + 70 * index for index in range(SPEAKERS)]
+    for index in range(CROWD):
+        video = VideoSpec(width=320, height=180, fps=5, kbps=150, colour=colours[index])
+        audio = AudioSpec(tone_hz=hz[index], level=0.03, beep_level=0.0) if index < SPEAKERS else None
+        await parts.join("crowd", f"p{index:02}", video, audio)
+    info = await parts.service.record(
+        "StartRoomCompositeEgress", SECONDS, room_name="crowd", file_outputs=[{"filepath": "crowd.mp4"}]
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    path = location(info)
+    heard = tones(path, min_level=0.003)
+    assert [each for each in hz if not has_tone(heard, each)] == []
+    shown = [frame for _, frame in frames(path)]
+    for frame in (shown[0], shown[len(shown) // 2], shown[-1]):
+        seen = [colour_of(frame, swatch(cell)) for cell in CELLS]
+        assert np.allclose(seen, colours, atol=25)

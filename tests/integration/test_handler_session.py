@@ -1,0 +1,173 @@
+"""A session with real encoders and a real disk, whose source misbehaves: what it leaves, and what it says."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from openegress.core import plan as plans
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import Active, AnyEvent, Ended, EndReason, FileUpdate
+from openegress.core.ipc import HandlerSettings
+from openegress.core.plan import Plan
+from openegress.handler import session as sessions
+from openegress.handler.feed import FramesFeed
+from openegress.handler.session import Session
+from openegress.media import NS, FrameSink
+from openegress.source import SourceEvent, SourceStats
+from testkit.probe import probe
+
+WITHIN_S = 10.0
+FPS = 30
+FRAMES = 60
+
+
+class Clip:
+    """A source that delivers two seconds at once, and can fail at its start and at its stop."""
+
+    def __init__(self, at_start: Exception | None = None, at_stop: Exception | None = None) -> None:
+        self._at_start = at_start
+        self._at_stop = at_stop
+        self._over: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+
+    async def prepare(self) -> None:
+        pass
+
+    async def start(self, sink: FrameSink) -> int:
+        if self._at_start is not None:
+            raise self._at_start
+        self._feeding = asyncio.create_task(self._feed(sink))
+        return 1_700_000_000 * NS
+
+    async def _feed(self, sink: FrameSink) -> None:
+        for number in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(np.full((270, 320), number, np.uint8), "yuv420p")
+            sink.video(frame, number * NS // FPS)
+            await asyncio.sleep(0.005)
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        while (event := await self._over.get()) is not None:
+            yield event
+
+    async def stop(self) -> None:
+        self._over.put_nowait(None)
+        if self._at_start is None:
+            await self._feeding
+        if self._at_stop is not None:
+            raise self._at_stop
+
+    def stats(self) -> SourceStats:
+        return SourceStats()
+
+
+class Rig:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, source: Clip) -> None:
+        self.spool, self.out = folder / "spool", folder / "out"
+        self.out.mkdir()
+        self.events: list[AnyEvent] = []
+        self.active = asyncio.Event()
+        storage = plans.StoragePlan(plans.LocalStorage(str(self.out)), retry_for_s=0)
+        self.plan = Plan(
+            egress_id="EG_clip",
+            source=plans.WebSource("http://127.0.0.1/"),
+            outputs=(plans.FileOutput("clip.mp4", Container.MP4, storage, manifest=False),),
+            video=plans.VideoEncoding(320, 180, FPS, 500, 2.0),
+            audio=None,
+        )
+        self.feed = FramesFeed(source, self.plan, lambda error: None)
+
+        async def build(*_: object) -> FramesFeed:
+            return self.feed
+
+        monkeypatch.setattr(sessions, "build_feed", build)
+        settings = HandlerSettings(spool=str(self.spool), stop_timeout_s=0.5)
+        self.session = Session(self.plan, settings, self._take, None)
+
+    def _take(self, event: AnyEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, Active):
+            self.active.set()
+
+    async def run(self) -> Ended:
+        async with asyncio.timeout(WITHIN_S):
+            await self.session.run()
+        ended = self.events[-1]
+        assert isinstance(ended, Ended)
+        return ended
+
+    async def record(self, seconds: float) -> Ended:
+        running = asyncio.ensure_future(self.run())
+        await self.active.wait()
+        await asyncio.sleep(seconds)
+        self.session.stop(EndReason.API)
+        return await running
+
+    @property
+    def left(self) -> list[Path]:
+        return list(self.spool.glob("*"))
+
+
+async def test_a_frozen_encoder_ends_the_egress_and_what_was_encoded_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip())
+    encoder, thaw = rig.feed._pipeline._video, threading.Event()
+    assert encoder is not None
+    encode = encoder.encode
+
+    def freeze(frame: av.VideoFrame, pts_ns: int) -> object:
+        if pts_ns >= NS:
+            thaw.wait()
+        return encode(frame, pts_ns)
+
+    monkeypatch.setattr(encoder, "encode", freeze)
+    try:
+        ended = await rig.record(1.0)
+    finally:
+        thaw.set()
+    assert ended.error.startswith("finish: pipeline frozen: ")
+    assert (ended.code, ended.reason) == (Code.INTERNAL.value, EndReason.API)
+    video = probe(rig.out / "clip.mp4").video
+    assert video is not None and video.duration_s > 0.3
+    assert rig.left == []
+
+
+async def test_a_source_that_cannot_clean_up_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip(at_stop=OSError("the folder is busy")))
+    ended = await rig.record(0.5)
+    assert (ended.error, ended.reason) == ("", EndReason.API)
+    video = probe(rig.out / "clip.mp4").video
+    assert video is not None and video.duration_s == pytest.approx(FRAMES / FPS, abs=0.05)
+    assert "the folder is busy" in caplog.text
+    assert rig.left == []
+
+
+async def test_a_source_that_does_not_start_leaves_nothing_to_recover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip(at_start=EgressError(Code.INTERNAL, "no picture")))
+    ended = await rig.run()
+    assert ended.error == "no picture"
+    assert rig.left == []
+
+
+async def test_outputs_that_do_not_open_leave_nothing_to_recover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip())
+
+    def refuse(*_: object) -> None:
+        raise EgressError(Code.INTERNAL, "the disk is full")
+
+    monkeypatch.setattr("openegress.output.file.FileOutput.open", refuse)
+    ended = await rig.run()
+    assert ended.error == "the disk is full"
+    assert [event for event in rig.events if isinstance(event, FileUpdate)] == []
+    assert rig.left == []

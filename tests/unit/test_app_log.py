@@ -1,0 +1,101 @@
+"""The log: what repeats is told now and then, with a count."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from openegress.app import log, repeats
+from openegress.app.repeats import Repeats
+from openegress.config.settings import Logging
+from openegress.core import ipc
+from openegress.worker.supervisor import relay_log
+
+
+class Clock:
+    now_s = 0.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limiter(clock: Clock) -> Repeats:
+    return Repeats(10.0, lambda: clock.now_s)
+
+
+def passes(limiter: Repeats, level: str, event: str, **fields: object) -> dict[str, object] | None:
+    try:
+        return dict(limiter(None, level, {"level": level, "event": event, **fields}))
+    except structlog.DropEvent:
+        return None
+
+
+def test_a_repeated_warning_passes_once_in_a_while_with_a_count(limiter: Repeats, clock: Clock) -> None:
+    passed = []
+    for second in range(25):
+        clock.now_s = float(second)
+        if told := passes(limiter, "warning", "upload failed", egress_id="EG_1", attempt=second):
+            passed.append((told["attempt"], told.get("left_out")))
+    assert passed == [(0, None), (10, 9), (20, 9)]
+    clock.now_s = 100.0
+    assert passes(limiter, "warning", "upload failed", egress_id="EG_1") is not None
+    clock.now_s = 200.0
+    assert "left_out" not in (
+        passes(limiter, "warning", "upload failed", egress_id="EG_1") or {"left_out": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("warning", "stream lost", {"egress_id": "EG_1"}),
+        ("warning", "upload failed", {"egress_id": "EG_2"}),
+        ("warning", "upload failed", {}),
+        ("error", "request failed", {"request_id": "REQ_1"}),
+        ("warning", "upload failed", {"egress_id": "EG_1", "url": "https://b"}),
+    ],
+)
+def test_another_warning_is_not_held_back(
+    limiter: Repeats, other: tuple[str, str, dict[str, object]]
+) -> None:
+    level, event, fields = other
+    assert passes(limiter, "warning", "upload failed", egress_id="EG_1")
+    assert passes(limiter, level, event, **fields)
+    assert passes(limiter, level, event, **fields) is None
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_what_is_no_warning_always_passes(limiter: Repeats, level: str) -> None:
+    assert all(passes(limiter, level, "egress starts") for _ in range(3))
+
+
+def test_it_remembers_no_more_than_it_has_to(limiter: Repeats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "KEPT", 2)
+    for egress_id in ("EG_1", "EG_2", "EG_3"):
+        assert passes(limiter, "error", "lost", egress_id=egress_id)
+    assert passes(limiter, "error", "lost", egress_id="EG_3") is None
+    assert passes(limiter, "error", "lost", egress_id="EG_1")
+
+
+@pytest.fixture
+def configured() -> Iterator[None]:
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
+
+
+def test_the_service_logs_through_it(configured: None, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(Logging(json=True))
+    for attempt in range(5):
+        relay_log("EG_1", ipc.Log("warning", "upload failed: trying again", {"attempt": attempt}))
+        relay_log("EG_1", ipc.Log("info", "page loaded", {}))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["upload failed: trying again", *["page loaded"] * 5]

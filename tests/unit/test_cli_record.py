@@ -1,0 +1,93 @@
+"""`openegress record`: what is asked for by the name of the file, and a stop that comes too late."""
+
+from pathlib import Path
+
+import pytest
+from livekit.protocol.egress import EgressInfo, EgressStatus, EncodedFileType
+
+from openegress.app import once
+from openegress.app.once import Once
+from openegress.cli.parser import build_parser
+from openegress.cli.record import limited, request_for
+from openegress.config.settings import SessionLimits, Settings
+from openegress.config.values import Seconds
+from openegress.core.errors import Code, EgressError
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+
+
+def request(file: str, *flags: str, source: str = "https://example.com") -> StartEgressRequest:
+    arguments = build_parser().parse_args(["record", source, file, *flags])
+    return request_for(arguments, Path("/recordings") / file)
+
+
+@pytest.mark.parametrize("source", ["https://example.com", "room:stage"])
+@pytest.mark.parametrize(
+    ("file", "flags", "file_type", "audio_only"),
+    [
+        ("out.mp4", (), EncodedFileType.MP4, False),
+        ("out.mp4", ("--audio-only",), EncodedFileType.MP4, True),
+        ("out.ogg", (), EncodedFileType.OGG, True),
+        ("out.mp3", (), EncodedFileType.MP3, True),
+        ("out.MP3", ("--audio-only",), EncodedFileType.MP3, True),
+        ("out.webm", ("--audio-only",), EncodedFileType.DEFAULT_FILETYPE, True),
+    ],
+)
+def test_the_suffix_is_the_kind_of_file(
+    source: str, file: str, flags: tuple[str, ...], file_type: EncodedFileType.ValueType, audio_only: bool
+) -> None:
+    asked = request(file, *flags, source=source)
+    body = getattr(asked, asked.WhichOneof("request") or "")
+    assert body.file_outputs[0].file_type == file_type
+    assert body.file_outputs[0].filepath == f"/recordings/{file}"
+    assert body.audio_only is audio_only
+
+
+@pytest.mark.parametrize(
+    ("file", "flags", "said"),
+    [
+        ("out.webm", (), '"out.webm" is no file to record to: name it .mp4, .ogg or .mp3'),
+        ("out.wav", ("--audio-only",), '"out.wav" is no file to record to: name it .mp4, .ogg or .mp3'),
+        ("out", (), '"out" is no file to record to: name it .mp4, .ogg or .mp3'),
+        ("out.ogg", ("--video-only",), '"out.ogg" holds no picture: leave out --video-only, or name it .mp4'),
+    ],
+)
+def test_other_files_are_refused(file: str, flags: tuple[str, ...], said: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        request(file, *flags)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message.startswith(said)
+
+
+@pytest.mark.parametrize(("configured_s", "limit_s"), [(0.0, 90.0), (30.0, 30.0), (600.0, 90.0)])
+def test_a_duration_is_the_recorders_limit_unless_that_is_shorter(
+    configured_s: float, limit_s: float
+) -> None:
+    settings = Settings(session_limits=SessionLimits(file_output_max_duration=Seconds(configured_s)))
+    assert limited(settings, 90.0).session_limits.file_output_max_duration == limit_s
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> EgressError:
+    """Nobody answers a stop."""
+    refusal = EgressError(Code.UNAVAILABLE, "no response from servers")
+
+    async def call(*_: object, **__: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr("openegress.psrpc.client.RPCClient.call", call)
+    monkeypatch.setattr(once, "_LAST_WORD_S", 0.01)
+    return refusal
+
+
+async def test_an_egress_that_is_over_need_not_be_stopped(refusing: EgressError) -> None:
+    recorder = Once(Settings())
+    await recorder._take(EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_COMPLETE))
+    await recorder.stop()
+
+
+async def test_a_stop_that_is_refused_is_said(refusing: EgressError) -> None:
+    recorder = Once(Settings())
+    await recorder._take(EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_ACTIVE))
+    with pytest.raises(EgressError) as caught:
+        await recorder.stop()
+    assert caught.value is refusing

@@ -1,0 +1,191 @@
+"""What lies in the spool: whose turn it is, and what is left alone."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+from livekit.protocol.egress import EgressInfo, EgressStatus
+
+from openegress.core import plan as plans
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import Plan, WebSource
+from openegress.storage.journal import LOCK, Journal
+from openegress.worker import adoption as adoptions
+from openegress.worker.adoption import FIRST, LATER, Adoption, Round
+from openegress.worker.leftovers import Leftover
+from openegress.worker.supervisor import Supervisor
+
+
+class Job:
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.hurried = 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
+
+
+class World:
+    """A spool, and recoveries that end when the test says so."""
+
+    def __init__(self, spool: Path, *egress_ids: str) -> None:
+        self.spool = spool
+        for egress_id in egress_ids:
+            self.leave(egress_id)
+        self.busy: set[str] = set()
+        self.refused: dict[str, Exception] = {}
+        self.on_record = True
+        self.jobs: dict[str, Job] = {}
+        self.begun: list[str] = []
+        self.reported: list[bool] = []
+        self.adoption = Adoption(
+            spool, self.lookup, cast("Supervisor", self), self.busy.__contains__, self.recover
+        )
+
+    def leave(self, egress_id: str) -> None:
+        plan = Plan(egress_id=egress_id, source=WebSource("http://e"), outputs=(), video=None, audio=None)
+        Journal.create(self.spool, egress_id, plans.encode(plan))
+
+    async def lookup(self, egress_id: str) -> EgressInfo | None:
+        if (error := self.refused.get(egress_id)) is not None:
+            raise error
+        status = EgressStatus.EGRESS_ACTIVE
+        return EgressInfo(egress_id=egress_id, status=status) if self.on_record else None
+
+    def recover(self, left: Leftover, text: str, is_reported: bool) -> None:
+        self.begun.append(left.plan.egress_id)
+        self.reported.append(is_reported)
+        self.jobs[left.plan.egress_id] = Job()
+
+    def get(self, egress_id: str) -> Job | None:
+        return self.jobs.get(egress_id)
+
+    async def wait(self, egress_id: str, timeout_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self.jobs[egress_id].ended.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def end_all(self) -> None:
+        for job in self.jobs.values():
+            job.ended.set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adoptions, "ASK_AGAIN_S", 0.01)
+
+
+async def look(world: World, reason: Round = LATER) -> list[str]:
+    """What a round recovers when each recovery ends at once."""
+    looking = asyncio.create_task(world.adoption.look(reason))
+    while not looking.done():
+        world.end_all()
+        await asyncio.wait([looking], timeout=0.01)
+    await looking
+    return sorted(world.begun)
+
+
+async def test_two_at_once_and_the_others_are_held_until_their_turn(tmp_path: Path) -> None:
+    world = World(tmp_path, "EG_1", "EG_2", "EG_3", "EG_4")
+    looking = asyncio.create_task(world.adoption.look(FIRST))
+    await until(lambda: len(world.begun) == 2)
+    await asyncio.sleep(0.05)
+    assert world.begun == ["EG_1", "EG_2"]
+    assert set(world.adoption.waiting) == {"EG_3", "EG_4"}
+    world.jobs["EG_2"].ended.set()
+    await until(lambda: len(world.begun) == 3)
+    world.end_all()
+    await until(lambda: len(world.begun) == 4)
+    world.end_all()
+    await looking
+    assert not world.adoption.waiting
+
+
+@pytest.mark.parametrize("error", [EgressError(Code.INTERNAL, "no"), ZeroDivisionError()])
+async def test_a_record_that_nobody_can_tell_does_not_keep_the_others(
+    tmp_path: Path, error: Exception
+) -> None:
+    world = World(tmp_path, "EG_1", "EG_2", "EG_3")
+    world.refused["EG_1"] = error
+    looking = asyncio.create_task(world.adoption.look(FIRST))
+    await until(lambda: world.begun == ["EG_2", "EG_3"])
+    world.refused.clear()
+    while not looking.done():
+        world.end_all()
+        await asyncio.wait([looking], timeout=0.01)
+    assert ("EG_1" in world.begun) == isinstance(error, EgressError)
+
+
+async def test_one_that_waits_for_its_storage_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adoptions, "_PATIENCE_S", 0.05)
+    world = World(tmp_path, "EG_1", "EG_2", "EG_3")
+    looking = asyncio.create_task(world.adoption.look(FIRST))
+    await until(lambda: len(world.jobs) == 2 and all(job.hurried for job in world.jobs.values()))
+    world.end_all()
+    await until(lambda: len(world.jobs) == 3)
+    await asyncio.sleep(0.15)
+    assert world.jobs["EG_3"].hurried == 0  # nobody waits behind it
+    world.end_all()
+    await looking
+
+
+async def test_what_runs_here_or_in_another_process_is_left_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, "EG_running", "EG_held", "EG_left")
+    world.busy.add("EG_running")
+    held = os.open(tmp_path / "EG_held" / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (tmp_path / "EG_left" / LOCK).touch()
+    assert await look(world) == ["EG_left"]
+    os.close(held)
+    assert await look(world) == ["EG_held", "EG_left", "EG_left"]
+
+
+async def test_what_was_finished_meanwhile_is_not_recovered(tmp_path: Path) -> None:
+    world = World(tmp_path, "EG_1", "EG_2", "EG_3")
+    looking = asyncio.create_task(world.adoption.look(LATER))
+    await until(lambda: len(world.begun) == 2)
+    Journal.load(tmp_path / "EG_3").finish()
+    world.end_all()
+    await looking
+    assert world.begun == ["EG_1", "EG_2"]
+
+
+@pytest.mark.parametrize(("reason", "reported"), [(FIRST, True), (LATER, False)])
+async def test_a_record_that_was_forgotten_does_not_come_back(
+    tmp_path: Path, reason: Round, reported: bool
+) -> None:
+    world = World(tmp_path, "EG_1")
+    world.on_record = False
+    await look(world, reason)
+    assert world.reported == [reported]
+
+
+async def test_it_looks_again_and_again_until_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adoptions, "AGAIN_S", 0.02)
+    world = World(tmp_path)
+    world.adoption.start()
+    await asyncio.sleep(0.1)
+    world.leave("EG_later")  # an upload that was given up while the worker lives on
+    await until(lambda: world.begun == ["EG_later"])
+    await world.adoption.close()
+    world.leave("EG_after")
+    await asyncio.sleep(0.1)
+    assert world.begun == ["EG_later"]

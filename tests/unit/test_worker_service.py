@@ -1,0 +1,249 @@
+"""Starts that fail on their way: what is undone, what is reported, and that none runs twice."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from livekit.protocol.egress import EgressInfo, EgressStatus
+
+from openegress.core.context import Context
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import LocalStorage, Plan, StoragePlan
+from openegress.core.request_kind import RequestKind
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.psrpc import Subscription
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.ioinfo_client import IOInfoClient
+from openegress.psrpc.memory import MemoryBus
+from openegress.psrpc.server import RPCServer
+from openegress.psrpc.services import EgressInternal
+from openegress.store.leases import MemoryLeases
+from openegress.worker import service as services
+from openegress.worker.admission import Cost, Load
+from openegress.worker.load import LoadMeter
+from openegress.worker.records import Record
+from openegress.worker.service import Terms, WorkerService
+from openegress.worker.supervisor import Supervisor
+from openegress.worker.unreported import Unreported
+
+START = replace(EgressInternal.START_EGRESS, timeout_s=1.0)
+
+
+async def at_once(*_: Any) -> None:
+    pass
+
+
+async def never(*_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+class Bus(MemoryBus):
+    """Of which the named channels' subscriptions never come or are refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_subscribe: dict[str, Callable[[], Awaitable[None]]] = {}
+
+    async def subscribe_queue(self, channel: str) -> Subscription:
+        for name, what in self.on_subscribe.items():
+            if name in channel:
+                await what()
+        return await super().subscribe_queue(channel)
+
+    def subscribed(self, name: str) -> bool:
+        return any(name in channel for channel in (*self._queues, *self._broadcast))
+
+
+class Records:
+    """The record keeper."""
+
+    def __init__(self) -> None:
+        self.on_create: Callable[..., Awaitable[None]] = at_once
+        self.created: list[str] = []
+        self.updates: list[EgressInfo] = []
+
+    async def create(self, info: EgressInfo) -> None:
+        self.created.append(info.egress_id)
+        await self.on_create()
+
+    def doubt(self, egress_id: str) -> None:
+        pass
+
+    async def update(self, info: EgressInfo) -> None:
+        self.updates.append(info)
+
+
+class Launches:
+    """A supervisor that only notes what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def get(self, egress_id: str) -> None:
+        return None
+
+    def launch(self, plan: Plan, kind: str, record: Record) -> None:
+        self.records.append(record)
+
+
+class Meter:
+    def sample(self) -> Load:
+        return Load(8, 0, 2**34, 2**34)
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.bus, self.leases = Bus(), MemoryLeases()
+        self.client = RPCClient(self.bus)
+        self.folder = folder
+        self.records = Records()
+        self.parts: list[Any] = []
+        self.launches: list[Launches] = []
+
+    async def worker(self, worker_id: str) -> WorkerService:
+        context = Context(
+            now_ns=1, storage=StoragePlan(LocalStorage("/out")), ws_url="", template_base="", make_token=None
+        )
+        launches, server = Launches(), RPCServer(self.bus, worker_id)
+        service = WorkerService(
+            Terms(lambda: context, {kind: Cost(0.1, 1) for kind in RequestKind}),
+            server,
+            cast("IOInfoClient", self.records),
+            Unreported(self.folder / worker_id),
+            cast("Supervisor", launches),
+            cast("LoadMeter", Meter()),
+            self.leases,
+            worker_id,
+            on_start=lambda: None,
+        )
+        await service.open()
+        self.launches.append(launches)
+        self.parts += [service, server]
+        return service
+
+    async def start(self) -> EgressInfo:
+        request = StartEgressRequest(egress_id="EG_1")
+        request.web.url = "http://e"
+        request.web.file_outputs.add()
+        return await self.client.call(START, request, retry=services_once)
+
+    async def refused(self) -> EgressError:
+        with pytest.raises(EgressError) as refused:
+            await self.start()
+        return refused.value
+
+    @property
+    def launched(self) -> int:
+        return sum(len(each.records) for each in self.launches)
+
+    async def close(self) -> None:
+        for launches in self.launches:
+            for record in launches.records:
+                await record.close()
+        for part in self.parts:
+            await part.close()
+        await self.client.close()
+        await self.bus.close()
+
+
+services_once = replace(EgressInternal.START_EGRESS.retry, attempts=1)
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(services, "check_storage", at_once)
+    world = World(tmp_path)
+    yield world
+    await world.close()
+
+
+async def test_a_start_holds_its_lease(world: World) -> None:
+    await world.worker("NE_1")
+    assert (await world.start()).status == EgressStatus.EGRESS_STARTING
+    assert world.launched == 1
+    assert await world.leases.held() == {"EG_1"}
+    assert world.bus.subscribed("StopEgress")
+
+
+async def test_one_that_another_worker_is_at_is_not_started_twice(world: World) -> None:
+    await world.worker("NE_1")
+    await world.leases.hold("NE_2", ["EG_1"])
+    refused = await world.refused()
+    assert (refused.code, refused.message) == (Code.ALREADY_EXISTS, "egress already exists")
+    assert world.launched == 0
+    assert world.records.created == []
+    assert await world.leases.held() == {"EG_1"}
+
+
+async def test_a_bus_that_is_away_at_the_registration_leaves_nothing(world: World) -> None:
+    async def away() -> None:
+        raise EgressError(Code.UNAVAILABLE, "redis is away")
+
+    await world.worker("NE_1")
+    world.bus.on_subscribe["UpdateStream"] = away
+    assert (await world.refused()).code is Code.UNAVAILABLE
+    assert (world.launched, world.records.created, world.records.updates) == (0, [], [])
+    assert not world.bus.subscribed("StopEgress")
+    assert not world.bus.subscribed("UpdateStream")
+    assert await world.leases.held() == set()
+    world.bus.on_subscribe.clear()
+    await world.start()
+
+
+@pytest.mark.parametrize("slow", ["storage", "bus"])
+async def test_who_asked_may_turn_to_another_worker_when_nothing_was_created_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    await world.worker("NE_1")
+    if slow == "storage":
+        monkeypatch.setattr(services, "check_storage", never)
+    else:
+        world.bus.on_subscribe["UpdateStream"] = lambda: never()
+    begun_s = time.monotonic()
+    refused = await world.refused()
+    assert time.monotonic() - begun_s < 1.0  # it was told, rather than left to find out
+    assert (refused.code, "nothing was started" in refused.message) == (Code.DEADLINE_EXCEEDED, True)
+    assert (world.launched, world.records.created) == (0, [])
+    assert await world.leases.held() == set()
+    monkeypatch.setattr(services, "check_storage", at_once)
+    world.bus.on_subscribe.clear()
+    await world.start()
+    assert world.launched == 1
+
+
+async def test_a_record_that_may_be_there_is_failed_and_its_egress_is_not_started_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await world.worker("NE_1")
+    world.records.on_create = never
+    refused = await world.refused()
+    assert refused.code is Code.INTERNAL  # which no caller asks again
+    await asyncio.sleep(0)
+    (failed,) = world.records.updates
+    assert (failed.status, failed.error) == (EgressStatus.EGRESS_FAILED, refused.message)
+    assert not world.bus.subscribed("StopEgress")
+    await worker.close()
+    await world.worker("NE_2")
+    world.records.on_create = at_once
+    assert (await world.refused()).code is Code.ALREADY_EXISTS
+    assert world.launched == 0
+
+
+async def test_a_record_that_was_refused_leaves_nothing(world: World) -> None:
+    async def away() -> None:
+        raise EgressError(Code.UNAVAILABLE, "no response from servers")
+
+    await world.worker("NE_1")
+    world.records.on_create = away
+    assert (await world.refused()).code is Code.UNAVAILABLE
+    assert world.records.updates == []
+    assert await world.leases.held() == set()
+    assert not world.bus.subscribed("StopEgress")
