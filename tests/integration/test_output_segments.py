@@ -1,20 +1,23 @@
 """HLS as it is made: real encoders, a real disk, an independent playlist parser, and FFmpeg as the player."""
 
+import dataclasses
 import json
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import m3u8
 import pytest
+from av.video.stream import VideoStream
 
 from openegress.core import plan
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
-from openegress.media import NS
+from openegress.media import NS, Packet, StreamFormat
 from openegress.output import Opening
 from openegress.output.segments import SegmentOutput
 from openegress.storage import Storage, open_storage
@@ -129,14 +132,111 @@ async def test_sound_alone(rig: Rig, container: Container) -> None:
     assert facts.audio.duration_s == pytest.approx(7.0, abs=0.06)
 
 
+class PassedThrough(Encoded):
+    """As a room's track looks: nobody here set its rate, key frames come when they come and say what they
+    are."""
+
+    @property
+    def formats(self) -> tuple[StreamFormat, ...]:
+        return tuple(
+            dataclasses.replace(f, kbps=0) if f.kind is MediaKind.VIDEO else f for f in super().formats
+        )
+
+    def packets(self) -> Iterator[Packet]:
+        template = self.formats[0].template
+        assert isinstance(template, VideoStream)
+        parameters = template.codec_context.extradata or b""
+        for packet in super().packets():
+            has_own = packet.kind is MediaKind.VIDEO and packet.is_key
+            yield dataclasses.replace(packet, data=parameters + packet.data) if has_own else packet
+
+
 async def test_a_track_with_its_own_key_frames_is_cut_at_the_next_one(rig: Rig) -> None:
-    encoded = Encoded(Spec(seconds=12.0, key_frame_interval_s=3.0, audio=None))
+    encoded = PassedThrough(Spec(seconds=12.0, key_frame_interval_s=3.0, audio=None))
     await record(rig, rig.output(Container.TS), encoded)
     path = rig.stored / "live/all.m3u8"
     parsed = m3u8.load(str(path))
     assert [s.duration for s in parsed.segments] == [3.0] * 4
-    assert parsed.target_duration == 3
+    assert parsed.target_duration == 4
     assert probe.counters(path).values == list(range(360))
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_a_track_with_rare_key_frames_is_cut_without_and_the_target_stays(
+    rig: Rig, container: Container
+) -> None:
+    watched = Watched(rig.stored)
+    encoded = PassedThrough(Spec(seconds=17.0, key_frame_interval_s=7.0, steady=True))
+    output = rig.output(container, watched=watched)
+    output.open(rig.opening(encoded))
+    for n, packet in enumerate(encoded.packets()):
+        output.write(packet)
+        if n % 150 == 0:
+            await output.written()
+            await output.stored()
+    await output.finish(STARTED_NS)
+    path = rig.stored / "live/all.m3u8"
+    assert len(watched.playlists) > 2
+    assert {p.target_duration for p in watched.playlists} == {4}
+    assert not any(p.is_independent_segments for p in watched.playlists)
+    durations = [s.duration for s in m3u8.load(str(path)).segments]
+    assert all(duration < 4.5 for duration in durations)
+    assert sum(durations) == pytest.approx(17.0, abs=0.05)
+    assert probe.counters(path).values == list(range(510))
+    assert len([p for p in played(path) if p[0] == "video"]) == 510
+
+
+async def test_a_track_that_changes_its_format_or_pauses_is_discontinuous_there(rig: Rig) -> None:
+    small = PassedThrough(Spec(seconds=3.0, width=160, height=90, audio=None, steady=True))
+    large = PassedThrough(Spec(seconds=6.0, audio=None, steady=True))
+    output = rig.output(Container.TS)
+    output.open(rig.opening(small))
+    for encoded, later_s in ((small, 0), (large, 3)):
+        for packet in encoded.packets():
+            at_s = packet.pts_ns / NS
+            pause_s = 20 if encoded is large and at_s >= 4 else 0
+            ticks = (later_s + pause_s) * packet.time_base.denominator
+            output.write(dataclasses.replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks))
+    await output.finish(STARTED_NS)
+    parsed = m3u8.load(str(rig.stored / "live/all.m3u8"))
+    assert parsed.target_duration == 4
+    assert [(s.duration, s.discontinuity) for s in parsed.segments] == [
+        (2.0, False),
+        (1.0, False),
+        (2.0, True),
+        (4.0, False),
+        (2.0, True),
+    ]
+    assert parsed.segments[-1].program_date_time == datetime.fromtimestamp(1_700_000_027, UTC)
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_a_minute_has_every_frame_once_in_segments_of_the_asked_duration(
+    rig: Rig, container: Container
+) -> None:
+    spec = Spec(seconds=60.0, width=160, height=90, key_frame_interval_s=4.0)
+    began_s = time.monotonic()
+    await record(rig, rig.output(container, segment_s=4), Encoded(spec))
+    assert time.monotonic() - began_s < spec.seconds
+    path = rig.stored / "live/all.m3u8"
+    parsed = m3u8.load(str(path))
+    frame_s = 1 / spec.fps
+    assert [s.duration for s in parsed.segments] == pytest.approx([4.0] * 15, abs=frame_s)
+    whole = probe.counters(path)
+    assert (whole.values, whole.unreadable) == (list(range(1800)), 0)
+    # What the playlist says is what is in the files: no frame is in two, and none in the wrong one.
+    init = rig.stored / "live/seg_init.mp4"
+    for n, segment in enumerate(parsed.segments):
+        alone = rig.stored / "live" / str(segment.uri)
+        if container is Container.FMP4:
+            joined = rig.spool / f"{n}.mp4"
+            joined.write_bytes(init.read_bytes() + alone.read_bytes())
+            alone = joined
+        assert probe.counters(alone).values == list(range(120 * n, 120 * (n + 1)))
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.video.longest_gap_s == pytest.approx(frame_s, abs=0.0001)
+    assert facts.audio is not None and facts.audio.contiguous
+    assert abs(probe.av_offset(path).median_ms) < 12
 
 
 async def test_the_timestamp_of_a_segment_is_in_its_name(rig: Rig) -> None:

@@ -20,7 +20,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, OutputFailed, StreamAdded, StreamStatus, StreamUpdate
 from openegress.core.plan import StreamTarget
-from openegress.media import NS, Packet
+from openegress.media import NS, Packet, srt
 from openegress.output import Opening, Output
 from openegress.output.file import FileOutput
 from openegress.output.reconnect import Policy
@@ -63,16 +63,29 @@ class Rig:
     def opening(self, encoded: Encoded) -> Opening:
         return Opening(encoded.formats, time.time_ns(), str(self.folder / "spool"), {})
 
+    def numbered(self, number: int) -> list[StreamUpdate]:
+        return [e for e in self.events if isinstance(e, StreamUpdate) and e.stream == number]
+
     def updates(self, url: str = "") -> list[StreamUpdate]:
         shown = redacted(url)
         return [e for e in self.events if isinstance(e, StreamUpdate) and (not url or e.url == shown)]
 
-    async def until(self, url: str, status: StreamStatus, retries: int = 0, timeout_s: float = 20) -> float:
-        """Waits for an update; returns how long it took."""
+    async def until(
+        self, url: str, status: StreamStatus, retries: int = 0, timeout_s: float = 20, of: int = 1
+    ) -> float:
+        """Waits for an update, or one of each of several; returns how long it took."""
         began = time.monotonic()
-        while not any(
-            u.status is status and u.retries >= retries and not (u.error and status is StreamStatus.ACTIVE)
-            for u in self.updates(url)
+        while (
+            len(
+                {
+                    u.stream
+                    for u in self.updates(url)
+                    if u.status is status
+                    and u.retries >= retries
+                    and not (u.error and status is StreamStatus.ACTIVE)
+                }
+            )
+            < of
         ):
             assert time.monotonic() - began < timeout_s, self.updates(url)
             await asyncio.sleep(0.02)
@@ -362,7 +375,7 @@ async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpS
     assert twice.value.code is Code.ALREADY_EXISTS
     await rig.until(second, StreamStatus.ACTIVE)
     of_second = [each for each in rig.events if getattr(each, "url", "") == redacted(second)]
-    assert of_second[0] == StreamAdded(redacted(second), "mine")
+    assert of_second[0] == StreamAdded(0, 1, redacted(second), "mine")
     assert not any(isinstance(each, StreamAdded) for each in of_second[1:])
     await asyncio.sleep(2)
     await output.remove(first)
@@ -382,6 +395,72 @@ async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpS
         assert values[0] % 30 == 0
         # Cut in mid-stream, the last frames may lack those that were to be shown before them.
         assert [b for a, b in pairwise(values[:-3]) if b - a != 1] == []
+
+
+async def test_streams_whose_keys_look_alike_are_two(rig: Rig, rtmp: RtmpServer) -> None:
+    encoded, packets = encode(3.0)
+    urls = [rtmp.rtmp_url(f"live/{key}") for key in ("room-1-hd", "room-2-hd", "room-3-hd")]
+    shown = rtmp.rtmp_url("live/{roo...-hd}")
+    targets = [plan.StreamTarget(url, shown) for url in urls]
+    output = StreamOutput(plan.StreamOutput("rtmp", tuple(targets[:2])), 0, emit=rig.events.append)
+    output.open(rig.opening(encoded))
+    output.add(targets[2])
+    await rig.until("", StreamStatus.ACTIVE, of=3)
+    feeding = asyncio.create_task(feed(packets, [output]))
+    await asyncio.sleep(1.5)
+    with pytest.raises(EgressError, match="names 3 streams; give the URL in full"):
+        await output.remove(shown)
+    await output.remove(urls[1])
+    await feeding
+    await output.finish(time.time_ns())
+    last = [rig.numbered(n)[-1] for n in range(3)]
+    assert [(u.url, u.status, u.error) for u in last] == [(shown, StreamStatus.FINISHED, "")] * 3
+    assert [u.duration_ns > 2.5 * NS for u in last] == [True, False, True]
+    assert sorted(len(probe.counters(path).values) > 80 for path in rtmp.recordings()) == [False, True, True]
+
+
+async def test_what_this_host_cannot_dial_fails_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, packets = encode(2.0)
+    with SrtListener() as listener:
+        good = f"srt://127.0.0.1:{listener.port}?latency=60"
+        bad = f"srt://127.0.0.1:{listener.port}?passphrase=short"
+        output = rig.stream(bad, good)
+        output.open(rig.opening(encoded))
+        await rig.until(bad, StreamStatus.FAILED)
+        await rig.until(good, StreamStatus.ACTIVE)
+        await feed(packets, [output])
+        await output.finish(time.time_ns())
+        assert rig.updates(good)[-1].status is StreamStatus.FINISHED
+    srt._library.cache_clear()
+    monkeypatch.setattr(srt, "find", lambda: "")
+    output = rig.stream("srt://127.0.0.1:9")
+    output.open(rig.opening(encoded))
+    with pytest.raises(EgressError, match="needs the library libsrt"):
+        await output.finish(time.time_ns())
+
+
+async def test_a_stuck_server_does_not_keep_who_removes_its_streams_waiting(rig: Rig) -> None:
+    encoded, packets = encode(1.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        urls = [f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/{n}" for n in range(3)]
+        output = rig.stream(*urls)
+        output.open(rig.opening(encoded))
+        for packet in packets:
+            output.write(packet)
+        began_s = time.monotonic()
+        await asyncio.gather(*(output.remove(url) for url in urls))
+        assert time.monotonic() - began_s < 2.5
+        assert rig.emptied
+        with pytest.raises(EgressError, match="not found"):
+            await output.remove(urls[0])
+        # The same key again is a new stream, whose predecessor has no more to say.
+        output.add(plan.StreamTarget(urls[0], urls[0]))
+        await output.remove(urls[0])
+        await output.finish(time.time_ns())
+    assert [len(rig.numbered(n)) for n in range(3)] == [1, 1, 1]
+    assert not any(isinstance(e, OutputFailed) for e in rig.events)
 
 
 async def test_a_server_that_never_answers_does_not_hold_up_the_end(rig: Rig) -> None:

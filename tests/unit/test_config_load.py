@@ -2,12 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from openegress.app.terms import context_maker
 from openegress.config.check import Level, check
-from openegress.config.destination import local_plan, storage_plan
+from openegress.config.destination import storage_plan
 from openegress.config.load import load
 from openegress.config.settings import LogLevel, Settings
 from openegress.config.values import Secret
 from openegress.core import plan
+from openegress.core.destinations import AssumeRole
 from openegress.core.errors import EgressError
 
 UPSTREAM = """
@@ -77,6 +79,8 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
             secret="s3cret",
             region="eu-central-1",
             proxy=plan.Proxy("http://proxy:3128", "u", "p"),
+            max_retries=3,
+            min_retry_delay_s=0.5,
         ),
         prefix="live",
         backup=plan.LocalStorage("/backup"),
@@ -106,11 +110,37 @@ def test_destinations(block: str, backend: plan.Backend) -> None:
 
 def test_without_storage_files_stay_here_if_they_may() -> None:
     settings = load(body="output_root: /rec", environ={}).settings
-    assert storage_plan(settings) is None
-    local = local_plan(settings)
-    assert local is not None
-    assert local.backend == plan.LocalStorage("/rec")
-    assert local_plan(load(body="disallow_local_storage: true", environ={}).settings) is None
+    assert storage_plan(settings) == plan.StoragePlan(plan.LocalStorage("/rec"))
+
+
+@pytest.mark.parametrize("disallowed", ["true", "false"])
+def test_without_storage_requests_keep_the_servers_manners(disallowed: str) -> None:
+    settings = load(
+        body=f"""
+            disallow_local_storage: {disallowed}
+            storage: {{prefix: live, generate_presigned_url: true}}
+            backup: {{local: {{storage_dir: /spare}}, prefix: b}}
+            retries: {{upload_for: 5m}}
+            storage_check: false
+            s3_assume_role_arn: arn:r
+            s3_assume_role_external_id: x
+            s3_assume_role_key: K
+            s3_assume_role_secret: S
+        """,
+        environ={},
+    ).settings
+    context = context_maker(settings)()
+    assert context.allow_local is (disallowed == "false")
+    assert context.assume_role == AssumeRole("K", "S", "arn:r", "x")
+    assert context.storage == plan.StoragePlan(
+        backend=plan.LocalStorage(str(settings.output_path)),
+        prefix="live",
+        backup=plan.LocalStorage("/spare"),
+        backup_prefix="b",
+        presign=True,
+        retry_for_s=300.0,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from openegress.core.events import (
     StreamStatus,
     StreamUpdate,
 )
-from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
+from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.core.validate import Context, plan_of
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
@@ -118,7 +118,7 @@ def test_the_deprecated_result_follows() -> None:
     assert (info.file.filename, info.file.size, info.file.location) == ("x.mp4", 7, "/out/x.mp4")
     streams = after(
         begin({"url": "http://e", "stream_outputs": [{"urls": ["srt://h:1"]}]}, "web"),
-        StreamUpdate(url="srt://h:1", status=StreamStatus.FAILED, error="no route"),
+        StreamUpdate(output=0, url="srt://h:1", status=StreamStatus.FAILED, error="no route"),
     )
     assert list(streams.stream.info) == list(streams.stream_results)
 
@@ -268,7 +268,7 @@ def test_results() -> None:
         SegmentsUpdate(output=1, segment_count=3, size_bytes=30, playlist_location="s3://b/d/s.m3u8"),
         ImagesUpdate(output=2, image_count=4),
         ImagesUpdate(output=3, image_count=5),
-        StreamUpdate(url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
+        StreamUpdate(output=4, url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
         ManifestStored("s3://b/EG_1.json"),
         ManifestStored("s3://b/d/EG_1.json"),
         BackupUsed(output=0),
@@ -288,32 +288,49 @@ def test_results() -> None:
 
 
 def test_streams_come_and_go() -> None:
-    added = infos.with_stream(begin(), StreamTarget("srt://h:1", "srt://h:1", "mine"), 500)
+    added = infos.apply(begin(), StreamAdded(4, 1, "srt://h:1", "mine"), 500)
     info = after(
         added,
         ACTIVE,
-        StreamUpdate(url=STREAM_URL, status=StreamStatus.FAILED, ended_at_ns=300, error="gone"),
-        StreamUpdate(url="srt://h:1", status=StreamStatus.ACTIVE, retries=2, last_retry_at_ns=7),
-        StreamUpdate(url="srt://new:1", status=StreamStatus.ACTIVE),
+        StreamUpdate(output=4, url=STREAM_URL, status=StreamStatus.FAILED, ended_at_ns=300, error="gone"),
+        StreamUpdate(
+            output=4, stream=1, url="srt://h:1", status=StreamStatus.ACTIVE, retries=2, last_retry_at_ns=7
+        ),
     )
     shown = [(stream.url, stream.status, stream.id) for stream in info.stream_results]
-    assert shown == [
-        (STREAM_URL, StreamInfo.FAILED, ""),
-        ("srt://h:1", StreamInfo.ACTIVE, "mine"),
-        ("srt://new:1", StreamInfo.ACTIVE, ""),
-    ]
+    assert shown == [(STREAM_URL, StreamInfo.FAILED, ""), ("srt://h:1", StreamInfo.ACTIVE, "mine")]
     assert (info.stream_results[1].retries, info.stream_results[1].last_retry_at) == (2, 7)
-    again = infos.with_stream(info, StreamTarget("rtmp://h/app/0123456789", STREAM_URL), 600)
+    assert infos.apply(info, StreamAdded(4, 1, "srt://h:1"), 600) is info
+    again = infos.apply(info, StreamAdded(4, 0, STREAM_URL), 600)
     assert again.stream_results[0] == StreamInfo(url=STREAM_URL)
+
+
+def test_streams_that_look_alike_are_told_apart() -> None:
+    urls = ["rtmp://h/app/room-1-hd", "rtmp://h/app/room-2-hd"]
+    begun = begin({"url": "http://e", "stream_outputs": [{"urls": urls}]}, "web")
+    shown = "rtmp://h/app/{roo...-hd}"
+    info = after(
+        infos.apply(begun, StreamAdded(0, 2, shown, "third"), 500),
+        ACTIVE,
+        StreamUpdate(output=0, stream=1, url=shown, status=StreamStatus.FAILED, error="gone"),
+        StreamUpdate(output=0, stream=2, url=shown, status=StreamStatus.ACTIVE, started_at_ns=9),
+        StreamUpdate(output=0, stream=0, url=shown, status=StreamStatus.FINISHED, ended_at_ns=8),
+    )
+    assert [(s.url, s.status, s.error) for s in info.stream_results] == [
+        (shown, StreamInfo.FINISHED, ""),
+        (shown, StreamInfo.FAILED, "gone"),
+        (shown, StreamInfo.ACTIVE, ""),
+    ]
+    assert list(info.stream.info) == list(info.stream_results)
 
 
 def test_the_streams_of_a_handler_that_died_have_failed() -> None:
     begun = after(
         begin(),
         ACTIVE,
-        StreamUpdate(url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
-        StreamAdded("srt://h:1"),
-        StreamUpdate(url="srt://h:1", status=StreamStatus.FINISHED, ended_at_ns=300),
+        StreamUpdate(output=4, url=STREAM_URL, status=StreamStatus.ACTIVE, started_at_ns=250),
+        StreamAdded(4, 1, "srt://h:1"),
+        StreamUpdate(output=4, stream=1, url="srt://h:1", status=StreamStatus.FINISHED, ended_at_ns=300),
     )
     info = infos.ended_by_crash(begun, "the recorder was killed", 950)
     shown = [(stream.status, stream.error, stream.ended_at) for stream in info.stream_results]
@@ -324,7 +341,7 @@ def test_the_streams_of_a_handler_that_died_have_failed() -> None:
 
 def test_a_stream_that_is_sent_already_is_not_added_again() -> None:
     info = begin()
-    assert infos.apply(info, StreamAdded(STREAM_URL, "other"), 500) is info
+    assert infos.apply(info, StreamAdded(4, 0, STREAM_URL, "other"), 500) is info
 
 
 def test_crash() -> None:
@@ -369,7 +386,8 @@ events = st.one_of(
     st.builds(ImagesUpdate, output=st.sampled_from([2, 3]), image_count=st.integers(0, 99)),
     st.builds(
         StreamUpdate,
-        url=st.sampled_from([STREAM_URL, "srt://x"]),
+        output=st.just(4),
+        url=st.just(STREAM_URL),
         status=st.sampled_from(list(StreamStatus)),
     ),
     st.builds(OutputFailed, output=st.just(0), error=st.just("x"), code=codes),

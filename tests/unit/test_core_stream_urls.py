@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.core import stream_urls
+from openegress.core import srt_url, stream_urls
 from openegress.core.errors import Code, EgressError
 from openegress.core.stream_urls import StreamKind
 
@@ -47,6 +47,13 @@ def test_srt_hides_its_passphrase() -> None:
     assert target.redacted == "srt://h:9000?streamid={...}&passphrase={...}"
 
 
+def test_srt_parameters() -> None:
+    url = "srt://h:9000?latency=60&maxbw=-1&passphrase=a%20b&mode=caller&transtype=live"
+    assert srt_url.parse(url) == srt_url.SrtUrl(
+        "h", 9000, {"latency": 60, "maxbw": -1}, {"passphrase": "a b"}
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "why"),
     [
@@ -57,6 +64,11 @@ def test_srt_hides_its_passphrase() -> None:
         ("rtmp://h/app/k", StreamKind.SRT, "invalid scheme"),
         ("http://h/app/k", StreamKind.RTMP, "invalid scheme"),
         ("srt://", StreamKind.SRT, "no host"),
+        ("srt://h", StreamKind.SRT, "no port; write srt://host:port?streamid=..."),
+        ("srt://h:0", StreamKind.SRT, "no port; write srt://host:port?streamid=..."),
+        ("srt://h:70000", StreamKind.SRT, "no port between 1 and 65535"),
+        ("srt://h:9?mode=listener", StreamKind.SRT, "SRT mode 'listener' is not supported, only caller"),
+        ("srt://h:9?latency=--5", StreamKind.SRT, "SRT parameter latency must be a whole number"),
         ("", StreamKind.SRT, "invalid scheme"),
         ("http://h", StreamKind.WEBSOCKET, "invalid scheme"),
     ],

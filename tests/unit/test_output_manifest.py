@@ -18,7 +18,7 @@ def test_a_manifest_lists_what_all_outputs_stored() -> None:
     text = build(
         Header("EG_1", room_id="RM_1", room_name="Zoë", started_at_ns=START_NS, ended_at_ns=START_NS + 5),
         [
-            Records(files=(FileRecord("a.mp4", "s3://b/a.mp4"),)),
+            Records(files=(FileRecord("a.mp4", "s3://b/a.mp4"), FileRecord("b", "plain", "no key to sign"))),
             Records(playlists=(PlaylistRecord("L", (FileRecord("s_0.ts", "L0"),)),)),
             Records(images=(ImageRecord("i.jpeg", START_NS, "LI"),)),
         ],
@@ -29,7 +29,10 @@ def test_a_manifest_lists_what_all_outputs_stored() -> None:
         "room_name": "Zoë",
         "started_at": START_NS,
         "ended_at": START_NS + 5,
-        "files": [{"filename": "a.mp4", "location": "s3://b/a.mp4"}],
+        "files": [
+            {"filename": "a.mp4", "location": "s3://b/a.mp4"},
+            {"filename": "b", "location": "plain", "presign_error": "no key to sign"},
+        ],
         "playlists": [{"location": "L", "segments": [{"filename": "s_0.ts", "location": "L0"}]}],
         "images": [{"filename": "i.jpeg", "timestamp": "2023-11-14T22:13:20.123456789Z", "location": "LI"}],
     }

@@ -1,6 +1,7 @@
 """HLS playlists as text, and where segments are cut."""
 
 from fractions import Fraction
+from random import Random
 
 import m3u8
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from openegress.core.codecs import MediaKind
 from openegress.media import NS, Packet
 from openegress.output.cutter import Cutter
-from openegress.output.playlist import Kind, Segment, date_time, render, seconds, uri
+from openegress.output.left_segments import promised
+from openegress.output.playlist import Kind, Promise, Segment, date_time, render, rounded_s, seconds, uri
 
 START_NS = 1_700_000_000 * NS
+OURS = Promise.of(4, passed_through=False)
 
 
 def segment(n: int, duration_s: float = 4.0, discontinuity: bool = False) -> Segment:
@@ -20,7 +23,7 @@ def segment(n: int, duration_s: float = 4.0, discontinuity: bool = False) -> Seg
 
 
 def test_a_growing_playlist_in_full() -> None:
-    assert render(Kind.FULL, [segment(0), segment(1, 3.2)], segment_s=4) == (
+    assert render(Kind.FULL, [segment(0), segment(1, 3.2)], promise=OURS) == (
         "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-TARGETDURATION:4\n"
         "#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-INDEPENDENT-SEGMENTS\n"
         "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z\n#EXTINF:4.000000,\na_00000.ts\n"
@@ -29,32 +32,68 @@ def test_a_growing_playlist_in_full() -> None:
 
 
 def test_the_end_is_marked() -> None:
-    text = render(Kind.FULL, [segment(0)], segment_s=4, ended=True)
+    text = render(Kind.FULL, [segment(0)], promise=OURS, ended=True)
     assert "#EXT-X-PLAYLIST-TYPE:VOD" in text
     assert text.endswith("#EXT-X-ENDLIST\n")
 
 
 def test_fmp4_names_its_initialisation_segment_once_per_playlist() -> None:
-    text = render(Kind.LIVE, [segment(n) for n in range(9)], segment_s=4, map_uri="a init.mp4")
+    text = render(Kind.LIVE, [segment(n) for n in range(9)], promise=OURS, map_uri="a init.mp4")
     assert text.count('#EXT-X-MAP:URI="a%20init.mp4"') == 1
     assert "#EXT-X-VERSION:7" in text
     assert text.index("EXT-X-MAP") < text.index("EXTINF")
 
 
-@pytest.mark.parametrize(
-    ("durations_s", "target_s"),
-    [([4.0], 4), ([4.0, 4.49], 4), ([4.0, 4.5], 5), ([7.2, 4.0], 7), ([], 4), ([0.1], 4)],
-)
-def test_target_duration_is_what_the_longest_segment_rounds_to(
-    durations_s: list[float], target_s: int
+@pytest.mark.parametrize(("passed_through", "target_s", "independent"), [(False, 4, True), (True, 8, False)])
+def test_what_a_playlist_promises_never_changes(
+    passed_through: bool, target_s: int, independent: bool
 ) -> None:
-    segments = [segment(n, d) for n, d in enumerate(durations_s)]
-    assert f"#EXT-X-TARGETDURATION:{target_s}\n" in render(Kind.FULL, segments, segment_s=4)
+    promise = Promise.of(4, passed_through=passed_through)
+    for durations_s in ([], [4.0], [4.0, 4.4], [0.1, 7.9, 8.4]):
+        text = render(Kind.FULL, [segment(n, d) for n, d in enumerate(durations_s)], promise=promise)
+        assert f"#EXT-X-TARGETDURATION:{target_s}\n" in text
+        assert ("#EXT-X-INDEPENDENT-SEGMENTS" in text) is independent
+
+
+@pytest.mark.parametrize("passed_through", [False, True])
+@given(st.lists(st.integers(1, 3 * NS), max_size=60), st.randoms(use_true_random=False))
+def test_the_cutter_keeps_what_is_promised(passed_through: bool, gaps_ns: list[int], random: Random) -> None:
+    promise = Promise.of(3, passed_through=passed_through)
+    cutter = Cutter(3 * NS, has_video=True, limit_ns=promise.limit_ns)
+    cutter.begins(packet(MediaKind.VIDEO, 0))
+    begun_ns = at_ns = 0
+    for gap_ns in gaps_ns:
+        # Sound goes on where the picture does not.
+        kind, key = random.choice(
+            [(MediaKind.VIDEO, True), (MediaKind.VIDEO, False), (MediaKind.AUDIO, True)]
+        )
+        sound = [packet(MediaKind.AUDIO, t / NS) for t in range(at_ns, at_ns + gap_ns, NS // 50)]
+        at_ns += gap_ns
+        for each in (*sound, packet(kind, at_ns / NS, key=key)):
+            if cutter.begins(each):
+                assert rounded_s(each.pts_ns - begun_ns) <= promise.target_s
+                begun_ns = each.pts_ns
+
+
+def test_a_segment_ends_at_the_limit_where_no_key_frame_comes() -> None:
+    cutter = Cutter(4 * NS, has_video=True, limit_ns=8 * NS)
+    keys = {0.0, 4.0, 13.0}
+    at_s = [n / 2 for n in range(40)]
+    cuts = [at for at in at_s if cutter.begins(packet(MediaKind.VIDEO, at, key=at in keys))]
+    assert cuts == [0.0, 4.0, 12.0]
+
+
+def test_a_new_format_begins_a_segment() -> None:
+    cutter = Cutter(4 * NS, has_video=True, limit_ns=8 * NS)
+    assert cutter.begins(packet(MediaKind.VIDEO, 0))
+    assert not cutter.begins(packet(MediaKind.VIDEO, 1))
+    assert cutter.begins(packet(MediaKind.VIDEO, 2), is_new_format=True)
+    assert not cutter.begins(packet(MediaKind.VIDEO, 3.9))
 
 
 def test_discontinuities_that_slid_out_are_counted() -> None:
     segments = [segment(n, discontinuity=n in (1, 6)) for n in range(9)]
-    live = m3u8.loads(render(Kind.LIVE, segments, segment_s=4))
+    live = m3u8.loads(render(Kind.LIVE, segments, promise=OURS))
     assert live.media_sequence == 4
     assert live.discontinuity_sequence == 1
     assert [s.discontinuity for s in live.segments] == [False, False, True, False, False]
@@ -98,7 +137,8 @@ def test_any_playlist_is_read_back_as_it_was_meant(
     durations: list[int], kind: Kind, ended: bool, segment_s: int, map_uri: str
 ) -> None:
     segments = [Segment(f"{n}.x", d, START_NS + n * NS) for n, d in enumerate(durations)]
-    parsed = m3u8.loads(render(kind, segments, segment_s=segment_s, map_uri=map_uri, ended=ended))
+    promise = Promise(max([segment_s, *(rounded_s(d) for d in durations)]), 0, independent=True)
+    parsed = m3u8.loads(render(kind, segments, promise=promise, map_uri=map_uri, ended=ended))
     shown = segments if kind is Kind.FULL else segments[-5:]
     assert [s.uri for s in parsed.segments] == [s.uri for s in shown]
     assert all(
@@ -128,17 +168,25 @@ def packet(kind: MediaKind, at_s: float, *, key: bool = True) -> Packet:
 def test_video_is_cut_at_the_first_key_frame_at_or_after_each_multiple(
     keys_s: list[float], cuts_s: list[float]
 ) -> None:
-    cutter = Cutter(4 * NS, has_video=True)
+    cutter = Cutter(4 * NS, has_video=True, limit_ns=1000 * NS)
     assert [at for at in keys_s if cutter.begins(packet(MediaKind.VIDEO, at))] == cuts_s
 
 
 def test_other_frames_and_sound_never_cut_a_segment_with_video() -> None:
-    cutter = Cutter(4 * NS, has_video=True)
+    cutter = Cutter(4 * NS, has_video=True, limit_ns=1000 * NS)
     assert not cutter.begins(packet(MediaKind.VIDEO, 0, key=False))
     assert not cutter.begins(packet(MediaKind.AUDIO, 5))
 
 
 def test_sound_alone_is_cut_at_each_multiple_and_its_priming_makes_no_segment() -> None:
-    cutter = Cutter(2 * NS, has_video=False)
+    cutter = Cutter(2 * NS, has_video=False, limit_ns=4 * NS)
     at_s = [-0.021, 0.0, 1.0, 1.995, 2.01, 3.0, 4.0]
     assert [at for at in at_s if cutter.begins(packet(MediaKind.AUDIO, at))] == [-0.021, 2.01, 4.0]
+
+
+def test_a_recovery_keeps_what_was_promised() -> None:
+    for promise in (OURS, Promise.of(4, passed_through=True)):
+        made = [segment(0), segment(1)]
+        again = promised(render(Kind.FULL, made, promise=promise), made, segment_s=4)
+        assert (again.target_s, again.independent) == (promise.target_s, promise.independent)
+    assert promised("", [segment(0, 6.0)], segment_s=4).target_s == 6

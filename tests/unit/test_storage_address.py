@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import hmac
+from datetime import timedelta
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -17,7 +19,7 @@ from openegress.core.plan import (
     Proxy,
     S3Storage,
 )
-from openegress.storage import alioss, open_storage
+from openegress.storage import alioss, open_storage, s3
 from openegress.storage.assume_role import sts_endpoint
 from openegress.storage.azure import service_sas
 from openegress.storage.objects import PART_BYTES, key_of, part_bytes, proxy_url
@@ -79,6 +81,31 @@ async def test_location(backend: Backend, location: str, monkeypatch: pytest.Mon
     assert storage.location("d/a b.mp4") == storage.location(
         "/d//a b.mp4" if "root" not in str(backend) else location
     )
+
+
+async def test_s3_is_tried_again_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(s3, "S3Store", lambda bucket, **options: given.append(options["retry_config"]))
+    backend = S3Storage(bucket="b", max_retries=9, min_retry_delay_s=0.5, max_retry_delay_s=30)
+    await open_storage(backend)
+    upload, _ = given
+    assert upload == {
+        "max_retries": 9,
+        "retry_timeout": timedelta(seconds=270),
+        "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=30)},
+    }
+
+
+async def test_an_ambient_identity_that_obstore_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text('{"type": "external_account", "audience": "very-secret"}')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+    with pytest.raises(EgressError, match="workload identity federation") as raised:
+        await open_storage(GCPStorage(bucket="b"))
+    assert raised.value.code is Code.INVALID_ARGUMENT
+    assert "very-secret" not in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -182,6 +209,10 @@ BAD_BACKENDS: list[tuple[Backend, str]] = [
     (GCPStorage(bucket="b", credentials="very-secret"), "are no JSON"),
     (GCPStorage(bucket="b", credentials='["very-secret"]'), "type None"),
     (GCPStorage(bucket="b", credentials='{"type": "authorized_user"}'), "type 'authorized_user'"),
+    (
+        GCPStorage(bucket="b", credentials='{"type": "external_account"}'),
+        "workload identity federation",
+    ),
     (
         GCPStorage(
             bucket="b",

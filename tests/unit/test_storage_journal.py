@@ -1,5 +1,7 @@
 """The journal: what it keeps over a kill, who may read it, and that nothing unstored is thrown away."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -45,6 +47,24 @@ def test_a_file_added_again_is_to_be_stored_again(journal: Journal) -> None:
 def test_only_the_owner_reads_it(journal: Journal) -> None:
     journal.note("k", 1)
     assert stat.S_IMODE((journal.folder / NAME).stat().st_mode) == 0o600
+
+
+def test_a_disk_that_took_half_a_line_does_not_spoil_the_next(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.fsync, []
+
+    def full(fd: int) -> None:
+        calls.append(fd)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EgressError, match="must be writable and have space"):
+        journal.note("lost", 1)
+    assert calls
+    monkeypatch.setattr(os, "fsync", real)
+    journal.note("kept", 2)
+    assert Journal.load(journal.folder).facts == {"kept": 2} == journal.facts
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 20, -1])

@@ -136,8 +136,19 @@ async def test_a_link_in_the_files_place_is_replaced_not_followed(root: Path, re
 
 
 async def test_check_leaves_nothing(root: Path) -> None:
-    await LocalFolder(LocalStorage(root=str(root))).check("d/a.mp4")
+    storage = LocalFolder(LocalStorage(root=str(root)))
+    await storage.check("d/e/a.mp4")
+    assert list(root.iterdir()) == []
+    (root / "d").mkdir()
+    await storage.check("d/e/a.mp4")
     assert list((root / "d").iterdir()) == []
+
+
+async def test_check_tells_of_a_file_in_a_folders_place(root: Path) -> None:
+    (root / "d").mkdir(parents=True)
+    (root / "d/e").write_bytes(b"")
+    with pytest.raises(EgressError, match="must be a folder"):
+        await LocalFolder(LocalStorage(root=str(root))).check("d/e/f/a.mp4")
 
 
 async def test_check_refuses_a_folder_in_the_files_place(root: Path) -> None:

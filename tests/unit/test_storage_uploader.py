@@ -253,8 +253,10 @@ async def test_stored_file_without_signature_is_still_stored(recording: Path) ->
     storage = ScriptedStorage()
     storage.presign_error = refused("a SAS token cannot sign")
     plan = StoragePlan(backend=LocalStorage(root="primary"), presign=True)
-    stored = await Bench(plan, storage).uploader.put(recording, "a.mp4", "video/mp4")
+    bench = Bench(plan, storage)
+    stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert (stored.location, stored.presign_error) == ("https://plain/a.mp4", "a SAS token cannot sign")
+    assert [outcome.stored for outcome in bench.outcomes] == [stored]
 
 
 @pytest.mark.parametrize(

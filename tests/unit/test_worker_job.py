@@ -157,7 +157,7 @@ async def test_only_streams_that_the_handler_took_are_on_record(tmp_path: Path) 
     updating = asyncio.create_task(world.job.update_streams(add, ()))
     update = await handler.heard.get()
     assert update.add == add
-    handler.said.put_nowait(StreamAdded(add[0].redacted, add[0].id))
+    handler.said.put_nowait(StreamAdded(0, 1, add[0].redacted, add[0].id))
     handler.said.put_nowait(ipc.Reply(update.call, "invalid_argument", "not this one"))
     with pytest.raises(Exception, match="not this one"):
         await updating

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from openegress.api.rooms import LiveKitServer, RoomService
-from openegress.config.destination import local_plan, storage_plan
+from openegress.config.destination import assume_role, storage_plan
 from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.context import Context, SessionLimits
-from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.core.request_kind import RequestKind
 from openegress.core.tokens import recorder_token
 from openegress.worker.admission import Cost, Limits
@@ -91,8 +90,8 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
 
 def context_maker(settings: Settings) -> Callable[[], Context]:
     """What the server adds to a request, made afresh for each: the time is part of it."""
-    local = StoragePlan(LocalStorage(str(settings.output_path)))  # refused below where it is not allowed
-    storage = storage_plan(settings) or local_plan(settings) or local
+    storage = storage_plan(settings)
+    role = assume_role(settings)
     limits = settings.session_limits
     session_limits = SessionLimits(
         file_s=float(limits.file_output_max_duration),
@@ -109,6 +108,7 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
         return Context(
             now_ns=time.time_ns(),
             storage=storage,
+            assume_role=role,
             ws_url=settings.ws_url,
             template_base=settings.template_base,
             make_token=make_token if settings.api_key else None,

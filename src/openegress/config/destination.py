@@ -2,15 +2,16 @@
 
 from openegress.config.settings import GCP, S3, AliOSS, Azure, Local, Proxy, Settings, Storage
 from openegress.core import plan
+from openegress.core.destinations import AssumeRole
 
 
-def storage_plan(settings: Settings) -> plan.StoragePlan | None:
-    """Where files go whose request names no storage; None: to no storage but the local disk, if allowed."""
-    backend = backend_of(settings.storage)
-    if backend is None:
-        return None
+def storage_plan(settings: Settings) -> plan.StoragePlan:
+    """Where files go whose request names no storage, and the manners of all: prefix, backup, patience.
+
+    Without a storage that is the local disk; whether it is allowed, core.destinations decides.
+    """
     return plan.StoragePlan(
-        backend=backend,
+        backend=backend_of(settings.storage) or plan.LocalStorage(root=str(settings.output_path)),
         prefix=settings.storage.prefix,
         backup=backend_of(settings.backup),
         backup_prefix=settings.backup.prefix,
@@ -20,17 +21,12 @@ def storage_plan(settings: Settings) -> plan.StoragePlan | None:
     )
 
 
-def local_plan(settings: Settings) -> plan.StoragePlan | None:
-    """The local disk as storage; None when it is not allowed."""
-    if settings.disallow_local_storage:
-        return None
-    return plan.StoragePlan(
-        backend=plan.LocalStorage(root=str(settings.output_path)),
-        prefix=settings.storage.prefix,
-        backup=backend_of(settings.backup),
-        backup_prefix=settings.backup.prefix,
-        retry_for_s=float(settings.retries.upload_for),
-        check=settings.storage_check,
+def assume_role(settings: Settings) -> AssumeRole:
+    return AssumeRole(
+        access_key=settings.s3_assume_role_key,
+        secret=settings.s3_assume_role_secret.reveal(),
+        arn=settings.s3_assume_role_arn,
+        external_id=settings.s3_assume_role_external_id.reveal(),
     )
 
 
@@ -51,6 +47,9 @@ def backend_of(storage: Storage) -> plan.Backend | None:
                 tagging=s3.tagging,
                 content_disposition=s3.content_disposition,
                 proxy=_proxy(s3.proxy_config),
+                max_retries=s3.max_retries,
+                min_retry_delay_s=float(s3.min_retry_delay),
+                max_retry_delay_s=float(s3.max_retry_delay),
             )
         case Azure() as azure:
             return plan.AzureStorage(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
+from openegress.core.destinations import AssumeRole
 from openegress.core.plan import StoragePlan
 
 METADATA_NETWORKS = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")
@@ -29,6 +30,7 @@ class Context:
     now_ns: int
     storage: StoragePlan
     """The server's own storage; LocalStorage(output root) where none is configured."""
+    assume_role: AssumeRole = field(default_factory=AssumeRole)
     ws_url: str = ""
     template_base: str = ""
     """Of the page that lays out rooms where a request names none; empty: rooms are laid out without one."""

@@ -1,6 +1,7 @@
 """Which storage an output goes to: its own, the request's, the server's, or the local disk."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -34,13 +35,34 @@ class Upload(Protocol):
     def HasField(self, field_name: str) -> bool: ...
 
 
-def choose(uploads: Iterable[Upload], server: StoragePlan, *, allow_local: bool) -> StoragePlan:
+@dataclass(frozen=True, slots=True)
+class AssumeRole:
+    """The server's part in requests that upload to S3 by a role. Empty fields: none."""
+
+    access_key: str = ""
+    secret: str = ""
+    """The key that takes on a request's role where the request has none of its own."""
+    arn: str = ""
+    """The role of requests that name none."""
+    external_id: str = ""
+    """For `arn`."""
+
+
+def choose(
+    uploads: Iterable[Upload],
+    server: StoragePlan,
+    *,
+    allow_local: bool,
+    assume_role: AssumeRole = AssumeRole(),
+) -> StoragePlan:
     """The first upload that names a storage, with the server's manners; else the server's own storage.
 
     Raises EgressError: `output` where that would be the local disk and the server forbids it.
     """
     for upload in uploads:
         backend = of_upload(upload)
+        if isinstance(backend, S3Storage):
+            backend = _in_role(_as_patient(backend, server.backend), assume_role)
         if backend is not None:
             return msgspec.structs.replace(server, backend=backend)
     if isinstance(server.backend, LocalStorage) and not allow_local:
@@ -92,6 +114,32 @@ def _s3(upload: S3Upload) -> S3Storage:
         content_disposition=upload.content_disposition,
         proxy=_proxy(upload.proxy) if upload.HasField("proxy") else None,
     )
+
+
+def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
+    """How often a call to S3 is tried again is the server's affair, whosever bucket it is."""
+    if not isinstance(server, S3Storage):
+        return backend
+    return msgspec.structs.replace(
+        backend,
+        max_retries=server.max_retries,
+        min_retry_delay_s=server.min_retry_delay_s,
+        max_retry_delay_s=server.max_retry_delay_s,
+    )
+
+
+def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
+    """As upstream does it: an external id goes with the role it was set for, and so does not mix with a
+    request's. Without a key of either, the ambient identity takes the role on."""
+    if not backend.assume_role_arn and role.arn:
+        backend = msgspec.structs.replace(
+            backend, assume_role_arn=role.arn, assume_role_external_id=role.external_id
+        )
+    if backend.assume_role_arn and not backend.access_key and role.access_key:
+        backend = msgspec.structs.replace(
+            backend, access_key=role.access_key, secret=role.secret, session_token=""
+        )
+    return backend
 
 
 def _proxy(wire: ProxyConfig) -> Proxy | None:

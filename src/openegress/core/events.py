@@ -73,18 +73,26 @@ class StreamStatus(StrEnum):
 
 
 class StreamAdded(Event, frozen=True, tag="stream_added"):
-    """One more URL is sent to from here on, by its redacted form and the id its caller gave it. Comes before
-    its first StreamUpdate."""
+    """One more URL is sent to from here on, or one that had ended again. Comes before its first StreamUpdate,
+    with the same number."""
 
+    output: int
+    stream: int
     url: str
+    """Redacted."""
     id: str = ""
+    """The caller's own name for it."""
 
 
 class StreamUpdate(Event, frozen=True, tag="stream"):
-    """One URL of a stream output, by its redacted form."""
+    """One URL of a stream output, or a websocket. Two URLs may look alike once redacted, so `stream` says
+    which one it is: its place among the output's own, those added while recording at the end."""
 
+    output: int
     url: str
+    """Redacted."""
     status: StreamStatus
+    stream: int = 0
     started_at_ns: int = 0
     ended_at_ns: int = 0
     duration_ns: int = 0

@@ -40,7 +40,6 @@ from openegress.core.plan import (
     Plan,
     SegmentOutput,
     StreamOutput,
-    StreamTarget,
     WebsocketOutput,
 )
 from openegress.core.redact import redacted
@@ -132,11 +131,6 @@ def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
     return info
 
 
-def with_stream(info: EgressInfo, target: StreamTarget, now_ns: int) -> EgressInfo:
-    """A stream added while recording. One that had ended begins anew; one that runs stays as it is."""
-    return apply(info, StreamAdded(target.redacted, target.id), now_ns)
-
-
 def with_request_of(info: EgressInfo, stored: EgressInfo) -> EgressInfo:
     """`info` with the request of the record: workers never change it, but UpdateLayout does."""
     kind = stored.WhichOneof("request")
@@ -167,7 +161,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
     """A new message with `event` in it; `info` itself where nothing changes (an Aside, or all is over)."""
     if is_terminal(info) or isinstance(event, Aside | AwaitingStart):
         return info
-    if isinstance(event, StreamAdded) and _is_sent(info, event.url):
+    if isinstance(event, StreamAdded) and _is_sent(info, event):
         return info
     info = _copy(info, now_ns)
     match event:
@@ -190,7 +184,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
         case StreamAdded():
             _add_stream(info, event)
         case StreamUpdate():
-            _update_stream(_stream(info, event.url), event)
+            _update_stream(info.stream_results[_place(info, event.output, event.stream)], event)
         case OutputFailed():
             info.error = "\n".join(filter(None, [info.error, event.error]))
             info.error_code = info.error_code or http_code(event.code)
@@ -327,25 +321,24 @@ def _update_images(result: ImagesInfo, event: ImagesUpdate) -> None:
     result.ended_at = event.ended_at_ns or result.ended_at
 
 
-def _is_sent(info: EgressInfo, url: str) -> bool:
-    return any(stream.url == url and stream.status == StreamInfo.ACTIVE for stream in info.stream_results)
+def _place(info: EgressInfo, output: int, stream: int) -> int:
+    """Of a stream among the results, by number, never by URL: two keys may redact alike. A stream output's
+    results come before the websockets', of which each is an output of its own; a plan has the one or the
+    other."""
+    first = len(info.file_results) + len(info.segment_results) + len(info.image_results)
+    return output - first + stream
+
+
+def _is_sent(info: EgressInfo, event: StreamAdded) -> bool:
+    place = _place(info, event.output, event.stream)
+    return place < len(info.stream_results) and info.stream_results[place].status == StreamInfo.ACTIVE
 
 
 def _add_stream(info: EgressInfo, event: StreamAdded) -> None:
-    for stream in info.stream_results:
-        if stream.url == event.url:
-            stream.CopyFrom(StreamInfo(url=event.url, id=event.id))
-            return
-    info.stream_results.add(url=event.url, id=event.id)
-
-
-def _stream(info: EgressInfo, url: str) -> StreamInfo:
-    """The result of this URL, of several the one still running; a new one for a URL added while recording."""
-    found = [stream for stream in info.stream_results if stream.url == url]
-    for stream in found:
-        if stream.status == StreamInfo.ACTIVE:
-            return stream
-    return found[-1] if found else info.stream_results.add(url=url)
+    """One that had ended begins anew in its place."""
+    place = _place(info, event.output, event.stream)
+    result = info.stream_results[place] if place < len(info.stream_results) else info.stream_results.add()
+    result.CopyFrom(StreamInfo(url=event.url, id=event.id))
 
 
 def _update_stream(result: StreamInfo, event: StreamUpdate) -> None:

@@ -43,8 +43,15 @@ class HandlerSettings(msgspec.Struct, frozen=True):
 # --- worker -> handler
 
 
+class Environment(msgspec.Struct, frozen=True, tag="environment"):
+    """Before Warm: the service's own variables that say who it is to a cloud. Uploads run in the handler, so
+    it needs them, but not where /proc shows them or its browser would inherit them."""
+
+    variables: dict[str, str]
+
+
 class Warm(msgspec.Struct, frozen=True, tag="warm"):
-    """First message: how to work. With `ahead` it is not known yet on what: get ready for any request, or
+    """How to work. With `ahead` it is not known yet on what: get ready for any request, or
     with a width for one that needs a browser of that size."""
 
     settings: HandlerSettings
@@ -75,7 +82,7 @@ class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     remove: tuple[str, ...]
 
 
-ToHandler = Warm | Run | Recover | Stop | UpdateStreams
+ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams
 
 
 # --- handler -> worker

@@ -1,7 +1,7 @@
 """The outputs of a request, v1 and v2 alike, as parts of the plan: names, storages, targets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from livekit.protocol.egress import (
@@ -26,7 +26,7 @@ from livekit.protocol.models import ImageCodec
 
 from openegress.core import destinations, naming, stream_urls
 from openegress.core.codecs import DEFAULT_SEGMENT_S, Container
-from openegress.core.destinations import Upload
+from openegress.core.destinations import AssumeRole, Upload
 from openegress.core.encoding import side
 from openegress.core.errors import Code, EgressError, missing_or_invalid
 from openegress.core.plan import (
@@ -231,13 +231,16 @@ class Naming:
     identifier: str
     values: Mapping[str, str]
     storage: StoragePlan
+    assume_role: AssumeRole = field(default_factory=AssumeRole)
     allow_local: bool = True
     retry_count: int = 0
     sized: tuple[int, int] = (0, 0)
     """Picture of sources that have one of their own; zeros: the track tells."""
 
     def choose(self, uploads: Sequence[Upload]) -> StoragePlan:
-        return destinations.choose(uploads, self.storage, allow_local=self.allow_local)
+        return destinations.choose(
+            uploads, self.storage, allow_local=self.allow_local, assume_role=self.assume_role
+        )
 
     def check_retry(self, path: str) -> None:
         """A second attempt must not overwrite what the first one stored."""

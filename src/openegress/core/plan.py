@@ -128,6 +128,10 @@ class S3Storage(Struct, frozen=True, tag="s3"):
     tagging: str = ""
     content_disposition: str = ""
     proxy: Proxy | None = None
+    max_retries: int = 5
+    """Of one request to the storage; StoragePlan.retry_for_s is the patience with a whole upload."""
+    min_retry_delay_s: float = 0.1
+    max_retry_delay_s: float = 5.0
 
 
 class GCPStorage(Struct, frozen=True, tag="gcp"):

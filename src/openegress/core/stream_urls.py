@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 
+from openegress.core import srt_url
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import StreamTarget, WebsocketOutput
 
@@ -83,6 +84,11 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
             raise _bad(url, RTMP_FORM)
     elif not parts.host:
         raise _bad(url, "no host")
+    if kind is StreamKind.SRT:
+        try:
+            srt_url.parse(url)
+        except EgressError as error:
+            raise _bad(url, error.message) from None
     return StreamTarget(url=dialled, redacted=redact(dialled), id=stream_id)
 
 

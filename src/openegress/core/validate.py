@@ -175,6 +175,7 @@ class _Planner:
             identifier=subject.identifier,
             values=self._values() | subject.values,
             storage=self.context.storage,
+            assume_role=self.context.assume_role,
             allow_local=self.context.allow_local,
             retry_count=self.request.retry_count,
             sized=size,

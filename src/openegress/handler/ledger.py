@@ -5,6 +5,7 @@ tells a recording that runs from one that was left behind.
 """
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.plan import Plan
 from openegress.storage.journal import LOCK, Journal
+
+_log = logging.getLogger(__name__)
 
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
@@ -29,6 +32,8 @@ class Ledger:
         self._journal = journal
         self._lock_fd = lock_fd
         self._told: dict[int, OutputUpdate] = {}
+        self._unwritten: set[int] = set()
+        """Outputs of which the journal could not take the last word."""
 
     @classmethod
     def create(cls, spool: Path, plan: Plan) -> "Ledger":
@@ -62,13 +67,27 @@ class Ledger:
         return self._told
 
     def note(self, event: AnyEvent) -> None:
-        """Keeps what recovery needs of an event, and passes over the rest."""
+        """Keeps what recovery needs of an event, and passes over the rest.
+
+        Never raises: on a disk that is full, what is recorded is yet to be stored, which makes room. The
+        next event of that output is written instead.
+        """
         if not isinstance(event, FileUpdate | SegmentsUpdate | ImagesUpdate):
             return
         before = self._told.get(event.output)
-        if before is None or event.ended_at_ns:
+        if before is None or event.ended_at_ns or event.output in self._unwritten:
             self._told[event.output] = event
+            self._write(event)
+
+    def _write(self, event: OutputUpdate) -> None:
+        try:
             self._journal.note(f"output-{event.output}", msgspec.json.encode(event).decode())
+        except EgressError as error:
+            if not self._unwritten:
+                _log.error("the journal is behind", extra={"error": error.text})
+            self._unwritten.add(event.output)
+        else:
+            self._unwritten.discard(event.output)
 
     def note_names(self, values: dict[str, str]) -> None:
         """What the placeholders of file names stand for."""

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,8 @@ class Life:
 
     async def _take(self, message: ipc.ToHandler) -> None:
         match message:
+            case ipc.Environment(variables):
+                os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
             case ipc.Run(plan):

@@ -22,7 +22,7 @@ from openegress.output.build import (
 )
 from openegress.output.stream import StreamOutput
 from openegress.output.websocket import WebsocketOutput
-from openegress.storage.uploader import Outcome, Retry, Uploader
+from openegress.storage.uploader import Outcome, Retry, Stored, Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,8 @@ class Outputs:
             raise errors[0]
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; what did is applied."""
+        """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
+        to end do so while others go on."""
         streams = next((o for o in self._opened.values() if isinstance(o, StreamOutput)), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
@@ -115,11 +116,12 @@ class Outputs:
                 streams.add(target)
             except EgressError as error:
                 errors.append(error)
-        for url in remove:
-            try:
-                await streams.remove(url)
-            except EgressError as error:
-                errors.append(error)
+        removals = await asyncio.gather(*(streams.remove(url) for url in remove), return_exceptions=True)
+        for removal in removals:
+            if isinstance(removal, EgressError):
+                errors.append(removal)
+            elif isinstance(removal, BaseException):
+                raise removal
         if errors:
             raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
 
@@ -203,6 +205,7 @@ class Carriers:
         self._emit = emit
         self.stored_bytes = 0
         self._made: list[Uploader] = []
+        self._unsigned: set[str] = set()
         self._hurried = False
 
     def make(self, storage: StoragePlan) -> Uploader:
@@ -211,6 +214,15 @@ class Carriers:
             uploader.hurry()
         self._made.append(uploader)
         return uploader
+
+    def _log_unsigned(self, stored: Stored) -> None:
+        """Once for each reason: of a recording in segments every single one has it."""
+        if stored.presign_error not in self._unsigned:
+            self._unsigned.add(stored.presign_error)
+            _log.warning(
+                "location is not presigned",
+                extra={"path": stored.path, "error": stored.presign_error, "backup": stored.backup_used},
+            )
 
     def hurry(self) -> None:
         """In the event loop: nothing that fails from now on is tried again."""
@@ -221,6 +233,8 @@ class Carriers:
     def _tell(self, outcome: Outcome) -> None:
         size_bytes = outcome.stored.size_bytes if outcome.stored is not None else 0
         self.stored_bytes += size_bytes
+        if outcome.stored is not None and outcome.stored.presign_error:
+            self._log_unsigned(outcome.stored)
         self._emit(
             Uploaded(
                 content_type=outcome.content_type,

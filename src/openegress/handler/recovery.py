@@ -180,7 +180,7 @@ class _Salvage:
         if stored.backup_used:
             self._send(BackupUsed(told.output))
         self._tell(_file_update(told, duration, size_bytes, stored.location))
-        return Records(files=(FileRecord(told.filename, stored.location),))
+        return Records(files=(FileRecord(told.filename, stored.location, stored.presign_error),))
 
     async def _save_segments(self, output: SegmentOutput, told: SegmentsUpdate) -> Records:
         folder = self._ledger.folder / f"segments-{told.output}"

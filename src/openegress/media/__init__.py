@@ -46,11 +46,17 @@ class StreamFormat:
     template: Stream | None
     """A stream whose codec parameters (extradata included) are copied; None where the codec needs none."""
     kbps: int
+    """0: unknown, as nobody here encodes it."""
     width: int = 0
     height: int = 0
     framerate: int = 0
     sample_rate: int = 0
     channels: int = 0
+
+    @property
+    def is_passed_through(self) -> bool:
+        """Video that is recorded as its publisher encodes it, with key frames of its own."""
+        return self.kind is MediaKind.VIDEO and not self.kbps
 
 
 class PacketSink(Protocol):

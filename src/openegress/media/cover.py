@@ -3,6 +3,7 @@
 Fonts are the system's: fontconfig is asked for one that has all the characters of a name.
 """
 
+import os
 import shutil
 import subprocess
 import unicodedata
@@ -20,6 +21,8 @@ Rgb = tuple[int, int, int]
 _FAMILIES = "Liberation Sans,Arial,Noto Sans,sans"
 _ASK_S = 5.0
 """Fontconfig answers in milliseconds, or builds its cache first."""
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "XDG_CACHE_HOME")
+"""All else of our environment may hold secrets, and fontconfig has no use for it."""
 _INITIAL, _NAME = 1 / 6, 0.4
 """Heights of letters: the initial's of the tile, the name's of the initial's."""
 _MIN_NAME_PX = 12
@@ -109,6 +112,7 @@ def _font_file(characters: str) -> tuple[str, int]:
             text=True,
             timeout=_ASK_S,
             check=True,
+            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
         )
         path, index = done.stdout.split("\n")
         return path, int(index or 0) & 0xFFFF  # the upper half names an instance of a variable font

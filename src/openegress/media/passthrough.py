@@ -6,6 +6,7 @@ stream in memory, whose Stream is then the template. VP8, VP9, Opus and G.711 ne
 
 import io
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -14,7 +15,7 @@ from av.video.stream import VideoStream
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Phase, internal
-from openegress.media import StreamFormat
+from openegress.media import Packet, StreamFormat
 
 VIDEO_TIME_BASE = Fraction(1, 90_000)
 """RTP's clock for video (RFC 3551): a container gets the sender's times unrounded."""
@@ -62,6 +63,61 @@ def audio_format(codec: AudioCodec) -> StreamFormat:
     return StreamFormat(
         MediaKind.AUDIO, codec, Fraction(1, rate), None, kbps=0, sample_rate=rate, channels=channels
     )
+
+
+class FormatChanges:
+    """Where a passed-through video changes its size or profile: a publisher turned the phone, shares another
+    window, or sends another layer. Confined to one thread."""
+
+    def __init__(self, formats: Sequence[StreamFormat]) -> None:
+        video = next((f for f in formats if f.is_passed_through), None)
+        self._codec = video.codec if video is not None else None
+        self._parameters = b""
+
+    def begin_with(self, packet: Packet) -> bool:
+        """Whether the format from `packet` on differs from that of the packets before."""
+        if self._codec is None or packet.kind is not MediaKind.VIDEO or not packet.is_key:
+            return False
+        before, found = self._parameters, parameters(self._codec, packet.data)
+        self._parameters = found or before
+        return bool(before and found and before != found)
+
+
+def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
+    """What a key frame says of size and profile: the sequence parameter sets (H.264 7.3.1, H.265 7.3.1.2) or
+    the sequence header (AV1 5.3). b"": nothing, or a codec that carries it elsewhere."""
+    match codec:
+        case VideoCodec.H264:
+            return b"".join(unit for unit in _units(key_frame) if unit[0] & 0x1F == 7)
+        case VideoCodec.H265:
+            return b"".join(unit for unit in _units(key_frame) if unit[0] >> 1 & 0x3F == 33)
+        case VideoCodec.AV1:
+            return b"".join(unit for unit in _obus(key_frame) if unit[0] >> 3 & 0x0F == 1)
+        case _:
+            return b""
+
+
+def _units(data: bytes) -> list[bytes]:
+    """NAL units of an Annex B stream. A zero before a start code belongs to that."""
+    return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")[1:] if unit.rstrip(b"\0")]
+
+
+def _obus(data: bytes) -> list[bytes]:
+    """AV1 OBUs that have sizes; what follows a broken one is left out."""
+    found = []
+    at = 0
+    while at < len(data):
+        end = at + (2 if data[at] & 0x04 else 1)
+        size = shift = 0
+        while end < len(data):
+            size |= (data[end] & 0x7F) << shift
+            shift += 7
+            end += 1
+            if not data[end - 1] & 0x80:
+                break
+        found.append(data[at : end + size])
+        at = end + size
+    return found
 
 
 def _first_video(data: bytes, format_name: str) -> VideoStream:

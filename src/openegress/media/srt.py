@@ -6,11 +6,10 @@ Like media.avio it is called through ctypes, so that waiting holds up only the t
 import ctypes
 import ctypes.util
 import socket
-from dataclasses import dataclass
 from functools import cache
-from urllib.parse import parse_qs, urlsplit
 
-from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.srt_url import SrtUrl
 
 PAYLOAD_BYTES = 1316
 """Seven packets of MPEG-TS, libsrt's live payload."""
@@ -18,17 +17,22 @@ PAYLOAD_BYTES = 1316
 _SNDTIMEO, _SNDDATA, _CONNTIMEO, _PEERIDLETIMEO = 13, 19, 36, 55
 """SRT_SOCKOPT of srt.h."""
 
-_INT_OPTIONS = {
+_OPTIONS = {
     "latency": 23,
     "rcvlatency": 43,
     "peerlatency": 44,
     "pbkeylen": 27,
     "oheadbw": 25,
     "enforcedencryption": 53,
+    "maxbw": 16,
+    "inputbw": 24,
+    "passphrase": 26,
+    "streamid": 46,
+    "packetfilter": 60,
 }
-_INT64_OPTIONS = {"maxbw": 16, "inputbw": 24}
-_TEXT_OPTIONS = {"passphrase": 26, "streamid": 46, "packetfilter": 60}
-"""Parameters of an srt:// URL as libsrt's own tools and GStreamer name them; times in ms."""
+"""SRT_SOCKOPT of srt.h, by the parameter of core.srt_url."""
+
+_INT64 = ("maxbw", "inputbw")
 
 _IDLE_MS = 5000
 """A peer that is silent for this long is gone; libsrt peers send keep-alives every second."""
@@ -40,31 +44,6 @@ INSTALL = "install libsrt1.5-gnutls (Debian 12, Ubuntu 24.04) or srt"
 
 class SrtError(OSError):
     """libsrt's words on what failed; never the URL."""
-
-
-@dataclass(frozen=True, slots=True)
-class SrtUrl:
-    host: str
-    port: int
-    options: dict[str, str]
-
-
-def parse(url: str) -> SrtUrl:
-    """srt://host:port?streamid=... Raises EgressError for what is no such thing, naming no secret."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme != "srt" or not parts.hostname or port is None:
-        raise invalid("an SRT URL needs a host and a port: srt://host:port?streamid=...")
-    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    if options.get("mode", "caller") != "caller":
-        raise invalid(f"SRT mode {options['mode']!r} is not supported: only caller")
-    for key in (*_INT_OPTIONS, *_INT64_OPTIONS):
-        if key in options and not options[key].lstrip("-").isdigit():
-            raise invalid(f"SRT parameter {key} must be a number")
-    return SrtUrl(parts.hostname, port, options)
 
 
 class SrtConnection:
@@ -91,13 +70,11 @@ class SrtConnection:
             (_PEERIDLETIMEO, _IDLE_MS),
         ):
             self._set_int(option, value)
-        for key, text in url.options.items():
-            if key in _INT_OPTIONS:
-                self._set_int(_INT_OPTIONS[key], int(text))
-            elif key in _INT64_OPTIONS:
-                self._set(_INT64_OPTIONS[key], bytes(ctypes.c_int64(int(text))))
-            elif key in _TEXT_OPTIONS:
-                self._set(_TEXT_OPTIONS[key], text.encode())
+        for key, number_asked in url.numbers.items():
+            size = ctypes.c_int64 if key in _INT64 else ctypes.c_int
+            self._set(_OPTIONS[key], bytes(size(number_asked)))
+        for key, text in url.texts.items():
+            self._set(_OPTIONS[key], text.encode())
         raw = _sockaddr(family, str(address[0]), int(address[1]))
         if self._library.srt_connect(self._socket, raw, len(raw)) < 0:
             error = self._error()

@@ -12,11 +12,11 @@ from av.error import FFmpegError
 
 from openegress.core.codecs import Container
 from openegress.core.plan import StreamTarget
+from openegress.core.srt_url import parse as parse_srt
 from openegress.media import NS, Packet, StreamFormat
 from openegress.media.avio import Avio, AvioError, Interrupt
 from openegress.media.muxer import Muxer
 from openegress.media.srt import SrtConnection, SrtError
-from openegress.media.srt import parse as parse_srt
 
 STALL_S = 5.0
 """A peer that takes no byte for this long is stuck: live servers read at once."""
@@ -142,14 +142,11 @@ class SrtStream:
 
 
 def connection(target: StreamTarget, formats: Sequence[StreamFormat]) -> Connection:
-    """Not yet opened. Raises EgressError when the URL is none of a stream server."""
+    """Not yet opened. Raises EgressError when the URL is none of a stream server, or this host cannot speak
+    its protocol."""
     if target.url.startswith("srt:"):
         return SrtStream(target.url, formats)
     return RtmpConnection(target.url, formats)
-
-
-def container_of(target: StreamTarget) -> Container:
-    return Container.TS if target.url.startswith("srt:") else Container.FLV
 
 
 def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected: bool) -> str:

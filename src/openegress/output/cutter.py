@@ -13,20 +13,31 @@ class Cutter:
     With video, a segment begins at the first key frame at or after each multiple of the asked duration:
     an encoder that was told the interval is cut there exactly, a passed-through track at its own next key
     frame. Sound alone is cut at the first packet of each multiple. Feed it in DTS order.
+
+    No segment gets longer than `limit_ns`: where no key frame comes until then (a track that sends one only
+    when asked, or that is muted), the next packet of any kind begins one.
     """
 
-    def __init__(self, segment_ns: int, *, has_video: bool) -> None:
+    def __init__(self, segment_ns: int, *, has_video: bool, limit_ns: int) -> None:
         self._segment_ns = segment_ns
+        self._limit_ns = limit_ns
         self._leading = MediaKind.VIDEO if has_video else MediaKind.AUDIO
+        self._begun_ns = 0
         self._next_cut_ns: int | None = None
 
-    def begins(self, packet: Packet) -> bool:
+    def begins(self, packet: Packet, *, is_new_format: bool = False) -> bool:
         """Whether `packet` is the first of a new segment; the very first packet of the leading kind that
-        can begin one is."""
-        if packet.kind is not self._leading or not packet.is_key:
-            return False
+        can begin one is, and so is a key frame whose format is not that of the frames before it."""
         at_ns = max(0, packet.pts_ns)  # an audio encoder's priming lies before media time zero
-        if self._next_cut_ns is not None and at_ns < self._next_cut_ns - _TOLERANCE_NS:
+        can_lead = packet.kind is self._leading and packet.is_key
+        if self._next_cut_ns is None:
+            if not can_lead:
+                return False
+        elif not (
+            (can_lead and (is_new_format or at_ns >= self._next_cut_ns - _TOLERANCE_NS))
+            or at_ns - self._begun_ns >= self._limit_ns
+        ):
             return False
+        self._begun_ns = at_ns
         self._next_cut_ns = ((at_ns + _TOLERANCE_NS) // self._segment_ns + 1) * self._segment_ns
         return True

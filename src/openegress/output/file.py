@@ -145,7 +145,7 @@ class FileOutput:
             return
         if stored.backup_used:
             self._emit(BackupUsed(self._index))
-        self._records = Records(files=(FileRecord(self._filename, stored.location),))
+        self._records = Records(files=(FileRecord(self._filename, stored.location, stored.presign_error),))
         self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes, location=stored.location)
 
     def _progress(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +55,8 @@ async def store_left_segments(
     could not be stored."""
     directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
     prefix = naming.fill(output.prefix, values)
-    segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns)
+    made = await asyncio.to_thread(_made, folder)
+    segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns, made)
     if not segments:
         raise internal(f"nothing playable was recorded of {told.playlist_name}", Phase.RECORDING)
     stored: list[Stored] = []
@@ -74,11 +77,12 @@ async def store_left_segments(
         location = await put(left.local, path, kind) if is_here else await uploader.locate(path)
         files.append(FileRecord(path, location))
     entries = [left.entry for left in segments]
+    promise = promised(made, entries, output.segment_s)
     locations: dict[playlist.Kind, str] = {}
     names = {playlist.Kind.FULL: told.playlist_name, playlist.Kind.LIVE: told.live_playlist_name}
     for each, name in names.items():
         if name:
-            text = playlist.render(each, entries, segment_s=output.segment_s, map_uri=init_uri, ended=True)
+            text = playlist.render(each, entries, promise=promise, map_uri=init_uri, ended=True)
             local = folder / f"recovered-{each.name.lower()}.m3u8"
             await asyncio.to_thread(local.write_text, text)
             locations[each] = await put(local, name, PLAYLIST_TYPE)
@@ -99,10 +103,23 @@ async def store_left_segments(
     return Kept(update, Records(playlists=(record,)), any(each.backup_used for each in stored))
 
 
-def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int) -> list[Left]:
-    """The segments in order."""
+def _made(folder: Path) -> str:
+    """The playlist of what was made; empty when no segment was finished."""
     made = folder / MADE
-    text = made.read_text() if made.exists() else ""
+    return made.read_text() if made.exists() else ""
+
+
+def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.Promise:
+    """What the playlists of the dead process said. Without one, nothing was published, and what is true of
+    the one segment there is may be said."""
+    found = re.search("#EXT-X-TARGETDURATION:([0-9]+)", text)
+    longest_s = max((playlist.rounded_s(entry.duration_ns) for entry in entries), default=0)
+    target_s = max(int(found[1]) if found else segment_s, longest_s)
+    return playlist.Promise(target_s, target_s * NS, "#EXT-X-INDEPENDENT-SEGMENTS" in text)
+
+
+def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int, text: str) -> list[Left]:
+    """The segments in order; `text` is the playlist of those that were finished."""
     extension = f".{output.container.value}"
     found = [
         Left(folder / f"{index:05d}{extension}", entry) for index, entry in enumerate(parse_entries(text))

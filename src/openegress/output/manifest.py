@@ -16,6 +16,8 @@ NS = 1_000_000_000
 class FileRecord:
     filename: str
     location: str
+    presign_error: str = ""
+    """Why `location` needs credentials although presigned URLs are configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +102,5 @@ def rfc3339(at_ns: int) -> str:
 
 
 def _file(record: FileRecord) -> dict[str, str]:
-    return {"filename": record.filename, "location": record.location}
+    told = {"filename": record.filename, "location": record.location, "presign_error": record.presign_error}
+    return {key: value for key, value in told.items() if value or key != "presign_error"}

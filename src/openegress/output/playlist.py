@@ -25,6 +25,32 @@ class Segment:
     """Its timestamps or its format do not continue those of the segment before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a playlist says of segments that are yet to come. It holds from the first to the last version of a
+    playlist (RFC 8216, 4.3.3.1 and 6.2.1), so it is made before any of them is known."""
+
+    target_s: int
+    """No segment's duration rounds to more."""
+    limit_ns: int
+    """At which a segment is ended for that."""
+    independent: bool
+    """Every segment begins with a key frame."""
+
+    @classmethod
+    def of(cls, segment_s: int, *, passed_through: bool) -> "Promise":
+        """Our encoders give a key frame at every multiple of `segment_s`; half a second, less a packet, is
+        what rounding leaves for a source that stands still just then.
+
+        A track that is passed through has key frames when its publisher pleases. Twice the asked duration
+        holds for all that come at least that often: a segment ends at the first after `segment_s`. Where
+        they are rarer a segment ends without one, which only a playlist that never claimed otherwise may do.
+        """
+        if passed_through:
+            return cls(2 * segment_s, 2 * segment_s * NS, independent=False)
+        return cls(segment_s, segment_s * NS + NS * 2 // 5, independent=True)
+
+
 class Kind(Enum):
     FULL = "EVENT"
     """Grows, lists everything; turns into VOD when it ends."""
@@ -33,23 +59,22 @@ class Kind(Enum):
 
 
 def render(
-    kind: Kind, segments: Sequence[Segment], *, segment_s: int, map_uri: str = "", ended: bool = False
+    kind: Kind, segments: Sequence[Segment], *, promise: Promise, map_uri: str = "", ended: bool = False
 ) -> str:
     """The playlist that lists `segments` (all of them so far, whatever the kind).
 
-    `segment_s` is the asked duration; the target duration is that, or what the longest segment needs
-    (RFC 8216, 4.3.3.1). `map_uri` names the initialisation segment of fMP4.
+    `map_uri` names the initialisation segment of fMP4.
     """
-    target_s = max([segment_s, *(rounded_s(s.duration_ns) for s in segments)])
     first = 0 if kind is Kind.FULL else max(0, len(segments) - LIVE_SEGMENTS)
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{7 if map_uri else 3}"]
     if kind is Kind.FULL:
         lines.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if ended else 'EVENT'}")
-    lines.append(f"#EXT-X-TARGETDURATION:{target_s}")
+    lines.append(f"#EXT-X-TARGETDURATION:{promise.target_s}")
     lines.append(f"#EXT-X-MEDIA-SEQUENCE:{first}")
     if dropped := sum(s.discontinuity for s in segments[:first]):
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{dropped}")
-    lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    if promise.independent:
+        lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     for n, segment in enumerate(segments[first:]):
         # A player that begins at a discontinuity must be told all the same (RFC 8216, 4.3.2.3).
         if segment.discontinuity:

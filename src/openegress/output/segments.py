@@ -13,6 +13,7 @@ from openegress.core.events import BackupUsed, SegmentsUpdate
 from openegress.media import NS, Packet
 from openegress.media.interleave import Interleaver
 from openegress.media.muxer import MAX_DELAY_NS, check_fit
+from openegress.media.passthrough import FormatChanges
 from openegress.output import Emit, Opening, playlist
 from openegress.output.cutter import Cutter
 from openegress.output.failure import FailureReport
@@ -54,6 +55,7 @@ class SegmentOutput:
         self._writer: QueuedWriter | None = None
         self._job: _SegmentJob | None = None
         self._uploads = OrderedUploads(uploader)
+        self._promise = playlist.Promise.of(output.segment_s, passed_through=False)
         self._folder = Path()
         self._names = _Names("", "", "", "", "")
         self._stored: list[tuple[Finished, Stored]] = []
@@ -67,8 +69,11 @@ class SegmentOutput:
         self._opening = opening
         self._folder = folder(opening.spool, f"segments-{self._index}")
         self._names = _Names.of(self._plan, opening.name_values)
+        self._promise = playlist.Promise.of(
+            self._plan.segment_s, passed_through=any(f.is_passed_through for f in opening.formats)
+        )
         self._job = _SegmentJob(
-            self._folder, self._names, self._plan, opening, self._on_init, self._on_segment
+            self._folder, self._names, self._plan, opening, self._promise, self._on_init, self._on_segment
         )
         name = f"segment output {self._names.playlist}"
         self._writer = QueuedWriter(name, self._job, self._failures.report)
@@ -110,7 +115,8 @@ class SegmentOutput:
     def records(self) -> Records:
         """What the manifest lists, after finish()."""
         segments = tuple(
-            FileRecord(self._names.directory + done.uri, stored.location) for done, stored in self._stored
+            FileRecord(self._names.directory + done.uri, stored.location, stored.presign_error)
+            for done, stored in self._stored
         )
         location = self._locations.get(self._names.playlist, "")
         return Records(playlists=(PlaylistRecord(location, segments),)) if segments else Records()
@@ -161,7 +167,7 @@ class SegmentOutput:
             if not name:
                 continue
             text = playlist.render(
-                kind, entries, segment_s=self._plan.segment_s, map_uri=self._names.init, ended=ended
+                kind, entries, promise=self._promise, map_uri=self._names.init, ended=ended
             )
             local = self._folder / f"stored-{kind.name.lower()}.m3u8"
             await asyncio.to_thread(_replace, local, text)
@@ -226,6 +232,7 @@ class _SegmentJob:
         names: _Names,
         output: plan.SegmentOutput,
         opening: Opening,
+        promise: playlist.Promise,
         on_init: Callable[[Path, str], None],
         on_segment: Callable[[Finished], None],
     ) -> None:
@@ -233,13 +240,19 @@ class _SegmentJob:
         self._names = names
         self._plan = output
         self._formats = opening.formats
+        self._promise = promise
         self._started_at_ns = opening.started_at_ns
         self._on_init = on_init
         self._on_segment = on_segment
         kinds = [f.kind for f in opening.formats]
         self._interleaver = Interleaver(kinds, MAX_DELAY_NS)
-        self._cutter = Cutter(output.segment_s * NS, has_video=MediaKind.VIDEO in kinds)
+        self._cutter = Cutter(
+            output.segment_s * NS, has_video=MediaKind.VIDEO in kinds, limit_ns=promise.limit_ns
+        )
+        self._changes = FormatChanges(opening.formats)
         self._current: SegmentFile | None = None
+        self._is_discontinuous = False
+        """Where the current segment begins, formats change or time leaps."""
         self._early: list[Packet] = []
         self._has_init = False
         self._finished: list[playlist.Segment] = []
@@ -270,8 +283,10 @@ class _SegmentJob:
             error.add_note(f"and while closing: {again.message}")
 
     def _take(self, packet: Packet) -> None:
-        if self._cutter.begins(packet):
-            self._end_segment(packet.pts_ns, ended=False)
+        is_new_format = self._changes.begin_with(packet)
+        if self._cutter.begins(packet, is_new_format=is_new_format):
+            leaps = self._end_segment(packet.pts_ns, ended=False)
+            self._is_discontinuous = is_new_format or leaps
             self._begin_segment(packet)
         if self._current is None:
             # Sound before the first key frame.
@@ -295,18 +310,23 @@ class _SegmentJob:
         for packet in early:
             segment.write(packet)
 
-    def _end_segment(self, next_start_ns: int | None, *, ended: bool) -> None:
+    def _end_segment(self, next_start_ns: int | None, *, ended: bool) -> bool:
+        """True: nothing came for so long that the segment ends before the next begins."""
         segment, self._current = self._current, None
         if segment is None:
-            return
+            return False
+        end_ns = segment.end_ns if next_start_ns is None else next_start_ns
+        longest_ns = segment.start_ns + self._promise.target_s * NS
+        leaps = playlist.rounded_s(end_ns - segment.start_ns) > self._promise.target_s
         try:
             segment.close()
         finally:
             # What is on the disk counts, whether or not it could be completed.
             if segment.size_bytes:
-                self._finish_segment(segment, next_start_ns, ended=ended)
+                self._finish_segment(segment, longest_ns if leaps else end_ns, ended=ended)
+        return leaps
 
-    def _finish_segment(self, segment: SegmentFile, next_start_ns: int | None, *, ended: bool) -> None:
+    def _finish_segment(self, segment: SegmentFile, end_ns: int, *, ended: bool) -> None:
         started_at_ns = self._started_at_ns + segment.start_ns
         uri = naming.segment_file(
             self._names.prefix,
@@ -315,8 +335,7 @@ class _SegmentJob:
             self._plan.timestamp_suffix,
             f".{self._plan.container.value}",
         )
-        end_ns = segment.end_ns if next_start_ns is None else next_start_ns
-        entry = playlist.Segment(uri, end_ns - segment.start_ns, started_at_ns)
+        entry = playlist.Segment(uri, end_ns - segment.start_ns, started_at_ns, self._is_discontinuous)
         self._finished.append(entry)
         self._finished_bytes += segment.size_bytes
         self.segment_count += 1
@@ -331,7 +350,7 @@ class _SegmentJob:
         text = playlist.render(
             playlist.Kind.FULL,
             self._finished,
-            segment_s=self._plan.segment_s,
+            promise=self._promise,
             map_uri=self._names.init,
             ended=ended,
         )

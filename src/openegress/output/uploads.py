@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from openegress.core.errors import EgressError
+from openegress.core.errors import EgressError, Fault
 from openegress.storage.uploader import Stored, Uploader
+
+_UNANSWERED = 2
+"""Failures of a storage in a row, at the end, that mean it is away: the rest waits in the spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class OrderedUploads:
     """Stores what add() is given, in order, in one task.
 
     The uploader repeats what may pass. What it gives up stays on the disk and at the head of the queue,
-    and is tried again when the next object comes and once more at the end: none is skipped.
+    and is tried again when the next object comes: none is overtaken. At the end each is tried once more by
+    itself, so that one that cannot be stored does not keep the others back.
     """
 
     def __init__(self, uploader: Uploader) -> None:
@@ -84,17 +88,37 @@ class OrderedUploads:
                 self._changed.clear()
                 self._settled.set()
                 await self._changed.wait()
-            last_chance = self._ending
+            if self._ending:
+                await self._store_rest()
+                return
             self._changed.clear()
             try:
                 await self._store(self._queue[0])
             except EgressError:
                 # Not told yet: whether something is lost shows at the end.
-                if last_chance:
-                    raise
                 if not self._ending:
                     self._settled.set()
                     await self._changed.wait()
+
+    async def _store_rest(self) -> None:
+        """Raises the first EgressError when all were tried, or the storage is away."""
+        first: EgressError | None = None
+        unanswered = 0
+        while self._queue and unanswered < _UNANSWERED:
+            upload = self._queue[0]
+            try:
+                await self._store(upload)
+                unanswered = 0
+            except EgressError as error:
+                first = first or error
+                if error.fault is Fault.DESTINATION:
+                    # It has had all the time there is: the next are not to wait as long, one after another.
+                    unanswered += 1
+                    self._uploader.hurry()
+                if self._queue and self._queue[0] is upload:
+                    self._queue.popleft()
+        if first is not None:
+            raise first
 
     async def _store(self, upload: Upload) -> None:
         stored = await self._uploader.put(

@@ -88,6 +88,7 @@ class WebsocketOutput:
     ) -> None:
         """Called in the event loop, in which the connection lives."""
         self._plan = output
+        self._index = index
         self._emit = emit
         self._policy = policy or Policy()
         self._failures = FailureReport(index, emit)
@@ -279,6 +280,7 @@ class WebsocketOutput:
     def _tell(self, status: StreamStatus) -> None:
         self._emit(
             StreamUpdate(
+                output=self._index,
                 url=self._plan.redacted,
                 status=status,
                 started_at_ns=self._started_at_ns,

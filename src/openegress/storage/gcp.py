@@ -1,14 +1,19 @@
 """Google Cloud Storage, with the credentials of the request or the ambient identity."""
 
 import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from obstore.store import GCSStore
 
-from openegress.core.errors import invalid
+from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import GCPStorage
 from openegress.storage.failures import Kind
 from openegress.storage.objects import Bucket, Manner, stores
+
+ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 def service_account(credentials: str) -> dict[str, Any]:
@@ -19,17 +24,42 @@ def service_account(credentials: str) -> dict[str, Any]:
         raise invalid("GCP credentials are no JSON; give the content of credentials.json") from None
     if not isinstance(account, dict) or "private_key" not in account:
         kind = account.get("type") if isinstance(account, dict) else None
-        raise invalid(
-            f"GCP credentials of type {kind!r} cannot be used; give the key of a service account, or leave "
-            "them empty for the ambient identity (GOOGLE_APPLICATION_CREDENTIALS, workload identity)"
-        )
+        raise _unusable("GCP credentials", kind)
     return account
+
+
+def check_ambient(environ: Mapping[str, str]) -> None:
+    """Raises EgressError where the ambient identity is of a kind that the client library does not know, and
+    would only say it could not decode. What it can say better by itself is left to it."""
+    path = environ.get(ADC, "")
+    try:
+        account = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+    except (OSError, ValueError):
+        return
+    if isinstance(account, dict) and account.get("type") not in ("service_account", "authorized_user"):
+        raise _unusable(f"{ADC}={path}: credentials", account.get("type"))
+
+
+def _unusable(what: str, kind: object) -> EgressError:
+    if kind == "external_account":
+        return invalid(
+            f"{what} of type 'external_account' (workload identity federation) are not supported; give the "
+            "key of a service account, or run where the metadata server gives an identity (GCE, GKE)"
+        )
+    return invalid(
+        f"{what} of type {kind!r} cannot be used; give the key of a service account, or leave them empty for "
+        f"the ambient identity ({ADC}, the metadata server of GCE and GKE)"
+    )
 
 
 def connect(backend: GCPStorage) -> Bucket:
     if not backend.bucket:
         raise invalid("GCP bucket is empty; set `bucket`")
-    account = service_account(backend.credentials) if backend.credentials else {}
+    account: dict[str, Any] = {}
+    if backend.credentials:
+        account = service_account(backend.credentials)
+    else:
+        check_ambient(os.environ)
     endpoint = str(account.get("gcs_base_url", "https://storage.googleapis.com"))
 
     def make(**options: Any) -> GCSStore:

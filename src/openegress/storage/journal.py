@@ -6,6 +6,7 @@ torn last line is what a power cut leaves, and is read up to there. Secrets are 
 service's user may read it.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -174,10 +175,7 @@ class Journal:
     def _append(self, line: Line) -> None:
         with self._lock:
             try:
-                with (self.folder / NAME).open("ab") as file:
-                    file.write(msgspec.json.encode(line) + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
+                append(self.folder / NAME, msgspec.json.encode(line) + b"\n")
             except OSError as error:
                 raise failed(self.folder, error) from error
             self._apply(line)
@@ -196,6 +194,24 @@ class Journal:
                 self.facts[line.key] = line.value
             case Opened():
                 pass  # read before the others
+
+
+def append(path: Path, data: bytes) -> None:
+    """All of `data`, or nothing: half a line, for which there was space, would spoil the next one.
+
+    Raises OSError.
+    """
+    with path.open("ab", buffering=0) as file:
+        before_bytes = file.seek(0, os.SEEK_END)
+        rest = data
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(before_bytes)
+            raise
 
 
 def has_journal(folder: Path) -> bool:

@@ -97,8 +97,8 @@ class LocalFolder:
     def _check(self, path: str) -> None:
         *folders, name = parts_below(self.root, path)
         try:
-            with self._folder(folders) as folder:
-                if is_folder(name, folder):
+            with self._deepest(folders) as (folder, missing):
+                if not missing and is_folder(name, folder):
                     raise IsADirectoryError(errno.EISDIR, "the path is an existing folder")
                 probe = f".openegress-check-{secrets.token_hex(4)}"
                 fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
@@ -144,19 +144,40 @@ class LocalFolder:
     @contextmanager
     def _folder(self, names: list[str]) -> Iterator[int]:
         """A descriptor of root/names[0]/..., made where missing."""
+        with self._walk(names, make=True) as (fd, _):
+            yield fd
+
+    @contextmanager
+    def _deepest(self, names: list[str]) -> Iterator[tuple[int, int]]:
+        """A descriptor of what there is of root/names[0]/..., and how many of the names are missing. Whoever
+        may write there may make the rest; a check that made it could not take it away again without getting
+        in the way of a recording that has just begun to use it."""
+        with self._walk(names, make=False) as found:
+            yield found
+
+    @contextmanager
+    def _walk(self, names: list[str], *, make: bool) -> Iterator[tuple[int, int]]:
         self.root.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        missing = 0
         try:
-            for name in names:
+            for n, name in enumerate(names):
                 try:
-                    os.mkdir(name, dir_fd=fd)
+                    if make:
+                        os.mkdir(name, dir_fd=fd)
                 except FileExistsError:
                     pass  # the usual case; whether it is a folder shows on opening it
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                below = os.open(name, flags, dir_fd=fd)
+                try:
+                    below = os.open(name, flags, dir_fd=fd)
+                except FileNotFoundError:
+                    if make:
+                        raise
+                    missing = len(names) - n
+                    break
                 os.close(fd)
                 fd = below
-            yield fd
+            yield fd, missing
         finally:
             os.close(fd)
 

@@ -55,7 +55,34 @@ class Manner:
     """(key, expires_s) to a presigned URL, where obstore's is not enough."""
 
 
-def stores(make: Callable[..., "Store"], proxy: Proxy | None = None, *, allow_http: bool = False) -> Stores:
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """Of one call to a storage; the uploader has its own patience with a whole file."""
+
+    most: int = 4
+    min_delay_s: float = 0.1
+    max_delay_s: float = 5.0
+
+
+def retry_config(retries: Retries) -> "RetryConfig":
+    return {
+        "max_retries": retries.most,
+        # obstore stops at this as well: what was asked for must fit in.
+        "retry_timeout": timedelta(seconds=max(120.0, retries.most * retries.max_delay_s)),
+        "backoff": {
+            "init_backoff": timedelta(seconds=retries.min_delay_s),
+            "max_backoff": timedelta(seconds=max(retries.min_delay_s, retries.max_delay_s)),
+        },
+    }
+
+
+def stores(
+    make: Callable[..., "Store"],
+    proxy: Proxy | None = None,
+    *,
+    allow_http: bool = False,
+    retries: Retries = Retries(),
+) -> Stores:
     """`make` takes client_options and retry_config."""
     client: ClientConfig = {
         "user_agent": "openegress",
@@ -72,11 +99,6 @@ def stores(make: Callable[..., "Store"], proxy: Proxy | None = None, *, allow_ht
         "connect_timeout": timedelta(seconds=3),
         "timeout": timedelta(seconds=6),
     }
-    patient: RetryConfig = {
-        "max_retries": 4,
-        "retry_timeout": timedelta(seconds=120),
-        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5)},
-    }
     quick: RetryConfig = {
         "max_retries": 1,
         "retry_timeout": timedelta(seconds=5),  # no second try after one that timed out
@@ -84,7 +106,7 @@ def stores(make: Callable[..., "Store"], proxy: Proxy | None = None, *, allow_ht
     }
     try:
         return Stores(
-            make(client_options=client, retry_config=patient),
+            make(client_options=client, retry_config=retry_config(retries)),
             make(client_options=probing, retry_config=quick),
         )
     except RAISED as error:

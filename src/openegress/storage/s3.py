@@ -11,7 +11,7 @@ from obstore.store import S3Store
 from openegress.core.errors import invalid
 from openegress.core.plan import S3Storage
 from openegress.storage.failures import Kind
-from openegress.storage.objects import Bucket, Manner, Stores, stores
+from openegress.storage.objects import Bucket, Manner, Retries, Stores, stores
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -134,7 +134,12 @@ def connect(backend: S3Storage) -> Bucket:
                 **options,
             )
 
-        return stores(make, backend.proxy, allow_http=where.endpoint.startswith("http://"))
+        return stores(
+            make,
+            backend.proxy,
+            allow_http=where.endpoint.startswith("http://"),
+            retries=Retries(backend.max_retries, backend.min_retry_delay_s, backend.max_retry_delay_s),
+        )
 
     where = address(backend.bucket, backend.endpoint, backend.region, backend.force_path_style)
     manner = Manner(

@@ -9,6 +9,7 @@ from openegress.storage.uploader import Uploader
 
 _log = structlog.get_logger(__name__)
 
+_CHECKED_NAME = ".openegress-check"
 _TIMEOUT_S = 2.5
 """A storage that takes longer is not worth making the caller wait; uploads are patient later."""
 
@@ -32,7 +33,16 @@ def _destinations(plan: Plan) -> list[tuple[StoragePlan, str]]:
                 found.append((output.storage, output.directory + output.prefix))
             case _:
                 pass
-    return found
+    return [(storage, checked_path(path)) for storage, path in found]
+
+
+def checked_path(path: str) -> str:
+    """A path in the deepest folder whose name is known: placeholders that only the room fills would become
+    folders of that name."""
+    folder, brace, _ = path.partition("{")
+    if not brace:
+        return path
+    return folder[: folder.rfind("/") + 1] + _CHECKED_NAME
 
 
 async def _check(storage: StoragePlan, path: str) -> None:

@@ -20,7 +20,10 @@ from openegress.core import ipc, scratch
 _log = structlog.get_logger(__name__)
 
 _FROM_HANDLER: msgspec.msgpack.Decoder[ipc.ToWorker] = msgspec.msgpack.Decoder(ipc.ToWorker)
-_SECRET_ENVIRONMENT = ("LIVEKIT_", "AWS_", "AZURE_", "EGRESS_CONFIG", "GOOGLE_", "OPENEGRESS_")
+_IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
+"""Variables by which cloud SDKs find who they are: a role's token, a profile, an ECS or workload identity. A
+handler has them from its socket, for its uploads."""
+_SECRET_ENVIRONMENT = ("LIVEKIT_", "EGRESS_CONFIG", "OPENEGRESS_", *_IDENTITY)
 """A handler is told what it needs over its socket; what lies in its environment, its browser could read."""
 _STDERR_LINES = 20
 _CLEAR_WITHIN_S = 2.0
@@ -52,8 +55,9 @@ class HandlerProcess:
 
     @classmethod
     async def spawn(cls, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None) -> "HandlerProcess":
-        """Starts it and sends Warm; it answers Ready when it can take a plan without delay. Raises OSError
-        when the machine has no room for one more process."""
+        """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay.
+
+        Raises OSError when the machine has no room for one more process."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -68,6 +72,7 @@ class HandlerProcess:
             ours.close()
             raise
         handler = cls(process, reader, writer, settings.spool)
+        handler.send(ipc.Environment(_starting_with(_IDENTITY)))
         handler.send(warm or ipc.Warm(settings))
         return handler
 
@@ -134,6 +139,10 @@ class HandlerProcess:
         async for line in stream:
             self._stderr.append(line.decode(errors="replace").rstrip())
             del self._stderr[:-_STDERR_LINES]
+
+
+def _starting_with(prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
 
 
 async def _execute(fd: int) -> asyncio.subprocess.Process:

@@ -1,0 +1,56 @@
+"""What a recording notes for its recovery, on a disk that has space and on one that has not."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from openegress.core.events import FileUpdate
+from openegress.core.plan import FileOutput as FilePlan
+from openegress.core.plan import LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.handler.ledger import Ledger
+from openegress.storage.journal import NAME
+
+PLAN = Plan(
+    "EG_1",
+    MediaSource("r", "ws://h", "t"),
+    (FilePlan("a.mp4", None, StoragePlan(LocalStorage("/out"))),),
+    None,
+    None,
+)
+
+
+def update(**fields: int) -> FileUpdate:
+    return FileUpdate(output=0, filename="a.mp4", started_at_ns=5, **fields)
+
+
+def taken_over(ledger: Ledger) -> dict[int, object]:
+    ledger.release()
+    again = Ledger.take_over(ledger.folder)
+    again.release()
+    return dict(again.told)
+
+
+def test_the_first_word_and_the_end_of_an_output_are_kept(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path, PLAN)
+    ledger.note(update())
+    ledger.note(update(size_bytes=1))
+    assert taken_over(ledger) == {0: update()}
+
+
+def test_a_full_disk_stops_nothing_and_is_made_up_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger.create(tmp_path, PLAN)
+    journal = ledger.folder / NAME
+    aside = journal.rename(ledger.folder / "aside")
+    journal.symlink_to("/dev/full")
+    with caplog.at_level(logging.ERROR):
+        ledger.note(update())
+        ledger.note(update(size_bytes=1))
+        ledger.note(update(size_bytes=1, ended_at_ns=9))
+    assert ["No space left" in str(record.__dict__["error"]) for record in caplog.records] == [True]
+    assert ledger.told == {0: update(size_bytes=1, ended_at_ns=9)}
+    aside.replace(journal)
+    ledger.note(update(size_bytes=2))
+    assert taken_over(ledger) == {0: update(size_bytes=2)}
