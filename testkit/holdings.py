@@ -31,11 +31,18 @@ class Holdings:
             len(family) - 1,
             process.num_threads(),
             process.num_fds() - _kept_alive(process),
-            sum(each.status == psutil.CONN_LISTEN for one in family for each in one.net_connections()),
+            sum(_listening(one) for one in family),
             tuple(sorted(path.name for path in (service.data / "spool").glob("*"))),
             tuple(sorted(path.name for path in Path(tempfile.gettempdir()).iterdir())),
             process.memory_info().rss,
         )
+
+
+def _listening(process: psutil.Process) -> int:
+    try:
+        return sum(each.status == psutil.CONN_LISTEN for each in process.net_connections())
+    except psutil.NoSuchProcess:
+        return 0  # it has just ended
 
 
 def _kept_alive(process: psutil.Process) -> int:

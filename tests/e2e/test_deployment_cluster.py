@@ -89,7 +89,7 @@ async def test_a_killed_worker_returns_and_its_record_learns_of_the_file(cluster
     before = len(cluster.hooks.of(egress_id))
 
     await cluster.worker.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not info["file_results"][0]["location"]:
             await asyncio.sleep(0.1)
             info = await cluster.serve.info(egress_id)

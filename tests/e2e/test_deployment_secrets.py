@@ -66,6 +66,8 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
             info = await service.call(
                 "StartRoomCompositeEgress",
                 room_name=alice.room_name,
+                # A page, so that a browser is among what is looked at.
+                custom_base_url=f"{service.url}/",
                 advanced=SMALL,
                 file_outputs=[{"filepath": "room.mp4", "s3": upload}],
                 # Nobody listens there: what is said of the failure must not tell the key.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +26,8 @@ from openegress.core.tokens import egress_token
 from testkit.browser_tab import WITHIN_S, Tab, open_tab
 
 KEYS = {"key": "a secret of more than thirty-two bytes"}
-TOKEN = egress_token("key", KEYS["key"])
+TOKEN = egress_token("key", KEYS["key"], timedelta(hours=6))
+"""Made when the tests are collected, used when their turn comes."""
 STARTED_NS = 1_700_000_000_000_000_000
 MINUTE_NS = 60_000_000_000
 

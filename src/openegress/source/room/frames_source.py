@@ -173,7 +173,8 @@ class RoomFrameSource:
                 self._blocks.next += 1
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False
-        if is_left_out(self._pictures.next, until_ns - self._pictures.next_ns):
+        # By the horizon: what had to wait for a sender report is not behind.
+        if is_left_out(self._pictures.next, self._horizon.ns - self._pictures.next_ns):
             self._left_out += 1
         else:
             self._sink.video(self._stage.picture(self._pictures.next_ns), self._pictures.next_ns)
