@@ -15,6 +15,8 @@ from testkit.holdings import grown, settled
 from testkit.page_server import PageServer
 from testkit.service import Refused, Service
 
+pytestmark = pytest.mark.quiet
+
 ATTEMPTS = 5
 """On a machine with much else to do."""
 

@@ -12,7 +12,7 @@ from testkit.page_server import PageServer
 from testkit.probe import Facts, counters, has_tone, probe, tones
 from testkit.service import Info, Refused, Service, location
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 SECONDS = 1.5
 BUFFER_S = 2.0

@@ -21,7 +21,7 @@ from testkit.probe import counters, frames, luma_of, probe
 from testkit.service import Info, Service, location
 from testkit.stream_servers import RtmpServer, SrtListener
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 SEGMENT_S = 2
 FRAME_S = 1 / 30

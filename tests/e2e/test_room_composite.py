@@ -35,7 +35,7 @@ from testkit.probe import (
 )
 from testkit.service import Info, Refused, Service, location
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 UNIQUE = 0.98
 """Of the pictures, at least, show one that the one before did not."""

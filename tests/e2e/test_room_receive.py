@@ -16,6 +16,8 @@ from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, SentPicture, VideoSpec
 from testkit.room_listener import RoomListener
 
+pytestmark = pytest.mark.quiet
+
 MS = 1_000_000
 S = 1_000_000_000
 VIDEO: list[Codec] = ["vp8", "h264", "vp9", "av1"]

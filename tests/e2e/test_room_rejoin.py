@@ -31,6 +31,8 @@ from testkit.livekit_server import LivekitServer, free_port
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.room_listener import RoomListener
 
+pytestmark = pytest.mark.quiet
+
 MS = 1_000_000
 S = 1_000_000_000
 

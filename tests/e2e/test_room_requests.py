@@ -20,7 +20,7 @@ from testkit.pattern import COLOURS, Rgb
 from testkit.probe import Rect, colour_of, counters, frames, has_tone, probe, tones
 from testkit.service import Info, Service, location
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 SECONDS = 3.0
 

@@ -37,6 +37,8 @@ from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
 from testkit.pattern import COLOURS, Rgb
 from testkit.probe import Rect
 
+pytestmark = pytest.mark.quiet
+
 NS = 1_000_000_000
 EGRESS = "EG_test"
 PICTURE = VideoEncoding(640, 360, 30, 1500, 4.0)

@@ -29,6 +29,8 @@ from testkit.collectors import FileSink
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
 
+pytestmark = pytest.mark.quiet
+
 NS = 1_000_000_000
 EGRESS = "EG_test"
 

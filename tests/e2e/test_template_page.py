@@ -17,6 +17,8 @@ from testkit.browser_tab import Tab, open_tab
 from testkit.livekit_server import LivekitServer, free_port
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 
+pytestmark = pytest.mark.quiet
+
 EGRESS = "EG_page"
 CAMERA = VideoSpec(width=320, height=180, fps=10, kbps=200)
 SCREEN = VideoSpec(width=640, height=400, fps=5, kbps=200)

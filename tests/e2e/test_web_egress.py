@@ -19,7 +19,7 @@ from testkit.probe import av_offset, counters, has_tone, probe, rms, tones
 from testkit.servers import S3Server
 from testkit.service import Info, Refused, Service, location
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 ATTEMPTS = 3
 """For machines that have much else to do. Measured on two cores: with processor time left, each of three

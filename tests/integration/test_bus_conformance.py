@@ -340,6 +340,7 @@ async def test_a_claim_that_is_chosen_while_its_server_closes_is_answered(buses:
     await server.close()
 
 
+@pytest.mark.quiet
 async def test_hundreds_of_calls_at_once_are_all_answered(buses: list[Bus]) -> None:
     async def stop(request: StopEgressRequest) -> EgressInfo:
         return EgressInfo(egress_id=request.egress_id)

@@ -15,6 +15,8 @@ from openegress.media.encoder import VideoEncoder
 from openegress.media.overload import Rate
 from openegress.media.pipeline import EncodePipeline
 
+pytestmark = pytest.mark.quiet
+
 FPS = 30
 SLOW_S = 0.06
 """For a picture: twice what there is at full rate, enough at half of it."""

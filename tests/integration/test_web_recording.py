@@ -17,6 +17,8 @@ from openegress.source.web.source import WebPageSource
 from testkit.filmed import Filmed, alive, luma
 from testkit.page_server import PageServer
 
+pytestmark = pytest.mark.quiet
+
 RATE = 44_100
 ATTEMPTS = 3
 """For machines that have much else to do. Measured on two cores: with processor time left, each of three
