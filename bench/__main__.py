@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from bench import yardstick
 from bench.measure import Result, measure
 from bench.rows import ROWS, Row
 
@@ -21,7 +22,10 @@ display, sound server. Measured by `make bench` on {machine}; 1280x720 at 30 fra
 Times are from the request to ACTIVE, without (cold) and with (warm, the default) a handler that waits for it,
 and from StopEgress to COMPLETE. "unique" is the share of frames with a picture not shown before; "A/V" how
 much later sound is than picture: least, median and most. The last column is livekit/egress on the same kind
-of machine: cores, MiB, s to ACTIVE. Shared machines are noisy: compare within one run.
+of machine: cores, MiB, s to ACTIVE.
+
+Shared machines are noisy: compare within one run. Yardstick of this one: our encoder alone takes
+{yardstick:.2f} cores for a calm picture of this size and rate.
 
 | recording | cores | MiB | cold s | warm s | stop s | fps | unique | A/V ms | livekit/egress |
 |---|---|---|---|---|---|---|---|---|---|
@@ -82,7 +86,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [row for row in ROWS if arguments.only in row.name]
     machine = f"{psutil.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    head = HEAD.format(machine=machine)
+    head = HEAD.format(machine=machine, yardstick=yardstick.cores())
     print(head, end="", flush=True)
     lines = asyncio.run(run(rows, arguments.seconds))
     if arguments.write:

@@ -172,11 +172,11 @@ def test_any_name_fits(name: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (641, 359), (2, 2000), (4000, 2)])
 def test_fittings_are_even_and_inside(size: tuple[int, int], fit: Fit) -> None:
     fitted = fitting(*size, TILE, fit)
-    into = fitted.into
-    numbers = (into.x, into.y, into.width, into.height, fitted.left, fitted.top, fitted.width, fitted.height)
-    assert all(number % 2 == 0 for number in numbers)
+    into, part = fitted.into, fitted.source
+    assert all(number % 2 == 0 for number in (into.x, into.y, into.width, into.height, part.x, part.y))
     assert TILE.x <= into.x and into.x + into.width <= TILE.x + TILE.width
     assert TILE.y <= into.y and into.y + into.height <= TILE.y + TILE.height
-    assert fitted.left + into.width <= fitted.width and fitted.top + into.height <= fitted.height
+    assert part.width >= 2 and part.x + part.width <= size[0]
+    assert part.height >= 2 and part.y + part.height <= size[1]
     if fit is Fit.COVER:
         assert into == TILE

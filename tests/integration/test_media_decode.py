@@ -28,7 +28,7 @@ def on_canvas(picture: VideoFrame) -> VideoFrame:
     """640x360, the picture whole."""
     canvas = Canvas(640, 360)
     fit = fitting(picture.width, picture.height, canvas.whole, Fit.CONTAIN)
-    canvas.paste(Fitter().fit(picture, fit.width, fit.height), fit.into)
+    canvas.paste(Fitter().fit(picture, fit), fit.into)
     return canvas.picture()
 
 

@@ -4,7 +4,7 @@ Colours: participants send BT.601 unless they say otherwise (VP8 has no other, R
 rest comes from the same cameras and the same conversion of screens, untagged), recordings are BT.709.
 """
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -14,7 +14,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 PIXEL_FORMAT = "yuv420p"
@@ -47,12 +47,9 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """A picture scaled to (width, height); the part of it at (left, top) comes to lie in `into`."""
+    """The part `source` of a picture, scaled, fills `into`. All numbers even (4:2:0 chroma)."""
 
-    width: int
-    height: int
-    left: int
-    top: int
+    source: Rect
     into: Rect
 
 
@@ -71,20 +68,37 @@ def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
     return Rect(x, y, fitted_width, fitted_height)
 
 
-def cover(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int]:
-    """The smallest size of a picture's shape that leaves nothing of another free; even numbers."""
-    scale = max(into_width / width, into_height / height)
-    return _even_beyond(width * scale, into_width), _even_beyond(height * scale, into_height)
+def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
+    """The largest centred part of a picture that has the shape of another; all numbers even.
+
+    A difference in shape of less than a chroma sample is given up: nothing is cut for a rounding.
+    """
+    if width * into_height >= height * into_width:
+        part_width, part_height = round(height * into_width / into_height), height
+    else:
+        part_width, part_height = width, round(width * into_height / into_width)
+    part_width, part_height = _even_within(part_width, width), _even_within(part_height, height)
+    x, y = (width - part_width) // 4 * 2, (height - part_height) // 4 * 2
+    return Rect(x, y, part_width, part_height)
 
 
 def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
-    """Where a picture of (width, height) goes. All numbers even (4:2:0 chroma)."""
-    if fit is Fit.CONTAIN:
-        inner = contain(width, height, rect.width, rect.height)
-        into = Rect(rect.x + inner.x, rect.y + inner.y, inner.width, inner.height)
-        return Fitting(inner.width, inner.height, 0, 0, into)
-    wide, high = cover(width, height, rect.width, rect.height)
-    return Fitting(wide, high, (wide - rect.width) // 4 * 2, (high - rect.height) // 4 * 2, rect)
+    """Where a picture of (width, height) goes."""
+    if fit is Fit.COVER:
+        return Fitting(cover(width, height, rect.width, rect.height), rect)
+    inner = contain(width, height, rect.width, rect.height)
+    return Fitting(
+        Rect(0, 0, width, height), Rect(rect.x + inner.x, rect.y + inner.y, inner.width, inner.height)
+    )
+
+
+def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]:
+    """At which size a picture is drawn, what is cut off included; (0, 0): of the rectangle."""
+    if not width or not height:
+        return rect.width, rect.height
+    fitted = fitting(width, height, rect, fit)
+    scale_x, scale_y = fitted.into.width / fitted.source.width, fitted.into.height / fitted.source.height
+    return round(width * scale_x), round(height * scale_y)
 
 
 class Canvas:
@@ -104,14 +118,13 @@ class Canvas:
         for plane, value in zip(self._writable(rect), colour, strict=True):
             plane[:] = value
 
-    def paste(self, picture: VideoFrame, rect: Rect, left: int = 0, top: int = 0) -> None:
-        """The part of `picture` at (left, top) comes to lie in `rect`. `picture` is not written to later."""
-        if rect == self.whole == Rect(left, top, picture.width, picture.height):
+    def paste(self, picture: VideoFrame, rect: Rect) -> None:
+        """`picture`, of the size of `rect`, comes to lie there. It is not written to later."""
+        if rect == self.whole:
             self._frame, self._given = picture, True
             return
-        part = Rect(left, top, rect.width, rect.height)
-        for i, (plane, source) in enumerate(zip(self._writable(rect), planes(picture), strict=True)):
-            plane[:] = source[_slices(part, i > 0)]
+        for plane, source in zip(self._writable(rect), planes(picture), strict=True):
+            plane[:] = source
 
     def picture(self) -> VideoFrame:
         self._given = True
@@ -129,46 +142,99 @@ class Canvas:
 
 
 class Fitter:
-    """Scales pictures of one source to what a fitting asks for, and takes their colours to BT.709.
+    """Crops and scales pictures of one source as a fitting asks, and takes their colours to BT.709.
 
-    Confined to one thread; one for each source, since alternating sizes cost its contexts.
+    Confined to one thread; one for each source, since what it sets up is for one size.
     """
 
     def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-        self._matrix: _ToBt709 | None = None
+        self._set_up: _Task | None = None
+        self._graph: Graph | None = None
+        self._count = 0
 
-    def fit(self, picture: VideoFrame, width: int, height: int) -> VideoFrame:
-        """May give back `picture` itself, when it is as it should be."""
-        matrix = int(picture.colorspace)
-        fitted = self._scaled(picture, width, height)
-        if matrix == _BT709 or matrix in _BT2020:
-            return fitted
-        if self._matrix is None or self._matrix.size != (width, height):
-            self._matrix = _ToBt709(width, height)
-        return self._matrix.convert(fitted)
-
-    def _scaled(self, picture: VideoFrame, width: int, height: int) -> VideoFrame:
-        full_range = picture.color_range == ColorRange.JPEG or picture.format.name.startswith("yuvj")
-        if (
-            not full_range
-            and picture.format.name == PIXEL_FORMAT
-            and (picture.width, picture.height) == (width, height)
-        ):
+    def fit(self, picture: VideoFrame, fitting: Fitting) -> VideoFrame:
+        """Of the size of `fitting.into`. May give back `picture` itself, when it is as it should be."""
+        task = _Task.of(picture, fitting)
+        if task.is_nothing:
             return picture
-        return self._reformatter.reformat(
-            picture,
-            width=width,
-            height=height,
-            format=PIXEL_FORMAT,
-            # The same on both sides: libswscale would turn one matrix into another by way of RGB.
-            src_colorspace=Colorspace.ITU601,
-            dst_colorspace=Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BILINEAR,
-            threads=1,
+        if self._graph is None or task != self._set_up:
+            self._graph, self._set_up = task.graph(), task
+        self._count += 1
+        picture.pts, picture.time_base = self._count, _TICK
+        self._graph.push(picture)
+        fitted = self._graph.pull()
+        assert isinstance(fitted, VideoFrame)
+        return fitted
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What has to be done to a picture, by FFmpeg's filters: crop moves pointers only, and colorspace takes a
+    fifth of libswscale's time, which would turn one matrix into another by way of RGB."""
+
+    width: int
+    height: int
+    pixels: str
+    full_range: bool
+    is_bt709: bool
+    source: Rect
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, picture: VideoFrame, fitting: Fitting) -> "_Task":
+        name, matrix = picture.format.name, int(picture.colorspace)
+        return cls(
+            picture.width,
+            picture.height,
+            name,
+            picture.color_range == ColorRange.JPEG or name.startswith("yuvj"),
+            matrix == _BT709 or matrix in _BT2020,
+            fitting.source,
+            (fitting.into.width, fitting.into.height),
         )
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self._crops and not self._scales and self.is_bt709
+
+    @property
+    def _crops(self) -> bool:
+        return self.source != Rect(0, 0, self.width, self.height)
+
+    @property
+    def _scales(self) -> bool:
+        size = (self.source.width, self.source.height)
+        return size != self.size or self.full_range or self.pixels != PIXEL_FORMAT
+
+    def graph(self) -> Graph:
+        graph = Graph()
+        graph.threads = 1  # more cost half as much again in waking each other
+        node = graph.add_buffer(
+            width=self.width, height=self.height, format=VideoFormat(self.pixels), time_base=_TICK
+        )
+        for name, arguments in self._filters():
+            following = graph.add(name, arguments)
+            node.link_to(following)
+            node = following
+        node.link_to(graph.add("buffersink"))
+        graph.configure()
+        return graph
+
+    def _filters(self) -> Iterator[tuple[str, str]]:
+        if self._crops:
+            part = self.source
+            yield "crop", f"{part.width}:{part.height}:{part.x}:{part.y}"
+        if self._scales:
+            before = "pc" if self.full_range else "tv"
+            # The same matrix on both sides: colorspace is better at that.
+            yield (
+                "scale",
+                f"{self.size[0]}:{self.size[1]}:flags=bilinear:in_range={before}:out_range=tv"
+                ":in_color_matrix=bt601:out_color_matrix=bt601",
+            )
+            yield "format", PIXEL_FORMAT
+        if not self.is_bt709:
+            yield "colorspace", "iall=bt601-6-625:irange=tv:all=bt709:range=tv:format=yuv420p:fast=1"
 
 
 def yuv_of(red: int, green: int, blue: int) -> Yuv:
@@ -176,33 +242,6 @@ def yuv_of(red: int, green: int, blue: int) -> Yuv:
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     cb, cr = (blue - luma) / 1.8556, (red - luma) / 1.5748
     return round(16 + luma * 219 / 255), round(128 + cb * 224 / 255), round(128 + cr * 224 / 255)
-
-
-class _ToBt709:
-    """BT.601 to BT.709 within YUV, by FFmpeg's colorspace filter: a fifth of libswscale's time."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.size = (width, height)
-        self._graph = Graph()
-        source = self._graph.add_buffer(
-            width=width, height=height, format=VideoFormat(PIXEL_FORMAT), time_base=_TICK
-        )
-        convert = self._graph.add(
-            "colorspace", "iall=bt601-6-625:irange=tv:all=bt709:range=tv:format=yuv420p:fast=1"
-        )
-        sink = self._graph.add("buffersink")
-        source.link_to(convert)
-        convert.link_to(sink)
-        self._graph.configure()
-        self._count = 0
-
-    def convert(self, picture: VideoFrame) -> VideoFrame:
-        self._count += 1
-        picture.pts, picture.time_base = self._count, _TICK
-        self._graph.push(picture)
-        converted = self._graph.pull()
-        assert isinstance(converted, VideoFrame)
-        return converted
 
 
 def planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
@@ -218,11 +257,6 @@ def _even_within(length: int, limit: int) -> int:
     if limit - length < 2:
         return limit
     return max(2, length // 2 * 2)
-
-
-def _even_beyond(length: float, limit: int) -> int:
-    """Up to the next even number, `limit` (even) where it is as good as that."""
-    return limit if length <= limit + 1 else math.ceil(length / 2) * 2
 
 
 def _slices(rect: Rect, chroma: bool) -> tuple[slice, slice]:

@@ -96,8 +96,7 @@ class TileView:
         fit = fitting(picture.width, picture.height, self._rect, self._tile.fit)
         if fit.into != self._rect and (self._content is not _Content.PICTURE or fit != self._fitting):
             self._clear(canvas)
-        fitted = self._fitter.fit(picture, fit.width, fit.height)
-        canvas.paste(fitted, fit.into, fit.left, fit.top)
+        canvas.paste(self._fitter.fit(picture, fit), fit.into)
         self._content, self._drawn, self._fitting = _Content.PICTURE, picture, fit
         return True
 

@@ -8,7 +8,7 @@ from openegress.core import layouts
 from openegress.core.codecs import MediaKind
 from openegress.core.layouts import Layout
 from openegress.core.plan import AudioRoute
-from openegress.media.canvas import fitting
+from openegress.media.canvas import drawn_size
 from openegress.room import VideoQuality
 from openegress.source.room.cast import RoomState
 from openegress.source.room.composite.floor import Floor, step
@@ -117,9 +117,11 @@ class WholeRoom:
         """What each picture is drawn at."""
         smallest = VideoQuality(2, 2, self._framerate)
         return {track.sid: smallest for track in scene.hidden} | {
-            tile.track.sid: VideoQuality(*_drawn_size(tile), self._framerate)
+            tile.track.sid: VideoQuality(
+                *drawn_size(tile.track.width, tile.track.height, tile.rect, tile.fit), self._framerate
+            )
             for tile in scene.tiles
-            if tile.track is not None
+            if tile.track is not None and tile.rect is not None
         }
 
 
@@ -137,12 +139,3 @@ def _eligible(seats: Sequence[Seat]) -> list[str]:
     """Who may have the floor, those with a picture first."""
     cameras = [seat for seat in seats if not seat.screen]
     return [seat.participant.identity for seat in sorted(cameras, key=lambda seat: seat.muted)]
-
-
-def _drawn_size(tile: Tile) -> tuple[int, int]:
-    assert tile.rect is not None
-    track = tile.track
-    if track is None or not track.width or not track.height:
-        return tile.rect.width, tile.rect.height
-    fitted = fitting(track.width, track.height, tile.rect, tile.fit)
-    return fitted.width, fitted.height
