@@ -2,7 +2,7 @@
 
 aioice has no public place for a socket buffer size, loopback addresses, ICE-TCP (RFC 6544) or a path
 without a queue. The private names of aioice used for that are all in this module, and
-tests/unit/test_room_ice.py fails when one of them moves.
+tests/unit/test_room_connection.py fails when one of them moves.
 
 What aioice cannot do: restart ICE (the client joins again instead), use more than one TURN server, or
 TCP candidates behind a TURN server.
