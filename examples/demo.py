@@ -29,7 +29,7 @@ async def demo() -> None:
             video = VideoSpec(width=640, height=720, kbps=1500, colour=COLOURS[index])
             audio = AudioSpec(tone_hz=440 + 220 * index)
             await stack.enter_async_context(Publisher(server, ROOM, identity, video=video, audio=audio))
-        service = await stack.enter_async_context(Service(OUT, server, {"prewarmed_browsers": 1}))
+        service = await stack.enter_async_context(Service(OUT, server))
         info = await record(service)
     report(info)
 
