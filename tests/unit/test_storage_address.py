@@ -23,7 +23,8 @@ from openegress.storage import alioss, open_storage, s3
 from openegress.storage.assume_role import sts_endpoint
 from openegress.storage.azure import service_sas
 from openegress.storage.objects import PART_BYTES, key_of, part_bytes, proxy_url
-from openegress.storage.s3 import Address, address, tags_of
+from openegress.storage.s3 import tags_of
+from openegress.storage.s3_address import Address, address
 
 AZURE_KEY = "a2V5"
 

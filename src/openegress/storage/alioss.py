@@ -10,7 +10,8 @@ from openegress.core.errors import invalid
 from openegress.core.plan import AliOSSStorage
 from openegress.storage.failures import Kind
 from openegress.storage.objects import Bucket, Manner, stores
-from openegress.storage.s3 import Address, address, endpoint_url, static
+from openegress.storage.s3 import static
+from openegress.storage.s3_address import Address, address, endpoint_url
 
 OSS_HOST = re.compile(r"(?:s3\.)?oss-(?P<place>[a-z0-9-]+)\.aliyuncs\.com", re.ASCII)
 INTERNAL = "-internal"

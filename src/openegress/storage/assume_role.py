@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.plan import S3Storage
 from openegress.storage.failures import CredentialsRefused, CredentialsUnavailable
+from openegress.storage.s3_address import DEFAULT_REGION, endpoint_url, is_aws
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 def sts_endpoint(endpoint: str) -> str | None:
     """S3-compatible servers answer STS on their own address; for AWS the SDK knows it (None)."""
-    from openegress.storage.s3 import endpoint_url, is_aws
 
     if not endpoint:
         return None
@@ -75,7 +75,6 @@ class AssumedRole:
         from botocore.config import Config
 
         from openegress.storage.objects import proxy_url
-        from openegress.storage.s3 import DEFAULT_REGION
 
         backend = self._backend
         keys: dict[str, str] = {}

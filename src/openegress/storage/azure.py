@@ -14,7 +14,7 @@ from openegress.core.errors import invalid
 from openegress.core.plan import AzureStorage
 from openegress.storage.failures import Kind
 from openegress.storage.objects import Bucket, Manner, stores
-from openegress.storage.s3 import endpoint_url
+from openegress.storage.s3_address import endpoint_url
 
 
 def location_base(account: str, container: str, endpoint: str) -> str:

@@ -1,0 +1,73 @@
+"""Where a bucket of an S3-compatible service is found, and the form of a location there. Pure."""
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from openegress.core.errors import invalid
+
+DEFAULT_REGION = "us-east-1"
+
+VIRTUAL_HOST_ONLY = ("aliyuncs.com", "myqcloud.com", "volces.com")
+"""Services that refuse the bucket in the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How a bucket is addressed."""
+
+    endpoint: str
+    """With the bucket in the host when virtual_host, as obstore wants it. No trailing slash."""
+    virtual_host: bool
+    location_base: str
+    """A location is this, "/" and the key."""
+
+
+def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
+    """Path style for every endpoint that is not AWS', unless its host already begins with the bucket or is
+    of a service that knows only virtual hosts. AWS gets virtual hosts, except for a bucket with dots, which
+    its certificate does not cover."""
+    if not bucket:
+        raise invalid("S3 bucket is empty; set `bucket`")
+    region = region or DEFAULT_REGION
+    if not endpoint:
+        host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        if force_path_style:
+            return Address(f"https://{host}", False, f"https://s3.amazonaws.com/{bucket}")
+        location = f"https://{bucket}.s3.amazonaws.com"
+        if "." in bucket:
+            return Address(f"https://{host}", False, location)
+        return Address(f"https://{bucket}.{host}", True, location)
+    url = endpoint_url(endpoint)
+    scheme, _, rest = url.partition("://")
+    host = urlsplit(url).hostname or ""
+    by_path = Address(url, False, f"{url}/{bucket}")
+    if force_path_style:
+        return by_path
+    if host.startswith(f"{bucket}."):
+        return Address(url, True, url)
+    if is_virtual_host_only(host) or (is_aws(host) and "." not in bucket):
+        url = f"{scheme}://{bucket}.{rest}"
+        return Address(url, True, url)
+    return by_path
+
+
+def endpoint_url(endpoint: str) -> str:
+    """With a scheme (https unless given) and no trailing slash."""
+    url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise invalid(f"storage endpoint {endpoint!r} is no address; write https://host or http://host:port")
+    return url
+
+
+def is_aws(host: str) -> bool:
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def is_virtual_host_only(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host.endswith(tuple(f".{domain}" for domain in VIRTUAL_HOST_ONLY))
+    return False
