@@ -24,7 +24,7 @@ from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core import info as infos
 from openegress.core import stream_urls
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason
+from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, StreamAdded
 from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamOutput
 from openegress.core.tokens import recorder_token
 from openegress.core.validate import Context, plan_of
@@ -113,7 +113,8 @@ class PaperWorker:
         info = self.infos[request.egress_id]
         for url in request.add_output_urls:
             target = stream_urls.target(url, stream_urls.StreamKind(output.protocol))
-            info = infos.with_stream(info, target, time.time_ns())
+            added = StreamAdded(outputs.index(output), len(info.stream_results), target.redacted, target.id)
+            info = infos.apply(info, added, time.time_ns())
         for url in request.remove_output_urls:
             if not any(stream.url == stream_urls.redact(url) for stream in info.stream_results):
                 raise EgressError(Code.NOT_FOUND, f"stream {stream_urls.redact(url)} not found")

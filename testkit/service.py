@@ -113,6 +113,11 @@ class EgressClient:
         return await self.finish(egress_id)
 
 
+_CHEAP = {
+    f"{kind}_cpu_cost": 0.01 for kind in ("room_composite", "web", "participant", "track_composite", "track")
+}
+
+
 class Service(EgressClient):
     """`async with Service(folder, livekit) as service:`; ends as a Ctrl-C would end it.
 
@@ -149,6 +154,8 @@ class Service(EgressClient):
             "api_secret": self.api_secret,
             "ws_url": livekit.ws_url if livekit else "",
             "prewarmed_browsers": 0,
+            # The tests keep the machine busy themselves.
+            "cpu_cost": {"max_cpu_utilization": 1.0, **_CHEAP},
             **(config or {}),
         }
         self._process: asyncio.subprocess.Process | None = None

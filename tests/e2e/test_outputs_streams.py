@@ -226,7 +226,11 @@ async def test_streams_that_fail_hurt_neither_the_file_nor_each_other(web: Web, 
         )
         for index in (0, 1, 2):
             await web.stream(egress_id, flows, index)
-        for index, words in ((3, "refused"), (4, "cannot be resolved"), (5, "refused")):
+        for index, words in (
+            (3, "check application and stream key"),
+            (4, "cannot be resolved"),
+            (5, "refused"),
+        ):
             failed = await web.stream(egress_id, lambda stream: stream["status"] == "FAILED", index)
             assert words in failed["error"]
         await asyncio.sleep(2)
