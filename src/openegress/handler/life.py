@@ -65,7 +65,7 @@ class Life:
                     _log.warning("worker is gone: finishing the recording")
                     self._session.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
-                    self._recovery.stop()
+                    self._recovery.stop(orphaned=True)
                 return
             await self._take(message)
 

@@ -51,9 +51,12 @@ class Recovery:
         self._send = send
         self._carriers = Carriers(send)
         self._stopped = asyncio.Event()
+        self._orphaned = False
 
-    def stop(self) -> None:
-        """What no storage takes now is left to the next recovery."""
+    def stop(self, *, orphaned: bool = False) -> None:
+        """What no storage takes now is left to the next recovery; so is, for an `orphaned` one, to tell what
+        was stored: nobody hears it now."""
+        self._orphaned = self._orphaned or orphaned
         self._carriers.hurry()
         self._stopped.set()
 
@@ -79,7 +82,7 @@ class Recovery:
         try:
             salvage = _Salvage(ledger, self._carriers, self._send)
             error = await salvage.save(self._plan)
-            if error is None:
+            if error is None and not self._orphaned:
                 await asyncio.to_thread(ledger.settle)
             return error
         finally:
