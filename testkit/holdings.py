@@ -1,6 +1,7 @@
 """What a running service holds of the machine, to see whether work leaves something behind."""
 
 import asyncio
+import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import psutil
 
 from testkit.service import Service
+
+
+_POOL = (os.cpu_count() or 1) + 4 + 2
+"""Threads that are no growth: asyncio's pool fills up to this when it is busy, beside those of the libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Holdings:
         family = [process, *process.children(recursive=True)]
         return cls(
             len(family) - 1,
-            process.num_threads(),
+            max(process.num_threads(), _POOL),
             process.num_fds() - _kept_alive(process),
             sum(_listening(one) for one in family),
             tuple(sorted(path.name for path in (service.data / "spool").glob("*"))),
