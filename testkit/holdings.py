@@ -10,9 +10,8 @@ import psutil
 
 from testkit.service import Service
 
-
 _POOL = (os.cpu_count() or 1) + 4 + 2
-"""Threads that are no growth: asyncio's pool fills up to this when it is busy, beside those of the libraries."""
+"""Threads that are no growth: asyncio's pool fills up to this when it is busy, beside the libraries'."""
 
 
 @dataclass(frozen=True, slots=True)
