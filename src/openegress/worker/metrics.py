@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamil
 from prometheus_client.registry import Collector
 
 from openegress.core.errors import Code
-from openegress.core.events import EndReason, Uploaded
+from openegress.core.events import EndReason, Progress, Uploaded
 from openegress.core.request_kind import RequestKind
 from openegress.worker.admission import Load
 from openegress.worker.job import Job
@@ -174,30 +174,24 @@ class _Scrape(Collector):
     def _each(self, now: Snapshot) -> Iterable[Metric]:
         """One value for each egress."""
         table: dict[str, tuple[str, Callable[[Job], float]]] = {
-            "openegress_fps": ("Frames a second", lambda job: job.progress.fps if job.progress else 0),
+            "openegress_fps": ("Frames a second", _told(lambda progress: progress.fps)),
             "openegress_dropped_frames": (
                 "Frames left out so far",
-                lambda job: job.progress.dropped_frames if job.progress else 0,
+                _told(lambda progress: progress.dropped_frames),
             ),
             "openegress_queue_frames": (
                 "Frames waiting for the encoder",
-                lambda job: job.progress.queue if job.progress else 0,
+                _told(lambda progress: progress.queue),
             ),
-            "openegress_size_bytes": (
-                "Recorded so far",
-                lambda job: job.progress.size_bytes if job.progress else 0,
-            ),
-            "openegress_media_seconds": (
-                "Media time",
-                lambda job: job.progress.media_ns / 1e9 if job.progress else 0,
-            ),
+            "openegress_size_bytes": ("Recorded so far", _told(lambda progress: progress.size_bytes)),
+            "openegress_media_seconds": ("Media time", _told(lambda progress: progress.media_ns / 1e9)),
             "openegress_sent_bytes": (
                 "Sent to streams and storages so far",
-                lambda job: job.progress.sent_bytes if job.progress else 0,
+                _told(lambda progress: progress.sent_bytes),
             ),
             "livekit_egress_segments_uploads_channel_size": (
                 "Segments and images that wait to be stored",
-                lambda job: job.progress.waiting_uploads if job.progress else 0,
+                _told(lambda progress: progress.waiting_uploads),
             ),
             "livekit_egress_playlist_uploads_channel_size": (
                 "Playlists never wait here: each is written anew after its segments",
@@ -233,3 +227,8 @@ def _ratio(load: Load) -> float:
 
 def _browsers(jobs: list[Job]) -> int:
     return sum(RequestKind(job.kind).needs_browser for job in jobs)
+
+
+def _told(read: Callable[[Progress], float]) -> Callable[[Job], float]:
+    """What a job's last progress says; 0 before there is any."""
+    return lambda job: read(job.progress) if job.progress is not None else 0

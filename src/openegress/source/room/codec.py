@@ -83,14 +83,12 @@ def refuse_unsuitable(plan: Plan, tracks: Sequence[Track]) -> None:
     for track in tracks:
         if only_sound and track.kind is MediaKind.VIDEO:
             raise invalid(f"track {track.sid} is video; websocket_url takes audio tracks only")
-    encodes = plan.video is not None and not wants_packets(plan, tracks)
-    if encodes and plan.video is not None and plan.video.codec is not VideoCodec.H264:
-        offered = (
-            ", ".join(sorted({str(codec_of(track) or track.mime_type) for track in tracks})) or "nothing"
-        )
+    video = plan.video
+    if video is not None and video.codec is not VideoCodec.H264 and not wants_packets(plan, tracks):
+        offered = sorted({str(codec_of(track) or track.mime_type) for track in tracks}) or ["nothing"]
         raise invalid(
-            f"a file of {plan.video.codec} takes tracks as they are only where their codecs fit, and the room"
-            f" sends {offered}; record to .mp4, which is encoded to H.264"
+            f"a file of {video.codec} takes tracks as they are only where their codecs fit, and the room"
+            f" sends {', '.join(offered)}; record to .mp4, which is encoded to H.264"
         )
 
 
