@@ -11,7 +11,8 @@ import psutil
 from testkit.service import Service
 
 _POOL = (os.cpu_count() or 1) + 4 + 2
-"""Threads that are no growth: asyncio's pool fills up to this when it is busy, beside the libraries'."""
+"""Up to this, threads are no growth: asyncio's pool of (cores + 4) fills up as it is needed, beside the event
+loop's and SQLite's. One that each recording left behind would soon be beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Holdings:
         family = [process, *process.children(recursive=True)]
         return cls(
             len(family) - 1,
-            max(process.num_threads(), _POOL),
+            process.num_threads(),
             process.num_fds() - _kept_alive(process),
             sum(_listening(one) for one in family),
             tuple(sorted(path.name for path in (service.data / "spool").glob("*"))),
@@ -56,8 +57,13 @@ def _kept_alive(process: psutil.Process) -> int:
 
 def grown(before: Holdings, after: Holdings) -> list[str]:
     """What there is more of."""
-    more = [f"{name}: {getattr(before, name)} -> {getattr(after, name)}" for name in ("children", "threads",
-            "files", "listening") if getattr(after, name) > getattr(before, name)]  # fmt: skip
+    floors = {"children": before.children, "threads": max(before.threads, _POOL)}
+    floors |= {"files": before.files, "listening": before.listening}
+    more = [
+        f"{name}: {getattr(before, name)} -> {getattr(after, name)}"
+        for name, most in floors.items()
+        if getattr(after, name) > most
+    ]
     more += [name for name in after.spool if name not in before.spool]
     return more + [name for name in after.temporary if name not in before.temporary]
 
