@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from livekit.api import DeleteRoomRequest, RoomParticipantIdentity
+from livekit.api import DeleteRoomRequest, ListParticipantsRequest, RoomParticipantIdentity
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import Code, EgressError, Phase
@@ -61,6 +61,43 @@ def offset_ms(listener: RoomListener, alice: Publisher, since_ns: int, until_ns:
     ]
     assert len(offsets) > 20
     return sum(offsets) / len(offsets)
+
+
+async def test_who_publishes_while_the_media_path_comes_up_is_kept(server: LivekitServer) -> None:
+    arrived = asyncio.Event()
+
+    class Waits(Transport):
+        """Its path comes up when somebody else has published."""
+
+        async def connect(self, *arguments: Any, **options: Any) -> None:
+            await arrived.wait()
+            await super().connect(*arguments, **options)
+
+    client = RoomClient(
+        server.ws_url,
+        recorder_token(server.api_key, server.api_secret, "r", "EG_late"),
+        "EG_late",
+        make_transport=Waits,
+    )
+    async with Publisher(server, "r", "zoe", None, AudioSpec()) as zoe:
+        joining = asyncio.create_task(client.join())
+        await in_the_room(server, "EG_late")
+        async with Publisher(server, "r", "ann", None, AudioSpec()) as ann:
+            arrived.set()
+            await joining
+            assert [track.sid for track in client.tracks()] == [zoe.sid("microphone"), ann.sid("microphone")]
+            assert not client._roster.waiting, "somebody who is there would count as gone after a while"
+            await client.close()
+
+
+async def in_the_room(server: LivekitServer, identity: str) -> None:
+    """Returns when the server has taken somebody in."""
+    async with asyncio.timeout(10):
+        while True:
+            listed = await server.room_service().list_participants(ListParticipantsRequest(room="r"))
+            if any(each.identity == identity for each in listed.participants):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_a_cut_websocket_costs_little(server: LivekitServer) -> None:

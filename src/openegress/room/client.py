@@ -118,7 +118,6 @@ class RoomClient:
         if self._supervisor is not None:
             raise RuntimeError("a RoomClient joins once")
         join = await self._open()
-        self._publish(self._roster.joined(join.other_participants, time.monotonic()))
         joined = Joined(join.room.sid, join.room.name)
         self._emit(joined)
         self._supervisor = asyncio.create_task(self._supervise())
@@ -210,6 +209,7 @@ class RoomClient:
         session = Session(
             self._url,
             self._demux,
+            on_join=self._present,
             on_message=self._message,
             on_offer=self._offer,
             flowing=self._flowing,
@@ -219,6 +219,14 @@ class RoomClient:
         join = await session.open(self._token)
         self._session = session
         return join
+
+    def _present(self, join: JoinResponse) -> None:
+        """Who is there as we come in. While the media path is brought up others come and publish, which is
+        told on top of this."""
+        now_s = time.monotonic()
+        if self._supervisor is not None:
+            self._settled_at = now_s + RETURN_GRACE_S
+        self._publish(self._roster.joined(join.other_participants, now_s))
 
     async def _supervise(self) -> None:
         """Owns the session from the join to the end of the room."""
@@ -247,7 +255,7 @@ class RoomClient:
             await asyncio.sleep(REJOIN_PAUSES_S[min(attempt, len(REJOIN_PAUSES_S) - 1)])
             attempt += 1
             try:
-                join = await self._open()
+                await self._open()
             except EgressError as error:
                 final = error.code is Code.UNAUTHENTICATED
                 if final or loop.time() - lost_at > self._rejoin_for_s:
@@ -257,9 +265,6 @@ class RoomClient:
                 logger.info("try %d to join again failed: %s", attempt, error.text)
                 continue
             break
-        now_s = time.monotonic()
-        self._settled_at = now_s + RETURN_GRACE_S
-        self._publish(self._roster.joined(join.other_participants, now_s))
         if self._expiry is not None:
             self._expiry.cancel()
         self._watch_absent()

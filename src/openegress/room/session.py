@@ -74,13 +74,15 @@ class SessionOptions:
 
 
 class Session:
-    """`on_message` gets what is not the session's own business; `on_offer` each offer before its answer."""
+    """`on_join` gets the server's first word, before anything that it says after it; `on_message` what is not
+    the session's own business; `on_offer` each offer before its answer."""
 
     def __init__(
         self,
         url: str,
         demux: Demux,
         *,
+        on_join: Callable[[JoinResponse], None],
         on_message: Callable[[SignalResponse], None],
         on_offer: Callable[[sdp.Offer], None],
         flowing: Callable[[], bool],
@@ -89,6 +91,7 @@ class Session:
     ) -> None:
         self._signalling = Signalling(url)
         self._demux = demux
+        self._on_join = on_join
         self._on_message = on_message
         self._on_offer = on_offer
         self._flowing = flowing
@@ -112,6 +115,7 @@ class Session:
         self.token = token
         try:
             join = await self._signalling.open(token)
+            self._on_join(join)
             await self._prepare(join)
             self._tasks.append(asyncio.create_task(self._read()))
             try:
