@@ -1,11 +1,14 @@
-"""Header of an X window dump."""
+"""Header of an X window dump, and what is read anew of its picture."""
 
 import struct
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from openegress.source.web.display import authority
-from openegress.source.web.framebuffer import Layout, parse_header
+from openegress.source.web.framebuffer import BAND_ROWS, Framebuffer, Layout, parse_header
 
 WORDS = 25
 VERSION, WIDTH, HEIGHT, BYTE_ORDER, BITS, STRIDE, COLORS = 1, 4, 5, 7, 11, 12, 19
@@ -42,3 +45,45 @@ def test_what_is_no_such_dump(data, text):
 
 def test_authority_file_is_one_wildcard_entry():
     assert authority(b"\x01" * 16) == b"\xff\xff\0\0\0\0\0\x12MIT-MAGIC-COOKIE-1\0\x10" + b"\x01" * 16
+
+
+class Screen:
+    """The file that Xvfb would write."""
+
+    def __init__(self, file: Path, width: int, height: int) -> None:
+        self._file = file
+        self._head = header({WIDTH: width, HEIGHT: height, STRIDE: 4 * width, COLORS: 0}) + bytes(60)
+        y, x = np.mgrid[0:height, 0:width]
+        self.pixels = np.stack([x % 256, y % 256, (x + y) // 8 % 256, 0 * x], axis=2).astype(np.uint8)
+        self.draw()
+
+    def draw(self) -> None:
+        with self._file.open("r+b" if self._file.exists() else "wb") as file:
+            file.write(self._head + self.pixels.tobytes())
+
+
+def assert_alike(got: av.VideoFrame, expected: av.VideoFrame) -> None:
+    """To a step of rounding, which the last row of a band has to itself."""
+    assert np.abs(got.to_ndarray().astype(int) - expected.to_ndarray()).max() <= 1
+
+
+@pytest.mark.parametrize("height", [3 * BAND_ROWS, 3 * BAND_ROWS + 22])
+def test_what_changed_is_read_anew_and_earlier_pictures_stay(tmp_path, height):
+    file = tmp_path / "screen"
+    screen = Screen(file, 160, height)
+    framebuffer = Framebuffer(file)
+    first = framebuffer.grab()
+    before = first.to_ndarray()
+    assert framebuffer.grab() is first
+    top = BAND_ROWS + 5
+    screen.pixels[top : top + 40] = (200, 30, 90, 0)
+    screen.draw()
+    assert framebuffer.grab() is first
+    framebuffer.follow([(top, 10), (top + 10, 30)])
+    second = framebuffer.grab()
+    assert np.array_equal(first.to_ndarray(), before)
+    assert_alike(second, Framebuffer(file).grab())
+    screen.pixels[:] = (10, 220, 10, 0)
+    screen.draw()
+    framebuffer.follow([(-3, height + 6)])
+    assert_alike(framebuffer.grab(), Framebuffer(file).grab())

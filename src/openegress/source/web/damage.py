@@ -11,6 +11,8 @@ from openegress.source.web.x11 import QUERY_EXTENSION, XConnection, XError
 
 QUERY_VERSION, CREATE = 0, 1
 RAW_RECTANGLES = 0
+AREA_TOP_OFFSET = 18
+"""In a DamageNotify event: there is a rectangle of x, y, width, height from 16 on."""
 
 
 class Damage:
@@ -45,9 +47,14 @@ class Damage:
     def fileno(self) -> int:
         return self._connection.fileno()
 
-    def drain(self) -> int:
-        """Reads what is there; returns the number of drawing operations since the last call."""
-        return sum(event[0] & 0x7F == self._event for event in self._connection.receive())
+    def drain(self) -> list[tuple[int, int]]:
+        """Reads what is there: (top, number) of the rows that were drawn on, for each drawing operation since
+        the last call."""
+        return [
+            struct.unpack_from("<hxxH", event, AREA_TOP_OFFSET)
+            for event in self._connection.receive()
+            if event[0] & 0x7F == self._event
+        ]
 
     def close(self) -> None:
         self._connection.close()

@@ -1,10 +1,11 @@
-"""The picture of a display: Xvfb's framebuffer file mapped into memory, converted to yuv420p.
+"""The picture of a display: Xvfb's framebuffer file mapped into memory; converted where it changed.
 
 The file is an X window dump (XWDFile.h, version 7): a big-endian header, a colour map, rows of BGRX.
 """
 
 import mmap
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
+from openegress.media.canvas import PIXEL_FORMAT, Canvas, Rect
+
+BAND_ROWS = 64
+"""Rows that are converted together: of a page in which little moves, most need not be."""
 XWD_VERSION = 7
 HEADER_WORDS = 25
 COLOR_BYTES = 12
@@ -70,20 +75,46 @@ class Framebuffer:
         self._pixels: npt.NDArray[np.uint8] = rows.reshape(layout.height, layout.stride // 4, 4)[
             :, : layout.width
         ]
-        self._reformatter = VideoReformatter()
         self.width, self.height = layout.width, layout.height
+        self._canvas = Canvas(self.width, self.height)
+        self._bands = [
+            Rect(0, top, self.width, min(BAND_ROWS, self.height - top))
+            for top in range(0, self.height, BAND_ROWS)
+        ]
+        self._reformatters = {height: VideoReformatter() for height in self._heights()}
+        """What one has set up is for one size."""
+        self._stale = set(self._bands)
+
+    def follow(self, drawn: Iterable[tuple[int, int]]) -> None:
+        """`drawn`: (top, number) of the rows that something was drawn on."""
+        for top, rows in drawn:
+            self._stale.update(
+                band for band in self._bands if band.y < top + rows and top < band.y + band.height
+            )
 
     def grab(self) -> av.VideoFrame:
-        """The picture as it is now: yuv420p, BT.709, limited range, and tagged so."""
-        source = av.VideoFrame.from_numpy_buffer(self._pixels, format="bgra")
-        return self._reformatter.reformat(
-            source,
-            format="yuv420p",
+        """The picture as it is now where it changed since the last one, as it was elsewhere: yuv420p, BT.709,
+        limited range. It is not written to again."""
+        stale, self._stale = self._stale, set()
+        whole = self._canvas.whole
+        for part in [whole] if len(stale) == len(self._bands) else stale:
+            self._canvas.paste(self._converted(part), part)
+        return self._canvas.picture()
+
+    def _heights(self) -> set[int]:
+        return {self.height, *(band.height for band in self._bands)}
+
+    def _converted(self, part: Rect) -> av.VideoFrame:
+        """`part` is as wide as the picture."""
+        rows = self._pixels[part.y : part.y + part.height]
+        return self._reformatters[part.height].reformat(
+            av.VideoFrame.from_numpy_buffer(rows, format="bgra"),
+            format=PIXEL_FORMAT,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
             dst_colorspace=Colorspace.ITU709,
             dst_color_trc=ColorTrc.BT709,
             dst_color_primaries=ColorPrimaries.BT709,
-            interpolation=Interpolation.BILINEAR,
+            interpolation=Interpolation.AREA,  # chroma of two rows from those two alone: bands show no seam
             threads=1,  # a second thread costs more in waking than it saves
         )

@@ -77,7 +77,7 @@ class VideoCapture:
         poll.register(damage, select.POLLIN)
         poll.register(woken, select.POLLIN)
         if self._wait(poll, damage, time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)):
-            damage.drain()
+            framebuffer.follow(damage.drain())
         origin_ns = time.monotonic_ns()
         pacer = Pacer(self._framerate, origin_ns)
         frame = framebuffer.grab()
@@ -89,7 +89,7 @@ class VideoCapture:
         wait_ns = pacer.due_ns()
         while self._end_ns is None:
             if self._wait(poll, damage, wait_ns):
-                damage.drain()
+                framebuffer.follow(damage.drain())
                 if drawn_ns:
                     self._count(0, 0, 1)
                 drawn_ns = time.monotonic_ns()
