@@ -21,6 +21,8 @@ from openegress.core.plan import (
     ParticipantVideo,
     Plan,
     StoragePlan,
+    StreamOutput,
+    StreamTarget,
     TrackVideo,
     VideoEncoding,
 )
@@ -50,9 +52,10 @@ def media(server: LivekitServer, **what: object) -> MediaSource:
     return MediaSource("room", server.ws_url, server.recorder_token("room", EGRESS), **what)  # type: ignore[arg-type]
 
 
-def plan_for(source: MediaSource, video: VideoEncoding | None = PICTURE) -> Plan:
-    output = FileOutput("out", None, StoragePlan(LocalStorage("/")))
-    return Plan(EGRESS, source, (output,), video, SOUND)
+def plan_for(source: MediaSource, video: VideoEncoding | None = PICTURE, *, live: bool = False) -> Plan:
+    file = FileOutput("out", None, StoragePlan(LocalStorage("/")))
+    stream = StreamOutput("rtmp", (StreamTarget("rtmp://localhost/live/key", "rtmp://localhost/live/{key}"),))
+    return Plan(EGRESS, source, (file, stream) if live else (file,), video, SOUND)
 
 
 @asynccontextmanager
@@ -61,9 +64,11 @@ async def recording(
     sink: FrameCollector | EncodePipeline,
     video: VideoEncoding | None = PICTURE,
     patience: Patience = SHORT,
+    *,
+    live: bool = False,
 ) -> AsyncIterator[tuple[RoomFrameSource, int]]:
     """A started source; stopped on exit."""
-    frames = await open_source(plan_for(source, video), patience)
+    frames = await open_source(plan_for(source, video, live=live), patience)
     assert isinstance(frames, RoomFrameSource)
     try:
         await frames.prepare()
@@ -163,6 +168,18 @@ async def test_channels_by_route() -> None:
     assert [round(tone.hz, -1) for tone in left] == [300]
     assert [round(tone.hz, -1) for tone in right] == [500]
     assert left[0].level == pytest.approx(0.2, abs=0.03)
+
+
+async def test_a_live_stream_begins_with_the_first_word() -> None:
+    collector = FrameCollector()
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", audio=AudioSpec(500, level=0.1, beep_level=0)),
+        recording(media(server, audio=(AudioRoute("all"),)), collector, None, live=True),
+    ):
+        await asyncio.to_thread(collector.wait_for, lambda it: len(it.audio_pts_ns) >= 75)
+    assert collector.contiguous()
+    assert probe.has_tone(collector.tones(0, 0.3, 1.3), 500)
 
 
 async def test_late_joiner_is_heard_from_the_first_word() -> None:

@@ -68,15 +68,16 @@ def test_horizon_never_goes_back_nor_ahead(steps: list[tuple[int, int, int]]) ->
 
 def test_a_track_is_waited_for_until_it_delivers() -> None:
     waiting = Waiting()
-    waiting.begin(100)
-    waiting.begin(200)
-    assert waiting.since(300, 1000) == 100
-    assert waiting.since(1101, 1000) is None
+    waiting.begin(100, 1000)
+    waiting.begin(200, 5000)
+    assert waiting.since(300) == 100
+    assert waiting.since(1101) is None
     waiting.delivered()
-    waiting.begin(400)
-    assert waiting.since(500, 1000) is None
-    waiting.again(600)
-    assert waiting.since(700, 1000) == 600
+    waiting.begin(400, 1000)
+    assert waiting.since(500) is None
+    waiting.again(600, 200)
+    assert waiting.since(700) == 600
+    assert waiting.since(801) is None
 
 
 @given(st.integers(0, 33_333_332), st.lists(st.integers(-4, 4), min_size=300, max_size=300))

@@ -40,8 +40,8 @@ class RoomFrameSource:
     def __init__(
         self, session: RoomSession, video: VideoEncoding | None, *, with_audio: bool, live: bool = False
     ) -> None:
-        """`session` has joined; it is closed with the source. `live`: somebody watches, so a new track's
-        first seconds are rather lost than waited for."""
+        """`session` has joined; it is closed with the source. `live`: somebody watches, so once it runs a
+        new track's first seconds are rather lost than waited for."""
         self._session = session
         self._clock = UnixClock()
         self._stage = Stage(
@@ -52,7 +52,7 @@ class RoomFrameSource:
         self._pictures = Slots(video.framerate) if video else None
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
         self._horizon = Horizon()
-        self._first_frames_ns = PATIENCE_NS if live else FIRST_FRAMES_NS
+        self._live = live
         self._tick_s = 1 / video.framerate if video else AUDIO_TICK_S
         self._inbox: deque[tuple[Track, EncodedFrame] | tuple[int, Selection] | None] = deque()
         """Frames, selections with the unix ns of when they were made, and None for a room joined anew."""
@@ -138,16 +138,21 @@ class RoomFrameSource:
         while inbox:
             match inbox.popleft():
                 case None:
-                    self._stage.rejoined(now_ns)
+                    self._stage.rejoined(now_ns, self._first_frames_ns(now_ns))
                 case int(at_ns), Selection() as selection:
-                    self._stage.select(selection, max(0, at_ns - self._zero_ns))
+                    begun_ns = max(0, at_ns - self._zero_ns)
+                    self._stage.select(selection, begun_ns, self._first_frames_ns(begun_ns))
                 case Track() as track, EncodedFrame() as frame:
                     self._stage.put(track, frame.capture_ns - self._zero_ns, frame)
         self._ask_for_key(now_ns)
 
+    def _first_frames_ns(self, since_ns: int) -> int:
+        """How long first frames are waited for. A live stream may begin late, but is not to stop."""
+        return PATIENCE_NS if self._live and since_ns else FIRST_FRAMES_NS
+
     def _until(self, now_ns: int) -> int:
         complete_ns = self._stage.complete_ns()
-        waits_from_ns = self._stage.waits_from_ns(now_ns, self._first_frames_ns)
+        waits_from_ns = self._stage.waits_from_ns(now_ns)
         return self._horizon.advance(
             now_ns,
             now_ns if complete_ns is None else complete_ns,

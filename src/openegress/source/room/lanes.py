@@ -24,23 +24,26 @@ class Waiting:
 
     def __init__(self) -> None:
         self._since_ns: int | None = None
+        self._limit_ns = 0
         self._delivered = False
 
-    def begin(self, now_ns: int) -> None:
-        """The track is published, not muted, and has sent nothing yet (as far as we have been given it)."""
+    def begin(self, now_ns: int, limit_ns: int) -> None:
+        """The track is published, not muted, and has sent nothing yet (as far as we have been given it).
+        It is waited for at most `limit_ns`."""
         if self._since_ns is None and not self._delivered:
-            self._since_ns = now_ns
+            self._since_ns, self._limit_ns = now_ns, limit_ns
 
-    def again(self, now_ns: int) -> None:
+    def again(self, now_ns: int, limit_ns: int) -> None:
         """The room was joined anew: the track's clock is unknown once more."""
-        self._since_ns, self._delivered = now_ns, False
+        self._delivered, self._since_ns = False, None
+        self.begin(now_ns, limit_ns)
 
     def delivered(self) -> None:
         self._since_ns, self._delivered = None, True
 
-    def since(self, now_ns: int, limit_ns: int) -> int | None:
+    def since(self, now_ns: int) -> int | None:
         """From where the timeline must wait for it; None: nothing to wait for, or not any longer."""
-        if self._since_ns is None or now_ns - self._since_ns > limit_ns:
+        if self._since_ns is None or now_ns - self._since_ns > self._limit_ns:
             return None
         return self._since_ns
 

@@ -35,8 +35,9 @@ class Stage:
         self.unique = 0
         """New pictures given out."""
 
-    def select(self, selection: Selection, now_ns: int) -> None:
-        """Tracks are waited for from now on; the picture changes when the timeline has come so far."""
+    def select(self, selection: Selection, now_ns: int, limit_ns: int) -> None:
+        """Tracks are waited for from now on, `limit_ns` at most; the picture changes when the timeline has
+        come so far."""
         self._selection = selection
         if self._canvas is not None:
             for track in selection.scene.tracks:
@@ -52,7 +53,7 @@ class Stage:
                 lane.mixed.channel = routed.channel
         for track, waiting, _ in self._lanes():
             if not track.muted:
-                waiting.begin(now_ns)
+                waiting.begin(now_ns, limit_ns)
 
     def put(self, track: Track, at_ns: int, frame: EncodedFrame) -> None:
         """Frames of tracks that are not selected fall away; sound of one that left is still heard."""
@@ -62,18 +63,18 @@ class Stage:
         elif (video := self._video.get(track.sid)) is not None:
             video.put(at_ns, frame)
 
-    def rejoined(self, now_ns: int) -> None:
+    def rejoined(self, now_ns: int, limit_ns: int) -> None:
         for track, waiting, _ in self._lanes():
             if not track.muted:
-                waiting.again(now_ns)
+                waiting.again(now_ns, limit_ns)
 
     def complete_ns(self) -> int | None:
         """Up to where every track that should be sending has been heard of; None: there is none."""
         return min((newest for track, _, newest in self._lanes() if not track.muted), default=None)
 
-    def waits_from_ns(self, now_ns: int, limit_ns: int) -> int | None:
+    def waits_from_ns(self, now_ns: int) -> int | None:
         """From where on some track's first frames are awaited; None: nothing is."""
-        since = (waiting.since(now_ns, limit_ns) for _, waiting, _ in self._lanes())
+        since = (waiting.since(now_ns) for _, waiting, _ in self._lanes())
         return min((each for each in since if each is not None), default=None)
 
     def picture(self, slot_ns: int) -> VideoFrame:
