@@ -25,8 +25,8 @@ check-pages: ## Lint, types and unit tests of the TypeScript pages
 
 test: setup ## Everything: check, then integration and end-to-end tests
 	$(MAKE) check check-pages
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not quiet" tests/integration tests/e2e
-	$(PYTHON) -m pytest -m quiet tests/integration tests/e2e
+	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=30 -m "not quiet" tests/integration tests/e2e
+	$(PYTHON) -m pytest --durations=30 -m quiet tests/integration tests/e2e
 
 bench: setup ## Measure the rows of bench/RESULTS.md on this machine
 	$(PYTHON) -m bench
