@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+SESSION, WEB, ROOM = "openegress.handler.session", "openegress.source.web.source", "openegress.source.room"
+"""Modules that take long to import."""
+
 
 class Life:
     """Reads the worker's messages until the session has ended or, without one, the worker is gone."""
@@ -105,7 +108,7 @@ class Life:
             if (shape := Shape.of(plan)) is not None:
                 self._browser = WarmBrowser(self._told, shape)
         # Up to half a second of work where nothing was loaded ahead, in which the browser gets up.
-        await asyncio.to_thread(_load, "openegress.handler.session")
+        await asyncio.to_thread(_load, SESSION, WEB if needs_browser(plan) else ROOM)
         from openegress.handler.session import Session
 
         self._session = Session(plan, self._told, self._channel.send, self._browser)
@@ -120,10 +123,10 @@ class Life:
 
             shape = Shape(message.width, message.height, message.framerate)
             self._browser = WarmBrowser(message.settings, shape)
-            await asyncio.to_thread(_load, "openegress.handler.session", "openegress.source.web.source")
+            await asyncio.to_thread(_load, SESSION, WEB)
             await self._browser.ready()
         elif message.ahead:
-            await asyncio.to_thread(_load, "openegress.handler.session", "openegress.source.room")
+            await asyncio.to_thread(_load, SESSION, ROOM)
         gc.collect()
         gc.freeze()
         self._channel.send(ipc.Ready())
