@@ -75,6 +75,7 @@ async def recording(
         yield frames, await frames.start(sink)
     finally:
         await frames.stop()
+        await frames.close()
 
 
 async def shown(collector: FrameCollector, *, near: Rgb, counter: bool, within_s: float = 15) -> None:
@@ -280,6 +281,7 @@ async def test_participant_who_publishes_later() -> None:
             await shown(collector, near=COLOURS[0], counter=True)
         finally:
             await frames.stop()
+            await frames.close()
 
 
 async def test_room_that_is_deleted() -> None:
@@ -306,6 +308,7 @@ async def test_server_that_is_gone() -> None:
             event = await end_of(frames, within_s=30)
         finally:
             await frames.stop()
+            await frames.close()
     assert isinstance(event, Failed) and event.error.phase is Phase.RECORDING
     assert event.error.message.startswith("recording ended early: connection to room failed: ")
 

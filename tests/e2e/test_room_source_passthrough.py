@@ -79,6 +79,7 @@ async def record(plan: Plan, path: Path, container: Container, seconds: float) -
         await asyncio.sleep(seconds)
     finally:
         await source.stop()
+        await source.close()
     sink.close()
     return Recorded(path, sink, zero_ns, names)
 
@@ -153,6 +154,7 @@ async def test_muted_microphone_becomes_silence(tmp_path: Path) -> None:
             await asyncio.sleep(1)
         finally:
             await source.stop()
+            await source.close()
         sink.close()
         sid = alice.sid("microphone")
 
@@ -183,6 +185,7 @@ async def test_ends_with_its_track(tmp_path: Path) -> None:
             assert await next_end(source) == Closed()
         finally:
             await source.stop()
+            await source.close()
         sink.close()
         published = [picture.data for picture in alice.sent["camera"]]
     payloads = [packet.data for packet in sink.packets]
@@ -265,6 +268,7 @@ async def test_what_breaks_the_connection_makes_no_second_file(
                     await sink.written()
         finally:
             await source.stop()
+            await source.close()
         sink.close()
         epoch_ns = alice.epoch_ns
     facts = probe.probe(path)

@@ -28,11 +28,18 @@ FRAMES = 60
 
 
 class Clip:
-    """A source that delivers two seconds at once, and can fail at its start and at its stop."""
+    """A source that delivers two seconds at once, and can fail at its start, its stop and its end."""
 
-    def __init__(self, at_start: Exception | None = None, at_stop: Exception | None = None) -> None:
+    def __init__(
+        self,
+        at_start: Exception | None = None,
+        at_stop: Exception | None = None,
+        at_close: Exception | None = None,
+    ) -> None:
         self._at_start = at_start
         self._at_stop = at_stop
+        self._at_close = at_close
+        self.closed = False
         self._over: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
 
     async def prepare(self) -> None:
@@ -55,11 +62,16 @@ class Clip:
             yield event
 
     async def stop(self) -> None:
-        self._over.put_nowait(None)
         if self._at_start is None:
             await self._feeding
         if self._at_stop is not None:
             raise self._at_stop
+
+    async def close(self) -> None:
+        self._over.put_nowait(None)
+        self.closed = True
+        if self._at_close is not None:
+            raise self._at_close
 
     def stats(self) -> SourceStats:
         return SourceStats()
@@ -79,6 +91,7 @@ class Rig:
             video=plans.VideoEncoding(320, 180, FPS, 500, 2.0),
             audio=None,
         )
+        self._source = source
         self.feed = FramesFeed(source, self.plan, lambda error: None)
 
         async def build(*_: object) -> FramesFeed:
@@ -98,6 +111,7 @@ class Rig:
             await self.session.run()
         ended = self.events[-1]
         assert isinstance(ended, Ended)
+        assert self._source.closed
         return ended
 
     async def record(self, seconds: float) -> Ended:
@@ -137,10 +151,11 @@ async def test_a_frozen_encoder_ends_the_egress_and_what_was_encoded_is_stored(
     assert rig.left == []
 
 
+@pytest.mark.parametrize("when", ["at_stop", "at_close"])
 async def test_a_source_that_cannot_clean_up_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
-    rig = Rig(tmp_path, monkeypatch, Clip(at_stop=OSError("the folder is busy")))
+    rig = Rig(tmp_path, monkeypatch, Clip(**{when: OSError("the folder is busy")}))
     ended = await rig.record(0.5)
     assert (ended.error, ended.reason) == ("", EndReason.API)
     video = probe(rig.out / "clip.mp4").video

@@ -58,6 +58,7 @@ async def refusal(source: WebPageSource, within_s: float = SECONDS) -> EgressErr
                 await source.prepare()
     finally:
         await source.stop()
+        await source.close()
     return caught.value
 
 
@@ -141,6 +142,7 @@ async def test_a_certificate_nobody_signed(tmp_path):
             await source.prepare()
         finally:
             await source.stop()
+            await source.close()
 
 
 async def test_a_template_that_never_starts_tells_its_errors_but_no_secret(server, tmp_path):
@@ -193,6 +195,7 @@ async def test_a_browser_that_dies_with_a_hung_page(server, tmp_path):
         assert caught.value.phase is Phase.PAGE_LOAD
     finally:
         await source.stop()
+        await source.close()
 
 
 async def recording(source: WebPageSource) -> Filmed:
@@ -216,6 +219,7 @@ async def test_a_renderer_that_crashes(server, tmp_path):
         assert event.error.phase is Phase.RECORDING
     finally:
         await source.stop()
+        await source.close()
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,7 @@ async def test_a_process_that_is_killed_while_recording(server, tmp_path, which,
         assert "signal 9" in event.error.message
     finally:
         await source.stop()
+        await source.close()
 
 
 @pytest.mark.parametrize("which", ["chromium", "display"])
@@ -246,6 +251,7 @@ async def test_a_process_that_is_killed_while_loading(server, tmp_path, which):
         assert caught.value.phase is Phase.PAGE_LOAD
     finally:
         await source.stop()
+        await source.close()
 
 
 async def test_without_its_sound_server_the_recording_goes_on_in_silence(server, tmp_path):
@@ -261,6 +267,7 @@ async def test_without_its_sound_server_the_recording_goes_on_in_silence(server,
         await asyncio.sleep(0.5)
     finally:
         await source.stop()
+        await source.close()
     sound = sink.sound()
     assert sound.samples.shape[1] / 44_100 == pytest.approx(len(sink.pictures) / 30, abs=0.15)
     assert abs(sound.samples[:, -8_820:]).max() == 0
@@ -275,6 +282,7 @@ async def test_an_audio_recording_without_its_sound_server_fails(server, tmp_pat
         assert "the sound server ended" in event.error.message
     finally:
         await source.stop()
+        await source.close()
 
 
 DENIED = BrowserSettings(deny_networks=("127.0.0.0/8", "::1/128", "169.254.0.0/16"))
@@ -304,6 +312,7 @@ async def test_a_denied_network_is_closed_to_what_a_page_loads_too(server, tmp_p
             assert event.fields["text"] != "reached"
         finally:
             await source.stop()
+            await source.close()
         assert inside.requests == []
     assert server.requests[0].startswith("/fetch")
 
@@ -353,6 +362,7 @@ async def test_a_sink_that_fails_ends_the_recording(server, tmp_path):
         assert "the encoder is gone" in event.error.message
     finally:
         await source.stop()
+        await source.close()
 
 
 async def test_a_handler_needs_no_control_plane_to_record_pages():

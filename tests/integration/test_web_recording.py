@@ -60,6 +60,7 @@ async def film(source: WebPageSource, seconds: float, sink: Filmed) -> list[obje
         await asyncio.sleep(seconds)
     finally:
         await source.stop()
+        await source.close()
     return [event async for event in source.events()]
 
 
@@ -155,6 +156,7 @@ async def test_a_warm_browser_begins_within_0_4_s(server, tmp_path):
         took_s = loop.time() - asked
     finally:
         await source.stop()
+        await source.close()
     assert sink.pictures
     # A quiet machine takes half of it; one with others at work is shared with as many as the load says.
     assert took_s <= 0.4 * max(1.0, os.getloadavg()[0]), "others may be using the machine"
@@ -199,6 +201,7 @@ async def test_the_start_signal_is_waited_for_and_the_end_signal_ends(server, tm
             pytest.fail("the events ended before the page's end signal")
     finally:
         await source.stop()
+        await source.close()
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,9 @@ async def test_nothing_is_left_behind(server, tmp_path):
     assert len(family) >= 6
     assert folder.exists()
     await source.stop()
+    await source.close()
     await source.stop()
+    await source.close()
     await browser.close()
     assert not [pid for pid in family if alive(pid)]
     assert not folder.exists()

@@ -47,6 +47,9 @@ class Feed(Protocol):
         """The last packet has reached the sinks when this returns. Idempotent. May hang with an encoder that
         does: the caller has the time-out."""
 
+    async def close(self) -> None:
+        """After stop(): gives back what the source holds. Idempotent."""
+
     def sample(self) -> Sample: ...
 
 
@@ -98,6 +101,9 @@ class FramesFeed:
             raise
         await self._pipeline.finish()
 
+    async def close(self) -> None:
+        await self._source.close()
+
     def sample(self) -> Sample:
         stats = self._source.stats()
         return Sample(
@@ -136,6 +142,9 @@ class PacketsFeed:
 
     async def stop(self) -> None:
         await self._source.stop()
+
+    async def close(self) -> None:
+        await self._source.close()
 
     def sample(self) -> Sample:
         stats = self._source.stats()

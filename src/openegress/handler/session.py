@@ -74,6 +74,8 @@ class Session:
         self._outputs: Outputs | None = None
         self._feed: Feed | None = None
         self._stopping: asyncio.Task[EgressError | None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        """While the outputs finish."""
         self._orphaned = False
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
@@ -133,6 +135,8 @@ class Session:
             return end
         finally:
             await self._stop_feed(feed)
+            if self._closing is not None:
+                await self._closing
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
@@ -175,8 +179,17 @@ class Session:
             if deadline.expired():
                 why = f"pipeline frozen: it had not come to its end {limit_s:g} s after the stop"
                 return EgressError(Code.INTERNAL, why, fault=Fault.SERVICE, phase=Phase.FINISH)
-            _log.exception("the source could not clean up")
+            _log.exception("the source did not stop as it should")
+        finally:
+            self._closing = asyncio.create_task(self._close(feed), name="close")
         return None
+
+    async def _close(self, feed: Feed) -> None:
+        try:
+            async with asyncio.timeout(self._settings.stop_timeout_s):
+                await feed.close()
+        except Exception:
+            _log.exception("the source could not clean up")
 
     async def _settle(self, ledger: Ledger) -> None:
         """Nothing waits in the spool but, for an orphan, its last words."""

@@ -69,10 +69,13 @@ class Source(Protocol):
         """Media flows from here on. Returns media time zero in unix ns."""
 
     def events(self) -> AsyncIterator[SourceEvent]:
-        """From prepare() to stop(); the iterator ends after stop()."""
+        """From prepare() to close(); the iterator ends after close()."""
 
     async def stop(self) -> None:
-        """No frame reaches the sink after this returns. Idempotent; leaves no process, file or thread."""
+        """No frame reaches the sink after this returns. Idempotent."""
+
+    async def close(self) -> None:
+        """After stop(). Idempotent; leaves no process, file, connection or thread."""
 
     def stats(self) -> SourceStats: ...
 
@@ -94,9 +97,12 @@ class PacketSource(Protocol):
         """Packets flow from here on. Returns media time zero in unix ns."""
 
     def events(self) -> AsyncIterator[SourceEvent]:
-        """From prepare() to stop(); the iterator ends after stop()."""
+        """From prepare() to close(); the iterator ends after close()."""
 
     async def stop(self) -> None:
         """No packet reaches the sink after this returns. Idempotent."""
+
+    async def close(self) -> None:
+        """After stop(). Idempotent; leaves no connection or thread."""
 
     def stats(self) -> SourceStats: ...

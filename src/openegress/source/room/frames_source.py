@@ -93,6 +93,8 @@ class RoomFrameSource:
         thread, self._thread = self._thread, None
         if thread is not None:
             await asyncio.to_thread(thread.join)
+
+    async def close(self) -> None:
         await self._session.close()
 
     def stats(self) -> SourceStats:

@@ -99,6 +99,8 @@ class RoomPacketSource:
         if self._sink is not None and self._audio is not None:
             self._write_silence(self._clock() - self._zero_ns - self._audio_lag_ns)
         self._sink = None
+
+    async def close(self) -> None:
         await self._session.close()
 
     def stats(self) -> SourceStats:

@@ -46,7 +46,7 @@ it takes the sound device to be that far ahead. Measured by flash and beep of a 
 
 
 class WebPageSource:
-    """Records one page with a browser that is already up, and closes that at stop()."""
+    """Records one page with a browser that is already up, which is closed with the source."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class WebPageSource:
         """The signal, or a console error, since it was last looked."""
         self._failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
         self._watchers: list[asyncio.Task[None]] = []
-        self._stopped = False
+        self._closed = False
         self._phase = Phase.PAGE_LOAD
         self._sample_rate = sample_rate
         self._video = VideoCapture(browser.display, framerate) if video else None
@@ -121,8 +121,10 @@ class WebPageSource:
             await self._video.stop(end_ns)
         if self._audio is not None:
             await self._audio.stop(end_ns)
-        if not self._stopped:
-            self._stopped = True
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
             for task in self._watchers:
                 task.cancel()
             await asyncio.gather(*self._watchers, return_exceptions=True)
