@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from openegress.core.codecs import AudioCodec, VideoCodec
-from openegress.room import ConnectionLost, EncodedFrame, MediaArrived, Track, TrackSource, TrackSubscribed
+from openegress.room import (
+    ConnectionLost,
+    EncodedFrame,
+    MediaArrived,
+    Track,
+    TrackSource,
+    TrackSubscribed,
+)
 from openegress.room.session import SessionOptions
 from openegress.room.transport import Transport
 from testkit.livekit_server import LivekitServer
@@ -199,3 +206,20 @@ async def test_media_over_tcp(server: LivekitServer) -> None:
         await listener.until(lambda: len(listener.of(camera)) > 150)
         await listener.close()
         account(listener.of(camera), alice.sent["camera"])
+
+
+async def test_media_over_a_relay_where_nothing_else_is_open() -> None:
+    """The server's own TURN server, over UDP, after neither UDP nor TCP came up."""
+    async with (
+        LivekitServer(turn=True, tcp=False) as server,
+        Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
+        RoomListener(server, "r", options=SessionOptions(udp=False)) as listener,
+    ):
+        assert listener.client.path.startswith("udp relay -> 127.0.0.1:")
+        camera, microphone = await publish(listener)
+        await listener.until(lambda: len(listener.of(camera)) > 150)
+        await listener.close()
+        account(listener.of(camera), alice.sent["camera"])
+        # Until the first packet of a late publisher comes the server sends silence of its own.
+        sounds = listener.of(microphone)[50:]
+        assert {b.rtp_timestamp - a.rtp_timestamp for a, b in pairwise(sounds)} == {960}
