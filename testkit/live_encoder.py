@@ -19,7 +19,9 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "preset": "ultrafast",
             "tune": "zerolatency",
-            "x265-params": "keyint=600:bframes=0:repeat-headers=1:log-level=none:pools=none:frame-threads=1",
+            # A key frame that is asked for soon after another is one all the same, and IDR.
+            "x265-params": "keyint=600:min-keyint=1:open-gop=0:bframes=0:repeat-headers=1:log-level=none:"
+            "pools=none:frame-threads=1",
         },
     ),
     "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "g": "600"}),

@@ -28,6 +28,7 @@ CODECS = (
     "video/rtx",
 )
 """All that a livekit-server knows; not all are on by default."""
+TURN_DOMAIN = "turn.test"
 START_TIMEOUT_S = 20.0
 """A server starts in a fraction of a second; a busy machine takes a few."""
 
@@ -67,17 +68,28 @@ class LivekitServer:
     """One server process; media over loopback UDP only.
 
     `redis_url` joins it to a Redis, which its Egress service needs (`redis://127.0.0.1:6379/3`).
-    `webhook_url` gets its webhooks, signed with api_key.
+    `webhook_url` gets its webhooks, signed with api_key. With `turn` it is a TURN server too, on `turn_port`
+    (UDP) and `turns_port` (TCP, for somebody in front who speaks TLS), announced as turns:TURN_DOMAIN:443.
+    Without `tcp` it takes no media over TCP.
     """
 
-    def __init__(self, redis_url: str | None = None, webhook_url: str | None = None) -> None:
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        webhook_url: str | None = None,
+        *,
+        turn: bool = False,
+        tcp: bool = True,
+    ) -> None:
         self.api_key = "devkey"
         self.api_secret = secrets.token_hex(24)
         self._redis_url = redis_url
         self._webhook_url = webhook_url
         self.port = free_port()
-        self._tcp_port = free_port()
+        self._tcp_port = free_port() if tcp else 0
         self._udp_port = free_port(socket.SOCK_DGRAM)
+        self.turn_port = free_port(socket.SOCK_DGRAM) if turn else 0
+        self.turns_port = free_port() if turn else 0
         self._process: asyncio.subprocess.Process | None = None
         self._api: api.LiveKitAPI | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -199,6 +211,17 @@ class LivekitServer:
                 "redis:",
                 f"  address: {url.hostname}:{url.port or 6379}",
                 f"  db: {url.path.strip('/') or 0}",
+            ]
+        if self.turn_port:
+            lines += [
+                "turn:",
+                "  enabled: true",
+                f"  udp_port: {self.turn_port}",
+                f"  tls_port: {self.turns_port}",
+                "  external_tls: true",
+                f"  domain: {TURN_DOMAIN}",
+                "  bind_addresses: [127.0.0.1]",
+                "  allow_restricted_peer_cidrs: [127.0.0.0/8]",
             ]
         if self._webhook_url:
             lines += ["webhook:", f"  api_key: {self.api_key}", f"  urls: [{self._webhook_url}]"]

@@ -2,17 +2,33 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from livekit.protocol.rtc import CandidateProtocol, SimulateScenario
 
 from openegress.core.codecs import AudioCodec, VideoCodec
-from openegress.room import ConnectionLost, EncodedFrame, MediaArrived, Track, TrackSource, TrackSubscribed
+from openegress.room import (
+    ConnectionLost,
+    EncodedFrame,
+    MediaArrived,
+    Reconnected,
+    Track,
+    TrackSource,
+    TrackSubscribed,
+)
+from openegress.room.ice import TurnServer, turn_server
 from openegress.room.session import SessionOptions
 from openegress.room.transport import Transport
-from testkit.livekit_server import LivekitServer
+from testkit.certificates import make_certificate
+from testkit.fault_proxy import copy
+from testkit.livekit_server import TURN_DOMAIN, LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, SentPicture, VideoSpec
 from testkit.room_listener import RoomListener
 
@@ -199,3 +215,71 @@ async def test_media_over_tcp(server: LivekitServer) -> None:
         await listener.until(lambda: len(listener.of(camera)) > 150)
         await listener.close()
         account(listener.of(camera), alice.sent["camera"])
+
+
+async def test_media_over_a_relay_where_nothing_else_is_open() -> None:
+    """The server's own TURN server, over UDP, after neither UDP nor TCP came up."""
+    async with (
+        LivekitServer(turn=True, tcp=False) as server,
+        Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
+        RoomListener(server, "r", options=SessionOptions(udp=False)) as listener,
+    ):
+        assert listener.client.path.startswith("udp relay -> 127.0.0.1:")
+        camera, microphone = await publish(listener)
+        await listener.until(lambda: len(listener.of(camera)) > 150)
+        await listener.close()
+        account(listener.of(camera), alice.sent["camera"])
+        # Until the first packet of a late publisher comes the server sends silence of its own.
+        sounds = listener.of(microphone)[50:]
+        assert {b.rtp_timestamp - a.rtp_timestamp for a, b in pairwise(sounds)} == {960}
+
+
+@asynccontextmanager
+async def tls_in_front_of(port: int, folder: Path) -> AsyncIterator[int]:
+    """As a load balancer that ends TLS; gives its port."""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer), return_exceptions=True)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(folder))
+    async with await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context) as front:
+        yield front.sockets[0].getsockname()[1]
+
+
+async def test_a_server_that_sends_the_recorder_to_its_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after UDP and TCP have failed somebody: it restarts ICE, and tells who joins again `force_relay`."""
+    async with (
+        LivekitServer(turn=True) as server,
+        tls_in_front_of(server.turns_port, tmp_path) as front,
+        Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
+        RoomListener(server, "r") as listener,
+    ):
+        told: list[TurnServer | None] = []
+
+        def choose(urls: Sequence[tuple[Sequence[str], str, str]]) -> TurnServer | None:
+            """The server names port 443 of its domain; here that is another address."""
+            told.append(turn_server(urls))
+            return replace(told[-1], host="localhost", port=front) if told[-1] else None
+
+        monkeypatch.setattr("openegress.room.session.turn_server", choose)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        camera, _ = await publish(listener)
+        await listener.until(lambda: len(listener.of(camera)) > 100)
+        assert listener.client.path.startswith("udp host ->")
+        assert listener.client._session is not None
+        await listener.client._session.send(
+            simulate=SimulateScenario(switch_candidate_protocol=CandidateProtocol.TLS)
+        )
+        await listener.until(lambda: listener.told(Reconnected))
+        assert listener.told(ConnectionLost) == [ConnectionLost("the server restarted ICE")]
+        assert listener.client.path.startswith("udp relay -> 127.0.0.1:")
+        assert told[-1] is not None
+        assert (told[-1].host, told[-1].port, told[-1].tls) == (TURN_DOMAIN, 443, True)
+        known = len(listener.of(camera))
+        await listener.until(lambda: len(listener.of(camera)) > known + 100)
+        await listener.close()
+        account(listener.of(camera)[known + 1 :], alice.sent["camera"])

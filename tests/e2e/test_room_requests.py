@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -18,6 +19,8 @@ from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
 from testkit.pattern import COLOURS, Rgb
 from testkit.probe import Rect, colour_of, counters, frames, has_tone, probe, tones
+from testkit.raw_publisher import RawCodec, RawPublisher, RawTrack
+from testkit.rtp_sender import nal_units
 from testkit.service import Info, Service, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
@@ -35,6 +38,11 @@ class Parts:
         self, room: str, identity: str, video: VideoSpec | None, audio: AudioSpec | None, kind: str = ""
     ) -> Publisher:
         publisher = Publisher(self.livekit, room, identity, video, audio, kind=kind)
+        return await self.people.enter_async_context(publisher)
+
+    async def join_raw(self, room: str, camera: RawTrack | None, microphone: RawTrack | None) -> RawPublisher:
+        """As ann, with codecs that the SDK does not publish."""
+        publisher = RawPublisher(self.livekit, room, "ann", camera, microphone)
         return await self.people.enter_async_context(publisher)
 
 
@@ -219,6 +227,135 @@ async def test_a_track_that_is_muted_at_first(parts: Parts) -> None:
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     read = counters(location(info))
     assert read.in_order and read.unique >= 0.9 * SECONDS * 30
+
+
+def h265_pictures(path: Path) -> list[list[bytes]]:
+    """The NAL units of each packet, and what FFmpeg put before each: its length."""
+    found = []
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.video
+        assert stream.codec_context.codec_tag == "hvc1"
+        for packet in container.demux(stream):
+            data, units = bytes(packet), []
+            while data:
+                size = int.from_bytes(data[:4])
+                units.append(data[4 : 4 + size].rstrip(b"\0"))
+                data = data[4 + size :]
+            if units:
+                found.append(units)
+    return found
+
+
+@pytest.mark.parametrize("aggregate", [True, False])
+async def test_an_h265_track_is_recorded_as_it_was_sent(parts: Parts, aggregate: bool) -> None:
+    """Also of a publisher whose first key frame the server passes on without its beginning."""
+    room = f"h265-{aggregate}".lower()
+    ann = await parts.join_raw(room, RawTrack("h265", aggregate=aggregate), None)
+    request = {"room_name": room, "track_id": ann.sid("camera"), "file": {"filepath": room}}
+    info = await parts.service.record("StartTrackEgress", SECONDS, **request)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert location(info).suffix == ".mp4"
+    assert manifest(info)["passthrough"] is True
+    recorded = h265_pictures(location(info))
+    published = [nal_units(picture.data) for picture in ann.sent["camera"]]
+    begin = published.index(recorded[0])
+    assert recorded == published[begin : begin + len(recorded)]
+    numbers = [picture.counter for picture in ann.sent["camera"][begin : begin + len(recorded)]]
+    assert counters(location(info)).values == numbers
+    assert len(numbers) > 0.8 * SECONDS * 30
+
+
+@pytest.mark.parametrize("method", ["StartTrackCompositeEgress", "StartRoomCompositeEgress"])
+async def test_h265_and_g711_are_decoded_where_something_is_encoded(parts: Parts, method: str) -> None:
+    ann = await parts.join_raw(method, RawTrack("h265"), RawTrack("pcma"))
+    named = {"video_track_id": ann.sid("camera"), "audio_track_id": ann.sid("microphone")}
+    info = await parts.service.record(
+        method,
+        SECONDS,
+        room_name=method,
+        file_outputs=[{"filepath": f"{method}.mp4"}],
+        **(named if method == "StartTrackCompositeEgress" else {}),
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    facts, read = probe(location(info)), counters(location(info))
+    assert facts.video is not None and facts.video.codec == "h264"
+    assert read.in_order and not read.missing and read.unreadable == 0
+    assert has_tone(tones(location(info)), 440)
+
+
+@pytest.mark.parametrize("codec", ["pcmu", "pcma"])
+async def test_g711_becomes_opus_in_ogg(parts: Parts, codec: RawCodec) -> None:
+    ann = await parts.join_raw(codec, None, RawTrack(codec))
+    request = {"room_name": codec, "track_id": ann.sid("microphone"), "file": {"filepath": codec}}
+    info = await parts.service.record("StartTrackEgress", SECONDS, **request)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert location(info).suffix == ".ogg"
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.codec == "opus" and facts.audio.contiguous
+    assert facts.audio.duration_s == pytest.approx(SECONDS, abs=0.5)
+    heard = tones(location(info))
+    assert has_tone(heard, 440) and has_tone(heard, 1000)
+
+
+async def test_a_participant_comes_back_with_other_codecs(parts: Parts) -> None:
+    ann = await parts.join_raw("republished", RawTrack("h265"), RawTrack("pcmu", tone_hz=440))
+    request = {"room_name": "republished", "identity": "ann", "file_outputs": [{"filepath": "republished"}]}
+    egress_id = (await parts.service.call("StartParticipantEgress", **request))["egress_id"]
+    await parts.service.active(egress_id)
+    await asyncio.sleep(SECONDS)
+    changed = ann.sent["camera"][-1].counter
+    await ann.republish("camera", RawTrack("h264"))
+    await ann.republish("microphone", RawTrack("pcma", tone_hz=660))
+    await asyncio.sleep(SECONDS)
+    info = await parts.service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    read, facts = counters(location(info)), probe(location(info))
+    assert read.in_order and read.unreadable == 0
+    assert facts.audio is not None and facts.audio.contiguous
+    before = [value for value in read.values if value <= changed]
+    after = [value for value in read.values if value > changed]
+    assert before[-1] == changed and after[0] - changed < 30 and after[-1] - after[0] > 2 * 30
+    heard = tones(location(info))
+    assert has_tone(heard, 440) and has_tone(heard, 660)
+
+
+async def test_a_track_changes_its_codec_while_it_is_encoded(parts: Parts) -> None:
+    """As a browser does when a subscriber comes who cannot decode the first: same track, same SID."""
+    ann = await parts.join_raw("fallback", RawTrack("h265", fallback="h264"), RawTrack("pcmu"))
+    egress_id = (
+        await parts.service.call(
+            "StartTrackCompositeEgress",
+            room_name="fallback",
+            audio_track_id=ann.sid("microphone"),
+            video_track_id=ann.sid("camera"),
+            file_outputs=[{"filepath": "fallback.mp4"}],
+        )
+    )["egress_id"]
+    await parts.service.active(egress_id)
+    await asyncio.sleep(SECONDS)
+    await ann.fall_back("camera")
+    changed = ann.sent["camera"][-1].counter
+    await asyncio.sleep(SECONDS)
+    info = await parts.service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    read = counters(location(info))
+    assert read.in_order and read.unreadable == 0
+    assert len(read.missing) < 15, "the server needs a moment to switch"
+    assert read.values[0] < changed - 30 and read.values[-1] > changed + 30
+
+
+async def test_a_track_that_changes_its_codec_ends_a_recording_of_it_as_it_is(parts: Parts) -> None:
+    ann = await parts.join_raw("fallback-pass", RawTrack("h265", fallback="h264"), None)
+    request = {"room_name": "fallback-pass", "track_id": ann.sid("camera"), "file": {"filepath": "pass"}}
+    egress_id = (await parts.service.call("StartTrackEgress", **request))["egress_id"]
+    await parts.service.active(egress_id)
+    await asyncio.sleep(SECONDS)
+    await ann.fall_back("camera")
+    info = await parts.service.wait(egress_id)
+    assert info["status"] == "EGRESS_FAILED"
+    assert "changed from h265 to h264; to record over such a change" in info["error"]
+    read = counters(location(info))
+    assert read.in_order and not read.missing and read.unique > 0.8 * SECONDS * 30
 
 
 async def muted(livekit: LivekitServer, room: str, track_id: str) -> None:

@@ -9,16 +9,21 @@ import av
 import pytest
 
 from openegress.core import plan
-from openegress.core.codecs import AudioCodec, Container
+from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, FileUpdate, OutputFailed
-from openegress.media import NS
+from openegress.media import NS, Packet
 from openegress.media.mp4 import has_index_in_front
+from openegress.media.muxer import Muxer
+from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
 from openegress.output import Opening
 from openegress.output.file import FileOutput
+from openegress.output.finalise import finalise
 from openegress.storage.uploader import Uploader
 from testkit import probe
 from testkit.encoded import Encoded, Spec
+from testkit.live_encoder import LiveEncoder
+from testkit.pattern import COLOURS, Picture, PictureSpec
 
 STARTED_NS = 1_700_000_000 * NS
 
@@ -151,6 +156,33 @@ def assert_whole_but_for_the_end(seen: list[int | None]) -> None:
     assert seen[:-1] == list(range(len(seen) - 1))
     last = seen[-1]
     assert last is not None and len(seen) - 1 <= last <= len(seen) + 3
+
+
+@pytest.mark.parametrize(("closed", "whole"), [(True, 65), (False, 60)], ids=["closed", "left behind"])
+def test_h265_that_changes_its_size_keeps_both(tmp_path: Path, closed: bool, whole: int) -> None:
+    """As hvc1, which Apple's players insist on, and with the parameter sets of both sizes."""
+    path, left = tmp_path / "a.mp4", tmp_path / "left.mp4"
+    units, sizes = [], ((320, 180), (180, 320))
+    for size, count in zip(sizes, (30, 35), strict=True):
+        encoder, picture = LiveEncoder("h265", *size, 30, 400), Picture(PictureSpec(*size, 30, COLOURS[0]))
+        units += [encoder.encode(picture.draw(len(units) + n), n, force_key=n == 30) for n in range(count)]
+    options = {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof", "flush_packets": "1"}
+    form = video_format(VideoCodec.H265, units[0].data, *sizes[0])
+    muxer = Muxer(str(path), Container.MP4, [form], options)
+    muxer.open()
+    for number, unit in enumerate(units):
+        pts = number * 3000
+        muxer.write(Packet(MediaKind.VIDEO, unit.data, pts, pts, 0, VIDEO_TIME_BASE, unit.is_key))
+    shutil.copy(path, left)  # the last key frame has completed the fragment before it
+    muxer.close()
+    recorded = path if closed else left
+    assert finalise(recorded, Container.MP4, closed=closed) == ""
+    assert has_index_in_front(recorded)
+    with av.open(str(recorded)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+    facts = probe.probe(recorded)
+    assert facts.video is not None and facts.video.sizes == sizes
+    assert counters(recorded) == list(range(whole))
 
 
 async def test_a_full_disk_keeps_what_was_recorded_and_says_so(

@@ -9,21 +9,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import av
 import m3u8
 import pytest
 from av.video.stream import VideoStream
 
 from openegress.core import plan
-from openegress.core.codecs import Container, MediaKind
+from openegress.core.codecs import Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
 from openegress.media import NS, Packet, StreamFormat
+from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
 from openegress.output import Opening
+from openegress.output.segment_file import SegmentFile
 from openegress.output.segments import SegmentOutput
 from openegress.storage import Storage, open_storage
 from openegress.storage.uploader import Uploader
 from testkit import probe
 from testkit.encoded import Encoded, Spec
+from testkit.live_encoder import LiveEncoder
+from testkit.pattern import COLOURS, Picture, PictureSpec
 
 STARTED_NS = 1_700_000_000 * NS
 
@@ -159,6 +164,21 @@ async def test_a_track_with_its_own_key_frames_is_cut_at_the_next_one(rig: Rig) 
     assert [s.duration for s in parsed.segments] == [3.0] * 4
     assert parsed.target_duration == 4
     assert probe.counters(path).values == list(range(360))
+
+
+def test_h265_is_named_as_apples_players_want_it(tmp_path: Path) -> None:
+    encoder, picture = LiveEncoder("h265", 320, 180, 30, 400), Picture(PictureSpec(320, 180, 30, COLOURS[0]))
+    data = encoder.encode(picture.draw(7), 0).data
+    packet = Packet(MediaKind.VIDEO, data, 0, 0, 3000, VIDEO_TIME_BASE, True)
+    formats = [video_format(VideoCodec.H265, data, 320, 180)]
+    segment = SegmentFile(tmp_path / "0.m4s", Container.FMP4, formats, 0, packet)
+    segment.write(packet)
+    segment.close()
+    played = tmp_path / "whole.mp4"
+    played.write_bytes(segment.init + segment.path.read_bytes())
+    with av.open(str(played)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+    assert probe.counters(played).values == [7]
 
 
 @pytest.mark.parametrize("container", [Container.TS, Container.FMP4])

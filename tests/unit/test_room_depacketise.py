@@ -115,6 +115,8 @@ def test_h265(data: st.DataObject, size: int) -> None:
     assert unit.data == START + START.join([vps, HEVC_SPS_640, pps, idr, tail])
     assert (unit.is_key, unit.width, unit.height) == (True, 640, 360)
     assert not join_video(VideoCodec.H265, [tail]).is_key
+    assert join_video(VideoCodec.H265, [idr]).is_key
+    assert not join_video(VideoCodec.H265, [HEVC_SPS_640, pps, idr]).is_key, "it has lost its beginning"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""MP4 as a file of boxes (ISO/IEC 14496-12): index to the front, and what a cut-off file still holds."""
+"""MP4 as a file of boxes (ISO/IEC 14496-12): index to the front, H265's name, what a cut-off file holds."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
-"""The boxes on the way from moov to the chunk offsets."""
+"""The boxes on the way from moov to the chunk offsets and the sample descriptions."""
 
 _COPY_BYTES = 8 * 1024 * 1024
 _MAX_MOOV_BYTES = 512 * 1024 * 1024
@@ -29,9 +29,10 @@ class Box:
     """Bytes of the header, 8 or 16."""
 
 
-def boxes(file: BinaryIO, length: int) -> Iterator[Box]:
-    """The top-level boxes. One that claims to reach beyond `length` is the last, and cut off."""
-    offset = 0
+def boxes(file: BinaryIO, length: int, start: int = 0) -> Iterator[Box]:
+    """The boxes side by side from `start` on. One that claims to reach beyond `length` is the last, and cut
+    off."""
+    offset = start
     while offset + 8 <= length:
         file.seek(offset)
         head = file.read(16)
@@ -82,6 +83,29 @@ def has_index_in_front(path: Path) -> bool:
             if box.kind in (b"moov", b"mdat"):
                 return box.kind == b"moov"
     return False
+
+
+def name_hvc1(file: BinaryIO, length: int) -> None:
+    """Calls H265 hvc1 where FFmpeg called it hev1, which Apple's players refuse. In place.
+
+    Asked for hvc1, FFmpeg takes the parameter sets out of the pictures, and a change of size would be lost
+    with them. Players bear them in both places (ISO/IEC 14496-15 8.3.2 would have them in one).
+    """
+    for offset in list(_sample_descriptions(file, 0, length)):
+        file.seek(offset + 4)
+        if file.read(4) == b"hev1":
+            file.seek(offset + 4)
+            file.write(b"hvc1")
+
+
+def _sample_descriptions(file: BinaryIO, start: int, end: int) -> Iterator[int]:
+    """Where the first one of each track lies."""
+    for box in boxes(file, end, start):
+        inside = box.offset + box.header
+        if box.kind in _CONTAINERS:
+            yield from _sample_descriptions(file, inside, box.offset + box.size)
+        elif box.kind == b"stsd":
+            yield inside + 8
 
 
 def whole_fragments_bytes(path: Path) -> int:

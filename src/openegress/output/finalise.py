@@ -11,7 +11,14 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from openegress.core.codecs import Container
-from openegress.media.mp4 import Mp4Error, boxes, has_index_in_front, index_to_front, whole_fragments_bytes
+from openegress.media.mp4 import (
+    Mp4Error,
+    boxes,
+    has_index_in_front,
+    index_to_front,
+    name_hvc1,
+    whole_fragments_bytes,
+)
 from openegress.media.muxer import FORMAT_NAME
 
 _TAIL_S = 1.0
@@ -28,13 +35,16 @@ def finalise(path: Path, container: Container, *, closed: bool) -> str:
     try:
         match container:
             case Container.MP4 if has_index_in_front(path) and not is_fragmented(path):
-                return ""  # done by whoever was here before
+                _name_hvc1(path)  # done by whoever was here before, or all that there is is one fragment
+                return ""
             case Container.MP4 if closed and not is_fragmented(path):
                 index_to_front(path, better)
+                _name_hvc1(better)
                 verify(path, better, exact=True)
             case Container.MP4:
                 os.truncate(path, whole_fragments_bytes(path))
                 remux(path, better, container, {"movflags": "faststart"})
+                _name_hvc1(better)
                 verify(path, better, exact=False)
             case Container.WEBM if not closed:
                 remux(path, better, container, {})
@@ -46,6 +56,11 @@ def finalise(path: Path, container: Container, *, closed: bool) -> str:
     except (OSError, FFmpegError, Mp4Error) as error:
         better.unlink(missing_ok=True)
         return f"{type(error).__name__}: {error}"
+
+
+def _name_hvc1(path: Path) -> None:
+    with path.open("r+b") as file:
+        name_hvc1(file, path.stat().st_size)
 
 
 def is_fragmented(path: Path) -> bool:

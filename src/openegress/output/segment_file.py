@@ -1,5 +1,6 @@
 """One media segment while it is written: MPEG-TS, or fragments of MP4 behind a shared initialisation part."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.media import NS, Packet, StreamFormat
 from openegress.media.interleave import end_ns
+from openegress.media.mp4 import name_hvc1
 from openegress.media.muxer import Muxer
 from openegress.output.spool import SpoolFile, disk_error
 
@@ -97,7 +99,9 @@ class SegmentFile:
         except (FFmpegError, OSError) as error:
             raise self._explain(error) from error
         if self._split is not None:
-            self.init = self._split.end_header()
+            init = io.BytesIO(self._split.end_header())
+            name_hvc1(init, len(init.getbuffer()))
+            self.init = init.getvalue()
 
     @property
     def size_bytes(self) -> int:

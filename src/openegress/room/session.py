@@ -101,6 +101,8 @@ class Session:
         self._candidates: list[str] = []
         self._early_candidates: list[str] = []
         self._answered = False
+        self._ice_username = ""
+        """Of the server, in its first offer."""
         self._tasks: list[asyncio.Task[None]] = []
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._end: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
@@ -234,6 +236,10 @@ class Session:
         transport = self._transport
         assert transport is not None
         offer = sdp.parse(description.sdp)
+        if self._up.done() and offer.username != self._ice_username:
+            # The path in use is dead from here on, and ours cannot be restarted (see ice).
+            self._finish(EndKind.LOST, "the server restarted ICE")
+            return
         self._on_offer(offer)
         text = sdp.answer(offer, transport.username, transport.password, transport.fingerprint)
         await self.send(answer=SessionDescription(type="answer", sdp=text, id=description.id))
@@ -242,6 +248,7 @@ class Session:
         if self._answered:
             return
         self._answered = True
+        self._ice_username = offer.username
         for line in self._early_candidates:
             await transport.add_candidate(line)
         self._tasks.append(asyncio.create_task(self._connect(offer)))

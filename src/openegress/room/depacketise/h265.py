@@ -8,24 +8,29 @@ from openegress.room.depacketise.h264 import START_CODE
 from openegress.room.depacketise.unit import AccessUnit, MalformedPayload
 
 AGGREGATE, FRAGMENT = 48, 49
-SPS = 33
+VPS, SPS = 32, 33
 PICTURES = range(32)
 RANDOM_ACCESS = range(16, 24)
 
 
 def join(payloads: Sequence[bytes]) -> AccessUnit:
     parts: list[bytes] = []
-    is_key = has_picture = False
+    is_key = has_picture = has_vps = False
     sps = b""
     for nal in _nal_units(payloads):
         kind = nal[0] >> 1 & 0x3F
         is_key |= kind in RANDOM_ACCESS
         has_picture |= kind in PICTURES
+        has_vps |= kind == VPS
         if kind == SPS:
             sps = nal
         parts += (START_CODE, nal)
     if not parts:
         raise MalformedPayload("an H265 frame without a NAL unit")
+    if sps and not has_vps:
+        # A server lets a new subscriber in at the first packet that looks like a key frame's; livekit-server
+        # goes by the SPS. Of a publisher that sends each set in a packet of its own, the VPS is lost.
+        is_key = False
     width, height = picture_size(sps) if sps and (is_key or not has_picture) else (0, 0)
     return AccessUnit(b"".join(parts), is_key, width, height, parameters_only=not has_picture)
 

@@ -1,0 +1,162 @@
+"""RTP as a publisher sends it: access units to payloads, packets with their history, reports. No I/O.
+
+H265 after RFC 7798, H264 after RFC 6184 (single NAL units and fragments; H265 aggregates too), G.711 after
+RFC 3551.
+"""
+
+import random
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from openegress.room.rtcp import (
+    GENERIC_NACK,
+    NTP_UNIX_OFFSET_S,
+    PAYLOAD_FEEDBACK,
+    PICTURE_LOSS,
+    SENDER_REPORT,
+    TRANSPORT_FEEDBACK,
+)
+
+MAX_PAYLOAD_BYTES = 1100
+HISTORY_PACKETS = 1024
+NS = 1_000_000_000
+
+
+def nal_units(unit: bytes) -> list[bytes]:
+    """Of an Annex B access unit. A zero before a start code belongs to that."""
+    return [each for each in (part.rstrip(b"\0") for part in unit.split(b"\0\0\1")) if each]
+
+
+def payloads(codec: str, unit: bytes, *, aggregate: bool = True) -> list[bytes]:
+    """The RTP payloads of an access unit or of a packet of sound.
+
+    `aggregate`: small H265 units share a packet, as from a browser; else each has its own, as from GStreamer.
+    """
+    match codec:
+        case "h265":
+            nals = nal_units(unit)
+            if aggregate:
+                nals = list(_aggregated(nals))
+            return [each for nal in nals for each in _fragments(nal, 2, _h265_header)]
+        case "h264":
+            return [each for nal in nal_units(unit) for each in _fragments(nal, 1, _h264_header)]
+        case _:
+            return [unit]
+
+
+def _aggregated(nals: list[bytes]) -> Iterator[bytes]:
+    """Runs of units that fit into one packet as an aggregation packet (RFC 7798 section 4.4.2)."""
+    run: list[bytes] = []
+    for nal in [*nals, b""]:
+        size = 2 + sum(2 + len(each) for each in [*run, nal])
+        if run and (not nal or size > MAX_PAYLOAD_BYTES):
+            body = b"".join(len(each).to_bytes(2) + each for each in run)
+            yield bytes((48 << 1, 1)) + body if len(run) > 1 else run[0]
+            run = []
+        run.append(nal)
+
+
+def _fragments(
+    nal: bytes, header_bytes: int, header: Callable[[bytes, bool, bool], bytes]
+) -> Iterator[bytes]:
+    if len(nal) <= MAX_PAYLOAD_BYTES:
+        yield nal
+        return
+    body = nal[header_bytes:]
+    for start in range(0, len(body), MAX_PAYLOAD_BYTES):
+        end = start + MAX_PAYLOAD_BYTES
+        yield header(nal, start == 0, end >= len(body)) + body[start:end]
+
+
+def _h265_header(nal: bytes, first: bool, last: bool) -> bytes:
+    """Payload header of type 49 and the FU header (RFC 7798 section 4.4.3)."""
+    return bytes((nal[0] & 0x81 | 49 << 1, nal[1], first << 7 | last << 6 | nal[0] >> 1 & 0x3F))
+
+
+def _h264_header(nal: bytes, first: bool, last: bool) -> bytes:
+    """FU indicator of type 28 and the FU header (RFC 6184 section 5.8)."""
+    return bytes((nal[0] & 0xE0 | 28, first << 7 | last << 6 | nal[0] & 0x1F))
+
+
+@dataclass(slots=True)
+class Wants:
+    """What a receiver asked for."""
+
+    key_frame: bool = False
+    sequences: tuple[int, ...] = ()
+
+
+def feedback(data: bytes, ssrc: int) -> Wants:
+    """What a compound RTCP packet asks of the sender of `ssrc` (RFC 4585)."""
+    wants, position = Wants(), 0
+    while position + 12 <= len(data):
+        first, kind, words = struct.unpack_from("!BBH", data, position)
+        end = position + 4 + 4 * words
+        about = (kind, first & 0x1F) if struct.unpack_from("!I", data, position + 8)[0] == ssrc else None
+        if about == (PAYLOAD_FEEDBACK, PICTURE_LOSS):
+            wants.key_frame = True
+        elif about == (TRANSPORT_FEEDBACK, GENERIC_NACK):
+            for base, mask in struct.iter_unpack("!HH", data[position + 12 : end]):
+                following = (base + 1 + bit for bit in range(16) if mask >> bit & 1)
+                wants.sequences += (base, *(each & 0xFFFF for each in following))
+        position = end
+    return wants
+
+
+class RtpSender:
+    """One SSRC. `at_ns` is unix time: the RTP clock runs on it, and reports say so."""
+
+    def __init__(self, payload_type: int, clock_rate: int) -> None:
+        self.ssrc = random.getrandbits(31) + 1
+        self._payload_type = payload_type
+        self._clock_rate = clock_rate
+        self._sequence = random.getrandbits(15)
+        self._offset = random.getrandbits(32)
+        self._packets = self._octets = 0
+        self._history: dict[int, bytes] = {}
+
+    def packets(self, payloads: list[bytes], at_ns: int) -> list[bytes]:
+        """Those of one frame, the last one marked."""
+        made = []
+        for index, payload in enumerate(payloads, 1):
+            marker = 0x80 if index == len(payloads) else 0
+            head = struct.pack(
+                "!BBHII",
+                0x80,
+                marker | self._payload_type,
+                self._sequence,
+                self._timestamp(at_ns),
+                self.ssrc,
+            )
+            self._history[self._sequence] = head + payload
+            self._history.pop(self._sequence - HISTORY_PACKETS & 0xFFFF, None)
+            self._sequence = self._sequence + 1 & 0xFFFF
+            self._packets += 1
+            self._octets += len(payload)
+            made.append(head + payload)
+        return made
+
+    def repeated(self, sequences: tuple[int, ...]) -> list[bytes]:
+        return [self._history[each] for each in sequences if each in self._history]
+
+    def report(self) -> bytes:
+        """A sender report of now (RFC 3550 section 6.4.1)."""
+        now_ns = time.time_ns()
+        seconds, rest_ns = divmod(now_ns, NS)
+        return struct.pack(
+            "!BBHIIIIII",
+            0x80,
+            SENDER_REPORT,
+            6,
+            self.ssrc,
+            seconds + NTP_UNIX_OFFSET_S,
+            (rest_ns << 32) // NS,
+            self._timestamp(now_ns),
+            self._packets & 0xFFFFFFFF,
+            self._octets & 0xFFFFFFFF,
+        )
+
+    def _timestamp(self, at_ns: int) -> int:
+        return self._offset + at_ns * self._clock_rate // NS & 0xFFFFFFFF
