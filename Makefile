@@ -28,10 +28,13 @@ test: setup ## Everything: check, then integration and end-to-end tests
 	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=30 -m "not quiet" tests/integration tests/e2e
 	$(PYTHON) -m pytest --durations=30 -m quiet tests/integration tests/e2e
 
+image-check: ## Build the container image without a container engine and record a page with it (root, five minutes)
+	python3 -m scripts.image "$$(mktemp -u -d)"
+
 bench: setup ## Measure the rows of bench/RESULTS.md on this machine
 	$(PYTHON) -m bench
 
 proto: ## Generate openegress/proto from proto/*.proto
 	$(PYTHON) scripts/generate_proto.py
 
-.PHONY: help setup demo check check-pages test bench proto
+.PHONY: help setup demo check check-pages test image-check bench proto

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import psutil
 from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest
 
 from openegress.core.tokens import egress_token
@@ -28,11 +29,16 @@ class Load:
     p50_ms: float
     p99_ms: float
     worst_ms: float
+    cpu_ms: float
+    """Of the server, for each request: what a busy machine hardly changes."""
+    late_ms: float
+    """By how much, at the 99th percentile, requests were made late: the machine's doing, not the server's."""
 
     def __str__(self) -> str:
         return (
             f"{self.requests} requests of {self.body_bytes / 1024:.0f} KiB: median {self.p50_ms:.1f} ms,"
-            f" p99 {self.p99_ms:.1f} ms, worst {self.worst_ms:.1f} ms"
+            f" p99 {self.p99_ms:.1f} ms, worst {self.worst_ms:.1f} ms, {self.cpu_ms:.2f} ms of CPU each;"
+            f" asked {self.late_ms:.1f} ms late"
         )
 
 
@@ -83,6 +89,7 @@ async def list_at(service: Service, rate: float, seconds: float) -> Load:
     url = f"{service.url}/twirp/livekit.Egress/ListEgress"
     headers = {"Authorization": f"Bearer {egress_token(service.api_key, service.api_secret)}"}
     took_ms: list[float] = []
+    late_ms: list[float] = []
     sizes: set[int] = set()
 
     async with aiohttp.ClientSession(headers=headers) as http:
@@ -96,17 +103,33 @@ async def list_at(service: Service, rate: float, seconds: float) -> Load:
 
         await one(time.monotonic())
         took_ms.clear()
+        server = psutil.Process(service.pid)
+        used_s = _cpu_s(server)
         begun_s = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for index in range(int(rate * seconds)):
                 due_s = begun_s + index / rate
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+                late_ms.append((time.monotonic() - due_s) * 1000)
                 group.create_task(one(due_s))
+        used_s = _cpu_s(server) - used_s
     took_ms.sort()
+    count = len(took_ms)
     (size,) = sizes
     return Load(
-        len(took_ms), size, took_ms[len(took_ms) // 2], took_ms[int(len(took_ms) * 0.99)], took_ms[-1]
+        count,
+        size,
+        took_ms[count // 2],
+        took_ms[int(count * 0.99)],
+        took_ms[-1],
+        cpu_ms=used_s / count * 1000,
+        late_ms=sorted(late_ms)[int(count * 0.99)],
     )
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 async def run(rate: float, seconds: float, records: int) -> Load:

@@ -1,8 +1,11 @@
 """What a running service holds of the machine, to see whether work leaves something behind."""
 
 import asyncio
+import ctypes
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,17 +18,42 @@ _POOL = (os.cpu_count() or 1) + 4 + 2
 loop's and SQLite's. One that each recording left behind would soon be beyond it."""
 
 
+_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of prctl(2)."""
+
+_DISPLAYS = Path("/tmp/.X11-unix")
+
+
+@contextmanager
+def orphans_adopted() -> Iterator[None]:
+    """Meanwhile a process whose parent died is this one's child, and so is counted; else it would be init's,
+    where nobody looks for it. Init, though, also reaps: so only meanwhile."""
+    _adopt(True)
+    try:
+        yield
+    finally:
+        _adopt(False)
+
+
+def _adopt(orphans: bool) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, int(orphans), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What a service holds of the machine."""
 
     children: int
+    """Processes below the service, and those that lost their parent (orphans_adopted)."""
     threads: int
     files: int
     listening: int
     spool: tuple[str, ...]
     temporary: tuple[str, ...]
     """Names in the folder for temporary files, which the service should have to itself."""
+    displays: tuple[str, ...]
+    """Sockets of displays that nobody serves any more."""
     rss_bytes: int = field(compare=False)
 
     @classmethod
@@ -33,14 +61,28 @@ class Holdings:
         process = psutil.Process(service.pid)
         family = [process, *process.children(recursive=True)]
         return cls(
-            len(family) - 1,
+            len(family) + sum(_lives(one) for one in psutil.Process().children() if one != process) - 1,
             process.num_threads(),
             process.num_fds() - _kept_alive(process),
             sum(_listening(one) for one in family),
             tuple(sorted(path.name for path in (service.data / "spool").glob("*"))),
             tuple(sorted(path.name for path in Path(tempfile.gettempdir()).iterdir())),
+            tuple(sorted(_deserted())),
             process.memory_info().rss,
         )
+
+
+def _lives(process: psutil.Process) -> bool:
+    """An orphan that has ended stays a zombie here: nobody waits for it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _deserted() -> set[str]:
+    served = Path("/proc/net/unix").read_text()
+    return {path.name for path in _DISPLAYS.glob("X*") if f"{path}\n" not in served}
 
 
 def _listening(process: psutil.Process) -> int:
@@ -64,8 +106,9 @@ def grown(before: Holdings, after: Holdings) -> list[str]:
         for name, most in floors.items()
         if getattr(after, name) > most
     ]
-    more += [name for name in after.spool if name not in before.spool]
-    return more + [name for name in after.temporary if name not in before.temporary]
+    for name in ("spool", "temporary", "displays"):
+        more += [f"{name}: {each}" for each in getattr(after, name) if each not in getattr(before, name)]
+    return more
 
 
 async def settled(service: Service, expected: Holdings | None = None) -> Holdings:

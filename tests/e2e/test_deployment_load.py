@@ -1,6 +1,7 @@
 """A service that is asked much and refuses much, and that starts and stops all day: quick, and clean."""
 
 import asyncio
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -9,22 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from bench.api_load import Load, fill, list_at
-from bench.soak import soaked
-from testkit.holdings import grown, settled
+from bench.api_load import fill, list_at
+from bench.soak import MIX, soaked
+from testkit.holdings import grown, orphans_adopted, settled
 from testkit.page_server import PageServer
 from testkit.service import Refused, Service
 
 pytestmark = pytest.mark.quiet
 
-ATTEMPTS = 5
-"""On a machine with much else to do."""
+WINDOWS = 5
+
+LATE_MS = 10.0
+"""Where requests themselves are made later than this, the machine is timed and not the server. The server is
+another process with a core to itself, so however slow, it does not make them late."""
+
+LIST_CPU_MS = 2.5
+"""Of the server for a list, sent over loopback: at 200 a second half a core. Measured: 1.0 to 1.4."""
 
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A temporary folder that nobody else uses; its path is short, as sockets are made in it."""
-    with tempfile.TemporaryDirectory(prefix="oe-") as folder:
+    with tempfile.TemporaryDirectory(prefix="oe-") as folder, orphans_adopted():
         Path(folder).chmod(0o755)  # where root runs the tests, browsers are somebody else
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", None)
@@ -39,13 +46,14 @@ async def shown(service: Service) -> dict[str, float]:
 async def test_lists_of_a_thousand_records_stay_quick(tmp_path: Path) -> None:
     service = Service(tmp_path)
     await fill(service, 1000)
-    said: list[Load] = []
     async with service:
-        for _ in range(ATTEMPTS):
-            said.append(await list_at(service, rate=200, seconds=2))
-            if said[-1].p99_ms < 50:
-                return
-    pytest.fail("\n".join(map(str, said)))
+        loads = [await list_at(service, rate=200, seconds=2) for _ in range(WINDOWS)]
+    said = "\n".join(map(str, loads))
+    assert statistics.median(load.cpu_ms for load in loads) < LIST_CPU_MS, said
+    timed = [load.p99_ms for load in loads if load.late_ms < LATE_MS]
+    if not timed:
+        pytest.skip(f"this machine is too busy to time anything:\n{said}")
+    assert statistics.median(timed) < 50, said
 
 
 async def test_refused_starts_leave_nothing_behind(tmp_path: Path) -> None:
@@ -105,10 +113,11 @@ async def test_a_refusal_comes_at_once_and_the_dashboard_shows_load_and_picture(
         await service.finish(running)
 
 
+@pytest.mark.timeout(300)  # twenty recordings, two of them in a browser, on a machine that may be busy
 async def test_many_short_recordings_leave_nothing_behind(tmp_path: Path) -> None:
     async with soaked(tmp_path) as soak:
-        before = await soak.rounds(6)
-        after = await soak.rounds(24)
+        before = await soak.rounds(len(MIX))
+        after = await soak.rounds(len(MIX))
     assert grown(before, after) == []
     assert after.rss_bytes - before.rss_bytes < 3 * 2**20
-    assert soak.recorded == 30
+    assert soak.recorded == 2 * len(MIX)

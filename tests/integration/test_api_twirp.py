@@ -230,6 +230,13 @@ async def test_tokens_taken(api: EgressApi, http: aiohttp.ClientSession) -> None
     assert status == 200
 
 
+async def test_the_room_of_a_token_is_not_looked_at(api: EgressApi, http: aiohttp.ClientSession) -> None:
+    """As in LiveKit's own service: roomRecord is a grant for all rooms, and without it no room is."""
+    for grant, expected in (({"roomRecord": True}, 200), ({"roomAdmin": True, "roomJoin": True}, 401)):
+        headers = api.headers() | {"Authorization": f"Bearer {api.token(video={**grant, 'room': 'other'})}"}
+        assert (await post(http, api, "ListEgress", {"room_name": "r"}, headers))[0] == expected
+
+
 # --- time and trouble
 
 

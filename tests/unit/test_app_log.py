@@ -9,8 +9,9 @@ import structlog
 
 from openegress.app import log, repeats
 from openegress.app.repeats import Repeats
-from openegress.config.settings import Logging
+from openegress.config.settings import Logging, LogLevel
 from openegress.core import ipc
+from openegress.handler import log as handler_log
 from openegress.worker.supervisor import relay_log
 
 
@@ -85,10 +86,14 @@ def test_it_remembers_no_more_than_it_has_to(limiter: Repeats, monkeypatch: pyte
 @pytest.fixture
 def configured() -> Iterator[None]:
     root, before = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    levels = {
+        name: logging.getLogger(name).level for name in (None, "openegress", "asyncio", "libav", "aioice")
+    }
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     structlog.configure(**before)
 
 
@@ -99,3 +104,32 @@ def test_the_service_logs_through_it(configured: None, capsys: pytest.CaptureFix
         relay_log("EG_1", ipc.Log("info", "page loaded", {}))
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["upload failed: trying again", *["page loaded"] * 5]
+
+
+LIBRARIES = ("aiosqlite", "botocore.auth", "websockets.client")
+"""Say, while they are debugged, values of SQL, signed headers, URLs with tokens."""
+
+
+def test_libraries_are_not_debugged(configured: None, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(Logging(level=LogLevel.DEBUG, json=True))
+    speak()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["ours"]
+
+
+def test_nor_in_a_handler(configured: None) -> None:
+    sent: list[ipc.Log] = []
+
+    class Channel:
+        def send(self, message: ipc.Log) -> None:
+            sent.append(message)
+
+    handler_log.install(Channel(), "debug")  # type: ignore[arg-type]
+    speak()
+    assert [message.event for message in sent] == ["ours"]
+
+
+def speak() -> None:
+    for name in LIBRARIES:
+        logging.getLogger(name).debug("a secret")
+    logging.getLogger("openegress.store").debug("ours")

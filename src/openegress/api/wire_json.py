@@ -18,6 +18,8 @@ from google.protobuf.message import Message
 from livekit.protocol.egress import EgressInfo, ListEgressResponse
 from livekit.protocol.models import TokenPagination
 
+from openegress.core.info import is_terminal
+
 M = TypeVar("M", bound=Message)
 
 
@@ -41,14 +43,17 @@ def to_dict(message: Message) -> dict[str, Any]:
 def dump(message: Message) -> bytes:
     if isinstance(message, ListEgressResponse):
         fields = to_dict(ListEgressResponse(next_page_token=_page_token(message)))
-        fields["items"] = [_dumped(item.SerializeToString()) for item in message.items]
+        fields["items"] = [
+            _ended(item.SerializeToString()) if is_terminal(item) else to_dict(item) for item in message.items
+        ]
         return msgspec.json.encode(fields)
     return msgspec.json.encode(to_dict(message))
 
 
 @lru_cache(maxsize=4096)
-def _dumped(info: bytes) -> msgspec.Raw:
-    """A record as written before: most of a list are ended egresses, which change no more."""
+def _ended(info: bytes) -> msgspec.Raw:
+    """A record as written before: most of a list are ended egresses, which change no more. Those that run
+    are not kept, as each of their changes would be."""
     return msgspec.Raw(msgspec.json.encode(to_dict(EgressInfo.FromString(info))))
 
 

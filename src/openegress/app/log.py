@@ -47,7 +47,10 @@ def configure(settings: Logging) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(_LEVELS[settings.level.value])
+    chosen = _LEVELS[settings.level.value]
+    # What libraries say while they are debugged holds what they are given: values of SQL, headers, tokens.
+    root.setLevel(max(chosen, logging.INFO))
+    logging.getLogger("openegress").setLevel(chosen)
     for component, level in settings.component_levels.items():
         logging.getLogger(component).setLevel(_LEVELS[level.value])
     logging.getLogger("asyncio").setLevel(logging.WARNING)

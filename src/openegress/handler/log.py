@@ -29,7 +29,9 @@ class ChannelHandler(logging.Handler):
 def install(channel: Channel, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [ChannelHandler(channel)]
-    root.setLevel(level.upper())
+    # As in app.log: what libraries say while they are debugged holds secrets.
+    root.setLevel(max(logging.getLevelNamesMapping()[level.upper()], logging.INFO))
+    logging.getLogger("openegress").setLevel(level.upper())
     # FFmpeg and ICE speak at length below warnings.
     for noisy in ("libav", "aioice"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
