@@ -6,11 +6,13 @@ zero), and stopped. It reports what happens to it as events, and never touches a
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
-from openegress.media import FrameSink, PacketSink, StreamFormat
+
+if TYPE_CHECKING:  # a browser is started before FFmpeg's libraries are loaded
+    from openegress.media import FrameSink, PacketSink, StreamFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Source(Protocol):
     async def prepare(self) -> None:
         """Gets everything ready up to the first frame. Raises EgressError naming its phase."""
 
-    async def start(self, sink: FrameSink) -> int:
+    async def start(self, sink: "FrameSink") -> int:
         """Media flows from here on. Returns media time zero in unix ns."""
 
     def events(self) -> AsyncIterator[SourceEvent]:
@@ -86,14 +88,14 @@ class PacketSource(Protocol):
     async def prepare(self) -> None:
         """Gets everything ready up to the first key frame. Raises EgressError naming its phase."""
 
-    def formats(self) -> Sequence[StreamFormat]:
+    def formats(self) -> "Sequence[StreamFormat]":
         """One for each stream that will come. Known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
         """The filename placeholders that only the room can fill: track_id, track_type, track_source,
         publisher_identity. Known after prepare()."""
 
-    async def start(self, sink: PacketSink) -> int:
+    async def start(self, sink: "PacketSink") -> int:
         """Packets flow from here on. Returns media time zero in unix ns."""
 
     def events(self) -> AsyncIterator[SourceEvent]:
