@@ -1,4 +1,4 @@
-"""`python -m bench [--seconds 20] [--only TEXT] [--write]`: measures the rows and prints a table."""
+"""`python -m bench [--seconds 20] [--runs 2] [--only TEXT] [--write]`: measures the rows, prints a table."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from bench import yardstick
-from bench.measure import Result, measure
+from bench.measure import Result, combined, measure
 from bench.rows import ROWS, Row
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -24,21 +24,26 @@ and from StopEgress to COMPLETE. "unique" is the share of frames with a picture 
 much later sound is than picture: least, median and most. The last column is livekit/egress on the same kind
 of machine: cores, MiB, s to ACTIVE.
 
-Shared machines are noisy: compare within one run. Yardstick of this one: our encoder alone takes
-{yardstick:.2f} cores for a calm picture of this size and rate.
+Shared machines are noisy, and what else they do only adds: each row was measured {runs} times, and cores and
+times are the least of them; of the recordings themselves it is the worst. Compare within one run of the
+benchmark. Yardstick of this one: our encoder alone takes {yardstick:.2f} cores for a calm picture of this
+size and rate.
 
 | recording | cores | MiB | cold s | warm s | stop s | fps | unique | A/V ms | livekit/egress |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
 
-async def run(rows: list[Row], seconds: float) -> list[str]:
+async def run(rows: list[Row], seconds: float, runs: int) -> list[str]:
     lines = []
     cores: dict[str, float] = {}
     for row in rows:
-        with tempfile.TemporaryDirectory(prefix="openegress-bench-") as folder:
-            cold = await measure(row, Path(folder) / "cold", 2.0, warm=False)
-            warm = await measure(row, Path(folder) / "warm", seconds, warm=True)
+        colds, warms = [], []
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory(prefix="openegress-bench-") as folder:
+                colds.append(await measure(row, Path(folder) / "cold", 2.0, warm=False))
+                warms.append(await measure(row, Path(folder) / "warm", seconds, warm=True))
+        cold, warm = combined(colds), combined(warms)
         cores[row.name] = warm.cores
         if row.relative_to is not None and (base := cores.get(row.relative_to[0])) is not None:
             row = replace(row, target=replace(row.target, cores=round(base * row.relative_to[1], 3)))
@@ -81,14 +86,15 @@ def _against(value: float, target: float | None, form: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--runs", type=int, default=2, help="measurements of each row")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     arguments = parser.parse_args()
     rows = [row for row in ROWS if arguments.only in row.name]
     machine = f"{psutil.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    head = HEAD.format(machine=machine, yardstick=yardstick.cores())
+    head = HEAD.format(machine=machine, runs=arguments.runs, yardstick=yardstick.cores())
     print(head, end="", flush=True)
-    lines = asyncio.run(run(rows, arguments.seconds))
+    lines = asyncio.run(run(rows, arguments.seconds, arguments.runs))
     if arguments.write:
         RESULTS.write_text(head + "\n".join(lines) + "\n")
 

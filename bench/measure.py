@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,27 @@ class Result:
     """Share of the frames that show a picture not shown before."""
     av_ms: tuple[float, float, float] | None
     """Least, median, most."""
+
+
+def combined(results: Sequence[Result]) -> Result:
+    """Measurements of one row as one: the least cores, memory and times, the worst recording."""
+    offsets = [result.av_ms for result in results if result.av_ms is not None]
+    return Result(
+        results[0].name,
+        cores=min(result.cores for result in results),
+        mib=min(result.mib for result in results),
+        active_s=min(result.active_s for result in results),
+        stopped_s=min(result.stopped_s for result in results),
+        fps=min(result.fps for result in results),
+        unique=min(result.unique for result in results),
+        av_ms=(
+            min(least for least, _, _ in offsets),
+            statistics.median(median for _, median, _ in offsets),
+            max(most for _, _, most in offsets),
+        )
+        if offsets
+        else None,
+    )
 
 
 @contextlib.asynccontextmanager
