@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from openegress.core.codecs import MediaKind
 from openegress.media import NS, Packet
 from openegress.output.cutter import Cutter
-from openegress.output.left_segments import promised
+from openegress.output.left_segments import parse_entries, promised
 from openegress.output.playlist import Kind, Promise, Segment, date_time, render, rounded_s, seconds, uri
 
 START_NS = 1_700_000_000 * NS
 OURS = Promise.of(4, passed_through=False)
 
 
-def segment(n: int, duration_s: float = 4.0, discontinuity: bool = False) -> Segment:
-    return Segment(f"a_{n:05d}.ts", round(duration_s * NS), START_NS + n * 4 * NS, discontinuity)
+def segment(n: int, duration_s: float = 4.0, discontinuity: bool = False, init: str = "") -> Segment:
+    return Segment(f"a_{n:05d}.ts", round(duration_s * NS), START_NS + n * 4 * NS, discontinuity, init)
 
 
 def test_a_growing_playlist_in_full() -> None:
@@ -38,10 +38,34 @@ def test_the_end_is_marked() -> None:
 
 
 def test_fmp4_names_its_initialisation_segment_once_per_playlist() -> None:
-    text = render(Kind.LIVE, [segment(n) for n in range(9)], promise=OURS, map_uri="a init.mp4")
+    text = render(Kind.LIVE, [segment(n, init="a init.mp4") for n in range(9)], promise=OURS)
     assert text.count('#EXT-X-MAP:URI="a%20init.mp4"') == 1
     assert "#EXT-X-VERSION:7" in text
     assert text.index("EXT-X-MAP") < text.index("EXTINF")
+
+
+def test_each_format_has_its_initialisation_segment_from_its_first_segment_on() -> None:
+    inits = ["i.mp4"] * 3 + ["i_1.mp4"] * 3 + ["i_2.mp4"]
+    segments = [segment(n, discontinuity=n in (3, 4, 6), init=init) for n, init in enumerate(inits)]
+    told = [line for line in render(Kind.FULL, segments, promise=OURS).splitlines() if "DATE" not in line]
+    # Once when it changes, and again after a discontinuity at which it does not.
+    assert told[6:] == [
+        '#EXT-X-MAP:URI="i.mp4"', "#EXTINF:4.000000,", "a_00000.ts",
+        "#EXTINF:4.000000,", "a_00001.ts",
+        "#EXTINF:4.000000,", "a_00002.ts",
+        "#EXT-X-DISCONTINUITY", '#EXT-X-MAP:URI="i_1.mp4"', "#EXTINF:4.000000,", "a_00003.ts",
+        "#EXT-X-DISCONTINUITY", '#EXT-X-MAP:URI="i_1.mp4"', "#EXTINF:4.000000,", "a_00004.ts",
+        "#EXTINF:4.000000,", "a_00005.ts",
+        "#EXT-X-DISCONTINUITY", '#EXT-X-MAP:URI="i_2.mp4"', "#EXTINF:4.000000,", "a_00006.ts",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_a_live_playlist_begins_with_what_its_first_segment_needs(count: int) -> None:
+    inits = ["i.mp4"] * 3 + ["i_1.mp4"] * 4 + ["i_2.mp4"] * 4
+    segments = [segment(n, discontinuity=n in (3, 7), init=init) for n, init in enumerate(inits[:count])]
+    live = m3u8.loads(render(Kind.LIVE, segments, promise=OURS))
+    assert [s.init_section.uri for s in live.segments] == inits[:count][-5:]
 
 
 @pytest.mark.parametrize(("passed_through", "target_s", "independent"), [(False, 4, True), (True, 8, False)])
@@ -131,19 +155,37 @@ def test_a_millisecond_that_rounds_up_carries() -> None:
     st.sampled_from(Kind),
     st.booleans(),
     st.integers(1, 10),
-    st.sampled_from(["", "init.mp4"]),
+    st.lists(st.tuples(st.booleans(), st.sampled_from(["a b_init.mp4", "init_1.mp4"])), min_size=40),
+    st.booleans(),
 )
 def test_any_playlist_is_read_back_as_it_was_meant(
-    durations: list[int], kind: Kind, ended: bool, segment_s: int, map_uri: str
+    durations: list[int],
+    kind: Kind,
+    ended: bool,
+    segment_s: int,
+    formats: list[tuple[bool, str]],
+    is_fmp4: bool,
 ) -> None:
-    segments = [Segment(f"{n}.x", d, START_NS + n * NS) for n, d in enumerate(durations)]
+    segments = [
+        Segment(f"{n}.x", d, START_NS + n * NS, discontinuity, init if is_fmp4 else "")
+        for n, (d, (discontinuity, init)) in enumerate(zip(durations, formats, strict=False))
+    ]
     promise = Promise(max([segment_s, *(rounded_s(d) for d in durations)]), 0, independent=True)
-    parsed = m3u8.loads(render(kind, segments, promise=promise, map_uri=map_uri, ended=ended))
+    text = render(kind, segments, promise=promise, ended=ended)
+    parsed = m3u8.loads(text)
     shown = segments if kind is Kind.FULL else segments[-5:]
     assert [s.uri for s in parsed.segments] == [s.uri for s in shown]
     assert all(
         abs(a.duration - b.duration_ns / NS) < 1e-6 for a, b in zip(parsed.segments, shown, strict=True)
     )
+    assert [s.init_section.uri if s.init_section else "" for s in parsed.segments] == [
+        uri(s.init) for s in shown
+    ]
+    assert [s.discontinuity for s in parsed.segments] == [s.discontinuity for s in shown]
+    if kind is Kind.FULL:
+        assert [(s.uri, s.discontinuity, s.init) for s in parse_entries(text)] == [
+            (s.uri, s.discontinuity, s.init) for s in segments
+        ]
     assert parsed.is_endlist is ended
     assert parsed.media_sequence == len(segments) - len(shown)
     assert parsed.target_duration is not None

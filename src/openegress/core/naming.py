@@ -176,6 +176,11 @@ def segment_file(prefix: str, index: int, start_ns: int, by_timestamp: bool, ext
     return f"{prefix}_{timestamp(start_ns) if by_timestamp else f'{index:05d}'}{extension}"
 
 
+def init_file(prefix: str, number: int) -> str:
+    """The initialisation segment `number` of fMP4: there is one more for each format that differs."""
+    return f"{prefix}_init{f'_{number}' if number else ''}.mp4"
+
+
 def image_names(prefix: str, identifier: str, values: Mapping[str, str]) -> tuple[str, str]:
     """(directory, prefix) of an image output."""
     directory, prefix_name = split(name(prefix, values))

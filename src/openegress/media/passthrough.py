@@ -7,6 +7,7 @@ stream in memory, whose Stream is then the template. VP8, VP9, Opus and G.711 ne
 import io
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -14,7 +15,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
-from openegress.core.errors import Phase, internal
+from openegress.core.errors import EgressError, Phase, internal
 from openegress.media import Packet, StreamFormat
 
 VIDEO_TIME_BASE = Fraction(1, 90_000)
@@ -81,6 +82,20 @@ class FormatChanges:
         before, found = self._parameters, parameters(self._codec, packet.data)
         self._parameters = found or before
         return bool(before and found and before != found)
+
+
+def renewed(formats: Sequence[StreamFormat], key_frame: Packet) -> tuple[StreamFormat, ...]:
+    """The formats from a key frame on that FormatChanges has found to differ."""
+    return tuple(_renewed(f, f.codec, key_frame) if isinstance(f.codec, VideoCodec) else f for f in formats)
+
+
+def _renewed(before: StreamFormat, codec: VideoCodec, key_frame: Packet) -> StreamFormat:
+    try:
+        now = video_format(codec, key_frame.data, before.width, before.height)
+    except EgressError:
+        # What FFmpeg cannot read, no other format would make readable: the media goes on as it comes.
+        return before
+    return replace(before, template=now.template, width=now.width, height=now.height)
 
 
 def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """HLS segments that a dead process has left: the unfinished one is added, all are stored, playlists end."""
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from openegress.core.events import SegmentsUpdate
 from openegress.media import NS
 from openegress.media.duration import span_ns
 from openegress.media.mp4 import whole_fragments_bytes
-from openegress.output import playlist
+from openegress.output import playlist, segment_spool
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
 from openegress.output.naming import PLAYLIST_TYPE
 from openegress.storage.uploader import Stored, Uploader
 
-MADE = "made.m3u8"
-INIT = "init.mp4"
+_log = logging.getLogger(__name__)
+
 TS_PACKET_BYTES = 188
 """ISO/IEC 13818-1 2.4.3.2."""
 
@@ -59,30 +60,35 @@ async def store_left_segments(
     segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns, made)
     if not segments:
         raise internal(f"nothing playable was recorded of {told.playlist_name}", Phase.RECORDING)
+    entries = [left.entry for left in segments]
+    promise = promised(made, entries, output.segment_s)
+    # The one that was unfinished is made now: a recovery after this one finds it listed, stored or not.
+    try:
+        await asyncio.to_thread(_list, folder, entries, promise)
+    except OSError as error:
+        # Storing it is what makes room on a full disk.
+        _log.warning("segments are stored unlisted", extra={"folder": str(folder), "error": str(error)})
     stored: list[Stored] = []
 
-    async def put(local: Path, path: str, kind: str) -> str:
-        stored.append(await uploader.put(local, path, kind, delete_local=True))
+    async def put(local: Path, path: str, kind: str, *, keep_local: bool = False) -> str:
+        stored.append(await uploader.put(local, path, kind, delete_local=not keep_local))
         return stored[-1].location
 
     is_fmp4 = output.container is Container.FMP4
     kind = "video/iso.segment" if is_fmp4 else "video/mp2t"
-    init_uri = f"{prefix}_init.mp4" if is_fmp4 else ""
-    if is_fmp4 and (folder / INIT).exists():
-        await put(folder / INIT, directory + init_uri, kind)
+    for number, init in enumerate(await asyncio.to_thread(segment_spool.inits, folder)):
+        await put(init, directory + naming.init_file(prefix, number), kind, keep_local=True)
     files = []
     for left in segments:
         path = directory + left.entry.uri
         is_here = left.local.exists()
         location = await put(left.local, path, kind) if is_here else await uploader.locate(path)
         files.append(FileRecord(path, location))
-    entries = [left.entry for left in segments]
-    promise = promised(made, entries, output.segment_s)
     locations: dict[playlist.Kind, str] = {}
     names = {playlist.Kind.FULL: told.playlist_name, playlist.Kind.LIVE: told.live_playlist_name}
     for each, name in names.items():
         if name:
-            text = playlist.render(each, entries, promise=promise, map_uri=init_uri, ended=True)
+            text = playlist.render(each, entries, promise=promise, ended=True)
             local = folder / f"recovered-{each.name.lower()}.m3u8"
             await asyncio.to_thread(local.write_text, text)
             locations[each] = await put(local, name, PLAYLIST_TYPE)
@@ -105,8 +111,14 @@ async def store_left_segments(
 
 def _made(folder: Path) -> str:
     """The playlist of what was made; empty when no segment was finished."""
-    made = folder / MADE
+    made = folder / segment_spool.MADE
     return made.read_text() if made.exists() else ""
+
+
+def _list(folder: Path, entries: Sequence[playlist.Segment], promise: playlist.Promise) -> None:
+    draft = folder / f"{segment_spool.MADE}.new"
+    draft.write_text(playlist.render(playlist.Kind.FULL, entries, promise=promise))
+    draft.replace(folder / segment_spool.MADE)
 
 
 def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.Promise:
@@ -122,24 +134,33 @@ def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: 
     """The segments in order; `text` is the playlist of those that were finished."""
     extension = f".{output.container.value}"
     found = [
-        Left(folder / f"{index:05d}{extension}", entry) for index, entry in enumerate(parse_entries(text))
+        Left(segment_spool.segment(folder, index, extension), entry)
+        for index, entry in enumerate(parse_entries(text))
     ]
     last = found[-1].entry if found else None
     begun_ns = last.started_at_ns + last.duration_ns if last else media_zero_ns
-    local = folder / f"{len(found):05d}{extension}"
-    duration_ns = _cut(folder, local, output.container) if local.exists() else 0
+    local = segment_spool.segment(folder, len(found), extension)
+    # The last one is on the disk before any media that needs it.
+    inits = segment_spool.inits(folder)
+    is_readable = local.exists() and (output.container is not Container.FMP4 or bool(inits))
+    duration_ns = _cut(local, inits[-1] if inits else None) if is_readable else 0
     if duration_ns:
         uri = naming.segment_file(prefix, len(found), begun_ns, output.timestamp_suffix, extension)
-        found.append(Left(local, playlist.Segment(uri, duration_ns, begun_ns)))
+        init = naming.init_file(prefix, len(inits) - 1) if inits else ""
+        has_new_format = last is not None and init != last.init
+        found.append(Left(local, playlist.Segment(uri, duration_ns, begun_ns, has_new_format, init)))
     return found
 
 
-def _cut(folder: Path, local: Path, container: Container) -> int:
-    """Takes from a segment that was being written what cannot be played; how long the rest plays, in ns."""
-    if container is Container.FMP4:
+def _cut(local: Path, init: Path | None) -> int:
+    """Takes from a segment that was being written what cannot be played; how long the rest plays, in ns.
+
+    `init` is the initialisation segment of fMP4.
+    """
+    if init is not None:
         os.truncate(local, whole_fragments_bytes(local))
-        whole = folder / "unfinished.mp4"
-        whole.write_bytes((folder / INIT).read_bytes() + local.read_bytes())
+        whole = local.with_name("unfinished.mp4")
+        whole.write_bytes(init.read_bytes() + local.read_bytes())
     else:
         os.truncate(local, local.stat().st_size // TS_PACKET_BYTES * TS_PACKET_BYTES)
         whole = local
@@ -152,6 +173,7 @@ def parse_entries(text: str) -> list[playlist.Segment]:
     entries: list[playlist.Segment] = []
     duration_ns = started_at_ns = 0
     discontinuity = False
+    init = ""
     for line in text.splitlines():
         tag, _, value = line.partition(":")
         match tag:
@@ -161,7 +183,11 @@ def parse_entries(text: str) -> list[playlist.Segment]:
                 duration_ns = round(float(value.rstrip(",")) * NS)
             case "#EXT-X-DISCONTINUITY":
                 discontinuity = True
+            case "#EXT-X-MAP":
+                init = unquote(value.removeprefix('URI="').removesuffix('"'))
             case _ if line and not line.startswith("#"):
-                entries.append(playlist.Segment(unquote(line), duration_ns, started_at_ns, discontinuity))
+                entries.append(
+                    playlist.Segment(unquote(line), duration_ns, started_at_ns, discontinuity, init)
+                )
                 discontinuity = False
     return entries

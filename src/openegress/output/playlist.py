@@ -23,6 +23,8 @@ class Segment:
     """Unix ns of its first frame."""
     discontinuity: bool = False
     """Its timestamps or its format do not continue those of the segment before."""
+    init: str = ""
+    """The initialisation segment it needs, as `uri`; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,12 @@ class Kind(Enum):
     """Slides over the last LIVE_SEGMENTS."""
 
 
-def render(
-    kind: Kind, segments: Sequence[Segment], *, promise: Promise, map_uri: str = "", ended: bool = False
-) -> str:
-    """The playlist that lists `segments` (all of them so far, whatever the kind).
-
-    `map_uri` names the initialisation segment of fMP4.
-    """
+def render(kind: Kind, segments: Sequence[Segment], *, promise: Promise, ended: bool = False) -> str:
+    """The playlist that lists `segments` (all of them so far, whatever the kind)."""
     first = 0 if kind is Kind.FULL else max(0, len(segments) - LIVE_SEGMENTS)
-    lines = ["#EXTM3U", f"#EXT-X-VERSION:{7 if map_uri else 3}"]
+    # Decimal durations are of version 3; EXT-X-MAP before segments that are no I-frames, of 6 (RFC 8216, 7),
+    # and Apple's players take fMP4 from 7 on.
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{7 if any(s.init for s in segments) else 3}"]
     if kind is Kind.FULL:
         lines.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if ended else 'EVENT'}")
     lines.append(f"#EXT-X-TARGETDURATION:{promise.target_s}")
@@ -75,12 +74,16 @@ def render(
         lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{dropped}")
     if promise.independent:
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
-    for n, segment in enumerate(segments[first:]):
+    init = ""
+    for segment in segments[first:]:
         # A player that begins at a discontinuity must be told all the same (RFC 8216, 4.3.2.3).
         if segment.discontinuity:
             lines.append("#EXT-X-DISCONTINUITY")
-        if map_uri and n == 0:
-            lines.append(f'#EXT-X-MAP:URI="{uri(map_uri)}"')
+        # In force until the next one, wherever a player begins (4.3.2.5); one that forgets what it knew at
+        # a discontinuity is told again.
+        if segment.init and (segment.init != init or segment.discontinuity):
+            lines.append(f'#EXT-X-MAP:URI="{uri(segment.init)}"')
+        init = segment.init
         lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(segment.started_at_ns)}")
         lines.append(f"#EXTINF:{seconds(segment.duration_ns)},")
         lines.append(uri(segment.uri))

@@ -1,4 +1,4 @@
-"""One media segment while it is written: MPEG-TS, or fragments of MP4 behind a shared initialisation part."""
+"""One media segment while it is written: MPEG-TS, or fragments of MP4 that need an initialisation part."""
 
 import io
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ class SegmentFile:
         self.end_ns = self.start_ns
         """Of the last frame written."""
         self.init = b""
-        """fMP4: the initialisation part, the same for every segment."""
+        """fMP4: the initialisation part, the same for every segment of the same formats."""
         self._container = container
         self._file = SpoolFile(path)
         self._split = _SplitFile(self._file) if container is Container.FMP4 else None

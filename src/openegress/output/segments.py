@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openegress.core import naming, plan
-from openegress.core.codecs import Container, MediaKind
+from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import BackupUsed, SegmentsUpdate
 from openegress.media import NS, Packet
 from openegress.media.interleave import Interleaver
 from openegress.media.muxer import MAX_DELAY_NS, check_fit
-from openegress.media.passthrough import FormatChanges
-from openegress.output import Emit, Opening, playlist
+from openegress.media.passthrough import FormatChanges, renewed
+from openegress.output import Emit, Opening, playlist, segment_spool
 from openegress.output.cutter import Cutter
 from openegress.output.failure import FailureReport
 from openegress.output.file import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
@@ -57,7 +57,7 @@ class SegmentOutput:
         self._uploads = OrderedUploads(uploader)
         self._promise = playlist.Promise.of(output.segment_s, passed_through=False)
         self._folder = Path()
-        self._names = _Names("", "", "", "", "")
+        self._names = _Names("", "", "", "")
         self._stored: list[tuple[Finished, Stored]] = []
         self._locations: dict[str, str] = {}
         self._backup_told = False
@@ -166,9 +166,7 @@ class SegmentOutput:
         for name, kind in kinds:
             if not name:
                 continue
-            text = playlist.render(
-                kind, entries, promise=self._promise, map_uri=self._names.init, ended=ended
-            )
+            text = playlist.render(kind, entries, promise=self._promise, ended=ended)
             local = self._folder / f"stored-{kind.name.lower()}.m3u8"
             await asyncio.to_thread(_replace, local, text)
             stored = await self._uploader.put(
@@ -208,18 +206,14 @@ class _Names:
     prefix: str
     playlist: str
     live_playlist: str
-    init: str
-    """Empty: no initialisation segment."""
 
     @classmethod
     def of(cls, output: plan.SegmentOutput, values: dict[str, str]) -> "_Names":
-        prefix = naming.fill(output.prefix, values)
         return cls(
             directory=naming.fill(output.directory, values),
-            prefix=prefix,
+            prefix=naming.fill(output.prefix, values),
             playlist=naming.fill(output.playlist, values),
             live_playlist=naming.fill(output.live_playlist, values) if output.live_playlist else "",
-            init=f"{prefix}_init.mp4" if output.container is Container.FMP4 else "",
         )
 
 
@@ -254,7 +248,10 @@ class _SegmentJob:
         self._is_discontinuous = False
         """Where the current segment begins, formats change or time leaps."""
         self._early: list[Packet] = []
-        self._has_init = False
+        self._init = b""
+        """The initialisation segment in force."""
+        self._inits = 0
+        """How many there were."""
         self._finished: list[playlist.Segment] = []
         self._finished_bytes = 0
         self.media_end_ns = 0
@@ -284,6 +281,8 @@ class _SegmentJob:
 
     def _take(self, packet: Packet) -> None:
         is_new_format = self._changes.begin_with(packet)
+        if is_new_format:
+            self._formats = renewed(self._formats, packet)
         if self._cutter.begins(packet, is_new_format=is_new_format):
             leaps = self._end_segment(packet.pts_ns, ended=False)
             self._is_discontinuous = is_new_format or leaps
@@ -298,14 +297,17 @@ class _SegmentJob:
     def _begin_segment(self, first: Packet) -> None:
         extension = f".{self._plan.container.value}"
         index = self.segment_count
-        local = self._folder / f"{index:05d}{extension}"
+        local = segment_spool.segment(self._folder, index, extension)
         segment = SegmentFile(local, self._plan.container, self._formats, index, first)
         self._current = segment
-        if segment.init and not self._has_init:
-            self._has_init = True
-            init = self._folder / "init.mp4"
+        if segment.init != self._init:
+            self._init = segment.init
+            self._inits += 1
+            # On the disk before any media that needs it: after a crash the last one is that of the segment
+            # which was being written.
+            init = segment_spool.init(self._folder, self._inits - 1)
             _replace(init, segment.init)
-            self._on_init(init, self._names.init)
+            self._on_init(init, self._init_uri())
         early, self._early = self._early, []
         for packet in early:
             segment.write(packet)
@@ -335,7 +337,9 @@ class _SegmentJob:
             self._plan.timestamp_suffix,
             f".{self._plan.container.value}",
         )
-        entry = playlist.Segment(uri, end_ns - segment.start_ns, started_at_ns, self._is_discontinuous)
+        entry = playlist.Segment(
+            uri, end_ns - segment.start_ns, started_at_ns, self._is_discontinuous, self._init_uri()
+        )
         self._finished.append(entry)
         self._finished_bytes += segment.size_bytes
         self.segment_count += 1
@@ -345,16 +349,13 @@ class _SegmentJob:
             # On a full disk too: storing it is what makes room.
             self._on_segment(Finished(segment.path, uri, entry, segment.size_bytes))
 
+    def _init_uri(self) -> str:
+        return naming.init_file(self._names.prefix, self._inits - 1) if self._inits else ""
+
     def _write_local_playlist(self, ended: bool) -> None:
         """What a recovery reads after a crash: every segment made, stored or not."""
-        text = playlist.render(
-            playlist.Kind.FULL,
-            self._finished,
-            promise=self._promise,
-            map_uri=self._names.init,
-            ended=ended,
-        )
-        _replace(self._folder / "made.m3u8", text)
+        text = playlist.render(playlist.Kind.FULL, self._finished, promise=self._promise, ended=ended)
+        _replace(self._folder / segment_spool.MADE, text)
 
 
 def _replace(path: Path, content: str | bytes) -> None:
