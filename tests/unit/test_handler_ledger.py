@@ -54,3 +54,14 @@ def test_a_full_disk_stops_nothing_and_is_made_up_for(
     aside.replace(journal)
     ledger.note(update(size_bytes=2))
     assert taken_over(ledger) == {0: update(size_bytes=2)}
+
+
+def test_what_a_manifest_says_survives_its_process(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path, PLAN)
+    assert not ledger.is_passthrough and ledger.names == {}
+    ledger.note_names({"track_id": "TR_1"})
+    ledger.note_passthrough()
+    ledger.release()
+    again = Ledger.take_over(ledger.folder)
+    again.release()
+    assert again.is_passthrough and again.names == {"track_id": "TR_1"}

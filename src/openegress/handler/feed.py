@@ -26,6 +26,9 @@ class Sample:
 
 
 class Feed(Protocol):
+    passes_through: bool
+    """Encoded frames reach the outputs as they come."""
+
     async def prepare(self) -> None:
         """Raises EgressError naming its phase."""
 
@@ -36,8 +39,7 @@ class Feed(Protocol):
         """Known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
-        """What only the source can say: filename placeholders, and `passthrough` where nothing is encoded.
-        Known after prepare()."""
+        """The filename placeholders that only the source can fill. Known after prepare()."""
 
     def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None: ...
 
@@ -55,6 +57,8 @@ class Feed(Protocol):
 
 class FramesFeed:
     """A source of raw frames and the encoders it needs."""
+
+    passes_through = False
 
     def __init__(
         self,
@@ -118,6 +122,8 @@ class FramesFeed:
 class PacketsFeed:
     """A source of encoded frames that the outputs take as they are."""
 
+    passes_through = True
+
     def __init__(self, source: PacketSource) -> None:
         self._source = source
         self._gate = _Gate()
@@ -132,7 +138,7 @@ class PacketsFeed:
         return self._source.formats()
 
     def name_values(self) -> dict[str, str]:
-        return {**self._source.name_values(), "passthrough": "true"}
+        return self._source.name_values()
 
     def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._gate.open(sinks)

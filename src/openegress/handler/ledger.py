@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
 _NAMES = "names"
+_PASSTHROUGH = "passthrough"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -97,6 +98,14 @@ class Ledger:
     def names(self) -> dict[str, str]:
         noted = self._journal.facts.get(_NAMES)
         return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
+
+    def note_passthrough(self) -> None:
+        """Encoded frames are stored as they come."""
+        self._journal.note(_PASSTHROUGH, True)
+
+    @property
+    def is_passthrough(self) -> bool:
+        return bool(self._journal.facts.get(_PASSTHROUGH))
 
     def settle(self) -> None:
         """Everything is where it belongs: removes the folder. Raises EgressError when the disk refuses."""

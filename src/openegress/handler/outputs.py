@@ -87,10 +87,19 @@ class Outputs:
     def waiting_uploads(self) -> int:
         return sum(output.waiting_uploads() for output in self._opened.values())
 
-    def open(self, formats: Sequence[StreamFormat], started_at_ns: int, name_values: dict[str, str]) -> None:
-        """Raises EgressError when not one of them opens."""
+    def open(
+        self,
+        formats: Sequence[StreamFormat],
+        started_at_ns: int,
+        name_values: dict[str, str],
+        *,
+        passthrough: bool,
+    ) -> None:
+        """`passthrough`: the packets are the source's own. Raises EgressError when not one output opens."""
         values = {**self._plan.name_values, **name_values}
         self._ledger.note_names(values)
+        if passthrough:
+            self._ledger.note_passthrough()
         self._opening = Opening(formats, started_at_ns, str(self._ledger.folder), values)
         errors = []
         for index, output in enumerate(self._outputs):
@@ -174,7 +183,9 @@ class Outputs:
             return
         values, started_at_ns = self._opening.name_values, self._opening.started_at_ns
         await store_manifests(
-            header_of(self._plan, values, started_at_ns, ended_at_ns),
+            header_of(
+                self._plan, values, started_at_ns, ended_at_ns, passthrough=self._ledger.is_passthrough
+            ),
             [(self._plan.outputs[index], output.records()) for index, output in self._opened.items()],
             self._opening.spool,
             values,

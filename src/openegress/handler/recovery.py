@@ -216,7 +216,9 @@ class _Salvage:
             return
         values = {**plan.name_values, **self._ledger.names}
         started_at_ns = min(each.started_at_ns for each in told)
-        header = header_of(plan, values, started_at_ns, max(each.ended_at_ns for each in told))
+        ended_at_ns = max(each.ended_at_ns for each in told)
+        passthrough = self._ledger.is_passthrough
+        header = header_of(plan, values, started_at_ns, ended_at_ns, passthrough=passthrough)
         await store_manifests(
             header,
             saved,

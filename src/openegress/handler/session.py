@@ -150,7 +150,7 @@ class Session:
         )
         started_at_ns = await feed.start()
         self._feed = feed
-        outputs.open(feed.formats(), started_at_ns, feed.name_values())
+        outputs.open(feed.formats(), started_at_ns, feed.name_values(), passthrough=feed.passes_through)
         self._outputs = outputs
         frozen: EgressError | None = None
         try:

@@ -105,8 +105,15 @@ def frame_outputs(outputs: Sequence[AnyOutput]) -> list[FrameOutput]:
     return [cast(FrameOutput, output) for output in outputs if not takes_packets(output)]
 
 
-def header_of(plan_: plan.Plan, values: dict[str, str], started_at_ns: int, ended_at_ns: int) -> Header:
-    """`values` are those of the placeholders, and what else the source has told."""
+def header_of(
+    plan_: plan.Plan,
+    values: dict[str, str],
+    started_at_ns: int,
+    ended_at_ns: int,
+    *,
+    passthrough: bool = False,
+) -> Header:
+    """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
     source = plan_.source
     audio_id, video_id = _composed(source)
     return Header(
@@ -122,7 +129,7 @@ def header_of(plan_: plan.Plan, values: dict[str, str], started_at_ns: int, ende
         track_source=values.get("track_source", ""),
         audio_track_id=audio_id,
         video_track_id=video_id,
-        passthrough=values.get("passthrough") == "true",
+        passthrough=passthrough,
     )
 
 
