@@ -21,6 +21,8 @@ from testkit.webhook_receiver import VerifiedWebhooks
 RECORDED_S = 3.0
 MAY_BE_LOST_S = 2.0
 LOST_S = 60.0
+HEADERS_BYTES = 1024
+"""More than an OGG file without sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,13 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         yield Cluster(serve, worker, hooks, alice)
 
 
+async def written(folder: Path) -> None:
+    """Sound lies on the disk: a track's first seconds wait in memory for a sender report, six at most."""
+    async with asyncio.timeout(20):
+        while not any(file.stat().st_size > HEADERS_BYTES for file in folder.rglob("recording.*")):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
 async def test_a_recording_from_start_to_webhook(cluster: Cluster) -> None:
     egress_id = await cluster.start()
     (listed,) = (await cluster.serve.call("ListEgress", active=True))["items"]
@@ -77,8 +86,11 @@ async def test_a_recording_from_start_to_webhook(cluster: Cluster) -> None:
     assert cluster.hooks.refused == []
 
 
-async def test_a_killed_worker_returns_and_its_record_learns_of_the_file(cluster: Cluster) -> None:
+async def test_a_killed_worker_returns_and_its_record_learns_of_the_file(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     egress_id = await cluster.start()
+    await written(tmp_path / "worker")
     handler = psutil.Process(cluster.worker.handler_pid())
     os.kill(handler.pid, signal.SIGKILL)
     await cluster.worker.kill()
