@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -38,7 +40,9 @@ class Clip:
         at_start: Exception | None = None,
         at_stop: Exception | None = None,
         at_close: Exception | None = None,
+        frames: int = FRAMES,
     ) -> None:
+        self._frames = frames
         self._at_start = at_start
         self._at_stop = at_stop
         self._at_close = at_close
@@ -55,7 +59,7 @@ class Clip:
         return 1_700_000_000 * NS
 
     async def _feed(self, sink: FrameSink) -> None:
-        for number in range(FRAMES):
+        for number in range(self._frames):
             frame = av.VideoFrame.from_ndarray(np.full((270, 320), number, np.uint8), "yuv420p")
             sink.video(frame, number * NS // FPS)
             await asyncio.sleep(0.005)
@@ -83,7 +87,9 @@ class Clip:
 class Packets:
     """A room's track, as a source that passes it through: two seconds, at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int | None = None) -> None:
+        """`count`: of its packets, of which nobody knows how long they last."""
+        self._count = count
         self._encoded = Encoded(Spec(seconds=2.0, audio=None))
         self.closed = False
         self._over: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
@@ -98,8 +104,8 @@ class Packets:
         return {"track_id": "TR_1"}
 
     async def start(self, sink: PacketSink) -> int:
-        for packet in self._encoded.packets():
-            sink.write(packet)
+        for packet in islice(self._encoded.packets(), self._count):
+            sink.write(replace(packet, duration=0) if self._count else packet)
         return 1_700_000_000 * NS
 
     async def events(self) -> AsyncIterator[SourceEvent]:
@@ -117,6 +123,10 @@ class Packets:
         return SourceStats()
 
 
+def storage_in(folder: Path) -> plans.StoragePlan:
+    return plans.StoragePlan(plans.LocalStorage(str(folder)), retry_for_s=0)
+
+
 class Rig:
     def __init__(
         self,
@@ -126,16 +136,17 @@ class Rig:
         filepath: str = "clip.mp4",
         *,
         manifest: bool = False,
+        output: plans.Output | None = None,
     ) -> None:
         self.spool, self.out = folder / "spool", folder / "out"
         self.out.mkdir()
         self.events: list[AnyEvent] = []
         self.active = asyncio.Event()
-        storage = plans.StoragePlan(plans.LocalStorage(str(self.out)), retry_for_s=0)
+        storage = storage_in(self.out)
         self.plan = Plan(
             egress_id="EG_clip",
             source=plans.WebSource("http://127.0.0.1/"),
-            outputs=(plans.FileOutput(filepath, Container.MP4, storage, manifest),),
+            outputs=(output or plans.FileOutput(filepath, Container.MP4, storage, manifest),),
             video=plans.VideoEncoding(320, 180, FPS, 500, 2.0),
             audio=None,
         )
@@ -270,4 +281,59 @@ async def test_a_recovery_knows_that_nothing_was_encoded(
     told = json.loads((rig.out / "EG_clip.json").read_text())
     assert told["passthrough"] is True
     assert [file["filename"] for file in told["files"]] == ["{passthrough}.mp4"]
+    assert rig.left == []
+
+
+def outputs_in(folder: Path) -> dict[str, plans.Output]:
+    storage = storage_in(folder)
+    streams = (plans.StreamTarget("rtmp://127.0.0.1:1/live/key", "rtmp://127.0.0.1:1/live/{k...y}"),)
+    return {
+        "mp4": plans.FileOutput("clip.mp4", Container.MP4, storage),
+        "ts": plans.SegmentOutput("hls/", "s", "p.m3u8", "", 2, Container.TS, False, storage),
+        "fmp4": plans.SegmentOutput("hls/", "s", "p.m3u8", "", 2, Container.FMP4, False, storage),
+        "images": plans.ImageOutput("", "i", 1, 0, 0, "index", storage),
+        "stream": plans.StreamOutput("rtmp", streams),
+    }
+
+
+@pytest.mark.parametrize("kind", ["mp4", "ts", "fmp4", "images", "stream"])
+async def test_an_egress_that_no_frame_reached_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    output = outputs_in(tmp_path / "out")[kind]
+    rig = Rig(tmp_path, monkeypatch, Clip(frames=0), output=output)
+    ended = await rig.record(0.2)
+    assert kind == "images" or ended.error
+    assert rig.left == []
+
+
+@pytest.mark.parametrize("kind", ["mp4", "ts", "fmp4", "images"])
+@pytest.mark.parametrize("frames", [0, FRAMES])
+async def test_a_recovery_clears_what_holds_nothing_and_stores_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, frames: int
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip(frames=frames), output=outputs_in(tmp_path / "out")[kind])
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise EgressError(Code.UNAVAILABLE, "out of order")
+
+    with monkeypatch.context() as killed:
+        killed.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        if not frames:
+            killed.setattr("openegress.handler.outputs.Outputs.is_settled", lambda _: False)
+        await rig.record(0.5)
+    assert rig.left == [rig.spool / "EG_clip"]
+    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    assert rig.left == []
+    assert bool(list(rig.out.rglob("*"))) == bool(frames)
+
+
+async def test_a_single_picture_of_unknown_duration_is_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Packets(1))
+    ended = await rig.record(0.2)
+    assert ended.error == ""
+    video = probe(rig.out / "clip.mp4").video
+    assert video is not None and video.frames == 1
     assert rig.left == []
