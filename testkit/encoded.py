@@ -1,12 +1,14 @@
 """Packets as a recording's encoders give them: the counter pattern and a tone, in the order of encoding."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
-from openegress.core.codecs import AudioCodec
+from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.media import NS, Packet, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
@@ -76,3 +78,36 @@ class Encoded:
 
 def _stereo(mono: bytes) -> bytes:
     return np.frombuffer(mono, "<i2").repeat(2).tobytes()
+
+
+class PassedThrough(Encoded):
+    """As a room's track looks: nobody here set its rate, key frames come when they come and say what they
+    are."""
+
+    @property
+    def formats(self) -> tuple[StreamFormat, ...]:
+        return tuple(
+            dataclasses.replace(f, kbps=0) if f.kind is MediaKind.VIDEO else f for f in super().formats
+        )
+
+    def packets(self) -> Iterator[Packet]:
+        template = self.formats[0].template
+        assert isinstance(template, VideoStream)
+        parameters = template.codec_context.extradata or b""
+        for packet in super().packets():
+            has_own = packet.kind is MediaKind.VIDEO and packet.is_key
+            yield dataclasses.replace(packet, data=parameters + packet.data) if has_own else packet
+
+
+def later(packet: Packet, seconds: float) -> Packet:
+    ticks = round(seconds * packet.time_base.denominator)
+    return dataclasses.replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks)
+
+
+def turning() -> list[Packet]:
+    """12 s of a publisher who turns the phone, and turns it back."""
+    packets: list[Packet] = []
+    for n, (width, height) in enumerate([(160, 90), (90, 160), (160, 90)]):
+        encoded = PassedThrough(Spec(seconds=4.0, width=width, height=height, steady=True))
+        packets += (later(packet, 4 * n) for packet in encoded.packets() if packet.pts_ns >= 0 or n == 0)
+    return packets

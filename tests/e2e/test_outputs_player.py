@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from openegress.core import plan
+from openegress.core.codecs import Container
+from openegress.media import NS
+from openegress.output import Opening
+from openegress.output.segments import SegmentOutput
+from openegress.storage.uploader import Uploader
 from testkit.browser_tab import Tab, open_tab
+from testkit.encoded import PassedThrough, Spec, turning
 from testkit.page_server import PageServer
 from testkit.service import Service
 
@@ -80,6 +87,29 @@ async def test_hls_js_plays_what_is_being_recorded(player: Path, tmp_path: Path,
         info = await service.finish(egress_id)
         await tab.becomes("state.ended", True)
         await check(tab, int(info["segment_results"][0]["segment_count"]))
+
+
+async def test_hls_js_plays_fmp4_over_a_change_of_format(player: Path, tmp_path: Path) -> None:
+    """Its decoder gets the parameters from the initialisation segments alone."""
+    out = tmp_path / "out"
+    out.mkdir()
+    storage = plan.StoragePlan(plan.LocalStorage(str(out)), retry_for_s=0)
+    segments = plan.SegmentOutput("", "s", "p.m3u8", "", 2, Container.FMP4, False, storage)
+    output = SegmentOutput(segments, 0, emit=lambda _: None, uploader=Uploader(storage))
+    formats = PassedThrough(Spec(width=160, height=90, steady=True)).formats
+    output.open(Opening(formats, 1_700_000_000 * NS, str(tmp_path), {}))
+    for packet in turning():
+        output.write(packet)
+    await output.finish(1_700_000_012 * NS)
+    async with served(player, out) as base, open_tab(640, 360) as tab:
+        await tab.open(f"{base}/player.html?src=/out/p.m3u8")
+        await tab.becomes("document.readyState", "complete")
+        for half in ("video.currentTime > 6", "state.ended"):
+            await tab.becomes(f"{half} || Boolean(state.fatal)", True)
+        assert await tab.run("state.errors") == []
+        assert await tab.run("state.sizes") == [[160, 90], [90, 160], [160, 90]]
+        assert await tab.run("video.currentTime") == pytest.approx(12, abs=0.2)
+        assert await tab.run("video.getVideoPlaybackQuality().totalVideoFrames > 300")
 
 
 async def appears(path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import m3u8
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
 from testkit.fault_proxy import FaultProxy
+from testkit.livekit_server import free_port
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
 from testkit.servers import S3Server, fetch
@@ -210,8 +212,9 @@ async def test_an_upload_that_waits_is_done_after_a_restart(
     page: str, s3: S3Server, tmp_path: Path, how: str
 ) -> None:
     name = f"{how.replace(' ', '-')}/page.mp4"
+    metrics_port = free_port()
     async with FaultProxy(s3.port) as link:
-        service = Service(tmp_path)
+        service = Service(tmp_path, config={"prometheus_port": metrics_port})
         async with service:
             storage = {"s3": access(s3, "request", endpoint=link.url)}
             egress_id = await start(
@@ -251,6 +254,19 @@ async def test_an_upload_that_waits_is_done_after_a_restart(
             said = json.loads(manifest["Body"].read())
             assert [image["filename"] for image in said["images"]] == images
             await until(service, egress_id, lambda _: not list((service.data / "spool").glob("EG_*")))
+            # One that was stopped in order had ended, and been counted, before.
+            assert await asyncio.to_thread(ends, metrics_port) == (0 if how == "interrupted" else 1)
+
+
+def ends(metrics_port: int) -> float:
+    """How many egresses this life of the worker has counted."""
+    _, text = fetch(f"http://127.0.0.1:{metrics_port}/metrics")
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+        if sample.name == "livekit_egress_handler_results_total"
+    )
 
 
 async def kill_handlers(service: Service) -> None:

@@ -1,8 +1,11 @@
 """A session with real encoders and a real disk, whose source misbehaves: what it leaves, and what it says."""
 
 import asyncio
+import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -16,10 +19,12 @@ from openegress.core.events import Active, AnyEvent, Ended, EndReason, FileUpdat
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import Plan
 from openegress.handler import session as sessions
-from openegress.handler.feed import FramesFeed
+from openegress.handler.feed import FramesFeed, PacketsFeed
+from openegress.handler.recovery import Recovery
 from openegress.handler.session import Session
-from openegress.media import NS, FrameSink
+from openegress.media import NS, FrameSink, PacketSink, StreamFormat
 from openegress.source import SourceEvent, SourceStats
+from testkit.encoded import Encoded, Spec
 from testkit.probe import probe
 
 WITHIN_S = 10.0
@@ -35,7 +40,9 @@ class Clip:
         at_start: Exception | None = None,
         at_stop: Exception | None = None,
         at_close: Exception | None = None,
+        frames: int = FRAMES,
     ) -> None:
+        self._frames = frames
         self._at_start = at_start
         self._at_stop = at_stop
         self._at_close = at_close
@@ -52,7 +59,7 @@ class Clip:
         return 1_700_000_000 * NS
 
     async def _feed(self, sink: FrameSink) -> None:
-        for number in range(FRAMES):
+        for number in range(self._frames):
             frame = av.VideoFrame.from_ndarray(np.full((270, 320), number, np.uint8), "yuv420p")
             sink.video(frame, number * NS // FPS)
             await asyncio.sleep(0.005)
@@ -77,24 +84,80 @@ class Clip:
         return SourceStats()
 
 
+class Packets:
+    """A room's track, as a source that passes it through: two seconds, at once."""
+
+    def __init__(self, count: int | None = None) -> None:
+        """`count`: of its packets, of which nobody knows how long they last."""
+        self._count = count
+        self._encoded = Encoded(Spec(seconds=2.0, audio=None))
+        self.closed = False
+        self._over: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+
+    async def prepare(self) -> None:
+        pass
+
+    def formats(self) -> Sequence[StreamFormat]:
+        return self._encoded.formats
+
+    def name_values(self) -> dict[str, str]:
+        return {"track_id": "TR_1"}
+
+    async def start(self, sink: PacketSink) -> int:
+        for packet in islice(self._encoded.packets(), self._count):
+            sink.write(replace(packet, duration=0) if self._count else packet)
+        return 1_700_000_000 * NS
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        while (event := await self._over.get()) is not None:
+            yield event
+
+    async def stop(self) -> None:
+        """All was delivered at the start."""
+
+    async def close(self) -> None:
+        self.closed = True
+        self._over.put_nowait(None)
+
+    def stats(self) -> SourceStats:
+        return SourceStats()
+
+
+def storage_in(folder: Path) -> plans.StoragePlan:
+    return plans.StoragePlan(plans.LocalStorage(str(folder)), retry_for_s=0)
+
+
 class Rig:
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, source: Clip) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        source: Clip | Packets,
+        filepath: str = "clip.mp4",
+        *,
+        manifest: bool = False,
+        output: plans.Output | None = None,
+    ) -> None:
         self.spool, self.out = folder / "spool", folder / "out"
         self.out.mkdir()
         self.events: list[AnyEvent] = []
         self.active = asyncio.Event()
-        storage = plans.StoragePlan(plans.LocalStorage(str(self.out)), retry_for_s=0)
+        storage = storage_in(self.out)
         self.plan = Plan(
             egress_id="EG_clip",
             source=plans.WebSource("http://127.0.0.1/"),
-            outputs=(plans.FileOutput("clip.mp4", Container.MP4, storage, manifest=False),),
+            outputs=(output or plans.FileOutput(filepath, Container.MP4, storage, manifest),),
             video=plans.VideoEncoding(320, 180, FPS, 500, 2.0),
             audio=None,
         )
         self._source = source
-        self.feed = FramesFeed(source, self.plan, lambda error: None)
+        self.feed: FramesFeed | PacketsFeed
+        if isinstance(source, Packets):
+            self.feed = PacketsFeed(source)
+        else:
+            self.feed = FramesFeed(source, self.plan, lambda error: None)
 
-        async def build(*_: object) -> FramesFeed:
+        async def build(*_: object) -> FramesFeed | PacketsFeed:
             return self.feed
 
         monkeypatch.setattr(sessions, "build_feed", build)
@@ -130,6 +193,7 @@ async def test_a_frozen_encoder_ends_the_egress_and_what_was_encoded_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path, monkeypatch, Clip())
+    assert isinstance(rig.feed, FramesFeed)
     encoder, thaw = rig.feed._pipeline._video, threading.Event()
     assert encoder is not None
     encode = encoder.encode
@@ -185,4 +249,91 @@ async def test_outputs_that_do_not_open_leave_nothing_to_recover(
     ended = await rig.run()
     assert ended.error == "the disk is full"
     assert [event for event in rig.events if isinstance(event, FileUpdate)] == []
+    assert rig.left == []
+
+
+@pytest.mark.parametrize(("source", "passes"), [(Packets, True), (Clip, False)])
+async def test_the_manifest_says_whether_anything_was_encoded_and_file_names_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: type[Clip] | type[Packets], passes: bool
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, source(), "{passthrough}.mp4", manifest=True)
+    ended = await rig.record(0.5)
+    assert ended.error == ""
+    told = json.loads((rig.out / "EG_clip.json").read_text())
+    assert told.get("passthrough", False) is passes
+    assert [file["filename"] for file in told["files"]] == ["{passthrough}.mp4"]
+
+
+async def test_a_recovery_knows_that_nothing_was_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Packets(), "{passthrough}.mp4", manifest=True)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise EgressError(Code.UNAVAILABLE, "out of order")
+
+    with monkeypatch.context() as away:
+        away.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        ended = await rig.record(0.5)
+    assert "out of order" in ended.error
+    assert rig.left == [rig.spool / "EG_clip"]
+    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    told = json.loads((rig.out / "EG_clip.json").read_text())
+    assert told["passthrough"] is True
+    assert [file["filename"] for file in told["files"]] == ["{passthrough}.mp4"]
+    assert rig.left == []
+
+
+def outputs_in(folder: Path) -> dict[str, plans.Output]:
+    storage = storage_in(folder)
+    streams = (plans.StreamTarget("rtmp://127.0.0.1:1/live/key", "rtmp://127.0.0.1:1/live/{k...y}"),)
+    return {
+        "mp4": plans.FileOutput("clip.mp4", Container.MP4, storage),
+        "ts": plans.SegmentOutput("hls/", "s", "p.m3u8", "", 2, Container.TS, False, storage),
+        "fmp4": plans.SegmentOutput("hls/", "s", "p.m3u8", "", 2, Container.FMP4, False, storage),
+        "images": plans.ImageOutput("", "i", 1, 0, 0, "index", storage),
+        "stream": plans.StreamOutput("rtmp", streams),
+    }
+
+
+@pytest.mark.parametrize("kind", ["mp4", "ts", "fmp4", "images", "stream"])
+async def test_an_egress_that_no_frame_reached_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    output = outputs_in(tmp_path / "out")[kind]
+    rig = Rig(tmp_path, monkeypatch, Clip(frames=0), output=output)
+    ended = await rig.record(0.2)
+    assert kind == "images" or ended.error
+    assert rig.left == []
+
+
+@pytest.mark.parametrize("kind", ["mp4", "ts", "fmp4", "images"])
+@pytest.mark.parametrize("frames", [0, FRAMES])
+async def test_a_recovery_clears_what_holds_nothing_and_stores_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, frames: int
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip(frames=frames), output=outputs_in(tmp_path / "out")[kind])
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise EgressError(Code.UNAVAILABLE, "out of order")
+
+    with monkeypatch.context() as killed:
+        killed.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        if not frames:
+            killed.setattr("openegress.handler.outputs.Outputs.is_settled", lambda _: False)
+        await rig.record(0.5)
+    assert rig.left == [rig.spool / "EG_clip"]
+    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    assert rig.left == []
+    assert bool(list(rig.out.rglob("*"))) == bool(frames)
+
+
+async def test_a_single_picture_of_unknown_duration_is_a_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Packets(1))
+    ended = await rig.record(0.2)
+    assert ended.error == ""
+    video = probe(rig.out / "clip.mp4").video
+    assert video is not None and video.frames == 1
     assert rig.left == []

@@ -1,11 +1,11 @@
 """HLS as it is made: real encoders, a real disk, an independent playlist parser, and FFmpeg as the player."""
 
-import dataclasses
 import json
+import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +13,12 @@ from pathlib import Path
 import av
 import m3u8
 import pytest
-from av.video.stream import VideoStream
 
 from openegress.core import plan
 from openegress.core.codecs import Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
-from openegress.media import NS, Packet, StreamFormat
+from openegress.media import NS, Packet
 from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
 from openegress.output import Opening
 from openegress.output.left_segments import store_left_segments
@@ -28,7 +27,7 @@ from openegress.output.segments import SegmentOutput
 from openegress.storage import Storage, open_storage
 from openegress.storage.uploader import Uploader
 from testkit import probe
-from testkit.encoded import Encoded, Spec
+from testkit.encoded import Encoded, PassedThrough, Spec, later, turning
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import COLOURS, Picture, PictureSpec
 
@@ -145,25 +144,6 @@ async def test_sound_alone(rig: Rig, container: Container) -> None:
     assert facts.audio.duration_s == pytest.approx(7.0, abs=0.06)
 
 
-class PassedThrough(Encoded):
-    """As a room's track looks: nobody here set its rate, key frames come when they come and say what they
-    are."""
-
-    @property
-    def formats(self) -> tuple[StreamFormat, ...]:
-        return tuple(
-            dataclasses.replace(f, kbps=0) if f.kind is MediaKind.VIDEO else f for f in super().formats
-        )
-
-    def packets(self) -> Iterator[Packet]:
-        template = self.formats[0].template
-        assert isinstance(template, VideoStream)
-        parameters = template.codec_context.extradata or b""
-        for packet in super().packets():
-            has_own = packet.kind is MediaKind.VIDEO and packet.is_key
-            yield dataclasses.replace(packet, data=parameters + packet.data) if has_own else packet
-
-
 async def test_a_track_with_its_own_key_frames_is_cut_at_the_next_one(rig: Rig) -> None:
     encoded = PassedThrough(Spec(seconds=12.0, key_frame_interval_s=3.0, audio=None))
     await record(rig, rig.output(Container.TS), encoded)
@@ -214,11 +194,6 @@ async def test_a_track_with_rare_key_frames_is_cut_without_and_the_target_stays(
     assert len([p for p in played(path) if p[0] == "video"]) == 510
 
 
-def later(packet: Packet, seconds: float) -> Packet:
-    ticks = round(seconds * packet.time_base.denominator)
-    return dataclasses.replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks)
-
-
 @pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
 async def test_a_track_that_changes_its_format_or_pauses_is_discontinuous_there(
     rig: Rig, container: Container
@@ -245,15 +220,6 @@ async def test_a_track_that_changes_its_format_or_pauses_is_discontinuous_there(
     inits = [s.init_section.uri for s in parsed.segments if s.init_section is not None]
     changed = ["seg_init.mp4"] * 2 + ["seg_init_1.mp4"] * 3
     assert inits == (changed if container is Container.FMP4 else [])
-
-
-def turning() -> list[Packet]:
-    """12 s of a publisher who turns the phone, and turns it back."""
-    packets: list[Packet] = []
-    for n, (width, height) in enumerate([(160, 90), (90, 160), (160, 90)]):
-        encoded = PassedThrough(Spec(seconds=4.0, width=width, height=height, steady=True))
-        packets += (later(packet, 4 * n) for packet in encoded.packets() if packet.pts_ns >= 0 or n == 0)
-    return packets
 
 
 TURNED_S = [2.0] * 6
@@ -458,3 +424,33 @@ async def test_a_storage_that_never_comes_back_leaves_every_segment_on_the_disk(
     assert [p.name for p in kept] == ["00000.ts", "00001.ts", "00002.ts"]
     assert sum(len(probe.counters(p).values) for p in kept) == 180
     assert [e.error for e in rig.events if isinstance(e, OutputFailed)] == ["storage write: out of order"]
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_a_disk_that_takes_no_more_keeps_what_was_recorded_and_says_so(
+    rig: Rig, container: Container
+) -> None:
+    encoded = Encoded(Spec(seconds=8.0, kbps=2000))
+    output = rig.output(container)
+    output.open(rig.opening(encoded))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for packet in encoded.packets():
+            if packet.pts_ns >= 6 * NS and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == soft:
+                await output.written()
+                await output.stored()
+                resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+            output.write(packet)
+        await output.written()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(EgressError) as caught:
+        await output.finish(STARTED_NS)
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert [e.code for e in rig.events if isinstance(e, OutputFailed)] == ["resource_exhausted"]
+    path = rig.stored / "live/all.m3u8"
+    parsed = m3u8.load(str(path))
+    assert parsed.is_endlist and len(parsed.segments) == rig.updates()[-1].segment_count >= 2
+    read = probe.counters(path).values
+    assert read == list(range(len(read))) and len(read) >= 120
+    assert output.is_settled()

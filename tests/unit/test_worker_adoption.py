@@ -13,7 +13,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import Plan, WebSource
-from openegress.storage.journal import LOCK, Journal
+from openegress.storage.journal import LOCK, Journal, mark_ended
 from openegress.worker import adoption as adoptions
 from openegress.worker.adoption import FIRST, LATER, Adoption, Round
 from openegress.worker.leftovers import Leftover
@@ -42,6 +42,7 @@ class World:
         self.jobs: dict[str, Job] = {}
         self.begun: list[str] = []
         self.reported: list[bool] = []
+        self.had_ended: list[bool] = []
         self.adoption = Adoption(
             spool, self.lookup, cast("Supervisor", self), self.busy.__contains__, self.recover
         )
@@ -59,6 +60,7 @@ class World:
     def recover(self, left: Leftover, text: str, is_reported: bool) -> None:
         self.begun.append(left.plan.egress_id)
         self.reported.append(is_reported)
+        self.had_ended.append(left.had_ended)
         self.jobs[left.plan.egress_id] = Job()
 
     def get(self, egress_id: str) -> Job | None:
@@ -174,6 +176,18 @@ async def test_a_record_that_was_forgotten_does_not_come_back(
     world.on_record = False
     await look(world, reason)
     assert world.reported == [reported]
+
+
+async def test_what_a_worker_has_ended_is_known_to_have_ended(tmp_path: Path) -> None:
+    world = World(tmp_path, "EG_1")
+    await look(world, FIRST)
+    mark_ended(tmp_path / "EG_1")
+    await look(world, LATER)
+    await look(world, FIRST)  # after a restart
+    assert world.had_ended == [False, True, True]
+    Journal.load(tmp_path / "EG_1").finish()
+    mark_ended(tmp_path / "EG_1")  # stored meanwhile: nothing comes back
+    assert not (tmp_path / "EG_1").exists()
 
 
 async def test_it_looks_again_and_again_until_it_is_closed(

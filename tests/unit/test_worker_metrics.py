@@ -165,6 +165,16 @@ async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result
     await job.record.close()
 
 
+async def test_an_egress_that_is_recovered_again_has_ended_once(tmp_path: Path, job: Job) -> None:
+    metrics = Metrics("NE_1", "C", snapshot)
+    again = Job(plan(), "web", job.record, lambda *_: None, had_ended=True)
+    for each in (job, again, again):
+        each._end(Ended(2, EndReason.FAILURE, "x", "internal"))
+        metrics.count_end(each)
+    assert value(metrics, "livekit_egress_handler_results_total", result="process_error") == 1
+    await job.record.close()
+
+
 async def test_uploads_pass_the_record_by(job: Job) -> None:
     told: list[object] = []
     job._on_aside = lambda _, event: told.append(event)

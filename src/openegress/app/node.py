@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable
 
 import msgspec
+import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api.health import Check
 from openegress.app.terms import handler_settings, worker_terms
 from openegress.config.settings import Settings, new_node_id
+from openegress.core.errors import EgressError
 from openegress.core.events import Aside, EndReason, Progress, Thumbnail, Uploaded
 from openegress.core.request_kind import RequestKind
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import RPCServer
+from openegress.storage.journal import mark_ended
 from openegress.store.heartbeat import Heartbeat
 from openegress.store.leases import Leases
 from openegress.worker.job import Job
@@ -27,6 +30,8 @@ from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
 from openegress.worker.usage import ProcessUsage, UsageMeter
+
+_log = structlog.get_logger(__name__)
 
 _USAGE_EVERY_S = 3.0
 """Between two looks at what each recording takes, for whoever watches; one reads all of /proc."""
@@ -183,6 +188,14 @@ class Node:
 
     def _ended(self, job: Job) -> None:
         self.metrics.count_end(job)
-        task = asyncio.create_task(self.service.forget(job))
+        task = asyncio.create_task(self._forget(job))
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
+
+    async def _forget(self, job: Job) -> None:
+        await self.service.forget(job)
+        try:
+            await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
+        except EgressError as error:
+            # All it costs is that a recovery counts as one more end.
+            _log.warning("an end is not noted", egress_id=job.plan.egress_id, error=error.text)

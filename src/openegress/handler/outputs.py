@@ -50,6 +50,7 @@ class Outputs:
         self._failures: dict[int, OutputFailed] = {}
         self._opened: dict[int, AnyOutput] = {}
         self._opening: Opening | None = None
+        self._has_manifests = False
         self._outputs = [
             build_output(
                 output,
@@ -163,9 +164,14 @@ class Outputs:
             errors.setdefault(index, EgressError(code, text, fault=Fault.DESTINATION))
         try:
             await self._store_manifests(ended_at_ns)
+            self._has_manifests = True
         except EgressError as error:
             errors[len(self._outputs)] = error
         return self._verdict(errors)
+
+    def is_settled(self) -> bool:
+        """Nothing of worth waits in the spool: everything is stored, or never was there; after finish()."""
+        return self._has_manifests and all(output.is_settled() for output in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
         """A stream that broke is told in its StreamInfo, and fails the egress only when nothing else was."""

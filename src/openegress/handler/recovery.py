@@ -25,13 +25,14 @@ from openegress.core.events import (
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Carriers
-from openegress.media.duration import duration_ns, has_video
+from openegress.media.duration import duration_ns, has_video, holds_media
 from openegress.output.build import header_of, store_manifests
 from openegress.output.finalise import finalise
 from openegress.output.left_images import store_left_images
 from openegress.output.left_segments import store_left_segments
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.naming import content_type_of
+from openegress.output.spool import HEADER_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -169,12 +170,16 @@ class _Salvage:
                 location = told.location or await uploader.locate(told.filename)
                 self._tell(_file_update(told, told.duration_ns, told.size_bytes, location))
                 return Records(files=(FileRecord(told.filename, location),))
+            recorded_bytes = local.stat().st_size
             why = await asyncio.to_thread(finalise, local, container, closed=False)
             if why:
                 _log.warning("%s is kept as it was recorded: %s", told.filename, why)
             duration = await asyncio.to_thread(duration_ns, local)
-            if not duration:
-                raise internal(f"nothing playable was recorded of {told.filename}")
+            if not duration and not await asyncio.to_thread(holds_media, local):
+                if recorded_bytes > HEADER_BYTES:
+                    raise internal(f"nothing playable was recorded of {told.filename}")
+                _log.warning("no frame had reached %s", told.filename)
+                return Records()
             size_bytes = local.stat().st_size
             kind = content_type_of(container, with_video=await asyncio.to_thread(has_video, local))
             stored = await uploader.put(local, told.filename, kind, delete_local=True)
@@ -192,6 +197,9 @@ class _Salvage:
             kept = await store_left_segments(folder, output, told, self._ledger.names, uploader)
         finally:
             await uploader.close()
+        if kept is None:
+            _log.warning("no frame had reached the segments of %s", told.playlist_name)
+            return Records()
         if kept.backup_used:
             self._send(BackupUsed(told.output))
         self._tell(kept.update)

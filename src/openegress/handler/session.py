@@ -161,7 +161,7 @@ class Session:
             frozen = await self._stop_feed(feed)
         finally:
             error = await outputs.finish(time.time_ns())
-        return End(end.reason, end.error or frozen or error, is_settled=error is None)
+        return End(end.reason, end.error or frozen or error, is_settled=outputs.is_settled())
 
     async def _stop_feed(self, feed: Feed) -> EgressError | None:
         """Once, however often it is called. Never raises: what was recorded is to be finished whatever

@@ -25,6 +25,15 @@ def span_ns(path: Path) -> tuple[int, int]:
     return start_ns or 0, end_ns
 
 
+def holds_media(path: Path) -> bool:
+    """Whether a packet can be read."""
+    try:
+        with av.open(str(path)) as container:
+            return any(packet.size for packet in container.demux())
+    except FFmpegError:
+        return False
+
+
 def has_video(path: Path) -> bool:
     """Raises FFmpegError when it cannot be read."""
     with av.open(str(path)) as container:

@@ -32,6 +32,9 @@ class Finishing(Protocol):
     def records(self) -> Records:
         """What it stored, for the manifest; after finish()."""
 
+    def is_settled(self) -> bool:
+        """Nothing that it recorded waits in the spool, however it ended; after finish()."""
+
 
 class PacketOutput(Output, Finishing, Protocol):
     """Fed with encoded packets: files, segments, streams."""

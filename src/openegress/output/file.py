@@ -75,6 +75,7 @@ class FileOutput:
         self._path = Path()
         self._filename = ""
         self._records = Records()
+        self._is_stored = False
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
@@ -122,9 +123,15 @@ class FileOutput:
         """What the manifest lists, after finish()."""
         return self._records
 
+    def is_settled(self) -> bool:
+        """A file that no packet reached is not worth keeping; one that a stuck disk may still be at, is."""
+        if self._job is None or self._is_stored:
+            return True
+        return self._job.is_over and self._job.is_empty
+
     async def _store(self, ended_at_ns: int) -> None:
         assert self._job is not None and self._opening is not None
-        if self._job.media_end_ns == 0:
+        if self._job.is_empty:
             self._failures.report(
                 internal("no frame reached the file: nothing was recorded", Phase.RECORDING)
             )
@@ -143,6 +150,7 @@ class FileOutput:
         except EgressError as error:
             self._failures.report(error)
             return
+        self._is_stored = True
         if stored.backup_used:
             self._emit(BackupUsed(self._index))
         self._records = Records(files=(FileRecord(self._filename, stored.location, stored.presign_error),))
@@ -185,6 +193,8 @@ class _FileJob:
         self._next_progress_ns = PROGRESS_NS
         self.media_end_ns = 0
         """End of the last frame written."""
+        self.is_empty = True
+        """No packet has reached the muxer."""
         self.is_closed = False
         """The muxer wrote its trailer."""
         self.is_over = False
@@ -204,6 +214,7 @@ class _FileJob:
 
     def write(self, packet: Packet) -> None:
         assert self._muxer is not None
+        self.is_empty = False
         try:
             self._muxer.write(packet)
         except (FFmpegError, OSError) as error:

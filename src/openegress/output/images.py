@@ -49,7 +49,10 @@ class ImageOutput:
         self._prefix = ""
         self._next_ns = 0
         self._taken = 0
+        self._begun = 0
+        """Files; the last may be torn."""
         self._count = 0
+        self._stored_count = 0
         self._bytes = 0
         self._ended_at_ns = 0
         self._images: list[ImageRecord] = []
@@ -105,12 +108,16 @@ class ImageOutput:
         """What the manifest lists, after finish()."""
         return Records(images=tuple(self._images))
 
+    def is_settled(self) -> bool:
+        return self._begun == self._stored_count
+
     def _take(self, picture: av.VideoFrame, index: int, taken_at_ns: int) -> None:
         """In the encoder's thread."""
         local = self._folder / f"{index:05d}{naming.IMAGE_EXTENSION}"
         path = self._directory + naming.image_file(self._prefix, index, taken_at_ns, self._plan.suffix)
         try:
             data = jpeg(picture)
+            self._begun += 1
             local.write_bytes(data)
             note_taken(self._folder, Taken(local.name, path, taken_at_ns))
         except FFmpegError as error:
@@ -132,6 +139,7 @@ class ImageOutput:
             self._failures.report(internal(f"image output: {type(error).__name__}: {error}", Phase.RECORDING))
 
     async def _stored(self, path: str, taken_at_ns: int, stored: Stored) -> None:
+        self._stored_count += 1
         if self._plan.suffix == "none":
             self._images.clear()
         self._images.append(ImageRecord(path, taken_at_ns, stored.location))

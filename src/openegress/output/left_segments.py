@@ -51,13 +51,15 @@ async def store_left_segments(
     told: SegmentsUpdate,
     values: dict[str, str],
     uploader: Uploader,
-) -> Kept:
-    """`told` names the playlists, `values` are those of the placeholders. Raises EgressError when something
-    could not be stored."""
+) -> Kept | None:
+    """`told` names the playlists, `values` are those of the placeholders. None: no frame had been recorded.
+    Raises EgressError when something could not be stored."""
     directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
     prefix = naming.fill(output.prefix, values)
     made = await asyncio.to_thread(_made, folder)
     segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns, made)
+    if not segments and not await asyncio.to_thread(_bytes_of, folder, output.container):
+        return None
     if not segments:
         raise internal(f"nothing playable was recorded of {told.playlist_name}", Phase.RECORDING)
     entries = [left.entry for left in segments]
@@ -113,6 +115,11 @@ def _made(folder: Path) -> str:
     """The playlist of what was made; empty when no segment was finished."""
     made = folder / segment_spool.MADE
     return made.read_text() if made.exists() else ""
+
+
+def _bytes_of(folder: Path, container: Container) -> int:
+    """Of the segments that lie there. One without a whole packet or fragment has none left."""
+    return sum(path.stat().st_size for path in folder.glob(f"*.{container.value}"))
 
 
 def _list(folder: Path, entries: Sequence[playlist.Segment], promise: playlist.Promise) -> None:

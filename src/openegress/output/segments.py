@@ -62,6 +62,8 @@ class SegmentOutput:
         self._locations: dict[str, str] = {}
         self._backup_told = False
         self._ended_at_ns = 0
+        self._is_published = False
+        """With the end mark."""
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
@@ -98,6 +100,7 @@ class SegmentOutput:
             await self._uploads.finish()
             if self._stored:
                 await self._publish(ended=True)
+                self._is_published = True
             else:
                 self._failures.report(internal("no frame reached the segments", Phase.RECORDING))
         except EgressError as error:
@@ -120,6 +123,13 @@ class SegmentOutput:
         )
         location = self._locations.get(self._names.playlist, "")
         return Records(playlists=(PlaylistRecord(location, segments),)) if segments else Records()
+
+    def is_settled(self) -> bool:
+        """Segments and playlists are stored, or there are none; what a stuck disk may still be at, is not."""
+        if self._job is None:
+            return True
+        is_all_stored = self._job.is_over and self._job.segment_count == len(self._stored)
+        return is_all_stored and (self._is_published or not self._stored)
 
     async def written(self) -> None:
         """Returns when every packet until now has been written to its segment."""
@@ -256,6 +266,8 @@ class _SegmentJob:
         self._finished_bytes = 0
         self.media_end_ns = 0
         self.segment_count = 0
+        self.is_over = False
+        """Nothing more is written: closed, or aborted."""
 
     @property
     def size_bytes(self) -> int:
@@ -272,12 +284,14 @@ class _SegmentJob:
         for each in self._interleaver.flush():
             self._take(each)
         self._end_segment(None, ended=True)
+        self.is_over = True
 
     def abort(self, error: EgressError) -> None:
         try:
             self._end_segment(None, ended=True)
         except EgressError as again:
             error.add_note(f"and while closing: {again.message}")
+        self.is_over = True
 
     def _take(self, packet: Packet) -> None:
         is_new_format = self._changes.begin_with(packet)

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
+HEADER_BYTES = 4096
+"""More than any container writes before its first frame: a file with less, of which nothing plays, never held
+any media."""
+
 
 class SpoolFile:
     """A file a muxer writes to (media.muxer.ByteSink).

@@ -128,6 +128,9 @@ class StreamOutput:
     def records(self) -> Records:
         return Records()
 
+    def is_settled(self) -> bool:
+        return True
+
     def _named(self, url: str) -> "LiveStream":
         """The stream that `url` means, one that is being sent first."""
         if (exact := self._streams.get(url)) is not None:

@@ -174,6 +174,9 @@ class WebsocketOutput:
     def records(self) -> Records:
         return Records()
 
+    def is_settled(self) -> bool:
+        return True
+
     def _start(self) -> None:
         self._task = self._loop.create_task(self._run())
 

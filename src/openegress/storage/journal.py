@@ -21,6 +21,7 @@ NAME = "journal.jsonl"
 LOCK = "lock"
 """Beside the journal; held (flock) by the process that is at work on the folder."""
 VERSION = 1
+_ENDED = "ended"
 
 Fact = str | int | float | bool
 
@@ -216,6 +217,18 @@ def append(path: Path, data: bytes) -> None:
 
 def has_journal(folder: Path) -> bool:
     return (folder / NAME).is_file()
+
+
+def mark_ended(folder: Path) -> None:
+    """Keeps that the egress has ended, for whoever stores later what is left of it; without a journal nothing
+    is. Call it while no process is at work on the folder. Raises EgressError."""
+    if has_journal(folder):
+        Journal.load(folder).note(_ENDED, True)
+
+
+def has_ended(folder: Path) -> bool:
+    """Raises EgressError when the journal cannot be read."""
+    return bool(Journal.load(folder).facts.get(_ENDED))
 
 
 def is_held(folder: Path) -> bool:

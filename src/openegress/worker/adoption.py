@@ -3,14 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
-from openegress.storage.journal import has_journal, is_held
+from openegress.storage.journal import has_ended, has_journal, is_held
 from openegress.worker.leftovers import ASK_AGAIN_S, Leftover, Lookup, find_leftovers, leftover
 from openegress.worker.supervisor import Supervisor
 
@@ -109,6 +109,8 @@ class Adoption:
             try:
                 if await self._is_left(egress_id, reason):
                     left = await leftover(plan, self._lookup)
+                    had_ended = await asyncio.to_thread(has_ended, self._spool / egress_id)
+                    left = replace(left, had_ended=had_ended)
                     if not self._is_busy(egress_id):
                         return left
             except EgressError as error:

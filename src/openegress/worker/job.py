@@ -49,10 +49,14 @@ class Job:
         record: Record,
         on_log: OnLog,
         on_aside: OnAside | None = None,
+        *,
+        had_ended: bool = False,
     ) -> None:
+        """`had_ended`: this is a recovery of an egress that has ended before."""
         self.plan = plan
         self.kind = kind
         self.record = record
+        self.had_ended = had_ended
         self.started_s = time.monotonic()
         self.active_s: float | None = None
         """When it became active, on the monotonic clock."""

@@ -33,6 +33,8 @@ class Leftover:
     kind: RequestKind
     info: EgressInfo
     on_record: bool
+    had_ended: bool = False
+    """A worker has ended it before: only what is stored of it is new."""
 
 
 async def find_leftovers(spool: Path) -> list[Plan]:

@@ -77,6 +77,9 @@ class Metrics:
         return generate_latest(self._registry)
 
     def count_end(self, job: Job) -> None:
+        """Once for each egress, however often what is left of it is tried again."""
+        if job.had_ended:
+            return
         self._ends.labels(result=result_of(job), **self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:

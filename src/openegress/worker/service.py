@@ -140,7 +140,7 @@ class WorkerService:
         self._records.doubt(left.plan.egress_id)
         send = self._records.update if is_reported else _to_nobody
         record = Record(left.info, send, self._unreported, self._on_info)
-        self._supervisor.recover(left.plan, left.kind.value, record, text)
+        self._supervisor.recover(left.plan, left.kind.value, record, text, had_ended=left.had_ended)
         self._on_start()
 
     async def give_up_ended(self, egress_ids: Collection[str]) -> None:

@@ -54,9 +54,9 @@ class Supervisor:
         self._start(job, job.run(lambda: self._pool.take(plan), self._spawn))
         return job
 
-    def recover(self, plan: Plan, kind: str, record: Record, text: str) -> Job:
+    def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
-        job = Job(plan, kind, record, relay_log, self._on_aside)
+        job = Job(plan, kind, record, relay_log, self._on_aside, had_ended=had_ended)
         self._start(job, job.finish_left(self._spawn, text))
         return job
 
