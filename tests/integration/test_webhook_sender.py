@@ -38,6 +38,8 @@ class Receiver:
         self.got: asyncio.Queue[tuple[str, bytes, dict[str, str]]] = asyncio.Queue()
         self.answer: Callable[[str], int] = lambda event: 200
         self.hung = False
+        self.asked = asyncio.Event()
+        """Somebody waits for a hung one."""
         self._runner: web.AppRunner | None = None
 
     @property
@@ -64,6 +66,7 @@ class Receiver:
         body = await request.read()
         event = json.loads(body)["event"]
         if self.hung:
+            self.asked.set()
             await asyncio.Event().wait()
         status = self.answer(event)
         if status == 200:
@@ -185,6 +188,21 @@ async def test_events_survive_a_receiver_and_a_restart_of_ours(
     await receiver.start()
     again = await Service(tmp_path / "db", settings_for(receiver)).start()
     assert [(await receiver.next())[0] for _ in range(2)] == ["egress_started", "egress_ended"]
+    await again.stop()
+
+
+async def test_what_is_in_flight_at_a_stop_is_due_at_the_next_start(
+    receivers: list[Receiver], tmp_path: Path
+) -> None:
+    receiver = receivers[0]
+    receiver.hung = True
+    service = await Service(tmp_path / "db", settings_for(receiver)).start()
+    await service.records.update(LIFE[0][0])
+    await receiver.asked.wait()
+    await service.stop()
+    receiver.hung = False
+    again = await Service(tmp_path / "db", settings_for(receiver)).start()
+    assert (await receiver.next())[0] == "egress_started"
     await again.stop()
 
 

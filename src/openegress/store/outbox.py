@@ -1,6 +1,7 @@
 """Sends what the outbox holds: in order for each egress and URL, again and again until it is accepted."""
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import random
@@ -104,6 +105,8 @@ class WebhookSender:
         self._urls: dict[str, _Url] = {}
         self._in_flight: Counter[str] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
+        self._claimed: dict[int, Delivery] = {}
+        """By id: what is ours until its outcome is kept."""
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -138,11 +141,14 @@ class WebhookSender:
             return False
 
     async def close(self) -> None:
-        """Stops sending; deliveries in flight are cut off and come again."""
+        """Stops sending; deliveries in flight are cut off and are due at once for whoever starts next."""
         tasks = [*self._sending, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(EgressError):  # the claims run out
+            for delivery in list(self._claimed.values()):
+                await self._outbox.postpone(delivery, self._now_ns(), delivery.attempts)
         for session in (self._project_session, self._request_session):
             if session is not None:
                 await session.close()
@@ -179,11 +185,13 @@ class WebhookSender:
             return IDLE_S
         now_ns = self._now_ns()
         claimed = await self._outbox.claim(now_ns, now_ns + int(CLAIM_S * 1e9), free)
+        self._claimed.update((delivery.id, delivery) for delivery in claimed)
         for delivery in claimed:
             url = self._urls.setdefault(delivery.url, _Url())
             if now_ns < url.rests_until_ns or self._in_flight[delivery.url] >= url.at_once:
                 due_ns = max(url.rests_until_ns, now_ns + int(FIRST_PAUSE_S * 1e9))
                 await self._outbox.postpone(delivery, due_ns, delivery.attempts)
+                del self._claimed[delivery.id]
                 continue
             self._in_flight[delivery.url] += 1
             task = asyncio.create_task(self._deliver(delivery, url))
@@ -209,9 +217,11 @@ class WebhookSender:
                 await self._outbox.confirm(delivery)
             else:
                 await self._failed(delivery, url, failure)
+            del self._claimed[delivery.id]
         except EgressError as error:
             # The claim runs out and the delivery comes again: at least once, not exactly once.
             log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
+            del self._claimed[delivery.id]
         finally:
             self._in_flight[delivery.url] -= 1
             if not self._in_flight[delivery.url]:
