@@ -24,8 +24,8 @@ and from StopEgress to COMPLETE. "unique" is the share of frames with a picture 
 much later sound is than picture: least, median and most. The last column is livekit/egress on the same kind
 of machine: cores, MiB, s to ACTIVE.
 
-Shared machines are noisy, and what else they do only adds: each row was measured {runs} time(s), and cores and
-times are the least of them; of the recordings themselves it is the worst. Compare within one run of the
+Shared machines are noisy, and what else they do only adds: each row was measured {runs} time(s), and cores
+and times are the least of them; of the recordings themselves it is the worst. Compare within one run of the
 benchmark. Yardstick of this one: our encoder alone takes {yardstick:.2f} cores for a calm picture of this
 size and rate.
 
