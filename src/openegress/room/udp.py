@@ -1,19 +1,17 @@
 """A UDP socket read in batches when much comes in.
 
 asyncio wakes up once for each datagram, which costs more than what a recorder does with it. Nobody waits
-for a recorder: once media flows, reading pauses for PAUSE_S each time it has taken all there was.
+for a recorder: where datagrams follow closely, reading pauses for PAUSE_S and then takes all there is.
 The socket's buffer holds many times that.
 """
 
 import asyncio
 import socket
 
-FLOWS_S = 0.03
-"""Where datagrams follow one another faster than this, FLOWS_READS times in a row, media flows. What comes
-before it, handshakes above all, is answered at once."""
-FLOWS_READS = 20
-PAUSE_S = 0.02
-"""Fifty batches a second; far below the time a lost packet is waited for."""
+CLOSE_S = 0.004
+"""Datagrams that follow one another faster than this are read in batches."""
+PAUSE_S = 0.01
+"""A hundred batches a second; far below the time a lost packet is waited for."""
 MAX_BATCH = 512
 MAX_DATAGRAM_BYTES = 2048
 """More than any path's MTU; SRTP packets are smaller."""
@@ -28,8 +26,7 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._read_at = 0.0
-        self._reads = 0
-        """In a row that followed one another closely."""
+        self._batches = False
         self._resume: asyncio.TimerHandle | None = None
         self._closing = False
         protocol.connection_made(self)
@@ -67,12 +64,17 @@ class BatchedUdp(asyncio.DatagramTransport):
 
     def _readable(self) -> None:
         now = self._loop.time()
-        self._reads = self._reads + 1 if now - self._read_at < FLOWS_S else 0
-        self._read_at = now
+        if not self._batches:
+            self._batches = now - self._read_at < CLOSE_S
+            self._read_at = now
+            self._receive()
+            return
         count = 0
         while count < MAX_BATCH and not self._closing and self._receive():
             count += 1
-        if self._reads >= FLOWS_READS and not self._closing:
+        self._batches = count > 1
+        self._read_at = now
+        if self._batches and not self._closing:
             self._loop.remove_reader(self._sock.fileno())
             self._resume = self._loop.call_later(PAUSE_S, self._go_on)
 
