@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from openegress.core import naming, plan
 from openegress.core.codecs import Container
-from openegress.core.errors import Phase, internal
+from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import SegmentsUpdate
 from openegress.media import NS
 from openegress.media.duration import span_ns
@@ -20,6 +20,7 @@ from openegress.media.mp4 import whole_fragments_bytes
 from openegress.output import playlist, segment_spool
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
 from openegress.output.naming import PLAYLIST_TYPE
+from openegress.output.spool import replace
 from openegress.storage.uploader import Stored, Uploader
 
 _log = logging.getLogger(__name__)
@@ -67,9 +68,9 @@ async def store_left_segments(
     # The one that was unfinished is made now: a recovery after this one finds it listed, stored or not.
     try:
         await asyncio.to_thread(_list, folder, entries, promise)
-    except OSError as error:
+    except EgressError as error:
         # Storing it is what makes room on a full disk.
-        _log.warning("segments are stored unlisted", extra={"folder": str(folder), "error": str(error)})
+        _log.warning("segments are stored unlisted", extra={"folder": str(folder), "error": error.text})
     stored: list[Stored] = []
 
     async def put(local: Path, path: str, kind: str, *, keep_local: bool = False) -> str:
@@ -123,9 +124,7 @@ def _bytes_of(folder: Path, container: Container) -> int:
 
 
 def _list(folder: Path, entries: Sequence[playlist.Segment], promise: playlist.Promise) -> None:
-    draft = folder / f"{segment_spool.MADE}.new"
-    draft.write_text(playlist.render(playlist.Kind.FULL, entries, promise=promise))
-    draft.replace(folder / segment_spool.MADE)
+    replace(folder / segment_spool.MADE, playlist.render(playlist.Kind.FULL, entries, promise=promise))
 
 
 def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.Promise:

@@ -21,7 +21,7 @@ from openegress.output.file import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
 from openegress.output.naming import PLAYLIST_TYPE, content_type
 from openegress.output.segment_file import SegmentFile
-from openegress.output.spool import disk_error, folder
+from openegress.output.spool import folder, replace
 from openegress.output.uploads import OrderedUploads, Upload
 from openegress.output.writer import QueuedWriter
 from openegress.storage.uploader import Stored, Uploader
@@ -178,7 +178,7 @@ class SegmentOutput:
                 continue
             text = playlist.render(kind, entries, promise=self._promise, ended=ended)
             local = self._folder / f"stored-{kind.name.lower()}.m3u8"
-            await asyncio.to_thread(_replace, local, text)
+            await asyncio.to_thread(replace, local, text)
             stored = await self._uploader.put(
                 local, self._names.directory + name, PLAYLIST_TYPE, delete_local=ended
             )
@@ -320,7 +320,7 @@ class _SegmentJob:
             # On the disk before any media that needs it: after a crash the last one is that of the segment
             # which was being written.
             init = segment_spool.init(self._folder, self._inits - 1)
-            _replace(init, segment.init)
+            replace(init, segment.init)
             self._on_init(init, self._init_uri())
         early, self._early = self._early, []
         for packet in early:
@@ -369,14 +369,4 @@ class _SegmentJob:
     def _write_local_playlist(self, ended: bool) -> None:
         """What a recovery reads after a crash: every segment made, stored or not."""
         text = playlist.render(playlist.Kind.FULL, self._finished, promise=self._promise, ended=ended)
-        _replace(self._folder / segment_spool.MADE, text)
-
-
-def _replace(path: Path, content: str | bytes) -> None:
-    """Whoever reads `path` sees the old content or the new. Raises EgressError."""
-    draft = path.with_name(path.name + ".new")
-    try:
-        draft.write_bytes(content.encode() if isinstance(content, str) else content)
-        draft.replace(path)
-    except OSError as error:
-        raise disk_error(error, path) from error
+        replace(self._folder / segment_spool.MADE, text)

@@ -105,3 +105,13 @@ def disk_error(error: OSError, path: Path) -> EgressError:
         case _:
             code, text = Code.INTERNAL, f"cannot write {path}: {error.strerror or error}"
     return EgressError(code, text, fault=Fault.SERVICE, phase=Phase.RECORDING)
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Whoever reads `path` sees the old content or the new. Raises EgressError."""
+    draft = path.with_name(path.name + ".new")
+    try:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        draft.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from error

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 def sts_endpoint(endpoint: str) -> str | None:
     """S3-compatible servers answer STS on their own address; for AWS the SDK knows it (None)."""
-
     if not endpoint:
         return None
     url = endpoint_url(endpoint)

@@ -217,17 +217,16 @@ class WebhookSender:
                 await self._outbox.confirm(delivery)
             else:
                 await self._failed(delivery, url, failure)
-            del self._claimed[delivery.id]
         except EgressError as error:
             # The claim runs out and the delivery comes again: at least once, not exactly once.
             log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
-            del self._claimed[delivery.id]
         finally:
             self._in_flight[delivery.url] -= 1
             if not self._in_flight[delivery.url]:
                 del self._in_flight[delivery.url]
                 if not url.failures:
                     self._urls.pop(delivery.url, None)
+        del self._claimed[delivery.id]  # unless it was cut off
 
     async def _failed(self, delivery: Delivery, url: _Url, failure: str) -> None:
         now_ns = self._now_ns()

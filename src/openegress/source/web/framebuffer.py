@@ -81,7 +81,7 @@ class Framebuffer:
             Rect(0, top, self.width, min(BAND_ROWS, self.height - top))
             for top in range(0, self.height, BAND_ROWS)
         ]
-        self._reformatters = {height: VideoReformatter() for height in self._heights()}
+        self._reformatters = {part.height: VideoReformatter() for part in (self._canvas.whole, *self._bands)}
         """What one has set up is for one size."""
         self._stale = set(self._bands)
 
@@ -100,9 +100,6 @@ class Framebuffer:
         for part in [whole] if len(stale) == len(self._bands) else stale:
             self._canvas.paste(self._converted(part), part)
         return self._canvas.picture()
-
-    def _heights(self) -> set[int]:
-        return {self.height, *(band.height for band in self._bands)}
 
     def _converted(self, part: Rect) -> av.VideoFrame:
         """`part` is as wide as the picture."""
