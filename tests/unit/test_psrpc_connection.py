@@ -38,3 +38,19 @@ async def test_without_a_limit_turns_are_waited_for() -> None:
 
     assert await asyncio.gather(*(link.run(command, n) for n in range(3))) == [0, 1, 2]
     await link.close()
+
+
+async def test_a_cancellation_that_comes_as_a_command_ends_is_kept() -> None:
+    """redis-py writes with asyncio.wait_for(), which forgets it before Python 3.12."""
+    link = RedisLink(Redis(address="redis:6379"))
+
+    async def write() -> None:
+        caller.cancel()
+
+    async def command() -> None:
+        await asyncio.wait_for(write(), 10)
+
+    caller = asyncio.create_task(link.run(command))
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await link.close()

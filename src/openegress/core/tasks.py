@@ -1,7 +1,25 @@
-"""How a task that should run until its owner cancels it is doing."""
+"""Tasks that run until their owner cancels them."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def cancellable(awaitable: Awaitable[T]) -> T:
+    """Awaits what may lose a cancellation, and does not.
+
+    Before Python 3.12, asyncio.wait_for() forgets one that comes while its future ends
+    (python/cpython#86296): a library that uses it would keep a task running that its owner waits for.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asked_before = task.cancelling()
+    result = await awaitable
+    if task.cancelling() > asked_before:
+        raise asyncio.CancelledError
+    return result
 
 
 def stopped(task: "asyncio.Task[Any] | None") -> str | None:

@@ -258,12 +258,14 @@ class LiveStream:
             self._changed.notify()
         ended = asyncio.wrap_future(self._ended)
         try:
-            await asyncio.wait_for(asyncio.shield(ended), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(ended)
         except TimeoutError:
             if self._connection is not None:
                 self._connection.interrupt()
             try:
-                await asyncio.wait_for(asyncio.shield(ended), _INTERRUPT_S)
+                async with asyncio.timeout(_INTERRUPT_S):
+                    await asyncio.shield(ended)
             except TimeoutError:
                 # A name server that does not answer: the thread ends when that does.
                 return

@@ -159,7 +159,8 @@ class WebsocketOutput:
         self._changed.set()
         if self._task is not None:
             try:
-                await asyncio.wait_for(self._task, FINISH_S)
+                async with asyncio.timeout(FINISH_S):
+                    await self._task
             except TimeoutError:
                 self._link = reconnect.stopped(self._link)
                 self._tell(StreamStatus.FINISHED)

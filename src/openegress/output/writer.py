@@ -145,7 +145,8 @@ class QueuedWriter:
                 self._state = _State.ENDING
             self._changed.notify()
         try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._ended)), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(asyncio.wrap_future(self._ended))
         except TimeoutError:
             raise EgressError(
                 Code.DEADLINE_EXCEEDED,

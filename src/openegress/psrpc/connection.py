@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from openegress.config import settings as config
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.tasks import cancellable
 
 FAILURES = (RedisError, OSError, TimeoutError)
 """What a command raises when Redis cannot be reached or does not take it."""
@@ -76,7 +77,7 @@ class RedisLink:
         """Runs a command of `client`. Raises EgressError (unavailable) when it cannot be carried out."""
         await self._turn()
         try:
-            return await command(*arguments, **options)
+            return await cancellable(command(*arguments, **options))
         except FAILURES as error:
             raise unreachable(self._settings, error) from error
         finally:

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.errors import EgressError
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancellable, stopped
 from openegress.psrpc import Subscription
 from openegress.psrpc.connection import FAILURES, RedisLink, connect_subscriber, disconnect, unreachable
 from openegress.psrpc.subscription import QueuedSubscription
@@ -164,7 +164,7 @@ class RedisBus:
                 async with self._writing:
                     if self._pubsub is not None:
                         try:
-                            await self._pubsub.subscribe(channel)
+                            await cancellable(self._pubsub.subscribe(channel))
                         except FAILURES:
                             pass  # the reader sees the same loss and subscribes to everything anew
             await entry.live.wait()
@@ -181,7 +181,7 @@ class RedisBus:
             # Somebody may have joined again while we waited for our turn.
             if self._pubsub is not None and channel not in self._channels:
                 try:
-                    await self._pubsub.unsubscribe(channel)
+                    await cancellable(self._pubsub.unsubscribe(channel))
                 except FAILURES:
                     pass  # a connection that is lost has no subscriptions
 
@@ -194,10 +194,10 @@ class RedisBus:
             pubsub = client.pubsub()
             try:
                 async with self._writing:
-                    await pubsub.connect()  # type: ignore[no-untyped-call]
+                    await cancellable(pubsub.connect())  # type: ignore[no-untyped-call]
                     self._pubsub = pubsub
                     if self._channels:
-                        await pubsub.subscribe(*self._channels)
+                        await cancellable(pubsub.subscribe(*self._channels))
                 if lost:
                     log.info("redis is back", channels=len(self._channels))
                 lost, pause_s = False, FIRST_PAUSE_S
@@ -228,7 +228,7 @@ class RedisBus:
                     raise RedisConnectionError(f"no answer for {QUIET_S:g} s")
                 asked = True
                 async with self._writing:
-                    await pubsub.ping()
+                    await cancellable(pubsub.ping())
                 continue
             asked = False
             entry = self._channels.get(message["channel"].decode()) if message["channel"] else None
