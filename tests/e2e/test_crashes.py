@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
+from testkit.participants import Publisher, VideoSpec
 from testkit.probe import counters, probe
 from testkit.service import Info, Service, location
 
@@ -60,6 +62,31 @@ async def test_a_killed_handler_costs_no_recording(tmp_path: Path, page: str) ->
         _, alive = await asyncio.to_thread(psutil.wait_procs, before, 5)
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
         assert list((service.data / "spool").glob("EG_*")) == []
+
+
+async def test_a_killed_handler_keeps_the_first_seconds_of_a_track(tmp_path: Path) -> None:
+    """Before a sender report has come: it takes livekit-server three to six seconds to send one."""
+    camera = VideoSpec("h264", width=320, height=180, kbps=400, encoded=True)
+    async with (
+        LivekitServer() as livekit,
+        Publisher(livekit, "calls", "ann", camera) as ann,
+        Service(tmp_path, livekit) as service,
+    ):
+        info = await service.call(
+            "StartTrackEgress",
+            room_name="calls",
+            track_id=ann.sid("camera"),
+            file={"filepath": "camera.mp4"},
+        )
+        await service.active(info["egress_id"])
+        await asyncio.sleep(RECORDED_S)
+        os.kill(service.handler_pid(), signal.SIGKILL)
+        info = await service.wait(info["egress_id"], timeout_s=20)
+    facts = probe(location(info))
+    assert facts.video is not None
+    assert facts.video.duration_s > RECORDED_S - MAY_BE_LOST_S
+    read = counters(location(info))
+    assert read.in_order and not read.missing
 
 
 @pytest.mark.parametrize("name", ["chromium", "Xvfb"])

@@ -22,7 +22,7 @@ from openegress.core.plan import (
 )
 from openegress.room.client import RoomClient
 from openegress.room.transport import Transport
-from openegress.source import Closed, SourceEvent
+from openegress.source import Closed, SourceEvent, ZeroFound
 from openegress.source.room import RoomPacketSource, open_source
 from testkit import probe
 from testkit.collectors import FileSink
@@ -131,6 +131,32 @@ async def test_every_picture_and_byte(tmp_path: Path, codec: Codec, container: C
     for packet, picture in zip(pictures, sources, strict=True):
         assert abs(recorded.zero_ns + packet.pts_ns - picture.at_ns) < 60_000_000
     assert recorded.names == {"publisher_identity": "alice"}
+
+
+async def test_a_track_alone_comes_at_once_and_its_zero_is_found_later(tmp_path: Path) -> None:
+    path = tmp_path / "out.webm"
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", VideoSpec("vp8", encoded=True)) as alice,
+    ):
+        source = await open_packets(plan_for(server, single_track_id=alice.sid("camera")))
+        try:
+            await source.prepare()
+            sink = FileSink(path, Container.WEBM, list(source.formats()))
+            zero_ns = await source.start(sink)
+            events = source.events()
+            async with asyncio.timeout(10):
+                found = await anext(event async for event in events if isinstance(event, ZeroFound))
+            early = len(sink.packets)
+        finally:
+            await source.stop()
+            await source.close()
+        sink.close()
+        sent = {picture.data: picture.at_ns for picture in alice.sent["camera"]}
+    assert early > 10
+    assert 0 < found.earlier_ns < 60_000_000
+    for packet in sink.packets:
+        assert abs(zero_ns - found.earlier_ns + packet.pts_ns - sent[packet.data]) < 60_000_000
 
 
 async def test_muted_microphone_becomes_silence(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Wishes:
     key_frames: list[int] = field(default_factory=list)
     codecs: list[AudioCodec | VideoCodec] = field(default_factory=list)
     first_key_frames: list[tuple[VideoCodec, bytes]] = field(default_factory=list)
+    lags_ns: list[int] = field(default_factory=list)
 
     def missing(self, due_ns: int) -> None:
         self.due_ns.append(due_ns)
@@ -49,18 +50,26 @@ class Wishes:
     def first_key_frame(self, receiver: TrackReceiver, codec: VideoCodec, unit: AccessUnit) -> None:
         self.first_key_frames.append((codec, unit.data))
 
+    def lag(self, receiver: TrackReceiver, lag_ns: int) -> None:
+        self.lags_ns.append(lag_ns)
+
 
 class Bench:
     """Time runs with RTP time: the packet of RTP time 0 arrives at WALL."""
 
     def __init__(
-        self, payload_type: int = 96, clock: RoomClock | None = None, identity: str = "alice"
+        self,
+        payload_type: int = 96,
+        clock: RoomClock | None = None,
+        identity: str = "alice",
+        *,
+        at_once: bool = False,
     ) -> None:
         self.frames: list[EncodedFrame] = []
         self.wishes = Wishes()
         self.type = TYPES[payload_type]
         self.receiver = TrackReceiver(
-            "TR_1", identity, self.frames.append, self.wishes, clock or RoomClock(), WALL
+            "TR_1", identity, self.frames.append, self.wishes, clock or RoomClock(), WALL, at_once=at_once
         )
         self.receiver.attach(1, 2, TYPES)
         self.sequence = 65_530
@@ -111,6 +120,54 @@ def test_frames_wait_for_the_first_report() -> None:
     assert (first.clock_rate, first.track_sid) == (90_000, "TR_1")
     assert [each.is_key for each in bench.frames[1:]] == [False] * 89
     assert bench.wishes.key_frames == []
+
+
+def sent_late(clock_error_ns: int) -> Bench:
+    """Alone and at once: five packets that take 40 ms, and then the first report."""
+    bench = Bench(111, at_once=True)
+    for index in range(5):
+        bench.now_ns = (index * 20 + 40) * MS
+        bench.receiver.rtp(bench.packet(index * 20, b"opus"), bench.now_ns)
+    assert bench.times_ms == [40, 60, 80, 100, 120]
+    bench.report(100, clock_error_ns)
+    return bench
+
+
+def test_a_track_alone_is_handed_out_at_once_and_stays_where_it_was_put() -> None:
+    bench = sent_late(0)
+    assert bench.wishes.lags_ns == [40 * MS]
+    for index in range(5, 1000):
+        bench.send(index * 20, b"opus")
+        if index % 150 == 0:
+            bench.report(index * 20)
+    assert bench.times_ms == [index * 20 + 40 for index in range(1000)]
+    assert bench.wishes.lags_ns == [40 * MS]
+
+
+def test_a_track_alone_of_a_wrong_clock_keeps_the_time_of_its_arrival() -> None:
+    bench = sent_late(-3600 * S)
+    assert bench.wishes.lags_ns == [0]
+    bench.send(100, b"opus")
+    assert bench.times_ms[-1] == 140
+
+
+def test_a_track_alone_that_starts_anew_is_placed_by_its_report() -> None:
+    bench = sent_late(0)
+    bench.receiver.attach(3, None, TYPES)
+    bench.send(5000, b"opus")
+    assert len(bench.frames) == 5
+    bench.report(5000)
+    assert bench.times_ms[-1] == 5040
+
+
+def test_a_track_alone_that_starts_anew_before_its_first_report() -> None:
+    bench = Bench(111, at_once=True)
+    bench.send(0, b"opus")
+    bench.receiver.attach(3, None, TYPES)
+    bench.send(1000, b"opus")
+    bench.report(1000)
+    assert bench.times_ms == [0, 1000]
+    assert bench.wishes.lags_ns == []
 
 
 def test_the_first_key_frame_is_shown_before_its_place_is_known() -> None:

@@ -143,6 +143,11 @@ class Outputs:
             if isinstance(output, WebsocketOutput):
                 output.set_muted(muted, at_ns - self._opening.started_at_ns)
 
+    def move_zero(self, earlier_ns: int) -> None:
+        """Media time zero was earlier than open() was told."""
+        if self._opening is not None:
+            self._opening.started_at_ns -= earlier_ns
+
     def hurry(self) -> None:
         """The process is about to end: what no storage takes now waits in the spool."""
         self._carriers.hurry()

@@ -21,7 +21,7 @@ from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Outputs
 from openegress.handler.thumbnails import Thumbnails
-from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, ZeroFound
 
 if TYPE_CHECKING:
     from openegress.handler.warm import WarmBrowser
@@ -234,6 +234,9 @@ class Session:
                 case Muted(muted, at_ns):
                     if self._outputs is not None:
                         self._outputs.set_muted(muted, at_ns)
+                case ZeroFound(earlier_ns):
+                    if self._outputs is not None:
+                        self._outputs.move_zero(earlier_ns)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
 

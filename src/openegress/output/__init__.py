@@ -16,13 +16,13 @@ Emit = Callable[[AnyEvent], None]
 """Thread-safe."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opening:
     """What an output learns when media time zero is known."""
 
     formats: Sequence[StreamFormat]
     started_at_ns: int
-    """Unix ns of media time zero."""
+    """Unix ns of media time zero. A source may find it more exactly while it records."""
     spool: str
     """Folder of this egress on the local disk; an output's files live below it until stored."""
     name_values: dict[str, str]

@@ -147,7 +147,8 @@ class TrackSubscribed:
 @dataclass(frozen=True, slots=True)
 class MediaArrived:
     """The first packet of a subscribed track came in. Its frames are handed out, back from this one, when
-    the first sender report tells their place on the clock: about 3 s later, 8 s at most."""
+    the first sender report tells their place on the clock: about 3 s later, 8 s at most; or at once where
+    that was asked for."""
 
     track: Track
     at_ns: int
@@ -164,6 +165,14 @@ class KeyFrameArrived:
     data: bytes
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class LagMeasured:
+    """Of a track whose frames are handed out at once: they were captured this much earlier than they say."""
+
+    track: Track
+    lag_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +213,7 @@ RoomEvent = (
     | TrackSubscribed
     | MediaArrived
     | KeyFrameArrived
+    | LagMeasured
     | SubscriptionFailed
     | ConnectionLost
     | Reconnected
@@ -236,7 +246,7 @@ class Room(Protocol):
 
     def participants(self) -> list[Participant]: ...
 
-    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None: ...
+    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame, *, at_once: bool = False) -> None: ...
 
     async def unsubscribe(self, sids: Iterable[str]) -> None: ...
 

@@ -21,6 +21,7 @@ from openegress.room import (
     ConnectionLost,
     Joined,
     KeyFrameArrived,
+    LagMeasured,
     MediaArrived,
     OnFrame,
     Participant,
@@ -99,7 +100,7 @@ class RoomClient:
         self._make_transport = make_transport
         self._roster = Roster(identity)
         self._clock = RoomClock()
-        self._demux = Demux(self._codec_known, self._key_frame_seen, self._receiver_broke)
+        self._demux = Demux(self._codec_known, self._key_frame_seen, self._lag_measured, self._receiver_broke)
         self._subscriptions: dict[str, _Subscription] = {}
         self._session: Session | None = None
         self._events: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
@@ -136,8 +137,9 @@ class RoomClient:
     def participants(self) -> list[Participant]:
         return self._roster.participants()
 
-    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None:
-        """Again for a subscribed track: its frames go to the new `on_frame`.
+    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame, *, at_once: bool = False) -> None:
+        """`at_once`: frames are not held for their place on the room's clock; LagMeasured tells it later.
+        Again for a subscribed track: its frames go to the new `on_frame`.
 
         Raises EgressError (not_found) for a SID that is not published.
         """
@@ -156,7 +158,15 @@ class RoomClient:
                     phase=Phase.FIRST_TRACK,
                 )
             identity = track.participant.identity
-            receiver = TrackReceiver(sid, identity, on_frame, self._demux, self._clock, self._wall_offset_ns)
+            receiver = TrackReceiver(
+                sid,
+                identity,
+                on_frame,
+                self._demux,
+                self._clock,
+                self._wall_offset_ns,
+                at_once=at_once,
+            )
             self._subscriptions[sid] = _Subscription(track.key, receiver)
             fresh.append(sid)
         if fresh:
@@ -415,6 +425,11 @@ class RoomClient:
         track = self._roster.track(receiver.track_sid)
         if track is not None:
             self._emit(KeyFrameArrived(track, codec, unit.data, unit.width, unit.height))
+
+    def _lag_measured(self, receiver: TrackReceiver, lag_ns: int) -> None:
+        track = self._roster.track(receiver.track_sid)
+        if track is not None:
+            self._emit(LagMeasured(track, lag_ns))
 
     def _tell(self, subscription: _Subscription, track: Track, codec: AudioCodec | VideoCodec) -> None:
         subscription.told = codec

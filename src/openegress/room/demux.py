@@ -26,6 +26,7 @@ class Demux:
     """Implements receiver.Feedback.
 
     `on_codec` is called when a receiver learns its codec, `on_key_frame` when it has its first key frame,
+    `on_lag` when one that hands frames out at once has learnt by how many ns it places them too late,
     `on_broken` when one raised: it gets nothing any more, the others go on.
     """
 
@@ -33,10 +34,12 @@ class Demux:
         self,
         on_codec: Callable[[TrackReceiver, AudioCodec | VideoCodec], None],
         on_key_frame: Callable[[TrackReceiver, VideoCodec, AccessUnit], None],
+        on_lag: Callable[[TrackReceiver, int], None],
         on_broken: Callable[[TrackReceiver, Exception], None],
     ) -> None:
         self._on_codec = on_codec
         self._on_key_frame = on_key_frame
+        self._on_lag = on_lag
         self._on_broken = on_broken
         self._send: Callable[[bytes], None] | None = None
         self._ssrc = random.getrandbits(32)
@@ -178,6 +181,9 @@ class Demux:
 
     def first_key_frame(self, receiver: TrackReceiver, codec: VideoCodec, unit: AccessUnit) -> None:
         self._on_key_frame(receiver, codec, unit)
+
+    def lag(self, receiver: TrackReceiver, lag_ns: int) -> None:
+        self._on_lag(receiver, lag_ns)
 
     def _out(self, packet: bytes) -> None:
         if self._send is not None:

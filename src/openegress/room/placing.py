@@ -1,7 +1,9 @@
 """A track's frames on the room's clock: held until their place is known, then handed out.
 
 The place comes from the track's sender reports and its participant's clock; when no report comes in
-time, from the arrivals.
+time, from the arrivals. A track that is recorded alone need not be held, as there is nothing that it could
+be out of step with: its frames are placed by the arrival of the first one, and the first report tells by
+how much that was too late.
 """
 
 import logging
@@ -45,12 +47,15 @@ class Placing:
         room_clock: RoomClock,
         wall_offset_ns: int,
         hand_out: Callable[[EncodedFrame], None],
+        on_lag: Callable[[int], None] | None = None,
     ) -> None:
+        """`on_lag`: frames are handed out at once; it is told by how many ns their capture times are late."""
         self.track_sid = track_sid
         self._identity = identity
         self._room_clock = room_clock
         self._wall_offset_ns = wall_offset_ns
         self._hand_out = hand_out
+        self._on_lag = on_lag
         self._rate = 0
         self._timeline: Timeline | None = None
         self._correction_ns = 0
@@ -71,6 +76,7 @@ class Placing:
         """A new SSRC, whose RTP time starts elsewhere."""
         self._early_report = None
         if self._timeline is not None:
+            self._on_lag = None
             self._timeline.restart()
 
     def flush(self) -> None:
@@ -88,6 +94,9 @@ class Placing:
         timeline = self._timeline
         assert timeline is not None
         unwrapped = timeline.arrived(timestamp, now_ns)
+        if self._on_lag is not None and self.anchor is Anchor.NONE and self._early_report is None:
+            timeline.assume(unwrapped, now_ns + self._wall_offset_ns)
+            self.anchor = timeline.anchor
         if timeline.anchor is not Anchor.NONE:
             self._give(unwrapped, unit, codec, after_gap)
             return
@@ -103,6 +112,8 @@ class Placing:
         if timeline is None or (timeline.anchor is Anchor.NONE and not self._held):
             self._early_report = report
             return
+        if self._on_lag is not None and self.anchor is Anchor.ARRIVAL:
+            self._measure_lag(timeline, report, self._on_lag)
         timeline.report(report.ntp_ns + self._correction_ns, report.rtp_timestamp)
         self._release()
 
@@ -115,6 +126,12 @@ class Placing:
                 HOLD_NS // S,
             )
             self._release(assume=True)
+
+    def _measure_lag(self, timeline: Timeline, report: SenderReport, on_lag: Callable[[int], None]) -> None:
+        """Frames stay where they were put; what later reports say is moved there too."""
+        lag_ns = timeline.estimate_ns(timeline.unwrap(report.rtp_timestamp)) - report.ntp_ns
+        self._correction_ns, self._on_lag = lag_ns, None
+        on_lag(lag_ns - self._room_clock.correction_ns(self._identity, lag_ns))
 
     def _release(self, *, assume: bool = False) -> None:
         """Hands out the held frames, now that their place is known or has to be assumed."""

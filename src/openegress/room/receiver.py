@@ -7,6 +7,7 @@ What it wants of the sender (lost packets, a key frame) it says through `Feedbac
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from openegress.core.codecs import AudioCodec, VideoCodec
@@ -46,6 +47,9 @@ class Feedback(Protocol):
 
     def first_key_frame(self, receiver: "TrackReceiver", codec: VideoCodec, unit: AccessUnit) -> None:
         """The first whole key frame of a codec came in."""
+
+    def lag(self, receiver: "TrackReceiver", lag_ns: int) -> None:
+        """Of a receiver that hands frames out at once: their capture times are that much too late."""
 
 
 @dataclass(slots=True)
@@ -89,7 +93,10 @@ class TrackReceiver:
         room_clock: RoomClock,
         wall_offset_ns: int,
         policy: NackPolicy | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
+        """`at_once`: frames are not held for the first sender report."""
         self.track_sid = track_sid
         self.identity = identity
         self.on_frame = on_frame
@@ -120,7 +127,8 @@ class TrackReceiver:
         self._asked_ns = -KEY_FRAME_REQUEST_NS
         self._last_audio_rtp: int | None = None
         self._reports = _Reports()
-        self._placing = Placing(track_sid, identity, room_clock, wall_offset_ns, self._hand_out)
+        on_lag = partial(feedback.lag, self) if at_once else None
+        self._placing = Placing(track_sid, identity, room_clock, wall_offset_ns, self._hand_out, on_lag)
 
     # --- life
 

@@ -91,6 +91,7 @@ class Timeline:
         elif self.anchor is Anchor.ARRIVAL:
             self.anchor = Anchor.SENDER_REPORT
             self._target_ns = deviation
+            self._lag_ns = self._arrival_ns - self._place(self._unwrapped)
         else:
             self._target_ns += REPORT_WEIGHT * (deviation - self._target_ns)
 

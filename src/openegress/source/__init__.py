@@ -51,7 +51,14 @@ class Muted:
     """Unix ns."""
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice
+@dataclass(frozen=True, slots=True)
+class ZeroFound:
+    """Media time zero was this much earlier than start() said."""
+
+    earlier_ns: int
+
+
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | ZeroFound
 
 
 @dataclass(frozen=True, slots=True)

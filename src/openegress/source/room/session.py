@@ -17,6 +17,7 @@ from openegress.room import (
     EncodedFrame,
     Joined,
     KeyFrameArrived,
+    LagMeasured,
     MediaArrived,
     OwnMetadataChanged,
     ParticipantJoined,
@@ -35,7 +36,7 @@ from openegress.room import (
     TrackUnpublished,
     VideoQuality,
 )
-from openegress.source import Closed, Failed, Muted, Notice, SourceEvent
+from openegress.source import Closed, Failed, Muted, Notice, SourceEvent, ZeroFound
 from openegress.source.room.cast import Cast, RoomState
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
 
@@ -92,6 +93,7 @@ class RoomSession:
         self._metadata = ""
         self._over: SourceEvent | None = None
         self._began = False
+        self._zero_found = False
         self.selection = NOTHING
         self.arrived: dict[str, int] = {}
         """Unix ns of the first packet of each track by SID."""
@@ -259,6 +261,8 @@ class RoomSession:
             case KeyFrameArrived(track):
                 self.key_frames[track.sid] = event
                 self._changed.set()
+            case LagMeasured(_, lag_ns):
+                self._on_lag(lag_ns)
             case TrackSubscribed(track, codec):
                 self.notice("track subscribed", track=track.sid, codec=codec.value)
             case SubscriptionFailed(sid, reason):
@@ -283,6 +287,12 @@ class RoomSession:
     def _is_single(self, track: Track) -> bool:
         """The one track that is recorded, whatever SID it has by now."""
         return bool(self._cast.single_track_id) and any(t.sid == track.sid for t in self.selection.tracks)
+
+    def _on_lag(self, lag_ns: int) -> None:
+        """Of the one track; when it is back under another SID, the recording's zero is known already."""
+        if not self._zero_found:
+            self._zero_found = True
+            self._events.put_nowait(ZeroFound(lag_ns))
 
     def _on_subscription_failed(self, sid: str, reason: str) -> None:
         if sid not in self._subscribed or all(track.sid != sid for track in self.selection.tracks):
@@ -396,7 +406,8 @@ class RoomSession:
 
     async def _subscribe(self, track: Track) -> None:
         try:
-            await self._room.subscribe([track.sid], partial(self._on_frame, track))
+            alone = bool(self._cast.single_track_id)
+            await self._room.subscribe([track.sid], partial(self._on_frame, track), at_once=alone)
         except EgressError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
