@@ -4,6 +4,8 @@
     python -m bench.room_receive --audio 50 --video 20 --kbps 500
 
 A livekit-server, the publishers and the recorder are processes of their own; only the recorder is measured.
+The publishers send what was encoded before (testkit.looped_publisher): encoders would starve the rest. A row
+counts only when the recorder got what was sent meanwhile, which is told of each.
 """
 
 import argparse
@@ -12,12 +14,24 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from testkit.load import process_tree_load
+from testkit.load import Load, process_tree_load
 
-SETTLE_S = 8.0
-"""Joining, subscribing, the first sender reports, the growth of the layers' rates."""
+if TYPE_CHECKING:
+    from testkit.livekit_server import LivekitServer
+    from testkit.raw_connection import RawCodec
+
+SETTLE_S = 10.0
+"""Joining, subscribing, the first key frames and sender reports."""
+MAX_PUBLISHERS = 5
+"""Tracks are shared out among them; to the recorder it is the same as a participant for each."""
+MIN_SHARE, MAX_SHARE = 0.99, 1.01
+"""Of the frames sent, in a valid row. More: some of before were still held back when the count began."""
+MAX_LATE_SHARE = 0.01
+"""Of the frames sent. Beyond it the publishers starved and sent in bunches, which cost less to receive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,82 +39,79 @@ class Row:
     name: str
     audio: int
     video: int
-    codec: str = "h264"
+    codec: "RawCodec" = "h264"
     width: int = 1280
     height: int = 720
     kbps: int = 2500
+    fps: int = 30
 
 
 ROWS = (
     Row("audio track", 1, 0),
     Row("video track 720p 2.5 Mbps", 0, 1),
     Row("video and audio", 1, 1),
-    Row("50 audio, 20 video tracks", 50, 20, "vp8", 320, 180, 150),
+    Row("50 audio, 20 video tracks", 50, 20, "vp8", 640, 360, 500),
 )
+
+
+async def answer(counts: Callable[[], dict[str, int]]) -> None:
+    """Tells the counts for each line that comes in, to its end."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while await reader.readline():
+        os.write(1, json.dumps(counts()).encode() + b"\n")
 
 
 async def record(url: str, token: str) -> None:
     """The measured process: as little imported as a recording needs."""
-    from openegress.room import TrackPublished
+    from openegress.core.codecs import MediaKind
+    from openegress.room import EncodedFrame, TrackPublished
     from openegress.room.client import RoomClient
 
     client = RoomClient(url, token, "EG_bench")
-    counts = {"frames": 0, "bytes": 0}
+    counts = {"audio_frames": 0, "video_frames": 0, "bytes": 0}
 
-    def count(frame: object) -> None:
-        counts["frames"] += 1
-        counts["bytes"] += len(frame.data)  # type: ignore[attr-defined]
+    def audio(frame: EncodedFrame) -> None:
+        counts["audio_frames"] += 1
+        counts["bytes"] += len(frame.data)
+
+    def video(frame: EncodedFrame) -> None:
+        counts["video_frames"] += 1
+        counts["bytes"] += len(frame.data)
 
     await client.join()
 
     async def subscribe() -> None:
         async for event in client.events():
             if isinstance(event, TrackPublished):
+                count = video if event.track.kind is MediaKind.VIDEO else audio
                 await client.subscribe([event.track.sid], count)
 
     subscriber = asyncio.create_task(subscribe())
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        if line.strip() == b"count":
-            os.write(1, json.dumps(counts).encode() + b"\n")
+    await answer(lambda: counts)
     await client.close()
     await subscriber
 
 
-async def publish(url: str, key: str, row: Row) -> None:
-    """The publishers, in a process of their own: one participant for each pair of tracks."""
-    from testkit.participants import AudioSpec, Keys, Publisher, VideoSpec
+async def publish(url: str, tokens: list[str], row: Row) -> None:
+    from testkit.looped_publisher import Counts, LoopedPublisher, opus_loop, play, video_loop
 
-    keys = Keys(url, key, os.environ["LIVEKIT_API_SECRET"])
-    video = VideoSpec(
-        codec=row.codec,  # type: ignore[arg-type]
-        width=row.width,
-        height=row.height,
-        kbps=row.kbps,
-        busy=True,
-        encoded=row.video == 1,
-        fps=30 if row.video == 1 else 15,
-    )
-    publishers = [
-        Publisher(
-            keys,
-            "bench",
-            f"p{number}",
-            video if number < row.video else None,
-            AudioSpec() if number < row.audio else None,
-        )
-        for number in range(max(row.audio, row.video))
-    ]
-    for publisher in publishers:
-        await publisher.join()
+    loops = [opus_loop()] * row.audio
+    if row.video:
+        loops += [video_loop(row.codec, (row.width, row.height), row.fps, row.kbps)] * row.video
+    publishers = []
+    for number, token in enumerate(tokens):
+        publisher = LoopedPublisher(url, f"p{number}")
+        await publisher.join(token, loops[number :: len(tokens)])
+        publishers.append(publisher)
+    counts = Counts()
+    playing = asyncio.create_task(play(publishers, counts))
     os.write(1, b"publishing\n")
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    await reader.read()
+    await answer(lambda: asdict(counts))
+    playing.cancel()
+    await asyncio.gather(playing, return_exceptions=True)
     for publisher in publishers:
         await publisher.leave()
 
@@ -128,15 +139,54 @@ async def ended(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
+async def counts_of(process: asyncio.subprocess.Process) -> dict[str, int]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"count\n")
+    line = await process.stdout.readline()
+    if not line:
+        raise RuntimeError("a process of the benchmark has ended before the time")
+    found: dict[str, int] = json.loads(line)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    recorder: Load
+    server: Load
+    publishers: Load
+    received: dict[str, int]
+    sent: dict[str, int]
+
+
+async def read(
+    server: "LivekitServer", publishers: asyncio.subprocess.Process, recorder: asyncio.subprocess.Process
+) -> Reading:
+    received, sent = await asyncio.gather(counts_of(recorder), counts_of(publishers))
+    return Reading(
+        process_tree_load(recorder.pid),
+        process_tree_load(server.pid),
+        process_tree_load(publishers.pid),
+        received,
+        sent,
+    )
+
+
 async def measure(row: Row, seconds: float) -> str:
     from openegress.core.tokens import recorder_token
     from testkit.livekit_server import LivekitServer
+    from testkit.raw_connection import send_only
 
     async with LivekitServer() as server:
-        secret = {"LIVEKIT_API_SECRET": server.api_secret}
-        specification = json.dumps([getattr(row, name) for name in Row.__slots__])
+        tokens = [
+            server.token("bench", f"p{number}", grants=send_only("bench"))
+            for number in range(min(MAX_PUBLISHERS, max(row.audio, row.video)))
+        ]
         publishers = await child(
-            "--publish", specification, server.ws_url, server.api_key, environment=secret
+            "--publish",
+            json.dumps(asdict(row)),
+            server.ws_url,
+            environment={"BENCH_TOKENS": json.dumps(tokens)},
         )
         token = {"BENCH_TOKEN": recorder_token(server.api_key, server.api_secret, "bench", "EG_bench")}
         recorder: asyncio.subprocess.Process | None = None
@@ -145,27 +195,40 @@ async def measure(row: Row, seconds: float) -> str:
             await publishers.stdout.readline()
             recorder = await child("--record", server.ws_url, environment=token)
             await asyncio.sleep(SETTLE_S)
-            before, first = process_tree_load(recorder.pid), await counts(recorder)
+            before = await read(server, publishers, recorder)
             await asyncio.sleep(seconds)
-            after, last = process_tree_load(recorder.pid), await counts(recorder)
+            after = await read(server, publishers, recorder)
         finally:
             if recorder is not None:
                 await ended(recorder)
             await ended(publishers)
-    elapsed_s = after.at_s - before.at_s
-    return (
-        f"{row.name:28} {after.cores_since(before):6.3f} cores {after.pss_bytes / 2**20:5.0f} MiB "
-        f"{(last['frames'] - first['frames']) / elapsed_s:7.1f} frames/s "
-        f"{(last['bytes'] - first['bytes']) * 8 / elapsed_s / 1000:7.0f} kbps"
-    )
+    return f"{row.name:28} {report(before, after)}"
 
 
-async def counts(recorder: asyncio.subprocess.Process) -> dict[str, int]:
-    assert recorder.stdin is not None
-    assert recorder.stdout is not None
-    recorder.stdin.write(b"count\n")
-    found: dict[str, int] = json.loads(await recorder.stdout.readline())
-    return found
+def report(before: Reading, after: Reading) -> str:
+    elapsed_s = after.recorder.at_s - before.recorder.at_s
+    received = {name: count - before.received[name] for name, count in after.received.items()}
+    sent = {name: count - before.sent[name] for name, count in after.sent.items()}
+    shares = {
+        name: received[f"{name}_frames"] / sent[f"{name}_frames"]
+        for name in ("audio", "video")
+        if sent[f"{name}_frames"]
+    }
+    late = sent["late_frames"] / max(1, sent["audio_frames"] + sent["video_frames"])
+    parts = [
+        f"{after.recorder.cores_since(before.recorder):.3f} cores",
+        f"{after.recorder.pss_bytes / 2**20:.0f} MiB",
+        f"{sent['packets'] / elapsed_s:.0f} packets/s",
+        f"{received['bytes'] * 8 / elapsed_s / 1000:.0f} kbps",
+        "received " + " and ".join(f"{share:.2%} of {name}" for name, share in shares.items()),
+        f"(server {after.server.cores_since(before.server):.2f} cores, publishers "
+        f"{after.publishers.cores_since(before.publishers):.2f}, late {late:.2%})",
+    ]
+    if late > MAX_LATE_SHARE:
+        parts.append("THE PUBLISHERS FELL BEHIND")
+    if not shares or not all(MIN_SHARE <= share <= MAX_SHARE for share in shares.values()):
+        parts.append("NOT VALID: not what was sent is what was received")
+    return "  ".join(parts)
 
 
 def main() -> None:
@@ -176,19 +239,20 @@ def main() -> None:
     parser.add_argument("--video", type=int, default=0)
     parser.add_argument("--kbps", type=int, default=500)
     parser.add_argument("--record", metavar="URL", help=argparse.SUPPRESS)
-    parser.add_argument("--publish", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--publish", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.record:
         asyncio.run(record(arguments.record, os.environ["BENCH_TOKEN"]))
         return
     if arguments.publish:
-        specification, url, key = arguments.publish
-        asyncio.run(publish(url, key, Row(*json.loads(specification))))
+        specification, url = arguments.publish
+        tokens = json.loads(os.environ["BENCH_TOKENS"])
+        asyncio.run(publish(url, tokens, Row(**json.loads(specification))))
         return
     rows = [row for row in ROWS if arguments.only in row.name]
     if arguments.audio or arguments.video:
         name = f"{arguments.audio} audio, {arguments.video} video"
-        rows = [Row(name, arguments.audio, arguments.video, "vp8", 320, 180, arguments.kbps)]
+        rows = [Row(name, arguments.audio, arguments.video, "vp8", 640, 360, arguments.kbps)]
     for row in rows:
         started = time.monotonic()
         sys.stdout.write(asyncio.run(measure(row, arguments.seconds)) + "\n")

@@ -1,7 +1,7 @@
 """RTP as a publisher sends it: access units to payloads, packets with their history, reports. No I/O.
 
-H265 after RFC 7798, H264 after RFC 6184 (single NAL units and fragments; H265 aggregates too), G.711 after
-RFC 3551.
+H265 after RFC 7798, H264 after RFC 6184 (single NAL units and fragments; H265 aggregates too), VP8 after
+RFC 7741, G.711 after RFC 3551, Opus after RFC 7587.
 """
 
 import random
@@ -29,10 +29,11 @@ def nal_units(unit: bytes) -> list[bytes]:
     return [each for each in (part.rstrip(b"\0") for part in unit.split(b"\0\0\1")) if each]
 
 
-def payloads(codec: str, unit: bytes, *, aggregate: bool = True) -> list[bytes]:
+def payloads(codec: str, unit: bytes, *, aggregate: bool = True, picture_id: int = 0) -> list[bytes]:
     """The RTP payloads of an access unit or of a packet of sound.
 
     `aggregate`: small H265 units share a packet, as from a browser; else each has its own, as from GStreamer.
+    `picture_id` of VP8 rises by one with each picture.
     """
     match codec:
         case "h265":
@@ -42,6 +43,12 @@ def payloads(codec: str, unit: bytes, *, aggregate: bool = True) -> list[bytes]:
             return [each for nal in nals for each in _fragments(nal, 2, _h265_header)]
         case "h264":
             return [each for nal in nal_units(unit) for each in _fragments(nal, 1, _h264_header)]
+        case "vp8":
+            # X; I: a picture ID of 15 bits (RFC 7741 section 4.2). S, in the first: a partition starts.
+            rest = bytes((0x80, 0x80, 0x80 | picture_id >> 8 & 0x7F, picture_id & 0xFF))
+            first = bytes((0x90,)) + rest[1:]
+            starts = range(0, len(unit), MAX_PAYLOAD_BYTES)
+            return [(rest if start else first) + unit[start : start + MAX_PAYLOAD_BYTES] for start in starts]
         case _:
             return [unit]
 
