@@ -395,7 +395,7 @@ async def test_a_room_of_twenty_tracks(parts: Parts) -> None:
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     path = location(info)
     heard = tones(path, min_level=0.003)
-    assert [each for each in hz if not has_tone(heard, each)] == []
+    assert [each for each in hz if not has_tone(heard, each)] == [], heard
     shown = [frame for _, frame in frames(path)]
     for frame in (shown[0], shown[len(shown) // 2], shown[-1]):
         seen = [colour_of(frame, swatch(cell)) for cell in CELLS]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openegress.source.room.clock import MAX_STEP_NS, Horizon, Phase, Slots, is_left_out
+from openegress.source.room.clock import MIN_STEP_NS, Horizon, Phase, Slots, is_left_out
 from openegress.source.room.lanes import Waiting
 
 MS = 1_000_000
@@ -39,13 +39,19 @@ def test_horizon(complete_ns: int, limit_ns: int, expected_ns: int) -> None:
     assert horizon.advance(5000 * MS, complete_ns, 45 * MS, limit_ns) == expected_ns
 
 
-@pytest.mark.parametrize(("step_ms", "gained_ms"), [(10, 20), (33, 66), (500, 2 * MAX_STEP_NS // MS)])
+@pytest.mark.parametrize(("step_ms", "gained_ms"), [(10, 20), (33, 66), (500, 2 * MIN_STEP_NS // MS)])
 def test_horizon_catches_up_no_faster_than_an_encoder_can(step_ms: int, gained_ms: int) -> None:
     horizon = Horizon()
     horizon.advance(3000 * MS, 0, 1000 * MS, 0)
     now = range(3000 + step_ms, 3000 + 11 * step_ms, step_ms)
     reached = [horizon.advance(at * MS, at * MS, 1000 * MS, FAR) for at in now]
     assert reached == [gained_ms * MS * n for n in range(1, 11)]
+
+
+def test_horizon_keeps_pace_however_seldom_it_is_advanced() -> None:
+    horizon = Horizon(200 * MS)
+    reached = [horizon.advance(at * MS, at * MS, 1000 * MS, FAR) for at in range(200, 10_200, 200)]
+    assert reached[1:] == [at * MS for at in range(400, 10_200, 200)]
 
 
 def test_horizon_is_back_at_the_present_after_catching_up() -> None:

@@ -110,6 +110,7 @@ class RoomClient:
         self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
         self._settled_at = 0.0
         """Until then, tracks that end may come back after a re-join; monotonic seconds."""
+        self._relaxed = False
         self._closed = False
 
     # --- Room
@@ -174,6 +175,8 @@ class RoomClient:
 
     async def unsubscribe(self, sids: Iterable[str]) -> None:
         """No frame of these tracks is handed out after this returns."""
+        if self._session is not None:
+            self._session.drain()
         gone = [sid for sid in sids if self._drop(sid)]
         if gone:
             await self._request(gone, subscribe=False)
@@ -183,6 +186,11 @@ class RoomClient:
         if subscription is not None:
             subscription.quality = quality
         await self._request_quality(sid, quality)
+
+    def relax(self) -> None:
+        self._relaxed = True
+        if self._session is not None:
+            self._session.relax()
 
     def request_key_frame(self, sid: str) -> None:
         subscription = self._subscriptions.get(sid)
@@ -227,6 +235,8 @@ class RoomClient:
             make_transport=self._make_transport,
         )
         join = await session.open(self._token)
+        if self._relaxed:
+            session.relax()
         self._session = session
         return join
 

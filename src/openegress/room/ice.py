@@ -108,6 +108,7 @@ class IceConnection(Connection):
         self._on_lost = on_lost
         self._loopback = loopback
         self._udp = udp
+        self._sockets: list[BatchedUdp] = []
         self._tcp_readers: list[asyncio.Task[None]] = []
 
     # --- candidates
@@ -136,7 +137,7 @@ class IceConnection(Connection):
             self.buffer_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
             sock.bind((address, 0))
             protocol = _Protocol(self)
-            BatchedUdp(sock, protocol)
+            self._sockets.append(BatchedUdp(sock, protocol))
         except OSError:
             sock.close()
             raise
@@ -218,6 +219,16 @@ class IceConnection(Connection):
     def protocol_lost(self, protocol: StunProtocol) -> None:
         if any(pair.protocol is protocol for pair in self._nominated.values()):
             self._on_lost("the connection that carried the media was closed")
+
+    def relax(self) -> None:
+        """Nobody waits for data any more: what comes in by UDP is read ten times a second."""
+        for each in self._sockets:
+            each.relax()
+
+    def drain(self) -> None:
+        """Hands out what has come in by UDP, now."""
+        for each in self._sockets:
+            each.drain()
 
     def send_now(self, data: bytes) -> bool:
         """Sends without a task; False when no path is up yet."""

@@ -159,6 +159,16 @@ class Session:
             await self._transport.close()
         await self._signalling.close()
 
+    def relax(self) -> None:
+        """See Transport."""
+        if self._transport is not None:
+            self._transport.relax()
+
+    def drain(self) -> None:
+        """See Transport."""
+        if self._transport is not None:
+            self._transport.drain()
+
     @property
     def path(self) -> str:
         return self._transport.path if self._transport else "none"

@@ -182,6 +182,15 @@ class Transport:
         elif 19 < first < 64:
             self._received_dtls(data)
 
+    def relax(self) -> None:
+        """Nobody waits for packets any more: they may be handed out a tenth of a second late, many at a
+        time."""
+        self._ice.relax()
+
+    def drain(self) -> None:
+        """Hands out what has come in, now."""
+        self._ice.drain()
+
     def send_rtcp(self, packet: bytes) -> None:
         """Dropped silently while no path is up: reports and requests are repeated anyway."""
         if self._dtls.tx is not None and not self._closed:

@@ -1,18 +1,22 @@
 """A UDP socket read in batches when much comes in.
 
-asyncio wakes up once for each datagram, which costs more than what a recorder does with it. Nobody waits
-for a recorder: where datagrams follow closely, reading pauses for PAUSE_S and then takes all there is.
-The socket's buffer holds many times that.
+asyncio wakes up once for each datagram, which costs more than what a recorder does with it. Where datagrams
+follow closely, reading pauses and then takes all there is. The socket's buffer holds many times that.
 """
 
 import asyncio
 import socket
 
-CLOSE_S = 0.004
-"""Datagrams that follow one another faster than this are read in batches."""
 PAUSE_S = 0.01
-"""A hundred batches a second; far below the time a lost packet is waited for."""
+"""A hundred batches a second: nobody notices."""
+RELAXED_PAUSE_S = 0.1
+"""Ten batches a second, each packet of a voice among them; far below the time a lost packet is waited for."""
+CLOSE = 0.4
+"""Datagrams that follow one another within this share of the pause are read in batches."""
 MAX_BATCH = 512
+"""At a time, so that other work gets its turn."""
+MAX_WAITING = 8192
+"""More than fit into a socket's buffer."""
 MAX_DATAGRAM_BYTES = 2048
 """More than any path's MTU; SRTP packets are smaller."""
 
@@ -25,9 +29,10 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._sock = sock
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
+        self._pause_s = PAUSE_S
         self._read_at = 0.0
-        self._batches = False
         self._resume: asyncio.TimerHandle | None = None
+        """While reading pauses."""
         self._closing = False
         protocol.connection_made(self)
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -42,6 +47,16 @@ class BatchedUdp(asyncio.DatagramTransport):
             pass  # UDP: whoever sent it sends it again
         except OSError as error:
             self._protocol.error_received(error)
+
+    def relax(self) -> None:
+        """From here on nobody waits for the datagrams."""
+        self._pause_s = RELAXED_PAUSE_S
+
+    def drain(self) -> None:
+        """Hands out what has come in, now."""
+        for _ in range(MAX_WAITING):
+            if self._closing or not self._receive():
+                return
 
     def close(self) -> None:
         if self._closing:
@@ -64,24 +79,24 @@ class BatchedUdp(asyncio.DatagramTransport):
 
     def _readable(self) -> None:
         now = self._loop.time()
-        if not self._batches:
-            self._batches = now - self._read_at < CLOSE_S
-            self._read_at = now
+        is_close, self._read_at = now - self._read_at < CLOSE * self._pause_s, now
+        if is_close:
+            self._loop.remove_reader(self._sock.fileno())
+            self._read_batch()
+        else:
             self._receive()
-            return
+
+    def _read_batch(self) -> None:
         count = 0
         while count < MAX_BATCH and not self._closing and self._receive():
             count += 1
-        self._batches = count > 1
-        self._read_at = now
-        if self._batches and not self._closing:
-            self._loop.remove_reader(self._sock.fileno())
-            self._resume = self._loop.call_later(PAUSE_S, self._go_on)
-
-    def _go_on(self) -> None:
-        self._resume = None
-        self._loop.add_reader(self._sock.fileno(), self._readable)
-        self._readable()
+        if self._closing:
+            return
+        if count > 1 or self._resume is None:
+            self._resume = self._loop.call_later(self._pause_s if count < MAX_BATCH else 0, self._read_batch)
+        else:
+            self._resume = None
+            self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def _receive(self) -> bool:
         """One datagram; False when there is none."""

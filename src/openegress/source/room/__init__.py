@@ -5,7 +5,7 @@
 
 from openegress.core import layouts
 from openegress.core.errors import invalid
-from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput
+from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput, WebsocketOutput
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
 from openegress.source.room.cast import Cast, RequestedTracks
@@ -49,14 +49,16 @@ async def open_source(plan: Plan, patience: Patience | None = None) -> RoomPacke
     except BaseException:
         await session.close()
         raise
+    watched = any(isinstance(output, StreamOutput | WebsocketOutput) for output in plan.outputs)
     if isinstance(source, MediaSource) and wants_packets(plan, session.selection.tracks):
         session.take_best()
-        return RoomPacketSource(session)
+        return RoomPacketSource(session, watched=watched)
     return RoomFrameSource(
         session,
         plan.video,
         with_audio=plan.audio is not None or plan.video is None,
         live=any(isinstance(output, StreamOutput) for output in plan.outputs),
+        watched=watched,
     )
 
 

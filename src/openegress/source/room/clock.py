@@ -10,8 +10,8 @@ from openegress.media import NS
 
 CATCH_UP = 2
 """Times real time, at most: after a wait the encoder must not be handed more than it can take."""
-MAX_STEP_NS = 70_000_000
-"""Of time made up for at once: two ticks of a recording at 30 pictures a second."""
+MIN_STEP_NS = 70_000_000
+"""Of time made up for at once, at most, where the ticks are shorter."""
 
 
 class UnixClock:
@@ -46,8 +46,10 @@ class Horizon:
     A track that says nothing holds the others up for the patience and no longer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tick_ns: int = 0) -> None:
+        """`tick_ns`: how often it is advanced."""
         self.ns = 0
+        self._step_ns = max(MIN_STEP_NS, tick_ns)
         self._moved_at_ns: int | None = None
 
     def advance(self, now_ns: int, complete_ns: int, patience_ns: int, limit_ns: int) -> int:
@@ -56,7 +58,7 @@ class Horizon:
         wanted = min(now_ns, max(complete_ns, now_ns - patience_ns), limit_ns)
         since = now_ns if self._moved_at_ns is None else now_ns - self._moved_at_ns
         self._moved_at_ns = now_ns
-        self.ns = max(self.ns, min(wanted, self.ns + CATCH_UP * max(0, min(since, MAX_STEP_NS))))
+        self.ns = max(self.ns, min(wanted, self.ns + CATCH_UP * max(0, min(since, self._step_ns))))
         return self.ns
 
 

@@ -29,7 +29,9 @@ PATIENCE_NS = NS * 6 // 5
 FIRST_FRAMES_NS = 9 * NS
 """For the first frames of a track: the room client holds them for a sender report, 8 s at most."""
 AUDIO_TICK_S = 0.04
-"""Without pictures nothing hurries: two blocks at a time."""
+"""Without pictures: two blocks at a time."""
+RELAXED_AUDIO_TICK_S = 0.2
+"""Where nobody waits for the sound either: a thread that wakes up seldom costs half."""
 FLUSH_BURST, FLUSH_PAUSE_S = 4, 0.012
 """At the end the rest comes at about the pace of an encoder, whose queue is short."""
 
@@ -38,10 +40,16 @@ class RoomFrameSource:
     """Implements source.Source."""
 
     def __init__(
-        self, session: RoomSession, video: VideoEncoding | None, *, with_audio: bool, live: bool = False
+        self,
+        session: RoomSession,
+        video: VideoEncoding | None,
+        *,
+        with_audio: bool,
+        live: bool = False,
+        watched: bool = False,
     ) -> None:
-        """`session` has joined; it is closed with the source. `live`: somebody watches, so once it runs a
-        new track's first seconds are rather lost than waited for."""
+        """`session` has joined; it is closed with the source. `watched`: somebody waits for what comes out.
+        `live`: so much so that, once it runs, a new track's first seconds are rather lost than waited for."""
         self._session = session
         self._clock = UnixClock()
         self._stage = Stage(
@@ -51,9 +59,11 @@ class RoomFrameSource:
         )
         self._pictures = Slots(video.framerate) if video else None
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
-        self._horizon = Horizon()
         self._live = live
-        self._tick_s = 1 / video.framerate if video else AUDIO_TICK_S
+        self._hurries = watched or video is not None
+        audio_tick_s = AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
+        self._tick_s = 1 / video.framerate if video else audio_tick_s
+        self._horizon = Horizon(round(self._tick_s * NS))
         self._inbox: deque[tuple[Track, EncodedFrame] | tuple[int, Selection] | None] = deque()
         """Frames, selections with the unix ns of when they were made, and None for a room joined anew."""
         self._loop = asyncio.get_running_loop()
@@ -77,6 +87,8 @@ class RoomFrameSource:
         selected = {track.sid for track in self._session.selection.tracks}
         arrived = [at_ns for sid, at_ns in self._session.arrived.items() if sid in selected]
         self._zero_ns = max(arrived, default=0) or self._clock()
+        if not self._hurries:
+            self._session.relax()
         self._sink = sink
         self._take(0)  # what is waited for is waited for from media time zero
         self._thread = threading.Thread(target=self._run, name="room frames")

@@ -33,9 +33,10 @@ _IN_BAND = (VideoCodec.VP8, VideoCodec.VP9)
 class RoomPacketSource:
     """Implements source.PacketSource for one video track, one audio track, or both."""
 
-    def __init__(self, session: RoomSession) -> None:
-        """`session` has joined; it is closed with the source."""
+    def __init__(self, session: RoomSession, *, watched: bool = False) -> None:
+        """`session` has joined; it is closed with the source. `watched`: somebody waits for each packet."""
         self._session = session
+        self._watched = watched
         self._clock = UnixClock()
         self._tracks: dict[MediaKind, Track] = {}
         self._formats: dict[MediaKind, StreamFormat] = {}
@@ -78,6 +79,8 @@ class RoomPacketSource:
         else:
             arrived = [self._session.arrived.get(track.sid, 0) for track in self._tracks.values()]
             self._zero_ns = max(arrived, default=0) or self._clock()
+        if not self._watched:
+            self._session.relax()
         self._sink = sink
         held, self._held = self._held, deque()
         for frame in held:

@@ -155,6 +155,10 @@ class RoomSession:
         if sids:
             await self._room.unsubscribe(sids)
 
+    def relax(self) -> None:
+        """See Room."""
+        self._room.relax()
+
     def request_key_frame(self, sid: str) -> None:
         self._room.request_key_frame(sid)
 
