@@ -77,6 +77,8 @@ class Session:
         self._closing: asyncio.Task[None] | None = None
         """While the outputs finish."""
         self._orphaned = False
+        self._zero_earlier_ns = 0
+        """What the source has found of its media time zero, perhaps before the outputs are open."""
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
 
@@ -148,7 +150,7 @@ class Session:
             self._loop_safe_end,
             stream_retry_s=self._settings.stream_retry_s,
         )
-        started_at_ns = await feed.start()
+        started_at_ns = await feed.start() - self._zero_earlier_ns
         self._feed = feed
         outputs.open(feed.formats(), started_at_ns, feed.name_values(), passthrough=feed.passes_through)
         self._outputs = outputs
@@ -235,6 +237,7 @@ class Session:
                     if self._outputs is not None:
                         self._outputs.set_muted(muted, at_ns)
                 case ZeroFound(earlier_ns):
+                    self._zero_earlier_ns = earlier_ns
                     if self._outputs is not None:
                         self._outputs.move_zero(earlier_ns)
                 case Notice(text, fields):
