@@ -47,8 +47,9 @@ def find_binary(name: str = "livekit-server") -> Path:
     raise FileNotFoundError(f"{name}: not on PATH, not in .cache/bin, LIVEKIT_SERVER unset: run `make setup`")
 
 
-_PORTS = range(10_000, 32_000)
-"""Below those that the system takes for outgoing connections, which come and go."""
+_PORTS = range(10_081, 32_000)
+"""Below those that the system takes for outgoing connections, which come and go; above those that browsers
+refuse."""
 _offered = itertools.count(os.getpid() * 397)
 
 

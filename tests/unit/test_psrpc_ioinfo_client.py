@@ -49,13 +49,23 @@ async def keeper() -> Keeper:
     return Keeper()
 
 
+@dataclass
+class Reach:
+    was_lost: bool = False
+
+
 @pytest.fixture
-async def client(keeper: Keeper) -> AsyncIterator[IOInfoClient]:
+def reach() -> Reach:
+    return Reach()
+
+
+@pytest.fixture
+async def client(keeper: Keeper, reach: Reach) -> AsyncIterator[IOInfoClient]:
     bus = MemoryBus()
     server, rpc = RPCServer(bus), RPCClient(bus)
     await server.register(IOInfo.UPDATE_EGRESS, keeper.update)
     await server.register(IOInfo.GET_EGRESS, keeper.get)
-    yield IOInfoClient(rpc)
+    yield IOInfoClient(rpc, in_doubt=lambda: reach.was_lost)
     await rpc.close()
     await server.close()
     await bus.close()
@@ -105,6 +115,19 @@ async def test_what_others_have_ended_stays_ended(keeper: Keeper, client: IOInfo
     await client.update(EgressInfo(egress_id="EG_1", status=ACTIVE, updated_at=6))
     await client.update(EgressInfo(egress_id="EG_1", status=COMPLETE, updated_at=7))
     assert keeper.announced == []
+    assert keeper.records["EG_1"].status == FAILED
+
+
+async def test_a_worker_that_was_out_of_reach_wakes_no_ended_record(
+    keeper: Keeper, client: IOInfoClient, reach: Reach
+) -> None:
+    active = EgressInfo(egress_id="EG_1", status=ACTIVE, updated_at=4)
+    await client.update(active)
+    reach.was_lost = True
+    await client.update(EgressInfo(egress_id="EG_1", status=ACTIVE, updated_at=5))
+    keeper.records["EG_1"] = EgressInfo(egress_id="EG_1", status=FAILED, updated_at=6)
+    await client.update(EgressInfo(egress_id="EG_1", status=ACTIVE, updated_at=7))
+    assert keeper.announced == [(ACTIVE, 4), (ACTIVE, 5)]
     assert keeper.records["EG_1"].status == FAILED
 
 

@@ -90,6 +90,7 @@ class Node:
                 float(settings.io_create_timeout),
                 float(settings.io_update_timeout),
                 float(settings.io_selection_timeout),
+                self._heartbeat.is_late,
             ),
             Unreported(settings.data_path / "unreported"),
             self.supervisor,

@@ -33,6 +33,8 @@ PROGRESS_NS = NS
 
 _FRAGMENT_US = 1_000_000
 """What a kill may cost: the fragment that was not written yet."""
+_PAGE_US = _FRAGMENT_US // 2
+"""The OGG muxer keeps the last whole page back, so that a kill costs two."""
 
 _OPTIONS: dict[Container, dict[str, str]] = {
     Container.MP4: {
@@ -42,7 +44,7 @@ _OPTIONS: dict[Container, dict[str, str]] = {
         "flush_packets": "1",
     },
     Container.WEBM: {"cluster_time_limit": "1000", "flush_packets": "1"},
-    Container.OGG: {"page_duration": str(_FRAGMENT_US), "flush_packets": "1"},
+    Container.OGG: {"page_duration": str(_PAGE_US), "flush_packets": "1"},
     Container.MP3: {"flush_packets": "1"},
 }
 

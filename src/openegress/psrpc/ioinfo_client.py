@@ -4,6 +4,7 @@ A livekit-server announces every update it gets to webhooks, a copy too. So afte
 known, its record is looked up before the update is sent again.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from livekit.protocol.egress import EgressInfo
@@ -28,14 +29,17 @@ class IOInfoClient:
         create_timeout_s: float = 15.0,
         update_timeout_s: float = 5.0,
         selection_timeout_s: float = FIRST.timeout_s,
+        in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`selection_timeout_s`: until somebody offers to take a record."""
+        """`selection_timeout_s`: until somebody offers to take a record. `in_doubt`: whether others may have
+        ended any egress by now, as this worker was out of reach."""
         selection = replace(FIRST, timeout_s=selection_timeout_s)
         self._create = replace(IOInfo.CREATE_EGRESS, selection=selection)
         self._update = replace(IOInfo.UPDATE_EGRESS, selection=selection)
         self._client = client
         self._create_timeout_s = create_timeout_s
         self._update_timeout_s = update_timeout_s
+        self._all_in_doubt = in_doubt
         self._in_doubt: set[str] = set()
 
     async def create(self, info: EgressInfo) -> None:
@@ -51,6 +55,8 @@ class IOInfoClient:
 
         A record that somebody else has ended stays ended; it only learns what became of the files.
         """
+        if self._all_in_doubt():
+            self.doubt(info.egress_id)
         if info.egress_id in self._in_doubt and await self._is_known(info):
             if is_terminal(info):
                 self._in_doubt.discard(info.egress_id)

@@ -13,6 +13,8 @@ from openegress.store.leases import LEASE_S, Leases
 log = structlog.get_logger(__name__)
 
 BEAT_S = LEASE_S / 5
+LATE_S = 2 * BEAT_S
+"""Without a beat for so long, the leases may run out before what is sent now arrives."""
 
 
 class Heartbeat:
@@ -49,16 +51,19 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """Holds what runs, releases what ran. Raises EgressError (unavailable)."""
-        running = set(self._running())
+        running, begun_s = set(self._running()), self._now_s()
         await self._leases.hold(self._worker_id, running)
         await self._leases.release(self._held - running)
-        now_s = self._now_s()
-        if now_s - self._beat_at_s >= LEASE_S:
+        if self._now_s() - self._beat_at_s >= LEASE_S:
             self._lapsed |= self._held & running
-        self._held, self._beat_at_s = running, now_s
+        self._held, self._beat_at_s = running, begun_s
         if self._lapsed and self._after_lapse is not None:
             await self._after_lapse(self._lapsed)
         self._lapsed = set()
+
+    def is_late(self) -> bool:
+        """Others may take what runs here for lost, and end its records."""
+        return self._now_s() - self._beat_at_s >= LATE_S
 
     async def close(self) -> None:
         """The last beat: releases what has ended; what still runs is let run out, and so found."""

@@ -146,11 +146,10 @@ class WorkerService:
     async def give_up_ended(self, egress_ids: Collection[str]) -> None:
         """After this worker was out of reach: others may have ended these, and clients cannot stop them any
         more. They are stopped and stored. Raises EgressError when nobody can say."""
-        for egress_id in egress_ids:
-            job = self._supervisor.get(egress_id)
-            if job is None:
-                continue
+        jobs = {one: job for one in egress_ids if (job := self._supervisor.get(one)) is not None}
+        for egress_id in jobs:
             self._records.doubt(egress_id)
+        for egress_id, job in jobs.items():
             stored = await self._records.get(egress_id)
             if stored is not None and transitions.is_terminal(stored):
                 _log.error("egress was ended while this worker was out of reach", egress_id=egress_id)
