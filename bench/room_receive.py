@@ -82,6 +82,7 @@ async def record(url: str, token: str) -> None:
         counts["bytes"] += len(frame.data)
 
     await client.join()
+    await client.connected()
 
     async def subscribe() -> None:
         async for event in client.events():

@@ -37,6 +37,7 @@ class RoomListener:
 
     async def __aenter__(self) -> "RoomListener":
         await self.client.join()
+        await self.client.connected()
         self._reader = asyncio.create_task(self._read())
         return self
 

@@ -80,11 +80,11 @@ async def test_who_publishes_while_the_media_path_comes_up_is_kept(server: Livek
         make_transport=Waits,
     )
     async with Publisher(server, "r", "zoe", None, AudioSpec()) as zoe:
-        joining = asyncio.create_task(client.join())
+        await client.join()
         await in_the_room(server, "EG_late")
         async with Publisher(server, "r", "ann", None, AudioSpec()) as ann:
             arrived.set()
-            await joining
+            await client.connected()
             assert [track.sid for track in client.tracks()] == [zoe.sid("microphone"), ann.sid("microphone")]
             assert not client._roster.waiting, "somebody who is there would count as gone after a while"
             await client.close()
@@ -290,6 +290,7 @@ async def test_a_server_that_does_not_come_back_ends_the_room(server: LivekitSer
     token = recorder_token(server.api_key, server.api_secret, "r", "EG_1")
     client = RoomClient(server.ws_url, token, "EG_1", rejoin_for_s=1)
     await client.join()
+    await client.connected()
     await server.kill()
     events = [each async for each in client.events()]
     await client.close()
@@ -334,8 +335,9 @@ async def test_a_closed_media_path_is_told_with_what_was_tried(server: LivekitSe
     options = SessionOptions(connect_timeout_s=3)
     client = RoomClient(server.ws_url, token, "EG_1", options=options, make_transport=Deaf)
     started = asyncio.get_running_loop().time()
+    await client.join()
     with pytest.raises(EgressError) as caught:
-        await client.join()
+        await client.connected()
     await client.close()
     assert asyncio.get_running_loop().time() - started < 6
     assert (caught.value.code, caught.value.phase) == (Code.UNAVAILABLE, Phase.ICE)

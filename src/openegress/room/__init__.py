@@ -237,7 +237,14 @@ class Room(Protocol):
     """What room.client.RoomClient offers."""
 
     async def join(self) -> Joined:
-        """Raises EgressError with phase SIGNALLING or ICE, the address tried and the cause."""
+        """Tracks may be subscribed to from here on, while the media path is brought up.
+
+        Raises EgressError with phase SIGNALLING, the address tried and the cause.
+        """
+
+    async def connected(self) -> None:
+        """The media path is up. Raises EgressError with phase ICE or SIGNALLING, what was tried and the
+        cause."""
 
     def events(self) -> AsyncIterator[RoomEvent]: ...
 

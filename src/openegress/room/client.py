@@ -103,6 +103,8 @@ class RoomClient:
         self._demux = Demux(self._codec_known, self._key_frame_seen, self._lag_measured, self._receiver_broke)
         self._subscriptions: dict[str, _Subscription] = {}
         self._session: Session | None = None
+        self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """The media path of the first join is up."""
         self._events: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
         self._supervisor: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
@@ -116,14 +118,19 @@ class RoomClient:
     # --- Room
 
     async def join(self) -> Joined:
-        """Raises EgressError with phase SIGNALLING or ICE, the address tried and the cause."""
+        """Raises EgressError with phase SIGNALLING, the address tried and the cause."""
         if self._supervisor is not None:
             raise RuntimeError("a RoomClient joins once")
-        join = await self._open()
+        session, join = await self._open()
         joined = Joined(join.room.sid, join.room.name)
         self._emit(joined)
-        self._supervisor = asyncio.create_task(self._supervise())
+        self._supervisor = asyncio.create_task(self._supervise(session))
         return joined
+
+    async def connected(self) -> None:
+        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the
+        cause."""
+        await asyncio.shield(self._connected)
 
     async def events(self) -> AsyncIterator[RoomEvent]:
         """For one reader. Ends after RoomClosed or `close`."""
@@ -188,6 +195,7 @@ class RoomClient:
         await self._request_quality(sid, quality)
 
     def relax(self) -> None:
+        """After connected()."""
         self._relaxed = True
         if self._session is not None:
             self._session.relax()
@@ -207,6 +215,8 @@ class RoomClient:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
+        if not self._connected.cancel() and not self._connected.cancelled():
+            self._connected.exception()  # of no interest any more
         await asyncio.gather(*self._requests, return_exceptions=True)
         for subscription in self._subscriptions.values():
             subscription.receiver.flush()
@@ -223,7 +233,7 @@ class RoomClient:
 
     # --- joining
 
-    async def _open(self) -> JoinResponse:
+    async def _open(self) -> tuple[Session, JoinResponse]:
         session = Session(
             self._url,
             self._demux,
@@ -235,21 +245,25 @@ class RoomClient:
             make_transport=self._make_transport,
         )
         join = await session.open(self._token)
-        if self._relaxed:
-            session.relax()
         self._session = session
-        return join
+        return session, join
 
     def _present(self, join: JoinResponse) -> None:
-        """Who is there as we come in. While the media path is brought up others come and publish, which is
-        told on top of this."""
+        """Who is there as we come in."""
         now_s = time.monotonic()
         if self._supervisor is not None:
             self._settled_at = now_s + RETURN_GRACE_S
         self._publish(self._roster.joined(join.other_participants, now_s))
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, session: Session) -> None:
         """Owns the session from the join to the end of the room."""
+        try:
+            await session.up()
+        except EgressError as error:
+            self._session = None
+            self._connected.set_exception(error)
+            return
+        self._connected.set_result(None)
         while True:
             assert self._session is not None
             end = await self._session.ended()
@@ -275,7 +289,7 @@ class RoomClient:
             await asyncio.sleep(REJOIN_PAUSES_S[min(attempt, len(REJOIN_PAUSES_S) - 1)])
             attempt += 1
             try:
-                await self._open()
+                await self._open_again()
             except EgressError as error:
                 final = error.code is Code.UNAUTHENTICATED
                 if final or loop.time() - lost_at > self._rejoin_for_s:
@@ -288,6 +302,13 @@ class RoomClient:
         if self._expiry is not None:
             self._expiry.cancel()
         self._watch_absent()
+        after_s = loop.time() - lost_at
+        logger.info("joined again after %.2f s", after_s)
+        self._emit(Reconnected(after_s))
+        return True
+
+    async def _open_again(self) -> None:
+        session, _ = await self._open()
         present = [sid for sid in self._subscriptions if self._roster.track(sid) is not None]
         if present:
             await self._request(present, subscribe=True)
@@ -295,10 +316,13 @@ class RoomClient:
                 quality = self._subscriptions[sid].quality
                 if quality is not None:
                     await self._request_quality(sid, quality)
-        after_s = loop.time() - lost_at
-        logger.info("joined again after %.2f s", after_s)
-        self._emit(Reconnected(after_s))
-        return True
+        try:
+            await session.up()
+        except EgressError:
+            self._session = None
+            raise
+        if self._relaxed:
+            session.relax()
 
     def _watch_absent(self) -> None:
         """Those who were there before the re-join and are not yet back count as gone after a while."""

@@ -113,13 +113,21 @@ class Session:
         self.token = ""
 
     async def open(self, token: str) -> JoinResponse:
-        """Joins and brings the media path up. Raises EgressError, everything closed."""
+        """Joins; the media path comes up meanwhile (see up). Raises EgressError, everything closed."""
         self.token = token
         try:
             join = await self._signalling.open(token)
             self._on_join(join)
             await self._prepare(join)
-            self._tasks.append(asyncio.create_task(self._read()))
+        except BaseException:
+            await self.close()
+            raise
+        self._tasks.append(asyncio.create_task(self._read()))
+        return join
+
+    async def up(self) -> None:
+        """The media path is up. Raises EgressError when it does not come up, everything closed."""
+        try:
             try:
                 async with asyncio.timeout(OFFER_TIMEOUT_S + self._options.connect_timeout_s):
                     await self._up
@@ -129,7 +137,6 @@ class Session:
             await self.close()
             raise
         self._tasks.append(asyncio.create_task(self._watch()))
-        return join
 
     async def ended(self) -> SessionEnd:
         return await asyncio.shield(self._end)

@@ -80,6 +80,8 @@ class RoomSession:
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._is_connected = False
         self._absence: asyncio.TimerHandle | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._rechecking: asyncio.Task[None] | None = None
@@ -109,6 +111,7 @@ class RoomSession:
         """
         self.joined = await self._room.join()
         self._follower = asyncio.create_task(self._follow(), name="room events")
+        self._connecting = asyncio.create_task(self._connect(), name="room media path")
         self._reselect()
         await self._until_there()
         wrong = self._cast.wrong_kind(self._state())
@@ -121,9 +124,17 @@ class RoomSession:
         self._takes_best = True
 
     async def subscribe(self, listener: Listener) -> None:
-        """Frames and changes go to `listener` from here on."""
+        """Frames and changes go to `listener` from here on. Returns when the media path is up.
+
+        Raises EgressError when it does not come up, or the room closed meanwhile.
+        """
         self._listener = listener
         await self._apply()
+        while not self._is_connected:
+            self._changed.clear()
+            if self._over is not None:
+                raise self._refusal()
+            await self._changed.wait()
 
     async def wait_for_media(self, timeout_s: float) -> None:
         """Until each selected track that is not muted has sent its first packet, or time is up.
@@ -180,8 +191,8 @@ class RoomSession:
         self._cancel_absence()
         if self._recheck is not None:
             self._recheck.cancel()
-        tasks = [task for task in (self._follower, self._rechecking) if task is not None]
-        self._follower = self._rechecking = None
+        tasks = [task for task in (self._follower, self._connecting, self._rechecking) if task is not None]
+        self._follower = self._connecting = self._rechecking = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -225,6 +236,14 @@ class RoomSession:
             f"room {self._room_name} was closed before there was anything to record",
             phase=Phase.FIRST_TRACK,
         )
+
+    async def _connect(self) -> None:
+        try:
+            await self._room.connected()
+            self._is_connected = True
+        except EgressError as error:
+            self._end(Failed(error))
+        self._changed.set()
 
     # --- following the room
 
