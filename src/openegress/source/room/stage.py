@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from av.video.frame import VideoFrame
 
 from openegress.core.codecs import AudioCodec
+from openegress.media import NS
 from openegress.media.canvas import Canvas, yuv_of
 from openegress.media.mixer import BLOCK_SAMPLES, mix
 from openegress.room import EncodedFrame, Track
@@ -22,6 +23,7 @@ class Stage:
     def __init__(self, canvas: Canvas | None, framerate: int, *, with_audio: bool) -> None:
         self._canvas = canvas
         self._framerate = framerate
+        self._slot_ns = NS // framerate if framerate else 0
         self._with_audio = with_audio
         self._selection = NOTHING
         self._scenes: deque[tuple[int, Scene]] = deque()
@@ -37,14 +39,15 @@ class Stage:
 
     def select(self, selection: Selection, now_ns: int, limit_ns: int) -> None:
         """Tracks are waited for from now on, `limit_ns` at most; the picture changes when the timeline has
-        come so far."""
+        come so far, and shown what was captured until then."""
         self._selection = selection
         if self._canvas is not None:
             for track in selection.scene.tracks:
                 if track.sid not in self._video:
                     self._video[track.sid] = VideoLane(self._framerate)
             if not self._scenes or self._scenes[-1][1] != selection.scene:
-                self._scenes.append((now_ns, selection.scene))
+                # A picture is shown up to one slot after its capture.
+                self._scenes.append((now_ns + self._slot_ns if now_ns else 0, selection.scene))
         for routed in selection.audio if self._with_audio else ():
             lane = self._audio.get(routed.track.sid)
             if lane is None:
