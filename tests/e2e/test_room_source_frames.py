@@ -1,12 +1,14 @@
 """Tracks decoded, fitted, paced and mixed, from a real livekit-server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import av
 import pytest
 from livekit.api import DeleteRoomRequest
 
@@ -181,6 +183,34 @@ async def test_a_live_stream_begins_with_the_first_word() -> None:
         await asyncio.to_thread(collector.wait_for, lambda it: len(it.audio_pts_ns) >= 75)
     assert collector.contiguous()
     assert probe.has_tone(collector.tones(0, 0.3, 1.3), 500)
+
+
+class Slow(FrameCollector):
+    """Takes a third of a second for a picture."""
+
+    def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
+        time.sleep(0.3)
+        super().video(frame, pts_ns)
+
+
+async def test_an_end_that_comes_with_seconds_of_pictures_does_not_wait_for_all_of_them() -> None:
+    """What waits for the first sender report is given out at once, to an encoder that is slow."""
+    collector = Slow()
+    async with (
+        LivekitServer() as server,
+        Publisher(server, "room", "alice", VideoSpec(width=320, height=180), AudioSpec(500)) as alice,
+    ):
+        video = TrackVideo(alice.sid("camera"))
+        async with recording(media(server, video=video, audio=(AudioRoute("all"),)), collector) as (
+            source,
+            _,
+        ):
+            await asyncio.sleep(5)
+            begun_s = time.monotonic()
+            await source.stop()
+            took_s = time.monotonic() - begun_s
+    assert took_s < 15, "150 pictures take 45 s"
+    assert collector.contiguous() and len(collector.audio_pts_ns) > 4.5 * 50
 
 
 async def test_late_joiner_is_heard_from_the_first_word() -> None:

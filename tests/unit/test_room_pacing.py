@@ -111,7 +111,14 @@ def test_a_phase_that_wanders_is_followed() -> None:
 
 @pytest.mark.parametrize(
     ("behind_ms", "given"),
-    [(0, "11111111"), (3000, "11111111"), (3001, "10101010"), (6000, "10101010"), (6001, "10001000")],
+    [
+        (0, "11111111"),
+        (3000, "11111111"),
+        (3001, "10101010"),
+        (6000, "10101010"),
+        (6001, "10001000"),
+        (9001, "10000000"),
+    ],
 )
 def test_pictures_are_left_out_when_the_encoder_falls_behind(behind_ms: int, given: str) -> None:
     assert "".join("01"[not is_left_out(number, behind_ms * MS)] for number in range(8)) == given

@@ -62,18 +62,16 @@ class Horizon:
         return self.ns
 
 
-SHED_HALF_NS, SHED_MORE_NS = 3 * NS, 6 * NS
-"""How far what is given out may fall behind what could be, before pictures are left out."""
+SHEDDING = ((9 * NS, 16), (6 * NS, 4), (3 * NS, 2))
+"""(behind by more than this, one picture of so many is given out)."""
 
 
 def is_left_out(number: int, behind_ns: int) -> bool:
-    """Whether picture `number` is skipped because the encoder does not keep up: every second, then three of
-    four. What waits is encoded and small, so there is time to make up for a short lag without a loss; without
-    a bound the end of a recording would wait for all of it.
+    """Whether picture `number` is skipped because the encoder does not keep up. What waits is encoded and
+    small, so there is time to make up for a short lag without a loss; without a bound the end of a recording
+    would wait for all of it.
     """
-    if behind_ns <= SHED_HALF_NS:
-        return False
-    return number % (2 if behind_ns <= SHED_MORE_NS else 4) != 0
+    return any(behind_ns > limit_ns and number % share != 0 for limit_ns, share in SHEDDING)
 
 
 class Phase:

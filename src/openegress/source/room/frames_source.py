@@ -6,7 +6,6 @@ its slot's, never "now": what is late for a tick is not late for the recording.
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -32,8 +31,6 @@ AUDIO_TICK_S = 0.04
 """Without pictures: two blocks at a time."""
 RELAXED_AUDIO_TICK_S = 0.2
 """Where nobody waits for the sound either: a thread that wakes up seldom costs half."""
-FLUSH_BURST, FLUSH_PAUSE_S = 4, 0.012
-"""At the end the rest comes at about the pace of an encoder, whose queue is short."""
 
 
 class RoomFrameSource:
@@ -174,12 +171,10 @@ class RoomFrameSource:
             now_ns if waits_from_ns is None else waits_from_ns,
         )
 
-    def _give(self, until_ns: int) -> int:
-        """Gives out all that lies before `until_ns`, in order. Returns the number of pictures."""
-        given = 0
+    def _give(self, until_ns: int) -> None:
+        """Gives out all that lies before `until_ns`, in order, at the pace of the sink."""
         while self._give_one(until_ns):
-            given += 1
-        return given
+            pass
 
     def _give_one(self, until_ns: int) -> bool:
         """Sound up to the next picture, and that; False when there is none to give."""
@@ -192,22 +187,23 @@ class RoomFrameSource:
                 self._blocks.next += 1
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False
-        # By the horizon: what had to wait for a sender report is not behind.
-        if is_left_out(self._pictures.next, self._horizon.ns - self._pictures.next_ns):
+        if is_left_out(self._pictures.next, self._behind_ns(self._pictures.next_ns)):
             self._left_out += 1
         else:
             self._sink.video(self._stage.picture(self._pictures.next_ns), self._pictures.next_ns)
         self._pictures.next += 1
         return True
 
+    def _behind_ns(self, picture_ns: int) -> int:
+        """By the horizon: what had to wait for a sender report is not behind. At the end, which comes with
+        all that still waits, by how long it has been waited for too."""
+        waited_ns = self._clock() - self._stop_ns if self._stop_ns else 0
+        return max(self._horizon.ns - picture_ns, waited_ns)
+
     def _finish(self) -> None:
         end_ns = self._stop_ns - self._zero_ns
         self._take(end_ns)
-        given = 0
-        while self._give_one(end_ns):
-            given += 1
-            if given > FLUSH_BURST:
-                time.sleep(FLUSH_PAUSE_S)
+        self._give(end_ns)
 
     def _ask_for_key(self, now_ns: int) -> None:
         if now_ns - self._asked_key_ns <= NS // 2:
