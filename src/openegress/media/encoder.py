@@ -28,8 +28,11 @@ _AUDIO_ENCODER: dict[AudioCodec, str] = {
     AudioCodec.OPUS: "libopus",
     AudioCodec.MP3: "libmp3lame",
 }
-_CRF = 20
+_CRF = 19
 """Constant quality under a ceiling: calm pictures take less than the asked rate, busy ones all of it."""
+_LOOKAHEAD = 5
+"""Half of what veryfast has: a third of a decibel less at the same rate, but live streams are a sixth of a
+second nearer, a recording ends sooner, and a twentieth of the work is saved."""
 
 
 class VideoEncoder:
@@ -168,6 +171,7 @@ def _x264_options(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
         "profile": encoding.profile.value,
         "threads": "1" if pixels_per_s <= 1280 * 720 * 30 else "2",
         "bf": "0",
+        "rc-lookahead": str(_LOOKAHEAD),
         "sc_threshold": "0",
         "forced-idr": "1",
         "g": "100000",
