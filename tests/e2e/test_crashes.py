@@ -89,6 +89,28 @@ async def test_a_killed_handler_keeps_the_first_seconds_of_a_track(tmp_path: Pat
     assert read.in_order and not read.missing
 
 
+@pytest.mark.parametrize("with_worker", [False, True])
+async def test_a_handler_killed_before_it_could_record_leaves_nothing(
+    tmp_path: Path, page: str, with_worker: bool
+) -> None:
+    async with Service(tmp_path, config={"deny_networks": []}) as service:
+        request = {"url": page, "await_start_signal": True, "file_outputs": [{"filepath": "page.mp4"}]}
+        egress_id = (await service.call("StartWebEgress", **request))["egress_id"]
+        spool = service.data / "spool"
+        async with asyncio.timeout(20):
+            while len(list(spool.iterdir())) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        os.kill(service.handler_pid(), signal.SIGKILL)
+        if with_worker:
+            await service.kill()
+            await service.start()
+        info = await service.wait(egress_id, timeout_s=20)
+        assert info["status"] == "EGRESS_FAILED"
+        async with asyncio.timeout(10):
+            while list(spool.iterdir()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("name", ["chromium", "Xvfb"])
 async def test_a_killed_browser_ends_the_egress_and_keeps_its_file(
     tmp_path: Path, page: str, name: str

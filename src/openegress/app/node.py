@@ -26,6 +26,7 @@ from openegress.worker.job import Job
 from openegress.worker.load import LoadMeter
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
+from openegress.worker.process import clear_after_dead
 from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
@@ -103,6 +104,7 @@ class Node:
         self.metrics = Metrics(self.node_id, settings.cluster_id, self._look)
 
     async def start(self) -> None:
+        await asyncio.to_thread(clear_after_dead, str(self._spool))
         self._pool.start()
         self._heartbeat.start()
         await self.service.open()

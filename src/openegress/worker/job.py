@@ -143,6 +143,8 @@ class Job:
     async def _recover(self, spawn: Spawn, died: str) -> None:
         text = f"the recording process ended ({died})"
         if self.active_s is None:
+            # Nothing to save, but it may have left a folder in the spool.
+            await self._follow(await spawn(), ipc.Recover(self.plan))
             self._end_failed(f"{text} before it could record")
         else:
             await self._finish_left(spawn, text)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import structlog
 
 from openegress.core import ipc, scratch
@@ -159,6 +160,13 @@ async def _execute(fd: int) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if not k.startswith(_SECRET_ENVIRONMENT)},
     )
+
+
+def clear_after_dead(spool: str) -> None:
+    """Removes what browsers left of handlers that died together with their worker."""
+    for pid, folder in scratch.browser_folders(spool):
+        if not psutil.pid_exists(pid):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear_after(pid: int, spool: str) -> None:
