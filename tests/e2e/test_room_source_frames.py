@@ -200,11 +200,8 @@ async def test_an_end_that_comes_with_seconds_of_pictures_does_not_wait_for_all_
         LivekitServer() as server,
         Publisher(server, "room", "alice", VideoSpec(width=320, height=180), AudioSpec(500)) as alice,
     ):
-        video = TrackVideo(alice.sid("camera"))
-        async with recording(media(server, video=video, audio=(AudioRoute("all"),)), collector) as (
-            source,
-            _,
-        ):
+        wanted = media(server, video=TrackVideo(alice.sid("camera")), audio=(AudioRoute("all"),))
+        async with recording(wanted, collector) as (source, _):
             await asyncio.sleep(5)
             begun_s = time.monotonic()
             await source.stop()

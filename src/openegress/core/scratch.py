@@ -1,7 +1,6 @@
 """Where a handler's browser keeps its files: named after the handler's process, so that its worker can
 clear up after one that was killed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = ".browser-"
@@ -14,12 +13,10 @@ def browser_folder(spool: str, pid: int) -> Path:
     return Path(spool) / f"{_PREFIX}{pid}"
 
 
-def browser_folders(spool: str) -> Iterator[tuple[int, Path]]:
-    """(pid, folder) of all that are there."""
-    for folder in Path(spool).glob(f"{_PREFIX}*"):
-        number = folder.name.removeprefix(_PREFIX)
-        if number.isdecimal():
-            yield int(number), folder
+def browser_pids(spool: str) -> list[int]:
+    """Of the processes whose folders are there."""
+    numbers = (folder.name.removeprefix(_PREFIX) for folder in Path(spool).glob(f"{_PREFIX}*"))
+    return [int(number) for number in numbers if number.isdecimal()]
 
 
 def temporary_prefix(pid: int) -> str:

@@ -121,8 +121,18 @@ class Session:
         )
         watch = asyncio.create_task(self._watch(feed), name="source events")
         try:
-            ledger = await self._prepare(feed)
+            # The disk may be slow to take the plan.
+            prepared, ledger = await asyncio.gather(
+                self._unless_ended(feed.prepare()),
+                asyncio.to_thread(Ledger.create, Path(self._settings.spool), self._plan),
+                return_exceptions=True,
+            )
+            if isinstance(ledger, BaseException):
+                raise prepared or ledger
             try:
+                if prepared is not None:
+                    raise prepared
+                self._phase = None
                 end = await self._capture(feed, ledger)
                 if end.is_settled:
                     await self._settle(ledger)
@@ -139,23 +149,6 @@ class Session:
                 await self._closing
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
-
-    async def _prepare(self, feed: Feed) -> Ledger:
-        """The source is ready to start; meanwhile the disk has taken the plan, which it may be slow to do."""
-        prepared, ledger = await asyncio.gather(
-            self._unless_ended(feed.prepare()),
-            asyncio.to_thread(Ledger.create, Path(self._settings.spool), self._plan),
-            return_exceptions=True,
-        )
-        if isinstance(prepared, BaseException):
-            if isinstance(ledger, Ledger):
-                await self._settle(ledger)
-                ledger.release()
-            raise prepared
-        if isinstance(ledger, BaseException):
-            raise ledger
-        self._phase = None
-        return ledger
 
     async def _capture(self, feed: Feed, ledger: Ledger) -> End:
         outputs = Outputs(

@@ -31,8 +31,8 @@ _AUDIO_ENCODER: dict[AudioCodec, str] = {
 _CRF = 19
 """Constant quality under a ceiling: calm pictures take less than the asked rate, busy ones all of it."""
 _LOOKAHEAD = 5
-"""Half of what veryfast has: a third of a decibel less at the same rate, but live streams are a sixth of a
-second nearer, a recording ends sooner, and a twentieth of the work is saved."""
+"""Half of what veryfast has: 0.4 dB less at the same rate, but live streams are a sixth of a second nearer, a
+recording ends sooner, and a twentieth of the work is saved."""
 
 
 class VideoEncoder:

@@ -128,8 +128,7 @@ class RoomClient:
         return joined
 
     async def connected(self) -> None:
-        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the
-        cause."""
+        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the cause."""
         await asyncio.shield(self._connected)
 
     async def events(self) -> AsyncIterator[RoomEvent]:
@@ -258,9 +257,8 @@ class RoomClient:
     async def _supervise(self, session: Session) -> None:
         """Owns the session from the join to the end of the room."""
         try:
-            await session.up()
+            await self._up(session)
         except EgressError as error:
-            self._session = None
             self._connected.set_exception(error)
             return
         self._connected.set_result(None)
@@ -316,13 +314,16 @@ class RoomClient:
                 quality = self._subscriptions[sid].quality
                 if quality is not None:
                     await self._request_quality(sid, quality)
+        await self._up(session)
+        if self._relaxed:
+            session.relax()
+
+    async def _up(self, session: Session) -> None:
         try:
             await session.up()
         except EgressError:
             self._session = None
             raise
-        if self._relaxed:
-            session.relax()
 
     def _watch_absent(self) -> None:
         """Those who were there before the re-join and are not yet back count as gone after a while."""

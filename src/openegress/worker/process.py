@@ -164,9 +164,9 @@ async def _execute(fd: int) -> asyncio.subprocess.Process:
 
 def clear_after_dead(spool: str) -> None:
     """Removes what browsers left of handlers that died together with their worker."""
-    for pid, folder in scratch.browser_folders(spool):
+    for pid in scratch.browser_pids(spool):
         if not psutil.pid_exists(pid):
-            shutil.rmtree(folder, ignore_errors=True)
+            _clear_after(pid, spool)
 
 
 def _clear_after(pid: int, spool: str) -> None:

@@ -81,7 +81,6 @@ class RoomSession:
         self._changed = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._is_connected = False
         self._absence: asyncio.TimerHandle | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._rechecking: asyncio.Task[None] | None = None
@@ -130,11 +129,10 @@ class RoomSession:
         """
         self._listener = listener
         await self._apply()
-        while not self._is_connected:
-            self._changed.clear()
-            if self._over is not None:
-                raise self._refusal()
-            await self._changed.wait()
+        assert self._connecting is not None
+        await asyncio.wait({self._connecting})
+        if self._over is not None:
+            raise self._refusal()
 
     async def wait_for_media(self, timeout_s: float) -> None:
         """Until each selected track that is not muted has sent its first packet, or time is up.
@@ -240,10 +238,8 @@ class RoomSession:
     async def _connect(self) -> None:
         try:
             await self._room.connected()
-            self._is_connected = True
         except EgressError as error:
             self._end(Failed(error))
-        self._changed.set()
 
     # --- following the room
 
