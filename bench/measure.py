@@ -75,7 +75,7 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
             await stack.enter_async_context(
                 Publisher(server, ROOM, f"p{index}", video=row.video, audio=audio)
             )
-        sids = await _published(server)
+        sids = await published(server, 2)
         await asyncio.sleep(2)  # encoders of publishers ramp up
         yield server, Setting("", sids[api.TrackType.VIDEO], sids[api.TrackType.AUDIO], rtmp)
 
@@ -85,7 +85,7 @@ async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Resu
     async with scene(row) as (server, setting):
         config = {"prewarmed_browsers": 1 if warm else 0, "deny_networks": [], "storage_check": True}
         async with Service(folder, server, config) as service:
-            await _settled(service.pid)
+            await settled(service.pid)
             asked = time.monotonic()
             info = await service.call(row.method, **row.request(setting))
             egress_id = info["egress_id"]
@@ -114,17 +114,17 @@ async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Resu
     )
 
 
-async def _published(server: LivekitServer) -> dict[int, str]:
-    """Track ids of the first publisher by type, once both are there."""
+async def published(server: LivekitServer, tracks: int) -> dict[int, str]:
+    """Track ids of the first publisher by type, once so many are there."""
     while True:
         listed = await server.room_service().list_participants(api.ListParticipantsRequest(room=ROOM))
         for participant in listed.participants:
-            if participant.identity == "p0" and len(participant.tracks) == 2:
+            if participant.identity == "p0" and len(participant.tracks) == tracks:
                 return {int(track.type): track.sid for track in participant.tracks}
         await asyncio.sleep(0.05)
 
 
-async def _settled(pid: int) -> None:
+async def settled(pid: int) -> None:
     """Returns when the service has done what it does ahead of requests."""
     process = psutil.Process(pid)
     while True:

@@ -24,7 +24,7 @@ class Footprint:
     def note(self) -> set[str]:
         """Remembers what is there now; returns the names of the programs."""
         names = set()
-        for handler in psutil.Process(self._service.pid).children():
+        for handler in map(psutil.Process, self._service.handlers()):
             with contextlib.suppress(psutil.NoSuchProcess):
                 family = handler.children(recursive=True)
                 # One without a family waits for its first request, and stays.

@@ -248,8 +248,12 @@ class Service(EgressClient):
 
     def handlers(self) -> list[int]:
         """Of recordings that run, and of those that wait for a request."""
-        children = psutil.Process(self.pid).children()
-        return [int(child.pid) for child in children if "openegress.handler" in child.cmdline()]
+        return [
+            int(handler.pid)
+            for child in psutil.Process(self.pid).children()
+            if "openegress.handler" in child.cmdline()  # which forks them
+            for handler in child.children()
+        ]
 
     def handler_pid(self) -> int:
         """Of the one recording that runs: it holds the lock in its folder of the spool."""

@@ -222,7 +222,7 @@ async def test_sound_that_dies_leaves_the_picture(parts: Parts) -> None:
 
 def find(service: Service, name: str) -> psutil.Process:
     """The handler, one of its children by name, or the renderer of its page."""
-    handlers = psutil.Process(service.pid).children()
+    handlers = map(psutil.Process, service.handlers())
     handler, family = next((h, h.children(recursive=True)) for h in handlers if h.children())
     if name == "handler":
         return handler

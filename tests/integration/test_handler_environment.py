@@ -13,6 +13,7 @@ from openegress.handler.life import Life
 from openegress.media import cover
 from openegress.source.web.browser import Browser
 from openegress.source.web.process import descendants
+from openegress.worker.forks import Forks
 from openegress.worker.process import HandlerProcess
 
 IDENTITY = {
@@ -22,6 +23,13 @@ IDENTITY = {
     "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/gcp.json",
 }
 SECRET = {"LIVEKIT_API_SECRET": "s3cr3t", "EGRESS_CONFIG_BODY": "s3cr3t", "OPENEGRESS_API_SECRET": "s3cr3t"}
+
+
+@pytest.fixture
+async def forks() -> AsyncIterator[Forks]:
+    forks = Forks()
+    yield forks
+    await forks.close()
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +46,8 @@ def shown(text: str) -> list[str]:
     return [name for name in IDENTITY | SECRET if name in text]
 
 
-async def test_proc_does_not_show_it(tmp_path: Path) -> None:
-    handler = await HandlerProcess.spawn(HandlerSettings(str(tmp_path)))
+async def test_proc_does_not_show_it(forks: Forks, tmp_path: Path) -> None:
+    handler = await HandlerProcess.spawn(forks, HandlerSettings(str(tmp_path)))
     try:
         async with asyncio.timeout(20):
             assert isinstance(await anext(handler.messages()), ipc.Ready)
@@ -49,7 +57,7 @@ async def test_proc_does_not_show_it(tmp_path: Path) -> None:
         await handler.reap()
 
 
-async def test_a_handler_has_it_from_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handler_has_it_from_its_worker(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[ipc.ToHandler] = []
 
     class Channel:
@@ -58,7 +66,7 @@ async def test_a_handler_has_it_from_its_worker(monkeypatch: pytest.MonkeyPatch)
                 yield message
 
     monkeypatch.setattr(HandlerProcess, "send", lambda self, message: sent.append(message))
-    handler = await HandlerProcess.spawn(HandlerSettings("/nowhere"))
+    handler = await HandlerProcess.spawn(forks, HandlerSettings("/nowhere"))
     handler.kill()
     await handler.reap()
     told = sent[0]

@@ -30,19 +30,26 @@ class Handler:
     def kill(self) -> None:
         self.alive = False
 
-    async def reap(self) -> int:
+    async def reap(self) -> None:
         self.reaped = True
-        return 0
+
+
+class NoForks:
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 class Spawner:
-    """In place of HandlerProcess.spawn: gives what was laid out, or raises it, and good ones after that."""
+    """In place of HandlerProcess: gives what was laid out, or raises it, and good ones after that."""
 
     def __init__(self, *plan: Any) -> None:
         self.plan = list(plan)
         self.spawned: list[Handler] = []
 
-    async def spawn(self, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None) -> Handler:
+    async def spawn(
+        self, forks: object, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None
+    ) -> Handler:
         each = self.plan.pop(0) if self.plan else Handler(ipc.Ready())
         if isinstance(each, Exception):
             raise each
@@ -58,15 +65,15 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-async def in_stock(monkeypatch: pytest.MonkeyPatch, spawner: Spawner) -> tuple[Pool, Any]:
+async def in_stock(monkeypatch: pytest.MonkeyPatch, spawner: Spawner) -> Pool:
     monkeypatch.setattr(pools, "HandlerProcess", spawner)
+    monkeypatch.setattr(pools, "Forks", NoForks)
     monkeypatch.setattr(pools, "_RESPAWN_PAUSE_S", 0.0)
     monkeypatch.setattr(pools, "_READY_WITHIN_S", 0.05)
-    pool = Pool(ipc.HandlerSettings("/spool"), plain=1, browsers=0, shape=Shape(), on_log=lambda record: None)
-    pool.start()
-    shelf = pool._plain
-    await until(lambda: bool(shelf._ready))
-    return pool, shelf
+    pool = Pool(ipc.HandlerSettings("/spool"), browsers=1, shape=Shape(), on_log=lambda record: None)
+    await pool.start()
+    await until(lambda: bool(pool._ready))
+    return pool
 
 
 @pytest.mark.parametrize("bad", [Handler(), Handler("silence"), Handler(ValueError("no message"))])
@@ -74,25 +81,23 @@ async def test_a_handler_that_does_not_get_ready_is_reaped_and_replaced(
     monkeypatch: pytest.MonkeyPatch, bad: Handler
 ) -> None:
     spawner = Spawner(bad)
-    pool, shelf = await in_stock(monkeypatch, spawner)
+    pool = await in_stock(monkeypatch, spawner)
     assert (bad.alive, bad.reaped) == (False, True)
-    assert shelf._ready == [spawner.spawned[1]]
+    assert pool._ready == [spawner.spawned[1]]
     await pool.close()
     assert spawner.spawned[1].reaped
 
 
 async def test_a_machine_without_room_for_a_process_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool, shelf = await in_stock(
-        monkeypatch, Spawner(OSError(11, "no more processes"), OSError(12, "memory"))
-    )
-    assert len(shelf._ready) == 1
+    pool = await in_stock(monkeypatch, Spawner(OSError(11, "no more processes"), OSError(12, "memory")))
+    assert len(pool._ready) == 1
     await pool.close()
 
 
 async def test_one_that_died_while_it_waited_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool, shelf = await in_stock(monkeypatch, Spawner())
-    dead = shelf._ready[0]
+    pool = await in_stock(monkeypatch, Spawner())
+    dead = pool._ready[0]
     dead.alive = False
-    assert shelf.take() is None
-    await until(lambda: dead.reaped and bool(shelf._ready))
+    assert pool._in_stock() is None
+    await until(lambda: dead.reaped and bool(pool._ready))
     await pool.close()

@@ -13,6 +13,7 @@ from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.storage.uploader import Uploader
+from openegress.worker.forks import Forks
 from openegress.worker.process import HandlerProcess
 
 _TIMEOUT_S = 30.0
@@ -48,8 +49,9 @@ async def _browser(settings: Settings) -> str:
     """In a handler process, as a recording would start it."""
     with tempfile.TemporaryDirectory(prefix="openegress-doctor-") as folder:
         handlers = ipc.HandlerSettings(spool=folder, browser=handler_settings(settings).browser)
-        warm = ipc.Warm(handlers, ahead=True, width=1280, height=720, framerate=30)
-        handler = await HandlerProcess.spawn(handlers, warm)
+        warm = ipc.Warm(handlers, width=1280, height=720, framerate=30)
+        forks = Forks()
+        handler = await HandlerProcess.spawn(forks, handlers, warm)
         problem = ""
         async for message in handler.messages():
             match message:
@@ -62,6 +64,7 @@ async def _browser(settings: Settings) -> str:
         else:
             problem = problem or handler.ended
         await handler.reap()
+        await forks.close()
     if problem:
         raise EgressError(Code.FAILED_PRECONDITION, problem, fault=Fault.SERVICE)
     return "a browser starts on a display and a sound server of its own"

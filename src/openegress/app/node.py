@@ -53,15 +53,13 @@ class Node:
         on_thumbnail: Callable[[str, str], None] | None = None,
     ) -> None:
         """`on_thumbnail` gets an egress id and a data: URL."""
-        handlers = handler_settings(settings)
         self.node_id = new_node_id()
         self._spool = settings.spool_path
         self._room_kind = (
             RequestKind.ROOM_COMPOSITE_PAGE if settings.template_base else RequestKind.ROOM_COMPOSITE
         )
         self._pool = Pool(
-            handlers,
-            plain=1 if warm else 0,
+            handler_settings(settings),
             browsers=settings.prewarmed_browsers if warm else 0,
             shape=Shape(),
             on_log=lambda record: relay_log("", record),
@@ -69,7 +67,7 @@ class Node:
         self._endings: set[asyncio.Task[None]] = set()
         self._on_progress = on_progress
         self._on_thumbnail = on_thumbnail
-        self.supervisor = Supervisor(handlers, self._pool, self._ended, self._aside)
+        self.supervisor = Supervisor(self._pool, self._ended, self._aside)
         self._heartbeat = Heartbeat(
             leases,
             self.node_id,
@@ -105,7 +103,7 @@ class Node:
 
     async def start(self) -> None:
         await asyncio.to_thread(clear_after_dead, str(self._spool))
-        self._pool.start()
+        await self._pool.start()
         self._heartbeat.start()
         await self.service.open()
         self.service.adopt(self._spool)

@@ -1,6 +1,6 @@
 """Messages between a worker and its handler processes: MessagePack with a 4-byte big-endian length.
 
-The socket is inherited, so secrets in a Plan never show in argv or the environment.
+The socket is handed over, so secrets in a Plan never show in argv or the environment.
 """
 
 from collections.abc import Iterator
@@ -51,11 +51,9 @@ class Environment(msgspec.Struct, frozen=True, tag="environment"):
 
 
 class Warm(msgspec.Struct, frozen=True, tag="warm"):
-    """How to work. With `ahead` it is not known yet on what: get ready for any request, or
-    with a width for one that needs a browser of that size."""
+    """How to work. With a width: on a request that will need a browser of that size."""
 
     settings: HandlerSettings
-    ahead: bool = False
     width: int = 0
     height: int = 0
     framerate: int = 0
@@ -107,6 +105,31 @@ class Log(msgspec.Struct, frozen=True, tag="log"):
 
 
 ToWorker = Ready | Reply | Log | AnyEvent
+
+
+# --- the process that forks handlers -> worker, each a datagram
+
+
+class Forked(msgspec.Struct, frozen=True, tag="forked"):
+    """The oldest request that was not answered is: a handler runs. Its pidfd comes with this (SCM_RIGHTS)."""
+
+    pid: int
+
+
+class NotForked(msgspec.Struct, frozen=True, tag="not_forked"):
+    """It is not: there is no room for one more process, or no memory."""
+
+    errno: int
+    why: str
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    pid: int
+    status: int
+    """Negative: of a signal."""
+
+
+FromForks = Forked | NotForked | Exited
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 

@@ -1,7 +1,6 @@
 """The feed for a plan: which source, and whether anything is encoded."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,6 +9,9 @@ from openegress.core.errors import EgressError
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import AudioEncoding, LayoutSource, MediaSource, Plan, TemplateSource, WebSource
 from openegress.handler.feed import Feed, FramesFeed, PacketsFeed
+from openegress.handler.warm import Shape, WarmBrowser
+from openegress.source.room import RoomPacketSource, open_source
+from openegress.source.web.source import WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
 """What a room sends is kept encoded until it is decoded: there is no hurry as long as it does not pile up."""
@@ -17,14 +19,11 @@ _ROOM_HOLD_S = 1.0
 _INSTEAD_OF_PCM = AudioEncoding(AudioCodec.OPUS, kbps=64, sample_rate=48_000)
 """For a track of G.711 that its container does not take as it is."""
 
-if TYPE_CHECKING:
-    from openegress.handler.warm import WarmBrowser
-
 OnError = Callable[[EgressError], None]
 
 
 async def build_feed(
-    plan: Plan, settings: HandlerSettings, warm: "WarmBrowser | None", on_error: OnError
+    plan: Plan, settings: HandlerSettings, warm: WarmBrowser | None, on_error: OnError
 ) -> Feed:
     """`on_error` may be called from any thread. Raises EgressError when the browser does not start."""
     match plan.source:
@@ -35,9 +34,6 @@ async def build_feed(
 
 
 async def _room_feed(plan: Plan, on_error: OnError) -> Feed:
-    # Imported here: a handler that records pages does without ICE, DTLS and SRTP.
-    from openegress.source.room import RoomPacketSource, open_source
-
     source = await open_source(plan)
     if isinstance(source, RoomPacketSource):
         return PacketsFeed(source)
@@ -59,13 +55,9 @@ async def _page_feed(
     plan: Plan,
     source: WebSource | TemplateSource,
     settings: HandlerSettings,
-    warm: "WarmBrowser | None",
+    warm: WarmBrowser | None,
     on_error: OnError,
 ) -> Feed:
-    # Imported here: a handler that records tracks does without the browser's modules.
-    from openegress.handler.warm import Shape, WarmBrowser
-    from openegress.source.web.source import WebPageSource, template_url
-
     shape = Shape.of(plan)
     if shape is None:
         raise TypeError(f"{type(source).__name__} needs no browser")

@@ -1,29 +1,20 @@
 """The life of a handler process: get warm, take one plan, see it through, say good-bye."""
 
 import asyncio
-import gc
 import logging
 import os
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
-from openegress.core.plan import Plan, needs_browser
 from openegress.handler import log
 from openegress.handler.channel import Channel
-
-if TYPE_CHECKING:
-    from openegress.handler.recovery import Recovery
-    from openegress.handler.session import Session
-    from openegress.handler.warm import WarmBrowser
+from openegress.handler.recovery import Recovery
+from openegress.handler.session import Session
+from openegress.handler.warm import Shape, WarmBrowser
 
 _log = logging.getLogger(__name__)
-
-SESSION, WEB, ROOM = "openegress.handler.session", "openegress.source.web.source", "openegress.source.room"
-"""Modules that take long to import."""
 
 
 class Life:
@@ -79,10 +70,10 @@ class Life:
             case ipc.Warm():
                 await self._warm(message)
             case ipc.Run(plan):
-                await self._begin(plan)
+                self._session = Session(plan, self._told, self._channel.send, self._browser)
+                self._browser = None
+                self._running = asyncio.create_task(self._session.run(), name="session")
             case ipc.Recover(plan):
-                from openegress.handler.recovery import Recovery
-
                 self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send)
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")
             case ipc.Stop(reason):
@@ -101,34 +92,13 @@ class Life:
             raise RuntimeError("the worker speaks out of turn: Warm comes first")
         return self._settings
 
-    async def _begin(self, plan: Plan) -> None:
-        if self._browser is None and needs_browser(plan):
-            from openegress.handler.warm import Shape, WarmBrowser
-
-            if (shape := Shape.of(plan)) is not None:
-                self._browser = WarmBrowser(self._told, shape)
-        # Up to half a second of work where nothing was loaded ahead, in which the browser gets up.
-        await asyncio.to_thread(_load, SESSION, WEB if needs_browser(plan) else ROOM)
-        from openegress.handler.session import Session
-
-        self._session = Session(plan, self._told, self._channel.send, self._browser)
-        self._browser = None
-        self._running = asyncio.create_task(self._session.run(), name="session")
-
     async def _warm(self, message: ipc.Warm) -> None:
         self._settings = message.settings
         log.install(self._channel, message.settings.log_level)
-        if message.ahead and message.width:
-            from openegress.handler.warm import Shape, WarmBrowser
-
+        if message.width:
             shape = Shape(message.width, message.height, message.framerate)
             self._browser = WarmBrowser(message.settings, shape)
-            await asyncio.to_thread(_load, SESSION, WEB)
             await self._browser.ready()
-        elif message.ahead:
-            await asyncio.to_thread(_load, SESSION, ROOM)
-        gc.collect()
-        gc.freeze()
         self._channel.send(ipc.Ready())
 
     async def _update_streams(self, message: ipc.UpdateStreams) -> None:
@@ -140,9 +110,3 @@ class Life:
             self._channel.send(ipc.Reply(message.call, error.code.value, error.message))
         else:
             self._channel.send(ipc.Reply(message.call))
-
-
-def _load(*modules: str) -> None:
-    """Imports them, in a thread: the event loop is needed meanwhile."""
-    for module in modules:
-        import_module(module)

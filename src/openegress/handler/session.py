@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
@@ -21,10 +21,8 @@ from openegress.handler.feeds import build_feed
 from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Outputs
 from openegress.handler.thumbnails import Thumbnails
+from openegress.handler.warm import WarmBrowser
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, ZeroFound
-
-if TYPE_CHECKING:
-    from openegress.handler.warm import WarmBrowser
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ class Session:
     """Run once."""
 
     def __init__(
-        self, plan: Plan, settings: HandlerSettings, send: Send, browser: "WarmBrowser | None"
+        self, plan: Plan, settings: HandlerSettings, send: Send, browser: WarmBrowser | None
     ) -> None:
         self._plan = plan
         self._settings = settings

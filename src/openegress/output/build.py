@@ -10,10 +10,15 @@ from openegress.core.events import ManifestStored
 from openegress.core.stream_urls import redact
 from openegress.media import FrameSink
 from openegress.output import Emit, Opening, Output
+from openegress.output.file import FileOutput
+from openegress.output.images import ImageOutput
 from openegress.output.manifest import Header, Records, build
 from openegress.output.naming import JSON_TYPE
 from openegress.output.reconnect import Policy
+from openegress.output.segments import SegmentOutput
 from openegress.output.spool import disk_error
+from openegress.output.stream import StreamOutput
+from openegress.output.websocket import WebsocketOutput
 from openegress.storage.uploader import Uploader
 
 
@@ -58,15 +63,13 @@ def build_output(
     stream_retry_s: float | None = None,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
 ) -> AnyOutput:
-    """The output number `index` of a plan. Call it in the event loop; implementations are imported when used.
+    """The output number `index` of a plan. Call it in the event loop.
 
     `on_limit`: a file reached limits.file_bytes. `on_empty`: the last URL of a stream output was removed.
     Both may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again.
     """
     match output:
         case plan.FileOutput():
-            from openegress.output.file import FileOutput
-
             return FileOutput(
                 output,
                 index,
@@ -76,21 +79,13 @@ def build_output(
                 on_limit=on_limit,
             )
         case plan.SegmentOutput():
-            from openegress.output.segments import SegmentOutput
-
             return SegmentOutput(output, index, emit=emit, uploader=uploader(output.storage))
         case plan.StreamOutput():
-            from openegress.output.stream import StreamOutput
-
             policy = Policy() if stream_retry_s is None else Policy(budget_s=stream_retry_s)
             return StreamOutput(output, index, emit=emit, on_empty=on_empty, policy=policy)
         case plan.ImageOutput():
-            from openegress.output.images import ImageOutput
-
             return ImageOutput(output, index, emit=emit, uploader=uploader(output.storage))
         case plan.WebsocketOutput():
-            from openegress.output.websocket import WebsocketOutput
-
             policy = Policy() if stream_retry_s is None else Policy(budget_s=stream_retry_s)
             return WebsocketOutput(output, index, emit=emit, policy=policy)
 

@@ -1,4 +1,4 @@
-"""Handlers that are ready before a request comes: some plain, some with a browser."""
+"""Where handlers come from, some with a browser that is up before a request comes."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import structlog
 from openegress.core import ipc
 from openegress.core.errors import EgressError, internal
 from openegress.core.plan import Plan, needs_browser
+from openegress.worker.forks import Forks
 from openegress.worker.process import HandlerProcess
 
 _log = structlog.get_logger(__name__)
@@ -32,33 +33,36 @@ class Shape:
     framerate: int = 30
 
 
-class _Shelf:
-    """Keeps up to `size` ready handlers of one kind, and makes a new one for each that is taken."""
+class Pool:
+    """Hands out handlers; keeps some with a browser, and makes a new one for each of those that is taken."""
 
-    def __init__(self, size: int, warm: ipc.Warm, on_log: OnLog) -> None:
-        self._size = size
-        self._warm = warm
+    def __init__(self, settings: ipc.HandlerSettings, *, browsers: int, shape: Shape, on_log: OnLog) -> None:
+        self._settings = settings
+        self._size = browsers
+        self._shape = shape
         self._on_log = on_log
+        self._forks = Forks()
         self._ready: list[HandlerProcess] = []
         self._dead: list[HandlerProcess] = []
         """Died while they waited; the filler sees to what they left."""
         self._wanted = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Raises OSError when the machine has no room for a process."""
+        await self._forks.start()
         if self._size:
             self._wanted.set()
             self._filler = asyncio.create_task(self._fill())
 
-    def take(self) -> HandlerProcess | None:
-        self._wanted.set()
-        while self._ready:
-            handler = self._ready.pop(0)
-            if handler.alive:
-                return handler
-            _log.warning("a waiting handler had died", ended=handler.ended)
-            self._dead.append(handler)
-        return None
+    async def take(self, plan: Plan) -> HandlerProcess:
+        """For a plan. Raises OSError when the machine has no room for a process."""
+        handler = self._in_stock() if self._fits(plan) else None
+        return handler or await self.spawn()
+
+    async def spawn(self) -> HandlerProcess:
+        """For anything. Raises OSError when the machine has no room for a process."""
+        return await HandlerProcess.spawn(self._forks, self._settings)
 
     async def close(self) -> None:
         if self._filler is not None:
@@ -69,6 +73,23 @@ class _Shelf:
         await asyncio.gather(*(handler.reap() for handler in (*self._ready, *self._dead)))
         self._ready.clear()
         self._dead.clear()
+        await self._forks.close()
+
+    def _fits(self, plan: Plan) -> bool:
+        if not needs_browser(plan):
+            return False
+        video = plan.video
+        return video is None or Shape(video.width, video.height, video.framerate) == self._shape
+
+    def _in_stock(self) -> HandlerProcess | None:
+        self._wanted.set()
+        while self._ready:
+            handler = self._ready.pop(0)
+            if handler.alive:
+                return handler
+            _log.warning("a waiting handler had died", ended=handler.ended)
+            self._dead.append(handler)
+        return None
 
     async def _fill(self) -> None:
         while True:
@@ -85,8 +106,10 @@ class _Shelf:
                     await asyncio.sleep(_RESPAWN_PAUSE_S)
 
     async def _make(self) -> HandlerProcess:
-        """A handler that is ready. Raises EgressError or OSError, and then nothing is left of it."""
-        handler = await HandlerProcess.spawn(self._warm.settings, self._warm)
+        """A handler with a browser. Raises EgressError or OSError, and then nothing is left of it."""
+        shape = self._shape
+        warm = ipc.Warm(self._settings, shape.width, shape.height, shape.framerate)
+        handler = await HandlerProcess.spawn(self._forks, self._settings, warm)
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
                 ready = await self._until_ready(handler)
@@ -116,34 +139,3 @@ class _Shelf:
 async def _discard(handler: HandlerProcess) -> None:
     handler.kill()
     await handler.reap()
-
-
-class Pool:
-    """Hands out handlers; what is not in stock is spawned on the spot."""
-
-    def __init__(
-        self, settings: ipc.HandlerSettings, *, plain: int, browsers: int, shape: Shape, on_log: OnLog
-    ) -> None:
-        self._settings = settings
-        self._shape = shape
-        self._plain = _Shelf(plain, ipc.Warm(settings, ahead=True), on_log)
-        self._browsers = _Shelf(
-            browsers, ipc.Warm(settings, True, shape.width, shape.height, shape.framerate), on_log
-        )
-
-    def start(self) -> None:
-        self._plain.start()
-        self._browsers.start()
-
-    async def take(self, plan: Plan) -> HandlerProcess:
-        handler = (self._browsers if self._fits_browser(plan) else self._plain).take()
-        return handler or await HandlerProcess.spawn(self._settings)
-
-    async def close(self) -> None:
-        await asyncio.gather(self._plain.close(), self._browsers.close())
-
-    def _fits_browser(self, plan: Plan) -> bool:
-        if not needs_browser(plan):
-            return False
-        video = plan.video
-        return video is None or Shape(video.width, video.height, video.framerate) == self._shape

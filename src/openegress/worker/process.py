@@ -3,9 +3,7 @@
 import asyncio
 import os
 import shutil
-import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import deque
@@ -17,63 +15,64 @@ import psutil
 import structlog
 
 from openegress.core import ipc, scratch
+from openegress.worker.forks import Fork, Forks, cloud_identity, how_it_ended
 
 _log = structlog.get_logger(__name__)
 
 _FROM_HANDLER: msgspec.msgpack.Decoder[ipc.ToWorker] = msgspec.msgpack.Decoder(ipc.ToWorker)
-_IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
-"""Variables by which cloud SDKs find who they are: a role's token, a profile, an ECS or workload identity. A
-handler has them from its socket, for its uploads."""
-_SECRET_ENVIRONMENT = ("LIVEKIT_", "EGRESS_CONFIG", "OPENEGRESS_", *_IDENTITY)
-"""A handler is told what it needs over its socket; what lies in its environment, its browser could read."""
 _STDERR_LINES = 20
+_END_S = 10.0
+"""A handler that closed its socket has nothing left to do."""
 _CLEAR_WITHIN_S = 2.0
 """A killed browser's processes may still be writing for a moment."""
 
 
 class HandlerProcess:
-    """A `python -m openegress.handler` of our own.
+    """A handler of our own.
 
     Whoever holds it iterates messages() to their end, then awaits reap().
     """
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        fork: Fork,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        stderr: asyncio.StreamReader,
         spool: str,
     ) -> None:
-        self._process = process
+        self._fork = fork
         self._reader = reader
         self._writer = writer
         self._framer = ipc.Framer()
         self._received: deque[bytes] = deque()
         self._stderr: list[str] = []
-        self._stderr_reader = asyncio.create_task(self._read_stderr())
-        self.pid = process.pid
+        self._stderr_reader = asyncio.create_task(self._read_stderr(stderr))
+        self.pid = fork.pid
         self._spool = spool
 
     @classmethod
-    async def spawn(cls, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None) -> "HandlerProcess":
+    async def spawn(
+        cls, forks: Forks, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None
+    ) -> "HandlerProcess":
         """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay.
 
         Raises OSError when the machine has no room for one more process."""
         ours, theirs = socket.socketpair()
+        read, write = os.pipe()
         try:
             with theirs:
-                process = await _execute(theirs.fileno())
-            try:
-                reader, writer = await asyncio.open_connection(sock=ours)
-            except BaseException:
-                process.kill()
-                await process.wait()
-                raise
+                fork = await forks.fork(theirs.fileno(), write)
         except BaseException:
             ours.close()
+            os.close(read)
             raise
-        handler = cls(process, reader, writer, settings.spool)
-        handler.send(ipc.Environment(_starting_with(_IDENTITY)))
+        finally:
+            os.close(write)
+        stderr = await _reader(read)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        handler = cls(fork, reader, writer, stderr, settings.spool)
+        handler.send(ipc.Environment(cloud_identity()))
         handler.send(warm or ipc.Warm(settings))
         return handler
 
@@ -95,71 +94,43 @@ class HandlerProcess:
                 return
             self._received.extend(self._framer.feed(data))
 
-    async def reap(self) -> int:
-        """Awaits the exit; returns its status. What it started dies with it (source.web.process)."""
+    async def reap(self) -> None:
+        """Awaits the exit. What it started dies with it (source.web.process)."""
         self._writer.close()
-        try:
-            async with asyncio.timeout(10):  # a handler that closed its socket has nothing left to do
-                status = await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            status = await self._process.wait()
+        await asyncio.wait([self._fork.exited], timeout=_END_S)
+        self.kill()
+        await self._fork.exited
         await self._stderr_reader
         await asyncio.to_thread(_clear_after, self.pid, self._spool)
-        return status
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return not self._fork.exited.done()
 
     def kill(self) -> None:
-        if self.alive:
-            self._process.kill()
+        self._fork.kill()
 
     @property
     def ended(self) -> str:
         """How the process ended and what it said last, for an error's text."""
-        status = self._process.returncode
-        if status is None:
-            how = "still running"
-        elif status < 0:
-            how = f"killed by {signal.Signals(-status).name}"
-        else:
-            how = f"exit status {status}"
+        if self.alive:
+            return "still running"
         last = next((line for line in reversed(self._stderr) if line.strip()), "")
-        return f"{how}: {last}" if last else how
+        return how_it_ended(self._fork.exited.result(), last)
 
-    @property
-    def stderr(self) -> str:
-        return "\n".join(self._stderr)
-
-    async def _read_stderr(self) -> None:
-        stream = self._process.stderr
-        if stream is None:
-            return
-        async for line in stream:
+    async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
+        async for line in stderr:
             self._stderr.append(line.decode(errors="replace").rstrip())
             del self._stderr[:-_STDERR_LINES]
 
 
-def _starting_with(prefixes: tuple[str, ...]) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
-
-
-async def _execute(fd: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "openegress.handler",
-        str(fd),
-        pass_fds=(fd,),
-        # A Ctrl-C meant for the service does not reach a session of its own.
-        start_new_session=True,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if not k.startswith(_SECRET_ENVIRONMENT)},
+async def _reader(pipe: int) -> asyncio.StreamReader:
+    """Closes the pipe at its end."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", buffering=0)
     )
+    return reader
 
 
 def clear_after_dead(spool: str) -> None:

@@ -12,7 +12,6 @@ from openegress.core.events import EndReason
 from openegress.core.plan import Plan
 from openegress.worker.job import Job, OnAside
 from openegress.worker.pool import Pool
-from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
 
 _log = structlog.get_logger(__name__)
@@ -27,10 +26,7 @@ OnEnd = Callable[[Job], None]
 class Supervisor:
     """Owner of every job's task."""
 
-    def __init__(
-        self, settings: ipc.HandlerSettings, pool: Pool, on_end: OnEnd, on_aside: OnAside | None = None
-    ) -> None:
-        self._settings = settings
+    def __init__(self, pool: Pool, on_end: OnEnd, on_aside: OnAside | None = None) -> None:
         self._pool = pool
         self._on_end = on_end
         self._on_aside = on_aside
@@ -51,13 +47,13 @@ class Supervisor:
     def launch(self, plan: Plan, kind: str, record: Record) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
         job = Job(plan, kind, record, relay_log, self._on_aside)
-        self._start(job, job.run(lambda: self._pool.take(plan), self._spawn))
+        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn))
         return job
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
         job = Job(plan, kind, record, relay_log, self._on_aside, had_ended=had_ended)
-        self._start(job, job.finish_left(self._spawn, text))
+        self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 
     def stop_all(self, reason: EndReason) -> None:
@@ -72,9 +68,6 @@ class Supervisor:
     async def wait_idle(self) -> None:
         """Returns when no egress runs here."""
         await self._idle.wait()
-
-    async def _spawn(self) -> HandlerProcess:
-        return await HandlerProcess.spawn(self._settings)
 
     def _start(self, job: Job, life: Coroutine[Any, Any, None]) -> None:
         egress_id = job.plan.egress_id

@@ -1,0 +1,227 @@
+"""The worker's side of openegress.handler.forks: asks for handlers, and learns how they end."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from openegress.core import ipc
+
+_log = structlog.get_logger(__name__)
+
+_DECODER: msgspec.msgpack.Decoder[ipc.FromForks] = msgspec.msgpack.Decoder(ipc.FromForks)
+_MESSAGE_BYTES = 4096
+_IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
+"""Variables by which cloud SDKs find who they are: a role's token, a profile, an ECS or workload identity. A
+handler has them from its socket, for its uploads."""
+_SECRET_ENVIRONMENT = ("LIVEKIT_", "EGRESS_CONFIG", "OPENEGRESS_", *_IDENTITY)
+"""A handler is told what it needs over its socket; what lies in its environment, its browser could read."""
+
+
+class Fork:
+    """A handler's process."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        """Its status, negative of a signal; None when nobody was left to tell."""
+
+    def kill(self) -> None:
+        if not self.exited.done():
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def end(self, status: int | None) -> None:
+        os.close(self._pidfd)
+        self.exited.set_result(status)
+
+    def watch(self) -> None:
+        """From here on nobody else will tell of its end."""
+        asyncio.get_running_loop().add_reader(self._pidfd, self._gone)
+
+    def _gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        try:
+            # Orphans are ours to wait for where we are the first process of a container.
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        except ChildProcessError:
+            result = None
+        if result is None:
+            self.end(None)
+        else:
+            self.end(result.si_status if result.si_code == os.CLD_EXITED else -result.si_status)
+
+
+class Forks:
+    """Starts the process that forks, when one is wanted and there is none."""
+
+    def __init__(self) -> None:
+        self._line: _Line | None = None
+        self._opening = asyncio.Lock()
+
+    async def fork(self, channel: int, stderr: int) -> Fork:
+        """`channel` and `stderr` are duplicated into the handler. Raises OSError when there is no room."""
+        try:
+            return await (await self._open()).fork(channel, stderr)
+        except ConnectionError:  # it has just ended
+            return await (await self._open()).fork(channel, stderr)
+
+    async def start(self) -> None:
+        """Ahead of the first handler. Raises OSError when the machine has no room for a process."""
+        await self._open()
+
+    async def close(self) -> None:
+        """Handlers live on."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    async def _open(self) -> "_Line":
+        async with self._opening:
+            if self._line is not None and self._line.is_lost:
+                _log.error("the process that forks handlers has ended", ended=await self._line.close())
+                self._line = None
+            if self._line is None:
+                self._line = await _Line.open()
+            return self._line
+
+
+class _Line:
+    """One such process and the socket to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self._asked: deque[asyncio.Future[Fork]] = deque()
+        self._running: dict[int, Fork] = {}
+        self._said = asyncio.create_task(_last_line(process))
+        self.is_lost = False
+        asyncio.get_running_loop().add_reader(control, self._read)
+
+    @classmethod
+    async def open(cls) -> "_Line":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "openegress.handler",
+                    str(theirs.fileno()),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=_environment(),
+                )
+        except BaseException:
+            ours.close()
+            raise
+        return cls(process, ours)
+
+    async def fork(self, channel: int, stderr: int) -> Fork:
+        """Raises ConnectionError when the process has ended, other OSErrors when there is no room."""
+        forked: asyncio.Future[Fork] = asyncio.get_running_loop().create_future()
+        self._asked.append(forked)
+        try:
+            socket.send_fds(self._control, [b"\0"], [channel, stderr])
+        except ConnectionError:
+            self._lose()
+        except OSError:
+            self._asked.remove(forked)
+            raise
+        try:
+            return await asyncio.shield(forked)
+        except ConnectionError:
+            ended = await self.close()
+            raise ConnectionError(f"the process that forks handlers ended: {ended}") from None
+        except asyncio.CancelledError:
+            forked.add_done_callback(_kill)  # nobody wants it any more
+            raise
+
+    async def close(self) -> str:
+        """Lets it end; returns how it did."""
+        self._lose()
+        await self._process.wait()
+        return how_it_ended(self._process.returncode, await self._said)
+
+    def _read(self) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._control, _MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._lose()
+            return
+        match _DECODER.decode(data):
+            case ipc.Forked(pid) if descriptors:
+                fork = self._running[pid] = Fork(pid, descriptors[0])
+                self._asked.popleft().set_result(fork)
+            case ipc.Forked():
+                # It ends by itself: nobody speaks on its channel.
+                full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+                self._asked.popleft().set_exception(full)
+            case ipc.NotForked(number, why):
+                self._asked.popleft().set_exception(OSError(number, f"no process for a recording: {why}"))
+            case ipc.Exited(pid, status):
+                if (ended := self._running.pop(pid, None)) is not None:
+                    ended.end(status)
+
+    def _lose(self) -> None:
+        if self.is_lost:
+            return
+        self.is_lost = True
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._control.close()
+        while self._asked:
+            self._asked.popleft().set_exception(ConnectionError())
+        while self._running:
+            self._running.popitem()[1].watch()
+
+
+def _kill(forked: "asyncio.Future[Fork]") -> None:
+    if not forked.cancelled() and forked.exception() is None:
+        forked.result().kill()
+
+
+def _environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_SECRET_ENVIRONMENT)}
+    # Numpy's library of linear algebra, which nothing here uses, would start threads: no fork is safe then.
+    return kept | {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def cloud_identity() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_IDENTITY)}
+
+
+async def _last_line(process: asyncio.subprocess.Process) -> str:
+    assert process.stderr is not None
+    last = ""
+    async for line in process.stderr:
+        last = line.decode(errors="replace").strip() or last
+    return last
+
+
+def how_it_ended(status: int | None, last_line: str) -> str:
+    """For an error's text."""
+    if status is None:
+        how = "nobody saw how"
+    elif status < 0:
+        how = f"killed by {signal.Signals(-status).name}"
+    else:
+        how = f"exit status {status}"
+    return f"{how}: {last_line}" if last_line else how
