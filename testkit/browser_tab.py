@@ -118,7 +118,12 @@ async def open_tab(width: int = 1280, height: int = 720) -> AsyncIterator[Tab]:
     child = Child.spawn(
         "chromium",
         [find_binary(""), *FLAGS, f"--user-data-dir={home}/profile", "about:blank"],
-        {"HOME": str(home), "PATH": os.environ["PATH"]},
+        {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "PULSE_RUNTIME_PATH": str(home),
+        },
         browser_identity(""),
         fds={to_browser[0]: 3, from_browser[1]: 4},
     )

@@ -1,4 +1,4 @@
-"""A browser that is started before anybody can use it: ahead of a request, or while modules are loaded."""
+"""A browser that is started before there is a request for it."""
 
 import asyncio
 import logging
