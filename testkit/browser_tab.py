@@ -122,7 +122,6 @@ async def open_tab(width: int = 1280, height: int = 720) -> AsyncIterator[Tab]:
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "TMPDIR": str(home),
-            "PULSE_RUNTIME_PATH": str(home),
         },
         browser_identity(""),
         fds={to_browser[0]: 3, from_browser[1]: 4},
