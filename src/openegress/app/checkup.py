@@ -43,6 +43,8 @@ async def checkup(settings: Settings) -> AsyncIterator[Finding]:
             yield Finding(name, error.text, False)
         except TimeoutError:
             yield Finding(name, f"no answer within {_TIMEOUT_S:g} s", False)
+        except OSError as error:  # no process could be started
+            yield Finding(name, str(error), False)
 
 
 async def _browser(settings: Settings) -> str:
