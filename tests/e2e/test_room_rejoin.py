@@ -215,8 +215,13 @@ async def test_a_track_is_muted_unpublished_and_published_anew(server: LivekitSe
         assert {each.codec for each in listener.of(again)} == {VideoCodec.H264}
         assert listener.of(again)[0].capture_ns > listener.of(camera)[-1].capture_ns
         assert not any(0 < each.width <= 16 for each in listener.of(camera))
+        # No packet of the other track is missing. WebRTC may make its encoder anew when it negotiates,
+        # and what half filled a packet of the old one is not sent: 10 ms at most.
         sounds = listener.of(microphone)
-        assert {b.rtp_timestamp - a.rtp_timestamp for a, b in pairwise(sounds)} == {960}
+        assert not any(each.after_gap for each in sounds)
+        steps = [b.rtp_timestamp - a.rtp_timestamp for a, b in pairwise(sounds)]
+        assert set(steps) <= {960, 960 + 480}
+        assert steps.count(960 + 480) <= 2, "one to unpublish, one to publish"
 
 
 async def test_a_participant_leaves_and_comes_back(server: LivekitServer) -> None:
