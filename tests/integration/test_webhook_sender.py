@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Receiver:
         self.got: asyncio.Queue[tuple[str, bytes, dict[str, str]]] = asyncio.Queue()
         self.answer: Callable[[str], int] = lambda event: 200
         self.hung = False
+        self.moved_to = ""
         self.asked = asyncio.Event()
         """Somebody waits for a hung one."""
         self._runner: web.AppRunner | None = None
@@ -68,6 +70,8 @@ class Receiver:
         if self.hung:
             self.asked.set()
             await asyncio.Event().wait()
+        if self.moved_to:
+            return web.Response(status=308, headers={"Location": self.moved_to})
         status = self.answer(event)
         if status == 200:
             self.got.put_nowait((event, body, dict(request.headers)))
@@ -162,7 +166,7 @@ async def test_an_event_that_is_not_accepted_comes_again_before_the_next(
 
     def refuse_three_times(event: str) -> int:
         attempts.append(event)
-        return 200 if len(attempts) > 3 else (500, 404, 302)[len(attempts) - 1]
+        return 200 if len(attempts) > 3 else (500, 404, 429)[len(attempts) - 1]
 
     receiver.answer = refuse_three_times
     service = await Service(tmp_path / "db", settings_for(receiver)).start()
@@ -172,6 +176,42 @@ async def test_an_event_that_is_not_accepted_comes_again_before_the_next(
     assert attempts[:4] == ["egress_started"] * 4
     assert await service.sender.drain(5)
     assert service.sender.tally == outbox_module.Tally(delivered=4, failed_attempts=3)
+    await service.stop()
+
+
+async def test_an_event_that_is_refused_gives_way_to_newer_ones(
+    receivers: list[Receiver], tmp_path: Path
+) -> None:
+    """The last of its egress is tried on, as a receiver may be out of its mind for a while."""
+    receiver = receivers[0]
+    asked: Counter[str] = Counter()
+
+    def refuse(event: str) -> int:
+        asked[event] += 1
+        knows = event == "egress_ended" and asked[event] > 2 * outbox_module.REFUSED_ATTEMPTS
+        return 200 if knows else 404
+
+    receiver.answer = refuse
+    service = await Service(tmp_path / "db", settings_for(receiver)).start()
+    for record, _ in LIFE:
+        await service.records.update(record)
+    assert (await receiver.next())[0] == "egress_ended"
+    assert await service.sender.drain(5)
+    most = outbox_module.REFUSED_ATTEMPTS
+    assert asked == {"egress_started": most, "egress_updated": 2 * most, "egress_ended": 2 * most + 1}
+    assert service.sender.tally.given_up == 3
+    await service.stop()
+
+
+async def test_a_receiver_that_has_moved_is_followed(receivers: list[Receiver], tmp_path: Path) -> None:
+    old, new = receivers
+    old.moved_to = new.url
+    service = await Service(tmp_path / "db", settings_for(old)).start()
+    await service.records.update(LIFE[0][0])
+    assert (await new.next())[0] == "egress_started"
+    old.moved_to = "/hook"  # in a circle
+    await service.records.update(LIFE[1][0])
+    assert not await service.sender.drain(0.3)
     await service.stop()
 
 

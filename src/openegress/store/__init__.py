@@ -79,5 +79,8 @@ class Outbox(Protocol):
 
     async def postpone(self, delivery: Delivery, due_ns: int, attempts: int) -> None: ...
 
+    async def is_followed(self, delivery: Delivery) -> bool:
+        """Whether something newer waits behind it in its lane."""
+
     async def next_due_ns(self) -> int | None:
         """When the next lane is due; None when nothing waits."""

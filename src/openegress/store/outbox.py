@@ -1,4 +1,8 @@
-"""Sends what the outbox holds: in order for each egress and URL, again and again until it is accepted."""
+"""Sends what the outbox holds: in order for each egress and URL, again and again until it is accepted.
+
+A receiver that refuses an event (it answers 4xx, as many do to events they do not know) gets it a few times;
+then that event gives way to newer ones of its egress. The last one is tried for as long as any other.
+"""
 
 import asyncio
 import contextlib
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 
 import aiohttp
 import structlog
+from yarl import URL
 
 from openegress.config.values import Secret
 from openegress.core.errors import EgressError
@@ -40,6 +45,16 @@ IDLE_S = 5.0
 """Another process may have put something into a shared outbox without our hearing of it."""
 
 
+REFUSED_ATTEMPTS = 4
+"""An event that is refused so often (which takes some seven seconds) keeps newer ones waiting no longer."""
+
+ASK_AGAIN = frozenset({408, 425, 429})
+"""Of 4xx, those that say nothing about the event (RFC 9110, 8470, 6585)."""
+
+MOVED = frozenset({307, 308})
+REDIRECTS = 3
+
+
 def pause_s(failures: int) -> float:
     """Pause after so many failures in a row: doubling, with a spread of a half."""
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.25)
@@ -61,6 +76,13 @@ def guarded(networks: Sequence[Network]) -> Callable[[aiohttp.AddrInfoType], soc
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=HEADERS, trust_env=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    text: str
+    is_refusal: bool = False
+    """The receiver is there and does not want this event."""
 
 
 @dataclass(slots=True)
@@ -210,7 +232,7 @@ class WebhookSender:
     async def _deliver(self, delivery: Delivery, url: _Url) -> None:
         try:
             failure = await self._post(delivery)
-            if not failure:
+            if failure is None:
                 url.failures = 0
                 url.rests_until_ns = 0
                 self.tally.delivered += 1
@@ -228,46 +250,67 @@ class WebhookSender:
                     self._urls.pop(delivery.url, None)
         del self._claimed[delivery.id]  # unless it was cut off
 
-    async def _failed(self, delivery: Delivery, url: _Url, failure: str) -> None:
+    async def _failed(self, delivery: Delivery, url: _Url, failure: _Failure) -> None:
         now_ns = self._now_ns()
         attempts = delivery.attempts + 1
-        url.failures += 1
-        url.rests_until_ns = now_ns + int(pause_s(url.failures) * 1e9)
+        is_news = not url.failures and attempts == 1
+        if failure.is_refusal:
+            url.failures, url.rests_until_ns = 0, 0
+        else:
+            url.failures += 1
+            url.rests_until_ns = now_ns + int(pause_s(url.failures) * 1e9)
         self.tally.failed_attempts += 1
         about = {
             "event_name": delivery.event,
             "egress_id": delivery.egress_id,
             "url": show_url(delivery.url),
             "attempts": attempts,
-            "error": failure,
+            "error": failure.text,
         }
-        if now_ns - delivery.created_at_ns > self._retry_for_s * 1e9:
+        gives_way = (
+            failure.is_refusal and attempts >= REFUSED_ATTEMPTS and await self._outbox.is_followed(delivery)
+        )
+        if gives_way or now_ns - delivery.created_at_ns > self._retry_for_s * 1e9:
             self.tally.given_up += 1
             log.error("webhook given up", **about)
             self._urls.pop(delivery.url, None)
             await self._outbox.confirm(delivery)
             return
-        if url.failures == 1:
+        if is_news:
             log.warning("webhook not accepted", **about)
         due_ns = now_ns + int(pause_s(attempts) * 1e9)
         await self._outbox.postpone(delivery, due_ns, attempts)
 
-    async def _post(self, delivery: Delivery) -> str:
-        """What went wrong; empty when the receiver accepted the event."""
+    async def _post(self, delivery: Delivery) -> _Failure | None:
+        """What went wrong; None when the receiver accepted the event."""
         ours = delivery.url in self._webhooks.project_urls
         session = self._project_session if ours else self._request_session
         assert session is not None, "start() comes first"
         secret = self._keys.get(delivery.signing_key)
         if not secret:
-            return f'no secret for signing key "{delivery.signing_key}"'
+            return _Failure(f'no secret for signing key "{delivery.signing_key}"')
         token = sign(delivery.body, delivery.signing_key, secret, self._now_ns() // 1_000_000_000)
         try:
-            async with session.post(
-                delivery.url, data=delivery.body, headers={"Authorization": token}, allow_redirects=False
-            ) as response:
-                return "" if 200 <= response.status < 300 else f"answered {response.status}"
+            status = await _answer(session, delivery, token)
         except TimeoutError:
-            return f"no answer in {REQUEST_TIMEOUT_S:g} s"
+            return _Failure(f"no answer in {REQUEST_TIMEOUT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Not its whole text, which may hold the URL and what is secret in it.
-            return getattr(error, "strerror", None) or type(error).__name__
+            return _Failure(getattr(error, "strerror", None) or type(error).__name__)
+        if 200 <= status < 300:
+            return None
+        return _Failure(f"answered {status}", 300 <= status < 500 and status not in ASK_AGAIN)
+
+
+async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
+    """The HTTP status of where the URL leads, by way of redirects that keep the method (RFC 9110)."""
+    url, status = URL(delivery.url), 0
+    for _ in range(1 + REDIRECTS):
+        async with session.post(
+            url, data=delivery.body, headers={"Authorization": token}, allow_redirects=False
+        ) as response:
+            status, there = response.status, response.headers.get("Location", "")
+        if status not in MOVED or not there:
+            break
+        url = url.join(URL(there))
+    return status

@@ -190,6 +190,10 @@ class RedisStore:
             POSTPONE, [LANES, DELIVERIES, LANE], [_lane(delivery), delivery.id, due_ns, data]
         )
 
+    async def is_followed(self, delivery: Delivery) -> bool:
+        waiting: int = await self._redis.run(self._redis.client.llen, LANE + _lane(delivery))
+        return waiting > 1
+
     async def next_due_ns(self) -> int | None:
         rows = await self._redis.run(self._redis.client.zrange, LANES, 0, 0, withscores=True)
         return int(rows[0][1]) if rows else None

@@ -161,6 +161,13 @@ class SqliteStore:
                 "UPDATE outbox SET due_at = ?, attempts = ? WHERE id = ?", (due_ns, attempts, delivery.id)
             )
 
+    async def is_followed(self, delivery: Delivery) -> bool:
+        rows = await self._fetch(
+            "SELECT 1 FROM outbox WHERE egress_id = ? AND url = ? AND id > ? LIMIT 1",
+            (delivery.egress_id, delivery.url, delivery.id),
+        )
+        return any(True for _ in rows)
+
     async def next_due_ns(self) -> int | None:
         rows = await self._fetch(f"SELECT min(due_at) FROM outbox AS o WHERE {HEADS}")
         due_ns: int | None = next(iter(rows))[0]
