@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from openegress.core.events import EndReason
 from openegress.core.ipc import BrowserSettings
 from openegress.source import Closed, Notice
 from openegress.source.web.browser import Browser
+from openegress.source.web.chromium import find_binary
 from openegress.source.web.process import descendants
 from openegress.source.web.source import WebPageSource
 from testkit.filmed import Filmed, alive, luma
@@ -125,6 +127,37 @@ async def test_the_page_fills_the_frame_to_its_last_row_and_column(server, tmp_p
         assert abs(edge.astype(int) - line).max() <= 3
     for inner in (picture[1, 1:-1], picture[-2, 1:-1], picture[1:-1, 1], picture[1:-1, -2]):
         assert abs(inner.astype(int) - middle).max() <= 3
+
+
+@pytest.fixture
+def unconfined() -> Iterator[Path]:
+    """A browser on a machine that allows no sandbox, where the user it runs as can reach it."""
+    with tempfile.TemporaryDirectory(prefix="openegress-test-") as folder:
+        browser = Path(folder) / "chromium"
+        browser.write_text(
+            "#!/bin/sh\n"
+            'case "$*" in *--no-sandbox*) exec ' + find_binary("") + ' "$@";; esac\n'
+            'echo "[1:1:FATAL:zygote_host_impl_linux.cc] No usable sandbox!" >&2\nexit 133\n'
+        )
+        for path in (browser, browser.parent):
+            path.chmod(0o755)
+        yield browser
+
+
+async def test_where_no_sandbox_is_possible_pages_are_recorded_without_one(
+    server, tmp_path, unconfined, caplog
+):
+    browser = await Browser.start(BrowserSettings(str(unconfined)), 640, 360, 30, tmp_path / "b", audio=False)
+    sink = Filmed(read=False)
+    await film(source_of(browser, server.url("frame"), audio=False), 0.3, sink)
+    assert sink.last is not None
+    assert [record.levelname for record in caplog.records if "without a sandbox" in record.message] == [
+        "WARNING"
+    ]
+    with pytest.raises(EgressError, match=r"no usable sandbox .* or set enable_chrome_sandbox to false"):
+        await Browser.start(
+            BrowserSettings(str(unconfined), sandbox=True), 640, 360, 30, tmp_path / "c", audio=False
+        )
 
 
 async def test_without_a_sandbox_no_warning_covers_the_page(server, tmp_path):

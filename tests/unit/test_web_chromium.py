@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import EgressError, Phase
+from openegress.core.ipc import BrowserSettings
 from openegress.source.web.chromium import arguments, command_flags
 from openegress.source.web.gate import parse_networks
 
@@ -28,21 +29,29 @@ PROFILE = Path("/run/profile")
     ],
 )
 def test_flags(overrides, present, absent):
-    given = arguments(command_flags(1280, 720, PROFILE, overrides))
+    given = arguments(command_flags(BrowserSettings(flags=overrides), 1280, 720, PROFILE))
     assert set(present) <= set(given)
     assert not set(absent) & set(given)
     assert "--no-sandbox" not in given
 
 
 def test_features_are_added_to_ours():
-    flags = command_flags(16, 16, PROFILE, {"disable-features": "Mine,Translate", "enable-features": "Yours"})
+    features = {"disable-features": "Mine,Translate", "enable-features": "Yours"}
+    flags = command_flags(BrowserSettings(flags=features), 16, 16, PROFILE)
     disabled = str(flags["disable-features"]).split(",")
     assert {"Mine", "Translate", "MediaRouter"} <= set(disabled)
     assert len(disabled) == len(set(disabled))
     assert "Yours" in str(flags["enable-features"]).split(",")
 
 
+def test_an_insecure_page_may_reach_what_has_no_tls():
+    assert "--allow-running-insecure-content" in arguments(
+        command_flags(BrowserSettings(insecure=True), 16, 16, PROFILE)
+    )
+    assert "allow-running-insecure-content" not in command_flags(BrowserSettings(), 16, 16, PROFILE)
+
+
 def test_what_is_no_network():
-    with pytest.raises(EgressError, match=r"browser\.deny_networks: 'intranet'") as caught:
+    with pytest.raises(EgressError, match=r"^deny_networks: 'intranet'") as caught:
         parse_networks(["intranet"])
     assert caught.value.phase is Phase.BROWSER_START

@@ -36,7 +36,7 @@ def handler_settings(settings: Settings) -> ipc.HandlerSettings:
         browser=ipc.BrowserSettings(
             chromium=settings.chromium,
             flags=dict(settings.chrome_flags),
-            sandbox=settings.enable_chrome_sandbox is not False,
+            sandbox=settings.enable_chrome_sandbox,
             insecure=settings.insecure,
             deny_networks=settings.deny_networks,
         ),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from openegress.config.settings import NO_EFFECT, Settings, Storage
+from openegress.core.ipc import own_proxy
 
 MIN_SECRET_CHARS = 32
 """livekit-server's own advice for HS256 keys."""
@@ -45,15 +46,18 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _keys(settings)
     yield from _storage("storage", settings.storage)
     yield from _storage("backup", settings.backup)
-    if not 0 < settings.cpu_cost.max_cpu_utilization <= 1:
-        yield _error(
-            "cpu_cost.max_cpu_utilization", f"{settings.cpu_cost.max_cpu_utilization} is not in (0, 1]"
-        )
+    for name in ("page_load", "start_signal", "stop"):
+        if not getattr(settings.timeouts, name):
+            yield _error(f"timeouts.{name}", "0 leaves no time at all")
     for network in settings.deny_networks:
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
             yield _error("deny_networks", f'"{network}" is no network in CIDR form: {error}')
+    proxy = own_proxy(settings.chrome_flags)
+    if proxy and settings.deny_networks:
+        text = "is not used: pages are reached through chrome_flags'"
+        yield Finding(Level.WARNING, "deny_networks", f"{text} {proxy}, which has to deny them itself")
     redis = settings.redis
     if redis.sentinel_addresses and not redis.sentinel_master_name:
         yield _error("redis.sentinel_master_name", "missing, sentinels need the name of their master")

@@ -3,12 +3,14 @@
 The socket is handed over, so secrets in a Plan never show in argv or the environment.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
+
+PROXY_FLAGS = ("proxy-server", "proxy-pac-url", "proxy-auto-detect")
 
 
 class BrowserSettings(msgspec.Struct, frozen=True):
@@ -17,13 +19,23 @@ class BrowserSettings(msgspec.Struct, frozen=True):
     chromium: str = ""
     """Path of the binary; empty: search."""
     flags: dict[str, str | bool | None] = {}
-    sandbox: bool = True
+    sandbox: bool | None = None
+    """None: where the machine allows it."""
     insecure: bool = False
-    """Accept any TLS certificate (test templates)."""
+    """Accept any TLS certificate, and pages and connections without TLS (test templates)."""
     user: str = ""
     """Unprivileged user the browser runs as when the service is root; empty: made or found by the handler."""
     deny_networks: tuple[str, ...] = ()
-    """CIDR networks a recorded page may not be loaded from."""
+    """CIDR networks a recorded page may not be loaded from; where flags name a proxy, that decides."""
+
+    @property
+    def own_proxy(self) -> bool:
+        return bool(own_proxy(self.flags))
+
+
+def own_proxy(flags: Mapping[str, str | bool | None]) -> str:
+    """The one of the browser's flags that names a way to pages other than ours; "" for none."""
+    return next((name for name in PROXY_FLAGS if any(flags.get(dashes + name) for dashes in ("", "--"))), "")
 
 
 class HandlerSettings(msgspec.Struct, frozen=True):

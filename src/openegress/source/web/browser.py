@@ -50,7 +50,7 @@ class Browser:
         self.chromium = chromium
         self.page = page
         self.gate = gate
-        """Present when networks are denied."""
+        """Present when networks are denied, unless the configuration names a proxy."""
         self.width, self.height, self.framerate = width, height, framerate
         self._folder = folder
         self._closing: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class Browser:
             environment = {"DISPLAY": display.name, "XAUTHORITY": str(display.authority_file)}
             environment |= pulse.environment if pulse is not None else {}
             gate, proxy = None, ""
-            if networks:
+            if networks and not settings.own_proxy:
                 gate = Gate(networks)
                 stack.push_async_callback(gate.close)
                 proxy = await gate.start()

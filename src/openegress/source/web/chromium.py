@@ -1,6 +1,7 @@
 """Chromium: finding the binary, its flags and profile, and starting it with its protocol on two pipes."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from openegress.core.ipc import BrowserSettings
 from openegress.source.web.cdp import CommandError, Connection, Disconnected
 from openegress.source.web.identity import Identity
 from openegress.source.web.process import Child, died
+
+_log = logging.getLogger(__name__)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 WELL_KNOWN = (
@@ -46,6 +49,14 @@ FEATURES_OFF = (
     "WebUIOmniboxPopup",  # a renderer of 45 MiB for an address bar nobody sees
 )
 FEATURES_ON = ("NetworkServiceInProcess2",)
+WITHOUT_SANDBOX: dict[str, str | bool] = {
+    "no-sandbox": True,
+    "test-type": True,  # without it a bar over the page warns of the missing sandbox
+}
+INSECURE: dict[str, str | bool] = {
+    "disable-web-security": True,
+    "allow-running-insecure-content": True,  # ws:// from a page of https://
+}
 
 FLAGS: dict[str, str | bool] = {
     "kiosk": True,
@@ -87,13 +98,21 @@ FLAGS: dict[str, str | bool] = {
 }
 
 
+class NoSandbox(EgressError):
+    """Chromium may make no sandbox on this machine."""
+
+
 def command_flags(
-    width: int, height: int, profile: Path, overrides: Mapping[str, str | bool | None]
+    settings: BrowserSettings, width: int, height: int, profile: Path, proxy: str = ""
 ) -> dict[str, str | bool]:
-    """All flags by name without their dashes. An override of None or False removes a flag; lists of
+    """All flags by name without their dashes. A configured one of None or False removes a flag; lists of
     features are added to ours rather than put in their place."""
     flags = dict(FLAGS)
-    for given, value in overrides.items():
+    if settings.insecure:
+        flags |= INSECURE
+    if proxy:
+        flags |= {"proxy-server": proxy, "proxy-bypass-list": "<-loopback>"}
+    for given, value in settings.flags.items():
         name = given.lstrip("-")
         if value is None or value is False:
             flags.pop(name, None)
@@ -117,7 +136,7 @@ def find_binary(configured: str) -> str:
     """The configured path, else the first of WELL_KNOWN and NAMES that exists. Raises EgressError."""
     if configured:
         if not os.access(configured, os.X_OK):
-            raise _missing(f"browser.chromium is set to {configured!r}, which is no program")
+            raise _missing(f"chromium is set to {configured!r}, which is no program")
         return configured
     for path in WELL_KNOWN:
         if os.access(path, os.X_OK):
@@ -171,13 +190,9 @@ class Chromium:
         profile = folder / "profile"
         write_profile(profile, framerate)
         _give(profile, identity)
-        flags = command_flags(width, height, profile, settings.flags)
-        if proxy:
-            flags["proxy-server"] = proxy
-            flags["proxy-bypass-list"] = "<-loopback>"
-        if not settings.sandbox:
-            flags["no-sandbox"] = True
-            flags["test-type"] = True  # without it a bar over the page warns of the missing sandbox
+        flags = command_flags(settings, width, height, profile, proxy)
+        if settings.sandbox is False:
+            flags |= WITHOUT_SANDBOX
         if not _shared_memory_suffices():
             flags["disable-dev-shm-usage"] = True
         full_environment = {
@@ -190,13 +205,29 @@ class Chromium:
             "DBUS_SYSTEM_BUS_ADDRESS": "disabled:",
             **environment,
         }
+        try:
+            return await cls._launch(binary, flags, full_environment, identity)
+        except NoSandbox as error:
+            if settings.sandbox:
+                raise
+            _log.warning("pages are recorded without a sandbox: %s", error.message)
+        return await cls._launch(binary, flags | WITHOUT_SANDBOX, full_environment, identity)
+
+    @classmethod
+    async def _launch(
+        cls,
+        binary: str,
+        flags: Mapping[str, str | bool],
+        environment: Mapping[str, str],
+        identity: Identity,
+    ) -> "Chromium":
         their_read, our_write = os.pipe()
         our_read, their_write = os.pipe()
         try:
             child = Child.spawn(
                 "Chromium",
                 [binary, *arguments(flags), "about:blank"],
-                full_environment,
+                environment,
                 identity,
                 {their_read: 3, their_write: 4},
             )
@@ -257,12 +288,12 @@ def _shared_memory_suffices() -> bool:
 
 def _start_error(child: Child, identity: Identity) -> EgressError:
     if "sandbox" in child.said().lower():
-        return EgressError(
+        return NoSandbox(
             Code.FAILED_PRECONDITION,
             f"Chromium found no usable sandbox as user {identity.name!r}: allow unprivileged user namespaces"
             " on the host (sysctl kernel.unprivileged_userns_clone=1,"
             " kernel.apparmor_restrict_unprivileged_userns=0; in Docker a seccomp profile that permits"
-            " clone and unshare), or set browser.sandbox to false if you trust every page",
+            " clone and unshare), or set enable_chrome_sandbox to false if you trust every page",
             fault=Fault.SERVICE,
             phase=Phase.BROWSER_START,
         )

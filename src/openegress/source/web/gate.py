@@ -55,7 +55,7 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     except ValueError as e:
         raise EgressError(
             Code.FAILED_PRECONDITION,
-            f"browser.deny_networks: {e}; write networks as 169.254.0.0/16",
+            f"deny_networks: {e}; write networks as 169.254.0.0/16",
             fault=Fault.SERVICE,
             phase=Phase.BROWSER_START,
         ) from e
