@@ -90,7 +90,8 @@ def closed_port() -> int:
 async def test_a_page_that_does_not_load(server, tmp_path, path, text):
     error = await refusal(await start_source(tmp_path, server.url(path)))
     assert text in error.message
-    assert error.message.startswith("page load error: ")
+    assert error.text.startswith("page load error: ")
+    assert error.code is Code.INVALID_ARGUMENT
     assert (error.phase, error.fault) == (Phase.PAGE_LOAD, Fault.DESTINATION)
 
 
@@ -158,14 +159,14 @@ async def test_a_template_that_never_starts_tells_its_errors_but_no_secret(serve
 
 async def test_what_a_template_shows_as_error(server, tmp_path):
     error = await refusal(await start_source(tmp_path, server.url("template-error"), page="template"))
-    assert error.message == "template error: the token is expired"
+    assert error.text == "template error: the token is expired"
 
 
 async def test_what_a_template_shows_as_error_after_it_has_loaded(server, tmp_path):
     url = server.url("late-template-error")
     error = await refusal(await start_source(tmp_path, url, page="template", start_signal_timeout_s=60.0))
-    assert error.message == "template error: no way to the room"
-    assert error.phase is Phase.START_SIGNAL
+    assert error.text == "template error: no way to the room"
+    assert (error.code, error.phase) == (Code.INVALID_ARGUMENT, Phase.TEMPLATE)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ async def test_a_page_that_hangs_once_it_has_loaded(server, tmp_path, path, page
     source = await start_source(tmp_path, server.url(path), **options)
     error = await refusal(source, COMMAND_TIMEOUT_S + SECONDS)
     assert "loaded, but does not answer within 15 s: a script of it may run without end" in error.message
-    assert (error.code, error.phase) == (Code.DEADLINE_EXCEEDED, phase)
+    assert (error.code, error.phase) == (Code.INVALID_ARGUMENT, phase)
     assert error.fault is Fault.DESTINATION
 
 

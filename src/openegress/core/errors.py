@@ -70,6 +70,7 @@ class Phase(StrEnum):
     ADMISSION = "admission"
     BROWSER_START = "browser start"
     PAGE_LOAD = "page load"
+    TEMPLATE = "template"
     START_SIGNAL = "start signal"
     SIGNALLING = "signalling"
     ICE = "ice"
@@ -100,8 +101,11 @@ class EgressError(Exception):
 
     @property
     def text(self) -> str:
-        """The message with its phase in front, for EgressInfo.error and logs."""
-        return f"{self.phase}: {self.message}" if self.phase else self.message
+        """The message with its phase in front, for EgressInfo.error and logs. Upstream's own texts that begin
+        with it ("page load error: ...") stay as clients know them."""
+        if self.phase is None or self.message.startswith(f"{self.phase} error: "):
+            return self.message
+        return f"{self.phase}: {self.message}"
 
     def __repr__(self) -> str:
         return f"EgressError({self.code.value}, {self.text!r})"

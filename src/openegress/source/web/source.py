@@ -154,9 +154,7 @@ class WebPageSource:
             async with asyncio.timeout(self._load_timeout_s):
                 await page.navigate(self._url)
         except TimeoutError:
-            raise self._page_error(
-                f"{self._url} had not loaded after {self._load_timeout_s:g} s", Code.DEADLINE_EXCEEDED
-            ) from None
+            raise self._page_error(f"{self._url} had not loaded after {self._load_timeout_s:g} s") from None
         except (PageError, CommandError) as e:
             # A browser that is dying aborts its page first: its death is the better reason.
             await asyncio.wait([self._failure], timeout=CAUSE_DELAY_S)
@@ -165,17 +163,17 @@ class WebPageSource:
                 gate.reason(self._browser.page.main_url) if gate is not None and "ERR_SOCKS" in str(e) else ""
             )
             why = f"{self._url} could not be loaded: {reason}" if reason else str(e)
-            raise self._page_error(why, Code.FAILED_PRECONDITION) from e
+            raise self._page_error(why) from e
         except Disconnected:
             await asyncio.shield(self._failure)  # the watcher of its process knows more
 
     async def _check_template(self) -> None:
         if self._template and (text := await self._answered(self._browser.page.error_text())):
             raise EgressError(
-                Code.FAILED_PRECONDITION,
+                Code.INVALID_ARGUMENT,
                 f"template error: {text}",
                 fault=Fault.DESTINATION,
-                phase=Phase.START_SIGNAL,
+                phase=Phase.TEMPLATE,
             )
 
     async def _wait_for_signal(self) -> None:
@@ -205,16 +203,18 @@ class WebPageSource:
             return await question
         except TimeoutError:
             why = f"does not answer within {COMMAND_TIMEOUT_S:g} s: a script of it may run without end"
-            raise self._page_error(f"{self._url} loaded, but {why}", Code.DEADLINE_EXCEEDED) from None
+            raise self._page_error(f"{self._url} loaded, but {why}") from None
         except CommandError as e:
-            raise self._page_error(f"{self._url} loaded, but went away: {e}", Code.FAILED_PRECONDITION) from e
+            raise self._page_error(f"{self._url} loaded, but went away: {e}") from e
         except Disconnected:
             raise await asyncio.shield(self._failure) from None  # the watcher of its process knows more
 
-    def _page_error(self, why: str, code: Code) -> EgressError:
+    def _page_error(self, why: str) -> EgressError:
         troubles = self._browser.page.troubles()
         text = f"page load error: {why}" + (f"; {troubles}" if troubles else "")
-        return EgressError(code, self._redact(text), fault=Fault.DESTINATION, phase=self._phase)
+        return EgressError(
+            Code.INVALID_ARGUMENT, self._redact(text), fault=Fault.DESTINATION, phase=self._phase
+        )
 
     def _page_event(self, event: PageEvent) -> None:
         match event:
