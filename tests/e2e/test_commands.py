@@ -1,6 +1,7 @@
 """The `openegress` command as its users run it: record, start, list, stop, update-layout, doctor, serve."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -105,6 +106,24 @@ async def test_record_a_page_for_so_long(shell: Shell, pages: PageServer) -> Non
     assert list((shell.folder / "data" / "openegress" / "spool").iterdir()) == []
 
 
+async def test_what_a_killed_one_left_is_finished_by_the_next(shell: Shell, pages: PageServer) -> None:
+    killed = await shell.begin("record", pages.url(PATTERN), "killed.mp4")
+    spool = shell.folder / "data" / "openegress" / "spool"
+    async with asyncio.timeout(WITHIN_S):
+        while sum(path.stat().st_size for path in spool.glob("EG_*/*/*.mp4")) < 100_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    family = [psutil.Process(killed.pid), *psutil.Process(killed.pid).children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a browser's go with it
+            process.kill()
+    await killed.wait()
+    assert not (shell.folder / "killed.mp4").exists()
+    ran = await shell.run("record", pages.url(PATTERN), "next.mp4", "--duration", "5s")
+    assert ran.status == 0, ran.err
+    assert counters(shell.folder / "killed.mp4").unreadable == 0
+    assert list(spool.glob("EG_*")) == []
+
+
 @pytest.mark.parametrize(
     ("name", "codec"), [("sound.ogg", "opus"), ("sound.mp3", "mp3float"), ("sound.webm", "opus")]
 )
@@ -166,7 +185,7 @@ async def test_a_terminal_shows_how_it_goes(shell: Shell, pages: PageServer) -> 
 
 async def test_what_cannot_be_recorded_is_said(shell: Shell, pages: PageServer) -> None:
     for source, said in (
-        (pages.url("status/404"), "page load: page load error: "),
+        (pages.url("status/404"), "page load error: "),
         ("page.html", '"page.html" is neither a URL nor a room: write https://... or room:NAME'),
         ("room:TYPO", "requested room does not exist: 'TYPO' is not on ws://127.0.0.1:"),
     ):
@@ -206,12 +225,15 @@ async def test_start_list_update_layout_stop(
         async with Publisher(livekit, "laid", "ann", VideoSpec(width=320, height=180, kbps=200)):
             request.write_text(json.dumps({"room_name": "laid", "file": {"filepath": "room.mp4"}}))
             started = await shell.run("start", "--type", "room-composite", str(request))
+            page_id = egress_id
             egress_id = json.loads(started.out)["egress_id"]
             await service.active(egress_id)
             changed = await shell.run("update-layout", "--id", egress_id, "--layout", "speaker-light")
             assert json.loads(changed.out)["room_composite"]["layout"] == "speaker-light"
             listed = await shell.run("list", "--room", "laid", "--json")
             assert [each["egress_id"] for each in json.loads(listed.out)] == [egress_id]
+            both = await shell.run("list", "--id", page_id, "--id", egress_id)
+            assert [line.split()[0] for line in both.out.splitlines()] == [page_id, egress_id]
             await service.finish(egress_id)
         again = await shell.run("stop", "--id", egress_id)
         assert again.status == 1

@@ -1,3 +1,4 @@
+import operator
 from pathlib import Path
 
 import pytest
@@ -191,9 +192,9 @@ def test_unknown_keys_are_named_with_the_nearest(body: str, warning: str) -> Non
         ("port: 80\nhealth_port: 80", "health_port: 80 is already port's"),
         ("insecure: maybe", 'insecure: "maybe" is not true or false'),
         ("cpu_cost: {web_cpu_cost: much}", 'cpu_cost.web_cpu_cost: "much" is not a number'),
-        ("cpu_cost: {max_cpu_utilization: 80}", "cpu_cost.max_cpu_utilization: 80.0 is not in (0, 1]"),
         ("logging: {level: loud}", 'logging.level: "loud" is not one of debug, info, warn, error'),
         ("session_limits: {file_output_max_duration: 3600}", '"3600" is not a duration with its unit'),
+        ("timeouts: {start_signal: 0}", "timeouts.start_signal: 0 leaves no time at all"),
         ("queue: {max_wait: 1 hour}", 'queue.max_wait: "1 hour" is not a duration with its unit'),
         ("queue: {max_wait: -1s}", 'queue.max_wait: "-1s" is not a duration that is not negative'),
         ("webhook: {urls: [ftp://x]}", 'webhook.urls: "ftp://x" is no http or https URL'),
@@ -233,6 +234,59 @@ def test_mistakes_never_show_a_secret(body: str) -> None:
     with pytest.raises(EgressError) as caught:
         load(body=body, environ={})
     assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "setting", "value"),
+    [
+        ("io_create_timeout: 0", "io_create_timeout", 15),
+        ("io_update_timeout: 0s", "io_update_timeout", 30),
+        ("io_selection_timeout: 0", "io_selection_timeout", 1),
+        ("io_create_timeout: 2000000000", "io_create_timeout", 2),
+        ("logging: {level: INFO}", "logging.level", "info"),
+        ("logging: {level: warning}", "logging.level", "warn"),
+        ("logging: {level: fatal}", "logging.level", "error"),
+        ("cpu_cost: {max_cpu_utilization: 0}", "cpu_cost.max_cpu_utilization", 0.8),
+        ("cpu_cost: {max_cpu_utilization: 80}", "cpu_cost.max_cpu_utilization", 0.8),
+        ("cpu_cost: {memory_source: hybrid}", "cpu_cost.memory_source", "hybrid"),
+    ],
+)
+def test_values_are_read_as_upstream_reads_them(body: str, setting: str, value: object) -> None:
+    assert operator.attrgetter(setting)(load(body=body, environ={}).settings) == value
+
+
+def test_a_share_of_the_cpu_that_cannot_be_is_told() -> None:
+    (warning,) = load(body="cpu_cost: {max_cpu_utilization: 80}", environ={}).warnings
+    assert warning == "cpu_cost.max_cpu_utilization: 80 is not in (0, 1], taken as 0.8"
+
+
+def test_settings_that_are_given_complete_those_of_the_environment() -> None:
+    environ = {"LIVEKIT_API_KEY": "k"}
+    with pytest.raises(EgressError, match="api_secret: missing"):
+        load(environ=environ)
+    settings = load(environ=environ, given={"api_secret": Secret("s" * 32)}).settings
+    assert settings.all_keys == {"k": Secret("s" * 32)}
+    with pytest.raises(EgressError, match="port: 70000 is no port"):
+        load(environ={}, given={"port": 70000})
+
+
+def test_relative_folders_are_below_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load(
+        body="{data_dir: data, output_root: ., storage: {local: {storage_dir: out}}}", environ={}
+    ).settings
+    assert (settings.data_path, settings.output_path) == (tmp_path / "data", tmp_path)
+    assert storage_plan(settings).backend == plan.LocalStorage(root=str(tmp_path / "out"))
+
+
+def test_a_proxy_of_chrome_takes_over_from_denied_networks() -> None:
+    said = "is not used: pages are reached through chrome_flags' proxy-server, which has to deny them itself"
+    for name in ("proxy-server", "--proxy-server"):
+        settings = load(body=f"chrome_flags: {{{name}: 'http://proxy:3128'}}", environ={}).settings
+        assert [str(finding) for finding in check(settings)] == [f"warning: deny_networks: {said}"]
+    assert check(load(body="chrome_flags: {proxy-server: false}", environ={}).settings) == []
 
 
 def test_the_source_of_a_configuration(tmp_path: Path) -> None:

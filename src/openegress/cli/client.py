@@ -38,12 +38,11 @@ def start(arguments: argparse.Namespace) -> int:
 
 
 def list_egresses(arguments: argparse.Namespace) -> int:
-    request: dict[str, object] = {"active": arguments.active}
-    if arguments.id:
-        request["egress_id"] = arguments.id
-    if arguments.room:
-        request["room_name"] = arguments.room
-    items = _call(arguments, "ListEgress", request)["items"][: arguments.limit or None]
+    request = {"active": arguments.active, "room_name": arguments.room or ""}
+    items = []
+    for egress_id in arguments.id or [""]:
+        items += _call(arguments, "ListEgress", request | {"egress_id": egress_id})["items"]
+    items = items[: arguments.limit or None]
     if arguments.json:
         return _print(items)
     for item in items:

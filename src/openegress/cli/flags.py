@@ -3,8 +3,6 @@
 import argparse
 from typing import Any
 
-import msgspec
-
 from openegress.config.load import load
 from openegress.config.settings import Settings
 from openegress.config.values import Secret
@@ -42,7 +40,6 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
     """The settings and the warnings that go with them. Raises EgressError."""
-    loaded = load(arguments.config, arguments.config_body)
     secret = getattr(arguments, "api_secret", None)
     given: dict[str, Any] = {
         "ws_url": getattr(arguments, "livekit_url", None),
@@ -54,4 +51,5 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...
         "output_root": getattr(arguments, "output_root", None),
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    return msgspec.structs.replace(loaded.settings, **changes), loaded.warnings
+    loaded = load(arguments.config, arguments.config_body, given=changes)
+    return loaded.settings, loaded.warnings

@@ -64,9 +64,9 @@ def _clients(commands: "Commands") -> None:
     start.set_defaults(run=_later("client", "start"))
 
     listing = commands.add_parser("list", help="list egresses")
-    listing.add_argument("--id", help="only this one")
+    listing.add_argument("--id", action="append", help="only this one; may be given several times")
     listing.add_argument("--room", help="only those of this room")
-    listing.add_argument("--active", action="store_true", help="only those that are not over")
+    listing.add_argument("-a", "--active", action="store_true", help="only those that are not over")
     listing.add_argument("--limit", type=int, default=0, help="at most so many")
     listing.add_argument("--json", action="store_true", help="whole records")
     listing.set_defaults(run=_later("client", "list_egresses"))

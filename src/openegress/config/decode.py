@@ -23,6 +23,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 _TRUE = frozenset({"true", "yes", "on", "y", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "0"})
+LEAST_NANOSECONDS = 1_000_000
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -115,9 +116,12 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
 
 
 def _duration(text: str, path: str) -> Seconds:
-    """Go's form. A bare number is refused: to Go it means nanoseconds, to people seconds."""
+    """Go's form. A bare number is refused: to Go it means nanoseconds, to people seconds; unless it is so
+    large that it can only be nanoseconds."""
     if text.strip() == "0":
         return Seconds(0)
+    if text.strip().isdecimal() and int(text) >= LEAST_NANOSECONDS:
+        return Seconds(int(text) / 1e9)
     try:
         if text.strip().lstrip("+-").replace(".", "", 1).isdigit():
             raise ValueError("no unit")

@@ -1,5 +1,7 @@
 """The server's own storage and backup, as the plan of a recording wants them."""
 
+from pathlib import Path
+
 from openegress.config.settings import GCP, S3, AliOSS, Azure, Local, Proxy, Settings, Storage
 from openegress.core import plan
 from openegress.core.destinations import AssumeRole
@@ -16,6 +18,7 @@ def storage_plan(settings: Settings) -> plan.StoragePlan:
         backup=backend_of(settings.backup),
         backup_prefix=settings.backup.prefix,
         presign=settings.storage.generate_presigned_url,
+        backup_presign=settings.backup.generate_presigned_url,
         retry_for_s=float(settings.retries.upload_for),
         check=settings.storage_check,
     )
@@ -74,7 +77,7 @@ def backend_of(storage: Storage) -> plan.Backend | None:
                 endpoint=oss.endpoint,
             )
         case Local() as local:
-            return plan.LocalStorage(root=local.storage_dir)
+            return plan.LocalStorage(root=str(Path(local.storage_dir).absolute()))
         case None:
             return None
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,8 @@ from openegress.config.settings import GCP, S3, Azure, Settings, Storage
 from openegress.config.spellings import modernise
 from openegress.config.values import Secret
 from openegress.core.errors import EgressError, invalid
+
+ZERO_IS_DEFAULT = ("io_create_timeout", "io_update_timeout", "io_selection_timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,13 @@ class Loaded:
 
 
 def load(
-    file: str | None = None, body: str | None = None, environ: Mapping[str, str] | None = None
+    file: str | None = None,
+    body: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """The settings. `body` wins over `file`, and both over EGRESS_CONFIG_BODY and EGRESS_CONFIG_FILE.
+    `given` holds settings by name, which win over everything.
 
     Without any of them everything has its default. Raises EgressError naming the source, the path of the
     key and its value, but never a secret.
@@ -37,13 +44,27 @@ def load(
     try:
         tree, warnings = modernise(read_yaml(text))
         decoder = Decoder(warnings)
-        settings = from_environment(decoder.struct(tree, Settings), environ)
+        settings = msgspec.structs.replace(decoder.struct(tree, Settings), **(given or {}))
+        settings = _with_defaults(from_environment(settings, environ), decoder.warnings)
     except EgressError as error:
         raise invalid(f"{source}: {error.message}") from None
     for fault in find_faults(settings):
         if fault.level is Level.ERROR:
             raise invalid(f"{source}: {fault.path}: {fault.text}")
     return Loaded(settings, tuple(decoder.warnings), source)
+
+
+def _with_defaults(settings: Settings, warnings: list[str]) -> Settings:
+    """Values that upstream reads as its default."""
+    default = Settings()
+    changes: dict[str, Any] = {
+        name: getattr(default, name) for name in ZERO_IS_DEFAULT if not getattr(settings, name)
+    }
+    share, cost = settings.cpu_cost.max_cpu_utilization, default.cpu_cost.max_cpu_utilization
+    if not 0 < share <= 1:
+        warnings.append(f"cpu_cost.max_cpu_utilization: {share:g} is not in (0, 1], taken as {cost:g}")
+        changes["cpu_cost"] = msgspec.structs.replace(settings.cpu_cost, max_cpu_utilization=cost)
+    return msgspec.structs.replace(settings, **changes)
 
 
 def _text(file: str | None, body: str | None, environ: Mapping[str, str]) -> tuple[str, str]:

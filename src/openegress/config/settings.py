@@ -135,6 +135,13 @@ class LogLevel(StrEnum):
     WARN = "warn"
     ERROR = "error"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "LogLevel | None":
+        """Upstream's other levels, in any case."""
+        text = str(value).lower()
+        text = {"warning": "warn", "dpanic": "error", "panic": "error", "fatal": "error"}.get(text, text)
+        return cls(text) if text in cls._value2member_map_ else None
+
 
 class Logging(Block, frozen=True):
     level: LogLevel = LogLevel.INFO
@@ -146,11 +153,6 @@ class Logging(Block, frozen=True):
     item_sample_seconds: int = 0
     item_sample_initial: int = 0
     item_sample_interval: int = 0
-
-
-class MemorySource(StrEnum):
-    PROC_RSS = "proc_rss"
-    CGROUP = "cgroup"
 
 
 class CPUCost(Block, frozen=True):
@@ -170,7 +172,7 @@ class CPUCost(Block, frozen=True):
     track_cpu_cost: float = 0.0
     max_concurrent_web: int = 0
     max_pulse_clients: int = 60
-    memory_source: MemorySource = MemorySource.CGROUP
+    memory_source: str = "cgroup"
     memory_kill_grace_sec: int = 0
     cpu_kill_grace_sec: int = 30
 
@@ -322,9 +324,9 @@ class Settings(Block, frozen=True):
     def data_path(self) -> Path:
         """The folder for everything that must survive a restart."""
         if self.data_dir:
-            return Path(self.data_dir)
+            return Path(self.data_dir).absolute()
         base = os.environ.get("XDG_DATA_HOME")
-        return (Path(base) if base else Path.home() / ".local" / "share") / "openegress"
+        return (Path(base).absolute() if base else Path.home() / ".local" / "share") / "openegress"
 
     @property
     def spool_path(self) -> Path:
@@ -334,7 +336,7 @@ class Settings(Block, frozen=True):
     @property
     def output_path(self) -> Path:
         """Where files go that have no other storage."""
-        return Path(self.output_root) if self.output_root else self.data_path / "recordings"
+        return Path(self.output_root).absolute() if self.output_root else self.data_path / "recordings"
 
     @property
     def db_path(self) -> Path:

@@ -168,6 +168,9 @@ class StoragePlan(Struct, frozen=True):
     backup: Backend | None = None
     backup_prefix: str = ""
     presign: bool = False
+    """Locations are URLs that can be read without credentials."""
+    backup_presign: bool = False
+    """The same for what went to the backup."""
     retry_for_s: float = 6 * 3600.0
     """How long an upload is tried again before the backup, or the failure, is taken."""
     check: bool = True
