@@ -80,6 +80,34 @@ def test_refused(url: str, kind: StreamKind, why: str) -> None:
     assert refused.value.message == f"invalid url {stream_urls.redact(url)}: {why}"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtmp://h/app?token=SECRET/key-of-nine", "rtmp://h/app?token={...}/{key...ine}"),
+        ("rtmp://h/app?token=SEC/RET/key-of-nine", "rtmp://h/app?token={...}/{key...ine}"),
+        ("rtmp://user:p@ss@h/app/key-of-nine", "rtmp://{...}@h/app/{key...ine}"),
+        ("rtmp://h/app/inst/key-of-nine/", "rtmp://h/app/inst/{key...ine}/"),
+        ("rtmp://h/app/", "rtmp://h/app/"),
+        ("RTMP://h/app/key-of-nine", "RTMP://h/app/{key...ine}"),
+        ("MUX://key-of-nine", "MUX://{key...ine}"),
+        ("rtmp://h/app/key-of-nine pubPasswd=x", "rtmp://h/{...}"),
+        ("SRT://h:1?passphrase=x", "SRT://h:1?passphrase={...}"),
+    ],
+)
+def test_what_is_shown_of_unusual_forms(url: str, shown: str) -> None:
+    assert stream_urls.redact(url) == shown
+    assert stream_urls.redact(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "dialled"),
+    [("RTMP://h/app/Key", "rtmp://h/app/Key"), ("Twitch://Key", f"{stream_urls.TWITCH_INGEST}Key")],
+)
+def test_schemes_are_the_same_in_any_case(url: str, dialled: str) -> None:
+    assert stream_urls.target(url, StreamKind.RTMP).url == dialled
+    assert stream_urls.shown_alike(dialled, url)
+
+
 def test_unknown_scheme() -> None:
     with pytest.raises(EgressError, match="invalid url ftp://h: invalid protocol"):
         stream_urls.kind_of("ftp://h")

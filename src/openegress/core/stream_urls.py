@@ -34,11 +34,12 @@ RTMP_FORM = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream
 
 WEBSOCKET_RATES_HZ = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
-_RTMP = re.compile(r"(rtmps?://)([^/\s]+/.*?)([^/\s]*)( live=1)?", re.DOTALL)
-_KEY_LIKE = re.compile(r"(rtmps?://[^/\s]+/)([^/\s]+)")
+_RTMP = re.compile(r"(rtmps?://)([^/\s]+/.*?)([^/\s]*)( live=1)?", re.DOTALL | re.IGNORECASE)
+_KEY_LIKE = re.compile(r"(rtmps?://[^/\s]+/)([^/\s]+)", re.IGNORECASE)
 """No app before what may be a key: such a URL is refused, and is not to be seen either."""
-_SHORTHAND = re.compile(r"(mux|twitch)://([^/\s]+)/?")
-_USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#@]*@", re.IGNORECASE)
+_RTMP_HOST = re.compile(r"(rtmps?://[^/?#\s]*).*", re.DOTALL | re.IGNORECASE)
+_SHORTHAND = re.compile(r"(mux|twitch)://([^/\s]+)/?", re.IGNORECASE)
+_USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"=[^&#]*")
 _DIALLED = re.compile(rf"(?:{re.escape(MUX_INGEST)}|{re.escape(TWITCH_INGEST)})(\S+)", re.IGNORECASE)
 
@@ -74,9 +75,9 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
     parts = _parts(url)
     if SCHEMES.get(parts.scheme) is not kind:
         raise _bad(url, "invalid scheme")
-    dialled = url
+    dialled = _normal(url)
     if kind is StreamKind.RTMP:
-        if shorthand := _SHORTHAND.fullmatch(url):
+        if shorthand := _SHORTHAND.fullmatch(dialled):
             ingest = MUX_INGEST if shorthand[1] == "mux" else TWITCH_INGEST
             dialled = ingest + shorthand[2]
         match = _rtmp_match(dialled)
@@ -117,17 +118,35 @@ def _rtmp_match(url: str) -> re.Match[str] | None:
     return match
 
 
+def _normal(url: str) -> str:
+    """Schemes are the same in any case (RFC 3986 section 3.1)."""
+    scheme, colon, rest = url.partition(":")
+    return scheme.lower() + colon + rest
+
+
 def redact(url: str) -> str:
     """`url` without its stream key, query values and password, whatever its form. Idempotent."""
     if shorthand := _SHORTHAND.fullmatch(url):
         return f"{shorthand[1]}://{identifier(shorthand[2])}"
     url = _USERINFO.sub(r"\1{...}@", url)
     if match := _rtmp_match(url):
-        return f"{match[1]}{match[2]}{identifier(match[3])}{match[4] or ''}"
+        return f"{match[1]}{_redact_app(match[2], match[3])}{match[4] or ''}"
     if match := _KEY_LIKE.fullmatch(url):
         return f"{match[1]}{identifier(match[2])}"
+    if match := _RTMP_HOST.fullmatch(url):
+        return f"{match[1]}/{{...}}"
     head, question, query = url.partition("?")
     return head + question + _QUERY_VALUE.sub("={...}", query)
+
+
+def _redact_app(place: str, key: str) -> str:
+    """`place` is host to app with its "/". Where nothing follows it, its last part may be the key."""
+    place, end = place[:-1], "/" + identifier(key)
+    if not key:
+        app, _, last = place.rpartition("/")
+        place, end = (app, f"/{identifier(last)}/") if "/" in app else (place, "/")
+    head, question, query = place.partition("?")
+    return head + question + _QUERY_VALUE.sub("={...}", query) + end
 
 
 def identifier(secret: str) -> str:
@@ -140,6 +159,7 @@ def identifier(secret: str) -> str:
 
 def shown_alike(dialled: str, asked: str) -> bool:
     """Whether `asked` (full, shorthand or redacted form) means the stream that is dialled as `dialled`."""
+    asked = _normal(asked)
     if asked in (dialled, redact(dialled)):
         return True
     if shorthand := _SHORTHAND.fullmatch(asked):
