@@ -70,6 +70,8 @@ class Policy:
     queue_size: int = 0
     """How many starts may wait for a free worker."""
     queue_max_wait_s: float = 60.0
+    template_base: str = ""
+    """The page that lays out rooms whose request names none; empty: the built-in layouts."""
 
 
 class EgressService:
@@ -198,7 +200,7 @@ class EgressService:
         """Tells the recorder's page its layout, by its participant's metadata."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "updated")
-        layouts.check(info, request.layout)
+        layouts.check(info, request.layout, own_template=bool(self._policy.template_base))
         await self._livekit().set_metadata(
             info.room_name, info.egress_id, json.dumps({"layout": request.layout})
         )

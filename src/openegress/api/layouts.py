@@ -6,9 +6,10 @@ from openegress.core import layouts
 from openegress.core.errors import Code, EgressError, invalid
 
 
-def check(info: EgressInfo, layout: str) -> None:
+def check(info: EgressInfo, layout: str, *, own_template: bool) -> None:
     """Raises EgressError: failed_precondition where nothing is laid out, invalid_argument for a layout
-    that the built-in template does not know. A custom template knows its own."""
+    that the built-in template does not know. A template of the request, or of the server (`own_template`),
+    knows its own."""
     match info.WhichOneof("request"):
         case "room_composite":
             request = info.room_composite
@@ -21,7 +22,7 @@ def check(info: EgressInfo, layout: str) -> None:
         return
     if audio_only:
         raise _without_layout(info, "a recording of sound alone")
-    if layout not in layouts.LAYOUTS:
+    if not own_template and layout not in layouts.LAYOUTS:
         raise invalid(layouts.unknown(layout))
 
 

@@ -158,4 +158,5 @@ def policy(settings: Settings) -> Policy:
         cluster_id=settings.cluster_id,
         queue_size=settings.queue.size,
         queue_max_wait_s=float(settings.queue.max_wait),
+        template_base=settings.template_base,
     )
