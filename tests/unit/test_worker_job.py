@@ -13,6 +13,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 from openegress.core import info as infos
 from openegress.core import ipc
 from openegress.core.context import Context
+from openegress.core.errors import EgressError
 from openegress.core.events import Active, AwaitingStart, Ended, EndReason, StreamAdded
 from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
 from openegress.core.validate import plan_of
@@ -30,7 +31,8 @@ class Handler:
 
     pid = 1
 
-    def __init__(self, *script: Any, lingers: bool = False) -> None:
+    def __init__(self, *script: Any, lingers: bool = False, deaf: bool = False) -> None:
+        """`deaf`: somebody holds its channel, so that its end is not heard."""
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
         self.said: asyncio.Queue[Any] = asyncio.Queue()
         for each in script:
@@ -38,6 +40,7 @@ class Handler:
         if not lingers:
             self.said.put_nowait(None)
         self.killed = self.reaped = False
+        self._deaf = deaf
 
     def send(self, message: Any) -> None:
         self.heard.put_nowait(message)
@@ -50,7 +53,12 @@ class Handler:
 
     def kill(self) -> None:
         self.killed = True
-        self.said.put_nowait(None)
+        if not self._deaf:
+            self.said.put_nowait(None)
+
+    @property
+    def alive(self) -> bool:
+        return not self.killed
 
     async def reap(self) -> int:
         self.reaped = True
@@ -166,3 +174,39 @@ async def test_only_streams_that_the_handler_took_are_on_record(tmp_path: Path) 
     handler.said.put_nowait(Ended(9, EndReason.API))
     handler.said.put_nowait(None)
     await running
+    with pytest.raises(EgressError, match="is not running"):
+        await world.job.update_streams(add, ())
+
+
+async def test_streams_asked_for_before_there_is_a_handler_come_with_the_plan(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, STREAM), Handler(lingers=True)
+    add = (StreamTarget("rtmp://h/app/1", "rtmp://h/app/{1}", "id1"),)
+    updating = asyncio.create_task(world.job.update_streams(add, ()))
+    await asyncio.sleep(0)
+    running = asyncio.create_task(world.run(handler))
+    assert isinstance(await handler.heard.get(), ipc.Run)
+    update = await handler.heard.get()
+    assert update.add == add
+    handler.said.put_nowait(Active(5))
+    handler.said.put_nowait(ipc.Reply(update.call))
+    await updating
+    handler.said.put_nowait(Ended(9, EndReason.API))
+    handler.said.put_nowait(None)
+    await running
+
+
+async def test_a_handler_whose_end_is_not_heard_is_over_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openegress.worker.job._SILENCE_S", 0.05)
+    monkeypatch.setattr("openegress.worker.job._LAST_CHANCE_S", 0.04)
+    async with asyncio.timeout(10):
+        info = await World(tmp_path, FILE).run(Handler(Active(5), lingers=True, deaf=True))
+    assert info.status == Status.EGRESS_FAILED
+
+
+async def test_a_recovery_that_fails_says_why(tmp_path: Path) -> None:
+    why = "storage write: S3 upload failed: the key is not valid any more"
+    recovery = Handler(Ended(9, EndReason.FAILURE, why, "permission_denied"))
+    info = await World(tmp_path, FILE).run(Handler(Active(5)), recovery)
+    assert info.error.endswith(f"what was recorded until then could not be stored: {why}")

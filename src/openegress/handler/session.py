@@ -69,6 +69,8 @@ class Session:
         self._browser = browser
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[End] = self._loop.create_future()
+        self._begun: asyncio.Future[None] = self._loop.create_future()
+        """Done once the outputs are open."""
         self._outputs: Outputs | None = None
         self._feed: Feed | None = None
         self._stopping: asyncio.Task[EgressError | None] | None = None
@@ -89,7 +91,9 @@ class Session:
         self._end(End(reason))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; what did is applied."""
+        """Waits until the recording has begun, or will not. Raises EgressError with everything that did not
+        work; what did is applied."""
+        await asyncio.wait((self._begun, self._ending), return_when=asyncio.FIRST_COMPLETED)
         if self._outputs is None or self._ending.done():
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._outputs.update_streams(add, remove)
@@ -111,6 +115,7 @@ class Session:
             await asyncio.gather(heart, return_exceptions=True)
             if self._browser is not None:
                 await self._browser.close()
+        self._end(end)  # for whoever still waits for the beginning
         self._send(end.event(self._phase))
 
     async def _record(self) -> End:
@@ -160,6 +165,7 @@ class Session:
         self._feed = feed
         outputs.open(feed.formats(), started_at_ns, feed.name_values(), passthrough=feed.passes_through)
         self._outputs = outputs
+        self._begun.set_result(None)
         frozen: EgressError | None = None
         try:
             feed.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])

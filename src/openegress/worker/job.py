@@ -33,6 +33,8 @@ _SILENCE_S = 30.0
 _LAST_CHANCE_S = 3.0
 """It may have been this process that stood still, and what the handler said meanwhile lies there unread."""
 _UPDATE_TIMEOUT_S = 10.0
+_EARLY_UPDATE_TIMEOUT_S = 2.0
+"""Before the recording has begun; whoever asks over the bus waits for 3 s."""
 
 OnLog = Callable[[str, ipc.Log], None]
 OnAside = Callable[["Job", Aside], None]
@@ -64,10 +66,16 @@ class Job:
         self._on_log = on_log
         self._on_aside = on_aside
         self._handler: HandlerProcess | None = None
+        self._order: ipc.Run | ipc.Recover | None = None
+        """The last that a handler was given."""
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
         self._phase: Phase | None = None
+        self._not_recovered = ""
+        """Why files of an egress that died are not where they belong."""
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
+        self._early: list[ipc.UpdateStreams] = []
+        """Asked for before there was a handler."""
         self._call_ids = itertools.count(1)
 
     @property
@@ -95,20 +103,26 @@ class Job:
             self._handler.send(ipc.Stop(EndReason.KILLED.value))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
-        """Raises EgressError with everything that did not work; what did is applied."""
-        if self._handler is None:
+        """Raises EgressError with everything that did not work; what did is applied. What is asked for before
+        the recording has begun is applied when it does."""
+        between = self._handler is None and self._order is not None
+        if self._ended is not None or between or isinstance(self._order, ipc.Recover):
             raise EgressError(Code.UNAVAILABLE, "the recording is not running", fault=Fault.SERVICE)
         call = next(self._call_ids)
         reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
         self._calls[call] = reply
-        self._handler.send(ipc.UpdateStreams(call, add, remove))
+        update = ipc.UpdateStreams(call, add, remove)
+        if self._handler is None:
+            self._early.append(update)
+        else:
+            self._handler.send(update)
+        began = self.active_s is not None
         try:
-            async with asyncio.timeout(_UPDATE_TIMEOUT_S):
+            async with asyncio.timeout(_UPDATE_TIMEOUT_S if began else _EARLY_UPDATE_TIMEOUT_S):
                 answer = await reply
         except TimeoutError:
-            raise EgressError(
-                Code.DEADLINE_EXCEEDED, "the recording did not answer in time", fault=Fault.SERVICE
-            ) from None
+            why = "did not answer in time" if began else "has not begun yet: its streams change when it does"
+            raise EgressError(Code.DEADLINE_EXCEEDED, f"the recording {why}", fault=Fault.SERVICE) from None
         finally:
             del self._calls[call]
         if answer.code:
@@ -153,6 +167,9 @@ class Job:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
         again = await self._follow(await spawn(), ipc.Recover(self.plan))
         kept = "what was recorded until then is kept"
+        if self._not_recovered:
+            _log.error("a recovery failed", egress_id=self.plan.egress_id, error=self._not_recovered)
+            kept = f"what was recorded until then could not be stored: {self._not_recovered}"
         if again is not None:
             kept = f"its files wait in the spool, as their recovery ended too ({again})"
         self._end_failed(f"{text}; {kept}")
@@ -181,6 +198,10 @@ class Job:
     async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> bool:
         """Until the handler has nothing more to say; whether it came to its end."""
         handler.send(order)
+        self._order = order
+        if isinstance(order, ipc.Run):
+            for update in self._early:
+                handler.send(update)
         if self._stop_reason is not None:
             handler.send(ipc.Stop(self._stop_reason.value))
         finished = False
@@ -195,6 +216,8 @@ class Job:
                 if patience_s == _SILENCE_S:
                     patience_s = _LAST_CHANCE_S
                     continue
+                if not handler.alive:
+                    return finished  # and yet somebody holds its channel
                 _log.error("the recording process is silent: killing it", egress_id=self.plan.egress_id)
                 handler.kill()
                 continue
@@ -212,6 +235,8 @@ class Job:
                     finished = True
                     if isinstance(order, ipc.Run):
                         self._end(message)
+                    else:
+                        self._not_recovered = message.error
                 case _:
                     self._take(message)
 
