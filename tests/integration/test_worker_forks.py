@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from openegress.core import ipc
-from openegress.worker.forks import Forks
+from openegress.worker.forks import Forks, lines_of
 from openegress.worker.process import HandlerProcess
 
 SELVES = """
@@ -112,6 +112,44 @@ async def test_where_their_parent_dies_handlers_live_on_and_another_is_started(
     assert await end(first) == "nobody saw how"
     await second.reap()
     await third.reap()
+
+
+async def test_a_parent_that_dies_with_requests_unread_costs_none_of_them(
+    forks: Forks, tmp_path: Path
+) -> None:
+    """Each has a channel of its own then: two handlers at one would take each other's messages."""
+    first = await spawn(forks, tmp_path)
+    before = parent(first)
+    before.suspend()
+    waiting = [asyncio.create_task(spawn(forks, tmp_path)) for _ in range(2)]
+    await asyncio.sleep(0)
+    before.kill()
+    handlers = await asyncio.gather(*waiting)
+    assert len({handler.pid for handler in handlers}) == 2
+    for handler in (*handlers, first):
+        await handler.reap()
+        assert handler.ended in ("exit status 0", "nobody saw how")
+
+
+async def test_a_line_without_end_on_standard_error_is_no_end(forks: Forks, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", buffering=0)
+    )
+    text = b"first\n" + b"x" * 200_000 + b"\nlast"
+
+    def say() -> None:
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(text)
+
+    _, said = await asyncio.gather(asyncio.to_thread(say), _all(lines_of(reader)))
+    assert (said[0], said[-1]) == ("first", "last")
+    assert sum(len(line) for line in said[1:-1]) == 200_000
+
+
+async def _all(lines: AsyncIterator[str]) -> list[str]:
+    return [line async for line in lines]
 
 
 async def test_a_parent_that_cannot_start_says_why(

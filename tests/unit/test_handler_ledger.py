@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from openegress.core.errors import EgressError
 from openegress.core.events import FileUpdate
 from openegress.core.plan import FileOutput as FilePlan
 from openegress.core.plan import LocalStorage, MediaSource, Plan, StoragePlan
@@ -36,6 +37,19 @@ def test_the_first_word_and_the_end_of_an_output_are_kept(tmp_path: Path) -> Non
     ledger.note(update())
     ledger.note(update(size_bytes=1))
     assert taken_over(ledger) == {0: update()}
+
+
+def test_an_earlier_recording_of_the_same_egress_is_not_begun_over(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path, PLAN)
+    ledger.note(update())
+    with pytest.raises(EgressError, match="another process is still at work on it"):
+        Ledger.create(tmp_path, PLAN)
+    ledger.release()
+    with pytest.raises(EgressError, match="what was recorded before under this egress_id still waits there"):
+        Ledger.create(tmp_path, PLAN)
+    assert taken_over(ledger) == {0: update()}
+    Ledger.take_over(ledger.folder).settle()
+    Ledger.create(tmp_path, PLAN).release()
 
 
 def test_a_full_disk_stops_nothing_and_is_made_up_for(

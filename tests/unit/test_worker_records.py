@@ -53,6 +53,15 @@ async def test_what_happens_is_reported_in_order_and_kept_no_longer(tmp_path: Pa
     assert unreported.all() == []
 
 
+def test_a_kept_end_that_a_disk_has_lost_keeps_nothing_waiting(tmp_path: Path) -> None:
+    unreported = Unreported(tmp_path)
+    unreported.keep(starting())
+    for name, data in (("EG_2", b""), ("EG_3", b"\xff"), ("EG_4", starting().SerializeToString())):
+        (tmp_path / f"{name}.info").write_bytes(data)
+    assert [info.egress_id for info in unreported.all()] == ["EG_1"]
+    assert [unreported.keeps(f"EG_{n}") for n in (1, 2, 3, 4)] == [True, False, False, False]
+
+
 async def test_an_end_that_nobody_takes_waits_for_the_next_start(tmp_path: Path) -> None:
     unreported = Unreported(tmp_path)
     record = Record(starting(), Keeper(away=1000).take, unreported)

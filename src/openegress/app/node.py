@@ -48,13 +48,15 @@ class Node:
         leases: Leases,
         *,
         warm: bool = True,
+        shares_folders: bool = False,
         on_progress: Callable[[Job], None] | None = None,
         on_info: Callable[[EgressInfo], None] | None = None,
         on_thumbnail: Callable[[str, str], None] | None = None,
     ) -> None:
-        """`on_thumbnail` gets an egress id and a data: URL."""
+        """`on_thumbnail` gets an egress id and a data: URL. `shares_folders`: a service may have the same."""
         self.node_id = new_node_id()
         self._spool = settings.spool_path
+        self._shares_folders = shares_folders
         self._room_kind = (
             RequestKind.ROOM_COMPOSITE_PAGE if settings.template_base else RequestKind.ROOM_COMPOSITE
         )
@@ -106,7 +108,7 @@ class Node:
         await self._pool.start()
         self._heartbeat.start()
         await self.service.open()
-        self.service.adopt(self._spool)
+        self.service.adopt(self._spool, shared=self._shares_folders)
 
     async def drain(self) -> None:
         """SIGTERM: no new egress; returns when those that run have ended by themselves."""

@@ -13,7 +13,7 @@ from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
 from openegress.core.info import is_terminal
-from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.proto.egress_rpc_pb2 import GetEgressRequest, StartEgressRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
@@ -41,7 +41,8 @@ class Once:
         make_folders(self._settings)
         await self._records.register(IOInfo.CREATE_EGRESS, self._take)
         await self._records.register(IOInfo.UPDATE_EGRESS, self._take)
-        self._node = Node(self._settings, self._bus, MemoryLeases(), warm=False)
+        await self._records.register(IOInfo.GET_EGRESS, self._find)
+        self._node = Node(self._settings, self._bus, MemoryLeases(), warm=False, shares_folders=True)
         await self._node.start()
         return self
 
@@ -99,7 +100,14 @@ class Once:
         return room_id
 
     async def _take(self, info: EgressInfo) -> Empty:
-        self.info = info
-        if is_terminal(info):
-            self._over.set()
+        """Of ours; what else is recovered meanwhile nobody asks for."""
+        if self.info.egress_id in ("", info.egress_id):
+            self.info = info
+            if is_terminal(info):
+                self._over.set()
         return Empty()
+
+    async def _find(self, request: GetEgressRequest) -> EgressInfo:
+        if request.egress_id != self.info.egress_id:
+            raise EgressError(Code.NOT_FOUND, "egress not found")
+        return self.info

@@ -37,6 +37,8 @@ class Round:
 
 
 FIRST = Round(_AFTER_DEATH, is_first=True)
+BESIDE = Round(_AFTER_DEATH, is_first=False)
+"""The first look of one that shares the spool with a service, which may be at work there."""
 LATER = Round(_NOT_STORED, is_first=False)
 
 
@@ -66,8 +68,8 @@ class Adoption:
         """Ids of those whose turn has not come: they are this worker's as much as what runs."""
         return self._waiting
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="adopt")
+    def start(self, reason: Round = FIRST) -> None:
+        self._task = asyncio.create_task(self._run(reason), name="adopt")
 
     async def close(self) -> None:
         """Starts no further recovery; those under way are the supervisor's."""
@@ -75,8 +77,7 @@ class Adoption:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self) -> None:
-        reason = FIRST
+    async def _run(self, reason: Round) -> None:
         while True:
             try:
                 await self.look(reason)

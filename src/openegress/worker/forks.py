@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import msgspec
@@ -18,6 +19,7 @@ _log = structlog.get_logger(__name__)
 
 _DECODER: msgspec.msgpack.Decoder[ipc.FromForks] = msgspec.msgpack.Decoder(ipc.FromForks)
 _MESSAGE_BYTES = 4096
+_LINE_BYTES = 65_536
 _IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
 """Variables by which cloud SDKs find who they are: a role's token, a profile, an ECS or workload identity. A
 handler has them from its socket, for its uploads."""
@@ -68,11 +70,12 @@ class Forks:
         self._opening = asyncio.Lock()
 
     async def fork(self, channel: int, stderr: int) -> Fork:
-        """`channel` and `stderr` are duplicated into the handler. Raises OSError when there is no room."""
-        try:
-            return await (await self._open()).fork(channel, stderr)
-        except ConnectionError:  # it has just ended
-            return await (await self._open()).fork(channel, stderr)
+        """`channel` and `stderr` are duplicated into the handler.
+
+        Raises OSError when there is no room; ConnectionError when the process that forks has just ended.
+        That may have forked a handler yet: for another try these two are of no use.
+        """
+        return await (await self._open()).fork(channel, stderr)
 
     async def start(self) -> None:
         """Ahead of the first handler. Raises OSError when the machine has no room for a process."""
@@ -136,7 +139,7 @@ class _Line:
         try:
             socket.send_fds(self._control, [b"\0"], [channel, stderr])
         except ConnectionError:
-            self._lose()
+            pass  # it has ended: that is read behind what it said before
         except OSError:
             self._asked.remove(forked)
             raise
@@ -163,7 +166,8 @@ class _Line:
         except BlockingIOError:
             return
         except ConnectionError:
-            data = b""
+            # Requests of ours were unread at its end. Behind this lies what it said, then the end.
+            return
         if not data:
             self._lose()
             return
@@ -211,9 +215,22 @@ def cloud_identity() -> dict[str, str]:
 async def _last_line(process: asyncio.subprocess.Process) -> str:
     assert process.stderr is not None
     last = ""
-    async for line in process.stderr:
-        last = line.decode(errors="replace").strip() or last
+    async for line in lines_of(process.stderr):
+        last = line.strip() or last
     return last
+
+
+async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """To its end, whatever comes; of an endless line there are pieces."""
+    rest = b""
+    while chunk := await stream.read(_LINE_BYTES):
+        *complete, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LINE_BYTES:
+            complete, rest = [*complete, rest], b""
+        for line in complete:
+            yield line.decode(errors="replace").rstrip()
+    if rest:
+        yield rest.decode(errors="replace").rstrip()
 
 
 def how_it_ended(status: int | None, last_line: str) -> str:

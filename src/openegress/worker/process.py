@@ -15,7 +15,7 @@ import psutil
 import structlog
 
 from openegress.core import ipc, scratch
-from openegress.worker.forks import Fork, Forks, cloud_identity, how_it_ended
+from openegress.worker.forks import Fork, Forks, cloud_identity, how_it_ended, lines_of
 
 _log = structlog.get_logger(__name__)
 
@@ -58,17 +58,10 @@ class HandlerProcess:
         """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay.
 
         Raises OSError when the machine has no room for one more process."""
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
         try:
-            with theirs:
-                fork = await forks.fork(theirs.fileno(), write)
-        except BaseException:
-            ours.close()
-            os.close(read)
-            raise
-        finally:
-            os.close(write)
+            fork, ours, read = await _fork(forks)
+        except ConnectionError:  # what forks has just ended; another is started
+            fork, ours, read = await _fork(forks)
         stderr = await _reader(read)
         reader, writer = await asyncio.open_connection(sock=ours)
         handler = cls(fork, reader, writer, stderr, settings.spool)
@@ -119,9 +112,24 @@ class HandlerProcess:
         return how_it_ended(self._fork.exited.result(), last)
 
     async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
-        async for line in stderr:
-            self._stderr.append(line.decode(errors="replace").rstrip())
+        async for line in lines_of(stderr):
+            self._stderr.append(line)
             del self._stderr[:-_STDERR_LINES]
+
+
+async def _fork(forks: Forks) -> tuple[Fork, socket.socket, int]:
+    """A handler, our end of its channel, and where its standard error is read."""
+    ours, theirs = socket.socketpair()
+    read, write = os.pipe()
+    try:
+        with theirs:
+            return await forks.fork(theirs.fileno(), write), ours, read
+    except BaseException:
+        ours.close()
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
 
 
 async def _reader(pipe: int) -> asyncio.StreamReader:

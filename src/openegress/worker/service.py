@@ -27,7 +27,7 @@ from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressHandler, EgressInternal
 from openegress.store.leases import Leases
 from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, affinity
-from openegress.worker.adoption import Adoption
+from openegress.worker.adoption import BESIDE, FIRST, Adoption
 from openegress.worker.job import Job
 from openegress.worker.leftovers import Leftover
 from openegress.worker.load import LoadMeter
@@ -116,15 +116,19 @@ class WorkerService:
             ),
         ]
 
-    def adopt(self, spool: Path) -> None:
-        """Finishes what an earlier life of this worker left; each ends as a FAILED egress with its files."""
-        for info in self._unreported.all():
+    def adopt(self, spool: Path, *, shared: bool = False) -> None:
+        """Finishes what an earlier life of this worker left; each ends as a FAILED egress with its files.
+
+        `shared`: a service with the same folders may run, or be started later. What it has not reported is
+        left to it.
+        """
+        for info in () if shared else self._unreported.all():
             self._records.doubt(info.egress_id)
             record = self._record(info)
             record.repeat()
             self._repeating.append(record)
         self._adoption = Adoption(spool, self._records.get, self._supervisor, self._is_busy, self._recover)
-        self._adoption.start()
+        self._adoption.start(BESIDE if shared else FIRST)
 
     def egress_ids(self) -> Collection[str]:
         """What this worker answers for: what runs here, and what waits to be recovered."""

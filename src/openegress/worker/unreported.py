@@ -1,5 +1,6 @@
 """Ends of egresses that the record keeper has not taken yet, on disk: a restart must not lose them."""
 
+import os
 from pathlib import Path
 
 import structlog
@@ -21,7 +22,10 @@ class Unreported:
         unfinished = path.with_suffix(".tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            unfinished.write_bytes(info.SerializeToString())
+            with unfinished.open("wb") as file:
+                file.write(info.SerializeToString())
+                file.flush()
+                os.fsync(file.fileno())
             unfinished.replace(path)
         except OSError as error:
             _log.warning("an end is not kept for a restart", egress_id=info.egress_id, error=str(error))
@@ -37,9 +41,18 @@ class Unreported:
         found = []
         for path in sorted(self._folder.glob("*.info")):
             try:
-                found.append(EgressInfo.FromString(path.read_bytes()))
-            except (OSError, DecodeError) as error:
+                info = EgressInfo.FromString(path.read_bytes())
+            except OSError as error:
                 _log.error("a kept end cannot be read", path=str(path), error=str(error))
+                continue
+            except DecodeError:
+                info = EgressInfo()
+            if self._path(info.egress_id) == path:
+                found.append(info)
+            else:
+                # A disk that lost it. While it is here, what the spool holds of that egress would wait.
+                _log.error("a kept end is damaged and thrown away", path=str(path))
+                path.unlink(missing_ok=True)
         return found
 
     def _path(self, egress_id: str) -> Path:
