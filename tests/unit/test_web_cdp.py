@@ -1,10 +1,12 @@
 """Messages of the DevTools protocol in a stream of bytes."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.source.web.cdp import Splitter
+from openegress.source.web.cdp import Connection, Splitter
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,26 @@ def test_messages_come_out_whole_however_they_are_cut(messages, size):
     splitter = Splitter()
     chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
     assert [m for chunk in chunks for m in splitter.feed(chunk)] == messages
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+        (b'"cut \\ud83d"', "cut \ufffd"),
+        (b'"\\ude00 first"', "\ufffd first"),
+        (b'"\\\\ud83d"', "\\ud83d"),
+    ],
+)
+async def test_half_an_emoji_costs_no_message(said, heard):
+    read_fd, browser_out = os.pipe()
+    browser_in, write_fd = os.pipe()
+    connection = await Connection.open(read_fd, write_fd)
+    told = []
+    connection.listen("", lambda method, params: told.append((method, params)))
+    connection.data_received(b'{"method":"a","params":{"t":%s}}\0not JSON\0{"method":"b"' % said)
+    connection.data_received(b"}\0")
+    assert told == [("a", {"t": heard}), ("b", {})]
+    connection.close()
+    os.close(browser_out)
+    os.close(browser_in)

@@ -4,11 +4,15 @@ https://chromedevtools.github.io/devtools-protocol/; the pipes are `--remote-deb
 """
 
 import asyncio
+import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+
+logger = logging.getLogger(__name__)
 
 Params = dict[str, Any]
 Listener = Callable[[str, Params], None]
@@ -114,7 +118,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for raw in self._splitter.feed(data):
-            message = self._decoder.decode(raw)
+            message = self._decode(raw)
+            if message is None:
+                continue
             if message.id:
                 self._answer(message)
             else:
@@ -130,6 +136,18 @@ class Connection(asyncio.Protocol):
                 future.set_exception(Disconnected("the browser is gone"))
         self._waiting.clear()
 
+    def _decode(self, raw: bytes) -> Message | None:
+        """None for what is no message: one that is lost must not take the others with it."""
+        try:
+            return self._decoder.decode(raw)
+        except msgspec.DecodeError:
+            pass
+        try:
+            return self._decoder.decode(_whole_characters(raw))
+        except ValueError as error:
+            logger.warning("the browser said something that is no message: %s", error)
+            return None
+
     def _answer(self, message: Message) -> None:
         future = self._waiting.pop(message.id, None)
         if future is None or future.done():
@@ -138,6 +156,16 @@ class Connection(asyncio.Protocol):
             future.set_exception(CommandError(str(message.error.get("message", message.error))))
         else:
             future.set_result(message.result)
+
+
+def _whole_characters(raw: bytes) -> bytes:
+    """The same JSON with U+FFFD for halves of surrogate pairs, which strings of JavaScript may hold and
+    UTF-8 may not: a page that cuts a text after so many characters cuts through an emoji.
+
+    Raises ValueError where it is no JSON.
+    """
+    text = json.dumps(json.loads(raw), ensure_ascii=False)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _forget(future: asyncio.Future[Params]) -> None:
