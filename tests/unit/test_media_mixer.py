@@ -78,6 +78,34 @@ def test_place(expected: int | None, wanted: int, start: int, count: int) -> Non
     assert (samples == 7).all()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "skipped", "start"),
+    [
+        (4800 + 960, 960, 4800 + 960),  # a packet lost
+        (4800 + 4320, 4320, 4800 + 4320),  # speech again, somewhere between two packets of comfort noise
+        (4800 + 960 + 90, 960, 4800 + 960 + 90),  # drift is made up for in passing
+        (4800 + 960 - 90, 960, 4800 + 960 - 90),
+        (4800 - 30, 960, 4800),  # but nothing is played over
+        (4800 + 960, None, 4800 + 960),  # RTP began anew
+        (4800 + 960, -500_000, 4800 + 960),
+        (4800 - 960, -500_000, 4800),
+        (4800 + 30, 96, 4800),  # a sloppy sender: no packet is as short as that
+        (4800 + 30, -96, 4800),
+        (4800 + 2 * JUMP_SAMPLES, 0, 4800 + 2 * JUMP_SAMPLES),  # a clock that was set
+    ],
+)
+def test_what_the_sender_left_out_stays_open(wanted: int, skipped: int | None, start: int) -> None:
+    at, samples = place(4800, ns(wanted) + 1, level(7, 960), skipped)
+    assert (at, len(samples)) == (start, 960)
+
+
+@given(st.integers(-JUMP_SAMPLES, JUMP_SAMPLES), st.one_of(st.none(), st.integers(-10_000, 10_000)))
+def test_nothing_within_a_jump_is_placed_over_what_was(apart: int, skipped: int | None) -> None:
+    at, samples = place(48_000, ns(48_000 + apart) + 1, level(7), skipped)
+    assert at >= 48_000
+    assert abs(len(samples) - BLOCK_SAMPLES) <= 1
+
+
 def test_drift_is_followed_without_a_hole() -> None:
     """A sender whose clock runs 200 ppm fast for a minute."""
     lane, end = Lane(), 0

@@ -1,14 +1,18 @@
 """The parts of a connection that need no socket: addresses, DTLS in memory, the names used of aioice."""
 
+import asyncio
 import inspect
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from aioice import ice as aioice
+from aioice import stun
 from OpenSSL import SSL
 
 from openegress.core.errors import EgressError, Phase
 from openegress.room.dtls import DtlsError, DtlsSrtp, DtlsState, Fingerprint, datagrams
-from openegress.room.ice import TurnServer, turn_server
+from openegress.room.ice import IceConnection, TurnServer, turn_server
 from openegress.room.signalling import signal_url
 
 
@@ -80,12 +84,108 @@ def test_the_names_used_of_aioice_are_where_they_were() -> None:
         aioice.StunProtocol.datagram_received: ["self", "data", "addr"],
         aioice.StunProtocol.connection_lost: ["self", "exc"],
         aioice.CandidatePair.__init__: ["self", "protocol", "remote_candidate"],
+        aioice.relayed_candidate: [
+            "component",
+            "hide_related_address",
+            "protocol_factory",
+            "turn_server",
+            "turn_username",
+            "turn_password",
+            "turn_ssl",
+            "turn_transport",
+        ],
     }
     for function, parameters in signatures.items():
         assert list(inspect.signature(function).parameters) == parameters
     assert {"local_addr", "remote_addr", "local_candidate"} <= set(dir(aioice.CandidatePair))
     assert "get_component_candidates" in inspect.getsource(aioice.Connection.gather_candidates)
     assert "_network_host" in inspect.getsource(aioice.CandidatePair.remote_addr.fget)  # type: ignore[arg-type]
+
+
+# --- a relay
+
+
+class Relay(asyncio.DatagramTransport):
+    """In place of an allocation on a TURN server: what is sent over it."""
+
+    def __init__(self) -> None:
+        super().__init__({"sockname": ("192.0.2.1", 5000), "related_address": ("192.0.2.2", 6000)})
+        self.sent: list[bytes] = []
+
+    def sendto(self, data: bytes, addr: object = None) -> None:  # type: ignore[override]
+        self.sent.append(data)
+
+
+PEER = ("192.0.2.9", 7000)
+RELAY = TurnServer("turn.example", 3478, "u", "c", "udp", False)
+
+
+async def relayed(
+    monkeypatch: pytest.MonkeyPatch, on_data: Callable[[bytes], None]
+) -> tuple[IceConnection, aioice.StunProtocol, Relay]:
+    """A connection with a relayed candidate, the protocol its datagrams come to, and what it sends over."""
+    relay = Relay()
+
+    async def create_turn_endpoint(
+        protocol_factory: Callable[[], aioice.StunProtocol], **_: object
+    ) -> tuple[Relay, aioice.StunProtocol]:
+        protocol = protocol_factory()
+        protocol.connection_made(relay)
+        return relay, protocol
+
+    monkeypatch.setattr("aioice.turn.create_turn_endpoint", create_turn_endpoint)
+    connection = IceConnection(on_data=on_data, on_lost=lambda _: None, loopback=False, turn=RELAY, udp=False)
+    candidates = await connection.add_relay()
+    assert [(each.type, each.host, each.related_address) for each in candidates] == [
+        ("relay", "192.0.2.1", "192.0.2.2")
+    ]
+    assert connection.local_candidates == candidates
+    (protocol,) = connection._protocols
+    return connection, protocol, relay
+
+
+async def test_whatever_comes_in_over_a_relay_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a room with nothing subscribed, the server's checks of the path are all there is."""
+    data: list[bytes] = []
+    connection, protocol, relay = await relayed(monkeypatch, data.append)
+    check = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+    check.attributes["USERNAME"] = f"{connection.local_username}:server"
+    check.attributes["PRIORITY"] = 1
+    check.attributes["ICE-CONTROLLING"] = 1
+    check.add_message_integrity(connection.local_password.encode())
+    protocol.datagram_received(bytes(check), PEER)
+    assert connection.traffic.datagrams == 1
+    (answer,) = relay.sent
+    assert stun.parse_message(answer).message_class is stun.Class.RESPONSE
+    # Where the server is an ICE-lite one, the answers to our own checks.
+    response = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.RESPONSE)
+    protocol.datagram_received(bytes(response), PEER)
+    assert connection.traffic.datagrams == 2
+    media = b"\x80" + bytes(20)
+    protocol.datagram_received(media, PEER)
+    protocol.datagram_received(b"\x00nonsense", PEER)
+    assert connection.traffic.datagrams == 4
+    assert data == [media]
+    assert connection._queue.empty()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("refused"), TimeoutError(), stun.TransactionTimeout(), ConnectionError("no lifetime")]
+)
+async def test_a_relay_that_cannot_be_had_is_done_without(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refuse(*_: object, **__: object) -> Any:
+        raise error
+
+    monkeypatch.setattr("aioice.turn.create_turn_endpoint", refuse)
+    connection = IceConnection(
+        on_data=cast(Callable[[bytes], None], None), on_lost=lambda _: None, loopback=False, turn=RELAY
+    )
+    with caplog.at_level("INFO", "openegress.room.ice"):
+        assert await connection.add_relay() == []
+    assert connection._protocols == []
+    assert f"turn.example:3478: {str(error) or 'no answer'}" in caplog.text
 
 
 # --- DTLS

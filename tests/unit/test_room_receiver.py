@@ -1,8 +1,11 @@
 """A track's receiver over plain calls: packets in, frames and requests out."""
 
+import random
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.room import EncodedFrame
@@ -367,11 +370,113 @@ def test_redundant_audio_repeats_nothing_and_fills_what_was_lost() -> None:
     bench.lose(40, red_payload(b"2"))
     bench.lose(60, red_payload(b"3"))
     bench.send(80, red_payload(b"4", (1920, b"2"), (960, b"3")))
-    assert [each.data for each in bench.frames] == [b"0", b"1"]
-    give_up(bench)
+    # At once, and nothing is asked for.
     assert [each.data for each in bench.frames] == [b"0", b"1", b"2", b"3", b"4"]
+    assert bench.wishes.due_ns == []
     assert bench.times_ms == [0, 20, 40, 60, 80]
     assert {each.codec for each in bench.frames} == {AudioCodec.OPUS}
+    assert not any(each.after_gap for each in bench.frames)
+
+
+def test_more_was_lost_than_is_repeated() -> None:
+    bench = started(63, red_payload(b"0"))
+    bench.lose(20, red_payload(b"1"))
+    bench.lose(40, red_payload(b"2"))
+    bench.send(60, red_payload(b"3", (960, b"2")))
+    assert bench.times_ms == [0]
+    give_up(bench)
+    assert bench.times_ms == [0, 40, 60]
+
+
+def test_a_packet_that_comes_late_to_the_server_is_waited_for() -> None:
+    """The server makes redundant packets of plain ones, of what it has by then."""
+    bench = started(63, red_payload(b"0"))
+    late = bench.lose(20, red_payload(b"1", (960, b"0")))
+    bench.send(40, red_payload(b"2", (1920, b"0")))
+    assert bench.times_ms == [0]
+    bench.receiver.rtp(late, 45 * MS)
+    assert bench.times_ms == [0, 20, 40]
+
+
+def test_an_empty_or_malformed_repetition_fills_nothing() -> None:
+    for payload in (red_payload(b"2", (960, b"")), b"\xef\0\x0f\xff"):
+        bench = started(63, red_payload(b"0"))
+        bench.lose(20, red_payload(b"1"))
+        bench.send(40, payload)
+        assert bench.wishes.due_ns
+
+
+def test_redundant_audio_whose_rtp_time_begins_anew() -> None:
+    bench = started(63, red_payload(b"0"))
+    bench.send(20_000, red_payload(b"1", (960, b"0")))
+    for at_ms in (20, 40):
+        packet = bench.packet(at_ms, red_payload(b"%d" % at_ms, (960, b"%d" % (at_ms - 20))))
+        bench.receiver.rtp(packet, (20_000 + at_ms) * MS)
+    assert [each.data for each in bench.frames][-3:] == [b"1", b"20", b"40"]
+    assert bench.times_ms[-3:] == [20_000, 20_020, 20_040]
+
+
+def test_what_came_by_itself_is_not_taken_from_a_repetition() -> None:
+    """Packets too large to be repeated are sent plain."""
+    bench = started(63, red_payload(b"0"))
+    bench.send(20, b"1", payload_type=111)
+    bench.send(40, red_payload(b"2", (960, b"1")))
+    assert [each.data for each in bench.frames] == [b"0", b"1", b"2"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    loss=st.floats(0, 0.5),
+    late=st.floats(0, 0.3),
+    repeats=st.integers(0, 3),
+    pause=st.floats(0, 0.3),
+)
+def test_redundant_audio_is_whole_but_for_what_nobody_has(
+    seed: int, loss: float, late: float, repeats: int, pause: float
+) -> None:
+    """Losses, packets out of order, pauses. All that came in time is there, in order and once."""
+    chance = random.Random(seed)
+    bench = Bench(63, at_once=True)
+    at_ms, sent = 0, [0]
+    bench.send(0, red_payload((0).to_bytes(2)))
+    arrivals: list[tuple[float, int, RtpPacket]] = []
+    for number in range(1, 200):
+        at_ms += 20 if chance.random() >= pause else chance.choice((60, 100, 400))
+        older = [
+            ((at_ms - sent[each]) * 48, each.to_bytes(2))
+            for each in range(max(0, number - repeats), number)
+            if (at_ms - sent[each]) * 48 < 1 << 14
+        ]
+        sent.append(at_ms)
+        packet = bench.lose(at_ms, red_payload(number.to_bytes(2), *older))
+        if chance.random() >= loss:
+            arrivals.append(
+                (at_ms + (chance.uniform(0, 200) if chance.random() < late else 0), number, packet)
+            )
+    for arrival_ms, _, packet in sorted(arrivals):
+        while (due_ns := bench.receiver.next_due_ns()) is not None and due_ns < arrival_ms * MS:
+            bench.receiver.due(due_ns)
+        bench.receiver.rtp(packet, int(arrival_ms * MS))
+    give_up(bench)
+    got = [int.from_bytes(each.data) for each in bench.frames]
+    assert got == sorted(set(got))
+    assert set(got) >= {0, *(number for _, number, _ in arrivals)}
+
+
+@pytest.mark.parametrize(("payload_type", "payload", "after_ms"), [(111, b"opus", 700), (96, KEY, 1500)])
+def test_how_long_a_lost_packet_holds_up_the_others(payload_type: int, payload: bytes, after_ms: int) -> None:
+    """Sound goes on alone; pictures without the one before them are of no use anyway."""
+    bench = started(payload_type, payload)
+    bench.lose(20, payload)
+    for index in range(2, 150):
+        at_ms = index * 20
+        while (due_ns := bench.receiver.next_due_ns()) is not None and due_ns <= at_ms * MS:
+            bench.receiver.due(due_ns)
+        assert len(bench.frames) == 1 or at_ms >= 40 + after_ms
+        bench.send(at_ms, payload)
+    assert bench.receiver.stats.gaps == 1
+    assert bench.times_ms[-1] == 2980
 
 
 def test_silence_between_packets_is_no_gap() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openegress.room.nack import MS, NackPolicy
+from openegress.room.nack import AUDIO, MS, NackPolicy
 from openegress.room.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
 from openegress.room.rtp import RtpPacket
 
@@ -81,6 +81,114 @@ def test_requests_start_soon_grow_apart_and_end() -> None:
     assert gaps == sorted(gaps)
     assert max(gaps) <= 250
     assert 1000 < times[-1] < POLICY.patience_ns // MS
+
+
+def given_up_after_ms(missing: range, arrivals_ms: list[int]) -> int:
+    """How long after they were found missing. Packets without a loss come at `arrivals_ms` after that."""
+    reorderer = Reorderer(AUDIO)
+    sequence = missing.stop
+    reorderer.push(packet(missing.start - 1), 0)
+    reorderer.push(packet(sequence), 0)
+    arrivals = [at_ms * MS for at_ms in arrivals_ms]
+    while (due_ns := reorderer.next_due_ns()) is not None:
+        if arrivals and arrivals[0] <= due_ns:
+            sequence += 1
+            assert reorderer.push(packet(sequence), arrivals.pop(0)) == []
+        elif None in reorderer.due(due_ns)[1]:
+            assert not reorderer.missing
+            return due_ns // MS
+    raise AssertionError("given up quietly")
+
+
+VOICE = list(range(20, 3000, 20))
+COMFORT_NOISE = list(range(400, 3000, 400))
+
+
+@pytest.mark.parametrize(
+    ("missing", "arrivals_ms", "after_ms"),
+    [
+        (range(10, 11), VOICE, 700),
+        (range(10, 34), VOICE, 700),
+        (range(10, 11), COMFORT_NOISE, 700),
+        (range(10, 11), [], 700),
+        (range(10, 60), VOICE, 700),  # of the publisher's own network: nobody has them
+        (range(10, 60), [100, *VOICE[50:]], 1020),  # all that comes has to queue up
+        (range(10, 60), [], 1500),
+    ],
+)
+def test_sound_that_is_lost_for_good_is_not_waited_for_for_long(
+    missing: range, arrivals_ms: list[int], after_ms: int
+) -> None:
+    assert given_up_after_ms(missing, arrivals_ms) == after_ms
+
+
+def test_all_of_an_outage_that_comes_late_is_taken() -> None:
+    """Behind a key frame, say, that was sent again as well."""
+    reorderer = Reorderer(AUDIO)
+    reorderer.push(packet(9), 0)
+    assert reorderer.push(packet(260), 5000 * MS) == []
+    while (due_ns := reorderer.next_due_ns()) is not None and due_ns < 6400 * MS:
+        assert reorderer.due(due_ns)[1] == []
+    delivered = [each for seq in range(10, 260) for each in reorderer.push(packet(seq), 6400 * MS)]
+    assert numbers(delivered) == list(range(10, 261))
+
+
+def repeating(
+    arrivals: list[int | tuple[int, tuple[int, ...]]], step: int = 960
+) -> tuple[list[int | None], Reorderer]:
+    """Arrivals by sequence, with what they repeat; `step` of RTP time between two. No time passes."""
+    repeated = {each[0]: each[1] for each in arrivals if isinstance(each, tuple)}
+
+    def repeats(packet: RtpPacket) -> list[int]:
+        sequence = int.from_bytes(packet.payload)
+        return [(sequence - each) * step for each in repeated.get(sequence, ())]
+
+    reorderer = Reorderer(AUDIO, repeats)
+    out: list[int | None] = []
+    for each in arrivals:
+        sequence = each[0] if isinstance(each, tuple) else each
+        timestamp = sequence * step & 0xFFFFFFFF
+        out += numbers(reorderer.push(packet(sequence)._replace(timestamp=timestamp), 0))
+    return out, reorderer
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "delivered"),
+    [
+        ([5, (7, (6,))], [5, 7]),
+        ([5, (8, (6, 7)), 9], [5, 8, 9]),
+        ([5, (8, (5, 6, 7))], [5, 8]),
+        ([5, (7, (6,)), (9, (8,))], [5, 7, 9]),
+        # Not all of it is there.
+        ([5, (8, (7,)), 9], [5]),
+        ([5, (7, ()), (8, (7,))], [5]),
+        # What is missing is not what is repeated: it may come yet.
+        ([5, (7, (5,)), 6], [5, 6, 7]),
+        ([5, (8, (5, 6)), 7], [5]),
+        ([5, (7, (6, 6)), 8], [5, 7, 8]),
+        ([5, (8, (7, 7))], [5]),
+        # One comes after all, and then the next packet repeats the rest.
+        ([5, (8, (7,)), 6], [5, 6, 8]),
+        ([5, (8, (7,)), (10, (9,)), 6], [5, 6, 8, 10]),
+        # Made up for already.
+        ([5, (7, (6,)), 6, 8], [5, 7, 8]),
+    ],
+    ids=str,
+)
+def test_what_the_packet_behind_repeats_is_not_waited_for(
+    arrivals: list[int | tuple[int, tuple[int, ...]]], delivered: list[int | None]
+) -> None:
+    out, reorderer = repeating(arrivals)
+    assert out == delivered
+    assert reorderer.missing == (len(delivered) == 1)
+    assert (reorderer.next_due_ns() is None) == (len(delivered) > 1)
+
+
+def test_a_wrap_around_of_rtp_time_hides_no_repetition() -> None:
+    at = (1 << 32) // 960 + 1  # the first packet after it
+    out, reorderer = repeating([at - 2, (at, (at - 1,)), (at + 2, (at + 1,))])
+    assert out == [at - 2, at, at + 2]
+    assert reorderer.stats.repeated == 2
 
 
 def test_nothing_is_due_while_nothing_is_missing() -> None:

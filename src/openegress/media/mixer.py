@@ -45,14 +45,15 @@ class Lane:
         """Up to where the track has been heard; None before its first sample."""
         return self._next
 
-    def write(self, at_ns: int, samples: Samples) -> None:
-        """Places what was captured at `at_ns`, next to what came before unless the clock says otherwise.
+    def write(self, at_ns: int, samples: Samples, skipped: int | None = 0) -> None:
+        """Places what was captured at `at_ns`, next to what came before unless a clock says otherwise.
 
-        Drift is followed one sample a block, which nobody hears; a gap is left open.
+        `skipped`: how many samples the sender left out before it, by its own count (RTP); None where that
+        began anew. Drift is followed one sample a block, which nobody hears; a gap is left open.
         """
         if not len(samples):
             return
-        start, samples = place(self._next, at_ns, samples)
+        start, samples = place(self._next, at_ns, samples, skipped)
         self._chunks.append((start, samples))
         self._next = start + len(samples)
 
@@ -81,12 +82,17 @@ class Lane:
                 mix[:, 0 if self.channel is Channel.LEFT else 1] += mono
 
 
-def place(expected: int | None, at_ns: int, samples: Samples) -> tuple[int, Samples]:
-    """(position, samples) of a block captured at `at_ns`, when `expected` is where the last one ended."""
+def place(expected: int | None, at_ns: int, samples: Samples, skipped: int | None = 0) -> tuple[int, Samples]:
+    """(position, samples) of a block captured at `at_ns`, when `expected` is where the last one ended.
+    `skipped`: see Lane.write."""
     wanted = at_ns * SAMPLE_RATE // NS
     if expected is None or abs(wanted - expected) > JUMP_SAMPLES:
         # An overlap with what has been placed would sound twice: the newer clock wins from there on.
         return wanted, samples
+    if skipped is None or abs(skipped) > SLACK_SAMPLES:
+        # A lost packet or a pause (even the shortest packet is longer than the slack), not drift. Where there
+        # is a hole anyway, its length makes up for any drift at once.
+        return max(expected, wanted), samples
     if wanted - expected > SLACK_SAMPLES:
         return expected, _stretched(samples, len(samples) + 1)
     if expected - wanted > SLACK_SAMPLES and len(samples) > 1:

@@ -5,7 +5,7 @@ What it wants of the sender (lost packets, a key frame) it says through `Feedbac
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -14,7 +14,7 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.room import EncodedFrame, OnFrame
 from openegress.room.clocks import RoomClock
 from openegress.room.depacketise import AccessUnit, MalformedPayload, join_video, red
-from openegress.room.nack import NackPolicy
+from openegress.room.nack import AUDIO, VIDEO, NackPolicy
 from openegress.room.placing import Placing
 from openegress.room.reorder import Delivered, Reorderer
 from openegress.room.rtcp import ReportBlock, SenderReport
@@ -96,7 +96,7 @@ class TrackReceiver:
         *,
         at_once: bool = False,
     ) -> None:
-        """`at_once`: frames are not held for the first sender report."""
+        """`policy`: by default that of the track's kind. `at_once`: without waiting for a sender report."""
         self.track_sid = track_sid
         self.identity = identity
         self.on_frame = on_frame
@@ -111,6 +111,7 @@ class TrackReceiver:
         """Payload type of retransmissions -> of what they repeat."""
         self._type: PayloadType | None = None
         self._reorderer = Reorderer(policy)
+        """Made anew when the first packet tells what is received."""
         self._payloads: list[bytes] = []
         self._timestamp = -1
         self._broken = False
@@ -170,8 +171,12 @@ class TrackReceiver:
 
     def rtp(self, packet: RtpPacket, now_ns: int) -> None:
         kind = self._types.get(packet.payload_type)
-        if kind is None or (self._type is None and not packet.payload):
-            return  # not ours, or a probe before the first packet: nothing to count from yet
+        if kind is None:
+            return  # not ours
+        if self._type is None:
+            if not packet.payload:
+                return  # a probe before the first packet: nothing to count from yet
+            self._begin(kind)
         self._arrived_ns = now_ns
         self._reports.counted += 1
         self._measure_jitter(packet.timestamp, now_ns, kind.clock_rate)
@@ -252,6 +257,23 @@ class TrackReceiver:
 
     # --- inside
 
+    def _begin(self, kind: PayloadType) -> None:
+        """The first packet of an SSRC has come."""
+        if isinstance(kind.encoding.codec, VideoCodec):
+            self._reorderer = Reorderer(self._policy or VIDEO)
+        else:
+            self._reorderer = Reorderer(self._policy or AUDIO, self._repeats)
+
+    def _repeats(self, packet: RtpPacket) -> Iterable[int]:
+        """See reorder.Repeats."""
+        kind = self._types.get(packet.payload_type)
+        if kind is None or kind.encoding is not Encoding.RED:
+            return ()
+        try:
+            return [block.timestamp_offset for block in red.split(packet.payload) if block.data]
+        except MalformedPayload:
+            return ()  # told when it is delivered
+
     def _switch(self, kind: PayloadType) -> None:
         """The packets delivered from here on are of another payload type."""
         previous, self._type = self._type, kind
@@ -292,6 +314,7 @@ class TrackReceiver:
 
     def _audio(self, packet: RtpPacket, now_ns: int) -> None:
         if self._type is None or self._type.encoding is not Encoding.RED:
+            self._last_audio_rtp = packet.timestamp
             self._place(packet.timestamp, AccessUnit(packet.payload, True), now_ns)
             return
         try:
@@ -304,8 +327,9 @@ class TrackReceiver:
             timestamp = packet.timestamp - block.timestamp_offset & 0xFFFFFFFF
             last = self._last_audio_rtp
             newer = last is not None and 0 < (timestamp - last & 0xFFFFFFFF) < 1 << 31
-            # Repeated blocks only fill what was lost; before the first packet there is no gap to fill.
-            if block.data and (newer or (last is None and not block.timestamp_offset)):
+            # Repeated blocks only fill what was lost; before the first packet there is no gap to fill. The
+            # packet's own is new in any case, also where RTP time began anew.
+            if block.data and (newer or block is blocks[-1]):
                 self._last_audio_rtp = timestamp
                 self._place(timestamp, AccessUnit(block.data, True), now_ns)
 

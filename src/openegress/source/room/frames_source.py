@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from openegress.core.errors import Phase, internal
 from openegress.core.plan import VideoEncoding
@@ -24,13 +25,25 @@ from openegress.source.room.session import RoomSession
 from openegress.source.room.stage import Stage
 
 PATIENCE_NS = NS * 6 // 5
-"""For frames that are under way: a retransmission over a bad path takes half of that."""
+"""For frames that are under way: a retransmission over a bad path takes half of that. Sound behind a packet
+that is lost for good waits for 0.7 s (room.nack.AUDIO) and is still in time where the way takes 0.4 s."""
 FIRST_FRAMES_NS = 9 * NS
 """For the first frames of a track: the room client holds them for a sender report, 8 s at most."""
 AUDIO_TICK_S = 0.04
 """Without pictures: two blocks at a time."""
 RELAXED_AUDIO_TICK_S = 0.2
 """Where nobody waits for the sound either: a thread that wakes up seldom costs half."""
+KEY_PAUSE_NS = NS // 2
+"""After the first request for a key frame; twice as long after each that did not help."""
+LONGEST_KEY_PAUSE_NS = 30 * NS
+"""A key frame costs everybody in the room: what cannot be decoded is not asked for again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    next_ns: int
+    """Media time of the next request."""
+    pause_ns: int
 
 
 class RoomFrameSource:
@@ -69,7 +82,8 @@ class RoomFrameSource:
         self._stopping = threading.Event()
         self._stop_ns = 0
         self._thread: threading.Thread | None = None
-        self._asked_key_ns = 0
+        self._keys_asked: dict[str, _Asked] = {}
+        """For key frames, by SID, while one is wanted."""
         self._left_out = 0
 
     async def prepare(self) -> None:
@@ -206,8 +220,13 @@ class RoomFrameSource:
         self._give(end_ns)
 
     def _ask_for_key(self, now_ns: int) -> None:
-        if now_ns - self._asked_key_ns <= NS // 2:
-            return
-        for sid in self._stage.keys_wanted():
-            self._asked_key_ns = now_ns
+        wanted = self._stage.keys_wanted()
+        if self._keys_asked:
+            self._keys_asked = {sid: each for sid, each in self._keys_asked.items() if sid in wanted}
+        for sid in wanted:
+            asked = self._keys_asked.get(sid)
+            if asked is not None and now_ns < asked.next_ns:
+                continue
+            pause_ns = min(asked.pause_ns * 2, LONGEST_KEY_PAUSE_NS) if asked else KEY_PAUSE_NS
+            self._keys_asked[sid] = _Asked(now_ns + pause_ns, pause_ns)
             self._loop.call_soon_threadsafe(self._session.request_key_frame, sid)

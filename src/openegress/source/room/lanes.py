@@ -13,6 +13,7 @@ from openegress.media.decoder import SAMPLE_RATE, AudioDecoder, VideoDecoder
 from openegress.media.mixer import Channel, Lane
 from openegress.room import EncodedFrame
 from openegress.source.room.clock import Phase
+from openegress.source.room.placement import duration_of
 
 
 class Waiting:
@@ -93,6 +94,8 @@ class AudioLane:
         self.waiting = Waiting()
         self.mixed = Lane(channel)
         self._decoder: AudioDecoder | None = None
+        self._rtp_end: int | None = None
+        """RTP time at which the last packet heard ended; None where the next one's cannot be compared."""
 
     @property
     def newest_ns(self) -> int:
@@ -103,5 +106,18 @@ class AudioLane:
         assert isinstance(frame.codec, AudioCodec)
         if self._decoder is None or self._decoder.codec is not frame.codec:
             self._decoder = AudioDecoder(frame.codec)
-        self.mixed.write(at_ns, self._decoder.decode(frame.data))
+            self._rtp_end = None
+        samples = self._decoder.decode(frame.data)
+        if len(samples):  # a damaged packet is as good as lost: it is skipped
+            self.mixed.write(at_ns, samples, self._skipped(frame))
+            # Of what was sent, not of what was decoded: a resampler keeps some of that back.
+            duration = duration_of(frame.codec, frame.data)
+            self._rtp_end = frame.rtp_timestamp + duration if duration else None
         self.waiting.delivered()
+
+    def _skipped(self, frame: EncodedFrame) -> int | None:
+        """See Lane.write. A sender that starts its RTP clock anew seems to have skipped much, or less than
+        nothing, which comes to the same."""
+        if self._rtp_end is None:
+            return None
+        return (frame.rtp_timestamp - self._rtp_end) * SAMPLE_RATE // frame.clock_rate
