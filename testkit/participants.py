@@ -155,9 +155,11 @@ class Publisher:
         screen: VideoSpec | None = None,
         *,
         kind: str = "",
+        secret: bytes = b"",
     ) -> None:
-        """`kind`: "" for a usual participant, "agent" ..."""
+        """`kind`: "" for a usual participant, "agent" ... `secret`: of a room that is encrypted."""
         self._server = server
+        self._secret = secret
         self.room_name = room
         self.identity = identity
         self._kind = kind
@@ -190,7 +192,10 @@ class Publisher:
         """Joins the room and publishes all tracks."""
         self._room = rtc.Room()
         token = self._server.token(self.room_name, self.identity, kind=self._kind)
-        await self._room.connect(self._server.ws_url, token, rtc.RoomOptions(auto_subscribe=False))
+        options = rtc.RoomOptions(auto_subscribe=False)
+        if self._secret:
+            options.encryption = rtc.E2EEOptions(rtc.KeyProviderOptions(shared_key=self._secret))
+        await self._room.connect(self._server.ws_url, token, options)
         for name in list(self._specs):
             await self.publish(name)
 

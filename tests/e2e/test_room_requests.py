@@ -35,9 +35,15 @@ class Parts:
     people: AsyncExitStack
 
     async def join(
-        self, room: str, identity: str, video: VideoSpec | None, audio: AudioSpec | None, kind: str = ""
+        self,
+        room: str,
+        identity: str,
+        video: VideoSpec | None,
+        audio: AudioSpec | None,
+        kind: str = "",
+        secret: bytes = b"",
     ) -> Publisher:
-        publisher = Publisher(self.livekit, room, identity, video, audio, kind=kind)
+        publisher = Publisher(self.livekit, room, identity, video, audio, kind=kind, secret=secret)
         return await self.people.enter_async_context(publisher)
 
     async def join_raw(self, room: str, camera: RawTrack | None, microphone: RawTrack | None) -> RawPublisher:
@@ -133,6 +139,28 @@ async def test_a_websocket_of_pictures_is_refused_with_the_reason(parts: Parts) 
     info = await parts.service.wait(info["egress_id"])
     assert info["status"] == "EGRESS_FAILED"
     assert "is video; websocket_url takes audio tracks only" in info["error"]
+
+
+async def test_what_is_encrypted_end_to_end_is_refused_by_name_and_left_out_of_a_room(parts: Parts) -> None:
+    ann = await parts.join("secret", "ann", camera("vp8"), AudioSpec(440), secret=b"known to ann")
+    await parts.join("secret", "bob", None, AudioSpec(660))
+    track = {"room_name": "secret", "file": {"filepath": "secret-track"}}
+    tracks = {"room_name": "secret", "file_outputs": [{"filepath": "secret-tracks"}]}
+    for method, request in (
+        ("StartTrackEgress", {"track_id": ann.sid("microphone"), **track}),
+        ("StartTrackCompositeEgress", {"video_track_id": ann.sid("camera"), **tracks}),
+        ("StartParticipantEgress", {"identity": "ann", **tracks}),
+    ):
+        info = await parts.service.call(method, **request)
+        info = await parts.service.wait(info["egress_id"], timeout_s=10)
+        assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412), method
+        assert "of ann is end-to-end encrypted, and a recorder has no key" in info["error"], method
+    request = {"room_name": "secret", "audio_only": True, "file_outputs": [{"filepath": "secret.ogg"}]}
+    info = await parts.service.record("StartRoomCompositeEgress", SECONDS, **request)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    heard = tones(location(info), min_level=0.003)
+    assert [hz for hz in (440, 660) if has_tone(heard, hz)] == [660]
+    assert "track left out: it is end-to-end encrypted" in parts.service.log
 
 
 async def test_media_of_a_participant_and_everybodys_sound(parts: Parts) -> None:

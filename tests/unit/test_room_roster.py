@@ -1,5 +1,6 @@
 import pytest
 from livekit.protocol.models import (
+    Encryption,
     ParticipantInfo,
     SpeakerInfo,
     TrackInfo,
@@ -185,3 +186,20 @@ def test_a_new_name_and_what_the_recorder_is_told() -> None:
     own.metadata = '{"layout": "grid"}'
     assert roster.updated([own]) == [OwnMetadataChanged('{"layout": "grid"}')]
     assert roster.updated([own]) == []
+
+
+def test_a_kind_of_participant_that_is_not_known_yet_is_one_like_others() -> None:
+    roster = Roster("me")
+    info = person("a", track("T1"))
+    info.kind = 42  # type: ignore[assignment]
+    assert told(roster.joined([info], 0)) == ["+a", "+T1"]
+    assert [each.kind for each in roster.participants()] == ["standard"]
+
+
+@pytest.mark.parametrize("how", Encryption.Type.keys())
+def test_a_track_says_whether_it_is_encrypted(how: str) -> None:
+    roster = Roster("me")
+    published = track("T1")
+    published.encryption = Encryption.Type.Value(how)
+    roster.joined([person("a", published)], 0)
+    assert [each.encrypted for each in roster.tracks()] == [how != "NONE"]

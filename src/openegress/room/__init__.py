@@ -55,6 +55,8 @@ class Track:
     muted: bool
     width: int = 0
     height: int = 0
+    encrypted: bool = False
+    """End to end: its frames are of no use without its room's key."""
 
     @property
     def key(self) -> TrackKey:

@@ -16,7 +16,7 @@ from livekit.protocol.rtc import (
 )
 
 from openegress.core.codecs import AudioCodec, VideoCodec
-from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.room import (
     ConnectionLost,
     Joined,
@@ -255,7 +255,17 @@ class RoomClient:
         self._publish(self._roster.joined(join.other_participants, now_s))
 
     async def _supervise(self, session: Session) -> None:
-        """Owns the session from the join to the end of the room."""
+        """Owns the session from the join to the end of the room, of which it tells whatever happens."""
+        try:
+            await self._follow(session)
+        except Exception as error:
+            logger.exception("the room client failed")
+            text = f"the room client failed: {error!r}"
+            if not self._connected.done():
+                self._connected.set_exception(internal(text, Phase.SIGNALLING))
+            self._emit(RoomClosed(text, failed=True))
+
+    async def _follow(self, session: Session) -> None:
         try:
             await self._up(session)
         except EgressError as error:

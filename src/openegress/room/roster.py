@@ -7,7 +7,7 @@ comes back under a new SID takes the place of the one with the same key.
 
 from collections.abc import Iterable
 
-from livekit.protocol.models import ParticipantInfo, SpeakerInfo, TrackInfo, TrackType, VideoLayer
+from livekit.protocol.models import Encryption, ParticipantInfo, SpeakerInfo, TrackInfo, TrackType, VideoLayer
 from livekit.protocol.models import TrackSource as SourceNumber
 
 from openegress.core.codecs import MediaKind
@@ -129,7 +129,7 @@ class Roster:
             sid=info.sid,
             identity=info.identity,
             name=info.name,
-            kind=ParticipantInfo.Kind.Name(info.kind).lower(),
+            kind=_kind(info),
             joined_at_ms=_joined_at_ms(info),
         )
         known = self._participants.get(info.identity)
@@ -190,6 +190,13 @@ class Roster:
         return [sid for sid, track in self._tracks.items() if track.participant.identity == identity]
 
 
+def _kind(info: ParticipantInfo) -> str:
+    try:
+        return ParticipantInfo.Kind.Name(info.kind).lower()
+    except ValueError:  # of a server that is newer than we are
+        return "standard"
+
+
 def _joined_at_ms(info: ParticipantInfo) -> int:
     return int(info.joined_at_ms or info.joined_at * 1000)
 
@@ -213,6 +220,7 @@ def _track(info: TrackInfo, participant: Participant) -> Track:
         muted=info.muted,
         width=info.width,
         height=info.height,
+        encrypted=info.encryption != Encryption.Type.NONE,
     )
 
 

@@ -36,7 +36,10 @@ OFFER_TIMEOUT_S = 5.0
 GOODBYE_AFTER_S = 1.0
 """How much later than the end of the media the server's last word may come."""
 SILENCE_S = 7
-"""The server checks the path every 2 s: after this long it is not there."""
+"""While media flows, so much else does that after this long the path is not there."""
+IDLE_SILENCE_S = 20
+"""Where nothing is subscribed to there are only the answers to our own checks, some 5 s apart, and one may be
+lost (RFC 7675)."""
 MEDIA_SILENCE_S = 20
 """Without any RTP or RTCP, although tracks that are not muted flowed before."""
 DEFAULT_PING_INTERVAL_S = 10
@@ -314,9 +317,10 @@ class Session:
                 self._finish(EndKind.LOST, f"no signalling message for {now - self._heard_at:.0f} s")
             quiet_s = quiet_s + 1 if self._transport.datagrams == datagrams else 0
             datagrams = self._transport.datagrams
-            if quiet_s >= SILENCE_S:
+            flowing = self._flowing()
+            if quiet_s >= (SILENCE_S if flowing else IDLE_SILENCE_S):
                 self._finish(EndKind.LOST, f"no packet from the server for {quiet_s} s")
-            media_quiet_s = media_quiet_s + 1 if self._demux.packets == packets and self._flowing() else 0
+            media_quiet_s = media_quiet_s + 1 if self._demux.packets == packets and flowing else 0
             packets = self._demux.packets
             if media_quiet_s >= MEDIA_SILENCE_S:
                 self._finish(EndKind.LOST, f"no media from the server for {media_quiet_s} s")

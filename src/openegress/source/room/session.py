@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.room import (
     ConnectionLost,
     EncodedFrame,
@@ -93,6 +93,8 @@ class RoomSession:
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
         self._over: SourceEvent | None = None
+        self._left_out: dict[str, Track] = {}
+        """Tracks that nobody can record, by SID."""
         self._began = False
         self._zero_found = False
         self.selection = NOTHING
@@ -111,6 +113,9 @@ class RoomSession:
         self.joined = await self._room.join()
         self._follower = asyncio.create_task(self._follow(), name="room events")
         self._connecting = asyncio.create_task(self._connect(), name="room media path")
+        for track in self._room.tracks():
+            if track.encrypted:
+                self._leave_out(track)
         self._reselect()
         await self._until_there()
         wrong = self._cast.wrong_kind(self._state())
@@ -207,6 +212,7 @@ class RoomSession:
             what, name = self._cast.missing(self._state(), self.selection)
             if self._over is not None:
                 raise self._refusal()
+            self._refuse_encrypted(what, name)
             match what:
                 case Missing.NOTHING:
                     return
@@ -225,6 +231,26 @@ class RoomSession:
                     f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",
                     phase=Phase.FIRST_TRACK,
                 ) from None
+
+    def _leave_out(self, track: Track) -> None:
+        if track.sid not in self._left_out:
+            self._left_out[track.sid] = track
+            self.notice("track left out: it is end-to-end encrypted", track=track.sid)
+
+    def _refuse_encrypted(self, what: Missing, name: str) -> None:
+        """Raises EgressError where what is waited for is there, and of no use."""
+        for track in self._left_out.values():
+            is_meant = {
+                Missing.TRACK: track.sid == name,
+                Missing.PUBLICATION: track.participant.identity == name,
+            }
+            if is_meant.get(what, False):
+                raise EgressError(
+                    Code.FAILED_PRECONDITION,
+                    f"track {track.sid} of {track.participant.identity} is end-to-end encrypted, and a"
+                    " recorder has no key: publish it without encryption to have it recorded",
+                    phase=Phase.FIRST_TRACK,
+                )
 
     def _refusal(self) -> EgressError:
         if isinstance(self._over, Failed):
@@ -249,6 +275,9 @@ class RoomSession:
                 await self._on_event(event)
         except EgressError as error:
             self._end(Failed(error))
+        except Exception as error:
+            self.notice("the room could not be followed", error=repr(error))
+            self._end(Failed(internal(f"the room could not be followed: {error!r}", Phase.RECORDING)))
         finally:
             self._changed.set()
 
@@ -264,6 +293,8 @@ class RoomSession:
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put_nowait(Muted(event.track.muted, time.time_ns()))
+                if isinstance(event, TrackPublished) and event.track.encrypted:
+                    self._leave_out(event.track)
                 self._reselect()
                 await self._apply()
             case SpeakersChanged(identities):
@@ -347,7 +378,7 @@ class RoomSession:
 
     def _state(self) -> RoomState:
         return RoomState(
-            self._room.tracks(),
+            [track for track in self._room.tracks() if not track.encrypted],
             self._room.participants(),
             self._speakers,
             self._metadata,
@@ -416,6 +447,8 @@ class RoomSession:
             self._subscribed = {**wanted}
             for sid in gone:
                 self._asked.pop(sid, None)
+                self.arrived.pop(sid, None)
+                self.key_frames.pop(sid, None)
             if gone:
                 await self._room.unsubscribe(gone)
             for track in new:
