@@ -1,5 +1,7 @@
 """When tracks may go into the outputs as they are."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -140,3 +142,22 @@ def test_what_only_the_room_could_tell_is_refused(
         refuse_unsuitable(wanted, tracks)
     assert refused.value.code is Code.INVALID_ARGUMENT
     assert said in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("mime", "encoding", "expected"),
+    [
+        ("video/H264", VideoCodec.H264, False),
+        ("video/AV1", VideoCodec.H264, False),
+        ("video/VP8", VideoCodec.H264, True),
+        ("video/AV1", VideoCodec.AV1, True),
+    ],
+)
+def test_sound_does_not_wait_for_a_picture_that_is_muted(
+    mime: str, encoding: VideoCodec, expected: bool
+) -> None:
+    muted = replace(track(mime), muted=True)
+    asked = msgspec.structs.replace(plan(file(None)), video=VideoEncoding(640, 360, 30, 500, 4.0, encoding))
+    assert wants_packets(asked, [muted, track("audio/opus")]) is expected
+    assert wants_packets(asked, [track(mime), track("audio/opus")])
+    assert wants_packets(msgspec.structs.replace(asked, passthrough=True), [muted, track("audio/opus")])

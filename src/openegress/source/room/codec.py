@@ -56,6 +56,10 @@ def container_for(codecs: Sequence[Codec]) -> Container | None:
     return None
 
 
+IN_BAND = frozenset({VideoCodec.VP8, VideoCodec.VP9})
+"""Containers need nothing but the picture's size to begin a track of these."""
+
+
 def passthrough_possible(plan: Plan, tracks: Sequence[Track]) -> bool:
     """Whether `tracks` (the selection) may go into every output of the plan as they are.
 
@@ -98,4 +102,18 @@ def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
         return False
     if any(codec_of(track) in (AudioCodec.PCMU, AudioCodec.PCMA) for track in tracks):
         return False  # FFmpeg's Ogg takes no PCM
-    return plan.passthrough or (plan.may_pass_through and passthrough_possible(plan, tracks))
+    if plan.passthrough:
+        return True
+    return (
+        plan.may_pass_through and not _sound_would_wait(plan, tracks) and passthrough_possible(plan, tracks)
+    )
+
+
+def _sound_would_wait(plan: Plan, tracks: Sequence[Track]) -> bool:
+    """A muted picture whose format only its first key frame tells keeps the file from being begun, perhaps
+    for ever. Where somebody is heard meanwhile and H.264 will do, it is rather encoded."""
+    video = next((track for track in tracks if track.kind is MediaKind.VIDEO and track.muted), None)
+    is_heard = any(track.kind is MediaKind.AUDIO for track in tracks)
+    if video is None or not is_heard or plan.video is None or plan.video.codec is not VideoCodec.H264:
+        return False
+    return codec_of(video) not in IN_BAND

@@ -14,7 +14,7 @@ from openegress.media.passthrough import VIDEO_TIME_BASE, audio_format, video_fo
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.room.clock import UnixClock
-from openegress.source.room.codec import codec_of
+from openegress.source.room.codec import IN_BAND, codec_of
 from openegress.source.room.placement import AudioPlacer, Placed, VideoPlacer
 from openegress.source.room.selection import Selection
 from openegress.source.room.session import RoomSession
@@ -26,8 +26,6 @@ FIRST_KEY_FRAME_S = 20.0
 SILENCE_AFTER_NS = 9 * NS
 """A track that sends no sound for this long gets silence meanwhile, rather than all at once when it is back.
 Longer than the room client holds frames back for a sender report (8 s)."""
-_IN_BAND = (VideoCodec.VP8, VideoCodec.VP9)
-"""Codecs whose streams need no parameters beside them."""
 
 
 class RoomPacketSource:
@@ -61,7 +59,7 @@ class RoomPacketSource:
             if isinstance(codec, AudioCodec):
                 self._formats[kind] = audio_format(codec)
                 self._audio = AudioPlacer(codec)
-            elif codec in _IN_BAND and track.width and track.height:
+            elif codec in IN_BAND and track.width and track.height:
                 assert isinstance(codec, VideoCodec)
                 self._formats[kind] = video_format(codec, b"", track.width, track.height)
             else:

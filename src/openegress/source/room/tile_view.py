@@ -19,7 +19,9 @@ the next may be on its way."""
 STALLED_HOLD_NS = 10 * NS
 """The last picture of a camera that stopped sending without a word."""
 NEVER_NS = 1 << 62
-"""A shared screen that does not change sends nothing: its last picture is right."""
+"""A shared screen that does not change sends nothing, nor does a canvas, which says nothing of its source: the
+last picture is right."""
+STILL = frozenset({TrackSource.SCREEN_SHARE, TrackSource.UNKNOWN})
 PENDING_NS = 1 * NS
 """A picture that is coming needs no cover, unless it takes long."""
 
@@ -43,7 +45,7 @@ def hold_ns(tile: Tile) -> int:
     """How long the last picture is shown when no other comes."""
     if tile.track is None or tile.track.muted:
         return 0 if tile.name else GONE_HOLD_NS
-    return NEVER_NS if tile.track.source is TrackSource.SCREEN_SHARE else STALLED_HOLD_NS
+    return NEVER_NS if tile.track.source in STILL else STALLED_HOLD_NS
 
 
 class TileView:
