@@ -141,6 +141,25 @@ async def test_streams_are_added_and_removed_until_none_is_left(web: Web, rtmp: 
         assert counters(recording).in_order
 
 
+async def test_a_stream_that_is_added_before_the_recording_has_begun(web: Web, rtmp: RtmpServer) -> None:
+    outputs = {"stream_outputs": [{"protocol": "RTMP"}], "file_outputs": [{"filepath": "early.mp4"}]}
+    info = await web.service.call("StartWebEgress", url=web.url, advanced=SMALL, **outputs)
+    egress_id = str(info["egress_id"])
+    try:
+        await web.update(egress_id, add=(rtmp.rtmp_url(f"live/{KEY}"),))
+    except Refused as late:  # on a machine that takes its time
+        assert (late.code, late.message) == (
+            "deadline_exceeded",
+            "the recording has not begun yet: its streams change when it does",
+        )
+    await web.stream(egress_id, flows)
+    await asyncio.sleep(1)
+    info = await web.service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    (recording,) = rtmp.recordings()
+    assert counters(recording).in_order
+
+
 async def test_only_egresses_with_streams_can_be_updated(web: Web, rtmp: RtmpServer) -> None:
     egress_id = await web.start(file_outputs=[{"filepath": "no-stream.mp4"}])
     url = rtmp.rtmp_url(f"live/{KEY}")
