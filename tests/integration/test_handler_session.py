@@ -15,15 +15,17 @@ import pytest
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Active, AnyEvent, Ended, EndReason, FileUpdate
+from openegress.core.events import Active, AnyEvent, BackupUsed, Ended, EndReason, FileUpdate
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import Plan
 from openegress.handler import session as sessions
 from openegress.handler.feed import FramesFeed, PacketsFeed
+from openegress.handler.ledger import Ledger
 from openegress.handler.recovery import Recovery
 from openegress.handler.session import Session
 from openegress.media import NS, FrameSink, PacketSink, StreamFormat
 from openegress.source import SourceEvent, SourceStats
+from openegress.storage.uploader import Uploader
 from testkit.encoded import Encoded, Spec
 from testkit.probe import probe
 
@@ -328,6 +330,29 @@ async def test_a_recovery_clears_what_holds_nothing_and_stores_the_rest(
     assert bool(list(rig.out.rglob("*"))) == bool(frames)
 
 
+@pytest.mark.parametrize("kind", ["mp4", "ts", "images"])
+async def test_media_that_the_journal_does_not_name_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A disk that was full when an output began, and has space again."""
+    rig = Rig(tmp_path, monkeypatch, Clip(frames=FRAMES), output=outputs_in(tmp_path / "out")[kind])
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise EgressError(Code.UNAVAILABLE, "out of order")
+
+    with monkeypatch.context() as killed:
+        killed.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        killed.setattr("openegress.handler.ledger.Ledger._write", lambda *_: None)
+        await rig.record(0.5)
+    [left] = rig.left
+    before = sorted(left.rglob("*"))
+    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    ended = rig.events[-1]
+    assert isinstance(ended, Ended)
+    assert "the journal does not say what its files are; they are kept" in ended.error
+    assert sorted(left.rglob("*")) == before
+
+
 async def test_a_single_picture_of_unknown_duration_is_a_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,3 +362,61 @@ async def test_a_single_picture_of_unknown_duration_is_a_recording(
     video = probe(rig.out / "clip.mp4").video
     assert video is not None and video.frames == 1
     assert rig.left == []
+
+
+async def test_a_recovery_finds_a_file_where_a_dead_handler_has_stored_it(tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    storage = plans.StoragePlan(
+        plans.LocalStorage(str(tmp_path / "out")), backup=plans.LocalStorage(str(backup)), retry_for_s=0
+    )
+    plan = Plan(
+        "EG_clip",
+        plans.WebSource("http://127.0.0.1/"),
+        (plans.FileOutput("a/clip.mp4", Container.MP4, storage),),
+        video=None,
+        audio=None,
+    )
+    ledger = Ledger.create(tmp_path / "spool", plan)
+    ledger.note(FileUpdate(0, "a/clip.mp4", 5 * NS, 9 * NS, 4 * NS, 1000))
+    local = ledger.folder / "file-0" / "recording.mp4"
+    local.parent.mkdir()
+    local.write_bytes(bytes(1000))
+    (tmp_path / "out").write_text("no folder")
+    await Uploader(storage).put(local, "a/clip.mp4", "video/mp4", delete_local=True)
+    ledger.release()
+    (tmp_path / "out").unlink()  # it is back, and has nothing
+
+    events: list[AnyEvent] = []
+    await Recovery(plan, tmp_path / "spool", events.append).run()
+    assert isinstance(events[-1], Ended) and not events[-1].code
+    [update] = [event for event in events if isinstance(event, FileUpdate)]
+    assert (update.location, update.size_bytes) == (str(backup / "a/clip.mp4"), 1000)
+    assert [event for event in events if isinstance(event, BackupUsed)] == [BackupUsed(0)]
+    told = json.loads((tmp_path / "out/a/EG_clip.json").read_text())
+    assert told["files"] == [{"filename": "a/clip.mp4", "location": update.location}]
+    assert not list((tmp_path / "spool").iterdir())
+
+
+async def test_a_recovery_of_a_file_that_a_dead_disk_holds_comes_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip())
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise EgressError(Code.UNAVAILABLE, "out of order")
+
+    with monkeypatch.context() as away:
+        away.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        await rig.record(0.5)
+    dead = threading.Event()
+    monkeypatch.setattr("openegress.handler.recovery.duration_ns", lambda _: dead.wait())
+    monkeypatch.setattr("openegress.handler.recovery.patience_s", lambda _: 0.2)
+    events: list[AnyEvent] = []
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await Recovery(rig.plan, rig.spool, events.append).run()
+    finally:
+        dead.set()
+    assert isinstance(events[-1], Ended)
+    assert "recovery of clip.mp4: the disk of the recordings did not answer" in events[-1].error
+    assert (rig.spool / "EG_clip/file-0/recording.mp4").exists()

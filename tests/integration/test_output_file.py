@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from openegress.media import NS, Packet
 from openegress.media.mp4 import has_index_in_front
 from openegress.media.muxer import Muxer
 from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
-from openegress.output import Opening
+from openegress.output import Opening, disk_thread
 from openegress.output.file import FileOutput
 from openegress.output.finalise import finalise
+from openegress.output.spare_space import RESERVED_BYTES
 from openegress.storage.uploader import Uploader
 from testkit import probe
 from testkit.encoded import Encoded, Spec
@@ -183,6 +185,84 @@ def test_h265_that_changes_its_size_keeps_both(tmp_path: Path, closed: bool, who
     facts = probe.probe(recorded)
     assert facts.video is not None and facts.video.sizes == sizes
     assert counters(recorded) == list(range(whole))
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("codec", [VideoCodec.VP8, VideoCodec.VP9])
+async def test_a_webm_that_was_left_behind_gets_its_duration_and_its_index(
+    rig: Rig, tmp_path: Path, codec: VideoCodec, torn: bool
+) -> None:
+    path = tmp_path / "left.webm"
+    encoder = LiveEncoder(codec.value, 320, 180, 30, 400)
+    picture = Picture(PictureSpec(320, 180, 30, COLOURS[0]))
+    units = [encoder.encode(picture.draw(n), n, force_key=n % 60 == 0) for n in range(210)]
+    form = video_format(codec, units[0].data, 320, 180)
+    output = rig.output("a.webm", Container.WEBM)
+    output.open(Opening((form,), STARTED_NS, str(rig.spool), {}))
+    for number, unit in enumerate(units):
+        pts = number * 3000
+        output.write(Packet(MediaKind.VIDEO, unit.data, pts, pts, 0, VIDEO_TIME_BASE, unit.is_key))
+    await output.written()
+    shutil.copy(rig.spool / "file-0/recording.webm", path)
+    await output.finish(STARTED_NS + 7 * NS)
+    if torn:
+        path.write_bytes(path.read_bytes()[: -path.stat().st_size // 10])
+    recorded = counters(path)
+    assert finalise(path, Container.WEBM, closed=False) == ""
+    assert counters(path) == recorded == list(range(len(recorded)))
+    with av.open(str(path)) as container:
+        assert container.duration == pytest.approx(len(recorded) / 30 * 1_000_000, abs=50_000)
+        container.seek(4_000_000)
+        first = next(container.demux())
+        assert first.is_keyframe and first.pts is not None and first.time_base is not None
+        assert first.pts * first.time_base == pytest.approx(4.0, abs=0.01)
+    made = path.stat()
+    assert finalise(path, Container.WEBM, closed=False) == ""
+    assert path.stat().st_ino == made.st_ino, "a later recovery has nothing left to do"
+
+
+@pytest.mark.parametrize("missing_bytes", [0, 1])
+async def test_a_recording_is_rewritten_only_where_others_keep_their_space(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing_bytes: int
+) -> None:
+    usage = shutil.disk_usage(rig.spool)
+
+    def nearly_full(folder: Path) -> object:
+        size_bytes = (folder / "recording.mp4").stat().st_size
+        return usage._replace(free=size_bytes + RESERVED_BYTES - missing_bytes)
+
+    monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+    await record(rig, rig.output("a.mp4", Container.MP4), Encoded(Spec(seconds=3.0)))
+    path = rig.stored / "a.mp4"
+    assert has_index_in_front(path) is not bool(missing_bytes)
+    assert ("no space to rewrite its" in caplog.text) is bool(missing_bytes)
+    assert counters(path) == list(range(90))
+    assert list((rig.spool / "file-0").iterdir()) == []
+
+
+async def test_a_disk_that_dies_while_the_file_is_finalised_holds_nothing_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = threading.Event()
+
+    def hang(*_: object, **__: object) -> str:
+        dead.wait()
+        return ""
+
+    monkeypatch.setattr("openegress.output.file.finalise", hang)
+    monkeypatch.setattr(disk_thread, "patience_s", lambda _: 0.2)
+    output = rig.output("a.mp4", Container.MP4)
+    try:
+        with pytest.raises(EgressError, match=r"finalising a\.mp4: the disk of the recordings") as caught:
+            await record(rig, output, Encoded(Spec(seconds=1.0)))
+    finally:
+        dead.set()
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert [e.code for e in rig.events if isinstance(e, OutputFailed)] == ["deadline_exceeded"]
+    assert not output.is_settled(), "it waits in the spool"
+    assert len(counters(rig.spool / "file-0/recording.mp4")) == 30
+    assert not list(rig.stored.iterdir())
+    assert not any(update.ended_at_ns for update in rig.updates()), "the journal is on that disk"
 
 
 async def test_a_full_disk_keeps_what_was_recorded_and_says_so(

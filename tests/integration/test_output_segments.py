@@ -1,9 +1,11 @@
 """HLS as it is made: real encoders, a real disk, an independent playlist parser, and FFmpeg as the player."""
 
+import asyncio
 import json
 import resource
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +23,9 @@ from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
 from openegress.media import NS, Packet
 from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
 from openegress.output import Opening
+from openegress.output import segments as segments_module
 from openegress.output.left_segments import store_left_segments
+from openegress.output.playlist import Kind, Listing
 from openegress.output.segment_file import SegmentFile
 from openegress.output.segments import SegmentOutput
 from openegress.storage import Storage, open_storage
@@ -41,9 +45,14 @@ class Rig:
     events: list[AnyEvent] = field(default_factory=list)
 
     def output(
-        self, container: Container, segment_s: int = 2, watched: "Watched | None" = None, **fields: object
+        self,
+        container: Container,
+        segment_s: int = 2,
+        watched: "Watched | None" = None,
+        storage: plan.StoragePlan | None = None,
+        **fields: object,
     ) -> SegmentOutput:
-        storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
+        storage = storage or plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
         values = {
             "directory": "live/",
             "prefix": "seg",
@@ -297,8 +306,105 @@ async def test_what_a_dead_process_left_is_stored_with_each_initialisation_segme
             await uploader.close()
     count = int(died_s / 2) + 1
     assert kept.update.segment_count == count
+    sizes = [path.stat().st_size for path in (rig.stored / "live").glob("*.m4s")]
+    assert kept.update.size_bytes == sum(sizes) > 0
     check_turned(rig.stored, rig.spool, count)
     await output.finish(STARTED_NS)
+
+
+async def test_what_went_to_the_backup_is_found_there_though_the_storage_is_back(rig: Rig) -> None:
+    rig.stored.rmdir()
+    rig.stored.write_text("no folder")
+    backup = rig.spool / "backup"
+    storage = plan.StoragePlan(
+        plan.LocalStorage(str(rig.stored)), backup=plan.LocalStorage(str(backup)), retry_for_s=0
+    )
+    output = rig.output(Container.TS, storage=storage)
+    output.open(rig.opening(Encoded(Spec())))
+    for packet in Encoded(Spec(seconds=7.0)).packets():
+        output.write(packet)
+    await output.written()
+    await output.stored()
+    left = rig.spool / "left"
+    shutil.copytree(rig.spool / "segments-0", left)
+    await output.finish(STARTED_NS)
+    rig.stored.unlink()
+    uploader = Uploader(storage)
+    kept = await store_left_segments(left, output._plan, rig.updates()[0], {}, uploader)
+    assert kept is not None and kept.backup_used
+    [record] = kept.records.playlists
+    assert record.location == str(rig.stored / "live/all.m3u8")
+    places = [Path(segment.location) for segment in record.segments]
+    assert places == [backup / f"live/seg_{n:05d}.ts" for n in range(3)] + [rig.stored / "live/seg_00003.ts"]
+    assert kept.update.size_bytes == sum(place.stat().st_size for place in places)
+
+
+async def test_a_dead_disk_does_not_hold_up_the_end_and_its_segments_wait_there(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, dead = Watched(rig.stored), threading.Event()
+    output = rig.output(Container.TS, watched=watched)
+    close = SegmentFile.close
+
+    def hang(segment: SegmentFile) -> None:
+        if segment.index == 2:
+            dead.wait()
+        close(segment)
+
+    async def read_for_ever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SegmentFile, "close", hang)
+    monkeypatch.setattr(segments_module, "CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(watched, "put", read_for_ever)
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(EgressError, match="was not finished within"):
+                await record(rig, output, Encoded(Spec(seconds=7.0)))
+        assert not any(update.ended_at_ns for update in rig.updates()), "the journal is on that disk"
+    finally:
+        dead.set()
+    assert not output.is_settled()
+    assert len(list(rig.spool.rglob("0000[0-9].ts"))) >= 3
+
+
+async def test_playlists_are_written_by_another_thread_than_the_one_that_receives(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    text = Listing.text
+
+    def watch(listing: Listing, kind: Kind, *, ended: bool = False) -> str:
+        threads.add(threading.get_ident())
+        return text(listing, kind, ended=ended)
+
+    monkeypatch.setattr(Listing, "text", watch)
+    await record(rig, rig.output(Container.TS), Encoded(Spec(seconds=5.0, audio=None)))
+    assert threads and threading.get_ident() not in threads
+    assert len(m3u8.load(str(rig.stored / "live/all.m3u8")).segments) == 3
+
+
+async def test_a_playlist_that_a_dead_disk_does_not_take_is_given_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, write = threading.Event(), segments_module.replace
+
+    def hang(path: Path, content: str | bytes) -> None:
+        if path.name.startswith("stored"):
+            dead.wait()
+        write(path, content)
+
+    monkeypatch.setattr(segments_module, "replace", hang)
+    monkeypatch.setattr(segments_module, "ANSWER_TIMEOUT_S", 0.2)
+    output = rig.output(Container.TS)
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(EgressError, match=r"playlists of .* the disk of the recordings") as caught:
+                await record(rig, output, Encoded(Spec(seconds=3.0, audio=None)))
+    finally:
+        dead.set()
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert not output.is_settled()
 
 
 @pytest.mark.parametrize("container", [Container.TS, Container.FMP4])

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from aiohttp import WSMsgType, web
 
 from openegress.core import plan
 from openegress.core.codecs import Container
-from openegress.core.errors import EgressError
+from openegress.core.errors import Code, EgressError
 from openegress.core.events import (
     AnyEvent,
+    BackupUsed,
     ImagesUpdate,
     ManifestStored,
     StreamStatus,
@@ -27,13 +29,14 @@ from openegress.core.events import (
 from openegress.handler import thumbnails
 from openegress.handler.thumbnails import Thumbnails
 from openegress.media import NS, FrameSink
-from openegress.output import Opening
+from openegress.output import Opening, images
 from openegress.output.build import build_output, frame_outputs, packet_outputs, store_manifests
 from openegress.output.images import ImageOutput
+from openegress.output.left_images import Taken, store_left_images
 from openegress.output.manifest import Header
 from openegress.output.reconnect import Policy
 from openegress.output.websocket import WebsocketOutput
-from openegress.storage.uploader import Uploader
+from openegress.storage.uploader import Stored, Uploader
 from testkit.encoded import Encoded, Spec
 from testkit.pattern import Picture, PictureSpec, read_counter
 
@@ -98,6 +101,69 @@ async def test_images_are_scaled(tmp_path: Path, storage: plan.StoragePlan) -> N
     await output.finish(STARTED_NS)
     with av.open(str(tmp_path / "stored/s_00000.jpeg")) as image:
         assert (image.streams.video[0].width, image.streams.video[0].height) == (160, 90)
+
+
+@pytest.mark.parametrize("stuck", ["the disk", "an upload that reads from it"])
+async def test_a_dead_disk_does_not_hold_up_the_end_and_its_images_wait_there(
+    tmp_path: Path, storage: plan.StoragePlan, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    events: list[AnyEvent] = []
+    uploader = Uploader(storage)
+    wanted = plan.ImageOutput("", "s", 1, 0, 0, "index", storage)
+    output = ImageOutput(wanted, 0, emit=events.append, uploader=uploader)
+    output.open(opening(tmp_path))
+    dead = threading.Event()
+    note = images.note_taken
+
+    def hang(folder: Path, taken: Taken) -> None:
+        if not taken.local.startswith("00000"):
+            dead.wait()
+        note(folder, taken)
+
+    async def read_for_ever(*_: object, **__: object) -> Stored:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(images, "note_taken", hang)
+    monkeypatch.setattr(images, "CLOSE_TIMEOUT_S", 0.3)
+    if stuck != "the disk":
+        monkeypatch.setattr(uploader, "put", read_for_ever)
+    show(output, 2.5)
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(EgressError, match="image output s: the disk of the recordings") as caught:
+                await output.finish(STARTED_NS + 3 * NS)
+        told = [event for event in events if isinstance(event, ImagesUpdate)]
+        assert not any(event.ended_at_ns for event in told), "the journal is on that disk"
+    finally:
+        dead.set()
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert not output.is_settled()
+    assert (tmp_path / "spool/images-0/00001.jpeg").exists()
+
+
+async def test_images_that_went_to_the_backup_are_found_there(tmp_path: Path) -> None:
+    """By a recovery that finds the storage back, and the images gone from the spool."""
+    primary = tmp_path / "primary"
+    primary.write_text("no folder")
+    storage = plan.StoragePlan(
+        plan.LocalStorage(str(primary)), backup=plan.LocalStorage(str(tmp_path / "backup")), retry_for_s=0
+    )
+    events: list[AnyEvent] = []
+    wanted = plan.ImageOutput("i/", "s", 1, 0, 0, "index", storage)
+    output = ImageOutput(wanted, 0, emit=events.append, uploader=Uploader(storage))
+    output.open(opening(tmp_path))
+    show(output, 2.5)
+    await output.finish(STARTED_NS + 3 * NS)
+    assert any(isinstance(event, BackupUsed) for event in events)
+    primary.unlink()
+    told = next(event for event in events if isinstance(event, ImagesUpdate))
+    _, records, backup_used = await store_left_images(tmp_path / "spool/images-0", told, Uploader(storage))
+    assert backup_used
+    assert [image.location for image in records.images] == [
+        str(tmp_path / f"backup/i/s_{n:05d}.jpeg") for n in range(3)
+    ]
+    assert all(Path(image.location).is_file() for image in records.images)
 
 
 async def test_thumbnails_are_small_and_rare() -> None:

@@ -10,9 +10,21 @@ from hypothesis import strategies as st
 
 from openegress.core.codecs import MediaKind
 from openegress.media import NS, Packet
+from openegress.output import playlist as playlists
 from openegress.output.cutter import Cutter
 from openegress.output.left_segments import parse_entries, promised
-from openegress.output.playlist import Kind, Promise, Segment, date_time, render, rounded_s, seconds, uri
+from openegress.output.playlist import (
+    Kind,
+    Listing,
+    Promise,
+    Segment,
+    date_time,
+    render,
+    rounded_s,
+    seconds,
+    uri,
+)
+from openegress.output.segment_spool import made, made_bytes
 
 START_NS = 1_700_000_000 * NS
 OURS = Promise.of(4, passed_through=False)
@@ -58,6 +70,34 @@ def test_each_format_has_its_initialisation_segment_from_its_first_segment_on() 
         "#EXTINF:4.000000,", "a_00005.ts",
         "#EXT-X-DISCONTINUITY", '#EXT-X-MAP:URI="i_2.mp4"', "#EXTINF:4.000000,", "a_00006.ts",
     ]  # fmt: skip
+
+
+def test_a_playlist_that_grows_writes_each_segment_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def counted(name: str) -> str:
+        written.append(name)
+        return uri(name)
+
+    monkeypatch.setattr(playlists, "uri", counted)
+    listing, segments = Listing(OURS), []
+    for n in range(200):
+        segments.append(segment(n, discontinuity=n % 7 == 6))
+        listing.add(segments[-1])
+        text = listing.text(Kind.FULL)
+    assert len(written) == 200
+    for kind in Kind:
+        for ended in (False, True):
+            assert listing.text(kind, ended=ended) == render(kind, segments, promise=OURS, ended=ended)
+    assert parse_entries(text) == segments
+
+
+def test_the_size_of_what_was_made_is_told_beside_the_playlist() -> None:
+    text = made(render(Kind.FULL, [segment(0), segment(1)], promise=OURS, ended=True), 123_456_789)
+    assert made_bytes(text) == 123_456_789
+    assert parse_entries(text) == [segment(0), segment(1)]
+    assert len(m3u8.loads(text).segments) == 2
+    assert made_bytes("") == 0
 
 
 @pytest.mark.parametrize("count", range(1, 12))

@@ -1,5 +1,6 @@
 """Objects of one output on their way: what waits, what is tried again, what is told of failures."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +78,27 @@ async def test_a_storage_that_is_away_is_not_waited_for_object_by_object() -> No
         await uploads.finish()
     assert len(uploader.tried) <= 4
     assert uploader.hurried
+
+
+async def test_abandoned_it_waits_for_no_disk_and_takes_no_more() -> None:
+    uploader = Scripted({})
+    stuck = asyncio.Event()
+
+    async def read_for_ever(*_: object, **__: object) -> Stored:
+        stuck.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    uploader.put = read_for_ever  # type: ignore[method-assign]
+    uploads = OrderedUploads(uploader)
+
+    async def then(stored: Stored) -> None:
+        raise AssertionError
+
+    uploads.add(Upload(Path("0"), "0", "t", then))
+    async with asyncio.timeout(5):
+        await stuck.wait()
+        await uploads.abandon()
+        uploads.add(Upload(Path("1"), "1", "t", then))
+        await asyncio.sleep(0)
+    assert uploads.pending == 1

@@ -1,4 +1,4 @@
-"""The journal: what it keeps over a kill, who may read it, and that nothing unstored is thrown away."""
+"""The journal: what it keeps over a kill, and who may read it."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import Code, EgressError
-from openegress.storage.journal import NAME, Journal, JournalFile
+from openegress.storage.journal import NAME, Journal
 
 PLAN = b"\x00\xffplan with a secret"
 
@@ -22,26 +22,9 @@ def test_what_was_written_is_read_back(journal: Journal) -> None:
     journal.note("started_at_ns", 1_700_000_000_000_000_001)
     journal.note("room_name", "a")
     journal.note("room_name", "b")
-    journal.add_file(0, journal.folder / "a.mp4", "d/a.mp4", "video/mp4")
-    journal.add_file(1, journal.folder / "hls/0.ts", "h/0.ts", "video/mp2t")
-    journal.mark_stored(journal.folder / "hls/0.ts", "https://b/h/0.ts", backup_used=True)
     again = Journal.load(journal.folder)
     assert (again.egress_id, again.plan) == ("EG_1", PLAN)
     assert again.facts == {"started_at_ns": 1_700_000_000_000_000_001, "room_name": "b"}
-    first = JournalFile(0, "a.mp4", "d/a.mp4", "video/mp4")
-    second = JournalFile(
-        1, "hls/0.ts", "h/0.ts", "video/mp2t", location="https://b/h/0.ts", backup_used=True, stored=True
-    )
-    assert again.files() == journal.files() == [first, second]
-    assert again.pending() == [first]
-
-
-def test_a_file_added_again_is_to_be_stored_again(journal: Journal) -> None:
-    playlist = journal.folder / "live.m3u8"
-    journal.add_file(0, playlist, "live.m3u8", "application/x-mpegurl")
-    journal.mark_stored(playlist, "https://b/live.m3u8")
-    journal.add_file(0, playlist, "live.m3u8", "application/x-mpegurl")
-    assert [file.path for file in Journal.load(journal.folder).pending()] == ["live.m3u8"]
 
 
 def test_only_the_owner_reads_it(journal: Journal) -> None:
@@ -69,16 +52,16 @@ def test_a_disk_that_took_half_a_line_does_not_spoil_the_next(
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 20, -1])
 def test_torn_last_line_is_dropped_and_writing_goes_on(journal: Journal, kept_bytes: int) -> None:
-    journal.add_file(0, journal.folder / "a.mp4", "a.mp4", "video/mp4")
+    journal.note("before", 1)
     before = (journal.folder / NAME).read_bytes()
-    journal.mark_stored(journal.folder / "a.mp4", "https://b/a.mp4")
+    journal.note("stored", "https://b/a.mp4")
     whole = (journal.folder / NAME).read_bytes()
     end = len(before) + kept_bytes if kept_bytes >= 0 else len(whole) - 1
     (journal.folder / NAME).write_bytes(whole[:end])
     again = Journal.load(journal.folder)
-    assert [file.local for file in again.pending()] == ["a.mp4"]
+    assert again.facts == {"before": 1}
     again.note("after", True)
-    assert Journal.load(journal.folder).facts == {"after": True}
+    assert Journal.load(journal.folder).facts == {"before": 1, "after": True}
 
 
 @pytest.mark.parametrize(
@@ -110,30 +93,11 @@ def test_find_lists_folders_with_a_journal(tmp_path: Path) -> None:
     assert [folder.name for folder in Journal.find(tmp_path)] == ["EG_b", "EG_a"]
 
 
-def test_finish_keeps_what_is_not_stored(journal: Journal) -> None:
-    recording = journal.folder / "a.mp4"
-    recording.write_bytes(b"recorded")
-    journal.add_file(0, recording, "a.mp4", "video/mp4")
-    with pytest.raises(EgressError, match=r"1 recorded files in .* are not stored, first 'a\.mp4'"):
-        journal.finish()
-    assert recording.read_bytes() == b"recorded"
-    journal.mark_stored(recording, "https://b/a.mp4")
-    journal.finish()
-    assert not journal.folder.exists()
-    journal.finish()
-
-
-def test_a_pending_file_that_is_gone_was_stored(journal: Journal) -> None:
-    journal.add_file(0, journal.folder / "a.mp4", "a.mp4", "video/mp4")
-    journal.finish()
-    assert not journal.folder.exists()
-
-
-def test_discard_throws_away(journal: Journal) -> None:
+def test_finish_removes_all_of_it(journal: Journal) -> None:
     (journal.folder / "a.mp4").write_bytes(b"recorded")
-    journal.add_file(0, journal.folder / "a.mp4", "a.mp4", "video/mp4")
-    journal.finish(discard=True)
+    journal.finish()
     assert not journal.folder.exists()
+    journal.finish()
 
 
 def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, LocalStorage, StoragePlan
-from openegress.storage import Storage
+from openegress.storage import Storage, backed_up
+from openegress.storage.backed_up import NAME, names
 from openegress.storage.backoff import Backoff
-from openegress.storage.uploader import Outcome, Retry, Uploader, join
+from openegress.storage.uploader import Outcome, Retry, Standing, Uploader, join
 
 
 def away(text: str = "connection refused") -> EgressError:
@@ -68,7 +70,11 @@ class Bench:
     """An uploader on scripted storages, with the time it spent sleeping."""
 
     def __init__(
-        self, plan: StoragePlan, primary: ScriptedStorage, backup: ScriptedStorage | None = None
+        self,
+        plan: StoragePlan,
+        primary: ScriptedStorage,
+        backup: ScriptedStorage | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.now_s = 0.0
         self.slept: list[float] = []
@@ -94,6 +100,7 @@ class Bench:
             sleep=sleep,
             backoff=Backoff(random=lambda: 0.0),
             connect=connect,
+            standing=standing,
         )
 
 
@@ -197,6 +204,68 @@ async def test_backup_takes_over_after_the_budget_and_stays(recording: Path) -> 
     assert sorted(backup.objects) == ["spare/a.ts", "spare/b.ts"]
 
 
+async def test_what_one_uploader_has_waited_for_the_next_does_not(recording: Path) -> None:
+    standing, primary, backup = Standing(), ScriptedStorage(forever=away()), ScriptedStorage()
+    first = Bench(WITH_BACKUP, primary, backup, standing)
+    await first.uploader.put(recording, "a.mp4", "video/mp4")
+    assert first.now_s > 540
+    tried = primary.calls
+    manifest = Bench(WITH_BACKUP, primary, backup, standing)
+    assert (await manifest.uploader.put(recording, "a.json", "application/json")).backup_used
+    assert (manifest.now_s, primary.calls) == (0, tried)
+    backup.forever = away("also")
+    with pytest.raises(EgressError, match="connection refused; backup storage: also"):
+        await manifest.uploader.put(recording, "b.json", "application/json")
+
+
+@pytest.mark.parametrize("on_backup", [False, True])
+async def test_what_is_gone_is_found_where_it_went(recording: Path, on_backup: bool) -> None:
+    primary, backup = ScriptedStorage(forever=away() if on_backup else None), ScriptedStorage()
+    stored = await Bench(WITH_BACKUP, primary, backup).uploader.put(
+        recording, "d/a.mp4", "video/mp4", delete_local=True
+    )
+    assert not recording.exists()
+    found = names(recording.parent)
+    assert found == ({"a.mp4"} if on_backup else set())
+    # Whoever comes later may find the storage away, and the backup one that only takes.
+    primary.forever, backup.unreadable = away(), True
+    again = await Bench(WITH_BACKUP, primary, backup).uploader.locate("d/a.mp4", on_backup="a.mp4" in found)
+    assert (again.path, again.location, again.backup_used) == (
+        stored.path,
+        "https://plain/spare/d/a.mp4" if on_backup else "https://plain/main/d/a.mp4",
+        on_backup,
+    )
+
+
+async def test_what_is_found_is_signed_as_its_storage_is(recording: Path) -> None:
+    plan = msgspec.structs.replace(WITH_BACKUP, presign=True)
+    primary, backup = ScriptedStorage(), ScriptedStorage()
+    uploader = Bench(plan, primary, backup).uploader
+    signed, plain = [await uploader.locate("a", on_backup=on_backup) for on_backup in (False, True)]
+    assert signed.location == "https://signed/main/a?expires=604800"
+    assert plain.location == "https://plain/spare/a"
+    primary.presign_error = refused("a SAS token cannot sign")
+    unsigned = await uploader.locate("a", on_backup=False)
+    assert (unsigned.location, unsigned.presign_error) == ("https://plain/main/a", "a SAS token cannot sign")
+
+
+async def test_a_disk_too_full_for_the_note_gets_its_room(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = backed_up.append
+
+    def full(path: Path, data: bytes) -> None:
+        if recording.exists():
+            raise OSError(28, "No space left on device")
+        append(path, data)
+
+    monkeypatch.setattr(backed_up, "append", full)
+    bench = Bench(WITH_BACKUP, ScriptedStorage(forever=refused()), ScriptedStorage())
+    await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert [path.name for path in recording.parent.iterdir()] == [NAME]
+    assert names(recording.parent) == {"a.mp4"}
+
+
 async def test_outcomes_are_told_for_each_storage_with_their_time(recording: Path) -> None:
     bench = Bench(PLAN, ScriptedStorage(away(), away()))
     stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
@@ -247,6 +316,15 @@ async def test_presigned_location_lasts_seven_days(recording: Path) -> None:
     plan = StoragePlan(backend=LocalStorage(root="primary"), presign=True)
     stored = await Bench(plan, ScriptedStorage()).uploader.put(recording, "a.mp4", "video/mp4")
     assert stored.location == "https://signed/a.mp4?expires=604800"
+
+
+async def test_the_backup_has_its_own_word_on_signatures(recording: Path) -> None:
+    for signs in (True, False):
+        plan = msgspec.structs.replace(WITH_BACKUP, presign=not signs, backup_presign=signs)
+        bench = Bench(plan, ScriptedStorage(forever=away()), ScriptedStorage())
+        stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
+        assert stored.backup_used
+        assert stored.location.startswith("https://signed/" if signs else "https://plain/")
 
 
 async def test_stored_file_without_signature_is_still_stored(recording: Path) -> None:

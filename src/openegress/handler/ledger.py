@@ -121,7 +121,7 @@ class Ledger:
 
     def settle(self) -> None:
         """Everything is where it belongs: removes the folder. Raises EgressError when the disk refuses."""
-        self._journal.finish(discard=True)
+        self._journal.finish()
         self.release()
 
     def release(self) -> None:

@@ -22,7 +22,7 @@ from openegress.output.build import (
 )
 from openegress.output.stream import StreamOutput
 from openegress.output.websocket import WebsocketOutput
-from openegress.storage.uploader import Outcome, Retry, Stored, Uploader
+from openegress.storage.uploader import Outcome, Retry, Standing, Stored, Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -220,22 +220,34 @@ class Outputs:
 
 
 class Carriers:
-    """The uploaders of one egress: what they try again is logged, how it ended is told, and they can be
-    hurried all at once."""
+    """The uploaders of one egress: what they try again is logged, how it ended is told, what one learns of a
+    storage the others know, and they can be hurried all at once."""
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
         self.stored_bytes = 0
         self._made: list[Uploader] = []
+        self._standings: list[tuple[StoragePlan, Standing]] = []
         self._unsigned: set[str] = set()
         self._hurried = False
 
     def make(self, storage: StoragePlan) -> Uploader:
-        uploader = Uploader(storage, on_retry=_log_retry, on_outcome=self._tell)
+        uploader = Uploader(
+            storage, on_retry=_log_retry, on_outcome=self._tell, standing=self._standing(storage)
+        )
         if self._hurried:
             uploader.hurry()
         self._made.append(uploader)
         return uploader
+
+    def _standing(self, storage: StoragePlan) -> Standing:
+        """Outputs and their manifests, one after another, must not each wait for it as long as it takes."""
+        for plan, standing in self._standings:
+            if plan == storage:
+                return standing
+        standing = Standing()
+        self._standings.append((storage, standing))
+        return standing
 
     def _log_unsigned(self, stored: Stored) -> None:
         """Once for each reason: of a recording in segments every single one has it."""

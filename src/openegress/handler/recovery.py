@@ -1,11 +1,13 @@
 """Finishes what a handler that died has left in the spool: makes files whole, stores them, reports them."""
 
 import asyncio
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,15 @@ from openegress.handler.ledger import Ledger
 from openegress.handler.outputs import Carriers
 from openegress.media.duration import duration_ns, has_video, holds_media
 from openegress.output.build import header_of, store_manifests
+from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.finalise import finalise
 from openegress.output.left_images import store_left_images
 from openegress.output.left_segments import store_left_segments
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.naming import content_type_of
 from openegress.output.spool import HEADER_BYTES
+from openegress.storage import backed_up
+from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +163,16 @@ class _Salvage:
             case ImageOutput(), ImagesUpdate() as told:
                 return await self._save_images(output, told)
             case _:
+                self._refuse_unnamed(index)
                 return Records()  # it had not begun, or leaves nothing behind
+
+    def _refuse_unnamed(self, index: int) -> None:
+        """Raises EgressError where media wait of which the journal, on a disk that was full, does not say
+        what they are: they are not to be removed with the folder."""
+        for kind in ("file", "segments", "images"):
+            folder = self._ledger.folder / f"{kind}-{index}"
+            if any(path.stat().st_size > HEADER_BYTES or holds_media(path) for path in folder.glob("*")):
+                raise internal(f"{folder}: the journal does not say what its files are; they are kept")
 
     async def _save_file(self, output: FileOutput, told: FileUpdate) -> Records:
         container = Container(Path(told.filename).suffix.removeprefix("."))
@@ -166,29 +180,38 @@ class _Salvage:
         uploader = self._carriers.make(output.storage)
         try:
             if not local.exists():
-                # Stored; only the word of it may have been lost.
-                location = told.location or await uploader.locate(told.filename)
-                self._tell(_file_update(told, told.duration_ns, told.size_bytes, location))
-                return Records(files=(FileRecord(told.filename, location),))
-            recorded_bytes = local.stat().st_size
-            why = await asyncio.to_thread(finalise, local, container, closed=False)
-            if why:
-                _log.warning("%s is kept as it was recorded: %s", told.filename, why)
-            duration = await asyncio.to_thread(duration_ns, local)
-            if not duration and not await asyncio.to_thread(holds_media, local):
-                if recorded_bytes > HEADER_BYTES:
-                    raise internal(f"nothing playable was recorded of {told.filename}")
+                return await self._find_file(local, told, uploader)
+            restored = await in_time(
+                f"recovery of {told.filename}",
+                functools.partial(_restore, local, container, told.filename),
+                patience_s(local.stat().st_size),
+            )
+            if restored is None:
                 _log.warning("no frame had reached %s", told.filename)
                 return Records()
-            size_bytes = local.stat().st_size
-            kind = content_type_of(container, with_video=await asyncio.to_thread(has_video, local))
+            if restored.why:
+                _log.warning("%s is kept as it was recorded: %s", told.filename, restored.why)
+            kind = content_type_of(container, with_video=restored.has_video)
             stored = await uploader.put(local, told.filename, kind, delete_local=True)
         finally:
             await uploader.close()
         if stored.backup_used:
             self._send(BackupUsed(told.output))
-        self._tell(_file_update(told, duration, size_bytes, stored.location))
+        self._tell(_file_update(told, restored.duration_ns, restored.size_bytes, stored.location))
         return Records(files=(FileRecord(told.filename, stored.location, stored.presign_error),))
+
+    async def _find_file(self, local: Path, told: FileUpdate, uploader: Uploader) -> Records:
+        """One that was stored; only the word of it may have been lost."""
+        on_backup = local.name in await asyncio.to_thread(backed_up.names, local.parent)
+        if told.location:
+            record = FileRecord(told.filename, told.location)
+        else:
+            stored = await uploader.locate(told.filename, on_backup=on_backup)
+            record = FileRecord(told.filename, stored.location, stored.presign_error)
+        if on_backup:
+            self._send(BackupUsed(told.output))
+        self._tell(_file_update(told, told.duration_ns, told.size_bytes, record.location))
+        return Records(files=(record,))
 
     async def _save_segments(self, output: SegmentOutput, told: SegmentsUpdate) -> Records:
         folder = self._ledger.folder / f"segments-{told.output}"
@@ -239,6 +262,29 @@ class _Salvage:
     def _tell(self, update: FileUpdate | SegmentsUpdate | ImagesUpdate) -> None:
         self._ledger.note(update)
         self._send(update)
+
+
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    """A file as it is stored."""
+
+    why: str
+    """It stayed as it was recorded; "": it is finalised."""
+    duration_ns: int
+    size_bytes: int
+    has_video: bool
+
+
+def _restore(local: Path, container: Container, filename: str) -> _Restored | None:
+    """None: no frame had reached it. Raises EgressError when nothing of it plays. Blocking."""
+    recorded_bytes = local.stat().st_size
+    why = finalise(local, container, closed=False)
+    duration = duration_ns(local)
+    if duration or holds_media(local):
+        return _Restored(why, duration, local.stat().st_size, has_video(local))
+    if recorded_bytes > HEADER_BYTES:
+        raise internal(f"nothing playable was recorded of {filename}")
+    return None
 
 
 def _file_update(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:

@@ -1,5 +1,6 @@
 """The outputs of a plan, and the manifests they leave."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -10,6 +11,7 @@ from openegress.core.events import ManifestStored
 from openegress.core.stream_urls import redact
 from openegress.media import FrameSink
 from openegress.output import Emit, Opening, Output
+from openegress.output.disk_thread import in_time
 from openegress.output.file import FileOutput
 from openegress.output.images import ImageOutput
 from openegress.output.manifest import Header, Records, build
@@ -158,10 +160,7 @@ async def store_manifests(
     if not any(r.files or r.playlists or r.images for r in records):
         return
     local = Path(spool) / f"{header.egress_id}{naming.MANIFEST_EXTENSION}"
-    try:
-        local.write_text(build(header, records), encoding="utf-8")
-    except OSError as error:
-        raise disk_error(error, local) from error
+    await in_time(f"manifest {local.name}", functools.partial(_write, local, build(header, records)))
     failures: list[EgressError] = []
     places: list[tuple[plan.StoragePlan, str]] = []
     told = False
@@ -185,6 +184,13 @@ async def store_manifests(
     if failures:
         raise failures[0]
     local.unlink(missing_ok=True)
+
+
+def _write(local: Path, text: str) -> None:
+    try:
+        local.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise disk_error(error, local) from error
 
 
 def _place(

@@ -1,6 +1,6 @@
 """A recording in one file: playable at any instant while it grows, plain and complete in the end."""
 
-import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from openegress.core.events import BackupUsed, FileUpdate
 from openegress.media import NS, Packet
 from openegress.media.interleave import end_ns
 from openegress.media.muxer import Muxer
-from openegress.output import Emit, Opening
+from openegress.output import Emit, Opening, disk_thread
 from openegress.output.failure import FailureReport
 from openegress.output.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
@@ -21,6 +21,8 @@ from openegress.output.naming import container_for, content_type
 from openegress.output.spool import SpoolFile, disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.storage.uploader import Uploader
+
+_log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
 """A local disk opens a file at once; a dead network mount never."""
@@ -138,9 +140,11 @@ class FileOutput:
                 internal("no frame reached the file: nothing was recorded", Phase.RECORDING)
             )
             return
-        # A rewrite that fails leaves a file that plays: what was recorded is stored as it is.
-        await asyncio.to_thread(finalise, self._path, self._container, closed=self._job.is_closed)
-        size_bytes = self._path.stat().st_size
+        try:
+            size_bytes = await self._finalise(closed=self._job.is_closed)
+        except EgressError as error:
+            self._failures.report(error)
+            return
         self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes)
         try:
             stored = await self._uploader.put(
@@ -157,6 +161,22 @@ class FileOutput:
             self._emit(BackupUsed(self._index))
         self._records = Records(files=(FileRecord(self._filename, stored.location, stored.presign_error),))
         self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes, location=stored.location)
+
+    async def _finalise(self, *, closed: bool) -> int:
+        """The file's size in the end. Raises EgressError when the disk does not answer, or fails."""
+
+        def rewrite() -> tuple[str, int]:
+            try:
+                return finalise(self._path, self._container, closed=closed), self._path.stat().st_size
+            except OSError as error:
+                raise disk_error(error, self._path) from error
+
+        patience_s = disk_thread.patience_s(self.size_bytes())
+        why, size_bytes = await disk_thread.in_time(f"finalising {self._filename}", rewrite, patience_s)
+        if why:
+            # It plays all the same.
+            _log.warning("%s is stored as it was recorded: %s", self._filename, why)
+        return size_bytes
 
     def _progress(self) -> None:
         """From the writer's thread, about once a second of media."""

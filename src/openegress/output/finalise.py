@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from openegress.core.codecs import Container
+from openegress.media.duration import duration_ns
 from openegress.media.mp4 import (
     Mp4Error,
     boxes,
@@ -20,6 +21,7 @@ from openegress.media.mp4 import (
     whole_fragments_bytes,
 )
 from openegress.media.muxer import FORMAT_NAME
+from openegress.output.spare_space import NoSpace, claim, draft_of
 
 _TAIL_S = 1.0
 """How much of the end is compared packet by packet after a file was rewritten."""
@@ -29,33 +31,45 @@ def finalise(path: Path, container: Container, *, closed: bool) -> str:
     """Rewrites `path` where that makes it better; memory is bounded and a failure leaves it as it was.
 
     `closed` says that its muxer wrote the trailer. Returns "" or why the file stayed as it was recorded
-    (it plays all the same). Blocking.
+    (it plays all the same). Blocking, for ever where the disk is dead: to be called through disk_thread.
     """
-    better = path.with_name(path.name + ".final")
+    better = draft_of(path)
     try:
         match container:
             case Container.MP4 if has_index_in_front(path) and not is_fragmented(path):
                 _name_hvc1(path)  # done by whoever was here before, or all that there is is one fragment
                 return ""
             case Container.MP4 if closed and not is_fragmented(path):
+                claim(path)
                 index_to_front(path, better)
                 _name_hvc1(better)
                 verify(path, better, exact=True)
             case Container.MP4:
                 os.truncate(path, whole_fragments_bytes(path))
+                claim(path)
                 remux(path, better, container, {"movflags": "faststart"})
                 _name_hvc1(better)
                 verify(path, better, exact=False)
-            case Container.WEBM if not closed:
+            case Container.WEBM if not closed and not _has_duration(path):
+                claim(path)
                 remux(path, better, container, {})
                 verify(path, better, exact=False)
             case _:
                 return ""
         better.replace(path)
         return ""
+    except NoSpace as error:
+        better.unlink(missing_ok=True)
+        return str(error)
     except (OSError, FFmpegError, Mp4Error) as error:
         better.unlink(missing_ok=True)
         return f"{type(error).__name__}: {error}"
+
+
+def _has_duration(path: Path) -> bool:
+    """Of a WebM: it has its trailer, from its muxer or from whoever was here before."""
+    with _indexed(path) as container:
+        return container.duration is not None
 
 
 def _name_hvc1(path: Path) -> None:
@@ -102,8 +116,11 @@ def verify(before: Path, after: Path, *, exact: bool) -> None:
                 raise Mp4Error("the rewritten file has other frames")
             if _ends(a) != _ends(b):
                 raise Mp4Error("the rewritten file has other packets")
-        elif abs((a.duration or 0) - (b.duration or 0)) > av.time_base:
-            raise Mp4Error(f"the rewritten file lasts {b.duration} us instead of {a.duration}")
+            return
+        # A WebM that was cut off does not say how long it lasts.
+        lasts_us = duration_ns(before) // 1000 if a.duration is None else a.duration
+        if abs(lasts_us - (b.duration or 0)) > av.time_base:
+            raise Mp4Error(f"the rewritten file lasts {b.duration} us instead of {lasts_us}")
 
 
 def _indexed(path: Path) -> InputContainer:

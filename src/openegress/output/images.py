@@ -1,8 +1,7 @@
 """A picture of the recording every few seconds, as JPEG."""
 
-import asyncio
 import functools
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import BackupUsed, ImagesUpdate
 from openegress.media import NS
 from openegress.output import Emit, Opening
+from openegress.output.disk_thread import DiskThread
 from openegress.output.failure import FailureReport
+from openegress.output.file import CLOSE_TIMEOUT_S
 from openegress.output.left_images import Taken, note_taken
 from openegress.output.manifest import ImageRecord, Records
 from openegress.output.naming import IMAGE_TYPE
@@ -41,7 +42,7 @@ class ImageOutput:
         self._failures = FailureReport(index, emit)
         self._uploader = uploader
         self._uploads = OrderedUploads(uploader)
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix=f"images {index}")
+        self._encoder: DiskThread | None = None
         self._waiting = 0
         self._opening: Opening | None = None
         self._folder = Path()
@@ -55,6 +56,8 @@ class ImageOutput:
         self._stored_count = 0
         self._bytes = 0
         self._ended_at_ns = 0
+        self._is_over = False
+        """Nothing more is written."""
         self._images: list[ImageRecord] = []
         self._backup_told = False
 
@@ -63,13 +66,16 @@ class ImageOutput:
         self._folder = folder(opening.spool, f"images-{self._index}")
         self._directory = naming.fill(self._plan.directory, opening.name_values)
         self._prefix = naming.fill(self._plan.prefix, opening.name_values)
+        self._encoder = DiskThread(f"image output {self._directory}{self._prefix}")
         self._opening = opening
         self._update()
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
         """Called for every frame; costs nothing but for the one that is kept, which is scaled here: the frame
         is the source's own."""
-        if self._opening is None or self._ended_at_ns or pts_ns < self._next_ns or self._failures.error:
+        if self._opening is None or self._encoder is None:
+            return
+        if self._ended_at_ns or pts_ns < self._next_ns or self._failures.error:
             return
         interval_ns = self._plan.interval_s * NS
         self._next_ns = (pts_ns // interval_ns + 1) * interval_ns
@@ -77,7 +83,8 @@ class ImageOutput:
             return
         self._waiting += 1
         picture = full_range(frame, self._plan.width or frame.width, self._plan.height or frame.height)
-        taken = self._encoder.submit(self._take, picture, self._taken, self._opening.started_at_ns + pts_ns)
+        at_ns = self._opening.started_at_ns + pts_ns
+        taken = self._encoder.submit(functools.partial(self._take, picture, self._taken, at_ns))
         taken.add_done_callback(self._check)
         self._taken += 1
 
@@ -86,17 +93,27 @@ class ImageOutput:
 
     async def finish(self, ended_at_ns: int) -> None:
         """Encodes and stores what waits. Raises EgressError."""
-        if self._opening is None:
+        if self._encoder is None:
             return
         self._ended_at_ns = ended_at_ns
-        await asyncio.to_thread(self._encoder.shutdown)
+        await self._store(self._encoder)
+        await self._uploader.close()
+        self._failures.raise_if_any()
+
+    async def _store(self, encoder: DiskThread) -> None:
+        try:
+            await encoder.finish(CLOSE_TIMEOUT_S)
+        except EgressError as error:
+            self._failures.report(error)
+            # They are read from the same disk; and where it hangs, so would the journal at an update.
+            await self._uploads.abandon()
+            return
+        self._is_over = True
         try:
             await self._uploads.finish()
         except EgressError as error:
             self._failures.report(error)
-        await self._uploader.close()
         self._update()
-        self._failures.raise_if_any()
 
     def size_bytes(self) -> int:
         return self._bytes
@@ -109,7 +126,8 @@ class ImageOutput:
         return Records(images=tuple(self._images))
 
     def is_settled(self) -> bool:
-        return self._begun == self._stored_count
+        """No for what a stuck disk may still be at."""
+        return self._is_over and self._begun == self._stored_count
 
     def _take(self, picture: av.VideoFrame, index: int, taken_at_ns: int) -> None:
         """In the encoder's thread."""

@@ -8,6 +8,7 @@ import msgspec
 from openegress.core.events import ImagesUpdate
 from openegress.output.manifest import ImageRecord, Records
 from openegress.output.naming import IMAGE_TYPE
+from openegress.storage import backed_up
 from openegress.storage.uploader import Uploader
 
 _TAKEN = "taken.jsonl"
@@ -37,15 +38,16 @@ async def store_left_images(
     backup_used = False
     records: dict[str, ImageRecord] = {}
     images = await asyncio.to_thread(_read, folder)
+    on_backup = await asyncio.to_thread(backed_up.names, folder)
     for taken in images:
         local = folder / taken.local
         if local.exists():
             stored = await uploader.put(local, taken.path, IMAGE_TYPE, delete_local=True)
-            location, backup_used = stored.location, backup_used or stored.backup_used
         else:
-            location = await uploader.locate(taken.path)
+            stored = await uploader.locate(taken.path, on_backup=taken.local in on_backup)
+        backup_used = backup_used or stored.backup_used
         # One that overwrites another takes its place.
-        records[taken.path] = ImageRecord(taken.path, taken.taken_at_ns, location)
+        records[taken.path] = ImageRecord(taken.path, taken.taken_at_ns, stored.location)
     ended_at_ns = told.ended_at_ns or max((t.taken_at_ns for t in images), default=told.started_at_ns)
     update = msgspec.structs.replace(told, image_count=len(images), ended_at_ns=ended_at_ns)
     return update, Records(images=tuple(records.values())), backup_used

@@ -21,6 +21,7 @@ from openegress.output import playlist, segment_spool
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
 from openegress.output.naming import PLAYLIST_TYPE
 from openegress.output.spool import replace
+from openegress.storage import backed_up
 from openegress.storage.uploader import Stored, Uploader
 
 _log = logging.getLogger(__name__)
@@ -64,10 +65,11 @@ async def store_left_segments(
     if not segments:
         raise internal(f"nothing playable was recorded of {told.playlist_name}", Phase.RECORDING)
     entries = [left.entry for left in segments]
+    size_bytes = await asyncio.to_thread(_size, made, segments)
     promise = promised(made, entries, output.segment_s)
     # The one that was unfinished is made now: a recovery after this one finds it listed, stored or not.
     try:
-        await asyncio.to_thread(_list, folder, entries, promise)
+        await asyncio.to_thread(_list, folder, entries, promise, size_bytes)
     except EgressError as error:
         # Storing it is what makes room on a full disk.
         _log.warning("segments are stored unlisted", extra={"folder": str(folder), "error": error.text})
@@ -77,6 +79,7 @@ async def store_left_segments(
         stored.append(await uploader.put(local, path, kind, delete_local=not keep_local))
         return stored[-1].location
 
+    on_backup = await asyncio.to_thread(backed_up.names, folder)
     is_fmp4 = output.container is Container.FMP4
     kind = "video/iso.segment" if is_fmp4 else "video/mp2t"
     for number, init in enumerate(await asyncio.to_thread(segment_spool.inits, folder)):
@@ -84,9 +87,11 @@ async def store_left_segments(
     files = []
     for left in segments:
         path = directory + left.entry.uri
-        is_here = left.local.exists()
-        location = await put(left.local, path, kind) if is_here else await uploader.locate(path)
-        files.append(FileRecord(path, location))
+        if left.local.exists():
+            await put(left.local, path, kind)
+        else:
+            stored.append(await uploader.locate(path, on_backup=left.local.name in on_backup))
+        files.append(FileRecord(path, stored[-1].location, stored[-1].presign_error))
     locations: dict[playlist.Kind, str] = {}
     names = {playlist.Kind.FULL: told.playlist_name, playlist.Kind.LIVE: told.live_playlist_name}
     for each, name in names.items():
@@ -106,7 +111,7 @@ async def store_left_segments(
         started_at_ns=told.started_at_ns,
         ended_at_ns=told.ended_at_ns or told.started_at_ns + duration_ns,
         duration_ns=duration_ns,
-        size_bytes=told.size_bytes,
+        size_bytes=size_bytes,
     )
     record = PlaylistRecord(locations[playlist.Kind.FULL], tuple(files))
     return Kept(update, Records(playlists=(record,)), any(each.backup_used for each in stored))
@@ -123,8 +128,18 @@ def _bytes_of(folder: Path, container: Container) -> int:
     return sum(path.stat().st_size for path in folder.glob(f"*.{container.value}"))
 
 
-def _list(folder: Path, entries: Sequence[playlist.Segment], promise: playlist.Promise) -> None:
-    replace(folder / segment_spool.MADE, playlist.render(playlist.Kind.FULL, entries, promise=promise))
+def _size(made: str, segments: Sequence[Left]) -> int:
+    """Bytes of all of them, which are mostly stored and gone: of those that are listed in `made`, and of what
+    is left of the one that was unfinished."""
+    unfinished = segments[len(parse_entries(made)) :]
+    return segment_spool.made_bytes(made) + sum(left.local.stat().st_size for left in unfinished)
+
+
+def _list(
+    folder: Path, entries: Sequence[playlist.Segment], promise: playlist.Promise, size_bytes: int
+) -> None:
+    text = playlist.render(playlist.Kind.FULL, entries, promise=promise)
+    replace(folder / segment_spool.MADE, segment_spool.made(text, size_bytes))
 
 
 def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.Promise:

@@ -1,6 +1,7 @@
 """HLS media playlists (RFC 8216) as text. Pure."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -60,36 +61,82 @@ class Kind(Enum):
     """Slides over the last LIVE_SEGMENTS."""
 
 
-def render(kind: Kind, segments: Sequence[Segment], *, promise: Promise, ended: bool = False) -> str:
+class Listing:
+    """The segments so far, as lines that are kept: a playlist grows with every segment for a day or a week,
+    and only what is new is to be written anew."""
+
+    def __init__(self, promise: Promise) -> None:
+        self._promise = promise
+        self._entries: list[str] = []
+        """The lines of each segment."""
+        self._newest: deque[Segment] = deque(maxlen=LIVE_SEGMENTS)
+        self._count = 0
+        self._discontinuities = 0
+        self._has_init = False
+        self._init = ""
+        """In force at the end."""
+
+    def add(self, segment: Segment) -> None:
+        self._entries.append(_entry(segment, self._init))
+        self._init = segment.init
+        self._newest.append(segment)
+        self._count += 1
+        self._discontinuities += segment.discontinuity
+        self._has_init = self._has_init or bool(segment.init)
+
+    def text(self, kind: Kind, *, ended: bool = False) -> str:
+        """The playlist of that kind."""
+        is_full = kind is Kind.FULL
+        shown = self._entries if is_full else _entries(self._newest)
+        first = 0 if is_full else self._count - len(self._newest)
+        dropped = 0 if is_full else self._discontinuities - sum(s.discontinuity for s in self._newest)
+        # Decimal durations are of version 3; EXT-X-MAP before segments that are no I-frames, of 6 (RFC 8216,
+        # 7), and Apple's players take fMP4 from 7 on.
+        head = ["#EXTM3U", f"#EXT-X-VERSION:{7 if self._has_init else 3}"]
+        if is_full:
+            head.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if ended else 'EVENT'}")
+        head.append(f"#EXT-X-TARGETDURATION:{self._promise.target_s}")
+        head.append(f"#EXT-X-MEDIA-SEQUENCE:{first}")
+        if dropped:
+            head.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{dropped}")
+        if self._promise.independent:
+            head.append("#EXT-X-INDEPENDENT-SEGMENTS")
+        end = ["#EXT-X-ENDLIST"] if ended else []
+        return "\n".join([*head, *shown, *end]) + "\n"
+
+
+def render(kind: Kind, segments: Iterable[Segment], *, promise: Promise, ended: bool = False) -> str:
     """The playlist that lists `segments` (all of them so far, whatever the kind)."""
-    first = 0 if kind is Kind.FULL else max(0, len(segments) - LIVE_SEGMENTS)
-    # Decimal durations are of version 3; EXT-X-MAP before segments that are no I-frames, of 6 (RFC 8216, 7),
-    # and Apple's players take fMP4 from 7 on.
-    lines = ["#EXTM3U", f"#EXT-X-VERSION:{7 if any(s.init for s in segments) else 3}"]
-    if kind is Kind.FULL:
-        lines.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if ended else 'EVENT'}")
-    lines.append(f"#EXT-X-TARGETDURATION:{promise.target_s}")
-    lines.append(f"#EXT-X-MEDIA-SEQUENCE:{first}")
-    if dropped := sum(s.discontinuity for s in segments[:first]):
-        lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{dropped}")
-    if promise.independent:
-        lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    listing = Listing(promise)
+    for segment in segments:
+        listing.add(segment)
+    return listing.text(kind, ended=ended)
+
+
+def _entries(segments: Iterable[Segment]) -> list[str]:
+    """Of a playlist that begins with them."""
+    entries: list[str] = []
     init = ""
-    for segment in segments[first:]:
-        # A player that begins at a discontinuity must be told all the same (RFC 8216, 4.3.2.3).
-        if segment.discontinuity:
-            lines.append("#EXT-X-DISCONTINUITY")
-        # In force until the next one, wherever a player begins (4.3.2.5); one that forgets what it knew at
-        # a discontinuity is told again.
-        if segment.init and (segment.init != init or segment.discontinuity):
-            lines.append(f'#EXT-X-MAP:URI="{uri(segment.init)}"')
+    for segment in segments:
+        entries.append(_entry(segment, init))
         init = segment.init
-        lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(segment.started_at_ns)}")
-        lines.append(f"#EXTINF:{seconds(segment.duration_ns)},")
-        lines.append(uri(segment.uri))
-    if ended:
-        lines.append("#EXT-X-ENDLIST")
-    return "\n".join(lines) + "\n"
+    return entries
+
+
+def _entry(segment: Segment, init: str) -> str:
+    """Its lines. `init`: in force before it."""
+    lines = []
+    # A player that begins at a discontinuity must be told all the same (RFC 8216, 4.3.2.3).
+    if segment.discontinuity:
+        lines.append("#EXT-X-DISCONTINUITY")
+    # In force until the next one, wherever a player begins (4.3.2.5); one that forgets what it knew at a
+    # discontinuity is told again.
+    if segment.init and (segment.init != init or segment.discontinuity):
+        lines.append(f'#EXT-X-MAP:URI="{uri(segment.init)}"')
+    lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(segment.started_at_ns)}")
+    lines.append(f"#EXTINF:{seconds(segment.duration_ns)},")
+    lines.append(uri(segment.uri))
+    return "\n".join(lines)
 
 
 def rounded_s(duration_ns: int) -> int:

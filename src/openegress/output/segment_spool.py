@@ -1,4 +1,5 @@
-"""The folder of a segmented output in the spool, as it is written and as a recovery finds it. Names only."""
+"""The folder of a segmented output in the spool, as it is written and as a recovery finds it. Names, and how
+many bytes were made. Pure but for inits()."""
 
 import re
 from pathlib import Path
@@ -6,7 +7,22 @@ from pathlib import Path
 from openegress.core import naming
 
 MADE = "made.m3u8"
-"""Lists every segment that was finished, stored or not."""
+"""Lists every segment that was finished, stored or not, and ends in their size."""
+
+_BYTES = "#made-bytes:"
+"""A comment to whoever reads playlists (RFC 8216, 4.1)."""
+
+
+def made(playlist: str, size_bytes: int) -> str:
+    """The text of MADE. `size_bytes` of all segments in the playlist: most are stored and gone when somebody
+    asks."""
+    return f"{playlist}{_BYTES}{size_bytes}\n"
+
+
+def made_bytes(text: str) -> int:
+    """What made() was told; 0 when it was told nothing."""
+    found = re.search(f"^{_BYTES}([0-9]+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def segment(folder: Path, index: int, extension: str) -> Path:

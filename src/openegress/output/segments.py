@@ -1,6 +1,5 @@
 """HLS: segments cut on key frames, a playlist of all and a live one, stored while they are made."""
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from openegress.media.muxer import MAX_DELAY_NS, check_fit
 from openegress.media.passthrough import FormatChanges, renewed
 from openegress.output import Emit, Opening, playlist, segment_spool
 from openegress.output.cutter import Cutter
+from openegress.output.disk_thread import ANSWER_TIMEOUT_S, DiskThread
 from openegress.output.failure import FailureReport
 from openegress.output.file import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
@@ -59,6 +59,10 @@ class SegmentOutput:
         self._folder = Path()
         self._names = _Names("", "", "", "")
         self._stored: list[tuple[Finished, Stored]] = []
+        self._listing = playlist.Listing(self._promise)
+        """Of what is stored. Nothing is added while a publication reads it in its thread."""
+        self._disk: DiskThread | None = None
+        """Writes playlists."""
         self._locations: dict[str, str] = {}
         self._backup_told = False
         self._ended_at_ns = 0
@@ -74,12 +78,14 @@ class SegmentOutput:
         self._promise = playlist.Promise.of(
             self._plan.segment_s, passed_through=any(f.is_passed_through for f in opening.formats)
         )
+        self._listing = playlist.Listing(self._promise)
         self._job = _SegmentJob(
             self._folder, self._names, self._plan, opening, self._promise, self._on_init, self._on_segment
         )
         name = f"segment output {self._names.playlist}"
         self._writer = QueuedWriter(name, self._job, self._failures.report)
         self._writer.start(OPEN_TIMEOUT_S)
+        self._disk = DiskThread(f"playlists of {name}")
         self._update()
 
     def write(self, packet: Packet) -> None:
@@ -88,12 +94,23 @@ class SegmentOutput:
 
     async def finish(self, ended_at_ns: int) -> None:
         """Closes the last segment, stores what is left and the playlists with their end mark."""
-        if self._writer is None:
+        if self._writer is None or self._job is None:
             return
         try:
             await self._writer.finish(CLOSE_TIMEOUT_S)
         except EgressError as error:
             self._failures.report(error)
+        if self._job.is_over:
+            await self._store(ended_at_ns)
+        else:
+            # What waits is read from the disk that hangs; and so would the journal at an update.
+            await self._uploads.abandon()
+        if self._disk is not None:
+            self._disk.close()
+        await self._uploader.close()
+        self._failures.raise_if_any()
+
+    async def _store(self, ended_at_ns: int) -> None:
         self._ended_at_ns = ended_at_ns
         self._update()
         try:
@@ -105,9 +122,7 @@ class SegmentOutput:
                 self._failures.report(internal("no frame reached the segments", Phase.RECORDING))
         except EgressError as error:
             self._failures.report(error)
-        await self._uploader.close()
         self._update()
-        self._failures.raise_if_any()
 
     def size_bytes(self) -> int:
         return self._job.size_bytes if self._job else 0
@@ -165,20 +180,22 @@ class SegmentOutput:
     async def _after_segment(self, done: Finished, stored: Stored) -> None:
         self._note_backup(stored)
         self._stored.append((done, stored))
+        self._listing.add(done.entry)
         # With others on their way, the playlist that lists them all may come later, but not much.
         if not self._ended_at_ns and (not self._uploads.pending or len(self._stored) % _PUBLISH_EVERY == 0):
             await self._publish(ended=False)
 
     async def _publish(self, *, ended: bool) -> None:
         """Stores the playlists of what is stored."""
-        entries = [done.entry for done, _ in self._stored]
+        assert self._disk is not None
         kinds = [(self._names.playlist, playlist.Kind.FULL), (self._names.live_playlist, playlist.Kind.LIVE)]
         for name, kind in kinds:
             if not name:
                 continue
-            text = playlist.render(kind, entries, promise=self._promise, ended=ended)
             local = self._folder / f"stored-{kind.name.lower()}.m3u8"
-            await asyncio.to_thread(replace, local, text)
+            # A playlist of days has megabytes: not in the event loop, which receives media.
+            write = functools.partial(_write, local, self._listing, kind, ended=ended)
+            await self._disk.result(write, ANSWER_TIMEOUT_S)
             stored = await self._uploader.put(
                 local, self._names.directory + name, PLAYLIST_TYPE, delete_local=ended
             )
@@ -262,7 +279,7 @@ class _SegmentJob:
         """The initialisation segment in force."""
         self._inits = 0
         """How many there were."""
-        self._finished: list[playlist.Segment] = []
+        self._finished = playlist.Listing(promise)
         self._finished_bytes = 0
         self.media_end_ns = 0
         self.segment_count = 0
@@ -354,7 +371,7 @@ class _SegmentJob:
         entry = playlist.Segment(
             uri, end_ns - segment.start_ns, started_at_ns, self._is_discontinuous, self._init_uri()
         )
-        self._finished.append(entry)
+        self._finished.add(entry)
         self._finished_bytes += segment.size_bytes
         self.segment_count += 1
         try:
@@ -368,5 +385,9 @@ class _SegmentJob:
 
     def _write_local_playlist(self, ended: bool) -> None:
         """What a recovery reads after a crash: every segment made, stored or not."""
-        text = playlist.render(playlist.Kind.FULL, self._finished, promise=self._promise, ended=ended)
-        replace(self._folder / segment_spool.MADE, text)
+        text = self._finished.text(playlist.Kind.FULL, ended=ended)
+        replace(self._folder / segment_spool.MADE, segment_spool.made(text, self._finished_bytes))
+
+
+def _write(local: Path, listing: playlist.Listing, kind: playlist.Kind, *, ended: bool) -> None:
+    replace(local, listing.text(kind, ended=ended))

@@ -42,6 +42,7 @@ class OrderedUploads:
         self._settled.set()
         """Nothing is being uploaded: the queue is empty, or its head was given up for now."""
         self._ending = False
+        self._abandoned = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -73,7 +74,17 @@ class OrderedUploads:
         if self._task is not None:
             await self._task
 
+    async def abandon(self) -> None:
+        """Instead of finish(), where the disk that they lie on does not answer: what is not stored waits
+        there."""
+        self._abandoned = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
     def _add(self, upload: Upload) -> None:
+        if self._abandoned:
+            return
         self._queue.append(upload)
         self._settled.clear()
         self._changed.set()

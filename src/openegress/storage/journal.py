@@ -1,4 +1,5 @@
-"""What a recording's folder in the spool is: its plan, its files, and which of them are stored already.
+"""What a recording's folder in the spool is: its plan, its files, and what is known of them. A file that is
+gone is stored (storage.backed_up knows where).
 
 The journal is what a later process needs to finish the work of one that was killed. It is one line of JSON
 with the plan and one line for each thing that happened, appended and flushed to the disk: a file with a
@@ -32,38 +33,12 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
     plan: bytes
 
 
-class Added(msgspec.Struct, frozen=True, tag="added", tag_field="is"):
-    output: int
-    local: str
-    path: str
-    content_type: str
-
-
-class Kept(msgspec.Struct, frozen=True, tag="stored", tag_field="is"):
-    local: str
-    location: str
-    backup_used: bool
-
-
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="is"):
     key: str
     value: Fact
 
 
-Line = Opened | Added | Kept | Noted
-
-
-class JournalFile(msgspec.Struct, frozen=True):
-    """A file of one output. `local` is relative to the journal's folder, `path` the storage path without
-    the prefix of its StoragePlan."""
-
-    output: int
-    local: str
-    path: str
-    content_type: str
-    location: str = ""
-    backup_used: bool = False
-    stored: bool = False
+Line = Opened | Noted
 
 
 class Journal:
@@ -77,7 +52,6 @@ class Journal:
         """The bytes given to `create` (core.plan.encode)."""
         self.facts: dict[str, Fact] = {}
         """What `note` kept, by key: media time zero, filename values ..."""
-        self._files: dict[str, JournalFile] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -131,39 +105,12 @@ class Journal:
         found = [entry for entry in spool.iterdir() if (entry / NAME).is_file()]
         return sorted(found, key=lambda folder: (folder / NAME).stat().st_ctime_ns)
 
-    def add_file(self, output: int, local: Path, path: str, content_type: str) -> None:
-        """A file of an output exists, or is about to. `local` lies below the journal's folder. Again for
-        the same `local`: it is to be stored anew (a playlist that grew)."""
-        self._append(Added(output, str(local.relative_to(self.folder)), path, content_type))
-
-    def mark_stored(self, local: Path, location: str, backup_used: bool = False) -> None:
-        self._append(Kept(str(local.relative_to(self.folder)), location, backup_used))
-
     def note(self, key: str, value: Fact) -> None:
         """Keeps a fact for whoever recovers this; the last value counts."""
         self._append(Noted(key, value))
 
-    def files(self) -> list[JournalFile]:
-        """In the order they were added."""
-        with self._lock:
-            return list(self._files.values())
-
-    def pending(self) -> list[JournalFile]:
-        """Files not known to be stored. One that is also gone from the folder was stored just before its
-        line could be written: only a confirmed upload deletes a file."""
-        return [file for file in self.files() if not file.stored]
-
-    def finish(self, *, discard: bool = False) -> None:
-        """Removes the folder. Raises EgressError when it still holds a file that is not stored, unless
-        `discard` says that those are not wanted."""
-        left = [file for file in self.pending() if (self.folder / file.local).exists()]
-        if left and not discard:
-            raise EgressError(
-                Code.INTERNAL,
-                f"{len(left)} recorded files in {self.folder} are not stored, first {left[0].local!r}",
-                fault=Fault.SERVICE,
-                phase=Phase.FINISH,
-            )
+    def finish(self) -> None:
+        """Removes the folder, whatever is in it. Raises EgressError when the disk refuses."""
         try:
             # The journal goes first: a folder without one is no work left to do, whatever else is in it.
             (self.folder / NAME).unlink(missing_ok=True)
@@ -183,14 +130,6 @@ class Journal:
 
     def _apply(self, line: Line) -> None:
         match line:
-            case Added():
-                self._files[line.local] = JournalFile(line.output, line.local, line.path, line.content_type)
-            case Kept():
-                before = self._files.get(line.local)
-                if before is not None:
-                    self._files[line.local] = msgspec.structs.replace(
-                        before, location=line.location, backup_used=line.backup_used, stored=True
-                    )
             case Noted():
                 self.facts[line.key] = line.value
             case Opened():

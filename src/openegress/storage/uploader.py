@@ -2,6 +2,7 @@
 to the backup. A local file goes only when the storage confirmed its size."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, StoragePlan
-from openegress.storage import Storage, open_storage
+from openegress.storage import Storage, backed_up, open_storage
 from openegress.storage.backoff import Backoff
 from openegress.storage.spool import size_of
 
@@ -27,6 +28,7 @@ class Stored:
     """What EgressInfo.location says: presigned when the plan asks for it."""
     backup_used: bool
     size_bytes: int
+    """0: not known, of what was only located."""
     presign_error: str = ""
     """Why `location` is the plain one although the plan asked for a presigned one."""
 
@@ -69,9 +71,12 @@ def join(prefix: str, path: str) -> str:
 class Target:
     """One backend, opened when first needed."""
 
-    def __init__(self, backend: Backend, prefix: str, connect: Connect, is_backup: bool) -> None:
+    def __init__(
+        self, backend: Backend, prefix: str, presign: bool, connect: Connect, is_backup: bool
+    ) -> None:
         self.backend = backend
         self.prefix = prefix
+        self.presign = presign
         self.is_backup = is_backup
         self._connect = connect
         self._storage: Storage | None = None
@@ -89,12 +94,18 @@ class Target:
             self._storage = None
 
 
-class Uploader:
-    """Used by every output of an egress with this StoragePlan; calls may overlap.
+@dataclass(slots=True)
+class Standing:
+    """What is known of the storage of a StoragePlan. The uploaders of one egress share it: each by itself
+    would only spend the same hours waiting."""
 
-    Once the storage was given up for one file, later files go to the backup at once: they would only
-    spend the same hours waiting.
-    """
+    gave_up: EgressError | None = None
+    """Why everything goes to the backup from now on; None: it does not."""
+
+
+class Uploader:
+    """Of one output; calls may overlap. Once the storage was given up for one file, later files go to the
+    backup at once."""
 
     def __init__(
         self,
@@ -106,18 +117,22 @@ class Uploader:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         backoff: Backoff | None = None,
         connect: Connect = open_storage,
+        standing: Standing | None = None,
     ) -> None:
+        """`standing` is shared with other uploaders of the same plan."""
         self.plan = plan
         self._on_retry = on_retry
         self._on_outcome = on_outcome
         self._clock = clock
         self._sleep = sleep
         self._backoff = backoff or Backoff()
-        self._primary = Target(plan.backend, plan.prefix, connect, is_backup=False)
+        self._primary = Target(plan.backend, plan.prefix, plan.presign, connect, is_backup=False)
         self._backup = (
-            Target(plan.backup, plan.backup_prefix, connect, is_backup=True) if plan.backup else None
+            Target(plan.backup, plan.backup_prefix, plan.backup_presign, connect, is_backup=True)
+            if plan.backup
+            else None
         )
-        self._gave_up: EgressError | None = None
+        self._standing = standing or Standing()
         self._hurried = asyncio.Event()
 
     def hurry(self) -> None:
@@ -148,14 +163,15 @@ class Uploader:
         """
         stored = await self._put(local, path, content_type)
         if delete_local:
-            await asyncio.to_thread(local.unlink, missing_ok=True)
+            await asyncio.to_thread(_remove, local, on_backup=stored.backup_used)
         return stored
 
-    async def locate(self, path: str) -> str:
-        """The location of what was stored under `path` before, in the storage itself. Raises EgressError."""
-        storage = await self._primary.storage()
-        path = join(self._primary.prefix, path)
-        return await storage.presign(path, PRESIGNED_FOR_S) if self.plan.presign else storage.location(path)
+    async def locate(self, path: str, *, on_backup: bool) -> Stored:
+        """Where that is which was stored under `path` before (storage.backed_up knows in which storage). No
+        storage is asked: it may be away, or let us only write. Raises EgressError when it cannot be opened.
+        """
+        target = self._backup if on_backup and self._backup is not None else self._primary
+        return await self._signed(target, join(target.prefix, path))
 
     async def close(self) -> None:
         await self._primary.close()
@@ -165,14 +181,14 @@ class Uploader:
     async def _put(self, local: Path, path: str, content_type: str) -> Stored:
         if self._backup is None:
             return await self._put_to(self._primary, local, path, content_type)
-        if self._gave_up is None:
+        if self._standing.gave_up is None:
             try:
                 return await self._put_to(self._primary, local, path, content_type)
             except EgressError as error:
                 if error.fault is Fault.SERVICE:
                     raise  # the file itself cannot be read: no storage helps
-                self._gave_up = error
-        first = self._gave_up
+                self._standing.gave_up = error
+        first = self._standing.gave_up
         try:
             return await self._put_to(self._backup, local, path, content_type)
         except EgressError as error:
@@ -242,11 +258,29 @@ class Uploader:
                 fault=Fault.DESTINATION,
                 phase=Phase.STORAGE_WRITE,
             )
-        stored = Stored(path, storage.location(path), target.is_backup, size_bytes)
-        if not self.plan.presign:
+        return replace(await self._signed(target, path), size_bytes=size_bytes)
+
+    async def _signed(self, target: Target, path: str) -> Stored:
+        """What is stored there, with the location that the plan asks for."""
+        storage = await target.storage()
+        stored = Stored(path, storage.location(path), target.is_backup, 0)
+        if not target.presign:
             return stored
         try:
             return replace(stored, location=await storage.presign(path, PRESIGNED_FOR_S))
         except EgressError as error:
             # The recording is stored; that it has no signed URL is no reason to send it again.
             return replace(stored, presign_error=error.message)
+
+
+def _remove(local: Path, *, on_backup: bool) -> None:
+    """What was stored. Where it is gets noted first: no instant is without the file or the note."""
+    try:
+        backed_up.note(local, on_backup=on_backup)
+    except OSError:
+        # On a full disk the file makes room for the note, and for what is yet to be recorded.
+        local.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            backed_up.note(local, on_backup=on_backup)
+        return
+    local.unlink(missing_ok=True)
