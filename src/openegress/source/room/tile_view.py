@@ -19,8 +19,8 @@ the next may be on its way."""
 STALLED_HOLD_NS = 10 * NS
 """The last picture of a camera that stopped sending without a word."""
 NEVER_NS = 1 << 62
-"""A shared screen that does not change sends nothing, nor does a canvas, which says nothing of its source: the
-last picture is right."""
+"""A shared screen that does not change sends nothing, nor does a canvas, which says nothing of its source:
+the last picture is right."""
 STILL = frozenset({TrackSource.SCREEN_SHARE, TrackSource.UNKNOWN})
 PENDING_NS = 1 * NS
 """A picture that is coming needs no cover, unless it takes long."""
