@@ -26,7 +26,9 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Link:
     phase: Phase = Phase.CONNECTING
-    connected_at_s: float = 0.0
+    taking_since_s: float | None = None
+    """When this connection took media first. What a server does about them, it does after that: the first
+    picture may come long after the connection."""
     works: bool = False
     """It took media for `stable_s` once: what breaks now is tried again."""
     lost_at_s: float | None = None
@@ -38,15 +40,19 @@ class Link:
     error: str = ""
 
 
-def connected(link: Link, now_s: float) -> Link:
+def connected(link: Link) -> Link:
     if link.phase is not Phase.CONNECTING:
         return link
-    return replace(link, phase=Phase.ACTIVE, connected_at_s=now_s)
+    return replace(link, phase=Phase.ACTIVE, taking_since_s=None)
 
 
 def progressed(link: Link, now_s: float, policy: Policy) -> Link:
     """Media was taken."""
-    if link.phase is not Phase.ACTIVE or now_s - link.connected_at_s < policy.stable_s:
+    if link.phase is not Phase.ACTIVE:
+        return link
+    since_s = now_s if link.taking_since_s is None else link.taking_since_s
+    link = replace(link, taking_since_s=since_s)
+    if now_s - since_s < policy.stable_s:
         return link
     if link.works and link.lost_at_s is None:
         return link

@@ -308,7 +308,7 @@ class LiveStream:
             return
         with self._changed:
             self._queue.restart()
-        self._link = reconnect.connected(self._link, time.monotonic())
+        self._link = reconnect.connected(self._link)
         self._started_at_ns = self._started_at_ns or time.time_ns()
         self._tell(StreamStatus.ACTIVE)
 

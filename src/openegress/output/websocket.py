@@ -231,7 +231,7 @@ class WebsocketOutput:
         except (ClientError, OSError, ValueError) as error:
             self._broke(f"{where}: {_words(error)}")
             return
-        self._link = reconnect.connected(self._link, time.monotonic())
+        self._link = reconnect.connected(self._link)
         self._tell(StreamStatus.ACTIVE)
         listening = asyncio.create_task(_listen(socket))
         listening.add_done_callback(lambda _: self._changed.set())
