@@ -15,7 +15,7 @@ from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.plan import Plan
-from openegress.storage.journal import LOCK, Journal, failed, has_journal
+from openegress.storage.journal import LOCK, Journal, has_journal, is_held
 
 _log = logging.getLogger(__name__)
 
@@ -41,18 +41,12 @@ class Ledger:
         """Raises EgressError when the disk does not take it, or the folder holds an earlier recording of
         this egress: a retry must not cost what waits there for its storage."""
         folder = spool / plan.egress_id
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise failed(folder, error) from error
-        lock_fd = _lock(folder)
-        try:
-            if has_journal(folder):
-                raise _refused(folder, "what was recorded before under this egress_id still waits there")
-            return cls(Journal.create(spool, plan.egress_id, plans.encode(plan)), lock_fd)
-        except EgressError:
-            os.close(lock_fd)
-            raise
+        if is_held(folder):
+            raise _refused(folder, "another process is still at work on it")
+        if has_journal(folder):
+            raise _refused(folder, "what was recorded before under this egress_id still waits there")
+        journal = Journal.create(spool, plan.egress_id, plans.encode(plan))
+        return cls(journal, _lock(folder))
 
     @classmethod
     def take_over(cls, folder: Path) -> "Ledger":

@@ -144,8 +144,16 @@ async def _reader(pipe: int) -> asyncio.StreamReader:
 def clear_after_dead(spool: str) -> None:
     """Removes what browsers left of handlers that died together with their worker."""
     for pid in scratch.browser_pids(spool):
-        if not psutil.pid_exists(pid):
+        if not _lives(pid):
             _clear_after(pid, spool)
+
+
+def _lives(pid: int) -> bool:
+    """One that nobody has waited for yet, as in a container whose first process does not, lives no more."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _clear_after(pid: int, spool: str) -> None:
