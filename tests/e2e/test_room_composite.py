@@ -382,7 +382,7 @@ async def test_what_a_template_shows_as_its_error(parts: Parts) -> None:
         file_outputs=[{"filepath": "errors.mp4"}],
     )
     info = await parts.service.wait(started["egress_id"], timeout_s=20)
-    assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
+    assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 400)
     assert info["error"] == "template error: the token is expired"
 
 
@@ -397,7 +397,7 @@ async def test_a_room_that_the_built_in_page_cannot_join_is_told_at_once(tmp_pat
         started = await service.call("StartRoomCompositeEgress", **request)
         await livekit.kill()
         info = await service.wait(started["egress_id"], timeout_s=25)
-        assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
+        assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 400)
         said = f"template error: signalling: could not join the room at {livekit.ws_url}: "
         assert info["error"].startswith(said)
 
