@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openegress.room.clocks import RoomClock
 from openegress.room.timeline import MS, Anchor, S, Timeline
 
 EPOCH = 1_700_000_000 * S
+LAG_NS = -EPOCH
+"""Of frames that arrive as they are captured: arrivals count from EPOCH."""
 
 
 def frame(timeline: Timeline, timestamp: int, arrival_ns: int) -> int:
@@ -112,7 +113,7 @@ def test_an_rtp_clock_that_starts_anew_goes_on_by_arrival() -> None:
 def test_arrivals_held_up_for_long_move_nothing() -> None:
     timeline = started(first=0)
     assert frame(timeline, 90_000, 12 * S) == EPOCH + S
-    timeline.report(EPOCH + 2 * S, 180_000)
+    assert timeline.report(EPOCH + 2 * S, 180_000, LAG_NS) == 0
     assert frame(timeline, 180_000, 12 * S) == EPOCH + 2 * S
 
 
@@ -120,16 +121,36 @@ def test_an_rtp_clock_that_paused_is_put_right_by_the_next_report() -> None:
     timeline = started(first=0)
     assert frame(timeline, 90_000, S) == EPOCH + S
     frame(timeline, 93_000, 21 * S)
-    timeline.report(EPOCH + 21 * S, 93_000)
+    assert timeline.report(EPOCH + 21 * S, 93_000, LAG_NS) == 0
     assert frame(timeline, 96_000, 21 * S + 33 * MS) == EPOCH + 21 * S + 33_333_333
 
 
-def test_a_sender_that_sets_its_clock_moves_nothing() -> None:
-    timeline = started(first=0)
+@pytest.mark.parametrize("late_ns", [0, 3 * S])
+@pytest.mark.parametrize("step_ns", [10 * S, -10 * S])
+def test_a_sender_that_sets_its_clock_moves_nothing(step_ns: int, late_ns: int) -> None:
+    """Not even when the packets happen to be late just then. It is told once, to be taken off later."""
+    timeline, told = started(first=0), 0
     for second in range(1, 60):
-        step = 10 * S if second >= 20 else 0
-        timeline.report(EPOCH + second * S + step, second * 90_000)
-        assert frame(timeline, second * 90_000, second * S) == EPOCH + second * S
+        is_set = second >= 20
+        assert frame(timeline, second * 90_000, second * S + late_ns * is_set) == EPOCH + second * S
+        step = timeline.report(EPOCH + second * S + step_ns * is_set - told, second * 90_000, LAG_NS)
+        told += step
+        assert step == (step_ns if second == 20 else 0)
+
+
+def test_a_report_is_right_where_no_arrival_is_to_be_expected() -> None:
+    timeline = started(first=0)
+    assert timeline.report(EPOCH + S - 5 * S, 90_000) == 0
+    frame(timeline, 90_000, S)
+    assert timeline.placed_ns == EPOCH - 4 * S
+
+
+def test_where_a_frame_lies_is_known_even_if_it_cannot_be_given_out_there() -> None:
+    timeline = started(first=0)
+    assert frame(timeline, 90_000, S) == timeline.placed_ns == EPOCH + S
+    timeline.shift(-5 * S)
+    assert frame(timeline, 93_000, S + 33 * MS) == EPOCH + S + 1000
+    assert timeline.placed_ns == EPOCH - 4 * S + 33_333_333
 
 
 def test_a_long_silence_is_no_jump() -> None:
@@ -165,19 +186,3 @@ def test_times_rise_whatever_comes(steps: list[tuple[int, int, bool]]) -> None:
         last = got
         if report:
             timeline.report(EPOCH + wobble, timestamp & 0xFFFFFFFF)
-
-
-@pytest.mark.parametrize(
-    ("delay_ms", "correction_ms"), [(20, 0), (700, 0), (-50, 0), (-5_000, -5_000), (3_600_000, 3_600_000)]
-)
-def test_clocks_are_believed_as_far_as_arrivals_allow(delay_ms: int, correction_ms: int) -> None:
-    assert RoomClock().correction_ns("a", delay_ms * MS) == correction_ms * MS
-
-
-def test_a_participant_is_corrected_once() -> None:
-    clock = RoomClock()
-    assert clock.known("a") is None
-    assert clock.correction_ns("a", 10 * MS) == 0
-    assert clock.correction_ns("a", 9 * S) == 0
-    assert clock.correction_ns("b", 9 * S) == 9 * S
-    assert clock.known("b") == 9 * S

@@ -4,6 +4,9 @@ The place comes from the track's sender reports and its participant's clock; whe
 time, from the arrivals. A track that is recorded alone need not be held, as there is nothing that it could
 be out of step with: its frames are placed by the arrival of the first one, and the first report tells by
 how much that was too late.
+
+What is placed stays under watch: the participant's clock is told how late the quickest frames are, and when
+it moves, all tracks of the participant move with it, each at its next frame.
 """
 
 import logging
@@ -26,6 +29,11 @@ MS = 1_000_000
 HOLD_NS = 8 * S
 """For the first sender report: it comes about 3 s after the first packet, at most 6 s."""
 MAX_HELD_FRAMES = 3000
+OVERLAP_NS = 100 * MS
+"""Sound that lies further than this before what was given out is left out, as it would be heard on top of
+that; pictures are not, as a decoder needs them all."""
+TOLD_NS = 100 * MS
+"""A smaller move of a clock is not worth a line in the log."""
 
 
 @dataclass(slots=True)
@@ -52,13 +60,21 @@ class Placing:
         """`on_lag`: frames are handed out at once; it is told by how many ns their capture times are late."""
         self.track_sid = track_sid
         self._identity = identity
-        self._room_clock = room_clock
+        self._clock = room_clock.of(identity)
         self._wall_offset_ns = wall_offset_ns
         self._hand_out = hand_out
         self._on_lag = on_lag
         self._rate = 0
         self._timeline: Timeline | None = None
         self._correction_ns = 0
+        """Of the participant's clock, as far as this track has followed it."""
+        self._followed_ns = 0
+        """Of the clock's moves."""
+        self._late_ns = 0
+        """By how much the track is placed later than its participant's clock says: where it was handed out
+        at once."""
+        self._least_ns: int | None = None
+        """Monotonic arrival less unix capture of the quickest frame since the last tick."""
         self._held: deque[_Held] = deque()
         self._early_report: SenderReport | None = None
         self.anchor = Anchor.NONE
@@ -71,6 +87,7 @@ class Placing:
         last_ns = self._timeline.last_ns if self._timeline else 0
         self._rate = clock_rate
         self._timeline = Timeline(clock_rate, last_ns)
+        self.anchor = Anchor.NONE
 
     def restart(self) -> None:
         """A new SSRC, whose RTP time starts elsewhere."""
@@ -78,6 +95,7 @@ class Placing:
         if self._timeline is not None:
             self._on_lag = None
             self._timeline.restart()
+            self.anchor = Anchor.NONE
 
     def flush(self) -> None:
         """Hands out what is held, wherever it seems to belong."""
@@ -98,7 +116,12 @@ class Placing:
             timeline.assume(unwrapped, now_ns + self._wall_offset_ns)
             self.anchor = timeline.anchor
         if timeline.anchor is not Anchor.NONE:
+            if self._followed_ns != self._clock.moved_ns:
+                self._follow(timeline)
             self._give(unwrapped, unit, codec, after_gap)
+            delay_ns = now_ns - timeline.placed_ns
+            if self._least_ns is None or delay_ns < self._least_ns:
+                self._least_ns = delay_ns
             return
         self._held.append(_Held(unwrapped, unit, codec, after_gap, now_ns))
         if self._early_report is not None:
@@ -112,9 +135,18 @@ class Placing:
         if timeline is None or (timeline.anchor is Anchor.NONE and not self._held):
             self._early_report = report
             return
-        if self._on_lag is not None and self.anchor is Anchor.ARRIVAL:
-            self._measure_lag(timeline, report, self._on_lag)
-        timeline.report(report.ntp_ns + self._correction_ns, report.rtp_timestamp)
+        usual_ns = self._clock.usual_ns
+        if self.anchor is Anchor.ARRIVAL:
+            self._measure_lag(timeline, report)
+            usual_ns = None  # where the arrivals put it counts for nothing now
+        ntp_ns = report.ntp_ns + self._correction_ns + self._late_ns
+        lag_ns = None if usual_ns is None else usual_ns - self._late_ns - self._wall_offset_ns
+        step_ns = timeline.report(ntp_ns, report.rtp_timestamp, lag_ns)
+        if step_ns:
+            # The clock's correction holds for tracks that have followed it; this one does at its next frame.
+            ahead_ns = self._clock.moved_ns - self._followed_ns
+            found_ns = self._correction_ns + ahead_ns - step_ns
+            self._correction_ns = self._clock.set_by_sender(found_ns) - ahead_ns
         self._release()
 
     def tick(self, now_ns: int) -> None:
@@ -126,12 +158,47 @@ class Placing:
                 HOLD_NS // S,
             )
             self._release(assume=True)
+        self._observe()
 
-    def _measure_lag(self, timeline: Timeline, report: SenderReport, on_lag: Callable[[int], None]) -> None:
-        """Frames stay where they were put; what later reports say is moved there too."""
+    def _observe(self) -> None:
+        """Tells the participant's clock how late the quickest frames are. Those that were placed by their
+        arrival tell nothing of it."""
+        timeline = self._timeline
+        if timeline is None:
+            return
+        least_ns, self._least_ns = self._least_ns, None
+        if least_ns is not None and timeline.anchor is Anchor.SENDER_REPORT:
+            delay_ns = least_ns + self._wall_offset_ns + self._late_ns
+            self._clock.observe(delay_ns, timeline.arrival_ns)
+
+    def _follow(self, timeline: Timeline) -> None:
+        """Moves as the participant's clock has, now that a frame has come."""
+        by_ns = self._clock.moved_ns - self._followed_ns
+        self._followed_ns += by_ns
+        if self.anchor is not Anchor.SENDER_REPORT:
+            return  # not placed by that clock yet
+        if abs(by_ns) >= TOLD_NS:
+            logger.info(
+                "participant %s: its clock has moved; track %s goes with it by %d ms",
+                self._identity,
+                self.track_sid,
+                by_ns // MS,
+            )
+        self._correction_ns += by_ns
+        timeline.shift(by_ns)
+
+    def _measure_lag(self, timeline: Timeline, report: SenderReport) -> None:
+        """The first report of a track that was placed by its arrivals."""
         lag_ns = timeline.estimate_ns(timeline.unwrap(report.rtp_timestamp)) - report.ntp_ns
-        self._correction_ns, self._on_lag = lag_ns, None
-        on_lag(lag_ns - self._room_clock.correction_ns(self._identity, lag_ns))
+        least_ns, self._least_ns = self._least_ns, None
+        since_ns = 0 if least_ns is None else least_ns + self._wall_offset_ns
+        self._judge(lag_ns + since_ns, timeline)
+        self.anchor = Anchor.SENDER_REPORT
+        if self._on_lag is not None:
+            # Frames stay where they were put; what later reports say is moved there too.
+            self._late_ns = lag_ns - self._correction_ns
+            on_lag, self._on_lag = self._on_lag, None
+            on_lag(self._late_ns)
 
     def _release(self, *, assume: bool = False) -> None:
         """Hands out the held frames, now that their place is known or has to be assumed."""
@@ -152,34 +219,41 @@ class Placing:
             self._give(each.unwrapped, each.unit, each.codec, each.after_gap)
 
     def _trust(self, timeline: Timeline) -> None:
-        """Compares the sender's clock with the arrivals, once for each participant."""
-        if self._correction_ns:
-            return
+        """Compares the sender's clock with the arrivals of the held frames."""
         delay_ns = min(
             each.arrival_ns + self._wall_offset_ns - timeline.estimate_ns(each.unwrapped)
             for each in self._held
         )
-        correction_ns = self._room_clock.correction_ns(self._identity, delay_ns)
-        if correction_ns:
+        before_ns = self._correction_ns
+        self._judge(delay_ns + before_ns + self._late_ns, timeline)
+        timeline.shift(self._correction_ns - before_ns)
+
+    def _judge(self, least_delay_ns: int, timeline: Timeline) -> None:
+        """`least_delay_ns` of the track's frames by what the reports say, uncorrected."""
+        before_ns = self._clock.correction_ns
+        self._correction_ns = self._clock.judge(least_delay_ns, timeline.arrival_ns)
+        self._followed_ns = self._clock.moved_ns
+        if self._correction_ns != before_ns:
             logger.info(
                 "participant %s: its clock differs by %d ms from the others'; its times are moved",
                 self._identity,
-                correction_ns // MS,
+                self._correction_ns // MS,
             )
-            self._correction_ns = correction_ns
-            timeline.shift(correction_ns)
 
     def _give(
         self, unwrapped: int, unit: AccessUnit, codec: AudioCodec | VideoCodec, after_gap: bool
     ) -> None:
         timeline = self._timeline
         assert timeline is not None
+        capture_ns = timeline.capture_ns(unwrapped)
+        if capture_ns - timeline.placed_ns > OVERLAP_NS and isinstance(codec, AudioCodec):
+            return
         self._hand_out(
             EncodedFrame(
                 self.track_sid,
                 codec,
                 unit.data,
-                timeline.capture_ns(unwrapped),
+                capture_ns,
                 unwrapped,
                 self._rate,
                 unit.is_key,

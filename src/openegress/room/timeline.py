@@ -40,7 +40,8 @@ class Timeline:
     def __init__(self, clock_rate: int, after_ns: int = 0) -> None:
         self._rate = clock_rate
         self._unwrapped: int | None = None
-        self._arrival_ns = 0
+        self.arrival_ns = 0
+        """Of the last frame."""
         self._base_rtp = 0
         self._base_ns = 0
         self._offset_ns = 0.0
@@ -50,10 +51,8 @@ class Timeline:
         self._slewed_rtp = 0
         self.last_ns = after_ns
         """The last capture time given out."""
-        self._lag_ns = 0
-        """Arrival less capture when the anchor was set; the two clocks have different epochs."""
-        self._sender_step_ns = 0
-        """By how much the sender set its wall clock since."""
+        self.placed_ns = 0
+        """What it would have been if it had not to rise."""
         self.anchor = Anchor.NONE
 
     def unwrap(self, timestamp: int) -> int:
@@ -68,41 +67,46 @@ class Timeline:
         unwrapped = self.unwrap(timestamp)
         if self._unwrapped is not None:
             by_rtp = (unwrapped - self._unwrapped) * S // self._rate
-            passed = arrival_ns - self._arrival_ns
+            passed = arrival_ns - self.arrival_ns
             if (by_rtp - passed > JUMP_NS or by_rtp < -JUMP_NS) and self.anchor is not Anchor.NONE:
                 # Goes on from the last frame by the clock on the wall; the next report refines it.
                 last = self._place(self._unwrapped)
                 self._anchor(unwrapped, last + max(passed, MIN_STEP_NS), Anchor.ARRIVAL)
         self._unwrapped = unwrapped
-        self._arrival_ns = arrival_ns
+        self.arrival_ns = arrival_ns
         return unwrapped
 
-    def report(self, ntp_ns: int, timestamp: int) -> None:
-        """A sender report, once at least one frame has come."""
+    def report(self, ntp_ns: int, timestamp: int, lag_ns: int | None = None) -> int:
+        """A sender report, once at least one frame has come.
+
+        `lag_ns` is the least difference of arrival and capture to be expected; the two have different epochs.
+        None: not known, the report is right in any case.
+
+        Returns by how much the sender seems to have set its wall clock, mostly 0: to be taken off the
+        `ntp_ns` of all later ones.
+        """
         if self._unwrapped is None:
-            return
+            return 0
         unwrapped = self.unwrap(timestamp)
         if self.anchor is Anchor.NONE:
             self._anchor(unwrapped, ntp_ns, Anchor.SENDER_REPORT)
-            return
-        deviation = ntp_ns - self._sender_step_ns - self._straight(unwrapped)
-        if abs(deviation - self._target_ns) > STEP_NS:
-            self._stepped(unwrapped, deviation)
+            return 0
+        deviation = ntp_ns - self._straight(unwrapped)
+        step = int(deviation - self._target_ns)
+        if abs(step) > STEP_NS:
+            if lag_ns is not None:
+                # Did our placing go wrong, or did the sender set its clock? The last arrival agrees with one
+                # of the two, even if it was late.
+                grown = self.arrival_ns - self._place(self._unwrapped) - lag_ns
+                if abs(grown) <= abs(grown - step):
+                    return step
+            self._anchor(unwrapped, ntp_ns, Anchor.SENDER_REPORT)
         elif self.anchor is Anchor.ARRIVAL:
             self.anchor = Anchor.SENDER_REPORT
             self._target_ns = deviation
-            self._lag_ns = self._arrival_ns - self._place(self._unwrapped)
         else:
             self._target_ns += REPORT_WEIGHT * (deviation - self._target_ns)
-
-    def _stepped(self, unwrapped: int, deviation: int) -> None:
-        """The reports moved: because our placing went wrong, or because the sender set its clock?"""
-        assert self._unwrapped is not None
-        lag = self._arrival_ns - self._place(self._unwrapped)
-        if abs(lag - self._lag_ns) > STEP_NS:
-            self._anchor(unwrapped, self._straight(unwrapped) + deviation, Anchor.SENDER_REPORT)
-        else:
-            self._sender_step_ns += int(deviation - self._target_ns)
+        return 0
 
     def assume(self, unwrapped: int, capture_ns: int) -> None:
         """No report came in time: this RTP time was then, as far as the arrival tells."""
@@ -112,18 +116,17 @@ class Timeline:
     def capture_ns(self, unwrapped: int) -> int:
         """When the frame was captured. Frames come in order; the result rises strictly."""
         self._slew(unwrapped)
-        self.last_ns = max(self._place(unwrapped), self.last_ns + MIN_STEP_NS)
+        self.placed_ns = self._place(unwrapped)
+        self.last_ns = max(self.placed_ns, self.last_ns + MIN_STEP_NS)
         return self.last_ns
 
     def shift(self, by_ns: int) -> None:
-        """Moves everything not yet delivered: the sender's clock was found to be wrong."""
+        """Moves everything not yet delivered: the sender's clock was found to be wrong, or to have moved."""
         self._base_ns += by_ns
-        self._lag_ns -= by_ns
 
     def restart(self) -> None:
         """A new SSRC: RTP time starts elsewhere and new reports tell where. Still strictly rising."""
         self._unwrapped = None
-        self._sender_step_ns = 0
         self.anchor = Anchor.NONE
 
     def estimate_ns(self, unwrapped: int) -> int:
@@ -135,8 +138,6 @@ class Timeline:
         self._offset_ns = self._target_ns = 0.0
         self._slewed_rtp = unwrapped
         self.anchor = anchor
-        if self._unwrapped is not None and anchor is Anchor.SENDER_REPORT:
-            self._lag_ns = self._arrival_ns - self._place(self._unwrapped)
 
     def _straight(self, unwrapped: int) -> int:
         return self._base_ns + (unwrapped - self._base_rtp) * S // self._rate
