@@ -18,7 +18,7 @@ check: ## Lint, types, layers, unit tests
 	ruff format --check .
 	mypy
 	lint-imports
-	$(PYTHON) -m pytest -q tests/unit
+	$(PYTHON) -m pytest -q -n 2 tests/unit
 
 check-pages: ## Lint, types and unit tests of the TypeScript pages
 	cd web && npm run --silent check && npm run --silent test
