@@ -35,6 +35,13 @@ def test_flags(overrides, present, absent):
     assert "--no-sandbox" not in given
 
 
+def test_no_flag_leads_round_our_own_proxy():
+    flags = BrowserSettings(flags={"proxy-bypass-list": "*"})
+    given = arguments(command_flags(flags, 16, 16, PROFILE, "socks5://127.0.0.1:1"))
+    assert {"--proxy-server=socks5://127.0.0.1:1", "--proxy-bypass-list=<-loopback>"} <= set(given)
+    assert "--proxy-bypass-list=*" not in given
+
+
 def test_features_are_added_to_ours():
     features = {"disable-features": "Mine,Translate", "enable-features": "Yours"}
     flags = command_flags(BrowserSettings(flags=features), 16, 16, PROFILE)

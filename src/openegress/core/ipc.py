@@ -10,7 +10,7 @@ import msgspec
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
 
-PROXY_FLAGS = ("proxy-server", "proxy-pac-url", "proxy-auto-detect")
+PROXY_FLAGS = ("proxy-server", "proxy-pac-url", "proxy-auto-detect", "no-proxy-server")
 
 
 class BrowserSettings(msgspec.Struct, frozen=True):
@@ -27,10 +27,6 @@ class BrowserSettings(msgspec.Struct, frozen=True):
     """Unprivileged user the browser runs as when the service is root; empty: made or found by the handler."""
     deny_networks: tuple[str, ...] = ()
     """CIDR networks a recorded page may not be loaded from; where flags name a proxy, that decides."""
-
-    @property
-    def own_proxy(self) -> bool:
-        return bool(own_proxy(self.flags))
 
 
 def own_proxy(flags: Mapping[str, str | bool | None]) -> str:

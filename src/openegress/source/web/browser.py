@@ -11,7 +11,7 @@ from pathlib import Path
 
 from openegress.core.codecs import DEFAULT_AUDIO_HZ
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.ipc import BrowserSettings
+from openegress.core.ipc import BrowserSettings, own_proxy
 from openegress.core.scratch import TEMPORARY_PREFIX, temporary_prefix
 from openegress.source.web.cdp import CommandError, Disconnected
 from openegress.source.web.chromium import HELD_HZ, Chromium
@@ -84,7 +84,7 @@ class Browser:
             environment = {"DISPLAY": display.name, "XAUTHORITY": str(display.authority_file)}
             environment |= pulse.environment if pulse is not None else {}
             gate, proxy = None, ""
-            if networks and not settings.own_proxy:
+            if networks and not own_proxy(settings.flags):
                 gate = Gate(networks)
                 stack.push_async_callback(gate.close)
                 proxy = await gate.start()

@@ -110,8 +110,6 @@ def command_flags(
     flags = dict(FLAGS)
     if settings.insecure:
         flags |= INSECURE
-    if proxy:
-        flags |= {"proxy-server": proxy, "proxy-bypass-list": "<-loopback>"}
     for given, value in settings.flags.items():
         name = given.lstrip("-")
         if value is None or value is False:
@@ -122,6 +120,8 @@ def command_flags(
             ).strip(",")
         else:
             flags[name] = value
+    if proxy:
+        flags |= {"proxy-server": proxy, "proxy-bypass-list": "<-loopback>"}
     flags["window-size"] = f"{width},{height}"
     flags["user-data-dir"] = str(profile)
     flags["remote-debugging-pipe"] = True
