@@ -100,11 +100,10 @@ class Once:
         return room_id
 
     async def _take(self, info: EgressInfo) -> Empty:
-        """Of ours; what else is recovered meanwhile nobody asks for."""
-        if self.info.egress_id in ("", info.egress_id):
-            self.info = info
-            if is_terminal(info):
-                self._over.set()
+        """Of ours: what is recovered beside it is reported to nobody."""
+        self.info = info
+        if is_terminal(info):
+            self._over.set()
         return Empty()
 
     async def _find(self, request: GetEgressRequest) -> EgressInfo:

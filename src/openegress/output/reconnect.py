@@ -48,13 +48,11 @@ def connected(link: Link) -> Link:
 
 def progressed(link: Link, now_s: float, policy: Policy) -> Link:
     """Media was taken."""
-    if link.phase is not Phase.ACTIVE:
+    if link.phase is not Phase.ACTIVE or (link.works and link.lost_at_s is None):
         return link
     since_s = now_s if link.taking_since_s is None else link.taking_since_s
     link = replace(link, taking_since_s=since_s)
     if now_s - since_s < policy.stable_s:
-        return link
-    if link.works and link.lost_at_s is None:
         return link
     return replace(link, works=True, lost_at_s=None, attempt=0, error="")
 

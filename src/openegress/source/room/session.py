@@ -93,8 +93,6 @@ class RoomSession:
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
         self._over: SourceEvent | None = None
-        self._left_out: dict[str, Track] = {}
-        """Tracks that nobody can record, by SID."""
         self._began = False
         self._zero_found = False
         self.selection = NOTHING
@@ -113,9 +111,6 @@ class RoomSession:
         self.joined = await self._room.join()
         self._follower = asyncio.create_task(self._follow(), name="room events")
         self._connecting = asyncio.create_task(self._connect(), name="room media path")
-        for track in self._room.tracks():
-            if track.encrypted:
-                self._leave_out(track)
         self._reselect()
         await self._until_there()
         wrong = self._cast.wrong_kind(self._state())
@@ -232,19 +227,11 @@ class RoomSession:
                     phase=Phase.FIRST_TRACK,
                 ) from None
 
-    def _leave_out(self, track: Track) -> None:
-        if track.sid not in self._left_out:
-            self._left_out[track.sid] = track
-            self.notice("track left out: it is end-to-end encrypted", track=track.sid)
-
     def _refuse_encrypted(self, what: Missing, name: str) -> None:
         """Raises EgressError where what is waited for is there, and of no use."""
-        for track in self._left_out.values():
-            is_meant = {
-                Missing.TRACK: track.sid == name,
-                Missing.PUBLICATION: track.participant.identity == name,
-            }
-            if is_meant.get(what, False):
+        for track in self._room.tracks():
+            named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
+            if track.encrypted and named.get(what) == name:
                 raise EgressError(
                     Code.FAILED_PRECONDITION,
                     f"track {track.sid} of {track.participant.identity} is end-to-end encrypted, and a"
@@ -276,7 +263,6 @@ class RoomSession:
         except EgressError as error:
             self._end(Failed(error))
         except Exception as error:
-            self.notice("the room could not be followed", error=repr(error))
             self._end(Failed(internal(f"the room could not be followed: {error!r}", Phase.RECORDING)))
         finally:
             self._changed.set()
@@ -294,7 +280,7 @@ class RoomSession:
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put_nowait(Muted(event.track.muted, time.time_ns()))
                 if isinstance(event, TrackPublished) and event.track.encrypted:
-                    self._leave_out(event.track)
+                    self.notice("track left out: it is end-to-end encrypted", track=event.track.sid)
                 self._reselect()
                 await self._apply()
             case SpeakersChanged(identities):

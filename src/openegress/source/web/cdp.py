@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Params = dict[str, Any]
 Listener = Callable[[str, Params], None]
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         try:
             return self._decoder.decode(_whole_characters(raw))
         except ValueError as error:
-            logger.warning("the browser said something that is no message: %s", error)
+            _log.warning("the browser said something that is no message: %s", error)
             return None
 
     def _answer(self, message: Message) -> None:
