@@ -304,11 +304,14 @@ class Publisher:
         encoder.encode(picture.draw(0), 0)
         counter = self._next_index(spec.fps)
         first = counter
+        captured = 0.0
         key, delta = video_proto.EncodedFrameType.ENCODED_FRAME_KEY, video_proto.ENCODED_FRAME_DELTA
         while self._reached(counter / spec.fps, stop):
             wanted = source.take_feedback().keyframe_requested or counter == first
             unit = encoder.encode(picture.draw(counter), counter - first + 1, force_key=wanted)
             at_ns = self.epoch_ns + counter * 1_000_000_000 // spec.fps
+            # When this thread is late: WebRTC drops pictures that come while others wait for its encoder.
+            stop.wait(captured + 0.5 / spec.fps - time.monotonic())
             sent.append(SentPicture(counter, at_ns, unit.data))
             source.capture_frame(
                 rtc.EncodedVideoFrame(
@@ -320,6 +323,7 @@ class Publisher:
                     int((self._epoch + counter / spec.fps) * 1e6),
                 )
             )
+            captured = time.monotonic()
             counter += 1
 
     def _speak(self, stop: threading.Event, source: rtc.AudioSource, sound: Sound) -> None:

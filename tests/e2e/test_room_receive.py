@@ -70,9 +70,16 @@ def account(frames: Sequence[EncodedFrame], sent: Sequence[SentPicture]) -> list
     """The sent picture of each frame; fails unless every picture from the first to the last is there."""
     codec = frames[0].codec
     payloads = [normal(each.data, codec) for each in sent]
-    first = payloads.index(normal(frames[0].data, codec))
-    matching = list(sent[first : first + len(frames)])
-    assert [normal(each.data, codec) for each in frames] == payloads[first : first + len(frames)]
+    missing: list[int] = []
+    matching: list[SentPicture] = []
+    place = payloads.index(normal(frames[0].data, codec))
+    for frame in frames:
+        found = payloads.index(normal(frame.data, codec), place)
+        missing += [each.counter for each in sent[place:found]]
+        matching.append(sent[found])
+        place = found + 1
+    keys = [each.counter for each, frame in zip(matching, frames, strict=True) if frame.is_key]
+    assert not missing, f"{missing} of {matching[0].counter} to {matching[-1].counter}; key frames: {keys}"
     return matching
 
 
@@ -257,6 +264,7 @@ async def test_media_over_a_relay_where_nothing_else_is_open() -> None:
         camera, microphone = await publish(listener)
         await listener.until(lambda: len(listener.of(camera)) > 150)
         await listener.close()
+        assert not listener.told(ConnectionLost)
         account(listener.of(camera), alice.sent["camera"])
         # Until the first packet of a late publisher comes the server sends silence of its own.
         sounds = listener.of(microphone)[50:]
