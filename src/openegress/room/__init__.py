@@ -255,6 +255,9 @@ class Room(Protocol):
 
     def participants(self) -> list[Participant]: ...
 
+    def now_ns(self) -> int:
+        """Unix time on the clock that capture times are told in: it does not jump when the host's is set."""
+
     async def subscribe(self, sids: Iterable[str], on_frame: OnFrame, *, at_once: bool = False) -> None: ...
 
     async def unsubscribe(self, sids: Iterable[str]) -> None: ...

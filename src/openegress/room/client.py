@@ -45,6 +45,7 @@ from openegress.room.receiver import TrackReceiver
 from openegress.room.roster import RETURN_GRACE_S, Roster, RosterEvent
 from openegress.room.session import EndKind, Session, SessionEnd, SessionOptions
 from openegress.room.transport import Transport
+from openegress.room.unix_clock import UnixClock
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class RoomClient:
         self._supervisor: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
         self._expiry: asyncio.TimerHandle | None = None
-        self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
+        self._unix_clock = UnixClock()
         self._settled_at = 0.0
         """Until then, tracks that end may come back after a re-join; monotonic seconds."""
         self._relaxed = False
@@ -144,6 +145,9 @@ class RoomClient:
     def participants(self) -> list[Participant]:
         return self._roster.participants()
 
+    def now_ns(self) -> int:
+        return self._unix_clock.now_ns()
+
     async def subscribe(self, sids: Iterable[str], on_frame: OnFrame, *, at_once: bool = False) -> None:
         """`at_once`: frames are not held for their place on the room's clock; LagMeasured tells it later.
         Again for a subscribed track: its frames go to the new `on_frame`.
@@ -171,7 +175,7 @@ class RoomClient:
                 on_frame,
                 self._demux,
                 self._clock,
-                self._wall_offset_ns,
+                self._unix_clock.offset_ns,
                 at_once=at_once,
             )
             self._subscriptions[sid] = _Subscription(track.key, receiver)
@@ -464,7 +468,7 @@ class RoomClient:
             self._tell(subscription, track, codec)
         if not subscription.arrived:
             subscription.arrived = True
-            self._emit(MediaArrived(track, time.time_ns()))
+            self._emit(MediaArrived(track, self.now_ns()))
 
     def _key_frame_seen(self, receiver: TrackReceiver, codec: VideoCodec, unit: AccessUnit) -> None:
         track = self._roster.track(receiver.track_sid)

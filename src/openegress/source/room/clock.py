@@ -4,24 +4,12 @@ The timeline is the senders' capture clock less its reading at media time zero. 
 the participants' clocks together with ours, give or take a network's delay.
 """
 
-import time
-
 from openegress.media import NS
 
 CATCH_UP = 2
 """Times real time, at most: after a wait the encoder must not be handed more than it can take."""
 MIN_STEP_NS = 70_000_000
 """Of time made up for at once, at most, where the ticks are shorter."""
-
-
-class UnixClock:
-    """Unix time that never jumps: the wall clock once, the monotonic clock from there on."""
-
-    def __init__(self) -> None:
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
-
-    def __call__(self) -> int:
-        return time.monotonic_ns() + self._offset_ns
 
 
 class Slots:

@@ -18,7 +18,7 @@ from openegress.media.decoder import SAMPLE_RATE
 from openegress.media.mixer import BLOCK_SAMPLES
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
-from openegress.source.room.clock import Horizon, Slots, UnixClock, is_left_out
+from openegress.source.room.clock import Horizon, Slots, is_left_out
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
 from openegress.source.room.selection import Selection
 from openegress.source.room.session import RoomSession
@@ -61,7 +61,6 @@ class RoomFrameSource:
         """`session` has joined; it is closed with the source. `watched`: somebody waits for what comes out.
         `live`: so much so that, once it runs, a new track's first seconds are rather lost than waited for."""
         self._session = session
-        self._clock = UnixClock()
         self._stage = Stage(
             Canvas(video.width, video.height) if video else None,
             video.framerate if video else 0,
@@ -97,7 +96,7 @@ class RoomFrameSource:
     async def start(self, sink: FrameSink) -> int:
         selected = {track.sid for track in self._session.selection.tracks}
         arrived = [at_ns for sid, at_ns in self._session.arrived.items() if sid in selected]
-        self._zero_ns = max(arrived, default=0) or self._clock()
+        self._zero_ns = max(arrived, default=0) or self._session.now_ns()
         if not self._hurries:
             self._session.relax()
         self._sink = sink
@@ -110,7 +109,7 @@ class RoomFrameSource:
         return self._session.events()
 
     async def stop(self) -> None:
-        self._stop_ns = self._stop_ns or self._clock()
+        self._stop_ns = self._stop_ns or self._session.now_ns()
         await self._session.release()
         self._stopping.set()
         thread, self._thread = self._thread, None
@@ -130,7 +129,7 @@ class RoomFrameSource:
         self._inbox.append((track, frame))
 
     def on_selection(self, selection: Selection) -> None:
-        self._inbox.append((self._clock(), selection))
+        self._inbox.append((self._session.now_ns(), selection))
 
     def on_rejoined(self) -> None:
         self._inbox.append(None)
@@ -140,17 +139,17 @@ class RoomFrameSource:
     def _run(self) -> None:
         try:
             tick = 0
-            began_ns = self._clock()
+            began_ns = self._session.now_ns()
             while True:
                 tick += 1
-                wait_ns = began_ns + round(tick * self._tick_s * NS) - self._clock()
+                wait_ns = began_ns + round(tick * self._tick_s * NS) - self._session.now_ns()
                 if wait_ns < 0:
                     tick -= wait_ns // round(self._tick_s * NS)  # ticks that were missed are not made up for
                 elif self._stopping.wait(wait_ns / NS):
                     break
                 if self._stopping.is_set():
                     break
-                now_ns = self._clock() - self._zero_ns
+                now_ns = self._session.now_ns() - self._zero_ns
                 self._take(now_ns)
                 self._give(self._until(now_ns))
             self._finish()
@@ -211,7 +210,7 @@ class RoomFrameSource:
     def _behind_ns(self, picture_ns: int) -> int:
         """By the horizon: what had to wait for a sender report is not behind. At the end, which comes with
         all that still waits, by how long it has been waited for too."""
-        waited_ns = self._clock() - self._stop_ns if self._stop_ns else 0
+        waited_ns = self._session.now_ns() - self._stop_ns if self._stop_ns else 0
         return max(self._horizon.ns - picture_ns, waited_ns)
 
     def _finish(self) -> None:

@@ -13,7 +13,6 @@ from openegress.media import NS, Packet, PacketSink, StreamFormat
 from openegress.media.passthrough import VIDEO_TIME_BASE, audio_format, video_format
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
-from openegress.source.room.clock import UnixClock
 from openegress.source.room.codec import IN_BAND, codec_of
 from openegress.source.room.placement import AudioPlacer, Placed, VideoPlacer
 from openegress.source.room.selection import Selection
@@ -35,7 +34,6 @@ class RoomPacketSource:
         """`session` has joined; it is closed with the source. `watched`: somebody waits for each packet."""
         self._session = session
         self._watched = watched
-        self._clock = UnixClock()
         self._tracks: dict[MediaKind, Track] = {}
         self._formats: dict[MediaKind, StreamFormat] = {}
         self._held: deque[EncodedFrame] = deque()
@@ -76,7 +74,7 @@ class RoomPacketSource:
             self._zero_ns = min(frame.capture_ns for frame in self._held)
         else:
             arrived = [self._session.arrived.get(track.sid, 0) for track in self._tracks.values()]
-            self._zero_ns = max(arrived, default=0) or self._clock()
+            self._zero_ns = max(arrived, default=0) or self._session.now_ns()
         if not self._watched:
             self._session.relax()
         self._sink = sink
@@ -98,7 +96,7 @@ class RoomPacketSource:
             self._silencer.cancel()
         await self._session.release()
         if self._sink is not None and self._audio is not None:
-            self._write_silence(self._clock() - self._zero_ns - self._audio_lag_ns)
+            self._write_silence(self._session.now_ns() - self._zero_ns - self._audio_lag_ns)
         self._sink = None
 
     async def close(self) -> None:
@@ -184,7 +182,7 @@ class RoomPacketSource:
 
     def _write_audio(self, frame: EncodedFrame) -> None:
         assert self._audio is not None
-        self._audio_lag_ns = max(0, self._clock() - frame.capture_ns)
+        self._audio_lag_ns = max(0, self._session.now_ns() - frame.capture_ns)
         placed = self._audio.place(frame.capture_ns - self._zero_ns, frame.rtp_timestamp, frame.data)
         if placed:
             self._frames += 1
@@ -194,7 +192,7 @@ class RoomPacketSource:
 
     def _fill_silence(self) -> None:
         self._silencer = asyncio.get_running_loop().call_later(1.0, self._fill_silence)
-        self._write_silence(self._clock() - self._zero_ns - SILENCE_AFTER_NS)
+        self._write_silence(self._session.now_ns() - self._zero_ns - SILENCE_AFTER_NS)
 
     def _write_silence(self, until_ns: int) -> None:
         assert self._audio is not None

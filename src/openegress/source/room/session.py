@@ -164,6 +164,10 @@ class RoomSession:
         if sids:
             await self._room.unsubscribe(sids)
 
+    def now_ns(self) -> int:
+        """Unix time on the clock of the frames' capture times."""
+        return self._room.now_ns()
+
     def relax(self) -> None:
         """See Room."""
         self._room.relax()
