@@ -1,6 +1,5 @@
 """What is wrong with settings beyond the form of a single value: for start-up and `config check`."""
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +9,7 @@ import msgspec
 
 from openegress.config.settings import NO_EFFECT, Settings, Storage
 from openegress.core.ipc import own_proxy
+from openegress.core.networks import networks_of
 
 MIN_SECRET_CHARS = 32
 """livekit-server's own advice for HS256 keys."""
@@ -51,7 +51,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
             yield _error(f"timeouts.{name}", "0 leaves no time at all")
     for network in settings.deny_networks:
         try:
-            ipaddress.ip_network(network)
+            networks_of([network])
         except ValueError as error:
             yield _error("deny_networks", f'"{network}" is no network in CIDR form: {error}')
     proxy = own_proxy(settings.chrome_flags)

@@ -11,8 +11,8 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
-    """CIDR networks. Raises ValueError on a text that is none."""
-    return tuple(ip_network(text, strict=False) for text in texts)
+    """CIDR networks. Raises ValueError on a text that is none, also for an address within one."""
+    return tuple(ip_network(text) for text in texts)
 
 
 def denying(address: Address, networks: Iterable[Network]) -> Network | None:
