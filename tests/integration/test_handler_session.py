@@ -25,7 +25,7 @@ from openegress.handler.recovery import Recovery
 from openegress.handler.session import Session
 from openegress.media import NS, FrameSink, PacketSink, StreamFormat
 from openegress.source import SourceEvent, SourceStats
-from openegress.storage.uploader import Uploader
+from openegress.storage.uploader import Stored, Uploader
 from testkit.encoded import Encoded, Spec
 from testkit.probe import probe
 
@@ -395,6 +395,34 @@ async def test_a_recovery_finds_a_file_where_a_dead_handler_has_stored_it(tmp_pa
     told = json.loads((tmp_path / "out/a/EG_clip.json").read_text())
     assert told["files"] == [{"filename": "a/clip.mp4", "location": update.location}]
     assert not list((tmp_path / "spool").iterdir())
+
+
+async def test_a_recovery_of_one_output_does_not_wait_for_the_storage_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("first.mp4", "second.mp4")
+    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")))
+    outputs = tuple(plans.FileOutput(name, Container.MP4, storage) for name in names)
+    plan = Plan("EG_clip", plans.WebSource("http://127.0.0.1/"), outputs, video=None, audio=None)
+    ledger = Ledger.create(tmp_path / "spool", plan)
+    for index, name in enumerate(names):
+        ledger.note(FileUpdate(index, name, 5 * NS, 9 * NS, 4 * NS, 1000))
+    ledger.release()
+    second_located = asyncio.Event()
+
+    async def locate(_: Uploader, path: str, **__: object) -> Stored:
+        if path == "second.mp4":
+            second_located.set()
+        await second_located.wait()
+        return Stored(path, f"/out/{path}", False, 1000)
+
+    monkeypatch.setattr("openegress.storage.uploader.Uploader.locate", locate)
+    events: list[AnyEvent] = []
+    async with asyncio.timeout(WITHIN_S):
+        await Recovery(plan, tmp_path / "spool", events.append).run()
+    assert isinstance(events[-1], Ended) and not events[-1].code
+    located = {event.location for event in events if isinstance(event, FileUpdate)}
+    assert located == {"/out/first.mp4", "/out/second.mp4"}
 
 
 async def test_a_recovery_of_a_file_that_a_dead_disk_holds_comes_to_its_end(

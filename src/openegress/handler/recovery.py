@@ -137,22 +137,28 @@ class _Salvage:
         self._send = send
 
     async def save(self, plan: Plan) -> EgressError | None:
-        """Every output, whatever becomes of the others, then the manifests. The first error."""
-        error: EgressError | None = None
-        saved: list[tuple[plans.Output, Records]] = []
-        for index, output in enumerate(plan.outputs):
-            try:
-                saved.append((output, await self._save_output(index, output)))
-            except EgressError as failure:
-                error = error or failure
-            except Exception as failure:
-                _log.exception("recovery of output %s", index)
-                error = error or internal(f"output {index} could not be recovered: {failure!r}")
+        """All outputs at once, whatever becomes of the others, then the manifests. The first error."""
+        outcomes = await asyncio.gather(*(self._try_output(*each) for each in enumerate(plan.outputs)))
+        errors = [each for each in outcomes if isinstance(each, EgressError)]
+        saved = [
+            (output, each)
+            for output, each in zip(plan.outputs, outcomes, strict=True)
+            if isinstance(each, Records)
+        ]
         try:
             await self._store_manifests(plan, saved)
         except EgressError as failure:
-            error = error or failure
-        return error
+            errors.append(failure)
+        return errors[0] if errors else None
+
+    async def _try_output(self, index: int, output: plans.Output) -> Records | EgressError:
+        try:
+            return await self._save_output(index, output)
+        except EgressError as failure:
+            return failure
+        except Exception as failure:
+            _log.exception("recovery of output %s", index)
+            return internal(f"output {index} could not be recovered: {failure!r}")
 
     async def _save_output(self, index: int, output: plans.Output) -> Records:
         match output, self._ledger.told.get(index):
