@@ -22,7 +22,7 @@ from openegress.store.redis_leases import RedisLeases
 from openegress.store.sqlite import SqliteStore
 from testkit.redis_server import RedisServer
 
-SHORT_S = 0.4
+SHORT_S = 1.5
 LONG_S = 60.0
 
 

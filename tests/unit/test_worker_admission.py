@@ -14,7 +14,7 @@ from openegress.config.settings import CPUCost, Settings
 from openegress.core.errors import Code, Fault
 from openegress.core.plan import LayoutSource, Plan, TemplateSource, WebSource
 from openegress.core.request_kind import RequestKind
-from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, affinity
+from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, hesitation_s
 from openegress.worker.leftovers import kind_of
 from openegress.worker.load import LoadMeter
 from openegress.worker.service import WorkerService
@@ -58,18 +58,19 @@ def test_admission(load: Load, reserved: Reserved, running: int, limits: Limits,
 @pytest.mark.parametrize(
     ("used", "reserved", "running", "expected"),
     [
-        (0.0, 0.0, 0, 1.0),
-        (3.0, 0.0, 0, 1.0),
-        (0.0, 0.0, 1, 0.5),
-        (2.0, 0.0, 1, 0.725),
-        (1.0, 1.0, 1, 0.725),
-        (9.0, 0.0, 1, 0.95),
+        (0.0, 0.0, 0, 0.1),
+        (3.0, 0.0, 0, 0.1),
+        (0.0, 0.0, 1, 0.05),
+        (2.0, 0.0, 1, 0.025),
+        (1.0, 1.0, 1, 0.025),
+        (9.0, 0.0, 1, 0.0),
     ],
 )
-def test_affinity(used: float, reserved: float, running: int, expected: float) -> None:
-    """The fuller the better, but never as much as an idle one, which need not be compared."""
+def test_the_fuller_goes_first_and_the_idle_last(
+    used: float, reserved: float, running: int, expected: float
+) -> None:
     load = Load(4.0, used, 4 * GIB, 4 * GIB)
-    assert affinity(load, Reserved(reserved), running) == pytest.approx(expected)
+    assert hesitation_s(load, Reserved(reserved), running) == pytest.approx(expected)
 
 
 def write(root: Path, **files: str) -> Path:

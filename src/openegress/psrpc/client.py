@@ -16,6 +16,10 @@ from openegress.psrpc.envelope import new_id, seal, unseal
 from openegress.psrpc.services import Method, Req, Res, Retry
 from openegress.psrpc.wire_errors import from_wire, no_response, timed_out
 
+STOOD_STILL_S = 0.05
+"""A time-out that ends later than this tells that the process was busy with something else. What came in that
+time has not been read yet, and so the wait goes on for as long."""
+
 
 @dataclass(slots=True)
 class _Call:
@@ -162,6 +166,9 @@ class RPCClient:
                         async with asyncio.timeout(until_s - now_s):
                             arrival = await call.arrivals.get()
                     except TimeoutError:
+                        late_s = time.monotonic() - started_s - until_s
+                        if late_s > STOOD_STILL_S:
+                            started_s += 2 * late_s
                         continue
                     at_s = time.monotonic() - started_s
                     if isinstance(arrival, ClaimRequest):

@@ -61,6 +61,7 @@ class Registration(Generic[Req, Res]):
         handler: Handler[Req, Res],
         topic: str,
         affinity: Affinity[Req] | None,
+        hesitation_s: Callable[[], float] | None,
         on_close: "Callable[[Registration[Any, Any]], None]",
     ) -> None:
         self._on_close = on_close
@@ -70,6 +71,7 @@ class Registration(Generic[Req, Res]):
         self._handler = handler
         self._topic = topic
         self._affinity = affinity
+        self._hesitation_s = hesitation_s
         self._choices: dict[str, asyncio.Future[str]] = {}
         self._seen: dict[str, int] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -176,6 +178,10 @@ class Registration(Generic[Req, Res]):
                 if choice.done():
                     return False
                 raise affinity
+            if self._hesitation_s is not None and not self._bus.in_process:
+                await asyncio.wait([choice], timeout=self._hesitation_s())
+                if choice.done():
+                    return False
             await self._bus.publish(
                 channels.claim_requests(self._method.service, request.client_id),
                 seal(
@@ -214,10 +220,22 @@ class RPCServer:
         handler: Handler[Req, Res],
         topic: str = "",
         affinity: Affinity[Req] | None = None,
+        hesitation_s: Callable[[], float] | None = None,
     ) -> "Registration[Req, Res]":
-        """Serves the method from the moment this returns until the registration is closed."""
+        """Serves the method from the moment this returns until the registration is closed.
+
+        `hesitation_s`: how long other servers are given to claim a request first. Nobody else is on a bus
+        within the process.
+        """
         registration = Registration(
-            self._bus, self.server_id, method, handler, topic, affinity, self._registrations.discard
+            self._bus,
+            self.server_id,
+            method,
+            handler,
+            topic,
+            affinity,
+            hesitation_s,
+            self._registrations.discard,
         )
         await registration.open()
         self._registrations.add(registration)

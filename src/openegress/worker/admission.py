@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
+IDLE_HESITATION_S = 0.1
+BUSY_HESITATION_S = 0.05
+"""Of one with all its cores free. Messages take some milliseconds, and are of different speed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -71,12 +75,13 @@ def admit(
     return None
 
 
-def affinity(load: Load, reserved: Reserved, running: int) -> float:
-    """How much this worker wants a request it has room for: 1 when idle, so that the caller need not
-    wait for others; otherwise the fuller the better, so that jobs pack and idle machines can go."""
+def hesitation_s(load: Load, reserved: Reserved, running: int) -> float:
+    """How long this worker leaves a request that it has room for to others: the fuller, the shorter, and idle
+    ones come last, so that jobs pack and idle machines can go. Who claims first gets it."""
     if running == 0:
-        return 1.0
-    return min(0.95, 0.5 + 0.45 * (load.used_cores + reserved.cores) / max(load.cores, 0.1))
+        return IDLE_HESITATION_S
+    free = 1 - (load.used_cores + reserved.cores) / max(load.cores, 0.1)
+    return BUSY_HESITATION_S * min(1.0, max(0.0, free))
 
 
 def _no_room(message: str) -> EgressError:

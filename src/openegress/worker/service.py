@@ -26,7 +26,7 @@ from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressHandler, EgressInternal
 from openegress.store.leases import Leases
-from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, affinity
+from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, hesitation_s
 from openegress.worker.adoption import BESIDE, FIRST, Adoption
 from openegress.worker.job import Job
 from openegress.worker.leftovers import Leftover
@@ -109,7 +109,11 @@ class WorkerService:
         """Takes requests from here on."""
         self._registrations = [
             await self._server.register(
-                EgressInternal.START_EGRESS, self._start, self._terms.cluster_id, affinity=self._affinity
+                EgressInternal.START_EGRESS,
+                self._start,
+                self._terms.cluster_id,
+                affinity=self._affinity,
+                hesitation_s=lambda: hesitation_s(self._load(), self._reserved(), len(self._kinds())),
             ),
             await self._server.register(
                 EgressInternal.LIST_ACTIVE_EGRESS, self._list_active, self._terms.cluster_id
@@ -184,6 +188,10 @@ class WorkerService:
     def draining(self) -> bool:
         return self._draining
 
+    @property
+    def limits(self) -> Limits:
+        return self._terms.limits
+
     def would_admit(self, kind: RequestKind) -> EgressError | None:
         """None: there is room for one more of this kind."""
         if self._draining:
@@ -219,7 +227,7 @@ class WorkerService:
             return 1.0  # any worker can say what is wrong with it
         refusal = self.would_admit(kind)
         if refusal is None:
-            return affinity(self._load(), self._reserved(), len(self._kinds()))
+            return 1.0
         try:
             plan_of(request, self._terms.context())
         except EgressError:
