@@ -25,6 +25,9 @@ TEXTS = {
     "silent-template": BLANK
     + "<script>console.error('no room for', location.href); fetch('/status/503')</script>",
     "template-error": BLANK + "<div class='error'>the token is expired</div>",
+    "connected": BLANK
+    + """<script>const socket = new WebSocket("/socket")
+      socket.onmessage = event => console.log(event.data)</script>""",
     "late-template-error": BLANK
     + """<script>setTimeout(() => {
       document.body.innerHTML = "<div class='error'>no way to the room</div>"; console.error("no way")
@@ -51,6 +54,8 @@ class PageServer:
         self.requests: list[str] = []
         self.asked = asyncio.Event()
         """Set by the first request."""
+        self.sockets: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
+        """What pages open at /socket."""
         self.port = 0
         self._tls = tls
         self._stopping = asyncio.Event()
@@ -65,6 +70,7 @@ class PageServer:
         app.router.add_get("/hang", self._hang)
         app.router.add_get("/hanging-image", self._hanging_image)
         app.router.add_get("/fetch", self._fetch)
+        app.router.add_get("/socket", self._socket)
         app.router.add_get("/favicon.ico", self._no_content)
         for name, text in TEXTS.items():
             app.router.add_get(f"/{name}", _page(text))
@@ -108,6 +114,14 @@ class PageServer:
             e => console.log("refused")).finally(() => console.log("START_RECORDING"))</script>"""
         text = BLANK + script.replace("URL", f'"{request.query["url"]}"')
         return web.Response(text=text, content_type="text/html")
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.put_nowait(socket)
+        async for _ in socket:
+            pass
+        return socket
 
     async def _no_content(self, request: web.Request) -> web.Response:
         return web.Response(status=204)

@@ -31,10 +31,10 @@ async def until_limit(service: Service, pages: PageServer) -> Info:
 
 
 async def test_the_longest_file(tmp_path: Path) -> None:
-    config = {"session_limits": {"file_output_max_duration": "2s", "stream_output_max_duration": "1s"}}
+    config = {"session_limits": {"file_output_max_duration": "4s", "stream_output_max_duration": "1s"}}
     async with PageServer() as pages, Service(tmp_path, config=config) as service:
         info = await until_limit(service, pages)
-        assert probe(location(info)).duration_s == pytest.approx(2.0, abs=0.4)
+        assert probe(location(info)).duration_s == pytest.approx(4.0, abs=0.4)
 
 
 async def test_the_largest_file(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import Active, AnyEvent, BackupUsed, Ended, EndReason, FileUpdate
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import Plan
@@ -24,7 +24,7 @@ from openegress.handler.ledger import Ledger
 from openegress.handler.recovery import Recovery
 from openegress.handler.session import Session
 from openegress.media import NS, FrameSink, PacketSink, StreamFormat
-from openegress.source import SourceEvent, SourceStats
+from openegress.source import AwaitsSignal, SourceEvent, SourceStats
 from openegress.storage.uploader import Stored, Uploader
 from testkit.encoded import Encoded, Spec
 from testkit.probe import probe
@@ -43,7 +43,9 @@ class Clip:
         at_stop: Exception | None = None,
         at_close: Exception | None = None,
         frames: int = FRAMES,
+        prepare_s: float = 0.0,
     ) -> None:
+        self._prepare_s = prepare_s
         self._frames = frames
         self._at_start = at_start
         self._at_stop = at_stop
@@ -52,7 +54,7 @@ class Clip:
         self._over: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
 
     async def prepare(self) -> None:
-        pass
+        await asyncio.sleep(self._prepare_s)
 
     async def start(self, sink: FrameSink) -> int:
         if self._at_start is not None:
@@ -84,6 +86,17 @@ class Clip:
 
     def stats(self) -> SourceStats:
         return SourceStats()
+
+
+class Waiting(Clip):
+    """A page that does not start."""
+
+    async def prepare(self) -> None:
+        self._over.put_nowait(AwaitsSignal())
+        await asyncio.get_running_loop().create_future()
+
+    async def stop(self) -> None:
+        """Nothing has begun."""
 
 
 class Packets:
@@ -139,6 +152,7 @@ class Rig:
         *,
         manifest: bool = False,
         output: plans.Output | None = None,
+        limit_s: float = 0.0,
     ) -> None:
         self.spool, self.out = folder / "spool", folder / "out"
         self.out.mkdir()
@@ -151,6 +165,7 @@ class Rig:
             outputs=(output or plans.FileOutput(filepath, Container.MP4, storage, manifest),),
             video=plans.VideoEncoding(320, 180, FPS, 500, 2.0),
             audio=None,
+            limits=plans.Limits(duration_s=limit_s),
         )
         self._source = source
         self.feed: FramesFeed | PacketsFeed
@@ -237,6 +252,28 @@ async def test_a_source_that_does_not_start_leaves_nothing_to_recover(
     ended = await rig.run()
     assert ended.error == "no picture"
     assert rig.left == []
+
+
+async def test_a_session_that_does_not_start_lasts_no_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Waiting(), limit_s=0.3)
+    ended = await rig.run()
+    assert (ended.reason, ended.error, ended.phase) == (EndReason.LIMIT, "", Phase.START_SIGNAL)
+    assert not rig.active.is_set()
+    assert rig.left == []
+
+
+async def test_a_recording_lasts_as_long_as_it_may_however_long_its_start_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip(prepare_s=0.4), limit_s=0.6)
+    running = asyncio.ensure_future(rig.run())
+    await rig.active.wait()
+    active_s = asyncio.get_running_loop().time()
+    ended = await running
+    assert (ended.reason, ended.error) == (EndReason.LIMIT, "")
+    assert asyncio.get_running_loop().time() - active_s >= 0.55
 
 
 async def test_outputs_that_do_not_open_leave_nothing_to_recover(

@@ -157,6 +157,33 @@ async def test_a_template_that_never_starts_tells_its_errors_but_no_secret(serve
     assert TOKEN not in error.message
 
 
+async def test_a_page_that_is_connected_is_waited_for(server, tmp_path):
+    source = await start_source(tmp_path, server.url("connected"), page="template")
+    preparing = asyncio.create_task(source.prepare())
+    try:
+        notice = await next_event(source, Notice)
+        assert notice.text == "the page has not logged START_RECORDING; it is connected, and so is waited for"
+        assert not preparing.done()
+        socket = await server.sockets.get()
+        await socket.send_str("START_RECORDING")
+        async with asyncio.timeout(SECONDS):
+            await preparing
+    finally:
+        preparing.cancel()
+        await source.stop()
+        await source.close()
+
+
+async def test_a_page_is_waited_for_no_longer_than_it_is_connected(server, tmp_path):
+    source = await start_source(tmp_path, server.url("connected"), page="template")
+    preparing = asyncio.create_task(refusal(source))
+    await next_event(source, Notice)
+    await (await server.sockets.get()).close()
+    error = await preparing
+    assert error.phase is Phase.START_SIGNAL
+    assert "not log START_RECORDING on its console within 1 s, and has no connection open" in error.message
+
+
 async def test_what_a_template_shows_as_error(server, tmp_path):
     error = await refusal(await start_source(tmp_path, server.url("template-error"), page="template"))
     assert error.text == "template error: the token is expired"

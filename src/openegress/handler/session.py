@@ -81,6 +81,7 @@ class Session:
         """What the source has found of its media time zero, perhaps before the outputs are open."""
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
+        self._limit: asyncio.TimerHandle | None = None
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody hears the events any more; what they would say stays in the spool, for the
@@ -101,6 +102,7 @@ class Session:
     async def run(self) -> None:
         """Never raises: what goes wrong is in the Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
+        self._count_limit()
         try:
             end = await self._record()
         except _EndedEarly as early:
@@ -111,6 +113,8 @@ class Session:
             _log.exception("session failed")
             end = End(EndReason.FAILURE, internal(f"{type(error).__name__}: {error}"))
         finally:
+            if self._limit is not None:
+                self._limit.cancel()
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
             if self._browser is not None:
@@ -169,8 +173,9 @@ class Session:
         frozen: EgressError | None = None
         try:
             feed.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
+            self._count_limit()
             self._send(Active(started_at_ns))
-            end = await self._until_end()
+            end = await self._ending
             self._send(Ending(end.reason))
             frozen = await self._stop_feed(feed)
         finally:
@@ -214,15 +219,13 @@ class Session:
         except EgressError as error:
             _log.warning("the spool could not be cleared: %s", error.text)
 
-    async def _until_end(self) -> End:
-        limit_s = self._plan.limits.duration_s
-        if not limit_s:
-            return await self._ending
-        timer = self._loop.call_later(limit_s, self._end, End(EndReason.LIMIT))
-        try:
-            return await self._ending
-        finally:
-            timer.cancel()
+    def _count_limit(self) -> None:
+        """The duration that the session is limited to, from now on: a start may take as long, and then the
+        recording."""
+        if self._limit is not None:
+            self._limit.cancel()
+        if self._plan.limits.duration_s:
+            self._limit = self._loop.call_later(self._plan.limits.duration_s, self._end, End(EndReason.LIMIT))
 
     async def _unless_ended(self, step: Coroutine[Any, Any, T]) -> T:
         """The step's result. Raises _EndedEarly, the step cancelled, when an End comes first."""

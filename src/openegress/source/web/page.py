@@ -61,6 +61,8 @@ class Page:
         """Where the navigation got to, by way of redirects, as the browser spells it."""
         self._requests: dict[str, str] = {}
         """URL by request id, while under way."""
+        self._connections: set[str] = set()
+        """Request ids of open WebSockets and event streams."""
         self._console_errors: deque[str] = deque(maxlen=KEPT_LINES)
         self._failed_requests: deque[str] = deque(maxlen=KEPT_LINES)
         self._status: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
@@ -153,7 +155,13 @@ class Page:
     async def forget_requests(self) -> None:
         """Stops watching the network: each packet of a video would be an event."""
         self._requests.clear()
+        self._connections.clear()
         await self._connection.command("Network.disable", self._session_id)
+
+    @property
+    def is_connected(self) -> bool:
+        """To anything that could tell it something: by a WebSocket, or a stream of events."""
+        return bool(self._connections)
 
     def troubles(self) -> str:
         """Last console errors, failed and unfinished requests, for an error text; empty if none."""
@@ -205,6 +213,8 @@ class Page:
                         self.main_url = params["request"]["url"]
             case "Network.responseReceived":
                 response = params["response"]
+                if params["type"] == "EventSource" and response["status"] < 400:
+                    self._connections.add(params["requestId"])
                 if params["requestId"] == self._main_request:
                     self._answered(response["status"], response["statusText"])
                 elif response["status"] >= 400:
@@ -215,9 +225,15 @@ class Page:
                 # A page that asks for a password is not received until someone has typed it.
                 if params["requestId"] == self._main_request and params["statusCode"] in (401, 407):
                     self._answered(params["statusCode"], "")
+            case "Network.webSocketHandshakeResponseReceived":
+                self._connections.add(params["requestId"])
+            case "Network.webSocketClosed":
+                self._connections.discard(params["requestId"])
             case "Network.loadingFinished":
                 self._requests.pop(params["requestId"], None)
+                self._connections.discard(params["requestId"])
             case "Network.loadingFailed":
+                self._connections.discard(params["requestId"])
                 url = self._requests.pop(params["requestId"], "")
                 if url and not params.get("canceled"):
                     why = params.get("blockedReason") or params["errorText"]

@@ -177,8 +177,21 @@ class WebPageSource:
             )
 
     async def _wait_for_signal(self) -> None:
+        """For as long as the page is connected: it may wait for somebody, in a room or elsewhere."""
         self._phase = Phase.START_SIGNAL
         self._events.put_nowait(AwaitsSignal())
+        page, is_told = self._browser.page, False
+        while not await self._signalled():
+            await self._check_template()
+            if not page.is_connected:
+                raise self._not_started()
+            if not is_told:
+                is_told = True
+                text = "the page has not logged START_RECORDING; it is connected, and so is waited for"
+                self._events.put_nowait(Notice(text, {"troubles": page.troubles()}))
+
+    async def _signalled(self) -> bool:
+        """False: not within the time-out."""
         try:
             async with asyncio.timeout(self._signal_timeout_s):
                 while not self._signal.is_set():
@@ -187,15 +200,18 @@ class WebPageSource:
                     # Templates join the room after they have loaded, and may fail then.
                     await self._check_template()
         except TimeoutError:
-            await self._check_template()
-            troubles = self._browser.page.troubles() or "it logged no error, and no request of it failed"
-            raise EgressError(
-                Code.FAILED_PRECONDITION,
-                f"start signal not received: {self._redact(self._url)} loaded but did not log START_RECORDING"
-                f" on its console within {self._signal_timeout_s:g} s; {troubles}",
-                fault=Fault.DESTINATION,
-                phase=Phase.START_SIGNAL,
-            ) from None
+            return False
+        return True
+
+    def _not_started(self) -> EgressError:
+        troubles = self._browser.page.troubles() or "it logged no error, and no request of it failed"
+        return EgressError(
+            Code.FAILED_PRECONDITION,
+            f"start signal not received: {self._redact(self._url)} loaded but did not log START_RECORDING"
+            f" on its console within {self._signal_timeout_s:g} s, and has no connection open; {troubles}",
+            fault=Fault.DESTINATION,
+            phase=Phase.START_SIGNAL,
+        )
 
     async def _answered(self, question: Awaitable[T]) -> T:
         """What a loaded page answers. Raises EgressError when it hangs or goes away meanwhile."""
