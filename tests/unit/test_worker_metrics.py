@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from livekit.protocol.egress import EgressInfo
+from livekit.protocol.egress import EgressInfo, WebEgressRequest
 from prometheus_client.parser import text_string_to_metric_families
 
 from openegress.core.events import Active, Ended, EndReason, Progress, Uploaded
 from openegress.core.plan import LayoutSource, Plan
-from openegress.worker.admission import Load
+from openegress.worker.admission import Limits, Load
 from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.records import Record
@@ -41,7 +41,7 @@ async def job(tmp_path: Path) -> Job:
     async def taken(info: EgressInfo) -> None:
         """Nobody asks here what was reported."""
 
-    record = Record(EgressInfo(egress_id="EG_1"), taken, Unreported(tmp_path))
+    record = Record(EgressInfo(egress_id="EG_1", web=WebEgressRequest()), taken, Unreported(tmp_path))
     job = Job(plan(), "web", record, lambda *_: None)
     job._take(PROGRESS)
     return job
@@ -62,7 +62,8 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def snapshot(**changes: Any) -> Snapshot:
     load = Load(4.0, 1.0, 8 * GIB, 6 * GIB, in_cgroup=True)
-    values = {"load": load, "jobs": [], "draining": False, "can_accept": True, "usage": {}} | changes
+    values = {"load": load, "jobs": [], "draining": False, "can_accept": True, "usage": {}}
+    values |= {"limits": Limits(0.5, 4 * GIB)} | changes
     return Snapshot(**values)
 
 
@@ -80,8 +81,8 @@ def snapshot(**changes: Any) -> Snapshot:
         ("livekit_egress_pulse_sinks", {}, 0),
         ("livekit_egress_requests", {"type": "web"}, 0),
         ("livekit_node_cpu_load", {"node_type": "EGRESS"}, 0.25),
-        ("livekit_load_ratio", {"resource": "cpu"}, 0.25),
-        ("livekit_load_ratio", {"resource": "memory"}, 0.25),
+        ("livekit_load_ratio", {"type": "cpu"}, 0.5),
+        ("livekit_load_ratio", {"type": "memory"}, 0.5),
     ],
 )
 def test_an_idle_worker(name: str, labels: dict[str, str], expected: float) -> None:
@@ -128,15 +129,19 @@ def test_uploads_are_counted_by_content_type_and_outcome() -> None:
     for upload in (
         Uploaded("video/mp4", 40.0, size_bytes=100),
         Uploaded("video/mp4", 1500.0, size_bytes=200),
-        Uploaded("video/mp4", 9000.0, stored=False),
+        Uploaded("video/mp4", 9000.0, stored=False, code="permission_denied"),
+        Uploaded("video/mp4", 9000.0, stored=False, code="unavailable", custom_endpoint=True),
+        Uploaded("video/mp4", 9000.0, stored=False, code="internal"),
         Uploaded("video/mp4", 30.0, size_bytes=400, on_backup=True),
         Uploaded("video/mp4", 30.0, stored=False, on_backup=True),
     ):
         metrics.count_upload(upload)
     uploads, time_ms = "livekit_egress_pipeline_uploads", "livekit_egress_pipline_upload_response_time_ms"
-    success = {"type": "video/mp4", "status": "success"}
+    success = {"type": "video/mp4", "status": "success", "custom_endpoint": "false"}
     assert value(metrics, uploads, **success) == 2
-    assert value(metrics, uploads, type="video/mp4", status="failure") == 1
+    for status, endpoint in (("4xx", "false"), ("5xx", "true"), ("internal", "false")):
+        labels = {"type": "video/mp4", "status": status, "custom_endpoint": endpoint}
+        assert value(metrics, uploads, **labels) == 1
     assert value(metrics, f"{time_ms}_count", **success) == 2
     assert value(metrics, f"{time_ms}_sum", **success) == 1540
     assert value(metrics, f"{time_ms}_bucket", **success, le="50.0") == 1
@@ -161,7 +166,7 @@ async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result
     for event in events:
         job._end(event) if isinstance(event, Ended) else job._take(event)
     metrics.count_end(job)
-    assert value(metrics, "livekit_egress_handler_results_total", result=result) == 1
+    assert value(metrics, "livekit_egress_handler_results_total", type="web", result=result) == 1
     await job.record.close()
 
 
@@ -171,7 +176,7 @@ async def test_an_egress_that_is_recovered_again_has_ended_once(tmp_path: Path, 
     for each in (job, again, again):
         each._end(Ended(2, EndReason.FAILURE, "x", "internal"))
         metrics.count_end(each)
-    assert value(metrics, "livekit_egress_handler_results_total", result="process_error") == 1
+    assert value(metrics, "livekit_egress_handler_results_total", type="web", result="process_error") == 1
     await job.record.close()
 
 

@@ -187,6 +187,7 @@ class Node:
             draining=self.service.draining,
             can_accept=self.service.would_admit(self._room_kind) is None,
             usage=self.usage(),
+            limits=self.service.limits,
         )
 
     def _ended(self, job: Job) -> None:

@@ -164,6 +164,10 @@ class Uploaded(Event, frozen=True, tag="uploaded"):
     """0: it was given up."""
     stored: bool = True
     on_backup: bool = False
+    code: str = ""
+    """Of the error for which it was given up."""
+    custom_endpoint: bool = False
+    """Of a storage that is not where its cloud has it."""
 
 
 class Thumbnail(Event, frozen=True, tag="thumbnail"):

@@ -2,7 +2,12 @@
 
 from enum import StrEnum
 
-from livekit.protocol.egress import RoomCompositeEgressRequest, StartEgressRequest, TemplateSource
+from livekit.protocol.egress import (
+    EgressInfo,
+    RoomCompositeEgressRequest,
+    StartEgressRequest,
+    TemplateSource,
+)
 
 from openegress.core.encoding import PASSTHROUGH
 from openegress.core.errors import missing_or_invalid, unimplemented
@@ -26,6 +31,28 @@ class RequestKind(StrEnum):
     @property
     def needs_browser(self) -> bool:
         return self in (RequestKind.ROOM_COMPOSITE_PAGE, RequestKind.WEB, RequestKind.AUDIO_WEB)
+
+
+REQUEST_TYPES = (
+    "room_composite",
+    "web",
+    "participant",
+    "track_composite",
+    "track",
+    "template",
+    "media",
+    "unknown",
+)
+"""What upstream's metrics call requests."""
+
+
+def request_type(info: EgressInfo) -> str:
+    """One of REQUEST_TYPES."""
+    body = info.WhichOneof("request")
+    if body in ("egress", "replay"):
+        request = getattr(info, body)
+        return "track" if request.preset == PASSTHROUGH else request.WhichOneof("source") or "unknown"
+    return body or "unknown"
 
 
 def request_kind(request: Request, template_base: str = "") -> RequestKind:

@@ -276,6 +276,8 @@ class Carriers:
                 size_bytes=size_bytes,
                 stored=outcome.stored is not None,
                 on_backup=outcome.on_backup,
+                code=outcome.code,
+                custom_endpoint=outcome.custom_endpoint,
             )
         )
 

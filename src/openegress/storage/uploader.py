@@ -54,6 +54,9 @@ class Outcome:
     on_backup: bool
     stored: Stored | None
     """None: it was given up there."""
+    code: str = ""
+    """Of the error, then."""
+    custom_endpoint: bool = False
 
 
 OnRetry = Callable[[Retry], None]
@@ -203,18 +206,21 @@ class Uploader:
 
     async def _put_to(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
         began_s = self._clock()
-        stored: Stored | None = None
+
+        def tell(stored: Stored | None, code: str = "") -> None:
+            if self._on_outcome is not None:
+                elapsed_s, endpoint = self._clock() - began_s, getattr(target.backend, "endpoint", "")
+                self._on_outcome(
+                    Outcome(content_type, elapsed_s, target.is_backup, stored, code, bool(endpoint))
+                )
+
         try:
             stored = await self._persist(target, local, path, content_type)
-        except EgressError:
-            self._tell(Outcome(content_type, self._clock() - began_s, target.is_backup, None))
+        except EgressError as error:
+            tell(None, error.code.value)
             raise
-        self._tell(Outcome(content_type, self._clock() - began_s, target.is_backup, stored))
+        tell(stored)
         return stored
-
-    def _tell(self, outcome: Outcome) -> None:
-        if self._on_outcome is not None:
-            self._on_outcome(outcome)
 
     async def _persist(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
         deadline = self._clock() + self.plan.retry_for_s

@@ -2,7 +2,7 @@
 
 from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 
 from openegress.core.errors import Code
 from openegress.core.events import EndReason, Progress, Uploaded
-from openegress.core.request_kind import RequestKind
-from openegress.worker.admission import Load
+from openegress.core.request_kind import REQUEST_TYPES, RequestKind, request_type
+from openegress.worker.admission import Limits, Load
 from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage
 
@@ -32,6 +32,7 @@ class Snapshot:
     """There is room for one more room composite."""
     usage: dict[str, ProcessUsage]
     """By egress id."""
+    limits: Limits = field(default_factory=Limits)
 
 
 class Metrics:
@@ -43,13 +44,13 @@ class Metrics:
         self._ends = Counter(
             "livekit_egress_handler_results",
             "Egresses that ended, by how",
-            ["result", *self._labels],
+            ["type", "result", *self._labels],
             registry=self._registry,
         )
         self._upload_ms = Histogram(
             "livekit_egress_pipline_upload_response_time_ms",
             "Time until an object was stored or given up",
-            ["type", "status", *self._labels],
+            ["type", "status", "custom_endpoint", *self._labels],
             buckets=_UPLOAD_MS,
             registry=self._registry,
         )
@@ -62,7 +63,7 @@ class Metrics:
         self._uploads = _Tally(
             "livekit_egress_pipeline_uploads",
             "Objects that were stored or given up, by content type",
-            ["type", "status", *self._labels],
+            ["type", "status", "custom_endpoint", *self._labels],
         )
         self._backups = _Tally(
             "livekit_egress_backup_storage_writes",
@@ -80,7 +81,8 @@ class Metrics:
         """Once for each egress, however often what is left of it is tried again."""
         if job.had_ended:
             return
-        self._ends.labels(result=result_of(job), **self._labels).inc()
+        kind = request_type(job.record.info)
+        self._ends.labels(type=kind, result=result_of(job), **self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:
         """Summed over egresses: those of one would be gone with it, mostly before they are read."""
@@ -89,9 +91,9 @@ class Metrics:
             if upload.stored:
                 self._backups.count(kind, *ours)
         else:
-            status = "success" if upload.stored else "failure"
-            self._uploads.count(kind, status, *ours)
-            self._upload_ms.labels(kind, status, *ours).observe(upload.elapsed_ms)
+            labels = (kind, _status(upload), str(upload.custom_endpoint).lower(), *ours)
+            self._uploads.count(*labels)
+            self._upload_ms.labels(*labels).observe(upload.elapsed_ms)
         self._uploaded_bytes.labels(*ours).inc(upload.size_bytes)
 
 
@@ -115,6 +117,15 @@ class _Tally(Collector):
         for values, count in self._counts.items():
             family.add_metric(values, count)
         yield family
+
+
+def _status(upload: Uploaded) -> str:
+    """Upstream tells what HTTP answered; here what kind of error it was."""
+    if upload.stored:
+        return "success"
+    if upload.code == Code.UNAVAILABLE:
+        return "5xx"
+    return "internal" if upload.code in ("", Code.INTERNAL, Code.DATALOSS) else "4xx"
 
 
 def result_of(job: Job) -> str:
@@ -144,9 +155,8 @@ class _Scrape(Collector):
 
     def collect(self) -> Iterable[Metric]:
         now = self._look()
-        running = len(now.jobs)
         load = now.load
-        yield self._gauge("livekit_egress_available", "1 while no egress runs", not running)
+        yield self._gauge("livekit_egress_available", "1 while no egress runs", not now.jobs)
         yield self._gauge("livekit_egress_can_accept_request", "1 with room for one more", now.can_accept)
         yield self._gauge("livekit_egress_is_disabled", "1 when switched off", False)
         yield self._gauge("livekit_egress_is_terminating", "1 while draining", now.draining)
@@ -162,15 +172,20 @@ class _Scrape(Collector):
         yield self._gauge(
             "livekit_node_cpu_load", "Share of the cores in use", _ratio(load), {"node_type": "EGRESS"}
         )
-        ratio = GaugeMetricFamily("livekit_load_ratio", "Share in use", labels=["resource", *self._names])
-        ratio.add_metric(["cpu", *self._values], _ratio(load))
-        ratio.add_metric(["memory", *self._values], _used_bytes(load) / max(1, load.memory_bytes))
+        ratio = GaugeMetricFamily(
+            "livekit_load_ratio", "Share in use of what egresses may take", labels=["type", *self._names]
+        )
+        limits = now.limits
+        ratio.add_metric(["cpu", *self._values], _ratio(load) / max(limits.cpu_utilization, 0.01))
+        memory = _used_bytes(load) / max(1, min(load.memory_bytes, limits.memory_bytes or load.memory_bytes))
+        ratio.add_metric(["memory", *self._values], memory)
         yield ratio
         requests = GaugeMetricFamily(
             "livekit_egress_requests", "Egresses that run, by type", labels=["type", *self._names]
         )
-        for kind in RequestKind:
-            requests.add_metric([kind.value, *self._values], sum(job.kind == kind for job in now.jobs))
+        running = TallyCounter(request_type(job.record.info) for job in now.jobs)
+        for kind in REQUEST_TYPES:
+            requests.add_metric([kind, *self._values], running[kind])
         yield requests
         yield from self._each(now)
 
