@@ -5,6 +5,7 @@ from livekit.protocol.egress import EncodedFileOutput, S3Upload
 
 from openegress.core import destinations
 from openegress.core.destinations import AssumeRole
+from openegress.core.errors import Code, EgressError
 from openegress.core.plan import Backend, LocalStorage, S3Storage, StoragePlan
 
 SERVER = AssumeRole("SERVER", "server-secret", "arn:default", "server-id")
@@ -26,7 +27,6 @@ def chosen(upload: S3Upload, role: AssumeRole, server: Backend) -> S3Storage:
         ({}, KEY_ONLY, ("", "", "", "")),
         ({}, ROLE_ONLY, ("", "", "arn:default", "server-id")),
         ({}, SERVER, ("SERVER", "server-secret", "arn:default", "server-id")),
-        ({"assume_role_arn": "arn:r"}, AssumeRole(), ("", "", "arn:r", "")),
         # An external id is a secret between a role's owner and who takes it on: not for another's role.
         ({"assume_role_arn": "arn:r"}, SERVER, ("SERVER", "server-secret", "arn:r", "")),
         (
@@ -47,6 +47,13 @@ def test_roles(asked: dict[str, str], role: AssumeRole, expected: tuple[str, str
     backend = chosen(S3Upload(bucket="b", **asked), role, LocalStorage("/out"))
     given = (backend.access_key, backend.secret, backend.assume_role_arn, backend.assume_role_external_id)
     assert given == expected
+
+
+@pytest.mark.parametrize("role", [AssumeRole(), ROLE_ONLY])
+def test_nobody_has_the_servers_own_identity_take_on_a_role(role: AssumeRole) -> None:
+    with pytest.raises(EgressError, match=r"^S3 upload using AssumeRole is disabled") as caught:
+        chosen(S3Upload(bucket="b", assume_role_arn="arn:r"), role, LocalStorage("/out"))
+    assert caught.value.code is Code.PERMISSION_DENIED
 
 
 def test_the_servers_own_bucket_is_left_alone() -> None:

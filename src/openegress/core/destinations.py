@@ -8,7 +8,7 @@ import msgspec
 from livekit.protocol.egress import AliOSSUpload, AzureBlobUpload, GCPUpload, ProxyConfig, S3Upload
 
 from openegress.core import naming
-from openegress.core.errors import missing_or_invalid
+from openegress.core.errors import Code, EgressError, Fault, missing_or_invalid
 from openegress.core.plan import (
     AliOSSStorage,
     AzureStorage,
@@ -130,7 +130,15 @@ def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
 
 def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
     """As upstream does it: an external id goes with the role it was set for, and so does not mix with a
-    request's. Without a key of either, the ambient identity takes the role on."""
+    request's. The ambient identity takes on the server's role only: whoever may record could have it take on
+    any. Raises EgressError (permission_denied)."""
+    if backend.assume_role_arn and not backend.access_key and not role.access_key:
+        raise EgressError(
+            Code.PERMISSION_DENIED,
+            "S3 upload using AssumeRole is disabled for this account: the request has an assume_role_arn and"
+            " no access_key, and the server no s3_assume_role_key",
+            fault=Fault.CALLER,
+        )
     if not backend.assume_role_arn and role.arn:
         backend = msgspec.structs.replace(
             backend, assume_role_arn=role.arn, assume_role_external_id=role.external_id
