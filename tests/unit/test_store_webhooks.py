@@ -68,11 +68,11 @@ def test_body() -> None:
     }
 
 
-def test_a_started_event_has_no_status_and_a_web_egress_no_room() -> None:
+def test_a_started_event_has_no_status_and_a_web_egress_an_empty_room() -> None:
     info = EgressInfo(egress_id="EG_1", status=STARTING, web=WebEgressRequest(url="https://x"))
     body = json.loads(body_of("egress_started", info, "EV_1", NOW_S))
     assert body["egressInfo"] == {"egressId": "EG_1", "web": {"url": "https://x"}}
-    assert "room" not in body
+    assert body["room"] == {}
 
 
 def test_signature() -> None:

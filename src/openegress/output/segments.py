@@ -199,7 +199,8 @@ class SegmentOutput:
             stored = await self._uploader.put(
                 local, self._names.directory + name, PLAYLIST_TYPE, delete_local=ended
             )
-            self._locations[name] = stored.location
+            if ended or not _is_same_object(self._locations.get(name, ""), stored.location):
+                self._locations[name] = stored.location
             self._note_backup(stored)
         self._update()
 
@@ -225,6 +226,11 @@ class SegmentOutput:
                 size_bytes=self._job.size_bytes,
             )
         )
+
+
+def _is_same_object(location: str, other: str) -> bool:
+    """Whatever they are signed with: each new signature would be told as news, and sent to webhooks."""
+    return location.partition("?")[0] == other.partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True)

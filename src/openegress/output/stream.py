@@ -40,7 +40,7 @@ _LINGER_S = 0.03
 _BATCH = 32
 """Packets sent in one go."""
 
-_RETRY_UPDATE_S = 10.0
+_RETRY_UPDATE_S = 60.0
 """Between two StreamUpdates that only tell of another attempt: each may become a webhook."""
 
 

@@ -70,9 +70,9 @@ def events_of(change: Change, info: EgressInfo) -> tuple[str, ...]:
 
 def body_of(event: str, info: EgressInfo, event_id: str, created_at_s: int) -> bytes:
     """The JSON that is sent and signed."""
-    message = WebhookEvent(event=event, egress_info=info, id=event_id, created_at=created_at_s)
-    if info.room_id or info.room_name:
-        message.room.CopyFrom(Room(sid=info.room_id, name=info.room_name))
+    # Without a room it is empty, not absent: receivers read the name of it.
+    room = Room(sid=info.room_id, name=info.room_name)
+    message = WebhookEvent(event=event, room=room, egress_info=info, id=event_id, created_at=created_at_s)
     return json_format.MessageToJson(message, indent=None).encode()
 
 

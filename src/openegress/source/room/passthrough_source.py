@@ -209,9 +209,11 @@ class RoomPacketSource:
 
 
 def name_values(tracks: Sequence[Track]) -> dict[str, str]:
-    """The filename placeholders that only the room can fill. Those of a track need it to be the only one."""
+    """The filename placeholders that only the room can fill. Those of a track need it to be the only one; the
+    publisher is that of the picture, where sound is another's."""
     values: dict[str, str] = {}
-    identities = {track.participant.identity for track in tracks}
+    videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
+    identities = {track.participant.identity for track in (videos if len(videos) == 1 else tracks)}
     if len(identities) == 1:
         values["publisher_identity"] = identities.pop()
     if len(tracks) == 1:
