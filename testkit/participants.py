@@ -45,8 +45,9 @@ _SOURCES = {
 AUDIO_LEAD_S = 0.015
 """Sound is handed over this much early: WebRTC stamps a packet when its second block of 10 ms is in, and
 with this flash and beep come out of a receiver together (measured on an idle machine)."""
-MAX_LATE_PICTURES = 3
-"""A publisher that is later than this leaves pictures out rather than sending a burst."""
+PUNCTUAL_S = 0.005
+"""A picture that is handed over later than this has the time of that, not when it was due: WebRTC takes the
+difference of stamp and clock for that of two clocks, and moves what follows."""
 
 
 class Access(Protocol):
@@ -290,7 +291,7 @@ class Publisher:
                 picture = _picture(spec)
             frame = rtc.VideoFrame(spec.width, spec.height, rtc.VideoBufferType.I420, picture.draw(counter))
             # Before it goes out: a receiver may have it before this thread goes on.
-            sent.append(SentPicture(counter, self.epoch_ns + counter * 1_000_000_000 // spec.fps))
+            sent.append(SentPicture(counter, self._unix_ns(self._stamp_s(counter, spec.fps))))
             source.capture_frame(frame)
             counter = self._following(counter, spec.fps)
 
@@ -304,15 +305,12 @@ class Publisher:
         encoder.encode(picture.draw(0), 0)
         counter = self._next_index(spec.fps)
         first = counter
-        captured = 0.0
         key, delta = video_proto.EncodedFrameType.ENCODED_FRAME_KEY, video_proto.ENCODED_FRAME_DELTA
         while self._reached(counter / spec.fps, stop):
             wanted = source.take_feedback().keyframe_requested or counter == first
             unit = encoder.encode(picture.draw(counter), counter - first + 1, force_key=wanted)
-            at_ns = self.epoch_ns + counter * 1_000_000_000 // spec.fps
-            # When this thread is late: WebRTC drops pictures that come while others wait for its encoder.
-            stop.wait(captured + 0.5 / spec.fps - time.monotonic())
-            sent.append(SentPicture(counter, at_ns, unit.data))
+            stamp_s = self._stamp_s(counter, spec.fps)
+            sent.append(SentPicture(counter, self._unix_ns(stamp_s), unit.data))
             source.capture_frame(
                 rtc.EncodedVideoFrame(
                     unit.data,
@@ -320,11 +318,10 @@ class Publisher:
                     spec.height,
                     _CODECS[spec.codec],
                     key if unit.is_key else delta,
-                    int((self._epoch + counter / spec.fps) * 1e6),
+                    int(stamp_s * 1e6),
                 )
             )
-            captured = time.monotonic()
-            counter += 1
+            counter = self._following(counter, spec.fps)
 
     def _speak(self, stop: threading.Event, source: rtc.AudioSource, sound: Sound) -> None:
         samples = SAMPLE_RATE * BLOCK_MS // 1000
@@ -344,8 +341,17 @@ class Publisher:
         return int((time.monotonic() - self._epoch) * rate) + 1
 
     def _following(self, counter: int, fps: int) -> int:
+        """Leaves out what is due for more than an interval: WebRTC would drop pictures that come at once."""
         due = int((time.monotonic() - self._epoch) * fps)
-        return due if due - counter > MAX_LATE_PICTURES else counter + 1
+        return max(due, counter + 1)
+
+    def _stamp_s(self, counter: int, fps: int) -> float:
+        """Monotonic: when the picture that is handed over now was captured."""
+        due_s, now_s = self._epoch + counter / fps, time.monotonic()
+        return due_s if now_s - due_s < PUNCTUAL_S else now_s
+
+    def _unix_ns(self, monotonic_s: float) -> int:
+        return self.epoch_ns + round((monotonic_s - self._epoch) * 1e9)
 
     def _reached(self, offset_s: float, stop: threading.Event) -> bool:
         """Waits for a time; False when the track is over."""

@@ -4,7 +4,7 @@ Every function opens the file anew and decodes what it needs, with one thread. T
 file's own clock, unless a name says otherwise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -105,6 +105,11 @@ class Counters:
         """Between the first and the last, never seen."""
         seen = set(self.values)
         return tuple(n for n in range(min(seen), max(seen)) if n not in seen) if seen else ()
+
+    def missing_of(self, sent: Iterable[int]) -> tuple[int, ...]:
+        """Of those that were sent between the first and the last that were seen."""
+        seen = set(self.values)
+        return tuple(n for n in sent if min(seen) < n < max(seen) and n not in seen) if seen else ()
 
     @property
     def repeated(self) -> int:
