@@ -29,6 +29,7 @@ from openegress.source.room.codec import (
     refuse_unsuitable,
     wants_packets,
 )
+from openegress.source.room.passthrough_source import name_values
 
 ALICE = Participant("PA_1", "alice", "Alice", "standard")
 STORAGE = StoragePlan(LocalStorage("/out"))
@@ -38,6 +39,24 @@ def track(mime: str) -> Track:
     kind = MediaKind(mime.partition("/")[0])
     source = TrackSource.CAMERA if kind is MediaKind.VIDEO else TrackSource.MICROPHONE
     return Track(f"TR_{mime}", mime, kind, source, mime, ALICE, False)
+
+
+@pytest.mark.parametrize(
+    ("publishers", "expected"),
+    [
+        ({"video/VP8": "alice", "audio/opus": "alice"}, "alice"),
+        ({"video/VP8": "alice", "audio/opus": "bob"}, "alice"),
+        ({"audio/opus": "bob", "audio/PCMU": "alice"}, None),
+        ({"video/VP8": "alice", "video/H264": "bob"}, None),
+    ],
+)
+def test_whose_recording_it_is(publishers: dict[str, str], expected: str | None) -> None:
+    """Of a picture and somebody else's sound it is the picture's."""
+    tracks = [
+        replace(track(mime), participant=replace(ALICE, identity=identity))
+        for mime, identity in publishers.items()
+    ]
+    assert name_values(tracks).get("publisher_identity") == expected
 
 
 def file(container: Container | None) -> FileOutput:
