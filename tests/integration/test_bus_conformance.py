@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
@@ -200,6 +200,25 @@ async def test_the_server_that_hesitates_less_wins(buses: list[Bus]) -> None:
     await client.close()
     for server in servers:
         await server.close()
+
+
+async def test_what_a_server_has_no_room_for_any_more_goes_to_another(buses: list[Bus]) -> None:
+    client, first, second = RPCClient(buses[0]), RPCServer(buses[1]), RPCServer(buses[2])
+    wishes = iter([1.0, -1.0])
+
+    def serve(name: str) -> Callable[[StartEgressRequest], Awaitable[EgressInfo]]:
+        async def start(_: StartEgressRequest) -> EgressInfo:
+            return EgressInfo(details=name)
+
+        return start
+
+    await first.register(START, serve("first"), affinity=lambda _: next(wishes), hesitation_s=lambda: 0.05)
+    await second.register(START, serve("second"), affinity=lambda _: 1.0, hesitation_s=lambda: 0.3)
+    answer = await client.call(START, StartEgressRequest(), retry=ONCE)
+    assert answer.details == ("first" if buses[0].in_process else "second")
+    await client.close()
+    await first.close()
+    await second.close()
 
 
 async def test_the_better_of_two_busy_servers_wins_after_the_short_circuit(buses: list[Bus]) -> None:

@@ -274,7 +274,7 @@ async def test_outcomes_are_told_for_each_storage_with_their_time(recording: Pat
     bench = Bench(WITH_BACKUP, ScriptedStorage(forever=refused()), ScriptedStorage())
     stored = await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert bench.outcomes == [
-        Outcome("video/mp4", 0.0, False, None, refused().code.value),
+        Outcome("video/mp4", 0.0, False, None),
         Outcome("video/mp4", 0.0, True, stored),
     ]
 

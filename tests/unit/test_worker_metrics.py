@@ -129,9 +129,9 @@ def test_uploads_are_counted_by_content_type_and_outcome() -> None:
     for upload in (
         Uploaded("video/mp4", 40.0, size_bytes=100),
         Uploaded("video/mp4", 1500.0, size_bytes=200),
-        Uploaded("video/mp4", 9000.0, stored=False, code="permission_denied"),
-        Uploaded("video/mp4", 9000.0, stored=False, code="unavailable", custom_endpoint=True),
-        Uploaded("video/mp4", 9000.0, stored=False, code="internal"),
+        Uploaded("video/mp4", 9000.0, stored=False, status=403),
+        Uploaded("video/mp4", 9000.0, stored=False, status=503, custom_endpoint=True),
+        Uploaded("video/mp4", 9000.0, stored=False),
         Uploaded("video/mp4", 30.0, size_bytes=400, on_backup=True),
         Uploaded("video/mp4", 30.0, stored=False, on_backup=True),
     ):

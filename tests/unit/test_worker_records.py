@@ -90,6 +90,21 @@ async def test_what_the_keeper_refuses_is_not_offered_again(tmp_path: Path) -> N
     assert unreported.all() == []
 
 
+def test_what_grows_and_what_a_playlist_is_signed_with_is_no_news() -> None:
+    """Each report is a webhook."""
+
+    def after(count: int, location: str) -> EgressInfo:
+        info = starting()
+        segments = info.segment_results.add(segment_count=count, size=count, playlist_location=location)
+        info.segments.CopyFrom(segments)
+        return records.told(info)
+
+    first = after(1, "https://s3/a.m3u8?X-Amz-Signature=1")
+    assert after(2, "https://s3/a.m3u8?X-Amz-Signature=2") == first
+    assert after(2, "https://backup/a.m3u8?X-Amz-Signature=2") != first
+    assert after(0, "") != first
+
+
 def test_a_file_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
     unreported = Unreported(tmp_path)
     unreported.keep(starting())

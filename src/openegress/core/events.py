@@ -164,8 +164,8 @@ class Uploaded(Event, frozen=True, tag="uploaded"):
     """0: it was given up."""
     stored: bool = True
     on_backup: bool = False
-    code: str = ""
-    """Of the error for which it was given up."""
+    status: int = 0
+    """What HTTP answered when it was given up; 0: nothing did."""
     custom_endpoint: bool = False
     """Of a storage that is not where its cloud has it."""
 

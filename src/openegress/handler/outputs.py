@@ -276,7 +276,7 @@ class Carriers:
                 size_bytes=size_bytes,
                 stored=outcome.stored is not None,
                 on_backup=outcome.on_backup,
-                code=outcome.code,
+                status=outcome.status,
                 custom_endpoint=outcome.custom_endpoint,
             )
         )

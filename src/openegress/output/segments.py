@@ -199,8 +199,7 @@ class SegmentOutput:
             stored = await self._uploader.put(
                 local, self._names.directory + name, PLAYLIST_TYPE, delete_local=ended
             )
-            if ended or not _is_same_object(self._locations.get(name, ""), stored.location):
-                self._locations[name] = stored.location
+            self._locations[name] = stored.location
             self._note_backup(stored)
         self._update()
 
@@ -226,11 +225,6 @@ class SegmentOutput:
                 size_bytes=self._job.size_bytes,
             )
         )
-
-
-def _is_same_object(location: str, other: str) -> bool:
-    """Whatever they are signed with: each new signature would be told as news, and sent to webhooks."""
-    return location.partition("?")[0] == other.partition("?")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,12 @@ class CredentialsUnavailable(Exception):
     """A credential provider got no answer."""
 
 
+class StorageError(EgressError):
+    """Of a cloud. `status`: what HTTP answered, 0 when nothing did."""
+
+    status: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What can be read from an error's text. Status 0: none came."""
@@ -134,8 +140,11 @@ def explain(
     message = f"{kind} {task} failed: {answer.words} ({where})" + (f"; {advice}" if advice else "")
     message = scrub(message, secrets)
     if is_passing(answer):
-        return EgressError(Code.UNAVAILABLE, message, fault=Fault.DESTINATION, phase=phase)
-    return EgressError(Code.INVALID_ARGUMENT, message, fault=Fault.CALLER, phase=phase)
+        error = StorageError(Code.UNAVAILABLE, message, fault=Fault.DESTINATION, phase=phase)
+    else:
+        error = StorageError(Code.INVALID_ARGUMENT, message, fault=Fault.CALLER, phase=phase)
+    error.status = answer.status
+    return error
 
 
 def scrub(text: str, secrets: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, StoragePlan
 from openegress.storage import Storage, backed_up, open_storage
 from openegress.storage.backoff import Backoff
+from openegress.storage.failures import StorageError
 from openegress.storage.spool import size_of
 
 PRESIGNED_FOR_S = 7 * 24 * 3600
@@ -54,8 +55,8 @@ class Outcome:
     on_backup: bool
     stored: Stored | None
     """None: it was given up there."""
-    code: str = ""
-    """Of the error, then."""
+    status: int = 0
+    """What HTTP answered then; 0: nothing did."""
     custom_endpoint: bool = False
 
 
@@ -207,17 +208,17 @@ class Uploader:
     async def _put_to(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
         began_s = self._clock()
 
-        def tell(stored: Stored | None, code: str = "") -> None:
+        def tell(stored: Stored | None, status: int = 0) -> None:
             if self._on_outcome is not None:
                 elapsed_s, endpoint = self._clock() - began_s, getattr(target.backend, "endpoint", "")
                 self._on_outcome(
-                    Outcome(content_type, elapsed_s, target.is_backup, stored, code, bool(endpoint))
+                    Outcome(content_type, elapsed_s, target.is_backup, stored, status, bool(endpoint))
                 )
 
         try:
             stored = await self._persist(target, local, path, content_type)
         except EgressError as error:
-            tell(None, error.code.value)
+            tell(None, error.status if isinstance(error, StorageError) else 0)
             raise
         tell(stored)
         return stored

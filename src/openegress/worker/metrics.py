@@ -120,12 +120,10 @@ class _Tally(Collector):
 
 
 def _status(upload: Uploaded) -> str:
-    """Upstream tells what HTTP answered; here what kind of error it was."""
+    """Upstream's words."""
     if upload.stored:
         return "success"
-    if upload.code == Code.UNAVAILABLE:
-        return "5xx"
-    return "internal" if upload.code in ("", Code.INTERNAL, Code.DATALOSS) else "4xx"
+    return {4: "4xx", 5: "5xx"}.get(upload.status // 100, "internal")
 
 
 def result_of(job: Job) -> str:

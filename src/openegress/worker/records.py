@@ -116,7 +116,8 @@ class Record:
 
 
 def told(info: EgressInfo) -> EgressInfo:
-    """The info without what only grows while recording."""
+    """The info without what only grows while recording, and without what playlists are signed with, each time
+    anew."""
     still = EgressInfo()
     still.CopyFrom(info)
     still.updated_at = 0
@@ -124,6 +125,8 @@ def told(info: EgressInfo) -> EgressInfo:
         file.size = file.duration = 0
     for segments in (*still.segment_results, still.segments):
         segments.size = segments.duration = segments.segment_count = 0
+        segments.playlist_location = segments.playlist_location.partition("?")[0]
+        segments.live_playlist_location = segments.live_playlist_location.partition("?")[0]
     for images in still.image_results:
         images.image_count = 0
     for stream in (*still.stream_results, *still.stream.info):

@@ -5,7 +5,6 @@ Everything here runs on the event loop.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -282,7 +281,7 @@ class RoomSession:
                 | ParticipantRenamed()
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
-                    self._events.put_nowait(Muted(event.track.muted, time.time_ns()))
+                    self._events.put_nowait(Muted(event.track.muted, self.now_ns()))
                 if isinstance(event, TrackPublished) and event.track.encrypted:
                     self.notice("track left out: it is end-to-end encrypted", track=event.track.sid)
                 self._reselect()

@@ -238,6 +238,8 @@ class Page:
                 if url and not params.get("canceled"):
                     why = params.get("blockedReason") or params["errorText"]
                     self._failed_requests.append(self._shorten(f"{url} ({why})"))
+            case "Page.frameNavigated" if "parentId" not in params["frame"]:
+                self._connections.clear()  # those of the document before
             case "Page.loadEventFired":
                 if self._main_request:  # about:blank has one too
                     self._loaded.set()

@@ -32,6 +32,8 @@ PAINT_TIMEOUT_S = 0.25
 """A loaded page that has painted nothing by then is recorded as it is."""
 EVENTS = 256
 """Events that nobody read; console notices beyond are dropped, the end never is."""
+RECONNECT_S = 10.0
+"""A page that has just lost its connection may be about to have another."""
 CAUSE_DELAY_S = 0.2
 """Chromium follows its display into death: as long the display may take to be seen dead too."""
 
@@ -181,19 +183,23 @@ class WebPageSource:
         self._phase = Phase.START_SIGNAL
         self._events.put_nowait(AwaitsSignal())
         page, is_told = self._browser.page, False
-        while not await self._signalled():
+        while not await self._signalled(self._signal_timeout_s):
             await self._check_template()
             if not page.is_connected:
-                raise self._not_started()
+                if await self._signalled(min(RECONNECT_S, self._signal_timeout_s)):
+                    return
+                await self._check_template()
+                if not page.is_connected:
+                    raise self._not_started()
             if not is_told:
                 is_told = True
                 text = "the page has not logged START_RECORDING; it is connected, and so is waited for"
                 self._events.put_nowait(Notice(text, {"troubles": page.troubles()}))
 
-    async def _signalled(self) -> bool:
+    async def _signalled(self, timeout_s: float) -> bool:
         """False: not within the time-out."""
         try:
-            async with asyncio.timeout(self._signal_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 while not self._signal.is_set():
                     await self._news.wait()
                     self._news.clear()
