@@ -41,12 +41,12 @@ class Tab:
     async def open(self, url: str) -> None:
         await self._connection.command("Page.navigate", self._session, url=url)
 
-    async def run(self, expression: str) -> Any:
+    async def run(self, expression: str, timeout_s: float = 2 * WITHIN_S) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
         answer = await self._connection.command(
             "Runtime.evaluate",
             self._session,
-            timeout_s=2 * WITHIN_S,
+            timeout_s=timeout_s,
             expression=expression,
             awaitPromise=True,
             returnByValue=True,
@@ -55,19 +55,20 @@ class Tab:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    async def becomes(self, expression: str, wanted: Any) -> None:
+    async def becomes(self, expression: str, wanted: Any, within_s: float = WITHIN_S) -> None:
         """Waits until the expression has this value (looked at once a frame); fails with what it has."""
         value = await self.run(
             f"""new Promise((resolve) => {{
               const wanted = JSON.stringify({json.dumps(wanted)});
-              const deadline = performance.now() + {WITHIN_S * 1000};
+              const deadline = performance.now() + {within_s * 1000};
               const look = () => {{
                 const value = {expression};
                 const done = JSON.stringify(value) === wanted || performance.now() > deadline;
                 if (done) resolve(value); else requestAnimationFrame(look);
               }};
               look();
-            }})"""
+            }})""",
+            timeout_s=within_s + WITHIN_S,
         )
         assert value == wanted, f"{value!r} instead of {wanted!r} as {expression}"
 

@@ -120,10 +120,10 @@ async def test_two_workers_share_and_one_drains(world: World) -> None:
 
 
 async def test_workers_killed_or_cut_off_are_reported_by_another(world: World) -> None:
-    doomed = await world.worker("doomed")
+    doomed = await world.worker("doomed", cpu_cost=FULL)
     ids = [await world.record("doomed")]
     cut = await world.worker("cut")
-    ids.append(await world.record("cut"))  # to the idle one
+    ids.append(await world.record("cut"))
     await world.worker("other")
     cut_off = psutil.Process(cut.handler_pid())
     os.kill(doomed.handler_pid(), signal.SIGKILL)
