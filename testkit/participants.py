@@ -45,9 +45,8 @@ _SOURCES = {
 AUDIO_LEAD_S = 0.015
 """Sound is handed over this much early: WebRTC stamps a packet when its second block of 10 ms is in, and
 with this flash and beep come out of a receiver together (measured on an idle machine)."""
-PUNCTUAL_S = 0.005
-"""A picture that is handed over later than this has the time of that, not when it was due: WebRTC takes the
-difference of stamp and clock for that of two clocks, and moves what follows."""
+MAX_LATE_PICTURES = 3
+"""A publisher that is later than this leaves pictures out rather than sending a burst."""
 
 
 class Access(Protocol):
@@ -291,9 +290,9 @@ class Publisher:
                 picture = _picture(spec)
             frame = rtc.VideoFrame(spec.width, spec.height, rtc.VideoBufferType.I420, picture.draw(counter))
             # Before it goes out: a receiver may have it before this thread goes on.
-            sent.append(SentPicture(counter, self._unix_ns(self._stamp_s(counter, spec.fps))))
+            sent.append(SentPicture(counter, self.epoch_ns + counter * 1_000_000_000 // spec.fps))
             source.capture_frame(frame)
-            counter = self._following(counter, spec.fps)
+            counter = self._following(counter, spec.fps, MAX_LATE_PICTURES)
 
     def _show_encoded(
         self, stop: threading.Event, name: Name, source: rtc.EncodedVideoSource, spec: VideoSpec
@@ -321,7 +320,8 @@ class Publisher:
                     int(stamp_s * 1e6),
                 )
             )
-            counter = self._following(counter, spec.fps)
+            # WebRTC would drop encoded pictures that come at once.
+            counter = self._following(counter, spec.fps, 1)
 
     def _speak(self, stop: threading.Event, source: rtc.AudioSource, sound: Sound) -> None:
         samples = SAMPLE_RATE * BLOCK_MS // 1000
@@ -340,15 +340,15 @@ class Publisher:
     def _next_index(self, rate: int) -> int:
         return int((time.monotonic() - self._epoch) * rate) + 1
 
-    def _following(self, counter: int, fps: int) -> int:
-        """Leaves out what is due for more than an interval: WebRTC would drop pictures that come at once."""
+    def _following(self, counter: int, fps: int, most_late: int) -> int:
         due = int((time.monotonic() - self._epoch) * fps)
-        return max(due, counter + 1)
+        return due if due - counter > most_late else counter + 1
 
     def _stamp_s(self, counter: int, fps: int) -> float:
-        """Monotonic: when the picture that is handed over now was captured."""
+        """Monotonic: when the picture that is handed over now was captured. Where it was due, unless that is
+        more than an interval ago: WebRTC would take the difference for that of two clocks."""
         due_s, now_s = self._epoch + counter / fps, time.monotonic()
-        return due_s if now_s - due_s < PUNCTUAL_S else now_s
+        return due_s if now_s - due_s < 1 / fps else now_s
 
     def _unix_ns(self, monotonic_s: float) -> int:
         return self.epoch_ns + round((monotonic_s - self._epoch) * 1e9)
