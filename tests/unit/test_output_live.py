@@ -42,6 +42,9 @@ def run(events: list[tuple[float, str]]) -> list[Link]:
         [(0, "up"), (0.1, "down")],
         [(0, "up"), (0.1, "ok"), (1.0, "ok"), (1.05, "down")],
         [(0, "up"), (30, "ok"), (30.1, "down")],
+        # The second write went into a connection that the server had closed.
+        [(0, "up"), (0.1, "ok"), (1.5, "ok"), (1.6, "down")],
+        [(0, "up"), (0.1, "ok"), (1.5, "ok"), (1.55, "ok"), (1.6, "down")],
     ],
 )
 def test_what_never_worked_fails_at_once(events: list[tuple[float, str]]) -> None:
@@ -49,7 +52,7 @@ def test_what_never_worked_fails_at_once(events: list[tuple[float, str]]) -> Non
 
 
 def test_what_worked_is_tried_again_ever_more_slowly_until_the_budget_is_spent() -> None:
-    events = [(0, "up"), (1, "ok"), (2, "ok"), (10, "down")]
+    events = [(0, "up"), (1, "ok"), (2, "ok"), (3, "ok"), (10, "down")]
     link = run(events)[-1]
     assert (link.phase, link.retry_at_s) == (Phase.WAITING, 11)
     waits = []
@@ -63,9 +66,8 @@ def test_what_worked_is_tried_again_ever_more_slowly_until_the_budget_is_spent()
 
 
 def test_media_that_gets_through_for_a_while_renews_the_budget() -> None:
-    link = run(
-        [(0, "up"), (1, "ok"), (2, "ok"), (10, "down"), (11, "again"), (11, "up"), (11, "ok"), (12, "ok")]
-    )[-1]
+    events = [(0, "up"), (1, "ok"), (2, "ok"), (3, "ok"), (10, "down"), (11, "again")]
+    link = run([*events, (11, "up"), (11, "ok"), (12, "ok"), (12.5, "ok")])[-1]
     assert (link.phase, link.lost_at_s, link.attempt, link.retries, link.error) == (
         Phase.ACTIVE,
         None,
@@ -76,7 +78,7 @@ def test_media_that_gets_through_for_a_while_renews_the_budget() -> None:
 
 
 def test_a_server_that_accepts_and_drops_does_not_renew_it() -> None:
-    events = [(0.0, "up"), (1.0, "ok"), (2.0, "ok"), (10.0, "down")]
+    events = [(0.0, "up"), (1.0, "ok"), (2.0, "ok"), (3.0, "ok"), (10.0, "down")]
     for at_s in (11.0, 13.0, 17.0):
         events += [(at_s, "again"), (at_s, "up"), (at_s + 0.1, "ok"), (at_s + 0.2, "down")]
     states = run(events)

@@ -20,7 +20,9 @@ class Policy:
     first_delay_s: float = 0.5
     ceiling_s: float = 8.0
     stable_s: float = 1.0
-    """A connection that took media for this long works; one that broke sooner was a refusal."""
+    """A connection that took media for this long, and again half as long later, works; one that broke sooner
+    was a refusal. Once is not enough: after a pause of the media, what is written into a connection that the
+    server has closed meanwhile is taken all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Link:
     taking_since_s: float | None = None
     """When this connection took media first. What a server does about them, it does after that: the first
     picture may come long after the connection."""
+    held_since_s: float | None = None
+    """When it took media `stable_s` or longer after it did first."""
     works: bool = False
-    """It took media for `stable_s` once: what breaks now is tried again."""
+    """It has been stable once: what breaks now is tried again."""
     lost_at_s: float | None = None
     """Since when nothing got through; None: it does."""
     attempt: int = 0
@@ -43,7 +47,7 @@ class Link:
 def connected(link: Link) -> Link:
     if link.phase is not Phase.CONNECTING:
         return link
-    return replace(link, phase=Phase.ACTIVE, taking_since_s=None)
+    return replace(link, phase=Phase.ACTIVE, taking_since_s=None, held_since_s=None)
 
 
 def progressed(link: Link, now_s: float, policy: Policy) -> Link:
@@ -53,6 +57,10 @@ def progressed(link: Link, now_s: float, policy: Policy) -> Link:
     since_s = now_s if link.taking_since_s is None else link.taking_since_s
     link = replace(link, taking_since_s=since_s)
     if now_s - since_s < policy.stable_s:
+        return link
+    held_since_s = now_s if link.held_since_s is None else link.held_since_s
+    link = replace(link, held_since_s=held_since_s)
+    if now_s - held_since_s < policy.stable_s / 2:
         return link
     return replace(link, works=True, lost_at_s=None, attempt=0, error="")
 
