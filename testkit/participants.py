@@ -270,6 +270,10 @@ class Publisher:
         """Pictures of another size from the next on (as a turned telephone sends them)."""
         self._sizes[name] = (width, height)
 
+    def sent_ns(self, name: Name = "camera") -> dict[int, int]:
+        """When each picture that was sent was captured, unix ns by counter."""
+        return {picture.counter: picture.at_ns for picture in self.sent[name]}
+
     def publishing_since_ns(self, name: Name) -> int:
         """Unix ns at which the track was last published."""
         return self._published[name].since_ns

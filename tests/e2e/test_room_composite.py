@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,7 +38,7 @@ from testkit.service import Info, Refused, Service, location
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 UNIQUE = 0.98
-"""Of the pictures that are sent, at least, are recorded."""
+"""Of the pictures, at least, show one that the one before did not."""
 CHANGE_S = 1.0
 """Within which a change of the layout is seen."""
 ROOM_S = 2.0
@@ -169,13 +168,13 @@ def check_changes(info: Info, changes: Sequence[Change], until_s: float) -> None
 
 async def test_two_participants_in_a_grid(parts: Parts) -> None:
     ann = await parts.join("grid", "ann", ANN, murmurs(ANN_HZ))
-    ben = await parts.join("grid", "ben", BEN, speaks(BEN_HZ))
+    await parts.join("grid", "ben", BEN, speaks(BEN_HZ))
     egress_id = await parts.start(room_name="grid", file_outputs=[{"filepath": "{room_name}/{time}"}])
     await asyncio.sleep(5.0)
     stopped_s = time.time()
     info = await parts.service.finish(egress_id)
     check_grid(info, stopped_s, ann)
-    check_pictures(location(info), ann, ben)
+    check_pictures(location(info))
 
 
 def check_grid(info: Info, stopped_s: float, ann: Publisher) -> None:
@@ -200,23 +199,22 @@ def check_grid(info: Info, stopped_s: float, ann: Publisher) -> None:
 
 def check_times(info: Info, ann: Publisher) -> None:
     """Pictures are those that were sent when the file says, give or take a slot of its clock and a little."""
-    sent_s = {picture.counter: picture.at_ns / 1e9 for picture in ann.sent["camera"]}
+    sent_s = {counter: at_ns / 1e9 for counter, at_ns in ann.sent_ns().items()}
     read = counters(location(info), LEFT).read
     delays = [begun_s(info) + at_s - sent_s[counter] for at_s, counter in read if counter is not None]
     assert delays
     assert abs(float(np.median(delays))) <= 0.06, f"pictures are {np.median(delays):.3f} s old"
 
 
-def check_pictures(path: Path, left: Publisher, right: Publisher) -> None:
+def check_pictures(path: Path) -> None:
     video = probe(path).video
     assert video is not None and video.fps == pytest.approx(30, abs=0.01)
     wrong_s = [round(at_s, 2) for at_s, frame in frames(path) if not shows(frame, look_of("grid"))]
     assert not wrong_s, f"tiles are wrong at {wrong_s} s"
-    for tile, publisher in ((LEFT, left), (RIGHT, right)):
+    for tile in (LEFT, RIGHT):
         read = counters(path, tile)
-        sent = [each.counter for each in publisher.sent["camera"]]
         assert read.in_order
-        assert len(read.missing_of(sent)) <= (1 - UNIQUE) * len(read.read)
+        assert read.unique >= UNIQUE * len(read.read)
 
 
 async def test_sound_and_picture_of_a_room_are_in_step(parts: Parts) -> None:
@@ -227,9 +225,7 @@ async def test_sound_and_picture_of_a_room_are_in_step(parts: Parts) -> None:
     info = await parts.service.finish(egress_id)
     offsets_ms = [offset_ms for _, offset_ms in av_offset(location(info), RIGHT).samples]
     assert len(offsets_ms) >= 5
-    assert abs(median(offsets_ms)) <= 40, offsets_ms
-    # A publisher on a busy machine may be late with a flash now and then; being out of step is another thing.
-    assert sum(abs(offset_ms) <= 40 for offset_ms in offsets_ms) >= 0.8 * len(offsets_ms), offsets_ms
+    assert max(map(abs, offsets_ms)) <= 40, offsets_ms
 
 
 def look_of(layout: str) -> Look:

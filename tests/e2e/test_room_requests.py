@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +69,6 @@ def camera(codec: Codec = "vp8", **more: Any) -> VideoSpec:
     return VideoSpec(codec, width=320, height=180, kbps=400, encoded=True, **more)
 
 
-def numbers(publisher: Publisher) -> list[int]:
-    """Of the pictures that were sent."""
-    return [picture.counter for picture in publisher.sent["camera"]]
-
-
 def manifest(info: Info) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(info["manifest_location"]).read_text())
     return found
@@ -107,7 +101,7 @@ async def test_a_track_is_named_by_what_it_is(
     assert (facts.video is None, facts.audio is None) == (kind != "video", kind != "audio")
     if facts.video is not None:
         read = counters(location(info))
-        assert read.in_order and not read.missing_of(numbers(ann)) and read.unreadable == 0
+        assert read.in_order and not read.missing_of(ann.sent_ns()) and read.unreadable == 0
 
 
 @pytest.mark.parametrize(("codec", "passed"), [("h264", True), ("vp8", False)])
@@ -201,7 +195,7 @@ async def test_a_track_passed_through_by_v2(parts: Parts) -> None:
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     assert manifest(info)["passthrough"] is True
     read = counters(location(info))
-    assert read.in_order and not read.missing_of(numbers(ann))
+    assert read.in_order and not read.missing_of(ann.sent_ns())
 
 
 @pytest.mark.parametrize(
@@ -348,10 +342,7 @@ async def test_a_participant_comes_back_with_other_codecs(parts: Parts) -> None:
     assert facts.audio is not None and facts.audio.contiguous
     before = [value for value in read.values if value <= changed]
     after = [value for value in read.values if value > changed]
-    # What was sent last may not be out of the server yet when the track goes.
-    assert changed - before[-1] <= 2
-    assert after[0] - changed < 60, "the server needs a moment to make both tracks known"
-    assert after[-1] - after[0] > 2 * 30
+    assert before[-1] == changed and after[0] - changed < 30 and after[-1] - after[0] > 2 * 30
     heard = tones(location(info))
     assert has_tone(heard, 440) and has_tone(heard, 660)
 
@@ -377,7 +368,7 @@ async def test_a_track_changes_its_codec_while_it_is_encoded(parts: Parts) -> No
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     read = counters(location(info))
     assert read.in_order and read.unreadable == 0
-    assert len(read.missing) < 30, "the server needs a moment to switch"
+    assert len(read.missing) < 15, "the server needs a moment to switch"
     assert read.values[0] < changed - 30 and read.values[-1] > changed + 30
 
 
@@ -412,7 +403,7 @@ async def muted(livekit: LivekitServer, room: str, track_id: str) -> None:
 CROWD, SPEAKERS = 15, 5
 """Twenty tracks. Publishing sound costs the test's own process most, so not everybody speaks."""
 CROWD_SECONDS = 8.0
-"""A busy server takes some seconds until it sends all of them; they are awaited for four."""
+"""A busy server takes some seconds until it sends all of them."""
 CELLS = grid_rects(CROWD, Size(1280, 720))
 
 
@@ -436,9 +427,7 @@ async def test_a_room_of_twenty_tracks(parts: Parts) -> None:
     # Second by second: publishers that were late begin their tones anew, at any phase.
     heard = [tones(path, start_s=s, end_s=s + 1, min_level=0.003) for s in range(int(CROWD_SECONDS))]
     assert [each for each in hz if not any(has_tone(second, each) for second in heard)] == [], heard
-    seen = [
-        np.allclose([colour_of(frame, swatch(cell)) for cell in CELLS], colours, atol=25)
-        for _, frame in islice(frames(path), None, None, 15)
-    ]
-    complete = seen.index(True)
-    assert complete < 8 and all(seen[complete:]), seen
+    shown = [frame for _, frame in frames(path)]
+    for frame in (shown[0], shown[len(shown) // 2], shown[-1]):
+        seen = [colour_of(frame, swatch(cell)) for cell in CELLS]
+        assert np.allclose(seen, colours, atol=25)

@@ -154,7 +154,7 @@ async def test_a_track_alone_comes_at_once_and_its_zero_is_found_later(tmp_path:
         sink.close()
         sent = {picture.data: picture.at_ns for picture in alice.sent["camera"]}
     assert early > 10
-    assert found.earlier_ns > 0
+    assert 0 < found.earlier_ns < 60_000_000
     for packet in sink.packets:
         assert abs(zero_ns - found.earlier_ns + packet.pts_ns - sent[packet.data]) < 60_000_000
 
@@ -296,7 +296,7 @@ async def test_what_breaks_the_connection_makes_no_second_file(
             await source.stop()
             await source.close()
         sink.close()
-        sent = {picture.counter: picture.at_ns for picture in alice.sent["camera"]}
+        sent = alice.sent_ns()
     facts = probe.probe(path)
     assert facts.video is not None and facts.video.rising
     assert facts.audio is not None and facts.audio.contiguous

@@ -158,16 +158,19 @@ async def test_errors_travel_without_secrets(
     await server.close()
 
 
+def answering(name: str) -> Callable[[StartEgressRequest], Awaitable[EgressInfo]]:
+    async def start(request: StartEgressRequest) -> EgressInfo:
+        return EgressInfo(egress_id=request.egress_id, details=name)
+
+    return start
+
+
 async def test_the_idle_server_wins_without_delay(buses: list[Bus]) -> None:
     clients = RPCClient(buses[0])
     servers = []
     for name, affinity, bus in (("busy", 0.5, buses[1]), ("idle", 1.0, buses[2]), ("full", -1.0, buses[0])):
-
-        async def start(request: StartEgressRequest, name: str = name) -> EgressInfo:
-            return EgressInfo(egress_id=request.egress_id, details=name)
-
         server = RPCServer(bus)
-        await server.register(START, start, affinity=lambda request, affinity=affinity: affinity)
+        await server.register(START, answering(name), affinity=lambda request, affinity=affinity: affinity)
         servers.append(server)
     durations = []
     for n in range(5):
@@ -185,11 +188,8 @@ async def test_the_server_that_hesitates_less_wins(buses: list[Bus]) -> None:
     client = RPCClient(buses[0])
     servers = []
     for hesitation_s, bus in ((0.3, buses[1]), (0.0, buses[2])):
-
-        async def start(request: StartEgressRequest, told: float = hesitation_s) -> EgressInfo:
-            return EgressInfo(details=str(told))
-
         server = RPCServer(bus)
+        start = answering(str(hesitation_s))
         await server.register(
             START, start, affinity=lambda _: 1.0, hesitation_s=lambda told=hesitation_s: told
         )
@@ -204,16 +204,20 @@ async def test_the_server_that_hesitates_less_wins(buses: list[Bus]) -> None:
 
 async def test_what_a_server_has_no_room_for_any_more_goes_to_another(buses: list[Bus]) -> None:
     client, first, second = RPCClient(buses[0]), RPCServer(buses[1]), RPCServer(buses[2])
-    wishes = iter([1.0, -1.0])
+    has_room = True
 
-    def serve(name: str) -> Callable[[StartEgressRequest], Awaitable[EgressInfo]]:
-        async def start(_: StartEgressRequest) -> EgressInfo:
-            return EgressInfo(details=name)
+    def hesitation_s() -> float:
+        nonlocal has_room
+        has_room = False  # meanwhile
+        return 0.05
 
-        return start
-
-    await first.register(START, serve("first"), affinity=lambda _: next(wishes), hesitation_s=lambda: 0.05)
-    await second.register(START, serve("second"), affinity=lambda _: 1.0, hesitation_s=lambda: 0.3)
+    await first.register(
+        START,
+        answering("first"),
+        affinity=lambda _: 1.0 if has_room else -1.0,
+        hesitation_s=hesitation_s,
+    )
+    await second.register(START, answering("second"), affinity=lambda _: 1.0, hesitation_s=lambda: 0.3)
     answer = await client.call(START, StartEgressRequest(), retry=ONCE)
     assert answer.details == ("first" if buses[0].in_process else "second")
     await client.close()
@@ -225,12 +229,10 @@ async def test_the_better_of_two_busy_servers_wins_after_the_short_circuit(buses
     client = RPCClient(buses[0])
     servers = []
     for affinity, bus in ((0.5, buses[1]), (0.75, buses[2])):
-
-        async def start(request: StartEgressRequest, affinity: float = affinity) -> EgressInfo:
-            return EgressInfo(details=str(affinity))
-
         server = RPCServer(bus)
-        await server.register(START, start, affinity=lambda request, affinity=affinity: affinity)
+        await server.register(
+            START, answering(str(affinity)), affinity=lambda request, affinity=affinity: affinity
+        )
         servers.append(server)
     began = asyncio.get_running_loop().time()
     assert (await client.call(START, StartEgressRequest())).details == "0.75"
@@ -381,7 +383,6 @@ async def test_a_claim_that_is_chosen_while_its_server_closes_is_answered(buses:
     await server.close()
 
 
-@pytest.mark.quiet
 async def test_a_client_that_stood_still_still_hears_who_is_there(buses: list[Bus]) -> None:
     """Its time is over before it has read the first claim."""
     client, server = RPCClient(buses[0]), RPCServer(buses[1])
@@ -400,6 +401,7 @@ async def test_a_client_that_stood_still_still_hears_who_is_there(buses: list[Bu
     await server.close()
 
 
+@pytest.mark.quiet
 async def test_hundreds_of_calls_at_once_are_all_answered(buses: list[Bus]) -> None:
     async def stop(request: StopEgressRequest) -> EgressInfo:
         return EgressInfo(egress_id=request.egress_id)

@@ -166,17 +166,15 @@ class Registration(Generic[Req, Res]):
 
     async def _won(self, request: Request, message: Req) -> bool:
         """Claims the request; whether it became ours. Raises EgressError to refuse it aloud."""
-        affinity = self._wish(message)
-        if not isinstance(affinity, EgressError) and affinity < 0:
-            return False
         choice: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._choices[request.request_id] = choice
         try:
             if self._hesitation_s is not None and not self._bus.in_process:
                 await asyncio.wait([choice], timeout=self._hesitation_s())
-                affinity = self._wish(message)  # another request may have got the room meanwhile
-            if choice.done():
-                return False
+                if choice.done():
+                    return False
+            # Not before: another request may have got the room meanwhile.
+            affinity = self._affinity(message) if self._affinity else 1.0
             if isinstance(affinity, EgressError):
                 if not self._bus.in_process:
                     await asyncio.wait([choice], timeout=REFUSAL_DELAY_S)
@@ -195,9 +193,6 @@ class Registration(Generic[Req, Res]):
             return choice.done() and not choice.cancelled() and choice.result() == self._server_id
         finally:
             del self._choices[request.request_id]
-
-    def _wish(self, message: Req) -> float | EgressError:
-        return self._affinity(message) if self._affinity else 1.0
 
     async def _publish(self, channel: str, answer: Response, expiry_ns: int) -> None:
         """Gets the answer out for as long as somebody waits for it."""

@@ -139,10 +139,13 @@ def explain(
     advice = ADVICE.get(answer.status, "")
     message = f"{kind} {task} failed: {answer.words} ({where})" + (f"; {advice}" if advice else "")
     message = scrub(message, secrets)
-    if is_passing(answer):
-        error = StorageError(Code.UNAVAILABLE, message, fault=Fault.DESTINATION, phase=phase)
-    else:
-        error = StorageError(Code.INVALID_ARGUMENT, message, fault=Fault.CALLER, phase=phase)
+    passing = is_passing(answer)
+    error = StorageError(
+        Code.UNAVAILABLE if passing else Code.INVALID_ARGUMENT,
+        message,
+        fault=Fault.DESTINATION if passing else Fault.CALLER,
+        phase=phase,
+    )
     error.status = answer.status
     return error
 

@@ -2,7 +2,7 @@
 
 from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
@@ -32,7 +32,7 @@ class Snapshot:
     """There is room for one more room composite."""
     usage: dict[str, ProcessUsage]
     """By egress id."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits
 
 
 class Metrics:
