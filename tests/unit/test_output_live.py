@@ -86,6 +86,21 @@ def test_a_server_that_accepts_and_drops_does_not_renew_it() -> None:
     assert states[-1].lost_at_s == 10
 
 
+@pytest.mark.parametrize(
+    ("then", "error"),
+    [
+        ([], "lost at 10"),
+        ([(11.0, "again")], "lost at 10"),
+        ([(11.0, "again"), (11.0, "up")], "lost at 10"),
+        ([(11.0, "again"), (11.0, "up"), (11.1, "ok")], ""),
+    ],
+)
+def test_what_ends_while_it_is_away_says_why(then: list[tuple[float, str]], error: str) -> None:
+    worked = [(0.0, "up"), (1.0, "ok"), (2.0, "ok"), (3.0, "ok"), (10.0, "down")]
+    link = run([*worked, *then, (11.2, "stop")])[-1]
+    assert (link.phase, link.error) == (Phase.FINISHED, error)
+
+
 @pytest.mark.parametrize("event", ["up", "ok", "down", "again", "stop"])
 def test_the_end_is_the_end(event: str) -> None:
     for last in ([(0.0, "down")], [(0.0, "stop")]):

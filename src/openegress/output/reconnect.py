@@ -93,5 +93,8 @@ def retried(link: Link) -> Link:
 
 
 def stopped(link: Link) -> Link:
-    """Nobody wants it any more. A failed one stays failed."""
-    return link if link.phase is Phase.FAILED else replace(link, phase=Phase.FINISHED)
+    """Nobody wants it any more. A failed one stays failed; one that ends while it is away says why it was."""
+    if link.phase is Phase.FAILED:
+        return link
+    is_back = link.phase is Phase.ACTIVE and link.taking_since_s is not None
+    return replace(link, phase=Phase.FINISHED, error="" if is_back else link.error)
