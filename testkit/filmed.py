@@ -29,6 +29,8 @@ class Filmed:
         self.last: av.VideoFrame | None = None
         self.last_at_ns = 0
         """Monotonic, of the last call of either kind."""
+        self.filmed_s = 0.0
+        """From the start of the recording to the call that stopped it; set by who does both."""
         self._read = read
         self._seen: av.VideoFrame | None = None
         self._reading: tuple[int | None, bool] = (None, False)

@@ -47,6 +47,9 @@ AUDIO_LEAD_S = 0.015
 with this flash and beep come out of a receiver together (measured on an idle machine)."""
 MAX_LATE_PICTURES = 3
 """A publisher that is later than this leaves pictures out rather than sending a burst."""
+LOOKS = 5
+LOOK_S = 0.02
+"""Of WebRTC's count of pictures: together they last longer than a picture."""
 
 
 class Access(Protocol):
@@ -76,8 +79,9 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class VideoSpec:
-    """`encoded`: pictures are encoded here, each exactly once, and WebRTC neither drops nor scales them:
-    every counter is sent, and `Publisher.sent` knows the payloads. Not with simulcast."""
+    """`encoded`: pictures are encoded here, each exactly once, and WebRTC does not scale them:
+    `Publisher.sent` knows every counter and its payload, and `Publisher.dropped` how many WebRTC left out
+    because its own threads came late. Not with simulcast."""
 
     codec: Codec = "vp8"
     width: int = 640
@@ -140,6 +144,8 @@ class _Published:
     pacer: _Pacer
     source: rtc.AudioSource | rtc.VideoSource | rtc.EncodedVideoSource
     since_ns: int
+    never: asyncio.Task[int] | None
+    """How many of `Publisher.sent` came before WebRTC took any of this track; where they are encoded here."""
 
 
 class Publisher:
@@ -201,9 +207,8 @@ class Publisher:
 
     async def leave(self) -> None:
         """Disconnects; `join` comes back with the same tracks."""
-        for published in self._published.values():
-            await published.pacer.stop()
-        self._published.clear()
+        for name in list(self._published):
+            await self._stop(name)
         room, self._room = self._room, None
         if room is not None:
             await room.disconnect()
@@ -239,16 +244,24 @@ class Publisher:
                 track = rtc.LocalVideoTrack.create_video_track(name, source)
                 run = partial(self._show, name=name, source=source, spec=spec)
         publication = await self._room.local_participant.publish_track(track, options)
+        is_encoded = isinstance(source, rtc.EncodedVideoSource)
+        never = asyncio.create_task(self._left_out(name, track)) if is_encoded else None
         self._published[name] = _Published(
-            track, publication, _Pacer(f"{self.identity} {name}", run), source, time.time_ns()
+            track, publication, _Pacer(f"{self.identity} {name}", run), source, time.time_ns(), never
         )
         return publication.sid
 
     async def unpublish(self, name: Name) -> None:
-        published = self._published.pop(name)
-        await published.pacer.stop()
+        published = await self._stop(name)
         if self._room is not None:
             await self._room.local_participant.unpublish_track(published.publication.sid)
+
+    async def _stop(self, name: Name) -> _Published:
+        published = self._published.pop(name)
+        if published.never is not None:
+            published.never.cancel()
+        await published.pacer.stop()
+        return published
 
     async def republish(self, name: Name, spec: VideoSpec | AudioSpec | None = None) -> str:
         """Unpublishes and publishes anew: a new SID, and a new codec or size when `spec` says so."""
@@ -273,6 +286,27 @@ class Publisher:
     def sent_ns(self, name: Name = "camera") -> dict[int, int]:
         """When each picture that was sent was captured, unix ns by counter."""
         return {picture.counter: picture.at_ns for picture in self.sent[name]}
+
+    async def dropped(self, name: Name = "camera") -> int:
+        """How many pictures of the encoded track that is published now WebRTC has left out since it took the
+        first: it does when others come before its thread had the time to look at them."""
+        published = self._published[name]
+        assert published.never is not None, f"{name} is not encoded here"
+        return await self._left_out(name, published.track) - await published.never
+
+    async def _left_out(self, name: Name, track: rtc.LocalTrack) -> int:
+        """How many pictures were handed over and are not encoded, once WebRTC has taken any. The least of
+        several looks, as one may be on its way."""
+        sent = self.sent[name]
+        looks: list[int] = []
+        while len(looks) < LOOKS:
+            before = len(sent)
+            stats = await track.get_stats()
+            encoded = sum(each.outbound_rtp.outbound.frames_encoded for each in stats)
+            if encoded and len(sent) == before:
+                looks.append(before - encoded)
+            await asyncio.sleep(LOOK_S)
+        return min(looks)
 
     def publishing_since_ns(self, name: Name) -> int:
         """Unix ns at which the track was last published."""

@@ -82,11 +82,12 @@ async def test_a_killed_handler_keeps_the_first_seconds_of_a_track(tmp_path: Pat
         await asyncio.sleep(RECORDED_S)
         os.kill(service.handler_pid(), signal.SIGKILL)
         info = await service.wait(info["egress_id"], timeout_s=20)
+        dropped = await ann.dropped()
     facts = probe(location(info))
     assert facts.video is not None
     assert facts.video.duration_s > RECORDED_S - MAY_BE_LOST_S
     read = counters(location(info))
-    assert read.in_order and not read.missing_of(ann.sent_ns())
+    assert read.in_order and len(read.missing_of(ann.sent_ns())) <= dropped
 
 
 @pytest.mark.parametrize("with_worker", [False, True])

@@ -21,7 +21,7 @@ from testkit.pattern import COLOURS, Rgb
 from testkit.probe import Rect, colour_of, counters, frames, has_tone, probe, tones
 from testkit.raw_publisher import RawCodec, RawPublisher, RawTrack
 from testkit.rtp_sender import nal_units
-from testkit.service import Info, Service, location
+from testkit.service import Info, Service, lasted_s, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
@@ -101,7 +101,8 @@ async def test_a_track_is_named_by_what_it_is(
     assert (facts.video is None, facts.audio is None) == (kind != "video", kind != "audio")
     if facts.video is not None:
         read = counters(location(info))
-        assert read.in_order and not read.missing_of(ann.sent_ns()) and read.unreadable == 0
+        assert read.in_order and read.unreadable == 0
+        assert len(read.missing_of(ann.sent_ns())) <= await ann.dropped(name)
 
 
 @pytest.mark.parametrize(("codec", "passed"), [("h264", True), ("vp8", False)])
@@ -195,7 +196,7 @@ async def test_a_track_passed_through_by_v2(parts: Parts) -> None:
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     assert manifest(info)["passthrough"] is True
     read = counters(location(info))
-    assert read.in_order and not read.missing_of(ann.sent_ns())
+    assert read.in_order and len(read.missing_of(ann.sent_ns())) <= await ann.dropped()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ async def test_silence_that_is_not_sent_is_silence_in_the_file(parts: Parts) -> 
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     facts = probe(location(info))
     assert facts.audio is not None
-    assert facts.audio.duration_s == pytest.approx(2 * SECONDS, abs=0.5)
+    assert 2 * SECONDS - 0.5 < facts.audio.duration_s < lasted_s(info)
     beeps = tones(location(info), min_level=0.01)
     assert has_tone(beeps, 1000)
 
@@ -320,7 +321,7 @@ async def test_g711_becomes_opus_in_ogg(parts: Parts, codec: RawCodec) -> None:
     assert location(info).suffix == ".ogg"
     facts = probe(location(info))
     assert facts.audio is not None and facts.audio.codec == "opus" and facts.audio.contiguous
-    assert facts.audio.duration_s == pytest.approx(SECONDS, abs=0.5)
+    assert SECONDS - 0.25 < facts.audio.duration_s < lasted_s(info)
     heard = tones(location(info))
     assert has_tone(heard, 440) and has_tone(heard, 1000)
 

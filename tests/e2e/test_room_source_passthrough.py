@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -63,6 +64,17 @@ def essence(codec: Codec, data: bytes) -> bytes:
             return data
 
 
+def places(recorded: Sequence[bytes], published: Sequence[bytes], dropped: int) -> list[int]:
+    """Where each picture stands among the published ones; fails when one that was sent is missing in
+    between, which all were but `dropped`."""
+    found = [published.index(recorded[0])]
+    for each in recorded[1:]:
+        found.append(published.index(each, found[-1] + 1))
+    missing = sorted({*range(found[0], found[-1])}.difference(found))
+    assert len(missing) <= dropped, f"{missing} of {found[0]} to {found[-1]}"
+    return found
+
+
 async def open_packets(plan: Plan) -> RoomPacketSource:
     source = await open_source(plan)
     assert isinstance(source, RoomPacketSource)
@@ -105,21 +117,22 @@ async def test_every_picture_and_byte(tmp_path: Path, codec: Codec, container: C
             audio=(AudioRoute("track", alice.sid("microphone")),),
         )
         recorded = await record(plan, path, container, 6)
-        sent = alice.sent["camera"]
+        dropped, sent = await alice.dropped(), alice.sent["camera"]
 
     pictures = [packet for packet in recorded.sink.packets if packet.kind is MediaKind.VIDEO]
     payloads = [essence(codec, packet.data) for packet in pictures]
     published = [essence(codec, picture.data) for picture in sent]
-    begin = published.index(payloads[0])
-    assert payloads == published[begin : begin + len(payloads)]
-    sources = sent[begin : begin + len(payloads)]
+    sources = [sent[place] for place in places(payloads, published, dropped)]
     numbers = [picture.counter for picture in sources]
     assert len(numbers) > 150
 
     read = probe.counters(path)
     assert read.values == numbers
     facts = probe.probe(path)
-    assert facts.video is not None and facts.video.rising and facts.video.longest_gap_s < 0.1
+    assert facts.video is not None and facts.video.rising
+    # The publisher may be late itself, or leave a picture out.
+    sent_gap_s = max(after.at_ns - before.at_ns for before, after in pairwise(sources)) / NS
+    assert facts.video.longest_gap_s < sent_gap_s + 0.06
     assert facts.audio is not None and facts.audio.contiguous
     offsets = [offset for _, offset in probe.av_offset(path).samples]
     assert abs(median(offsets)) < 40
@@ -207,6 +220,7 @@ async def test_ends_with_its_track(tmp_path: Path) -> None:
             sink = FileSink(tmp_path / "out.webm", Container.WEBM, list(source.formats()))
             await source.start(sink)
             await asyncio.sleep(1)
+            dropped = await alice.dropped()
             await alice.unpublish("camera")
             assert await next_end(source) == Closed()
         finally:
@@ -215,9 +229,8 @@ async def test_ends_with_its_track(tmp_path: Path) -> None:
         sink.close()
         published = [picture.data for picture in alice.sent["camera"]]
     payloads = [packet.data for packet in sink.packets]
-    begin = published.index(payloads[0])
-    assert payloads == published[begin : begin + len(payloads)]
-    assert len(published) - begin - len(payloads) <= 3  # what was held for a sender report is not lost
+    # What was held for a sender report is not lost.
+    assert len(published) - 1 - places(payloads, published, dropped)[-1] <= 3
 
 
 class Switchable(Transport):
@@ -297,13 +310,16 @@ async def test_what_breaks_the_connection_makes_no_second_file(
             await source.close()
         sink.close()
         sent = alice.sent_ns()
+        # A server that is killed takes WebRTC's account with it.
+        dropped = await alice.dropped() if break_it is cut_the_path_for_five_seconds else 0
     facts = probe.probe(path)
     assert facts.video is not None and facts.video.rising
     assert facts.audio is not None and facts.audio.contiguous
     read = probe.counters(path)
     assert read.in_order and read.unreadable == 0
     if break_it is cut_the_path_for_five_seconds:
-        assert not read.missing_of(sent), "the server keeps that much, and all of it is asked for"
+        missing = read.missing_of(sent)
+        assert len(missing) <= dropped, f"{missing}: the server keeps that much, and all of it is asked for"
     for at_s, counter in read.read[::15]:
         assert counter is not None
         assert abs(zero_ns + at_s * NS - sent[counter]) < 80_000_000
