@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -321,6 +322,30 @@ async def test_a_receiver_that_goes_and_returns_misses_nothing_that_was_buffered
     assert receiver.sound(0) + receiver.sound(1) == b"".join(tone(n) for n in range(100))
     last = [e for e in events if isinstance(e, StreamUpdate)][-1]
     assert (last.status, last.retries) == (StreamStatus.FINISHED, 1)
+
+
+async def test_a_receiver_that_takes_no_more_is_left_and_what_it_missed_is_said(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openegress.output.websocket.FINISH_S", 0.5)
+    events: list[AnyEvent] = []
+    output = WebsocketOutput(plan.WebsocketOutput(receiver.url, "ws://***"), 0, emit=events.append)
+    output.open(opening(tmp_path))
+    await receiver.until_connections(1)
+    transport = receiver.sockets[0]._req.transport  # type: ignore[union-attr]
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    for n in range(2900):  # more than kernels keep, less than the output does
+        output.audio(tone(n), n * NS // 100, 48_000)
+    async with asyncio.timeout(10):
+        await output.finish(STARTED_NS)
+    last = [e for e in events if isinstance(e, StreamUpdate)][-1]
+    said = re.fullmatch(
+        r"ws://\*\*\*: the receiver had not taken the last (\d+) ms 0.5 s after the end", last.error
+    )
+    assert said is not None, last.error
+    assert last.status is StreamStatus.FINISHED
+    assert int(said[1]) == 29_000 - last.duration_ns // 1_000_000 > 0
 
 
 async def test_a_receiver_that_refuses_is_reported_at_once_without_the_url(

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import av
@@ -51,6 +52,11 @@ class SoundBuffer:
 
     def __len__(self) -> int:
         return len(self._queue) + (1 if self._lost_bytes else 0)
+
+    @property
+    def sound_ms(self) -> int:
+        """What is in it, and what made room."""
+        return round((self._bytes + self._lost_bytes) / self._bytes_per_ms)
 
     def put(self, message: Message) -> None:
         self._queue.append(message)
@@ -162,7 +168,11 @@ class WebsocketOutput:
                 async with asyncio.timeout(FINISH_S):
                     await self._task
             except TimeoutError:
-                self._link = reconnect.stopped(self._link)
+                self._link = replace(
+                    reconnect.stopped(self._link),
+                    error=f"{self._plan.redacted}: the receiver had not taken the last "
+                    f"{self._buffer.sound_ms} ms {FINISH_S:g} s after the end",
+                )
                 self._tell(StreamStatus.FINISHED)
         self._failures.raise_if_any()
 
