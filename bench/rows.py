@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from testkit.participants import VideoSpec
-from testkit.pattern import COLOURS
 
 ROOM = "bench"
 
@@ -56,7 +55,8 @@ class Row:
 
 def _video(codec: str, busy: bool, width: int = 1280) -> VideoSpec:
     # Encoded by the benchmark, so that every picture is sent and none that is missing was never there.
-    return VideoSpec(codec, width, 720, 30, 2500, busy=busy, colour=COLOURS[0], encoded=True)  # type: ignore[arg-type]
+    size = {"width": width, "height": 720}
+    return VideoSpec(codec, **size, kbps=2500, busy=busy, encoded=True, catches_up=True)  # type: ignore[arg-type]
 
 
 def _file(name: str) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ ROOM = "bench"
 
 
 async def record(folder: Path, seconds: float) -> list[tuple[str, Path]]:
-    video = VideoSpec("h264", 640, 360, kbps=800, encoded=True)
+    video = VideoSpec("h264", 640, 360, kbps=800, encoded=True, catches_up=True)
     async with (
         LivekitServer() as livekit,
         # One each: the first recording on a machine is admitted however busy the publisher keeps it.

@@ -81,7 +81,8 @@ class Keys:
 class VideoSpec:
     """`encoded`: pictures are encoded here, each exactly once, and WebRTC does not scale them:
     `Publisher.sent` knows every counter and its payload, and `Publisher.dropped` how many WebRTC left out
-    because its own threads came late. Not with simulcast."""
+    because its own threads came late. Not with simulcast. A publisher that is late itself leaves pictures
+    out, or, where it `catches_up`, hands over all of them half an interval apart, stamped when due."""
 
     codec: Codec = "vp8"
     width: int = 640
@@ -92,6 +93,7 @@ class VideoSpec:
     colour: Rgb = COLOURS[0]
     busy: bool = False
     encoded: bool = False
+    catches_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +343,16 @@ class Publisher:
         # The first picture takes an encoder long, and WebRTC would take the delay for the clocks' difference.
         encoder.encode(picture.draw(0), 0)
         counter = self._next_index(spec.fps)
-        first = counter
+        first, captured_s = counter, 0.0
         key, delta = video_proto.EncodedFrameType.ENCODED_FRAME_KEY, video_proto.ENCODED_FRAME_DELTA
         while self._reached(counter / spec.fps, stop):
             wanted = source.take_feedback().keyframe_requested or counter == first
             unit = encoder.encode(picture.draw(counter), counter - first + 1, force_key=wanted)
-            stamp_s = self._stamp_s(counter, spec.fps)
+            if spec.catches_up:
+                stop.wait(captured_s + 0.5 / spec.fps - time.monotonic())
+                stamp_s = self._epoch + counter / spec.fps
+            else:
+                stamp_s = self._stamp_s(counter, spec.fps)
             sent.append(SentPicture(counter, self._unix_ns(stamp_s), unit.data))
             source.capture_frame(
                 rtc.EncodedVideoFrame(
@@ -358,8 +364,9 @@ class Publisher:
                     int(stamp_s * 1e6),
                 )
             )
+            captured_s = time.monotonic()
             # WebRTC would drop encoded pictures that come at once.
-            counter = self._following(counter, spec.fps, 1)
+            counter = counter + 1 if spec.catches_up else self._following(counter, spec.fps, 1)
 
     def _speak(self, stop: threading.Event, source: rtc.AudioSource, sound: Sound) -> None:
         samples = SAMPLE_RATE * BLOCK_MS // 1000
