@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from testkit.participants import VideoSpec
+from testkit.participants import Codec, VideoSpec
 
 ROOM = "bench"
 
@@ -53,10 +53,9 @@ class Row:
     """livekit/egress on the same kind of machine: cores, MiB, seconds to ACTIVE."""
 
 
-def _video(codec: str, busy: bool, width: int = 1280) -> VideoSpec:
+def _video(codec: Codec, busy: bool, width: int = 1280) -> VideoSpec:
     # Encoded by the benchmark, so that every picture is sent and none that is missing was never there.
-    size = {"width": width, "height": 720}
-    return VideoSpec(codec, **size, kbps=2500, busy=busy, encoded=True, catches_up=True)  # type: ignore[arg-type]
+    return VideoSpec(codec, width, 720, kbps=2500, busy=busy, encoded=True, catches_up=True)
 
 
 def _file(name: str) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -113,6 +113,17 @@ class SentPicture:
     """Unix ns of its deadline."""
     data: bytes = field(default=b"", repr=False)
     """The encoded access unit, where `VideoSpec.encoded`."""
+
+
+def places(received: Sequence[object], published: Sequence[object], dropped: int) -> list[int]:
+    """Where each picture stands among the published ones; fails when one is missing in between that was sent,
+    as all were but `dropped`."""
+    found = [published.index(received[0])]
+    for each in received[1:]:
+        found.append(published.index(each, found[-1] + 1))
+    missing = sorted({*range(found[0], found[-1])}.difference(found))
+    assert len(missing) <= dropped, f"{missing} of {found[0]} to {found[-1]}, {dropped} dropped"
+    return found
 
 
 class _Pacer:

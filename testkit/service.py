@@ -275,11 +275,6 @@ class Service(EgressClient):
         return False
 
 
-def lasted_s(info: Info) -> float:
-    """Of the egress, from the request that was taken to its end: no medium of it is longer."""
-    return (int(info["ended_at"]) - int(info["started_at"])) / 1e9
-
-
 def location(info: Info) -> Path:
     """Of the one file it made."""
     return Path(info["file_results"][0]["location"])

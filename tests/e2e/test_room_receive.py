@@ -32,7 +32,7 @@ from openegress.room.transport import Transport
 from testkit.certificates import make_certificate
 from testkit.fault_proxy import copy
 from testkit.livekit_server import TURN_DOMAIN, LivekitServer
-from testkit.participants import AudioSpec, Codec, Publisher, SentPicture, VideoSpec
+from testkit.participants import AudioSpec, Codec, Publisher, SentPicture, VideoSpec, places
 from testkit.room_listener import RoomListener
 
 pytestmark = pytest.mark.quiet
@@ -70,20 +70,8 @@ async def account(frames: Sequence[EncodedFrame], alice: Publisher) -> list[Sent
     """The picture of each frame; fails unless every one that was sent from the first to the last is there."""
     dropped, sent = await alice.dropped(), alice.sent["camera"]
     codec = frames[0].codec
-    payloads = [normal(each.data, codec) for each in sent]
-    missing: list[int] = []
-    matching: list[SentPicture] = []
-    place = payloads.index(normal(frames[0].data, codec))
-    for frame in frames:
-        found = payloads.index(normal(frame.data, codec), place)
-        missing += [each.counter for each in sent[place:found]]
-        matching.append(sent[found])
-        place = found + 1
-    keys = [each.counter for each, frame in zip(matching, frames, strict=True) if frame.is_key]
-    assert len(missing) <= dropped, (
-        f"{missing} of {matching[0].counter} to {matching[-1].counter}, {dropped} dropped; key frames: {keys}"
-    )
-    return matching
+    received, published = ([normal(each.data, codec) for each in some] for some in (frames, sent))
+    return [sent[place] for place in places(received, published, dropped)]
 
 
 def delays_ms(frames: Sequence[EncodedFrame], pictures: Sequence[SentPicture]) -> list[float]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,7 @@ from openegress.source.room import RoomPacketSource, open_source
 from testkit import probe
 from testkit.collectors import FileSink
 from testkit.livekit_server import LivekitServer
-from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec
+from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
 
 pytestmark = pytest.mark.quiet
 
@@ -62,17 +62,6 @@ def essence(codec: Codec, data: bytes) -> bytes:
             return data.removeprefix(b"\x12\0")
         case _:
             return data
-
-
-def places(recorded: Sequence[bytes], published: Sequence[bytes], dropped: int) -> list[int]:
-    """Where each picture stands among the published ones; fails when one that was sent is missing in
-    between, which all were but `dropped`."""
-    found = [published.index(recorded[0])]
-    for each in recorded[1:]:
-        found.append(published.index(each, found[-1] + 1))
-    missing = sorted({*range(found[0], found[-1])}.difference(found))
-    assert len(missing) <= dropped, f"{missing} of {found[0]} to {found[-1]}"
-    return found
 
 
 async def open_packets(plan: Plan) -> RoomPacketSource:
