@@ -1,4 +1,6 @@
-"""Generates openegress/proto/*_pb2.py from proto/*.proto.
+"""Generates openegress/proto/*_pb2.py from proto/*.proto, and livekit.binpb from proto/livekit.
+
+proto/livekit is LiveKit's protocol v1.54.0 (Go module github.com/livekit/protocol), newer than any wheel.
 
 LiveKit's own messages come from the livekit-protocol wheel: its file descriptors are handed to protoc,
 and the generated imports are pointed at its modules, so that no message is registered twice.
@@ -10,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import grpc_tools
 from google.protobuf import any_pb2, descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
 from livekit.protocol import egress
@@ -55,6 +58,16 @@ def main() -> None:
             r"^import livekit_(\w+)_pb2 as (\w+)$", r"from livekit.protocol import \1 as \2", text, flags=re.M
         )
         generated.write_text(text)
+    describe_livekit()
+
+
+def describe_livekit() -> None:
+    """Not as modules: their messages have the names of the wheel's, and live in a pool of their own."""
+    included = Path(grpc_tools.__file__).parent / "_proto"
+    folder = ROOT / "proto" / "livekit"
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"-I{included}"]
+    out = f"--descriptor_set_out={OUT / 'livekit.binpb'}"
+    subprocess.run([*command, "--include_imports", out, "livekit_egress.proto"], check=True)
 
 
 if __name__ == "__main__":
