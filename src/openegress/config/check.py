@@ -7,12 +7,28 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from openegress.config.settings import NO_EFFECT, Settings, Storage
+from openegress.config.settings import NO_EFFECT, Settings
+from openegress.config.storages import S3, StorageSettings
+from openegress.core.errors import EgressError
 from openegress.core.ipc import own_proxy
 from openegress.core.networks import networks_of
+from openegress.core.public import where
+from openegress.request import object_headers
+
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
 MIN_SECRET_CHARS = 32
 """livekit-server's own advice for HS256 keys."""
+
+_WHY_NO_EFFECT = {
+    "debug.enable_chrome_logging": "what a page's console says is in the log anyway",
+    "debug.enable_stream_logging": "set debug.enable_profiling for a report of each egress that fails",
+    "debug.enable_track_logging": "the manifest and openegress_left_out_total tell what tracks lost",
+    "debug_handler_port": "handlers listen nowhere; debug.enable_profiling keeps their stacks when they hang",
+    "max_upload_queue": "segments that wait for upload are on the disk, which alone limits them",
+    "video_encoder_threads": "the size and rate of the picture decide, and admission counts on that",
+}
+"""What to use instead, or why nothing is missing."""
 
 
 class Level(StrEnum):
@@ -46,6 +62,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _keys(settings)
     yield from _storage("storage", settings.storage)
     yield from _storage("backup", settings.backup)
+    yield from _storage("debug", settings.debug)
     for name in ("page_load", "start_signal", "stop"):
         if not getattr(settings.timeouts, name):
             yield _error(f"timeouts.{name}", "0 leaves no time at all")
@@ -53,17 +70,19 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
         try:
             networks_of([network])
         except ValueError as error:
-            yield _error("deny_networks", f'"{network}" is no network in CIDR form: {error}')
+            yield _error("deny_networks", f'"{network}" is not a network in CIDR form: {error}')
     proxy = own_proxy(settings.chrome_flags)
     if proxy and settings.deny_networks:
         text = "is not used: pages are reached through chrome_flags'"
         yield Finding(Level.WARNING, "deny_networks", f"{text} {proxy}, which has to deny them itself")
+    if settings.insecure:
+        text = "certificates of pages and of the LiveKit server are not checked: others may pose as them"
+        yield Finding(Level.WARNING, "insecure", text)
     redis = settings.redis
     if redis.sentinel_addresses and not redis.sentinel_master_name:
         yield _error("redis.sentinel_master_name", "missing, sentinels need the name of their master")
-    if redis.tls.server_name:
-        text = "is not used: the certificate has to name the host in address, or set insecure"
-        yield Finding(Level.WARNING, "redis.tls.server_name", text)
+    if redis.tls.server_name and not redis.tls.enabled:
+        yield Finding(Level.WARNING, "redis.tls.server_name", "is not used without redis.tls.enabled")
     if settings.disallow_local_storage and settings.storage.local:
         yield _error("disallow_local_storage", "contradicts storage.local")
 
@@ -73,7 +92,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     for name in ("port", "health_port", "prometheus_port", "template_port", "debug_handler_port"):
         port: int = getattr(settings, name)
         if not 0 <= port <= 65535:
-            yield _error(name, f"{port} is no port, those are 0 to 65535")
+            yield _error(name, f"{port} is not a port: ports are 0 to 65535")
         elif name == "template_port" and port == settings.port:
             continue  # a worker serves its pages there, a server on `port`: never both
         elif port and port in taken:
@@ -89,10 +108,14 @@ def _urls(settings: Settings) -> Iterator[Finding]:
     wanted += [("template_base", settings.template_base, ("http", "https"))]
     wanted += [("webhook.urls", url, ("http", "https")) for url in settings.webhook.urls]
     for path, url, schemes in wanted:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            yield _error(path, f"is not a URL: {error}")
+            continue
         if url and (parts.scheme not in schemes or not parts.hostname):
-            shown = parts._replace(netloc=parts.hostname or "", query="").geturl()
-            yield _error(path, f'"{shown}" is no {" or ".join(schemes)} URL with a host')
+            forms = " or ".join(f"{scheme}://HOST" for scheme in schemes)
+            yield _error(path, f'"{where(url)}" is not a URL with a host; write {forms}')
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
@@ -116,7 +139,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         yield _error("webhook.api_key", "missing, webhooks are signed with a key's secret")
 
 
-def _storage(path: str, storage: Storage) -> Iterator[Finding]:
+def _storage(path: str, storage: StorageSettings) -> Iterator[Finding]:
     kinds = [kind for kind in ("s3", "azure", "gcp", "alioss", "local") if getattr(storage, kind)]
     if len(kinds) > 1:
         yield _error(path, f"{' and '.join(kinds)} are both set, files can only go to one of them")
@@ -130,6 +153,22 @@ def _storage(path: str, storage: Storage) -> Iterator[Finding]:
     for kind in kinds:
         if not getattr(getattr(storage, kind), required[kind]):
             yield _error(f"{path}.{kind}.{required[kind]}", "missing")
+    if storage.s3:
+        yield from _s3(f"{path}.s3", storage.s3)
+
+
+def _s3(path: str, s3: S3) -> Iterator[Finding]:
+    try:
+        object_headers.metadata(s3.metadata)
+        object_headers.tags(s3.tagging)
+        object_headers.disposition(s3.content_disposition)
+    except EgressError as error:
+        yield _error(path, error.message)
+    if s3.server_side_encryption not in ("", *ENCRYPTIONS):
+        text = f'"{s3.server_side_encryption}" is none of {", ".join(ENCRYPTIONS)}'
+        yield _error(f"{path}.server_side_encryption", text)
+    if s3.sse_kms_key_id and not s3.server_side_encryption.startswith("aws:kms"):
+        yield _error(f"{path}.sse_kms_key_id", "needs server_side_encryption: aws:kms or aws:kms:dsse")
 
 
 def _without_effect(settings: Settings) -> Iterator[Finding]:
@@ -140,7 +179,8 @@ def _without_effect(settings: Settings) -> Iterator[Finding]:
         for name in path.split("."):
             value, unset = getattr(value, name, None), getattr(unset, name, None)
         if isinstance(value, msgspec.Struct | dict | int | str | float) and value != (unset or type(value)()):
-            yield Finding(Level.WARNING, path, "has no effect here: it is for a part of upstream's service")
+            why = _WHY_NO_EFFECT.get(path, "it is for a part of upstream's service")
+            yield Finding(Level.WARNING, path, f"has no effect here: {why}")
 
 
 def _error(path: str, text: str) -> Finding:

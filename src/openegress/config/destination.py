@@ -2,26 +2,66 @@
 
 from pathlib import Path
 
-from openegress.config.settings import GCP, S3, AliOSS, Azure, Local, Proxy, Settings, Storage
+from openegress.config.settings import Settings
+from openegress.config.storages import GCP, S3, AliOSS, Azure, Local, ProxySettings, StorageSettings
 from openegress.core import plan
-from openegress.core.destinations import AssumeRole
+from openegress.request.destinations import AssumeRole
+
+REPORTS = "reports"
+"""In the data folder: reports of failed egresses that have no other storage."""
+REPORTS_RETRY_S = 20.0
+UNREPORTED = "unreported"
+"""In the data folder: ends of egresses that nobody has taken yet."""
 
 
 def storage_plan(settings: Settings) -> plan.StoragePlan:
     """Where files go whose request names no storage, and the manners of all: prefix, backup, patience.
 
-    Without a storage that is the local disk; whether it is allowed, core.destinations decides.
+    Without a storage that is the local disk; whether it is allowed, request.destinations decides.
     """
     return plan.StoragePlan(
-        backend=backend_of(settings.storage) or plan.LocalStorage(root=str(settings.output_path)),
+        backend=_closed(backend_of(settings.storage), settings) or _folder(settings.output_path, settings),
         prefix=settings.storage.prefix,
-        backup=backend_of(settings.backup),
+        backup=_closed(backend_of(settings.backup), settings),
         backup_prefix=settings.backup.prefix,
         presign=settings.storage.generate_presigned_url,
         backup_presign=settings.backup.generate_presigned_url,
         retry_for_s=float(settings.retries.upload_for),
         check=settings.storage_check,
     )
+
+
+def report_plan(settings: Settings) -> plan.StoragePlan:
+    """Where reports of failed egresses go; without a storage of theirs, to this machine's disk."""
+    return plan.StoragePlan(
+        backend=backend_of(settings.debug) or plan.LocalStorage(root=str(settings.data_path / REPORTS)),
+        prefix=settings.debug.prefix,
+        retry_for_s=REPORTS_RETRY_S,
+        check=False,
+    )
+
+
+def local_folders(settings: Settings) -> list[plan.LocalStorage]:
+    """Where recordings may be on this machine: the storage and its backup, as far as they are local."""
+    own = storage_plan(settings)
+    return [place for place in (own.backend, own.backup) if isinstance(place, plan.LocalStorage)]
+
+
+def _folder(root: Path, settings: Settings) -> plan.LocalStorage:
+    """What is the service's own below the root, by whatever links, no recording is written over."""
+    own = (
+        settings.spool_path,
+        settings.db_path,
+        settings.data_path / UNREPORTED,
+        settings.data_path / REPORTS,
+    )
+    real = root.resolve()
+    private = [root / path.resolve().relative_to(real) for path in own if path.resolve().is_relative_to(real)]
+    return plan.LocalStorage(root=str(root), private=tuple(str(path) for path in private))
+
+
+def _closed(backend: plan.Backend | None, settings: Settings) -> plan.Backend | None:
+    return _folder(Path(backend.root), settings) if isinstance(backend, plan.LocalStorage) else backend
 
 
 def assume_role(settings: Settings) -> AssumeRole:
@@ -33,7 +73,7 @@ def assume_role(settings: Settings) -> AssumeRole:
     )
 
 
-def backend_of(storage: Storage) -> plan.Backend | None:
+def backend_of(storage: StorageSettings) -> plan.Backend | None:
     match storage.destination:
         case S3() as s3:
             return plan.S3Storage(
@@ -49,6 +89,10 @@ def backend_of(storage: Storage) -> plan.Backend | None:
                 metadata=s3.metadata,
                 tagging=s3.tagging,
                 content_disposition=s3.content_disposition,
+                checksum=s3.checksum,
+                server_side_encryption=s3.server_side_encryption,
+                sse_kms_key_id=s3.sse_kms_key_id,
+                storage_class=s3.storage_class,
                 proxy=_proxy(s3.proxy_config),
                 max_retries=s3.max_retries,
                 min_retry_delay_s=float(s3.min_retry_delay),
@@ -82,7 +126,7 @@ def backend_of(storage: Storage) -> plan.Backend | None:
             return None
 
 
-def _proxy(proxy: Proxy | None) -> plan.Proxy | None:
+def _proxy(proxy: ProxySettings | None) -> plan.Proxy | None:
     if proxy is None or not proxy.url:
         return None
     return plan.Proxy(url=proxy.url, username=proxy.username, password=proxy.password.reveal())

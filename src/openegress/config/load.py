@@ -4,16 +4,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from openegress.config.check import Level, find_faults
 from openegress.config.decode import Decoder, read_yaml
-from openegress.config.settings import GCP, S3, Azure, Settings, Storage
+from openegress.config.settings import Settings
 from openegress.config.spellings import modernise
+from openegress.config.storages import GCP, S3, Azure, StorageSettings
 from openegress.config.values import Secret
 from openegress.core.errors import EgressError, invalid
+
+S = TypeVar("S", bound=StorageSettings)
 
 ZERO_IS_DEFAULT = ("io_create_timeout", "io_update_timeout", "io_selection_timeout")
 
@@ -93,8 +96,9 @@ def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
         or keys.get(api_key, Secret("")),
         ws_url=settings.ws_url or environ.get("LIVEKIT_WS_URL", "") or environ.get("LIVEKIT_URL", ""),
         keys=keys,
-        storage=_storage(settings.storage, environ),
-        backup=_storage(settings.backup, environ),
+        storage=_filled(settings.storage, environ),
+        backup=_filled(settings.backup, environ),
+        debug=_filled(settings.debug, environ),
     )
 
 
@@ -108,7 +112,8 @@ def _keys(text: str) -> dict[str, Secret]:
     return keys
 
 
-def _storage(storage: Storage, environ: Mapping[str, str]) -> Storage:
+def _filled(storage: S, environ: Mapping[str, str]) -> S:
+    """What it leaves open of its keys."""
     return msgspec.structs.replace(
         storage,
         s3=storage.s3 and _s3(storage.s3, environ),

@@ -9,14 +9,12 @@ import secrets
 from enum import StrEnum
 from pathlib import Path
 
-import msgspec
+from msgspec import field
 
+from openegress.config.block import Block
+from openegress.config.storages import StorageSettings
 from openegress.config.values import Seconds, Secret
-
-
-class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every block."""
-
+from openegress.request.unknown import UnknownFields
 
 # --- redis
 
@@ -55,77 +53,6 @@ class Redis(Block, frozen=True):
         return bool(self.address or self.sentinel_addresses or self.cluster_addresses)
 
 
-# --- storage
-
-
-class Proxy(Block, frozen=True):
-    url: str = ""
-    username: str = ""
-    password: Secret = Secret("")
-
-
-class S3(Block, frozen=True):
-    bucket: str = ""
-    access_key: str = ""
-    secret: Secret = Secret("")
-    session_token: Secret = Secret("")
-    assume_role_arn: str = ""
-    assume_role_external_id: Secret = Secret("")
-    region: str = ""
-    endpoint: str = ""
-    force_path_style: bool = False
-    proxy_config: Proxy | None = None
-    max_retries: int = 5
-    max_retry_delay: Seconds = Seconds(5)
-    min_retry_delay: Seconds = Seconds(0.1)
-    aws_log_level: str = ""
-    metadata: dict[str, str] = {}
-    tagging: str = ""
-    content_disposition: str = ""
-
-
-class Azure(Block, frozen=True):
-    account_name: str = ""
-    account_key: Secret = Secret("")
-    sas_token: Secret = Secret("")
-    container_name: str = ""
-    endpoint: str = ""
-
-
-class GCP(Block, frozen=True):
-    credentials_json: Secret = Secret("")
-    bucket: str = ""
-    proxy_config: Proxy | None = None
-
-
-class AliOSS(Block, frozen=True):
-    access_key: str = ""
-    secret: Secret = Secret("")
-    region: str = ""
-    endpoint: str = ""
-    bucket: str = ""
-
-
-class Local(Block, frozen=True):
-    storage_dir: str = ""
-
-
-class Storage(Block, frozen=True):
-    """At most one of the destinations."""
-
-    prefix: str = ""
-    generate_presigned_url: bool = False
-    s3: S3 | None = None
-    azure: Azure | None = None
-    gcp: GCP | None = None
-    alioss: AliOSS | None = None
-    local: Local | None = None
-
-    @property
-    def destination(self) -> S3 | Azure | GCP | AliOSS | Local | None:
-        return self.s3 or self.azure or self.gcp or self.alioss or self.local
-
-
 # --- the rest of upstream's
 
 
@@ -146,7 +73,7 @@ class LogLevel(StrEnum):
 class Logging(Block, frozen=True):
     level: LogLevel = LogLevel.INFO
     json: bool = False
-    component_levels: dict[str, LogLevel] = {}
+    component_levels: dict[str, LogLevel] = field(default_factory=dict)
     sample: bool = False
     sample_initial: int = 0
     sample_interval: int = 0
@@ -177,7 +104,7 @@ class CPUCost(Block, frozen=True):
     cpu_kill_grace_sec: int = 30
 
 
-class SessionLimits(Block, frozen=True):
+class SessionLimitSettings(Block, frozen=True):
     """0: no limit."""
 
     file_output_max_duration: Seconds = Seconds(0)
@@ -187,18 +114,14 @@ class SessionLimits(Block, frozen=True):
     image_output_max_duration: Seconds = Seconds(0)
 
 
-class Debug(Block, frozen=True):
+class Debug(StorageSettings, frozen=True):
+    """Reports of failed egresses, and where they go."""
+
     enable_profiling: bool = False
     enable_track_logging: bool = False
     enable_stream_logging: bool = False
     enable_chrome_logging: bool = False
     path_prefix: str = ""
-    prefix: str = ""
-    generate_presigned_url: bool = False
-    s3: S3 | None = None
-    azure: Azure | None = None
-    gcp: GCP | None = None
-    alioss: AliOSS | None = None
 
 
 class Latency(Block, frozen=True):
@@ -235,7 +158,7 @@ class Queue(Block, frozen=True):
     max_wait: Seconds = Seconds(60)
 
 
-class Retries(Block, frozen=True):
+class RetrySettings(Block, frozen=True):
     """How long something is tried again before it counts as failed."""
 
     upload_for: Seconds = Seconds(6 * 3600)
@@ -263,6 +186,32 @@ def new_node_id() -> str:
     return "NE_" + secrets.token_hex(6)
 
 
+class SamePath(StrEnum):
+    """What becomes of a recording that would write to a path which another one is writing to."""
+
+    REFUSE = "refuse"
+    SUFFIX = "suffix"
+    """Its names get -<egress id> behind them."""
+
+
+class NoRoom(StrEnum):
+    """The answer to a start that no worker has room for."""
+
+    UNAVAILABLE = "unavailable"
+    """503, on which LiveKit's SDKs try again; what upstream answers."""
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    """429."""
+
+
+class PageUdp(StrEnum):
+    """WebRTC of pages over UDP, which no proxy can judge."""
+
+    AUTO = "auto"
+    """As long as deny_networks names only where clouds keep credentials: nothing there speaks UDP."""
+    ALLOW = "allow"
+    DENY = "deny"
+
+
 class Settings(Block, frozen=True):
     api_key: str = ""
     api_secret: Secret = Secret("")
@@ -278,11 +227,11 @@ class Settings(Block, frozen=True):
     logging: Logging = Logging()
     enable_chrome_sandbox: bool | None = None
     insecure: bool = False
-    chrome_flags: dict[str, str | bool | None] = {}
+    chrome_flags: dict[str, str | bool | None] = field(default_factory=dict)
     cpu_cost: CPUCost = CPUCost()
-    session_limits: SessionLimits = SessionLimits()
-    storage: Storage = Storage()
-    backup: Storage = Storage()
+    session_limits: SessionLimitSettings = SessionLimitSettings()
+    storage: StorageSettings = StorageSettings()
+    backup: StorageSettings = StorageSettings()
     disallow_local_storage: bool = False
     s3_assume_role_key: str = ""
     s3_assume_role_secret: Secret = Secret("")
@@ -297,28 +246,35 @@ class Settings(Block, frozen=True):
 
     host: str = "0.0.0.0"
     port: int = 7980
-    keys: dict[str, Secret] = {}
+    keys: dict[str, Secret] = field(default_factory=dict)
     data_dir: str = ""
     output_root: str = ""
     db: str = ""
     record_retention: Seconds = Seconds(7 * 24 * 3600)
     prewarmed_browsers: int = 1
+    page_max_memory: float = 4.0
+    page_udp: PageUdp = PageUdp.AUTO
+    room_max_memory: float = 2.0
     chromium: str = ""
     webhook: Webhook = Webhook()
     queue: Queue = Queue()
-    retries: Retries = Retries()
+    retries: RetrySettings = RetrySettings()
     timeouts: Timeouts = Timeouts()
     storage_check: bool = True
+    same_path: SamePath = SamePath.REFUSE
+    unknown_fields: UnknownFields = UnknownFields.WARN
+    no_room: NoRoom = NoRoom.UNAVAILABLE
+    confine_handlers: bool = True
     deny_networks: tuple[str, ...] = CLOUD_METADATA
 
     latency: Latency = Latency()
-    latency_overrides: dict[str, Latency] = {}
+    latency_overrides: dict[str, Latency] = field(default_factory=dict)
     video_encoder_threads: int = 0
     enable_one_shot_sender_report_sync: bool = False
     enable_sync_engine: bool = False
     audio_tempo_controller: AudioTempoController = AudioTempoController()
     pulse_sink_reap_grace_sec: int = 0
-    test_overrides: dict[str, str] = {}
+    test_overrides: dict[str, str] = field(default_factory=dict)
 
     @property
     def data_path(self) -> Path:
@@ -357,7 +313,11 @@ NO_EFFECT = frozenset(
         "cpu_cost.max_pulse_clients",
         "cpu_cost.memory_kill_grace_sec",
         "cpu_cost.memory_source",
-        "debug",
+        "debug.enable_chrome_logging",
+        "debug.enable_stream_logging",
+        "debug.enable_track_logging",
+        "debug.generate_presigned_url",
+        "debug.s3.aws_log_level",
         "debug_handler_port",
         "enable_one_shot_sender_report_sync",
         "enable_sync_engine",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 
 class MediaKind(StrEnum):
@@ -103,3 +104,13 @@ DEFAULT_AUDIO_KBPS = 128
 DEFAULT_AUDIO_HZ = 44_100
 DEFAULT_KEY_FRAME_INTERVAL_S = 4.0
 DEFAULT_SEGMENT_S = 4
+
+VIDEO_TIME_BASE = Fraction(1, 90_000)
+"""RTP's clock for video (RFC 3551): a container gets the sender's times unrounded."""
+
+AUDIO_RATE: dict[AudioCodec, int] = {
+    AudioCodec.OPUS: 48_000,
+    AudioCodec.PCMU: 8_000,
+    AudioCodec.PCMA: 8_000,
+}
+"""RTP clock rates, which for these are the sample rates too (RFC 7587, RFC 3551)."""

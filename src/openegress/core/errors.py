@@ -2,6 +2,8 @@
 
 from enum import Enum, StrEnum
 
+from openegress.core.text import shown_lines
+
 
 class Code(StrEnum):
     """Twirp error codes (Twirp wire protocol v7), which are also psrpc's."""
@@ -84,15 +86,21 @@ class Phase(StrEnum):
     RECOVERY = "recovery"
 
 
+MAX_MESSAGE_CHARS = 4_000
+"""Errors go into records, webhooks and logs, and quote values that others chose; forty problems of streams at
+once fit in."""
+
+
 class EgressError(Exception):
     """What went wrong, with the value, and what to do.
 
-    `message` is the text users see: it holds no secret.
+    `message` is the text users see: it holds no secret, and no character that cannot be seen.
     """
 
     def __init__(
         self, code: Code, message: str, *, fault: Fault = Fault.CALLER, phase: Phase | None = None
     ) -> None:
+        message = shown_lines(message, MAX_MESSAGE_CHARS)
         super().__init__(message)
         self.code = code
         self.message = message

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from openegress.core.errors import Phase
+from openegress.core.left_out import LeftOut
 
 
 class EndReason(StrEnum):
@@ -31,6 +32,18 @@ class AwaitingStart(Event, frozen=True, tag="awaiting_start"):
 
 class Active(Event, frozen=True, tag="active"):
     """The first frame is on its way to the outputs: media time zero."""
+
+    at_ns: int
+
+
+class Paused(Event, frozen=True, tag="paused"):
+    """Nothing is recorded from here on, and the egress stays active."""
+
+    at_ns: int
+
+
+class Resumed(Event, frozen=True, tag="resumed"):
+    """Media is recorded again."""
 
     at_ns: int
 
@@ -131,9 +144,10 @@ class Ended(Event, frozen=True, tag="ended"):
     error: str = ""
     code: str = ""
     phase: Phase | None = None
-    """As in Ending."""
+    """Where it failed; else as in Ending."""
     died: bool = False
     """Its handler is gone, so nobody has told how the streams ended."""
+    left_out: LeftOut = LeftOut()
 
 
 class Progress(Event, frozen=True, tag="progress"):
@@ -179,6 +193,8 @@ class Thumbnail(Event, frozen=True, tag="thumbnail"):
 AnyEvent = (
     AwaitingStart
     | Active
+    | Paused
+    | Resumed
     | FileUpdate
     | SegmentsUpdate
     | ImagesUpdate

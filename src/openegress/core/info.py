@@ -6,7 +6,6 @@ A terminal status never changes.
 
 from livekit.protocol.egress import (
     EgressInfo,
-    EgressSourceType,
     EgressStatus,
     FileInfo,
     ImagesInfo,
@@ -28,22 +27,14 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     OutputFailed,
+    Paused,
+    Resumed,
     SegmentsUpdate,
     StreamAdded,
     StreamStatus,
     StreamUpdate,
 )
-from openegress.core.plan import (
-    FileOutput,
-    ImageOutput,
-    MediaSource,
-    Plan,
-    SegmentOutput,
-    StreamOutput,
-    WebsocketOutput,
-)
-from openegress.core.redact import redacted
-from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.core.left_out import sentence
 
 TERMINAL = frozenset(
     {
@@ -54,14 +45,17 @@ TERMINAL = frozenset(
     }
 )
 
+PAUSED = "Paused"
+"""A part of EgressInfo.details while nothing is recorded."""
+END_REASON = "End reason: "
 STOPPED_BEFORE_START = "Stop called before pipeline could start"
 STOPPED_AWAITING_START = "Start signal not received"
 LIMIT_BEFORE_START = "Session limit reached before start signal"
-NO_START_SIGNAL = "start signal not received"
-"""The one failure that clients know as ABORTED, by this text in it."""
 LIMIT_REACHED = "Session limit reached"
 LIMIT_REACHED_CODE = 413
 """HTTP "content too large": what upstream answers, though no Twirp code has it."""
+
+_BETWEEN = "; "
 
 STREAM_STATUSES = {
     StreamStatus.ACTIVE: StreamInfo.ACTIVE,
@@ -74,61 +68,18 @@ def is_terminal(info: EgressInfo) -> bool:
     return info.status in TERMINAL
 
 
+def details_of(*parts: str) -> str:
+    """Several things to say, those that are empty left out."""
+    return _BETWEEN.join(filter(None, parts))
+
+
+def is_paused(info: EgressInfo) -> bool:
+    return PAUSED in info.details.split(_BETWEEN)
+
+
 def http_code(code: str) -> int:
     """EgressInfo.error_code of an errors.Code; 0 for one that says nothing."""
     return 0 if code in ("", Code.UNKNOWN) else Code(code).http_status
-
-
-# --- the beginning
-
-
-def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
-    """STARTING, with the request as it may be shown and a result for every output of the plan."""
-    info = EgressInfo(
-        egress_id=plan.egress_id,
-        room_id=plan.room_id,
-        room_name=plan.room_name,
-        source_type=(
-            EgressSourceType.EGRESS_SOURCE_TYPE_SDK
-            if isinstance(plan.source, MediaSource)
-            else EgressSourceType.EGRESS_SOURCE_TYPE_WEB
-        ),
-        status=EgressStatus.EGRESS_STARTING,
-        started_at=now_ns,
-        updated_at=now_ns,
-        retry_count=request.retry_count,
-    )
-    body = request.WhichOneof("request")
-    if body is not None:
-        getattr(info, body).CopyFrom(redacted(getattr(request, body)))
-    for output in plan.outputs:
-        match output:
-            case FileOutput():
-                info.file_results.add(filename=output.filepath)
-            case SegmentOutput():
-                live = output.directory + output.live_playlist if output.live_playlist else ""
-                info.segment_results.add(
-                    playlist_name=output.directory + output.playlist, live_playlist_name=live
-                )
-            case ImageOutput():
-                info.image_results.add(filename_prefix=output.directory + output.prefix)
-            case StreamOutput():
-                info.stream_results.extend(
-                    StreamInfo(url=target.redacted, id=target.id) for target in output.targets
-                )
-            case WebsocketOutput():
-                info.stream_results.add(url=output.redacted)
-    kinds = {type(output) for output in plan.outputs}
-    if len(kinds) == 1:
-        match kinds.pop().__name__:
-            case "FileOutput":
-                info.file.SetInParent()
-            case "SegmentOutput":
-                info.segments.SetInParent()
-            case "StreamOutput" | "WebsocketOutput":
-                info.stream.SetInParent()
-    _mirror(info)
-    return info
 
 
 def with_request_of(info: EgressInfo, stored: EgressInfo) -> EgressInfo:
@@ -150,7 +101,7 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
         getattr(kept, name).extend(getattr(later, name))
     kept.manifest_location = later.manifest_location or kept.manifest_location
     kept.backup_storage_used = kept.backup_storage_used or later.backup_storage_used
-    _mirror(kept)
+    mirror(kept)
     return kept
 
 
@@ -170,6 +121,10 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
                 info.status = EgressStatus.EGRESS_ACTIVE
             for result in _stored(info):
                 result.started_at = result.started_at or event.at_ns
+        case Paused():
+            info.details = details_of(_without_pause(info.details), PAUSED)
+        case Resumed():
+            info.details = _without_pause(info.details)
         case Ending():
             _end_begun(info, event, now_ns)
         case Ended():
@@ -192,7 +147,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.manifest_location = info.manifest_location or event.location
         case BackupUsed():
             info.backup_storage_used = True
-    _mirror(info)
+    mirror(info)
     return info
 
 
@@ -215,8 +170,10 @@ def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
 def _end(info: EgressInfo, event: Ended) -> None:
     starting = info.status == EgressStatus.EGRESS_STARTING
     _set_details(info, event.reason)
+    info.details = details_of(info.details, sentence(event.left_out))
     if event.code or event.reason is EndReason.FAILURE:
-        if starting and NO_START_SIGNAL in event.error.lower():
+        if starting and event.phase is Phase.START_SIGNAL and event.code == Code.FAILED_PRECONDITION:
+            # A page that does not start is the one failure that clients know as ABORTED.
             _abort(info, event.error, event.at_ns)
             return
         info.error = event.error or info.error or "the recording failed without saying why"
@@ -282,8 +239,14 @@ def _end_stream(stream: StreamInfo, at_ns: int) -> None:
 
 
 def _set_details(info: EgressInfo, reason: EndReason) -> None:
-    """The first reason stays: a failure while ending does not hide who ended it."""
-    info.details = info.details or f"End reason: {reason.value}"
+    """The first reason stays: a failure while ending does not hide who ended it. Notices follow it."""
+    info.details = _without_pause(info.details)
+    if not info.details.startswith(END_REASON):
+        info.details = details_of(f"{END_REASON}{reason.value}", info.details)
+
+
+def _without_pause(details: str) -> str:
+    return details_of(*(part for part in details.split(_BETWEEN) if part != PAUSED))
 
 
 # --- results
@@ -362,7 +325,7 @@ def _copy(info: EgressInfo, now_ns: int) -> EgressInfo:
     return copy
 
 
-def _mirror(info: EgressInfo) -> None:
+def mirror(info: EgressInfo) -> None:
     """Fills the deprecated single result, where there is one, from the list that replaced it."""
     match info.WhichOneof("result"):
         case "file":

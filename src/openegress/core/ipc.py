@@ -3,12 +3,17 @@
 The socket is handed over, so secrets in a Plan never show in argv or the environment.
 """
 
+import signal
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
+
+STACKS_SIGNAL = signal.SIGUSR1
+"""A handler answers it, whatever it does, with the stacks of its threads on standard error."""
 
 PROXY_FLAGS = ("proxy-server", "proxy-pac-url", "proxy-auto-detect", "no-proxy-server")
 
@@ -27,6 +32,14 @@ class BrowserSettings(msgspec.Struct, frozen=True):
     """Unprivileged user the browser runs as when the service is root; empty: made or found by the handler."""
     deny_networks: tuple[str, ...] = ()
     """CIDR networks a recorded page may not be loaded from; where flags name a proxy, that decides."""
+    own_ports: tuple[int, ...] = ()
+    """Where this service listens: a page does not reach them on this machine's addresses."""
+    udp: bool = True
+    """Pages may speak WebRTC over UDP, which nobody judges."""
+    udp_pages: tuple[str, ...] = ()
+    """URLs of pages that may whatever `udp` says: the operator's own."""
+    memory_bytes: int = 0
+    """What the browser of one page may take; 0: as much as there is."""
 
 
 def own_proxy(flags: Mapping[str, str | bool | None]) -> str:
@@ -46,6 +59,10 @@ class HandlerSettings(msgspec.Struct, frozen=True):
     stream_retry_s: float = 300.0
     """How long a stream that was up is dialled again before it counts as failed."""
     log_level: str = "info"
+    room_memory_bytes: int = 0
+    """From which on a recording of a room gives up media that wait, and then videos; 0: never."""
+    confined: bool = True
+    """A recording gives up what it has no use for (handler.cage)."""
 
 
 # --- worker -> handler
@@ -88,7 +105,16 @@ class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     remove: tuple[str, ...]
 
 
-ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams
+class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
+    """Answer to ClaimNames. Empty code: the names are the recording's."""
+
+    mark: str = ""
+    """What goes behind each name, as another recording has them without it."""
+    code: str = ""
+    error: str = ""
+
+
+ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | NamesClaimed
 
 
 # --- handler -> worker
@@ -112,7 +138,15 @@ class Log(msgspec.Struct, frozen=True, tag="log"):
     fields: dict[str, str | int | float | bool | None]
 
 
-ToWorker = Ready | Reply | Log | AnyEvent
+class ClaimNames(msgspec.Struct, frozen=True, tag="claim_names"):
+    """The room has told what placeholders of file names stand for: may these names be written?"""
+
+    values: dict[str, str]
+    container: Container | None = None
+    """Of a file that has none in the plan, as its track decides."""
+
+
+ToWorker = Ready | Reply | Log | ClaimNames | AnyEvent
 
 
 # --- the process that forks handlers -> worker, each a datagram

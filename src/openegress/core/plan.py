@@ -4,6 +4,7 @@ It travels from the worker to the handler over their socket and lies in the reco
 where `without_secrets` is stored apart from what recovery needs; it is never logged whole.
 """
 
+from enum import StrEnum
 from typing import Literal
 
 import msgspec
@@ -53,6 +54,8 @@ class TemplateSource(Struct, frozen=True, tag="template"):
     token: str
     is_trusted: bool = False
     """The page is the server's own choice, and may be loaded from networks that others may not."""
+    sound: "MediaSource | None" = None
+    """Where the sound comes from instead of the page: the room itself, as another participant."""
 
 
 class TrackVideo(Struct, frozen=True, tag="track"):
@@ -65,11 +68,16 @@ class ParticipantVideo(Struct, frozen=True, tag="participant"):
 
 
 class AudioRoute(Struct, frozen=True):
-    """Which audio goes where. `match` says what `value` is; "all" takes whatever no other route took."""
+    """Which audio goes where. `match` says what `value` is; "all" takes whatever no other route took, "any"
+    each track of `track_name`."""
 
-    match: Literal["all", "track", "participant", "kind", "not_kind", "alternate"]
+    match: Literal["all", "any", "track", "participant", "kind", "not_kind", "alternate"]
     value: str = ""
     channel: Literal["both", "left", "right"] = "both"
+    track_name: str = ""
+    """Narrows the match to tracks of this name."""
+    exclude: bool = False
+    """What it takes is not recorded, nor even subscribed to, whatever other routes say."""
 
 
 class MediaSource(Struct, frozen=True, tag="media"):
@@ -86,6 +94,8 @@ class MediaSource(Struct, frozen=True, tag="media"):
     single_track_id: str = ""
     participant_identity: str = ""
     """Set for a Participant egress: it ends when this participant has left for good."""
+    insecure: bool = False
+    """Any certificate of the LiveKit server is accepted."""
 
 
 class LayoutSource(Struct, frozen=True, tag="layout"):
@@ -96,6 +106,8 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
     ws_url: str
     token: str
     audio: tuple[AudioRoute, ...] = ()
+    insecure: bool = False
+    """As a MediaSource's."""
 
 
 Source = WebSource | TemplateSource | MediaSource | LayoutSource
@@ -112,9 +124,29 @@ class Proxy(Struct, frozen=True):
 
 class LocalStorage(Struct, frozen=True, tag="local"):
     root: str
+    private: tuple[str, ...] = ()
+    """Folders and files below the root that no recording is written to: they hold other recordings."""
 
 
-class S3Storage(Struct, frozen=True, tag="s3"):
+class Checksum(StrEnum):
+    """Of each object and part, sent with it, so that the store refuses what arrived damaged. Object Lock
+    buckets take nothing without one."""
+
+    SHA256 = "sha256"
+    CRC64NVME = "crc64nvme"
+    NONE = "none"
+
+
+class NamedStorage(Struct, frozen=True, kw_only=True):
+    """One that is somewhere in a network."""
+
+    deny_networks: tuple[str, ...] | None = None
+    """A request names it: what it leads to (endpoint, proxy, token URL) may not be in these. None: it is the
+    server's own."""
+    proxy: Proxy | None = None
+
+
+class S3Storage(NamedStorage, frozen=True, tag="s3"):
     bucket: str
     access_key: str = ""
     secret: str = ""
@@ -127,21 +159,24 @@ class S3Storage(Struct, frozen=True, tag="s3"):
     metadata: dict[str, str] = {}
     tagging: str = ""
     content_disposition: str = ""
-    proxy: Proxy | None = None
+    checksum: Checksum = Checksum.SHA256
+    server_side_encryption: str = ""
+    """AES256, aws:kms or aws:kms:dsse; empty: as the bucket has it."""
+    sse_kms_key_id: str = ""
+    storage_class: str = ""
     max_retries: int = 5
     """Of one request to the storage; StoragePlan.retry_for_s is the patience with a whole upload."""
     min_retry_delay_s: float = 0.1
     max_retry_delay_s: float = 5.0
 
 
-class GCPStorage(Struct, frozen=True, tag="gcp"):
+class GCPStorage(NamedStorage, frozen=True, tag="gcp"):
     bucket: str
     credentials: str = ""
     """Contents of credentials.json; empty: the ambient identity."""
-    proxy: Proxy | None = None
 
 
-class AzureStorage(Struct, frozen=True, tag="azure"):
+class AzureStorage(NamedStorage, frozen=True, tag="azure"):
     container: str
     account_name: str = ""
     account_key: str = ""
@@ -149,7 +184,7 @@ class AzureStorage(Struct, frozen=True, tag="azure"):
     endpoint: str = ""
 
 
-class AliOSSStorage(Struct, frozen=True, tag="alioss"):
+class AliOSSStorage(NamedStorage, frozen=True, tag="alioss"):
     bucket: str
     access_key: str = ""
     secret: str = ""
@@ -215,6 +250,8 @@ class StreamTarget(Struct, frozen=True):
 class StreamOutput(Struct, frozen=True, tag="stream"):
     protocol: Literal["rtmp", "srt"]
     targets: tuple[StreamTarget, ...]
+    deny_networks: tuple[str, ...] = ()
+    """What a target leads to, also one that is added later, may not be in these."""
 
 
 class ImageOutput(Struct, frozen=True, tag="images"):
@@ -234,6 +271,10 @@ class WebsocketOutput(Struct, frozen=True, tag="websocket"):
     redacted: str
     sample_rate: int = 48_000
     channels: int = 2
+    id: str = ""
+    """As a StreamTarget's."""
+    deny_networks: tuple[str, ...] = ()
+    """What it leads to, also by redirects, may not be in these."""
 
 
 Output = FileOutput | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
@@ -264,6 +305,8 @@ class Plan(Struct, frozen=True):
     name_values: dict[str, str] = {}
     """Placeholders of filenames known so far, without braces: time, utc, room_name, retry ..."""
     limits: Limits = Limits()
+    notices: tuple[str, ...] = ()
+    """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 
 
 def needs_browser(plan: Plan) -> bool:

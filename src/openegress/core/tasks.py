@@ -1,8 +1,12 @@
-"""Tasks that run until their owner cancels them."""
+"""Tasks that run until their owner cancels them, and what must not end them."""
 
 import asyncio
-from collections.abc import Awaitable
+import contextlib
+import logging
+from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -29,3 +33,13 @@ def stopped(task: "asyncio.Task[Any] | None") -> str | None:
     error = task.exception()
     why = f"failed ({type(error).__name__})" if error is not None else "ended"
     return f"its task {task.get_name()} {why}: restart this process"
+
+
+@contextlib.contextmanager
+def beside(what: str) -> Iterator[None]:
+    """For what is done beside the work: a meter, a line of the log, whoever watches. It may fail for any
+    reason, and the work goes on."""
+    try:
+        yield
+    except Exception:
+        _log.exception("%s failed; what it belongs to goes on", what)

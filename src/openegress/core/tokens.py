@@ -35,6 +35,13 @@ def recorder_token(
     return _sign(api_key, api_secret, grants, ttl, identity=identity, kind="egress")
 
 
+def participant_token(
+    api_key: str, api_secret: str, room: str, identity: str, ttl: timedelta = DEFAULT_TTL
+) -> str:
+    """A token to join `room` as anybody does, to publish and subscribe."""
+    return _sign(api_key, api_secret, {"roomJoin": True, "room": room}, ttl, identity=identity)
+
+
 def room_service_token(
     api_key: str, api_secret: str, room: str = "", ttl: timedelta = timedelta(minutes=10)
 ) -> str:

@@ -6,14 +6,14 @@ the room can tell ({track_type} ...) stays in the name as it is until the handle
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from enum import Enum
 from typing import Literal
 
 from openegress.core.errors import invalid
-
-NS = 1_000_000_000
+from openegress.core.units import S
 
 KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg", ".m4s")
 """Endings that are replaced when another container is recorded; anything else is part of the name."""
@@ -33,12 +33,12 @@ def time_values(now_ns: int, zone: tzinfo) -> dict[str, str]:
 
 def timestamp(at_ns: int) -> str:
     """yyyymmddHHMMSSmmm in UTC, as in the names of segments and images."""
-    moment = datetime.fromtimestamp(at_ns // NS, UTC)
+    moment = datetime.fromtimestamp(at_ns // S, UTC)
     return f"{moment:%Y%m%d%H%M%S}{at_ns // 1_000_000 % 1000:03d}"
 
 
 def _local_time(at_ns: int, zone: tzinfo) -> str:
-    return f"{datetime.fromtimestamp(at_ns // NS, zone):%Y-%m-%dT%H%M%S}"
+    return f"{datetime.fromtimestamp(at_ns // S, zone):%Y-%m-%dT%H%M%S}"
 
 
 def clean(path: str) -> str:
@@ -79,6 +79,15 @@ def fill(path: str, values: Mapping[str, str]) -> str:
     return ("/" if rooted else "") + inner + ("/" if is_directory else "")
 
 
+MARK = "-distinct"
+"""Among the values of names: what goes behind each of them. No placeholder can have this name."""
+
+
+def fill_late(path: str, values: Mapping[str, str], mark: str) -> str:
+    """As `fill`, of what only the room can tell, with `mark` behind the name."""
+    return fill(distinct(path, mark), values)
+
+
 def _harmless(text: str) -> str:
     parts = _CONTROL.sub("", text).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
@@ -108,17 +117,43 @@ def with_extension(path: str, extension: str) -> str:
     return path if path.endswith(extension) else without_extension(path) + extension
 
 
+def distinct(path: str, mark: str) -> str:
+    """`path` with -<mark> behind its name, before its extension. An empty mark changes nothing."""
+    if not mark:
+        return path
+    stem = without_extension(path)
+    return f"{stem}-{mark}{path[len(stem) :]}"
+
+
 def default_name(identifier: str, values: Mapping[str, str]) -> str:
     """<identifier>-<time>, one path part; a second attempt has its number behind."""
     retry = "-{retry}" if "retry" in values else ""
     return fill(f"{identifier.replace('/', '_')}-{{time}}{retry}", values)
 
 
-def file_path(template: str, identifier: str, values: Mapping[str, str], extension: str) -> str:
+class Distinct(Enum):
+    """Which names carry the egress' id, as another recording is writing to what they would be without it."""
+
+    NONE = "none"
+    UNNAMED = "unnamed"
+    """Those that the request leaves to us."""
+    ALL = "all"
+
+
+def is_own(template: str) -> bool:
+    """Whether a request leaves the name to us."""
+    cleaned = clean(template)
+    return not cleaned or cleaned.endswith("/")
+
+
+def file_path(
+    template: str, identifier: str, values: Mapping[str, str], extension: str, mark: str = ""
+) -> str:
     """Storage path of a file output. An empty `extension` is decided later, by the track's codec."""
     path = name(template, values)
     if not path or path.endswith("/"):
         path += default_name(identifier, values)
+    path = distinct(path, mark)
     return with_extension(path, extension) if extension else path
 
 
@@ -134,7 +169,12 @@ class SegmentNames:
 
 
 def segment_names(
-    prefix: str, playlist: str, live_playlist: str, identifier: str, values: Mapping[str, str]
+    prefix: str,
+    playlist: str,
+    live_playlist: str,
+    identifier: str,
+    values: Mapping[str, str],
+    mark: str = "",
 ) -> SegmentNames:
     """Names of a segmented output; playlist and segments share a directory.
 
@@ -165,9 +205,9 @@ def segment_names(
         )
     return SegmentNames(
         directory=directory,
-        prefix=prefix_dir + (prefix_name or playlist_name),
-        playlist=playlist_name + PLAYLIST_EXTENSION,
-        live_playlist=live_name + PLAYLIST_EXTENSION if live_name else "",
+        prefix=prefix_dir + distinct(prefix_name or playlist_name, mark),
+        playlist=distinct(playlist_name, mark) + PLAYLIST_EXTENSION,
+        live_playlist=distinct(live_name, mark) + PLAYLIST_EXTENSION if live_name else "",
     )
 
 
@@ -181,10 +221,34 @@ def init_file(prefix: str, number: int) -> str:
     return f"{prefix}_init{f'_{number}' if number else ''}.mp4"
 
 
-def image_names(prefix: str, identifier: str, values: Mapping[str, str]) -> tuple[str, str]:
+def image_names(prefix: str, identifier: str, values: Mapping[str, str], mark: str = "") -> tuple[str, str]:
     """(directory, prefix) of an image output."""
     directory, prefix_name = split(name(prefix, values))
-    return directory, prefix_name or default_name(identifier, values)
+    return directory, distinct(prefix_name or default_name(identifier, values), mark)
+
+
+_MANY = 99_999
+"""A segment or picture of a recording of days."""
+
+
+def longest_of_segments(names: SegmentNames, extension: str, by_timestamp: bool) -> tuple[str, ...]:
+    """The longest paths that a segmented output writes."""
+    return tuple(
+        names.directory + file
+        for file in (
+            segment_file(names.prefix, _MANY, 0, by_timestamp, extension),
+            init_file(names.prefix, 99),
+            names.playlist,
+            names.live_playlist,
+        )
+        if file
+    )
+
+
+def longest_of_images(
+    directory: str, prefix: str, suffix: Literal["index", "timestamp", "none"]
+) -> tuple[str, ...]:
+    return (directory + image_file(prefix, _MANY, 0, suffix),)
 
 
 def image_file(prefix: str, index: int, taken_ns: int, suffix: Literal["index", "timestamp", "none"]) -> str:
@@ -203,11 +267,11 @@ def manifest_path(directory: str, egress_id: str) -> str:
     return f"{directory}{egress_id}{MANIFEST_EXTENSION}"
 
 
-def local_path(path: str, output_root: str, field: str = "filepath") -> str:
+def local_path(path: str, output_root: str, field: str = "filepath", private: Iterable[str] = ()) -> str:
     """`path` of a request for local storage: relative paths are below `output_root`, absolute ones must be.
 
     Returned as it is: joined to the root, an absolute path stays what it says. Raises EgressError
-    invalid_argument when it lies outside.
+    invalid_argument when it lies outside, or in one of the `private` places.
     """
     root = posixpath.normpath(output_root)
     full = posixpath.normpath(posixpath.join(root, path))
@@ -216,7 +280,14 @@ def local_path(path: str, output_root: str, field: str = "filepath") -> str:
             f"{field} {path!r} lies outside the server's output root {root}: "
             "give a relative path, or an absolute one below it"
         )
+    if is_private(full, private):
+        raise invalid(f"{field} {path!r} lies in a folder of the server's own; give another path")
     return path
+
+
+def is_private(full: str, private: Iterable[str]) -> bool:
+    """Whether an absolute path is one of these places, or below one."""
+    return any(full == place or full.startswith(f"{place.rstrip('/')}/") for place in private)
 
 
 def storage_key(path: str) -> str:

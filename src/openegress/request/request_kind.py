@@ -9,9 +9,9 @@ from livekit.protocol.egress import (
     TemplateSource,
 )
 
-from openegress.core.encoding import PASSTHROUGH
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+from openegress.request.encoding import PASSTHROUGH
 
 
 class RequestKind(StrEnum):
@@ -80,7 +80,8 @@ def request_kind(request: Request, template_base: str = "") -> RequestKind:
 
 
 def of_room(request: RoomCompositeEgressRequest | TemplateSource, template_base: str) -> RequestKind:
-    if request.audio_only and not request.custom_base_url:
+    mixed_here = isinstance(request, RoomCompositeEgressRequest) and request.audio_mixing
+    if request.audio_only and (mixed_here or not request.custom_base_url):
         return RequestKind.AUDIO_ROOM_COMPOSITE
     if request.custom_base_url or template_base:
         return RequestKind.ROOM_COMPOSITE_PAGE

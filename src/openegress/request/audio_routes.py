@@ -1,13 +1,13 @@
 """Which audio of a room goes to which channel, from the ways a request may say it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from livekit.protocol.egress import AudioChannel, AudioConfig, AudioMixing
-from livekit.protocol.egress import AudioRoute as WireRoute
 from livekit.protocol.models import ParticipantInfo
 
 from openegress.core.errors import missing_or_invalid
 from openegress.core.plan import AudioRoute
+from openegress.proto.today import today
 
 CHANNELS: dict[int, Literal["both", "left", "right"]] = {
     AudioChannel.AUDIO_CHANNEL_BOTH: "both",
@@ -34,30 +34,43 @@ def of_mixing(mixing: int) -> tuple[AudioRoute, ...]:
 
 
 def of_config(config: AudioConfig) -> tuple[AudioRoute, ...]:
-    """Of a v2 media source; empty: no audio. Raises EgressError."""
+    """Of a v2 media source, in protocol v1.54.0's class; empty: no audio. Raises EgressError."""
+    routes = tuple(_route(route) for route in today(config).routes)
     if config.capture_all:
-        return (AudioRoute(match="all"),)
-    return tuple(_route(route) for route in config.routes)
+        # After the others, of which it takes what is left.
+        return (*routes, AudioRoute(match="all"))
+    if routes and all(route.exclude for route in routes):
+        raise missing_or_invalid("audio routes (nothing is left but what is excluded; set capture_all)")
+    return routes
 
 
-def _route(wire: WireRoute) -> AudioRoute:
+def _route(wire: Any) -> AudioRoute:
+    """An AudioRoute of protocol v1.54.0."""
     channel = CHANNELS.get(wire.channel)
     if channel is None:
         raise missing_or_invalid("audio route channel")
+    match, value = _match(wire)
+    return AudioRoute(
+        match=match, value=value, channel=channel, track_name=wire.track_name, exclude=wire.exclude
+    )
+
+
+def _match(wire: Any) -> tuple[Literal["any", "track", "participant", "kind"], str]:
     match wire.WhichOneof("match"):
         case "track_id" if wire.track_id:
-            return AudioRoute(match="track", value=wire.track_id, channel=channel)
+            return "track", wire.track_id
         case "participant_identity" if wire.participant_identity:
-            return AudioRoute(match="participant", value=wire.participant_identity, channel=channel)
+            return "participant", wire.participant_identity
         case "participant_kind":
-            kind = _kind_name(wire.participant_kind)
-            return AudioRoute(match="kind", value=kind, channel=channel)
+            return "kind", _kind_name(wire.participant_kind)
+        case None if wire.track_name:
+            return "any", ""
         case _:
             raise missing_or_invalid("audio route match")
 
 
 def _kind_name(kind: int) -> str:
     try:
-        return ParticipantInfo.Kind.Name(kind).lower()
+        return str(ParticipantInfo.Kind.Name(kind)).lower()
     except ValueError:
         raise missing_or_invalid("audio route participant_kind") from None

@@ -1,8 +1,10 @@
 """What of a request may be shown: a copy without secrets, for EgressInfo, logs and the dashboard."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TypeVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from livekit.protocol.egress import (
     AliOSSUpload,
@@ -14,8 +16,9 @@ from livekit.protocol.egress import (
     TrackEgressRequest,
     UpdateStreamRequest,
 )
+from livekit.protocol.models import WebhookConfig
 
-from openegress.core import stream_urls
+from openegress.request import stream_urls
 
 M = TypeVar("M", bound=Message)
 
@@ -41,6 +44,52 @@ def redacted(message: M) -> M:
     for part in _parts(copy):
         _redact(part)
     return copy
+
+
+def shown(message: M) -> M:
+    """Of a record, or several: as anybody may see it. Only who delivers webhooks needs their whole URLs.
+
+    The message itself where there is nothing to hide.
+    """
+    if not any(_hides(webhook) for webhook in _webhooks(message)):
+        return message
+    copy = type(message)()
+    copy.CopyFrom(message)
+    for webhook in _webhooks(copy):
+        webhook.url = stream_urls.redact(webhook.url)
+    return copy
+
+
+def _hides(webhook: WebhookConfig) -> bool:
+    return stream_urls.redact(webhook.url) != webhook.url
+
+
+def _webhooks(message: Message) -> Iterator[WebhookConfig]:
+    """All that are in the message. A list may be long, so only fields that may hold one are read."""
+    if isinstance(message, WebhookConfig):
+        yield message
+        return
+    for name in _leading(message.DESCRIPTOR):
+        value = getattr(message, name)
+        if not isinstance(value, Message):
+            for child in value:
+                yield from _webhooks(child)
+        elif message.HasField(name):
+            yield from _webhooks(value)
+
+
+@cache
+def _leading(descriptor: Descriptor) -> tuple[str, ...]:
+    """The fields of a message in which a webhook may be."""
+    return tuple(field.name for field in descriptor.fields if _may_hold(field.message_type, frozenset()))
+
+
+def _may_hold(descriptor: Descriptor | None, above: frozenset[str]) -> bool:
+    if descriptor is None or descriptor.full_name in above or descriptor.GetOptions().map_entry:
+        return False
+    if descriptor.full_name == WebhookConfig.DESCRIPTOR.full_name:
+        return True
+    return any(_may_hold(field.message_type, above | {descriptor.full_name}) for field in descriptor.fields)
 
 
 def _parts(message: Message) -> Iterable[Message]:

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
-from openegress.core.destinations import AssumeRole
 from openegress.core.plan import StoragePlan
+from openegress.request.destinations import AssumeRole
+from openegress.request.naming import Distinct
+from openegress.request.unknown import UnknownFields
 
 METADATA_NETWORKS = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")
 """Where clouds hand out credentials to whoever asks."""
@@ -34,11 +36,16 @@ class Context:
     ws_url: str = ""
     template_base: str = ""
     """Of the page that lays out rooms where a request names none; empty: rooms are laid out without one."""
+    insecure: bool = False
+    """Any certificate of a LiveKit server is as good as another."""
     make_token: Callable[[str, str], str] | None = None
     """(egress id, room name) -> a recorder's token; None: no API key is configured."""
     allow_local: bool = True
     zone: tzinfo = UTC
     """The server's time zone, for {time}."""
     limits: SessionLimits = field(default_factory=SessionLimits)
+    unknown_fields: UnknownFields = UnknownFields.WARN
+    distinct: Distinct = Distinct.NONE
+    """Which names carry the egress' id."""
     deny_networks: tuple[str, ...] = METADATA_NETWORKS
     """CIDR networks that no recorded page may lie in, where its URL names an address."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 
-from openegress.core import srt_url
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import StreamTarget, WebsocketOutput
+from openegress.request import rtmp_url, srt_url
 
 
 class StreamKind(StrEnum):
@@ -30,17 +30,16 @@ MUX_INGEST = "rtmps://global-live.mux.com:443/app/"
 TWITCH_INGEST = "rtmps://ingest.global-contribute.live-video.net:443/app/"
 """Twitch's own name that resolves to the nearest ingest server."""
 
-RTMP_FORM = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}( live=1)"
-
 WEBSOCKET_RATES_HZ = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
-_RTMP = re.compile(r"(rtmps?://)([^/\s]+/.*?)([^/\s]*)( live=1)?", re.DOTALL | re.IGNORECASE)
 _KEY_LIKE = re.compile(r"(rtmps?://[^/\s]+/)([^/\s]+)", re.IGNORECASE)
 """No app before what may be a key: such a URL is refused, and is not to be seen either."""
 _RTMP_HOST = re.compile(r"(rtmps?://[^/?#\s]*).*", re.DOTALL | re.IGNORECASE)
-_SHORTHAND = re.compile(r"(mux|twitch)://([^/\s]+)/?", re.IGNORECASE)
+_SHORTHAND = re.compile(r"(mux|twitch)://([^/?\s]+(?:\?\S*)?|\?\S+)/?", re.IGNORECASE)
+_SHORTHAND_LIKE = re.compile(r"(mux|twitch)://.*", re.DOTALL | re.IGNORECASE)
 _USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
-_QUERY_VALUE = re.compile(r"=[^&#]*")
+_TAIL = re.compile(r"[?#]")
+_PAGE = re.compile(r"https?://", re.IGNORECASE)
 _DIALLED = re.compile(rf"(?:{re.escape(MUX_INGEST)}|{re.escape(TWITCH_INGEST)})(\S+)", re.IGNORECASE)
 
 
@@ -54,8 +53,9 @@ def _parts(url: str) -> _Parts:
     try:
         split = urlsplit(url)
         return _Parts(split.scheme.lower(), split.hostname or "")
-    except ValueError as error:
-        raise _bad(url, str(error)) from None
+    except ValueError:
+        # Its text may hold what is secret in the URL.
+        raise _bad(url, "no host that a name server could know") from None
 
 
 def _bad(url: str, why: str) -> EgressError:
@@ -76,24 +76,28 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
     if SCHEMES.get(parts.scheme) is not kind:
         raise _bad(url, "invalid scheme")
     dialled = _normal(url)
-    if kind is StreamKind.RTMP:
-        if shorthand := _SHORTHAND.fullmatch(dialled):
-            ingest = MUX_INGEST if shorthand[1] == "mux" else TWITCH_INGEST
-            dialled = ingest + shorthand[2]
-        match = _rtmp_match(dialled)
-        if match is None or not parts.host:
-            raise _bad(url, RTMP_FORM)
-    elif not parts.host:
-        raise _bad(url, "no host")
-    if kind is StreamKind.SRT:
-        try:
-            srt_url.parse(url)
-        except EgressError as error:
-            raise _bad(url, error.message) from None
+    try:
+        match kind:
+            case StreamKind.RTMP:
+                if shorthand := _SHORTHAND.fullmatch(dialled):
+                    ingest = MUX_INGEST if shorthand[1] == "mux" else TWITCH_INGEST
+                    dialled = ingest + shorthand[2]
+                rtmp_url.parse(dialled)
+            case StreamKind.SRT:
+                srt_url.parse(dialled)
+            case StreamKind.WEBSOCKET:
+                if not parts.host:
+                    raise invalid("no host")
+                if re.search(r"[\s\x00-\x1f\x7f]", dialled):
+                    raise invalid("spaces and control characters must be percent-encoded")
+                if "#" in dialled:
+                    raise invalid("websocket URLs have no fragment (RFC 6455, section 3); write # as %23")
+    except EgressError as error:
+        raise _bad(url, error.message) from None
     return StreamTarget(url=dialled, redacted=redact(dialled), id=stream_id)
 
 
-def websocket(url: str) -> WebsocketOutput:
+def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
     """A websocket output; ?channels=1|2 and ?rate= choose the sound's form.
 
     Raises EgressError invalid_argument.
@@ -106,16 +110,12 @@ def websocket(url: str) -> WebsocketOutput:
     if rate not in {str(hz) for hz in WEBSOCKET_RATES_HZ}:
         raise _bad(url, f"rate={rate} is none of {', '.join(map(str, WEBSOCKET_RATES_HZ))}")
     return WebsocketOutput(
-        url=dialled.url, redacted=dialled.redacted, sample_rate=int(rate), channels=int(channels)
+        url=dialled.url,
+        redacted=dialled.redacted,
+        sample_rate=int(rate),
+        channels=int(channels),
+        id=stream_id,
     )
-
-
-def _rtmp_match(url: str) -> re.Match[str] | None:
-    """(scheme, host to app with its "/", key, live flag); host and app are both needed."""
-    match = _RTMP.fullmatch(url)
-    if match is None or not match[2].endswith("/") or match[2].count("/") < 2:
-        return None
-    return match
 
 
 def _normal(url: str) -> str:
@@ -128,25 +128,44 @@ def redact(url: str) -> str:
     """`url` without its stream key, query values and password, whatever its form. Idempotent."""
     if shorthand := _SHORTHAND.fullmatch(url):
         return f"{shorthand[1]}://{identifier(shorthand[2])}"
+    if match := _SHORTHAND_LIKE.fullmatch(url):
+        return f"{match[1]}://{{...}}"
     url = _USERINFO.sub(r"\1{...}@", url)
-    if match := _rtmp_match(url):
-        return f"{match[1]}{_redact_app(match[2], match[3])}{match[4] or ''}"
+    if parts := rtmp_url.split(url):
+        return _redact_rtmp(url, parts)
     if match := _KEY_LIKE.fullmatch(url):
         return f"{match[1]}{identifier(match[2])}"
     if match := _RTMP_HOST.fullmatch(url):
         return f"{match[1]}/{{...}}"
-    head, question, query = url.partition("?")
-    return head + question + _QUERY_VALUE.sub("={...}", query)
+    return _redact_tail(url)
 
 
-def _redact_app(place: str, key: str) -> str:
-    """`place` is host to app with its "/". Where nothing follows it, its last part may be the key."""
-    place, end = place[:-1], "/" + identifier(key)
-    if not key:
-        app, _, last = place.rpartition("/")
-        place, end = (app, f"/{identifier(last)}/") if "/" in app else (place, "/")
-    head, question, query = place.partition("?")
-    return head + question + _QUERY_VALUE.sub("={...}", query) + end
+def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
+    """Where nothing follows the application, its last part may be the key."""
+    app, end = parts.app, identifier(parts.key) if parts.key else ""
+    if not parts.key and "/" in app:
+        head, _, last = app.rpartition("/")
+        app = f"{head}/{identifier(last)}"
+    written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")
+    flag = " live=1" if url.endswith(" live=1") else ""
+    return f"{written}{_redact_tail(app)}/{end}{flag}"
+
+
+def _redact_tail(url: str) -> str:
+    """Without the values behind the first "?" or "#", and without words there that have no name."""
+    match = _TAIL.search(url)
+    if match is None:
+        return url
+    head, tail = url[: match.end()], url[match.end() :]
+    return head + "&".join(_redact_pair(pair, bare=bool(_PAGE.match(url))) for pair in tail.split("&"))
+
+
+def _redact_pair(pair: str, *, bare: bool) -> str:
+    """`bare`: a word without a value may be shown, as a page's own route is."""
+    name, equals, _ = pair.partition("=")
+    if equals:
+        return f"{name}={{...}}"
+    return pair if bare or not pair else "{...}"
 
 
 def identifier(secret: str) -> str:
@@ -154,7 +173,10 @@ def identifier(secret: str) -> str:
     if re.fullmatch(r"\{\S{0,3}\.\.\.\S{0,3}\}", secret):
         return secret
     kept = min(len(secret) // 3, 3)
-    return f"{{{secret[:kept]}...{secret[len(secret) - kept :]}}}"
+    head, tail = secret[:kept], secret[len(secret) - kept :]
+    if "/" in tail:  # of a key's query: read again, it would pass for the end of the application
+        head = tail = ""
+    return f"{{{head}...{tail}}}"
 
 
 def shown_alike(dialled: str, asked: str) -> bool:

@@ -7,7 +7,6 @@ from typing import Protocol
 import msgspec
 from livekit.protocol.egress import AliOSSUpload, AzureBlobUpload, GCPUpload, ProxyConfig, S3Upload
 
-from openegress.core import naming
 from openegress.core.errors import Code, EgressError, Fault, missing_or_invalid
 from openegress.core.plan import (
     AliOSSStorage,
@@ -19,9 +18,14 @@ from openegress.core.plan import (
     S3Storage,
     StoragePlan,
 )
+from openegress.core.text import shown
+from openegress.request import naming, object_headers
+from openegress.request.storage_names import check_names, is_aws
+
+Named = S3Storage | GCPStorage | AzureStorage | AliOSSStorage
 
 
-class Upload(Protocol):
+class UploadRequest(Protocol):
     """Any request message with an upload in it: the four of v1's outputs, v2's StorageConfig."""
 
     @property
@@ -49,11 +53,12 @@ class AssumeRole:
 
 
 def choose(
-    uploads: Iterable[Upload],
+    uploads: Iterable[UploadRequest],
     server: StoragePlan,
     *,
     allow_local: bool,
     assume_role: AssumeRole = AssumeRole(),
+    deny_networks: tuple[str, ...] = (),
 ) -> StoragePlan:
     """The first upload that names a storage, with the server's manners; else the server's own storage.
 
@@ -62,15 +67,26 @@ def choose(
     for upload in uploads:
         backend = of_upload(upload)
         if isinstance(backend, S3Storage):
-            backend = _in_role(_as_patient(backend, server.backend), assume_role)
+            backend = _as_patient(backend, server.backend)
+            if _may_know_us(backend, server.backend):
+                backend = _in_role(backend, assume_role)
+            elif not backend.access_key:
+                raise EgressError(
+                    Code.PERMISSION_DENIED,
+                    f'S3 upload to "{shown(backend.endpoint, 80)}" without access_key: who this server is, is'
+                    " told to AWS and its own storage only; set access_key and secret",
+                    fault=Fault.CALLER,
+                )
         if backend is not None:
+            check_names(backend)
+            backend = msgspec.structs.replace(backend, deny_networks=deny_networks)
             return msgspec.structs.replace(server, backend=backend)
     if isinstance(server.backend, LocalStorage) and not allow_local:
         raise missing_or_invalid("output")
     return server
 
 
-def of_upload(upload: Upload) -> Backend | None:
+def of_upload(upload: UploadRequest) -> Named | None:
     """None: it names no storage. Raises EgressError invalid_argument for one without a bucket."""
     if upload.HasField("s3"):
         return _s3(upload.s3)
@@ -99,6 +115,9 @@ def of_upload(upload: Upload) -> Backend | None:
 
 
 def _s3(upload: S3Upload) -> S3Storage:
+    object_headers.metadata(upload.metadata)
+    object_headers.tags(upload.tagging)
+    object_headers.disposition(upload.content_disposition)
     return S3Storage(
         bucket=_needed("s3 bucket", upload.bucket),
         access_key=upload.access_key,
@@ -117,15 +136,23 @@ def _s3(upload: S3Upload) -> S3Storage:
 
 
 def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
-    """How often a call to S3 is tried again is the server's affair, whosever bucket it is."""
+    """How often a call to S3 is tried again, and with which checksum, is the server's affair, whosever bucket
+    it is."""
     if not isinstance(server, S3Storage):
         return backend
     return msgspec.structs.replace(
         backend,
+        checksum=server.checksum,
         max_retries=server.max_retries,
         min_retry_delay_s=server.min_retry_delay_s,
         max_retry_delay_s=server.max_retry_delay_s,
     )
+
+
+def _may_know_us(backend: S3Storage, server: Backend) -> bool:
+    """Whether the server's identity (its role, its keys, its external id) may go where a request says."""
+    own = server.endpoint if isinstance(server, S3Storage) else ""
+    return is_aws(backend.endpoint) or backend.endpoint == own
 
 
 def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
@@ -165,5 +192,5 @@ def _needed(field: str, value: str) -> str:
 def path_in(storage: StoragePlan, path: str, field: str) -> str:
     """`path` as this storage takes it. Raises EgressError where a local one leaves the output root."""
     if isinstance(storage.backend, LocalStorage):
-        return naming.local_path(path, storage.backend.root, field)
+        return naming.local_path(path, storage.backend.root, field, storage.backend.private)
     return naming.storage_key(path)

@@ -1,7 +1,7 @@
 """What to encode to: the request's preset or options within their bounds, and codecs that fit all outputs."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,26 +21,41 @@ from openegress.core.codecs import (
     H264Profile,
     VideoCodec,
 )
-from openegress.core.errors import EgressError, invalid, missing_or_invalid, unimplemented
+from openegress.core.errors import EgressError, invalid, missing_or_invalid
 from openegress.core.plan import AudioEncoding, VideoEncoding
 
 PASSTHROUGH = 8
 """EncodingOptionsPreset number."""
 
 MIN_SIDE = 16
-MAX_SIDE = 7680
+MAX_SIDE = 16_384
+"""libx264's largest; what a picture costs is bounded by MAX_PIXELS."""
 MAX_PIXELS = 7680 * 4320
-MAX_FRAMERATE = 120
+MAX_FRAMERATE = 240
 VIDEO_KBPS = (1, 200_000)
 AUDIO_KBPS = (6, 512)
 MAX_MP3_KBPS = 320
-SAMPLE_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+SAMPLE_RATES_HZ = (
+    8_000,
+    11_025,
+    12_000,
+    16_000,
+    22_050,
+    24_000,
+    32_000,
+    44_100,
+    48_000,
+    64_000,
+    88_200,
+    96_000,
+)
+MAX_MP3_HZ = 48_000
 OPUS_HZ = 48_000
 """Opus runs at 48 kHz whatever goes in (RFC 7845 5.1)."""
-MAX_KEY_FRAME_INTERVAL_S = 600.0
+MAX_KEY_FRAME_INTERVAL_S = 86_400.0
 
 ENCODED_AUDIO = (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3)
-ENCODED_VIDEO = (VideoCodec.H264,)
+ENCODED_VIDEO = (VideoCodec.H264, VideoCodec.VP8)
 
 FORMAT_NAMES: dict[Container, str] = {
     Container.MP4: "video/mp4",
@@ -77,6 +92,8 @@ class Wish:
     audio_codec: AudioCodec | None = None
     audio_kbps: int = DEFAULT_AUDIO_KBPS
     sample_rate: int = DEFAULT_AUDIO_HZ
+    notices: tuple[str, ...] = ()
+    """What of it has no effect."""
 
 
 def from_preset(number: int) -> Wish:
@@ -110,8 +127,6 @@ def from_options(options: EncodingOptions) -> Wish:
         raise missing_or_invalid(f"audio_frequency ({options.audio_frequency} Hz is none of {rates})")
     audio_codec = _audio_codec(options.audio_codec)
     audio_kbps = _within("audio_bitrate", options.audio_bitrate, *AUDIO_KBPS) or default.audio_kbps
-    if audio_codec is AudioCodec.MP3 and audio_kbps > MAX_MP3_KBPS:
-        raise missing_or_invalid(f"audio_bitrate ({audio_kbps} is above MP3's largest, {MAX_MP3_KBPS})")
     video_codec, profile = _video_codec(options.video_codec)
     return Wish(
         asked=True,
@@ -125,7 +140,17 @@ def from_options(options: EncodingOptions) -> Wish:
         audio_codec=audio_codec,
         audio_kbps=audio_kbps,
         sample_rate=options.audio_frequency or default.sample_rate,
+        notices=tuple(f"advanced.{name} has no effect" for name in _without_effect(options)),
     )
+
+
+def _without_effect(options: EncodingOptions) -> Iterator[str]:
+    if options.depth not in (0, 24):
+        yield "depth"
+    if options.audio_quality:
+        yield "audio_quality"
+    if options.video_quality:
+        yield "video_quality"
 
 
 def side(field: str, value: int) -> int:
@@ -180,7 +205,7 @@ def _video_codec(wire: int) -> tuple[VideoCodec | None, H264Profile]:
         case WireVideoCodec.H264_HIGH:
             return VideoCodec.H264, H264Profile.HIGH
         case WireVideoCodec.VP8:
-            raise unimplemented("encoding to VP8")
+            return VideoCodec.VP8, H264Profile.MAIN
         case _:
             raise missing_or_invalid("video_codec")
 
@@ -196,6 +221,24 @@ class Formats:
     """None: no file output."""
     audio: AudioCodec | None
     video: VideoCodec | None
+    notices: tuple[str, ...] = ()
+    """What is encoded otherwise than asked."""
+
+
+def against_webm(
+    wish: Wish, *, has_audio: bool, file: Container | None, others: Iterable[Container], streamed: bool
+) -> str:
+    """What of a request keeps it from being a WebM of VP8 and Opus; "": nothing. `file` is the type that the
+    request names."""
+    if streamed:
+        return "a stream"
+    if any(container is not Container.WEBM for container in others):
+        return "HLS"
+    if file not in (None, Container.WEBM):
+        return file.value.upper()
+    if has_audio and wish.audio_codec not in (None, AudioCodec.OPUS):
+        return f"a file of {wish.audio_codec.value.upper()}"
+    return ""
 
 
 def choose(
@@ -210,14 +253,21 @@ def choose(
 ) -> Formats:
     """Codecs that every output takes, and the container of a file that asks for none (`default_file`).
 
-    `others` are the containers of segments and streams. Raises EgressError invalid_argument.
+    `others` are the containers of segments and streams. VP8 gives way to H.264, with a notice, where
+    something else of the request rules it out. Raises EgressError invalid_argument.
     """
-    fixed = ([file] if file else []) + list(others)
+    others = list(others)
+    fixed = ([file] if file else []) + others
+    notices: tuple[str, ...] = ()
     audio_wish = AudioCodec.AAC if streamed else wish.audio_codec
     video_wish = VideoCodec.H264 if streamed else wish.video_codec
-    encodable = (VideoCodec.VP8,) if file is Container.WEBM else ENCODED_VIDEO
+    if has_video and wish.video_codec is VideoCodec.VP8:
+        taker = against_webm(wish, has_audio=has_audio, file=file, others=others, streamed=streamed)
+        if taker:
+            video_wish = VideoCodec.H264
+            notices = (f"advanced.video_codec VP8 is encoded as H264: {taker} takes no VP8",)
     audio = _fitting(ENCODED_AUDIO, audio_wish, fixed, AUDIO_IN) if has_audio else ()
-    video = _fitting(encodable, video_wish, fixed, VIDEO_IN) if has_video else ()
+    video = _fitting(ENCODED_VIDEO, video_wish, fixed, VIDEO_IN) if has_video else ()
     if default_file:
         file = _default_container(audio, video, has_audio, has_video)
     ordered = ([file] if file else []) + [each for each in fixed if each is not file]
@@ -225,6 +275,7 @@ def choose(
         file=file,
         audio=_first(audio, ordered, AUDIO_IN) if has_audio else None,
         video=_first(video, ordered, VIDEO_IN) if has_video else None,
+        notices=notices,
     )
 
 
@@ -253,7 +304,7 @@ def incompatible(container: Container, codec: AudioCodec | VideoCodec) -> Egress
 def _default_container(
     audio: tuple[AudioCodec, ...], video: tuple[VideoCodec, ...], has_audio: bool, has_video: bool
 ) -> Container:
-    order = (Container.MP4,) if has_video else (Container.OGG, Container.MP4, Container.MP3)
+    order = (Container.MP4, Container.WEBM) if has_video else (Container.OGG, Container.MP4, Container.MP3)
     for container in order:
         takes_audio = not has_audio or any(codec in AUDIO_IN[container] for codec in audio)
         takes_video = not has_video or any(codec in VIDEO_IN[container] for codec in video)
@@ -304,6 +355,10 @@ def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
 
 
 def audio_encoding(wish: Wish, codec: AudioCodec) -> AudioEncoding:
+    """Raises EgressError for what MP3 has not."""
+    if codec is AudioCodec.MP3 and wish.sample_rate > MAX_MP3_HZ:
+        raise missing_or_invalid(f"audio_frequency ({wish.sample_rate} is above MP3's largest, {MAX_MP3_HZ})")
+    if codec is AudioCodec.MP3 and wish.audio_kbps > MAX_MP3_KBPS:
+        raise missing_or_invalid(f"audio_bitrate ({wish.audio_kbps} is above MP3's largest, {MAX_MP3_KBPS})")
     rate = OPUS_HZ if codec is AudioCodec.OPUS else wish.sample_rate
-    kbps = min(wish.audio_kbps, MAX_MP3_KBPS) if codec is AudioCodec.MP3 else wish.audio_kbps
-    return AudioEncoding(codec=codec, kbps=kbps, sample_rate=rate)
+    return AudioEncoding(codec=codec, kbps=wish.audio_kbps, sample_rate=rate)

@@ -1,5 +1,7 @@
 """A request becomes a plan here, or a refusal that says which field is wrong and why."""
 
+from typing import TypeVar
+
 import msgspec
 from livekit.protocol.egress import (
     ParticipantEgressRequest,
@@ -10,26 +12,35 @@ from livekit.protocol.egress import (
     WebEgressRequest,
 )
 
-from openegress.core import encoding, naming, outputs, stream_urls
 from openegress.core import plan as parts
-from openegress.core.codecs import Container
-from openegress.core.context import Context, SessionLimits
-from openegress.core.encoding import Wish
+from openegress.core.codecs import Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
-from openegress.core.outputs import FileWish, Outputs
+from openegress.core.ids import check_egress_id
 from openegress.core.plan import Limits, ParticipantVideo, Plan
-from openegress.core.request_kind import RequestKind, request_kind, room_of
-from openegress.core.subjects import Subject, Subjects, single_track
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+from openegress.proto.today import today
+from openegress.request import encoding, naming, outputs, requested, stream_urls, unknown
+from openegress.request.context import Context, SessionLimits
+from openegress.request.encoding import Wish
+from openegress.request.request_kind import RequestKind, request_kind, room_of
+from openegress.request.requested import FileWish, RequestedOutputs
+from openegress.request.subjects import Subject, Subjects, single_track
+
+Live = TypeVar("Live", parts.StreamOutput, parts.WebsocketOutput)
 
 __all__ = ["Context", "RequestKind", "SessionLimits", "plan_of", "request_kind", "room_of"]
 
 
 def plan_of(request: Request, context: Context) -> Plan:
     """The plan that carries out `request`. Raises EgressError with the field that is wrong."""
-    if not request.egress_id:
-        raise missing_or_invalid("egressID")
-    return _Planner(request, context).plan()
+    check_egress_id(request.egress_id)
+    body = request.WhichOneof("request")
+    found = list(unknown.in_message(today(getattr(request, body)))) if body else []
+    told = unknown.notices([each for each in found if not each.value], context.unknown_fields)
+    plan = _Planner(request, context).plan()
+    # After it: what is wrong with the values that it reads, it says in upstream's words.
+    unknown.notices([each for each in found if each.value], context.unknown_fields)
+    return msgspec.structs.replace(plan, notices=told + plan.notices)
 
 
 class _Planner:
@@ -45,18 +56,18 @@ class _Planner:
             case "room_composite":
                 room = self.request.room_composite
                 wish = _wish(room)
-                return self._encoded(self.subjects.of_room(room), wish, outputs.of_encoded(room))
+                return self._encoded(self.subjects.of_room(room), wish, requested.of_encoded(room))
             case "web":
                 web = self.request.web
-                return self._encoded(self.subjects.of_web(web), _wish(web), outputs.of_encoded(web))
+                return self._encoded(self.subjects.of_web(web), _wish(web), requested.of_encoded(web))
             case "participant":
                 participant = self.request.participant
                 subject = self.subjects.of_participant(participant)
-                return self._encoded(subject, _wish(participant), outputs.of_encoded(participant))
+                return self._encoded(subject, _wish(participant), requested.of_encoded(participant))
             case "track_composite":
                 composite = self.request.track_composite
                 subject = self.subjects.of_track_composite(composite)
-                return self._encoded(subject, _wish(composite), outputs.of_encoded(composite))
+                return self._encoded(subject, _wish(composite), requested.of_encoded(composite))
             case "track":
                 return self._track(self.request.track)
             case "egress":
@@ -79,9 +90,9 @@ class _Planner:
                 subject = self.subjects.of_media_source(request.media)
             case _:
                 raise missing_or_invalid("source")
-        return self._encoded(subject, wish, outputs.of_v2(request))
+        return self._encoded(subject, wish, requested.of_v2(request))
 
-    def _encoded(self, subject: Subject, wish: Wish, wanted: Outputs) -> Plan:
+    def _encoded(self, subject: Subject, wish: Wish, wanted: RequestedOutputs) -> Plan:
         if wish.passthrough:
             raise missing_or_invalid("preset")
         has_audio, has_video = subject.has_audio, subject.has_video
@@ -95,8 +106,13 @@ class _Planner:
             has_video = False
         is_media = isinstance(subject.source, parts.MediaSource)
         may_pass = is_media and not wish.asked and _tracks_only(subject.source)
-        file = _file_container(wanted.file, has_video, may_pass) if wanted.file else None
         others = _containers(wanted)
+        streamed = wanted.stream is not None
+        against_webm = encoding.against_webm(
+            wish, has_audio=has_audio, file=None, others=others, streamed=streamed
+        )
+        codec = wish.video_codec if has_video else None
+        file = _file_container(wanted.file, codec, fits_webm=not against_webm) if wanted.file else None
         formats = encoding.choose(
             wish,
             has_audio=has_audio,
@@ -104,10 +120,9 @@ class _Planner:
             file=file,
             default_file=wanted.file is not None and file is None,
             others=others,
-            streamed=wanted.stream is not None,
+            streamed=streamed,
         )
         segment_s = outputs.segment_seconds(wanted.segments) if wanted.segments else 0
-        streamed = wanted.stream is not None
         video = encoding.video_encoding(wish, formats.video, segment_s, streamed) if formats.video else None
         encodes_audio = formats.audio is not None and not wanted.only_websockets
         audio = encoding.audio_encoding(wish, formats.audio) if encodes_audio and formats.audio else None
@@ -119,10 +134,11 @@ class _Planner:
             audio,
             values=subject.values,
             may_pass_through=may_pass,
+            notices=wish.notices + formats.notices + subject.notices,
         )
 
     def _outputs(
-        self, wanted: Outputs, container: Container | None, names: outputs.Naming
+        self, wanted: RequestedOutputs, container: Container | None, names: outputs.Naming
     ) -> tuple[parts.Output, ...]:
         found: list[parts.Output] = []
         if wanted.file:
@@ -131,8 +147,8 @@ class _Planner:
             found.append(outputs.segment_output(wanted.segments, names))
         found.extend(outputs.image_output(images, names) for images in wanted.images)
         if wanted.stream:
-            found.append(wanted.stream)
-        found.extend(wanted.websockets)
+            found.append(self._bounded(wanted.stream))
+        found.extend(self._bounded(websocket) for websocket in wanted.websockets)
         return tuple(found)
 
     def _track(self, request: TrackEgressRequest) -> Plan:
@@ -143,7 +159,7 @@ class _Planner:
             case "file":
                 return self._single_track(source, FileWish(request.file, (request.file,)))
             case "websocket_url":
-                output = stream_urls.websocket(request.websocket_url)
+                output = self._bounded(stream_urls.websocket(request.websocket_url))
                 return self._plan(source, (output,), None, None, values={"track_id": request.track_id})
             case _:
                 raise missing_or_invalid("output")
@@ -159,16 +175,22 @@ class _Planner:
             raise missing_or_invalid("passthrough output")
         if request.outputs[0].file.file_type:
             raise missing_or_invalid("passthrough file_type")
-        wanted = outputs.of_v2(request)
+        wanted = requested.of_v2(request)
         assert wanted.file is not None  # its only output is a file
-        return self._single_track(self.subjects.media(single_track_id=track_id), wanted.file)
+        notices = ("the channel of an audio route has no effect with PASSTHROUGH",)
+        has_channel = any(route.channel for route in request.media.audio.routes)
+        source = self.subjects.media(single_track_id=track_id)
+        return self._single_track(source, wanted.file, notices if has_channel else ())
 
-    def _single_track(self, source: parts.MediaSource, wish: FileWish) -> Plan:
+    def _single_track(self, source: parts.MediaSource, wish: FileWish, notices: tuple[str, ...] = ()) -> Plan:
         track_id = source.single_track_id
         values = {"track_id": track_id}
         subject = Subject(source, track_id, False, False, values)
         output = outputs.file_output(wish, None, self._naming(subject, (0, 0)))
-        return self._plan(source, (output,), None, None, values=values, passthrough=True)
+        return self._plan(source, (output,), None, None, values=values, passthrough=True, notices=notices)
+
+    def _bounded(self, output: Live) -> Live:
+        return msgspec.structs.replace(output, deny_networks=self.context.deny_networks)
 
     def _naming(self, subject: Subject, size: tuple[int, int]) -> outputs.Naming:
         return outputs.Naming(
@@ -177,8 +199,11 @@ class _Planner:
             storage=self.context.storage,
             assume_role=self.context.assume_role,
             allow_local=self.context.allow_local,
+            deny_networks=self.context.deny_networks,
             retry_count=self.request.retry_count,
             sized=size,
+            distinct=self.context.distinct,
+            egress_id=self.request.egress_id,
         )
 
     def _values(self) -> dict[str, str]:
@@ -200,6 +225,7 @@ class _Planner:
         values: dict[str, str],
         passthrough: bool = False,
         may_pass_through: bool = False,
+        notices: tuple[str, ...] = (),
     ) -> Plan:
         return Plan(
             egress_id=self.request.egress_id,
@@ -213,6 +239,7 @@ class _Planner:
             room_name=room_of(self.request),
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
+            notices=notices,
         )
 
 
@@ -241,25 +268,32 @@ def _tracks_only(source: parts.Source) -> bool:
     if not isinstance(source, parts.MediaSource) or isinstance(source.video, ParticipantVideo):
         return False
     return len(source.audio) <= 1 and all(
-        route.match == "track" and route.channel == "both" for route in source.audio
+        route.match == "track" and route.channel == "both" and not route.track_name for route in source.audio
     )
 
 
-def _file_container(wish: FileWish, has_video: bool, may_pass: bool) -> Container | None:
-    """What the request says of its file's type; None: nothing, and codecs decide."""
+def _file_container(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
+    """What the request says of its file's type; None: nothing, and codecs decide. `codec` is the one that is
+    asked for; `fits_webm`: nothing else of the request keeps it from being a WebM."""
     asked = getattr(wish.file, "file_type", 0)
+    if asked == outputs.MCAP:
+        raise unimplemented("file_type MCAP")
     if asked:
         container = outputs.FILE_CONTAINERS.get(asked)
         if container is None:
             raise missing_or_invalid("file_type")
         return container
-    # The API has no name for WebM: a path may ask for it where nothing but Opus, or no encoder, is needed.
-    if wish.file.filepath.lower().endswith(".webm") and (may_pass or not has_video):
+    # The API has no name for WebM: a path may ask for it.
+    path = wish.file.filepath.lower()
+    if path.endswith(".webm") and fits_webm and codec in (None, VideoCodec.VP8):
         return Container.WEBM
+    # A codec moves a file that is named otherwise, as ever; VP8 only one whose name leaves that open.
+    if path.endswith(".mp4") and codec is VideoCodec.VP8:
+        return Container.MP4
     return None
 
 
-def _containers(wanted: Outputs) -> list[Container]:
+def _containers(wanted: RequestedOutputs) -> list[Container]:
     found: list[Container] = []
     if wanted.segments:
         found.append(outputs.segment_container(wanted.segments))
@@ -270,6 +304,8 @@ def _containers(wanted: Outputs) -> list[Container]:
 
 def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
     """Tracks that no output takes are not subscribed to."""
+    if isinstance(source, parts.TemplateSource):
+        return source if has_audio else msgspec.structs.replace(source, sound=None)
     if not isinstance(source, parts.MediaSource):
         return source
     return msgspec.structs.replace(

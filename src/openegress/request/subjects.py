@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import msgspec
 from livekit.protocol.egress import (
     MediaSource,
     ParticipantEgressRequest,
@@ -14,14 +15,15 @@ from livekit.protocol.egress import (
     WebSource,
 )
 
-from openegress.core import audio_routes, layouts, request_kind, stream_urls
 from openegress.core import plan as parts
-from openegress.core.context import METADATA_HOSTS, Context
-from openegress.core.errors import invalid, missing_or_invalid, unimplemented
+from openegress.core.errors import Code, EgressError, invalid, missing_or_invalid, unimplemented
 from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
-from openegress.core.request_kind import RequestKind
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+from openegress.proto.today import today
+from openegress.request import audio_routes, layouts, request_kind, stream_urls
+from openegress.request.context import METADATA_HOSTS, Context
+from openegress.request.request_kind import RequestKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Subject:
     has_audio: bool
     has_video: bool
     values: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    """What is recorded otherwise than asked."""
 
 
 class Subjects:
@@ -48,28 +52,35 @@ class Subjects:
         mixing = request.audio_mixing if isinstance(request, RoomCompositeEgressRequest) else 0
         base_url = request.custom_base_url or self.context.template_base
         source: parts.Source
+        notices: tuple[str, ...] = ()
         kind = request_kind.of_room(request, self.context.template_base)
         if kind is RequestKind.AUDIO_ROOM_COMPOSITE:
             source = self.media(audio=audio_routes.of_mixing(mixing))
+            if request.custom_base_url:
+                notices = ("custom_base_url has no effect on sound that audio_mixing takes from the room",)
         elif kind is RequestKind.ROOM_COMPOSITE_PAGE:
-            source = self._page_of_room(request, base_url)
-            if mixing:
-                raise unimplemented("audio_mixing of a page (leave out custom_base_url, or set audio_only)")
+            routes = audio_routes.of_mixing(mixing) if mixing and has_audio else ()
+            source = self._page_of_room(request, base_url, routes)
         else:
-            if layouts.parse(request.layout) is None:
-                raise invalid(layouts.unknown(request.layout))
+            layout = layouts.resolve(request.layout) if request.layout else ""
+            if layout != request.layout:
+                notices = (layouts.taken_for(request.layout),)
             ws_url, token = self._connection()
             source = parts.LayoutSource(
                 room_name=room_name,
-                layout=request.layout,
+                layout=layout,
                 ws_url=ws_url,
                 token=token,
                 audio=audio_routes.of_mixing(mixing) if has_audio else (),
+                insecure=self.context.insecure,
             )
-        return Subject(source, room_name, has_audio, has_video)
+        return Subject(source, room_name, has_audio, has_video, notices=notices)
 
     def _page_of_room(
-        self, request: RoomCompositeEgressRequest | TemplateSource, base_url: str
+        self,
+        request: RoomCompositeEgressRequest | TemplateSource,
+        base_url: str,
+        routes: tuple[AudioRoute, ...],
     ) -> parts.TemplateSource:
         if not _is_http(base_url):
             raise missing_or_invalid("template base url")
@@ -83,7 +94,20 @@ class Subjects:
             ws_url=ws_url,
             token=token,
             is_trusted=not request.custom_base_url,
+            sound=self._sound_beside(routes) if routes else None,
         )
+
+    def _sound_beside(self, routes: tuple[AudioRoute, ...]) -> parts.MediaSource:
+        """Of a page in the same room, which has the request's token: who joins twice by one identity is put
+        out."""
+        if self.context.make_token is None:
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                "audio_mixing of a page needs api_key and api_secret in this server's configuration: a second"
+                " participant records the sound, and the request has no token for it",
+            )
+        token = self.context.make_token(f"{self.request.egress_id}_sound", self._room_name)
+        return msgspec.structs.replace(self.media(audio=routes), token=token)
 
     def of_web(self, request: WebEgressRequest | WebSource) -> Subject:
         if not _is_http(request.url):
@@ -116,6 +140,7 @@ class Subjects:
 
     def of_media_source(self, media: MediaSource) -> Subject:
         """v2 media, encoded."""
+        _refuse_planned(media)
         video: TrackVideo | ParticipantVideo | None = None
         values: dict[str, str] = {}
         match media.WhichOneof("video"):
@@ -152,6 +177,7 @@ class Subjects:
             audio=audio,
             single_track_id=single_track_id,
             participant_identity=participant_identity,
+            insecure=self.context.insecure,
         )
 
     @property
@@ -202,8 +228,18 @@ def _is_http(url: str) -> bool:
         return False
 
 
+def _refuse_planned(media: MediaSource) -> None:
+    """What protocol v1.54.0 has and this server has not yet."""
+    newest = today(media)
+    if newest.WhichOneof("video") == "videos":
+        raise unimplemented("media.videos")
+    if newest.HasField("data"):
+        raise unimplemented("media.data")
+
+
 def single_track(media: MediaSource) -> str:
     """The one track of a PASSTHROUGH request. Raises EgressError for what a remux cannot express."""
+    _refuse_planned(media)
     video_id = audio_id = ""
     match media.WhichOneof("video"):
         case "video_track_id":
@@ -216,13 +252,15 @@ def single_track(media: MediaSource) -> str:
         raise missing_or_invalid("passthrough capture_all")
     if len(media.audio.routes) > 1:
         raise missing_or_invalid("passthrough audio routes")
-    for route in media.audio.routes:
+    for route in today(media.audio).routes:
+        if route.exclude:
+            raise missing_or_invalid("passthrough audio route exclude")
+        if route.track_name:
+            raise missing_or_invalid("passthrough audio route track_name")
         if route.WhichOneof("match") != "track_id":
             raise missing_or_invalid("passthrough audio route match")
         if not route.track_id:
             raise missing_or_invalid("passthrough audio route track_id")
-        if route.channel:
-            raise missing_or_invalid("passthrough audio route channel")
         audio_id = route.track_id
     if bool(video_id) == bool(audio_id):
         raise missing_or_invalid("passthrough track_id")

@@ -1,0 +1,65 @@
+"""What a recording does not hold although it was sent, or was due. Pure."""
+
+import msgspec
+
+from openegress.core.text import shown
+
+MOST_TOLD = 20
+"""Tracks, in words; the manifest has all of them."""
+MOST_CHARS = 64
+"""Of an identity, in words."""
+
+
+class TrackLosses(msgspec.Struct, frozen=True):
+    """Of one track, by the SID that it had last."""
+
+    track: str
+    identity: str
+    lost_packets: int = 0
+    """Of sound or of pictures: never came, though they were asked for again."""
+    unusable_pictures: int = 0
+    """Came incomplete, or without the pictures that they build on."""
+    left_out_ms: int = 0
+    """For so long nothing of it was taken, as it cost the recording more than a track may."""
+    left_out_why: str = ""
+    """The reason, the last time."""
+
+    @property
+    def any(self) -> bool:
+        return bool(self.lost_packets or self.unusable_pictures or self.left_out_ms)
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """Of one egress. What never reached the server is unknown here, and no part of it."""
+
+    tracks: tuple[TrackLosses, ...] = ()
+    pictures: int = 0
+    """Of the recording, not of a track: the machine had no time to encode them."""
+
+    @property
+    def any(self) -> bool:
+        return bool(self.pictures) or any(track.any for track in self.tracks)
+
+
+def sentence(left_out: LeftOut) -> str:
+    """For EgressInfo.details; "" where there is nothing to tell."""
+    tracks = [track for track in left_out.tracks if track.any]
+    parts = [_of_track(track) for track in tracks[:MOST_TOLD]]
+    if len(tracks) > MOST_TOLD:
+        parts.append(f"and of {_count(len(tracks) - MOST_TOLD, 'more track')}")
+    if left_out.pictures:
+        parts.append(f"{_count(left_out.pictures, 'picture')} for want of time to encode them")
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def _of_track(track: TrackLosses) -> str:
+    counts = ((track.lost_packets, "lost packet"), (track.unusable_pictures, "unusable picture"))
+    losses = [_count(count, noun) for count, noun in counts if count]
+    if track.left_out_ms:
+        losses.append(f"{track.left_out_ms / 1000:.0f} s")
+    because = f": {track.left_out_why}" if track.left_out_ms else ""
+    return f"{' and '.join(losses)} of {track.track} ({shown(track.identity, MOST_CHARS)}{because})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,106 @@
+"""Connections on behalf of whoever may start a recording: to no address in a denied network.
+
+A name is resolved once, here, and the address that was judged is the one that is connected to: a name that
+changes its address in between (DNS rebinding) and a redirect lead nowhere else.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from openegress.core.networks import Network, denying
+from openegress.core.text import shown
+
+CONNECT_TIMEOUT_S = 10.0
+"""For each address of a name; further ones are tried after it."""
+
+AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""As getaddrinfo() gives them."""
+
+
+class Denied(PermissionError):
+    """An address is in a denied network."""
+
+    def __init__(self, address: object, network: object) -> None:
+        super().__init__(
+            errno.EACCES, f"its address {address} is in {network}, which is one of deny_networks"
+        )
+
+
+def guarded(networks: Sequence[Network]) -> Callable[[Any], socket.socket]:
+    """Makes sockets for aiohttp's connector, but none to an address in one of the networks."""
+
+    def make(info: Any) -> socket.socket:
+        family, kind, protocol, _, to = info
+        _judge(str(to[0]), networks)
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def judge_literal(host: str, networks: Sequence[Network]) -> None:
+    """Where a host is written as an address; names are judged when they are resolved. Raises Denied."""
+    try:
+        ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return
+    _judge(host.strip("[]"), networks)
+
+
+def resolve(host: str, port: int, networks: Sequence[Network], kind: int) -> list[AddrInfo]:
+    """Addresses of a host that may be connected to, for sockets of `kind`. Blocks. Raises Denied where there
+    are only others, and socket.gaierror."""
+    allowed: list[AddrInfo] = []
+    denied: Denied | None = None
+    for found in socket.getaddrinfo(host, port, type=kind):
+        try:
+            _judge(str(found[4][0]), networks)
+            allowed.append(found)
+        except Denied as error:
+            denied = error
+    if denied is not None and not allowed:
+        raise denied
+    return allowed
+
+
+async def connect(
+    host: str,
+    port: int,
+    networks: Sequence[Network],
+    *,
+    tls: ssl.SSLContext | None = None,
+    limit: int = 65_536,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address of the host that answers and is not denied. Raises Denied where all are, and
+    OSError, whose text says why for people."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError):
+        raise OSError(errno.EHOSTUNREACH, "the host name is not known") from None
+    problem: OSError = OSError(errno.EHOSTUNREACH, "the host name has no address")
+    for *_, to in found:
+        address = str(to[0])
+        try:
+            _judge(address, networks)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await asyncio.open_connection(
+                    address, port, ssl=tls, server_hostname=host if tls else None, limit=limit
+                )
+        except TimeoutError:
+            problem = OSError(errno.ETIMEDOUT, "timed out")
+        except OSError as error:
+            problem = error
+    if problem.errno == errno.ECONNREFUSED:
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+    raise problem
+
+
+def _judge(address: str, networks: Sequence[Network]) -> None:
+    judged = ip_address(address.partition("%")[0])
+    network = denying(judged, networks)
+    if network is not None:
+        raise Denied(shown(address), network)

@@ -1,0 +1,48 @@
+"""Layout names of the Egress API: an arrangement and a theme, as in "grid", "speaker-light"."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Arrangement(StrEnum):
+    GRID = "grid"
+    SPEAKER = "speaker"
+    SINGLE_SPEAKER = "single-speaker"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    arrangement: Arrangement = Arrangement.GRID
+    light: bool = False
+
+
+LAYOUTS: dict[str, Layout] = {
+    arrangement + tone: Layout(arrangement, tone == "-light")
+    for arrangement in Arrangement
+    for tone in ("", "-dark", "-light")
+}
+"""By name."""
+
+
+def parse(name: str) -> Layout:
+    """The layout of this name, the default for an empty one."""
+    return LAYOUTS[resolve(name)] if name else Layout()
+
+
+def resolve(name: str) -> str:
+    """A name of LAYOUTS for any name, as upstream's template reads it: by how it begins, and whether it ends
+    in -light."""
+    if name in LAYOUTS:
+        return name
+    for arrangement in (Arrangement.SINGLE_SPEAKER, Arrangement.SPEAKER):
+        if name.startswith(arrangement):
+            break
+    else:
+        arrangement = Arrangement.GRID
+    return arrangement + ("-light" if name.endswith("-light") else "")
+
+
+def taken_for(name: str) -> str:
+    """The notice about a name that resolve() had to guess at."""
+    known = ", ".join(LAYOUTS)
+    return f"layout {name[:64]!r} is unknown and taken for {resolve(name)}; the built-in template has {known}"

@@ -1,0 +1,126 @@
+"""How long names may be where files go, and names cut to fit.
+
+Values of placeholders give way, evenly and between characters, and end in a hash of what they were, so that
+two that differ stay two.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from openegress.core.errors import invalid
+from openegress.core.plan import AliOSSStorage, Backend, LocalStorage, StoragePlan
+
+T = TypeVar("T")
+
+_HASH_CHARS = 8
+_SHORTEST_BYTES = 2 + _HASH_CHARS
+"""Of a value that was cut: "~" and the hash, and a byte to spare."""
+_ZERO_WIDTH_JOINER = "\u200d"
+
+
+@dataclass(frozen=True, slots=True)
+class NameLimit:
+    """In bytes of UTF-8."""
+
+    part_bytes: int
+    """Between two "/"."""
+    path_bytes: int
+
+    def takes(self, path: str) -> bool:
+        return len(path.encode()) <= self.path_bytes and all(
+            len(part.encode()) <= self.part_bytes for part in path.split("/")
+        )
+
+
+_FILE_SYSTEM = NameLimit(255, 4095)
+"""NAME_MAX and PATH_MAX of Linux, without the closing zero."""
+_OBJECTS = NameLimit(1024, 1024)
+"""Keys of S3 and GCS, and blob names of Azure (characters there)."""
+_OSS_OBJECTS = NameLimit(1023, 1023)
+
+
+def limit_of(storage: StoragePlan) -> NameLimit:
+    """What the storage takes below its prefix, and its backup as well."""
+    limits = [_limit(storage.backend, storage.prefix)]
+    if storage.backup is not None:
+        limits.append(_limit(storage.backup, storage.backup_prefix))
+    return NameLimit(min(each.part_bytes for each in limits), min(each.path_bytes for each in limits))
+
+
+def _limit(backend: Backend, prefix: str) -> NameLimit:
+    match backend:
+        case LocalStorage(root):
+            limit, above = _FILE_SYSTEM, f"{root}/{prefix}"
+        case AliOSSStorage():
+            limit, above = _OSS_OBJECTS, prefix
+        case _:
+            limit, above = _OBJECTS, prefix
+    return NameLimit(limit.part_bytes, limit.path_bytes - len(above.encode()) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Shortens text to `longest_bytes`; None: leaves it as it is."""
+
+    longest_bytes: int | None = None
+
+    def text(self, text: str) -> str:
+        if self.longest_bytes is None:
+            return text
+        return "/".join(cut(part, self.longest_bytes) for part in text.split("/"))
+
+    def values(self, values: Mapping[str, str]) -> dict[str, str]:
+        return {name: self.text(value) for name, value in values.items()}
+
+
+def cut(text: str, longest_bytes: int) -> str:
+    """At most so many bytes of UTF-8, cut between characters, with a hash of the whole behind."""
+    encoded = text.encode()
+    if len(encoded) <= longest_bytes:
+        return text
+    mark = "~" + hashlib.sha256(encoded).hexdigest()[:_HASH_CHARS]
+    kept = encoded[: max(0, longest_bytes - len(mark))].decode(errors="ignore")
+    while kept and _continues(text[len(kept) :]):
+        kept = kept[:-1]
+    return kept.removesuffix(_ZERO_WIDTH_JOINER) + mark
+
+
+def _continues(rest: str) -> bool:
+    """Whether `rest` begins in the middle of what readers see as one character."""
+    return unicodedata.category(rest[0]) in ("Mn", "Me", "Mc") or rest[0] == _ZERO_WIDTH_JOINER
+
+
+def fitted(make: Callable[[Cut], T], paths: Callable[[T], Iterable[str]], limit: NameLimit, field: str) -> T:
+    """What `make` makes with values as long as fits. `paths` are the longest that will be written for it.
+
+    Raises EgressError invalid_argument where what the request itself says is too long.
+    """
+    whole = make(Cut())
+    if all(map(limit.takes, paths(whole))):
+        return whole
+    shortest, longest = _SHORTEST_BYTES, limit.part_bytes
+    best: T | None = None
+    while shortest <= longest:
+        middle = (shortest + longest) // 2
+        made = make(Cut(middle))
+        if all(map(limit.takes, paths(made))):
+            best, shortest = made, middle + 1
+        else:
+            longest = middle - 1
+    if best is None:
+        path = next(path for path in paths(whole) if not limit.takes(path))
+        raise invalid(
+            f"request has missing or invalid field: {field} ({path[:64]!r}... is too long: the storage takes "
+            f"{limit.path_bytes} bytes, and {limit.part_bytes} between two slashes)"
+        )
+    return best
+
+
+def squeezed(path: str, limit: NameLimit, ending_bytes: int) -> str:
+    """`path` with each part cut that is too long; `ending_bytes` are kept for what is put behind the last."""
+    *folders, name = path.split("/")
+    parts = [cut(part, limit.part_bytes) for part in folders]
+    return "/".join([*parts, cut(name, limit.part_bytes - ending_bytes)])

@@ -1,0 +1,160 @@
+"""Where the outputs of a plan write, so that two recordings that run at once never write to one path."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from openegress.core.codecs import TRACK_CONTAINER, Container
+from openegress.core.errors import Code, EgressError, invalid
+from openegress.core.ipc import ClaimNames
+from openegress.core.plan import (
+    AliOSSStorage,
+    AzureStorage,
+    Backend,
+    FileOutput,
+    GCPStorage,
+    ImageOutput,
+    LocalStorage,
+    Output,
+    Plan,
+    S3Storage,
+    SegmentOutput,
+    StoragePlan,
+)
+from openegress.request import naming
+
+
+def places_of(plan: Plan, machine: str) -> frozenset[str]:
+    """A text for each path or prefix that the plan writes; equal ones are the same place.
+
+    `machine` tells apart local disks. Placeholders that only the room fills are taken as they stand, together
+    with the track they will be filled for.
+    """
+    whose = _whose(plan)
+    return frozenset(f"{place}|{whose}" if "{" in place else place for place in _all(plan, machine))
+
+
+def check_apart(plan: Plan) -> None:
+    """Raises EgressError invalid_argument where two outputs of the plan write to the same path."""
+    for place, count in Counter(_all(plan, "")).items():
+        if count > 1:
+            raise invalid(f"two outputs of the request write to the same path, {_shown(place)}")
+
+
+def has_open_names(plan: Plan) -> bool:
+    """Whether only the room can tell where the plan writes."""
+    return any("{" in place for place in _all(plan, ""))
+
+
+def filled(plan: Plan, told: ClaimNames, mark: str) -> Plan:
+    """The plan as its outputs will write: with what the room has told, and `mark` behind each name. Names are
+    not cut, as that keeps equal what is equal, and apart what is not."""
+    outputs = tuple(_filled(output, told, mark) for output in plan.outputs)
+    return msgspec.structs.replace(plan, outputs=outputs)
+
+
+def _filled(output: Output, told: ClaimNames, mark: str) -> Output:
+    match output:
+        case FileOutput():
+            container = output.container or told.container
+            return msgspec.structs.replace(filled_file(output, told.values, mark), container=container)
+        case SegmentOutput():
+            return filled_segments(output, told.values, mark)
+        case ImageOutput():
+            return filled_images(output, told.values, mark)
+        case _:
+            return output
+
+
+def filled_file(output: FileOutput, values: Mapping[str, str], mark: str) -> FileOutput:
+    return msgspec.structs.replace(output, filepath=naming.fill_late(output.filepath, values, mark))
+
+
+def filled_segments(output: SegmentOutput, values: Mapping[str, str], mark: str) -> SegmentOutput:
+    live = output.live_playlist
+    return msgspec.structs.replace(
+        output,
+        directory=naming.fill(output.directory, values),
+        prefix=naming.fill_late(output.prefix, values, mark),
+        playlist=naming.fill_late(output.playlist, values, mark),
+        live_playlist=naming.fill_late(live, values, mark) if live else "",
+    )
+
+
+def filled_images(output: ImageOutput, values: Mapping[str, str], mark: str) -> ImageOutput:
+    return msgspec.structs.replace(
+        output,
+        directory=naming.fill(output.directory, values),
+        prefix=naming.fill_late(output.prefix, values, mark),
+    )
+
+
+def _all(plan: Plan, machine: str) -> Iterator[str]:
+    for output in plan.outputs:
+        match output:
+            case FileOutput():
+                for name in _possible(output):
+                    yield _place(output.storage, name, machine)
+            case SegmentOutput():
+                for name in (output.playlist, output.live_playlist, f"{output.prefix}_*"):
+                    if name:
+                        yield _place(output.storage, output.directory + name, machine)
+                if output.container is Container.FMP4:
+                    name = output.directory + naming.init_file(output.prefix, 0)
+                    yield _place(output.storage, name, machine)
+            case ImageOutput():
+                many = "" if output.suffix == "none" else "_*"
+                name = f"{output.directory}{output.prefix}{many}{naming.IMAGE_EXTENSION}"
+                yield _place(output.storage, name, machine)
+            case _:
+                pass
+
+
+def _possible(output: FileOutput) -> Iterator[str]:
+    """The names that a file may get: one whose container a track decides has several."""
+    containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
+    for container in containers:
+        yield naming.with_extension(output.filepath, f".{container.value}")
+
+
+def taken(place: str) -> EgressError:
+    """The refusal of a recording whose place another has."""
+    return EgressError(
+        Code.ALREADY_EXISTS,
+        f"another recording that runs writes to {_shown(place)}: give another path, put {{time}} in it, or "
+        "set same_path: suffix in the server's configuration",
+    )
+
+
+def _place(storage: StoragePlan, path: str, machine: str) -> str:
+    backend = storage.backend
+    if isinstance(backend, LocalStorage):
+        full = posixpath.normpath(posixpath.join(backend.root, storage.prefix, path))
+        return f"local|{machine}|{full}"
+    prefix = f"{storage.prefix.strip('/')}/" if storage.prefix else ""
+    return f"{_bucket(backend)}|{prefix}{path.lstrip('/')}"
+
+
+def _bucket(backend: Backend) -> str:
+    match backend:
+        case S3Storage():
+            return f"s3|{backend.endpoint}/{backend.bucket}"
+        case GCPStorage():
+            return f"gcp|{backend.bucket}"
+        case AzureStorage():
+            return f"azure|{backend.endpoint or backend.account_name}/{backend.container}"
+        case AliOSSStorage():
+            return f"alioss|{backend.endpoint}/{backend.bucket}"
+        case LocalStorage():
+            return "local"
+
+
+def _shown(place: str) -> str:
+    return repr(place.rsplit("|", 1)[-1])
+
+
+def _whose(plan: Plan) -> str:
+    """What fills the placeholders that are left: the track, where there is one, and the room."""
+    return f"{plan.room_name}/{plan.name_values.get('track_id', plan.egress_id)}"

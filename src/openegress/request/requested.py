@@ -1,0 +1,199 @@
+"""Which outputs a request asks for, v1 and v2 alike."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from livekit.protocol.egress import (
+    DirectFileOutput,
+    EncodedFileOutput,
+    ImageOutput,
+    ParticipantEgressRequest,
+    RoomCompositeEgressRequest,
+    SegmentedFileOutput,
+    StartEgressRequest,
+    StreamProtocol,
+    TrackCompositeEgressRequest,
+    WebEgressRequest,
+)
+from livekit.protocol.egress import FileOutput as WireFile
+from livekit.protocol.egress import StreamOutput as WireStream
+
+from openegress.core.errors import missing_or_invalid
+from openegress.core.plan import StreamOutput, StreamTarget, WebsocketOutput
+from openegress.request import stream_urls
+from openegress.request.destinations import UploadRequest
+from openegress.request.stream_urls import StreamKind
+
+Encoded = (
+    RoomCompositeEgressRequest | WebEgressRequest | ParticipantEgressRequest | TrackCompositeEgressRequest
+)
+
+MAX_IMAGE_OUTPUTS = 20
+"""Each has its encoder, queue and uploader, and each is in every EgressInfo and webhook."""
+MAX_STREAM_URLS = 50
+"""Each has a connection, a thread and a queue of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileWish:
+    file: EncodedFileOutput | DirectFileOutput | WireFile
+    uploads: tuple[UploadRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWish:
+    segments: SegmentedFileOutput
+    uploads: tuple[UploadRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWish:
+    images: ImageOutput
+    uploads: tuple[UploadRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutputs:
+    """What a request asks for, at most one file, stream and segmented output, and images."""
+
+    file: FileWish | None = None
+    stream: StreamOutput | None = None
+    websockets: tuple[WebsocketOutput, ...] = ()
+    segments: SegmentWish | None = None
+    images: tuple[ImageWish, ...] = ()
+
+    @property
+    def only_images(self) -> bool:
+        return bool(self.images) and not (self.file or self.stream or self.segments or self.websockets)
+
+    @property
+    def only_websockets(self) -> bool:
+        return bool(self.websockets) and not (self.file or self.stream or self.segments or self.images)
+
+
+def of_encoded(request: Encoded) -> RequestedOutputs:
+    """v1: of each kind the list, else the deprecated single field. Raises EgressError invalid_argument."""
+    legacy: Literal["file", "stream", "segments"] | None = None
+    if not isinstance(request, ParticipantEgressRequest):
+        legacy = request.WhichOneof("output")
+    _at_most_one(len(request.file_outputs), "multiple file outputs")
+    _at_most_one(len(request.stream_outputs), "multiple stream outputs")
+    _at_most_one(len(request.segment_outputs), "multiple segmented file outputs")
+    files = list(request.file_outputs)
+    streams = list(request.stream_outputs)
+    segments = list(request.segment_outputs)
+    if not isinstance(request, ParticipantEgressRequest):
+        if not files and legacy == "file":
+            files = [request.file]
+        if not streams and legacy == "stream":
+            streams = [request.stream]
+        if not segments and legacy == "segments":
+            segments = [request.segments]
+    _at_most(MAX_IMAGE_OUTPUTS, len(request.image_outputs), "image_outputs")
+    others = bool(files or segments or request.image_outputs)
+    found = RequestedOutputs(
+        file=FileWish(files[0], (files[0],)) if files else None,
+        stream=_stream(streams[0], others) if streams else None,
+        segments=SegmentWish(segments[0], (segments[0],)) if segments else None,
+        images=tuple(ImageWish(images, (images,)) for images in request.image_outputs),
+    )
+    if found == RequestedOutputs():
+        raise missing_or_invalid("output")
+    return found
+
+
+def of_v2(request: StartEgressRequest) -> RequestedOutputs:
+    """v2: storages are the output's, then the request's. Raises EgressError invalid_argument."""
+    if not request.outputs:
+        raise missing_or_invalid("output")
+    _at_most(3 + MAX_IMAGE_OUTPUTS, len(request.outputs), "outputs")
+    files: list[FileWish] = []
+    streams: list[WireStream] = []
+    segments: list[SegmentWish] = []
+    images: list[ImageWish] = []
+    for output in request.outputs:
+        own: tuple[UploadRequest, ...] = (output.storage,) if output.HasField("storage") else ()
+        shared: tuple[UploadRequest, ...] = (request.storage,) if request.HasField("storage") else ()
+        match output.WhichOneof("config"):
+            case "file":
+                files.append(FileWish(output.file, own + shared))
+            case "stream":
+                streams.append(output.stream)
+            case "segments":
+                segments.append(SegmentWish(output.segments, (*own, output.segments, *shared)))
+            case "images":
+                images.append(ImageWish(output.images, (*own, output.images, *shared)))
+            case None:
+                raise missing_or_invalid("output config")
+    _at_most(MAX_IMAGE_OUTPUTS, len(images), "image outputs")
+    stream: StreamOutput | None = None
+    websockets: tuple[WebsocketOutput, ...] = ()
+    if streams:
+        if _stream_kind(streams[0]) is StreamKind.WEBSOCKET:
+            websockets = _websockets(streams[0])
+        else:
+            stream = _stream(streams[0], bool(files or segments or images))
+    return RequestedOutputs(
+        file=files[0] if files else None,
+        stream=stream,
+        websockets=websockets,
+        segments=segments[0] if segments else None,
+        images=tuple(images),
+    )
+
+
+def _at_most_one(count: int, field: str) -> None:
+    if count > 1:
+        raise missing_or_invalid(field)
+
+
+def _at_most(most: int, count: int, field: str) -> None:
+    if count > most:
+        raise missing_or_invalid(f"{field} (there are {count}, and at most {most} are taken)")
+
+
+def _stream_urls(stream: WireStream) -> list[tuple[str, str]]:
+    """(url, id)."""
+    _at_most(MAX_STREAM_URLS, len(stream.urls) + len(stream.destinations), "stream urls")
+    return [(url, "") for url in stream.urls] + [(each.url, each.id) for each in stream.destinations]
+
+
+def _stream_kind(stream: WireStream) -> StreamKind:
+    match stream.protocol:
+        case StreamProtocol.DEFAULT_PROTOCOL:
+            urls = _stream_urls(stream)
+            if not urls:
+                raise missing_or_invalid("stream protocol")
+            return stream_urls.kind_of(urls[0][0])
+        case StreamProtocol.RTMP:
+            return StreamKind.RTMP
+        case StreamProtocol.SRT:
+            return StreamKind.SRT
+        case StreamProtocol.WEBSOCKET:
+            return StreamKind.WEBSOCKET
+        case _:
+            raise missing_or_invalid("stream protocol")
+
+
+def _stream(stream: WireStream, others: bool) -> StreamOutput:
+    """`others`: the request has outputs beside this one, so that URLs may follow with UpdateStream."""
+    kind = _stream_kind(stream)
+    if kind is StreamKind.WEBSOCKET:
+        raise missing_or_invalid("stream protocol")
+    urls = _stream_urls(stream)
+    if not urls and not others:
+        raise missing_or_invalid("stream url")
+    targets: dict[str, StreamTarget] = {}
+    for url, stream_id in urls:
+        target = stream_urls.target(url, kind, stream_id)
+        targets.setdefault(target.url, target)
+    return StreamOutput(
+        protocol="rtmp" if kind is StreamKind.RTMP else "srt", targets=tuple(targets.values())
+    )
+
+
+def _websockets(stream: WireStream) -> tuple[WebsocketOutput, ...]:
+    urls = _stream_urls(stream)
+    if not urls:
+        raise missing_or_invalid("stream url")
+    return tuple(stream_urls.websocket(url, stream_id) for url, stream_id in urls)

@@ -1,0 +1,113 @@
+"""rtmp:// and rtmps:// URLs: which application they name, and which stream of it. Pure.
+
+The application is the path up to its last "/", the stream key is the rest with the query, as nginx-rtmp, OBS
+and GStreamer's rtmp2sink read it. Nothing is decoded or rewritten: servers compare keys byte for byte.
+"""
+
+import re
+from dataclasses import dataclass
+
+from openegress.core.errors import invalid
+
+FORM = "rtmp urls must be of format rtmp(s)://{host}(/{path})/{app}/{stream_key}( live=1)"
+
+DEFAULT_PORT = 1935
+MAX_HOST = 253
+"""Characters of a host name (RFC 1035, section 2.3.4)."""
+MAX_TC_URL_BYTES = 1023
+"""Of scheme, host and application together: FFmpeg refuses a longer tcUrl."""
+MAX_KEY_BYTES = 65_535
+"""AMF0 strings count their bytes in 16 bits."""
+MAX_CREDENTIAL_BYTES = 49
+"""FFmpeg cuts longer user names and passwords."""
+
+_URL = re.compile(r"(rtmps?)://(?:([^/?#]*)@)?([^/?#@]+)/(.+)", re.IGNORECASE)
+_LIVE_FLAG = " live=1"
+"""Of librtmp; means nothing any more."""
+_NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
+_PORT = re.compile(r":([0-9]{1,5})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RtmpUrl:
+    scheme: str
+    """In lower case."""
+    credentials: str
+    """user:password; empty: none."""
+    place: str
+    """Host and port, as written."""
+    app: str
+    key: str
+    """The stream's name with its query; may be empty."""
+
+    def dialled(self, host: str, port: int) -> str:
+        """What FFmpeg connects to, without application and key, and with the user's name and password."""
+        user = f"{self.credentials}@" if self.credentials else ""
+        return f"rtmp://{user}{f'[{host}]' if ':' in host else host}:{port}"
+
+    @property
+    def tc_url(self) -> str:
+        """The connect command's tcUrl: server and application."""
+        return f"{self.scheme}://{self.place}/{self.app}"
+
+    @property
+    def host(self) -> str:
+        """Without the brackets of an IPv6 address."""
+        return _PORT.sub("", self.place).strip("[]")
+
+    @property
+    def port(self) -> int:
+        """FFmpeg's default where the URL has none: 1935, or 443 under TLS."""
+        match = _PORT.search(self.place)
+        if match:
+            return int(match[1])
+        return DEFAULT_PORT if self.scheme == "rtmp" else 443
+
+
+def split(url: str) -> RtmpUrl | None:
+    """The parts of an RTMP URL; None where there is no host, or no application before the key.
+
+    An application may have a query of its own, as that of YouTube's backup servers does
+    (rtmp://b.rtmp.youtube.com/live2?backup=1/KEY): where the path is a single part, and so has no key.
+    """
+    url = url.removesuffix(_LIVE_FLAG)
+    match = _URL.fullmatch(url)
+    if match is None or _NOT_IN_URLS.search(url):
+        return None
+    path, question, query = match[4].partition("?")
+    if "/" in path:
+        app, _, key = path.rpartition("/")
+        key += question + query
+    else:
+        app, slash, key = match[4].rpartition("/")
+        if not slash:
+            return None
+    if not app:
+        return None
+    return RtmpUrl(match[1].lower(), match[2] or "", match[3], app, key)
+
+
+def parse(url: str) -> RtmpUrl:
+    """As split(). Raises EgressError invalid_argument, naming no secret, for what cannot be sent whole."""
+    parts = split(url)
+    if parts is None:
+        raise invalid(FORM)
+    if not parts.host or len(parts.host) > MAX_HOST:
+        raise invalid(f"the host must have 1 to {MAX_HOST} characters")
+    if not 0 < parts.port < 65_536 or ":" in _PORT.sub("", re.sub(r"\[.*\]", "", parts.place)):
+        raise invalid("no port between 1 and 65535")
+    _check_length("URL without its stream key", parts.tc_url, MAX_TC_URL_BYTES)
+    _check_length("stream key", parts.key, MAX_KEY_BYTES)
+    user, _, password = parts.credentials.partition(":")
+    _check_length("user name", user, MAX_CREDENTIAL_BYTES)
+    _check_length("password", password, MAX_CREDENTIAL_BYTES)
+    return parts
+
+
+def _check_length(what: str, text: str, most_bytes: int) -> None:
+    try:
+        size_bytes = len(text.encode())
+    except UnicodeEncodeError:
+        raise invalid(f"the {what} is not valid Unicode") from None
+    if size_bytes > most_bytes:
+        raise invalid(f"the {what} has {size_bytes} bytes; RTMP clients can send at most {most_bytes}")

@@ -1,0 +1,56 @@
+"""Names in a request's storages. They become parts of host names and URLs: a "/", "#" or "@" in one would
+send files, and who the server is, to another host. Pure."""
+
+import re
+
+from openegress.core.errors import invalid
+from openegress.core.plan import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
+from openegress.core.text import shown
+
+_BUCKET = re.compile(r"(?:[A-Za-z0-9_-]+:)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
+"""S3's rules of today and of the past, GCS', OSS'; with Ceph's tenant in front."""
+_REGION = re.compile(r"[A-Za-z0-9-]{0,64}")
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_CONTAINER = re.compile(r"\$?[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
+_ENDPOINT = re.compile(r"(?:https?://)?[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?", re.IGNORECASE)
+_AWS_S3 = re.compile(
+    r"(?:https://)?(?:[a-z0-9.-]+\.)?s3(?:-[a-z0-9-]+)?(?:\.dualstack)?(?:\.[a-z0-9-]+)?(?:\.vpce)?"
+    r"\.amazonaws\.com(?:\.cn)?/?",
+    re.IGNORECASE,
+)
+"""S3 itself, as AWS names its endpoints; other hosts of amazonaws.com are its customers'."""
+
+
+def check_names(backend: S3Storage | GCPStorage | AzureStorage | AliOSSStorage) -> None:
+    """Raises EgressError naming the field that is wrong."""
+    match backend:
+        case S3Storage():
+            _check("s3 bucket", backend.bucket, _BUCKET, "letters, digits, '.', '_' and '-'")
+            _check("s3 region", backend.region, _REGION, "letters, digits and '-'")
+            _check_endpoint("s3 endpoint", backend.endpoint)
+        case AliOSSStorage():
+            _check("aliOSS bucket", backend.bucket, _BUCKET, "letters, digits, '.', '_' and '-'")
+            _check("aliOSS region", backend.region, _REGION, "letters, digits and '-'")
+            _check_endpoint("aliOSS endpoint", backend.endpoint)
+        case GCPStorage():
+            _check("gcp bucket", backend.bucket, _BUCKET, "letters, digits, '.', '_' and '-'")
+        case AzureStorage():
+            _check("azure account_name", backend.account_name, _ACCOUNT, "3 to 24 small letters and digits")
+            _check("azure container_name", backend.container, _CONTAINER, "letters, digits and '-'")
+
+
+def _check(field: str, value: str, pattern: re.Pattern[str], allowed: str) -> None:
+    if pattern.fullmatch(value) is None:
+        raise invalid(f'{field} "{shown(value, 80)}" is not valid: it is made of {allowed}')
+
+
+def _check_endpoint(field: str, endpoint: str) -> None:
+    if endpoint and _ENDPOINT.fullmatch(endpoint) is None:
+        raise invalid(
+            f'{field} "{shown(endpoint, 80)}" is not an address; write https://host or http://host:port'
+        )
+
+
+def is_aws(endpoint: str) -> bool:
+    """Whether an endpoint (with or without a scheme; empty: the region's) is S3 itself."""
+    return not endpoint or _AWS_S3.fullmatch(endpoint) is not None

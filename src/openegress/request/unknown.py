@@ -1,0 +1,165 @@
+"""What of a request nobody here knows: fields and enum values of clients of tomorrow, and slips of the pen.
+
+Where media is selected or routed, or an output is named, ignoring them would record what was excluded, or
+write what was not asked for: those are refused. Elsewhere the caller is told.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from openegress.core.errors import EgressError, missing_or_invalid
+
+_DECIDING = frozenset(
+    f"livekit.{name}"
+    for name in (
+        "MediaSource",
+        "ParticipantVideo",
+        "VideoConfig",
+        "VideoSelector",
+        "AudioConfig",
+        "AudioRoute",
+        "DataConfig",
+        "DataSelector",
+        "ParticipantEgressRequest",
+        "TrackCompositeEgressRequest",
+        "TrackEgressRequest",
+        "UpdateLayoutRequest",
+        "UpdateStreamRequest",
+        "Output",
+        "FileOutput",
+        "EncodedFileOutput",
+        "DirectFileOutput",
+        "SegmentedFileOutput",
+        "ImageOutput",
+        "StreamOutput",
+        "StreamDestination",
+        "StorageConfig",
+        "S3Upload",
+        "GCPUpload",
+        "AzureBlobUpload",
+        "AliOSSUpload",
+    )
+)
+"""Messages that select or route media, or name an output."""
+
+CARRIER = 536_870_911
+"""Number of the field (protobuf's largest) in which names that JSON had travel on in a binary request."""
+_LENGTH_DELIMITED = 2
+_MOST_CHARS = 64
+"""Of a name that somebody made up, as shown."""
+_MOST = 10
+"""Names that are told."""
+
+
+class UnknownFields(StrEnum):
+    """What becomes of unknown fields that decide nothing."""
+
+    REFUSE = "refuse"
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    path: str
+    """Of the field, in the message."""
+    deciding: bool
+    value: str = ""
+    """Of an enum; empty: the field itself is unknown."""
+
+    @property
+    def refusal(self) -> EgressError:
+        if self.value:
+            return missing_or_invalid(f"{self.path} ({self.value} is not known here)")
+        return missing_or_invalid(f"{self.path} (not known here)")
+
+
+def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
+    """`message` is of the newest class there is (proto.today)."""
+    deciding = message.DESCRIPTOR.full_name in _DECIDING
+    fields = UnknownFieldSet(message)
+    for field in (fields[number] for number in range(len(fields))):
+        if field.field_number == CARRIER and field.wire_type == _LENGTH_DELIMITED:
+            yield from (Unknown(name, False) for name in field.data.decode(errors="replace").split("\n"))
+        else:
+            yield Unknown(f"{path}field {field.field_number}", deciding)
+    for descriptor, value in message.ListFields():
+        here = path + descriptor.name
+        if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+            continue
+        values = list(value) if isinstance(descriptor.default_value, list) else [value]
+        for number, each in enumerate(values):
+            place = f"{here}[{number}]" if len(values) > 1 else here
+            if isinstance(each, Message):
+                yield from in_message(each, f"{place}.")
+            elif descriptor.enum_type is not None:
+                yield from _in_enum(descriptor.enum_type, each, place)
+
+
+def in_json(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> Iterator[Unknown]:
+    """Names that `kind` has not, in the JSON of a message. What else is wrong with it, its parser says."""
+    names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
+    for name, inner in value.items():
+        field = names.get(name)
+        if inner is None:
+            continue  # stands for a field that is not set
+        if field is None:
+            yield Unknown(f"{path}{_shown(name)}", kind.full_name in _DECIDING)
+        else:
+            yield from _in_field(field, inner, f"{path}{name}")
+
+
+def _in_field(field: FieldDescriptor, value: Any, place: str) -> Iterator[Unknown]:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return
+    for number, each in enumerate(value if isinstance(value, list) else [value]):
+        here = f"{place}[{number}]" if isinstance(value, list) and len(value) > 1 else place
+        if field.message_type is not None and isinstance(each, dict):
+            yield from in_json(each, field.message_type, f"{here}.")
+        elif field.enum_type is not None:
+            yield from _in_enum(field.enum_type, each, here)
+
+
+def _in_enum(kind: EnumDescriptor, value: object, place: str) -> Iterator[Unknown]:
+    if isinstance(value, str):
+        if value not in kind.values_by_name and not value.lstrip("-").isdigit():
+            yield Unknown(place, True, repr(_shown(value)))
+    elif isinstance(value, int) and value not in kind.values_by_number:
+        yield Unknown(place, True, str(value))
+
+
+def carried(found: list[Unknown]) -> bytes:
+    """What of `found` is only told, as a field that a binary request may end in."""
+    text = "\n".join(each.path for each in found[:_MOST]).encode()
+    return _varint(CARRIER << 3 | _LENGTH_DELIMITED) + _varint(len(text)) + text
+
+
+def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
+    """What the caller is told. Raises EgressError for what cannot be ignored."""
+    for each in found:
+        if each.deciding or manner is UnknownFields.REFUSE:
+            raise each.refusal
+    if not found or manner is UnknownFields.IGNORE:
+        return ()
+    names = ", ".join(each.path for each in found[:_MOST])
+    return (f"ignored, as not known here: {names}{' ...' if len(found) > _MOST else ''}",)
+
+
+def _shown(name: str) -> str:
+    """Printable, on one line, and not for ever."""
+    return "".join(c if c.isprintable() else "?" for c in name[:_MOST_CHARS])
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
