@@ -1,5 +1,5 @@
 """A LiveKit client for recorders: it joins hidden, subscribes to what it is told, and hands out the
-encoded frames of each track in order, lost packets recovered, placed on the sender's NTP clock.
+encoded frames of each track in order, lost packets recovered, placed where a listener in the room had them.
 
 Seen from outside, a room is one stream of events and one callback for frames. Reconnecting is the
 client's own business: a track keeps its `TrackKey` over re-joins and republishing.
@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.left_out import TrackLosses
+from openegress.room.budget import Reason
 
 
 class TrackSource(StrEnum):
@@ -71,8 +73,10 @@ class EncodedFrame:
     track_sid: str
     codec: AudioCodec | VideoCodec
     data: bytes
-    capture_ns: int
-    """Unix ns of capture on the sender's clock, from RTP time and sender reports; strictly rising."""
+    at_ns: int
+    """When a listener in the room had it: unix ns on our clock. Of pictures it rises, but where a sender
+    reorders them; of sound it may step back by what the network was late, and whoever writes it down keeps it
+    whole."""
     rtp_timestamp: int
     """Unwrapped: never jumps back by 2**32."""
     clock_rate: int
@@ -148,9 +152,7 @@ class TrackSubscribed:
 
 @dataclass(frozen=True, slots=True)
 class MediaArrived:
-    """The first packet of a subscribed track came in. Its frames are handed out, back from this one, when
-    the first sender report tells their place on the clock: about 3 s later, 8 s at most; or at once where
-    that was asked for."""
+    """The first packet of a subscribed track came in. Its frames follow within a fifth of a second."""
 
     track: Track
     at_ns: int
@@ -160,7 +162,7 @@ class MediaArrived:
 @dataclass(frozen=True, slots=True)
 class KeyFrameArrived:
     """The first whole key frame of a subscribed video track, or the first of another codec: what a muxer has
-    to know, while the frame itself still waits for its place on the clock."""
+    to know before the frame itself."""
 
     track: Track
     codec: VideoCodec
@@ -170,17 +172,27 @@ class KeyFrameArrived:
 
 
 @dataclass(frozen=True, slots=True)
-class LagMeasured:
-    """Of a track whose frames are handed out at once: they were captured this much earlier than they say."""
-
-    track: Track
-    lag_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class SubscriptionFailed:
     track_sid: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackLeftOut:
+    """A subscribed track costs more than it may: nothing comes of it for a while."""
+
+    track_sid: str
+    identity: str
+    reason: Reason
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackTakenAgain:
+    """Its media is about to come, from a key frame on."""
+
+    track_sid: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +227,9 @@ RoomEvent = (
     | TrackSubscribed
     | MediaArrived
     | KeyFrameArrived
-    | LagMeasured
     | SubscriptionFailed
+    | TrackLeftOut
+    | TrackTakenAgain
     | ConnectionLost
     | Reconnected
     | RoomClosed
@@ -256,18 +269,30 @@ class Room(Protocol):
     def participants(self) -> list[Participant]: ...
 
     def now_ns(self) -> int:
-        """Unix time on the clock that capture times are told in: it does not jump when the host's is set."""
+        """Unix time on the clock of the frames: it does not jump when the host's is set."""
 
-    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame, *, at_once: bool = False) -> None: ...
+    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None: ...
 
     async def unsubscribe(self, sids: Iterable[str]) -> None: ...
 
     async def set_quality(self, sid: str, quality: VideoQuality) -> None: ...
 
-    def relax(self) -> None:
+    def batch_reads(self) -> None:
         """Nobody waits for frames from here on: they may be handed out a tenth of a second late, many at a
         time, which costs much less."""
 
+    def drain(self) -> None:
+        """Hands out what has come in, now."""
+
     def request_key_frame(self, sid: str) -> None: ...
+
+    def leave_out(self, sid: str, reason: Reason) -> None:
+        """Takes nothing more of a subscribed track for some seconds; each time for longer. Idempotent."""
+
+    def left_out(self) -> frozenset[str]:
+        """The SIDs of subscribed tracks that nothing is taken of."""
+
+    def losses(self) -> list[TrackLosses]:
+        """Of every track that was subscribed to so far."""
 
     async def close(self) -> None: ...

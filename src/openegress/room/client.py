@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 
 from livekit.protocol.models import ParticipantTracks, SubscriptionError
+from livekit.protocol.models import VideoQuality as NumberedQuality
 from livekit.protocol.rtc import (
     JoinResponse,
     SignalResponse,
@@ -17,11 +19,12 @@ from livekit.protocol.rtc import (
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.left_out import TrackLosses
+from openegress.core.units import MS, S
 from openegress.room import (
     ConnectionLost,
     Joined,
     KeyFrameArrived,
-    LagMeasured,
     MediaArrived,
     OnFrame,
     Participant,
@@ -31,26 +34,30 @@ from openegress.room import (
     SubscriptionFailed,
     Track,
     TrackKey,
+    TrackLeftOut,
     TrackPublished,
     TrackSubscribed,
+    TrackTakenAgain,
     TrackUnpublished,
     VideoQuality,
-    layers,
-    sdp,
 )
-from openegress.room.clocks import RoomClock
-from openegress.room.demux import Demux
-from openegress.room.depacketise import AccessUnit
-from openegress.room.receiver import TrackReceiver
-from openegress.room.roster import RETURN_GRACE_S, Roster, RosterEvent
-from openegress.room.session import EndKind, Session, SessionEnd, SessionOptions
-from openegress.room.transport import Transport
+from openegress.room.budget import Reason, Standing
+from openegress.room.connection import EndKind, RoomConnection, SessionEnd, SessionOptions
+from openegress.room.rtp.demux import Demux
+from openegress.room.rtp.depacketise import AccessUnit
+from openegress.room.rtp.receiver import TrackReceiver
+from openegress.room.signalling import layers, sdp
+from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
+from openegress.room.sync.participant import RoomSync
+from openegress.room.transport.media import Transport
 from openegress.room.unix_clock import UnixClock
 
 logger = logging.getLogger(__name__)
 
 REJOIN_FOR_S = 120.0
 """A server being replaced is back within a minute or two; a longer absence is the room's end."""
+MOST_PAST_LOSSES = 200
+"""Records tell of so many tracks."""
 REJOIN_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
 """Between tries; the last one repeats."""
 
@@ -71,6 +78,9 @@ CODEC_OF_MIME: dict[str, AudioCodec | VideoCodec] = {
 class _Subscription:
     key: TrackKey
     receiver: TrackReceiver
+    standing: Standing
+    out_before_ns: int
+    """For how long the track had been left out when it was subscribed to."""
     quality: VideoQuality | None = None
     told: AudioCodec | VideoCodec | None = None
     """The codec of the last TrackSubscribed."""
@@ -100,10 +110,17 @@ class RoomClient:
         self._rejoin_for_s = rejoin_for_s
         self._make_transport = make_transport
         self._roster = Roster(identity)
-        self._clock = RoomClock()
-        self._demux = Demux(self._codec_known, self._key_frame_seen, self._lag_measured, self._receiver_broke)
+        self._sync = RoomSync()
+        self._demux = Demux(self._codec_known, self._key_frame_seen, self._in_trouble)
         self._subscriptions: dict[str, _Subscription] = {}
-        self._session: Session | None = None
+        self._past_losses: deque[TrackLosses] = deque(maxlen=MOST_PAST_LOSSES)
+        """Of tracks that are not subscribed to any more."""
+        self._standings: dict[TrackKey, Standing] = {}
+        """Of tracks that are subscribed to or were left out lately: whoever publishes anew begins as they
+        ended."""
+        self._pauses: dict[TrackKey, asyncio.TimerHandle] = {}
+        """Of tracks that are left out."""
+        self._connection: RoomConnection | None = None
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """The media path of the first join is up."""
         self._events: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
@@ -122,10 +139,10 @@ class RoomClient:
         """Raises EgressError with phase SIGNALLING, the address tried and the cause."""
         if self._supervisor is not None:
             raise RuntimeError("a RoomClient joins once")
-        session, join = await self._open()
+        connection, join = await self._open()
         joined = Joined(join.room.sid, join.room.name)
         self._emit(joined)
-        self._supervisor = asyncio.create_task(self._supervise(session))
+        self._supervisor = asyncio.create_task(self._supervise(connection))
         return joined
 
     async def connected(self) -> None:
@@ -148,9 +165,8 @@ class RoomClient:
     def now_ns(self) -> int:
         return self._unix_clock.now_ns()
 
-    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame, *, at_once: bool = False) -> None:
-        """`at_once`: frames are not held for their place on the room's clock; LagMeasured tells it later.
-        Again for a subscribed track: its frames go to the new `on_frame`.
+    async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None:
+        """Again for a subscribed track: its frames go to the new `on_frame`.
 
         Raises EgressError (not_found) for a SID that is not published.
         """
@@ -168,76 +184,98 @@ class RoomClient:
                     fault=Fault.CALLER,
                     phase=Phase.FIRST_TRACK,
                 )
-            identity = track.participant.identity
             receiver = TrackReceiver(
-                sid,
-                identity,
-                on_frame,
-                self._demux,
-                self._clock,
-                self._unix_clock.offset_ns,
-                at_once=at_once,
+                sid, track.key, on_frame, self._demux, self._sync, self._unix_clock.offset_ns
             )
-            self._subscriptions[sid] = _Subscription(track.key, receiver)
+            standing = self._standing(track.key)
+            if standing.is_left_out:
+                receiver.leave_out()
+            out_ns = standing.out_ns(time.monotonic_ns())
+            self._subscriptions[sid] = _Subscription(track.key, receiver, standing, out_ns)
             fresh.append(sid)
         if fresh:
             await self._request(fresh, subscribe=True)
+            for sid in self.left_out().intersection(fresh):
+                await self._request_settings(sid)
 
     async def unsubscribe(self, sids: Iterable[str]) -> None:
         """No frame of these tracks is handed out after this returns."""
-        if self._session is not None:
-            self._session.drain()
+        self.drain()
         gone = [sid for sid in sids if self._drop(sid)]
         if gone:
             await self._request(gone, subscribe=False)
 
     async def set_quality(self, sid: str, quality: VideoQuality) -> None:
         subscription = self._subscriptions.get(sid)
-        if subscription is not None:
+        if subscription is not None and subscription.quality != quality:
             subscription.quality = quality
-        await self._request_quality(sid, quality)
+            await self._request_settings(sid)
 
-    def relax(self) -> None:
+    def batch_reads(self) -> None:
         """After connected()."""
         self._relaxed = True
-        if self._session is not None:
-            self._session.relax()
+        if self._connection is not None:
+            self._connection.batch_reads()
+
+    def drain(self) -> None:
+        if self._connection is not None:
+            self._connection.drain()
 
     def request_key_frame(self, sid: str) -> None:
         subscription = self._subscriptions.get(sid)
         if subscription is not None:
             subscription.receiver.request_key_frame(time.monotonic_ns())
 
+    def left_out(self) -> frozenset[str]:
+        return frozenset(sid for sid, each in self._subscriptions.items() if each.standing.is_left_out)
+
+    def leave_out(self, sid: str, reason: Reason) -> None:
+        subscription = self._subscriptions.get(sid)
+        if subscription is None or subscription.standing.is_left_out:
+            return
+        key = subscription.key
+        pause_s = subscription.standing.leave_out(reason, time.monotonic_ns()) / S
+        self._pauses[key] = asyncio.get_running_loop().call_later(pause_s, self._take_again, key)
+        for each, known in self._subscriptions.items():
+            if known.key == key:
+                known.receiver.leave_out()
+                self._begin_request(self._request_settings(each))
+        self._emit(TrackLeftOut(sid, key.identity, reason, round(pause_s)))
+
+    def losses(self) -> list[TrackLosses]:
+        now = [self._losses_of(sid, each) for sid, each in self._subscriptions.items()]
+        return [*self._past_losses, *(each for each in now if each.any)]
+
     async def close(self) -> None:
-        """Leaves the room. Frames that are held for a sender report are handed out before. Idempotent."""
+        """Leaves the room. Frames that are held are handed out before. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, *self._pauses.values()):
+            if timer is not None:
+                timer.cancel()
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
         if not self._connected.cancel() and not self._connected.cancelled():
             self._connected.exception()  # of no interest any more
         await asyncio.gather(*self._requests, return_exceptions=True)
-        for subscription in self._subscriptions.values():
-            subscription.receiver.flush()
-        self._subscriptions.clear()
-        if self._session is not None:
-            await self._session.leave()
-            await self._session.close()
+        for sid in list(self._subscriptions):
+            self._drop(sid)
+        if self._connection is not None:
+            await self._connection.leave()
+            await self._connection.close()
         self._events.put_nowait(None)
 
     @property
     def path(self) -> str:
         """How media comes in, for logs: `udp host -> address:port`."""
-        return self._session.path if self._session else "none"
+        return self._connection.path if self._connection else "none"
 
     # --- joining
 
-    async def _open(self) -> tuple[Session, JoinResponse]:
-        session = Session(
+    async def _open(self) -> tuple[RoomConnection, JoinResponse]:
+        connection = RoomConnection(
             self._url,
             self._demux,
             on_join=self._present,
@@ -247,9 +285,9 @@ class RoomClient:
             options=self._options,
             make_transport=self._make_transport,
         )
-        join = await session.open(self._token)
-        self._session = session
-        return session, join
+        join = await connection.open(self._token)
+        self._connection = connection
+        return connection, join
 
     def _present(self, join: JoinResponse) -> None:
         """Who is there as we come in."""
@@ -258,10 +296,10 @@ class RoomClient:
             self._settled_at = now_s + RETURN_GRACE_S
         self._publish(self._roster.joined(join.other_participants, now_s))
 
-    async def _supervise(self, session: Session) -> None:
+    async def _supervise(self, connection: RoomConnection) -> None:
         """Owns the session from the join to the end of the room, of which it tells whatever happens."""
         try:
-            await self._follow(session)
+            await self._follow(connection)
         except Exception as error:
             logger.exception("the room client failed")
             text = f"the room client failed: {error!r}"
@@ -269,19 +307,19 @@ class RoomClient:
                 self._connected.set_exception(internal(text, Phase.SIGNALLING))
             self._emit(RoomClosed(text, failed=True))
 
-    async def _follow(self, session: Session) -> None:
+    async def _follow(self, connection: RoomConnection) -> None:
         try:
-            await self._up(session)
+            await self._up(connection)
         except EgressError as error:
             self._connected.set_exception(error)
             return
         self._connected.set_result(None)
         while True:
-            assert self._session is not None
-            end = await self._session.ended()
-            self._token = self._session.token
-            session, self._session = self._session, None
-            await session.close()
+            assert self._connection is not None
+            end = await self._connection.ended()
+            self._token = self._connection.token
+            connection, self._connection = self._connection, None
+            await connection.close()
             if end.kind is not EndKind.LOST:
                 for subscription in self._subscriptions.values():
                     subscription.receiver.flush()
@@ -320,23 +358,23 @@ class RoomClient:
         return True
 
     async def _open_again(self) -> None:
-        session, _ = await self._open()
+        connection, _ = await self._open()
         present = [sid for sid in self._subscriptions if self._roster.track(sid) is not None]
         if present:
             await self._request(present, subscribe=True)
             for sid in present:
-                quality = self._subscriptions[sid].quality
-                if quality is not None:
-                    await self._request_quality(sid, quality)
-        await self._up(session)
+                subscription = self._subscriptions[sid]
+                if subscription.quality is not None or subscription.standing.is_left_out:
+                    await self._request_settings(sid)
+        await self._up(connection)
         if self._relaxed:
-            session.relax()
+            connection.batch_reads()
 
-    async def _up(self, session: Session) -> None:
+    async def _up(self, connection: RoomConnection) -> None:
         try:
-            await session.up()
+            await connection.up()
         except EgressError:
-            self._session = None
+            self._connection = None
             raise
 
     def _watch_absent(self) -> None:
@@ -386,14 +424,14 @@ class RoomClient:
                 self._tell(subscription, track, codec)
 
     async def _request(self, sids: list[str], *, subscribe: bool) -> None:
-        if self._session is None:
+        if self._connection is None:
             return  # joining again: subscriptions are made then
         by_participant: dict[str, list[str]] = {}
         for sid in sids:
             track = self._roster.track(sid)
             if track is not None:
                 by_participant.setdefault(track.participant.sid, []).append(sid)
-        await self._session.send(
+        await self._connection.send(
             subscription=UpdateSubscription(
                 track_sids=sids,
                 subscribe=subscribe,
@@ -404,13 +442,22 @@ class RoomClient:
             )
         )
 
-    async def _request_quality(self, sid: str, quality: VideoQuality) -> None:
-        if self._session is None:
+    async def _request_settings(self, sid: str) -> None:
+        """What the server sends of a track: nothing while it is left out, else what its quality asks for."""
+        subscription = self._subscriptions.get(sid)
+        if self._connection is None or subscription is None:
             return
-        chosen = layers.choose(self._roster.layers(sid), quality)
-        await self._session.send(
-            track_setting=UpdateTrackSettings(track_sids=[sid], quality=chosen, fps=quality.framerate)
-        )
+        quality, disabled = subscription.quality, subscription.standing.is_left_out
+        settings = UpdateTrackSettings(track_sids=[sid], disabled=disabled, quality=NumberedQuality.HIGH)
+        if quality is not None:
+            settings.quality = layers.choose(self._roster.layers(sid), quality)
+            settings.fps = quality.framerate
+        await self._connection.send(track_setting=settings)
+
+    def _begin_request(self, request: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(request)
+        self._requests.add(task)
+        task.add_done_callback(self._requested)
 
     # --- events
 
@@ -424,15 +471,13 @@ class RoomClient:
                 case TrackUnpublished(track) if not self._may_return(track, events):
                     self._drop(track.sid)
             self._emit(event)
-        if moved and self._session is not None:
-            task = asyncio.create_task(self._request(moved, subscribe=True))
-            self._requests.add(task)
-            task.add_done_callback(self._requested)
+        if moved and self._connection is not None:
+            self._begin_request(self._request(moved, subscribe=True))
 
     def _requested(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a subscription could not be renewed", exc_info=task.exception())
+            logger.error("a request to the server could not be made", exc_info=task.exception())
 
     def _may_return(self, track: Track, events: list[RosterEvent]) -> bool:
         """Published anew in the same breath, or soon after a re-join, when publishers find their way back."""
@@ -455,9 +500,23 @@ class RoomClient:
         subscription = self._subscriptions.pop(sid, None)
         if subscription is None:
             return False
-        subscription.receiver.flush()
+        subscription.receiver.close()
         self._demux.remove(subscription.receiver)
+        losses = self._losses_of(sid, subscription)
+        if losses.any:
+            self._past_losses.append(losses)
         return True
+
+    def _losses_of(self, sid: str, subscription: _Subscription) -> TrackLosses:
+        receiver, standing = subscription.receiver, subscription.standing
+        return TrackLosses(
+            sid,
+            subscription.key.identity,
+            receiver.lost_packets,
+            receiver.stats.dropped,
+            left_out_ms=(out_ns := standing.out_ns(time.monotonic_ns()) - subscription.out_before_ns) // MS,
+            left_out_why=standing.reason or "" if out_ns else "",
+        )
 
     def _codec_known(self, receiver: TrackReceiver, codec: AudioCodec | VideoCodec) -> None:
         subscription = self._subscriptions.get(receiver.track_sid)
@@ -475,23 +534,36 @@ class RoomClient:
         if track is not None:
             self._emit(KeyFrameArrived(track, codec, unit.data, unit.width, unit.height))
 
-    def _lag_measured(self, receiver: TrackReceiver, lag_ns: int) -> None:
-        track = self._roster.track(receiver.track_sid)
-        if track is not None:
-            self._emit(LagMeasured(track, lag_ns))
-
     def _tell(self, subscription: _Subscription, track: Track, codec: AudioCodec | VideoCodec) -> None:
         subscription.told = codec
         self._emit(TrackSubscribed(track, codec))
 
-    def _receiver_broke(self, receiver: TrackReceiver, error: Exception) -> None:
-        self._emit(SubscriptionFailed(receiver.track_sid, f"its packets could not be handled: {error!r}"))
+    def _standing(self, key: TrackKey) -> Standing:
+        now_ns = time.monotonic_ns()
+        kept = {each.key for each in self._subscriptions.values()}
+        self._standings = {k: s for k, s in self._standings.items() if k in kept or not s.is_forgiven(now_ns)}
+        return self._standings.setdefault(key, Standing())
+
+    def _in_trouble(self, receiver: TrackReceiver, reason: Reason) -> None:
+        self.leave_out(receiver.track_sid, reason)
+
+    def _take_again(self, key: TrackKey) -> None:
+        """Whether the track behaves is seen by taking it."""
+        del self._pauses[key]
+        self._standings[key].take(time.monotonic_ns())
+        for sid, subscription in self._subscriptions.items():
+            if subscription.key == key:
+                subscription.receiver.take()
+                self._begin_request(self._request_settings(sid))
+                self._emit(TrackTakenAgain(sid, key.identity))
 
     def _flowing(self) -> bool:
         """Should media be coming in?"""
         for sid, subscription in self._subscriptions.items():
             track = self._roster.track(sid)
-            if track is not None and not track.muted and subscription.receiver.stats.frames:
+            if subscription.standing.is_left_out or track is None or track.muted:
+                continue
+            if subscription.receiver.stats.frames:
                 return True
         return False
 

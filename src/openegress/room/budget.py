@@ -1,0 +1,239 @@
+"""What a track may cost a recorder, and when one that costs more is left out and taken again. Pure.
+
+The limits lie far above what any sender of real-time media needs, and count over a while: what a network held
+up comes at once. Times are monotonic ns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+
+from openegress.core.codecs import MediaKind
+from openegress.core.units import S
+
+MOST_PIXELS = 5120 * 3200
+"""Of a picture that is decoded: the largest screens that people share."""
+FIRST_PAUSE_NS = 5 * S
+"""For which a track is left out the first time; twice as long each time after that."""
+LONGEST_PAUSE_NS = 60 * S
+FORGIVEN_AFTER_NS = 60 * S
+"""A track that has behaved for this long is a new one."""
+PROBATION = 1 / 6
+"""Of what may come at once, a track that is taken again has so much: five seconds of sound."""
+MOST_ROOM_PACKETS = 20_000
+"""A second, of all tracks: about half of what one core takes in."""
+
+
+class Reason(StrEnum):
+    """Why a track is left out, in words that follow its name."""
+
+    PACKETS = "it sends more packets than can be played in real time"
+    SOUND = "it sends more sound than can be played in real time"
+    PICTURES = "it sends more pictures than can be played in real time"
+    PIXELS = "its pictures are larger than 5120x3200"
+    DECODING = "its pictures take too long to decode"
+    SHARE = "the room sends more than can be received, and its participant the most"
+    MEMORY = "the recording ran short of memory, and it held the most"
+    TROUBLE = "its media could not be handled"
+
+
+@dataclass(frozen=True, slots=True)
+class RefillRate:
+    """So much a second for good, and so much at once."""
+
+    per_s: float
+    burst: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackLimits:
+    packets: RefillRate
+    media: RefillRate
+    """Seconds of sound, or pictures."""
+    reason: Reason
+    """Why a track is left out that sends more media."""
+
+
+SOUND = TrackLimits(RefillRate(500, 3000), RefillRate(1.05, 30), Reason.SOUND)
+"""Opus in frames of 2.5 ms is 400 packets a second. The burst is half a minute of sound, which comes at once
+where the recorder's own network stood still."""
+PICTURES = TrackLimits(RefillRate(5000, 10_000), RefillRate(300, 1500), Reason.PICTURES)
+"""48 Mbit/s in packets of 1,200 bytes."""
+
+DECODING = RefillRate(0.7, 0.3)
+"""Seconds for the pictures of one track, in a second of media: 2160p30 takes half of that."""
+ROOM_DECODING = RefillRate(0.8, 0.4)
+"""Of all tracks: one thread decodes them."""
+ENTITLED = RefillRate(0.15, 0.05)
+"""What a track has in any case, whatever the others cost: enough for 720p30."""
+ALL_ENTITLED_PER_S = 0.6
+"""Of all tracks: where there are many, each is entitled to less."""
+GREEDY = RefillRate(0.3, 0.3)
+"""CPU seconds for a second of a track's own media. Where one that takes less is late, others are the reason,
+or the machine."""
+CHANGES = RefillRate(20, 20)
+"""Selections of what is recorded: where more changes in the room, several changes make one."""
+MOST_LATE_NS = 3 * S // 2
+"""So late pictures may be because there is no time to decode them."""
+MOST_WAITING_BYTES = 32 * 2**20
+"""Of a track, to be decoded: two seconds of what its packets may bring."""
+
+
+class TokenBucket:
+    """A token bucket: filled at the rate, and at most as full as its burst."""
+
+    def __init__(self, rate: RefillRate, share: float = 1.0) -> None:
+        """`share` of the burst is in it at first."""
+        self.per_s = rate.per_s
+        self.burst = rate.burst
+        self._left = share * rate.burst
+        self._at_ns: int | None = None
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """When it was last spent from."""
+        return self._left < 0
+
+    def left(self, now_ns: int) -> float:
+        """Negative where more was spent than there was."""
+        if self._at_ns is not None and now_ns > self._at_ns:
+            self._left = min(self.burst, self._left + (now_ns - self._at_ns) * self.per_s / S)
+        self._at_ns = now_ns if self._at_ns is None else max(self._at_ns, now_ns)
+        return self._left
+
+    def spend(self, amount: float, now_ns: int) -> bool:
+        """False: it was not in there."""
+        self._left = self.left(now_ns) - amount
+        return self._left >= 0
+
+
+class TrackBudget:
+    """Of one track, from when it is taken to when it is left out."""
+
+    def __init__(self, kind: MediaKind, *, on_probation: bool = False) -> None:
+        """`on_probation`: the track was left out before, and shows soon whether it behaves."""
+        self._limits = SOUND if kind is MediaKind.AUDIO else PICTURES
+        share = PROBATION if on_probation else 1.0
+        self._packets = TokenBucket(self._limits.packets, share)
+        self._media = TokenBucket(self._limits.media, share)
+
+    def packets(self, count: int, now_ns: int) -> Reason | None:
+        """One has come, behind `count` - 1 that are missing: those are asked for, and waited for. A reason to
+        leave the track out, or None."""
+        return None if self._packets.spend(count, now_ns) else Reason.PACKETS
+
+    def media(self, amount: float, now_ns: int) -> Reason | None:
+        """So many seconds of sound, or pictures."""
+        return None if self._media.spend(amount, now_ns) else self._limits.reason
+
+
+class DecodeBudget:
+    """Of the pictures of one track, beside the `room` that all share. Time is the recording's: what is spent
+    on a second of media must not take longer than that, whatever else a machine has to do."""
+
+    def __init__(self, room: TokenBucket) -> None:
+        self._room = room
+        self._own = TokenBucket(DECODING)
+        self._entitled = TokenBucket(ENTITLED)
+        self._cpu = TokenBucket(GREEDY)
+        self._last_s = 0.0
+        """What its last picture took, which the next may take as well."""
+
+    def spend(self, spent_s: float, at_ns: int) -> None:
+        """So much passed, for the slot at `at_ns`."""
+        for bucket in (self._own, self._entitled, self._room):
+            bucket.spend(spent_s, at_ns)
+        self._last_s = spent_s
+
+    def decoded(self, cpu_s: float, at_ns: int) -> None:
+        """A picture whose own time is `at_ns` took so much of a processor."""
+        self._cpu.spend(cpu_s, at_ns)
+
+    def allows(self, at_ns: int, tracks: int) -> bool:
+        """Whether there is time for another picture, where so many tracks are decoded."""
+        if self._own.left(at_ns) <= 0:
+            return False
+        self._entitled.per_s = min(ENTITLED.per_s, ALL_ENTITLED_PER_S / tracks)
+        return self._has(self._room, at_ns) or self._has(self._entitled, at_ns)
+
+    def _has(self, bucket: TokenBucket, at_ns: int) -> bool:
+        """Enough for another picture, or all that it can hold."""
+        return bucket.left(at_ns) >= min(self._last_s, bucket.burst)
+
+    def is_greedy(self) -> bool:
+        """Its pictures take long on any machine."""
+        return self._cpu.is_overdrawn
+
+    def left(self, at_ns: int) -> float:
+        """The more there is, the sooner it is the track's turn."""
+        return self._own.left(at_ns)
+
+
+class _State(Enum):
+    TAKEN = auto()
+    LEFT_OUT = auto()
+
+
+class Standing:
+    """Whether a track is taken, and for how long it has been left out. It outlives the track's SID."""
+
+    def __init__(self) -> None:
+        self._state = _State.TAKEN
+        self._since_ns: int | None = None
+        """When it was last left out or taken again; None: it was never left out."""
+        self._pause_ns = 0
+        self._past_ns = 0
+        self.reason: Reason | None = None
+        """Of the last time."""
+
+    @property
+    def is_left_out(self) -> bool:
+        return self._state is _State.LEFT_OUT
+
+    def leave_out(self, reason: Reason, now_ns: int) -> int:
+        """Returns for how long, in ns."""
+        forgiven = self._since_ns is None or now_ns - self._since_ns >= FORGIVEN_AFTER_NS
+        self._pause_ns = FIRST_PAUSE_NS if forgiven else min(LONGEST_PAUSE_NS, 2 * self._pause_ns)
+        self._state, self._since_ns, self.reason = _State.LEFT_OUT, now_ns, reason
+        return self._pause_ns
+
+    def take(self, now_ns: int) -> None:
+        self._past_ns = self.out_ns(now_ns)
+        self._state, self._since_ns = _State.TAKEN, now_ns
+
+    def is_forgiven(self, now_ns: int) -> bool:
+        """It can be forgotten."""
+        if self._state is _State.LEFT_OUT:
+            return False
+        return self._since_ns is None or now_ns - self._since_ns >= FORGIVEN_AFTER_NS
+
+    def out_ns(self, now_ns: int) -> int:
+        """For how long it has been left out, all told."""
+        if self._state is _State.TAKEN or self._since_ns is None:
+            return self._past_ns
+        return self._past_ns + now_ns - self._since_ns
+
+
+def greediest(costs: Mapping[str, tuple[str, float]], most: float) -> list[str]:
+    """Which tracks have to go so that the rest costs at most `most`: again and again the dearest one of the
+    participant who costs most, so that who publishes many tracks does not crowd out who publishes one.
+
+    `costs`: (identity, cost) by SID.
+    """
+    left = dict(costs)
+    by_identity: dict[str, float] = {}
+    for identity, cost in left.values():
+        by_identity[identity] = by_identity.get(identity, 0.0) + cost
+    total = sum(by_identity.values())
+    gone: list[str] = []
+    while total > most and left:
+        identity = max(by_identity, key=lambda each: by_identity[each])
+        own = [sid for sid, (whose, _) in left.items() if whose == identity]
+        sid = max(own, key=lambda each: left[each][1])
+        _, cost = left.pop(sid)
+        gone.append(sid)
+        total -= cost
+        by_identity[identity] -= cost
+        if len(own) == 1:
+            del by_identity[identity]
+    return gone

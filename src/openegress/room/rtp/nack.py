@@ -1,0 +1,51 @@
+"""When to ask for a lost packet, again, and when to stop: the schedule of one missing packet. Pure.
+
+A recorder can wait: a packet that comes a second late is as good as one in time. LiveKit answers at most
+three times for a packet, and not sooner than min(100 ms, two round trips) after the last answer, so the
+requests grow apart instead of repeating quickly.
+"""
+
+from dataclasses import dataclass
+
+from openegress.core.units import MS
+
+
+@dataclass(frozen=True, slots=True)
+class NackPolicy:
+    first_ns: int = 10 * MS
+    """Packets that are merely out of order come within this time."""
+    repeat_ns: int = 40 * MS
+    """Between the first request and the second."""
+    growth: float = 1.5
+    longest_ns: int = 250 * MS
+    patience_ns: int = 1_500 * MS
+    """From the moment a packet is found missing until it is given up."""
+    outage_packets: int = 25
+    """So many missing in a row, half a second of sound, tell of an outage. What is sent again after one
+    queues up, and so does all else: the patience runs only up to the last packet that has come."""
+    outage_patience_ns: int = 1_500 * MS
+    """After an outage, while nothing comes."""
+
+    def wait_ns(self, requests: int) -> int:
+        """Until the next request, after `requests` have been sent."""
+        if requests == 0:
+            return self.first_ns
+        return min(self.longest_ns, int(self.repeat_ns * self.growth ** (requests - 1)))
+
+
+VIDEO = NackPolicy()
+AUDIO = NackPolicy(patience_ns=700 * MS)
+"""A publisher's own network loses packets too, which nobody has: the server passes their holes on. What comes
+behind a hole waits for it, and what waits for longer than a transcoded recording does for a track is silence
+there (source.room.frames_source.PATIENCE_NS, less the way here). This leaves time for six requests and for
+round trips of 0.6 s."""
+
+
+@dataclass(slots=True)
+class MissingPacket:
+    since_ns: int
+    due_ns: int
+    """Of the next request."""
+    after_outage: bool = False
+    """One of NackPolicy.outage_packets or more in a row."""
+    requests: int = 0

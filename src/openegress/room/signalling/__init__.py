@@ -1,0 +1,1 @@
+"""What a recorder and its LiveKit server tell each other: who is there, what is published and offered."""

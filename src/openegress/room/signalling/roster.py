@@ -1,0 +1,233 @@
+"""Who is in the room and what they publish: LiveKit's updates turned into events. Pure.
+
+After a re-join some participants may still be away: a server that restarted is found again by each
+client in its own time. They are kept for RETURN_GRACE_S before they count as gone, and a track that
+comes back under a new SID takes the place of the one with the same key.
+"""
+
+from collections.abc import Iterable
+
+from livekit.protocol.models import Encryption, ParticipantInfo, SpeakerInfo, TrackInfo, TrackType, VideoLayer
+from livekit.protocol.models import TrackSource as SourceNumber
+
+from openegress.core.codecs import MediaKind
+from openegress.room import (
+    OwnMetadataChanged,
+    Participant,
+    ParticipantJoined,
+    ParticipantLeft,
+    ParticipantRenamed,
+    SpeakersChanged,
+    Track,
+    TrackMuted,
+    TrackPublished,
+    TrackSource,
+    TrackUnpublished,
+)
+
+RETURN_GRACE_S = 20.0
+"""LiveKit's SDKs try again for some ten seconds, with pauses between."""
+
+MOST_NAME_CHARS = 256
+"""LiveKit's own default limit, which an operator may lift."""
+
+RosterEvent = (
+    ParticipantJoined
+    | ParticipantLeft
+    | ParticipantRenamed
+    | SpeakersChanged
+    | OwnMetadataChanged
+    | TrackPublished
+    | TrackUnpublished
+    | TrackMuted
+)
+
+
+class Roster:
+    def __init__(self, own_identity: str, return_grace_s: float = RETURN_GRACE_S) -> None:
+        self._own = own_identity
+        self._grace_s = return_grace_s
+        self._participants: dict[str, Participant] = {}
+        self._tracks: dict[str, Track] = {}
+        self._layers: dict[str, tuple[VideoLayer, ...]] = {}
+        self._levels: dict[str, float] = {}
+        """How loud those are who speak, by SID."""
+        self._metadata = ""
+        self._away_tracks: dict[str, float] = {}
+        """SID -> when it counts as gone."""
+        self._away_participants: dict[str, float] = {}
+
+    def participants(self) -> list[Participant]:
+        return list(self._participants.values())
+
+    def tracks(self) -> list[Track]:
+        return list(self._tracks.values())
+
+    def track(self, sid: str) -> Track | None:
+        return self._tracks.get(sid)
+
+    def layers(self, sid: str) -> tuple[VideoLayer, ...]:
+        return self._layers.get(sid, ())
+
+    @property
+    def waiting(self) -> bool:
+        """Is anyone away whom `expire` may count as gone?"""
+        return bool(self._away_tracks or self._away_participants)
+
+    def joined(self, infos: Iterable[ParticipantInfo], now_s: float) -> list[RosterEvent]:
+        """The whole room, at a join or re-join."""
+        self._levels.clear()
+        present = {info.identity: info for info in infos if info.identity != self._own}
+        until = now_s + self._grace_s
+        for identity, known in self._participants.items():
+            if identity not in present or present[identity].sid != known.sid:
+                self._away_participants.setdefault(identity, until)
+        alive = {track.sid for info in present.values() for track in info.tracks}
+        for sid in self._tracks:
+            if sid not in alive:
+                self._away_tracks.setdefault(sid, until)
+        # A server lists them in any order; who came first is first here.
+        arrived = sorted(present.values(), key=lambda info: (_joined_at_ms(info), info.identity))
+        return self.updated(arrived)
+
+    def updated(self, infos: Iterable[ParticipantInfo]) -> list[RosterEvent]:
+        """Some participants, each with all of its tracks."""
+        events: list[RosterEvent] = []
+        for info in infos:
+            if info.identity == self._own:
+                if info.metadata != self._metadata:
+                    self._metadata = info.metadata
+                    events.append(OwnMetadataChanged(info.metadata))
+                continue
+            if info.state == ParticipantInfo.State.DISCONNECTED:
+                self._left(info.identity, info.sid, events)
+            else:
+                self._present(info, events)
+        return events
+
+    def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
+        """Those whose speaking has changed."""
+        for info in infos:
+            if info.active:
+                self._levels[info.sid] = info.level
+            else:
+                self._levels.pop(info.sid, None)
+        identities = {each.sid: each.identity for each in self._participants.values()}
+        loudest = sorted(self._levels, key=lambda sid: self._levels[sid], reverse=True)
+        return [SpeakersChanged(tuple(identities[sid] for sid in loudest if sid in identities))]
+
+    def expire(self, now_s: float) -> list[RosterEvent]:
+        """Those who did not come back after a re-join."""
+        events: list[RosterEvent] = []
+        for sid, until in list(self._away_tracks.items()):
+            if now_s >= until:
+                self._unpublish(sid, events)
+        for identity, until in list(self._away_participants.items()):
+            if now_s >= until:
+                self._left(identity, self._participants[identity].sid, events)
+        return events
+
+    def _present(self, info: ParticipantInfo, events: list[RosterEvent]) -> None:
+        participant = Participant(
+            sid=info.sid,
+            identity=info.identity,
+            name=info.name[:MOST_NAME_CHARS],
+            kind=_kind(info),
+            joined_at_ms=_joined_at_ms(info),
+        )
+        known = self._participants.get(info.identity)
+        self._participants[info.identity] = participant
+        returned = self._away_participants.pop(info.identity, None) is not None
+        if known is None:
+            events.append(ParticipantJoined(participant))
+        elif known.sid != participant.sid and not returned:
+            # The same identity joined again before the server told that it had left.
+            for sid in self._sids_of(info.identity):
+                if sid not in self._away_tracks:
+                    self._unpublish(sid, events)
+            events += [ParticipantLeft(known), ParticipantJoined(participant)]
+        elif known.name != participant.name:
+            events.append(ParticipantRenamed(participant))
+        self._compare_tracks(info, participant, events)
+
+    def _compare_tracks(
+        self, info: ParticipantInfo, participant: Participant, events: list[RosterEvent]
+    ) -> None:
+        published = {each.sid: _track(each, participant) for each in info.tracks if _is_media(each)}
+        for sid in self._sids_of(info.identity):
+            if sid not in published and sid not in self._away_tracks:
+                self._unpublish(sid, events)
+        for each in info.tracks:
+            track = published.get(each.sid)
+            if track is None:
+                continue
+            self._layers[track.sid] = _layers(each)
+            known = self._tracks.get(track.sid)
+            if known is None:
+                for sid in self._sids_of(info.identity):
+                    if sid in self._away_tracks and self._tracks[sid].key == track.key:
+                        self._unpublish(sid, events)
+            self._away_tracks.pop(track.sid, None)
+            self._tracks[track.sid] = track
+            if known is None:
+                events.append(TrackPublished(track))
+            elif known.muted != track.muted:
+                events.append(TrackMuted(track))
+
+    def _left(self, identity: str, sid: str, events: list[RosterEvent]) -> None:
+        known = self._participants.get(identity)
+        if known is None or known.sid != sid:
+            return  # an older self of someone who is back already
+        for track_sid in self._sids_of(identity):
+            self._unpublish(track_sid, events)
+        self._away_participants.pop(identity, None)
+        del self._participants[identity]
+        events.append(ParticipantLeft(known))
+
+    def _unpublish(self, sid: str, events: list[RosterEvent]) -> None:
+        self._away_tracks.pop(sid, None)
+        self._layers.pop(sid, None)
+        events.append(TrackUnpublished(self._tracks.pop(sid)))
+
+    def _sids_of(self, identity: str) -> list[str]:
+        return [sid for sid, track in self._tracks.items() if track.participant.identity == identity]
+
+
+def _kind(info: ParticipantInfo) -> str:
+    try:
+        return ParticipantInfo.Kind.Name(info.kind).lower()
+    except ValueError:  # of a server that is newer than we are
+        return "standard"
+
+
+def _joined_at_ms(info: ParticipantInfo) -> int:
+    return int(info.joined_at_ms or info.joined_at * 1000)
+
+
+def _is_media(info: TrackInfo) -> bool:
+    return info.type in (TrackType.AUDIO, TrackType.VIDEO)
+
+
+def _track(info: TrackInfo, participant: Participant) -> Track:
+    try:
+        source = TrackSource(SourceNumber.Name(info.source).lower())
+    except ValueError:
+        source = TrackSource.UNKNOWN
+    return Track(
+        sid=info.sid,
+        name=info.name[:MOST_NAME_CHARS],
+        kind=MediaKind.AUDIO if info.type == TrackType.AUDIO else MediaKind.VIDEO,
+        source=source,
+        mime_type=info.mime_type or (info.codecs[0].mime_type if info.codecs else ""),
+        participant=participant,
+        muted=info.muted,
+        width=info.width,
+        height=info.height,
+        encrypted=info.encryption != Encryption.Type.NONE,
+    )
+
+
+def _layers(info: TrackInfo) -> tuple[VideoLayer, ...]:
+    if info.layers:
+        return tuple(info.layers)
+    return tuple(info.codecs[0].layers) if info.codecs else ()

@@ -1,0 +1,18 @@
+"""How long a packet of sound is, by its first bytes. Pure."""
+
+from openegress.core.codecs import AudioCodec
+from openegress.room.rtp.depacketise import MalformedPayload, opus
+
+MOST_SAMPLES = 5760
+"""120 ms at 48 kHz: the longest packet of Opus there is (RFC 6716 section 3.2.5)."""
+
+
+def duration_of(codec: AudioCodec, data: bytes) -> int:
+    """Samples of a packet at the codec's RTP rate; 0 when it is malformed."""
+    if codec is not AudioCodec.OPUS:
+        return len(data)
+    try:
+        samples = opus.duration_samples(data)
+    except MalformedPayload:
+        return 0
+    return samples if samples <= MOST_SAMPLES else 0

@@ -1,0 +1,177 @@
+"""The line of a track's quickest arrivals: what RTP time lies where on our clock. Pure.
+
+A frame's transit is its arrival less its RTP time. It varies with the network, but the quickest frames of a
+second or two lie on one line, which follows the drift between the sender's clock and ours. Two things move
+the line at once: RTP time that stood still while time passed (capture that paused), and RTP time that jumped.
+Both show as frames that are all late, or early, by the same. A burst after a network's pause shows late
+frames too, but the ones behind it are in time again, so late frames are held for a moment before the line
+moves."""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from openegress.core.units import MS, S
+from openegress.room.rtp.packets import OVERTAKEN
+
+IDLE_NS = 200 * MS
+"""At most this much of a pause ages the window: after a pause of minutes the line is still the best guess."""
+SPREAD_DECAY = 0.99
+"""A frame. After 100 frames a spell of jitter counts for a third."""
+SPREAD_FACTOR = 1.2
+"""Above the jitter seen lately, a frame is late rather than jittered."""
+STEP_NS = 2 * MS
+"""A line that moves by more from one frame to the next does not drift."""
+MOST_QUICKER_NS = 1 * S
+"""Where frames come earlier by more than this, RTP time jumped."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalPolicy:
+    """Times in ns. The tolerance lies between `tolerance_ns` and `most_tolerance_ns`, as jitter asks for."""
+
+    window_ns: int
+    """How long the quickest frame counts."""
+    begin_ns: int
+    """The first frames are held so long, to find a quick one among them."""
+    doubt_ns: int
+    """Late frames are held so long, to see whether those behind them are late too."""
+    tolerance_ns: int
+    most_tolerance_ns: int
+
+
+AUDIO = ArrivalPolicy(2 * S, 120 * MS, 200 * MS, 60 * MS, 100 * MS)
+VIDEO = ArrivalPolicy(3 * S, 120 * MS, 300 * MS, 120 * MS, 250 * MS)
+"""A large key frame takes a while on a slow link, and the frames behind it wait for it."""
+
+
+class _State(Enum):
+    EMPTY = auto()
+    BEGINNING = auto()
+    STEADY = auto()
+    DOUBTFUL = auto()
+
+
+class Placement(Enum):
+    """Whose place is known once a frame has been observed."""
+
+    KNOWN = auto()
+    """Its own, and that of all held before it."""
+    HELD = auto()
+    """None: it is to be held, until another is observed or `due_ns` comes."""
+    HELD_BEHIND = auto()
+    """That of all held before it, at once; it is to be held itself."""
+
+
+class ArrivalLine:
+    """For one track. RTP times are unwrapped and in ns; arrivals are monotonic ns."""
+
+    def __init__(self, policy: ArrivalPolicy) -> None:
+        self._policy = policy
+        self._state = _State.EMPTY
+        self._window: deque[tuple[int, int]] = deque()
+        """(active time, transit), both rising: the head is the least transit of the window."""
+        self._active_ns = 0
+        self.heard_ns = 0
+        """Arrival of the last frame."""
+        self._spread_ns = 0.0
+        self._least_ns = self._most_ns = 0
+        """Transit of the quickest and the slowest frame that is held."""
+        self.due_ns: int | None = None
+        """When the place of what is held is decided, if no frame tells it before."""
+        self.base_ns: int | None = None
+        """To be added to an RTP time; None before anything is known."""
+        self.jumped_ns = 0
+        """The sum of the line's moves that were no drift: where RTP time stood still or jumped."""
+
+    def observe(self, rtp_ns: int, arrival_ns: int) -> Placement:
+        """A frame has come. One whose arrival is OVERTAKEN waits for the one that overtook it."""
+        if arrival_ns == OVERTAKEN:
+            return Placement.HELD
+        self._active_ns += max(0, min(arrival_ns - self.heard_ns, IDLE_NS))
+        self.heard_ns = max(self.heard_ns, arrival_ns)
+        transit_ns = arrival_ns - rtp_ns
+        match self._state:
+            case _State.EMPTY:
+                self._hold(_State.BEGINNING, transit_ns, arrival_ns + self._policy.begin_ns)
+            case _State.STEADY if self._is_late(transit_ns):
+                self._hold(_State.DOUBTFUL, transit_ns, arrival_ns + self._policy.doubt_ns)
+            case _State.STEADY:
+                self._add(transit_ns)
+            case _ if transit_ns - self._least_ns > self._tolerance_ns:
+                # Later still than those held: RTP time stood still between them and this one.
+                self.settle()
+                self._hold(_State.DOUBTFUL, transit_ns, arrival_ns + self._policy.doubt_ns)
+                return Placement.HELD_BEHIND
+            case _State.DOUBTFUL if not self._is_late(transit_ns):
+                self._state, self.due_ns = _State.STEADY, None
+                assert self.base_ns is not None
+                self._spread_ns = max(self._spread_ns, float(self._most_ns - self.base_ns))
+                self._add(transit_ns)
+            case _:
+                self._least_ns = min(self._least_ns, transit_ns)
+                self._most_ns = max(self._most_ns, transit_ns)
+        self.decide(arrival_ns)
+        return Placement.KNOWN if self._state is _State.STEADY else Placement.HELD
+
+    def decide(self, now_ns: int) -> bool:
+        """Time has passed. True: the place of what is held is known."""
+        if self.due_ns is not None and now_ns >= self.due_ns:
+            self.settle()
+        return self._state is _State.STEADY
+
+    def settle(self) -> None:
+        """Decides by what has come so far."""
+        if self._state in (_State.BEGINNING, _State.DOUBTFUL):
+            self._begin(self._least_ns)
+
+    def restart(self) -> None:
+        """RTP time starts elsewhere: another SSRC."""
+        self._state, self.due_ns = _State.EMPTY, None
+        self.base_ns = None
+
+    def _hold(self, state: _State, transit_ns: int, due_ns: int) -> None:
+        self._state, self.due_ns = state, due_ns
+        self._least_ns = self._most_ns = transit_ns
+
+    def _begin(self, transit_ns: int) -> None:
+        if self.base_ns is not None:
+            self._moved(transit_ns - self.base_ns)
+        self._state, self.due_ns = _State.STEADY, None
+        self._window.clear()
+        self._window.append((self._active_ns, transit_ns))
+        self._spread_ns = 0.0
+        self.base_ns = transit_ns
+
+    @property
+    def _tolerance_ns(self) -> float:
+        policy = self._policy
+        return max(policy.tolerance_ns, min(policy.most_tolerance_ns, SPREAD_FACTOR * self._spread_ns))
+
+    def _is_late(self, transit_ns: int) -> bool:
+        assert self.base_ns is not None
+        return transit_ns - self.base_ns > self._tolerance_ns
+
+    def _add(self, transit_ns: int) -> None:
+        assert self.base_ns is not None
+        if self.base_ns - transit_ns > self._policy.tolerance_ns:
+            self._begin(transit_ns)
+            return
+        window = self._window
+        while window and window[-1][1] >= transit_ns:
+            window.pop()
+        window.append((self._active_ns, transit_ns))
+        while window[0][0] < self._active_ns - self._policy.window_ns:
+            window.popleft()
+        self._spread_ns = max(float(transit_ns - self.base_ns), self._spread_ns * SPREAD_DECAY)
+        moved_ns = window[0][1] - self.base_ns
+        if abs(moved_ns) > STEP_NS:
+            self._moved(moved_ns)
+        self.base_ns += moved_ns
+
+    def _moved(self, by_ns: int) -> None:
+        if by_ns > 0 or by_ns < -MOST_QUICKER_NS:
+            self.jumped_ns += by_ns
+        else:
+            # The way has become quicker, or an encoder: what it was slower by before is over.
+            self.jumped_ns = max(min(self.jumped_ns, 0), self.jumped_ns + by_ns)

@@ -1,0 +1,169 @@
+"""A track's frames on our clock: held for a moment where their place is not known yet, then handed out. Pure.
+
+Sound is handed out at the time of its line, whatever was handed out before it: whoever writes it down keeps
+it whole, and makes up for what a line moves by in pauses. Pictures are led to where their line moves, faster
+or slower by a tenth, which nobody sees."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.units import S
+from openegress.room import EncodedFrame, TrackKey
+from openegress.room.rtp.depacketise import AccessUnit
+from openegress.room.rtp.packets import OVERTAKEN
+from openegress.room.rtp.rtcp import SenderReport
+from openegress.room.sync import arrival
+from openegress.room.sync.arrival import ArrivalLine, Placement
+from openegress.room.sync.participant import ParticipantSync
+from openegress.room.sync.picture_line import PictureLine
+
+MAX_HELD_FRAMES = 600
+"""Hundreds of frames within the fraction of a second they are held for are an attack or a burst."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    rtp: int
+    unit: AccessUnit
+    codec: AudioCodec | VideoCodec
+    after_gap: bool
+    is_overtaken: bool
+
+
+class TrackSync:
+    """For one track, over SSRCs and codecs. `start` comes before the first frame.
+
+    `wall_offset_ns` makes unix time of monotonic time.
+    """
+
+    def __init__(
+        self,
+        track_sid: str,
+        key: TrackKey,
+        participant: ParticipantSync,
+        wall_offset_ns: int,
+        hand_out: Callable[[EncodedFrame], None],
+    ) -> None:
+        self.track_sid = track_sid
+        self._participant = participant
+        self._wall_offset_ns = wall_offset_ns
+        self._hand_out = hand_out
+        self._rate = 0
+        self._line = ArrivalLine(arrival.AUDIO if key.kind is MediaKind.AUDIO else arrival.VIDEO)
+        self._member = participant.add(key, self._line)
+        self._pictures = PictureLine()
+        self._unwrapped: int | None = None
+        self._held: list[_Held] = []
+        self._early_report: SenderReport | None = None
+
+    @property
+    def due_ns(self) -> int | None:
+        """When `due` is to be called; None while nothing is held."""
+        return self._line.due_ns
+
+    def start(self, clock_rate: int) -> None:
+        """The rate of the frames to come. Another one than before means another RTP clock."""
+        if clock_rate != self._rate:
+            self.restart()
+            self._rate = clock_rate
+
+    def restart(self) -> None:
+        """A new SSRC, whose RTP time starts elsewhere."""
+        self.flush()
+        self._line.restart()
+        self._member.reports.forget()
+        self._unwrapped = None
+        self._early_report = None
+
+    def close(self) -> None:
+        """Nothing more will come of this track."""
+        self.flush()
+        self._participant.remove(self._member)
+
+    def frame(
+        self,
+        timestamp: int,
+        unit: AccessUnit,
+        codec: AudioCodec | VideoCodec,
+        after_gap: bool,
+        arrival_ns: int,
+    ) -> None:
+        """`timestamp` as it came, 32 bits; `arrival_ns` monotonic, of its first packet, or OVERTAKEN."""
+        rtp = self._unwrapped = self._unwrap(timestamp)
+        if len(self._held) >= MAX_HELD_FRAMES:
+            self.flush()
+            self._held = []  # nothing tells where they belong
+        place = self._line.observe(self._ns(rtp), arrival_ns)
+        if place is Placement.HELD_BEHIND:
+            # What this frame overtook was sent just before it, and goes where it goes.
+            overtaken = list(takewhile(lambda each: each.is_overtaken, reversed(self._held)))
+            del self._held[len(self._held) - len(overtaken) :]
+            self._release()
+            self._held = overtaken[::-1]
+        self._held.append(_Held(rtp, unit, codec, after_gap, arrival_ns == OVERTAKEN))
+        if place is Placement.KNOWN:
+            self._release()
+
+    def report(self, report: SenderReport) -> None:
+        if self._unwrapped is None or self._line.base_ns is None:
+            self._early_report = report
+            return
+        rtp_ns = self._ns(self._unwrap(report.rtp_timestamp))
+        self._participant.reported(self._member, report.ntp_ns - rtp_ns - self._line.jumped_ns)
+
+    def due(self, now_ns: int) -> None:
+        """Time has passed."""
+        if self._line.due_ns is not None and self._line.decide(now_ns):
+            self._release()
+
+    def flush(self) -> None:
+        """Hands out what is held, wherever it seems to belong."""
+        self._line.settle()
+        self._release()
+
+    def discard(self) -> None:
+        """What is held is not handed out. RTP time may go on anywhere."""
+        self._held = []
+        self.restart()
+
+    def _release(self) -> None:
+        base_ns = self._line.base_ns
+        if base_ns is None or not self._held:
+            return
+        if self._early_report is not None:
+            report, self._early_report = self._early_report, None
+            self.report(report)
+        target_ns = base_ns - self._participant.behind_ns(self._member)
+        held, self._held = self._held, []
+        for each in held:
+            rtp_ns = self._ns(each.rtp)
+            if isinstance(each.codec, AudioCodec):
+                at_ns = rtp_ns + target_ns
+            else:
+                at_ns = self._pictures.place(rtp_ns, target_ns)
+            self._hand_out(
+                EncodedFrame(
+                    self.track_sid,
+                    each.codec,
+                    each.unit.data,
+                    at_ns + self._wall_offset_ns,
+                    each.rtp,
+                    self._rate,
+                    each.unit.is_key,
+                    each.after_gap,
+                    each.unit.width,
+                    each.unit.height,
+                )
+            )
+
+    def _unwrap(self, timestamp: int) -> int:
+        """RTP time without its wrap-around, nearest to the last one."""
+        if self._unwrapped is None:
+            return timestamp + (1 << 32)  # room for frames before the first
+        ahead = (timestamp - self._unwrapped) & 0xFFFFFFFF
+        return self._unwrapped + (ahead - (1 << 32) if ahead >= 1 << 31 else ahead)
+
+    def _ns(self, rtp: int) -> int:
+        return rtp * S // self._rate

@@ -1,0 +1,1 @@
+"""The media path of one join: UDP, ICE, DTLS and SRTP."""

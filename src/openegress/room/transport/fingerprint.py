@@ -1,0 +1,11 @@
+"""Fingerprints of DTLS certificates, as SDP carries them. Pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Of a certificate, as in `a=fingerprint` (RFC 8122)."""
+
+    algorithm: str
+    value: str
