@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
+from openegress.core.left_out import TrackLosses
+from openegress.request.pausing import PauseOrder
 
 if TYPE_CHECKING:  # a browser is started before FFmpeg's libraries are loaded
     from openegress.media import FrameSink, PacketSink, StreamFormat
@@ -52,13 +54,13 @@ class Muted:
 
 
 @dataclass(frozen=True, slots=True)
-class ZeroFound:
-    """Media time zero was this much earlier than start() said."""
+class PauseAsked:
+    """Somebody in the room, or the API by way of it, asks for a pause or for its end."""
 
-    earlier_ns: int
+    order: PauseOrder
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | ZeroFound
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | PauseAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class SourceStats:
     frames: int = 0
     unique_frames: int = 0
     dropped_frames: int = 0
+    losses: tuple[TrackLosses, ...] = ()
 
 
 class Source(Protocol):
@@ -87,6 +90,16 @@ class Source(Protocol):
         """After stop(). Idempotent; leaves no process, file, connection or thread."""
 
     def stats(self) -> SourceStats: ...
+
+
+class Pausable(Protocol):
+    """A source that can leave time out. Its media then lies on the timeline as if that had not been."""
+
+    async def pause(self) -> int:
+        """Nothing is received from here on. Returns when, in unix ns."""
+
+    async def resume(self) -> int:
+        """Returns, in unix ns, when media was there again. Raises EgressError where it cannot come."""
 
 
 class PacketSource(Protocol):

@@ -1,15 +1,16 @@
 """When a recording's pictures and blocks of samples are due. Pure: times come in.
 
-The timeline is the senders' capture clock less its reading at media time zero. The room client has brought
-the participants' clocks together with ours, give or take a network's delay.
+The timeline is our clock less its reading at media time zero: the room client tells when a listener had each
+frame.
 """
 
-from openegress.media import NS
+from openegress.core.units import S
 
 CATCH_UP = 2
 """Times real time, at most: after a wait the encoder must not be handed more than it can take."""
-MIN_STEP_NS = 70_000_000
-"""Of time made up for at once, at most, where the ticks are shorter."""
+MIN_STEP_NS = S
+"""Of time made up for at once, at most, where the ticks are shorter. A thread that gets little of the machine
+must not fall behind unseen: what it cannot give out in time is left out (is_left_out)."""
 
 
 class Slots:
@@ -21,7 +22,7 @@ class Slots:
 
     def at_ns(self, number: int) -> int:
         """From the number, never from a sum: rounding does not add up."""
-        return number * NS // self._rate
+        return number * S // self._rate
 
     @property
     def next_ns(self) -> int:
@@ -29,10 +30,7 @@ class Slots:
 
 
 class Horizon:
-    """Up to where the timeline may be given out: as soon as nothing earlier can still come.
-
-    A track that says nothing holds the others up for the patience and no longer.
-    """
+    """Up to where the timeline is given out: at the pace of the encoder, and never back."""
 
     def __init__(self, tick_ns: int = 0) -> None:
         """`tick_ns`: how often it is advanced."""
@@ -40,29 +38,30 @@ class Horizon:
         self._step_ns = max(MIN_STEP_NS, tick_ns)
         self._moved_at_ns: int | None = None
 
-    def advance(self, now_ns: int, complete_ns: int, patience_ns: int, limit_ns: int) -> int:
-        """`now_ns`: what the timeline shows now; `complete_ns`: up to where every track has been heard of;
-        `limit_ns`: from where first frames are awaited, however long that takes."""
-        wanted = min(now_ns, max(complete_ns, now_ns - patience_ns), limit_ns)
+    def advance(self, now_ns: int, complete_ns: int) -> int:
+        """`now_ns`: what the timeline shows now; `complete_ns`: up to where nothing earlier is waited for."""
+        wanted = min(now_ns, complete_ns)
         since = now_ns if self._moved_at_ns is None else now_ns - self._moved_at_ns
         self._moved_at_ns = now_ns
         self.ns = max(self.ns, min(wanted, self.ns + CATCH_UP * max(0, min(since, self._step_ns))))
         return self.ns
 
 
-SHEDDING = ((9 * NS, 16), (6 * NS, 4), (3 * NS, 2))
+SHEDDING = ((S * 8 // 10, 4), (S * 6 // 10, 2))
 """(behind by more than this, one picture of so many is given out)."""
+MOST_BEHIND_NS = S
+"""From here on none is: what waits is what the end of a recording waits for, and what a kill costs."""
 
 
 def is_left_out(number: int, behind_ns: int) -> bool:
-    """Whether picture `number` is skipped because the encoder does not keep up. What waits is encoded and
-    small, so there is time to make up for a short lag without a loss; without a bound the end of a recording
-    would wait for all of it.
-    """
+    """Whether picture `number` is skipped because the encoder does not keep up. A hiccup of half a second is
+    made up for without a loss."""
+    if behind_ns > MOST_BEHIND_NS:
+        return True
     return any(behind_ns > limit_ns and number % share != 0 for limit_ns, share in SHEDDING)
 
 
-class Phase:
+class SlotPhase:
     """Where a camera's pictures fall between the slots of a recording of the same rate.
 
     Two clocks of one rate keep their distance. Where that is about nothing, jitter puts a picture now before
@@ -76,7 +75,7 @@ class Phase:
     """Pictures in a row near an edge: half a second of them is no jitter."""
 
     def __init__(self, rate: int) -> None:
-        self._period_ns = NS // rate
+        self._period_ns = S // rate
         self._near_edge = 0
         self.bias_ns: int | None = None
 

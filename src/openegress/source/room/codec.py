@@ -87,13 +87,6 @@ def refuse_unsuitable(plan: Plan, tracks: Sequence[Track]) -> None:
     for track in tracks:
         if only_sound and track.kind is MediaKind.VIDEO:
             raise invalid(f"track {track.sid} is video; websocket_url takes audio tracks only")
-    video = plan.video
-    if video is not None and video.codec is not VideoCodec.H264 and not wants_packets(plan, tracks):
-        offered = sorted({str(codec_of(track) or track.mime_type) for track in tracks}) or ["nothing"]
-        raise invalid(
-            f"a file of {video.codec} takes tracks as they are only where their codecs fit, and the room"
-            f" sends {', '.join(offered)}; record to .mp4, which is encoded to H.264"
-        )
 
 
 def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
@@ -111,9 +104,9 @@ def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
 
 def _sound_would_wait(plan: Plan, tracks: Sequence[Track]) -> bool:
     """A muted picture whose format only its first key frame tells keeps the file from being begun, perhaps
-    for ever. Where somebody is heard meanwhile and H.264 will do, it is rather encoded."""
+    for ever. Where somebody is heard meanwhile, it is rather encoded."""
     video = next((track for track in tracks if track.kind is MediaKind.VIDEO and track.muted), None)
     is_heard = any(track.kind is MediaKind.AUDIO for track in tracks)
-    if video is None or not is_heard or plan.video is None or plan.video.codec is not VideoCodec.H264:
+    if video is None or not is_heard or plan.video is None:
         return False
     return codec_of(video) not in IN_BAND

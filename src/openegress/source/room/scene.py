@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from openegress.media.canvas import Fit, Rect
+from openegress.media.geometry import Fit, Rect
 from openegress.room import Track
 
 Rgb = tuple[int, int, int]

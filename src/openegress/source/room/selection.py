@@ -53,10 +53,11 @@ def select(
     """
     named = dict(before.named)
     by_sid = {track.sid: track for track in tracks}
-    for track_id in track_ids(source):
+    ids = (*track_ids(source), *excluded_ids(source))
+    for track_id in ids:
         if track_id in by_sid:
             named[track_id] = by_sid[track_id].key
-    by_id = {track_id: by_sid[track_id] for track_id in track_ids(source) if track_id in by_sid}
+    by_id = {track_id: by_sid[track_id] for track_id in ids if track_id in by_sid}
     if rejoined:
         by_key = {track.key: track for track in tracks}
         for track_id, key in named.items():
@@ -87,8 +88,13 @@ def track_ids(source: MediaSource) -> tuple[str, ...]:
     ids = [source.single_track_id]
     if isinstance(source.video, TrackVideo):
         ids.append(source.video.track_id)
-    ids += [route.value for route in source.audio if route.match == "track"]
+    ids += [route.value for route in source.audio if route.match == "track" and not route.exclude]
     return tuple(dict.fromkeys(track_id for track_id in ids if track_id))
+
+
+def excluded_ids(source: MediaSource) -> tuple[str, ...]:
+    """The tracks that a request rules out by their ids: nobody waits for them."""
+    return tuple(route.value for route in source.audio if route.match == "track" and route.exclude)
 
 
 def _video(source: MediaSource, tracks: Sequence[Track], by_id: Mapping[str, Track]) -> Track | None:
@@ -122,17 +128,25 @@ def route(
 ) -> tuple[Routed, ...]:
     """Where each of `tracks` (audio) is heard; new ones of an alternating route are added to `sides`."""
     routed = []
+    wanted = [route for route in routes if not route.exclude]
+    unwanted = [route for route in routes if route.exclude]
     for track in tracks:
-        channels = {_channel(route, track, sides) for route in routes if _takes(route, track, by_id)}
+        if any(_takes(route, track, by_id) for route in unwanted):
+            continue
+        channels = {_channel(route, track, sides) for route in wanted if _takes(route, track, by_id)}
         if not channels:
-            channels = {Channel(route.channel) for route in routes if route.match == "all"}
+            channels = {Channel(route.channel) for route in wanted if route.match == "all"}
         if channels:
             routed.append(Routed(track, channels.pop() if len(channels) == 1 else Channel.BOTH))
     return tuple(routed)
 
 
 def _takes(route: AudioRoute, track: Track, by_id: Mapping[str, Track]) -> bool:
+    if route.track_name and track.name != route.track_name:
+        return False
     match route.match:
+        case "any":
+            return True
         case "track":
             named = by_id.get(route.value)
             return named is not None and named.sid == track.sid
@@ -174,7 +188,9 @@ class Rule(Enum):
 def rule_of(source: MediaSource) -> Rule:
     if source.participant_identity:
         return Rule.PARTICIPANT
-    if isinstance(source.video, ParticipantVideo) or any(route.match != "track" for route in source.audio):
+    if isinstance(source.video, ParticipantVideo) or any(
+        route.match != "track" for route in source.audio if not route.exclude
+    ):
         return Rule.ROOM
     return Rule.TRACKS
 
@@ -240,6 +256,10 @@ def wrong_kind(source: MediaSource, tracks: Sequence[Track]) -> str:
         if kinds.get(video_id, MediaKind.VIDEO) is not MediaKind.VIDEO:
             return video_id
     for route in source.audio:
-        if route.match == "track" and kinds.get(route.value, MediaKind.AUDIO) is not MediaKind.AUDIO:
+        if (
+            route.match == "track"
+            and not route.exclude
+            and kinds.get(route.value, MediaKind.AUDIO) is not MediaKind.AUDIO
+        ):
             return route.value
     return ""

@@ -3,27 +3,34 @@
 Confined to the thread that decodes. Times are ns on the recording's timeline.
 """
 
+import logging
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from av.video.frame import VideoFrame
 
-from openegress.media import NS
-from openegress.media.canvas import Canvas, Fitter, Fitting, Rect, fitting, yuv_of
+from openegress.core.text import shown
+from openegress.core.units import S
+from openegress.media.canvas import Canvas, Fitter, yuv_of
+from openegress.media.geometry import Fitting, Rect, fitting
 from openegress.room import Track, TrackSource
 from openegress.source.room.scene import Look, Tile
 
-GONE_HOLD_NS = 1 * NS
+GONE_HOLD_NS = 1 * S
 """The last picture of a track that was muted or taken away stays this long where nothing covers the tile:
 the next may be on its way."""
-STALLED_HOLD_NS = 10 * NS
+STALLED_HOLD_NS = 10 * S
 """The last picture of a camera that stopped sending without a word."""
 NEVER_NS = 1 << 62
 """A shared screen that does not change sends nothing, nor does a canvas, which says nothing of its source:
 the last picture is right."""
 STILL = frozenset({TrackSource.SCREEN_SHARE, TrackSource.UNKNOWN})
-PENDING_NS = 1 * NS
+PENDING_NS = 1 * S
 """A picture that is coming needs no cover, unless it takes long."""
+COVER_PAUSE_NS = 1 * S
+"""Between two covers of a tile whose name changes."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +68,22 @@ class TileView:
         self._fitting: Fitting | None = None
         self._fitter = Fitter()
         self._cover: VideoFrame | None = None
+        self._cover_name = ""
+        self._cover_ns = 0
+        """Of the slot that it was drawn for."""
 
-    def place(self, tile: Tile, rect: Rect, look: Look, at_ns: int) -> None:
-        """The canvas has been cleared: all is drawn anew."""
+    def place(self, tile: Tile, rect: Rect, look: Look, at_ns: int, *, cleared: bool) -> None:
+        """`cleared`: nothing lies on the canvas any more, and all is drawn anew."""
         before = self._tile
         if before is None or _is_live(tile.track) != _is_live(before.track):
             self._awaited_from_ns = at_ns
-        if before is None or (before.name, self._rect, self._look) != (tile.name, rect, look):
+        if (self._rect, self._look) != (rect, look):
             self._cover = None
+        if before is not None and before.fit is not tile.fit:
+            self._drawn = None
         self._tile, self._rect, self._look = tile, rect, look
-        self._content, self._drawn = None, None
+        if cleared:
+            self._content, self._drawn = None, None
 
     def draw(self, canvas: Canvas, slot_ns: int, newest: Picture | None) -> bool:
         """`newest` of the tile's track. True when the tile shows a picture that it did not show before."""
@@ -83,13 +96,27 @@ class TileView:
             return self._draw_picture(canvas, self._picture.frame)
         pending = _is_live(self._tile.track) and slot_ns - self._awaited_from_ns < PENDING_NS
         content = _Content.COVER if self._tile.name and not pending else _Content.EMPTY
-        if content is not self._content:
+        if content is not self._content or (content is _Content.COVER and self._is_stale(slot_ns)):
             self._content, self._drawn = content, None
-            if content is _Content.COVER:
-                canvas.paste(self._covered(), self._rect)
+            cover = self._covered(slot_ns) if content is _Content.COVER else None
+            if cover is not None:
+                canvas.paste(cover, self._rect)
             else:
                 self._clear(canvas)
         return False
+
+    def is_costly(self, canvas: Canvas, newest: Picture) -> bool:
+        """Drawing it takes longer than the recording's own size explains: it is far larger, or of another
+        size than the one before, for which everything is set up anew."""
+        frame, drawn, whole = newest.frame, self._drawn, canvas.whole
+        if drawn is not None and (drawn.width, drawn.height) != (frame.width, frame.height):
+            return True
+        return frame.width * frame.height > 2 * whole.width * whole.height
+
+    def forget(self) -> None:
+        """The last picture is not shown again, nor is anything kept that was set up for it."""
+        self._picture, self._content, self._drawn = None, None, None
+        self._fitter = Fitter()
 
     def _draw_picture(self, canvas: Canvas, picture: VideoFrame) -> bool:
         if picture is self._drawn:
@@ -106,15 +133,25 @@ class TileView:
         assert self._look is not None
         canvas.fill(self._rect, yuv_of(*self._look.tile))
 
-    def _covered(self) -> VideoFrame:
-        if self._cover is None:
+    def _is_stale(self, slot_ns: int) -> bool:
+        """The cover shows a name that has changed, and was drawn long enough ago."""
+        assert self._tile is not None
+        return self._cover_name != self._tile.name and slot_ns - self._cover_ns >= COVER_PAUSE_NS
+
+    def _covered(self, slot_ns: int) -> VideoFrame | None:
+        """None: the name cannot be drawn."""
+        if self._cover is None or self._is_stale(slot_ns):
             # Imported here: most recordings of single tracks never need it.
             from openegress.media import cover
 
             assert self._tile is not None and self._look is not None
             look = self._look
             style = cover.CoverStyle(look.tile, look.badge, look.initial, look.name)
-            self._cover = cover.draw(self._tile.name, self._rect.width, self._rect.height, style)
+            self._cover, self._cover_name, self._cover_ns = None, self._tile.name, slot_ns
+            try:
+                self._cover = cover.draw(self._tile.name, self._rect.width, self._rect.height, style)
+            except Exception:
+                _log.exception("the name on a tile could not be drawn: %s", shown(self._tile.name))
         return self._cover
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.media import NS, FrameSink
+from openegress.core.units import S
+from openegress.media import FrameSink
 from openegress.source.web.audio_clock import AudioClock
 from openegress.source.web.pulse import MONITOR, Pulse
 
@@ -196,7 +197,7 @@ class AudioCapture:
             return False
         if self._sink is None or time.monotonic_ns() > self._end_ns + TAIL_NS:
             return True
-        return self._position * NS // self._rate >= self._end_ns - self._zero_ns
+        return self._position * S // self._rate >= self._end_ns - self._zero_ns
 
     def _deliver(self, sink: FrameSink, first: int, data: bytes) -> None:
         samples = len(data) // BYTES_PER_SAMPLE
@@ -211,7 +212,7 @@ class AudioCapture:
 
     def _emit(self, sink: FrameSink, data: bytes) -> None:
         if data:
-            sink.audio(data, self._position * NS // self._rate, self._rate)
+            sink.audio(data, self._position * S // self._rate, self._rate)
             self._position += len(data) // BYTES_PER_SAMPLE
 
     def _stay_silent(self) -> None:
@@ -222,7 +223,7 @@ class AudioCapture:
 
     def _fill(self, until_ns: int) -> None:
         if self._sink is not None:
-            missing = (until_ns - self._zero_ns) * self._rate // NS - self._position
+            missing = (until_ns - self._zero_ns) * self._rate // S - self._position
             self._emit(self._sink, bytes(max(0, missing) * BYTES_PER_SAMPLE))
 
 

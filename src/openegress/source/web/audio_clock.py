@@ -30,7 +30,7 @@ JUMP_NS = 120_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class BlockPlacement:
     """What to do with a block so that the timeline stays true."""
 
     silence: int = 0
@@ -77,7 +77,7 @@ class AudioClock:
         ordered = sorted(self._origins)
         return ordered[int(len(ordered) * PERCENTILE)]
 
-    def place(self, position: int, first: int, samples: int, zero_ns: int) -> Placement:
+    def place(self, position: int, first: int, samples: int, zero_ns: int) -> BlockPlacement:
         """Places samples `first`.. of the stream where `position` samples of the timeline are filled.
 
         `zero_ns`: media time zero on the clock of the arrivals, less the constant delay of the sound.
@@ -87,10 +87,10 @@ class AudioClock:
         error_ns = error * 1_000_000_000 // self._rate
         if position == 0 or abs(error_ns) > JUMP_NS:
             self._slewing = 0
-            return Placement(silence=max(0, error), skip=min(samples, max(0, -error)))
+            return BlockPlacement(silence=max(0, error), skip=min(samples, max(0, -error)))
         if abs(error_ns) > SLEW_START_NS:
             samples = FAST_SAMPLES if abs(error_ns) > SLEW_FAST_NS else 1
             self._slewing = samples if error > 0 else -samples
         elif error_ns * self._slewing < SLEW_END_NS:
             self._slewing = 0
-        return Placement(stretch=self._slewing)
+        return BlockPlacement(stretch=self._slewing)

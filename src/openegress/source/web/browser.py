@@ -16,7 +16,7 @@ from openegress.core.scratch import TEMPORARY_PREFIX, temporary_prefix
 from openegress.source.web.cdp import CommandError, Disconnected
 from openegress.source.web.chromium import HELD_HZ, Chromium
 from openegress.source.web.display import Display
-from openegress.source.web.gate import Gate, parse_networks
+from openegress.source.web.filtering_proxy import FilteringProxy, parse_networks
 from openegress.source.web.identity import Identity, browser_identity
 from openegress.source.web.page import Page
 from openegress.source.web.process import Child
@@ -39,7 +39,7 @@ class Browser:
         pulse: Pulse | None,
         chromium: Chromium,
         page: Page,
-        gate: Gate | None,
+        gate: FilteringProxy | None,
         folder: "RunFolder",
         width: int,
         height: int,
@@ -50,7 +50,7 @@ class Browser:
         self.chromium = chromium
         self.page = page
         self.gate = gate
-        """Present when networks are denied, unless the configuration names a proxy."""
+        """Present when networks or ports are denied, unless the configuration names a proxy."""
         self.width, self.height, self.framerate = width, height, framerate
         self._folder = folder
         self._closing: asyncio.Task[None] | None = None
@@ -84,8 +84,8 @@ class Browser:
             environment = {"DISPLAY": display.name, "XAUTHORITY": str(display.authority_file)}
             environment |= pulse.environment if pulse is not None else {}
             gate, proxy = None, ""
-            if networks and not own_proxy(settings.flags):
-                gate = Gate(networks)
+            if (networks or settings.own_ports) and not own_proxy(settings.flags):
+                gate = FilteringProxy(networks, settings.own_ports)
                 stack.push_async_callback(gate.close)
                 proxy = await gate.start()
             chromium = await Chromium.start(

@@ -22,6 +22,10 @@ COMMAND_TIMEOUT_S = 15.0
 """Commands answer in milliseconds; one that waits for a hung renderer never does."""
 
 
+MOST_MESSAGE_BYTES = 4 * 2**20
+"""Answers to what is asked here are a few kilobytes."""
+
+
 class CommandError(Exception):
     """Chromium refused a command: a mistake of ours, or a page that went away meanwhile."""
 
@@ -42,21 +46,34 @@ class Message(msgspec.Struct):
 
 
 class Splitter:
-    """Splits what was read from the pipe into messages; feed() bytes, get what is complete."""
+    """Splits what was read from the pipe into messages; feed() bytes, get what is complete. Those beyond
+    MOST_MESSAGE_BYTES are left out: a page decides how long a line of its console is."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._is_left_out = False
+        """What comes belongs to a message that is too long."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         *complete, last = data.split(b"\0")
         for part in complete:
-            message = bytes(self._rest + part)
+            self._add(part)
+            message, is_left_out = bytes(self._rest), self._is_left_out
             self._rest.clear()
-            yield message
-        self._rest += last
+            self._is_left_out = False
+            if not is_left_out:
+                yield message
+        self._add(last)
+
+    def _add(self, part: bytes) -> None:
+        if self._is_left_out or len(self._rest) + len(part) > MOST_MESSAGE_BYTES:
+            self._rest.clear()
+            self._is_left_out = True
+        else:
+            self._rest += part
 
 
-class Connection(asyncio.Protocol):
+class DevToolsConnection(asyncio.Protocol):
     """The browser's end of the pipes. `session_id` is empty for commands to the browser itself."""
 
     def __init__(self, write_fd: int) -> None:
@@ -72,7 +89,7 @@ class Connection(asyncio.Protocol):
         """Done when the browser closed its end."""
 
     @classmethod
-    async def open(cls, read_fd: int, write_fd: int) -> "Connection":
+    async def open(cls, read_fd: int, write_fd: int) -> "DevToolsConnection":
         """Takes over both descriptors."""
         loop = asyncio.get_running_loop()
         connection = cls(write_fd)
@@ -145,7 +162,7 @@ class Connection(asyncio.Protocol):
         try:
             return self._decoder.decode(_whole_characters(raw))
         except ValueError as error:
-            _log.warning("the browser said something that is no message: %s", error)
+            _log.warning("the browser sent something that is not a message: %s", error)
             return None
 
     def _answer(self, message: Message) -> None:

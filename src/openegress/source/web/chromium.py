@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.ipc import BrowserSettings
-from openegress.source.web.cdp import CommandError, Connection, Disconnected
+from openegress.source.web.cdp import CommandError, DevToolsConnection, Disconnected
 from openegress.source.web.identity import Identity
 from openegress.source.web.process import Child, died
 
@@ -64,6 +65,7 @@ FLAGS: dict[str, str | bool] = {
     "no-default-browser-check": True,
     "noerrdialogs": True,
     "disable-gpu": True,  # software compositing: a third of SwiftShader's cost
+    "enable-unsafe-swiftshader": True,  # without it a page has no WebGL
     "ozone-platform": "x11",
     "force-color-profile": "srgb",
     "force-device-scale-factor": "1",
@@ -82,7 +84,6 @@ FLAGS: dict[str, str | bool] = {
     "disable-field-trial-config": True,
     "disable-hang-monitor": True,
     "disable-ipc-flooding-protection": True,
-    "disable-notifications": True,
     "disable-prompt-on-repost": True,
     "disable-search-engine-choice-screen": True,
     "disable-site-isolation-trials": True,  # one page, no cookies of anyone: saves a process for each frame
@@ -136,7 +137,7 @@ def find_binary(configured: str) -> str:
     """The configured path, else the first of WELL_KNOWN and NAMES that exists. Raises EgressError."""
     if configured:
         if not os.access(configured, os.X_OK):
-            raise _missing(f"chromium is set to {configured!r}, which is no program")
+            raise _missing(f"chromium is set to {configured!r}, which is not a program")
         return configured
     for path in WELL_KNOWN:
         if os.access(path, os.X_OK):
@@ -148,9 +149,9 @@ def find_binary(configured: str) -> str:
     raise _missing(f"no browser found ({', '.join(NAMES)}): install the package chromium")
 
 
-def write_profile(profile: Path, framerate: int) -> None:
-    """A fresh profile. For recordings of up to 30 fps the battery saver is on: it holds pages to 30 Hz,
-    which saves a third of Chromium's work."""
+def write_profile(profile: Path, framerate: int, webrtc: Mapping[str, object]) -> None:
+    """A fresh profile, with preferences of WebRTC. For recordings of up to 30 fps the battery saver is on: it
+    holds pages to 30 Hz, which saves a third of Chromium's work."""
     profile.mkdir(mode=0o700)
     local_state: dict[str, object] = {"browser": {"first_run_finished": True}}
     if 0 < framerate <= HELD_HZ:
@@ -161,8 +162,25 @@ def write_profile(profile: Path, framerate: int) -> None:
         "credentials_enable_service": False,
         "profile": {"default_content_setting_values": {"notifications": 2, "popups": 2}},
         "translate": {"enabled": False},
+        "webrtc": dict(webrtc),
     }
     (profile / "Default" / "Preferences").write_text(json.dumps(preferences))
+
+
+def webrtc_preferences(settings: BrowserSettings) -> dict[str, object]:
+    """Without UDP, pages speak WebRTC over TCP alone, and that by way of the proxy."""
+    if settings.udp:
+        return {}
+    return {
+        "ip_handling_policy": "disable_non_proxied_udp",
+        "ip_handling_url": [{"url": _origin(url), "handling": "default"} for url in settings.udp_pages],
+    }
+
+
+def _origin(url: str) -> str:
+    """Preferences by URL know no paths."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +188,7 @@ class Chromium:
     """A running browser and the connection to it."""
 
     child: Child
-    connection: Connection
+    connection: DevToolsConnection
 
     @classmethod
     async def start(
@@ -188,7 +206,7 @@ class Chromium:
         through, loopback included. Raises EgressError when the browser does not come up."""
         binary = find_binary(settings.chromium)
         profile = folder / "profile"
-        write_profile(profile, framerate)
+        write_profile(profile, framerate, webrtc_preferences(settings))
         _give(profile, identity)
         flags = command_flags(settings, width, height, profile, proxy)
         if settings.sandbox is False:
@@ -238,7 +256,7 @@ class Chromium:
         finally:
             os.close(their_read)
             os.close(their_write)
-        connection = await Connection.open(our_read, our_write)
+        connection = await DevToolsConnection.open(our_read, our_write)
         browser = cls(child, connection)
         try:
             await connection.command("Browser.getVersion", timeout_s=READY_TIMEOUT_S)

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.source.web.display_number import SOCKETS, DisplayNumber
 from openegress.source.web.identity import Identity
 from openegress.source.web.process import Child, died, find
 
@@ -13,7 +14,6 @@ READY_TIMEOUT_S = 15.0
 """Xvfb answers in 20 ms; an overloaded machine gets the rest."""
 COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 FAMILY_WILD = 0xFFFF
-SOCKETS = Path("/tmp/.X11-unix")
 
 
 def authority(cookie: bytes) -> bytes:
@@ -23,14 +23,18 @@ def authority(cookie: bytes) -> bytes:
 
 
 class Display:
-    """A running Xvfb. `number` is chosen by it; only those who hold the cookie may connect."""
+    """A running Xvfb. Only those who hold the cookie may connect."""
 
-    def __init__(self, child: Child, number: int, cookie: bytes, folder: Path) -> None:
+    def __init__(self, child: Child, number: DisplayNumber, cookie: bytes, folder: Path) -> None:
         self.child = child
-        self.number = number
+        self._claimed = number
         self.cookie = cookie
         self.authority_file = folder / "authority"
         self.framebuffer_file = folder / "Xvfb_screen0"
+
+    @property
+    def number(self) -> int:
+        return self._claimed.value
 
     @property
     def name(self) -> str:
@@ -40,6 +44,17 @@ class Display:
     async def start(cls, width: int, height: int, folder: Path, identity: Identity) -> "Display":
         """`folder` exists and belongs to `identity`. Raises EgressError when Xvfb does not come up."""
         _make_sockets_folder()
+        number = DisplayNumber.claim()
+        try:
+            return await cls._start(number, width, height, folder, identity)
+        except BaseException:
+            number.release()
+            raise
+
+    @classmethod
+    async def _start(
+        cls, number: DisplayNumber, width: int, height: int, folder: Path, identity: Identity
+    ) -> "Display":
         cookie = secrets.token_bytes(16)
         file = folder / "authority"
         file.write_bytes(authority(cookie))
@@ -48,7 +63,8 @@ class Display:
         read, write = os.pipe()
         # GLX costs 54 MiB and nothing here draws with it.
         argv = [
-            *(find("Xvfb", "xvfb"), "-displayfd", "3", "-screen", "0", f"{width}x{height}x24"),
+            *(find("Xvfb", "xvfb"), f":{number.value}"),
+            *("-displayfd", "3", "-screen", "0", f"{width}x{height}x24"),
             *("-nolisten", "tcp", "-noreset", "-nocursor", "-extension", "GLX"),
             *("-fbdir", str(folder), "-auth", str(file)),
         ]
@@ -62,7 +78,7 @@ class Display:
             os.close(write)
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                number = await _read_number(read)
+                told = await _read_number(read)
         except TimeoutError:
             await child.stop(0)
             child.release()
@@ -72,7 +88,7 @@ class Display:
                 fault=Fault.SERVICE,
                 phase=Phase.BROWSER_START,
             ) from None
-        if number is None:
+        if told is None:
             await child.exited
             child.release()
             raise died(child)
@@ -81,6 +97,10 @@ class Display:
     async def close(self) -> None:
         await self.child.stop(grace_s=2.0)
         self.child.release()
+        self._clear()
+        self._claimed.release()
+
+    def _clear(self) -> None:
         # Xvfb clears these away itself unless it was killed.
         for path in (SOCKETS / f"X{self.number}", Path(f"/tmp/.X{self.number}-lock")):
             if self.child.exited.result() != 0 and _is_ours(path, self.child.pid):

@@ -21,7 +21,8 @@ from av.video.reformatter import (
     VideoReformatter,
 )
 
-from openegress.media.canvas import PIXEL_FORMAT, Canvas, Rect
+from openegress.media.canvas import PIXEL_FORMAT, Canvas
+from openegress.media.geometry import Rect
 
 BAND_ROWS = 64
 """Rows that are converted together: of a page in which little moves, most need not be."""
@@ -31,7 +32,7 @@ COLOR_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PixelLayout:
     """Where the pixels are in an X window dump."""
 
     offset: int
@@ -46,7 +47,7 @@ class Layout:
         return self.offset + self.height * self.stride
 
 
-def parse_header(data: bytes) -> Layout:
+def parse_header(data: bytes) -> PixelLayout:
     """Raises ValueError when this is not a 32-bit-per-pixel little-endian window dump."""
     if len(data) < HEADER_WORDS * 4:
         raise ValueError(f"window dump of {len(data)} bytes has no whole header")
@@ -59,7 +60,7 @@ def parse_header(data: bytes) -> Layout:
         raise ValueError(f"window dump with {bits_per_pixel} bits a pixel, byte order {byte_order}")
     if stride < width * 4:
         raise ValueError(f"window dump with rows of {stride} bytes for {width} pixels")
-    return Layout(header_size + colors * COLOR_BYTES, width, height, stride)
+    return PixelLayout(header_size + colors * COLOR_BYTES, width, height, stride)
 
 
 class Framebuffer:

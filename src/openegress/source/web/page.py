@@ -8,11 +8,15 @@ from typing import Any
 
 import msgspec
 
-from openegress.source.web.cdp import Connection, Disconnected, Params
+from openegress.source.web.cdp import DevToolsConnection, Disconnected, Params
 
 KEPT_LINES = 5
 """Console errors and failed requests kept for error texts."""
 LINE_LENGTH = 300
+READ_LENGTH = 4096
+"""Of what a page says, which may be megabytes, to find its secrets in."""
+MOST_REQUESTS = 2000
+"""Under way at once, whose URLs are kept for errors."""
 START_SIGNAL = "START_RECORDING"
 END_SIGNAL = "END_RECORDING"
 
@@ -47,10 +51,28 @@ class PageError(Exception):
     """The page could not be loaded; the text says why."""
 
 
+_NO_PRINT = "window.print = () => {}"
+"""There is nobody to close the preview, which would cover the page to the end."""
+
+
+BUFFERED = """async function () {
+  const held = { video: [0, 0], audio: [0, 0] };
+  for (const connection of this) {
+    for (const stats of (await connection.getStats()).values()) {
+      if (stats.type !== "inbound-rtp" || !stats.jitterBufferEmittedCount) continue;
+      held[stats.kind][0] += stats.jitterBufferDelay;
+      held[stats.kind][1] += stats.jitterBufferEmittedCount;
+    }
+  }
+  return held.video[1] ? held.video : held.audio;
+}"""
+"""Of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats)."""
+
+
 class Page:
     """The one tab of a browser. `redact` hides the secrets of its URL in all it reports."""
 
-    def __init__(self, connection: Connection, target_id: str, session_id: str) -> None:
+    def __init__(self, connection: DevToolsConnection, target_id: str, session_id: str) -> None:
         self._connection = connection
         self._target_id = target_id
         self._session_id = session_id
@@ -63,6 +85,8 @@ class Page:
         """URL by request id, while under way."""
         self._connections: set[str] = set()
         """Request ids of open WebSockets and event streams."""
+        self._rtc_connections = ""
+        """The id of an array of them, once looked up: that takes a collection of garbage."""
         self._console_errors: deque[str] = deque(maxlen=KEPT_LINES)
         self._failed_requests: deque[str] = deque(maxlen=KEPT_LINES)
         self._status: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
@@ -71,7 +95,7 @@ class Page:
         self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def attach(cls, connection: Connection, insecure: bool) -> "Page":
+    async def attach(cls, connection: DevToolsConnection, insecure: bool) -> "Page":
         """Takes the tab that the browser started with, and makes it think it is watched."""
         targets = await connection.command("Target.getTargets")
         target_id = next(t["targetId"] for t in targets["targetInfos"] if t["type"] == "page")
@@ -89,6 +113,7 @@ class Page:
             send("Log.enable", session),
             send("Runtime.enable", session),
             send("Emulation.setFocusEmulationEnabled", session, enabled=True),
+            send("Page.addScriptToEvaluateOnNewDocument", session, source=_NO_PRINT),
         ]
         if insecure:
             commands.append(send("Security.setIgnoreCertificateErrors", session, ignore=True))
@@ -158,6 +183,30 @@ class Page:
         self._connections.clear()
         await self._connection.command("Network.disable", self._session_id)
 
+    async def buffered(self) -> tuple[float, int]:
+        """How long WebRTC pictures have waited in the page before they were shown: (seconds of all of them,
+        how many); of sound where there are none. Raises what command() raises."""
+        command, session = self._connection.command, self._session_id
+        if not self._rtc_connections:
+            prototype = await command("Runtime.evaluate", session, expression="RTCPeerConnection.prototype")
+            found = await command(
+                "Runtime.queryObjects", session, prototypeObjectId=prototype["result"]["objectId"]
+            )
+            self._rtc_connections = found["objects"]["objectId"]
+        answer = await command(
+            "Runtime.callFunctionOn",
+            session,
+            objectId=self._rtc_connections,
+            functionDeclaration=BUFFERED,
+            awaitPromise=True,
+            returnByValue=True,
+        )
+        match answer["result"].get("value"):  # the page may have put anything in place of getStats
+            case [int() | float() as seconds, int() as count] if count > 0:
+                return float(seconds), count
+        self._rtc_connections = ""  # others may have been made
+        return 0.0, 0
+
     @property
     def is_connected(self) -> bool:
         """To anything that could tell it something: by a WebSocket, or a stream of events."""
@@ -207,6 +256,8 @@ class Page:
                 self._say(entry["level"], entry["text"] + where)
             case "Network.requestWillBeSent":
                 self._requests[params["requestId"]] = params["request"]["url"]
+                if len(self._requests) > MOST_REQUESTS:
+                    del self._requests[next(iter(self._requests))]
                 if params["type"] == "Document" and params["requestId"] == params["loaderId"]:
                     self._main_request = self._main_request or params["requestId"]
                     if params["requestId"] == self._main_request:
@@ -275,7 +326,7 @@ class Page:
         self._listener(Console(level, line))
 
     def _shorten(self, text: str) -> str:
-        text = self._redact(text)
+        text = self._redact(text[:READ_LENGTH])
         return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + "..."
 
 
@@ -293,7 +344,7 @@ EXPLANATIONS = {
     "net::ERR_NAME_NOT_RESOLVED": "its host name is not known to DNS here",
     "net::ERR_CONNECTION_REFUSED": "nothing listens at its address",
     "net::ERR_CONNECTION_TIMED_OUT": "its address does not answer",
-    "net::ERR_ADDRESS_UNREACHABLE": "there is no way to its address from here",
+    "net::ERR_ADDRESS_UNREACHABLE": "its address cannot be reached from here",
     "net::ERR_INTERNET_DISCONNECTED": "this machine has no network",
     "net::ERR_CONNECTION_RESET": "its server closed the connection",
     "net::ERR_CONNECTION_CLOSED": "its server closed the connection",

@@ -12,6 +12,7 @@ from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
 from openegress.source.web.cdp import COMMAND_TIMEOUT_S, CommandError, Disconnected
+from openegress.source.web.memory import used_bytes
 from openegress.source.web.page import (
     Console,
     Crashed,
@@ -30,6 +31,11 @@ T = TypeVar("T")
 
 PAINT_TIMEOUT_S = 0.25
 """A loaded page that has painted nothing by then is recorded as it is."""
+LINES_A_MINUTE = 300
+"""Of a page's console in the log: a page that says more is telling somebody else. A tenth of a megabyte."""
+MEMORY_EVERY_S = 1.0
+"""A page of JavaScript takes up to a gigabyte in that time."""
+_MIB = 2**20
 EVENTS = 256
 """Events that nobody read; console notices beyond are dropped, the end never is."""
 RECONNECT_S = 10.0
@@ -37,14 +43,18 @@ RECONNECT_S = 10.0
 CAUSE_DELAY_S = 0.2
 """Chromium follows its display into death: as long the display may take to be seen dead too."""
 
-SOUND_DELAY_NS = 25_000_000
-"""Sound is heard this much before the picture of the same moment is drawn. Measured with
-testkit/pages/pattern.html: sound comes 5 ms before it is due (the server renders ahead); pictures 2 to 7 or
-36 to 42 ms after their animation callback with the page at 30 Hz, 2 to 35 ms at 60 Hz, as Chromium's pipeline
-happens to run from start to start. This is the middle, no more than 20 ms from either."""
-ROOM_SOUND_DELAY_NS = SOUND_DELAY_NS - 50_000_000
-"""Of a template, whose sound comes by WebRTC: Chromium keeps it steadily 45 to 60 ms behind the picture, for
-it takes the sound device to be that far ahead. Measured by flash and beep of a publisher within 10 ms."""
+SOUND_DELAY_NS = -10_000_000
+"""Added to the time of a page's sound, so that it fits its pictures.
+
+Chromium shows `<video>` for a display that lights up one refresh (17 ms) after a frame begins, and WebRTC in
+step with that; a canvas is drawn for the moment the frame begins. Here either is filmed 3 to 8 ms after that.
+The sound of `<video>` is heard 11 ms after the time Chromium counts on, Web Audio 5 ms before it. Without a
+delay, on average of runs at 30 and 60 Hz, sound is therefore 8 and 30 ms late for `<video>`, 25 and 28 ms
+for WebRTC, and 11 and 13 ms early for a canvas that draws what `getOutputTimestamp` says is heard. One delay
+serves all of them: a page may hold each, and its sound comes as one. A canvas is drawn a refresh or two later
+in some runs, whose sound is then 15 or 30 ms earlier still. Few runs, on a machine with other work."""
+TEMPLATE_SOUND_DELAY_NS = -25_000_000
+"""Of a template, all of whose sound comes by WebRTC."""
 
 
 class WebPageSource:
@@ -64,8 +74,11 @@ class WebPageSource:
         page: Literal["template", "web"],
         sample_rate: int,
         trusted: Sequence[str] = (),
+        own: Sequence[str] = (),
+        memory_bytes: int = 0,
     ) -> None:
-        """`trusted`: URLs whose hosts may be reached though their network is denied."""
+        """`trusted`: URLs whose hosts may be reached though their network is denied. `own`: URLs that may be
+        on this service's own ports. `memory_bytes`: what the browser may take; 0: as much as there is."""
         self._browser = browser
         self._url = url
         self._template = page == "template"
@@ -74,12 +87,16 @@ class WebPageSource:
         self._signal_timeout_s = start_signal_timeout_s
         self._redact = Redactor(url)
         if browser.gate is not None:
-            for own in trusted:
-                browser.gate.trust(own)
+            for each in trusted:
+                browser.gate.trust(each)
+            for each in own:
+                browser.gate.open_own(each)
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._signal = asyncio.Event()
         self._news = asyncio.Event()
         """The signal, or a console error, since it was last looked."""
+        self._memory_bytes = memory_bytes
+        self._lines = _Lines()
         self._failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
         self._watchers: list[asyncio.Task[None]] = []
         self._closed = False
@@ -88,7 +105,7 @@ class WebPageSource:
         self._video = VideoCapture(browser.display, framerate) if video else None
         self._audio: AudioCapture | None = None
         if audio and browser.pulse is not None:
-            delay_ns = ROOM_SOUND_DELAY_NS if self._template else SOUND_DELAY_NS
+            delay_ns = TEMPLATE_SOUND_DELAY_NS if self._template else SOUND_DELAY_NS
             self._audio = AudioCapture(browser.pulse, sample_rate, delay_ns)
 
     async def prepare(self) -> None:
@@ -96,6 +113,8 @@ class WebPageSource:
         self._browser.page.listen(self._page_event, self._redact)
         for child in self._browser.children:
             self._watch(self._watch_child(child))
+        if self._memory_bytes:
+            self._watch(self._watch_memory(self._memory_bytes))
         await self._or_failure(self._prepare())
 
     async def start(self, sink: FrameSink) -> int:
@@ -132,6 +151,13 @@ class WebPageSource:
             await asyncio.gather(*self._watchers, return_exceptions=True)
             self._events.put_nowait(None)
         await self._browser.close()
+
+    async def buffered(self) -> tuple[float, int]:
+        """As Page's; (0, 0) where the page does not tell."""
+        try:
+            return await self._browser.page.buffered()
+        except (CommandError, Disconnected, TimeoutError):
+            return 0.0, 0
 
     def stats(self) -> SourceStats:
         return self._video.stats() if self._video is not None else SourceStats()
@@ -253,8 +279,8 @@ class WebPageSource:
             case Console(level, text):
                 if level == "error":
                     self._news.set()
-                if self._events.qsize() < EVENTS:
-                    self._events.put_nowait(Notice("page console", {"level": level, "text": text}))
+                if self._events.qsize() < EVENTS and (notice := self._lines.notice(level, text)):
+                    self._events.put_nowait(notice)
 
     async def _watch_child(self, child: Child) -> None:
         status = await asyncio.shield(child.exited)
@@ -267,6 +293,21 @@ class WebPageSource:
             self._fail(_error(self._phase, f"the display ended unexpectedly (Xvfb: {how})"))
         else:
             self._sound_lost(f"PulseAudio: {how}")
+
+    async def _watch_memory(self, most_bytes: int) -> None:
+        """The browser is ended at once: one that leaks may take all there is within seconds."""
+        chromium = self._browser.chromium.child
+        while True:
+            used = await asyncio.to_thread(used_bytes, chromium.pid)
+            if used > most_bytes:
+                break
+            await asyncio.sleep(MEMORY_EVERY_S)
+        why = (
+            f"the page takes {used // _MIB} MiB of memory, and one may take {most_bytes // _MIB}: "
+            "raise page_max_memory if it needs that much"
+        )
+        self._fail(EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.DESTINATION, phase=self._phase))
+        await chromium.stop(grace_s=0)
 
     async def _watch_picture(self, video: VideoCapture) -> None:
         try:
@@ -309,6 +350,26 @@ class WebPageSource:
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+
+class _Lines:
+    """What a page says on its console, for the log: some lines a minute, then how many there were."""
+
+    def __init__(self) -> None:
+        self._minute = -1
+        self._count = 0
+
+    def notice(self, level: str, text: str) -> Notice | None:
+        minute = int(time.monotonic() // 60)
+        left_out = max(0, self._count - LINES_A_MINUTE) if minute != self._minute else 0
+        if minute != self._minute:
+            self._minute, self._count = minute, 0
+        self._count += 1
+        if self._count > LINES_A_MINUTE:
+            return None
+        if left_out:
+            return Notice("page console", {"level": level, "text": text, "left_out": left_out})
+        return Notice("page console", {"level": level, "text": text})
 
 
 def _error(phase: Phase, message: str, fault: Fault = Fault.SERVICE) -> EgressError:

@@ -9,11 +9,11 @@ import struct
 import time
 from collections.abc import Callable
 
-from openegress.source.web.display import COOKIE_NAME, SOCKETS
+from openegress.source.web.display import COOKIE_NAME
+from openegress.source.web.display_number import SOCKETS
 
 QUERY_WINDOW_ATTRIBUTES, CHANGE_WINDOW_ATTRIBUTES, CONFIGURE_WINDOW = 3, 2, 12
-GET_GEOMETRY, QUERY_TREE, GET_INPUT_FOCUS, QUERY_EXTENSION = 14, 15, 43, 98
-MAP_NOTIFY = 19
+QUERY_TREE, GET_INPUT_FOCUS, QUERY_EXTENSION = 15, 43, 98
 EVENT_MASK_BIT = 1 << 11
 SUBSTRUCTURE_NOTIFY = 1 << 19
 VIEWABLE = 2

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openegress.media.canvas import Rect
+from openegress.media.geometry import Rect
 
 GRID_CAPACITY = 25
 """More tiles than this are too small to recognise anybody."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openegress.core.codecs import MediaKind
-from openegress.media.canvas import Fit
+from openegress.media.geometry import Fit
 from openegress.room import Participant, Track, TrackSource
 
 _AGENT, _EGRESS = "agent", "egress"

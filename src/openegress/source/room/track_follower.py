@@ -5,18 +5,21 @@ Everything here runs on the event loop.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from functools import partial
 from typing import Protocol
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
+from openegress.core.left_out import TrackLosses
+from openegress.request.pausing import order_of
 from openegress.room import (
     ConnectionLost,
     EncodedFrame,
     Joined,
     KeyFrameArrived,
-    LagMeasured,
     MediaArrived,
     OwnMetadataChanged,
     ParticipantJoined,
@@ -29,15 +32,23 @@ from openegress.room import (
     SpeakersChanged,
     SubscriptionFailed,
     Track,
+    TrackLeftOut,
     TrackMuted,
     TrackPublished,
     TrackSubscribed,
+    TrackTakenAgain,
     TrackUnpublished,
     VideoQuality,
 )
-from openegress.source import Closed, Failed, Muted, Notice, SourceEvent, ZeroFound
-from openegress.source.room.cast import Cast, RoomState
+from openegress.room.budget import CHANGES, Reason, TokenBucket
+from openegress.source import Closed, Failed, Muted, Notice, PauseAsked, SourceEvent
+from openegress.source.memory import Ceiling, Shedding, give_back, own_bytes
+from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
+from openegress.source.room.track_policy import RoomState, TrackPolicy
+
+MEMORY_EVERY_S = 1.0
+"""Between two looks at the memory: what is shed needs a moment to be given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,7 @@ class Patience:
 
 
 class Listener(Protocol):
-    """What a session tells its source, on the event loop."""
+    """What it tells its source, on the event loop."""
 
     def on_frame(self, track: Track, frame: EncodedFrame) -> None:
         """`track` as it was when it was subscribed; `frame.track_sid` may be newer."""
@@ -63,17 +74,33 @@ class Listener(Protocol):
     def on_selection(self, selection: Selection) -> None:
         """Tracks were added, taken away, muted or unmuted."""
 
-    def on_rejoined(self) -> None:
-        """The room was joined anew; frames of tracks may be held back as at the start."""
+    def shed(self, what: Shedding) -> None:
+        """Memory is short."""
 
 
-class RoomSession:
+class Intake(Enum):
+    """What is subscribed to."""
+
+    SELECTED = auto()
+    NOTHING = auto()
+    """The recording is paused. Who is there, and what they publish, is followed all the same."""
+
+
+class TrackFollower:
     """Join, wait for what the request names, follow it, and end."""
 
-    def __init__(self, room: Room, room_name: str, cast: Cast, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        room: Room,
+        room_name: str,
+        cast: TrackPolicy,
+        patience: Patience | None = None,
+        memory_bytes: int = 0,
+    ) -> None:
+        """`memory_bytes`: what this process may take before it sheds; 0: as much as there is."""
         self._room = room
         self._room_name = room_name
-        self._cast = cast
+        self._policy = cast
         self._patience = patience or Patience()
         self._listener: Listener | None = None
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
@@ -83,17 +110,22 @@ class RoomSession:
         self._absence: asyncio.TimerHandle | None = None
         self._recheck: asyncio.TimerHandle | None = None
         self._rechecking: asyncio.Task[None] | None = None
+        self._ceiling = Ceiling(memory_bytes)
+        self._memory: asyncio.Task[None] | None = None
+        self._changes = TokenBucket(CHANGES)
+        self._deferred: asyncio.TimerHandle | None = None
+        """While changes wait to be looked at together."""
         self._applying = asyncio.Lock()
         self._rejoined_at: float | None = None
         self._subscribed: dict[str, Track] = {}
         self._asked: dict[str, VideoQuality] = {}
         """What has been asked for of each track by SID."""
         self._takes_best = False
+        self._intake = Intake.SELECTED
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
         self._over: SourceEvent | None = None
         self._began = False
-        self._zero_found = False
         self.selection = NOTHING
         self.arrived: dict[str, int] = {}
         """Unix ns of the first packet of each track by SID."""
@@ -112,7 +144,7 @@ class RoomSession:
         self._connecting = asyncio.create_task(self._connect(), name="room media path")
         self._reselect()
         await self._until_there()
-        wrong = self._cast.wrong_kind(self._state())
+        wrong = self._policy.wrong_kind(self._state())
         if wrong:
             raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
         self._began = True
@@ -127,6 +159,7 @@ class RoomSession:
         Raises EgressError when it does not come up, or the room closed meanwhile.
         """
         self._listener = listener
+        self._memory = asyncio.create_task(self._watch_memory(listener), name="room memory")
         await self._apply()
         assert self._connecting is not None
         await asyncio.wait({self._connecting})
@@ -163,16 +196,43 @@ class RoomSession:
         if sids:
             await self._room.unsubscribe(sids)
 
+    async def pause(self) -> None:
+        """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
+        self._intake = Intake.NOTHING
+        await self._apply()
+
+    async def resume(self, timeout_s: float) -> int:
+        """Subscribes again; returns the unix ns at which the last of the tracks was there, or now where none
+        is. Raises as wait_for_media() does."""
+        self._intake = Intake.SELECTED
+        self.arrived.clear()
+        await self._apply()
+        await self.wait_for_media(timeout_s)
+        selected = {track.sid for track in self.selection.tracks}
+        return max((at for sid, at in self.arrived.items() if sid in selected), default=self.now_ns())
+
     def now_ns(self) -> int:
-        """Unix time on the clock of the frames' capture times."""
+        """Unix time on the clock of the frames."""
         return self._room.now_ns()
 
-    def relax(self) -> None:
+    def batch_reads(self) -> None:
         """See Room."""
-        self._room.relax()
+        self._room.batch_reads()
+
+    def drain(self) -> None:
+        """See Room."""
+        self._room.drain()
 
     def request_key_frame(self, sid: str) -> None:
         self._room.request_key_frame(sid)
+
+    def leave_out(self, sid: str, reason: Reason) -> None:
+        """See Room."""
+        self._room.leave_out(sid, reason)
+
+    def losses(self) -> tuple[TrackLosses, ...]:
+        """See Room."""
+        return tuple(self._room.losses())
 
     def fail(self, error: EgressError) -> None:
         """The source has found out that it cannot go on."""
@@ -190,15 +250,28 @@ class RoomSession:
         """Leaves the room. Idempotent."""
         self._listener = None
         self._cancel_absence()
+        if self._deferred is not None:
+            self._deferred.cancel()
         if self._recheck is not None:
             self._recheck.cancel()
-        tasks = [task for task in (self._follower, self._connecting, self._rechecking) if task is not None]
-        self._follower = self._connecting = self._rechecking = None
+        started = (self._follower, self._connecting, self._rechecking, self._memory)
+        tasks = [task for task in started if task is not None]
+        self._follower = self._connecting = self._rechecking = self._memory = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._room.close()
         self._events.put_nowait(None)
+
+    async def _watch_memory(self, listener: Listener) -> None:
+        while True:
+            await asyncio.sleep(MEMORY_EVERY_S)
+            used = own_bytes("self")
+            shedding = self._ceiling.look(used)
+            if shedding is not Shedding.NOTHING:
+                self.notice("memory is short", used_mib=used // 2**20, dropped=shedding.name.lower())
+                listener.shed(shedding)
+                give_back()
 
     # --- waiting for the start
 
@@ -207,7 +280,7 @@ class RoomSession:
         began = loop.time()
         while True:
             self._changed.clear()
-            what, name = self._cast.missing(self._state(), self.selection)
+            what, name = self._policy.missing(self._state(), self.selection)
             if self._over is not None:
                 raise self._refusal()
             self._refuse_encrypted(what, name)
@@ -284,28 +357,32 @@ class RoomSession:
                     self._events.put_nowait(Muted(event.track.muted, self.now_ns()))
                 if isinstance(event, TrackPublished) and event.track.encrypted:
                     self.notice("track left out: it is end-to-end encrypted", track=event.track.sid)
-                self._reselect()
-                await self._apply()
+                await self._change()
             case SpeakersChanged(identities):
                 self._speakers = identities
-                self._reselect()
-                await self._apply()
+                await self._change()
             case OwnMetadataChanged(metadata):
-                self._metadata = metadata
-                self._reselect()
-                await self._apply()
+                if (order := order_of(layout_in(metadata))) is not None:
+                    self._events.put_nowait(PauseAsked(order))
+                else:
+                    self._metadata = metadata
+                    await self._change()
             case MediaArrived(track, at_ns):
                 self.arrived.setdefault(track.sid, at_ns)
                 self._changed.set()
             case KeyFrameArrived(track):
                 self.key_frames[track.sid] = event
                 self._changed.set()
-            case LagMeasured(_, lag_ns):
-                self._on_lag(lag_ns)
             case TrackSubscribed(track, codec):
                 self.notice("track subscribed", track=track.sid, codec=codec.value)
             case SubscriptionFailed(sid, reason):
                 self._on_subscription_failed(sid, reason)
+            case TrackLeftOut(sid, identity, why, for_s):
+                self.notice("track left out", track=sid, identity=identity, reason=str(why), for_s=for_s)
+                await self._change()
+            case TrackTakenAgain(sid, identity):
+                self.notice("track taken again", track=sid, identity=identity)
+                await self._change()
             case ConnectionLost(reason):
                 self.notice("connection to room lost", reason=reason)
                 # Nobody has left: it is us who do not see them.
@@ -314,10 +391,7 @@ class RoomSession:
             case Reconnected(after_s):
                 self.notice("connection to room is back", after_s=after_s)
                 self._rejoined_at = asyncio.get_running_loop().time()
-                self._reselect()
-                if self._listener is not None:
-                    self._listener.on_rejoined()
-                await self._apply()
+                await self._change()
             case RoomClosed(reason, failed):
                 self._on_closed(reason, failed)
             case Joined():
@@ -325,19 +399,13 @@ class RoomSession:
 
     def _is_single(self, track: Track) -> bool:
         """The one track that is recorded, whatever SID it has by now."""
-        return bool(self._cast.single_track_id) and any(t.sid == track.sid for t in self.selection.tracks)
-
-    def _on_lag(self, lag_ns: int) -> None:
-        """Of the one track; when it is back under another SID, the recording's zero is known already."""
-        if not self._zero_found:
-            self._zero_found = True
-            self._events.put_nowait(ZeroFound(lag_ns))
+        return bool(self._policy.single_track_id) and any(t.sid == track.sid for t in self.selection.tracks)
 
     def _on_subscription_failed(self, sid: str, reason: str) -> None:
         if sid not in self._subscribed or all(track.sid != sid for track in self.selection.tracks):
             return
         self.notice("failed to subscribe to track", track=sid, reason=reason)
-        if self._cast.needs(sid, self.selection):
+        if self._policy.needs(sid, self.selection):
             self._end(
                 Failed(
                     EgressError(
@@ -366,8 +434,11 @@ class RoomSession:
         )
 
     def _state(self) -> RoomState:
+        out = self._room.left_out()
+        tracks = [track for track in self._room.tracks() if not track.encrypted]
         return RoomState(
-            [track for track in self._room.tracks() if not track.encrypted],
+            # Nothing comes of one that is left out: it is as good as muted.
+            [replace(track, muted=True) if track.sid in out else track for track in tracks],
             self._room.participants(),
             self._speakers,
             self._metadata,
@@ -378,16 +449,38 @@ class RoomSession:
 
     def _reselect(self) -> None:
         state = self._state()
-        self.selection = self._cast.select(state, self.selection)
+        self.selection = self._policy.select(state, self.selection)
         self._changed.set()
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
-        if self._cast.recheck_at_s is not None:
+        if self._policy.recheck_at_s is not None:
             loop = asyncio.get_running_loop()
-            self._recheck = loop.call_at(self._cast.recheck_at_s, self._begin_recheck)
+            self._recheck = loop.call_at(self._policy.recheck_at_s, self._begin_recheck)
         if self._began:
             self._judge(state)
+
+    async def _change(self) -> None:
+        """Something has changed in the room: it is looked at now, or soon with what else changes."""
+        now_ns = time.monotonic_ns()
+        if self._deferred is not None:
+            return
+        if self._changes.left(now_ns) >= 1:
+            self._changes.spend(1, now_ns)
+            self._reselect()
+            await self._apply()
+        else:
+            self._defer()
+
+    def _defer(self) -> None:
+        self._deferred = asyncio.get_running_loop().call_later(1 / CHANGES.per_s, self._end_deferral)
+
+    def _end_deferral(self) -> None:
+        self._deferred = None
+        if self._rechecking is not None and not self._rechecking.done():
+            self._defer()
+        else:
+            self._begin_recheck()
 
     def _begin_recheck(self) -> None:
         if self._rechecking is None or self._rechecking.done():
@@ -403,7 +496,7 @@ class RoomSession:
 
     def _judge(self, state: RoomState) -> None:
         recently = state.rejoined_recently
-        match self._cast.verdict(state, self.selection):
+        match self._policy.verdict(state, self.selection):
             case Verdict.GO_ON:
                 self._cancel_absence()
             case Verdict.END:
@@ -430,7 +523,8 @@ class RoomSession:
         self._listener.on_selection(self.selection)
         async with self._applying:
             selection = self.selection
-            wanted = {track.sid: track for track in selection.tracks}
+            taken = selection.tracks if self._intake is Intake.SELECTED else ()
+            wanted = {track.sid: track for track in taken}
             gone = [sid for sid in self._subscribed if sid not in wanted]
             new = [track for sid, track in wanted.items() if sid not in self._subscribed]
             self._subscribed = {**wanted}
@@ -447,8 +541,7 @@ class RoomSession:
 
     async def _subscribe(self, track: Track) -> None:
         try:
-            alone = bool(self._cast.single_track_id)
-            await self._room.subscribe([track.sid], partial(self._on_frame, track), at_once=alone)
+            await self._room.subscribe([track.sid], partial(self._on_frame, track))
         except EgressError as error:
             if error.code is not Code.NOT_FOUND:
                 raise

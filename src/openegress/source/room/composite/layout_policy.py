@@ -2,32 +2,36 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
-from openegress.core import layouts
 from openegress.core.codecs import MediaKind
-from openegress.core.layouts import Layout
 from openegress.core.plan import AudioRoute
-from openegress.media.canvas import drawn_size
-from openegress.room import VideoQuality
-from openegress.source.room.cast import RoomState
-from openegress.source.room.composite.floor import Floor, step
+from openegress.core.text import shown
+from openegress.media.geometry import drawn_size
+from openegress.request import layouts
+from openegress.request.layouts import Layout
+from openegress.room import Track, VideoQuality
+from openegress.source.room.composite.active_speaker import ActiveSpeaker, step
+from openegress.source.room.composite.arrange import EMPTY, arrange, by_recency
 from openegress.source.room.composite.rectangles import Size
-from openegress.source.room.composite.staging import EMPTY, by_recency, stage
 from openegress.source.room.composite.tiles import Seat, attendees, seats_of
 from openegress.source.room.scene import Look, Scene, Tile
 from openegress.source.room.selection import Missing, Selection, Verdict, route
+from openegress.source.room.track_policy import RoomState
 
 WARM_HIDDEN = 6
 """Hidden videos that are kept running, in their smallest layer, so that they are there when shown."""
+MOST_TRACKS = 40
+"""Of a kind, of one participant: an interpreter with forty languages."""
 DARK = Look((0x11,) * 3, (0x22,) * 3, (0x4A,) * 3, (0xFF,) * 3, (0xEE,) * 3)
 LIGHT = Look((0xFF,) * 3, (0xE4,) * 3, (0x8A,) * 3, (0xFF,) * 3, (0x22,) * 3)
 
 _log = logging.getLogger(__name__)
 
 
-class WholeRoom:
-    """Implements source.room.cast.Cast.
+class LayoutPolicy:
+    """Implements source.room.track_policy.Cast.
 
     Remembers who had the floor and where tiles lay, so that nothing moves without need.
     """
@@ -43,10 +47,12 @@ class WholeRoom:
         self._framerate = framerate
         self._routes = routes
         self._metadata = ""
-        self._floor = Floor()
+        self._floor = ActiveSpeaker()
         self._recent: tuple[str, ...] = ()
         self._staging = EMPTY
         self._attended = False
+        self._over: set[str] = set()
+        """Who publishes more than is recorded."""
 
     @property
     def recheck_at_s(self) -> float | None:
@@ -54,10 +60,13 @@ class WholeRoom:
 
     def select(self, room: RoomState, before: Selection) -> Selection:
         self._read_layout(room.metadata)
-        seats = seats_of(room.participants, room.tracks)
-        self._recent = tuple(dict.fromkeys((*room.speakers, *self._recent)))
+        tracks = self._within_bounds(room.tracks)
+        seats = seats_of(room.participants, tracks)
+        present = {each.identity for each in room.participants}
+        spoken = dict.fromkeys((*room.speakers, *self._recent))
+        self._recent = tuple(identity for identity in spoken if identity in present)
         self._floor = step(self._floor, room.speakers, _eligible(seats), room.now_s)
-        self._staging = stage(
+        self._staging = arrange(
             self._layout.arrangement,
             seats,
             speaker=self._floor.focus,
@@ -66,7 +75,7 @@ class WholeRoom:
             before=self._staging,
         )
         scene = self._scene(seats)
-        audible = [track for track in room.tracks if track.kind is MediaKind.AUDIO]
+        audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
         sides = dict(before.sides)
         return Selection(scene, route(self._routes, audible, {}, sides), self._qualities(scene), sides)
 
@@ -88,16 +97,31 @@ class WholeRoom:
     def needs(self, sid: str, selection: Selection) -> bool:
         return False
 
+    def _within_bounds(self, tracks: Sequence[Track]) -> list[Track]:
+        """The first tracks of each: who publishes hundreds is not recorded at the expense of all."""
+        counts: Counter[tuple[str, MediaKind]] = Counter()
+        taken = []
+        for track in tracks:
+            publisher = (track.participant.identity, track.kind)
+            counts[publisher] += 1
+            if counts[publisher] <= MOST_TRACKS:
+                taken.append(track)
+        over = {identity for (identity, _), count in counts.items() if count > MOST_TRACKS}
+        for identity in over - self._over:
+            _log.warning("%s publishes many tracks: the first %d are recorded", shown(identity), MOST_TRACKS)
+        self._over = over
+        return taken
+
     def _read_layout(self, metadata: str) -> None:
         if metadata == self._metadata:
             return
         self._metadata = metadata
         name = layout_in(metadata)
-        layout = layouts.parse(name) if name is not None else None
-        if layout is not None:
-            self._layout = layout
-        elif name is not None:
-            _log.warning(layouts.unknown(name))
+        if name is None:
+            return
+        self._layout = layouts.parse(name)
+        if name and name not in layouts.LAYOUTS:
+            _log.warning(layouts.taken_for(name))
 
     def _scene(self, seats: Sequence[Seat]) -> Scene:
         rects = self._staging.rects

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openegress.core.layouts import Arrangement
-from openegress.media.canvas import Rect
+from openegress.media.geometry import Rect
+from openegress.request.layouts import Arrangement
 from openegress.source.room.composite.rectangles import (
     GRID_CAPACITY,
     Size,
@@ -16,7 +16,7 @@ from openegress.source.room.composite.tiles import Seat
 
 
 @dataclass(frozen=True, slots=True)
-class Staging:
+class ArrangedRoom:
     """The picture, and what the next one needs to know to leave tiles where they are."""
 
     rects: Mapping[str, Rect] = field(default_factory=dict)
@@ -27,18 +27,18 @@ class Staging:
     """Keys of the other seats in their order."""
 
 
-EMPTY = Staging()
+EMPTY = ArrangedRoom()
 
 
-def stage(
+def arrange(
     arrangement: Arrangement,
     seats: Sequence[Seat],
     *,
     speaker: str | None,
     recent: Sequence[str],
     canvas: Size,
-    before: Staging = EMPTY,
-) -> Staging:
+    before: ArrangedRoom = EMPTY,
+) -> ArrangedRoom:
     """`speaker` is an identity, `recent` identities by when they spoke last, the latest first: they are
     shown when there is no room for all."""
     focus = focus_of(seats, speaker)
@@ -48,7 +48,7 @@ def stage(
     if arrangement is Arrangement.GRID and not sharing:
         return _grid(seats, recent, canvas, before)
     if arrangement is Arrangement.SINGLE_SPEAKER:
-        return Staging({focus.key: grid_rects(1, canvas)[0]}, focus.key)
+        return ArrangedRoom({focus.key: grid_rects(1, canvas)[0]}, focus.key)
     return _beside(focus, seats, recent, canvas, before)
 
 
@@ -90,17 +90,17 @@ def keep_places(seats: Sequence[Seat], before: Sequence[str]) -> list[Seat]:
     return placed + coming
 
 
-def _grid(seats: Sequence[Seat], recent: Sequence[str], canvas: Size, before: Staging) -> Staging:
+def _grid(seats: Sequence[Seat], recent: Sequence[str], canvas: Size, before: ArrangedRoom) -> ArrangedRoom:
     shown = seats
     if len(seats) > GRID_CAPACITY:
         shown = keep_places(choose(seats, GRID_CAPACITY, recent), before.others)
     rects = {seat.key: rect for seat, rect in zip(shown, grid_rects(len(shown), canvas), strict=True)}
-    return Staging(rects, None, tuple(rects))
+    return ArrangedRoom(rects, None, tuple(rects))
 
 
 def _beside(
-    focus: Seat, seats: Sequence[Seat], recent: Sequence[str], canvas: Size, before: Staging
-) -> Staging:
+    focus: Seat, seats: Sequence[Seat], recent: Sequence[str], canvas: Size, before: ArrangedRoom
+) -> ArrangedRoom:
     beside = [seat for seat in seats if seat.key != focus.key]
     # Whoever loses the focus takes the place of the one who gets it.
     places = [before.focus if key == focus.key else key for key in before.others]
@@ -108,4 +108,4 @@ def _beside(
     others = keep_places(shown, [key for key in places if key is not None])
     rects = focus_rects(len(others), canvas)
     placed = {focus.key: rects.focus, **{seat.key: rects.others[i] for i, seat in enumerate(others)}}
-    return Staging(placed, focus.key, tuple(seat.key for seat in others))
+    return ArrangedRoom(placed, focus.key, tuple(seat.key for seat in others))

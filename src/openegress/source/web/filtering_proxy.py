@@ -1,8 +1,9 @@
 """Keeps pages out of denied networks: a SOCKS5 proxy on loopback that all TCP of the browser goes through.
 
-It resolves names itself and connects to the very address it has judged, so a name that changes its address
-in between (DNS rebinding), a redirect, a frame, a WebSocket are all caught. RFC 1928, CONNECT only. WebRTC's
-UDP does not pass here; it speaks no protocol that a service inside would answer with its data.
+It resolves names itself and connects to the very address it has judged: that catches a name that changes its
+address in between (DNS rebinding), a redirect, a frame, a WebSocket, and WebRTC over TCP. RFC 1928, CONNECT
+only. WebRTC's UDP does not pass here: pages have none where that matters (BrowserSettings.udp). Nor do pages
+reach the ports of this very service.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ class AddressType(IntEnum):
     IPV6 = 4
 
 
-class Reply(IntEnum):
+class SocksReply(IntEnum):
     SUCCEEDED = 0
     FAILED = 1
     NOT_ALLOWED = 2
@@ -43,7 +44,7 @@ class Reply(IntEnum):
 class Refused(Exception):
     """No connection; `reply` for the browser, the text for people."""
 
-    def __init__(self, reply: Reply, message: str) -> None:
+    def __init__(self, reply: SocksReply, message: str) -> None:
         super().__init__(message)
         self.reply = reply
 
@@ -61,11 +62,14 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
         ) from e
 
 
-class Gate:
+class FilteringProxy:
     """The proxy of one browser."""
 
-    def __init__(self, networks: tuple[Network, ...]) -> None:
+    def __init__(self, networks: tuple[Network, ...], own_ports: Iterable[int] = ()) -> None:
+        """`own_ports`: where this service listens, on any of the machine's addresses."""
         self._networks = networks
+        self._own_ports = frozenset(own_ports)
+        self._own_pages: set[tuple[str, int]] = set()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._trusted: set[tuple[str, int]] = set()
@@ -79,9 +83,14 @@ class Gate:
 
     def trust(self, url: str) -> None:
         """Lets this URL's host and port through whatever their address: they are the operator's own."""
-        parts = urlsplit(url)
-        if parts.hostname:
-            self._trusted.add((parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0)))
+        if (server := _server_of(url)) is not None:
+            self._trusted.add(server)
+
+    def open_own(self, url: str) -> None:
+        """Lets this URL's host and port through although this service may listen there: a template of its
+        own. Denied networks stay denied."""
+        if (server := _server_of(url)) is not None:
+            self._own_pages.add(server)
 
     def reason(self, url: str) -> str:
         """Why there was no connection to the URL's host; empty if that is not known."""
@@ -120,7 +129,7 @@ class Gate:
         port = int.from_bytes(await reader.readexactly(2), "big")
         try:
             if command != CONNECT:
-                raise Refused(Reply.COMMAND_NOT_SUPPORTED, "only connections are proxied")
+                raise Refused(SocksReply.COMMAND_NOT_SUPPORTED, "only connections are proxied")
             far_reader, far_writer = await self._connect(host, port)
         except Refused as e:
             self._reasons[host] = str(e)
@@ -130,7 +139,7 @@ class Gate:
             await writer.drain()
             return
         try:
-            writer.write(_reply(Reply.SUCCEEDED))
+            writer.write(_reply(SocksReply.SUCCEEDED))
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         finally:
             far_writer.close()
@@ -138,13 +147,13 @@ class Gate:
     async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """To the first allowed address of the host that answers. Raises Refused."""
         allowed = await self._resolve(host, port)
-        problem = Refused(Reply.HOST_UNREACHABLE, "it has no address")
+        problem = Refused(SocksReply.HOST_UNREACHABLE, "it has no address")
         for address in allowed:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     return await asyncio.open_connection(str(address), port)
             except TimeoutError:
-                problem = Refused(Reply.HOST_UNREACHABLE, "its address does not answer")
+                problem = Refused(SocksReply.HOST_UNREACHABLE, "its address does not answer")
             except OSError as e:
                 problem = _refused(e)
         raise problem
@@ -155,18 +164,45 @@ class Gate:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except socket.gaierror as e:
             raise Refused(
-                Reply.HOST_UNREACHABLE, f"its host name is not known to DNS here ({e.strerror})"
+                SocksReply.HOST_UNREACHABLE, f"its host name is not known to DNS here ({e.strerror})"
             ) from e
         addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
         if (host, port) in self._trusted:
             return addresses
         allowed = [a for a in addresses if denying(a, self._networks) is None]
+        if allowed and port in self._own_ports and (host, port) not in self._own_pages:
+            allowed = [a for a in allowed if not is_here(a)]
+            if not allowed:
+                raise Refused(SocksReply.NOT_ALLOWED, "it is this service itself, which pages may not reach")
         if not allowed:
             network = denying(addresses[0], self._networks)
             raise Refused(
-                Reply.NOT_ALLOWED, f"its address {addresses[0]} is in {network}, which pages may not reach"
+                SocksReply.NOT_ALLOWED,
+                f"its address {addresses[0]} is in {network}, which pages may not reach",
             )
         return allowed
+
+
+def _server_of(url: str) -> tuple[str, int] | None:
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return None
+    return parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def is_here(address: Address) -> bool:
+    """Whether a connection to it stays on this machine: only to one of its own can a socket be bound."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback or address.is_unspecified:
+        return True
+    family = socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 async def _read_host(reader: asyncio.StreamReader, kind: int) -> str:
@@ -188,15 +224,17 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-def _reply(reply: Reply) -> bytes:
+def _reply(reply: SocksReply) -> bytes:
     return bytes((VERSION, reply, 0, AddressType.IPV4)) + bytes(6)
 
 
 def _refused(error: OSError) -> Refused:
     match error.errno:
         case errno.ECONNREFUSED:
-            return Refused(Reply.REFUSED, "nothing listens at its address")
+            return Refused(SocksReply.REFUSED, "nothing listens at its address")
         case errno.ENETUNREACH:
-            return Refused(Reply.NETWORK_UNREACHABLE, "there is no way to its network from here")
+            return Refused(SocksReply.NETWORK_UNREACHABLE, "its network cannot be reached from here")
         case _:
-            return Refused(Reply.HOST_UNREACHABLE, f"its address could not be reached ({error.strerror})")
+            return Refused(
+                SocksReply.HOST_UNREACHABLE, f"its address could not be reached ({error.strerror})"
+            )

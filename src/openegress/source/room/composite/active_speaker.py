@@ -12,7 +12,7 @@ HOLD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class ActiveSpeaker:
     focus: str | None = None
     """Identity."""
     spoken: bool = False
@@ -24,7 +24,7 @@ class Floor:
     """When to step again though nothing has happened; None: not needed."""
 
 
-def step(floor: Floor, active: Sequence[str], eligible: Sequence[str], now_s: float) -> Floor:
+def step(floor: ActiveSpeaker, active: Sequence[str], eligible: Sequence[str], now_s: float) -> ActiveSpeaker:
     """The floor at `now_s`. `active` speak now, the loudest first; `eligible` may have the floor, the
     preferred first."""
     loudest = next((identity for identity in active if identity in eligible), None)
@@ -41,8 +41,8 @@ def step(floor: Floor, active: Sequence[str], eligible: Sequence[str], now_s: fl
     return replace(floor, challenger=loudest, challenging_since_s=since_s, recheck_at_s=due_s)
 
 
-def _settled(floor: Floor, focus: str | None, loudest: str | None, now_s: float) -> Floor:
-    return Floor(
+def _settled(floor: ActiveSpeaker, focus: str | None, loudest: str | None, now_s: float) -> ActiveSpeaker:
+    return ActiveSpeaker(
         focus,
         focus is not None and (floor.spoken or focus == loudest),
         None,

@@ -29,8 +29,8 @@ class RoomState:
     """Monotonic."""
 
 
-class Cast(Protocol):
-    """What a session asks of its request. One for each session: it may remember what was."""
+class TrackPolicy(Protocol):
+    """What a follower asks of its request. One for each follower: it may remember what was."""
 
     @property
     def single_track_id(self) -> str:

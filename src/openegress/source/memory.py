@@ -1,0 +1,54 @@
+"""What a process holds of the machine's memory, as /proc tells (proc(5)), and when that is too much."""
+
+import ctypes
+from enum import Enum, auto
+from pathlib import Path
+
+_OWN = ("RssAnon:", "RssShmem:")
+"""Not what is mapped from files, which other processes share."""
+ENOUGH = 0.9
+"""Of the ceiling: below this nothing is shed any more."""
+
+
+def own_bytes(pid: int | str) -> int:
+    """Of one process ("self": this one); 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_OWN))
+
+
+def give_back() -> None:
+    """Freed memory goes back to the system, where the C library keeps some (malloc_trim(3), glibc only)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class Shedding(Enum):
+    """What is given up where memory is short."""
+
+    NOTHING = auto()
+    QUEUES = auto()
+    """What waits to be decoded."""
+    TRACK = auto()
+    """The video that holds most."""
+
+
+class Ceiling:
+    """Pure: readings come in at even times, and what is to be done comes out."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """0: none."""
+        self._most_bytes = most_bytes
+        self._is_short = False
+
+    def look(self, used_bytes: int) -> Shedding:
+        limit = self._most_bytes * (ENOUGH if self._is_short else 1)
+        if not self._most_bytes or used_bytes <= limit:
+            self._is_short = False
+            return Shedding.NOTHING
+        shedding = Shedding.TRACK if self._is_short else Shedding.QUEUES
+        self._is_short = True
+        return shedding

@@ -1,0 +1,238 @@
+"""What a transcoded recording shows and sounds like at a moment: tiles on a canvas, and all sound.
+
+Confined to the thread that decodes. Times are ns on the recording's timeline.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from av.video.frame import VideoFrame
+
+from openegress.core.codecs import AudioCodec
+from openegress.core.units import MS, S
+from openegress.media.canvas import Canvas, yuv_of
+from openegress.media.mixer import BLOCK_SAMPLES, mix
+from openegress.room import EncodedFrame, Track
+from openegress.room.budget import MOST_LATE_NS, ROOM_DECODING, DecodeBudget, Reason, TokenBucket
+from openegress.source.memory import Shedding
+from openegress.source.room.scene import Scene, Tile
+from openegress.source.room.selection import NOTHING, Selection
+from openegress.source.room.tile_view import Picture, TileView
+from openegress.source.room.track_decoder import AudioTrackDecoder, VideoTrackDecoder
+
+AUDIO_PATIENCE_NS = 900 * MS
+"""For sound that is under way. What is behind a packet that is lost for good waits for 0.7 s in the room
+client (room.rtp.nack.AUDIO), and another 0.1 s where packets are read in batches. A fifth of a second is
+held for its place on the timeline. Sound that comes even later is heard late, and whole."""
+VIDEO_PATIENCE_NS = 500 * MS
+"""For pictures. One that comes later is shown with the next slot, so nothing is lost by not waiting, and a
+screen that does not change sends none."""
+IN_STEP_NS = 20 * MS
+"""A picture so far from its sound is not moved: half of what anybody can see."""
+DECODER_PICTURES = 6
+"""What a decoder keeps, about: the references of VP9 and AV1, and the newest."""
+
+_log = logging.getLogger(__name__)
+
+
+class Compositor:
+    """Confined to the thread of the source that owns it."""
+
+    def __init__(self, canvas: Canvas | None, framerate: int, *, with_audio: bool) -> None:
+        self._canvas = canvas
+        self._framerate = framerate
+        self._slot_ns = S // framerate if framerate else 0
+        self._with_audio = with_audio
+        self._selection = NOTHING
+        self._scenes: deque[tuple[int, Scene]] = deque()
+        """Those whose time has not come yet."""
+        self._scene: Scene | None = None
+        self._views: dict[str, TileView] = {}
+        self._video: dict[str, VideoTrackDecoder] = {}
+        self._publishers: dict[str, str] = {}
+        """Of the pictures: identity by SID."""
+        self._audio: dict[str, AudioTrackDecoder] = {}
+        self._newest: dict[str, Picture] = {}
+        """Of each video decoder, by SID."""
+        self._decoding = TokenBucket(ROOM_DECODING)
+        self._troubles: dict[str, Reason] = {}
+        self.unique = 0
+        """New pictures given out."""
+
+    def select(self, selection: Selection, now_ns: int) -> None:
+        """The picture changes when the timeline has come so far, and shown what was sent until then."""
+        self._selection = selection
+        if self._canvas is not None:
+            for track in selection.scene.tracks:
+                self._publishers[track.sid] = track.participant.identity
+                if track.sid not in self._video:
+                    self._video[track.sid] = VideoTrackDecoder(
+                        self._framerate, now_ns, DecodeBudget(self._decoding)
+                    )
+            if not self._scenes or self._scenes[-1][1] != selection.scene:
+                # A picture is shown up to one slot after its capture.
+                self._scenes.append((now_ns + self._slot_ns if now_ns else 0, selection.scene))
+        for routed in selection.audio if self._with_audio else ():
+            decoder = self._audio.get(routed.track.sid)
+            if decoder is None:
+                self._audio[routed.track.sid] = AudioTrackDecoder(routed.channel, now_ns)
+            else:
+                decoder.mixed.channel = routed.channel
+
+    def put(self, track: Track, at_ns: int, frame: EncodedFrame) -> None:
+        """Frames of tracks that are not selected fall away; sound of one that left is still heard."""
+        if isinstance(frame.codec, AudioCodec):
+            if (audio := self._audio.get(track.sid)) is not None:
+                with self._contained(track.sid):
+                    audio.put(at_ns, frame)
+        elif (video := self._video.get(track.sid)) is not None:
+            with self._contained(track.sid):
+                if (reason := video.put(at_ns, frame)) is not None:
+                    self._leave_out(track.sid, reason)
+
+    def take_troubles(self) -> dict[str, Reason]:
+        """The SIDs of tracks that are to be left out, once."""
+        troubles, self._troubles = self._troubles, {}
+        return troubles
+
+    def shed(self, what: Shedding) -> None:
+        """Memory is short."""
+        held = self._held_bytes()
+        if what is Shedding.QUEUES:
+            for decoder in self._video.values():
+                decoder.drop()
+        elif held:
+            self._leave_out(max(held, key=lambda sid: held[sid]), Reason.MEMORY)
+
+    def _held_bytes(self) -> dict[str, int]:
+        """What each video that runs takes, by SID: what waits, and what its decoder keeps."""
+        held = {sid: decoder.held_bytes for sid, decoder in self._video.items() if decoder.is_running}
+        for sid in held.keys() & self._newest.keys():
+            frame = self._newest[sid].frame
+            held[sid] += DECODER_PICTURES * frame.width * frame.height * 3 // 2
+        return held
+
+    def complete_ns(self, now_ns: int) -> int:
+        """Up to where nothing is waited for any more: every track that should be sending has been heard of,
+        or has been waited for as long as its kind is."""
+        video_ns, audio_ns = now_ns - VIDEO_PATIENCE_NS, now_ns - AUDIO_PATIENCE_NS
+        complete_ns = now_ns
+        for track in self._selection.scene.tracks:
+            if not track.muted and (video := self._video.get(track.sid)) is not None:
+                complete_ns = min(complete_ns, max(video.newest_ns, video_ns))
+        for routed in self._selection.audio:
+            if not routed.track.muted and (audio := self._audio.get(routed.track.sid)) is not None:
+                complete_ns = min(complete_ns, max(audio.newest_ns, audio_ns))
+        return complete_ns
+
+    def picture(self, slot_ns: int) -> VideoFrame:
+        assert self._canvas is not None
+        self._set_scene(self._canvas, slot_ns)
+        late_ns = self._sounds_late_ns(slot_ns)
+        # Whoever has used least of its budget comes first: the others wait where there is not enough for all.
+        decoders = sorted(self._video.items(), key=lambda each: each[1].left(slot_ns), reverse=True)
+        for sid, decoder in decoders:
+            with self._contained(sid):
+                frame = decoder.picture(slot_ns, late_ns.get(self._publishers[sid], 0), len(decoders))
+                if frame is not None:
+                    self._newest[sid] = Picture(frame, slot_ns)
+                if decoder.late_ns(slot_ns) > MOST_LATE_NS:
+                    if decoder.is_greedy:
+                        self._leave_out(sid, Reason.DECODING)
+                    else:
+                        decoder.drop()
+        news = False
+        for tile in self._scene.tiles if self._scene is not None else ():
+            news |= self._draw(self._canvas, tile, slot_ns)
+        self.unique += news
+        return self._canvas.picture()
+
+    def _draw(self, canvas: Canvas, tile: Tile, slot_ns: int) -> bool:
+        """True when the tile shows a new picture."""
+        view = self._views[tile.key]
+        if tile.track is None:
+            return view.draw(canvas, slot_ns, None)
+        sid = tile.track.sid
+        newest, decoder = self._newest.get(sid), self._video.get(sid)
+        with self._contained(sid):
+            if newest is None or decoder is None or not view.is_costly(canvas, newest):
+                return view.draw(canvas, slot_ns, newest)
+            with decoder.measured(slot_ns):
+                return view.draw(canvas, slot_ns, newest)
+        return False
+
+    @contextmanager
+    def _contained(self, sid: str) -> Iterator[None]:
+        """What goes wrong with a track's media is that track's trouble, and nobody else's."""
+        try:
+            yield
+        except Exception:
+            _log.exception("media of track %s could not be handled", sid)
+            self._leave_out(sid, Reason.TROUBLE)
+
+    def _leave_out(self, sid: str, reason: Reason) -> None:
+        self._troubles[sid] = reason
+        self._newest.pop(sid, None)
+        for tile in self._scene.tiles if self._scene is not None else ():
+            if tile.track is not None and tile.track.sid == sid:
+                self._views[tile.key].forget()
+        if (video := self._video.get(sid)) is not None:
+            video.drop()
+        if (audio := self._audio.get(sid)) is not None:
+            audio.drop()
+
+    def sound(self, block: int) -> bytes:
+        """20 ms of interleaved s16 stereo."""
+        start = block * BLOCK_SAMPLES
+        samples = mix([decoder.mixed for decoder in self._audio.values()], start)
+        selected = {routed.track.sid for routed in self._selection.audio}
+        for sid in [sid for sid in self._audio if sid not in selected]:
+            end = self._audio[sid].mixed.end
+            if end is None or end <= start + BLOCK_SAMPLES:
+                del self._audio[sid]
+        return samples
+
+    def _sounds_late_ns(self, slot_ns: int) -> dict[str, int]:
+        """By publisher, how late the sound of this slot is, where that would be seen: what a network held up
+        is heard late, and pictures keep to it."""
+        late_ns: dict[str, int] = {}
+        for routed in self._selection.audio:
+            audio = self._audio.get(routed.track.sid)
+            if audio is not None and not routed.track.muted:
+                publisher = routed.track.participant.identity
+                late_ns[publisher] = max(audio.late_ns(slot_ns) - IN_STEP_NS, late_ns.get(publisher, 0))
+        return late_ns
+
+    def keys_wanted(self) -> list[str]:
+        """The SIDs of tracks that have to send a key frame."""
+        return [sid for sid, decoder in self._video.items() if decoder.wants_key]
+
+    def _set_scene(self, canvas: Canvas, slot_ns: int) -> None:
+        """The scene of this slot; where it has other tiles, everything is drawn anew."""
+        due: Scene | None = None
+        while self._scenes and self._scenes[0][0] <= slot_ns:
+            _, due = self._scenes.popleft()
+        if due is None or due == self._scene:
+            return
+        cleared = self._scene is None or _outline(due) != _outline(self._scene)
+        if cleared:
+            canvas.fill(canvas.whole, yuv_of(*due.look.background))
+        self._views = {tile.key: self._views.get(tile.key) or TileView() for tile in due.tiles}
+        for tile in due.tiles:
+            view, rect = self._views[tile.key], tile.rect or canvas.whole
+            view.place(tile, rect, due.look, slot_ns, cleared=cleared)
+        self._scene = due
+        for track in due.tracks:
+            if track.muted:
+                self._newest.pop(track.sid, None)  # what comes after it is unmuted is new
+        if not self._scenes:
+            shown = {track.sid for track in due.tracks}
+            for sid in [sid for sid in self._video if sid not in shown]:
+                del self._video[sid], self._publishers[sid]
+                self._newest.pop(sid, None)
+
+
+def _outline(scene: Scene) -> object:
+    return scene.look, [tile.rect for tile in scene.tiles]

@@ -1,0 +1,73 @@
+"""What a recording leaves out while it is paused: the room's time and the recording's, each from the other.
+Pure.
+
+Both begin at media time zero. The recording's time stands still during a cut, so what is placed by it has no
+hole. Cuts begin and end at whole blocks of sound: a block lies before a cut or behind it.
+"""
+
+from dataclasses import dataclass
+
+from openegress.core.units import MS
+
+BLOCK_NS = 20 * MS
+"""Of sound, as media.mixer gives it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    begin_ns: int
+    end_ns: int
+
+    @property
+    def length_ns(self) -> int:
+        return self.end_ns - self.begin_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Times are ns since media time zero; each change gives a new value, so threads may share one."""
+
+    over: tuple[_Cut, ...] = ()
+    """In order, none inside another."""
+    open_ns: int | None = None
+    """In the room's time, when the cut began that has no end yet."""
+
+    @property
+    def edge_ns(self) -> int:
+        """In the room's time: where the open cut begins; else where the last one ended, or zero."""
+        if self.open_ns is not None:
+            return self.open_ns
+        return self.over[-1].end_ns if self.over else 0
+
+    def begun(self, at_ns: int) -> "Cuts":
+        """With a cut from the block on that begins next; as it is where one is open."""
+        if self.open_ns is not None:
+            return self
+        return Cuts(self.over, max(self.edge_ns, _next_block(at_ns)))
+
+    def ended(self, at_ns: int) -> "Cuts":
+        """With the open cut ended at the block that begins next; as it is where none is open."""
+        if self.open_ns is None:
+            return self
+        return Cuts((*self.over, _Cut(self.open_ns, max(self.open_ns, _next_block(at_ns)))))
+
+    def recorded_ns(self, room_ns: int) -> int:
+        """The recording's time at a time of the room; during a cut, that of its beginning."""
+        if self.open_ns is not None:
+            room_ns = min(room_ns, self.open_ns)
+        return room_ns - sum(
+            min(room_ns, cut.end_ns) - cut.begin_ns for cut in self.over if cut.begin_ns < room_ns
+        )
+
+    def room_ns(self, recorded_ns: int) -> int:
+        """The room's time at a time of the recording; where a cut is, that of its end."""
+        room_ns = recorded_ns
+        for cut in self.over:
+            if room_ns < cut.begin_ns:
+                break
+            room_ns += cut.length_ns
+        return room_ns
+
+
+def _next_block(at_ns: int) -> int:
+    return -(-at_ns // BLOCK_NS) * BLOCK_NS

@@ -1,0 +1,61 @@
+"""The source for a plan that records a room: joined, and decided whether its tracks go as they are."""
+
+from openegress.core.errors import invalid
+from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput, WebsocketOutput
+from openegress.request import layouts
+from openegress.room import VideoQuality
+from openegress.room.client import RoomClient
+from openegress.room.connection import SessionOptions
+from openegress.source.room.codec import refuse_unsuitable, wants_packets
+from openegress.source.room.composite.layout_policy import LayoutPolicy
+from openegress.source.room.composite.rectangles import Size
+from openegress.source.room.frames_source import RoomFrameSource
+from openegress.source.room.passthrough_source import RoomPacketSource
+from openegress.source.room.track_follower import Patience, TrackFollower
+from openegress.source.room.track_policy import RequestedTracks, TrackPolicy
+
+
+async def open_source(
+    plan: Plan, patience: Patience | None = None, memory_bytes: int = 0
+) -> RoomPacketSource | RoomFrameSource:
+    """Joins the room, waits for what the request names, and decides whether it may go as it is. From
+    `memory_bytes` on this process sheds media (0: never).
+
+    Close what comes back with stop(), prepared or not. Raises EgressError naming its phase: the connection,
+    a track or participant that is not there (NOT_FOUND), or tracks that the outputs cannot take
+    (INVALID_ARGUMENT); nothing is left open then.
+    """
+    source = plan.source
+    if not isinstance(source, MediaSource | LayoutSource):
+        raise TypeError(f"a plan with {type(source).__name__} records no tracks")
+    options = SessionOptions(insecure=source.insecure)
+    room = RoomClient(source.ws_url, source.token, plan.egress_id, options=options)
+    follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
+    try:
+        await follower.join()
+        refuse_unsuitable(plan, follower.selection.tracks)
+    except BaseException:
+        await follower.close()
+        raise
+    watched = any(isinstance(output, StreamOutput | WebsocketOutput) for output in plan.outputs)
+    if isinstance(source, MediaSource) and wants_packets(plan, follower.selection.tracks):
+        follower.take_best()
+        return RoomPacketSource(follower, watched=watched)
+    return RoomFrameSource(
+        follower,
+        plan.video,
+        with_audio=plan.audio is not None or plan.video is None,
+        watched=watched,
+    )
+
+
+def _policy(plan: Plan, source: MediaSource | LayoutSource) -> TrackPolicy:
+    video = plan.video
+    if isinstance(source, MediaSource):
+        needed = video is not None and not plan.passthrough
+        quality = VideoQuality(video.width, video.height, video.framerate) if video and needed else None
+        return RequestedTracks(source, quality)
+    if video is None:
+        raise invalid("a layout needs a picture")
+    canvas = Size(video.width, video.height)
+    return LayoutPolicy(layouts.parse(source.layout), canvas, video.framerate, source.audio)

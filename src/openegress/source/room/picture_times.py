@@ -1,0 +1,93 @@
+"""Presentation and decode times of pictures that come in decode order with presentation times only. Pure.
+
+RTP tells when a picture is shown (RFC 6184 section 5.1). A sender with B frames, as WHIP publishers have
+them, sends them behind the picture they lie before; containers want to know when each is decoded: in the
+order of sending, and before it is shown (ISO/IEC 14496-12 8.6.1). A stream that reorders by N pictures tells
+that N pictures later, so as many are held back, and none of other streams.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+MOST_REORDERED = 4
+"""Encoders for calls and broadcasts use one or two; H.264 allows 16, which nobody can hold back live."""
+_MOST_BACK = 90_000
+"""A picture that lies more than a second before the one sent ahead of it is of a clock that began anew."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[T]):
+    item: T
+    pts: int
+    dts: int
+
+
+class PresentationTimes:
+    """Of RTP pictures whose wall-clock times only rise: a picture that is shown before one that came ahead of
+    it is placed by the distance of their RTP times. In ticks of 90 kHz, as RTP's are for video (RFC 3551)."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[int, int] | None = None
+        """(RTP time, pts) of the picture shown last."""
+
+    def place(self, wall: int, rtp_timestamp: int, *, is_key: bool) -> int:
+        """`wall`: where its capture lies, rising strictly."""
+        if self._newest is not None and not is_key:
+            newest_rtp, newest_pts = self._newest
+            back = newest_rtp - rtp_timestamp
+            if 0 < back < _MOST_BACK:
+                return newest_pts - back
+            if -_MOST_BACK < back < 0:
+                # The first picture is placed by its arrival, and a large one comes late: those after it are
+                # drawn together for a while, and no two are shown at a time.
+                wall = max(wall, newest_pts - back // 2)
+        self._newest = (rtp_timestamp, wall)
+        return wall
+
+
+class DecodeTimes(Generic[T]):
+    """For one stream. Holds back as many pictures as it reorders."""
+
+    def __init__(self, depth: int) -> None:
+        """`depth`: by how many pictures the stream reorders, as far as its parameters say."""
+        self._depth = min(depth, MOST_REORDERED)
+        self._held: deque[tuple[int, T]] = deque()
+        self._last_dts: int | None = None
+        self._newest_pts: list[int] = []
+        """Of pictures given out, newest last, as many as can be overtaken."""
+
+    def put(self, pts: int, item: T) -> list[Timed[T]]:
+        """Gives the pictures whose turn it is."""
+        self._learn(pts)
+        self._held.append((pts, item))
+        return self._release(self._depth)
+
+    def flush(self) -> list[Timed[T]]:
+        """Gives what is held back."""
+        return self._release(0)
+
+    def _learn(self, pts: int) -> None:
+        """A picture behind more of those given out than it should be: the parameters did not say so."""
+        overtaken = sum(each > pts for each in (*self._newest_pts, *(each for each, _ in self._held)))
+        if overtaken > self._depth:
+            self._depth = min(overtaken, MOST_REORDERED)
+
+    def _release(self, keep: int) -> list[Timed[T]]:
+        released: list[Timed[T]] = []
+        while len(self._held) > keep:
+            dts = self._next_dts()
+            pts, item = self._held.popleft()
+            released.append(Timed(item, max(pts, dts), dts))
+            self._last_dts = dts
+            self._newest_pts = [*self._newest_pts, pts][-MOST_REORDERED:]
+        return released
+
+    def _next_dts(self) -> int:
+        """Evenly up to the earliest picture that is known to come: none is decoded after it is shown."""
+        earliest, count = min((pts, n) for n, (pts, _) in enumerate(self._held, 1))
+        if self._last_dts is None:
+            return earliest - (count - 1)
+        return self._last_dts + max(1, (earliest - self._last_dts) // count)

@@ -1,0 +1,145 @@
+"""A page's picture with the room's own sound: what a page mixes cannot be told apart into channels."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol
+
+from openegress.core.units import MS, S
+from openegress.media import FrameSink
+from openegress.source import Source, SourceEvent, SourceStats
+from openegress.source.room.frames_source import RoomFrameSource
+
+SHOWN_NS = 36 * MS
+"""From a picture's leaving the page's buffer to its being captured: decoded, composed, drawn. 32 to 40 ms,
+measured with the bundled template by flash and beep of a publisher."""
+LOOK_S = 1.0
+SETTLING_S = (0.4, 0.3)
+"""A page that has just begun still fills its buffer. Sound is given out later by this, but lies right from
+its beginning: a track that is under way is moved by no more than 4 ms a second."""
+LONGEST_DELAY_NS = 2000 * MS
+"""A page may tell anything."""
+STEADY_NS = 20 * MS
+"""A buffer that grows or shrinks by less is not followed: each step is heard."""
+
+
+class PictureSource(Source, Protocol):
+    async def buffered(self) -> tuple[float, int]:
+        """How long what it plays has waited in it: (seconds of all pictures, how many), since it began."""
+
+
+class SoundBesidePage:
+    """Implements source.Source. Owns both parts, which are in the same room as two participants."""
+
+    def __init__(self, page: PictureSource, sound: RoomFrameSource) -> None:
+        """`page` gives sound too, which nobody hears: one that plays its sound to nobody shows its pictures
+        0.3 s late, and later the longer it lasts. `sound` has joined and gives no picture."""
+        self._page = page
+        self._sound = sound
+        self._buffered = (0.0, 0)
+        """As the page told last."""
+        self._delay_ns = 0
+        self._begin_sound: Callable[[], None] | None = None
+        """From start() on, until it has begun."""
+        self._following: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+
+    async def prepare(self) -> None:
+        tasks = [asyncio.create_task(part.prepare()) for part in (self._page, self._sound)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._buffered = await self._page.buffered()
+
+    async def start(self, sink: FrameSink) -> int:
+        zero_ns = await self._page.start(_PicturesTo(sink))
+        self._begin_sound = lambda: self._sound.start_since(sink, time.time_ns() - zero_ns)
+        self._following = asyncio.create_task(self._follow(), name="page delay")
+        return zero_ns
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        readers = [asyncio.create_task(self._read(part)) for part in (self._page, self._sound)]
+        try:
+            ended = 0
+            while ended < len(readers):
+                event = await self._events.get()
+                if event is None:
+                    ended += 1
+                else:
+                    yield event
+        finally:
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
+
+    async def stop(self) -> None:
+        self._begin_once()
+        await _both(self._page.stop(), self._sound.stop())
+
+    async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await _both(self._page.close(), self._sound.close())
+
+    def stats(self) -> SourceStats:
+        page = self._page.stats()
+        losses = self._sound.stats().losses
+        return SourceStats(page.frames, page.unique_frames, page.dropped_frames, losses)
+
+    async def _follow(self) -> None:
+        for wait_s in SETTLING_S:
+            await asyncio.sleep(wait_s)
+            await self._look()
+        self._begin_once()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self._look()
+
+    def _begin_once(self) -> None:
+        if self._begin_sound is not None:
+            self._begin_sound()
+            self._begin_sound = None
+
+    async def _look(self) -> None:
+        before, self._buffered = self._buffered, await self._page.buffered()
+        seconds, count = self._buffered
+        if count == before[1]:
+            return
+        if count > before[1]:  # else it counts anew, after a reconnect
+            seconds, count = seconds - before[0], count - before[1]
+        if not count:
+            return
+        delay_ns = max(0, min(LONGEST_DELAY_NS, round(seconds / count * S))) + SHOWN_NS
+        if abs(delay_ns - self._delay_ns) > STEADY_NS:
+            self._delay_ns = delay_ns
+            self._sound.delay(delay_ns)
+
+    async def _read(self, part: Source) -> None:
+        try:
+            async for event in part.events():
+                self._events.put_nowait(event)
+        finally:
+            self._events.put_nowait(None)
+
+
+class _PicturesTo:
+    """A FrameSink for the page."""
+
+    def __init__(self, sink: FrameSink) -> None:
+        self.video = sink.video
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        """The room's is taken instead."""
+
+
+async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
+    """Whatever happens to one, the other comes to its end. Raises what the first that failed raised."""
+    for result in await asyncio.gather(first, second, return_exceptions=True):
+        if result is not None:
+            raise result
