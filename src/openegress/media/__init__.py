@@ -4,17 +4,16 @@ All times are on the egress' timeline: 0 is media time zero (the Active event). 
 in process, through PyAV; Python only hands frames and packets on.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
-
-import av
-from av.stream import Stream
+from typing import TYPE_CHECKING, Protocol
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.units import S
 
-NS = 1_000_000_000
+if TYPE_CHECKING:  # types alone: whoever names a packet loads no FFmpeg
+    import av
+    from av.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Packet:
     @property
     def pts_ns(self) -> int:
         # In integers: asked several times for every packet, and Fraction takes microseconds.
-        return self.pts * NS * self.time_base.numerator // self.time_base.denominator
+        return self.pts * S * self.time_base.numerator // self.time_base.denominator
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class StreamFormat:
     kind: MediaKind
     codec: AudioCodec | VideoCodec
     time_base: Fraction
-    template: Stream | None
+    template: "Stream | None"
     """A stream whose codec parameters (extradata included) are copied; None where the codec needs none."""
     kbps: int
     """0: unknown, as nobody here encodes it."""
@@ -73,10 +72,6 @@ class FrameSink(Protocol):
     the last ended (a source fills its own gaps with silence).
     """
 
-    def video(self, frame: av.VideoFrame, pts_ns: int) -> None: ...
+    def video(self, frame: "av.VideoFrame", pts_ns: int) -> None: ...
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
-
-
-Clock = Callable[[], int]
-"""Monotonic ns."""

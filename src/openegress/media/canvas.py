@@ -6,7 +6,6 @@ rest comes from the same cameras and the same conversion of screens, untagged), 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from fractions import Fraction
 
 import av
@@ -17,6 +16,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
+from openegress.media.geometry import Fitting, Rect
+
 PIXEL_FORMAT = "yuv420p"
 _BT709, _BT2020 = 1, (9, 10)
 """H.273 matrix coefficients, as decoders report them."""
@@ -26,79 +27,6 @@ _TICK = Fraction(1, 90_000)
 Yuv = tuple[int, int, int]
 """A colour: BT.709, limited range."""
 BLACK: Yuv = (16, 128, 128)
-
-
-@dataclass(frozen=True, slots=True)
-class Rect:
-    x: int
-    y: int
-    width: int
-    height: int
-
-
-class Fit(StrEnum):
-    """How a picture fills a rectangle of another shape."""
-
-    CONTAIN = "contain"
-    """Shown whole."""
-    COVER = "cover"
-    """Cropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fitting:
-    """The part `source` of a picture, scaled, fills `into`. All numbers even (4:2:0 chroma)."""
-
-    source: Rect
-    into: Rect
-
-
-def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest rectangle of a picture's shape in another, centred; all numbers even (4:2:0 chroma).
-
-    A difference in shape of less than a chroma sample is given up: no line of black for a rounding.
-    """
-    if width * into_height >= height * into_width:
-        fitted_width, fitted_height = into_width, round(into_width * height / width)
-    else:
-        fitted_width, fitted_height = round(into_height * width / height), into_height
-    fitted_width = _even_within(fitted_width, into_width)
-    fitted_height = _even_within(fitted_height, into_height)
-    x, y = (into_width - fitted_width) // 4 * 2, (into_height - fitted_height) // 4 * 2
-    return Rect(x, y, fitted_width, fitted_height)
-
-
-def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest centred part of a picture that has the shape of another; all numbers even.
-
-    A difference in shape of less than a chroma sample is given up: nothing is cut for a rounding.
-    """
-    if width * into_height >= height * into_width:
-        part_width, part_height = round(height * into_width / into_height), height
-    else:
-        part_width, part_height = width, round(width * into_height / into_width)
-    part_width, part_height = _even_within(part_width, width), _even_within(part_height, height)
-    x, y = (width - part_width) // 4 * 2, (height - part_height) // 4 * 2
-    return Rect(x, y, part_width, part_height)
-
-
-def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
-    """Where a picture of (width, height) goes."""
-    if fit is Fit.COVER:
-        return Fitting(cover(width, height, rect.width, rect.height), rect)
-    inner = contain(width, height, rect.width, rect.height)
-    return Fitting(
-        Rect(0, 0, width, height), Rect(rect.x + inner.x, rect.y + inner.y, inner.width, inner.height)
-    )
-
-
-def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]:
-    """At which size a picture is drawn, what is cut off included; (0, 0): of the rectangle."""
-    if not width or not height:
-        return rect.width, rect.height
-    fitted = fitting(width, height, rect, fit)
-    scale_x, scale_y = fitted.into.width / fitted.source.width, fitted.into.height / fitted.source.height
-    return round(width * scale_x), round(height * scale_y)
 
 
 class Canvas:
@@ -251,12 +179,6 @@ def planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         views.append(rows[:, : plane.width])
     return views
-
-
-def _even_within(length: int, limit: int) -> int:
-    if limit - length < 2:
-        return limit
-    return max(2, length // 2 * 2)
 
 
 def _slices(rect: Rect, chroma: bool) -> tuple[slice, slice]:

@@ -3,12 +3,9 @@
 Fonts are the system's: fontconfig is asked for one that has all the characters of a name.
 """
 
-import os
-import shutil
-import subprocess
+import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 
 import av
 from av.video.frame import VideoFrame
@@ -16,18 +13,21 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw, ImageFont
 
 from openegress.media.canvas import PIXEL_FORMAT
+from openegress.media.fonts import font_file
 
 Rgb = tuple[int, int, int]
-_FAMILIES = "Liberation Sans,Arial,Noto Sans,sans"
-_ASK_S = 5.0
-"""Fontconfig answers in milliseconds, or builds its cache first."""
-_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "FONTCONFIG_FILE", "FONTCONFIG_PATH", "XDG_CACHE_HOME")
-"""All else of our environment may hold secrets, and fontconfig has no use for it."""
 _INITIAL, _NAME = 1 / 6, 0.4
 """Heights of letters: the initial's of the tile, the name's of the initial's."""
 _MIN_NAME_PX = 12
 _SMOOTH = 4
 """The circle is drawn this much larger and scaled down: Pillow draws hard edges."""
+
+MOST_CHARS = 256
+"""More of a name fits no tile."""
+_MOST_MARKS = 3
+"""On one letter: some languages stack as many."""
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of what follows."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -45,7 +45,7 @@ def draw(name: str, width: int, height: int, style: CoverStyle) -> VideoFrame:
     image = Image.new("RGB", (width, height), style.tile)
     size = max(1, round(min(width, height) * _INITIAL))
     small = max(_MIN_NAME_PX, round(size * _NAME))
-    shown = " ".join(name.split())
+    shown = _shown(name)
     gap = round(0.6 * small)
     top = (height - (2 * size + gap + round(1.2 * small))) // 2
     _badge(image, (width // 2, top + size), size, style.badge)
@@ -56,6 +56,16 @@ def draw(name: str, width: int, height: int, style: CoverStyle) -> VideoFrame:
     line = (width / 2, top + 2 * size + gap + small * 0.6)
     pen.text(line, _cut(shown, font, 0.9 * width), style.name, font, anchor="mm")
     return _to_yuv(image)
+
+
+def _shown(name: str) -> str:
+    """On one line, without what cannot be seen and marks without end."""
+    letters, marks = [], 0
+    for letter in _UNSEEN.sub("", " ".join(name[:MOST_CHARS].split())):
+        marks = marks + 1 if unicodedata.combining(letter) else 0
+        if marks <= _MOST_MARKS:
+            letters.append(letter)
+    return "".join(letters)
 
 
 def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb) -> None:
@@ -88,36 +98,13 @@ def _cut(text: str, font: Font, width: float) -> str:
 
 
 def _font(text: str, size: int) -> Font:
-    path, index = _font_file("".join(sorted(set(text))))
+    path, index = font_file("".join(sorted(set(text))))
     if path:
         try:
             return ImageFont.truetype(path, size, index=index)
         except OSError:
             pass  # a bitmap font, or one that is gone: Pillow's own has Latin at least
     return ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=256)
-def _font_file(characters: str) -> tuple[str, int]:
-    """(path, index in it) of the font that has most of `characters`; ("", 0) without fontconfig."""
-    matcher = shutil.which("fc-match")
-    if matcher is None:
-        return "", 0
-    charset = " ".join(f"{ord(each):x}" for each in characters if not each.isspace())
-    pattern = f"{_FAMILIES}:charset={charset}:color=false:scalable=true"
-    try:
-        done = subprocess.run(
-            [matcher, "--format", "%{file}\n%{index}", pattern],
-            capture_output=True,
-            text=True,
-            timeout=_ASK_S,
-            check=True,
-            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-        )
-        path, index = done.stdout.split("\n")
-        return path, int(index or 0) & 0xFFFF  # the upper half names an instance of a variable font
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return "", 0
 
 
 def _to_yuv(image: Image.Image) -> VideoFrame:

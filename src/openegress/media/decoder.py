@@ -1,21 +1,19 @@
 """Decoders for what a room sends: one access unit in, pictures or samples out. Each belongs to one thread."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.codec.context import Flags
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
-from numpy.typing import NDArray
 
 from openegress.core.codecs import AudioCodec, VideoCodec
-from openegress.media import NS
+from openegress.core.units import S
+from openegress.media.samples import SAMPLE_RATE, Samples
 
-SAMPLE_RATE = 48_000
-"""Of everything decoded: Opus' own, and the one mixing happens in."""
-
-Samples = NDArray[np.int16]
-"""(n, 2): interleaved stereo."""
+_NANOSECOND = Fraction(1, S)
 
 _VIDEO_DECODER: dict[VideoCodec, str] = {
     VideoCodec.H264: "h264",
@@ -37,15 +35,18 @@ class VideoDecoder:
     Decoders conceal a missing reference without saying so, so the gap must come from the RTP side.
     """
 
-    def __init__(self, codec: VideoCodec) -> None:
+    def __init__(self, codec: VideoCodec, most_pixels: int) -> None:
+        """Pictures of more than `most_pixels` are refused before memory is taken for them."""
         self.codec = codec
         context = av.CodecContext.create(_VIDEO_DECODER[codec], "r")
         assert isinstance(context, VideoCodecContext)
-        # Frame threads would hold pictures back; senders of real-time video do not reorder them.
+        options = {"max_pixels": str(most_pixels)}
+        # Frame threads would hold pictures back. A stream without B frames waits for nothing.
         context.thread_count = 1
         context.flags |= Flags.low_delay
         if codec is VideoCodec.AV1:
-            context.options = {"max_frame_delay": "1"}
+            options["max_frame_delay"] = "1"
+        context.options = options
         self._context = context
         self._awaits_key = True
 
@@ -54,20 +55,31 @@ class VideoDecoder:
         """The sender has to be asked for a key frame."""
         return self._awaits_key
 
-    def decode(self, data: bytes, *, is_key: bool, after_gap: bool = False) -> av.VideoFrame | None:
-        """The picture of one access unit; None while a key frame is awaited, or when the unit shows none."""
+    @property
+    def depth(self) -> int:
+        """By how many pictures the stream reorders, as far as it has said so: as many come later."""
+        return self._context.reorder_depth
+
+    def decode(
+        self, data: bytes, pts_ns: int, *, is_key: bool, after_gap: bool = False
+    ) -> list[av.VideoFrame]:
+        """The pictures whose turn it is with this access unit, in the order they are shown, `pts` that of
+        their own unit: one, if nothing is reordered; none while a key frame is awaited, or when the unit
+        shows none."""
         if after_gap:
             self._awaits_key = True
         if self._awaits_key and not is_key:
-            return None
+            return []
+        packet = av.Packet(data)
+        packet.pts, packet.time_base = pts_ns, _NANOSECOND
         try:
-            pictures = self._context.decode(av.Packet(data))
+            pictures = self._context.decode(packet)
         except FFmpegError:
             # Damaged in a way that RTP did not show; a key frame mends it.
             self._awaits_key = True
-            return None
+            return []
         self._awaits_key = False
-        return pictures[-1] if pictures else None
+        return pictures
 
 
 class AudioDecoder:
@@ -102,10 +114,6 @@ class AudioDecoder:
 
 
 _SILENCE: Samples = np.zeros((0, 2), np.int16)
-
-
-def duration_ns(samples: Samples) -> int:
-    return len(samples) * NS // SAMPLE_RATE
 
 
 def _stereo(frame: av.AudioFrame) -> Samples:

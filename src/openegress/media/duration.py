@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 from av.error import FFmpegError
 
-from openegress.media import NS
+from openegress.core.units import S
 
 
 def span_ns(path: Path) -> tuple[int, int]:
@@ -13,13 +13,13 @@ def span_ns(path: Path) -> tuple[int, int]:
     start_ns: int | None = None
     end_ns = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             for packet in container.demux():
                 if packet.pts is None or packet.time_base is None:
                     continue
-                at_ns = int(packet.pts * packet.time_base * NS)
+                at_ns = int(packet.pts * packet.time_base * S)
                 start_ns = at_ns if start_ns is None else min(start_ns, at_ns)
-                end_ns = max(end_ns, at_ns + int((packet.duration or 0) * packet.time_base * NS))
+                end_ns = max(end_ns, at_ns + int((packet.duration or 0) * packet.time_base * S))
     except FFmpegError:
         pass  # up to where it is damaged
     return start_ns or 0, end_ns
@@ -28,7 +28,7 @@ def span_ns(path: Path) -> tuple[int, int]:
 def holds_media(path: Path) -> bool:
     """Whether a packet can be read."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             return any(packet.size for packet in container.demux())
     except FFmpegError:
         return False
@@ -36,7 +36,7 @@ def holds_media(path: Path) -> bool:
 
 def has_video(path: Path) -> bool:
     """Raises FFmpegError when it cannot be read."""
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         return bool(container.streams.video)
 
 

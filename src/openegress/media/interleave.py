@@ -6,18 +6,19 @@ from dataclasses import replace
 from fractions import Fraction
 
 from openegress.core.codecs import MediaKind
-from openegress.media import NS, Packet
+from openegress.core.units import S
+from openegress.media import Packet
 
 
 def dts_ns(packet: Packet) -> int:
     # In integers: asked for every packet of every output, and Fraction takes microseconds.
-    return packet.dts * NS * packet.time_base.numerator // packet.time_base.denominator
+    return packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
 
 
 def end_ns(packet: Packet) -> int:
     """When a packet's media is over, on the timeline."""
     ticks = packet.pts + packet.duration
-    return ticks * NS * packet.time_base.numerator // packet.time_base.denominator
+    return ticks * S * packet.time_base.numerator // packet.time_base.denominator
 
 
 class Interleaver:
@@ -81,10 +82,11 @@ class Clamp:
     the least the container can tell apart.
     """
 
-    def __init__(self, time_base: Fraction, offset_ns: int = 0) -> None:
+    def __init__(self, time_base: Fraction, offset_ns: int = 0, least: int | None = None) -> None:
+        """`offset_ns` is added to every time; no DTS is below `least`, in `time_base`."""
         self._time_base = time_base
-        self._offset = round(Fraction(offset_ns, NS) / time_base)
-        self._last_dts: int | None = None
+        self._offset = round(Fraction(offset_ns, S) / time_base)
+        self._last_dts = None if least is None else least - 1
         self._from = time_base
         self._scale = (1, 1)
 

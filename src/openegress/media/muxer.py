@@ -11,8 +11,10 @@ from av.stream import Stream
 
 from openegress.core.codecs import AUDIO_IN, VIDEO_IN, AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
-from openegress.media import NS, Packet, StreamFormat
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
 from openegress.media.interleave import Clamp, Interleaver
+from openegress.media.streams import add_stream
 
 FORMAT_NAME: dict[Container, str] = {
     Container.MP4: "mp4",
@@ -25,17 +27,8 @@ FORMAT_NAME: dict[Container, str] = {
 }
 """FFmpeg's name of each container's muxer."""
 
-MAX_DELAY_NS = 2 * NS
+MAX_DELAY_NS = 2 * S
 """How long a packet waits for the other stream: longer than an encoder's delay, short for a viewer."""
-
-_DECODER: dict[AudioCodec | VideoCodec, str] = {
-    AudioCodec.PCMU: "pcm_mulaw",
-    AudioCodec.PCMA: "pcm_alaw",
-    AudioCodec.MP3: "mp3",
-    VideoCodec.VP8: "vp8",
-    VideoCodec.VP9: "vp9",
-}
-"""FFmpeg's names of the codecs that need no parameters beside the stream."""
 
 
 class ByteSink(Protocol):
@@ -97,7 +90,7 @@ class Muxer:
         self._state = _State.CLOSED
         target: Any = self._target
         container = av.open(target, "w", format=self._format_name, container_options=dict(self._options))
-        streams = [(f.kind, _add_stream(container, f)) for f in self._formats]
+        streams = [(f.kind, add_stream(container, f)) for f in self._formats]
         container.start_encoding()
         for kind, stream in streams:
             if stream.time_base is None:
@@ -170,18 +163,3 @@ def check_fit(container: Container, formats: Sequence[StreamFormat]) -> None:
                 fault=Fault.CALLER,
                 phase=Phase.RECORDING,
             )
-
-
-def _add_stream(container: OutputContainer, f: StreamFormat) -> Stream:
-    if f.template is not None:
-        # An AV1 template comes from a decoder whose name no encoder bears, so PyAV must not look for one.
-        return container.add_stream_from_template(f.template, opaque=f.codec is VideoCodec.AV1)
-    if f.codec is AudioCodec.OPUS:
-        # The encoder is opened only for the OpusHead it makes; no frame passes through it.
-        return container.add_stream("libopus", rate=f.sample_rate or 48_000)
-    name = _DECODER.get(f.codec)
-    if name is None:
-        raise internal(f"{f.codec.value} needs a template stream with its parameters")
-    if f.kind is MediaKind.VIDEO:
-        return container.add_mux_stream(name, rate=f.framerate or None, width=f.width, height=f.height)
-    return container.add_mux_stream(name, rate=f.sample_rate)

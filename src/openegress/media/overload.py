@@ -5,7 +5,7 @@ A full queue leaves out pictures by itself, but in clumps, at full load, and wit
 
 from enum import Enum
 
-from openegress.media import NS
+from openegress.core.units import S
 
 WINDOW_S = 1.0
 PRESSED = 0.25
@@ -20,6 +20,30 @@ RELAPSE_S = 60.0
 """Pressed again so soon, the next try waits twice as long."""
 
 
+DRIFT_SHARE = 1000
+"""Clocks part by less than a thousandth of the time."""
+
+
+class Lag:
+    """By how much pictures come later than the quickest of them did, give or take what two clocks part."""
+
+    def __init__(self) -> None:
+        self._least_ns: int | None = None
+        self._seen_ns = 0
+
+    def at(self, pts_ns: int, now_ns: int) -> int:
+        """Of a picture that comes now; `now_ns` is of a clock that never goes back."""
+        late_ns = now_ns - pts_ns
+        if self._least_ns is not None:
+            parted_ns = (now_ns - self._seen_ns) // DRIFT_SHARE
+            late_before_ns = self._least_ns + parted_ns
+            self._least_ns = min(late_ns, late_before_ns)
+        else:
+            self._least_ns = late_ns
+        self._seen_ns = now_ns
+        return late_ns - self._least_ns
+
+
 class Rate(Enum):
     FULL = "full"
     HALF = "half"
@@ -29,7 +53,7 @@ class Overload:
     """Told of each picture; says which to take. Seconds are of a clock that never goes back."""
 
     def __init__(self, framerate: int, now_s: float) -> None:
-        self._least_ns = round(1.5 * NS / framerate)
+        self._least_ns = round(1.5 * S / framerate)
         """Between two pictures at half the rate: two frames, less what a timestamp may be off."""
         self.rate = Rate.FULL
         self._taken_ns: int | None = None

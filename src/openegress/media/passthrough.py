@@ -14,19 +14,9 @@ import av
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.codecs import AUDIO_RATE, VIDEO_TIME_BASE, AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.media import Packet, StreamFormat
-
-VIDEO_TIME_BASE = Fraction(1, 90_000)
-"""RTP's clock for video (RFC 3551): a container gets the sender's times unrounded."""
-
-AUDIO_RATE: dict[AudioCodec, int] = {
-    AudioCodec.OPUS: 48_000,
-    AudioCodec.PCMU: 8_000,
-    AudioCodec.PCMA: 8_000,
-}
-"""RTP clock rates, which for these are the sample rates too (RFC 7587, RFC 3551)."""
 
 _ANNEX_B = {VideoCodec.H264: "h264", VideoCodec.H265: "hevc"}
 
@@ -57,6 +47,13 @@ def video_format(codec: VideoCodec, key_frame: bytes, width: int, height: int) -
     return StreamFormat(MediaKind.VIDEO, codec, VIDEO_TIME_BASE, template, kbps=0, width=width, height=height)
 
 
+def reorder_depth(form: StreamFormat) -> int:
+    """By how many pictures a stream is sent out of the order in which it is shown, as its parameters say (B
+    frames; H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
+    template = form.template
+    return template.codec_context.reorder_depth if isinstance(template, VideoStream) else 0
+
+
 def audio_format(codec: AudioCodec) -> StreamFormat:
     """Opus over RTP always announces two channels (RFC 7587 section 7); G.711 has one."""
     rate = AUDIO_RATE[codec]
@@ -74,6 +71,11 @@ class FormatChanges:
         video = next((f for f in formats if f.is_passed_through), None)
         self._codec = video.codec if video is not None else None
         self._parameters = b""
+
+    @property
+    def is_known(self) -> bool:
+        """A key frame has told the format."""
+        return bool(self._parameters)
 
     def begin_with(self, packet: Packet) -> bool:
         """Whether the format from `packet` on differs from that of the packets before."""
@@ -103,21 +105,33 @@ def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
     the sequence header (AV1 5.3). b"": nothing, or a codec that carries it elsewhere."""
     match codec:
         case VideoCodec.H264:
-            return b"".join(unit for unit in _units(key_frame) if unit[0] & 0x1F == 7)
+            return b"".join(unit for unit in units(key_frame) if unit[0] & 0x1F == 7)
         case VideoCodec.H265:
-            return b"".join(unit for unit in _units(key_frame) if unit[0] >> 1 & 0x3F == 33)
+            return b"".join(unit for unit in units(key_frame) if unit[0] >> 1 & 0x3F == 33)
         case VideoCodec.AV1:
-            return b"".join(unit for unit in _obus(key_frame) if unit[0] >> 3 & 0x0F == 1)
+            return b"".join(unit for unit in obus(key_frame) if unit[0] >> 3 & 0x0F == 1)
         case _:
             return b""
 
 
-def _units(data: bytes) -> list[bytes]:
+def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
+    """All that a key frame says for itself and the frames after it: parameters(), and the picture parameter
+    sets, which a sample entry of an MP4 holds too (ISO/IEC 14496-15 5.3.3 and 8.3.3)."""
+    match codec:
+        case VideoCodec.H264:
+            return b"".join(unit for unit in units(key_frame) if unit[0] & 0x1F in (7, 8))
+        case VideoCodec.H265:
+            return b"".join(unit for unit in units(key_frame) if unit[0] >> 1 & 0x3F in (32, 33, 34))
+        case _:
+            return parameters(codec, key_frame)
+
+
+def units(data: bytes) -> list[bytes]:
     """NAL units of an Annex B stream. A zero before a start code belongs to that."""
     return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")[1:] if unit.rstrip(b"\0")]
 
 
-def _obus(data: bytes) -> list[bytes]:
+def obus(data: bytes) -> list[bytes]:
     """AV1 OBUs that have sizes; what follows a broken one is left out."""
     found = []
     at = 0

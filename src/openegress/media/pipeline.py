@@ -12,22 +12,49 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 import av
 
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
-from openegress.media.overload import Overload, Rate
+from openegress.media.overload import Lag, Overload, Rate
 
 _log = logging.getLogger(__name__)
 
 _QUEUED_FRAMES = 8
-"""About a quarter second at 30 fps: rides out a hard frame, and bounds memory to a dozen MiB at 720p."""
+"""About a quarter second at 30 fps: rides out a hard frame, and bounds memory to a dozen MiB at 720p. Of
+fewer frames a second not more than one second's, and never less than two pictures."""
+
+_HELD_BEHIND_NS = S // 2
+"""A source that is behind by this is not held back any more: it would fall behind further, and all that it
+has yet to give would wait with it."""
+
+_LAST_PICTURES_S = 0.25
+"""For encoding what waits in the end. A machine that takes longer leaves the rest out: who stops a recording
+waits for it."""
 
 OnError = Callable[[EgressError], None]
 """Called once, from the encoding thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedPicture:
+    frame: av.VideoFrame
+    pts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedSound:
+    samples: bytes
+    pts_ns: int
+    sample_rate: int
+
+
+_Queued = _QueuedPicture | _QueuedSound
 
 
 class EncodePipeline:
@@ -55,10 +82,13 @@ class EncodePipeline:
         self._overload = Overload(video.framerate, time.monotonic()) if video and not hold_s else None
         self._on_error = on_error
         self._hold_s = hold_s
+        self._most_queued = max(2, min(_QUEUED_FRAMES, video.framerate)) if video else _QUEUED_FRAMES
+        self._lag = Lag()
+        self._closed_at_s: float | None = None
         self._sinks: Sequence[PacketSink] = ()
         self._taps: Sequence[FrameSink] = ()
         self._changed = threading.Condition()
-        self._queue: deque[tuple[av.VideoFrame, int] | tuple[bytes, int, int]] = deque()
+        self._queue: deque[_Queued] = deque()
         self._queued_frames = 0
         self._closing = False
         self._ended: Future[None] = Future()
@@ -88,7 +118,8 @@ class EncodePipeline:
             if self._thins_out(pts_ns):
                 self.dropped_frames += 1
                 return
-            if self._hold_s and self._is_full:
+            behind_ns = self._lag.at(pts_ns, time.monotonic_ns())
+            if self._hold_s and self._is_full and behind_ns < _HELD_BEHIND_NS:
                 self._changed.wait_for(lambda: self._closing or not self._is_full, self._hold_s)
             if self._closing:
                 return
@@ -96,7 +127,7 @@ class EncodePipeline:
                 self.dropped_frames += 1
                 return
             self._queued_frames += 1
-            self._queue.append((frame, pts_ns))
+            self._queue.append(_QueuedPicture(frame, pts_ns))
             self._changed.notify_all()
 
     def _thins_out(self, pts_ns: int) -> bool:
@@ -117,14 +148,21 @@ class EncodePipeline:
         with self._changed:
             if self._closing:
                 return
-            self._queue.append((samples, pts_ns, sample_rate))
+            self._queue.append(_QueuedSound(samples, pts_ns, sample_rate))
             self._changed.notify_all()
 
+    def resume(self) -> None:
+        """Pictures come again, on a timeline that stood still: they are not late by the time it did."""
+        with self._changed:
+            self._lag = Lag()
+
     async def finish(self) -> None:
-        """Encodes what is queued, flushes the encoders and ends the thread. Idempotent. Has no time-out: the
-        caller knows how long it may take."""
+        """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
+        encoders and ends the thread. Idempotent. Has no time-out: the caller knows how long it may take."""
         with self._changed:
             self._closing = True
+            if self._closed_at_s is None:
+                self._closed_at_s = time.monotonic()
             self._changed.notify_all()
         if self._thread.ident is not None:
             await asyncio.wrap_future(self._ended)
@@ -145,36 +183,37 @@ class EncodePipeline:
 
     @property
     def _is_full(self) -> bool:
-        return self._queued_frames >= _QUEUED_FRAMES
+        return self._queued_frames >= self._most_queued
 
-    def _next(self) -> tuple[av.VideoFrame, int] | tuple[bytes, int, int] | None:
+    def _next(self) -> _Queued | None:
         with self._changed:
             while not self._queue:
                 if self._closing:
                     return None
                 self._changed.wait()
             item = self._queue.popleft()
-            if len(item) == 2:
+            if isinstance(item, _QueuedPicture):
                 self._queued_frames -= 1
                 self._changed.notify_all()
             return item
 
-    def _encode(self, item: tuple[av.VideoFrame, int] | tuple[bytes, int, int]) -> None:
-        if len(item) == 2:
-            frame, pts_ns = item
-            for tap in self._taps:
-                tap.video(frame, pts_ns)
-            if self._video is not None:
-                self.encoded_frames += 1
-                self._deliver(self._video.encode(frame, pts_ns))
-            self.last_pts_ns = max(self.last_pts_ns, pts_ns)
-        else:
-            samples, pts_ns, sample_rate = item
-            for tap in self._taps:
-                tap.audio(samples, pts_ns, sample_rate)
-            if self._audio is not None:
-                self._deliver(self._audio.encode(samples, pts_ns, sample_rate))
-            self.last_pts_ns = max(self.last_pts_ns, pts_ns)
+    def _encode(self, item: _Queued) -> None:
+        match item:
+            case _QueuedPicture(frame, pts_ns):
+                if self._closed_at_s is not None and time.monotonic() - self._closed_at_s > _LAST_PICTURES_S:
+                    self.dropped_frames += 1
+                    return
+                for tap in self._taps:
+                    tap.video(frame, pts_ns)
+                if self._video is not None:
+                    self.encoded_frames += 1
+                    self._deliver(self._video.encode(frame, pts_ns))
+            case _QueuedSound(samples, pts_ns, sample_rate):
+                for tap in self._taps:
+                    tap.audio(samples, pts_ns, sample_rate)
+                if self._audio is not None:
+                    self._deliver(self._audio.encode(samples, pts_ns, sample_rate))
+        self.last_pts_ns = max(self.last_pts_ns, item.pts_ns)
 
     def _deliver(self, packets: list[Packet]) -> None:
         for packet in packets:

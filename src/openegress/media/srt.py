@@ -6,10 +6,13 @@ Like media.avio it is called through ctypes, so that waiting holds up only the t
 import ctypes
 import ctypes.util
 import socket
+from collections.abc import Sequence
 from functools import cache
 
+from openegress.core import reach
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.srt_url import SrtUrl
+from openegress.core.networks import Network
+from openegress.request.srt_url import SrtUrl
 
 PAYLOAD_BYTES = 1316
 """Seven packets of MPEG-TS, libsrt's live payload."""
@@ -26,11 +29,20 @@ _OPTIONS = {
     "enforcedencryption": 53,
     "maxbw": 16,
     "inputbw": 24,
+    "conntimeo": _CONNTIMEO,
+    "snddropdelay": 32,
+    "nakreport": 33,
+    "retransmitalgo": 61,
+    "lossmaxttl": 42,
+    "kmrefreshrate": 51,
+    "kmpreannounce": 52,
+    "ipttl": 29,
+    "iptos": 30,
     "passphrase": 26,
     "streamid": 46,
     "packetfilter": 60,
 }
-"""SRT_SOCKOPT of srt.h, by the parameter of core.srt_url."""
+"""SRT_SOCKOPT of srt.h, by the parameter of request.srt_url."""
 
 _INT64 = ("maxbw", "inputbw")
 
@@ -57,9 +69,10 @@ class SrtConnection:
         self._rest = b""
         self.closed = False
 
-    def connect(self, url: SrtUrl) -> None:
-        """Blocks until connected. Raises SrtError, or socket.gaierror for a host that is not known."""
-        family, _, _, _, address = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_DGRAM)[0]
+    def connect(self, url: SrtUrl, networks: Sequence[Network]) -> None:
+        """Blocks until connected. Raises SrtError, socket.gaierror for a host that is not known, and
+        reach.Denied for one in `networks`."""
+        family, _, _, _, address = reach.resolve(url.host, url.port, networks, socket.SOCK_DGRAM)[0]
         number = self._library.srt_create_socket()
         if number < 0:
             raise self._error()
@@ -152,8 +165,9 @@ def _sockaddr(family: int, host: str, port: int) -> bytes:
 _IS_LITTLE = bytes(ctypes.c_uint16(1))[0] == 1
 
 
+@cache
 def find() -> str:
-    """The host's libsrt, by its file name; "": there is none."""
+    """The host's libsrt, by its file name; "": there is none. Starts programs."""
     names = (ctypes.util.find_library(name) for name in ("srt-gnutls", "srt-openssl", "srt"))
     return next(filter(None, names), "")
 

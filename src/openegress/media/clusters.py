@@ -1,0 +1,95 @@
+"""A WebM written cluster by cluster (RFC 9559): each is whole by itself, and no track waits for another.
+
+FFmpeg's muxers hold everything back while a VP8 or VP9 track is silent: a camera that is off for an hour
+would be an hour of sound in memory. Its header is taken; index and duration come in the end.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+
+import av
+
+from openegress.core.codecs import AudioCodec, Container, MediaKind
+from openegress.core.units import MS, S
+from openegress.media import Packet, StreamFormat
+from openegress.media.fragments import PRIMING_SAMPLES, sample
+from openegress.media.muxer import FORMAT_NAME
+from openegress.media.streams import add_stream
+
+CLUSTER_NS = S // 2
+"""What a kill may cost of media that flows. A block's time is told in 16 bits of milliseconds, so a cluster
+may last for half a minute."""
+
+_CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = b"\x1f\x43\xb6\x75", b"\xe7", b"\xa3"
+_KEY = 0x80
+
+
+class ClusterWriter:
+    """Packets in, clusters out through `put`, each in one call. One writer belongs to one thread. What `put`
+    raises comes out of open(), write(), flush() and close(); FFmpegError out of open()."""
+
+    def __init__(self, put: Callable[[bytes], object], formats: Sequence[StreamFormat]) -> None:
+        self._put = put
+        self._formats = tuple(formats)
+        self._tracks = {f.kind: (number, f) for number, f in enumerate(formats, 1)}
+        self._last_ms: dict[MediaKind, int] = {}
+        self._blocks: list[tuple[int, int, bytes]] = []
+        """(time in ms, track, flags and data)."""
+
+    def open(self) -> None:
+        """Writes the header."""
+        buffer = io.BytesIO()
+        container = av.open(buffer, "w", format=FORMAT_NAME[Container.WEBM])
+        for f in self._formats:
+            add_stream(container, f)
+        container.start_encoding()
+        header = buffer.getvalue()
+        container.close()
+        self._put(header)
+
+    def write(self, packet: Packet) -> None:
+        """Takes a packet; the cluster before it is written when it is long enough. Packets of unknown streams
+        are ignored."""
+        if packet.kind not in self._tracks:
+            return
+        number, form = self._tracks[packet.kind]
+        at_ms = max(0, (packet.pts_ns + _delay_ns(form) + MS // 2) // MS)
+        # Two pictures of one millisecond are told apart by the least there is.
+        at_ms = max(at_ms, self._last_ms.get(packet.kind, -1) + (packet.kind is MediaKind.VIDEO))
+        self._last_ms[packet.kind] = at_ms
+        if self._blocks and abs(at_ms - self._blocks[0][0]) * MS >= CLUSTER_NS:
+            self.flush()
+        flags = bytes((_KEY if packet.is_key else 0,))
+        self._blocks.append((at_ms, number, flags + sample(form, packet.data)))
+
+    def flush(self) -> None:
+        """Writes what has come as a cluster."""
+        if not self._blocks:
+            return
+        blocks, self._blocks = sorted(self._blocks, key=lambda block: block[0]), []
+        start_ms = blocks[0][0]
+        parts = [_element(_TIMESTAMP, start_ms.to_bytes(8, "big"))]
+        for at_ms, number, data in blocks:
+            head = bytes((_KEY | number,)) + (at_ms - start_ms).to_bytes(2, "big", signed=True)
+            parts.append(_element(_SIMPLE_BLOCK, head + data))
+        self._put(_element(_CLUSTER, b"".join(parts)))
+
+    def close(self) -> None:
+        """Writes what has come. There is no trailer."""
+        self.flush()
+
+    def abandon(self) -> None:
+        """Writes nothing more."""
+        self._blocks = []
+
+
+def _delay_ns(form: StreamFormat) -> int:
+    """What FFmpeg's header says of Opus as CodecDelay, which a player takes off a block's time."""
+    if form.codec is AudioCodec.OPUS:
+        return PRIMING_SAMPLES[AudioCodec.OPUS] * S // 48_000
+    return 0
+
+
+def _element(name: bytes, data: bytes) -> bytes:
+    """With its size in eight bytes (RFC 8794 section 6.1)."""
+    return name + (len(data) | 1 << 56).to_bytes(8, "big") + data

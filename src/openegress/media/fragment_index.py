@@ -1,0 +1,256 @@
+"""What a file of fragments holds (media.fragments): samples by track, as the tables of a plain MP4 list them.
+
+The same for a recording that was closed and for one whose process died: the fragments are all there is.
+Memory is bounded by the tables, about 20 bytes a sample.
+"""
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from openegress.core.codecs import MediaKind
+from openegress.media.fragments import ENTRY_CHANGE
+from openegress.media.mp4 import Box, Mp4Error, boxes, children
+
+LONGEST_DELTA = 0x7FFFFFFF
+"""Players read the time between two samples as a signed number of 32 bits; it is unsigned (8.6.1.2)."""
+
+_MAX_HEADER_BYTES = 1024 * 1024
+"""Of a moov or moof: a second of media at a thousand packets a second is 32 kB; more is damage."""
+_SYNC_MASK = 0x00010000
+"""sample_is_non_sync_sample (8.8.3.1)."""
+_DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError)
+"""What reading boxes that are none raises."""
+_LEAST_ENTRY_BYTES = 36
+"""A visual one up to its size (12.1.3); one of sound is as long (12.2.3)."""
+_LATEST = 1 << 61
+"""No decode time is later: of a sum of two nothing overflows."""
+_OURS = (b"ftyp", b"free", b"moov", b"uuid", b"moof", b"mdat")
+"""What media.fragments writes side by side."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Samples of one track that lie side by side: a chunk."""
+
+    offset: int
+    count: int
+    entry: int
+    """Which of the track's entries, from 0 on."""
+
+
+@dataclass(slots=True)
+class IndexedTrack:
+    """A track of the header, and what the fragments hold of it."""
+
+    number: int
+    kind: MediaKind
+    timescale: int
+    zero: int
+    """Media time zero, in its time scale."""
+    entry: bytes
+    """In force."""
+    entries: list[bytes] = field(default_factory=list)
+    """Those that have samples."""
+    runs: list[Chunk] = field(default_factory=list)
+    sizes: "array[int]" = field(default_factory=lambda: array("I"))
+    deltas: "array[int]" = field(default_factory=lambda: array("q"))
+    """From each sample's decode time to the next one's; of the last, its duration."""
+    compositions: "array[int]" = field(default_factory=lambda: array("i"))
+    sync: "array[int]" = field(default_factory=lambda: array("I"))
+    """Numbers of the sync samples, from 1 on."""
+    first_dts: int = 0
+    last_dts: int = 0
+    first_pts: int = 0
+    """Of the earliest picture."""
+    end_pts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentIndex:
+    tracks: Sequence[IndexedTrack]
+    """Those that have samples."""
+    media: Sequence[tuple[int, int]]
+    """(offset, bytes) of each fragment's media, in order."""
+    end: int
+    """Where the last whole fragment ends."""
+
+    @property
+    def media_bytes(self) -> int:
+        return sum(size for _, size in self.media)
+
+
+def is_fragmented(path: Path) -> bool:
+    """Whether it is a file that media.fragments writes, and that is not a plain one yet."""
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        return [each.kind for each in islice(boxes(file, length), 3)] == [b"ftyp", b"free", b"moov"]
+
+
+def read(file: BinaryIO) -> FragmentIndex:
+    """Raises Mp4Error when it is no file of fragments. What is torn at its end is left out."""
+    length = os.fstat(file.fileno()).st_size
+    tracks: dict[int, IndexedTrack] = {}
+    media: list[tuple[int, int]] = []
+    moof: tuple[Box, bytes] | None = None
+    end = 0
+    for each in _whole_boxes(file, length):
+        match each.kind:
+            case b"moov" if not tracks:
+                tracks = _tracks(_content(file, each))
+            case b"moov":
+                break  # the index of one who did not come to its end: it is made anew
+            case b"uuid":
+                _change_entry(_content(file, each), tracks)
+            case b"moof":
+                moof = (each, _content(file, each))
+            case b"mdat" if moof is not None:
+                place = (each.offset + each.header, each.offset + each.size)
+                try:
+                    runs = list(_runs(moof[1], moof[0].offset, place, tracks))
+                except _DAMAGE:
+                    break
+                for run in runs:
+                    _add(run)
+                media.append((place[0], place[1] - place[0]))
+                moof = None
+        if moof is None:
+            end = each.offset + each.size
+    if not tracks:
+        raise Mp4Error("it has no header")
+    if not media:
+        raise Mp4Error("it holds no media")
+    return FragmentIndex([track for track in tracks.values() if track.sizes], media, end)
+
+
+def _whole_boxes(file: BinaryIO, length: int) -> Iterator[Box]:
+    """Up to where the file is cut off, or torn by a disk that lost its power."""
+    try:
+        for each in boxes(file, length):
+            if each.offset + each.size > length or each.kind not in _OURS:
+                return
+            yield each
+    except Mp4Error:
+        return
+
+
+def _content(file: BinaryIO, each: Box) -> bytes:
+    if each.size > _MAX_HEADER_BYTES:
+        raise Mp4Error(f"a {each.kind.decode('latin-1')} box of {each.size} bytes")
+    file.seek(each.offset + each.header)
+    return file.read(each.size - each.header)
+
+
+def _tracks(moov: bytes) -> dict[int, IndexedTrack]:
+    """By number. Raises Mp4Error."""
+    try:
+        return {track.number: track for track in _parsed_tracks(moov)}
+    except _DAMAGE as error:
+        raise Mp4Error(f"its header is damaged: {error}") from error
+
+
+def _parsed_tracks(moov: bytes) -> Iterator[IndexedTrack]:
+    for kind, at, size in children(moov, 0, len(moov)):
+        if kind == b"trak":
+            found = dict(_leaves(moov, at + 8, at + size))
+            number = int.from_bytes(found[b"tkhd"][12:16], "big")
+            timescale = int.from_bytes(found[b"mdhd"][12:16], "big")
+            media = MediaKind.VIDEO if found[b"hdlr"][8:12] == b"vide" else MediaKind.AUDIO
+            zero = struct.unpack_from(">i", found[b"elst"], 12)[0] if b"elst" in found else 0
+            entry = found[b"stsd"][8:]
+            if not timescale or len(entry) < _LEAST_ENTRY_BYTES:
+                raise Mp4Error("a track without a time scale or a description")
+            yield IndexedTrack(number, media, timescale, zero, entry)
+
+
+def _leaves(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+    for kind, at, size in children(data, start, end):
+        if kind in (b"edts", b"mdia", b"minf", b"stbl"):
+            yield from _leaves(data, at + 8, at + size)
+        else:
+            yield kind, data[at + 8 : at + size]
+
+
+def _change_entry(content: bytes, tracks: dict[int, IndexedTrack]) -> None:
+    is_whole = len(content) >= 20 + _LEAST_ENTRY_BYTES
+    if (
+        content[:16] == ENTRY_CHANGE
+        and is_whole
+        and (track := tracks.get(int.from_bytes(content[16:20], "big")))
+    ):
+        track.entry = content[20:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A track's samples in one fragment."""
+
+    track: IndexedTrack
+    offset: int
+    dts: int
+    durations: Sequence[int]
+    sizes: Sequence[int]
+    compositions: Sequence[int]
+    flags: Sequence[int]
+    """Of video."""
+
+
+def _runs(
+    moof: bytes, moof_offset: int, media: tuple[int, int], tracks: dict[int, IndexedTrack]
+) -> Iterator[_Parsed]:
+    """`media`: from where to where the fragment's lies. Raises one of _DAMAGE."""
+    for kind, at, size in children(moof, 0, len(moof)):
+        if kind != b"traf":
+            continue
+        parts = dict(_leaves(moof, at + 8, at + size))
+        track = tracks[int.from_bytes(parts[b"tfhd"][4:8], "big")]
+        trun = parts[b"trun"]
+        flags, count, data_offset = struct.unpack_from(">IIi", trun, 0)
+        has_flags, has_compositions = bool(flags & 0x400), bool(flags & 0x800)
+        width = 2 + has_flags + has_compositions
+        if not 0 < count <= len(trun):
+            raise Mp4Error(f"a fragment of {count} samples")
+        rows = struct.unpack_from(f">{count * width}I", trun, 12)
+        parsed = _Parsed(
+            track,
+            moof_offset + data_offset,
+            int.from_bytes(parts[b"tfdt"][4:12], "big"),
+            rows[0::width],
+            rows[1::width],
+            rows[width - 1 :: width] if has_compositions else (0,) * count,
+            rows[2::width] if has_flags else (),
+        )
+        end = parsed.offset + sum(parsed.sizes)
+        if parsed.offset < media[0] or end > media[1]:
+            raise Mp4Error("a fragment whose samples lie elsewhere")
+        if parsed.dts > _LATEST or max(parsed.compositions) > LONGEST_DELTA:
+            raise Mp4Error("a fragment of no time")
+        yield parsed
+
+
+def _add(run: _Parsed) -> None:
+    track, dts = run.track, run.dts
+    compositions, durations = run.compositions, run.durations
+    first = len(track.sizes)
+    if first:
+        track.deltas[-1] = max(0, dts - track.last_dts)
+    else:
+        track.first_dts = dts
+        track.first_pts = dts + compositions[0]
+    track.sync.extend(first + n for n, each in enumerate(run.flags, 1) if not each & _SYNC_MASK)
+    track.sizes.extend(run.sizes)
+    track.deltas.extend(durations)
+    track.compositions.extend(compositions)
+    if track.entry not in track.entries:
+        track.entries.append(track.entry)
+    track.runs.append(Chunk(run.offset, len(run.sizes), track.entries.index(track.entry)))
+    for duration, composition in zip(durations, compositions, strict=True):
+        track.first_pts = min(track.first_pts, dts + composition)
+        track.end_pts = max(track.end_pts, dts + composition + duration)
+        track.last_dts = dts
+        dts += duration

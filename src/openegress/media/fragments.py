@@ -1,0 +1,280 @@
+"""A movie written in fragments (ISO/IEC 14496-12 8.8): each is whole by itself, and nothing of it is kept.
+
+No track waits for another: a fragment holds what has come of each. What a player needs beside the fragments
+stands in the header, which is written before the first packet. Times are absolute and of 64 bits, so that a
+gap may last for days; memory holds a fragment, however long the recording.
+"""
+
+import itertools
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from av.error import FFmpegError
+
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.errors import EgressError, internal
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
+from openegress.media.interleave import Clamp
+from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.passthrough import obus, parameter_sets, renewed, units
+from openegress.media.sample_entry import sample_entry
+
+FRAGMENT_NS = S // 2
+"""What a kill may cost of media that flows; half a second costs a file 0.2 kB/s until it is finished."""
+
+OFFSET_NS = S
+"""Added to every time of a segment: an audio encoder's first samples lie before media time zero, and a
+fragment's decode time knows no sign. More than any encoder's delay."""
+
+PRIMING_SAMPLES = {AudioCodec.AAC: 1024, AudioCodec.OPUS: 312, AudioCodec.MP3: 1105}
+"""What our encoders put before media time zero. In a file an edit tells it: players leave as much out."""
+
+ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
+"""The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
+bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
+file of the fragments puts the entry into it."""
+
+ROOM = box(b"free", bytes(8))
+"""Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
+fragmented one."""
+
+_RATE = 30
+"""Pictures a second, where only one has come."""
+
+_SYNC, _NON_SYNC = 0x02000000, 0x01010000
+"""Sample flags (8.8.3.1): depends on no other sample; depends on others and is no sync sample."""
+_BASE_IS_MOOF = 0x020000
+_DATA_OFFSET, _DURATION, _SIZE, _FLAGS, _COMPOSITION = 0x1, 0x100, 0x200, 0x400, 0x800
+_TEMPORAL_DELIMITER, _PADDING = 2, 15
+"""AV1 OBUs that a sample does not hold (AV1 in ISOBMFF 2.4)."""
+
+
+def file_header(formats: Sequence[StreamFormat]) -> bytes:
+    """What a file begins with."""
+    return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
+
+
+def init_segment(formats: Sequence[StreamFormat]) -> bytes:
+    """The initialisation segment of HLS; its media's times are OFFSET_NS late, in every segment alike."""
+    return ftyp() + _moov(formats, [0 for _ in formats])
+
+
+def _priming(f: StreamFormat) -> int:
+    """Samples before media time zero; none of what is passed through."""
+    if isinstance(f.codec, AudioCodec) and f.template is not None:
+        return PRIMING_SAMPLES.get(f.codec, 0)
+    return 0
+
+
+def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
+    """`zeros`: media time zero in each track's time scale."""
+    traks, defaults = [], []
+    for number, (f, zero) in enumerate(zip(formats, zeros, strict=True), 1):
+        edits = [Edit(0, zero)] if zero else []
+        head = TrackHead(number, f.kind, _timescale(f), [sample_entry(f)], edits)
+        traks.append(trak(head, _EMPTY_TABLES))
+        flags = _SYNC if f.kind is MediaKind.AUDIO else _NON_SYNC
+        defaults.append(full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags)))
+    return box(b"moov", mvhd(0, len(formats)), *traks, box(b"mvex", *defaults))
+
+
+_EMPTY_TABLES = b"".join(
+    full_box(kind, 0, 0, bytes(size))
+    for kind, size in ((b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4))
+)
+
+
+def _timescale(f: StreamFormat) -> int:
+    if f.time_base.numerator != 1:
+        raise internal(f"an MP4 has no time base of {f.time_base}")
+    return f.time_base.denominator
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    dts: int
+    duration: int
+    """0: unknown."""
+    composition: int
+    """Its presentation time less its decode time."""
+    is_key: bool
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Track:
+    number: int
+    form: StreamFormat
+    clamp: Clamp
+    last_duration: int
+    """In its time scale; at first a guess, for a picture that no other follows."""
+    samples: list[_Sample] = field(default_factory=list)
+    first_ns: int = 0
+    """DTS of the first of them, before the offset."""
+
+
+class FragmentWriter:
+    """Packets in, fragments out through `put`, each in one call. One writer belongs to one thread.
+
+    `header` goes in front of them, and a change of a passed-through format between them; `first` numbers
+    the first one. What `put` raises comes out of open(),
+    write(), flush() and close().
+    """
+
+    def __init__(
+        self,
+        put: Callable[[bytes], object],
+        formats: Sequence[StreamFormat],
+        *,
+        header: bytes = b"",
+        first: int = 1,
+    ) -> None:
+        self._put = put
+        self._header = header
+        self._sequence = first
+        self._tracks = {
+            f.kind: _Track(number, f, Clamp(f.time_base, self._offset_ns(f), least=0), _timescale(f) // _RATE)
+            for number, f in enumerate(formats, 1)
+        }
+        # An HLS segment has one format; where that changes, another begins.
+        self._entries = _Entries(formats) if header else None
+
+    def _offset_ns(self, f: StreamFormat) -> int:
+        return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
+
+    def open(self) -> None:
+        """Writes the header."""
+        if self._header:
+            self._put(self._header)
+
+    def write(self, packet: Packet) -> None:
+        """Takes a packet; the fragment before it is written when it is long enough. Packets of unknown
+        streams are ignored."""
+        track = self._tracks.get(packet.kind)
+        if track is None:
+            return
+        at_ns = packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
+        if track.samples and at_ns - track.first_ns >= FRAGMENT_NS:
+            self.flush()
+        change = self._entries.change_at(packet) if self._entries is not None else b""
+        if change:
+            self.flush()
+            self._put(box(b"uuid", ENTRY_CHANGE, struct.pack(">I", track.number), change))
+        if not track.samples:
+            track.first_ns = at_ns
+        pts, dts, duration = track.clamp.place(packet)
+        data = sample(track.form, packet.data)
+        track.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
+
+    def flush(self) -> None:
+        """Writes what has come as a fragment."""
+        tracks = [track for track in self._tracks.values() if track.samples]
+        if not tracks:
+            return
+        mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", self._sequence))
+        self._sequence += 1
+        trafs = [_Traf(track) for track in tracks]
+        moof_bytes = 8 + len(mfhd) + sum(len(traf.box_at(0)) for traf in trafs)
+        at = moof_bytes + 8
+        moof = [mfhd]
+        for traf in trafs:
+            moof.append(traf.box_at(at))
+            at += traf.data_bytes
+        media = [each.data for track in tracks for each in track.samples]
+        for track in tracks:
+            track.samples = []
+        head = struct.pack(">I4s", at - moof_bytes, b"mdat")
+        self._put(b"".join((box(b"moof", *moof), head, *media)))
+
+    def close(self) -> None:
+        """Writes what has come. There is no trailer."""
+        self.flush()
+
+    def abandon(self) -> None:
+        """Writes nothing more."""
+        for track in self._tracks.values():
+            track.samples = []
+
+
+class _Traf:
+    """A track's part of a fragment (8.8.6 to 8.8.8 and 8.8.12)."""
+
+    def __init__(self, track: _Track) -> None:
+        samples = track.samples
+        self.data_bytes = sum(len(each.data) for each in samples)
+        flags = _DATA_OFFSET | _DURATION | _SIZE
+        is_video = track.form.kind is MediaKind.VIDEO
+        is_reordered = any(each.composition for each in samples)
+        flags |= (_FLAGS if is_video else 0) | (_COMPOSITION if is_reordered else 0)
+        durations = [after.dts - each.dts for each, after in itertools.pairwise(samples)]
+        durations.append(samples[-1].duration or (durations[-1] if durations else track.last_duration))
+        track.last_duration = durations[-1]
+        rows: list[int] = []
+        for each, duration in zip(samples, durations, strict=True):
+            rows += (duration, len(each.data))
+            if is_video:
+                rows.append(_SYNC if each.is_key else _NON_SYNC)
+            if is_reordered:
+                rows.append(each.composition)
+        self._head = full_box(b"tfhd", 0, _BASE_IS_MOOF, struct.pack(">I", track.number))
+        self._head += full_box(b"tfdt", 1, 0, struct.pack(">Q", samples[0].dts))
+        self._flags = flags
+        self._count = len(samples)
+        self._rows = struct.pack(f">{len(rows)}I", *rows)
+
+    def box_at(self, data_offset: int) -> bytes:
+        """`data_offset`: of its media from the start of the moof."""
+        count = struct.pack(">Ii", self._count, data_offset)
+        return box(b"traf", self._head, full_box(b"trun", 1, self._flags, count, self._rows))
+
+
+class _Entries:
+    """Where a passed-through video needs another sample entry: its key frame has other parameter sets."""
+
+    def __init__(self, formats: Sequence[StreamFormat]) -> None:
+        video = next((f for f in formats if f.is_passed_through), None)
+        self._codec = video.codec if video is not None and isinstance(video.codec, VideoCodec) else None
+        self._formats = [video] if video is not None else []
+        self._known: dict[bytes, bytes] = {}
+        """Sample entry by the parameter sets it holds."""
+        self._entry = sample_entry(video) if video is not None else b""
+
+    def change_at(self, packet: Packet) -> bytes:
+        """The entry of the samples from `packet` on; b"": as before."""
+        if self._codec is None or packet.kind is not MediaKind.VIDEO or not packet.is_key:
+            return b""
+        found = parameter_sets(self._codec, packet.data)
+        if not found:
+            return b""
+        if found not in self._known:
+            self._known[found] = self._made(packet)
+        entry = self._known[found]
+        if entry == self._entry:
+            return b""
+        self._entry = entry
+        return entry
+
+    def _made(self, packet: Packet) -> bytes:
+        try:
+            return sample_entry(renewed(self._formats, packet)[0])
+        except (FFmpegError, EgressError):
+            # What FFmpeg cannot describe is left under the entry there is; the media says it too.
+            return self._entry
+
+
+def sample(form: StreamFormat, data: bytes) -> bytes:
+    """A packet's data as MP4 has it: NAL units with their sizes (ISO/IEC 14496-15 5.3.3), OBUs without
+    delimiters, all else as it is."""
+    match form.codec:
+        case VideoCodec.H264 | VideoCodec.H265:
+            parts: list[bytes] = []
+            for unit in units(data):
+                parts += (struct.pack(">I", len(unit)), unit)
+            return b"".join(parts)
+        case VideoCodec.AV1:
+            return b"".join(o for o in obus(data) if o[0] >> 3 & 0x0F not in (_TEMPORAL_DELIMITER, _PADDING))
+        case _:
+            return data

@@ -1,0 +1,128 @@
+"""Boxes of an MP4 (ISO/IEC 14496-12) as bytes: headers of the movie and its tracks. Pure."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openegress.core.codecs import MediaKind
+
+MOVIE_TIMESCALE = 90_000
+"""Of edits and total durations: the finest of our tracks' video, so that nothing starts late by rounding."""
+
+BRANDS = (b"isom", b"iso6", b"iso2", b"avc1", b"mp41")
+"""ISO base media with fragments whose offsets count from their moof (iso6), and what older players want."""
+
+FTYP_MINOR = 0x200
+
+_MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+"""Unity: 16.16 and 2.30 fixed point."""
+_UNDETERMINED = 0x55C4
+"""ISO 639-2 "und", three letters of five bits."""
+_IN_MOVIE = 3
+"""Track flags: enabled, part of the presentation."""
+_MAX_32 = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Part of a track's presentation (8.6.6)."""
+
+    duration: int
+    """In MOVIE_TIMESCALE; 0: of all fragments to come."""
+    media_time: int | None
+    """Where in the media it begins, in the track's time scale; None: nothing is shown meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackHead:
+    """What the boxes above a track's sample tables say."""
+
+    number: int
+    """From 1 on."""
+    kind: MediaKind
+    timescale: int
+    entries: Sequence[bytes]
+    """Sample entries, boxes as they stand in the stsd."""
+    edits: Sequence[Edit] = ()
+    media_duration: int = 0
+    """In its time scale; 0: unknown."""
+    duration: int = 0
+    """Of all edits, in MOVIE_TIMESCALE."""
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def full_box(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
+    return box(kind, struct.pack(">I", version << 24 | flags), *parts)
+
+
+def ftyp() -> bytes:
+    return box(b"ftyp", BRANDS[0], struct.pack(">I", FTYP_MINOR), *BRANDS)
+
+
+def mvhd(duration: int, tracks: int) -> bytes:
+    times = _times(MOVIE_TIMESCALE, duration)
+    rest = struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + bytes(24) + struct.pack(">I", tracks + 1)
+    return full_box(b"mvhd", _version(duration), 0, times, rest)
+
+
+def trak(head: TrackHead, tables: bytes) -> bytes:
+    """`tables`: the boxes that follow stsd in stbl."""
+    return box(b"trak", _tkhd(head), _edts(head.edits), _mdia(head, tables))
+
+
+def picture_size(entry: bytes) -> tuple[int, int]:
+    """Width and height of a visual sample entry (12.1.3)."""
+    width, height = struct.unpack_from(">HH", entry, 32)
+    return width, height
+
+
+def _mdia(head: TrackHead, tables: bytes) -> bytes:
+    is_video = head.kind is MediaKind.VIDEO
+    mdhd = full_box(
+        b"mdhd",
+        _version(head.media_duration),
+        0,
+        _times(head.timescale, head.media_duration),
+        struct.pack(">HH", _UNDETERMINED, 0),
+    )
+    handler, name = (b"vide", b"VideoHandler\0") if is_video else (b"soun", b"SoundHandler\0")
+    hdlr = full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), name)
+    media_header = full_box(b"vmhd", 0, 1, bytes(8)) if is_video else full_box(b"smhd", 0, 0, bytes(4))
+    here = full_box(b"url ", 0, 1)
+    dinf = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), here))
+    stsd = full_box(b"stsd", 0, 0, struct.pack(">I", len(head.entries)), *head.entries)
+    return box(b"mdia", mdhd, hdlr, box(b"minf", media_header, dinf, box(b"stbl", stsd, tables)))
+
+
+def _tkhd(head: TrackHead) -> bytes:
+    is_video = head.kind is MediaKind.VIDEO
+    # Of several sizes the last: FFmpeg, and Chromium with it, has a stream's size from the last entry; where
+    # the track's is another, all pictures are stretched by what the two differ.
+    width, height = picture_size(head.entries[-1]) if is_video else (0, 0)
+    version = _version(head.duration)
+    times = struct.pack(">QQIIQ" if version else ">IIIII", 0, 0, head.number, 0, head.duration)
+    group, volume = (0, 0) if is_video else (1, 0x100)
+    rest = bytes(8) + struct.pack(">hhHH", 0, group, volume, 0) + _MATRIX
+    return full_box(b"tkhd", version, _IN_MOVIE, times, rest, struct.pack(">II", width << 16, height << 16))
+
+
+def _edts(edits: Sequence[Edit]) -> bytes:
+    if not edits:
+        return b""
+    rows = [(edit.duration, -1 if edit.media_time is None else edit.media_time) for edit in edits]
+    wide = any(duration > _MAX_32 or at > 0x7FFFFFFF for duration, at in rows)
+    packed = [struct.pack(">QqI" if wide else ">IiI", duration, at, 0x10000) for duration, at in rows]
+    return box(b"edts", full_box(b"elst", int(wide), 0, struct.pack(">I", len(rows)), *packed))
+
+
+def _times(timescale: int, duration: int) -> bytes:
+    """Creation, modification, time scale and duration, as mvhd and mdhd have them."""
+    return struct.pack(">QQIQ" if _version(duration) else ">IIII", 0, 0, timescale, duration)
+
+
+def _version(duration: int) -> int:
+    return int(duration > _MAX_32)

@@ -1,0 +1,25 @@
+"""Whether anybody speaks in an encoded packet. Decodes, so it is asked only where that is worth it."""
+
+from openegress.core.codecs import AudioCodec
+from openegress.media.decoder import AudioDecoder
+from openegress.media.loudness import Loudness
+
+DTX_BYTES = 2
+"""An Opus packet this short says that nothing is sent (RFC 6716 section 3.1)."""
+
+
+class PauseProbe:
+    """For one track."""
+
+    def __init__(self, codec: AudioCodec) -> None:
+        self._codec = codec
+        self._decoder: AudioDecoder | None = None
+        self._loudness = Loudness()
+
+    def is_pause(self, data: bytes) -> bool:
+        if self._codec is AudioCodec.OPUS and len(data) <= DTX_BYTES:
+            return True
+        if self._decoder is None:
+            self._decoder = AudioDecoder(self._codec)
+        samples = self._decoder.decode(data)
+        return bool(len(samples)) and self._loudness.is_pause(samples)

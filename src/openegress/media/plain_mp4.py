@@ -1,0 +1,232 @@
+"""The plain MP4 that a file of fragments becomes, with tables (ISO/IEC 14496-12 8.6, 8.7) instead."""
+
+import errno
+import os
+import re
+import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO
+
+from openegress.core.codecs import MediaKind
+from openegress.media.fragment_index import LONGEST_DELTA, Chunk, FragmentIndex, IndexedTrack, read
+from openegress.media.fragments import ROOM
+from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.mp4 import Mp4Error
+
+_COARSE_TIMESCALE = 1000
+"""For a track with a gap that its own time scale cannot tell (6.6 h at 90 kHz): 24 days."""
+_COPY_BYTES = 8 * 1024 * 1024
+_OPUS_PREROLL_MS = 80
+"""Opus in ISOBMFF 4.3.6.2."""
+_AAC_PREROLL_SAMPLES = 1
+"""ISO/IEC 14496-12 10.1.1.3."""
+_AAC = re.compile(rb"mp4a.*esds.*\x04\x80\x80\x80.\x40", re.DOTALL)
+"""A sample entry whose decoder configuration (ISO/IEC 14496-1 7.2.6.6, lengths in four bytes as FFmpeg has
+them) says AAC, and not MP3."""
+
+assert len(ROOM) == 16, "an mdat head of 64 bits fits"
+
+
+def plain_copy(source: Path, target: Path) -> None:
+    """Writes the media of `source` as a plain MP4 with its index in front. Raises Mp4Error or OSError."""
+    with source.open("rb") as file, target.open("wb") as out:
+        index = read(file)
+        head = ftyp()
+        mdat = _mdat_head(index.media_bytes)
+        # Where the media goes depends on how long the index is, which may grow once by longer offsets.
+        moov = _moov(index, lambda offset: offset)
+        for _ in range(3):
+            moved = _Moved(index.media, len(head) + len(moov) + len(mdat))
+            before, moov = len(moov), _moov(index, moved.offset_of)
+            if len(moov) == before:
+                break
+        out.write(head + moov + mdat)
+        out.flush()
+        for offset, size in index.media:
+            _copy(file, out, offset, size)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def make_plain(path: Path) -> None:
+    """Turns `path` into a plain MP4 in place, with its index behind its media and the fragments' headers
+    among it: for a disk that has no space for a copy. Raises Mp4Error, or OSError; it is then as it was."""
+    with path.open("r+b") as file:
+        index = read(file)
+        moov = _moov(index, lambda offset: offset)
+        file.truncate(index.end)
+        try:
+            file.seek(index.end)
+            file.write(moov)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(index.end)
+            raise
+        # From here on it is plain: one write of 16 bytes, which a disk does whole.
+        start = len(ftyp())
+        file.seek(start)
+        file.write(struct.pack(">I4sQ", 1, b"mdat", index.end - start))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class _Moved:
+    """Where media goes that is copied piece after piece to `start`."""
+
+    def __init__(self, media: Sequence[tuple[int, int]], start: int) -> None:
+        self._from: list[int] = []
+        self._by: list[int] = []
+        for offset, size in media:
+            self._from.append(offset)
+            self._by.append(start - offset)
+            start += size
+
+    def offset_of(self, offset: int) -> int:
+        return offset + self._by[bisect_right(self._from, offset) - 1]
+
+
+def _moov(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
+    """`place`: where a byte of the media lies in the file to be."""
+    traks, longest = [], 0
+    for number, track in enumerate(index.tracks, 1):
+        scaled = _Scaled(track)
+        edits = scaled.edits()
+        duration = sum(edit.duration for edit in edits)
+        longest = max(longest, duration)
+        head = TrackHead(
+            number, track.kind, scaled.timescale, track.entries, edits, scaled.media_duration, duration
+        )
+        traks.append(trak(head, _tables(track, scaled, place)))
+    return box(b"moov", mvhd(longest, len(index.tracks)), *traks)
+
+
+class _Scaled:
+    """A track's times in a time scale that all players can add up in."""
+
+    def __init__(self, track: IndexedTrack) -> None:
+        self._track = track
+        self.timescale = track.timescale
+        if max(track.deltas) > LONGEST_DELTA:
+            self.timescale = _COARSE_TIMESCALE
+        self.deltas: Sequence[int] = track.deltas
+        if self.timescale != track.timescale:
+            self.deltas = self._coarse_deltas()
+        self.media_duration = sum(self.deltas)
+
+    def to(self, ticks: int) -> int:
+        return self._rescaled(ticks, self.timescale)
+
+    def edits(self) -> list[Edit]:
+        """Nothing until the first picture or sound, then all of it; what an audio encoder made before media
+        time zero is decoded and not heard."""
+        track = self._track
+        starts = track.first_pts - track.zero
+        shown = max(0, track.end_pts - max(track.first_pts, track.zero))
+        begin = self.to(max(track.first_pts, track.zero) - track.first_dts)
+        edits = [Edit(self._rescaled(shown, MOVIE_TIMESCALE), begin)]
+        if starts > 0:
+            edits.insert(0, Edit(self._rescaled(starts, MOVIE_TIMESCALE), None))
+        return edits
+
+    def _rescaled(self, ticks: int, timescale: int) -> int:
+        return (2 * ticks * timescale + self._track.timescale) // (2 * self._track.timescale)
+
+    def _coarse_deltas(self) -> "array[int]":
+        deltas = array("q")
+        at = before = 0
+        for delta in self._track.deltas:
+            at += delta
+            here = self.to(at)
+            deltas.append(min(here - before, LONGEST_DELTA))
+            before = here
+        return deltas
+
+
+def _tables(track: IndexedTrack, scaled: _Scaled, place: Callable[[int], int]) -> bytes:
+    parts = [_table(b"stts", 0, 2, _run_lengths(scaled.deltas))]
+    if any(track.compositions):
+        parts.append(_table(b"ctts", 0, 2, _run_lengths([scaled.to(each) for each in track.compositions])))
+    if track.kind is MediaKind.VIDEO and len(track.sync) < len(track.sizes):
+        parts.append(_table(b"stss", 0, 1, track.sync))
+    parts.append(_table(b"stsc", 0, 3, _chunk_lengths(track.runs)))
+    parts.append(
+        full_box(b"stsz", 0, 0, bytes(4), struct.pack(">I", len(track.sizes)), _packed("I", track.sizes))
+    )
+    offsets = [place(run.offset) for run in track.runs]
+    wide = max(offsets) > 0xFFFFFFFF
+    parts.append(
+        full_box(
+            b"co64" if wide else b"stco", 0, 0,
+            struct.pack(">I", len(offsets)), _packed("Q" if wide else "I", offsets),
+        )
+    )  # fmt: skip
+    parts.append(_preroll(track))
+    return b"".join(parts)
+
+
+def _preroll(track: IndexedTrack) -> bytes:
+    """How far a player that begins in the middle goes back (10.1.1.2), of all samples alike."""
+    entry = track.entries[0]
+    if entry[4:8] == b"Opus":
+        samples = -(-track.timescale * _OPUS_PREROLL_MS // 1000 // max(track.deltas[0], 1))
+    else:
+        samples = _AAC_PREROLL_SAMPLES if _AAC.search(entry) else 0
+    if not samples:
+        return b""
+    description = full_box(b"sgpd", 1, 0, b"roll", struct.pack(">IIh", 2, 1, -samples))
+    group = full_box(b"sbgp", 0, 0, b"roll", struct.pack(">III", 1, len(track.sizes), 1))
+    return description + group
+
+
+def _run_lengths(values: Sequence[int]) -> "array[int]":
+    """(count, value) of each run."""
+    runs = array("I")
+    for value, group in groupby(values):
+        runs.extend((sum(1 for _ in group), value))
+    return runs
+
+
+def _chunk_lengths(runs: Sequence[Chunk]) -> "array[int]":
+    """(first chunk, samples in each, sample entry), where they change."""
+    rows = array("I")
+    before = None
+    for number, run in enumerate(runs, 1):
+        if (run.count, run.entry) != before:
+            before = (run.count, run.entry)
+            rows.extend((number, run.count, run.entry + 1))
+    return rows
+
+
+def _table(kind: bytes, version: int, columns: int, values: "array[int]") -> bytes:
+    return full_box(kind, version, 0, struct.pack(">I", len(values) // columns), _packed("I", values))
+
+
+def _packed(form: str, values: Sequence[int]) -> bytes:
+    return struct.pack(f">{len(values)}{form}", *values)
+
+
+def _mdat_head(media_bytes: int) -> bytes:
+    return struct.pack(">I4sQ", 1, b"mdat", media_bytes + 16)
+
+
+def _copy(file: BinaryIO, out: BinaryIO, offset: int, size: int) -> None:
+    """Copies in the kernel where the file system can, else through a buffer."""
+    done = 0
+    while done < size:
+        step = min(_COPY_BYTES, size - done)
+        try:
+            copied = os.copy_file_range(file.fileno(), out.fileno(), step, offset_src=offset + done)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
+                raise
+            file.seek(offset + done)
+            copied = out.write(file.read(step))
+            out.flush()
+        if not copied:
+            raise Mp4Error("the file became shorter while it was copied")
+        done += copied

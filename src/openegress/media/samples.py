@@ -1,0 +1,16 @@
+"""Sound once it is decoded: interleaved s16 stereo at one rate. Pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openegress.core.units import S
+
+SAMPLE_RATE = 48_000
+"""Of everything decoded: Opus' own, and the one mixing happens in."""
+
+Samples = NDArray[np.int16]
+"""(n, 2): interleaved stereo."""
+
+
+def duration_ns(samples: Samples) -> int:
+    return len(samples) * S // SAMPLE_RATE
