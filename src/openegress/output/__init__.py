@@ -1,6 +1,6 @@
 """What comes out: files, segments, streams, images, websockets.
 
-An output is opened with the formats of its streams, fed packets (or raw frames) through its own bounded
+An output is opened with the formats of its streams, fed packets or raw frames through its own bounded
 queue and thread, and finished by itself: one output's trouble is never another's. It reports with
 core.events through `emit`.
 """
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from openegress.core.events import AnyEvent
-from openegress.media import Packet, StreamFormat
+from openegress.media import StreamFormat
+from openegress.output.manifest import Records
 
 Emit = Callable[[AnyEvent], None]
 """Thread-safe."""
@@ -30,13 +31,10 @@ class Opening:
 
 
 class Output(Protocol):
-    """An output fed with encoded packets."""
+    """One output, whatever it is fed; output.build says what that is."""
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when it cannot begin at all (disk not writable)."""
-
-    def write(self, packet: Packet) -> None:
-        """Queues; never blocks, never raises. A queue that overflows is this output's failure."""
 
     async def finish(self, ended_at_ns: int) -> None:
         """Drains, closes, uploads, emits the final update. Raises EgressError when something was not stored;
@@ -44,3 +42,12 @@ class Output(Protocol):
 
     def size_bytes(self) -> int:
         """Bytes produced so far."""
+
+    def waiting_uploads(self) -> int:
+        """Objects made that no storage has confirmed yet."""
+
+    def records(self) -> Records:
+        """What it stored, for the manifest; after finish()."""
+
+    def is_settled(self) -> bool:
+        """Nothing that it recorded waits in the spool, however it ended; after finish()."""

@@ -12,6 +12,12 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 
 T = TypeVar("T")
 
+OPEN_TIMEOUT_S = 10.0
+"""A local disk opens a file at once; a dead network mount never."""
+
+CLOSE_TIMEOUT_S = 60.0
+"""Writing what is queued and the index of a long recording on a slow disk."""
+
 ANSWER_TIMEOUT_S = 60.0
 """For small things: a disk that takes longer over them is dead."""
 

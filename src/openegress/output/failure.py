@@ -1,8 +1,9 @@
 """How one output's trouble is told: once, as soon as it is known."""
 
 from openegress.core.errors import EgressError
-from openegress.core.events import OutputFailed
+from openegress.core.events import BackupUsed, OutputFailed
 from openegress.output import Emit
+from openegress.storage.uploader import Stored
 
 
 class FailureReport:
@@ -21,3 +22,17 @@ class FailureReport:
     def raise_if_any(self) -> None:
         if self.error is not None:
             raise self.error
+
+
+class BackupReport:
+    """Emits BackupUsed for the first object of an output that went to its backup storage."""
+
+    def __init__(self, output: int, emit: Emit) -> None:
+        self._output = output
+        self._emit = emit
+        self._is_told = False
+
+    def note(self, stored: Stored) -> None:
+        if stored.backup_used and not self._is_told:
+            self._is_told = True
+            self._emit(BackupUsed(self._output))

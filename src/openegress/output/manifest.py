@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-NS = 1_000_000_000
+import msgspec
+
+from openegress.core.left_out import LeftOut
+from openegress.core.units import S
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,14 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Time that the recording leaves out, in unix ns."""
+
+    paused_at_ns: int
+    resumed_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """Of the egress as a whole; empty fields are left out."""
 
@@ -60,6 +71,8 @@ class Header:
     video_track_id: str = ""
     passthrough: bool = False
     """Encoded frames were stored as they came."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    pauses: tuple[Pause, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -79,6 +92,10 @@ def build(header: Header, records: Iterable[Records]) -> str:
         "audio_track_id": header.audio_track_id,
         "video_track_id": header.video_track_id,
         "passthrough": header.passthrough,
+        "left_out": _left_out(header.left_out),
+        "pauses": [
+            {"paused_at": pause.paused_at_ns, "resumed_at": pause.resumed_at_ns} for pause in header.pauses
+        ],
         **header.extra,
     }
     all_records = list(records)
@@ -98,7 +115,12 @@ def build(header: Header, records: Iterable[Records]) -> str:
 
 def rfc3339(at_ns: int) -> str:
     """UTC with nanoseconds (RFC 3339), as Go writes times in JSON."""
-    return f"{datetime.fromtimestamp(at_ns // NS, UTC):%Y-%m-%dT%H:%M:%S}.{at_ns % NS:09d}Z"
+    return f"{datetime.fromtimestamp(at_ns // S, UTC):%Y-%m-%dT%H:%M:%S}.{at_ns % S:09d}Z"
+
+
+def _left_out(left_out: LeftOut) -> object:
+    told = LeftOut(tuple(track for track in left_out.tracks if track.any), left_out.pictures)
+    return msgspec.to_builtins(told) if told.any else None
 
 
 def _file(record: FileRecord) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What an output's objects are called in the storage, once the room has told all it can."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from openegress.core import plan
 from openegress.core.codecs import (
     AUDIO_IN,
     TRACK_CONTAINER,
@@ -11,8 +12,12 @@ from openegress.core.codecs import (
     MediaKind,
     VideoCodec,
 )
-from openegress.core.errors import invalid
+from openegress.core.errors import EgressError, invalid
 from openegress.media import StreamFormat
+from openegress.request import naming, places
+from openegress.request.name_length import Cut, fitted, limit_of, squeezed
+from openegress.request.naming import SegmentNames
+from openegress.request.outputs import LONGEST_EXTENSION
 
 JSON_TYPE = "application/json"
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -48,3 +53,74 @@ def container_for(formats: Sequence[StreamFormat]) -> Container:
             return container
     names = " and ".join(codec.value for codec in codecs)
     raise invalid(f"no container takes {names} without transcoding; give an encoding preset")
+
+
+def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
+    """Where a file goes; where its container is the track's choice, without its extension."""
+    extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+
+    limit = limit_of(output.storage)
+    mark = values.get(naming.MARK, "")
+
+    def made(cut: Cut) -> str:
+        return places.filled_file(output, cut.values(values), mark).filepath
+
+    try:
+        return fitted(made, lambda path: (naming.with_extension(path, extension),), limit, "filepath")
+    except EgressError:
+        # The request was checked when these values were not known: too long now, it is cut, not refused.
+        return squeezed(made(Cut()), limit, len(extension))
+
+
+def segment_names(output: plan.SegmentOutput, values: Mapping[str, str]) -> SegmentNames:
+    """Where segments and playlists go."""
+    extension = f".{output.container.value}"
+
+    def made(cut: Cut) -> SegmentNames:
+        filled = places.filled_segments(output, cut.values(values), values.get(naming.MARK, ""))
+        return SegmentNames(filled.directory, filled.prefix, filled.playlist, filled.live_playlist)
+
+    limit = limit_of(output.storage)
+    try:
+        return fitted(
+            made,
+            lambda names: naming.longest_of_segments(names, extension, output.timestamp_suffix),
+            limit,
+            "filename_prefix",
+        )
+    except EgressError:
+        whole = made(Cut())
+        ending_bytes = len(naming.segment_file("", 0, 0, True, extension))
+        return SegmentNames(
+            directory=squeezed(whole.directory, limit, 0),
+            prefix=squeezed(whole.prefix, limit, ending_bytes),
+            playlist=squeezed(whole.playlist.removesuffix(naming.PLAYLIST_EXTENSION), limit, ending_bytes)
+            + naming.PLAYLIST_EXTENSION,
+            live_playlist=squeezed(
+                whole.live_playlist.removesuffix(naming.PLAYLIST_EXTENSION), limit, ending_bytes
+            )
+            + naming.PLAYLIST_EXTENSION
+            if whole.live_playlist
+            else "",
+        )
+
+
+def image_names(output: plan.ImageOutput, values: Mapping[str, str]) -> tuple[str, str]:
+    """(directory, prefix) of pictures."""
+
+    def made(cut: Cut) -> tuple[str, str]:
+        filled = places.filled_images(output, cut.values(values), values.get(naming.MARK, ""))
+        return filled.directory, filled.prefix
+
+    limit = limit_of(output.storage)
+    try:
+        return fitted(
+            made,
+            lambda names: naming.longest_of_images(*names, output.suffix),
+            limit,
+            "filename_prefix",
+        )
+    except EgressError:
+        directory, prefix = made(Cut())
+        ending_bytes = len(naming.image_file("", 0, 0, "timestamp"))
+        return squeezed(directory, limit, 0), squeezed(prefix, limit, ending_bytes)

@@ -125,7 +125,7 @@ class OrderedUploads:
                 if error.fault is Fault.DESTINATION:
                     # It has had all the time there is: the next are not to wait as long, one after another.
                     unanswered += 1
-                    self._uploader.hurry()
+                    self._uploader.stop_retrying()
                 if self._queue and self._queue[0] is upload:
                     self._queue.popleft()
         if first is not None:

@@ -10,7 +10,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
-from openegress.media import NS, Packet
+from openegress.core.units import S
+from openegress.media import Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,12 @@ class QueueLimits:
     linger_s: float = 0.2
     """How long a packet may wait for others, so that the thread wakes a few times a second and not for each.
     Less than what a muxer holds back anyway."""
+    rest_s: float = 0.3
+    """After so long without a packet the job is told to rest: a kill must cost no more of a slow stream than
+    of a quick one."""
 
 
-class Job(Protocol):
+class Writing(Protocol):
     """What a writer does with its packets; every method runs in the writer's thread, one at a time."""
 
     def open(self) -> None:
@@ -33,6 +37,9 @@ class Job(Protocol):
 
     def write(self, packet: Packet) -> None:
         """Raises EgressError: the job is then aborted and gets no more packets."""
+
+    def rest(self) -> None:
+        """When nothing has come for a while: gives out what still waits in memory. Raises EgressError."""
 
     def close(self) -> None:
         """After the last packet. Raises EgressError."""
@@ -54,7 +61,7 @@ class QueuedWriter:
     def __init__(
         self,
         name: str,
-        job: Job,
+        job: Writing,
         on_failure: Callable[[EgressError], None],
         limits: QueueLimits | None = None,
         phase: Phase = Phase.RECORDING,
@@ -70,6 +77,8 @@ class QueuedWriter:
         self._queued_bytes = 0
         self._changed = threading.Condition()
         self._state = _State.RUNNING
+        self._is_rested = True
+        """Nothing was written since the job was told to rest."""
         self._failure: EgressError | None = None
         self._opened: Future[None] = Future()
         self._ended: Future[None] = Future()
@@ -79,6 +88,11 @@ class QueuedWriter:
     @property
     def failure(self) -> EgressError | None:
         return self._failure
+
+    @property
+    def is_over(self) -> bool:
+        """The job has closed or aborted, and writes nothing any more."""
+        return self._ended.done()
 
     @property
     def depth(self) -> int:
@@ -112,7 +126,7 @@ class QueuedWriter:
             if len(self._queue) == 1:
                 self._changed.notify()
             oldest = next(item for item in self._queue if isinstance(item, Packet))
-            waiting_s = (packet.pts_ns - oldest.pts_ns) / NS
+            waiting_s = (packet.pts_ns - oldest.pts_ns) / S
             if self._queued_bytes <= self._limits.max_bytes and waiting_s <= self._limits.max_s:
                 return
             self._state = _State.FAILED
@@ -183,7 +197,9 @@ class QueuedWriter:
     def _work(self) -> None:
         self._job.open()
         self._opened.set_result(None)
-        while batch := self._next():
+        while (batch := self._next()) is not None:
+            if not batch:
+                self._job.rest()
             try:
                 for item in batch:
                     if isinstance(item, Packet):
@@ -195,16 +211,20 @@ class QueuedWriter:
         if self._failure is None:
             self._job.close()
 
-    def _next(self) -> "deque[Packet | Future[None]]":
-        """What there is to do, soon after the first of it came; empty: nothing any more."""
+    def _next(self) -> "deque[Packet | Future[None]] | None":
+        """What there is to do, soon after the first of it came; empty: to rest; None: nothing any more."""
         with self._changed:
             while not self._queue and self._state is _State.RUNNING:
-                self._changed.wait()
+                came = self._changed.wait(None if self._is_rested else self._limits.rest_s)
+                if not came and not self._queue:
+                    self._is_rested = True
+                    return deque()
+            self._is_rested = False
             if self._state is _State.RUNNING and all(isinstance(item, Packet) for item in self._queue):
                 # Packets do not notify a queue that has some; marks and the end do.
                 self._changed.wait(self._limits.linger_s)
-            if self._state is _State.FAILED:
-                return deque()
+            if self._state is _State.FAILED or not self._queue:
+                return None
             batch, self._queue = self._queue, deque()
             self._queued_bytes = 0
             return batch

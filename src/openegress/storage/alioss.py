@@ -8,8 +8,8 @@ from obstore.store import S3Store
 
 from openegress.core.errors import invalid
 from openegress.core.plan import AliOSSStorage
-from openegress.storage.failures import Kind
-from openegress.storage.objects import Bucket, Manner, stores
+from openegress.storage.failures import FailureKind
+from openegress.storage.objects import Bucket, StoreTraits, stores
 from openegress.storage.s3 import static
 from openegress.storage.s3_address import Address, address, endpoint_url
 
@@ -64,10 +64,10 @@ def connect(backend: AliOSSStorage) -> Bucket:
             **options,
         )
 
-    manner = Manner(
-        kind=Kind.ALIOSS,
+    manner = StoreTraits(
+        kind=FailureKind.ALIOSS,
         where=f"bucket {backend.bucket!r} at {at.address.endpoint}",
         location=lambda key: f"{at.location_base}/{key}",
         secrets=(backend.secret,),
     )
-    return Bucket(stores(make, allow_http=at.address.endpoint.startswith("http://")), manner)
+    return Bucket(stores(make, backend.proxy, allow_http=at.address.endpoint.startswith("http://")), manner)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.plan import S3Storage
+from openegress.core.text import shown
 from openegress.storage.failures import CredentialsRefused, CredentialsUnavailable
 from openegress.storage.s3_address import DEFAULT_REGION, endpoint_url, is_aws
 
@@ -52,7 +53,7 @@ class AssumedRole:
             given = self._client.assume_role(**request)["Credentials"]
         except ClientError as error:
             answer = error.response["Error"]
-            words = f"AssumeRole: {answer.get('Code', '')}: {answer.get('Message', '')}"
+            words = f"AssumeRole: {shown(str(answer.get('Code', '')), 64)}"
             if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
                 raise CredentialsUnavailable(words) from None
             raise CredentialsRefused(words) from None
@@ -60,7 +61,8 @@ class AssumedRole:
             words = "AssumeRole: no credentials to assume the role with; set access_key and secret"
             raise CredentialsRefused(words) from None
         except BotoCoreError as error:
-            raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}: {error}") from None
+            # Not its text, which may hold the proxy's address with its password.
+            raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}") from None
         return {
             "access_key_id": given["AccessKeyId"],
             "secret_access_key": given["SecretAccessKey"],

@@ -12,8 +12,8 @@ from obstore.store import AzureStore
 
 from openegress.core.errors import invalid
 from openegress.core.plan import AzureStorage
-from openegress.storage.failures import Kind
-from openegress.storage.objects import Bucket, Manner, stores
+from openegress.storage.failures import FailureKind
+from openegress.storage.objects import Bucket, StoreTraits, stores
 from openegress.storage.s3_address import endpoint_url
 
 
@@ -82,11 +82,11 @@ def connect(backend: AzureStorage) -> Bucket:
 
     base = location_base(backend.account_name, backend.container, backend.endpoint)
     where = backend.endpoint or f"account {backend.account_name!r}"
-    manner = Manner(
-        kind=Kind.AZURE,
+    manner = StoreTraits(
+        kind=FailureKind.AZURE,
         where=f"container {backend.container!r} at {where}",
         location=lambda key: f"{base}/{key}",
         secrets=(backend.account_key, sas),
         sign=sign if backend.account_key else None,
     )
-    return Bucket(stores(make, allow_http=backend.endpoint.startswith("http://")), manner)
+    return Bucket(stores(make, backend.proxy, allow_http=backend.endpoint.startswith("http://")), manner)

@@ -1,4 +1,7 @@
-"""From what an object store answered to an EgressError: the storage's own words, whose fault, no secret.
+"""From what an object store answered to an EgressError: its code, whose fault, no secret.
+
+Of its other words nothing is told: whoever may start a recording chooses whom we ask, and must not read
+through us what only we can reach.
 
 obstore raises text only: "... status code: 404 Not Found: <body>\\n\\nDebug source: ..."; the body is the
 XML error document that S3, GCS' XML API, Azure Blob and OSS have in common (Code, Message).
@@ -7,12 +10,12 @@ XML error document that S3, GCS' XML API, Azure Blob and OSS have in common (Cod
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from html import unescape
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.text import shown
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """As upstream names storages in its error texts."""
 
     S3 = "S3"
@@ -50,12 +53,20 @@ ADVICE: dict[int, str] = {
     407: "check the proxy's username and password",
 }
 
+ADVICE_BY_CODE: dict[str, str] = {
+    "AuthorizationHeaderMalformed": "the bucket is in another region than `region` says",
+    "XAdminUserNotFound": "check access_key: the store knows none of that name",
+}
+
 STATUS = re.compile(r"status code: (\d{3})[^:\n]*:? ?(.*?)(?:\n\nDebug source:|\Z)", re.DOTALL)
-CODE = re.compile(r"<Code>([^<]*)</Code>")
-MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+CODE = re.compile(r"<Code>([A-Za-z][A-Za-z0-9.]{0,63})</Code>")
 REGION = re.compile(r"expecting '([a-z0-9-]+)'|<Region>([a-z0-9-]+)</Region>")
 PROVIDER = re.compile(r"credential provider: (\w+): ([^\n]*)")
 DEBUG_MESSAGE = re.compile(r'message: "([^"\n]*)"')
+QUOTED = re.compile('[`"<]')
+"""From here on an error's text may be what the other side said."""
+READ_CHARS = 64 * 1024
+"""Of an error's text: an error document has less than 2 KB."""
 GENERIC = re.compile(r"^Generic \w+ error: ")
 WORDS_OF_KINDS = (
     ("dns error", "the host name is not known"),
@@ -90,31 +101,30 @@ class Answer:
 
 
 def read(text: str) -> Answer:
+    text = text[:READ_CHARS]
     if "roxy authentication required" in text or "roxyAuthRequired" in text:
         return Answer(407, "", "proxy authentication required")
     provider = PROVIDER.search(text)
     if provider is not None:
-        return Answer(403 if provider[1] == CredentialsRefused.__name__ else 0, "", provider[2].strip())
+        words = shown(provider[2].strip())
+        return Answer(403 if provider[1] == CredentialsRefused.__name__ else 0, "", words)
     found = STATUS.search(text)
     if found is None:
         return Answer(0, "", connection_words(text))
-    status, body = int(found[1]), found[2]
-    code, message = CODE.search(body), MESSAGE.search(body)
-    # Azure's message goes on with request id and time, on lines of their own.
-    lines = unescape(message[1]).strip().splitlines() if message else []
-    words = ": ".join(part for part in (code[1] if code else "", lines[0] if lines else "") if part)
-    return Answer(status, code[1] if code else "", words or f"HTTP status {status}")
+    status, code = int(found[1]), CODE.search(found[2])
+    return Answer(status, code[1] if code else "", code[1] if code else f"HTTP status {status}")
 
 
 def connection_words(text: str) -> str:
     """Why no answer came, out of the dump that follows the message."""
     messages = DEBUG_MESSAGE.findall(text)
     if messages:
-        return str(messages[-1])
+        return shown(messages[-1])
     for mark, words in WORDS_OF_KINDS:
         if mark in text:
             return words
-    return GENERIC.sub("", text.split("\n\nDebug source:")[0].strip())
+    words = GENERIC.sub("", text.split("\n\nDebug source:")[0].strip())
+    return shown(QUOTED.split(words)[0].strip())
 
 
 def region_named(text: str) -> str:
@@ -125,6 +135,14 @@ def region_named(text: str) -> str:
     return (found[1] or found[2]) if found else ""
 
 
+def refuses_checksums(text: str) -> bool:
+    """Whether a store says that it does not know the headers of a checksum."""
+    answer = read(text)
+    if answer.code == "NotImplemented" or answer.status == 501:
+        return True
+    return answer.status in (400, 403, 405) and "x-amz-" in text and "checksum" in text.lower()
+
+
 def is_passing(answer: Answer) -> bool:
     if answer.code in PASSING_CODES or answer.status in PASSING_STATUS:
         return True
@@ -132,11 +150,16 @@ def is_passing(answer: Answer) -> bool:
 
 
 def explain(
-    text: str, *, kind: Kind, where: str, phase: Phase, secrets: tuple[str, ...] = (), task: str = "upload"
+    answer: Answer,
+    *,
+    kind: FailureKind,
+    where: str,
+    phase: Phase,
+    secrets: tuple[str, ...] = (),
+    task: str = "upload",
 ) -> EgressError:
     """`where` names the bucket and its endpoint. The text begins as upstream's: "S3 upload failed: "."""
-    answer = read(text)
-    advice = ADVICE.get(answer.status, "")
+    advice = ADVICE_BY_CODE.get(answer.code, "") or ADVICE.get(answer.status, "")
     message = f"{kind} {task} failed: {answer.words} ({where})" + (f"; {advice}" if advice else "")
     message = scrub(message, secrets)
     passing = is_passing(answer)

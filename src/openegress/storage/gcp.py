@@ -10,8 +10,8 @@ from obstore.store import GCSStore
 
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import GCPStorage
-from openegress.storage.failures import Kind
-from openegress.storage.objects import Bucket, Manner, stores
+from openegress.storage.failures import FailureKind
+from openegress.storage.objects import Bucket, StoreTraits, stores
 
 ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 
@@ -21,7 +21,7 @@ def service_account(credentials: str) -> dict[str, Any]:
     try:
         account = json.loads(credentials)
     except ValueError:
-        raise invalid("GCP credentials are no JSON; give the content of credentials.json") from None
+        raise invalid("GCP credentials are not JSON; give the content of credentials.json") from None
     if not isinstance(account, dict) or "private_key" not in account:
         kind = account.get("type") if isinstance(account, dict) else None
         raise _unusable("GCP credentials", kind)
@@ -67,8 +67,8 @@ def connect(backend: GCPStorage) -> Bucket:
             return GCSStore(backend.bucket, service_account_key=backend.credentials, **options)
         return GCSStore(backend.bucket, **options)
 
-    manner = Manner(
-        kind=Kind.GCP,
+    manner = StoreTraits(
+        kind=FailureKind.GCP,
         where=f"bucket {backend.bucket!r} at {endpoint}",
         location=lambda key: f"https://{backend.bucket}.storage.googleapis.com/{key}",
         secrets=(

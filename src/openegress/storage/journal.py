@@ -17,6 +17,8 @@ from pathlib import Path
 import msgspec
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.ids import check_egress_id
+from openegress.core.text import shown
 
 NAME = "journal.jsonl"
 LOCK = "lock"
@@ -57,10 +59,9 @@ class Journal:
     @classmethod
     def create(cls, spool: Path, egress_id: str, plan: bytes) -> "Journal":
         """Makes the folder and the journal. Raises EgressError when the disk does not take them."""
-        folder = spool / egress_id
+        folder = make_folder(spool, egress_id)
         opened = Opened(VERSION, egress_id, plan)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             temporary = folder / f".{NAME}"
             with open(temporary, "wb", opener=privately) as file:
                 file.write(msgspec.json.encode(opened) + b"\n")
@@ -68,7 +69,6 @@ class Journal:
                 os.fsync(file.fileno())
             temporary.replace(folder / NAME)
             sync_folder(folder)
-            sync_folder(spool)
         except OSError as error:
             raise failed(folder, error) from error
         return cls(folder, opened)
@@ -89,6 +89,9 @@ class Journal:
             opened = msgspec.json.decode(lines[0] if lines else b"", type=Opened)
             if opened.version != VERSION:
                 raise unusable(folder, f"it is of version {opened.version}, this service knows {VERSION}")
+            if opened.egress_id != folder.name:
+                # It would have the files of another egress stored, or removed.
+                raise unusable(folder, f'it is of the egress "{shown(opened.egress_id)}"')
             journal = cls(folder, opened)
             for line in lines[1:]:
                 number += 1
@@ -110,13 +113,17 @@ class Journal:
         self._append(Noted(key, value))
 
     def finish(self) -> None:
-        """Removes the folder, whatever is in it. Raises EgressError when the disk refuses."""
+        """Removes the folder, whatever is in it. Where this process may not (handler.cage), its worker does
+        once it is empty. Raises EgressError when the disk refuses."""
         try:
             # The journal goes first: a folder without one is no work left to do, whatever else is in it.
             (self.folder / NAME).unlink(missing_ok=True)
             shutil.rmtree(self.folder)
         except FileNotFoundError:
             pass  # removed twice, or by hand
+        except PermissionError as error:
+            if any(self.folder.iterdir()):
+                raise failed(self.folder, error) from error
         except OSError as error:
             raise failed(self.folder, error) from error
 
@@ -134,6 +141,18 @@ class Journal:
                 self.facts[line.key] = line.value
             case Opened():
                 pass  # read before the others
+
+
+def make_folder(spool: Path, egress_id: str) -> Path:
+    """The folder of an egress; it outlives a power cut. Raises EgressError when the disk refuses."""
+    folder = spool / check_egress_id(egress_id)
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(spool)
+    except OSError as error:
+        raise failed(folder, error) from error
+    return folder
 
 
 def append(path: Path, data: bytes) -> None:

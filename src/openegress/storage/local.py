@@ -5,12 +5,14 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
 from openegress.core.plan import LocalStorage
+from openegress.request.naming import is_private
 from openegress.storage.spool import unreadable
 
 NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
@@ -72,6 +74,7 @@ class LocalFolder:
 
     def __init__(self, backend: LocalStorage) -> None:
         self.root = Path(backend.root).absolute()
+        self._private = backend.private
 
     async def check(self, path: str) -> None:
         await asyncio.to_thread(self._check, path)
@@ -84,6 +87,24 @@ class LocalFolder:
     async def size(self, path: str) -> int | None:
         return await asyncio.to_thread(self._size, path)
 
+    def open(self, path: str) -> int:
+        """A descriptor to read a file by, which the caller closes. Raises EgressError not_found for what is
+        not a file below the root, or lies in a folder of the server's own."""
+        try:
+            *folders, name = self._parts(path)
+            with self._deepest(folders) as (folder, missing):
+                if missing:
+                    raise FileNotFoundError(errno.ENOENT, "no such folder")
+                # A pipe would be waited for.
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                fd = os.open(name, flags, dir_fd=folder)
+        except (OSError, EgressError) as error:
+            raise EgressError(Code.NOT_FOUND, f"{path!r} is not below {self.root}") from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise EgressError(Code.NOT_FOUND, f"{path!r} is not a file")
+        return fd
+
     async def presign(self, path: str, expires_s: int) -> str:
         """A local file has no URL: its location."""
         return self.location(path)
@@ -94,10 +115,19 @@ class LocalFolder:
     async def close(self) -> None:
         """Holds nothing open."""
 
+    def _parts(self, path: str) -> tuple[str, ...]:
+        """Looked at again here: what only the room knew is in the name now. Raises EgressError."""
+        parts = parts_below(self.root, path)
+        if is_private(str(self.root.joinpath(*parts)), self._private):
+            raise invalid(f"local path {path!r} lies in a folder of the server's own; give another path")
+        return parts
+
     def _check(self, path: str) -> None:
-        *folders, name = parts_below(self.root, path)
+        *folders, name = self._parts(path)
         try:
             with self._deepest(folders) as (folder, missing):
+                if too_long := next((each for each in (*folders, name) if len(os.fsencode(each)) > 255), ""):
+                    raise OSError(errno.ENAMETOOLONG, f"{too_long[:32]!r}... has more than 255 bytes")
                 if not missing and is_folder(name, folder):
                     raise IsADirectoryError(errno.EISDIR, "the path is an existing folder")
                 probe = f".openegress-check-{secrets.token_hex(4)}"
@@ -111,14 +141,15 @@ class LocalFolder:
             raise failure(error, path, self.root, Phase.STORAGE_CHECK) from error
 
     def _put(self, local: Path, path: str) -> None:
-        *folders, name = parts_below(self.root, path)
+        *folders, name = self._parts(path)
         try:
             source = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise unreadable(local, error) from error
         try:
             with self._folder(folders) as folder:
-                temporary = f".{name[:200]}.{secrets.token_hex(4)}"
+                # Not of `name`, which may be as long as a name can be.
+                temporary = f".openegress-{secrets.token_hex(8)}"
                 try:
                     link_or_copy(local, source, temporary, folder)
                     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)

@@ -10,13 +10,15 @@ from urllib.parse import quote, urlsplit
 import obstore
 from obstore.exceptions import BaseError
 
-from openegress.core.errors import Code, EgressError, Fault, Phase, invalid
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.plan import Proxy
-from openegress.storage.failures import Kind, explain, read, region_named
+from openegress.storage.failures import Answer, FailureKind, explain, read
 from openegress.storage.spool import size_of
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+
+    from openegress.storage.gateway import Gateway
 
     Store = S3Store | GCSStore | AzureStore
 
@@ -27,6 +29,8 @@ PARTS_AT_ONCE = 3
 PARTS_MAX = 9_000
 """S3 takes 10,000; parts grow when a file would need more."""
 CHECK_BODY = b"openegress write check\n"
+PANIC = "RustPanic"
+"""What pyo3 makes of a bug in obstore; it has no public name."""
 RAISED = (BaseError, OSError, ValueError)
 """What obstore raises: its own errors, FileNotFoundError for 404, ValueError for a path it refuses."""
 
@@ -40,10 +44,10 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class StoreTraits:
     """How objects are written and named."""
 
-    kind: Kind
+    kind: FailureKind
     where: str
     """The bucket and its endpoint, for error texts."""
     location: Callable[[str], str]
@@ -143,12 +147,18 @@ class Bucket:
     """The Storage for S3, GCS, Azure and AliOSS backends."""
 
     def __init__(
-        self, opened: Stores, manner: Manner, in_region: Callable[[str], Stores] | None = None
+        self,
+        opened: Stores,
+        manner: StoreTraits,
+        otherwise: Callable[[str], Stores | None] = lambda text: None,
     ) -> None:
+        """`otherwise` opens the bucket in another way that the text of an error calls for; None: there is
+        none."""
         self._stores = opened
         self._manner = manner
-        self._in_region = in_region
-        """Opens the bucket in a region that S3 named; None when the region was configured."""
+        self._otherwise = otherwise
+        self.gateway: Gateway | None = None
+        """The way to it, where a request names it; closed with this."""
 
     async def check(self, path: str) -> None:
         folder = key_of(path).rpartition("/")[0]
@@ -222,6 +232,8 @@ class Bucket:
 
     async def close(self) -> None:
         """Connections close with the client's last reference."""
+        if self.gateway is not None:
+            await self.gateway.close()
 
     async def _try(self, phase: Phase, call: Callable[[], Any]) -> Any:
         try:
@@ -231,18 +243,29 @@ class Bucket:
             raise self._explained(str(error), phase) from None
 
     async def _call(self, call: Callable[[], Any]) -> Any:
-        """Once more when S3 names the bucket's region, and none was configured."""
-        try:
-            return await call()
-        except RAISED as error:
-            region = region_named(str(error)) if self._in_region is not None else ""
-            if self._in_region is None or not region:
-                raise
-            self._stores, self._in_region = self._in_region(region), None
-        return await call()
+        """Again as long as an error tells how else to go about it."""
+        while True:
+            try:
+                return await call()
+            except RAISED as error:
+                stores = self._otherwise(str(error))
+                if stores is None:
+                    raise
+                self._stores = stores
+            except Exception as error:
+                if type(error).__name__ != PANIC:
+                    raise
+                raise internal(
+                    f"the client of {self._manner.where} failed: {str(error)[:200]}", Phase.STORAGE_WRITE
+                ) from None
 
     def _explained(self, text: str, phase: Phase, task: str = "upload") -> EgressError:
-        manner = self._manner
+        manner, gateway = self._manner, self.gateway
+        answer = read(text)
+        if gateway is not None and gateway.is_denied:
+            answer = Answer(403, "", gateway.problem)
+        elif gateway is not None and gateway.problem:
+            answer = Answer(407 if "407" in gateway.problem else 0, "", gateway.problem)
         return explain(
-            text, kind=manner.kind, where=manner.where, phase=phase, secrets=manner.secrets, task=task
+            answer, kind=manner.kind, where=manner.where, phase=phase, secrets=manner.secrets, task=task
         )

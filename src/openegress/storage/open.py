@@ -1,5 +1,10 @@
 """From a backend of the plan to its Storage; what a backend does not need is not imported."""
 
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
 from openegress.core.plan import (
     AliOSSStorage,
     AzureStorage,
@@ -11,14 +16,33 @@ from openegress.core.plan import (
 from openegress.storage import Storage
 from openegress.storage.local import LocalFolder
 
+if TYPE_CHECKING:
+    from openegress.storage.objects import Bucket
+
 
 async def connect(backend: Backend) -> Storage:
     """Nothing is sent yet: whether the storage takes files, Storage.check tells.
 
     Raises EgressError when the backend's fields do not fit together."""
+    if isinstance(backend, LocalStorage):
+        return LocalFolder(backend)
+    if backend.deny_networks is None:
+        return _bucket(backend)
+    from openegress.storage import identity
+    from openegress.storage.gateway import Gateway
+
+    gateway = await Gateway.open(backend.deny_networks, backend.proxy, identity.hosts(backend, os.environ))
+    try:
+        bucket = _bucket(msgspec.structs.replace(backend, proxy=gateway.proxy))
+    except BaseException:
+        await gateway.close()
+        raise
+    bucket.gateway = gateway
+    return bucket
+
+
+def _bucket(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> "Bucket":
     match backend:
-        case LocalStorage():
-            return LocalFolder(backend)
         case S3Storage():
             from openegress.storage import s3
 

@@ -2,28 +2,18 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from obstore.store import S3Store
 
 from openegress.core.errors import invalid
-from openegress.core.plan import S3Storage
-from openegress.storage.failures import Kind
-from openegress.storage.objects import Bucket, Manner, Retries, Stores, stores
+from openegress.core.plan import Checksum, S3Storage
+from openegress.request import object_headers
+from openegress.storage.failures import FailureKind, refuses_checksums, region_named
+from openegress.storage.objects import Bucket, Retries, Stores, StoreTraits, stores
 from openegress.storage.s3_address import DEFAULT_REGION, address
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
-
-
-def tags_of(tagging: str) -> dict[str, str]:
-    """From the query string form of the API ("k=v&k2=v2"). Raises EgressError when it is none."""
-    if not tagging:
-        return {}
-    try:
-        return dict(parse_qsl(tagging, keep_blank_values=True, strict_parsing=True))
-    except ValueError:
-        raise invalid(f"S3 tagging {tagging!r} is no query string; write key=value&key2=value2") from None
 
 
 def static(access_key: str, secret: str, session_token: str = "") -> "Callable[[], S3Credential]":
@@ -51,8 +41,15 @@ def connect(backend: S3Storage) -> Bucket:
 
         provider = AssumedRole(backend)
 
-    def in_region(region: str) -> Stores:
+    def opened(region: str, checksum: Checksum) -> Stores:
         where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
+        config: dict[str, Any] = {}
+        if checksum is not Checksum.NONE:
+            config["checksum_algorithm"] = checksum.value
+        if backend.server_side_encryption:
+            config["server_side_encryption"] = backend.server_side_encryption
+        if backend.sse_kms_key_id:
+            config["sse_kms_key_id"] = backend.sse_kms_key_id
 
         def make(**options: Any) -> S3Store:
             return S3Store(
@@ -64,6 +61,7 @@ def connect(backend: S3Storage) -> Bucket:
                 skip_signature=False,
                 # Compatible servers have the bulk form in dialects of their own, or not at all.
                 disable_bulk_delete=True,
+                **config,
                 **options,
             )
 
@@ -75,13 +73,32 @@ def connect(backend: S3Storage) -> Bucket:
         )
 
     where = address(backend.bucket, backend.endpoint, backend.region, backend.force_path_style)
-    manner = Manner(
-        kind=Kind.S3,
+    attributes = {
+        **object_headers.metadata(backend.metadata),
+        "Content-Disposition": object_headers.disposition(backend.content_disposition),
+    }
+    if backend.storage_class:
+        attributes["Storage-Class"] = backend.storage_class
+    manner = StoreTraits(
+        kind=FailureKind.S3,
         where=f"bucket {backend.bucket!r} at {where.endpoint}",
         location=lambda key: f"{where.location_base}/{key}",
-        attributes={**backend.metadata, "Content-Disposition": backend.content_disposition or "inline"},
-        tags=tags_of(backend.tagging),
+        attributes=attributes,
+        tags=object_headers.tags(backend.tagging),
         secrets=(backend.secret, backend.session_token, backend.proxy.password if backend.proxy else ""),
     )
-    opened = in_region(backend.region or DEFAULT_REGION)
-    return Bucket(opened, manner, in_region=None if backend.region else in_region)
+    region, checksum = backend.region or DEFAULT_REGION, backend.checksum
+
+    def otherwise(text: str) -> Stores | None:
+        """In the region that S3 names, where none was configured; without checksums, where it knows none."""
+        nonlocal region, checksum
+        named = region_named(text) if not backend.region else ""
+        if named and named != region:
+            region = named
+        elif checksum is not Checksum.NONE and refuses_checksums(text):
+            checksum = Checksum.NONE
+        else:
+            return None
+        return opened(region, checksum)
+
+    return Bucket(opened(region, checksum), manner, otherwise)

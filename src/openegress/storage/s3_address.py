@@ -57,7 +57,9 @@ def endpoint_url(endpoint: str) -> str:
     url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise invalid(f"storage endpoint {endpoint!r} is no address; write https://host or http://host:port")
+        raise invalid(
+            f"storage endpoint {endpoint!r} is not an address; write https://host or http://host:port"
+        )
     return url
 
 

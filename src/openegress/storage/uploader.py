@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, StoragePlan
 from openegress.storage import Storage, backed_up, open_storage
-from openegress.storage.backoff import Backoff
 from openegress.storage.failures import StorageError
 from openegress.storage.spool import size_of
 
@@ -35,7 +35,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class UploadRetry:
     """A failed attempt that will be repeated."""
 
     path: str
@@ -60,7 +60,7 @@ class Outcome:
     custom_endpoint: bool = False
 
 
-OnRetry = Callable[[Retry], None]
+OnRetry = Callable[[UploadRetry], None]
 OnOutcome = Callable[[Outcome], None]
 Connect = Callable[[Backend], Awaitable[Storage]]
 
@@ -72,7 +72,7 @@ def join(prefix: str, path: str) -> str:
     return f"{prefix.rstrip('/')}/{path.lstrip('/')}"
 
 
-class Target:
+class UploadTarget:
     """One backend, opened when first needed."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Target:
 
 
 @dataclass(slots=True)
-class Standing:
+class Failover:
     """What is known of the storage of a StoragePlan. The uploaders of one egress share it: each by itself
     would only spend the same hours waiting."""
 
@@ -121,7 +121,7 @@ class Uploader:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         backoff: Backoff | None = None,
         connect: Connect = open_storage,
-        standing: Standing | None = None,
+        standing: Failover | None = None,
     ) -> None:
         """`standing` is shared with other uploaders of the same plan."""
         self.plan = plan
@@ -130,16 +130,16 @@ class Uploader:
         self._clock = clock
         self._sleep = sleep
         self._backoff = backoff or Backoff()
-        self._primary = Target(plan.backend, plan.prefix, plan.presign, connect, is_backup=False)
+        self._primary = UploadTarget(plan.backend, plan.prefix, plan.presign, connect, is_backup=False)
         self._backup = (
-            Target(plan.backup, plan.backup_prefix, plan.backup_presign, connect, is_backup=True)
+            UploadTarget(plan.backup, plan.backup_prefix, plan.backup_presign, connect, is_backup=True)
             if plan.backup
             else None
         )
-        self._standing = standing or Standing()
+        self._standing = standing or Failover()
         self._hurried = asyncio.Event()
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """The process is about to end: what fails from now on is not tried again, and stays in the spool.
         Called in the event loop."""
         self._hurried.set()
@@ -205,7 +205,7 @@ class Uploader:
                 phase=Phase.STORAGE_WRITE,
             ) from error
 
-    async def _put_to(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
+    async def _put_to(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
         began_s = self._clock()
 
         def tell(stored: Stored | None, status: int = 0) -> None:
@@ -223,7 +223,7 @@ class Uploader:
         tell(stored)
         return stored
 
-    async def _persist(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
+    async def _persist(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
         deadline = self._clock() + self.plan.retry_for_s
         path = join(target.prefix, path)
         attempt = 0
@@ -239,7 +239,7 @@ class Uploader:
                 if self._clock() + delay_s > deadline:
                     raise
                 if self._on_retry is not None:
-                    self._on_retry(Retry(path, attempt, delay_s, error, target.is_backup))
+                    self._on_retry(UploadRetry(path, attempt, delay_s, error, target.is_backup))
             await self._pause(delay_s)
 
     async def _pause(self, delay_s: float) -> None:
@@ -252,7 +252,7 @@ class Uploader:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _attempt(self, target: Target, local: Path, path: str, content_type: str) -> Stored:
+    async def _attempt(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
         storage = await target.storage()
         size_bytes = await size_of(local)
         await storage.put(local, path, content_type)
@@ -267,7 +267,7 @@ class Uploader:
             )
         return replace(await self._signed(target, path), size_bytes=size_bytes)
 
-    async def _signed(self, target: Target, path: str) -> Stored:
+    async def _signed(self, target: UploadTarget, path: str) -> Stored:
         """What is stored there, with the location that the plan asks for."""
         storage = await target.storage()
         stored = Stored(path, storage.location(path), target.is_backup, 0)

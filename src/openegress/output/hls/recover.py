@@ -10,22 +10,25 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
-from openegress.core import naming, plan
+from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import SegmentsUpdate
-from openegress.media import NS
+from openegress.core.units import S
 from openegress.media.duration import span_ns
 from openegress.media.mp4 import whole_fragments_bytes
-from openegress.output import playlist, segment_spool
+from openegress.output.hls import layout, playlist
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
-from openegress.output.naming import PLAYLIST_TYPE
-from openegress.output.spool import replace
+from openegress.output.naming import PLAYLIST_TYPE, segment_names
+from openegress.output.spool_file import replace
+from openegress.request import naming
 from openegress.storage import backed_up
 from openegress.storage.uploader import Stored, Uploader
 
 _log = logging.getLogger(__name__)
 
+LONGEST_S = 86_400.0
+"""No segment is longer: a number beyond it is not what was written."""
 TS_PACKET_BYTES = 188
 """ISO/IEC 13818-1 2.4.3.2."""
 
@@ -57,7 +60,7 @@ async def store_left_segments(
     """`told` names the playlists, `values` are those of the placeholders. None: no frame had been recorded.
     Raises EgressError when something could not be stored."""
     directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
-    prefix = naming.fill(output.prefix, values)
+    prefix = segment_names(output, values).prefix
     made = await asyncio.to_thread(_made, folder)
     segments = await asyncio.to_thread(_find, folder, output, prefix, told.started_at_ns, made)
     if not segments and not await asyncio.to_thread(_bytes_of, folder, output.container):
@@ -82,7 +85,7 @@ async def store_left_segments(
     on_backup = await asyncio.to_thread(backed_up.names, folder)
     is_fmp4 = output.container is Container.FMP4
     kind = "video/iso.segment" if is_fmp4 else "video/mp2t"
-    for number, init in enumerate(await asyncio.to_thread(segment_spool.inits, folder)):
+    for number, init in enumerate(await asyncio.to_thread(layout.inits, folder)):
         await put(init, directory + naming.init_file(prefix, number), kind, keep_local=True)
     files = []
     for left in segments:
@@ -92,8 +95,11 @@ async def store_left_segments(
         else:
             stored.append(await uploader.locate(path, on_backup=left.local.name in on_backup))
         files.append(FileRecord(path, stored[-1].location, stored[-1].presign_error))
-    locations: dict[playlist.Kind, str] = {}
-    names = {playlist.Kind.FULL: told.playlist_name, playlist.Kind.LIVE: told.live_playlist_name}
+    locations: dict[playlist.PlaylistKind, str] = {}
+    names = {
+        playlist.PlaylistKind.FULL: told.playlist_name,
+        playlist.PlaylistKind.LIVE: told.live_playlist_name,
+    }
     for each, name in names.items():
         if name:
             text = playlist.render(each, entries, promise=promise, ended=True)
@@ -105,21 +111,21 @@ async def store_left_segments(
         output=told.output,
         playlist_name=told.playlist_name,
         live_playlist_name=told.live_playlist_name,
-        playlist_location=locations[playlist.Kind.FULL],
-        live_playlist_location=locations.get(playlist.Kind.LIVE, ""),
+        playlist_location=locations[playlist.PlaylistKind.FULL],
+        live_playlist_location=locations.get(playlist.PlaylistKind.LIVE, ""),
         segment_count=len(entries),
         started_at_ns=told.started_at_ns,
         ended_at_ns=told.ended_at_ns or told.started_at_ns + duration_ns,
         duration_ns=duration_ns,
         size_bytes=size_bytes,
     )
-    record = PlaylistRecord(locations[playlist.Kind.FULL], tuple(files))
+    record = PlaylistRecord(locations[playlist.PlaylistKind.FULL], tuple(files))
     return Kept(update, Records(playlists=(record,)), any(each.backup_used for each in stored))
 
 
 def _made(folder: Path) -> str:
     """The playlist of what was made; empty when no segment was finished."""
-    made = folder / segment_spool.MADE
+    made = folder / layout.MADE
     return made.read_text() if made.exists() else ""
 
 
@@ -132,37 +138,37 @@ def _size(made: str, segments: Sequence[Left]) -> int:
     """Bytes of all of them, which are mostly stored and gone: of those that are listed in `made`, and of what
     is left of the one that was unfinished."""
     unfinished = segments[len(parse_entries(made)) :]
-    return segment_spool.made_bytes(made) + sum(left.local.stat().st_size for left in unfinished)
+    return layout.made_bytes(made) + sum(left.local.stat().st_size for left in unfinished)
 
 
 def _list(
-    folder: Path, entries: Sequence[playlist.Segment], promise: playlist.Promise, size_bytes: int
+    folder: Path, entries: Sequence[playlist.Segment], promise: playlist.PlaylistLimits, size_bytes: int
 ) -> None:
-    text = playlist.render(playlist.Kind.FULL, entries, promise=promise)
-    replace(folder / segment_spool.MADE, segment_spool.made(text, size_bytes))
+    text = playlist.render(playlist.PlaylistKind.FULL, entries, promise=promise)
+    replace(folder / layout.MADE, layout.made(text, size_bytes))
 
 
-def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.Promise:
+def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.PlaylistLimits:
     """What the playlists of the dead process said. Without one, nothing was published, and what is true of
     the one segment there is may be said."""
-    found = re.search("#EXT-X-TARGETDURATION:([0-9]+)", text)
+    found = re.search("#EXT-X-TARGETDURATION:([0-9]{1,6})$", text, re.MULTILINE)
     longest_s = max((playlist.rounded_s(entry.duration_ns) for entry in entries), default=0)
     target_s = max(int(found[1]) if found else segment_s, longest_s)
-    return playlist.Promise(target_s, target_s * NS, "#EXT-X-INDEPENDENT-SEGMENTS" in text)
+    return playlist.PlaylistLimits(target_s, target_s * S, "#EXT-X-INDEPENDENT-SEGMENTS" in text)
 
 
 def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int, text: str) -> list[Left]:
     """The segments in order; `text` is the playlist of those that were finished."""
     extension = f".{output.container.value}"
     found = [
-        Left(segment_spool.segment(folder, index, extension), entry)
+        Left(layout.segment(folder, index, extension), entry)
         for index, entry in enumerate(parse_entries(text))
     ]
     last = found[-1].entry if found else None
     begun_ns = last.started_at_ns + last.duration_ns if last else media_zero_ns
-    local = segment_spool.segment(folder, len(found), extension)
+    local = layout.segment(folder, len(found), extension)
     # The last one is on the disk before any media that needs it.
-    inits = segment_spool.inits(folder)
+    inits = layout.inits(folder)
     is_readable = local.exists() and (output.container is not Container.FMP4 or bool(inits))
     duration_ns = _cut(local, inits[-1] if inits else None) if is_readable else 0
     if duration_ns:
@@ -190,7 +196,7 @@ def _cut(local: Path, init: Path | None) -> int:
 
 
 def parse_entries(text: str) -> list[playlist.Segment]:
-    """The segments of a playlist that playlist.render made."""
+    """The segments of a playlist that playlist.render made. A line that a disk has damaged says nothing."""
     entries: list[playlist.Segment] = []
     duration_ns = started_at_ns = 0
     discontinuity = False
@@ -199,9 +205,9 @@ def parse_entries(text: str) -> list[playlist.Segment]:
         tag, _, value = line.partition(":")
         match tag:
             case "#EXT-X-PROGRAM-DATE-TIME":
-                started_at_ns = round(datetime.fromisoformat(value).timestamp() * NS)
+                started_at_ns = _time_ns(value) or started_at_ns
             case "#EXTINF":
-                duration_ns = round(float(value.rstrip(",")) * NS)
+                duration_ns = _duration_ns(value.rstrip(","))
             case "#EXT-X-DISCONTINUITY":
                 discontinuity = True
             case "#EXT-X-MAP":
@@ -212,3 +218,20 @@ def parse_entries(text: str) -> list[playlist.Segment]:
                 )
                 discontinuity = False
     return entries
+
+
+def _time_ns(text: str) -> int:
+    """0: it is none."""
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * S)
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _duration_ns(text: str) -> int:
+    """0: it is none that a segment has."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0
+    return round(seconds * S) if 0 < seconds < LONGEST_S else 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from urllib.parse import quote
 
-NS = 1_000_000_000
+from openegress.core.units import S
 
 LIVE_SEGMENTS = 5
 """How many segments the live playlist slides over, as upstream's."""
@@ -29,7 +29,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class PlaylistLimits:
     """What a playlist says of segments that are yet to come. It holds from the first to the last version of a
     playlist (RFC 8216, 4.3.3.1 and 6.2.1), so it is made before any of them is known."""
 
@@ -41,7 +41,7 @@ class Promise:
     """Every segment begins with a key frame."""
 
     @classmethod
-    def of(cls, segment_s: int, *, passed_through: bool) -> "Promise":
+    def of(cls, segment_s: int, *, passed_through: bool) -> "PlaylistLimits":
         """Our encoders give a key frame at every multiple of `segment_s`; half a second, less a packet, is
         what rounding leaves for a source that stands still just then.
 
@@ -50,11 +50,11 @@ class Promise:
         they are rarer a segment ends without one, which only a playlist that never claimed otherwise may do.
         """
         if passed_through:
-            return cls(2 * segment_s, 2 * segment_s * NS, independent=False)
-        return cls(segment_s, segment_s * NS + NS * 2 // 5, independent=True)
+            return cls(2 * segment_s, 2 * segment_s * S, independent=False)
+        return cls(segment_s, segment_s * S + S * 2 // 5, independent=True)
 
 
-class Kind(Enum):
+class PlaylistKind(Enum):
     FULL = "EVENT"
     """Grows, lists everything; turns into VOD when it ends."""
     LIVE = ""
@@ -65,7 +65,7 @@ class Listing:
     """The segments so far, as lines that are kept: a playlist grows with every segment for a day or a week,
     and only what is new is to be written anew."""
 
-    def __init__(self, promise: Promise) -> None:
+    def __init__(self, promise: PlaylistLimits) -> None:
         self._promise = promise
         self._entries: list[str] = []
         """The lines of each segment."""
@@ -84,9 +84,9 @@ class Listing:
         self._discontinuities += segment.discontinuity
         self._has_init = self._has_init or bool(segment.init)
 
-    def text(self, kind: Kind, *, ended: bool = False) -> str:
+    def text(self, kind: PlaylistKind, *, ended: bool = False) -> str:
         """The playlist of that kind."""
-        is_full = kind is Kind.FULL
+        is_full = kind is PlaylistKind.FULL
         shown = self._entries if is_full else _entries(self._newest)
         first = 0 if is_full else self._count - len(self._newest)
         dropped = 0 if is_full else self._discontinuities - sum(s.discontinuity for s in self._newest)
@@ -105,7 +105,9 @@ class Listing:
         return "\n".join([*head, *shown, *end]) + "\n"
 
 
-def render(kind: Kind, segments: Iterable[Segment], *, promise: Promise, ended: bool = False) -> str:
+def render(
+    kind: PlaylistKind, segments: Iterable[Segment], *, promise: PlaylistLimits, ended: bool = False
+) -> str:
     """The playlist that lists `segments` (all of them so far, whatever the kind)."""
     listing = Listing(promise)
     for segment in segments:
@@ -141,7 +143,7 @@ def _entry(segment: Segment, init: str) -> str:
 
 def rounded_s(duration_ns: int) -> int:
     """To the nearest second, halves up, as players round EXTINF when they compare it with the target."""
-    return (duration_ns + NS // 2) // NS
+    return (duration_ns + S // 2) // S
 
 
 def seconds(duration_ns: int) -> str:

@@ -6,52 +6,41 @@ from pathlib import Path
 
 from av.error import FFmpegError
 
-from openegress.core import naming, plan
+from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
-from openegress.core.events import BackupUsed, FileUpdate
-from openegress.media import NS, Packet
+from openegress.core.events import FileUpdate
+from openegress.core.units import S
+from openegress.media import Packet
+from openegress.media.clusters import ClusterWriter
+from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.interleave import end_ns
-from openegress.media.muxer import Muxer
+from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
-from openegress.output.failure import FailureReport
-from openegress.output.finalise import finalise
+from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
+from openegress.output.failure import BackupReport, FailureReport
+from openegress.output.file.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
-from openegress.output.naming import container_for, content_type
-from openegress.output.spool import SpoolFile, disk_error, folder
+from openegress.output.naming import container_for, content_type, file_name
+from openegress.output.spool_file import SpoolFile, disk_error, folder
 from openegress.output.writer import QueuedWriter
+from openegress.request import naming
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
-OPEN_TIMEOUT_S = 10.0
-"""A local disk opens a file at once; a dead network mount never."""
-
-CLOSE_TIMEOUT_S = 60.0
-"""Writing what is queued and the index of a long recording on a slow disk."""
-
-PROGRESS_NS = NS
+PROGRESS_NS = S
 """Between two FileUpdates while recording."""
 
-_FRAGMENT_US = 1_000_000
-"""What a kill may cost: the fragment that was not written yet."""
-_PAGE_US = _FRAGMENT_US // 2
+_PAGE_US = 250_000
 """The OGG muxer keeps the last whole page back, so that a kill costs two."""
-
 _OPTIONS: dict[Container, dict[str, str]] = {
-    Container.MP4: {
-        "movflags": "hybrid_fragmented+delay_moov+frag_keyframe+default_base_moof",
-        "frag_duration": str(_FRAGMENT_US),
-        "use_editlist": "1",
-        "flush_packets": "1",
-    },
-    Container.WEBM: {"cluster_time_limit": "1000", "flush_packets": "1"},
     Container.OGG: {"page_duration": str(_PAGE_US), "flush_packets": "1"},
     Container.MP3: {"flush_packets": "1"},
 }
 
 
-class FileOutput:
+class FileRecorder:
     """One file: spooled on the local disk, finalised, then stored."""
 
     def __init__(
@@ -72,6 +61,7 @@ class FileOutput:
         self._max_bytes = max_bytes
         self._on_limit = on_limit
         self._failures = FailureReport(index, emit)
+        self._backup = BackupReport(index, emit)
         self._job: _FileJob | None = None
         self._writer: QueuedWriter | None = None
         self._opening: Opening | None = None
@@ -79,14 +69,13 @@ class FileOutput:
         self._path = Path()
         self._filename = ""
         self._records = Records()
-        self._is_stored = False
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
         self._opening = opening
         self._container = self._plan.container or container_for(opening.formats)
         self._filename = naming.with_extension(
-            naming.fill(self._plan.filepath, opening.name_values), f".{self._container.value}"
+            file_name(self._plan, opening.name_values), f".{self._container.value}"
         )
         self._path = folder(opening.spool, f"file-{self._index}") / f"recording.{self._container.value}"
         self._job = _FileJob(self._path, self._container, opening, self._progress)
@@ -107,7 +96,7 @@ class FileOutput:
             await self._writer.finish(CLOSE_TIMEOUT_S)
         except EgressError as error:
             self._failures.report(error)
-        if self._job.is_over:
+        if self._writer.is_over:
             await self._store(ended_at_ns)
         await self._uploader.close()
         self._failures.raise_if_any()
@@ -129,9 +118,9 @@ class FileOutput:
 
     def is_settled(self) -> bool:
         """A file that no packet reached is not worth keeping; one that a stuck disk may still be at, is."""
-        if self._job is None or self._is_stored:
+        if self._job is None or self._writer is None or self._records.files:
             return True
-        return self._job.is_over and self._job.is_empty
+        return self._writer.is_over and self._job.is_empty
 
     async def _store(self, ended_at_ns: int) -> None:
         assert self._job is not None and self._opening is not None
@@ -141,7 +130,7 @@ class FileOutput:
             )
             return
         try:
-            size_bytes = await self._finalise(closed=self._job.is_closed)
+            size_bytes = await self._finalise()
         except EgressError as error:
             self._failures.report(error)
             return
@@ -156,18 +145,16 @@ class FileOutput:
         except EgressError as error:
             self._failures.report(error)
             return
-        self._is_stored = True
-        if stored.backup_used:
-            self._emit(BackupUsed(self._index))
+        self._backup.note(stored)
         self._records = Records(files=(FileRecord(self._filename, stored.location, stored.presign_error),))
         self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes, location=stored.location)
 
-    async def _finalise(self, *, closed: bool) -> int:
+    async def _finalise(self) -> int:
         """The file's size in the end. Raises EgressError when the disk does not answer, or fails."""
 
         def rewrite() -> tuple[str, int]:
             try:
-                return finalise(self._path, self._container, closed=closed), self._path.stat().st_size
+                return finalise(self._path, self._container), self._path.stat().st_size
             except OSError as error:
                 raise disk_error(error, self._path) from error
 
@@ -211,16 +198,12 @@ class _FileJob:
         self._formats = opening.formats
         self._on_progress = on_progress
         self._file: SpoolFile | None = None
-        self._muxer: Muxer | None = None
+        self._muxer: Muxer | FragmentWriter | ClusterWriter | None = None
         self._next_progress_ns = PROGRESS_NS
         self.media_end_ns = 0
         """End of the last frame written."""
         self.is_empty = True
         """No packet has reached the muxer."""
-        self.is_closed = False
-        """The muxer wrote its trailer."""
-        self.is_over = False
-        """Nothing more is written: closed, or aborted."""
 
     @property
     def size_bytes(self) -> int:
@@ -228,8 +211,8 @@ class _FileJob:
 
     def open(self) -> None:
         self._file = SpoolFile(self._path)
-        self._muxer = Muxer(self._file, self._container, self._formats, _OPTIONS[self._container])
         try:
+            self._muxer = self._muxer_for(self._file)
             self._muxer.open()
         except (FFmpegError, OSError) as error:
             raise self._explain(error) from error
@@ -246,6 +229,13 @@ class _FileJob:
             self._next_progress_ns = self.media_end_ns + PROGRESS_NS
             self._on_progress()
 
+    def rest(self) -> None:
+        assert self._muxer is not None
+        try:
+            self._muxer.flush()
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+
     def close(self) -> None:
         assert self._muxer is not None and self._file is not None
         try:
@@ -253,14 +243,12 @@ class _FileJob:
         except (FFmpegError, OSError) as error:
             raise self._explain(error) from error
         self._file.release()
-        self.is_closed = self.is_over = True
 
     def abort(self, error: EgressError) -> None:
         """Closes properly while the disk still takes bytes, else leaves the fragments as they are."""
         try:
             if self._muxer is not None and self._file is not None and self._file.error is None:
                 self._muxer.close()
-                self.is_closed = self._file.error is None
         except (FFmpegError, OSError) as again:
             error.add_note(f"and while closing: {again}")
         finally:
@@ -270,7 +258,17 @@ class _FileJob:
                 self._muxer.abandon()
             if self._file is not None:
                 self._file.release()
-            self.is_over = True
+
+    def _muxer_for(self, file: SpoolFile) -> Muxer | FragmentWriter | ClusterWriter:
+        """One in which no track waits for another."""
+        check_fit(self._container, self._formats)
+        match self._container:
+            case Container.MP4:
+                return FragmentWriter(file.write, self._formats, header=file_header(self._formats))
+            case Container.WEBM:
+                return ClusterWriter(file.write, self._formats)
+            case _:
+                return Muxer(file, self._container, self._formats, _OPTIONS[self._container])
 
     def _explain(self, error: FFmpegError | OSError) -> EgressError:
         cause = self._file.error if self._file is not None else None

@@ -3,7 +3,8 @@
 from collections import deque
 
 from openegress.core.codecs import MediaKind
-from openegress.media import NS, Packet
+from openegress.core.units import S
+from openegress.media import Packet
 
 
 class LiveQueue:
@@ -65,4 +66,4 @@ class LiveQueue:
         if not self._queue:
             return False
         span_ns = self._queue[-1].pts_ns - self._queue[0].pts_ns
-        return self._bytes > self._max_bytes or span_ns > self._max_s * NS
+        return self._bytes > self._max_bytes or span_ns > self._max_s * S

@@ -4,7 +4,7 @@ many bytes were made. Pure but for inits()."""
 import re
 from pathlib import Path
 
-from openegress.core import naming
+from openegress.request import naming
 
 MADE = "made.m3u8"
 """Lists every segment that was finished, stored or not, and ends in their size."""
@@ -21,7 +21,7 @@ def made(playlist: str, size_bytes: int) -> str:
 
 def made_bytes(text: str) -> int:
     """What made() was told; 0 when it was told nothing."""
-    found = re.search(f"^{_BYTES}([0-9]+)$", text, re.MULTILINE)
+    found = re.search(f"^{_BYTES}([0-9]{{1,18}})$", text, re.MULTILINE)
     return int(found[1]) if found else 0
 
 

@@ -1,9 +1,10 @@
 """Where a stream of packets is cut into segments. Pure."""
 
 from openegress.core.codecs import MediaKind
-from openegress.media import NS, Packet
+from openegress.core.units import S
+from openegress.media import Packet
 
-_TOLERANCE_NS = NS // 1000
+_TOLERANCE_NS = S // 1000
 """Times pass through several time bases on their way; a rounding must not move a cut by a whole GOP."""
 
 

@@ -5,18 +5,24 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from av.error import FFmpegError
 
 from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError, Phase
+from openegress.core.networks import Network
 from openegress.core.plan import StreamTarget
-from openegress.core.srt_url import parse as parse_srt
-from openegress.media import NS, Packet, StreamFormat
+from openegress.core.reach import AddrInfo, Denied, resolve
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
 from openegress.media.avio import Avio, AvioError, Interrupt
 from openegress.media.muxer import Muxer
 from openegress.media.srt import SrtConnection, SrtError
+from openegress.output.tls_tunnel import TlsTunnel
+from openegress.request.rtmp_url import parse as parse_rtmp
+from openegress.request.srt_url import parse as parse_srt
 
 STALL_S = 5.0
 """A peer that takes no byte for this long is stuck: live servers read at once."""
@@ -25,7 +31,7 @@ _BUFFER_S = 1.0
 """Of media at the asked rate in the kernel's send buffer: enough for any round trip."""
 _MIN_BUFFER_BYTES = 65_536
 
-_OFFSET_NS = NS // 5
+_OFFSET_NS = S // 5
 """FLV and MPEG-TS know no negative times, and encoders begin a little before media time zero."""
 
 _SRT_DRAIN_S = 1.0
@@ -33,13 +39,18 @@ _SRT_DRAIN_S = 1.0
 
 _RTMP_OPTIONS = {"flush_packets": "1", "flvflags": "no_duration_filesize"}
 _SRT_OPTIONS = {"flush_packets": "1"}
+_OF_ONE_ADDRESS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
+"""Errors after which another address of the same name may answer."""
+_TLS_DRAIN_S = 1.0
+"""At the end, for the last words of RTMP behind the tunnel."""
 
 
-class Connection(Protocol):
+class StreamConnection(Protocol):
     """Opened in its constructor's caller's thread, which alone writes and closes it."""
 
     def open(self) -> None:
-        """Connects and announces the streams. Raises OSError, FFmpegError or EgressError."""
+        """Connects, to no address in a denied network, and announces the streams. Raises OSError, FFmpegError
+        or EgressError."""
 
     def write(self, packet: Packet) -> None: ...
 
@@ -54,28 +65,70 @@ class Connection(Protocol):
 
 
 class RtmpConnection:
-    """RTMP or RTMPS by FFmpeg."""
+    """RTMP by FFmpeg, which is told the address: one that it finds itself might be another. TLS around it is
+    ours."""
 
-    def __init__(self, url: str, formats: Sequence[StreamFormat]) -> None:
-        self._url = url
+    def __init__(self, url: str, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()) -> None:
+        self._url = parse_rtmp(url)
         self._formats = formats
+        self._networks = networks
+        self._far: socket.socket | None = None
+        """Of RTMPS, until its tunnel has it."""
+        self._tunnel: TlsTunnel | None = None
         self._interrupt = Interrupt()
         self._avio: Avio | None = None
         self._muxer: Muxer | None = None
 
     def open(self) -> None:
-        # FFmpeg says "Input/output error" for a name that does not exist as for a refusal: ask first.
-        parts = urlsplit(self._url)
-        socket.getaddrinfo(parts.hostname, parts.port or 1935, type=socket.SOCK_STREAM)
+        url = self._url
+        # A name that does not exist is told from a refusal here; FFmpeg says "Input/output error" for both.
+        found = _allowed(url.host, url.port, self._networks)
         # The buffers of both kernels fill before a peer that stopped reading is noticed: ours is kept small.
         buffer_bytes = max(_MIN_BUFFER_BYTES, round(sum(f.kbps for f in self._formats) * 125 * _BUFFER_S))
-        options = {"rw_timeout": str(round(STALL_S * 1e6)), "send_buffer_size": str(buffer_bytes)}
-        if parts.scheme == "rtmps":
-            # FFmpeg trusts everybody unless it is told whom; SSL_CERT_FILE names other authorities.
-            options |= {"tls_verify": "1", "ca_file": ssl.get_default_verify_paths().cafile or ""}
-        self._avio = Avio(self._url, options, self._interrupt)
+        self._avio = self._dial(found, buffer_bytes)
         self._muxer = Muxer(self._avio, Container.FLV, self._formats, _RTMP_OPTIONS, offset_ns=_OFFSET_NS)
         self._muxer.open()
+
+    def _dial(self, found: Sequence[AddrInfo], buffer_bytes: int) -> Avio:
+        """The first address that answers."""
+        problem: OSError = OSError(errno.EHOSTUNREACH, "no address")
+        for each in found:
+            try:
+                if self._url.scheme == "rtmps":
+                    return self._dial_tls(each, buffer_bytes)
+                return self._speak(str(each[4][0]), self._url.port, buffer_bytes)
+            except OSError as error:
+                problem = error
+                if error.errno not in _OF_ONE_ADDRESS or self._interrupt.is_set:
+                    break
+        raise problem
+
+    def _dial_tls(self, to: AddrInfo, buffer_bytes: int) -> Avio:
+        context = ssl.create_default_context()  # SSL_CERT_FILE names other authorities
+        family, kind, protocol, _, address = to
+        plain = self._far = socket.socket(family, kind, protocol)
+        try:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+            plain.settimeout(STALL_S)
+            plain.connect(address)
+            far = self._far = context.wrap_socket(plain, server_hostname=self._url.host)
+        except BaseException:
+            self._far.close()
+            raise
+        self._tunnel = TlsTunnel(far)
+        return self._speak(*self._tunnel.address, _MIN_BUFFER_BYTES)
+
+    def _speak(self, host: str, port: int, buffer_bytes: int) -> Avio:
+        options = {
+            "rw_timeout": str(round(STALL_S * 1e6)),
+            "send_buffer_size": str(buffer_bytes),
+            # Left to FFmpeg, the path would be split after its second part, cut at 1 kB, and a key that ends
+            # in .mp4 or .flv rewritten.
+            "rtmp_app": self._url.app,
+            "rtmp_playpath": self._url.key,
+            "rtmp_tcurl": self._url.tc_url,
+        }
+        return Avio(self._url.dialled(host, port), options, self._interrupt)
 
     def write(self, packet: Packet) -> None:
         assert self._muxer is not None
@@ -86,6 +139,8 @@ class RtmpConnection:
             self._muxer.close()
         if self._avio is not None:
             self._avio.close()
+        if self._tunnel is not None:
+            self._tunnel.close(_TLS_DRAIN_S)
 
     def abandon(self) -> None:
         self._interrupt.set()
@@ -99,23 +154,32 @@ class RtmpConnection:
             except AvioError:
                 # The failure that led here has been told.
                 pass
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     def interrupt(self) -> None:
         self._interrupt.set()
+        if self._far is not None and self._tunnel is None:
+            with suppress(OSError):  # it is not connected yet, or closed
+                self._far.shutdown(socket.SHUT_RDWR)
 
 
 class SrtStream:
     """MPEG-TS over SRT."""
 
-    def __init__(self, url: str, formats: Sequence[StreamFormat]) -> None:
+    def __init__(self, url: str, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()) -> None:
         self._url = parse_srt(url)
         self._formats = formats
+        self._networks = networks
         self._srt = SrtConnection(STALL_S)
         self._muxer: Muxer | None = None
         self._interrupted = threading.Event()
 
     def open(self) -> None:
-        self._srt.connect(self._url)
+        try:
+            self._srt.connect(self._url, self._networks)
+        except Denied as denied:
+            raise _refused(denied) from None
         self._muxer = Muxer(self._srt, Container.TS, self._formats, _SRT_OPTIONS, offset_ns=_OFFSET_NS)
         self._muxer.open()
 
@@ -141,12 +205,25 @@ class SrtStream:
         self._srt.interrupt()
 
 
-def connection(target: StreamTarget, formats: Sequence[StreamFormat]) -> Connection:
-    """Not yet opened. Raises EgressError when the URL is none of a stream server, or this host cannot speak
-    its protocol."""
+def connection(
+    target: StreamTarget, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()
+) -> StreamConnection:
+    """Not yet opened; it will lead to no address in `networks`. Raises EgressError when the URL is none of a
+    stream server, or this host cannot speak its protocol."""
     if target.url.startswith("srt:"):
-        return SrtStream(target.url, formats)
-    return RtmpConnection(target.url, formats)
+        return SrtStream(target.url, formats, networks)
+    return RtmpConnection(target.url, formats, networks)
+
+
+def _allowed(host: str, port: int, networks: Sequence[Network]) -> list[AddrInfo]:
+    try:
+        return resolve(host, port, networks, socket.SOCK_STREAM)
+    except Denied as denied:
+        raise _refused(denied) from None
+
+
+def _refused(denied: Denied) -> EgressError:
+    return EgressError(Code.PERMISSION_DENIED, denied.strerror or "", phase=Phase.STREAM)
 
 
 def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected: bool) -> str:
@@ -156,6 +233,8 @@ def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected
         return f"{where}: {error.strerror}"
     if isinstance(error, socket.gaierror):
         return f"{where}: the host name cannot be resolved; check the URL"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{where}: its certificate is not to be trusted ({error.verify_message})"
     match error.errno:
         case errno.ECONNREFUSED:
             return f"{where}: nothing accepts connections there (refused); check host and port"
@@ -167,8 +246,8 @@ def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected
             return f"{where}: the server closed the connection"
         case _ if not was_connected and target.url.startswith("rtmps:"):
             return (
-                f"{where}: the server refused to take the stream, or its certificate is not to be trusted; "
-                "check host, application and stream key"
+                f"{where}: the server refused to take the stream, or speaks no TLS; "
+                "check host, port, application and stream key"
             )
         case _ if not was_connected:
             return (

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from openegress.core.backoff import Backoff
 
-class Phase(Enum):
+
+class LinkPhase(Enum):
     CONNECTING = auto()
     ACTIVE = auto()
     WAITING = auto()
@@ -13,12 +15,15 @@ class Phase(Enum):
     FINISHED = auto()
 
 
+_BACKOFF = Backoff(first_s=0.5, ceiling_s=8.0, least=1.0)
+"""Without jitter."""
+
+
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ReconnectPolicy:
     budget_s: float = 90.0
     """How long a connection that once worked may be without progress before it is given up."""
-    first_delay_s: float = 0.5
-    ceiling_s: float = 8.0
+    backoff: Backoff = _BACKOFF
     stable_s: float = 1.0
     """A connection that took media for this long, and again half as long later, works; one that broke sooner
     was a refusal. Once is not enough: after a pause of the media, what is written into a connection that the
@@ -27,7 +32,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    phase: Phase = Phase.CONNECTING
+    phase: LinkPhase = LinkPhase.CONNECTING
     taking_since_s: float | None = None
     """When this connection took media first. What a server does about them, it does after that: the first
     picture may come long after the connection."""
@@ -43,16 +48,21 @@ class Link:
     retry_at_s: float = 0.0
     error: str = ""
 
+    @property
+    def is_over(self) -> bool:
+        """Nothing is tried any more."""
+        return self.phase in (LinkPhase.FAILED, LinkPhase.FINISHED)
+
 
 def connected(link: Link) -> Link:
-    if link.phase is not Phase.CONNECTING:
+    if link.phase is not LinkPhase.CONNECTING:
         return link
-    return replace(link, phase=Phase.ACTIVE, taking_since_s=None, held_since_s=None)
+    return replace(link, phase=LinkPhase.ACTIVE, taking_since_s=None, held_since_s=None)
 
 
-def progressed(link: Link, now_s: float, policy: Policy) -> Link:
+def progressed(link: Link, now_s: float, policy: ReconnectPolicy) -> Link:
     """Media was taken."""
-    if link.phase is not Phase.ACTIVE or (link.works and link.lost_at_s is None):
+    if link.phase is not LinkPhase.ACTIVE or (link.works and link.lost_at_s is None):
         return link
     since_s = now_s if link.taking_since_s is None else link.taking_since_s
     link = replace(link, taking_since_s=since_s)
@@ -65,19 +75,19 @@ def progressed(link: Link, now_s: float, policy: Policy) -> Link:
     return replace(link, works=True, lost_at_s=None, attempt=0, error="")
 
 
-def broke(link: Link, now_s: float, error: str, policy: Policy) -> Link:
+def broke(link: Link, now_s: float, error: str, policy: ReconnectPolicy) -> Link:
     """The connection could not be made, or was lost."""
-    if link.phase not in (Phase.CONNECTING, Phase.ACTIVE):
+    if link.phase not in (LinkPhase.CONNECTING, LinkPhase.ACTIVE):
         return link
     if not link.works:
-        return replace(link, phase=Phase.FAILED, error=error)
+        return replace(link, phase=LinkPhase.FAILED, error=error)
     lost_at_s = now_s if link.lost_at_s is None else link.lost_at_s
-    delay_s = min(policy.ceiling_s, policy.first_delay_s * 2 ** min(link.attempt, 16))
+    delay_s = policy.backoff.delay_s(link.attempt + 1)
     if now_s + delay_s - lost_at_s > policy.budget_s:
-        return replace(link, phase=Phase.FAILED, lost_at_s=lost_at_s, error=error)
+        return replace(link, phase=LinkPhase.FAILED, lost_at_s=lost_at_s, error=error)
     return replace(
         link,
-        phase=Phase.WAITING,
+        phase=LinkPhase.WAITING,
         lost_at_s=lost_at_s,
         attempt=link.attempt + 1,
         retry_at_s=now_s + delay_s,
@@ -87,14 +97,14 @@ def broke(link: Link, now_s: float, error: str, policy: Policy) -> Link:
 
 def retried(link: Link) -> Link:
     """The wait is over."""
-    if link.phase is not Phase.WAITING:
+    if link.phase is not LinkPhase.WAITING:
         return link
-    return replace(link, phase=Phase.CONNECTING, retries=link.retries + 1)
+    return replace(link, phase=LinkPhase.CONNECTING, retries=link.retries + 1)
 
 
 def stopped(link: Link) -> Link:
     """Nobody wants it any more. A failed one stays failed; one that ends while it is away says why it was."""
-    if link.phase is Phase.FAILED:
+    if link.phase is LinkPhase.FAILED:
         return link
-    is_back = link.phase is Phase.ACTIVE and link.taking_since_s is not None
-    return replace(link, phase=Phase.FINISHED, error="" if is_back else link.error)
+    is_back = link.phase is LinkPhase.ACTIVE and link.taking_since_s is not None
+    return replace(link, phase=LinkPhase.FINISHED, error="" if is_back else link.error)

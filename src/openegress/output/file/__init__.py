@@ -1,0 +1,1 @@
+"""A recording in one file: written, finished, and finished again after a crash."""

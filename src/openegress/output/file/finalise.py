@@ -1,0 +1,76 @@
+"""Makes a recording that lies in the spool into the file that is stored: index in front, whole, verified.
+
+The same for a recording that was closed, one whose disk was full, and one a dead process left behind.
+"""
+
+import os
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from openegress.core.codecs import Container
+from openegress.media.cluster_index import make_seekable
+from openegress.media.fragment_index import is_fragmented, read
+from openegress.media.mp4 import Mp4Error
+from openegress.media.plain_mp4 import make_plain, plain_copy
+from openegress.output.file.spare_space import NoSpace, claim, draft_of
+
+
+def finalise(path: Path, container: Container) -> str:
+    """Rewrites `path` where that makes it better; memory is bounded and a failure leaves it as it was.
+
+    Returns "" or why the file stayed as it was recorded
+    (it plays all the same). Blocking, for ever where the disk is dead: to be called through disk_thread.
+    """
+    better = draft_of(path)
+    try:
+        match container:
+            case Container.MP4 if is_fragmented(path):
+                claim(path)
+                plain_copy(path, better)
+                verify_media(path, better)
+            case Container.WEBM:
+                make_seekable(path)
+                return ""
+            case _:
+                return ""
+        better.replace(path)
+        return ""
+    except NoSpace as error:
+        better.unlink(missing_ok=True)
+        return _in_place(path, str(error))
+    except (OSError, FFmpegError, ValueError) as error:  # PyAV's of streams it knows no codec for, and ours
+        better.unlink(missing_ok=True)
+        return f"{type(error).__name__}: {error}"
+
+
+def _in_place(path: Path, why: str) -> str:
+    """An MP4 gets its index behind its media; why that could not be, or why it is not in front."""
+    try:
+        make_plain(path)
+    except (OSError, Mp4Error) as error:
+        return f"{why}; {error}"
+    return why
+
+
+def verify_media(before: Path, after: Path) -> None:
+    """Raises Mp4Error when the plain MP4 `after` does not hold every sample of the fragments of `before`, or
+    other bytes at the end."""
+    with before.open("rb") as file, after.open("rb") as copy:
+        index = read(file)
+        offset, size = index.media[-1]
+        file.seek(offset)
+        copy.seek(-size, os.SEEK_END)
+        if file.read(size) != copy.read():
+            raise Mp4Error("the rewritten file has other media")
+    with _indexed(after) as plain:
+        if [stream.frames for stream in plain.streams] != [len(track.sizes) for track in index.tracks]:
+            raise Mp4Error("the rewritten file has other frames")
+
+
+def _indexed(path: Path) -> InputContainer:
+    """Opened by what its index says: unless it has no decoder to use, FFmpeg decodes the first pictures of a
+    file to learn about them."""
+    return av.open(str(path), options={"codec_whitelist": "none"}, metadata_errors="replace")

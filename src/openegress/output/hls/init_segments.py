@@ -1,0 +1,38 @@
+"""The initialisation segments of an HLS recording in fragmented MP4 (RFC 8216, 3.3)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from openegress.output.hls import layout
+from openegress.output.spool_file import replace
+from openegress.request import naming
+
+
+class InitSegments:
+    """A new one for each change of format. Confined to the writer's thread."""
+
+    def __init__(self, folder: Path, prefix: str, on_init: Callable[[Path, str], None]) -> None:
+        """`on_init` gets the local file of each, and its URI relative to the playlist."""
+        self._folder = folder
+        self._prefix = prefix
+        self._on_init = on_init
+        self._content = b""
+        """Of the one in force."""
+        self._count = 0
+
+    @property
+    def uri(self) -> str:
+        """Of the one in force; "" while there is none, as with MPEG-TS."""
+        return naming.init_file(self._prefix, self._count - 1) if self._count else ""
+
+    def use(self, content: bytes) -> None:
+        """What the next segment needs. Raises EgressError when the disk refuses."""
+        if content == self._content:
+            return
+        self._content = content
+        self._count += 1
+        # On the disk before any media that needs it: after a crash the last one is that of the segment
+        # which was being written.
+        local = layout.init(self._folder, self._count - 1)
+        replace(local, content)
+        self._on_init(local, self.uri)

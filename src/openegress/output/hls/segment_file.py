@@ -1,0 +1,93 @@
+"""One media segment while it is written: MPEG-TS, or fragments of MP4 that need an initialisation part."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from openegress.core.codecs import Container
+from openegress.core.errors import EgressError, Phase, internal
+from openegress.media import Packet, StreamFormat
+from openegress.media.fragments import OFFSET_NS, FragmentWriter, init_segment
+from openegress.media.interleave import end_ns
+from openegress.media.muxer import Muxer
+from openegress.output.spool_file import SpoolFile, disk_error
+
+_TS_OPTIONS = {
+    # Each segment has a multiplexer of its own, whose continuity counters start anew.
+    "mpegts_flags": "initial_discontinuity",
+    "flush_packets": "1",
+    "avoid_negative_ts": "disabled",
+}
+
+_FRAGMENTS_EACH = 1000
+"""Numbers of fragments that each segment has to itself."""
+
+
+class SegmentFile:
+    """A segment from its first packet to its last. Confined to the writer's thread; raises EgressError."""
+
+    def __init__(
+        self,
+        path: Path,
+        container: Container,
+        formats: Sequence[StreamFormat],
+        index: int,
+        first: Packet,
+    ) -> None:
+        self.path = path
+        self.index = index
+        self.start_ns = max(0, first.pts_ns)
+        """On the timeline."""
+        self.end_ns = self.start_ns
+        """Of the last frame written."""
+        self.init = b""
+        """fMP4: the initialisation part, the same for every segment of the same formats."""
+        self._container = container
+        self._file = SpoolFile(path)
+        try:
+            self._muxer = self._muxer_for(formats)
+            self._muxer.open()
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+
+    @property
+    def size_bytes(self) -> int:
+        return self._file.size_bytes
+
+    def write(self, packet: Packet) -> None:
+        try:
+            self._muxer.write(packet)
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+        self.end_ns = max(self.end_ns, end_ns(packet))
+
+    def flush(self) -> None:
+        """Writes what waits in memory."""
+        try:
+            self._muxer.flush()
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+
+    def close(self) -> None:
+        try:
+            self._muxer.close()
+        except (FFmpegError, OSError) as error:
+            raise self._explain(error) from error
+        finally:
+            self._file.seal()
+            self._muxer.abandon()
+            self._file.release()
+
+    def _muxer_for(self, formats: Sequence[StreamFormat]) -> Muxer | FragmentWriter:
+        """Times are OFFSET_NS late in every segment: one before media time zero, as encoders have them, would
+        make FFmpeg shift the first segment alone."""
+        if self._container is not Container.FMP4:
+            return Muxer(self._file, self._container, formats, _TS_OPTIONS, offset_ns=OFFSET_NS)
+        self.init = init_segment(formats)
+        return FragmentWriter(self._file.write, formats, first=1 + self.index * _FRAGMENTS_EACH)
+
+    def _explain(self, error: FFmpegError | OSError) -> EgressError:
+        if self._file.error is not None:
+            return disk_error(self._file.error, self.path)
+        return internal(f"the {self._container.value} muxer failed: {error}", Phase.RECORDING)

@@ -1,0 +1,1 @@
+"""A picture of the recording every few seconds."""

@@ -1,0 +1,49 @@
+"""What the record of an egress is told of one URL that media is sent to."""
+
+import time
+
+from openegress.core.events import StreamStatus, StreamUpdate
+from openegress.output import Emit
+from openegress.output.live.reconnect import Link
+
+
+class StreamReport:
+    """Emits StreamUpdates; whoever sends keeps the numbers in it up to date."""
+
+    def __init__(self, emit: Emit, output: int, url: str, stream: int = 0) -> None:
+        """`url`: redacted. `stream`: its place among those of the output; who comes back has the same."""
+        self._emit = emit
+        self._output = output
+        self._url = url
+        self._is_silent = False
+        self.stream = stream
+        self.started_at_ns = 0
+        self.ended_at_ns = 0
+        """Unix ns; 0: when its last update is told."""
+        self.duration_ns = 0
+        self.last_retry_at_ns = 0
+        self.told_at_s = 0.0
+        """Monotonic time of the last update."""
+
+    def tell(self, status: StreamStatus, link: Link, error: str) -> None:
+        if self._is_silent:
+            return
+        self.told_at_s = time.monotonic()
+        self._emit(
+            StreamUpdate(
+                output=self._output,
+                stream=self.stream,
+                url=self._url,
+                status=status,
+                started_at_ns=self.started_at_ns,
+                ended_at_ns=0 if status is StreamStatus.ACTIVE else self.ended_at_ns or time.time_ns(),
+                duration_ns=self.duration_ns,
+                error=error,
+                retries=link.retries,
+                last_retry_at_ns=self.last_retry_at_ns,
+            )
+        )
+
+    def silence(self) -> None:
+        """Another stream has taken its place: what becomes of this one is told no more."""
+        self._is_silent = True

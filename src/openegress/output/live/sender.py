@@ -1,0 +1,156 @@
+"""A stream output: the URLs that it sends to, which may change while it records."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+from openegress.core import plan
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.events import StreamAdded
+from openegress.core.networks import networks_of
+from openegress.core.plan import StreamTarget
+from openegress.media import Packet
+from openegress.media.muxer import check_fit
+from openegress.output import Emit, Opening
+from openegress.output.failure import FailureReport
+from openegress.output.live import StoresNothing
+from openegress.output.live.reconnect import ReconnectPolicy
+from openegress.output.live.report import StreamReport
+from openegress.output.live.stream import LiveStream
+from openegress.request.stream_urls import redact, shown_alike
+
+FINISH_S = 6.0
+"""At the end, for a server to take what is queued; a live one needs no time at all."""
+
+_ANSWER_S = 1.5
+"""How long whoever removes a stream waits for its end: a server that takes what is queued needs less, SRT's
+drain included, and the psrpc call behind it lasts 3 s."""
+
+
+class StreamSender(StoresNothing):
+    """All URLs of one stream output."""
+
+    def __init__(
+        self,
+        output: plan.StreamOutput,
+        index: int,
+        *,
+        emit: Emit,
+        on_empty: Callable[[], None] | None = None,
+        policy: ReconnectPolicy | None = None,
+    ) -> None:
+        """`on_empty` is called, from any thread, when the last URL was removed and none is left."""
+        self._plan = output
+        self._emit = emit
+        self._on_empty = on_empty
+        self._policy = policy or ReconnectPolicy()
+        self._index = index
+        self._failures = FailureReport(index, emit)
+        self._opening: Opening | None = None
+        self._lock = threading.Lock()
+        self._streams: dict[str, LiveStream] = {}
+        """By what is dialled; those that ended stay, so that finish() reports them."""
+        self._leaving: list[asyncio.Task[None]] = []
+        """Streams that were removed, on their way out."""
+        self._bytes_sent = 0
+
+    def open(self, opening: Opening) -> None:
+        """Raises EgressError when the codecs do not fit the protocol. Does not wait for the servers: each
+        stream connects in its thread, and what cannot be dialled fails alone."""
+        self._opening = opening
+        check_fit(Container.TS if self._plan.protocol == "srt" else Container.FLV, opening.formats)
+        streams = [self._take(target) for target in self._plan.targets]
+        # Not before all are known: one that fails at once is not to be taken for the last.
+        for stream in streams:
+            stream.start()
+
+    def write(self, packet: Packet) -> None:
+        for stream in list(self._streams.values()):
+            stream.put(packet)
+
+    def add(self, target: StreamTarget) -> None:
+        """Streams to one more server from the next key frame on. Raises EgressError ALREADY_EXISTS; nothing
+        was said of the stream then."""
+        with self._lock:
+            present = self._streams.get(target.url)
+            if present is not None and present.is_wanted:
+                raise EgressError(Code.ALREADY_EXISTS, f"stream {target.redacted} is already being sent")
+            if present is not None:
+                present.report.silence()
+        stream = self._take(target)
+        self._emit(StreamAdded(self._index, stream.report.stream, target.redacted, target.id))
+        stream.start()
+
+    async def remove(self, url: str) -> None:
+        """Ends one stream, named by its URL or the redacted form. Returns when it has ended or soon will: a
+        server that does not answer is dealt with until finish().
+
+        Raises EgressError NOT_FOUND, or INVALID_ARGUMENT for a redacted form that two streams share.
+        """
+        stream = self._named(url)
+        if not stream.is_wanted:
+            raise _not_found(stream.target.redacted)
+        stream.end()
+        leaving = asyncio.create_task(stream.finish(FINISH_S), name=f"remove {stream.target.redacted}")
+        self._leaving.append(leaving)
+        await asyncio.wait([leaving], timeout=_ANSWER_S)
+        if self._on_empty is not None and not any(s.is_wanted for s in self._streams.values()):
+            self._on_empty()
+
+    async def finish(self, ended_at_ns: int) -> None:
+        """Ends all that are left. Raises EgressError when the last one had failed, or all have."""
+        await asyncio.gather(*(s.finish(FINISH_S) for s in self._streams.values()), *self._leaving)
+        self._failures.raise_if_any()
+
+    def size_bytes(self) -> int:
+        return self._bytes_sent
+
+    def _named(self, url: str) -> LiveStream:
+        """The stream that `url` means, one that is being sent first."""
+        if (exact := self._streams.get(url)) is not None:
+            return exact
+        streams = self._streams.values()
+        alike = [s for s in streams if url == s.target.redacted or shown_alike(s.target.url, url)]
+        found = [s for s in alike if s.is_wanted] or alike
+        if not found:
+            raise _not_found(redact(url))
+        if len(found) > 1:
+            raise EgressError(
+                Code.INVALID_ARGUMENT,
+                f"stream {redact(url)} names {len(found)} streams; give the URL in full",
+            )
+        return found[0]
+
+    def _take(self, target: StreamTarget) -> LiveStream:
+        assert self._opening is not None
+        before = self._streams.get(target.url)
+        number = len(self._streams) if before is None else before.report.stream
+        stream = LiveStream(
+            target,
+            self._opening.formats,
+            self._policy,
+            StreamReport(self._emit, self._index, target.redacted, number),
+            self._given_up,
+            self._sent,
+            networks_of(self._plan.deny_networks),
+        )
+        with self._lock:
+            self._streams[target.url] = stream
+        return stream
+
+    def _sent(self, count: int) -> None:
+        self._bytes_sent += count
+
+    def _given_up(self, error: str) -> None:
+        """From a stream's thread, when it was given up. The output fails with its last stream."""
+        with self._lock:
+            alone = not any(s.is_wanted for s in self._streams.values())
+        if alone:
+            self._failures.report(
+                EgressError(Code.UNAVAILABLE, error, fault=Fault.DESTINATION, phase=Phase.STREAM)
+            )
+
+
+def _not_found(shown: str) -> EgressError:
+    return EgressError(Code.NOT_FOUND, f"stream {shown} not found")

@@ -1,0 +1,58 @@
+"""Raw sound and mutes as a websocket's messages."""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+import av
+
+from openegress.output.live.sound_buffer import Message
+
+
+class SoundMessages:
+    """Resamples sound to s16le, and says in its place among the samples when the track was muted.
+
+    Fed from one thread; set_muted() and rest() may come from another.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        self._lock = threading.Lock()
+        layout = "stereo" if channels == 2 else "mono"
+        self._resampler = av.AudioResampler(format="s16", layout=layout, rate=sample_rate)
+        self._mutes: deque[tuple[int, bool]] = deque()
+        """(PTS, muted), of which the sound has not come yet."""
+
+    def of(self, samples: bytes, pts_ns: int, sample_rate: int) -> Iterator[Message]:
+        """`samples`: s16 interleaved stereo. Comes after every mute before them."""
+        while self._mutes and self._mutes[0][0] <= pts_ns:
+            yield _mute(self._mutes.popleft()[1])
+        frame = av.AudioFrame(format="s16", layout="stereo", samples=len(samples) // 4)
+        frame.planes[0].update(samples)
+        frame.sample_rate = sample_rate
+        with self._lock:
+            frames = self._resampler.resample(frame)
+        if data := b"".join(_pcm(each) for each in frames):
+            yield data
+
+    def set_muted(self, muted: bool, pts_ns: int) -> None:
+        """Told in its place among the sound, which comes later than the word of it."""
+        self._mutes.append((pts_ns, muted))
+
+    def rest(self) -> Iterator[Message]:
+        """What is left at the end."""
+        with self._lock:
+            tail = b"".join(_pcm(each) for each in self._resampler.resample(None))
+        if tail:
+            yield tail
+        while self._mutes:
+            yield _mute(self._mutes.popleft()[1])
+
+
+def _mute(muted: bool) -> Message:
+    return json.dumps({"muted": muted})
+
+
+def _pcm(frame: av.AudioFrame) -> bytes:
+    """A packed s16 frame without the padding of its buffer."""
+    return bytes(frame.planes[0])[: frame.samples * 2 * frame.layout.nb_channels]

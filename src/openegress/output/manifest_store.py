@@ -1,0 +1,126 @@
+"""The manifest of an egress, stored beside each of its outputs that wants one."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from openegress.core import plan
+from openegress.core.errors import EgressError
+from openegress.core.events import ManifestStored
+from openegress.core.left_out import LeftOut
+from openegress.output import Emit
+from openegress.output.disk_thread import in_time
+from openegress.output.manifest import Header, Pause, Records, build
+from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
+from openegress.output.spool_file import disk_error
+from openegress.request import naming
+from openegress.request.stream_urls import redact
+from openegress.storage.uploader import Uploader
+
+
+def header_of(
+    plan_: plan.Plan,
+    values: dict[str, str],
+    started_at_ns: int,
+    ended_at_ns: int,
+    *,
+    passthrough: bool = False,
+    left_out: LeftOut | None = None,
+    pauses: tuple[Pause, ...] = (),
+) -> Header:
+    """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
+    source = plan_.source
+    audio_id, video_id = _composed(source)
+    return Header(
+        egress_id=plan_.egress_id,
+        room_id=plan_.room_id,
+        room_name=plan_.room_name,
+        url=redact(source.url) if isinstance(source, plan.WebSource) else "",
+        started_at_ns=started_at_ns,
+        ended_at_ns=ended_at_ns,
+        publisher_identity=values.get("publisher_identity", ""),
+        track_id=values.get("track_id", ""),
+        track_kind=values.get("track_type", ""),
+        track_source=values.get("track_source", ""),
+        audio_track_id=audio_id,
+        video_track_id=video_id,
+        passthrough=passthrough,
+        left_out=left_out or LeftOut(),
+        pauses=pauses,
+    )
+
+
+def _composed(source: plan.Source) -> tuple[str, str]:
+    """The ids of the audio and the video track that a request puts together; "" where it names none."""
+    if not isinstance(source, plan.MediaSource):
+        return "", ""
+    audio = [route.value for route in source.audio if route.match == "track" and not route.exclude]
+    video = source.video.track_id if isinstance(source.video, plan.TrackVideo) else ""
+    return audio[0] if len(audio) == 1 else "", video
+
+
+async def store_manifests(
+    header: Header,
+    outputs: Sequence[tuple[plan.Output, Records]],
+    spool: str,
+    values: dict[str, str],
+    *,
+    emit: Emit,
+    uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
+) -> None:
+    """Stores <egress_id>.json beside each finished output whose plan wants one: one text, of all outputs.
+
+    Emits ManifestStored for the first. Nothing is written for an egress that stored nothing. Raises the
+    first EgressError after all were tried; the manifest then stays in the spool.
+    """
+    records = [each for _, each in outputs]
+    if not any(r.files or r.playlists or r.images for r in records):
+        return
+    local = Path(spool) / f"{header.egress_id}{naming.MANIFEST_EXTENSION}"
+    await in_time(f"manifest {local.name}", functools.partial(_write, local, build(header, records)))
+    failures: list[EgressError] = []
+    places: list[tuple[plan.StoragePlan, str]] = []
+    told = False
+    for each, _ in outputs:
+        place = _place(each, header.egress_id, values)
+        if place is None or place in places:
+            continue
+        places.append(place)
+        storage, path = place
+        target = uploader(storage)
+        try:
+            stored = await target.put(local, path, JSON_TYPE)
+        except EgressError as error:
+            failures.append(error)
+            continue
+        finally:
+            await target.close()
+        if not told:
+            told = True
+            emit(ManifestStored(stored.location))
+    if failures:
+        raise failures[0]
+    local.unlink(missing_ok=True)
+
+
+def _write(local: Path, text: str) -> None:
+    try:
+        local.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise disk_error(error, local) from error
+
+
+def _place(
+    output: plan.Output, egress_id: str, values: dict[str, str]
+) -> tuple[plan.StoragePlan, str] | None:
+    """Where an output's manifest goes; None: it has none."""
+    match output:
+        case plan.FileOutput():
+            directory = naming.split(file_name(output, values))[0]
+        case plan.SegmentOutput():
+            directory = segment_names(output, values).directory
+        case plan.ImageOutput():
+            directory = image_names(output, values)[0]
+        case _:
+            return None
+    return (output.storage, naming.manifest_path(directory, egress_id)) if output.manifest else None

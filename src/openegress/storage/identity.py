@@ -1,0 +1,30 @@
+"""Who tells this server who it is to a cloud: metadata servers and agents. They are in networks that nothing
+a request names may be in, and are asked by the storage's client itself. Pure."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from openegress.core.plan import AliOSSStorage, AzureStorage, GCPStorage, S3Storage
+
+_HOSTS = frozenset({"169.254.169.254", "fd00:ec2::254", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
+"""EC2 and Azure, ECS, EKS Pod Identity."""
+_GOOGLE = frozenset({"metadata.google.internal", "metadata", "169.254.169.254"})
+_URLS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "GCE_METADATA_ROOT")
+"""Variables of the service's environment that name others."""
+
+
+def hosts(
+    backend: S3Storage | GCPStorage | AzureStorage | AliOSSStorage, environ: Mapping[str, str]
+) -> frozenset[str]:
+    """Those a bucket's client may ask; none where the request brings credentials of its own. That a bucket is
+    one which may know us, request.destinations has seen to."""
+    match backend:
+        case S3Storage(access_key="") | AzureStorage(account_key="", sas_token=""):
+            known = _HOSTS
+        case GCPStorage(credentials=""):
+            known = _GOOGLE
+        case _:
+            return frozenset()
+    named = (environ.get(name, "") for name in (*_URLS, "GCE_METADATA_HOST", "GCE_METADATA_IP"))
+    found = (urlsplit(each if "://" in each else f"http://{each}").hostname for each in named if each)
+    return known | {host for host in found if host}
