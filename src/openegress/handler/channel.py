@@ -11,7 +11,7 @@ from openegress.core import ipc
 _FROM_WORKER: msgspec.msgpack.Decoder[ipc.ToHandler] = msgspec.msgpack.Decoder(ipc.ToHandler)
 
 
-class Channel:
+class WorkerChannel:
     """Messages both ways; send() is thread-safe and never blocks.
 
     When the worker is gone, sending is silently given up: what matters then lies in the journal.
@@ -23,7 +23,7 @@ class Channel:
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    async def open(cls, fd: int) -> "Channel":
+    async def open(cls, fd: int) -> "WorkerChannel":
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd))
         return cls(reader, writer)
 

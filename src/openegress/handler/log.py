@@ -3,7 +3,7 @@
 import logging
 
 from openegress.core import ipc
-from openegress.handler.channel import Channel
+from openegress.handler.channel import WorkerChannel
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -11,11 +11,17 @@ _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 class ChannelHandler(logging.Handler):
     """Sends log records as ipc.Log; `extra` values become fields."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: WorkerChannel) -> None:
         super().__init__()
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._send(record)
+        except Exception:
+            pass  # what cannot be told must not end what goes on; there is nowhere to tell it either
+
+    def _send(self, record: logging.LogRecord) -> None:
         fields = {
             name: value if isinstance(value, str | int | float | bool | None) else repr(value)
             for name, value in vars(record).items()
@@ -26,7 +32,7 @@ class ChannelHandler(logging.Handler):
         self._channel.send(ipc.Log(record.levelname.lower(), record.getMessage(), fields))
 
 
-def install(channel: Channel, level: str) -> None:
+def install(channel: WorkerChannel, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [ChannelHandler(channel)]
     # As in app.log: what libraries say while they are debugged holds secrets.

@@ -6,23 +6,15 @@ from collections.abc import Callable, Sequence
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
+from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StoragePlan, StreamTarget
-from openegress.core.plan import StreamOutput as StreamPlan
-from openegress.core.plan import WebsocketOutput as WebsocketPlan
-from openegress.handler.ledger import Ledger
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
-from openegress.output.build import (
-    AnyOutput,
-    build_output,
-    frame_outputs,
-    header_of,
-    packet_outputs,
-    store_manifests,
-)
-from openegress.output.stream import StreamOutput
-from openegress.output.websocket import WebsocketOutput
-from openegress.storage.uploader import Outcome, Retry, Standing, Stored, Uploader
+from openegress.output.build import BuiltOutput, build_output
+from openegress.output.manifest import Pause
+from openegress.output.manifest_store import header_of, store_manifests
+from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
 
@@ -36,19 +28,19 @@ class Outputs:
     def __init__(
         self,
         plan: Plan,
-        ledger: Ledger,
+        journal: RecordingJournal,
         emit: Callable[[AnyEvent], None],
         on_end: OnEnd,
         *,
         stream_retry_s: float | None = None,
     ) -> None:
         self._plan = plan
-        self._carriers = Carriers(emit)
-        self._ledger = ledger
+        self._uploaders = Uploaders(emit)
+        self._journal = journal
         self._send = emit
         self._on_end = on_end
         self._failures: dict[int, OutputFailed] = {}
-        self._opened: dict[int, AnyOutput] = {}
+        self._opened: dict[int, BuiltOutput] = {}
         self._opening: Opening | None = None
         self._has_manifests = False
         self._outputs = [
@@ -60,33 +52,29 @@ class Outputs:
                 on_limit=lambda: on_end(EndReason.LIMIT, None),
                 on_empty=self._on_empty,
                 stream_retry_s=stream_retry_s,
-                uploader=self._carriers.make,
+                uploader=self._uploaders.make,
             )
             for index, output in enumerate(plan.outputs)
         ]
 
     @property
     def sinks(self) -> Sequence[PacketSink]:
-        return packet_outputs(list(self._opened.values()))
+        return [sink for built in self._opened.values() if (sink := built.packets) is not None]
 
     @property
     def taps(self) -> Sequence[FrameSink]:
-        return frame_outputs(list(self._opened.values()))
+        return [sink for built in self._opened.values() if (sink := built.frames) is not None]
 
     def size_bytes(self) -> int:
-        return sum(output.size_bytes() for output in self._opened.values())
+        return sum(built.output.size_bytes() for built in self._opened.values())
 
     def sent_bytes(self) -> int:
         """What left this machine, or at least its spool."""
-        live = (
-            output.size_bytes()
-            for index, output in self._opened.items()
-            if isinstance(self._plan.outputs[index], StreamPlan | WebsocketPlan)
-        )
-        return self._carriers.stored_bytes + sum(live)
+        live = (built.output.size_bytes() for built in self._opened.values() if built.is_live)
+        return self._uploaders.stored_bytes + sum(live)
 
     def waiting_uploads(self) -> int:
-        return sum(output.waiting_uploads() for output in self._opened.values())
+        return sum(built.output.waiting_uploads() for built in self._opened.values())
 
     def open(
         self,
@@ -98,26 +86,26 @@ class Outputs:
     ) -> None:
         """`passthrough`: the packets are the source's own. Raises EgressError when not one output opens."""
         values = {**self._plan.name_values, **name_values}
-        self._ledger.note_names(values)
+        self._journal.note_names(values)
         if passthrough:
-            self._ledger.note_passthrough()
-        self._opening = Opening(formats, started_at_ns, str(self._ledger.folder), values)
+            self._journal.note_passthrough()
+        self._opening = Opening(formats, started_at_ns, str(self._journal.folder), values)
         errors = []
-        for index, output in enumerate(self._outputs):
+        for index, built in enumerate(self._outputs):
             try:
-                output.open(self._opening)
+                built.output.open(self._opening)
             except EgressError as error:
                 errors.append(error)
                 self._emit(OutputFailed(index, error.text, error.code.value))
             else:
-                self._opened[index] = output
+                self._opened[index] = built
         if not self._opened:
             raise errors[0]
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
         to end do so while others go on."""
-        streams = next((o for o in self._opened.values() if isinstance(o, StreamOutput)), None)
+        streams = next((b.streams for b in self._opened.values() if b.streams is not None), None)
         if streams is None:
             raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
         errors: list[EgressError] = []
@@ -139,24 +127,21 @@ class Outputs:
         """The recorded track was muted or unmuted, at a time in unix ns."""
         if self._opening is None:
             return
-        for output in self._opened.values():
-            if isinstance(output, WebsocketOutput):
-                output.set_muted(muted, at_ns - self._opening.started_at_ns)
+        for built in self._opened.values():
+            if built.mute_listener is not None:
+                built.mute_listener.set_muted(muted, at_ns - self._opening.started_at_ns)
 
-    def move_zero(self, earlier_ns: int) -> None:
-        """Media time zero was earlier than open() was told."""
-        if self._opening is not None:
-            self._opening.started_at_ns -= earlier_ns
-
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """The process is about to end: what no storage takes now waits in the spool."""
-        self._carriers.hurry()
+        self._uploaders.stop_retrying()
 
-    async def finish(self, ended_at_ns: int) -> EgressError | None:
+    async def finish(
+        self, ended_at_ns: int, left_out: LeftOut, pauses: tuple[Pause, ...] = ()
+    ) -> EgressError | None:
         """Each finishes by itself, then the manifests. The error by which something asked for is missing."""
         indices = list(self._opened)
         results = await asyncio.gather(
-            *(self._opened[index].finish(ended_at_ns) for index in indices), return_exceptions=True
+            *(self._opened[index].output.finish(ended_at_ns) for index in indices), return_exceptions=True
         )
         errors: dict[int, EgressError] = {}
         for index, result in zip(indices, results, strict=True):
@@ -168,7 +153,7 @@ class Outputs:
             text, code = failed.error, Code(failed.code)
             errors.setdefault(index, EgressError(code, text, fault=Fault.DESTINATION))
         try:
-            await self._store_manifests(ended_at_ns)
+            await self._store_manifests(ended_at_ns, left_out, pauses)
             self._has_manifests = True
         except EgressError as error:
             errors[len(self._outputs)] = error
@@ -176,37 +161,43 @@ class Outputs:
 
     def is_settled(self) -> bool:
         """Nothing of worth waits in the spool: everything is stored, or never was there; after finish()."""
-        return self._has_manifests and all(output.is_settled() for output in self._opened.values())
+        return self._has_manifests and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
         """A stream that broke is told in its StreamInfo, and fails the egress only when nothing else was."""
         stored = {
             index: error
             for index, error in errors.items()
-            if index >= len(self._outputs) or not isinstance(self._plan.outputs[index], StreamPlan)
+            if index >= len(self._outputs) or self._outputs[index].streams is None
         }
         if stored:
             return stored[min(stored)]
         return next(iter(errors.values())) if errors and len(errors) == len(self._outputs) else None
 
-    async def _store_manifests(self, ended_at_ns: int) -> None:
+    async def _store_manifests(self, ended_at_ns: int, left_out: LeftOut, pauses: tuple[Pause, ...]) -> None:
         if self._opening is None:
             return
         values, started_at_ns = self._opening.name_values, self._opening.started_at_ns
         await store_manifests(
             header_of(
-                self._plan, values, started_at_ns, ended_at_ns, passthrough=self._ledger.is_passthrough
+                self._plan,
+                values,
+                started_at_ns,
+                ended_at_ns,
+                passthrough=self._journal.is_passthrough,
+                left_out=left_out,
+                pauses=pauses,
             ),
-            [(self._plan.outputs[index], output.records()) for index, output in self._opened.items()],
+            [(self._plan.outputs[index], built.output.records()) for index, built in self._opened.items()],
             self._opening.spool,
             values,
             emit=self._emit,
-            uploader=self._carriers.make,
+            uploader=self._uploaders.make,
         )
 
     def _emit(self, event: AnyEvent) -> None:
         """From any thread."""
-        self._ledger.note(event)
+        self._journal.note(event)
         self._send(event)
         if isinstance(event, OutputFailed):
             self._failures.setdefault(event.output, event)
@@ -215,11 +206,11 @@ class Outputs:
 
     def _on_empty(self) -> None:
         """The last URL was removed; what is recorded beside goes on."""
-        if all(isinstance(output, StreamPlan) for output in self._plan.outputs):
+        if all(built.streams is not None for built in self._outputs):
             self._on_end(EndReason.STREAMS_STOPPED, None)
 
 
-class Carriers:
+class Uploaders:
     """The uploaders of one egress: what they try again is logged, how it ended is told, what one learns of a
     storage the others know, and they can be hurried all at once."""
 
@@ -227,7 +218,7 @@ class Carriers:
         self._emit = emit
         self.stored_bytes = 0
         self._made: list[Uploader] = []
-        self._standings: list[tuple[StoragePlan, Standing]] = []
+        self._standings: list[tuple[StoragePlan, Failover]] = []
         self._unsigned: set[str] = set()
         self._hurried = False
 
@@ -236,16 +227,16 @@ class Carriers:
             storage, on_retry=_log_retry, on_outcome=self._tell, standing=self._standing(storage)
         )
         if self._hurried:
-            uploader.hurry()
+            uploader.stop_retrying()
         self._made.append(uploader)
         return uploader
 
-    def _standing(self, storage: StoragePlan) -> Standing:
+    def _standing(self, storage: StoragePlan) -> Failover:
         """Outputs and their manifests, one after another, must not each wait for it as long as it takes."""
         for plan, standing in self._standings:
             if plan == storage:
                 return standing
-        standing = Standing()
+        standing = Failover()
         self._standings.append((storage, standing))
         return standing
 
@@ -258,11 +249,11 @@ class Carriers:
                 extra={"path": stored.path, "error": stored.presign_error, "backup": stored.backup_used},
             )
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """In the event loop: nothing that fails from now on is tried again."""
         self._hurried = True
         for uploader in self._made:
-            uploader.hurry()
+            uploader.stop_retrying()
 
     def _tell(self, outcome: Outcome) -> None:
         size_bytes = outcome.stored.size_bytes if outcome.stored is not None else 0
@@ -282,7 +273,7 @@ class Carriers:
         )
 
 
-def _log_retry(retry: Retry) -> None:
+def _log_retry(retry: UploadRetry) -> None:
     _log.warning(
         "upload failed: trying again",
         extra={

@@ -25,17 +25,18 @@ from openegress.core.events import (
     SegmentsUpdate,
 )
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
-from openegress.handler.ledger import Ledger
-from openegress.handler.outputs import Carriers
+from openegress.handler.cage import Confinement
+from openegress.handler.outputs import Uploaders
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.media.duration import duration_ns, has_video, holds_media
-from openegress.output.build import header_of, store_manifests
 from openegress.output.disk_thread import in_time, patience_s
-from openegress.output.finalise import finalise
-from openegress.output.left_images import store_left_images
-from openegress.output.left_segments import store_left_segments
+from openegress.output.file.finalise import finalise
+from openegress.output.hls.recover import store_left_segments
+from openegress.output.images.recover import store_left_images
 from openegress.output.manifest import FileRecord, Records
+from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
-from openegress.output.spool import HEADER_BYTES
+from openegress.output.spool_file import HEADER_BYTES
 from openegress.storage import backed_up
 from openegress.storage.uploader import Uploader
 
@@ -51,11 +52,12 @@ class Recovery:
     """Of one egress. Run once; what cannot be stored stays in the spool, and the worker has it tried again
     later."""
 
-    def __init__(self, plan: Plan, spool: Path, send: Send) -> None:
+    def __init__(self, plan: Plan, spool: Path, send: Send, confinement: Confinement) -> None:
         self._plan = plan
+        self._confinement = confinement
         self._spool = spool
         self._send = send
-        self._carriers = Carriers(send)
+        self._uploaders = Uploaders(send)
         self._stopped = asyncio.Event()
         self._orphaned = False
 
@@ -63,7 +65,7 @@ class Recovery:
         """What no storage takes now is left to the next recovery; so is, for an `orphaned` one, to tell what
         was stored: nobody hears it now."""
         self._orphaned = self._orphaned or orphaned
-        self._carriers.hurry()
+        self._uploaders.stop_retrying()
         self._stopped.set()
 
     async def run(self) -> None:
@@ -84,19 +86,20 @@ class Recovery:
 
     async def _run(self) -> EgressError | None:
         """Raises EgressError when the spool cannot be taken over; returns what went wrong with an output."""
-        ledger = await self._take_over()
+        await self._confinement.enter()
+        journal = await self._take_over()
         try:
-            salvage = _Salvage(ledger, self._carriers, self._send)
+            salvage = _Salvage(journal, self._uploaders, self._send)
             error = await salvage.save(self._plan)
             if error is None and not self._orphaned:
-                await asyncio.to_thread(ledger.settle)
+                await asyncio.to_thread(journal.settle)
             return error
         finally:
-            ledger.release()
+            journal.release()
 
-    async def _take_over(self) -> Ledger:
+    async def _take_over(self) -> RecordingJournal:
         """Waits for a handler that outlived its worker to finish. Raises EgressError."""
-        taken: Future[Ledger] = Future()
+        taken: Future[RecordingJournal] = Future()
         folder = self._spool / self._plan.egress_id
         # A daemon: nobody can interrupt it while it waits for the lock.
         threading.Thread(target=_take_over, args=(folder, taken), name="take over", daemon=True).start()
@@ -121,9 +124,9 @@ class Recovery:
             await asyncio.sleep(_ALIVE_S)
 
 
-def _take_over(folder: Path, taken: "Future[Ledger]") -> None:
+def _take_over(folder: Path, taken: "Future[RecordingJournal]") -> None:
     try:
-        taken.set_result(Ledger.take_over(folder))
+        taken.set_result(RecordingJournal.take_over(folder))
     except Exception as error:
         taken.set_exception(error)
 
@@ -131,9 +134,9 @@ def _take_over(folder: Path, taken: "Future[Ledger]") -> None:
 class _Salvage:
     """The outputs in a spool folder that is ours."""
 
-    def __init__(self, ledger: Ledger, carriers: Carriers, send: Send) -> None:
-        self._ledger = ledger
-        self._carriers = carriers
+    def __init__(self, journal: RecordingJournal, uploaders: Uploaders, send: Send) -> None:
+        self._journal = journal
+        self._uploaders = uploaders
         self._send = send
 
     async def save(self, plan: Plan) -> EgressError | None:
@@ -161,7 +164,7 @@ class _Salvage:
             return internal(f"output {index} could not be recovered: {failure!r}")
 
     async def _save_output(self, index: int, output: plans.Output) -> Records:
-        match output, self._ledger.told.get(index):
+        match output, self._journal.told.get(index):
             case FileOutput(), FileUpdate() as told:
                 return await self._save_file(output, told)
             case SegmentOutput(), SegmentsUpdate() as told:
@@ -176,14 +179,14 @@ class _Salvage:
         """Raises EgressError where media wait of which the journal, on a disk that was full, does not say
         what they are: they are not to be removed with the folder."""
         for kind in ("file", "segments", "images"):
-            folder = self._ledger.folder / f"{kind}-{index}"
+            folder = self._journal.folder / f"{kind}-{index}"
             if any(path.stat().st_size > HEADER_BYTES or holds_media(path) for path in folder.glob("*")):
                 raise internal(f"{folder}: the journal does not say what its files are; they are kept")
 
     async def _save_file(self, output: FileOutput, told: FileUpdate) -> Records:
         container = Container(Path(told.filename).suffix.removeprefix("."))
-        local = self._ledger.folder / f"file-{told.output}" / f"recording.{container.value}"
-        uploader = self._carriers.make(output.storage)
+        local = self._journal.folder / f"file-{told.output}" / f"recording.{container.value}"
+        uploader = self._uploaders.make(output.storage)
         try:
             if not local.exists():
                 return await self._find_file(local, told, uploader)
@@ -220,10 +223,10 @@ class _Salvage:
         return Records(files=(record,))
 
     async def _save_segments(self, output: SegmentOutput, told: SegmentsUpdate) -> Records:
-        folder = self._ledger.folder / f"segments-{told.output}"
-        uploader = self._carriers.make(output.storage)
+        folder = self._journal.folder / f"segments-{told.output}"
+        uploader = self._uploaders.make(output.storage)
         try:
-            kept = await store_left_segments(folder, output, told, self._ledger.names, uploader)
+            kept = await store_left_segments(folder, output, told, self._journal.names, uploader)
         finally:
             await uploader.close()
         if kept is None:
@@ -235,10 +238,10 @@ class _Salvage:
         return kept.records
 
     async def _save_images(self, output: ImageOutput, told: ImagesUpdate) -> Records:
-        uploader = self._carriers.make(output.storage)
+        uploader = self._uploaders.make(output.storage)
         try:
             update, records, backup_used = await store_left_images(
-                self._ledger.folder / f"images-{told.output}", told, uploader
+                self._journal.folder / f"images-{told.output}", told, uploader
             )
         finally:
             await uploader.close()
@@ -248,25 +251,25 @@ class _Salvage:
         return records
 
     async def _store_manifests(self, plan: Plan, saved: list[tuple[plans.Output, Records]]) -> None:
-        told = self._ledger.told.values()
+        told = self._journal.told.values()
         if not told:
             return
-        values = {**plan.name_values, **self._ledger.names}
+        values = {**plan.name_values, **self._journal.names}
         started_at_ns = min(each.started_at_ns for each in told)
         ended_at_ns = max(each.ended_at_ns for each in told)
-        passthrough = self._ledger.is_passthrough
+        passthrough = self._journal.is_passthrough
         header = header_of(plan, values, started_at_ns, ended_at_ns, passthrough=passthrough)
         await store_manifests(
             header,
             saved,
-            str(self._ledger.folder),
+            str(self._journal.folder),
             values,
             emit=self._send,
-            uploader=self._carriers.make,
+            uploader=self._uploaders.make,
         )
 
     def _tell(self, update: FileUpdate | SegmentsUpdate | ImagesUpdate) -> None:
-        self._ledger.note(update)
+        self._journal.note(update)
         self._send(update)
 
 
@@ -284,7 +287,7 @@ class _Restored:
 def _restore(local: Path, container: Container, filename: str) -> _Restored | None:
     """None: no frame had reached it. Raises EgressError when nothing of it plays. Blocking."""
     recorded_bytes = local.stat().st_size
-    why = finalise(local, container, closed=False)
+    why = finalise(local, container)
     duration = duration_ns(local)
     if duration or holds_media(local):
         return _Restored(why, duration, local.stat().st_size, has_video(local))

@@ -7,16 +7,17 @@ import av
 from av.error import FFmpegError
 
 from openegress.core.events import Thumbnail
-from openegress.media import NS
-from openegress.output.images import full_range, jpeg
+from openegress.core.units import S
+from openegress.output.images.jpeg import full_range, jpeg
 
 _log = logging.getLogger(__name__)
 
-EVERY_NS = 10 * NS
-"""Of media time. A picture takes 2 ms of the encoding thread."""
-WIDTH = 160
-_QUALITY = 8
-"""FFmpeg's scale: some 3 KiB for a picture."""
+EVERY_NS = 10 * S
+"""Of media time. A picture takes some milliseconds of the encoding thread."""
+WIDTH = 480
+"""Large enough to know a face by."""
+_QUALITY = 10
+"""FFmpeg's scale: some 12 KiB for a picture."""
 
 
 class Thumbnails:

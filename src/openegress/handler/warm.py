@@ -18,7 +18,7 @@ _UNSEEN = (1280, 720, 10)
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class BrowserShape:
     """What a browser is started for. Sound can go unused, and a picture too."""
 
     width: int
@@ -29,7 +29,7 @@ class Shape:
     sample_rate: int = DEFAULT_AUDIO_HZ
 
     @classmethod
-    def of(cls, plan: Plan) -> "Shape | None":
+    def of(cls, plan: Plan) -> "BrowserShape | None":
         """None: the plan needs no browser."""
         if not needs_browser(plan):
             return None
@@ -38,7 +38,7 @@ class Shape:
         rate = audio.sample_rate if audio else DEFAULT_AUDIO_HZ
         return cls(width, height, framerate, audio is not None, video is not None, rate)
 
-    def serves(self, wanted: "Shape") -> bool:
+    def serves(self, wanted: "BrowserShape") -> bool:
         if wanted.audio and (not self.audio or self.sample_rate != wanted.sample_rate):
             return False
         if not wanted.video:
@@ -50,7 +50,7 @@ class Shape:
 class WarmBrowser:
     """Belongs to whoever takes it; close() otherwise."""
 
-    def __init__(self, settings: HandlerSettings, shape: Shape) -> None:
+    def __init__(self, settings: HandlerSettings, shape: BrowserShape) -> None:
         """Begins to start it; in the event loop."""
         self._settings = settings
         self._shape = shape
@@ -63,7 +63,7 @@ class WarmBrowser:
             if not self._starting.cancelled() and (error := self._starting.exception()) is not None:
                 _log.warning("no browser could be started ahead: %s", error)
 
-    async def take(self, shape: Shape) -> Browser:
+    async def take(self, shape: BrowserShape) -> Browser:
         """The browser, or another where this one does not serve or never came up. Raises EgressError."""
         starting, self._starting = self._starting, None
         if starting is None:
@@ -85,7 +85,7 @@ class WarmBrowser:
             await _discard(starting)
 
 
-async def _start(settings: HandlerSettings, shape: Shape) -> Browser:
+async def _start(settings: HandlerSettings, shape: BrowserShape) -> Browser:
     return await Browser.start(
         settings.browser,
         shape.width,

@@ -8,9 +8,12 @@ from openegress.core.codecs import AudioCodec
 from openegress.core.errors import EgressError
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import AudioEncoding, LayoutSource, MediaSource, Plan, TemplateSource, WebSource
-from openegress.handler.feed import Feed, FramesFeed, PacketsFeed
-from openegress.handler.warm import Shape, WarmBrowser
-from openegress.source.room import RoomPacketSource, open_source
+from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
+from openegress.handler.warm import BrowserShape, WarmBrowser
+from openegress.source.room.frames_source import RoomFrameSource
+from openegress.source.room.open import open_source
+from openegress.source.room.passthrough_source import RoomPacketSource
+from openegress.source.room.sound_beside_page import SoundBesidePage
 from openegress.source.web.source import WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
@@ -22,26 +25,26 @@ _INSTEAD_OF_PCM = AudioEncoding(AudioCodec.OPUS, kbps=64, sample_rate=48_000)
 OnError = Callable[[EgressError], None]
 
 
-async def build_feed(
+async def open_input(
     plan: Plan, settings: HandlerSettings, warm: WarmBrowser | None, on_error: OnError
-) -> Feed:
+) -> MediaInput:
     """`on_error` may be called from any thread. Raises EgressError when the browser does not start."""
     match plan.source:
         case WebSource() | TemplateSource():
-            return await _page_feed(plan, plan.source, settings, warm, on_error)
+            return await _page_input(plan, plan.source, settings, warm, on_error)
         case MediaSource() | LayoutSource():
-            return await _room_feed(plan, on_error)
+            return await _room_input(plan, settings, on_error)
 
 
-async def _room_feed(plan: Plan, on_error: OnError) -> Feed:
-    source = await open_source(plan)
+async def _room_input(plan: Plan, settings: HandlerSettings, on_error: OnError) -> MediaInput:
+    source = await open_source(plan, memory_bytes=settings.room_memory_bytes)
     if isinstance(source, RoomPacketSource):
-        return PacketsFeed(source)
+        return PacketInput(source)
     if plan.passthrough and plan.audio is None:
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
     # A whole room has no one track that its files could be named after.
     name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values
-    return FramesFeed(source, plan, on_error, name_values=name_values, hold_s=_ROOM_HOLD_S)
+    return FrameInput(source, plan, on_error, name_values=name_values, hold_s=_ROOM_HOLD_S, pauses=source)
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
@@ -51,14 +54,14 @@ def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
     return (source.base_url, source.ws_url) if source.is_trusted else (source.ws_url,)
 
 
-async def _page_feed(
+async def _page_input(
     plan: Plan,
     source: WebSource | TemplateSource,
     settings: HandlerSettings,
     warm: WarmBrowser | None,
     on_error: OnError,
-) -> Feed:
-    shape = Shape.of(plan)
+) -> MediaInput:
+    shape = BrowserShape.of(plan)
     if shape is None:
         raise TypeError(f"{type(source).__name__} needs no browser")
     browser = await (warm or WarmBrowser(settings, shape)).take(shape)
@@ -75,5 +78,15 @@ async def _page_feed(
         page="template" if is_template else "web",
         sample_rate=shape.sample_rate,
         trusted=_trusted(source),
+        own=(source.base_url,) if isinstance(source, TemplateSource) else (),
+        memory_bytes=settings.browser.memory_bytes,
     )
-    return FramesFeed(page, plan, on_error)
+    if not isinstance(source, TemplateSource) or source.sound is None:
+        return FrameInput(page, plan, on_error)
+    try:
+        sound = await open_source(msgspec.structs.replace(plan, source=source.sound, video=None))
+    except BaseException:
+        await page.close()
+        raise
+    assert isinstance(sound, RoomFrameSource)  # the plan lets nothing through as it is
+    return FrameInput(SoundBesidePage(page, sound), plan, on_error)

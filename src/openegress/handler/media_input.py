@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from openegress.core.errors import EgressError
+from openegress.core.errors import Code, EgressError
+from openegress.core.left_out import TrackLosses
 from openegress.core.plan import Plan, StreamOutput
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.pipeline import EncodePipeline
-from openegress.source import PacketSource, Source, SourceEvent
+from openegress.source import PacketSource, Pausable, Source, SourceEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,10 @@ class Sample:
     unique_frames: int = 0
     dropped_frames: int = 0
     queue: int = 0
+    losses: tuple[TrackLosses, ...] = ()
 
 
-class Feed(Protocol):
+class MediaInput(Protocol):
     passes_through: bool
     """Encoded frames reach the outputs as they come."""
 
@@ -45,6 +47,13 @@ class Feed(Protocol):
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
+    async def pause(self) -> int:
+        """Leaves out what comes, and does not take it, until resume(). Returns when, in unix ns. Raises
+        EgressError, UNIMPLEMENTED, where the input cannot."""
+
+    async def resume(self) -> int:
+        """As pause(). Media is there again when this returns."""
+
     async def stop(self) -> None:
         """The last packet has reached the sinks when this returns. Idempotent. May hang with an encoder that
         does: the caller has the time-out."""
@@ -55,7 +64,7 @@ class Feed(Protocol):
     def sample(self) -> Sample: ...
 
 
-class FramesFeed:
+class FrameInput:
     """A source of raw frames and the encoders it needs."""
 
     passes_through = False
@@ -68,11 +77,13 @@ class FramesFeed:
         *,
         name_values: Callable[[], dict[str, str]] = dict,
         hold_s: float = 0.0,
+        pauses: Pausable | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
-        source back."""
+        source back. `pauses` is the source, where it can be paused."""
         self._source = source
         self._name_values = name_values
+        self._pauses = pauses
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
             plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
@@ -97,6 +108,19 @@ class FramesFeed:
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
+    async def pause(self) -> int:
+        return await self._pausable().pause()
+
+    async def resume(self) -> int:
+        at_ns = await self._pausable().resume()
+        self._pipeline.resume()
+        return at_ns
+
+    def _pausable(self) -> Pausable:
+        if self._pauses is None:
+            raise _unpausable("a web page")
+        return self._pauses
+
     async def stop(self) -> None:
         try:
             await self._source.stop()
@@ -116,17 +140,18 @@ class FramesFeed:
             unique_frames=stats.unique_frames,
             dropped_frames=stats.dropped_frames + self._pipeline.dropped_frames,
             queue=self._pipeline.queued_frames,
+            losses=stats.losses,
         )
 
 
-class PacketsFeed:
+class PacketInput:
     """A source of encoded frames that the outputs take as they are."""
 
     passes_through = True
 
     def __init__(self, source: PacketSource) -> None:
         self._source = source
-        self._gate = _Gate()
+        self._gate = _HoldBuffer()
 
     async def prepare(self) -> None:
         await self._source.prepare()
@@ -146,6 +171,12 @@ class PacketsFeed:
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
+    async def pause(self) -> int:
+        raise _unpausable("tracks that are stored as they come")
+
+    async def resume(self) -> int:
+        raise _unpausable("tracks that are stored as they come")
+
     async def stop(self) -> None:
         await self._source.stop()
 
@@ -159,10 +190,15 @@ class PacketsFeed:
             frames=stats.frames,
             unique_frames=stats.unique_frames,
             dropped_frames=stats.dropped_frames,
+            losses=stats.losses,
         )
 
 
-class _Gate:
+def _unpausable(what: str) -> EgressError:
+    return EgressError(Code.UNIMPLEMENTED, f"pause of {what} is not supported")
+
+
+class _HoldBuffer:
     """Holds the first packets until the outputs are open. Fed from one thread, opened from another once."""
 
     def __init__(self) -> None:

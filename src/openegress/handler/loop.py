@@ -8,24 +8,28 @@ from pathlib import Path
 from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
+from openegress.core.plan import Plan, needs_browser
 from openegress.handler import log
-from openegress.handler.channel import Channel
+from openegress.handler.cage import Cage, Confinement, Unconfined, Work
+from openegress.handler.channel import WorkerChannel
+from openegress.handler.name_claim import NameClaim
+from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
-from openegress.handler.session import Session
-from openegress.handler.warm import Shape, WarmBrowser
+from openegress.handler.warm import BrowserShape, WarmBrowser
 
 _log = logging.getLogger(__name__)
 
 
-class Life:
+class HandlerLoop:
     """Reads the worker's messages until the session has ended or, without one, the worker is gone."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: WorkerChannel) -> None:
         self._channel = channel
         self._settings: ipc.HandlerSettings | None = None
         self._browser: WarmBrowser | None = None
-        self._session: Session | None = None
+        self._session: Recording | None = None
         self._recovery: Recovery | None = None
+        self._names: NameClaim | None = None
         self._running: asyncio.Task[None] | None = None
         self._updates: set[asyncio.Task[None]] = set()
 
@@ -70,17 +74,24 @@ class Life:
             case ipc.Warm():
                 await self._warm(message)
             case ipc.Run(plan):
-                self._session = Session(plan, self._told, self._channel.send, self._browser)
+                cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
+                send = self._channel.send
+                self._names = NameClaim(plan, send)
+                self._session = Recording(plan, self._told, send, self._browser, cage, self._names)
                 self._browser = None
                 self._running = asyncio.create_task(self._session.run(), name="session")
             case ipc.Recover(plan):
-                self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send)
+                cage = self._cage(plan, Work.RECOVERY)
+                self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send, cage)
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")
             case ipc.Stop(reason):
                 if self._session is not None:
                     self._session.stop(EndReason(reason))
                 if self._recovery is not None:
                     self._recovery.stop()
+            case ipc.NamesClaimed():
+                if self._names is not None:
+                    self._names.answer(message)
             case ipc.UpdateStreams():
                 task = asyncio.create_task(self._update_streams(message))
                 self._updates.add(task)
@@ -92,11 +103,14 @@ class Life:
             raise RuntimeError("the worker speaks out of turn: Warm comes first")
         return self._settings
 
+    def _cage(self, plan: Plan, work: Work) -> Confinement:
+        return Cage(plan, Path(self._told.spool), work) if self._told.confined else Unconfined()
+
     async def _warm(self, message: ipc.Warm) -> None:
         self._settings = message.settings
         log.install(self._channel, message.settings.log_level)
         if message.width:
-            shape = Shape(message.width, message.height, message.framerate)
+            shape = BrowserShape(message.width, message.height, message.framerate)
             self._browser = WarmBrowser(message.settings, shape)
             await self._browser.ready()
         self._channel.send(ipc.Ready())

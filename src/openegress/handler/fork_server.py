@@ -19,7 +19,7 @@ _DESCRIPTORS = 2
 """With each request: the handler's end of its channel, and its stderr."""
 
 
-class Forks:
+class ForkServer:
     """One datagram over `control` asks for one handler and carries its descriptors (unix(7), SCM_RIGHTS);
     what becomes of it is told in ipc.FromForks."""
 

@@ -26,7 +26,7 @@ _PASSTHROUGH = "passthrough"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
-class Ledger:
+class RecordingJournal:
     """Of one egress, held by one process at a time. Methods are called from one thread at a time."""
 
     def __init__(self, journal: Journal, lock_fd: int) -> None:
@@ -37,7 +37,7 @@ class Ledger:
         """Outputs of which the journal could not take the last word."""
 
     @classmethod
-    def create(cls, spool: Path, plan: Plan) -> "Ledger":
+    def create(cls, spool: Path, plan: Plan) -> "RecordingJournal":
         """Raises EgressError when the disk does not take it, or the folder holds an earlier recording of
         this egress: a retry must not cost what waits there for its storage."""
         folder = spool / plan.egress_id
@@ -49,7 +49,7 @@ class Ledger:
         return cls(journal, _lock(folder))
 
     @classmethod
-    def take_over(cls, folder: Path) -> "Ledger":
+    def take_over(cls, folder: Path) -> "RecordingJournal":
         """What a process has left; blocks while that is still at work on it. Raises EgressError when nothing
         is left."""
         lock_fd = _lock(folder, wait=True)

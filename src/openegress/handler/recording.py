@@ -8,21 +8,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
 from openegress.core.ipc import HandlerSettings
+from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
-from openegress.handler.feed import Feed
-from openegress.handler.feeds import build_feed
-from openegress.handler.ledger import Ledger
+from openegress.handler.cage import Confinement
+from openegress.handler.media_input import MediaInput
+from openegress.handler.name_claim import NameClaim
+from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
+from openegress.handler.pauses import Pauses
+from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
-from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, ZeroFound
+from openegress.request.pausing import PauseOrder
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, PauseAsked
 
 _log = logging.getLogger(__name__)
 
@@ -42,11 +48,15 @@ class End:
     error: EgressError | None = None
     is_settled: bool = True
     """Nothing that was recorded waits in the spool."""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def event(self, phase: Phase | None) -> Ended:
         if self.error is None:
-            return Ended(time.time_ns(), self.reason, phase=phase)
-        return Ended(time.time_ns(), self.reason, self.error.text, self.error.code.value)
+            return Ended(time.time_ns(), self.reason, phase=phase, left_out=self.left_out)
+        error = self.error
+        return Ended(
+            time.time_ns(), self.reason, error.text, error.code.value, error.phase, left_out=self.left_out
+        )
 
 
 class _EndedEarly(Exception):
@@ -57,28 +67,34 @@ class _EndedEarly(Exception):
         self.end = end
 
 
-class Session:
+class Recording:
     """Run once."""
 
     def __init__(
-        self, plan: Plan, settings: HandlerSettings, send: Send, browser: WarmBrowser | None
+        self,
+        plan: Plan,
+        settings: HandlerSettings,
+        send: Send,
+        browser: WarmBrowser | None,
+        confinement: Confinement,
+        names: NameClaim,
     ) -> None:
         self._plan = plan
         self._settings = settings
         self._send = send
         self._browser = browser
-        self._loop = asyncio.get_running_loop()
-        self._ending: asyncio.Future[End] = self._loop.create_future()
-        self._begun: asyncio.Future[None] = self._loop.create_future()
+        self._confinement = confinement
+        self._names = names
+        loop = asyncio.get_running_loop()
+        self._ending: asyncio.Future[End] = loop.create_future()
+        self._begun: asyncio.Future[None] = loop.create_future()
         """Done once the outputs are open."""
         self._outputs: Outputs | None = None
-        self._feed: Feed | None = None
+        self._media_input: MediaInput | None = None
         self._stopping: asyncio.Task[EgressError | None] | None = None
         self._closing: asyncio.Task[None] | None = None
         """While the outputs finish."""
         self._orphaned = False
-        self._zero_earlier_ns = 0
-        """What the source has found of its media time zero, perhaps before the outputs are open."""
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
         self._limit: asyncio.TimerHandle | None = None
@@ -88,7 +104,7 @@ class Session:
         next worker to tell."""
         self._orphaned = self._orphaned or orphaned
         if reason is EndReason.KILLED and self._outputs is not None:
-            self._outputs.hurry()
+            self._outputs.stop_retrying()
         self._end(End(reason))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
@@ -123,99 +139,113 @@ class Session:
         self._send(end.event(self._phase))
 
     async def _record(self) -> End:
-        feed = await self._unless_ended(
-            build_feed(self._plan, self._settings, self._browser, self._fail_from_thread)
+        await self._confinement.enter()
+        media_input = await self._unless_ended(
+            open_input(self._plan, self._settings, self._browser, self._fail_from_thread)
         )
-        watch = asyncio.create_task(self._watch(feed), name="source events")
+        self._confinement.seal()
+        pauses = Pauses(self._plan)
+        watch = asyncio.create_task(self._watch(media_input, pauses), name="source events")
         try:
             # The disk may be slow to take the plan.
-            prepared, ledger = await asyncio.gather(
-                self._unless_ended(feed.prepare()),
-                asyncio.to_thread(Ledger.create, Path(self._settings.spool), self._plan),
+            prepared, journal = await asyncio.gather(
+                self._unless_ended(media_input.prepare()),
+                asyncio.to_thread(RecordingJournal.create, Path(self._settings.spool), self._plan),
                 return_exceptions=True,
             )
-            if isinstance(ledger, BaseException):
-                raise prepared or ledger
+            if isinstance(journal, BaseException):
+                raise prepared or journal
             try:
                 if prepared is not None:
                     raise prepared
                 self._phase = None
-                end = await self._capture(feed, ledger)
+                end = await self._capture(media_input, journal, pauses)
                 if end.is_settled:
-                    await self._settle(ledger)
+                    await self._settle(journal)
             except Exception:
                 if self._outputs is None:  # none was opened: there is nothing that a recovery could find
-                    await self._settle(ledger)
+                    await self._settle(journal)
                 raise
             finally:
-                ledger.release()
+                journal.release()
             return end
         finally:
-            await self._stop_feed(feed)
+            await self._stop_input(media_input)
             if self._closing is not None:
                 await self._closing
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _capture(self, feed: Feed, ledger: Ledger) -> End:
+    async def _capture(self, media_input: MediaInput, journal: RecordingJournal, pauses: Pauses) -> End:
         outputs = Outputs(
             self._plan,
-            ledger,
+            journal,
             self._send,
             self._loop_safe_end,
             stream_retry_s=self._settings.stream_retry_s,
         )
-        started_at_ns = await feed.start() - self._zero_earlier_ns
-        self._feed = feed
-        outputs.open(feed.formats(), started_at_ns, feed.name_values(), passthrough=feed.passes_through)
+        name_values = await self._unless_ended(
+            self._names.settle(media_input.name_values(), media_input.formats())
+        )
+        started_at_ns = await media_input.start()
+        self._media_input = media_input
+        outputs.open(
+            media_input.formats(),
+            started_at_ns,
+            name_values,
+            passthrough=media_input.passes_through,
+        )
         self._outputs = outputs
         self._begun.set_result(None)
         frozen: EgressError | None = None
         try:
-            feed.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
+            media_input.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
             self._count_limit()
             self._send(Active(started_at_ns))
             end = await self._ending
             self._send(Ending(end.reason))
-            frozen = await self._stop_feed(feed)
+            frozen = await self._stop_input(media_input)
         finally:
-            error = await outputs.finish(time.time_ns())
-        return End(end.reason, end.error or frozen or error, is_settled=outputs.is_settled())
+            left_out = _left_out(media_input)
+            ended_at_ns = time.time_ns()
+            error = await outputs.finish(ended_at_ns, left_out, pauses.until(ended_at_ns))
+        return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out)
 
-    async def _stop_feed(self, feed: Feed) -> EgressError | None:
+    async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
         """Once, however often it is called. Never raises: what was recorded is to be finished whatever
         happens here. The error by which its last moments are missing."""
         if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop_in_time(feed), name="stop")
+            self._stopping = asyncio.create_task(self._stop_in_time(media_input), name="stop")
         return await self._stopping
 
-    async def _stop_in_time(self, feed: Feed) -> EgressError | None:
+    async def _stop_in_time(self, media_input: MediaInput) -> EgressError | None:
         limit_s = self._settings.stop_timeout_s
         try:
             async with asyncio.timeout(limit_s) as deadline:
-                await feed.stop()
+                await media_input.stop()
         except Exception:
             if deadline.expired():
+                _log.error("the pipeline is frozen", extra={"stacks": stacks()})
                 why = f"pipeline frozen: it had not come to its end {limit_s:g} s after the stop"
                 return EgressError(Code.INTERNAL, why, fault=Fault.SERVICE, phase=Phase.FINISH)
             _log.exception("the source did not stop as it should")
         finally:
-            self._closing = asyncio.create_task(self._close(feed), name="close")
+            self._closing = asyncio.create_task(self._close(media_input), name="close")
         return None
 
-    async def _close(self, feed: Feed) -> None:
+    async def _close(self, media_input: MediaInput) -> None:
         try:
             async with asyncio.timeout(self._settings.stop_timeout_s):
-                await feed.close()
+                await media_input.close()
         except Exception:
             _log.exception("the source could not clean up")
 
-    async def _settle(self, ledger: Ledger) -> None:
+    async def _settle(self, journal: RecordingJournal) -> None:
         """Nothing waits in the spool but, for an orphan, its last words."""
         if self._orphaned:
             return
         try:
-            await asyncio.to_thread(ledger.settle)
+            await asyncio.to_thread(journal.settle)
         except EgressError as error:
             _log.warning("the spool could not be cleared: %s", error.text)
 
@@ -225,7 +255,9 @@ class Session:
         if self._limit is not None:
             self._limit.cancel()
         if self._plan.limits.duration_s:
-            self._limit = self._loop.call_later(self._plan.limits.duration_s, self._end, End(EndReason.LIMIT))
+            self._limit = self._ending.get_loop().call_later(
+                self._plan.limits.duration_s, self._end, End(EndReason.LIMIT)
+            )
 
     async def _unless_ended(self, step: Coroutine[Any, Any, T]) -> T:
         """The step's result. Raises _EndedEarly, the step cancelled, when an End comes first."""
@@ -238,8 +270,8 @@ class Session:
             raise _EndedEarly(self._ending.result())
         return task.result()
 
-    async def _watch(self, feed: Feed) -> None:
-        async for event in feed.events():
+    async def _watch(self, media_input: MediaInput, pauses: Pauses) -> None:
+        async for event in media_input.events():
             match event:
                 case AwaitsSignal():
                     self._phase = Phase.START_SIGNAL
@@ -251,21 +283,25 @@ class Session:
                 case Muted(muted, at_ns):
                     if self._outputs is not None:
                         self._outputs.set_muted(muted, at_ns)
-                case ZeroFound(earlier_ns):
-                    self._zero_earlier_ns = earlier_ns
-                    if self._outputs is not None:
-                        self._outputs.move_zero(earlier_ns)
+                case PauseAsked(order):
+                    await self._obey(order, pauses)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
+
+    async def _obey(self, order: PauseOrder, pauses: Pauses) -> None:
+        if self._media_input is None or self._outputs is None or self._ending.done():
+            _log.warning("only what is being recorded can be paused")
+        elif (done := await pauses.obey(order, self._media_input)) is not None:
+            self._send(done)
 
     async def _report_progress(self) -> None:
         frames, at_s = 0, time.monotonic()
         while True:
             await asyncio.sleep(_PROGRESS_S)
-            if self._feed is None or self._outputs is None:
+            if self._media_input is None or self._outputs is None:
                 self._send(Progress(0, 0, 0, 0, 0))
                 continue
-            sample, now_s = self._feed.sample(), time.monotonic()
+            sample, now_s = self._media_input.sample(), time.monotonic()
             self._send(
                 Progress(
                     media_ns=sample.media_ns,
@@ -287,7 +323,13 @@ class Session:
 
     def _loop_safe_end(self, reason: EndReason, error: EgressError | None) -> None:
         """From any thread."""
-        self._loop.call_soon_threadsafe(self._end, End(reason, error))
+        self._ending.get_loop().call_soon_threadsafe(self._end, End(reason, error))
 
     def _fail_from_thread(self, error: EgressError) -> None:
         self._loop_safe_end(EndReason.FAILURE, error)
+
+
+def _left_out(media_input: MediaInput) -> LeftOut:
+    """Of tracks as they are, all that was dropped is told of the tracks."""
+    sample = media_input.sample()
+    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames)

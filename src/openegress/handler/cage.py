@@ -1,0 +1,203 @@
+"""What a handler may still do once it reads what strangers send: FFmpeg's decoders are C.
+
+A handler that records a room, or finishes what another left, keeps its folder of the spool and the output
+folders of its plan, and reads what it needs to run. It starts no program and no process. One with a browser
+has to start programs, and has threads by then that Landlock would not bind: once its browser is up, it starts
+no more.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+import openegress
+from openegress.core import plan as plans
+from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, Plan, S3Storage
+from openegress.handler import landlock, seccomp
+from openegress.handler.landlock import READ, WRITE, Access, PathRule
+from openegress.storage.journal import make_folder
+
+_log = logging.getLogger(__name__)
+
+_READ = (
+    *("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/share", "/usr/local/lib", "/usr/local/share"),
+    *("/lib", "/lib64", "/nix/store"),
+    # Libraries, names, times, certificates, fonts.
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/hosts", "/etc/resolv.conf"),
+    *("/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"),
+    *(
+        "/etc/localtime",
+        "/etc/timezone",
+        "/etc/passwd",
+        "/etc/mime.types",
+        "/etc/fonts",
+        "/var/cache/fontconfig",
+    ),
+    *("/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/crypto-policies", "/etc/gnutls"),
+    # How many cores and how much memory there are.
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/sys/net"),
+    *("/sys/devices/system", "/sys/fs/cgroup"),
+    *("/dev/urandom", "/dev/random", "/dev/zero"),
+)
+_READ_AT_HOME = (".fonts", ".local/share/fonts", ".cache/fontconfig", ".config/fontconfig")
+_READ_AS_NAMED = ("SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+"""Variables that name a file or folder."""
+_AWS_NAMED = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
+_AWS_TOKENS = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+"""Files that are put in place anew while a recording lasts: their folders are granted."""
+_PACKAGES = ("site-packages", "dist-packages")
+"""Of the paths to modules, which begin with the service's working folder."""
+_RESOLVER = Path("/etc/resolv.conf")
+
+
+class Confinement(Protocol):
+    async def enter(self) -> None:
+        """Before anything comes in, and before there is another thread. Raises EgressError."""
+
+    def seal(self) -> None:
+        """No more programs: those that are needed run."""
+
+
+class Unconfined:
+    """Of a process that is not a handler's."""
+
+    async def enter(self) -> None:
+        """Nothing is given up."""
+
+    def seal(self) -> None:
+        """Nothing is given up."""
+
+
+class Work(Enum):
+    ROOM = "room"
+    PAGE = "page"
+    RECOVERY = "recovery"
+
+
+class Cage:
+    """Of one handler process, and for good."""
+
+    def __init__(self, plan: Plan, spool: Path, work: Work) -> None:
+        self._plan = plan
+        self._spool = spool
+        self._work = work
+        self._is_sealed = False
+
+    async def enter(self) -> None:
+        if self._work is Work.PAGE:
+            return
+        await _make_folders(self._plan, self._spool if self._work is Work.ROOM else None)
+        try:
+            restricted = landlock.restrict(rules(self._plan, self._spool, os.environ, _home()))
+        except OSError as error:
+            restricted = 0
+            _log.warning("Landlock refused to restrict this recording: %s", error)
+        if not restricted:
+            _log.warning(
+                "the kernel has no Landlock: decoders could reach files that are not this recording's"
+            )
+        self.seal()
+
+    def seal(self) -> None:
+        if self._is_sealed:
+            return
+        self._is_sealed = True
+        try:
+            restricted = seccomp.restrict()
+        except OSError as error:
+            restricted = False
+            _log.warning("seccomp refused to restrict this recording: %s", error)
+        if not restricted:
+            _log.warning("no system calls are filtered here: decoders could start programs")
+
+
+def rules(plan: Plan, spool: Path, environment: Mapping[str, str], home: Path) -> list[PathRule]:
+    read = [Path(each) for each in (*_READ, sys.prefix, sys.base_prefix, *openegress.__path__)]
+    read += [path for each in sys.path if (path := Path(each)).name in _PACKAGES]
+    read += [home / each for each in _READ_AT_HOME]
+    read += [Path(environment[name]) for name in _READ_AS_NAMED if environment.get(name)]
+    if (real := _RESOLVER.resolve()).parent != _RESOLVER.parent:
+        read.append(real.parent)  # written anew by whoever the link leads to
+    written = [spool / plan.egress_id]
+    for backend in _backends(plan):
+        match backend:
+            case LocalStorage():
+                written.append(Path(backend.root).absolute())
+            case _:
+                read += _identity(backend, environment, home)
+    return [
+        *(PathRule(each, READ) for each in read),
+        *(PathRule(each, WRITE) for each in written),
+        PathRule(Path("/dev/null"), READ | Access.WRITE_FILE),
+    ]
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container may run as a number that no user has
+        return Path("/nonexistent")
+
+
+def _backends(plan: Plan) -> Iterator[Backend]:
+    for output in plan.outputs:
+        match output:
+            case plans.FileOutput() | plans.SegmentOutput() | plans.ImageOutput():
+                yield output.storage.backend
+                if output.storage.backup is not None:
+                    yield output.storage.backup
+            case _:
+                pass
+
+
+def _identity(backend: Backend, environment: Mapping[str, str], home: Path) -> Iterator[Path]:
+    """Files by which the service says who it is, where the storage has no credentials of its own."""
+    match backend:
+        case S3Storage(access_key=""):
+            yield home / ".aws"
+            yield from (Path(environment[name]) for name in _AWS_NAMED if environment.get(name))
+            yield from (Path(environment[name]).parent for name in _AWS_TOKENS if environment.get(name))
+        case GCPStorage(credentials=""):
+            yield home / ".config" / "gcloud"
+            if named := environment.get("GOOGLE_APPLICATION_CREDENTIALS"):
+                yield Path(named)
+        case AzureStorage(account_key="", sas_token=""):
+            if named := environment.get("AZURE_FEDERATED_TOKEN_FILE"):
+                yield Path(named).parent
+        case _:
+            pass
+
+
+async def _make_folders(plan: Plan, spool: Path | None) -> None:
+    """Those that are granted have to be there; a recovery, without `spool`, finds its own or has none. In a
+    thread that ends: one of the loop's pool would stay, outside the cage. Raises EgressError."""
+    made: Future[None] = Future()
+    thread = threading.Thread(target=_made_folders, args=(plan, spool, made), name="folders", daemon=True)
+    thread.start()
+    try:
+        await asyncio.wrap_future(made)
+    finally:
+        if made.done():
+            thread.join()
+
+
+def _made_folders(plan: Plan, spool: Path | None, made: "Future[None]") -> None:
+    for backend in _backends(plan):
+        if isinstance(backend, LocalStorage):
+            with contextlib.suppress(OSError):  # the upload will say it, and is tried again
+                Path(backend.root).mkdir(parents=True, exist_ok=True)
+    try:
+        if spool is not None:
+            make_folder(spool, plan.egress_id)
+    except Exception as error:
+        made.set_exception(error)
+    else:
+        made.set_result(None)
