@@ -16,7 +16,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ClaimSelection:
     """How a client chooses; the defaults are psrpc's. Durations in seconds since the request."""
 
     first_wins: bool = True
@@ -47,7 +47,7 @@ class Nobody:
 
 
 def choose(
-    claims: Sequence[Claim], now_s: float, rule: Selection, refused_at_s: float | None = None
+    claims: Sequence[Claim], now_s: float, rule: ClaimSelection, refused_at_s: float | None = None
 ) -> Chosen | Waiting | Nobody:
     """The decision at `now_s`. `refused_at_s`: when the first server said why it cannot, if one did.
 

@@ -13,8 +13,9 @@ from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Res
 from openegress.psrpc import Bus, Subscription, channels
 from openegress.psrpc.claims import Chosen, Claim, Nobody, Waiting, choose
 from openegress.psrpc.envelope import new_id, seal, unseal
-from openegress.psrpc.services import Method, Req, Res, Retry
-from openegress.psrpc.wire_errors import from_wire, no_response, timed_out
+from openegress.psrpc.observer import NOBODY, Observer, Role
+from openegress.psrpc.services import CallRetry, Method, Req, Res
+from openegress.psrpc.wire_errors import NoResponse, from_wire, timed_out, to_wire
 
 STOOD_STILL_S = 0.05
 """A time-out that ends later than this tells that the process was busy with something else. What came in that
@@ -39,8 +40,9 @@ class _Inbox:
 class RPCClient:
     """Calls methods of any service. One per process is enough; close() ends its readers."""
 
-    def __init__(self, bus: Bus, client_id: str = "") -> None:
+    def __init__(self, bus: Bus, client_id: str = "", observer: Observer = NOBODY) -> None:
         self._bus = bus
+        self._observer = observer
         self.client_id = client_id or new_id("CLI_")
         self._calls: dict[str, _Call] = {}
         self._inboxes: dict[str, _Inbox] = {}
@@ -54,7 +56,7 @@ class RPCClient:
         topic: str = "",
         timeout_s: float | None = None,
         metadata: Mapping[str, str] | None = None,
-        retry: Retry | None = None,
+        retry: CallRetry | None = None,
     ) -> Res:
         """Calls the method on one server; `timeout_s` and `retry` are the method's own unless given.
 
@@ -73,36 +75,6 @@ class RPCClient:
             attempt_timeout_s *= 2
         raise AssertionError("a retry policy has at least one attempt")
 
-    async def call_all(
-        self,
-        method: Method[Req, Res],
-        request: Req,
-        topic: str = "",
-        timeout_s: float | None = None,
-        metadata: Mapping[str, str] | None = None,
-        expect: int | None = None,
-    ) -> list[Res]:
-        """Calls a multi method on every server; collects until the time-out, or until `expect` answered.
-
-        Servers that answer with an error are left out: the others' answers still count.
-        """
-        timeout_s = method.timeout_s if timeout_s is None else timeout_s
-        answers: list[Res] = []
-        envelope = self._request(request, timeout_s, metadata or {}, multi=True)
-        call = await self._open_call(method.service, envelope.request_id, timeout_s)
-        try:
-            await self._bus.publish(channels.requests(method.service, method.name, topic), seal(envelope))
-            async with asyncio.timeout(timeout_s):
-                while expect is None or len(answers) < expect:
-                    arrival = await call.arrivals.get()
-                    if isinstance(arrival, Response) and not arrival.error:
-                        answers.append(_result(method, arrival))
-        except TimeoutError:
-            pass  # the time-out is how a multi call ends
-        finally:
-            del self._calls[envelope.request_id]
-        return answers
-
     async def close(self) -> None:
         """Ends the readers. Calls in progress end with their time-outs."""
         self._closed = True
@@ -120,7 +92,8 @@ class RPCClient:
         timeout_s: float,
         metadata: Mapping[str, str],
     ) -> Res:
-        envelope = self._request(request, timeout_s, metadata, multi=False)
+        envelope = self._request(request, timeout_s, metadata)
+        began_s, answered_bytes, code = time.monotonic(), 0, Code.CANCELED.value
         call = await self._open_call(method.service, envelope.request_id, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
@@ -134,11 +107,24 @@ class RPCClient:
                     arrival = await call.arrivals.get()
                     # A server that was not chosen may still be saying why it cannot take the call.
                     if isinstance(arrival, Response) and arrival.server_id in ("", server_id):
-                        return _result(method, arrival)
+                        result = _result(method, arrival)
+                        answered_bytes, code = len(arrival.raw_response), ""
+                        return result
         except TimeoutError:
+            code = Code.DEADLINE_EXCEEDED.value
             raise timed_out() from None
+        except EgressError as error:
+            code = to_wire(error.code)
+            raise
         finally:
             del self._calls[envelope.request_id]
+            self._told(method, began_s, code, envelope, answered_bytes)
+
+    def _told(
+        self, method: Method[Req, Res], began_s: float, code: str, sent: Request, answered_bytes: int
+    ) -> None:
+        elapsed_ms = (time.monotonic() - began_s) * 1000
+        self._observer.called(Role.CLIENT, method, elapsed_ms, code, len(sent.raw_request), answered_bytes)
 
     async def _select(self, method: Method[Req, Res], call: _Call) -> str:
         """The server that gets the call. Raises EgressError when none wants it."""
@@ -160,7 +146,7 @@ class RPCClient:
                             f"no servers available (received {unfit} responses)",
                             fault=Fault.SERVICE,
                         )
-                    raise no_response()
+                    raise NoResponse
                 case Waiting(until_s):
                     try:
                         async with asyncio.timeout(until_s - now_s):
@@ -177,14 +163,13 @@ class RPCClient:
                         refusal = from_wire(arrival.code, arrival.error)
                         refused_at_s = at_s if refused_at_s is None else refused_at_s
 
-    def _request(self, request: Req, timeout_s: float, metadata: Mapping[str, str], multi: bool) -> Request:
+    def _request(self, request: Req, timeout_s: float, metadata: Mapping[str, str]) -> Request:
         now_ns = time.time_ns()
         return Request(
             request_id=new_id("REQ_"),
             client_id=self.client_id,
             sent_at=now_ns,
             expiry=now_ns + int(timeout_s * 1e9),
-            multi=multi,
             metadata=dict(metadata),
             raw_request=request.SerializeToString(),
         )
@@ -233,5 +218,5 @@ def _result(method: Method[Req, Res], response: Response) -> Res:
         return method.response.FromString(response.raw_response)
     except DecodeError as error:
         raise EgressError(
-            Code.INTERNAL, f"the answer to {method} is no {method.response.__name__}", fault=Fault.SERVICE
+            Code.INTERNAL, f"the answer to {method} is not a {method.response.__name__}", fault=Fault.SERVICE
         ) from error

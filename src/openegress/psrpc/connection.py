@@ -7,16 +7,17 @@ from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from openegress.config import settings as config
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.tasks import cancellable
 
-FAILURES = (RedisError, OSError, TimeoutError)
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a command raises when Redis cannot be reached or does not take it."""
 
 Argument = str | bytes | int | float
@@ -43,9 +44,13 @@ def connect(settings: config.Redis) -> "Redis | RedisCluster":
         return _master(settings, options)
     if settings.cluster_addresses:
         nodes = [ClusterNode(*split_address(address)) for address in settings.cluster_addresses]
-        return RedisCluster(startup_nodes=nodes, **options)
+        cluster = RedisCluster(startup_nodes=nodes, **options)
+        _name_in(cluster, settings.tls)
+        return cluster
     host, port = split_address(settings.address)
-    return Redis(host=host, port=port, db=settings.db, **options)
+    client = Redis(host=host, port=port, db=settings.db, **options)
+    _name_in(client, settings.tls)
+    return client
 
 
 def connect_subscriber(settings: config.Redis) -> Redis:
@@ -58,7 +63,9 @@ def connect_subscriber(settings: config.Redis) -> Redis:
         return _master(settings, options)
     address = random.choice(settings.cluster_addresses) if settings.cluster_addresses else settings.address
     host, port = split_address(address)
-    return Redis(host=host, port=port, **options)
+    client = Redis(host=host, port=port, **options)
+    _name_in(client, settings.tls)
+    return client
 
 
 def pool_size(settings: config.Redis) -> int:
@@ -163,4 +170,31 @@ def _master(settings: config.Redis, options: dict[str, Any]) -> Redis:
         **options,
     )
     master: Redis = sentinels.master_for(settings.sentinel_master_name, db=settings.db)
+    for client in (*sentinels.sentinels, master):
+        _name_in(client, settings.tls)
     return master
+
+
+def _name_in(client: "Redis | RedisCluster", tls: config.RedisTLS) -> None:
+    """redis-py knows a server by its address alone. The name in its certificate, which it is also asked for
+    (SNI), goes to each connection here."""
+    if not (tls.enabled and tls.server_name):
+        return
+    if isinstance(client, RedisCluster):
+        named = _named(SSLConnection, tls.server_name)
+        client.connection_kwargs["connection_class"] = named
+        for node in client.nodes_manager.startup_nodes.values():
+            node.connection_class = named
+    else:
+        pool = client.connection_pool
+        pool.connection_class = _named(pool.connection_class, tls.server_name)
+
+
+def _named(base: type[Any], server_name: str) -> type[Any]:
+    """`base` is a connection with TLS."""
+
+    class Named(base):  # type: ignore[misc]
+        def _connection_arguments(self) -> dict[str, Any]:
+            return {**super()._connection_arguments(), "server_hostname": server_name}
+
+    return Named

@@ -9,6 +9,8 @@ from google.protobuf.message import DecodeError, Message
 from openegress.proto import psrpc_pb2
 
 TYPE_URL_PREFIX = "type.googleapis.com/"
+MAX_BYTES = 8 * 1024 * 1024
+"""A list of ten thousand records; nothing else comes near it."""
 _ALPHABET = string.ascii_letters + string.digits
 
 M = TypeVar("M", bound=Message)
@@ -23,6 +25,8 @@ def seal(message: Message) -> bytes:
 
 def unseal(payload: bytes, kind: type[M]) -> M | None:
     """The message in an envelope; None when the payload is something else, which a reader skips."""
+    if len(payload) > MAX_BYTES:
+        return None
     try:
         envelope = psrpc_pb2.Msg.FromString(payload)
         if envelope.type_url.rpartition("/")[2] != kind.DESCRIPTOR.full_name:

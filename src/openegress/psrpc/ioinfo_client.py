@@ -11,7 +11,7 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
-from openegress.proto.egress_rpc_pb2 import GetEgressRequest
+from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import FIRST, IOInfo
 
@@ -68,6 +68,16 @@ class IOInfoClient:
                 self._in_doubt.add(info.egress_id)
             raise
         self._in_doubt.discard(info.egress_id)
+
+    async def count(self, info: EgressInfo) -> None:
+        """What has been recorded so far, of a record that is as it was last updated. Raises EgressError
+        (UNAVAILABLE where a livekit-server keeps the records)."""
+        await self._client.call(IOInfo.COUNT_EGRESS, info, timeout_s=self._update_timeout_s)
+
+    async def report_usage(self, info: EgressInfo, mean_cores: float, most_cores: float) -> None:
+        """Of an egress that has ended; livekit-server logs it. Raises EgressError."""
+        usage = UpdateMetricsRequest(info=info, avg_cpu_usage=mean_cores, max_cpu_usage=most_cores)
+        await self._client.call(IOInfo.UPDATE_METRICS, usage)
 
     async def get(self, egress_id: str) -> EgressInfo | None:
         """None when there is no such record. Raises EgressError when nobody can say."""

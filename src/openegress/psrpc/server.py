@@ -14,6 +14,8 @@ from openegress.core.errors import Code, EgressError
 from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Response
 from openegress.psrpc import Bus, Subscription, channels
 from openegress.psrpc.envelope import new_id, seal, unseal
+from openegress.psrpc.observer import NOBODY, ClaimOutcome, Observer, Role
+from openegress.psrpc.seen import MAX_ID_CHARS, Seen
 from openegress.psrpc.services import Method, Req, Res
 from openegress.psrpc.wire_errors import to_wire
 
@@ -34,6 +36,10 @@ CHOICE_S = 1.2
 
 PUBLISH_PAUSE_S = 0.25
 """Between attempts to get an answer out while the bus is away."""
+
+
+MOST_RUNNING = 1_000
+"""Calls of one method at a time; what comes beyond is left to other servers, or not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,10 @@ class Registration(Generic[Req, Res]):
         affinity: Affinity[Req] | None,
         hesitation_s: Callable[[], float] | None,
         on_close: "Callable[[Registration[Any, Any]], None]",
+        observer: Observer,
     ) -> None:
         self._on_close = on_close
+        self._observer = observer
         self._bus = bus
         self._server_id = server_id
         self._method = method
@@ -73,7 +81,7 @@ class Registration(Generic[Req, Res]):
         self._affinity = affinity
         self._hesitation_s = hesitation_s
         self._choices: dict[str, asyncio.Future[str]] = {}
-        self._seen: dict[str, int] = {}
+        self._seen = Seen()
         self._running: set[asyncio.Task[None]] = set()
         self._subscriptions: list[Subscription] = []
         self._readers: list[asyncio.Task[None]] = []
@@ -123,35 +131,41 @@ class Registration(Generic[Req, Res]):
     async def _read_requests(self, requests: Subscription) -> None:
         async for payload in requests:
             request = unseal(payload, Request)
-            if request is not None and self._is_new(request):
+            if request is not None and self._takes(request):
                 task = asyncio.create_task(self._serve(request))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
 
-    def _is_new(self, request: Request) -> bool:
-        """Whether it is in time and here for the first time: a client's retry may publish it twice."""
-        now_ns = time.time_ns()
-        while self._seen and next(iter(self._seen.values())) < now_ns:
-            del self._seen[next(iter(self._seen))]
-        if request.expiry <= now_ns or request.request_id in self._seen:
+    def _takes(self, request: Request) -> bool:
+        if len(request.client_id) > MAX_ID_CHARS:
             return False
-        self._seen[request.request_id] = request.expiry
-        return True
+        self._observer.received(self._method)
+        if request.expiry <= time.time_ns():
+            self._observer.expired(self._method)
+            return False
+        if not self._seen.is_new(request.request_id, request.expiry, time.time_ns()):
+            return False
+        if len(self._running) < MOST_RUNNING:
+            return True
+        log.warning("too many calls at a time: some are not answered", method=str(self._method))
+        return False
 
     async def _serve(self, request: Request) -> None:
         """Owner of one request: whatever happens in it becomes a response or a log line."""
         answer = Response(request_id=request.request_id, server_id=self._server_id)
+        began_s = time.monotonic()
         try:
             message = self._method.request.FromString(request.raw_request)
             if self._method.claim and not await self._won(request, message):
                 return
+            began_s = time.monotonic()
             incoming.set(Incoming(request.client_id, request.expiry, dict(request.metadata)))
             answer.raw_response = (await self._handler(message)).SerializeToString()
         except EgressError as error:
             answer.error, answer.code = error.text or error.code.value, to_wire(error.code)
         except DecodeError:
             answer.error, answer.code = (
-                f"the request is no {self._method.request.__name__}",
+                f"the request is not a {self._method.request.__name__}",
                 "malformed_request",
             )
         except Exception:
@@ -159,6 +173,14 @@ class Registration(Generic[Req, Res]):
             log.exception("request failed", method=str(self._method), request_id=request.request_id)
             answer.error = f"internal error, logged by the server under {request.request_id}"
             answer.code = Code.INTERNAL.value
+        self._observer.called(
+            Role.SERVER,
+            self._method,
+            (time.monotonic() - began_s) * 1000,
+            answer.code,
+            len(request.raw_request),
+            len(answer.raw_response),
+        )
         answer.sent_at = time.time_ns()
         await self._publish(
             channels.responses(self._method.service, request.client_id), answer, request.expiry
@@ -168,10 +190,13 @@ class Registration(Generic[Req, Res]):
         """Claims the request; whether it became ours. Raises EgressError to refuse it aloud."""
         choice: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._choices[request.request_id] = choice
+        began_s = time.monotonic()
+        outcome = ClaimOutcome.SKIPPED
         try:
             if self._hesitation_s is not None and not self._bus.in_process:
                 await asyncio.wait([choice], timeout=self._hesitation_s())
                 if choice.done():
+                    outcome = ClaimOutcome.LOST_TO_PEER
                     return False
             # Not before: another request may have got the room meanwhile.
             affinity = self._affinity(message) if self._affinity else 1.0
@@ -179,6 +204,7 @@ class Registration(Generic[Req, Res]):
                 if not self._bus.in_process:
                     await asyncio.wait([choice], timeout=REFUSAL_DELAY_S)
                 if choice.done():
+                    outcome = ClaimOutcome.LOST_TO_PEER
                     return False
                 raise affinity
             if affinity < 0:
@@ -190,9 +216,13 @@ class Registration(Generic[Req, Res]):
                 ),
             )
             await asyncio.wait([choice], timeout=max(0.0, request.expiry / 1e9 - time.time()))
-            return choice.done() and not choice.cancelled() and choice.result() == self._server_id
+            is_ours = choice.done() and not choice.cancelled() and choice.result() == self._server_id
+            others = ClaimOutcome.LOST_TO_PEER if choice.done() else ClaimOutcome.TIMED_OUT
+            outcome = ClaimOutcome.GRANTED if is_ours else others
+            return is_ours
         finally:
             del self._choices[request.request_id]
+            self._observer.claimed(self._method, outcome, (time.monotonic() - began_s) * 1000)
 
     async def _publish(self, channel: str, answer: Response, expiry_ns: int) -> None:
         """Gets the answer out for as long as somebody waits for it."""
@@ -210,8 +240,9 @@ class Registration(Generic[Req, Res]):
 class RPCServer:
     """Serves methods of any service on a bus under one server id."""
 
-    def __init__(self, bus: Bus, server_id: str = "") -> None:
+    def __init__(self, bus: Bus, server_id: str = "", observer: Observer = NOBODY) -> None:
         self._bus = bus
+        self._observer = observer
         self.server_id = server_id or new_id("SRV_")
         self._registrations: set[Registration[Any, Any]] = set()
 
@@ -237,6 +268,7 @@ class RPCServer:
             affinity,
             hesitation_s,
             self._registrations.discard,
+            self._observer,
         )
         await registration.open()
         self._registrations.add(registration)

@@ -21,14 +21,14 @@ from openegress.proto.egress_rpc_pb2 import (
     StartEgressRequest,
     UpdateMetricsRequest,
 )
-from openegress.psrpc.claims import Selection
+from openegress.psrpc.claims import ClaimSelection
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class CallRetry:
     """A call is tried again on these codes; each attempt has twice the time of the one before."""
 
     attempts: int = 3
@@ -37,8 +37,8 @@ class Retry:
     codes: tuple[Code, ...] = (Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
 
 
-ONCE = Retry(attempts=1)
-FIRST = Selection()
+ONCE = CallRetry(attempts=1)
+FIRST = ClaimSelection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Method(Generic[Req, Res]):
     name: str
     request: type[Req]
     response: type[Res]
-    selection: Selection = FIRST
+    selection: ClaimSelection = FIRST
     multi: bool = False
     """Every server answers; nobody claims."""
     queue: bool = False
     """One server sees the request, by a lock on the bus."""
     timeout_s: float = 3.0
-    retry: Retry = ONCE
+    retry: CallRetry = ONCE
 
     @property
     def claim(self) -> bool:
@@ -71,9 +71,9 @@ class EgressInternal:
         "StartEgress",
         StartEgressRequest,
         EgressInfo,
-        selection=Selection(first_wins=False, maximum=1.0, short_circuit_s=0.5, timeout_s=1.0),
+        selection=ClaimSelection(first_wins=False, maximum=1.0, short_circuit_s=0.5, timeout_s=1.0),
         timeout_s=10.0,
-        retry=Retry(),
+        retry=CallRetry(),
     )
     LIST_ACTIVE_EGRESS = Method(
         "EgressInternal", "ListActiveEgress", ListActiveEgressRequest, ListActiveEgressResponse, multi=True
@@ -97,4 +97,6 @@ class IOInfo:
     REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, queue=True)
     """Ours alone: what an ended record learns of its files. A livekit-server has no such thing, and announces
     every update of an ended record as another end."""
+    COUNT_EGRESS = Method("IOInfo", "CountEgress", EgressInfo, Empty, queue=True)
+    """Ours alone: what has been recorded so far. A livekit-server would announce it to webhooks."""
     UPDATE_METRICS = Method("IOInfo", "UpdateMetrics", UpdateMetricsRequest, Empty, queue=True)

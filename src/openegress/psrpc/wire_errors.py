@@ -46,9 +46,11 @@ def from_wire(code: str, message: str) -> EgressError:
     return EgressError(known, message, fault=fault)
 
 
-def no_response() -> EgressError:
-    """Nobody answered; the text is psrpc's, clients match on it."""
-    return EgressError(Code.UNAVAILABLE, "no response from servers", fault=Fault.SERVICE)
+class NoResponse(EgressError):
+    """Nobody answered. The text is psrpc's; clients match on it."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.UNAVAILABLE, "no response from servers", fault=Fault.SERVICE)
 
 
 def timed_out() -> EgressError:

@@ -8,8 +8,10 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 from livekit.protocol.egress import EgressInfo, ListEgressRequest, ListEgressResponse
 
-from openegress.core.errors import Code, EgressError, missing_or_invalid
-from openegress.core.info import with_request_of, with_results_of
+from openegress.core.errors import Code, EgressError
+from openegress.core.ids import check_egress_id
+from openegress.core.info import is_terminal, with_request_of, with_results_of
+from openegress.core.tasks import beside
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import IOInfo
@@ -56,6 +58,7 @@ class IOInfoService:
             await server.register(IOInfo.CREATE_EGRESS, self._rpc_update),
             await server.register(IOInfo.UPDATE_EGRESS, self._rpc_update),
             await server.register(IOInfo.REVISE_EGRESS, self._rpc_revise),
+            await server.register(IOInfo.COUNT_EGRESS, self._rpc_count),
             await server.register(IOInfo.GET_EGRESS, self._rpc_get),
             await server.register(IOInfo.LIST_EGRESS, self.list),
             await server.register(IOInfo.UPDATE_METRICS, self._rpc_metrics),
@@ -63,15 +66,19 @@ class IOInfoService:
 
     async def update(self, info: EgressInfo) -> Change:
         """Creates or updates a record. Idempotent: what is known already changes and announces nothing."""
-        if not info.egress_id:
-            raise missing_or_invalid("egressID")
-        change = await self._store.apply(info, self._notifier.announce if self._notifier else None)
+        check_egress_id(info.egress_id)
+        change = await self._apply(info, self._notifier.announce if self._notifier else None)
+        if self._notifier and change is not Change.STALE:
+            self._notifier.wake()
+        return change
+
+    async def _apply(self, info: EgressInfo, announce: Announce | None) -> Change:
+        change = await self._store.apply(info, announce)
         if change is Change.STALE:
             return change
-        if self._notifier:
-            self._notifier.wake()
         for listener in tuple(self._listeners):
-            listener(info)
+            with beside("watching records"):
+                listener(info)
         return change
 
     async def get(self, egress_id: str) -> EgressInfo:
@@ -99,7 +106,7 @@ class IOInfoService:
         return kept[1]
 
     async def _rpc_update(self, info: EgressInfo) -> Empty:
-        stored = await self._store.get(info.egress_id)
+        stored = await self._store.get(check_egress_id(info.egress_id))
         # The worker knows the request as it was; the API may have changed its layout since.
         await self.update(with_request_of(info, stored) if stored is not None else info)
         return Empty()
@@ -107,6 +114,13 @@ class IOInfoService:
     async def _rpc_revise(self, info: EgressInfo) -> Empty:
         stored = await self.get(info.egress_id)
         await self.update(with_results_of(stored, info, time.time_ns()))
+        return Empty()
+
+    async def _rpc_count(self, info: EgressInfo) -> Empty:
+        """Of a record of this status, and announced to no webhook."""
+        stored = await self.get(info.egress_id)
+        if info.status == stored.status and not is_terminal(stored):
+            await self._apply(with_request_of(info, stored), None)
         return Empty()
 
     async def _rpc_get(self, request: GetEgressRequest) -> EgressInfo:

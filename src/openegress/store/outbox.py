@@ -6,13 +6,9 @@ then that event gives way to newer ones of its egress. The last one is tried for
 
 import asyncio
 import contextlib
-import errno
-import ipaddress
-import random
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -20,11 +16,14 @@ import structlog
 from yarl import URL
 
 from openegress.config.values import Secret
+from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
-from openegress.core.networks import Network, denying, networks_of
+from openegress.core.networks import networks_of
+from openegress.core.public import where
+from openegress.core.reach import guarded
 from openegress.core.tasks import stopped
 from openegress.store import Announce, Delivery, Outbox
-from openegress.store.webhooks import HEADERS, Webhooks, show_url, sign
+from openegress.store.webhooks import HEADERS, Webhooks, sign
 
 log = structlog.get_logger(__name__)
 
@@ -57,20 +56,7 @@ REDIRECTS = 3
 
 def pause_s(failures: int) -> float:
     """Pause after so many failures in a row: doubling, with a spread of a half."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 20)) * random.uniform(0.75, 1.25)
-
-
-def guarded(networks: Sequence[Network]) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
-    """Makes sockets for a connector, but none to an address in one of the networks, whatever its name."""
-
-    def make(info: aiohttp.AddrInfoType) -> socket.socket:
-        family, kind, protocol, _, to = info
-        address = ipaddress.ip_address(str(to[0]).partition("%")[0])
-        if denying(address, networks) is not None:
-            raise PermissionError(errno.EACCES, f"{address} is in one of deny_networks")
-        return socket.socket(family, kind, protocol)
-
-    return make
+    return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, least=0.75, most=1.25).delay_s(failures)
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -263,7 +249,7 @@ class WebhookSender:
         about = {
             "event_name": delivery.event,
             "egress_id": delivery.egress_id,
-            "url": show_url(delivery.url),
+            "url": where(delivery.url),
             "attempts": attempts,
             "error": failure.text,
         }
@@ -304,13 +290,19 @@ class WebhookSender:
 
 async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
     """The HTTP status of where the URL leads, by way of redirects that keep the method (RFC 9110)."""
-    url, status = URL(delivery.url), 0
+    url, status = _as_written(delivery.url), 0
     for _ in range(1 + REDIRECTS):
+        # The Authorization header is the signature's: as in Go, a user's name and password give way.
         async with session.post(
-            url, data=delivery.body, headers={"Authorization": token}, allow_redirects=False
+            url.with_user(None), data=delivery.body, headers={"Authorization": token}, allow_redirects=False
         ) as response:
             status, there = response.status, response.headers.get("Location", "")
         if status not in MOVED or not there:
             break
-        url = url.join(URL(there))
+        url = url.join(_as_written(there))
     return status
+
+
+def _as_written(url: str) -> URL:
+    """Byte for byte, where it can stand in a request line: receivers may sign or compare what they see."""
+    return URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))

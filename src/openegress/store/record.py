@@ -1,7 +1,9 @@
 """What an EgressInfo does to the record of its egress: a pure decision."""
 
+from google.protobuf.message import DecodeError
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
+from openegress.core.ids import is_egress_id
 from openegress.store import Change
 
 _RANK = {
@@ -10,6 +12,16 @@ _RANK = {
     EgressStatus.EGRESS_ENDING: 2,
 }
 _TERMINAL_RANK = 3
+
+
+def read(egress_id: str | bytes, data: bytes) -> EgressInfo | None:
+    """A record as it was stored under an id; None for one that is damaged, or another's."""
+    name = egress_id.decode(errors="replace") if isinstance(egress_id, bytes) else egress_id
+    try:
+        info = EgressInfo.FromString(data)
+    except (DecodeError, TypeError):
+        return None
+    return info if info.egress_id == name and is_egress_id(name) else None
 
 
 def rank(info: EgressInfo) -> int:

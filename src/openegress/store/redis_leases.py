@@ -3,14 +3,10 @@
 from collections.abc import Collection, Sequence
 
 from openegress.config.settings import Redis as RedisSettings
+from openegress.core.ids import is_egress_id
 from openegress.psrpc.connection import RedisLink
 from openegress.store.leases import LEASE_S, Lost
-from openegress.store.redis import PREFIX
-
-LEASES = PREFIX + "leases"
-"""Sorted set: egress ids by the time their lease runs out, in unix seconds."""
-HOLDERS = PREFIX + "holders"
-"""Hash: egress id -> worker id."""
+from openegress.store.redis_keys import HOLDERS, LEASES, Keys
 
 NOW = "local t = redis.call('TIME') local now = t[1] + t[2] / 1000000 "
 
@@ -49,29 +45,47 @@ return lost
 
 
 class RedisLeases:
-    """Leases in Redis. Those of livekit-server's deployments lie beside its own keys."""
+    """Leases in Redis. Those of livekit-server's deployments lie beside its own keys.
 
-    def __init__(self, settings: RedisSettings) -> None:
+    `of`: what is leased where it is not egresses.
+    """
+
+    def __init__(self, settings: RedisSettings, of: str = "") -> None:
         self._redis = RedisLink(settings)
+        self._keys = Keys(self._redis)
+        self._is_of_egresses = not of
+        self._leases, self._holders = (LEASES, HOLDERS) if not of else (f"{LEASES}:{of}", f"{HOLDERS}:{of}")
 
     async def hold(self, worker_id: str, egress_ids: Collection[str]) -> None:
         if egress_ids:
-            await self._redis.script(HOLD, [LEASES, HOLDERS], [LEASE_S, worker_id, *egress_ids])
+            await self._keys.script(HOLD, [self._leases, self._holders], [LEASE_S, worker_id, *egress_ids])
 
     async def release(self, egress_ids: Collection[str]) -> None:
         if egress_ids:
-            await self._redis.run(self._redis.client.zrem, LEASES, *egress_ids)
-            await self._redis.run(self._redis.client.hdel, HOLDERS, *egress_ids)
+            await self._keys.run([self._leases], self._redis.client.zrem, *egress_ids)
+            await self._keys.run([self._holders], self._redis.client.hdel, *egress_ids)
 
     async def take(self, worker_id: str, egress_id: str) -> bool:
-        return bool(await self._redis.script(TAKE, [LEASES, HOLDERS], [LEASE_S, worker_id, egress_id]))
+        return bool(
+            await self._keys.script(TAKE, [self._leases, self._holders], [LEASE_S, worker_id, egress_id])
+        )
 
     async def lost(self) -> Sequence[Lost]:
-        rows = await self._redis.script(LOST, [LEASES, HOLDERS])
-        return [Lost(row[0].decode(), row[1].decode(), float(row[2]) + LEASE_S) for row in rows]
+        rows = await self._keys.script(LOST, [self._leases, self._holders])
+        named = [(_text(egress_id), _text(worker_id), silent_s) for egress_id, worker_id, silent_s in rows]
+        return [
+            Lost(egress_id, worker_id, float(silent_s) + LEASE_S)
+            for egress_id, worker_id, silent_s in named
+            # What is no id, nobody of ours has put there.
+            if is_egress_id(egress_id) or not self._is_of_egresses
+        ]
 
     async def held(self) -> Collection[str]:
-        return {one.decode() for one in await self._redis.run(self._redis.client.zrange, LEASES, 0, -1)}
+        return {_text(one) for one in await self._keys.run([self._leases], self._redis.client.zrange, 0, -1)}
 
     async def close(self) -> None:
         await self._redis.close()
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")

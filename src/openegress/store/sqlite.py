@@ -1,17 +1,22 @@
 """Records and outbox of a single server: one SQLite file, owned by one process."""
 
 import asyncio
+import contextlib
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiosqlite
+import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.store import Announce, Change, Delivery
-from openegress.store.record import is_terminal, judge, stamped
+from openegress.store.record import is_terminal, judge, read, stamped
+
+_log = structlog.get_logger(__name__)
 
 SCHEMA_VERSION = 1
 
@@ -59,15 +64,23 @@ class SqliteStore:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # aiosqlite leaves a thread behind when it cannot open a file, so that is tried here first.
-            await asyncio.to_thread(lambda: sqlite3.connect(self._path).close())
+            await asyncio.to_thread(self._make)
             self._connection = await aiosqlite.connect(self._path, isolation_level=None)
             await self._database.execute("PRAGMA journal_mode = WAL")
             # A webhook that was promised must survive a power cut.
             await self._database.execute("PRAGMA synchronous = FULL")
             await self._migrate()
+            await self._database.execute("CREATE TABLE IF NOT EXISTS damaged (id TEXT, info BLOB)")
         except (OSError, aiosqlite.Error) as error:
             await self.close()
             raise self._unusable(error) from error
+
+    def _make(self) -> None:
+        """The file, for nobody but us; SQLite gives those beside it the same rights."""
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(PermissionError):  # somebody else's, who has let us in
+            self._path.chmod(0o600)
+        sqlite3.connect(self._path).close()
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -122,11 +135,11 @@ class SqliteStore:
 
     async def list(self, room_name: str = "", active: bool = False) -> Sequence[EgressInfo]:
         rows = await self._fetch(
-            "SELECT info FROM egress WHERE (? = '' OR room = ?) AND (? = 0 OR active = 1)"
+            "SELECT id, info FROM egress WHERE (? = '' OR room = ?) AND (? = 0 OR active = 1)"
             " ORDER BY started_at DESC, id",
             (room_name, room_name, active),
         )
-        return [EgressInfo.FromString(row[0]) for row in rows]
+        return [info for row in rows if (info := await self._decoded(row)) is not None]
 
     async def purge(self, ended_before_ns: int) -> int:
         async with self._transaction() as database:
@@ -212,6 +225,12 @@ class SqliteStore:
         except sqlite3.OperationalError:
             pass  # BEGIN failed or COMMIT was done: there is nothing to roll back
 
+    async def _execute(self, statement: str, values: tuple[str | bytes, ...] = ()) -> None:
+        try:
+            await self._database.execute(statement, values)
+        except aiosqlite.Error as error:
+            raise self._unusable(error) from error
+
     async def _fetch(self, query: str, values: tuple[str | int, ...] = ()) -> Iterable[sqlite3.Row]:
         try:
             return await self._database.execute_fetchall(query, values)
@@ -219,8 +238,19 @@ class SqliteStore:
             raise self._unusable(error) from error
 
     async def _read(self, egress_id: str) -> EgressInfo | None:
-        rows = await self._fetch("SELECT info FROM egress WHERE id = ?", (egress_id,))
-        return next((EgressInfo.FromString(row[0]) for row in rows), None)
+        rows = await self._fetch("SELECT id, info FROM egress WHERE id = ?", (egress_id,))
+        row = next(iter(rows), None)
+        return await self._decoded(row) if row is not None else None
+
+    async def _decoded(self, row: sqlite3.Row) -> EgressInfo | None:
+        """None for one that cannot be decoded, which is put aside."""
+        info = read(*row)
+        if info is None:
+            _log.error("a record cannot be decoded and is put aside", record=repr(row[0]), aside="damaged")
+            await self._execute("INSERT INTO damaged (id, info) VALUES (?, ?)", tuple(row))
+            await self._execute("DELETE FROM egress WHERE id = ?", (row[0],))
+            self._revision += 1
+        return info
 
     async def _migrate(self) -> None:
         rows = await self._database.execute_fetchall("PRAGMA user_version")

@@ -6,6 +6,7 @@ defaults, and a JWT whose claim sha256 is the standard base64 of the body's SHA-
 
 import base64
 import hashlib
+import json
 import secrets
 import string
 import time
@@ -22,6 +23,10 @@ from livekit.protocol.webhook import WebhookEvent
 from openegress.config.settings import Settings
 from openegress.config.values import Secret
 from openegress.core.errors import invalid
+from openegress.core.public import where
+from openegress.core.text import shown
+from openegress.proto.today import today
+from openegress.request import redact
 from openegress.store import Change, Delivery
 from openegress.store.record import is_terminal
 
@@ -31,11 +36,14 @@ HEADERS = {"Content-Type": "application/webhook+json", "User-Agent": "LiveKit"}
 
 TOKEN_TTL_S = 300
 
+MAX_WEBHOOKS = 20
+"""Of a request: each gets every event, again and again until it takes it."""
+
 _ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WebhookTarget:
     """One URL that gets events. Without `include` all, but never those of `exclude`."""
 
     url: str
@@ -73,7 +81,9 @@ def body_of(event: str, info: EgressInfo, event_id: str, created_at_s: int) -> b
     # Without a room it is empty, not absent: receivers read the name of it.
     room = Room(sid=info.room_id, name=info.room_name)
     message = WebhookEvent(event=event, room=room, egress_info=info, id=event_id, created_at=created_at_s)
-    return json_format.MessageToJson(message, indent=None).encode()
+    body = json_format.MessageToDict(message)
+    body["egressInfo"] = json_format.MessageToDict(today(redact.shown(info)))
+    return json.dumps(body).encode()
 
 
 def sign(body: bytes, key: str, secret: Secret, now_s: int) -> str:
@@ -96,14 +106,18 @@ def default_key(settings: Settings) -> str:
 
 def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fallback_key: str = "") -> None:
     """Refuses at the API what could not be delivered later. Raises EgressError (invalid_argument)."""
+    if len(webhooks) > MAX_WEBHOOKS:
+        raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are taken")
     for webhook in webhooks:
         if not _is_http(webhook.url):
-            raise invalid(f'webhook url "{show_url(webhook.url)}" is no http or https URL with a host')
+            raise invalid(f'webhook url "{where(webhook.url)}" is not an http or https URL with a host')
         key = webhook.signing_key or fallback_key
         if not key:
             raise invalid("webhook without signing_key: this server has no key of its own to sign with")
         if key not in keys:
-            raise invalid(f'no secret for provided signing key "{key}": name an API key of this server')
+            raise invalid(
+                f'no secret for provided signing key "{shown(key)}": name an API key of this server'
+            )
 
 
 def _is_http(url: str) -> bool:
@@ -113,16 +127,6 @@ def _is_http(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def show_url(url: str) -> str:
-    """A webhook's URL for logs and messages: without user, password and query, which may be secrets."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "***"  # where its secrets are cannot be told
-    return parts._replace(netloc=(parts.hostname or "") + port, query="", fragment="").geturl()
 
 
 class Webhooks:
@@ -136,7 +140,9 @@ class Webhooks:
         exclude = frozenset(settings.webhook.exclude_events)
         self.deny_networks = settings.deny_networks
         self.project_urls = frozenset(settings.webhook.urls)
-        self._project = [Target(url, self._fallback_key, include, exclude) for url in settings.webhook.urls]
+        self._project = [
+            WebhookTarget(url, self._fallback_key, include, exclude) for url in settings.webhook.urls
+        ]
 
     def announce(self, change: Change, info: EgressInfo) -> Sequence[Delivery]:
         """The deliveries of a change: every event once per URL."""
@@ -154,9 +160,9 @@ class Webhooks:
             ]
         return deliveries
 
-    def _requested(self, info: EgressInfo) -> list[Target]:
+    def _requested(self, info: EgressInfo) -> list[WebhookTarget]:
         return [
-            Target(
+            WebhookTarget(
                 webhook.url,
                 webhook.signing_key or self._fallback_key,
                 frozenset(webhook.filter_params.include_events),

@@ -23,8 +23,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
+    """What an egress is taken to need. `pixels_per_s`: up to which rate of encoded video that holds."""
+
     cores: float
     memory_bytes: int
+    pixels_per_s: int = 1280 * 720 * 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +39,19 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AdmissionLimits:
     """How much of the machine egresses may take."""
 
     cpu_utilization: float = 1.0
     """Share of the cores; the rest is left to the service itself and to whatever else runs here."""
     memory_bytes: int = 0
     """0: all there is."""
+    no_room: Code = Code.UNAVAILABLE
+    """What a refusal says to whoever may ask again."""
 
 
 def admit(
-    kind: str, cost: Cost, load: Load, reserved: Reserved, running: int, limits: Limits
+    kind: str, cost: Cost, load: Load, reserved: Reserved, running: int, limits: AdmissionLimits
 ) -> EgressError | None:
     """None: there is room. Otherwise why not, with what is needed and what is free.
 
@@ -58,19 +63,21 @@ def admit(
     usable = load.cores * limits.cpu_utilization
     free = max(0.0, usable - load.used_cores - reserved.cores)
     if cost.cores > free:
-        return _no_room(
+        return no_room(
+            limits,
             f"not enough CPU: {kind} needs about {cost.cores:.2f} cores,"
             f" {free:.2f} of {usable:g} are free with {running} running;"
-            " try again later, add a worker, or change cpu_cost"
+            " try again later, add a worker, or change cpu_cost",
         )
     usable_bytes = min(load.memory_bytes, limits.memory_bytes or load.memory_bytes)
     used_bytes = load.memory_bytes - load.free_memory_bytes
     free_bytes = usable_bytes - used_bytes - reserved.memory_bytes
     if cost.memory_bytes > free_bytes:
-        return _no_room(
+        return no_room(
+            limits,
             f"not enough memory: {kind} needs about {_mib(cost.memory_bytes)} MiB,"
             f" {_mib(max(0, free_bytes))} of {_mib(usable_bytes)} are free with {running} running;"
-            " try again later or add a worker"
+            " try again later or add a worker",
         )
     return None
 
@@ -84,8 +91,8 @@ def hesitation_s(load: Load, reserved: Reserved, running: int) -> float:
     return BUSY_HESITATION_S * min(1.0, max(0.0, free))
 
 
-def _no_room(message: str) -> EgressError:
-    return EgressError(Code.RESOURCE_EXHAUSTED, message, fault=Fault.SERVICE, phase=Phase.ADMISSION)
+def no_room(limits: AdmissionLimits, message: str) -> EgressError:
+    return EgressError(limits.no_room, message, fault=Fault.SERVICE, phase=Phase.ADMISSION)
 
 
 def _mib(size: int) -> int:

@@ -143,7 +143,7 @@ class Adoption:
             self._waiting.discard(egress_id)
             while not await self._supervisor.wait(egress_id, _PATIENCE_S):
                 if queue and (job := self._supervisor.get(egress_id)) is not None:
-                    job.hurry()
+                    job.stop_retrying()
         except Exception:
             _log.exception("a left recording could not be recovered", egress_id=egress_id)
         finally:

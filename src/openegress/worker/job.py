@@ -1,9 +1,10 @@
 """One egress on this worker: its handler process, its record, and what happens when the process dies."""
 
-import asyncio
-import itertools
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import msgspec
 import structlog
@@ -22,23 +23,39 @@ from openegress.core.events import (
     Thumbnail,
     Uploaded,
 )
+from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.tasks import beside
+from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
+from openegress.worker.stream_updates import StreamUpdates
 
 _log = structlog.get_logger(__name__)
 
-_SILENCE_S = 30.0
-"""A handler says something every second; one that is silent this long hangs and is replaced."""
-_LAST_CHANCE_S = 3.0
-"""It may have been this process that stood still, and what the handler said meanwhile lies there unread."""
-_UPDATE_TIMEOUT_S = 10.0
-_EARLY_UPDATE_TIMEOUT_S = 2.0
-"""Before the recording has begun; whoever asks over the bus waits for 3 s."""
-
 OnLog = Callable[[str, ipc.Log], None]
 OnAside = Callable[["Job", Aside], None]
+OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
+"""Claims the paths that the plan's names have become; returns what is to go behind its names so that no
+other recording has them. Raises EgressError."""
 Spawn = Callable[[], Awaitable[HandlerProcess]]
+
+
+class _Stage(Enum):
+    WAITING = auto()
+    """For its first handler."""
+    RECORDING = auto()
+    RECOVERING = auto()
+    """A handler stores what a dead one left."""
+    ALONE = auto()
+    """Between two handlers, or after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Died:
+    """A handler that did not come to its end."""
+
+    how: str
 
 
 class Job:
@@ -51,10 +68,12 @@ class Job:
         record: Record,
         on_log: OnLog,
         on_aside: OnAside | None = None,
+        claim_names: OnNames | None = None,
         *,
         had_ended: bool = False,
     ) -> None:
-        """`had_ended`: this is a recovery of an egress that has ended before."""
+        """`claim_names` is asked once the room has told what placeholders stand for; without it, any name may
+        be written. `had_ended`: this is a recovery of an egress that has ended before."""
         self.plan = plan
         self.kind = kind
         self.record = record
@@ -65,18 +84,18 @@ class Job:
         self.progress: Progress | None = None
         self._on_log = on_log
         self._on_aside = on_aside
+        self._claim_names = claim_names
+        self.deaths: list[str] = []
+        """How handlers ended that did not come to their end."""
+        self.last_words: tuple[str, ...] = ()
+        """On the standard error of the last handler."""
         self._handler: HandlerProcess | None = None
-        self._order: ipc.Run | ipc.Recover | None = None
-        """The last that a handler was given."""
+        self._stage = _Stage.WAITING
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
         self._phase: Phase | None = None
-        self._not_recovered = ""
-        """Why files of an egress that died are not where they belong."""
-        self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
-        self._early: list[ipc.UpdateStreams] = []
-        """Asked for before there was a handler."""
-        self._call_ids = itertools.count(1)
+        """START_SIGNAL while the page's signal is awaited."""
+        self._updates = StreamUpdates()
 
     @property
     def ended(self) -> Ended | None:
@@ -97,7 +116,7 @@ class Job:
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """Of a recovery: what no storage takes now is left to the next one."""
         if self._handler is not None:
             self._handler.send(ipc.Stop(EndReason.KILLED.value))
@@ -105,28 +124,10 @@ class Job:
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. What is asked for before
         the recording has begun is applied when it does."""
-        between = self._handler is None and self._order is not None
-        if self._ended is not None or between or isinstance(self._order, ipc.Recover):
+        if self._ended is not None or self._stage in (_Stage.RECOVERING, _Stage.ALONE):
             raise EgressError(Code.UNAVAILABLE, "the recording is not running", fault=Fault.SERVICE)
-        call = next(self._call_ids)
-        reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
-        self._calls[call] = reply
-        update = ipc.UpdateStreams(call, add, remove)
-        if self._handler is None:
-            self._early.append(update)
-        else:
-            self._handler.send(update)
-        began = self.active_s is not None
-        try:
-            async with asyncio.timeout(_UPDATE_TIMEOUT_S if began else _EARLY_UPDATE_TIMEOUT_S):
-                answer = await reply
-        except TimeoutError:
-            why = "did not answer in time" if began else "has not begun yet: its streams change when it does"
-            raise EgressError(Code.DEADLINE_EXCEEDED, f"the recording {why}", fault=Fault.SERVICE) from None
-        finally:
-            del self._calls[call]
-        if answer.code:
-            raise EgressError(Code(answer.code), answer.error)
+        send = self._handler.send if self._handler is not None else None
+        await self._updates.ask(add, remove, send=send, has_begun=self.active_s is not None)
 
     async def run(self, start: Spawn, recover: Spawn) -> None:
         """Returns when the egress has ended and its last state was reported.
@@ -134,9 +135,9 @@ class Job:
         `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
         """
         try:
-            died = await self._follow(await start(), ipc.Run(self.plan))
-            if died is not None:
-                await self._recover(recover, died)
+            match await self._follow(await start(), ipc.Run(self.plan)):
+                case _Died(how):
+                    await self._recover(recover, how)
         except Exception as error:
             # Nothing may leave a record behind that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
@@ -165,20 +166,21 @@ class Job:
 
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
-        again = await self._follow(await spawn(), ipc.Recover(self.plan))
-        kept = "what was recorded until then is kept"
-        if self._not_recovered:
-            _log.error("a recovery failed", egress_id=self.plan.egress_id, error=self._not_recovered)
-            kept = f"what was recorded until then could not be stored: {self._not_recovered}"
-        if again is not None:
-            kept = f"its files wait in the spool, as their recovery ended too ({again})"
+        match await self._follow(await spawn(), ipc.Recover(self.plan)):
+            case _Died(how):
+                kept = f"its files wait in the spool, as their recovery ended too ({how})"
+            case Ended(error=error) if error:
+                _log.error("a recovery failed", egress_id=self.plan.egress_id, error=error)
+                kept = f"what was recorded until then could not be stored: {error}"
+            case Ended():
+                kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
 
-    async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> str | None:
-        """Sees one handler process through; returns how it died when it did not come to its end."""
+    async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | _Died:
+        """Sees one handler process through; returns its last word, or how it died without one."""
         self._handler = handler
         try:
-            finished = await self._listen(handler, order)
+            ended = await self._listen(handler, order)
         except (msgspec.MsgspecError, ValueError) as error:
             _log.error(
                 "the recording process cannot be understood: killing it",
@@ -186,59 +188,61 @@ class Job:
                 error=str(error),
             )
             handler.kill()
-            return f"its messages could not be read: {error}"
+            return self._died(f"its messages could not be read: {error}")
         except BaseException:
             handler.kill()
             raise
         finally:
             self._handler = None
+            self._stage = _Stage.ALONE
             await handler.reap()
-        return None if finished else handler.ended
+            self.last_words = handler.last_words
+        return ended or self._died(handler.ended)
 
-    async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> bool:
-        """Until the handler has nothing more to say; whether it came to its end."""
+    def _died(self, how: str) -> _Died:
+        self.deaths.append(how)
+        return _Died(how)
+
+    async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | None:
+        """Until the handler has nothing more to say; None: it did not come to its end."""
         handler.send(order)
-        self._order = order
-        if isinstance(order, ipc.Run):
-            for update in self._early:
-                handler.send(update)
+        match order:
+            case ipc.Run():
+                self._stage = _Stage.RECORDING
+                for update in self._updates.early:
+                    handler.send(update)
+            case ipc.Recover():
+                self._stage = _Stage.RECOVERING
         if self._stop_reason is not None:
             handler.send(ipc.Stop(self._stop_reason.value))
-        finished = False
-        messages, patience_s = handler.messages(), _SILENCE_S
-        while True:
-            try:
-                async with asyncio.timeout(patience_s):
-                    message = await anext(messages, None)
-                patience_s = _SILENCE_S
-            except TimeoutError:
-                messages = handler.messages()
-                if patience_s == _SILENCE_S:
-                    patience_s = _LAST_CHANCE_S
-                    continue
-                if not handler.alive:
-                    return finished  # and yet somebody holds its channel
-                _log.error("the recording process is silent: killing it", egress_id=self.plan.egress_id)
-                handler.kill()
-                continue
-            match message:
-                case None:
-                    return finished
-                case ipc.Ready():
-                    pass
-                case ipc.Log():
-                    self._on_log(self.plan.egress_id, message)
-                case ipc.Reply():
-                    if (call := self._calls.get(message.call)) is not None and not call.done():
-                        call.set_result(message)
-                case Ended():
-                    finished = True
-                    if isinstance(order, ipc.Run):
-                        self._end(message)
-                    else:
-                        self._not_recovered = message.error
-                case _:
-                    self._take(message)
+        ended: Ended | None = None
+        async with aclosing(listen(handler, self.plan.egress_id)) as messages:
+            async for message in messages:
+                match message:
+                    case ipc.Ready():
+                        pass
+                    case ipc.Log():
+                        with beside("writing a recording's log"):
+                            self._on_log(self.plan.egress_id, message)
+                    case ipc.Reply():
+                        self._updates.answer(message)
+                    case ipc.ClaimNames():
+                        handler.send(await self._claimed(message))
+                    case Ended():
+                        ended = message
+                        if self._stage is _Stage.RECORDING:
+                            self._end(message)
+                    case _:
+                        self._take(message)
+        return ended
+
+    async def _claimed(self, told: ipc.ClaimNames) -> ipc.NamesClaimed:
+        if self._claim_names is None:
+            return ipc.NamesClaimed()
+        try:
+            return ipc.NamesClaimed(await self._claim_names(self.plan, told))
+        except EgressError as error:
+            return ipc.NamesClaimed(code=error.code.value, error=error.message)
 
     def _take(self, event: AnyEvent) -> None:
         match event:
@@ -246,7 +250,8 @@ class Job:
                 if isinstance(event, Progress):
                     self.progress = event
                 if self._on_aside is not None:
-                    self._on_aside(self, event)
+                    with beside("watching a recording"):
+                        self._on_aside(self, event)
                 return
             case AwaitingStart():
                 self._phase = Phase.START_SIGNAL
@@ -262,6 +267,11 @@ class Job:
     def _end(self, ended: Ended) -> None:
         self._ended = ended
         self.record.apply(ended)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """Known at the end."""
+        return self._ended.left_out if self._ended is not None else LeftOut()
 
     def _end_failed(self, text: str) -> None:
         error = f"{Phase.RECORDING}: {text}"

@@ -14,9 +14,11 @@ from openegress.core import info as transitions
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
 from openegress.core.plan import LayoutSource, MediaSource, Plan, TemplateSource
-from openegress.core.request_kind import RequestKind
+from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.storage.journal import Journal
+from openegress.request.initial_info import initial
+from openegress.request.request_kind import RequestKind
+from openegress.storage.journal import Journal, unusable
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +46,8 @@ async def find_leftovers(spool: Path) -> list[Plan]:
         try:
             journal = await asyncio.to_thread(Journal.load, folder)
             plan = plans.decode(journal.plan)
+            if plan.egress_id != journal.egress_id:
+                raise unusable(folder, f'its plan is of the egress "{shown(plan.egress_id)}"')
         except (EgressError, msgspec.MsgspecError) as error:
             _log.error("a recording in the spool cannot be recovered", folder=str(folder), error=str(error))
             continue
@@ -61,7 +65,7 @@ async def leftover(plan: Plan, lookup: Lookup) -> Leftover:
 def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:
     """The record before its end, of which it may have been told by others while this worker was away."""
     if stored is None:
-        stored = transitions.initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
+        stored = initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
         stored.status = EgressStatus.EGRESS_ACTIVE
     elif transitions.is_terminal(stored):
         stored.status = EgressStatus.EGRESS_ENDING

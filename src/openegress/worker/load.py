@@ -21,8 +21,17 @@ class LoadMeter:
         self._busy_s = self._busy()
         self._at_s = time.monotonic()
         self._used = 0.0
+        self._latest = Load(self._cores, 0.0, *self._memory())
 
     def sample(self) -> Load:
+        """As it is now; as it was last when the system cannot tell (no descriptor is free to read with)."""
+        try:
+            self._latest = self._measure()
+        except OSError:
+            pass
+        return self._latest
+
+    def _measure(self) -> Load:
         now_s = time.monotonic()
         if now_s - self._at_s >= _WINDOW_S:
             busy_s = self._busy()

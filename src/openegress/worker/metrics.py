@@ -4,14 +4,15 @@ from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
 from prometheus_client.registry import Collector
 
 from openegress.core.errors import Code
 from openegress.core.events import EndReason, Progress, Uploaded
-from openegress.core.request_kind import REQUEST_TYPES, RequestKind, request_type
-from openegress.worker.admission import Limits, Load
+from openegress.request.request_kind import REQUEST_TYPES, RequestKind, request_type
+from openegress.worker.admission import AdmissionLimits, Load
+from openegress.worker.bus_metrics import BusMetrics
 from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage
 
@@ -32,7 +33,7 @@ class Snapshot:
     """There is room for one more room composite."""
     usage: dict[str, ProcessUsage]
     """By egress id."""
-    limits: Limits
+    limits: AdmissionLimits
 
 
 class Metrics:
@@ -40,6 +41,7 @@ class Metrics:
 
     def __init__(self, node_id: str, cluster_id: str, look: Callable[[], Snapshot]) -> None:
         self._registry = CollectorRegistry()
+        self.bus = BusMetrics(node_id, self._registry)
         self._labels = {"node_id": node_id, "cluster_id": cluster_id}
         self._ends = Counter(
             "livekit_egress_handler_results",
@@ -60,6 +62,12 @@ class Metrics:
             [*self._labels],
             registry=self._registry,
         )
+        self._left_out = Counter(
+            "openegress_left_out",
+            "Lost packets, unusable pictures, seconds of tracks; pictures that were not encoded",
+            ["what", *self._labels],
+            registry=self._registry,
+        )
         self._uploads = _Tally(
             "livekit_egress_pipeline_uploads",
             "Objects that were stored or given up, by content type",
@@ -73,6 +81,8 @@ class Metrics:
         self._registry.register(self._uploads)
         self._registry.register(self._backups)
         self._registry.register(_Scrape(self._labels, look))
+        # Of this process, by the names that every Prometheus client has.
+        ProcessCollector(registry=self._registry)
 
     def render(self) -> bytes:
         return generate_latest(self._registry)
@@ -81,6 +91,14 @@ class Metrics:
         """Once for each egress, however often what is left of it is tried again."""
         if job.had_ended:
             return
+        left_out = job.left_out
+        for what, count in (
+            ("lost_packets", sum(track.lost_packets for track in left_out.tracks)),
+            ("unusable_pictures", sum(track.unusable_pictures for track in left_out.tracks)),
+            ("pictures", left_out.pictures),
+            ("track_seconds", sum(track.left_out_ms for track in left_out.tracks) / 1000),
+        ):
+            self._left_out.labels(what=what, **self._labels).inc(count)
         kind = request_type(job.record.info)
         self._ends.labels(type=kind, result=result_of(job), **self._labels).inc()
 

@@ -10,7 +10,7 @@ import structlog
 from openegress.core import ipc
 from openegress.core.errors import EgressError, internal
 from openegress.core.plan import Plan, needs_browser
-from openegress.worker.forks import Forks
+from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class Pool:
         self._size = browsers
         self._shape = shape
         self._on_log = on_log
-        self._forks = Forks()
+        self._forks = ForkClient()
         self._ready: list[HandlerProcess] = []
         self._dead: list[HandlerProcess] = []
         """Died while they waited; the filler sees to what they left."""

@@ -15,12 +15,18 @@ import psutil
 import structlog
 
 from openegress.core import ipc, scratch
-from openegress.worker.forks import Fork, Forks, cloud_identity, how_it_ended, lines_of
+from openegress.storage.journal import is_held
+from openegress.worker.fork_client import Fork, ForkClient, cloud_identity, how_it_ended, lines_of
 
 _log = structlog.get_logger(__name__)
 
 _FROM_HANDLER: msgspec.msgpack.Decoder[ipc.ToWorker] = msgspec.msgpack.Decoder(ipc.ToWorker)
 _STDERR_LINES = 20
+_STACK_LINES = 1000
+_LINE_CHARS = 1000
+_STACKS_WITHIN_S = 1.0
+_STACKS_PAUSE_S = 0.2
+"""After the last line of its stacks."""
 _END_S = 10.0
 """A handler that closed its socket has nothing left to do."""
 _CLEAR_WITHIN_S = 2.0
@@ -46,14 +52,19 @@ class HandlerProcess:
         self._writer = writer
         self._framer = ipc.Framer()
         self._received: deque[bytes] = deque()
-        self._stderr: list[str] = []
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._stacks: deque[str] | None = None
+        """What comes on stderr goes here once they have been asked for."""
+        self._line_came = asyncio.Event()
         self._stderr_reader = asyncio.create_task(self._read_stderr(stderr))
         self.pid = fork.pid
         self._spool = spool
+        self._folder: Path | None = None
+        """Of the egress it works on, in the spool."""
 
     @classmethod
     async def spawn(
-        cls, forks: Forks, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None
+        cls, forks: ForkClient, settings: ipc.HandlerSettings, warm: ipc.Warm | None = None
     ) -> "HandlerProcess":
         """Starts it, sends Environment and Warm; it answers Ready when it can take a plan without delay.
 
@@ -71,6 +82,8 @@ class HandlerProcess:
 
     def send(self, message: ipc.ToHandler) -> None:
         """Never blocks; a message to a process that is gone is lost, and messages() tells of its end."""
+        if isinstance(message, ipc.Run | ipc.Recover):
+            self._folder = Path(self._spool) / message.plan.egress_id
         if not self._writer.is_closing():
             self._writer.write(ipc.frame(message))
 
@@ -95,6 +108,8 @@ class HandlerProcess:
         await self._fork.exited
         await self._stderr_reader
         await asyncio.to_thread(_clear_after, self.pid, self._spool)
+        if self._folder is not None:
+            await asyncio.to_thread(_remove_emptied, self._folder)
 
     @property
     def alive(self) -> bool:
@@ -102,6 +117,25 @@ class HandlerProcess:
 
     def kill(self) -> None:
         self._fork.kill()
+
+    async def dump_stacks(self) -> None:
+        """Of one that hangs: where each of its threads is, for `last_words`."""
+        self._stacks = deque(maxlen=_STACK_LINES)
+        self._fork.signal(ipc.STACKS_SIGNAL)
+        patience_s = _STACKS_WITHIN_S
+        while True:
+            self._line_came.clear()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._line_came.wait()
+            except TimeoutError:
+                return
+            patience_s = _STACKS_PAUSE_S
+
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """The end of what it wrote to its standard error."""
+        return (*self._stderr, *(self._stacks or ()))
 
     @property
     def ended(self) -> str:
@@ -113,11 +147,11 @@ class HandlerProcess:
 
     async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
         async for line in lines_of(stderr):
-            self._stderr.append(line)
-            del self._stderr[:-_STDERR_LINES]
+            (self._stderr if self._stacks is None else self._stacks).append(line[:_LINE_CHARS])
+            self._line_came.set()
 
 
-async def _fork(forks: Forks) -> tuple[Fork, socket.socket, int]:
+async def _fork(forks: ForkClient) -> tuple[Fork, socket.socket, int]:
     """A handler, our end of its channel, and where its standard error is read."""
     ours, theirs = socket.socketpair()
     read, write = os.pipe()
@@ -156,9 +190,26 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def _remove_emptied(folder: Path) -> None:
+    """A handler in its cage may remove what is in its folder, and not the folder."""
+    try:
+        folder.rmdir()
+    except OSError:
+        pass  # it is gone, or something waits in it for its storage
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        return is_held(folder)
+    except OSError:
+        return True  # somebody else's
+
+
 def _clear_after(pid: int, spool: str) -> None:
     """Removes what a handler that was killed could not: the files of its browser."""
-    temporary = Path(tempfile.gettempdir()).glob(f"{scratch.temporary_prefix(pid)}*")
+    found = Path(tempfile.gettempdir()).glob(f"{scratch.temporary_prefix(pid)}*")
+    # Another worker that shares the temporary folder, in a container of its own, has the same process ids.
+    temporary = [folder for folder in found if not _is_held(folder)]
     deadline = time.monotonic() + _CLEAR_WITHIN_S
     for folder in (scratch.browser_folder(spool, pid), *temporary):
         shutil.rmtree(folder, ignore_errors=True)

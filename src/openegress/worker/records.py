@@ -1,6 +1,7 @@
 """The truth about an egress while it runs here: its EgressInfo, and the way that gets to IOInfo."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.core import info as transitions
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent
+from openegress.core.tasks import beside
 from openegress.worker.unreported import Unreported
 
 _log = structlog.get_logger(__name__)
@@ -19,6 +21,12 @@ _RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts while IOInfo is out of reach; the last one repeats until it is back."""
 _HURRIED_ATTEMPTS = 4
 """Some seconds, for a worker that was told to end now."""
+COUNT_EVERY_S = 5.0
+"""Between two reports of how many images and segments there are: whoever looks sees them grow, and a worker
+of a hundred recordings costs its store twenty writes a second."""
+COUNT_AGAIN_S = 300.0
+"""After one that nobody took: a livekit-server keeps the records, or the one who does is away. A report waits
+for a count under way, so few are tried."""
 _NOT_WORTH_RETRYING = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
 
 Send = Callable[[EgressInfo], Awaitable[object]]
@@ -29,18 +37,29 @@ Watch = Callable[[EgressInfo], None]
 class Record:
     """Applies events to an EgressInfo and reports what clients are told of, in order, until it was taken.
 
-    Each report is a webhook to somebody: growing sizes and counts travel with the next real change.
+    Each report is a webhook to somebody: growing sizes travel with the next real change, or with a count of
+    images and segments, which is told to no webhook and now and then.
     While the receiver is away only the newest state of each status waits. The last one waits on disk too.
     """
 
     def __init__(
-        self, info: EgressInfo, send: Send, unreported: Unreported, watch: Watch | None = None
+        self,
+        info: EgressInfo,
+        send: Send,
+        unreported: Unreported,
+        watch: Watch | None = None,
+        count: Send | None = None,
     ) -> None:
-        """`watch` sees every change at once, whether it could be reported or not."""
+        """`count` delivers what has been recorded so far, of an egress that is as last reported.
+        `watch` sees every change at once, whether it could be reported or not."""
         self.info = info
         self._send = send
         self._unreported = unreported
         self._watch = watch
+        self._count = count
+        self._counted = counts(info)
+        self._count_at_s = 0.0
+        """When the next may be sent."""
         self._told = told(info)
         self._waiting: deque[EgressInfo] = deque()
         self._changed = asyncio.Event()
@@ -51,9 +70,12 @@ class Record:
     def apply(self, event: AnyEvent) -> None:
         before, self.info = self.info, transitions.apply(self.info, event, time.time_ns())
         if self.info is not before and self._watch is not None:
-            self._watch(self.info)
+            with beside("watching a record"):
+                self._watch(self.info)
         told_now = told(self.info)
         if told_now == self._told:
+            if counts(self.info) != self._counted:
+                self._changed.set()
             return
         self._told = told_now
         if transitions.is_terminal(self.info):
@@ -67,7 +89,7 @@ class Record:
         """Reports the state that an earlier life of this worker could not."""
         self._tell(self.info)
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """The worker ends now: what nobody takes within seconds waits on disk for its next start."""
         self._hurried = True
 
@@ -89,8 +111,33 @@ class Record:
                 self._waiting.popleft()
             if self._closing:
                 return
+            await self._tell_counts()
             await self._changed.wait()
             self._changed.clear()
+
+    async def _tell_counts(self) -> None:
+        """Once it is time, and with nothing left to be reported: it must not say more than a report has."""
+        if self._count is None:
+            return
+        while not self._waiting and not self._closing and (now := counts(self.info)) != self._counted:
+            left_s = self._count_at_s - time.monotonic()
+            if left_s > 0:
+                await self._change_within(left_s)
+                continue
+            self._count_at_s = time.monotonic() + COUNT_EVERY_S
+            try:
+                await self._count(self.info)
+            except EgressError as error:
+                _log.debug("count not taken", egress_id=self.info.egress_id, error=error.text)
+                self._count_at_s = time.monotonic() + COUNT_AGAIN_S
+            else:
+                self._counted = now
+
+    async def _change_within(self, seconds: float) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def _deliver(self, info: EgressInfo) -> bool:
         """False: it was left undelivered, as the worker ends."""
@@ -113,6 +160,14 @@ class Record:
         if transitions.is_terminal(info):
             self._unreported.forget(info.egress_id)
         return True
+
+
+def counts(info: EgressInfo) -> list[int]:
+    """Of what is made while recording."""
+    return [
+        *(segments.segment_count for segments in info.segment_results),
+        *(images.image_count for images in info.image_results),
+    ]
 
 
 def told(info: EgressInfo) -> EgressInfo:

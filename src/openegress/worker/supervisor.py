@@ -10,7 +10,8 @@ import structlog
 from openegress.core import ipc
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan
-from openegress.worker.job import Job, OnAside
+from openegress.core.tasks import beside
+from openegress.worker.job import Job, OnAside, OnLog, OnNames
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
 
@@ -26,8 +27,11 @@ OnEnd = Callable[[Job], None]
 class Supervisor:
     """Owner of every job's task."""
 
-    def __init__(self, pool: Pool, on_end: OnEnd, on_aside: OnAside | None = None) -> None:
+    def __init__(
+        self, pool: Pool, on_end: OnEnd, on_aside: OnAside | None = None, on_log: OnLog | None = None
+    ) -> None:
         self._pool = pool
+        self._on_log = on_log or relay_log
         self._on_end = on_end
         self._on_aside = on_aside
         self._jobs: dict[str, Job] = {}
@@ -44,15 +48,15 @@ class Supervisor:
     def get(self, egress_id: str) -> Job | None:
         return self._jobs.get(egress_id)
 
-    def launch(self, plan: Plan, kind: str, record: Record) -> Job:
+    def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
-        job = Job(plan, kind, record, relay_log, self._on_aside)
+        job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names)
         self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn))
         return job
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
-        job = Job(plan, kind, record, relay_log, self._on_aside, had_ended=had_ended)
+        job = Job(plan, kind, record, self._on_log, self._on_aside, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 
@@ -83,7 +87,8 @@ class Supervisor:
             _log.exception("egress task failed", egress_id=egress_id)
         finally:
             del self._jobs[egress_id], self._tasks[egress_id]
-            self._on_end(job)
+            with beside("counting an end"):
+                self._on_end(job)
             if not self._jobs:
                 self._idle.set()
 

@@ -7,6 +7,8 @@ import structlog
 from google.protobuf.message import DecodeError
 from livekit.protocol.egress import EgressInfo
 
+from openegress.storage.journal import privately
+
 _log = structlog.get_logger(__name__)
 
 
@@ -22,7 +24,7 @@ class Unreported:
         unfinished = path.with_suffix(".tmp")
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with unfinished.open("wb") as file:
+            with open(unfinished, "wb", opener=privately) as file:
                 file.write(info.SerializeToString())
                 file.flush()
                 os.fsync(file.fileno())

@@ -37,12 +37,20 @@ class UsageMeter:
         return usage
 
 
-def _tree(pid: int) -> tuple[float, int] | None:
-    """(CPU seconds, RSS bytes) of a process and its descendants; None when it is gone."""
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; empty when it is gone, or the system tells nothing of it now."""
     try:
         root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
+        return [root, *root.children(recursive=True)]
+    except (psutil.Error, OSError):
+        return []
+
+
+def _tree(pid: int) -> tuple[float, int] | None:
+    """(CPU seconds, RSS bytes) of a process and its descendants; None when it is gone, or the system tells
+    nothing of it now (no descriptor is free to read /proc with)."""
+    family = _family(pid)
+    if not family:
         return None
     busy_s, rss_bytes = 0.0, 0
     for process in family:
@@ -51,6 +59,40 @@ def _tree(pid: int) -> tuple[float, int] | None:
                 times = process.cpu_times()
                 busy_s += times.user + times.system
                 rss_bytes += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue  # it ended between listing and reading
+        except (psutil.Error, OSError):
+            continue  # as one that ended between listing and reading
     return busy_s, rss_bytes
+
+
+def spent_s(pid: int) -> float:
+    """CPU seconds of a process, what it started, and what of that has ended; 0 when it is gone."""
+    seconds = 0.0
+    for process in _family(pid):
+        try:
+            seconds += sum(process.cpu_times()[:4])  # its own, and of its children that it has waited for
+        except (psutil.Error, OSError):
+            continue
+    return seconds
+
+
+class Spending:
+    """Cores an egress has taken over its life."""
+
+    def __init__(self) -> None:
+        self._most: dict[str, float] = {}
+        self._ended: dict[str, tuple[float, float]] = {}
+
+    def see(self, usage: dict[str, ProcessUsage]) -> None:
+        """What each took since the look before."""
+        for name, one in usage.items():
+            self._most[name] = max(one.cores, self._most.get(name, 0.0))
+
+    def end(self, name: str, busy_s: float, elapsed_s: float) -> None:
+        """Its process is about to go."""
+        mean = busy_s / elapsed_s if elapsed_s > 0 else 0.0
+        self._ended[name] = mean, max(mean, self._most.pop(name, 0.0))
+
+    def take(self, name: str) -> tuple[float, float] | None:
+        """(mean, most); None where no process was seen to its end."""
+        self._most.pop(name, None)
+        return self._ended.pop(name, None)

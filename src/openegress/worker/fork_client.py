@@ -1,4 +1,4 @@
-"""The worker's side of openegress.handler.forks: asks for handlers, and learns how they end."""
+"""The worker's side of openegress.handler.fork_server: asks for handlers, and learns how they end."""
 
 import asyncio
 import errno
@@ -37,9 +37,12 @@ class Fork:
         """Its status, negative of a signal; None when nobody was left to tell."""
 
     def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
         if not self.exited.done():
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def end(self, status: int | None) -> None:
         os.close(self._pidfd)
@@ -62,11 +65,11 @@ class Fork:
             self.end(result.si_status if result.si_code == os.CLD_EXITED else -result.si_status)
 
 
-class Forks:
+class ForkClient:
     """Starts the process that forks, when one is wanted and there is none."""
 
     def __init__(self) -> None:
-        self._line: _Line | None = None
+        self._line: _ForkConnection | None = None
         self._opening = asyncio.Lock()
 
     async def fork(self, channel: int, stderr: int) -> Fork:
@@ -87,17 +90,17 @@ class Forks:
         if line is not None:
             await line.close()
 
-    async def _open(self) -> "_Line":
+    async def _open(self) -> "_ForkConnection":
         async with self._opening:
             if self._line is not None and self._line.is_lost:
                 _log.error("the process that forks handlers has ended", ended=await self._line.close())
                 self._line = None
             if self._line is None:
-                self._line = await _Line.open()
+                self._line = await _ForkConnection.open()
             return self._line
 
 
-class _Line:
+class _ForkConnection:
     """One such process and the socket to it."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
@@ -110,7 +113,7 @@ class _Line:
         asyncio.get_running_loop().add_reader(control, self._read)
 
     @classmethod
-    async def open(cls) -> "_Line":
+    async def open(cls) -> "_ForkConnection":
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:

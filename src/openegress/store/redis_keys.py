@@ -1,0 +1,129 @@
+"""The keys of a cluster's store in Redis: their names, what each holds, and what becomes of a damaged one.
+
+Others use the same Redis. A key or a record that is not what it should be is put aside under `DAMAGED`, told
+in the log, and stops nothing.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Any
+
+import structlog
+from redis.exceptions import ResponseError
+
+from openegress.core.errors import EgressError
+from openegress.core.text import shown
+from openegress.psrpc.connection import Argument, RedisLink
+
+_log = structlog.get_logger(__name__)
+
+PREFIX = "{openegress}:"
+"""In front of all our keys; the braces put them into one slot of a Redis Cluster."""
+RECORDS = PREFIX + "records"
+"""Hash: egress id -> EgressInfo."""
+ACTIVE = PREFIX + "active"
+"""Set of the ids of records that have not ended."""
+ENDED = PREFIX + "ended"
+"""Sorted set: ids of ended records by the time of their end, in ns."""
+ROOM = PREFIX + "room:"
+"""Sets: ids of a room's records."""
+DELIVERIES = PREFIX + "deliveries"
+"""Hash: delivery id -> delivery."""
+LANE = PREFIX + "lane:"
+"""Lists: ids of the deliveries of one egress to one URL, in order."""
+LANES = PREFIX + "lanes"
+"""Sorted set: lanes by the time their head is due, in ns."""
+LAST_DELIVERY = PREFIX + "last_delivery"
+REVISION = PREFIX + "revision"
+"""Counts changes of records."""
+LEASES = PREFIX + "leases"
+"""Sorted set: egress ids by the time their lease runs out, in unix seconds."""
+HOLDERS = PREFIX + "holders"
+"""Hash: egress id -> worker id."""
+DAMAGED = PREFIX + "damaged"
+"""Hash: what could not be decoded, by where it was found. Keys of a wrong kind lie beside it, under
+"<DAMAGED>:<their name>:<unix ns>"."""
+
+
+class Holds(Enum):
+    """What Redis calls a key's kind; a number is a string to it."""
+
+    HASH = "hash"
+    SET = "set"
+    SORTED_SET = "zset"
+    LIST = "list"
+    NUMBER = "string"
+
+
+_HOLDS = {
+    RECORDS: Holds.HASH,
+    ACTIVE: Holds.SET,
+    ENDED: Holds.SORTED_SET,
+    DELIVERIES: Holds.HASH,
+    LANES: Holds.SORTED_SET,
+    LAST_DELIVERY: Holds.NUMBER,
+    REVISION: Holds.NUMBER,
+    LEASES: Holds.SORTED_SET,
+    HOLDERS: Holds.HASH,
+    DAMAGED: Holds.HASH,
+}
+
+PUT_ASIDE = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then return 0 end
+local whole = kind ~= 'string' or string.match(redis.call('GET', KEYS[1]), '^%d+$')
+if kind == ARGV[1] and whole then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return 1
+"""
+
+
+def holds(key: str) -> Holds | None:
+    """What a key of ours holds; None for a prefix of keys, which is none itself."""
+    if key in (ROOM, LANE):
+        return None
+    if key.startswith(ROOM):
+        return Holds.SET
+    if key.startswith(LANE):
+        return Holds.LIST
+    if key.startswith((LEASES, HOLDERS)):  # of egresses, or of something else by its name
+        return Holds.SORTED_SET if key.startswith(LEASES) else Holds.HASH
+    return _HOLDS[key]
+
+
+class Keys:
+    """Commands on our keys. One that Redis refuses for what a key holds is tried once more, after the keys it
+    is about were looked at and the damaged ones put aside."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    async def run(self, keys: Sequence[str], command: Callable[..., Awaitable[Any]], *values: Any) -> Any:
+        """`command` with `keys` in front of `values`. Raises EgressError (unavailable)."""
+        return await self._mended(keys, lambda: self._link.run(command, *keys, *values))
+
+    async def script(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
+        """Raises EgressError (unavailable)."""
+        return await self._mended(keys, lambda: self._link.script(script, keys, arguments))
+
+    async def _mended(self, keys: Sequence[str], call: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await call()
+        except EgressError as error:
+            if not isinstance(error.__cause__, ResponseError) or not await self._put_aside(keys):
+                raise
+        return await call()
+
+    async def _put_aside(self, keys: Sequence[str]) -> bool:
+        """Whether one of them was not what it should be."""
+        found = False
+        for key in keys:
+            kind = holds(key)
+            if kind is None:
+                continue
+            aside = f"{DAMAGED}:{key.removeprefix(PREFIX)}:{time.time_ns()}"
+            if await self._link.script(PUT_ASIDE, [key, aside], [kind.value]):
+                _log.error("a key in Redis is damaged and put aside", key=shown(key), aside=shown(aside))
+                found = True
+        return found

@@ -1,0 +1,82 @@
+"""What this worker still has room for."""
+
+import time
+
+from openegress.core import info as transitions
+from openegress.core.errors import EgressError
+from openegress.core.plan import Plan
+from openegress.request.request_kind import RequestKind
+from openegress.worker import cost
+from openegress.worker.admission import Cost, Reserved, admit, hesitation_s, no_room
+from openegress.worker.config import WorkerConfig
+from openegress.worker.job import Job
+from openegress.worker.load import LoadMeter
+from openegress.worker.supervisor import Supervisor
+
+_SETTLING_S = 8.0
+"""How long a new egress counts with its full cost on top of the measured load."""
+
+
+class Capacity:
+    """The measured load, what runs here, and what is being started."""
+
+    def __init__(self, config: WorkerConfig, meter: LoadMeter, supervisor: Supervisor) -> None:
+        self._config = config
+        self._meter = meter
+        self._supervisor = supervisor
+        self._starting: dict[str, tuple[RequestKind, Plan]] = {}
+
+    def reserve(self, egress_id: str, kind: RequestKind, plan: Plan) -> None:
+        """For a start, until free()."""
+        self._starting[egress_id] = (kind, plan)
+
+    def free(self, egress_id: str) -> None:
+        del self._starting[egress_id]
+
+    def is_starting(self, egress_id: str) -> bool:
+        return egress_id in self._starting
+
+    def refusal(self, kind: RequestKind, plan: Plan | None = None) -> EgressError | None:
+        """None: there is room for one more of this kind; with a plan, for this very one."""
+        limit = self._config.max_browsers
+        browsers = sum(running.needs_browser for running in self._kinds())
+        if limit and kind.needs_browser and browsers >= limit:
+            return no_room(
+                self._config.limits,
+                f"{browsers} browsers are running here, and max_concurrent_web is {limit}",
+            )
+        return admit(
+            kind.value,
+            self._cost(kind, plan),
+            self._meter.sample(),
+            self._reserved(),
+            len(self._kinds()),
+            self._config.limits,
+        )
+
+    def hesitation_s(self) -> float:
+        """How long to let a worker with more room answer first."""
+        return hesitation_s(self._meter.sample(), self._reserved(), len(self._kinds()))
+
+    def _cost(self, kind: RequestKind, plan: Plan | None) -> Cost:
+        base = self._config.costs[kind]
+        return base if plan is None else cost.of_plan(base, plan)
+
+    def _running(self) -> list[Job]:
+        """An egress that is over makes room, though its process is still cleaning up."""
+        return [job for job in self._supervisor if not transitions.is_terminal(job.record.info)]
+
+    def _kinds(self) -> list[RequestKind]:
+        return [RequestKind(job.kind) for job in self._running()] + [
+            kind for kind, _ in self._starting.values()
+        ]
+
+    def _reserved(self) -> Reserved:
+        now_s = time.monotonic()
+        young = [
+            (RequestKind(job.kind), job.plan)
+            for job in self._running()
+            if now_s - job.started_s < _SETTLING_S
+        ]
+        costs = [self._cost(kind, plan) for kind, plan in (*young, *self._starting.values())]
+        return Reserved(sum(cost.cores for cost in costs), sum(cost.memory_bytes for cost in costs))

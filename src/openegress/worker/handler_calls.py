@@ -1,0 +1,67 @@
+"""EgressHandler: what may be asked of each egress that runs here."""
+
+from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamRequest
+
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import EndReason
+from openegress.core.plan import StreamOutput
+from openegress.psrpc.server import Registration, RPCServer
+from openegress.psrpc.services import EgressHandler
+from openegress.request import stream_urls
+from openegress.worker.job import Job
+from openegress.worker.supervisor import Supervisor
+
+
+class HandlerCalls:
+    """Each egress has topics of its own, from open() to close()."""
+
+    def __init__(self, server: RPCServer, supervisor: Supervisor) -> None:
+        self._server = server
+        self._supervisor = supervisor
+        self._topics: dict[str, list[Registration]] = {}  # type: ignore[type-arg]
+
+    async def open(self, egress_id: str) -> None:
+        """Raises EgressError; what was registered until then is closed by close()."""
+        topics = self._topics.setdefault(egress_id, [])
+        topics.append(await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id))
+        topics.append(
+            await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
+        )
+
+    async def close(self, egress_id: str) -> None:
+        for registration in self._topics.pop(egress_id, ()):
+            await registration.close()
+
+    async def _stop(self, request: StopEgressRequest) -> EgressInfo:
+        job = self._job(request.egress_id)
+        job.stop(EndReason.API)
+        return job.record.info
+
+    async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
+        job = self._job(request.egress_id)
+        output = next((o for o in job.plan.outputs if isinstance(o, StreamOutput)), None)
+        if output is None:
+            raise EgressError(Code.INVALID_ARGUMENT, "UpdateStream called on non-streaming egress")
+        kind = stream_urls.StreamKind(output.protocol)
+        errors: list[EgressError] = []
+        add = []
+        asked = [(url, "") for url in request.add_output_urls]
+        asked += [(destination.url, destination.id) for destination in request.add_destinations]
+        for url, stream_id in asked:
+            try:
+                add.append(stream_urls.target(url, kind, stream_id))
+            except EgressError as error:
+                errors.append(error)
+        try:
+            await job.update_streams(tuple(add), tuple(request.remove_output_urls))
+        except EgressError as error:
+            errors.append(error)
+        if errors:
+            raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
+        return job.record.info
+
+    def _job(self, egress_id: str) -> Job:
+        job = self._supervisor.get(egress_id)
+        if job is None:
+            raise EgressError(Code.NOT_FOUND, "egress not found")
+        return job

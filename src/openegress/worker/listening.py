@@ -1,0 +1,40 @@
+"""What a handler says, and what is done about one that says nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import structlog
+
+from openegress.core import ipc
+from openegress.worker.process import HandlerProcess
+
+_log = structlog.get_logger(__name__)
+
+_SILENCE_S = 30.0
+"""A handler says something every second; one that is silent this long hangs and is replaced."""
+_LAST_CHANCE_S = 3.0
+"""It may have been this process that stood still, and what the handler said meanwhile lies there unread."""
+
+
+async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
+    """Until it has nothing more to say. One that is silent is killed."""
+    messages, patience_s = handler.messages(), _SILENCE_S
+    while True:
+        try:
+            async with asyncio.timeout(patience_s):
+                message = await anext(messages, None)
+        except TimeoutError:
+            messages = handler.messages()
+            if patience_s == _SILENCE_S:
+                patience_s = _LAST_CHANCE_S
+                continue
+            if not handler.alive:
+                return  # and yet somebody holds its channel
+            _log.error("the recording process is silent: killing it", egress_id=egress_id)
+            await handler.dump_stacks()
+            handler.kill()
+            continue
+        patience_s = _SILENCE_S
+        if message is None:
+            return
+        yield message

@@ -1,0 +1,90 @@
+"""Which paths in storages the recordings of this worker write, so that no other recording writes there."""
+
+import asyncio
+import platform
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from openegress.core.errors import EgressError
+from openegress.core.ipc import ClaimNames
+from openegress.core.plan import Plan
+from openegress.request import places
+from openegress.store.leases import Leases
+
+_log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 3
+_PAUSE_S = 0.5
+"""Another worker says that an egress has ended a moment before it gives up its paths."""
+
+
+class Paths:
+    """From a start until its egress has ended. Leases tell the other workers."""
+
+    def __init__(self, leases: Leases, worker_id: str, is_over: Callable[[str], bool]) -> None:
+        """`is_over` says of an egress' id whether everything it had to write is written."""
+        self._leases = leases
+        self._worker_id = worker_id
+        self._is_over = is_over
+        self._machine = platform.node()
+        self._held: dict[str, frozenset[str]] = {}
+
+    def held(self) -> frozenset[str]:
+        """All of this worker, for its heartbeat."""
+        return frozenset[str]().union(*self._held.values())
+
+    def keep(self, plan: Plan) -> None:
+        """Of a recovery: its paths are its own, whoever has begun to write there since."""
+        self._held[plan.egress_id] = places.places_of(plan, self._machine)
+
+    async def claim(self, plan: Plan) -> str | None:
+        """The path that another recording has; None: all are the plan's from now on.
+
+        Raises EgressError where two outputs of the plan are the same, or the leases cannot be reached.
+        """
+        places.check_apart(plan)
+        before = self._held.get(plan.egress_id, frozenset())
+        wanted = places.places_of(plan, self._machine)
+        for egress_id, held in self._held.items():
+            if (shared := held & wanted) and egress_id != plan.egress_id and not self._is_over(egress_id):
+                return min(shared)
+        ours = self.held()
+        self._held[plan.egress_id] = before | wanted
+        claimed: list[str] = []
+        for place in sorted(wanted - ours):
+            if not await self._take(place):
+                self._held[plan.egress_id] = before
+                await self._leases.release(claimed)
+                return place
+            claimed.append(place)
+        return None
+
+    async def claim_filled(self, plan: Plan, told: ClaimNames, marks: Sequence[str]) -> str:
+        """Beside what the plan has: what its names are once the room has told what placeholders stand for.
+        The first of `marks` with which no other recording has them.
+
+        Raises EgressError where there is none, two outputs are the same, or the leases cannot be reached.
+        """
+        place = ""
+        for mark in marks:
+            taken = await self.claim(places.filled(plan, told, mark))
+            if taken is None:
+                return mark
+            place = taken
+        raise places.taken(place)
+
+    async def release(self, egress_id: str) -> None:
+        """What no other recording of ours has taken over meanwhile is free for everybody."""
+        left = self._held.pop(egress_id, frozenset())
+        try:
+            await self._leases.release(left - self.held())
+        except EgressError as away:
+            _log.warning("leases of paths are left to run out", egress_id=egress_id, error=away.text)
+
+    async def _take(self, place: str) -> bool:
+        for _ in range(_ATTEMPTS - 1):
+            if await self._leases.take(self._worker_id, place):
+                return True
+            await asyncio.sleep(_PAUSE_S)
+        return await self._leases.take(self._worker_id, place)

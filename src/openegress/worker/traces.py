@@ -1,0 +1,74 @@
+"""What recordings have said of late, of each a bounded part: for the report of one that fails."""
+
+import time
+from collections import OrderedDict, deque
+from typing import Any
+
+import msgspec
+from livekit.protocol.egress import EgressInfo, EgressStatus
+
+from openegress.core import ipc
+
+LOG_BYTES = 256 * 1024
+"""Of each egress: some two thousand lines."""
+MOST = 500
+"""Egresses; what is forgotten beyond is the longest silent."""
+STATES = 100
+_VALUE_CHARS = 16_384
+"""The stacks of some thirty threads."""
+
+
+class Trace:
+    """Of one egress."""
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque()
+        """JSON objects, oldest first."""
+        self.left_out = 0
+        """Lines before the first."""
+        self.states: deque[dict[str, Any]] = deque(maxlen=STATES)
+        self._bytes = 0
+
+    def log(self, record: ipc.Log, at_ns: int) -> None:
+        fields = {name: _cut(value) for name, value in record.fields.items()}
+        said = {"at_ns": at_ns, "level": record.level, "event": _cut(record.event), "fields": fields}
+        line = msgspec.json.encode(said).decode()
+        self.lines.append(line)
+        self._bytes += len(line)
+        while self._bytes > LOG_BYTES:
+            self._bytes -= len(self.lines.popleft())
+            self.left_out += 1
+
+    def state(self, info: EgressInfo, at_ns: int) -> None:
+        status = EgressStatus.Name(info.status)
+        if not self.states or self.states[-1]["status"] != status:
+            self.states.append({"at_ns": at_ns, "status": status})
+
+
+class Traces:
+    """By egress id, from an egress' first word until it is taken."""
+
+    def __init__(self) -> None:
+        self._traces: OrderedDict[str, Trace] = OrderedDict()
+
+    def log(self, egress_id: str, record: ipc.Log) -> None:
+        self._of(egress_id).log(record, time.time_ns())
+
+    def state(self, info: EgressInfo) -> None:
+        self._of(info.egress_id).state(info, time.time_ns())
+
+    def take(self, egress_id: str) -> Trace:
+        return self._traces.pop(egress_id, None) or Trace()
+
+    def _of(self, egress_id: str) -> Trace:
+        trace = self._traces.get(egress_id)
+        if trace is None:
+            trace = self._traces[egress_id] = Trace()
+        self._traces.move_to_end(egress_id)
+        while len(self._traces) > MOST:
+            self._traces.popitem(last=False)
+        return trace
+
+
+def _cut(value: Any) -> Any:
+    return value[:_VALUE_CHARS] if isinstance(value, str) else value

@@ -1,0 +1,72 @@
+"""The records of all egresses of this worker, and ends that nobody has taken yet."""
+
+import asyncio
+from collections.abc import Callable
+
+from livekit.protocol.egress import EgressInfo
+
+from openegress.core.tasks import beside
+from openegress.psrpc.ioinfo_client import IOInfoClient
+from openegress.worker.records import Record
+from openegress.worker.unreported import Unreported
+
+
+class WorkerRecords:
+    """Makes records, each for the job that owns it from then on; owns those that only repeat an end."""
+
+    def __init__(
+        self,
+        keeper: IOInfoClient,
+        unreported: Unreported,
+        on_info: Callable[[EgressInfo], None] | None = None,
+    ) -> None:
+        """`on_info` is called with each change of a record."""
+        self.keeper = keeper
+        self._unreported = unreported
+        self._on_info = on_info
+        self._repeating: list[Record] = []
+
+    def of_start(self, info: EgressInfo) -> Record:
+        return Record(info, self.keeper.update, self._unreported, self._on_info, self.keeper.count)
+
+    def of_recovery(self, info: EgressInfo, *, is_reported: bool) -> Record:
+        """`is_reported`: its end is told to the keeper. Another worker may be ending it at this moment."""
+        self.keeper.doubt(info.egress_id)
+        send = self.keeper.update if is_reported else _to_nobody
+        return Record(info, send, self._unreported, self._on_info)
+
+    def show(self, info: EgressInfo) -> None:
+        """A new record, to whoever watches."""
+        if self._on_info is not None:
+            with beside("watching a record"):
+                self._on_info(info)
+
+    def is_repeating(self, egress_id: str) -> bool:
+        """Its end has yet to be taken."""
+        return self._unreported.keeps(egress_id)
+
+    def repeat(self, info: EgressInfo) -> None:
+        """Tells the keeper of an end until it takes it, in a later life of this worker too."""
+        self._unreported.keep(info)
+        self._repeat(info)
+
+    def repeat_left(self) -> None:
+        """The ends that an earlier life of this worker could not tell."""
+        for info in self._unreported.all():
+            self._repeat(info)
+
+    async def close(self) -> None:
+        for record in self._repeating:
+            record.stop_retrying()
+        await asyncio.gather(*(record.close() for record in self._repeating))
+        self._repeating.clear()
+
+    def _repeat(self, info: EgressInfo) -> None:
+        self.keeper.doubt(info.egress_id)
+        record = self.of_start(info)
+        record.repeat()
+        self._repeating.append(record)
+
+
+async def _to_nobody(info: EgressInfo) -> None:
+    pass
