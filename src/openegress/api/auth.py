@@ -51,14 +51,22 @@ def verify(authorization: str | None, access_token: str | None, keys: Mapping[st
     return _verified(token, keys) if token else ANONYMOUS
 
 
+def signer(token: str, keys: Mapping[str, str]) -> tuple[str, str] | None:
+    """(API key, secret) of whoever a token says has signed it; None where that key is not known. Nothing is
+    verified. Raises jwt.PyJWTError or ValueError for what is not a token."""
+    issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    secret = keys.get(issuer) if isinstance(issuer, str) else None
+    return (str(issuer), secret) if secret else None
+
+
 def _verified(token: str, keys: Mapping[str, str]) -> Caller:
     try:
-        issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        found = signer(token, keys)
     except (jwt.PyJWTError, ValueError):
         raise Unauthorized("invalid authorization token") from None
-    secret = keys.get(issuer) if isinstance(issuer, str) else None
-    if not secret:
+    if found is None:
         raise Unauthorized("invalid API key")
+    issuer, secret = found
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -73,7 +81,7 @@ def _verified(token: str, keys: Mapping[str, str]) -> Caller:
     grants = video if isinstance(video, dict) else {}
     identity = claims.get("sub")
     return Caller(
-        api_key=str(issuer),
+        api_key=issuer,
         identity=identity if isinstance(identity, str) else "",
         room_record=grants.get("roomRecord") is True,
     )

@@ -7,9 +7,11 @@ from typing import Any
 
 from aiohttp import web
 
+from openegress.api import connections
 from openegress.api.auth import Unauthorized, verify
-from openegress.api.board import Board
+from openegress.api.dashboard_state import DashboardState
 from openegress.core.errors import EgressError
+from openegress.core.info import is_terminal
 
 EVENTS_PATH = "/dashboard/api/events"
 
@@ -21,18 +23,21 @@ KEEP_ALIVE = b": keep-alive\n\n"
 class Dashboard:
     """Serves EVENTS_PATH to callers whose token has roomRecord, in a header or as ?access_token."""
 
-    def __init__(self, board: Board, keys: Mapping[str, str]) -> None:
+    def __init__(self, board: DashboardState, keys: Mapping[str, str]) -> None:
         self._board = board
         self._keys = keys
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """`event: snapshot` {"egresses": [...], "node": {...}}, then `event: egress` one entry each:
-        {"info": EgressInfo, "progress": {...} | null, "thumbnail": data URL | null}."""
+        """`event: snapshot` {"egresses": [entry ...], "samples": {egress id: [progress ...]}, "node": {...}},
+        then `event: egress` one entry each: {"egress_id", "progress": {...} | null, "info": EgressInfo,
+        "moments": [{"at_ms", "text", "mood"} ...], "thumbnail": data URL | null}, the last three only where
+        they have changed."""
         try:
             caller = verify(
                 request.headers.get("Authorization"), request.query.get("access_token"), self._keys
             )
             caller.require_record()
+            connections.trust(request)
         except Unauthorized as error:
             return web.Response(status=401, text=str(error))
         except EgressError as error:
@@ -56,6 +61,7 @@ class Dashboard:
         changes = self._board.watch()
         change = asyncio.ensure_future(anext(changes, None))
         try:
+            sent = self._board.entries()
             await response.write(_event("snapshot", self._board.snapshot()))
             while True:
                 done, _ = await asyncio.wait({change}, timeout=KEEP_ALIVE_S)
@@ -66,7 +72,10 @@ class Dashboard:
                 if entry is None:
                     return
                 change = asyncio.ensure_future(anext(changes, None))
-                await response.write(_event("egress", entry.to_dict()))
+                egress_id = entry.info.egress_id
+                await response.write(_event("egress", entry.to_dict(sent.pop(egress_id, None))))
+                if not is_terminal(entry.info):  # nothing comes after that, or all of it once more
+                    sent[egress_id] = entry
         finally:
             change.cancel()
             await asyncio.gather(change, return_exceptions=True)

@@ -1,5 +1,6 @@
 """The Egress API's ten methods: what a client asks for becomes calls to workers, records and rooms."""
 
+import asyncio
 import json
 import logging
 import secrets
@@ -23,17 +24,18 @@ from livekit.protocol.egress import (
     WebEgressRequest,
 )
 
-from openegress.api import layouts
+from openegress.api import layouts, pauses
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
-from openegress.api.twirp import Method, for_recorders
+from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.info import is_terminal
-from openegress.core.request_kind import request_kind, room_of
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
-from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, Retry
-from openegress.psrpc.wire_errors import no_response
+from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
+from openegress.psrpc.wire_errors import NoResponse
+from openegress.request.pausing import PauseOrder, order_of
+from openegress.request.request_kind import request_kind, room_of
 from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.webhooks import check_webhooks
@@ -44,6 +46,9 @@ SERVICE = "livekit.Egress"
 
 _ID_ALPHABET = string.ascii_letters + string.digits
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
+_ORDER_S = 5.0
+"""For a recording to pause or go on: media that is asked for is waited for 2 s."""
+_LOOK_S = 0.05
 _RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
 
 Start = (
@@ -57,7 +62,7 @@ Start = (
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ApiPolicy:
     """What the server's owner has decided."""
 
     signing_keys: Collection[str]
@@ -65,11 +70,12 @@ class Policy:
     default_signing_key: str = ""
     """Signs webhooks whose request names no key; empty: they must name one."""
     cluster_id: str = ""
-    start_retry: Retry = ONCE
+    start_retry: CallRetry = ONCE
     """How often a start that found no worker is tried again."""
     queue_size: int = 0
     """How many starts may wait for a free worker."""
     queue_max_wait_s: float = 60.0
+    no_room: Code = Code.UNAVAILABLE
     template_base: str = ""
     """The page that lays out rooms whose request names none; empty: the built-in layouts."""
 
@@ -78,16 +84,16 @@ class EgressService:
     """Answers for all egresses on record. `rooms` is None where no LiveKit server is configured."""
 
     def __init__(
-        self, client: RPCClient, records: IOInfoService, rooms: Rooms | None, policy: Policy
+        self, client: RPCClient, records: IOInfoService, rooms: Rooms | None, policy: ApiPolicy
     ) -> None:
         self._client = client
         self._records = records
         self._rooms = rooms
         self._policy = policy
-        self._queue = StartQueue(policy.queue_size, policy.queue_max_wait_s)
+        self._queue = StartQueue(policy.queue_size, policy.queue_max_wait_s, policy.no_room)
         records.listen(self._on_record)
 
-    def methods(self) -> Mapping[str, Method]:
+    def methods(self) -> Mapping[str, TwirpMethod]:
         """For TwirpService. Every method needs the grant roomRecord."""
         starts = {
             "StartEgress": (StartEgressRequest, "egress"),
@@ -133,7 +139,7 @@ class EgressService:
             return await self._queue.place(lambda: self._ask_workers(request))
         except EgressError as error:
             _log.info("start of %s refused: %s", request.egress_id, error.text)
-            if error.message == no_response().message:
+            if isinstance(error, NoResponse):
                 raise self._without_workers(error) from None
             raise
 
@@ -200,15 +206,42 @@ class EgressService:
         """Tells the recorder's page its layout, by its participant's metadata."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "updated")
-        layouts.check(info, request.layout, own_template=bool(self._policy.template_base))
-        await self._livekit().set_metadata(
-            info.room_name, info.egress_id, json.dumps({"layout": request.layout})
-        )
+        if (order := order_of(request.layout)) is not None:
+            return await self._order(order, info)
+        ask = layouts.ask(info, request.layout, own_template=bool(self._policy.template_base))
+        if ask.layout is None:
+            return layouts.noted(info, ask.notice)
+        await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
         while True:
             changed = layouts.with_layout(await self._records.get(request.egress_id), request.layout)
             if await self._records.update(changed) is not Change.STALE:
-                return changed
+                return layouts.noted(changed, ask.notice)
             # The worker wrote to the record in between: its word and the layout both count.
+
+    async def order(self, order: PauseOrder, egress_id: str) -> EgressInfo:
+        """Returns once nothing is recorded any more or, of a resume, media is recorded again."""
+        return await self._order(order, await self._records.get(egress_id))
+
+    async def _order(self, order: PauseOrder, info: EgressInfo) -> EgressInfo:
+        """Goes the way of a layout, which reaches a recorder on any machine."""
+        _refuse_ended(info, "updated")
+        pauses.refuse_unsuited(info, own_template=bool(self._policy.template_base))
+        if pauses.is_done(order, info):
+            return info
+        await self._livekit().set_metadata(
+            info.room_name, info.egress_id, json.dumps({"layout": order.value})
+        )
+        try:
+            async with asyncio.timeout(_ORDER_S):
+                while not pauses.is_done(order, info):
+                    # The record may be another machine's to write, which tells nobody here.
+                    await asyncio.sleep(_LOOK_S)
+                    info = await self._records.get(info.egress_id)
+                    _refuse_ended(info, "updated")
+        except TimeoutError:
+            why = f"the recording has not answered to {order.value} within {_ORDER_S:g} s"
+            raise EgressError(Code.DEADLINE_EXCEEDED, why, fault=Fault.SERVICE) from None
+        return info
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
         """Why a running egress did not answer: it may have ended meanwhile."""

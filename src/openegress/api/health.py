@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,10 @@ from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 from livekit.protocol.egress import EgressInfo
 
-from openegress.core.redact import redacted
+from openegress.core.public import public
+from openegress.request.redact import redacted
+
+_log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
 """None: all is well. Otherwise what is wrong and what to do, without secrets."""
@@ -46,7 +50,9 @@ async def _one(check: Check) -> str | None:
     except TimeoutError:
         return f"no answer within {CHECK_TIMEOUT_S:g} s"
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        # Its text is for the log: it may hold anything.
+        _log.exception("a health check failed")
+        return f"the check failed ({type(error).__name__}); the log has the details"
 
 
 def _answer(found: Mapping[str, str | None]) -> web.Response:
@@ -66,7 +72,7 @@ def upstream_status(cpu_load: float, egresses: Sequence[EgressInfo]) -> dict[str
     status: dict[str, Any] = {"CpuLoad": cpu_load}
     for info in egresses:
         kind = info.WhichOneof("request")
-        status[info.egress_id] = MessageToDict(redacted(getattr(info, kind))) if kind else {}
+        status[info.egress_id] = public(MessageToDict(redacted(getattr(info, kind)))) if kind else {}
     return status
 
 

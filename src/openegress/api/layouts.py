@@ -1,15 +1,26 @@
 """Layouts of the built-in template, and whether an egress has one to change."""
 
+from dataclasses import dataclass
+
 from livekit.protocol.egress import EgressInfo
 
-from openegress.core import layouts
-from openegress.core.errors import Code, EgressError, invalid
+from openegress.core.info import details_of
+from openegress.request import layouts
 
 
-def check(info: EgressInfo, layout: str, *, own_template: bool) -> None:
-    """Raises EgressError: failed_precondition where nothing is laid out, invalid_argument for a layout
-    that the built-in template does not know. A template of the request, or of the server (`own_template`),
-    knows its own."""
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an UpdateLayout comes to."""
+
+    layout: str | None
+    """What the recorder is told; None: nothing, as it has no layout."""
+    notice: str = ""
+    """What the caller is told."""
+
+
+def ask(info: EgressInfo, layout: str, *, own_template: bool) -> Ask:
+    """A template of the request, or of the server (`own_template`), knows its own layouts; the built-in one
+    reads any name, as upstream's does."""
     match info.WhichOneof("request"):
         case "room_composite":
             request = info.room_composite
@@ -17,20 +28,28 @@ def check(info: EgressInfo, layout: str, *, own_template: bool) -> None:
         case "egress" if info.egress.HasField("template"):
             audio_only, custom = info.egress.template.audio_only, info.egress.template.custom_base_url
         case kind:
-            raise _without_layout(info, f"a {(kind or 'request').replace('_', ' ')}")
+            return Ask(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
     if custom:
-        return
+        return Ask(layout)
     if audio_only:
-        raise _without_layout(info, "a recording of sound alone")
-    if not own_template and layout not in layouts.LAYOUTS:
-        raise invalid(layouts.unknown(layout))
+        return Ask(None, _without_layout("a recording of sound alone"))
+    if own_template or layout in layouts.LAYOUTS:
+        return Ask(layout)
+    return Ask(layouts.resolve(layout), layouts.taken_for(layout))
 
 
-def _without_layout(info: EgressInfo, what: str) -> EgressError:
-    return EgressError(
-        Code.FAILED_PRECONDITION,
-        f"egress {info.egress_id} is {what} and has no layout; only room composites of a page have one",
-    )
+def _without_layout(what: str) -> str:
+    return f"the layout has no effect: this is {what}, and only room composites have one"
+
+
+def noted(info: EgressInfo, notice: str) -> EgressInfo:
+    """For the caller alone; the record stays as it is."""
+    if not notice:
+        return info
+    copy = EgressInfo()
+    copy.CopyFrom(info)
+    copy.details = details_of(info.details, notice)
+    return copy
 
 
 def with_layout(info: EgressInfo, layout: str) -> EgressInfo:

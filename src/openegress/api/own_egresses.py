@@ -13,11 +13,12 @@ from livekit.protocol.egress import (
     StopEgressRequest,
 )
 
-from openegress.api.twirp import Method, for_recorders
+from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError
+from openegress.core.ids import check_egress_id
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import EgressHandler
-from openegress.psrpc.wire_errors import no_response
+from openegress.psrpc.wire_errors import NoResponse
 
 _ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ENDING})
 
@@ -29,7 +30,7 @@ class OwnEgresses:
         self._client = client
         self._infos = infos
 
-    def methods(self) -> Mapping[str, Method]:
+    def methods(self) -> Mapping[str, TwirpMethod]:
         """For TwirpService. Every method needs the grant roomRecord."""
         return {
             "ListEgress": for_recorders(ListEgressRequest, self.list),
@@ -48,10 +49,11 @@ class OwnEgresses:
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
         """Over the bus, as a livekit-server asks: another worker's egress is stopped as well."""
+        topic = check_egress_id(request.egress_id)
         try:
-            return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=request.egress_id)
+            return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=topic)
         except EgressError as error:
-            if error.code is not Code.NOT_FOUND and error.message != no_response().message:
+            if error.code is not Code.NOT_FOUND and not isinstance(error, NoResponse):
                 raise
             raise EgressError(
                 Code.NOT_FOUND, f"no worker runs an egress {request.egress_id!r}: it may have ended"

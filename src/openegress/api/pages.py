@@ -23,8 +23,13 @@ CONTENT_TYPES = {
 }
 """Our own, because the host's table differs from host to host."""
 
-HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""A template's URL holds a token: it must not leak to other sites as a referrer."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+}
+"""A template's URL holds a token: it must not leak to other sites as a referrer. And no other site shows a
+page of ours in a frame of its own: whoever clicks there would stop recordings."""
 
 
 class Pages:

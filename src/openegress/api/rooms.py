@@ -37,6 +37,8 @@ class LiveKitServer:
     """ws(s):// or http(s)://."""
     api_key: str
     api_secret: str
+    insecure: bool = False
+    """Any certificate is accepted."""
 
     @property
     def http_url(self) -> str:
@@ -68,7 +70,10 @@ class RoomService:
 
     async def _call(self, method: str, request: Message, answer: type[M], room: str) -> M:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(self._timeout_s))
+            connector = aiohttp.TCPConnector(ssl=not self._server.insecure)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(self._timeout_s)
+            )
         url = f"{self._server.http_url}/twirp/livekit.RoomService/{method}"
         token = room_service_token(self._server.api_key, self._server.api_secret, room)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/protobuf"}

@@ -2,22 +2,27 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from aiohttp import web
 
-from openegress.api.board import Board
+from openegress.api import connections
+from openegress.api.control import CONTROL
 from openegress.api.dashboard import EVENTS_PATH, Dashboard
+from openegress.api.dashboard_state import DashboardState
 from openegress.api.egress import SERVICE
 from openegress.api.health import Health
 from openegress.api.pages import Pages
-from openegress.api.twirp import Method, TwirpService
+from openegress.api.recordings import FILE_PATH, FILES_PATH, Find, Recordings
+from openegress.api.twirp import TwirpMethod, TwirpService
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.plan import LocalStorage
 
-MAX_BODY_BYTES = 1024 * 1024
-"""Far above any request of the API, GCP credentials included."""
+MAX_BODY_BYTES = 256 * 1024
+"""Far above any request of the API, GCP credentials included; more would take so long to decode that others
+had to wait."""
 CLOSE_TIMEOUT_S = 5.0
 """For calls in progress; a start takes longer only when no worker answers."""
 
@@ -33,7 +38,7 @@ class Listen:
 class EgressMethods(Protocol):
     """The Egress API, or what there is of it."""
 
-    def methods(self) -> Mapping[str, Method]: ...
+    def methods(self) -> Mapping[str, TwirpMethod]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,14 @@ class Parts:
     keys: Mapping[str, str]
     """API key -> secret."""
     egress: EgressMethods | None = None
-    board: Board = field(default_factory=Board)
+    board: DashboardState = field(default_factory=DashboardState)
     health: Health = field(default_factory=Health)
     pages: Pages = field(default_factory=Pages)
+    folders: Sequence[LocalStorage] = ()
+    """Where recordings are stored on this machine."""
+    find: Find | None = None
+    """Finds records whose recordings are served; None: those on the board."""
+    control: EgressMethods | None = None
 
 
 class ApiServer:
@@ -54,8 +64,9 @@ class ApiServer:
     def __init__(self, listen: Listen, parts: Parts) -> None:
         self._listen = listen
         self._parts = parts
-        methods = parts.egress.methods() if parts.egress is not None else {}
-        self._twirp = TwirpService(SERVICE, methods, parts.keys)
+        offered = {SERVICE: parts.egress, CONTROL: parts.control}
+        services = {name: part.methods() for name, part in offered.items() if part is not None}
+        self._twirp = TwirpService(services, parts.keys)
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -73,13 +84,10 @@ class ApiServer:
 
     async def start(self) -> None:
         """Raises EgressError when the port cannot be had."""
-        runner = web.AppRunner(
-            self._app(), access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S, handle_signals=False
-        )
+        runner = connections.Runner(self._app(), shutdown_timeout_s=CLOSE_TIMEOUT_S)
         await runner.setup()
-        site = web.TCPSite(runner, self._listen.host or None, self._listen.port)
         try:
-            await site.start()
+            site = await connections.listen(runner, self._listen.host, self._listen.port)
         except OSError as error:
             await runner.cleanup()
             raise EgressError(
@@ -103,7 +111,11 @@ class ApiServer:
         app = web.Application(client_max_size=self._listen.max_body_bytes)
         app.router.add_get("/healthz", self._parts.health.healthz)
         app.router.add_get("/readyz", self._parts.health.readyz)
-        app.router.add_get(EVENTS_PATH, Dashboard(self._parts.board, self._parts.keys).events)
+        parts = self._parts
+        app.router.add_get(EVENTS_PATH, Dashboard(parts.board, parts.keys).events)
+        recordings = Recordings(parts.find or parts.board.find, parts.folders, parts.keys)
+        app.router.add_get(FILES_PATH, recordings.files)
+        app.router.add_get(FILE_PATH, recordings.file)
         app.router.add_route("*", "/{path:.*}", self._any)
         return app
 

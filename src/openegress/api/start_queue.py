@@ -19,8 +19,12 @@ T = TypeVar("T")
 class StartQueue:
     """At most `size` starts wait, each at most `max_wait_s`. Size 0: none waits."""
 
-    def __init__(self, size: int, max_wait_s: float) -> None:
+    def __init__(self, size: int, max_wait_s: float, no_room: Code = Code.UNAVAILABLE) -> None:
+        """`no_room` is the code of a start that others are before."""
         self._size = size
+        self._no_room = no_room
+        self._why = "all workers are busy"
+        """What is missing, as the workers said last."""
         self._max_wait_s = max_wait_s
         self._line: deque[asyncio.Event] = deque()
 
@@ -43,10 +47,11 @@ class StartQueue:
                 if self._size == 0 or error.code not in BUSY:
                     raise
                 refusal = error
+                self._why = error.message
         else:
-            refusal = EgressError(Code.RESOURCE_EXHAUSTED, "all workers are busy", fault=Fault.SERVICE)
+            refusal = EgressError(self._no_room, self._why, fault=Fault.SERVICE)
         if len(self._line) >= self._size:
-            raise _more(refusal, f"the queue is full, {self._size} starts wait already")
+            raise _more(refusal, f"the queue is full, {self._size} starts are waiting already")
         return await self._wait(start, refusal)
 
     async def _wait(self, start: Callable[[], Awaitable[T]], refusal: EgressError) -> T:

@@ -1,22 +1,29 @@
-"""The Twirp wire protocol (v7): one POST route per method, JSON or protobuf in and out, errors as JSON."""
+"""The Twirp wire protocol (v7): one POST route per method, JSON or protobuf in and out, errors as JSON.
+
+Who calls is known before the first byte of a body is read: from a stranger nothing is read, unpacked or kept.
+"""
 
 import asyncio
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sized
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from google.protobuf.message import DecodeError, Message
 from livekit.protocol.egress import ListEgressResponse
 
-from openegress.api import wire_json
+from openegress.api import connections, wire_json
 from openegress.api.auth import Caller, Unauthorized, verify
-from openegress.api.replays import MAX_ID_CHARS, REQUEST_ID_HEADER, Replays
+from openegress.api.bodies import Bodies, TooLarge
+from openegress.api.idempotent_calls import MAX_ID_CHARS, REQUEST_ID_HEADER, IdempotentCalls
 from openegress.core.errors import Code, EgressError, Fault, internal
+from openegress.core.text import shown
+from openegress.request import redact
 
 _log = logging.getLogger(__name__)
 
@@ -24,37 +31,53 @@ JSON = "application/json"
 PROTOBUF = "application/protobuf"
 TIMEOUT_HEADER = "X-Twirp-Timeout-Ms"
 MAX_TIMEOUT_MS = 3_600_000
+MAX_VALUES = 10_000
+"""In one request. The largest that make sense have some hundreds; tens of thousands would hold the
+interpreter for longer than others wait for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """One method of the service. `handle` gets a decoded request of type `request`."""
+class TwirpMethod:
+    """One method of the service. `call` gets a decoded request of type `request`."""
 
     request: type[Message]
-    handle: Callable[[Any, Caller], Awaitable[Message]]
+    call: Callable[[Any], Awaitable[Message]]
+    authorise: Callable[[Caller], None]
+    """Raises EgressError for a caller who may not; asked before the request is read."""
     once: bool = False
     """A replay under the same request id gets the first answer."""
 
 
 def for_recorders(
     request: type[Message], call: Callable[[Any], Awaitable[Message]], *, once: bool = False
-) -> Method:
+) -> TwirpMethod:
     """A method that needs the grant roomRecord."""
 
-    async def handle(message: Any, caller: Caller) -> Message:
-        caller.require_record()
-        return await call(message)
+    last: tuple[Message, Message] | None = None
+    """An answer, and what of it may be shown: a list that has not changed is the same object again."""
 
-    return Method(request, handle, once)
+    async def shown_call(message: Any) -> Message:
+        nonlocal last
+        answer = await call(message)
+        if last is None or last[0] is not answer:
+            last = answer, redact.shown(answer)
+        return last[1]
+
+    return TwirpMethod(request, shown_call, Caller.require_record, once)
 
 
 class TwirpService:
-    """Answers `POST /twirp/<service>/<Method>`."""
+    """Answers `POST /twirp/<service>/<Method>` for each service."""
 
-    def __init__(self, service: str, methods: Mapping[str, Method], keys: Mapping[str, str]) -> None:
-        self._methods = {f"/twirp/{service}/{name}": method for name, method in methods.items()}
+    def __init__(self, services: Mapping[str, Mapping[str, TwirpMethod]], keys: Mapping[str, str]) -> None:
+        self._methods = {
+            f"/twirp/{service}/{name}": method
+            for service, methods in services.items()
+            for name, method in methods.items()
+        }
         self._keys = keys
-        self._replays = Replays()
+        self._replays = IdempotentCalls()
+        self._bodies = Bodies()
         self._written: dict[tuple[type[Message], str], tuple[Message, bytes]] = {}
 
     async def close(self) -> None:
@@ -72,33 +95,36 @@ class TwirpService:
         except Unauthorized as error:
             return web.Response(status=401, text=str(error))
         try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
+            return await self._answer(request, caller)
+        except TooLarge:
             limit = request.client_max_size
             return web.Response(status=413, text=f"request body is larger than {limit} bytes")
-        try:
-            return await self._answer(request, body, caller)
         except EgressError as error:
             return error_response(error)
         except Exception:
             _log.exception("%s failed", request.path)
             return error_response(internal("an unexpected error; the server's log has the details"))
 
-    async def _answer(self, request: web.Request, body: bytes, caller: Caller) -> web.Response:
+    async def _answer(self, request: web.Request, caller: Caller) -> web.Response:
         if request.method != "POST":
             raise _bad_route(f'unsupported method "{request.method}" (only POST is allowed)')
         method = self._methods.get(_single_slash(request.path))
         if method is None:
-            raise _bad_route(f'no handler for path "{request.path}"')
+            raise _bad_route(f'no handler for path "{shown(request.path)}"')
+        method.authorise(caller)
+        connections.trust(request)
         content_type = request.headers.get("Content-Type", "")
         media_type = content_type.partition(";")[0].strip().lower()
-        message = _decode(method.request, media_type, content_type, body)
+        if media_type not in (JSON, PROTOBUF):
+            raise _bad_route(f'unexpected Content-Type: "{shown(content_type)}"')
+        body = await self._bodies.read(request)
+        message = await self._bodies.decode(body, partial(_decode, method.request, media_type))
         answer = await _within(
             request.headers.get(TIMEOUT_HEADER), self._call(request, method, message, caller, body)
         )
         return web.Response(body=self._body(method, media_type, answer), content_type=media_type)
 
-    def _body(self, method: Method, media_type: str, answer: Message) -> bytes:
+    def _body(self, method: TwirpMethod, media_type: str, answer: Message) -> bytes:
         """Long lists are asked for again and again; the same object was written before."""
         written = self._written.get((method.request, media_type))
         if written is not None and written[0] is answer:
@@ -109,33 +135,54 @@ class TwirpService:
         return body
 
     def _call(
-        self, request: web.Request, method: Method, message: Message, caller: Caller, body: bytes
+        self, request: web.Request, method: TwirpMethod, message: Message, caller: Caller, body: bytes
     ) -> Awaitable[Message]:
         request_id = request.headers.get(REQUEST_ID_HEADER, "")
         if not method.once or not 0 < len(request_id) <= MAX_ID_CHARS:
-            return method.handle(message, caller)
+            return method.call(message)
         key = (caller.api_key, request.path, request_id, hashlib.sha256(body).hexdigest())
-        return self._replays.answer(key, lambda: method.handle(message, caller))
+        return self._replays.answer(key, lambda: method.call(message))
 
 
 def _single_slash(path: str) -> str:
     return re.sub(r"^/+", "/", path)
 
 
-def _decode(kind: type[Message], media_type: str, content_type: str, body: bytes) -> Message:
-    match media_type:
-        case "application/json":
-            try:
-                return wire_json.parse(body, kind)
-            except ValueError as error:
-                raise EgressError(Code.MALFORMED, "the json request could not be decoded") from error
-        case "application/protobuf":
-            try:
-                return kind.FromString(body)
-            except DecodeError as error:
-                raise EgressError(Code.MALFORMED, "the protobuf request could not be decoded") from error
-        case _:
-            raise _bad_route(f'unexpected Content-Type: "{content_type}"')
+def _decode(kind: type[Message], media_type: str, body: bytes) -> Message:
+    if media_type == JSON:
+        # By the characters that begin or part values: before any of them is made.
+        if body.count(b"{") + body.count(b",") > MAX_VALUES:
+            raise _too_many_values()
+        try:
+            return wire_json.parse(body, kind)
+        except ValueError as error:
+            raise EgressError(Code.MALFORMED, "the json request could not be decoded") from error
+    try:
+        if len(body) > MAX_VALUES and _values(kind.FromString(body), MAX_VALUES) > MAX_VALUES:
+            raise _too_many_values()
+        return wire_json.parse_binary(body, kind)
+    except DecodeError as error:
+        raise EgressError(Code.MALFORMED, "the protobuf request could not be decoded") from error
+
+
+def _values(message: Message, most: int) -> int:
+    """How many values are in it; above `most` only that there are more."""
+    count = 0
+    for field, value in message.ListFields():
+        count += len(value) if isinstance(value, Sized) and not isinstance(value, str | bytes) else 1
+        if count > most:
+            return count
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        for child in (value,) if isinstance(value, Message) else value:
+            count += _values(child, most - count)
+            if count > most:
+                return count
+    return count
+
+
+def _too_many_values() -> EgressError:
+    return EgressError(Code.MALFORMED, f"the request has more than {MAX_VALUES} values")
 
 
 async def _within(timeout_ms: str | None, answer: Awaitable[Message]) -> Message:

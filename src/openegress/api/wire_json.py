@@ -1,13 +1,14 @@
 """Messages as the JSON that Twirp servers of LiveKit speak.
 
-In: field names in snake_case or lowerCamelCase, enums by name or number, unknown fields ignored.
+In: field names in snake_case or lowerCamelCase, enums by name or number. Unknown names are refused where they
+decide something, and else carried on, so that whoever starts the egress can tell (request.unknown).
 Out: snake_case, every field present, 64-bit integers as strings, unset messages null, unset oneofs absent.
 """
 
 import base64
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
@@ -19,25 +20,48 @@ from livekit.protocol.egress import EgressInfo, ListEgressResponse
 from livekit.protocol.models import TokenPagination
 
 from openegress.core.info import is_terminal
+from openegress.proto import today
+from openegress.request import unknown
 
 M = TypeVar("M", bound=Message)
 
 
 def parse(body: bytes, kind: type[M]) -> M:
-    """Raises ValueError when the body is not this message in JSON."""
-    message = kind()
+    """Raises ValueError when the body is not this message in JSON, and EgressError for what is not known here
+    and decides something."""
+    message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
         value = json.loads(body.decode())
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
+        descriptor: Any = message.DESCRIPTOR
+        # Numbers that an enum does not know are still there for whoever reads them; names are not.
+        found = [each for each in unknown.in_json(value, descriptor) if not each.value.isdigit()]
         json_format.ParseDict(value, message, ignore_unknown_fields=True)
-    except (json_format.ParseError, RecursionError) as error:
+    except (json_format.ParseError, RecursionError, OverflowError) as error:
         raise ValueError(str(error)) from None
+    told = [each for each in found if not each.deciding]
+    _refuse_deciding(found)
+    data = message.SerializeToString() + (unknown.carried(told) if told else b"")
+    return kind.FromString(data)
+
+
+def parse_binary(body: bytes, kind: type[M]) -> M:
+    """Raises DecodeError, and EgressError for what is not known here and decides something."""
+    message = kind.FromString(body)
+    _refuse_deciding(each for each in unknown.in_message(today.today(message)) if not each.value)
     return message
 
 
+def _refuse_deciding(found: Iterable[unknown.Unknown]) -> None:
+    for each in found:
+        if each.deciding:
+            raise each.refusal
+
+
 def to_dict(message: Message) -> dict[str, Any]:
-    return _writer(message.DESCRIPTOR)(message)
+    newest = today.today(message)
+    return _writer(newest.DESCRIPTOR)(newest)
 
 
 def dump(message: Message) -> bytes:

@@ -8,43 +8,46 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openegress.api.pages import STATIC
-from openegress.app.terms import context_maker, handler_settings, room_service
+from openegress.app.worker_config import context_maker, handler_settings, room_service
 from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.handler import landlock, seccomp
 from openegress.storage.uploader import Uploader
-from openegress.worker.forks import Forks
+from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
 
 _TIMEOUT_S = 30.0
+_LANDLOCK_WITH_SCOPES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     name: str
     text: str
     ok: bool
 
 
-async def checkup(settings: Settings) -> AsyncIterator[Finding]:
+async def checkup(settings: Settings) -> AsyncIterator[CheckResult]:
     checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [
         ("browser, display and sound", _browser),
         ("LiveKit server and key", _livekit),
         ("template page", _template),
         ("storage", _storage),
         ("SRT", _srt),
+        ("confinement", _confinement),
         ("spool", _spool),
     ]
     for name, check in checks:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                yield Finding(name, await check(settings), True)
+                yield CheckResult(name, await check(settings), True)
         except EgressError as error:
-            yield Finding(name, error.text, False)
+            yield CheckResult(name, error.text, False)
         except TimeoutError:
-            yield Finding(name, f"no answer within {_TIMEOUT_S:g} s", False)
+            yield CheckResult(name, f"no answer within {_TIMEOUT_S:g} s", False)
         except OSError as error:  # no process could be started
-            yield Finding(name, str(error), False)
+            yield CheckResult(name, str(error), False)
 
 
 async def _browser(settings: Settings) -> str:
@@ -52,7 +55,7 @@ async def _browser(settings: Settings) -> str:
     with tempfile.TemporaryDirectory(prefix="openegress-doctor-") as folder:
         handlers = ipc.HandlerSettings(spool=folder, browser=handler_settings(settings).browser)
         warm = ipc.Warm(handlers, width=1280, height=720, framerate=30)
-        forks = Forks()
+        forks = ForkClient()
         handler = await HandlerProcess.spawn(forks, handlers, warm)
         problem = ""
         async for message in handler.messages():
@@ -120,6 +123,28 @@ async def _srt(settings: Settings) -> str:
             fault=Fault.SERVICE,
         )
     return f"{found} is here for streams to srt://"
+
+
+async def _confinement(settings: Settings) -> str:
+    """Looked for without giving anything up."""
+    lacking = []
+    if not (version := landlock.abi()):
+        lacking.append("Landlock (Linux 5.13; where it is switched off, `lsm=landlock,...` at boot)")
+    if not seccomp.is_there():
+        lacking.append("seccomp on x86-64 or aarch64")
+    if lacking:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            f"decoders are not confined to their recording's files and process: the kernel has no "
+            f"{', and no '.join(lacking)}; all else works",
+            fault=Fault.SERVICE,
+        )
+    if not settings.confine_handlers:
+        return "switched off by confine_handlers"
+    scopes = (
+        "" if version >= _LANDLOCK_WITH_SCOPES else "; signals to others are not refused before Linux 6.12"
+    )
+    return f"recordings keep to their own files and start no programs (Landlock {version}, seccomp){scopes}"
 
 
 async def _spool(settings: Settings) -> str:

@@ -2,20 +2,23 @@
 
 from importlib import metadata
 
-from openegress.api.board import Board
+from openegress.api.dashboard_state import DashboardState
 from openegress.api.health import Health
 from openegress.api.own_egresses import OwnEgresses
 from openegress.api.server import ApiServer, Listen, Parts
-from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
+from openegress.app.liveness import EventLoop, answers
 from openegress.app.node import Node
+from openegress.app.node_watch import Watchers
 from openegress.app.ports import Ports
+from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.redis import RedisBus
 from openegress.store.janitor import Janitor
 from openegress.store.redis_leases import RedisLeases
+from openegress.worker.config import WorkerLeases
 from openegress.worker.job import Job
 
 
@@ -32,17 +35,16 @@ class DropIn:
             )
         self._settings = settings
         self._started = False
-        self._board = Board()
+        self._board = DashboardState()
         self._bus = RedisBus(settings.redis)
         self._leases = RedisLeases(settings.redis)
+        self._path_leases = RedisLeases(settings.redis, "paths")
         self._client = RPCClient(self._bus)
         self._node = Node(
             settings,
             self._bus,
-            self._leases,
-            on_progress=self._progress,
-            on_info=self._board.update,
-            on_thumbnail=self._board.thumbnail,
+            WorkerLeases(self._leases, self._path_leases),
+            watchers=Watchers(self._progress, self._board.update, self._board.thumbnail),
         )
         # The template for a template_base that names it, and the dashboard for whoever forwards the port.
         self._pages = ApiServer(
@@ -51,6 +53,7 @@ class DropIn:
                 keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
                 egress=OwnEgresses(self._client, self._node.infos),
                 board=self._board,
+                folders=local_folders(settings),
             ),
         )
         self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
@@ -86,6 +89,7 @@ class DropIn:
         await self._node.close()
         await self._client.close()
         await self._leases.close()
+        await self._path_leases.close()
         await self._ports.close()
         await self._pages.close()
         await self._bus.close()

@@ -1,19 +1,30 @@
-"""The folders the service writes to."""
+"""The folders the service writes to, and who may look into them."""
 
+import contextlib
 from pathlib import Path
 
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError, Fault
 
+_OURS = 0o700
+"""Records, journals and what waits to be stored: whose credentials, and whose recordings, are in them is
+nobody else's business."""
+_WAY_THROUGH = 0o711
+"""Of a data folder that finished recordings lie below: those may be read, the rest not even be listed."""
+_SHARED = 0o755
+
 
 def make_folders(settings: Settings) -> None:
     """Raises EgressError naming the one that cannot be made."""
-    _make(settings.spool_path, 0o700)  # journals in it hold credentials
-    _make(settings.output_path, 0o755)
-    _make(settings.db_path.parent, 0o755)
+    data, output = settings.data_path, settings.output_path
+    _make(data, _WAY_THROUGH if output.is_relative_to(data) else _OURS)
+    _make(settings.spool_path, _OURS)
+    _make(output, _SHARED, is_ours=False)
+    _make(settings.db_path.parent, _OURS, is_ours=False)
 
 
-def _make(path: Path, mode: int) -> None:
+def _make(path: Path, mode: int, *, is_ours: bool = True) -> None:
+    """`is_ours`: one that is there already, perhaps open to others, gets the mode as well."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=mode)
     except OSError as error:
@@ -23,3 +34,8 @@ def _make(path: Path, mode: int) -> None:
             " --output-root, or give the service's user the right to",
             fault=Fault.SERVICE,
         ) from None
+    if is_ours and path.stat().st_mode & 0o777 & ~mode:
+        with contextlib.suppress(
+            PermissionError
+        ):  # a volume that somebody else gave us, with rights he chose
+            path.chmod(path.stat().st_mode & mode)

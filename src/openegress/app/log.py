@@ -4,10 +4,12 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-from openegress.app.repeats import Repeats
+from openegress.app.log_rate_limit import Repeats
+from openegress.app.log_stream import MAX_LINE_CHARS, LogStream
 from openegress.config.settings import Logging
+from openegress.core.text import shown
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
@@ -40,10 +42,11 @@ def configure(settings: Logging) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _on_one_line,
             renderer,
         ],
     )
-    handler = logging.StreamHandler()
+    handler = LogStream()
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -54,3 +57,12 @@ def configure(settings: Logging) -> None:
     for component, level in settings.component_levels.items():
         logging.getLogger(component).setLevel(_LEVELS[level.value])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _on_one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """What happened, and the values beside it, hold words of callers, storages and pages: none of them ends a
+    line. A traceback has lines of its own."""
+    for name, value in event.items():
+        if isinstance(value, str) and name not in ("exception", "stack"):
+            event[name] = shown(value, MAX_LINE_CHARS)
+    return event

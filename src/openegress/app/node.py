@@ -1,27 +1,27 @@
 """A worker with everything it needs but the bus: the part that all three ways have in common."""
 
 import asyncio
-import base64
-import time
-from collections.abc import Callable
 
-import msgspec
-import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api.health import Check
-from openegress.app.terms import handler_settings, worker_terms
+from openegress.app.endings import Endings
+from openegress.app.node_watch import NodeWatch, Watchers
+from openegress.app.spending import SpendingReports
+from openegress.app.worker_config import handler_settings, worker_config
+from openegress.config.destination import UNREPORTED, report_plan
 from openegress.config.settings import Settings, new_node_id
-from openegress.core.errors import EgressError
+from openegress.core import ipc
 from openegress.core.events import Aside, EndReason, Progress, Thumbnail, Uploaded
-from openegress.core.request_kind import RequestKind
+from openegress.core.info import is_terminal
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import RPCServer
-from openegress.storage.journal import mark_ended
+from openegress.request.request_kind import RequestKind
 from openegress.store.heartbeat import Heartbeat
-from openegress.store.leases import Leases
+from openegress.worker.config import WorkerLeases
+from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
 from openegress.worker.load import LoadMeter
 from openegress.worker.metrics import Metrics, Snapshot
@@ -30,12 +30,8 @@ from openegress.worker.process import clear_after_dead
 from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
-from openegress.worker.usage import ProcessUsage, UsageMeter
-
-_log = structlog.get_logger(__name__)
-
-_USAGE_EVERY_S = 3.0
-"""Between two looks at what each recording takes, for whoever watches; one reads all of /proc."""
+from openegress.worker.usage import UsageMeter
+from openegress.worker.worker_records import WorkerRecords
 
 
 class Node:
@@ -45,15 +41,14 @@ class Node:
         self,
         settings: Settings,
         bus: Bus,
-        leases: Leases,
+        leases: WorkerLeases,
         *,
         warm: bool = True,
         shares_folders: bool = False,
-        on_progress: Callable[[Job], None] | None = None,
-        on_info: Callable[[EgressInfo], None] | None = None,
-        on_thumbnail: Callable[[str, str], None] | None = None,
+        watchers: Watchers | None = None,
     ) -> None:
-        """`on_thumbnail` gets an egress id and a data: URL. `shares_folders`: a service may have the same."""
+        """`shares_folders`: a service may have the same."""
+        watchers = watchers or Watchers()
         self.node_id = new_node_id()
         self._spool = settings.spool_path
         self._shares_folders = shares_folders
@@ -66,47 +61,52 @@ class Node:
             shape=Shape(),
             on_log=lambda record: relay_log("", record),
         )
-        self._endings: set[asyncio.Task[None]] = set()
-        self._on_progress = on_progress
-        self._on_thumbnail = on_thumbnail
-        self.supervisor = Supervisor(self._pool, self._ended, self._aside)
-        self._heartbeat = Heartbeat(
-            leases,
+        self._watchers = watchers
+        self._faults = (
+            FaultReports(report_plan(settings), settings.debug.path_prefix, self.facts)
+            if settings.debug.enable_profiling
+            else None
+        )
+        self.supervisor = Supervisor(self._pool, self._ended, self._aside, self._logged)
+        of_egresses = Heartbeat(
+            leases.egresses,
             self.node_id,
             lambda: self.service.egress_ids(),
             lambda lapsed: self.service.give_up_ended(lapsed),
         )
-        self._server = RPCServer(bus)
-        self._client = RPCClient(bus)
+        of_paths = Heartbeat(leases.paths, self.node_id, lambda: self.service.paths())
+        self._heartbeats = {"heartbeat": of_egresses, "heartbeat of paths": of_paths}
+        self.metrics = Metrics(self.node_id, settings.cluster_id, self._look)
+        self._server = RPCServer(bus, observer=self.metrics.bus)
+        self._client = RPCClient(bus, observer=self.metrics.bus)
         self._load = LoadMeter()
         self._usage = UsageMeter()
-        self._watched = UsageMeter()
-        self._watched_at_s = time.monotonic()
-        self._cores: dict[str, ProcessUsage] = {}
+        keeper = IOInfoClient(
+            self._client,
+            float(settings.io_create_timeout),
+            float(settings.io_update_timeout),
+            float(settings.io_selection_timeout),
+            of_egresses.is_late,
+        )
+        self._spending = SpendingReports(keeper)
+        self._watch = NodeWatch(watchers, self._pids, self._spending.see)
         self.service = WorkerService(
-            worker_terms(settings),
+            worker_config(settings),
+            self.node_id,
             self._server,
-            IOInfoClient(
-                self._client,
-                float(settings.io_create_timeout),
-                float(settings.io_update_timeout),
-                float(settings.io_selection_timeout),
-                self._heartbeat.is_late,
-            ),
-            Unreported(settings.data_path / "unreported"),
+            WorkerRecords(keeper, Unreported(settings.data_path / UNREPORTED), self._changed),
             self.supervisor,
             self._load,
             leases,
-            self.node_id,
-            on_start=self._heartbeat.wake,
-            on_info=on_info,
+            on_start=of_egresses.wake,
         )
-        self.metrics = Metrics(self.node_id, settings.cluster_id, self._look)
+        self._endings = Endings(self.service, self._spool, self._spending, self._faults)
 
     async def start(self) -> None:
         await asyncio.to_thread(clear_after_dead, str(self._spool))
         await self._pool.start()
-        self._heartbeat.start()
+        for heartbeat in self._heartbeats.values():
+            heartbeat.start()
         await self.service.open()
         self.service.adopt(self._spool, shared=self._shares_folders)
 
@@ -119,8 +119,9 @@ class Node:
         await self.service.close()
         self.supervisor.stop_all(EndReason.KILLED)
         await self.supervisor.wait_idle()
-        await asyncio.gather(*self._endings)
-        await self._heartbeat.close()
+        await self._endings.wait()
+        for heartbeat in self._heartbeats.values():
+            await heartbeat.close()
         await self._pool.close()
         await self._server.close()
         await self._client.close()
@@ -149,11 +150,7 @@ class Node:
 
     def alive(self) -> dict[str, Check]:
         """What has to go on as long as this process lives."""
-        return {"heartbeat": self._heartbeat.stopped}
-
-    def usage(self) -> dict[str, ProcessUsage]:
-        """By egress id; cores since the call before."""
-        return self._usage.measure(self._pids())
+        return {name: heartbeat.stopped for name, heartbeat in self._heartbeats.items()}
 
     def _pids(self) -> dict[str, int]:
         return {job.plan.egress_id: job.pid for job in self.supervisor if job.pid}
@@ -161,24 +158,24 @@ class Node:
     def _aside(self, job: Job, event: Aside) -> None:
         match event:
             case Progress():
-                self._progress(job)
+                self._watch.progress(job)
             case Uploaded():
                 self.metrics.count_upload(event)
-            case Thumbnail(jpeg) if self._on_thumbnail is not None:
-                picture = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-                self._on_thumbnail(job.plan.egress_id, picture)
+            case Thumbnail():
+                self._watch.thumbnail(job, event)
 
-    def _progress(self, job: Job) -> None:
-        """Adds what the recording takes of the machine, and passes the progress on."""
-        if self._on_progress is None or job.progress is None:
-            return
-        now_s = time.monotonic()
-        if now_s - self._watched_at_s >= _USAGE_EVERY_S:
-            self._watched_at_s = now_s
-            self._cores = self._watched.measure(self._pids())
-        if (usage := self._cores.get(job.plan.egress_id)) is not None:
-            job.progress = msgspec.structs.replace(job.progress, cpu_cores=round(usage.cores, 3))
-        self._on_progress(job)
+    def _logged(self, egress_id: str, record: ipc.Log) -> None:
+        if self._faults is not None:
+            self._faults.log(egress_id, record)
+        relay_log(egress_id, record)
+
+    def _changed(self, info: EgressInfo) -> None:
+        if self._faults is not None:
+            self._faults.state(info)
+        if is_terminal(info) and (job := self.supervisor.get(info.egress_id)) is not None:
+            self._spending.ends(job)
+        if self._watchers.on_info is not None:
+            self._watchers.on_info(info)
 
     def _look(self) -> Snapshot:
         return Snapshot(
@@ -186,20 +183,10 @@ class Node:
             jobs=list(self.supervisor),
             draining=self.service.draining,
             can_accept=self.service.would_admit(self._room_kind) is None,
-            usage=self.usage(),
+            usage=self._usage.measure(self._pids()),
             limits=self.service.limits,
         )
 
     def _ended(self, job: Job) -> None:
         self.metrics.count_end(job)
-        task = asyncio.create_task(self._forget(job))
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-
-    async def _forget(self, job: Job) -> None:
-        await self.service.forget(job)
-        try:
-            await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
-        except EgressError as error:
-            # All it costs is that a recovery counts as one more end.
-            _log.warning("an end is not noted", egress_id=job.plan.egress_id, error=error.text)
+        self._endings.begin(job)

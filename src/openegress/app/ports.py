@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from openegress.api import connections
 from openegress.api.health import Health, health_app, upstream_status
 from openegress.app.node import Node
 from openegress.config.settings import Settings
@@ -40,11 +41,11 @@ class Ports:
         self._runners.clear()
 
     async def _open(self, name: str, app: web.Application, port: int) -> None:
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        runner = connections.Runner(app)
         await runner.setup()
         self._runners.append(runner)
         try:
-            await web.TCPSite(runner, self._settings.host or None, port).start()
+            await connections.listen(runner, self._settings.host, port)
         except OSError as error:
             raise EgressError(
                 Code.UNAVAILABLE,

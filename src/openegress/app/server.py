@@ -9,16 +9,20 @@ from importlib import metadata
 
 import structlog
 
-from openegress.api.board import Board
-from openegress.api.egress import EgressService, Policy
+from openegress.api.control import ControlMethods
+from openegress.api.dashboard_state import DashboardState
+from openegress.api.egress import ApiPolicy, EgressService
 from openegress.api.health import Check, Health
 from openegress.api.server import ApiServer, Listen, Parts
-from openegress.app.alive import EventLoop, answers
 from openegress.app.folders import make_folders
+from openegress.app.liveness import EventLoop, answers
 from openegress.app.node import Node
+from openegress.app.node_watch import Watchers
 from openegress.app.ports import Ports
-from openegress.app.terms import room_service
+from openegress.app.worker_config import room_service
+from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
+from openegress.core.errors import Code
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
@@ -31,6 +35,7 @@ from openegress.store.open import open_store
 from openegress.store.outbox import WebhookSender
 from openegress.store.redis_leases import RedisLeases
 from openegress.store.webhooks import Webhooks, default_key
+from openegress.worker.config import WorkerLeases
 from openegress.worker.job import Job
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +51,7 @@ class Server:
         self._settings = settings
         self._alone = not settings.redis.configured
         self._parts = AsyncExitStack()
-        self._board = Board()
+        self._board = DashboardState()
         self._node: Node | None = None
 
     async def start(self) -> None:
@@ -98,13 +103,17 @@ class Server:
             alive["bus"] = bus.stopped
             ready["redis"] = answers(bus)
         health = Health(alive, ready)
+        egress = EgressService(client, records, rooms, policy(settings))
         api = ApiServer(
             Listen(settings.host, settings.port),
             Parts(
                 keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
-                egress=EgressService(client, records, rooms, policy(settings)),
+                egress=egress,
+                control=ControlMethods(egress),
                 board=self._board,
                 health=health,
+                folders=local_folders(settings),
+                find=records.get,
             ),
         )
         await api.start()
@@ -141,9 +150,8 @@ class Server:
         return Node(
             self._settings,
             bus,
-            leases,
-            on_progress=self._progress,
-            on_thumbnail=self._board.thumbnail,
+            WorkerLeases(leases, MemoryLeases()),
+            watchers=Watchers(self._progress, on_thumbnail=self._board.thumbnail),
         )
 
     def _progress(self, job: Job) -> None:
@@ -151,12 +159,13 @@ class Server:
             self._board.progress(job.plan.egress_id, job.progress)
 
 
-def policy(settings: Settings) -> Policy:
-    return Policy(
+def policy(settings: Settings) -> ApiPolicy:
+    return ApiPolicy(
         signing_keys=tuple(settings.all_keys),
         default_signing_key=default_key(settings),
         cluster_id=settings.cluster_id,
         queue_size=settings.queue.size,
         queue_max_wait_s=float(settings.queue.max_wait),
+        no_room=Code(settings.no_room.value),
         template_base=settings.template_base,
     )

@@ -1,18 +1,26 @@
 """The `openegress` command."""
 
+import os
 import sys
 from collections.abc import Sequence
 
+from openegress.cli.errors import Exit, report
 from openegress.cli.parser import build_parser
 from openegress.core.errors import EgressError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 failed, 2 wrong use."""
+    """Returns the exit status, one of Exit."""
     arguments = build_parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()
         return status
     except EgressError as error:
-        print(f"openegress: {error.text}", file=sys.stderr)
-        return 1
+        return report(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough, as in `openegress list | head`. Python flushes again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE

@@ -5,18 +5,25 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from openegress.cli import egress_row, table, terminal
+from openegress.cli.errors import Exit, report
 from openegress.core.errors import Code, EgressError, invalid
+from openegress.core.text import shown
 from openegress.core.tokens import egress_token
 
 DEFAULT_URL = "http://127.0.0.1:7980"
 TIMEOUT_S = 60.0
 """A start may be looked for among workers for half a minute."""
+WATCH_EVERY_S = 2.0
+CLEAR = "\x1b[H\x1b[2J"
+"""Cursor to the top, and the screen empty (ECMA-48: CUP, ED)."""
 
 METHODS = {
     "room-composite": "StartRoomCompositeEgress",
@@ -34,49 +41,120 @@ def start(arguments: argparse.Namespace) -> int:
         request = json.loads(text)
     except ValueError as error:
         raise invalid(f"{arguments.request} is not JSON: {error}") from None
-    return _print(_call(arguments, METHODS[arguments.type], request))
+    return _show(arguments, _call(arguments, METHODS[arguments.type], request))
 
 
 def list_egresses(arguments: argparse.Namespace) -> int:
-    request = {"active": arguments.active, "room_name": arguments.room or ""}
-    items = []
-    for egress_id in arguments.id or [""]:
-        items += _call(arguments, "ListEgress", request | {"egress_id": egress_id})["items"]
-    items = items[: arguments.limit or None]
-    if arguments.json:
-        return _print(items)
-    for item in items:
-        started = int(item["started_at"]) / 1e9
-        where = item["room_name"] or _page(item)
-        print(f"{item['egress_id']}  {item['status']:<20}  {started:.0f}  {where}  {item['error']}".rstrip())
-    return 0
+    if not arguments.watch:
+        return _list(arguments)
+    if not sys.stdout.isatty() or arguments.json:
+        raise invalid("--watch needs a terminal and no --json; run the command again instead")
+    try:
+        while True:
+            items = _items(arguments)
+            sys.stdout.write(CLEAR)
+            _print_table(items)
+            time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:
+        return Exit.DONE  # the usual end of watching
 
 
 def stop(arguments: argparse.Namespace) -> int:
+    """Stops as many as it can; an error for each of the others."""
+    status = Exit.DONE
     for egress_id in arguments.id:
-        _print(_call(arguments, "StopEgress", {"egress_id": egress_id}))
-    return 0
+        try:
+            _show(arguments, _call(arguments, "StopEgress", {"egress_id": egress_id}))
+        except EgressError as error:
+            status = report(EgressError(error.code, f"{shown(egress_id)}: {error.text}"))
+    return status
 
 
 def update_layout(arguments: argparse.Namespace) -> int:
     request = {"egress_id": arguments.id, "layout": arguments.layout}
-    return _print(_call(arguments, "UpdateLayout", request))
+    return _show(arguments, _call(arguments, "UpdateLayout", request), with_details=True)
+
+
+def pause(arguments: argparse.Namespace) -> int:
+    return _show(arguments, _control(arguments, "PauseEgress"), with_details=True)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    return _show(arguments, _control(arguments, "ResumeEgress"), with_details=True)
 
 
 def update_stream(arguments: argparse.Namespace) -> int:
+    if not arguments.add_urls and not arguments.remove_urls:
+        raise invalid("nothing to change: name streams with --add-urls or --remove-urls")
     request = {
         "egress_id": arguments.id,
         "add_output_urls": arguments.add_urls or [],
         "remove_output_urls": arguments.remove_urls or [],
     }
-    return _print(_call(arguments, "UpdateStream", request))
+    info = _call(arguments, "UpdateStream", request)
+    if arguments.json:
+        return _print_json(info)
+    out = sys.stdout
+    rows = egress_row.stream_rows(info)
+    out.write(table.render(egress_row.STREAM_COLUMNS, rows, terminal.palette(out), terminal.width(out)))
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    items = _items(arguments)
+    if arguments.json:
+        return _print_json(items)
+    if items:
+        _print_table(items)
+    else:
+        print("no egress matches", file=sys.stderr)
+    return 0
+
+
+def _items(arguments: argparse.Namespace) -> list[Any]:
+    request = {"active": arguments.active, "room_name": arguments.room or ""}
+    items: list[Any] = []
+    for egress_id in arguments.id or [""]:
+        items += _call(arguments, "ListEgress", request | {"egress_id": egress_id}).get("items") or []
+    return items[: arguments.limit or None]
+
+
+def _print_table(items: list[Any]) -> None:
+    out = sys.stdout
+    columns, rows = egress_row.rows(items, time.time())
+    out.write(table.render(columns, rows, terminal.palette(out), terminal.width(out)))
+    out.flush()
+
+
+def _show(arguments: argparse.Namespace, info: Mapping[str, Any], *, with_details: bool = False) -> int:
+    """One egress as it is now: its id, what it does and of what."""
+    if arguments.json:
+        return _print_json(info)
+    palette = terminal.palette(sys.stdout)
+    status = palette.paint(
+        egress_row.status_text(info), egress_row.STATUS_COLOURS.get(str(info.get("status")))
+    )
+    what = f"{egress_row.kind_text(info)} of {egress_row.source_text(info)}"
+    print(f"{shown(str(info.get('egress_id', '')))}  {status}  {what}")
+    if with_details and info.get("details"):
+        print(shown(str(info["details"]), 1000))
+    return 0
 
 
 def _call(arguments: argparse.Namespace, method: str, request: Mapping[str, object]) -> Any:
     return asyncio.run(_post(arguments, method, request))
 
 
-async def _post(arguments: argparse.Namespace, method: str, request: Mapping[str, object]) -> Any:
+def _control(arguments: argparse.Namespace, method: str) -> Any:
+    return asyncio.run(_post(arguments, method, {"egress_id": arguments.id}, "openegress.Control"))
+
+
+async def _post(
+    arguments: argparse.Namespace,
+    method: str,
+    request: Mapping[str, object],
+    service: str = "livekit.Egress",
+) -> Any:
     url = (arguments.url or os.environ.get("OPENEGRESS_URL") or DEFAULT_URL).rstrip("/")
     url = url.replace("ws://", "http://", 1).replace("wss://", "https://", 1)
     key = arguments.api_key or os.environ.get("LIVEKIT_API_KEY", "")
@@ -88,7 +166,7 @@ async def _post(arguments: argparse.Namespace, method: str, request: Mapping[str
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as http,
-            http.post(f"{url}/twirp/livekit.Egress/{method}", json=request, headers=headers) as answer,
+            http.post(f"{url}/twirp/{service}/{method}", json=request, headers=headers) as answer,
         ):
             text = await answer.text()
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -97,7 +175,12 @@ async def _post(arguments: argparse.Namespace, method: str, request: Mapping[str
         ) from None
     if answer.status != 200:
         raise _refusal(answer.status, text)
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise EgressError(
+            Code.UNKNOWN, f"{url} answers, but not as an Egress API does; check --url or OPENEGRESS_URL"
+        ) from None
 
 
 def _refusal(status: int, text: str) -> EgressError:
@@ -105,13 +188,8 @@ def _refusal(status: int, text: str) -> EgressError:
         body = json.loads(text)
         return EgressError(Code(body["code"]), f"{body['code']}: {body['msg']}")
     except (ValueError, KeyError, TypeError):
-        return EgressError(Code.UNKNOWN, f"HTTP {status}: {text.strip()[:300]}")
-
-
-def _page(item: Mapping[str, Any]) -> str:
-    web = item.get("web") or (item.get("egress") or {}).get("web") or {}
-    url: str = web.get("url", "")
-    return url
+        hint = "; check LIVEKIT_API_KEY and LIVEKIT_API_SECRET" if status == 401 else ""
+        return EgressError(Code.UNKNOWN, f"HTTP {status}: {text.strip()[:300]}{hint}")
 
 
 def _read(path: str) -> str:
@@ -119,8 +197,10 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except OSError as error:
         raise invalid(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise invalid(f"{path} is not text in UTF-8") from None
 
 
-def _print(value: object) -> int:
+def _print_json(value: object) -> int:
     print(json.dumps(value, indent=2))
     return 0

@@ -12,7 +12,7 @@ def parse_duration(text: str) -> float:
             float(text) if text.replace(".", "", 1).isdigit() else durationpy.from_str(text).total_seconds()
         )
     except (ValueError, durationpy.DurationError):
-        raise invalid(f'"{text}" is no duration: write 30s, 1m30s or a number of seconds') from None
+        raise invalid(f'"{text}" is not a duration: write 30s, 1m30s or a number of seconds') from None
     if seconds <= 0:
-        raise invalid(f'"{text}" is no duration: it must be longer than 0')
+        raise invalid(f'"{text}" is not a duration: it must be longer than 0')
     return seconds

@@ -28,6 +28,10 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--api-secret", metavar="SECRET", help="LIVEKIT_API_SECRET")
 
 
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"print JSON, for programs: {what}")
+
+
 def add_listen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default 0.0.0.0)")
     parser.add_argument("--port", type=int, help="port to listen on (default 7980)")

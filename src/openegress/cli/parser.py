@@ -3,27 +3,42 @@
 import argparse
 from collections.abc import Callable
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from openegress.cli import flags
-
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+from openegress.cli.errors import STATUSES, Exit
 
 TYPES = ("room-composite", "web", "participant", "track-composite", "track", "egress")
 LEVELS = ("debug", "info", "warn", "error")
+SHELLS = ("bash", "zsh", "fish")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells wrong use in one line, and the exit statuses below the options."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(epilog=STATUSES, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(Exit.WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="openegress", description="Records and streams LiveKit rooms, tracks and web pages."
-    )
+    parser = Parser(prog="openegress", description="Records and streams LiveKit rooms, tracks and web pages.")
     parser.add_argument("--version", action="version", version=metadata.version("openegress"))
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _servers(commands)
     _record(commands)
     _clients(commands)
+    _template(commands)
     _checks(commands)
+    completion = commands.add_parser("completion", help="print a script that completes this command")
+    completion.add_argument("shell", choices=SHELLS)
+    completion.set_defaults(run=_later("completion"))
     return parser
 
 
@@ -52,6 +67,7 @@ def _record(commands: "Commands") -> None:
     record.add_argument("--audio-only", action="store_true")
     record.add_argument("--video-only", action="store_true")
     record.add_argument("--log-level", choices=LEVELS, default="warn")
+    flags.add_json(record, "the whole record at the end, as the API has it")
     flags.add_config(record)
     flags.add_livekit(record)
     record.set_defaults(run=_later("record"))
@@ -68,7 +84,7 @@ def _clients(commands: "Commands") -> None:
     listing.add_argument("--room", help="only those of this room")
     listing.add_argument("-a", "--active", action="store_true", help="only those that are not over")
     listing.add_argument("--limit", type=int, default=0, help="at most so many")
-    listing.add_argument("--json", action="store_true", help="whole records")
+    listing.add_argument("--watch", action="store_true", help="look again every two seconds, until Ctrl-C")
     listing.set_defaults(run=_later("client", "list_egresses"))
 
     stop = commands.add_parser("stop", help="stop egresses")
@@ -80,18 +96,40 @@ def _clients(commands: "Commands") -> None:
     layout.add_argument("--layout", required=True)
     layout.set_defaults(run=_later("client", "update_layout"))
 
+    pause = commands.add_parser("pause", help="leave out of a recording what comes, until resume")
+    pause.add_argument("id", metavar="ID")
+    pause.set_defaults(run=_later("client", "pause"))
+
+    resume = commands.add_parser("resume", help="go on with a paused recording")
+    resume.add_argument("id", metavar="ID")
+    resume.set_defaults(run=_later("client", "resume"))
+
     stream = commands.add_parser("update-stream", help="add or remove stream URLs")
     stream.add_argument("--id", required=True)
     stream.add_argument("--add-urls", action="append", metavar="URL")
     stream.add_argument("--remove-urls", action="append", metavar="URL")
     stream.set_defaults(run=_later("client", "update_stream"))
 
-    for command in (start, listing, stop, layout, stream):
+    for command in (start, listing, stop, layout, pause, resume, stream):
+        flags.add_json(command, "whole records, as the API has them")
         flags.add_server(command)
+
+
+def _template(commands: "Commands") -> None:
+    template = commands.add_parser("test-template", help="see what a template looks like in a recording")
+    template.add_argument("--base-url", required=True, metavar="URL", help="of the template")
+    template.add_argument("--layout", default="", help="what the template gets as its layout")
+    template.add_argument("--publishers", type=int, required=True, metavar="N", help="participants to show")
+    template.add_argument("--room", default="", help="one that is there; without it a new one")
+    template.add_argument("--no-open", action="store_true", help="print the URL, and open no browser")
+    flags.add_config(template)
+    flags.add_livekit(template)
+    template.set_defaults(run=_later("template"))
 
 
 def _checks(commands: "Commands") -> None:
     doctor = commands.add_parser("doctor", help="check this machine and its configuration")
+    flags.add_json(doctor, 'a list of {"name", "ok", "text"}')
     flags.add_config(doctor)
     flags.add_livekit(doctor)
     flags.add_folders(doctor)
@@ -100,6 +138,7 @@ def _checks(commands: "Commands") -> None:
     config = commands.add_parser("config", help="look at the configuration")
     verbs = config.add_subparsers(required=True, metavar="VERB")
     check = verbs.add_parser("check", help="say what is wrong with it, and which keys have no effect")
+    flags.add_json(check, 'a list of {"level", "path", "text"}')
     flags.add_config(check)
     check.set_defaults(run=_later("config", "check"))
     reference = verbs.add_parser("reference", help="print every key with its default and its meaning")

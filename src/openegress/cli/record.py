@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import secrets
 import signal
 import sys
@@ -18,11 +19,14 @@ from livekit.protocol.egress import (
     WebEgressRequest,
 )
 
+from openegress.api import wire_json
 from openegress.app import log
-from openegress.app.once import Once
+from openegress.app.one_shot import OneShot
 from openegress.cli import core_files
 from openegress.cli.durations import parse_duration
+from openegress.cli.errors import Exit
 from openegress.cli.flags import settings_of
+from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
 from openegress.config.values import Seconds
 from openegress.core.errors import invalid
@@ -45,11 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings, _ = settings_of(arguments)
     target = Path(arguments.file).absolute()
     quiet = msgspec.structs.replace(settings.logging, level=type(settings.logging.level)(arguments.log_level))
-    settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet)
+    # There is no port, so none is kept from pages.
+    ports = dict.fromkeys(("port", "template_port", "health_port", "prometheus_port"), 0)
+    settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet, **ports)
     log.configure(settings.logging)
     if arguments.duration:
         settings = limited(settings, parse_duration(arguments.duration))
-    return asyncio.run(record(settings, request_for(arguments, target)))
+    return asyncio.run(record(settings, request_for(arguments, target), as_json=arguments.json))
 
 
 def limited(settings: Settings, duration_s: float) -> Settings:
@@ -65,10 +71,8 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     source: str = arguments.source
     suffix = target.suffix.lower()
     audio_only = arguments.audio_only or suffix in WITHOUT_PICTURE
-    if suffix not in FILE_TYPES or (suffix == ".webm" and not audio_only):
-        raise invalid(
-            f'"{target.name}" is no file to record to: name it .mp4, .ogg or .mp3 (.webm with --audio-only)'
-        )
+    if suffix not in FILE_TYPES:
+        raise invalid(f'"{target.name}" is not a file to record to: name it .mp4, .webm, .ogg or .mp3')
     if suffix in WITHOUT_PICTURE and arguments.video_only:
         raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it .mp4')
     egress_id = "EG_" + secrets.token_hex(6)
@@ -90,8 +94,8 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     raise invalid(f'"{source}" is neither a URL nor a room: write https://... or room:NAME')
 
 
-async def record(settings: Settings, request: StartEgressRequest) -> int:
-    async with Once(settings) as recorder:
+async def record(settings: Settings, request: StartEgressRequest, *, as_json: bool = False) -> int:
+    async with OneShot(settings) as recorder:
         await recorder.start(request)
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -107,10 +111,10 @@ async def record(settings: Settings, request: StartEgressRequest) -> int:
             stopper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await stopper
-        return report(recorder.info)
+        return report(recorder.info, as_json=as_json)
 
 
-async def _stop_when(recorder: Once, stopping: asyncio.Event) -> None:
+async def _stop_when(recorder: OneShot, stopping: asyncio.Event) -> None:
     await stopping.wait()
     await recorder.stop()
 
@@ -122,9 +126,8 @@ def show(progress: Progress | None, info: EgressInfo) -> None:
     if progress is None or not progress.media_ns:
         text = "starting"
     else:
-        seconds = progress.media_ns / 1e9
         text = (
-            f"{int(seconds // 60):3d}:{seconds % 60:04.1f}  {progress.size_bytes / 1e6:8.2f} MB"
+            f"{duration_text(progress.media_ns / 1e9):>9}  {size_text(progress.size_bytes):>8}"
             f"  {progress.fps:5.1f} fps  {progress.dropped_frames} dropped"
         )
     if info.status == EgressStatus.EGRESS_ENDING:
@@ -132,13 +135,16 @@ def show(progress: Progress | None, info: EgressInfo) -> None:
     print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def report(info: EgressInfo) -> int:
+def report(info: EgressInfo, *, as_json: bool = False) -> int:
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
-    for file in info.file_results:
-        if file.location:
-            print(f"{file.location}  {file.duration / 1e9:.2f} s  {file.size / 1e6:.2f} MB")
+    if as_json:
+        print(json.dumps(wire_json.to_dict(info), indent=2))
+    else:
+        for file in info.file_results:
+            if file.location:
+                print(f"{file.location}  {duration_text(file.duration / 1e9)}  {size_text(file.size)}")
     if info.status in (EgressStatus.EGRESS_COMPLETE, EgressStatus.EGRESS_LIMIT_REACHED):
-        return 0
+        return Exit.DONE
     print(f"openegress: {info.error or EgressStatus.Name(info.status)}", file=sys.stderr)
-    return 1
+    return Exit.FAILED

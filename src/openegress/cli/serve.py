@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from openegress.app import log
-from openegress.cli import core_files
+from openegress.cli import core_files, descriptors
 from openegress.cli.flags import settings_of
 from openegress.cli.signals import Signals
 from openegress.config.settings import Settings
@@ -40,6 +40,7 @@ def _run(arguments: argparse.Namespace, make: Callable[[Settings], Service]) -> 
     for warning in warnings:
         _log.warning(warning)
     core_files.forbid()
+    descriptors.allow()
     asyncio.run(_live(settings, make))
     return 0
 

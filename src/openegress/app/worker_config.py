@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 
 from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.config.destination import assume_role, storage_plan
-from openegress.config.settings import Settings
+from openegress.config.settings import CLOUD_METADATA, PageUdp, SamePath, Settings
 from openegress.core import ipc
-from openegress.core.context import Context, SessionLimits
-from openegress.core.request_kind import RequestKind
+from openegress.core.errors import Code
 from openegress.core.tokens import recorder_token
-from openegress.worker.admission import Cost, Limits
-from openegress.worker.service import Terms
+from openegress.request.context import Context, SessionLimits
+from openegress.request.naming import Distinct
+from openegress.request.request_kind import RequestKind
+from openegress.worker.admission import AdmissionLimits, Cost
+from openegress.worker.config import WorkerConfig
+from openegress.worker.cost import RATE_720P30, RATE_1080P60
 
 _MIB = 2**20
 _GIB = 2**30
@@ -39,29 +42,57 @@ def handler_settings(settings: Settings) -> ipc.HandlerSettings:
             sandbox=settings.enable_chrome_sandbox,
             insecure=settings.insecure,
             deny_networks=settings.deny_networks,
+            own_ports=own_ports(settings),
+            udp=page_udp(settings),
+            udp_pages=(settings.template_base,) if settings.template_base else (),
+            memory_bytes=int(settings.page_max_memory * _GIB),
         ),
         page_load_timeout_s=float(settings.timeouts.page_load),
         start_signal_timeout_s=float(settings.timeouts.start_signal),
         stop_timeout_s=float(settings.timeouts.stop),
         stream_retry_s=float(settings.retries.stream_for),
         log_level=settings.logging.level.value.replace("warn", "warning"),
+        room_memory_bytes=int(settings.room_max_memory * _GIB),
+        confined=settings.confine_handlers,
     )
+
+
+def page_udp(settings: Settings) -> bool:
+    match settings.page_udp:
+        case PageUdp.ALLOW:
+            return True
+        case PageUdp.DENY:
+            return False
+        case PageUdp.AUTO:
+            return set(settings.deny_networks) <= set(CLOUD_METADATA)
+
+
+def own_ports(settings: Settings) -> tuple[int, ...]:
+    """Where this service listens."""
+    ports = (settings.port, settings.template_port, settings.health_port, settings.prometheus_port)
+    return tuple(sorted({port for port in ports if port}))
 
 
 def room_service(settings: Settings) -> RoomService | None:
     """None: no LiveKit server is configured, so only web pages can be recorded."""
     if not (settings.ws_url and settings.api_key):
         return None
-    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, settings.api_secret.reveal()))
+    secret = settings.api_secret.reveal()
+    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, secret, insecure=settings.insecure))
 
 
-def worker_terms(settings: Settings) -> Terms:
-    return Terms(
+def worker_config(settings: Settings) -> WorkerConfig:
+    return WorkerConfig(
         context=context_maker(settings),
         costs=costs(settings),
-        limits=Limits(settings.cpu_cost.max_cpu_utilization, int(settings.cpu_cost.max_memory * _GIB)),
+        limits=AdmissionLimits(
+            settings.cpu_cost.max_cpu_utilization,
+            int(settings.cpu_cost.max_memory * _GIB),
+            Code(settings.no_room.value),
+        ),
         max_browsers=settings.cpu_cost.max_concurrent_web,
         cluster_id=settings.cluster_id,
+        same_path=Distinct.ALL if settings.same_path is SamePath.SUFFIX else Distinct.UNNAMED,
     )
 
 
@@ -83,7 +114,11 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
     if configured.sdk_audio_room_composite_memory_cost:
         memory_gb[RequestKind.AUDIO_ROOM_COMPOSITE] = configured.sdk_audio_room_composite_memory_cost
     return {
-        kind: Cost(cores[kind] or own, int(memory_gb[kind] * _GIB) or mib * _MIB)
+        kind: Cost(
+            cores[kind] or own,
+            int(memory_gb[kind] * _GIB) or mib * _MIB,
+            RATE_1080P60 if cores[kind] else RATE_720P30,
+        )
         for kind, (own, mib) in _COSTS.items()
     }
 
@@ -116,6 +151,8 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
             zone=datetime.now().astimezone().tzinfo or UTC,
             limits=session_limits,
             deny_networks=settings.deny_networks,
+            unknown_fields=settings.unknown_fields,
+            insecure=settings.insecure,
         )
 
     return make

@@ -4,6 +4,7 @@ A watcher that reads slowly misses steps, never the latest state: changes wait f
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,12 +13,20 @@ import msgspec
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api import wire_json
+from openegress.api.timeline import Moment, moments
+from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
 from openegress.core.info import is_terminal
+from openegress.core.units import MS
+from openegress.request.redact import shown
 from openegress.store.record import rank
 
 KEPT_ENDED = 100
-"""How many ended egresses the table goes on showing."""
+"""How many ended egresses the page goes on showing."""
+KEPT_MOMENTS = 60
+"""Of an egress; a stream that is tried for hours would have hundreds."""
+KEPT_SAMPLES = 120
+"""Progress of two minutes, so that graphs are not empty when a page is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +35,25 @@ class Entry:
     progress: Progress | None = None
     thumbnail: str = ""
     """data: URL of a small JPEG; empty: none."""
+    moments: tuple[Moment, ...] = ()
+    """The oldest first."""
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "info": wire_json.to_dict(self.info),
+    def to_dict(self, since: "Entry | None" = None) -> dict[str, Any]:
+        """For the page; without what it knows already from `since`: progress comes every second, and a
+        picture is a hundred times as large."""
+        told: dict[str, Any] = {
+            "egress_id": self.info.egress_id,
             "progress": msgspec.to_builtins(self.progress) if self.progress else None,
-            "thumbnail": self.thumbnail or None,
         }
+        if since is None or since.info is not self.info:
+            told["info"] = wire_json.to_dict(shown(self.info))
+            # A double does not hold nanoseconds since 1970.
+            told["moments"] = [
+                {"at_ms": each.at_ns // MS, "text": each.text, "mood": each.mood} for each in self.moments
+            ]
+        if since is None or since.thumbnail != self.thumbnail:
+            told["thumbnail"] = self.thumbnail or None
+        return told
 
 
 @dataclass(eq=False)
@@ -41,11 +62,12 @@ class _Watcher:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Board:
+class DashboardState:
     """Fed from the event loop's thread by whoever sees infos and progress."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._samples: dict[str, deque[Progress]] = {}
         self._node: Callable[[], dict[str, Any]] = dict
         self._watchers: set[_Watcher] = set()
         self._closed = False
@@ -59,12 +81,17 @@ class Board:
         """An egress as it is now. One that is older than what is shown is left out."""
         shown = self._entries.get(info.egress_id)
         if shown is None:
-            self._set(Entry(info))
+            self._set(Entry(info, moments=tuple(moments(None, info)[-KEPT_MOMENTS:])))
         elif (rank(info), info.updated_at) >= (rank(shown.info), shown.info.updated_at):
-            self._set(replace(shown, info=info))
+            happened = (*shown.moments, *moments(shown.info, info))[-KEPT_MOMENTS:]
+            self._set(replace(shown, info=info, moments=happened))
+        if is_terminal(info):
+            self._samples.pop(info.egress_id, None)
 
     def progress(self, egress_id: str, progress: Progress) -> None:
         if shown := self._entries.get(egress_id):
+            if not is_terminal(shown.info):
+                self._samples.setdefault(egress_id, deque(maxlen=KEPT_SAMPLES)).append(progress)
             self._set(replace(shown, progress=progress))
 
     def thumbnail(self, egress_id: str, data_url: str) -> None:
@@ -77,7 +104,23 @@ class Board:
 
     def snapshot(self) -> dict[str, Any]:
         newest_first = sorted(self._entries.values(), key=lambda entry: -entry.info.started_at)
-        return {"egresses": [entry.to_dict() for entry in newest_first], "node": self._node()}
+        return {
+            "egresses": [entry.to_dict() for entry in newest_first],
+            "samples": {
+                egress_id: msgspec.to_builtins(list(kept)) for egress_id, kept in self._samples.items()
+            },
+            "node": self._node(),
+        }
+
+    def entries(self) -> dict[str, Entry]:
+        """By the ids of their egresses, as they are now."""
+        return dict(self._entries)
+
+    async def find(self, egress_id: str) -> EgressInfo:
+        """The record of an egress that is shown. Raises EgressError not_found."""
+        if entry := self._entries.get(egress_id):
+            return entry.info
+        raise EgressError(Code.NOT_FOUND, "egress does not exist")
 
     async def watch(self) -> AsyncGenerator[Entry]:
         """Changes from now on; ends with close()."""

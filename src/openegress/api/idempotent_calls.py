@@ -18,23 +18,33 @@ REQUEST_ID_HEADER = "X-Livekit-Request-Id"
 KEPT_S = 120.0
 """Longer than an SDK's attempts together."""
 KEPT_AT_MOST = 10_000
+KEPT_BYTES = 16 * 1024 * 1024
+"""Of answers: each repeats its request, and a request may be a megabyte."""
 MAX_ID_CHARS = 128
 
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
     task: "asyncio.Task[Message]"
     at_s: float
+    size_bytes: int = 0
+    """Once it is there."""
 
 
-class Replays:
-    """Answers by request; failures are forgotten, so that a replay tries anew."""
+class IdempotentCalls:
+    """Answers by request. Failures are forgotten at once, so that a replay tries anew."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the answers that are remembered."""
+        return self._bytes
 
     async def answer(self, key: tuple[str, ...], call: Callable[[], Awaitable[Message]]) -> Message:
         """The answer to the request `key`: the one under way or given before, else that of `call`.
@@ -43,28 +53,37 @@ class Replays:
         """
         self._forget_old()
         known = self._answers.get(key)
-        if known is None or _failed(known.task):
+        if known is None:
             task = asyncio.ensure_future(call())
             assert isinstance(task, asyncio.Task)
-            task.add_done_callback(_failed)  # looked at even if nobody waits any more
             known = self._answers[key] = _Answer(task, self._clock())
-            self._answers.move_to_end(key)
+            task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(known.task)
 
     async def close(self) -> None:
         """Waits for calls under way."""
         tasks = [answer.task for answer in self._answers.values()]
-        self._answers.clear()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._answers.clear()
+        self._bytes = 0
+
+    def _done(self, key: tuple[str, ...], task: "asyncio.Task[Message]") -> None:
+        known = self._answers.get(key)
+        if known is None or known.task is not task:
+            return
+        if task.cancelled() or task.exception() is not None:
+            del self._answers[key]
+            return
+        known.size_bytes = task.result().ByteSize()
+        self._bytes += known.size_bytes
+        self._forget_old()
 
     def _forget_old(self) -> None:
         oldest_s = self._clock() - KEPT_S
         for key, answer in list(self._answers.items()):
-            if answer.at_s > oldest_s and len(self._answers) <= KEPT_AT_MOST:
+            too_many = len(self._answers) > KEPT_AT_MOST or self._bytes > KEPT_BYTES
+            if answer.at_s > oldest_s and not too_many:
                 return
             if answer.task.done():
                 del self._answers[key]
-
-
-def _failed(task: "asyncio.Task[Message]") -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
+                self._bytes -= answer.size_bytes

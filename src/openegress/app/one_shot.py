@@ -8,7 +8,7 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
-from openegress.app.terms import room_service
+from openegress.app.worker_config import room_service
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
@@ -19,13 +19,14 @@ from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal, IOInfo
 from openegress.store.leases import MemoryLeases
+from openegress.worker.config import WorkerLeases
 
 _TICK_S = 0.5
 _LAST_WORD_S = 5.0
 """Of an egress that has ended by itself: its last state is reported right after."""
 
 
-class Once:
+class OneShot:
     """async with Once(settings) as recorder: await recorder.start(request); async for ... in progress()."""
 
     def __init__(self, settings: Settings) -> None:
@@ -37,12 +38,18 @@ class Once:
         self._over = asyncio.Event()
         self.info = EgressInfo()
 
-    async def __aenter__(self) -> "Once":
+    async def __aenter__(self) -> "OneShot":
         make_folders(self._settings)
         await self._records.register(IOInfo.CREATE_EGRESS, self._take)
         await self._records.register(IOInfo.UPDATE_EGRESS, self._take)
         await self._records.register(IOInfo.GET_EGRESS, self._find)
-        self._node = Node(self._settings, self._bus, MemoryLeases(), warm=False, shares_folders=True)
+        self._node = Node(
+            self._settings,
+            self._bus,
+            WorkerLeases(MemoryLeases(), MemoryLeases()),
+            warm=False,
+            shares_folders=True,
+        )
         await self._node.start()
         return self
 

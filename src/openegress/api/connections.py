@@ -1,0 +1,98 @@
+"""Who is connected: never so many that the process runs out of descriptors, and nobody for nothing.
+
+When there are too many, the one that has been there longest without a caller of ours makes room, so that a
+newcomer (a health check, a caller with a token) is always let in.
+"""
+
+import asyncio
+import os
+import resource
+import socket
+from typing import Any
+
+from aiohttp import web
+
+IDLE_S = 30.0
+"""Until the headers of a request are whole, counted from the connection's begin or the answer before:
+proxies keep connections for a minute and open another without ado."""
+LINGER_S = 2.0
+"""How long the rest of a body that nobody wants is thrown away, so that its sender reads the answer."""
+SHARE = 6
+"""One in so many of the descriptors the process may have, for each of up to three ports: recordings, storage
+and Redis get the others."""
+MOST = 4096
+AT_ONCE = 4
+"""Connections taken in one turn of the event loop. So many descriptors are needed beside those of `most`; and
+a newcomer has ten turns, of which a request takes six, before a flood makes it the oldest."""
+WAITING = 1024
+"""Connections that the system keeps for the turns after that; it drops what comes beyond, and a caller who
+was dropped tries again a second later."""
+
+_TRUSTED = web.RequestKey("trusted", bool)
+
+
+def most() -> int:
+    """How many may be connected at a time, by the limit of descriptors as it is now."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, soft // SHARE))
+
+
+def trust(request: web.Request) -> None:
+    """The request is of a caller who may: it does not make room for strangers."""
+    request[_TRUSTED] = True
+
+
+class _Server(web.Server):
+    """aiohttp's, with a bound on its connections."""
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self.connections) > most():
+            self._make_room()
+
+    def _make_room(self) -> None:
+        for handler in self.connections:  # those that came first, first
+            transport = handler.transport
+            if transport is None or transport.is_closing() or _is_trusted(handler):
+                continue
+            transport.abort()
+            return
+
+
+def _is_trusted(handler: Any) -> bool:
+    # aiohttp tells nobody else which request a connection is at.
+    request = handler._current_request
+    return request is not None and bool(request.get(_TRUSTED))
+
+
+async def listen(runner: web.AppRunner, host: str, port: int) -> web.TCPSite:
+    """Begins to take connections. Raises OSError."""
+    site = web.TCPSite(runner, host or None, port, backlog=AT_ONCE)
+    await site.start()
+    server = site._server
+    assert isinstance(server, asyncio.Server)
+    for listening in server.sockets:
+        # asyncio has one number for both: this is the system's alone.
+        with socket.socket(fileno=os.dup(listening.fileno())) as same:
+            same.listen(WAITING)
+    return site
+
+
+class Runner(web.AppRunner):
+    """Of every port this service listens on."""
+
+    def __init__(self, app: web.Application, *, shutdown_timeout_s: float = 60.0) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=shutdown_timeout_s,
+            keepalive_timeout=IDLE_S,
+            lingering_time=LINGER_S,
+            # Bodies are unpacked by api.bodies, once it is known who sends them.
+            auto_decompress=False,
+        )
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)

@@ -1,0 +1,111 @@
+"""What has happened to an egress, as moments in time: told from one EgressInfo to the next. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
+
+from openegress.core.info import is_terminal
+
+
+class Mood(StrEnum):
+    GOOD = "good"
+    BUSY = "busy"
+    BAD = "bad"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    at_ns: int
+    """Unix."""
+    text: str
+    mood: Mood = Mood.QUIET
+
+
+ENDS = {
+    EgressStatus.EGRESS_COMPLETE: ("Complete", Mood.GOOD),
+    EgressStatus.EGRESS_FAILED: ("Failed", Mood.BAD),
+    EgressStatus.EGRESS_ABORTED: ("Aborted", Mood.BAD),
+    EgressStatus.EGRESS_LIMIT_REACHED: ("Limit reached", Mood.BUSY),
+}
+
+
+def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
+    """What has happened since `before`, the oldest first. None: nothing was known, so all that `after` has a
+    time for is told."""
+    old = before or EgressInfo()
+    # Its end comes last of what happens at one time.
+    found = [*_life(before, after), *_streams(old, after), *_stored(before, after), *_end(old, after)]
+    return sorted(found, key=lambda moment: moment.at_ns)
+
+
+def _life(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
+    old = before or EgressInfo()
+    if before is None and after.started_at:
+        yield Moment(after.started_at, "Requested", Mood.BUSY)
+    if not _media_began(old) and (began_ns := _media_began(after)):
+        yield Moment(began_ns, "Recording", Mood.GOOD)
+    if after.room_composite.layout != old.room_composite.layout and before is not None:
+        yield Moment(after.updated_at, f"Layout: {after.room_composite.layout}")
+    if after.status == EgressStatus.EGRESS_ENDING != old.status:
+        yield Moment(after.updated_at, _because("Ending", after.details), Mood.BUSY)
+
+
+def _end(old: EgressInfo, after: EgressInfo) -> Iterator[Moment]:
+    if is_terminal(after) and not is_terminal(old):
+        text, mood = ENDS[after.status]
+        yield Moment(after.ended_at or after.updated_at, _because(text, after.error), mood)
+
+
+def _media_began(info: EgressInfo) -> int:
+    """Media time zero, as the outputs know it; 0: not yet."""
+    results: list[FileInfo | SegmentsInfo | StreamInfo] = [
+        *info.file_results,
+        *info.segment_results,
+        *info.stream_results,
+    ]
+    return min((result.started_at for result in results if result.started_at), default=0)
+
+
+def _streams(before: EgressInfo, after: EgressInfo) -> Iterator[Moment]:
+    for n, new in enumerate(after.stream_results):
+        old = before.stream_results[n] if n < len(before.stream_results) else StreamInfo()
+        yield from _stream(old, new, after.updated_at)
+
+
+def _stream(old: StreamInfo, new: StreamInfo, now_ns: int) -> Iterator[Moment]:
+    name = f"Stream {new.url}"
+    if new.started_at and not old.started_at:
+        yield Moment(new.started_at, f"{name} is live", Mood.GOOD)
+    if new.retries > old.retries:
+        counted = "1 retry" if new.retries == 1 else f"{new.retries} retries"
+        yield Moment(new.last_retry_at or now_ns, _because(f"{name}: {counted}", new.error), Mood.BUSY)
+    elif new.error and not old.error and new.status == StreamInfo.ACTIVE:
+        yield Moment(now_ns, f"{name} was lost: {new.error}", Mood.BUSY)
+    if old.error and not new.error and new.status == StreamInfo.ACTIVE:
+        yield Moment(now_ns, f"{name} is back", Mood.GOOD)
+    if new.status != old.status:
+        if new.status == StreamInfo.FAILED:
+            yield Moment(new.ended_at or now_ns, _because(f"{name} failed", new.error), Mood.BAD)
+        elif new.status == StreamInfo.FINISHED:
+            yield Moment(new.ended_at or now_ns, f"{name} finished")
+
+
+def _stored(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
+    """When a file was stored is told by the change alone; a record has no time for it."""
+    if before is None:
+        return
+    places = {result.location for result in before.file_results}
+    for result in after.file_results:
+        if result.location and result.location not in places:
+            yield Moment(after.updated_at, f"Stored {result.filename}", Mood.GOOD)
+    lists = {result.playlist_location for result in before.segment_results}
+    for segments in after.segment_results:
+        if segments.playlist_location and segments.playlist_location not in lists:
+            yield Moment(after.updated_at, f"Stored {segments.playlist_name}", Mood.GOOD)
+
+
+def _because(text: str, why: str) -> str:
+    return f"{text}: {why}" if why else text

@@ -1,0 +1,49 @@
+"""What follows the end of an egress on this machine."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from openegress.app.spending import SpendingReports
+from openegress.core.errors import EgressError
+from openegress.storage.journal import mark_ended
+from openegress.worker.fault_reports import FaultReports
+from openegress.worker.job import Job
+from openegress.worker.service import WorkerService
+
+_log = structlog.get_logger(__name__)
+
+
+class Endings:
+    """Owner of the tasks that this takes."""
+
+    def __init__(
+        self, service: WorkerService, spool: Path, spending: SpendingReports, faults: FaultReports | None
+    ) -> None:
+        """`faults`: None where no reports of failed egresses are wanted."""
+        self._service = service
+        self._spool = spool
+        self._spending = spending
+        self._faults = faults
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, job: Job) -> None:
+        task = asyncio.create_task(self._forget(job), name=f"forget {job.plan.egress_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def wait(self) -> None:
+        """Returns when all that began have come to their end."""
+        await asyncio.gather(*self._tasks)
+
+    async def _forget(self, job: Job) -> None:
+        await self._service.forget(job)
+        try:
+            await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
+        except EgressError as error:
+            # All it costs is that a recovery counts as one more end.
+            _log.warning("an end is not noted", egress_id=job.plan.egress_id, error=error.text)
+        await self._spending.report(job)
+        if self._faults is not None:
+            await self._faults.ended(job)

@@ -1,0 +1,39 @@
+"""What each egress took of the machine, told to the record keeper at its end (IOInfo.UpdateMetrics)."""
+
+import time
+
+import structlog
+
+from openegress.core.errors import EgressError
+from openegress.psrpc.ioinfo_client import IOInfoClient
+from openegress.worker.job import Job
+from openegress.worker.usage import ProcessUsage, Spending, spent_s
+
+_log = structlog.get_logger(__name__)
+
+
+class SpendingReports:
+    """Of one node."""
+
+    def __init__(self, keeper: IOInfoClient) -> None:
+        self._keeper = keeper
+        self._spending = Spending()
+
+    def see(self, usage: dict[str, ProcessUsage]) -> None:
+        """What each took since the look before, by egress id."""
+        self._spending.see(usage)
+
+    def ends(self, job: Job) -> None:
+        """Its handler is still there, but not for long."""
+        if job.pid:
+            self._spending.end(job.plan.egress_id, spent_s(job.pid), time.monotonic() - job.started_s)
+
+    async def report(self, job: Job) -> None:
+        """Raises nothing: a livekit-server only logs it."""
+        spent = self._spending.take(job.plan.egress_id)
+        if spent is None or job.had_ended:
+            return
+        try:
+            await self._keeper.report_usage(job.record.info, *spent)
+        except EgressError as error:
+            _log.debug("usage not taken", egress_id=job.plan.egress_id, error=error.text)

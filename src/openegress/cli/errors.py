@@ -1,0 +1,25 @@
+"""Errors as a command tells them: one line on standard error."""
+
+import sys
+from enum import IntEnum
+
+from openegress.core.errors import EgressError
+
+
+class Exit(IntEnum):
+    """The exit status of every command."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USE = 2
+    INTERRUPTED = 130
+    """As shells know a program that SIGINT ended."""
+
+
+STATUSES = "exit status: 0 done, 1 failed (standard error says why), 2 wrong use, 130 interrupted by Ctrl-C"
+
+
+def report(error: EgressError) -> Exit:
+    text = "; ".join(line.strip() for line in error.text.splitlines() if line.strip())
+    print(f"openegress: {text}", file=sys.stderr)
+    return Exit.FAILED
