@@ -1,4 +1,4 @@
-/** What the table shows of an EgressInfo (livekit_egress.proto as protojson, snake_case: int64 are strings). */
+/** What the page shows of an EgressInfo (livekit_egress.proto as protojson, snake_case: int64 are strings). */
 
 export interface Timed {
   readonly started_at?: string;
@@ -51,10 +51,29 @@ export interface Progress {
   readonly cpu_cores?: number;
 }
 
+/** Something that happened to an egress. */
+export interface Moment {
+  readonly at_ms: number;
+  readonly text: string;
+  readonly mood: Mood;
+}
+
 export interface Entry {
   readonly info: EgressInfo;
   readonly progress: Progress | null;
   readonly thumbnail: string | null;
+  /** The oldest first. */
+  readonly moments?: readonly Moment[];
+}
+
+/** What the feed tells of an egress: what has changed, and its progress. */
+export type Update = Partial<Entry> & { readonly egress_id: string };
+
+/** An entry as it is after an update; null for one of an egress that nothing else is known of. */
+export function updated(known: Entry | null, update: Update): Entry | null {
+  const { egress_id: _, ...news } = update;
+  const info = news.info ?? known?.info;
+  return info ? { progress: null, thumbnail: null, ...known, ...news, info } : null;
 }
 
 export type Mood = "good" | "busy" | "bad" | "quiet";
@@ -102,11 +121,18 @@ export function requestOf(info: EgressInfo): Request | null {
 export function sourceOf(info: EgressInfo): string {
   const body = requestOf(info)?.body ?? {};
   const web = text(record(body.web)?.url) || text(body.url);
-  if (web) return web;
+  if (web) return pageOf(web);
   const room = info.room_name || text(body.room_name);
   const tracks = [body.audio_track_id, body.video_track_id].map(text).filter(Boolean).join(" + ");
   const part = text(body.identity) || text(body.track_id) || tracks || text(body.layout);
   return part ? `${room} · ${part}` : room;
+}
+
+/** Without the user, query and fragment, which may hold a password or a token. */
+function pageOf(url: string): string {
+  if (!URL.canParse(url)) return "";
+  const { origin, pathname, search, hash } = new URL(url);
+  return `${origin}${pathname}${search || hash ? "?…" : ""}`;
 }
 
 const STATUS: Readonly<Record<string, readonly [string, Mood]>> = {
@@ -212,11 +238,14 @@ function unixMs(ns: string | undefined): number | null {
   return ns !== undefined && /^\d+$/.test(ns) && ns !== "0" ? Number(BigInt(ns) / NS_PER_MS) : null;
 }
 
+export function startedMs(info: EgressInfo): number | null {
+  return unixMs(info.started_at);
+}
+
 /** Since the start, to the end or until now; null before the start. */
 export function elapsedMs(info: EgressInfo, nowMs: number): number | null {
-  const startedMs = unixMs(info.started_at);
-  if (startedMs === null) return null;
-  return Math.max(0, (unixMs(info.ended_at) ?? nowMs) - startedMs);
+  const since = startedMs(info);
+  return since === null ? null : Math.max(0, (unixMs(info.ended_at) ?? nowMs) - since);
 }
 
 /** What has been produced: as last reported while it runs, else what the finished files say. */

@@ -1,11 +1,14 @@
-/** Entry of the dashboard: signs in with an API token, follows the feed, sends stops. */
+/** Entry of the dashboard: signs in with an API token, follows the feed, starts and stops. */
 
-import { RequestDialog, StopDialog } from "./dialogs";
-import type { Entry } from "./egress";
-import { find, say } from "./elements";
+import { Api } from "./api";
+import { Board } from "./board";
+import { DetailsDialog } from "./details";
+import { type Entry, type Progress, type Update, updated } from "./egress";
+import { find, make, say } from "./elements";
 import { type FeedState, follow, wordsOf } from "./feed";
 import type { ServerEvent } from "./server-events";
-import { Table } from "./table";
+import { StartDialog } from "./start";
+import { StopDialog } from "./stop";
 import { bytes, duration } from "./wording";
 
 const TOKEN_KEY = "openegress.token";
@@ -19,38 +22,34 @@ interface Node {
 }
 
 /** The server may live below a prefix: this page is at <api>/dashboard/. */
-const api = new URL("..", window.location.href).href.replace(/\/$/, "");
-const board = find("board");
+const api = new Api(new URL("..", window.location.href).href.replace(/\/$/, ""));
+const page = find("board");
 const connection = find("connection");
 const signIn = find<HTMLFormElement>("sign-in");
 const tokenField = find<HTMLInputElement>("token");
+const filters = find<HTMLFormElement>("filters");
+const roomFilter = find<HTMLSelectElement>("filter-room");
 
-let token = "";
 let session = new AbortController();
 
-const requestDialog = new RequestDialog(api);
-const stopDialog = new StopDialog(stop);
-const table = new Table(board.getElementsByTagName("tbody")[0] as HTMLTableSectionElement, find("nothing"), {
-  stop: (entry) => stopDialog.ask(entry),
-  showRequest: (entry) => requestDialog.show(entry),
-});
-
-async function stop(egressId: string): Promise<void> {
-  const response = await fetch(`${api}/twirp/livekit.Egress/StopEgress`, {
-    method: "POST",
-    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },
-    body: JSON.stringify({ egress_id: egressId }),
-  });
-  if (response.ok) return;
-  const text = await response.text();
-  let why = text;
-  try {
-    why = String((JSON.parse(text) as { msg?: unknown }).msg ?? text);
-  } catch {
-    // Not Twirp's JSON, perhaps a proxy's page: shown as it is.
-  }
-  throw new Error(`not stopped (${response.status}): ${why}`);
-}
+const stopDialog = new StopDialog(api);
+const details = new DetailsDialog(api, (entry) => stopDialog.ask(entry));
+const start = new StartDialog(api, (egressId) => say(find("count"), `Started ${egressId}.`));
+const board = new Board(
+  {
+    running: find("running"),
+    history: find("history"),
+    nothingRunning: find("nothing-running"),
+    nothingEnded: find("nothing-ended"),
+  },
+  {
+    open: (egressId) => {
+      const entry = board.entry(egressId);
+      if (entry) details.open(entry, board.samples(egressId));
+    },
+    stop: (entry) => stopDialog.ask(entry),
+  },
+);
 
 function showNode(node: Node): void {
   const parts = [
@@ -64,12 +63,45 @@ function showNode(node: Node): void {
 
 function onEvent({ name, data }: ServerEvent): void {
   if (name === "snapshot") {
-    const snapshot = JSON.parse(data) as { egresses: Entry[]; node: Node };
-    table.replace(snapshot.egresses);
+    const snapshot = JSON.parse(data) as {
+      egresses: Entry[];
+      samples?: Record<string, Progress[]>;
+      node: Node;
+    };
+    board.replace(snapshot.egresses, snapshot.samples);
+    for (const entry of snapshot.egresses) details.update(entry, board.samples(entry.info.egress_id));
     showNode(snapshot.node);
   } else if (name === "egress") {
-    table.update(JSON.parse(data) as Entry);
+    const update = JSON.parse(data) as Update;
+    const entry = updated(board.entry(update.egress_id), update);
+    if (entry === null) return;
+    board.update(entry);
+    details.update(entry, board.samples(update.egress_id));
   }
+  offerRooms();
+}
+
+function offerRooms(): void {
+  const rooms = board.rooms;
+  const offered = [...roomFilter.options].slice(1).map((option) => option.value);
+  if (roomFilter.options.length > 0 && rooms.join("\n") === offered.join("\n")) return;
+  const chosen = roomFilter.value;
+  const any = make("option", "", "any");
+  any.value = "";
+  roomFilter.replaceChildren(any, ...rooms.map((room) => make("option", "", room)));
+  roomFilter.value = rooms.includes(chosen) ? chosen : "";
+  applyFilter();
+}
+
+function applyFilter(): void {
+  board.filter = {
+    text: find<HTMLInputElement>("filter-text").value,
+    status: find<HTMLSelectElement>("filter-status").value,
+    kind: find<HTMLSelectElement>("filter-kind").value,
+    room: roomFilter.value,
+  };
+  const [shown, all] = board.counts;
+  say(find("count"), shown === all ? "" : `${shown} of ${all} shown`);
 }
 
 function onState(state: FeedState): void {
@@ -78,27 +110,29 @@ function onState(state: FeedState): void {
   if (state.kind === "refused") askForToken(`The server refused this token: ${state.why}`);
 }
 
+function showSignedIn(signedIn: boolean): void {
+  signIn.hidden = signedIn;
+  for (const element of [page, find("sign-out"), find("new")]) element.hidden = !signedIn;
+}
+
 function askForToken(why: string): void {
   session.abort();
   sessionStorage.removeItem(TOKEN_KEY);
-  token = "";
-  table.clear();
+  api.token = "";
+  details.close();
+  board.clear();
   find("node").textContent = "";
-  board.hidden = true;
-  find("sign-out").hidden = true;
+  showSignedIn(false);
   find("refused").textContent = why;
-  signIn.hidden = false;
   tokenField.focus();
 }
 
-function watch(value: string): void {
-  token = value;
-  sessionStorage.setItem(TOKEN_KEY, value);
-  signIn.hidden = true;
-  board.hidden = false;
-  find("sign-out").hidden = false;
+function watch(token: string): void {
+  api.token = token;
+  sessionStorage.setItem(TOKEN_KEY, token);
+  showSignedIn(true);
   session = new AbortController();
-  void follow(`${api}/dashboard/api/events`, token, session.signal, onEvent, onState);
+  void follow(`${api.base}/dashboard/api/events`, token, session.signal, onEvent, onState);
 }
 
 /** A token in the fragment is taken once and then hidden from the address bar and the history. */
@@ -119,10 +153,13 @@ find("sign-out").addEventListener("click", () => {
   connection.className = "quiet";
   askForToken("");
 });
-find<HTMLInputElement>("only-active").addEventListener("change", (event) => {
-  table.onlyActive = (event.target as HTMLInputElement).checked;
-});
-setInterval(() => table.tick(Date.now()), 1000);
+find("new").addEventListener("click", () => start.open());
+filters.addEventListener("input", applyFilter);
+filters.addEventListener("submit", (event) => event.preventDefault());
+setInterval(() => {
+  board.tick(Date.now());
+  details.tick(Date.now());
+}, 1000);
 
 const known = tokenFromFragment() ?? sessionStorage.getItem(TOKEN_KEY);
 if (known) watch(known);

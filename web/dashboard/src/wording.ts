@@ -19,3 +19,16 @@ export function bytes(count: number | null): string {
   }
   return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
+
+/** The local time; with the date unless it is today's. */
+export function moment(ms: number | null, nowMs: number): string {
+  if (ms === null) return "";
+  const [at, now] = [new Date(ms), new Date(nowMs)];
+  const day = at.toDateString() === now.toDateString() ? "" : `${at.toLocaleDateString()} `;
+  return `${day}${at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })}`;
+}
+
+/** The local time to a second. */
+export function clock(ms: number): string {
+  return new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}

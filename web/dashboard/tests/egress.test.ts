@@ -11,6 +11,7 @@ import {
   sizeBytes,
   sourceOf,
   statusOf,
+  updated,
 } from "../src/egress";
 
 const SECOND = "1000000000";
@@ -28,6 +29,8 @@ test.each<[Partial<EgressInfo>, string, string]>([
   [{ room_composite: { room_name: "r", layout: "grid" }, room_name: "r" }, "room composite", "r · grid"],
   [{ room_composite: { room_name: "r" } }, "room composite", "r"],
   [{ web: { url: "https://example.com/" } }, "web", "https://example.com/"],
+  [{ web: { url: "https://ann:pw@example.com/p?token=SECRET#x" } }, "web", "https://example.com/p?…"],
+  [{ web: { url: "not an address" } }, "web", ""],
   [{ participant: { identity: "ann" }, room_name: "r" }, "participant", "r · ann"],
   [
     { track_composite: { audio_track_id: "TR_a", video_track_id: "TR_v" }, room_name: "r" },
@@ -140,4 +143,18 @@ test("newest first, beyond what a double can tell apart", () => {
     "EG_a",
     "EG_c",
   ]);
+});
+
+test("an update brings what has changed, and leaves the rest", () => {
+  const known = { ...entry({ room_name: "r" }), thumbnail: "data:,1", moments: [] };
+  const progress = { ...entry({}, 7).progress };
+  const news = { egress_id: "EG_1", progress: progress as Entry["progress"] };
+  expect(updated(known, news)).toEqual({ ...known, progress });
+  expect(updated(known, { egress_id: "EG_1", thumbnail: null })?.thumbnail).toBeNull();
+  expect(updated(null, { egress_id: "EG_1", info: info({}) })).toEqual({
+    info: info({}),
+    progress: null,
+    thumbnail: null,
+  });
+  expect(updated(null, news)).toBeNull();
 });

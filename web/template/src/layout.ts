@@ -16,18 +16,23 @@ export const LAYOUT_NAMES: readonly string[] = ARRANGEMENTS.flatMap((name) => [
   `${name}-light`,
 ]);
 
-export const DEFAULT_LAYOUT: Layout = { arrangement: "grid", theme: "dark" };
+const PREFIXES = ["single-speaker", "speaker"] as const satisfies readonly Arrangement[];
 
-/** The layout of this name, the default for an empty one, null for an unknown one. */
-export function parseLayout(name: string): Layout | null {
-  if (name === "") return DEFAULT_LAYOUT;
-  const [, base, theme] = /^(.*?)(?:-(dark|light))?$/.exec(name) ?? [];
-  const arrangement = ARRANGEMENTS.find((known) => known === base);
-  return arrangement ? { arrangement, theme: theme === "light" ? "light" : "dark" } : null;
+/**
+ * The layout of this name, or the nearest, as upstream's template has it: by how the name begins, and whether it
+ * ends in -light. As in openegress.core.layouts, which says the same of rooms that are laid out without a page.
+ */
+export function parseLayout(name: string): Layout {
+  const theme = name.endsWith("-light") ? "light" : "dark";
+  return { arrangement: PREFIXES.find((known) => name.startsWith(known)) ?? "grid", theme };
 }
 
-export function unknownLayout(name: string): string {
-  return `layout ${JSON.stringify(name)} is unknown; use one of ${LAYOUT_NAMES.join(", ")}`;
+/** What is said of a name that parseLayout had to guess at; "" for one that is known. */
+export function takenFor(name: string): string {
+  if (name === "" || LAYOUT_NAMES.includes(name)) return "";
+  const { arrangement, theme } = parseLayout(name);
+  const taken = theme === "light" ? `${arrangement}-light` : arrangement;
+  return `layout ${JSON.stringify(name)} is unknown and taken for ${taken}; there are ${LAYOUT_NAMES.join(", ")}`;
 }
 
 /** The layout name that participant metadata asks for; null when it says nothing about layout. */

@@ -1,7 +1,7 @@
 /** Entry of the room composite template: reads the query, joins the room, speaks the recorder's contract. */
 
 import { DisconnectReason, Room, RoomEvent, setLogLevel } from "livekit-client";
-import { parseLayout, unknownLayout } from "./layout";
+import { parseLayout, takenFor } from "./layout";
 import { Page } from "./page";
 import { isRoomEnd } from "./roster";
 
@@ -22,12 +22,14 @@ function end(): void {
 }
 
 async function record(url: string, token: string, layoutName: string): Promise<void> {
-  const layout = parseLayout(layoutName);
   const stageElement = document.getElementById("stage");
-  if (layout === null || stageElement === null) {
-    fail(`page load: ${unknownLayout(layoutName)}`);
+  if (stageElement === null) {
+    fail("page load: this page has no stage");
     return;
   }
+  const guess = takenFor(layoutName);
+  if (guess) console.warn(`page load: ${guess}`);
+  const layout = parseLayout(layoutName);
   setLogLevel("warn");
   const room = new Room();
   const page = new Page(room, stageElement, layout, () => console.log("START_RECORDING"), end);

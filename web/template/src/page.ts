@@ -1,7 +1,7 @@
 /** The page as a whole: follows the room, keeps the tiles in place, and signals the recorder. */
 
 import { ConnectionState, type Room, RoomEvent } from "livekit-client";
-import { type Layout, layoutInMetadata, parseLayout, unknownLayout } from "./layout";
+import { type Layout, layoutInMetadata, parseLayout, takenFor } from "./layout";
 import { attendees, videoPublications, viewOf } from "./roster";
 import { endsInMs, startsInMs } from "./signals";
 import { EMPTY_FLOOR, stepFloor } from "./speaker";
@@ -116,12 +116,9 @@ export class Page {
   #readLayout(): void {
     const name = layoutInMetadata(this.#room.localParticipant.metadata);
     if (name === null) return;
-    const layout = parseLayout(name);
-    if (layout === null) {
-      console.warn(unknownLayout(name));
-      return;
-    }
-    this.#layout = layout;
+    const guess = takenFor(name);
+    if (guess) console.warn(guess);
+    this.#layout = parseLayout(name);
     this.#applyTheme();
   }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LAYOUT_NAMES, layoutInMetadata, parseLayout, unknownLayout } from "../src/layout";
+import { LAYOUT_NAMES, layoutInMetadata, parseLayout, takenFor } from "../src/layout";
 
 test.each([
   ["", { arrangement: "grid", theme: "dark" }],
@@ -8,22 +8,26 @@ test.each([
   ["speaker-dark", { arrangement: "speaker", theme: "dark" }],
   ["single-speaker", { arrangement: "single-speaker", theme: "dark" }],
   ["single-speaker-light", { arrangement: "single-speaker", theme: "light" }],
-  ["single", null],
-  ["-light", null],
-  ["grid-blue", null],
-  ["grid-light-dark", null],
-  ["Grid", null],
-  ["grid\n", null],
+  ["single", { arrangement: "grid", theme: "dark" }],
+  ["-light", { arrangement: "grid", theme: "light" }],
+  ["grid-blue", { arrangement: "grid", theme: "dark" }],
+  ["grid-light-dark", { arrangement: "grid", theme: "dark" }],
+  ["speaker-of-the-house-light", { arrangement: "speaker", theme: "light" }],
+  ["single-speakers", { arrangement: "single-speaker", theme: "dark" }],
+  ["Speaker", { arrangement: "grid", theme: "dark" }],
+  ["speaker-light\n", { arrangement: "speaker", theme: "dark" }],
 ])("layout name %j", (name, layout) => {
   expect(parseLayout(name)).toEqual(layout);
 });
 
-test("every listed name is known, and an unknown one is answered with all of them", () => {
+test("every listed name is known, and what is said of an unknown one has all of them", () => {
   expect(LAYOUT_NAMES).toHaveLength(9);
+  expect(takenFor("")).toBe("");
   for (const name of LAYOUT_NAMES) {
-    expect(parseLayout(name)).not.toBeNull();
-    expect(unknownLayout("x")).toContain(name);
+    expect(takenFor(name)).toBe("");
+    expect(takenFor("x")).toContain(name);
   }
+  expect(takenFor("speaker-x-light")).toContain('"speaker-x-light" is unknown and taken for speaker-light;');
 });
 
 test.each([

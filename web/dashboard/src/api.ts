@@ -1,0 +1,52 @@
+/** Calls of the server that the page came from. */
+
+export interface RecordedFile {
+  readonly name: string;
+  readonly size_bytes: number;
+  readonly content_type: string;
+  /** Whole, with a ticket for this file. */
+  readonly url: string;
+}
+
+export class Api {
+  /** Where the Egress API is, without a slash at its end. */
+  readonly base: string;
+  token = "";
+
+  constructor(base: string) {
+    this.base = base;
+  }
+
+  /** Rejects with an error whose message people can read. */
+  async call(method: string, body: unknown): Promise<unknown> {
+    const response = await fetch(`${this.base}/twirp/livekit.Egress/${method}`, {
+      method: "POST",
+      headers: { ...this.#headers(), "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (response.ok) return response.json();
+    throw new Error(`${response.status}: ${messageOf(await response.text())}`);
+  }
+
+  /** Those of an ended egress that are on the server's disk. */
+  async files(egressId: string): Promise<readonly RecordedFile[]> {
+    const url = `${this.base}/dashboard/api/egress/${encodeURIComponent(egressId)}/files`;
+    const response = await fetch(url, { headers: this.#headers(), cache: "no-store" });
+    if (!response.ok) return [];
+    const { files } = (await response.json()) as { files: RecordedFile[] };
+    return files.map((file) => ({ ...file, url: new URL(file.url, url).href }));
+  }
+
+  #headers(): Record<string, string> {
+    return { Authorization: `Bearer ${this.token}` };
+  }
+}
+
+/** Twirp's message; of anything else, perhaps a proxy's page, the text as it is. */
+export function messageOf(text: string): string {
+  try {
+    return String((JSON.parse(text) as { msg?: unknown }).msg ?? text);
+  } catch {
+    return text;
+  }
+}
