@@ -1,16 +1,17 @@
 """A tab of a headless Chromium, to look at our pages from the inside."""
 
 import asyncio
+import base64
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from openegress.source.web.cdp import Connection
+from openegress.source.web.cdp import DevToolsConnection
 from openegress.source.web.chromium import find_binary
 from openegress.source.web.identity import browser_identity
 from openegress.source.web.process import Child
@@ -31,7 +32,7 @@ FLAGS = (
 class Tab:
     """`said` holds what the page has said on its console, as (level, text)."""
 
-    def __init__(self, connection: Connection, session: str) -> None:
+    def __init__(self, connection: DevToolsConnection, session: str) -> None:
         self._connection = connection
         self._session = session
         self._more = asyncio.Event()
@@ -81,6 +82,37 @@ class Tab:
     async def click(self, selector: str) -> None:
         await self.run(f"document.querySelector({json.dumps(selector)}).click()")
 
+    async def press(self, key: str, code: int) -> None:
+        """A key of the keyboard, by its DOM name ("Tab") and its Windows virtual code."""
+        for kind in ("keyDown", "keyUp"):
+            await self._connection.command(
+                "Input.dispatchKeyEvent",
+                self._session,
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                text="\r" if key == "Enter" and kind == "keyDown" else "",
+            )
+
+    async def appear(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
+        """A viewport of this size, and the colour scheme that the user prefers."""
+        await self._connection.command(
+            "Emulation.setDeviceMetricsOverride",
+            self._session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=phone,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self._connection.command("Emulation.setEmulatedMedia", self._session, features=[scheme])
+
+    async def photograph(self, path: Path) -> None:
+        """What the viewport shows, as a PNG."""
+        taken = await self._connection.command("Page.captureScreenshot", self._session, format="png")
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
+
     async def hears(self, text: str, within_s: float = WITHIN_S) -> str:
         """Waits until the page says something with this text on its console; returns the line."""
 
@@ -112,13 +144,13 @@ class Tab:
 
 
 @asynccontextmanager
-async def open_tab(width: int = 1280, height: int = 720) -> AsyncIterator[Tab]:
-    """A blank tab with a viewport of this size, in a browser of its own."""
+async def open_tab(width: int = 1280, height: int = 720, flags: Sequence[str] = ()) -> AsyncIterator[Tab]:
+    """A blank tab with a viewport of this size, in a browser of its own with `flags` of Chromium's."""
     home = _home()
     to_browser, from_browser = os.pipe(), os.pipe()
     child = Child.spawn(
         "chromium",
-        [find_binary(""), *FLAGS, f"--user-data-dir={home}/profile", "about:blank"],
+        [find_binary(""), *FLAGS, *flags, f"--user-data-dir={home}/profile", "about:blank"],
         {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -129,7 +161,7 @@ async def open_tab(width: int = 1280, height: int = 720) -> AsyncIterator[Tab]:
     )
     os.close(to_browser[0])
     os.close(from_browser[1])
-    connection = await Connection.open(from_browser[0], to_browser[1])
+    connection = await DevToolsConnection.open(from_browser[0], to_browser[1])
     try:
         target = await connection.command("Target.createTarget", url="about:blank")
         attached = await connection.command(

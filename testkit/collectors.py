@@ -11,7 +11,8 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from openegress.core.codecs import Container, MediaKind
-from openegress.media import NS, Packet, StreamFormat
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
 from openegress.media.muxer import Muxer
 from testkit.pattern import read_counter
 from testkit.probe import Rect, Tone, colour_of, crop, luma_of, tones_of
@@ -77,7 +78,7 @@ class FrameCollector:
         """Each block of sound begins where the one before ended, the first at 0."""
         at = 0
         for pts_ns, block in zip(self.audio_pts_ns, self._blocks, strict=True):
-            if abs(pts_ns - at * NS // self.sample_rate) > 1:
+            if abs(pts_ns - at * S // self.sample_rate) > 1:
                 return False
             at += len(block) // 4
         return True
@@ -107,7 +108,7 @@ class FileSink:
         await self._written.wait()
 
     def count_after(self, at_s: float, kind: MediaKind) -> int:
-        return sum(packet.kind is kind and packet.pts_ns > at_s * NS for packet in self.packets)
+        return sum(packet.kind is kind and packet.pts_ns > at_s * S for packet in self.packets)
 
     def close(self) -> None:
         self._muxer.close()

@@ -15,24 +15,25 @@ from typing import Any
 import jwt
 from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamRequest
 
-from openegress.api.board import Board
-from openegress.api.egress import EgressService, Policy
+from openegress.api.dashboard_state import DashboardState
+from openegress.api.egress import ApiPolicy, EgressService
 from openegress.api.health import Health
 from openegress.api.pages import Pages
 from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core import info as infos
-from openegress.core import stream_urls
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Active, AnyEvent, Ended, Ending, EndReason, StreamAdded
 from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamOutput
 from openegress.core.tokens import recorder_token
-from openegress.core.validate import Context, plan_of
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import EgressHandler, EgressInternal, IOInfo
+from openegress.request import stream_urls
+from openegress.request.initial_info import initial
+from openegress.request.validate import Context, plan_of
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.sqlite import SqliteStore
 from testkit.livekit_server import LivekitServer
@@ -86,7 +87,7 @@ class PaperWorker:
             make_token=lambda egress_id, room: recorder_token("k", secrets.token_hex(16), room, egress_id),
         )
         plan = plan_of(request, context)
-        info = infos.initial(request, plan, time.time_ns())
+        info = initial(request, plan, time.time_ns())
         egress_id = plan.egress_id
         self.plans[egress_id], self.infos[egress_id] = plan, info
         await self._client.call(IOInfo.CREATE_EGRESS, info)
@@ -126,7 +127,9 @@ class PaperWorker:
 class EgressApi:
     """The running parts, and tokens for them."""
 
-    def __init__(self, server: ApiServer, worker: PaperWorker, board: Board, api_secret: str) -> None:
+    def __init__(
+        self, server: ApiServer, worker: PaperWorker, board: DashboardState, api_secret: str
+    ) -> None:
         self.server = server
         self.worker = worker
         self.board = board
@@ -178,10 +181,10 @@ async def egress_api(
         if livekit is not None:
             rooms = RoomService(LiveKitServer(livekit.ws_url, livekit.api_key, livekit.api_secret))
             stack.push_async_callback(rooms.close)
-        board = Board()
+        board = DashboardState()
         records.listen(board.update)
         secret = secrets.token_hex(32)
-        service = EgressService(client, records, rooms, Policy(signing_keys={API_KEY}))
+        service = EgressService(client, records, rooms, ApiPolicy(signing_keys={API_KEY}))
         parts = Parts({API_KEY: secret}, service, board, health or Health(), pages or Pages())
         server = ApiServer(Listen(port=0), parts)
         await server.start()

@@ -10,11 +10,12 @@ from av.video.stream import VideoStream
 
 from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.plan import AudioEncoding, VideoEncoding
-from openegress.media import NS, Packet, StreamFormat
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from testkit.pattern import Picture, PictureSpec, Sound
 
-BLOCK_NS = NS // 100
+BLOCK_NS = S // 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,13 @@ class Encoded:
         """All of them, once."""
         block = 0
         for counter in range(self.frames):
-            at_ns = counter * NS // self.spec.fps
+            at_ns = counter * S // self.spec.fps
             if self._video is not None:
                 planes = np.frombuffer(self._picture.draw(counter), np.uint8)
                 shape = (self.spec.height * 3 // 2, self.spec.width)
                 frame = av.VideoFrame.from_ndarray(planes.reshape(shape), "yuv420p")
                 yield from self._video.encode(frame, at_ns)
-            while self._audio is not None and block * BLOCK_NS < (counter + 1) * NS // self.spec.fps:
+            while self._audio is not None and block * BLOCK_NS < (counter + 1) * S // self.spec.fps:
                 yield from self._audio.encode(_stereo(self._sound.block(block)), block * BLOCK_NS, 48_000)
                 block += 1
         for encoder in (self._video, self._audio):

@@ -41,7 +41,7 @@ def _adopt(orphans: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class ResourceUsage:
     """What a service holds of the machine."""
 
     children: int
@@ -57,7 +57,7 @@ class Holdings:
     rss_bytes: int = field(compare=False)
 
     @classmethod
-    def of(cls, service: Service) -> "Holdings":
+    def of(cls, service: Service) -> "ResourceUsage":
         process = psutil.Process(service.pid)
         family = [process, *process.children(recursive=True)]
         return cls(
@@ -97,7 +97,7 @@ def _kept_alive(process: psutil.Process) -> int:
     return sum(each.status == psutil.CONN_ESTABLISHED for each in process.net_connections("inet"))
 
 
-def grown(before: Holdings, after: Holdings) -> list[str]:
+def grown(before: ResourceUsage, after: ResourceUsage) -> list[str]:
     """What there is more of."""
     floors = {"children": before.children, "threads": max(before.threads, _POOL)}
     floors |= {"files": before.files, "listening": before.listening}
@@ -111,12 +111,12 @@ def grown(before: Holdings, after: Holdings) -> list[str]:
     return more
 
 
-async def settled(service: Service, expected: Holdings | None = None) -> Holdings:
+async def settled(service: Service, expected: ResourceUsage | None = None) -> ResourceUsage:
     """What it holds once that does not change, or is as expected."""
-    before = await asyncio.to_thread(Holdings.of, service)
+    before = await asyncio.to_thread(ResourceUsage.of, service)
     for _ in range(40):
         await asyncio.sleep(0.5)
-        now = await asyncio.to_thread(Holdings.of, service)
+        now = await asyncio.to_thread(ResourceUsage.of, service)
         if now == before and (expected is None or not grown(expected, now)):
             return now
         before = now

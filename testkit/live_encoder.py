@@ -38,6 +38,8 @@ _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
 class Unit:
     data: bytes = field(repr=False)
     is_key: bool
+    pts: int = 0
+    """As given to the encoder."""
 
 
 class LiveEncoder:
@@ -72,3 +74,31 @@ class LiveEncoder:
         if len(packets) != 1:
             raise RuntimeError(f"{self._context.name} gave {len(packets)} packets for one picture")
         return Unit(bytes(packets[0]), packets[0].is_keyframe)
+
+
+class ReorderingEncoder:
+    """H264 with B-frames, as OBS and GStreamer send it over WHIP: units in the order of decoding."""
+
+    def __init__(self, width: int, height: int, fps: int, kbps: int, b_frames: int) -> None:
+        context = av.CodecContext.create("libx264", "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
+        context.time_base = Fraction(1, fps)
+        context.framerate = Fraction(fps)
+        context.bit_rate = kbps * 1000
+        context.thread_count = 1
+        # b-adapt=0: by its own choice x264 takes none in pictures as still as the pattern's.
+        parameters = f"keyint=600:bframes={b_frames}:b-adapt=0:b-pyramid=normal:rc-lookahead=0:scenecut=0"
+        context.options = {"preset": "ultrafast", "forced-idr": "1", "x264-params": parameters}
+        context.open()
+        self._context = context
+        self._shape = (height * 3 // 2, width)
+
+    def encode(self, i420: bytearray, pts: int, *, force_key: bool = False) -> list[Unit]:
+        """What can be given by now, each with its own `pts`."""
+        frame = av.VideoFrame.from_ndarray(np.frombuffer(i420, np.uint8).reshape(self._shape), "yuv420p")
+        frame.pts = pts
+        if force_key:
+            frame.pict_type = PictureType.I
+        packets = self._context.encode(frame)
+        return [Unit(bytes(each), each.is_keyframe, each.pts or 0) for each in packets]

@@ -71,7 +71,9 @@ class LivekitServer:
     `redis_url` joins it to a Redis, which its Egress service needs (`redis://127.0.0.1:6379/3`).
     `webhook_url` gets its webhooks, signed with api_key. With `turn` it is a TURN server too, on `turn_port`
     (UDP) and `turns_port` (TCP, for somebody in front who speaks TLS), announced as turns:TURN_DOMAIN:443.
-    Without `tcp` it takes no media over TCP.
+    Without `tcp` it takes no media over TCP. `announced` is the address at which clients are told to reach
+    its `udp_port`: that of a relay in front of it (testkit.udp_relay). It is an ICE-lite agent then, and
+    calls on nobody by itself: else it would find the way past the relay.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class LivekitServer:
         *,
         turn: bool = False,
         tcp: bool = True,
+        announced: str = "",
     ) -> None:
         self.api_key = "devkey"
         self.api_secret = secrets.token_hex(24)
@@ -88,7 +91,8 @@ class LivekitServer:
         self._webhook_url = webhook_url
         self.port = free_port()
         self._tcp_port = free_port() if tcp else 0
-        self._udp_port = free_port(socket.SOCK_DGRAM)
+        self.udp_port = free_port(socket.SOCK_DGRAM)
+        self._announced = announced
         self.turn_port = free_port(socket.SOCK_DGRAM) if turn else 0
         self.turns_port = free_port() if turn else 0
         self._process: asyncio.subprocess.Process | None = None
@@ -191,10 +195,11 @@ class LivekitServer:
             f"port: {self.port}",
             "bind_addresses: [127.0.0.1]",
             "rtc:",
-            f"  udp_port: {self._udp_port}",
+            f"  udp_port: {self.udp_port}",
             f"  tcp_port: {self._tcp_port}",
             "  use_external_ip: false",
-            "  node_ip: 127.0.0.1",
+            f"  node_ip: {self._announced or '127.0.0.1'}",
+            f"  use_ice_lite: {str(bool(self._announced)).lower()}",
             "  enable_loopback_candidate: true",
             "  interfaces:",
             "    includes: [lo]",

@@ -16,12 +16,12 @@ from av.audio.codeccontext import AudioCodecContext
 from livekit.protocol import models
 from livekit.protocol.rtc import AddTrackRequest, SimulcastCodec
 
+from openegress.core.units import S
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import COLOURS, Matrix, Picture, PictureSpec, Sound
 from testkit.raw_connection import RawCodec, RawConnection, Section, is_video
 from testkit.rtp_sender import payloads
 
-NS = 1_000_000_000
 LOOP_S = 2
 """Also the time between key frames: requests for one are not answered sooner."""
 TICK_S = 0.002
@@ -90,7 +90,7 @@ class _Track:
     """Unix time of the frame 0 there would have been."""
 
     def due_ns(self) -> int:
-        return self.start_ns + self.index * NS // self.loop.per_s
+        return self.start_ns + self.index * S // self.loop.per_s
 
     def send(self) -> int:
         """Returns the number of packets."""
@@ -147,8 +147,8 @@ async def play(publishers: Sequence[LoopedPublisher], counts: Counts) -> None:
         for number, track in enumerate(alike):
             # Key frames are spread over the loop, and what is sent within a frame's time over that.
             track.index = number * len(track.loop.units) // len(alike)
-            phase_ns = number * NS // (track.loop.per_s * len(alike))
-            track.start_ns = now_ns + phase_ns - track.index * NS // track.loop.per_s
+            phase_ns = number * S // (track.loop.per_s * len(alike))
+            track.start_ns = now_ns + phase_ns - track.index * S // track.loop.per_s
     queue = [(track.due_ns(), number, track) for number, track in enumerate(tracks)]
     heapq.heapify(queue)
     while True:

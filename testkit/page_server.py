@@ -10,6 +10,8 @@ from typing import Self
 from aiohttp import web
 
 PAGES = Path(__file__).parent / "pages"
+LIVEKIT_CLIENT = PAGES.parents[1] / "web/node_modules/livekit-client/dist/livekit-client.umd.js"
+"""As the template's page has it."""
 
 FRAME = """<!doctype html><style>
 html, body { margin: 0; background: rgb(200, 0, 0) } p { height: 400vh; margin: 0 }
@@ -42,6 +44,17 @@ TEXTS = {
     "dialogs": BLANK + "<script>alert('hello'); confirm('really?'); console.log('answered')</script>",
     "popup": BLANK
     + "<script>const w = window.open('/frame'); console.log('popup ' + (w ? 'open' : 'blocked'))</script>",
+    "features": "<!doctype html><body style='margin: 0; background: black'><canvas></canvas><script>"
+    "const canvas = document.querySelector('canvas'); canvas.width = innerWidth; canvas.height = innerHeight;"
+    "print(); const gl = canvas.getContext('webgl2', {preserveDrawingBuffer: true});"
+    "gl?.clearColor(0, 1, 0, 1); gl?.clear(gl.COLOR_BUFFER_BIT);"
+    "Notification.requestPermission().then(answer => console.log('NOTIFICATIONS', answer))</script>",
+    "hungry": BLANK
+    + """<script>const kept = []
+      setInterval(() => kept.push(new Uint8Array(32 << 20).fill(1)), 50)</script>""",
+    "talkative": BLANK
+    + """<script>console.log("x".repeat(9 << 20)); for (let n = 0; n < 5000; n++) console.log("line " + n)
+      setTimeout(() => console.error("the end"), 500)</script>""",
     "hidden": BLANK + "<script>console.log(document.visibilityState, document.hasFocus())</script>",
 }
 """What is served under each name."""
@@ -50,7 +63,8 @@ TEXTS = {
 class PageServer:
     """Use as an async context manager. `requests` holds the path and query of each request."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, files: Path | None = None) -> None:
+        """`files`: a folder that is served at /files."""
         self.requests: list[str] = []
         self.asked = asyncio.Event()
         """Set by the first request."""
@@ -58,6 +72,7 @@ class PageServer:
         """What pages open at /socket."""
         self.port = 0
         self._tls = tls
+        self._files = files
         self._stopping = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
@@ -74,6 +89,9 @@ class PageServer:
         app.router.add_get("/favicon.ico", self._no_content)
         for name, text in TEXTS.items():
             app.router.add_get(f"/{name}", _page(text))
+        app.router.add_get("/livekit-client.js", self._livekit_client)
+        if self._files is not None:
+            app.router.add_static("/files", self._files)
         app.router.add_static("/", PAGES)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -96,6 +114,9 @@ class PageServer:
         self.requests.append(request.path_qs)
         self.asked.set()
         return await handler(request)
+
+    async def _livekit_client(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(LIVEKIT_CLIENT)
 
     async def _status(self, request: web.Request) -> web.Response:
         code = int(request.match_info["code"])

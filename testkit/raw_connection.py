@@ -4,18 +4,20 @@ The recorder's own client turned round: it offers and sends.
 """
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import pylibsrtp
 from livekit import api
 from livekit.protocol.rtc import AddTrackRequest, SessionDescription, SignalTarget, TrickleRequest
 
-from openegress.room import sdp
-from openegress.room.signalling import Signalling
-from openegress.room.transport import Transport
+from openegress.room.signalling import sdp
+from openegress.room.signalling.websocket import Signalling
+from openegress.room.transport.media import Transport
 from testkit.rtp_sender import RtpSender, feedback
 
 CONNECT_TIMEOUT_S = 10.0
@@ -100,7 +102,8 @@ class _Sending(Transport):
 
     def send_rtp(self, packet: bytes) -> None:
         if self._dtls.tx is not None and not self._closed:
-            self._ice.send_now(self._dtls.tx.protect(packet))
+            with contextlib.suppress(pylibsrtp.Error):  # one that is asked for again after too long
+                self._ice.send_now(self._dtls.tx.protect(packet))
 
 
 class RawConnection:
@@ -121,7 +124,7 @@ class RawConnection:
         """`token` grants what `send_only` says."""
         await self._signalling.open(token)
         self._transport = _Sending(
-            on_rtp=lambda _: None, on_rtcp=self._rtcp, on_lost=lambda _: None, loopback=True
+            on_rtp=lambda *_: None, on_rtcp=self._rtcp, on_lost=lambda _: None, loopback=True
         )
         self._transport.offer_ice()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._beat())]
@@ -167,9 +170,17 @@ class RawConnection:
         assert self._transport is not None
         section.reported = True
         packets = section.sender.packets(payloads, at_ns)
+        self.send_rtp(*packets)
+        return len(packets)
+
+    def send_rtp(self, *packets: bytes) -> None:
+        """As they are."""
+        assert self._transport is not None
         for packet in packets:
             self._transport.send_rtp(packet)
-        return len(packets)
+
+    async def signal(self, **message: object) -> None:
+        await self._signalling.send(**message)
 
     # --- signalling
 
@@ -215,9 +226,9 @@ class RawConnection:
                     assert self._answered is not None
                     self._answered.set_result(sdp.parse(message.answer.sdp))
                 case "track_published":
-                    self._confirmed.pop(message.track_published.cid).set_result(
-                        message.track_published.track.sid
-                    )
+                    confirmed = self._confirmed.pop(message.track_published.cid)
+                    if not confirmed.done():  # nobody may wait for it any more
+                        confirmed.set_result(message.track_published.track.sid)
                 case "trickle" if message.trickle.target == SignalTarget.PUBLISHER:
                     line = str(json.loads(message.trickle.candidateInit).get("candidate", ""))
                     if line and self._connected and self._transport is not None:

@@ -15,7 +15,8 @@ from av.audio.codeccontext import AudioCodecContext
 from livekit.protocol import models
 from livekit.protocol.rtc import AddTrackRequest, SimulcastCodec
 
-from testkit.live_encoder import LiveEncoder
+from openegress.core.units import S
+from testkit.live_encoder import LiveEncoder, ReorderingEncoder
 from testkit.livekit_server import LivekitServer
 from testkit.participants import SentPicture
 from testkit.pattern import COLOURS, Matrix, Picture, PictureSpec, Rgb, Sound
@@ -24,7 +25,6 @@ from testkit.rtp_sender import payloads
 
 __all__ = ["RawCodec", "RawPublisher", "RawTrack"]
 
-NS = 1_000_000_000
 PACKET_MS = 20
 
 Name = Literal["camera", "microphone"]
@@ -46,6 +46,10 @@ class RawTrack:
     fps: int = 30
     kbps: int = 400
     tone_hz: float = 440.0
+    reports_off_s: float = 0.0
+    """Of its sender reports: how far the wall clock they speak of is off."""
+    b_frames: int = 0
+    """Of H264, between two others."""
 
 
 @dataclass(slots=True)
@@ -76,7 +80,7 @@ class RawPublisher:
             self._specs["microphone"] = microphone
         self._connection = RawConnection(server.ws_url, identity)
         self._tracks: dict[Name, _Published] = {}
-        self._began_ns = time.time_ns() // NS * NS
+        self._began_ns = time.time_ns() // S * S
         self.sent: dict[Name, list[SentPicture]] = {"camera": []}
 
     async def __aenter__(self) -> Self:
@@ -116,6 +120,7 @@ class RawPublisher:
         """Publishes a track, with its former spec when none is given. Returns its SID."""
         spec = self._specs[name] = spec or self._specs[name]
         section = self._connection.add_section(spec.codec)
+        section.sender.reports_off_s = spec.reports_off_s
         cids = {spec.codec: section.cid}
         if spec.fallback is not None:
             cids[spec.fallback] = f"{section.cid}-{spec.fallback}"
@@ -139,7 +144,8 @@ class RawPublisher:
         )
         await self._connection.negotiate()
         track = self._tracks[name] = _Published(sid, spec, section, cids.get(spec.fallback or spec.codec, ""))
-        track.task = asyncio.create_task(self._show(name, track) if video else self._speak(track))
+        show = self._reorder if spec.b_frames else self._show
+        track.task = asyncio.create_task(show(name, track) if video else self._speak(track))
         return sid
 
     async def republish(self, name: Name, spec: RawTrack) -> str:
@@ -166,14 +172,29 @@ class RawPublisher:
 
     # --- media
 
+    async def _reorder(self, name: Name, track: _Published) -> None:
+        """With B-frames: each picture is sent when the encoder gives it, with the time it is shown at."""
+        spec, section = track.spec, track.section
+        picture = Picture(PictureSpec(*spec.size, spec.fps, spec.colour, matrix=Matrix.BT601))
+        encoder = ReorderingEncoder(*spec.size, spec.fps, spec.kbps, spec.b_frames)
+        first = counter = (time.time_ns() - self._began_ns) * spec.fps // S + 1
+        while True:
+            await _until(self._began_ns + counter * S // spec.fps)
+            wanted, section.wants_key = section.wants_key, False
+            for unit in encoder.encode(picture.draw(counter), counter - first, force_key=wanted):
+                at_ns = self._began_ns + (first + unit.pts) * S // spec.fps
+                self.sent[name].append(SentPicture(first + unit.pts, at_ns, unit.data))
+                self._connection.send(section, payloads(spec.codec, unit.data), at_ns)
+            counter += 1
+
     async def _show(self, name: Name, track: _Published) -> None:
         spec = track.spec
         picture = Picture(PictureSpec(*spec.size, spec.fps, spec.colour, matrix=Matrix.BT601))
         sent = self.sent[name]
         codec, encoder = "", None
-        counter = (time.time_ns() - self._began_ns) * spec.fps // NS + 1
+        counter = (time.time_ns() - self._began_ns) * spec.fps // S + 1
         while True:
-            at_ns = self._began_ns + counter * NS // spec.fps
+            at_ns = self._began_ns + counter * S // spec.fps
             await _until(at_ns)
             section = track.section
             if encoder is None or section.codec != codec:
@@ -190,9 +211,9 @@ class RawPublisher:
         context = av.CodecContext.create(_ENCODER[section.codec], "w")
         assert isinstance(context, AudioCodecContext)
         context.sample_rate, context.layout, context.format = 8_000, "mono", "s16"
-        index = (time.time_ns() - self._began_ns) * 1000 // PACKET_MS // NS + 1
+        index = (time.time_ns() - self._began_ns) * 1000 // PACKET_MS // S + 1
         while True:
-            at_ns = self._began_ns + index * PACKET_MS * NS // 1000
+            at_ns = self._began_ns + index * PACKET_MS * S // 1000
             await _until(at_ns)
             whole = np.frombuffer(sound.block(2 * index) + sound.block(2 * index + 1), "<i2")
             # All that sounds is far below 4 kHz: every sixth sample is the same at 8 kHz.
@@ -204,4 +225,4 @@ class RawPublisher:
 
 
 async def _until(at_ns: int) -> None:
-    await asyncio.sleep(max(0, at_ns - time.time_ns()) / NS)
+    await asyncio.sleep(max(0, at_ns - time.time_ns()) / S)

@@ -9,8 +9,8 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.tokens import recorder_token
 from openegress.room import EncodedFrame, RoomEvent, Track, TrackSource
 from openegress.room.client import RoomClient
-from openegress.room.session import SessionOptions
-from openegress.room.transport import Transport
+from openegress.room.connection import SessionOptions
+from openegress.room.transport.media import Transport
 from testkit.livekit_server import LivekitServer
 
 EventType = TypeVar("EventType", bound=RoomEvent)

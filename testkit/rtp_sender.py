@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from openegress.room.rtcp import (
+from openegress.core.units import S
+from openegress.room.rtp.rtcp import (
     GENERIC_NACK,
     NTP_UNIX_OFFSET_S,
     PAYLOAD_FEEDBACK,
@@ -21,7 +22,6 @@ from openegress.room.rtcp import (
 
 MAX_PAYLOAD_BYTES = 1100
 HISTORY_PACKETS = 1024
-NS = 1_000_000_000
 
 
 def nal_units(unit: bytes) -> list[bytes]:
@@ -117,6 +117,8 @@ class RtpSender:
 
     def __init__(self, payload_type: int, clock_rate: int) -> None:
         self.ssrc = random.getrandbits(31) + 1
+        self.reports_off_s = 0.0
+        """By how much the wall clock of its reports differs from the one its packets are stamped by."""
         self._payload_type = payload_type
         self._clock_rate = clock_rate
         self._sequence = random.getrandbits(15)
@@ -145,13 +147,17 @@ class RtpSender:
             made.append(head + payload)
         return made
 
+    def skip(self, count: int) -> None:
+        """Goes on as if so many packets had been lost before anybody had them."""
+        self._sequence = self._sequence + count & 0xFFFF
+
     def repeated(self, sequences: tuple[int, ...]) -> list[bytes]:
         return [self._history[each] for each in sequences if each in self._history]
 
     def report(self) -> bytes:
         """A sender report of now (RFC 3550 section 6.4.1)."""
         now_ns = time.time_ns()
-        seconds, rest_ns = divmod(now_ns, NS)
+        seconds, rest_ns = divmod(now_ns + round(self.reports_off_s * S), S)
         return struct.pack(
             "!BBHIIIIII",
             0x80,
@@ -159,11 +165,11 @@ class RtpSender:
             6,
             self.ssrc,
             seconds + NTP_UNIX_OFFSET_S,
-            (rest_ns << 32) // NS,
+            (rest_ns << 32) // S,
             self._timestamp(now_ns),
             self._packets & 0xFFFFFFFF,
             self._octets & 0xFFFFFFFF,
         )
 
     def _timestamp(self, at_ns: int) -> int:
-        return self._offset + at_ns * self._clock_rate // NS & 0xFFFFFFFF
+        return self._offset + at_ns * self._clock_rate // S & 0xFFFFFFFF

@@ -20,7 +20,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
-from testkit.livekit_server import free_port
+from testkit.livekit_server import find_binary, free_port
 
 START_TIMEOUT_S = 60.0
 """moto imports for two seconds on an idle machine, and waits its turn on a busy one."""
@@ -133,17 +133,7 @@ class S3Server(ServerProcess):
 
     def client(self, service: str = "s3") -> Any:
         """A boto3 client: an S3 implementation that is not ours."""
-        import boto3
-        from botocore.config import Config
-
-        return boto3.session.Session().client(
-            service,
-            endpoint_url=self.url,
-            region_name=self.region,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret,
-            config=Config(proxies={}, s3={"addressing_style": "path"}),
-        )
+        return s3_client(self.url, self.region, self.access_key, self.secret, service)
 
     def prepare(self) -> None:
         if not self.enforce:
@@ -243,6 +233,42 @@ def install_azurite() -> Path:
             command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
             subprocess.run(command, cwd=home, check=True, stdout=subprocess.DEVNULL)
     return modules
+
+
+class Versity(ServerProcess):
+    """versitygw: an S3 server over a folder, which checks signatures and checksums. Buckets are folders."""
+
+    access_key, secret = "versity-key", "test-secret-of-versity"
+    region = "us-east-1"
+
+    def command(self) -> list[str]:
+        buckets = self.folder / "buckets"
+        buckets.mkdir()
+        return [str(find_binary("versitygw")), "--port", f"127.0.0.1:{self.port}", "posix", str(buckets)]
+
+    def environment(self) -> dict[str, str]:
+        return {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret}
+
+    def client(self) -> Any:
+        """A boto3 client: an S3 implementation that is not ours."""
+        return s3_client(self.url, self.region, self.access_key, self.secret)
+
+    def create_bucket(self, name: str) -> None:
+        self.client().create_bucket(Bucket=name)
+
+
+def s3_client(url: str, region: str, access_key: str, secret: str, service: str = "s3") -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.session.Session().client(
+        service,
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret,
+        config=Config(proxies={}, s3={"addressing_style": "path"}),
+    )
 
 
 class AuthProxy(ServerProcess):

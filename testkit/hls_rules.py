@@ -1,0 +1,46 @@
+"""Whether playlists keep the rules of HLS: RFC 8216 as hls-parser has it in its strict mode, and what players
+and Apple's validator measure beside that."""
+
+import fcntl
+import json
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+HOME = Path(__file__).parents[1] / "tools" / "hls-parser"
+
+DATE_SLACK_S = 0.002
+"""Dates are told in milliseconds."""
+
+
+def check(path: Path) -> None:
+    """Raises CalledProcessError for what may not be written so, AssertionError for what does not hold.
+
+    No duration rounds to more than the target (4.3.3.1). Dates go on by the durations, but where a
+    discontinuity is told of. Another initialisation segment comes with a discontinuity. A discontinuity
+    counts one further (6.2.1).
+    """
+    found = _read(path)
+    segments = found["segments"]
+    assert segments
+    for segment in segments:
+        assert 0 < int(segment["duration"] + 0.5) <= found["target"], segment
+    for before, after in pairwise(segments):
+        assert after["sequence"] - before["sequence"] == int(after["discontinuity"]), after
+        step_s = after["date"] - before["date"]
+        if after["discontinuity"]:
+            assert step_s >= before["duration"] - DATE_SLACK_S, after
+        else:
+            assert abs(step_s - before["duration"]) <= DATE_SLACK_S, after
+            assert after["map"] == before["map"], after
+
+
+def _read(path: Path) -> Any:
+    with (HOME / "package.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (HOME / "node_modules" / "hls-parser").is_dir():
+            command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+            subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(["node", "read.js", str(path.resolve())], cwd=HOME, check=True, capture_output=True)
+    return json.loads(done.stdout)

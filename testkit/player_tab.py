@@ -1,0 +1,29 @@
+"""A tab of Chromium in which a file of a folder plays: what browsers make of what was recorded."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from testkit.browser_tab import Tab, open_tab
+
+
+@asynccontextmanager
+async def open_player(folder: Path, page: str) -> AsyncIterator[Tab]:
+    """`page` is HTML with a promise `loaded`, which becomes "loaded". It lies in `folder`, as what it plays
+    does."""
+    (folder / "page.html").write_text(page)
+    app = web.Application()
+    app.router.add_static("/", folder)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with open_tab() as tab:
+            await tab.open(f"http://127.0.0.1:{runner.addresses[0][1]}/page.html")
+            await tab.becomes("typeof loaded", "object")
+            assert await tab.run("loaded") == "loaded"
+            yield tab
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,99 @@
+"""moto with what it leaves out of S3: what it must be sent, or must not be, and whether it is right."""
+
+import base64
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+Rule = Callable[[Request], Response | None]
+"""Answers instead of moto; None: moto does."""
+
+
+def needs_checksum(request: Request) -> Response | None:
+    """As buckets with Object Lock do, and MinIO's (User Guide, "Object Lock considerations")."""
+    if request.method != "PUT" or not request.path.strip("/").count("/"):
+        return None
+    body = request.get_data(cache=True)
+    given = {
+        "Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode(),
+        "X-Amz-Checksum-Sha256": base64.b64encode(hashlib.sha256(body).digest()).decode(),
+    }
+    named = [name for name in given if name in request.headers]
+    if not named and "X-Amz-Checksum-Crc64nvme" not in request.headers:
+        text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests"
+        return refusal(400, "InvalidRequest", text)
+    if any(request.headers[name] != given[name] for name in named):
+        return refusal(400, "BadDigest", "the checksum does not match")
+    return None
+
+
+def knows_no_checksum(request: Request) -> Response | None:
+    """As stores answer that have not heard of them."""
+    for name, _ in request.headers:
+        if name.lower().startswith("x-amz-checksum-"):
+            text = f"Unsupported header '{name.lower()}' received for this API call."
+            return refusal(400, "InvalidArgument", text)
+    return None
+
+
+def refusal(status: int, code: str, message: str) -> Response:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Response(body, status, content_type="application/xml")
+
+
+class StrictS3:
+    """On 127.0.0.1 while it is entered, with one bucket. `seen` are the requests it was sent."""
+
+    bucket = "recordings"
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.client().create_bucket(Bucket=self.bucket)
+        self.seen.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def client(self) -> Any:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            config=Config(
+                proxies={}, s3={"addressing_style": "path"}, request_checksum_calculation="when_required"
+            ),
+        )
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        request = Request(environ)
+        self.seen.append((request.method, {name.lower(): value for name, value in request.headers.items()}))
+        answer = self._rule(request)
+        environ["wsgi.input"] = io.BytesIO(body)
+        application = answer if answer is not None else self._moto
+        return application(environ, start_response)

@@ -1,0 +1,70 @@
+"""A websocket server that takes a track's sound, and keeps what it was sent."""
+
+import asyncio
+import json
+import math
+import time
+from types import TracebackType
+from typing import Self
+
+from aiohttp import WSMsgType, web
+
+
+class WebsocketReceiver:
+    """A websocket server that keeps what it is sent. Use as an async context manager."""
+
+    def __init__(self) -> None:
+        self.headers: list[dict[str, str]] = []
+        self.sound = b""
+        self.begin_s = math.inf
+        """Unix time of the first sample, by what came quickest; where `bytes_per_s` are said."""
+        self.bytes_per_s = 0
+        self.texts: list[tuple[int, object]] = []
+        """(bytes of sound before it, what it said)."""
+        self.port = 0
+        self.closed_properly = False
+        self._changed = asyncio.Condition()
+        self._sockets: list[web.WebSocketResponse] = []
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_get("/in", self._take)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def has(self, sound_bytes: int = 0, texts: int = 0) -> None:
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: len(self.sound) >= sound_bytes and len(self.texts) >= texts)
+
+    async def drop(self) -> None:
+        """Cuts the connection without a word."""
+        transport = self._sockets[-1]._req.transport  # type: ignore[union-attr]
+        assert transport is not None
+        transport.abort()
+
+    async def _take(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self._sockets.append(socket)
+        self.headers.append(dict(request.headers))
+        async for message in socket:
+            async with self._changed:
+                if message.type is WSMsgType.BINARY:
+                    self.sound += message.data
+                    if self.bytes_per_s:
+                        self.begin_s = min(self.begin_s, time.time() - len(self.sound) / self.bytes_per_s)
+                elif message.type is WSMsgType.TEXT:
+                    self.texts.append((len(self.sound), json.loads(message.data)))
+                self._changed.notify_all()
+        self.closed_properly = socket.close_code == 1000
+        return socket
