@@ -1,6 +1,7 @@
 """A stock livekit-server, Redis and `openegress worker`: what a team sees that swaps the worker."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -17,7 +18,7 @@ from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import probe
 from testkit.redis_server import RedisServer
-from testkit.service import EgressClient, Info, Refused, Service, location
+from testkit.service import EgressClient, Info, Refused, Service, end_reason, location
 from testkit.webhook_receiver import VerifiedWebhooks
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -112,6 +113,18 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         yield World(livekit, egress, worker, hooks, alice, pages.url("pattern.html?tone=1"))
 
 
+async def cores_told(livekit: LivekitServer, egress_id: str) -> tuple[float, float]:
+    """What livekit-server was told that an egress took, once it was."""
+    pattern = re.compile(
+        rf'received egress metrics.*"{egress_id}".*"avgCpu": ([0-9.e-]+), "maxCpu": ([0-9.e-]+)'
+    )
+    async with asyncio.timeout(10):
+        # A log file tells nobody that it has grown.
+        while (told := pattern.search(livekit.log)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return float(told[1]), float(told[2])
+
+
 async def begin(world: World, kind: str) -> Info:
     method, make, _ = KINDS[kind]
     return await world.egress.call(method, **make(world.alice, world.page))
@@ -137,7 +150,7 @@ async def test_every_kind_of_request(world: World, kind: str) -> None:
     await asyncio.sleep(RECORDED_S)
     info = await world.egress.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", ""), world.worker.log[-3000:]
-    assert info["details"] == "End reason: StopEgress API"
+    assert end_reason(info) == "End reason: StopEgress API"
 
     facts = probe(location(info))
     tracks = ("a" if facts.audio else "") + ("v" if facts.video else "")
@@ -152,6 +165,8 @@ async def test_every_kind_of_request(world: World, kind: str) -> None:
     assert names[-1] == "egress_ended" and names.count("egress_ended") == 1
     assert set(names[1:-1]) == {"egress_updated"}
     assert world.hooks.refused == []
+    mean, most = await cores_told(world.livekit, egress_id)
+    assert 0 < mean <= most
 
 
 async def test_errors_are_the_workers_own_words(world: World) -> None:

@@ -154,7 +154,10 @@ async def test_what_must_not_be_reached_is_not(tmp_path: Path) -> None:
 
 async def test_bodies_and_paths(tmp_path: Path) -> None:
     async with Service(tmp_path) as service:
-        headers = {"Authorization": f"Bearer {egress_token(service.api_key, service.api_secret)}"}
+        headers = {
+            "Authorization": f"Bearer {egress_token(service.api_key, service.api_secret)}",
+            "Content-Type": "application/json",
+        }
         url = f"{service.url}/twirp/livekit.Egress/StartWebEgress"
         body = io.BytesIO(b'{"url": "http://127.0.0.1/' + b"x" * 2_000_000 + b'"}')
         async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=headers) as answer:

@@ -109,6 +109,10 @@ VIDEO = [
     ),
     ({"width": 16, "height": 16}, {"sizes": ((16, 16),)}),
     (
+        {"width": 640, "height": 360, "video_codec": "VP8", "key_frame_interval": 0.5},
+        {"codec": "vp8", "sizes": ((640, 360),), "key_frames_s": pytest.approx([0.0, 0.5, 1.0], abs=0.04)},
+    ),
+    (
         {"key_frame_interval": 0.5},
         {"sizes": ((1280, 720),), "key_frames_s": pytest.approx([0.0, 0.5, 1.0], abs=0.04)},
     ),
@@ -122,6 +126,7 @@ async def test_video_options(
     path = await record(service, pages, "pattern.html?sound=0", video_only=True, advanced=options)
     facts = probe(path)
     assert facts.video is not None and facts.audio is None
+    assert path.suffix == (".webm" if options.get("video_codec") == "VP8" else ".mp4")
     found = {name: getattr(facts.video, name) for name in wanted}
     if "key_frames_s" in found:
         found["key_frames_s"] = facts.video.key_frames_s[:3]
@@ -159,7 +164,7 @@ AUDIO = [
 async def test_audio_options(
     service: Service, pages: PageServer, options: dict[str, Any], file_type: str, codec: str, rate: int
 ) -> None:
-    output = {"file_outputs": [{"filepath": "encoded", "file_type": file_type}]}
+    output: dict[str, Any] = {"file_outputs": [{"filepath": "encoded", "file_type": file_type}]}
     path = await record(service, pages, "pattern.html?tone=1", audio_only=True, advanced=options, **output)
     assert path.suffix == {"OGG": ".ogg", "MP3": ".mp3"}.get(file_type, ".mp4")
     facts = probe(path)

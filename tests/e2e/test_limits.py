@@ -8,7 +8,7 @@ import pytest
 
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
-from testkit.service import Info, Refused, Service, location
+from testkit.service import Info, Refused, Service, end_reason, location
 
 PATTERN = "pattern.html?tone=1&busy=1"
 
@@ -21,7 +21,7 @@ async def until_limit(service: Service, pages: PageServer) -> Info:
     info = await service.wait(started["egress_id"], timeout_s=30)
     assert (info["status"], info["error"]) == ("EGRESS_LIMIT_REACHED", "Session limit reached")
     assert info["error_code"] == 413
-    assert info["details"] == "End reason: Session limit reached"
+    assert end_reason(info) == "End reason: Session limit reached"
     facts = probe(location(info))
     assert facts.video is not None and facts.audio is not None and facts.audio.contiguous
     assert counters(location(info)).in_order
@@ -56,7 +56,7 @@ async def test_what_there_is_no_room_for_is_refused_at_once(tmp_path: Path) -> N
         with pytest.raises(Refused) as caught:
             await service.call("StartWebEgress", **request)
         assert time.monotonic() - begun_s < 1.0
-        assert (caught.value.status, caught.value.code) == (429, "resource_exhausted")
+        assert (caught.value.status, caught.value.code) == (503, "unavailable")
         assert "not enough CPU: web needs about 64.00 cores, " in caught.value.message
         assert " are free with 1 running; try again later" in caught.value.message
         info = await service.finish(first["egress_id"])
@@ -75,5 +75,5 @@ async def test_as_many_browsers_as_the_configuration_allows(tmp_path: Path) -> N
             *(service.call("StartWebEgress", **request) for _ in range(2)), return_exceptions=True
         )
         refused = [each for each in starts if isinstance(each, Refused)]
-        assert [each.code for each in refused] == ["resource_exhausted"]
+        assert [each.code for each in refused] == ["unavailable"]
         assert "1 browsers are running here, and max_concurrent_web is 1" in refused[0].message

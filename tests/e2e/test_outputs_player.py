@@ -12,9 +12,9 @@ from aiohttp import web
 
 from openegress.core import plan
 from openegress.core.codecs import Container
-from openegress.media import NS
+from openegress.core.units import S
 from openegress.output import Opening
-from openegress.output.segments import SegmentOutput
+from openegress.output.hls.recorder import HlsRecorder
 from openegress.storage.uploader import Uploader
 from testkit.browser_tab import Tab, open_tab
 from testkit.encoded import PassedThrough, Spec, turning
@@ -95,12 +95,12 @@ async def test_hls_js_plays_fmp4_over_a_change_of_format(player: Path, tmp_path:
     out.mkdir()
     storage = plan.StoragePlan(plan.LocalStorage(str(out)), retry_for_s=0)
     segments = plan.SegmentOutput("", "s", "p.m3u8", "", 2, Container.FMP4, False, storage)
-    output = SegmentOutput(segments, 0, emit=lambda _: None, uploader=Uploader(storage))
+    output = HlsRecorder(segments, 0, emit=lambda _: None, uploader=Uploader(storage))
     formats = PassedThrough(Spec(width=160, height=90, steady=True)).formats
-    output.open(Opening(formats, 1_700_000_000 * NS, str(tmp_path), {}))
+    output.open(Opening(formats, 1_700_000_000 * S, str(tmp_path), {}))
     for packet in turning():
         output.write(packet)
-    await output.finish(1_700_000_012 * NS)
+    await output.finish(1_700_000_012 * S)
     async with served(player, out) as base, open_tab(640, 360) as tab:
         await tab.open(f"{base}/player.html?src=/out/p.m3u8")
         await tab.becomes("document.readyState", "complete")

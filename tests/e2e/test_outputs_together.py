@@ -86,6 +86,7 @@ async def test_all_outputs_of_one_request(web: Web, protocol: str, segments: str
         await web.service.active(egress_id)
         folder = web.service.out / home
         await watch_playlist(folder / "hls" / "page.m3u8", segments_wanted=3)
+        await watch_counts(web.service, egress_id)
         info = await web.service.finish(egress_id)
         if isinstance(server, SrtListener):
             await asyncio.to_thread(server.wait)
@@ -94,6 +95,26 @@ async def test_all_outputs_of_one_request(web: Web, protocol: str, segments: str
 
 def received(server: RtmpServer | SrtListener) -> list[Path]:
     return server.recordings() if isinstance(server, RtmpServer) else server.recordings
+
+
+async def watch_counts(service: Service, egress_id: str) -> None:
+    """What clients and the dashboard see of segments and images while they are made."""
+    async with asyncio.timeout(15):
+        while True:
+            info = await service.info(egress_id)
+            shown = (await service.dashboard())["egresses"][0]["info"]
+            assert info["status"] == "EGRESS_ACTIVE"
+            counts = [
+                int(part.get(name, 0))
+                for each in (info, shown)
+                for part, name in (
+                    (each["segment_results"][0], "segment_count"),
+                    (each["image_results"][0], "image_count"),
+                )
+            ]
+            if min(counts) >= 2:
+                return
+            await asyncio.sleep(0.1)
 
 
 async def watch_playlist(path: Path, segments_wanted: int) -> None:

@@ -1,81 +1,23 @@
 """A track's sound over a websocket, to a real server: header, form, tone, mute, a receiver that is lost."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pytest
 import pytest_asyncio
-from aiohttp import WSMsgType, web
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher
 from testkit.probe import has_tone, tones_of
 from testkit.service import Service
+from testkit.websocket_receiver import WebsocketReceiver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOM = "calls"
 TONE_HZ = 440.0
-
-
-class Receiver:
-    """A websocket server that keeps what it is sent. Use as an async context manager."""
-
-    def __init__(self) -> None:
-        self.headers: list[dict[str, str]] = []
-        self.sound = b""
-        self.texts: list[tuple[int, object]] = []
-        """(bytes of sound before it, what it said)."""
-        self.port = 0
-        self.closed_properly = False
-        self._changed = asyncio.Condition()
-        self._sockets: list[web.WebSocketResponse] = []
-        self._runner: web.AppRunner | None = None
-
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_get("/in", self._take)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    async def has(self, sound_bytes: int = 0, texts: int = 0) -> None:
-        async with asyncio.timeout(20), self._changed:
-            await self._changed.wait_for(lambda: len(self.sound) >= sound_bytes and len(self.texts) >= texts)
-
-    async def drop(self) -> None:
-        """Cuts the connection without a word."""
-        transport = self._sockets[-1]._req.transport  # type: ignore[union-attr]
-        assert transport is not None
-        transport.abort()  # type: ignore[attr-defined]
-
-    async def _take(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self._sockets.append(socket)
-        self.headers.append(dict(request.headers))
-        async for message in socket:
-            async with self._changed:
-                if message.type is WSMsgType.BINARY:
-                    self.sound += message.data
-                elif message.type is WSMsgType.TEXT:
-                    self.texts.append((len(self.sound), json.loads(message.data)))
-                self._changed.notify_all()
-        self.closed_properly = socket.close_code == 1000
-        return socket
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -87,7 +29,7 @@ async def livekit() -> AsyncIterator[LivekitServer]:
 async def test_a_tracks_sound_as_asked_with_its_mutes(livekit: LivekitServer, tmp_path: Path) -> None:
     audio = AudioSpec(tone_hz=TONE_HZ, level=0.3, beep_level=0.0)
     async with (
-        Receiver() as receiver,
+        WebsocketReceiver() as receiver,
         Publisher(livekit, ROOM, "caller", video=None, audio=audio) as caller,
         Service(tmp_path, livekit) as service,
     ):
@@ -121,14 +63,14 @@ async def test_a_tracks_sound_as_asked_with_its_mutes(livekit: LivekitServer, tm
         assert receiver.closed_properly
 
 
-def check(receiver: Receiver, muted_at: int) -> None:
+def check(receiver: WebsocketReceiver, muted_at: int) -> None:
     assert len(receiver.headers) == 2
     for headers in receiver.headers:
         assert headers["Content-Type"] == "audio/x-raw"
         form = (headers["X-Audio-Format"], headers["X-Audio-Rate"], headers["X-Audio-Channels"])
         assert form == ("s16le", "16000", "1")
     assert [text for _, text in receiver.texts] == [{"muted": True}, {"muted": False}]
-    wave = np.frombuffer(receiver.sound, "<i2").astype(np.float32) / 32768
+    wave = np.frombuffer(receiver.sound, "<i2").astype(np.float32) / np.float32(32768)
     heard = tones_of(wave[8_000 : muted_at // 2 - 8_000], 16_000)
     assert has_tone(heard, TONE_HZ)
     assert heard[0].level == pytest.approx(0.3, abs=0.1)
@@ -140,7 +82,7 @@ def check(receiver: Receiver, muted_at: int) -> None:
 
 async def test_a_receiver_that_is_not_there_fails_the_egress(livekit: LivekitServer, tmp_path: Path) -> None:
     async with (
-        Receiver() as receiver,
+        WebsocketReceiver() as receiver,
         Publisher(livekit, ROOM, "caller", video=None, audio=AudioSpec()) as caller,
         Service(tmp_path, livekit) as service,
     ):

@@ -15,6 +15,7 @@ import pytest
 from livekit.protocol.rtc import CandidateProtocol, SimulateScenario
 
 from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.units import MS
 from openegress.room import (
     ConnectionLost,
     EncodedFrame,
@@ -24,11 +25,11 @@ from openegress.room import (
     TrackSource,
     TrackSubscribed,
 )
-from openegress.room.demux import Demux
-from openegress.room.ice import TurnServer, turn_server
-from openegress.room.rtp import parse, unwrap_rtx
-from openegress.room.session import SessionOptions
-from openegress.room.transport import Transport
+from openegress.room.connection import SessionOptions
+from openegress.room.rtp.demux import Demux
+from openegress.room.rtp.packets import parse, unwrap_rtx
+from openegress.room.transport.ice import TurnServer, turn_server
+from openegress.room.transport.media import Transport
 from testkit.certificates import make_certificate
 from testkit.fault_proxy import copy
 from testkit.livekit_server import TURN_DOMAIN, LivekitServer
@@ -37,8 +38,6 @@ from testkit.room_listener import RoomListener
 
 pytestmark = pytest.mark.quiet
 
-MS = 1_000_000
-S = 1_000_000_000
 VIDEO: list[Codec] = ["vp8", "h264", "vp9", "av1"]
 
 
@@ -76,7 +75,7 @@ async def account(frames: Sequence[EncodedFrame], alice: Publisher) -> list[Sent
 
 def delays_ms(frames: Sequence[EncodedFrame], pictures: Sequence[SentPicture]) -> list[float]:
     """Capture time as received, less the picture's due time."""
-    return [(f.capture_ns - p.at_ns) / MS for f, p in zip(frames, pictures, strict=True)]
+    return [(f.at_ns - p.at_ns) / MS for f, p in zip(frames, pictures, strict=True)]
 
 
 async def publish(listener: RoomListener) -> tuple[Track, Track]:
@@ -122,7 +121,7 @@ class Lossy(Transport):
     MOST_OFTEN = 3
     chance = 0.0
 
-    def __init__(self, *, on_rtp: Callable[[bytes], None], **arguments: Any) -> None:
+    def __init__(self, *, on_rtp: Callable[[bytes, int], None], **arguments: Any) -> None:
         super().__init__(on_rtp=self._decrypted, **arguments)
         self._deliver = on_rtp
         self._demux: Demux = on_rtp.__self__  # type: ignore[attr-defined]
@@ -134,20 +133,20 @@ class Lossy(Transport):
     def lost(self) -> int:
         return self._losses.total()
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, arrival_ns: int) -> None:
         """Before SRTP, which takes nothing twice: sound is sent again as it was."""
         is_media = 127 < data[0] < 192 and not 191 < data[1] < 224
         ssrc, sequence = int.from_bytes(data[8:12]), int.from_bytes(data[2:4])
         if not (is_media and ssrc not in self._demux._by_rtx and self._loses(ssrc, sequence)):
-            super().received(data)
+            super().received(data, arrival_ns)
 
-    def _decrypted(self, data: bytes) -> None:
+    def _decrypted(self, data: bytes, arrival_ns: int) -> None:
         packet = parse(data)
         assert packet is not None
         receiver = self._demux._by_rtx.get(packet.ssrc)
         again = unwrap_rtx(packet) if receiver is not None else None
         if receiver is None or again is None or not self._loses(receiver.ssrc, again.sequence):
-            self._deliver(data)
+            self._deliver(data, arrival_ns)
 
     def _loses(self, ssrc: int, sequence: int) -> bool:
         which = (ssrc, sequence)
@@ -199,9 +198,9 @@ class Switchable(Transport):
         super().__init__(**arguments)
         self.cut = False
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytes, arrival_ns: int) -> None:
         if not self.cut:
-            super().received(data)
+            super().received(data, arrival_ns)
 
 
 async def test_five_seconds_without_the_network_are_made_up_for(server: LivekitServer) -> None:
@@ -229,7 +228,7 @@ async def test_five_seconds_without_the_network_are_made_up_for(server: LivekitS
         delays = delays_ms(frames, await account(frames, alice))
         assert max(delays) - min(delays) < 60
         sounds = listener.of(microphone)
-        assert all(b.capture_ns > a.capture_ns for a, b in pairwise(sounds))
+        assert all(b.at_ns > a.at_ns for a, b in pairwise(sounds))
 
 
 async def test_media_over_tcp(server: LivekitServer) -> None:
@@ -293,13 +292,13 @@ async def test_a_server_that_sends_the_recorder_to_its_relay(
             told.append(turn_server(urls))
             return replace(told[-1], host="localhost", port=front) if told[-1] else None
 
-        monkeypatch.setattr("openegress.room.session.turn_server", choose)
+        monkeypatch.setattr("openegress.room.connection.turn_server", choose)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
         camera, _ = await publish(listener)
         await listener.until(lambda: len(listener.of(camera)) > 100)
         assert listener.client.path.startswith("udp host ->")
-        assert listener.client._session is not None
-        await listener.client._session.send(
+        assert listener.client._connection is not None
+        await listener.client._connection.send(
             simulate=SimulateScenario(switch_candidate_protocol=CandidateProtocol.TLS)
         )
         await listener.until(lambda: listener.told(Reconnected))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from openegress.media.canvas import Rect as Place
+from openegress.media.geometry import Rect as Place
 from openegress.source.room.composite.rectangles import Size, grid_rects
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
@@ -22,6 +22,7 @@ from testkit.probe import Rect, colour_of, counters, frames, has_tone, probe, to
 from testkit.raw_publisher import RawCodec, RawPublisher, RawTrack
 from testkit.rtp_sender import nal_units
 from testkit.service import Info, Service, location
+from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
@@ -105,6 +106,118 @@ async def test_a_track_is_named_by_what_it_is(
         assert len(read.missing_of(ann.sent_ns())) <= await ann.dropped(name)
 
 
+async def test_a_name_that_only_the_room_can_tell_meets_nobody_elses(parts: Parts) -> None:
+    ann = await parts.join("meet", "ann", None, AudioSpec(tone_hz=440))
+    track_id = ann.sid("microphone")
+    first = await parts.service.call(
+        "StartTrackCompositeEgress",
+        room_name="meet",
+        audio_track_id=track_id,
+        file_outputs=[{"filepath": "meet/ann.ogg", "file_type": "OGG"}],
+    )
+    await parts.service.active(first["egress_id"])
+    path = "meet/{publisher_identity}"
+    second = await parts.service.call(
+        "StartTrackEgress", room_name="meet", track_id=track_id, file={"filepath": path}
+    )
+    second = await parts.service.wait(second["egress_id"], "EGRESS_FAILED")
+    assert "another recording that runs writes to" in second["error"]
+    first = await parts.service.finish(first["egress_id"])
+    assert first["status"] == "EGRESS_COMPLETE"
+    assert location(first) == parts.service.out / "meet" / "ann.ogg"
+    assert [path.name for path in location(first).parent.glob("ann*")] == ["ann.ogg"]
+    third = await parts.service.record(
+        "StartTrackEgress",
+        1.0,
+        room_name="meet",
+        track_id=track_id,
+        file={"filepath": f"{path}-2"},
+    )
+    assert location(third).name == "ann-2.ogg"
+
+
+@pytest.mark.parametrize(
+    "excluded",
+    [
+        {"participant_identity": "bob"},
+        {"participant_kind": "AGENT"},
+        {"participant_identity": "bob", "track_name": "microphone"},
+    ],
+    ids=["identity", "kind", "identity and name"],
+)
+async def test_what_is_excluded_is_never_subscribed_to(parts: Parts, excluded: dict[str, str]) -> None:
+    ann = await parts.join("private", "ann", None, AudioSpec(tone_hz=440))
+    bob = await parts.join("private", "bob", None, AudioSpec(tone_hz=880), kind="agent")
+    info = await parts.service.record(
+        "StartEgress",
+        SECONDS,
+        room_name="private",
+        media={"audio": {"capture_all": True, "routes": [{**excluded, "exclude": True}]}},
+        outputs=[{"file": {"filepath": "private-{utc}.ogg"}}],
+    )
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    heard = tones(location(info))
+    assert has_tone(heard, 440) and not has_tone(heard, 880)
+    subscribed = [line for line in parts.service.log.splitlines() if "track subscribed" in line]
+    assert any(ann.sid("microphone") in line for line in subscribed)
+    assert not any(bob.sid("microphone") in line for line in subscribed)
+
+
+async def test_packets_of_what_is_excluded_never_reach_the_recorder(tmp_path: Path) -> None:
+    """Seen on the wire, from the first second on, and of tracks that are published later."""
+    async with (
+        LivekitServer(tcp=False, announced=RELAY_ADDRESS) as livekit,
+        UdpRelay(livekit.udp_port) as relay,
+        Service(tmp_path, livekit) as service,
+        Publisher(livekit, "wire", "ann", None, AudioSpec(tone_hz=440)),
+        Publisher(livekit, "wire", "bob", None, AudioSpec(tone_hz=880), kind="agent"),
+    ):
+
+        async def record(audio: dict[str, Any]) -> tuple[Info, dict[int, int]]:
+            relay.received.clear()
+            relay.joining = Leg.RECORDER
+            media, outputs = {"audio": audio}, [{"file": {"filepath": "wire-{utc}.ogg"}}]
+            started = await service.call("StartEgress", room_name="wire", media=media, outputs=outputs)
+            await service.active(started["egress_id"])
+            relay.joining = Leg.PUBLISHER
+            async with (
+                Publisher(livekit, "wire", "cat", None, AudioSpec(tone_hz=1320)),
+                Publisher(livekit, "wire", "dan", None, AudioSpec(tone_hz=1760), kind="agent"),
+            ):
+                await asyncio.sleep(SECONDS)
+                # A server probes with a few packets of padding; a track sends 50 a second.
+                sounds = {ssrc: count for ssrc, count in relay.received.items() if count > 20}
+                # They stay until it has ended: a busy machine takes seconds to let them go.
+                return await service.finish(started["egress_id"]), sounds
+
+        agents = {"participant_kind": "AGENT", "exclude": True}
+        info, packets = await record({"capture_all": True, "routes": [agents]})
+        everything, all_packets = await record({"capture_all": True})
+    heard = tones(location(info), start_s=1.5)
+    assert [hz for hz in (440, 880, 1320, 1760) if has_tone(heard, hz)] == [440, 1320]
+    assert len(packets) == 2, packets
+    # The same room, and everybody recorded: what was not sent would have been seen.
+    heard = tones(location(everything), start_s=1.5)
+    assert [hz for hz in (440, 880, 1320, 1760) if has_tone(heard, hz)] == [440, 880, 1320, 1760]
+    assert len(all_packets) == 4, all_packets
+
+
+async def test_tracks_are_routed_by_their_names_beside_all_others(parts: Parts) -> None:
+    await parts.join("names", "ann", None, AudioSpec(tone_hz=440))
+    await parts.join("names", "bob", None, AudioSpec(tone_hz=880))
+    routes = [{"participant_identity": "ann", "track_name": "microphone", "channel": "AUDIO_CHANNEL_LEFT"}]
+    info = await parts.service.record(
+        "StartEgress",
+        SECONDS,
+        room_name="names",
+        media={"audio": {"capture_all": True, "routes": routes}},
+        outputs=[{"file": {"filepath": "names.ogg"}}],
+    )
+    left, right = (tones(location(info), channel=channel) for channel in (0, 1))
+    assert has_tone(left, 440) and has_tone(left, 880)
+    assert has_tone(right, 880) and not has_tone(right, 440)
+
+
 @pytest.mark.parametrize(("codec", "passed"), [("h264", True), ("vp8", False)])
 async def test_a_composite_tells_whether_it_was_passed_through(
     parts: Parts, codec: Codec, passed: bool
@@ -145,6 +258,7 @@ async def test_a_websocket_of_pictures_is_refused_with_the_reason(parts: Parts) 
 async def test_what_is_encrypted_end_to_end_is_refused_by_name_and_left_out_of_a_room(parts: Parts) -> None:
     ann = await parts.join("secret", "ann", camera("vp8"), AudioSpec(440), secret=b"known to ann")
     await parts.join("secret", "bob", None, AudioSpec(660))
+    request: dict[str, Any]
     track = {"room_name": "secret", "file": {"filepath": "secret-track"}}
     tracks = {"room_name": "secret", "file_outputs": [{"filepath": "secret-tracks"}]}
     for method, request in (

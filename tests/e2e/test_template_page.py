@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -130,7 +133,7 @@ async def test_layouts_change_within_a_frame_and_pictures_stay(room: Room) -> No
     assert await room.tab.run(f"{videos}.every((video, index) => video === before[index])")
 
     await room.update_layout("mosaic")
-    await room.tab.hears('layout "mosaic" is unknown; use one of grid, grid-dark')
+    await room.tab.hears('layout "mosaic" is unknown and taken for grid; there are grid, grid-dark')
     await room.shows(GRID)
 
 
@@ -226,16 +229,15 @@ async def test_goes_on_through_a_restart_of_the_server(room: Room) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "url", "token", "error"),
+    ("url", "token", "error"),
     [
-        ("mosaic", "", "", 'page load: layout "mosaic" is unknown; use one of grid, grid-dark, grid-light'),
-        ("", "", "nonsense", "signalling: could not join the room at ws://127.0.0.1:"),
-        ("", f"ws://127.0.0.1:{free_port()}", "", "signalling: could not join the room at ws://127.0.0.1:"),
+        ("", "nonsense", "signalling: could not join the room at ws://127.0.0.1:"),
+        (f"ws://127.0.0.1:{free_port()}", "", "signalling: could not join the room at ws://127.0.0.1:"),
     ],
-    ids=["layout", "token", "server"],
+    ids=["token", "server"],
 )
-async def test_says_why_it_cannot_begin(room: Room, layout: str, url: str, token: str, error: str) -> None:
-    await room.record(layout, url=url, token=token)
+async def test_says_why_it_cannot_begin(room: Room, url: str, token: str, error: str) -> None:
+    await room.record(url=url, token=token)
     await room.tab.sees(error, "div.error")
     assert await room.tab.hears(error) == await room.tab.run(
         "document.querySelector('div.error').textContent"
@@ -249,3 +251,34 @@ async def test_says_what_its_query_lacks(room: Room) -> None:
         room.tab.sees("page load: query parameters url and token are required", "div.error"),
         room.tab.hears("page load: query parameters url and token are required"),
     )
+
+
+async def test_a_template_is_tried_out_with_publishers(room: Room) -> None:
+    command = [sys.executable, "-m", "openegress.cli", "test-template", "--no-open"]
+    keys = {
+        "LIVEKIT_URL": room.server.ws_url,
+        "LIVEKIT_API_KEY": room.server.api_key,
+        "LIVEKIT_API_SECRET": room.server.api_secret,
+    }
+    shown = await asyncio.create_subprocess_exec(
+        *command,
+        *("--base-url", room.pages.url, "--layout", "speaker", "--publishers", "2", "--room", "demo"),
+        env=os.environ | keys,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert shown.stdout is not None
+    async with asyncio.timeout(30):
+        url = (await shown.stdout.readline()).decode().strip()
+    await room.tab.open(url)
+    await room.tab.hears("START_RECORDING")
+    await room.tab.becomes(f"({PICTURED}) && document.querySelectorAll('.tile:not([hidden])').length", 2)
+    # They take turns of three seconds.
+    focus = "document.querySelectorAll('.tile:not([hidden])')"
+    focus = f"[...{focus}].sort((a, b) => b.offsetWidth - a.offsetWidth)[0].dataset.identity"
+    first = await room.tab.run(focus)
+    other = {"demo-publisher_0": "demo-publisher_1", "demo-publisher_1": "demo-publisher_0"}[first]
+    await room.tab.becomes(focus, other)
+    shown.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        assert await shown.wait() == 0
+    await room.tab.hears("END_RECORDING")

@@ -49,6 +49,8 @@ STEPS = [
 ]
 STEPS_WITHOUT_V2 = [step for step in STEPS if step not in ("StartEgress", "StopEgress")]
 STEPS_WITHOUT_V2[-2:-2] = ["StopEgress"] * 7
+STEPS_OF_TODAY = [*STEPS[:8], "StartEgress of routes", *STEPS[8:-2], "StopEgress", *STEPS[-2:]]
+"""With what protocol v1.54.0 has, which no client library on hand does."""
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ async def test_python(api: EgressApi) -> None:
 async def test_curl(api: EgressApi) -> None:
     folder = TOOLS / "conformance-curl"
     program("curl")
-    assert await drive(api, program("bash"), "conformance.sh", cwd=folder) == STEPS
+    assert await drive(api, program("bash"), "conformance.sh", cwd=folder) == STEPS_OF_TODAY
 
 
 async def test_node(api: EgressApi) -> None:

@@ -94,6 +94,7 @@ async def test_pages(
         assert answer.headers["Cache-Control"] == "no-cache"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,10 @@ async def test_health(api: EgressApi, http: aiohttp.ClientSession, alive: Switch
         503,
         {
             "status": "failing",
-            "checks": {"store": "RuntimeError: lost", "redis": "no answer within 2 s"},
+            "checks": {
+                "store": "the check failed (RuntimeError); the log has the details",
+                "redis": "no answer within 2 s",
+            },
         },
     )
     assert (await get_json(http, healthz))[0] == 503
@@ -233,10 +237,12 @@ async def test_feed(api: EgressApi, http: aiohttp.ClientSession) -> None:
         api.board.progress(second, Progress(5, 4, 3, 2, 1, fps=29.9))
         name, data = await next_event(answer.content)
         assert (data["progress"]["media_ns"], data["progress"]["fps"]) == (5, 29.9)
+        assert data.keys() == {"egress_id", "progress"}  # the rest is as it was
         api.board.thumbnail(second, "data:image/jpeg;base64,AA==")
         name, data = await next_event(answer.content)
         assert data["thumbnail"] == "data:image/jpeg;base64,AA=="
         assert data["progress"]["media_ns"] == 5
+        assert "info" not in data
 
 
 async def test_a_slow_watcher_gets_the_latest(api: EgressApi) -> None:

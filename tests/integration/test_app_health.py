@@ -102,6 +102,9 @@ async def test_metrics_are_served_under_upstreams_names(tmp_path: Path) -> None:
         *(f"livekit_egress_{name}" for name in ("pipeline_uploads", "pipline_upload_response_time_ms")),
         *(f"livekit_egress_{name}" for name in ("backup_storage_writes", "segments_uploads_channel_size")),
         "livekit_egress_playlist_uploads_channel_size",
+        *(f"livekit_psrpc_{name}" for name in ("request_time_ms", "error_total", "bytes_total")),
+        *(f"livekit_psrpc_{name}" for name in ("requests_received_total", "requests_expired_total")),
+        "livekit_psrpc_claim_wait_time_ms",
         "livekit_node_cpu_load",
         "livekit_load_ratio",
     } <= served

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -21,6 +22,7 @@ from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.redis import RedisBus
 from openegress.psrpc.server import RPCServer, incoming
 from openegress.psrpc.services import ONCE, EgressHandler, EgressInternal
+from testkit.multi_call import call_all
 from testkit.redis_server import RedisServer
 
 START = EgressInternal.START_EGRESS
@@ -158,6 +160,10 @@ async def test_errors_travel_without_secrets(
     await server.close()
 
 
+def always(affinity: float, _: StartEgressRequest) -> float:
+    return affinity
+
+
 def answering(name: str) -> Callable[[StartEgressRequest], Awaitable[EgressInfo]]:
     async def start(request: StartEgressRequest) -> EgressInfo:
         return EgressInfo(egress_id=request.egress_id, details=name)
@@ -170,7 +176,7 @@ async def test_the_idle_server_wins_without_delay(buses: list[Bus]) -> None:
     servers = []
     for name, affinity, bus in (("busy", 0.5, buses[1]), ("idle", 1.0, buses[2]), ("full", -1.0, buses[0])):
         server = RPCServer(bus)
-        await server.register(START, answering(name), affinity=lambda request, affinity=affinity: affinity)
+        await server.register(START, answering(name), affinity=partial(always, affinity))
         servers.append(server)
     durations = []
     for n in range(5):
@@ -190,9 +196,7 @@ async def test_the_server_that_hesitates_less_wins(buses: list[Bus]) -> None:
     for hesitation_s, bus in ((0.3, buses[1]), (0.0, buses[2])):
         server = RPCServer(bus)
         start = answering(str(hesitation_s))
-        await server.register(
-            START, start, affinity=lambda _: 1.0, hesitation_s=lambda told=hesitation_s: told
-        )
+        await server.register(START, start, affinity=lambda _: 1.0, hesitation_s=partial(float, hesitation_s))
         servers.append(server)
     answers = [(await client.call(START, StartEgressRequest())).details for _ in range(5)]
     # Within a process nobody hesitates, and the first to be asked is the first to claim.
@@ -230,9 +234,7 @@ async def test_the_better_of_two_busy_servers_wins_after_the_short_circuit(buses
     servers = []
     for affinity, bus in ((0.5, buses[1]), (0.75, buses[2])):
         server = RPCServer(bus)
-        await server.register(
-            START, answering(str(affinity)), affinity=lambda request, affinity=affinity: affinity
-        )
+        await server.register(START, answering(str(affinity)), affinity=partial(always, affinity))
         servers.append(server)
     began = asyncio.get_running_loop().time()
     assert (await client.call(START, StartEgressRequest())).details == "0.75"
@@ -304,7 +306,6 @@ async def test_a_silent_server_times_the_call_out(buses: list[Bus]) -> None:
 
 
 async def test_a_multi_call_collects_every_answer(buses: list[Bus]) -> None:
-    client = RPCClient(buses[0])
     servers = []
     for egress_id, bus in (("EG_1", buses[1]), ("EG_2", buses[2])):
 
@@ -314,11 +315,8 @@ async def test_a_multi_call_collects_every_answer(buses: list[Bus]) -> None:
         server = RPCServer(bus)
         await server.register(EgressInternal.LIST_ACTIVE_EGRESS, active)
         servers.append(server)
-    answers = await client.call_all(
-        EgressInternal.LIST_ACTIVE_EGRESS, ListActiveEgressRequest(), timeout_s=2.0
-    )
+    answers = await call_all(buses[0], EgressInternal.LIST_ACTIVE_EGRESS, ListActiveEgressRequest(), expect=2)
     assert sorted(one for answer in answers for one in answer.egress_ids) == ["EG_1", "EG_2"]
-    await client.close()
     for server in servers:
         await server.close()
 

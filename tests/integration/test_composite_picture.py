@@ -5,10 +5,11 @@ import pytest
 from av import VideoFrame
 
 from openegress.core.codecs import MediaKind
-from openegress.media.canvas import Canvas, Fit, Rect, fitting, planes, yuv_of
+from openegress.media.canvas import Canvas, planes, yuv_of
 from openegress.media.cover import CoverStyle, draw
+from openegress.media.geometry import Fit, Rect, fitting
 from openegress.room import Participant, Track, TrackSource
-from openegress.source.room.composite.cast import DARK, LIGHT
+from openegress.source.room.composite.layout_policy import DARK, LIGHT
 from openegress.source.room.scene import PLAIN, Look, Tile
 from openegress.source.room.tile_view import (
     GONE_HOLD_NS,
@@ -34,7 +35,7 @@ def solid(width: int, height: int, colour: Rgb) -> VideoFrame:
     return frame
 
 
-def seen(frame: VideoFrame, rect: Rect) -> Rgb:
+def seen(frame: VideoFrame, rect: Rect) -> tuple[float, float, float]:
     return probe.colour_of(frame, probe.Rect(rect.x, rect.y, rect.width, rect.height))
 
 
@@ -52,7 +53,7 @@ class Shown:
 
     def place(self, tile: Tile, look: Look = DARK, at_ns: int = 0) -> None:
         self.canvas.fill(self.canvas.whole, yuv_of(*look.background))
-        self.view.place(tile, tile.rect or self.canvas.whole, look, at_ns)
+        self.view.place(tile, tile.rect or self.canvas.whole, look, at_ns, cleared=True)
 
     def at(self, at_ns: int, newest: Picture | None = None) -> VideoFrame:
         self.view.draw(self.canvas, at_ns, newest)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from openegress.config.load import load
+from testkit.markdown import PAGES, Block, blocks
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "openegress"
@@ -96,6 +97,7 @@ def test_upstreams_values_work_unchanged(chart: Chart) -> None:
     objects = chart.render(UPSTREAM_VALUES)
     assert sorted(objects) == [
         ("Deployment", "trial-openegress"),
+        ("NetworkPolicy", "trial-openegress"),
         ("Secret", "trial-openegress"),
         ("ServiceAccount", "recorder"),
     ]
@@ -134,6 +136,50 @@ def test_defaults(chart: Chart) -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts["spool"] == "/home/egress/.local/share/openegress"
     assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
+    assert {"/tmp", "/dev/shm"} < set(mounts.values())
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ("", ["health", "metrics"]),
+        ("command: serve", ["api", "health", "metrics"]),
+        ("egress: {health_port: 0, prometheus_port: 0}", []),
+    ],
+)
+def test_nothing_but_our_ports_is_open(chart: Chart, values: str, ports: list[str]) -> None:
+    objects = chart.render(values)
+    policy = objects["NetworkPolicy", "trial-openegress"]["spec"]
+    assert policy["policyTypes"] == ["Ingress"] and "egress" not in policy
+    rules = policy["ingress"] or []
+    assert [port["port"] for rule in rules for port in rule["ports"]] == ports
+    assert all("from" not in rule for rule in rules)
+    template = objects["Deployment", "trial-openegress"]["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    named = {port["name"] for port in template["spec"]["containers"][0].get("ports") or []}
+    assert set(ports) == named
+    assert "NetworkPolicy" not in {kind for kind, _ in chart.render("networkPolicy: {enabled: false}")}
+
+
+def test_networks_that_pods_do_not_reach(chart: Chart) -> None:
+    policy = chart.render(
+        """
+networkPolicy:
+  denyTo: [169.254.169.254/32, "fd00:ec2::254/128"]
+  metricsFrom: [{namespaceSelector: {matchLabels: {name: monitoring}}}]
+"""
+    )["NetworkPolicy", "trial-openegress"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    blocks = [to["ipBlock"] for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to]
+    assert blocks == [
+        {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]},
+        {"cidr": "::/0", "except": ["fd00:ec2::254/128"]},
+    ]
+    (metrics,) = [rule for rule in policy["ingress"] if rule["ports"][0]["port"] == "metrics"]
+    assert metrics["from"] == [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
 
 
 def test_everything_turned_on(chart: Chart) -> None:
@@ -159,6 +205,7 @@ autoscaling:
     assert sorted(objects) == [
         ("Deployment", "egress"),
         ("HorizontalPodAutoscaler", "egress"),
+        ("NetworkPolicy", "egress"),
         ("PodDisruptionBudget", "egress"),
         ("Secret", "egress"),
         ("Service", "egress"),
@@ -209,3 +256,14 @@ def test_no_health_port_no_probes(chart: Chart) -> None:
 )
 def test_values_that_cannot_work_are_refused(chart: Chart, values: str, words: str) -> None:
     assert words in chart.refusal(values)
+
+
+@pytest.mark.parametrize("block", [each for each in blocks(PAGES) if each.title == "values.yaml"], ids=str)
+def test_values_in_the_documentation_render(chart: Chart, block: Block) -> None:
+    objects = chart.render(block.text)
+    (secret,) = (found for (kind, _), found in objects.items() if kind == "Secret")
+    loaded = load(body=secret["stringData"]["config.yaml"], environ={})
+    assert loaded.settings.health_port == 8080
+    (policy,) = (found for (kind, _), found in objects.items() if kind == "NetworkPolicy")
+    denied = yaml.safe_load(block.text).get("networkPolicy", {}).get("denyTo", [])
+    assert all(network in str(policy["spec"].get("egress")) for network in denied)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 PROFILE = Path(__file__).parents[2] / "deploy" / "seccomp.json"
 
@@ -41,12 +42,12 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 def run(*command: str, home: Path) -> subprocess.CompletedProcess[str]:
-    drop = {}
+    drop: dict[str, Any] = {}
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         drop = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    return subprocess.run(
+    ran: subprocess.CompletedProcess[str] = subprocess.run(
         ["python3", "-c", UNDER_PROFILE, str(home / "seccomp.json"), *command],
         env={"PATH": os.environ["PATH"], "HOME": str(home)},
         cwd=home,
@@ -55,6 +56,7 @@ def run(*command: str, home: Path) -> subprocess.CompletedProcess[str]:
         timeout=60,
         **drop,
     )
+    return ran
 
 
 def test_chromium_starts_with_its_sandbox_and_mount_is_refused() -> None:

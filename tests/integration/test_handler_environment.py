@@ -9,11 +9,10 @@ import pytest
 
 from openegress.core import ipc
 from openegress.core.ipc import BrowserSettings, HandlerSettings
-from openegress.handler.life import Life
-from openegress.media import cover
+from openegress.handler.loop import HandlerLoop
 from openegress.source.web.browser import Browser
 from openegress.source.web.process import descendants
-from openegress.worker.forks import Forks
+from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
 
 IDENTITY = {
@@ -26,8 +25,8 @@ SECRET = {"LIVEKIT_API_SECRET": "s3cr3t", "EGRESS_CONFIG_BODY": "s3cr3t", "OPENE
 
 
 @pytest.fixture
-async def forks() -> AsyncIterator[Forks]:
-    forks = Forks()
+async def forks() -> AsyncIterator[ForkClient]:
+    forks = ForkClient()
     yield forks
     await forks.close()
 
@@ -46,7 +45,7 @@ def shown(text: str) -> list[str]:
     return [name for name in IDENTITY | SECRET if name in text]
 
 
-async def test_proc_does_not_show_it(forks: Forks, tmp_path: Path) -> None:
+async def test_proc_does_not_show_it(forks: ForkClient, tmp_path: Path) -> None:
     handler = await HandlerProcess.spawn(forks, HandlerSettings(str(tmp_path)))
     try:
         async with asyncio.timeout(20):
@@ -57,7 +56,7 @@ async def test_proc_does_not_show_it(forks: Forks, tmp_path: Path) -> None:
         await handler.reap()
 
 
-async def test_a_handler_has_it_from_its_worker(forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handler_has_it_from_its_worker(forks: ForkClient, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[ipc.ToHandler] = []
 
     class Channel:
@@ -76,7 +75,7 @@ async def test_a_handler_has_it_from_its_worker(forks: Forks, monkeypatch: pytes
     for name in IDENTITY:
         monkeypatch.delenv(name)
     del sent[1:]
-    await Life(Channel()).run()  # type: ignore[arg-type]
+    await HandlerLoop(Channel()).run()  # type: ignore[arg-type]
     assert {name: os.environ.get(name) for name in IDENTITY} == IDENTITY
 
 
@@ -91,16 +90,3 @@ async def test_what_a_handler_starts_does_not_inherit_it(
         await browser.close()
     assert {"Xvfb", "pulseaudio"} <= names and any("chrom" in name for name in names)
     assert [found for text in started.values() if (found := shown(text))] == []
-
-
-def test_nor_does_fontconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    matcher = tmp_path / "fc-match"
-    matcher.write_text(f"#!/bin/sh\nenv > {tmp_path}/seen\nprintf '/no/font\\n0'\n")
-    matcher.chmod(0o700)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    cover._font_file.cache_clear()
-    try:
-        assert cover._font_file("a") == ("/no/font", 0)
-    finally:
-        cover._font_file.cache_clear()
-    assert shown((tmp_path / "seen").read_text()) == []

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,14 +17,17 @@ from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import Active, AnyEvent, BackupUsed, Ended, EndReason, FileUpdate
-from openegress.core.ipc import HandlerSettings
+from openegress.core.ipc import HandlerSettings, NamesClaimed
 from openegress.core.plan import Plan
-from openegress.handler import session as sessions
-from openegress.handler.feed import FramesFeed, PacketsFeed
-from openegress.handler.ledger import Ledger
+from openegress.core.units import S
+from openegress.handler import recording as sessions
+from openegress.handler.cage import Unconfined
+from openegress.handler.media_input import FrameInput, PacketInput
+from openegress.handler.name_claim import NameClaim
+from openegress.handler.recording import Recording
+from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.recovery import Recovery
-from openegress.handler.session import Session
-from openegress.media import NS, FrameSink, PacketSink, StreamFormat
+from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.source import AwaitsSignal, SourceEvent, SourceStats
 from openegress.storage.uploader import Stored, Uploader
 from testkit.encoded import Encoded, Spec
@@ -60,12 +64,12 @@ class Clip:
         if self._at_start is not None:
             raise self._at_start
         self._feeding = asyncio.create_task(self._feed(sink))
-        return 1_700_000_000 * NS
+        return 1_700_000_000 * S
 
     async def _feed(self, sink: FrameSink) -> None:
         for number in range(self._frames):
             frame = av.VideoFrame.from_ndarray(np.full((270, 320), number, np.uint8), "yuv420p")
-            sink.video(frame, number * NS // FPS)
+            sink.video(frame, number * S // FPS)
             await asyncio.sleep(0.005)
 
     async def events(self) -> AsyncIterator[SourceEvent]:
@@ -121,7 +125,7 @@ class Packets:
     async def start(self, sink: PacketSink) -> int:
         for packet in islice(self._encoded.packets(), self._count):
             sink.write(replace(packet, duration=0) if self._count else packet)
-        return 1_700_000_000 * NS
+        return 1_700_000_000 * S
 
     async def events(self) -> AsyncIterator[SourceEvent]:
         while (event := await self._over.get()) is not None:
@@ -168,18 +172,19 @@ class Rig:
             limits=plans.Limits(duration_s=limit_s),
         )
         self._source = source
-        self.feed: FramesFeed | PacketsFeed
+        self.feed: FrameInput | PacketInput
         if isinstance(source, Packets):
-            self.feed = PacketsFeed(source)
+            self.feed = PacketInput(source)
         else:
-            self.feed = FramesFeed(source, self.plan, lambda error: None)
+            self.feed = FrameInput(source, self.plan, lambda error: None)
 
-        async def build(*_: object) -> FramesFeed | PacketsFeed:
+        async def build(*_: object) -> FrameInput | PacketInput:
             return self.feed
 
-        monkeypatch.setattr(sessions, "build_feed", build)
+        monkeypatch.setattr(sessions, "open_input", build)
         settings = HandlerSettings(spool=str(self.spool), stop_timeout_s=0.5)
-        self.session = Session(self.plan, settings, self._take, None)
+        names = NameClaim(self.plan, lambda message: names.answer(NamesClaimed()))
+        self.session = Recording(self.plan, settings, self._take, None, Unconfined(), names)
 
     def _take(self, event: AnyEvent) -> None:
         self.events.append(event)
@@ -210,13 +215,13 @@ async def test_a_frozen_encoder_ends_the_egress_and_what_was_encoded_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path, monkeypatch, Clip())
-    assert isinstance(rig.feed, FramesFeed)
+    assert isinstance(rig.feed, FrameInput)
     encoder, thaw = rig.feed._pipeline._video, threading.Event()
     assert encoder is not None
     encode = encoder.encode
 
     def freeze(frame: av.VideoFrame, pts_ns: int) -> object:
-        if pts_ns >= NS:
+        if pts_ns >= S:
             thaw.wait()
         return encode(frame, pts_ns)
 
@@ -236,7 +241,8 @@ async def test_a_frozen_encoder_ends_the_egress_and_what_was_encoded_is_stored(
 async def test_a_source_that_cannot_clean_up_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
-    rig = Rig(tmp_path, monkeypatch, Clip(**{when: OSError("the folder is busy")}))
+    trouble: dict[str, Any] = {when: OSError("the folder is busy")}
+    rig = Rig(tmp_path, monkeypatch, Clip(**trouble))
     ended = await rig.record(0.5)
     assert (ended.error, ended.reason) == ("", EndReason.API)
     video = probe(rig.out / "clip.mp4").video
@@ -284,7 +290,7 @@ async def test_outputs_that_do_not_open_leave_nothing_to_recover(
     def refuse(*_: object) -> None:
         raise EgressError(Code.INTERNAL, "the disk is full")
 
-    monkeypatch.setattr("openegress.output.file.FileOutput.open", refuse)
+    monkeypatch.setattr("openegress.output.file.recorder.FileRecorder.open", refuse)
     ended = await rig.run()
     assert ended.error == "the disk is full"
     assert [event for event in rig.events if isinstance(event, FileUpdate)] == []
@@ -316,7 +322,7 @@ async def test_a_recovery_knows_that_nothing_was_encoded(
         ended = await rig.record(0.5)
     assert "out of order" in ended.error
     assert rig.left == [rig.spool / "EG_clip"]
-    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    await Recovery(rig.plan, rig.spool, rig.events.append, Unconfined()).run()
     told = json.loads((rig.out / "EG_clip.json").read_text())
     assert told["passthrough"] is True
     assert [file["filename"] for file in told["files"]] == ["{passthrough}.mp4"]
@@ -362,7 +368,7 @@ async def test_a_recovery_clears_what_holds_nothing_and_stores_the_rest(
             killed.setattr("openegress.handler.outputs.Outputs.is_settled", lambda _: False)
         await rig.record(0.5)
     assert rig.left == [rig.spool / "EG_clip"]
-    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    await Recovery(rig.plan, rig.spool, rig.events.append, Unconfined()).run()
     assert rig.left == []
     assert bool(list(rig.out.rglob("*"))) == bool(frames)
 
@@ -379,11 +385,11 @@ async def test_media_that_the_journal_does_not_name_are_kept(
 
     with monkeypatch.context() as killed:
         killed.setattr("openegress.storage.uploader.Uploader.put", refuse)
-        killed.setattr("openegress.handler.ledger.Ledger._write", lambda *_: None)
+        killed.setattr("openegress.handler.recording_journal.RecordingJournal._write", lambda *_: None)
         await rig.record(0.5)
     [left] = rig.left
     before = sorted(left.rglob("*"))
-    await Recovery(rig.plan, rig.spool, rig.events.append).run()
+    await Recovery(rig.plan, rig.spool, rig.events.append, Unconfined()).run()
     ended = rig.events[-1]
     assert isinstance(ended, Ended)
     assert "the journal does not say what its files are; they are kept" in ended.error
@@ -413,8 +419,8 @@ async def test_a_recovery_finds_a_file_where_a_dead_handler_has_stored_it(tmp_pa
         video=None,
         audio=None,
     )
-    ledger = Ledger.create(tmp_path / "spool", plan)
-    ledger.note(FileUpdate(0, "a/clip.mp4", 5 * NS, 9 * NS, 4 * NS, 1000))
+    ledger = RecordingJournal.create(tmp_path / "spool", plan)
+    ledger.note(FileUpdate(0, "a/clip.mp4", 5 * S, 9 * S, 4 * S, 1000))
     local = ledger.folder / "file-0" / "recording.mp4"
     local.parent.mkdir()
     local.write_bytes(bytes(1000))
@@ -424,7 +430,7 @@ async def test_a_recovery_finds_a_file_where_a_dead_handler_has_stored_it(tmp_pa
     (tmp_path / "out").unlink()  # it is back, and has nothing
 
     events: list[AnyEvent] = []
-    await Recovery(plan, tmp_path / "spool", events.append).run()
+    await Recovery(plan, tmp_path / "spool", events.append, Unconfined()).run()
     assert isinstance(events[-1], Ended) and not events[-1].code
     [update] = [event for event in events if isinstance(event, FileUpdate)]
     assert (update.location, update.size_bytes) == (str(backup / "a/clip.mp4"), 1000)
@@ -441,9 +447,9 @@ async def test_a_recovery_of_one_output_does_not_wait_for_the_storage_of_another
     storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")))
     outputs = tuple(plans.FileOutput(name, Container.MP4, storage) for name in names)
     plan = Plan("EG_clip", plans.WebSource("http://127.0.0.1/"), outputs, video=None, audio=None)
-    ledger = Ledger.create(tmp_path / "spool", plan)
+    ledger = RecordingJournal.create(tmp_path / "spool", plan)
     for index, name in enumerate(names):
-        ledger.note(FileUpdate(index, name, 5 * NS, 9 * NS, 4 * NS, 1000))
+        ledger.note(FileUpdate(index, name, 5 * S, 9 * S, 4 * S, 1000))
     ledger.release()
     second_located = asyncio.Event()
 
@@ -456,7 +462,7 @@ async def test_a_recovery_of_one_output_does_not_wait_for_the_storage_of_another
     monkeypatch.setattr("openegress.storage.uploader.Uploader.locate", locate)
     events: list[AnyEvent] = []
     async with asyncio.timeout(WITHIN_S):
-        await Recovery(plan, tmp_path / "spool", events.append).run()
+        await Recovery(plan, tmp_path / "spool", events.append, Unconfined()).run()
     assert isinstance(events[-1], Ended) and not events[-1].code
     located = {event.location for event in events if isinstance(event, FileUpdate)}
     assert located == {"/out/first.mp4", "/out/second.mp4"}
@@ -479,7 +485,7 @@ async def test_a_recovery_of_a_file_that_a_dead_disk_holds_comes_to_its_end(
     events: list[AnyEvent] = []
     try:
         async with asyncio.timeout(WITHIN_S):
-            await Recovery(rig.plan, rig.spool, events.append).run()
+            await Recovery(rig.plan, rig.spool, events.append, Unconfined()).run()
     finally:
         dead.set()
     assert isinstance(events[-1], Ended)

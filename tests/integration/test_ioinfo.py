@@ -18,6 +18,7 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import IOInfo
+from openegress.store import Change, Delivery
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.sqlite import SqliteStore
 
@@ -95,6 +96,52 @@ async def test_an_ended_record_learns_of_its_files_and_of_nothing_else(ends: End
     assert stored.file_results == found.file_results
     with pytest.raises(EgressError, match="egress does not exist"):
         await ends.client.call(IOInfo.REVISE_EGRESS, EgressInfo(egress_id="EG_9"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "counted", "count"),
+    [
+        (EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ACTIVE, 7),
+        (EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ENDING, 0),
+        (EgressStatus.EGRESS_ENDING, EgressStatus.EGRESS_ACTIVE, 0),
+        (EgressStatus.EGRESS_COMPLETE, EgressStatus.EGRESS_COMPLETE, 0),
+    ],
+)
+async def test_what_is_counted_changes_no_status_and_is_announced_to_nobody(
+    tmp_path: Path, stored: EgressStatus, counted: EgressStatus, count: int
+) -> None:
+    store = SqliteStore(tmp_path / "egress.db")
+    await store.open()
+    announced: list[EgressInfo] = []
+
+    class Notes:
+        @staticmethod
+        def announce(_: Change, info: EgressInfo) -> list[Delivery]:
+            announced.append(info)
+            return []
+
+        def wake(self) -> None:
+            pass
+
+    bus, service = MemoryBus(), IOInfoService(store, Notes())
+    server, client = RPCServer(bus), RPCClient(bus)
+    await service.register(server)
+    shown: list[EgressInfo] = []
+    try:
+        info = EgressInfo(egress_id="EG_1", updated_at=1, status=stored)
+        info.image_results.add(filename_prefix="i")
+        await service.update(info)
+        service.listen(shown.append)
+        info.status, info.updated_at = counted, 2
+        info.image_results[0].image_count = 7
+        await client.call(IOInfo.COUNT_EGRESS, info)
+        kept = await service.get("EG_1")
+        assert (kept.status, kept.image_results[0].image_count) == (stored, count)
+        assert len(announced) == 1
+        assert len(shown) == (1 if count else 0), "the dashboard"
+    finally:
+        for each in (client, server, store, bus):
+            await each.close()
 
 
 async def test_a_list_is_read_once_until_a_record_changes(ends: Ends) -> None:

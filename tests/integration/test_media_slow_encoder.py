@@ -8,9 +8,11 @@ import time
 import av
 import pytest
 
+from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.errors import EgressError
-from openegress.core.plan import VideoEncoding
-from openegress.media import NS, Packet, overload
+from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.core.units import S
+from openegress.media import Packet, overload
 from openegress.media.encoder import VideoEncoder
 from openegress.media.overload import Rate
 from openegress.media.pipeline import EncodePipeline
@@ -27,9 +29,14 @@ class Taken:
 
     def __init__(self) -> None:
         self.pts_ns: list[int] = []
+        self._kinds: list[MediaKind] = []
 
     def write(self, packet: Packet) -> None:
         self.pts_ns.append(packet.pts_ns)
+        self._kinds.append(packet.kind)
+
+    def count(self, kind: MediaKind) -> int:
+        return self._kinds.count(kind)
 
 
 async def test_half_the_rate_while_the_encoder_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,17 +69,61 @@ async def test_half_the_rate_while_the_encoder_is_slow(monkeypatch: pytest.Monke
                 frame = av.VideoFrame(64, 64, "yuv420p")
                 for plane in frame.planes:
                     plane.update(bytes([number % 256]) * plane.buffer_size)
-                pipeline.video(frame, number * NS // FPS)
+                pipeline.video(frame, number * S // FPS)
                 number += 1
                 await asyncio.sleep(max(0.0, begun_s + number / FPS - time.monotonic()))
-        return number * NS // FPS
+        return number * S // FPS
 
     halved_ns = await feed_until(Rate.HALF)
     slow.clear()
     restored_ns = await feed_until(Rate.FULL)
     await pipeline.finish()
     assert errors == []
-    between = [pts for pts in taken.pts_ns if halved_ns + NS // 3 < pts < restored_ns]
-    steps = {round((b - a) * FPS / NS) for a, b in itertools.pairwise(between)}
+    between = [pts for pts in taken.pts_ns if halved_ns + S // 3 < pts < restored_ns]
+    steps = {round((b - a) * FPS / S) for a, b in itertools.pairwise(between)}
     assert min(steps) == 2
     assert pipeline.dropped_frames + len(taken.pts_ns) == number
+
+
+@pytest.mark.parametrize("fps", [5, 30])
+async def test_what_waits_for_a_slow_encoder_in_the_end_is_left_out_but_for_sound(
+    monkeypatch: pytest.MonkeyPatch, fps: int
+) -> None:
+    """Whoever stops a recording waits for it; nothing of its sound is given up for that."""
+    encode = VideoEncoder.encode
+
+    def encode_slowly(encoder: VideoEncoder, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
+        time.sleep(0.3)
+        return encode(encoder, frame, pts_ns)
+
+    monkeypatch.setattr(VideoEncoder, "encode", encode_slowly)
+    errors: list[EgressError] = []
+    pipeline = EncodePipeline(
+        VideoEncoding(64, 64, fps, kbps=100, key_frame_interval_s=4.0),
+        AudioEncoding(AudioCodec.OPUS, 64, 48_000),
+        steady=False,
+        on_error=errors.append,
+        hold_s=1.0,
+    )
+    taken = Taken()
+    pipeline.attach([taken], [])
+    pipeline.start()
+    begun_s, seconds = time.monotonic(), 2
+
+    def feed() -> None:
+        for number in range(seconds * fps):
+            pts_ns = number * S // fps
+            pipeline.audio(bytes(4 * 48_000 // fps), pts_ns, 48_000)
+            pipeline.video(av.VideoFrame(64, 64, "yuv420p"), pts_ns)
+            time.sleep(max(0.0, begun_s + (number + 1) / fps - time.monotonic()))
+
+    await asyncio.to_thread(feed)
+    fed_s = time.monotonic() - begun_s
+    assert fed_s < seconds + 1.6, "held back by less than what the source may be behind, and a picture"
+    closed_s = time.monotonic()
+    await pipeline.finish()
+    assert time.monotonic() - closed_s < 1.2
+    assert errors == []
+    pictures = taken.count(MediaKind.VIDEO)
+    assert pipeline.dropped_frames + pictures == seconds * fps
+    assert taken.count(MediaKind.AUDIO) == pytest.approx(seconds * 50, abs=2)

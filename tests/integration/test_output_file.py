@@ -10,24 +10,25 @@ import av
 import pytest
 
 from openegress.core import plan
-from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
+from openegress.core.codecs import VIDEO_TIME_BASE, AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, FileUpdate, OutputFailed
-from openegress.media import NS, Packet
-from openegress.media.mp4 import has_index_in_front
-from openegress.media.muxer import Muxer
-from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
+from openegress.media.duration import span_ns
+from openegress.media.fragments import FragmentWriter, file_header
+from openegress.media.passthrough import audio_format, video_format
 from openegress.output import Opening, disk_thread
-from openegress.output.file import FileOutput
-from openegress.output.finalise import finalise
-from openegress.output.spare_space import RESERVED_BYTES
+from openegress.output.file.finalise import finalise
+from openegress.output.file.recorder import FileRecorder
+from openegress.output.file.spare_space import RESERVED_BYTES
 from openegress.storage.uploader import Uploader
-from testkit import probe
+from testkit import mp4_reader, probe
 from testkit.encoded import Encoded, Spec
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import COLOURS, Picture, PictureSpec
 
-STARTED_NS = 1_700_000_000 * NS
+STARTED_NS = 1_700_000_000 * S
 
 
 @dataclass
@@ -39,9 +40,9 @@ class Rig:
     events: list[AnyEvent] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
 
-    def output(self, path: str, container: Container | None, max_bytes: int = 0) -> FileOutput:
+    def output(self, path: str, container: Container | None, max_bytes: int = 0) -> FileRecorder:
         storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
-        return FileOutput(
+        return FileRecorder(
             plan.FileOutput(path, container, storage),
             0,
             emit=self.events.append,
@@ -68,18 +69,18 @@ def counters(path: Path) -> list[int | None]:
     return [counter for _, counter in probe.counters(path).read]
 
 
-async def record(rig: Rig, output: FileOutput, encoded: Encoded) -> None:
+async def record(rig: Rig, output: FileRecorder, encoded: Encoded) -> None:
     output.open(rig.opening(encoded))
     for packet in encoded.packets():
         output.write(packet)
-    await output.finish(STARTED_NS + round(encoded.spec.seconds * NS))
+    await output.finish(STARTED_NS + round(encoded.spec.seconds * S))
 
 
 async def test_an_mp4_holds_every_frame_once_with_its_index_in_front(rig: Rig) -> None:
     encoded = Encoded(Spec(seconds=5.0))
     await record(rig, rig.output("a/{track_id}.mp4", Container.MP4), encoded)
     path = rig.stored / "a/TR_1.mp4"
-    assert has_index_in_front(path)
+    assert mp4_reader.has_index_in_front(path)
     assert counters(path) == list(range(150))
     facts = probe.probe(path)
     assert facts.video is not None and facts.audio is not None
@@ -91,8 +92,8 @@ async def test_an_mp4_holds_every_frame_once_with_its_index_in_front(rig: Rig) -
     assert last.filename == "a/TR_1.mp4"
     assert last.location.endswith("a/TR_1.mp4")
     assert last.size_bytes == path.stat().st_size
-    assert last.duration_ns == pytest.approx(5 * NS, abs=0.05 * NS)
-    assert (last.started_at_ns, last.ended_at_ns) == (STARTED_NS, STARTED_NS + 5 * NS)
+    assert last.duration_ns == pytest.approx(5 * S, abs=0.05 * S)
+    assert (last.started_at_ns, last.ended_at_ns) == (STARTED_NS, STARTED_NS + 5 * S)
     assert not list(rig.spool.rglob("*.mp4"))
 
 
@@ -136,7 +137,7 @@ async def test_a_copy_taken_at_any_instant_plays_up_to_that_instant(
     next_s = 4.0
     for packet in encoded.packets():
         output.write(packet)
-        if packet.pts_ns / NS >= next_s:
+        if packet.pts_ns / S >= next_s:
             await output.written()
             copies[next_s] = tmp_path / f"copy-{next_s}.{container.value}"
             shutil.copy(next(rig.spool.rglob(f"recording.{container.value}")), copies[next_s])
@@ -147,10 +148,43 @@ async def test_a_copy_taken_at_any_instant_plays_up_to_that_instant(
         facts = probe.probe(copy)
         stream = facts.video if spec.video else facts.audio
         assert stream is not None
-        # A fragment of one second, what waits for the other stream, and the encoders' own delay.
-        assert at_s - 2.6 < stream.duration_s <= at_s + 0.1
+        # A fragment of half a second, and the encoders' own delay.
+        assert at_s - 0.9 < stream.duration_s <= at_s + 0.1
         if spec.video:
             assert_whole_but_for_the_end(counters(copy))
+
+
+@pytest.mark.parametrize("silent", [MediaKind.AUDIO, MediaKind.VIDEO])
+@pytest.mark.parametrize(
+    ("container", "codec"), [(Container.MP4, VideoCodec.H264), (Container.WEBM, VideoCodec.VP8)]
+)
+async def test_a_track_that_never_sends_holds_the_other_up_by_less_than_a_second(
+    rig: Rig, tmp_path: Path, container: Container, codec: VideoCodec, silent: MediaKind
+) -> None:
+    """A microphone that is muted from the start, a camera that never comes on."""
+    encoder = LiveEncoder(codec.value, 320, 180, 30, 400)
+    picture = Picture(PictureSpec(320, 180, 30, COLOURS[0]))
+    units = [encoder.encode(picture.draw(n), n, force_key=n % 60 == 0) for n in range(120)]
+    formats = (video_format(codec, units[0].data, 320, 180), audio_format(AudioCodec.OPUS))
+    seen = [
+        Packet(MediaKind.VIDEO, unit.data, n * 3000, n * 3000, 0, VIDEO_TIME_BASE, unit.is_key)
+        for n, unit in enumerate(units)
+    ]
+    heard = [
+        Packet(MediaKind.AUDIO, b"\xf8\xff\xfe", n * 960, n * 960, 960, formats[1].time_base, True)
+        for n in range(200)
+    ]
+    output = rig.output("a", container)
+    output.open(Opening(formats, STARTED_NS, str(rig.spool), {}))
+    copy = tmp_path / f"copy.{container.value}"
+    for packet in seen if silent is MediaKind.AUDIO else heard:
+        output.write(packet)
+        await output.written()
+        shutil.copy(next(rig.spool.rglob(f"recording.{container.value}")), copy)
+        if packet.pts_ns >= S and packet.pts_ns % (S // 2) < packet.duration * S // 48_000 + S // 60:
+            assert span_ns(copy)[1] > packet.pts_ns - S
+    await output.finish(STARTED_NS + 4 * S)
+    assert span_ns(rig.stored / f"a.{container.value}")[1] == pytest.approx(4 * S, abs=S // 20)
 
 
 def assert_whole_but_for_the_end(seen: list[int | None]) -> None:
@@ -160,31 +194,60 @@ def assert_whole_but_for_the_end(seen: list[int | None]) -> None:
     assert last is not None and len(seen) - 1 <= last <= len(seen) + 3
 
 
-@pytest.mark.parametrize(("closed", "whole"), [(True, 65), (False, 60)], ids=["closed", "left behind"])
-def test_h265_that_changes_its_size_keeps_both(tmp_path: Path, closed: bool, whole: int) -> None:
-    """As hvc1, which Apple's players insist on, and with the parameter sets of both sizes."""
-    path, left = tmp_path / "a.mp4", tmp_path / "left.mp4"
-    units, sizes = [], ((320, 180), (180, 320))
-    for size, count in zip(sizes, (30, 35), strict=True):
-        encoder, picture = LiveEncoder("h265", *size, 30, 400), Picture(PictureSpec(*size, 30, COLOURS[0]))
-        units += [encoder.encode(picture.draw(len(units) + n), n, force_key=n == 30) for n in range(count)]
-    options = {"movflags": "hybrid_fragmented+frag_keyframe+default_base_moof", "flush_packets": "1"}
-    form = video_format(VideoCodec.H265, units[0].data, *sizes[0])
-    muxer = Muxer(str(path), Container.MP4, [form], options)
-    muxer.open()
-    for number, unit in enumerate(units):
-        pts = number * 3000
-        muxer.write(Packet(MediaKind.VIDEO, unit.data, pts, pts, 0, VIDEO_TIME_BASE, unit.is_key))
-    shutil.copy(path, left)  # the last key frame has completed the fragment before it
-    muxer.close()
-    recorded = path if closed else left
-    assert finalise(recorded, Container.MP4, closed=closed) == ""
-    assert has_index_in_front(recorded)
-    with av.open(str(recorded)) as container:
-        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
-    facts = probe.probe(recorded)
-    assert facts.video is not None and facts.video.sizes == sizes
-    assert counters(recorded) == list(range(whole))
+SIZES = ((320, 192), (192, 320), (320, 192))
+
+
+def turned(codec: VideoCodec) -> tuple[StreamFormat, list[Packet]]:
+    """A phone that is turned and turned back, 30 pictures each time."""
+    packets: list[Packet] = []
+    for size in SIZES:
+        encoder, picture = (
+            LiveEncoder(codec.value, *size, 30, 400),
+            Picture(PictureSpec(*size, 30, COLOURS[0])),
+        )
+        for n in range(30):
+            unit = encoder.encode(picture.draw(len(packets)), n, force_key=n == 0)
+            pts = len(packets) * 3000
+            packets.append(Packet(MediaKind.VIDEO, unit.data, pts, pts, 0, VIDEO_TIME_BASE, unit.is_key))
+    return video_format(codec, packets[0].data, *SIZES[0]), packets
+
+
+@pytest.mark.parametrize("space", ["ample", "none"])
+@pytest.mark.parametrize("ending", ["closed", "left behind"])
+@pytest.mark.parametrize(
+    ("codec", "tag"), [(VideoCodec.H264, "avc1"), (VideoCodec.H265, "hvc1"), (VideoCodec.AV1, "av01")]
+)
+def test_a_change_of_size_is_in_the_sample_descriptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: VideoCodec, tag: str, ending: str, space: str
+) -> None:
+    """One for each parameter set, whoever reads it; players that know the first one only find the others in
+    the media. H265 as hvc1, which Apple's players insist on."""
+    path = tmp_path / "spool/egress/file-0/recording.mp4"
+    path.parent.mkdir(parents=True)
+    form, packets = turned(codec)
+    with path.open("wb", buffering=0) as file:
+        writer = FragmentWriter(file.write, [form], header=file_header([form]))
+        writer.open()
+        for packet in packets:
+            writer.write(packet)
+        if ending == "closed":
+            writer.close()
+    if space == "none":
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    whole = 90 if ending == "closed" else 75
+    assert counters(path) == list(range(whole)), "while it grows"
+    assert finalise(path, Container.MP4).startswith("" if space == "ample" else "no space")
+    assert mp4_reader.has_index_in_front(path) is (space == "ample")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].sample_aspect_ratio in (None, 1), "nothing is stretched"
+    (track,) = mp4_reader.read(path).tracks
+    assert {entry.type for entry in track.entries} == {tag}
+    described = [track.entries[sample.entry].size for sample in track.samples]
+    assert described == [size for size in SIZES for _ in range(30)][:whole]
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.video.sizes == SIZES[:2]
+    assert counters(path) == list(range(whole))
 
 
 @pytest.mark.parametrize("torn", [False, True])
@@ -204,11 +267,11 @@ async def test_a_webm_that_was_left_behind_gets_its_duration_and_its_index(
         output.write(Packet(MediaKind.VIDEO, unit.data, pts, pts, 0, VIDEO_TIME_BASE, unit.is_key))
     await output.written()
     shutil.copy(rig.spool / "file-0/recording.webm", path)
-    await output.finish(STARTED_NS + 7 * NS)
+    await output.finish(STARTED_NS + 7 * S)
     if torn:
         path.write_bytes(path.read_bytes()[: -path.stat().st_size // 10])
     recorded = counters(path)
-    assert finalise(path, Container.WEBM, closed=False) == ""
+    assert finalise(path, Container.WEBM) == ""
     assert counters(path) == recorded == list(range(len(recorded)))
     with av.open(str(path)) as container:
         assert container.duration == pytest.approx(len(recorded) / 30 * 1_000_000, abs=50_000)
@@ -217,7 +280,7 @@ async def test_a_webm_that_was_left_behind_gets_its_duration_and_its_index(
         assert first.is_keyframe and first.pts is not None and first.time_base is not None
         assert first.pts * first.time_base == pytest.approx(4.0, abs=0.01)
     made = path.stat()
-    assert finalise(path, Container.WEBM, closed=False) == ""
+    assert finalise(path, Container.WEBM) == ""
     assert path.stat().st_ino == made.st_ino, "a later recovery has nothing left to do"
 
 
@@ -234,7 +297,7 @@ async def test_a_recording_is_rewritten_only_where_others_keep_their_space(
     monkeypatch.setattr(shutil, "disk_usage", nearly_full)
     await record(rig, rig.output("a.mp4", Container.MP4), Encoded(Spec(seconds=3.0)))
     path = rig.stored / "a.mp4"
-    assert has_index_in_front(path) is not bool(missing_bytes)
+    assert mp4_reader.has_index_in_front(path) is not bool(missing_bytes)
     assert ("no space to rewrite its" in caplog.text) is bool(missing_bytes)
     assert counters(path) == list(range(90))
     assert list((rig.spool / "file-0").iterdir()) == []
@@ -249,7 +312,7 @@ async def test_a_disk_that_dies_while_the_file_is_finalised_holds_nothing_up(
         dead.wait()
         return ""
 
-    monkeypatch.setattr("openegress.output.file.finalise", hang)
+    monkeypatch.setattr("openegress.output.file.recorder.finalise", hang)
     monkeypatch.setattr(disk_thread, "patience_s", lambda _: 0.2)
     output = rig.output("a.mp4", Container.MP4)
     try:
@@ -285,7 +348,7 @@ async def test_a_full_disk_keeps_what_was_recorded_and_says_so(
     assert "largest size" in caught.value.message
     assert [e.code for e in rig.events if isinstance(e, OutputFailed)] == ["resource_exhausted"]
     path = rig.stored / "full.mp4"
-    assert has_index_in_front(path)
+    assert mp4_reader.has_index_in_front(path)
     seen = counters(path)
     assert len(seen) >= 30
     assert_whole_but_for_the_end(seen)

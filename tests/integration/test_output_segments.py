@@ -17,25 +17,26 @@ import m3u8
 import pytest
 
 from openegress.core import plan
-from openegress.core.codecs import Container, MediaKind, VideoCodec
+from openegress.core.codecs import VIDEO_TIME_BASE, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
-from openegress.media import NS, Packet
-from openegress.media.passthrough import VIDEO_TIME_BASE, video_format
+from openegress.core.units import S
+from openegress.media import Packet
+from openegress.media.passthrough import video_format
 from openegress.output import Opening
-from openegress.output import segments as segments_module
-from openegress.output.left_segments import store_left_segments
-from openegress.output.playlist import Kind, Listing
-from openegress.output.segment_file import SegmentFile
-from openegress.output.segments import SegmentOutput
+from openegress.output.hls import playlist_publisher, recorder
+from openegress.output.hls.playlist import Listing, PlaylistKind
+from openegress.output.hls.recorder import HlsRecorder
+from openegress.output.hls.recover import store_left_segments
+from openegress.output.hls.segment_file import SegmentFile
 from openegress.storage import Storage, open_storage
 from openegress.storage.uploader import Uploader
-from testkit import probe
+from testkit import hls_rules, mp4_reader, probe
 from testkit.encoded import Encoded, PassedThrough, Spec, later, turning
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import COLOURS, Picture, PictureSpec
 
-STARTED_NS = 1_700_000_000 * NS
+STARTED_NS = 1_700_000_000 * S
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Rig:
         watched: "Watched | None" = None,
         storage: plan.StoragePlan | None = None,
         **fields: object,
-    ) -> SegmentOutput:
+    ) -> HlsRecorder:
         storage = storage or plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
         values = {
             "directory": "live/",
@@ -65,7 +66,7 @@ class Rig:
         } | fields
         output = plan.SegmentOutput(**values)  # type: ignore[arg-type]
         uploader = Uploader(storage, connect=watched.connect) if watched else Uploader(storage)
-        return SegmentOutput(output, 0, emit=self.events.append, uploader=uploader)
+        return HlsRecorder(output, 0, emit=self.events.append, uploader=uploader)
 
     def opening(self, encoded: Encoded) -> Opening:
         return Opening(encoded.formats, STARTED_NS, str(self.spool), {})
@@ -81,11 +82,16 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path / "spool", tmp_path / "stored")
 
 
-async def record(rig: Rig, output: SegmentOutput, encoded: Encoded) -> None:
+def check_rules(rig: Rig) -> None:
+    for name in ("all", "now"):
+        hls_rules.check(rig.stored / f"live/{name}.m3u8")
+
+
+async def record(rig: Rig, output: HlsRecorder, encoded: Encoded) -> None:
     output.open(rig.opening(encoded))
     for packet in encoded.packets():
         output.write(packet)
-    await output.finish(STARTED_NS + round(encoded.spec.seconds * NS))
+    await output.finish(STARTED_NS + round(encoded.spec.seconds * S))
 
 
 _SECOND_INIT = "Found duplicated MOOV Atom. Skipped it"
@@ -134,8 +140,8 @@ async def test_ffmpeg_plays_every_frame_once(rig: Rig, container: Container, sou
     last = rig.updates()[-1]
     assert (last.segment_count, last.playlist_name) == (5, "live/all.m3u8")
     assert last.playlist_location.endswith("live/all.m3u8")
-    assert last.duration_ns == pytest.approx(9 * NS, abs=0.05 * NS)
-    assert last.size_bytes > 0 and last.ended_at_ns == STARTED_NS + 9 * NS
+    assert last.duration_ns == pytest.approx(9 * S, abs=0.05 * S)
+    assert last.size_bytes > 0 and last.ended_at_ns == STARTED_NS + 9 * S
     names = {p.name for p in (rig.stored / "live").iterdir()}
     suffix = container.value
     init = {"seg_init.mp4"} if container is Container.FMP4 else set()
@@ -199,6 +205,7 @@ async def test_a_track_with_rare_key_frames_is_cut_without_and_the_target_stays(
     durations = [s.duration for s in m3u8.load(str(path)).segments]
     assert all(duration < 4.5 for duration in durations)
     assert sum(durations) == pytest.approx(17.0, abs=0.05)
+    check_rules(rig)
     assert probe.counters(path).values == list(range(510))
     assert len([p for p in played(path) if p[0] == "video"]) == 510
 
@@ -214,7 +221,7 @@ async def test_a_track_that_changes_its_format_or_pauses_is_discontinuous_there(
     for packet in small.packets():
         output.write(packet)
     for packet in large.packets():
-        output.write(later(packet, 23 if packet.pts_ns >= 4 * NS else 3))
+        output.write(later(packet, 23 if packet.pts_ns >= 4 * S else 3))
     await output.finish(STARTED_NS)
     parsed = m3u8.load(str(rig.stored / "live/all.m3u8"))
     assert parsed.target_duration == 4
@@ -229,6 +236,22 @@ async def test_a_track_that_changes_its_format_or_pauses_is_discontinuous_there(
     inits = [s.init_section.uri for s in parsed.segments if s.init_section is not None]
     changed = ["seg_init.mp4"] * 2 + ["seg_init_1.mp4"] * 3
     assert inits == (changed if container is Container.FMP4 else [])
+    check_rules(rig)
+
+
+async def test_the_first_format_is_that_of_the_first_picture(rig: Rig) -> None:
+    """An SFU may have sent a smaller layer when the outputs were opened."""
+    output = rig.output(Container.FMP4)
+    output.open(rig.opening(PassedThrough(Spec(width=160, height=90, audio=None, steady=True))))
+    for packet in PassedThrough(Spec(seconds=4.0, audio=None, steady=True)).packets():
+        output.write(packet)
+    await output.finish(STARTED_NS)
+    parsed = m3u8.load(str(rig.stored / "live/all.m3u8"))
+    assert [s.discontinuity for s in parsed.segments] == [False, False]
+    assert {s.init_section.uri for s in parsed.segments} == {"seg_init.mp4"}
+    (track,) = mp4_reader.read(rig.stored / "live/seg_init.mp4").tracks
+    assert [entry.size for entry in track.entries] == [(320, 180)]
+    check_rules(rig)
 
 
 TURNED_S = [2.0] * 6
@@ -268,8 +291,9 @@ async def test_fmp4_of_a_new_format_has_an_initialisation_segment_of_its_own(rig
     output.open(rig.opening(first))
     for packet in packets:
         output.write(packet)
-    await output.finish(STARTED_NS + 12 * NS)
+    await output.finish(STARTED_NS + 12 * S)
     check_turned(rig.stored, rig.spool)
+    check_rules(rig)
     assert probe.counters(rig.stored / "live/all.m3u8").values == list(range(120)) * 3
     made = [Path(path).name for path in watched.order if not path.endswith(".m3u8")]
     assert made == [
@@ -287,7 +311,7 @@ async def test_what_a_dead_process_left_is_stored_with_each_initialisation_segme
     output = rig.output(Container.FMP4, watched=watched)
     output.open(rig.opening(PassedThrough(Spec(width=160, height=90, steady=True))))
     for packet in turning():
-        if packet.pts_ns < died_s * NS:
+        if packet.pts_ns < died_s * S:
             output.write(packet)
     await output.written()
     await output.stored()
@@ -305,6 +329,7 @@ async def test_what_a_dead_process_left_is_stored_with_each_initialisation_segme
         finally:
             await uploader.close()
     count = int(died_s / 2) + 1
+    assert kept is not None
     assert kept.update.segment_count == count
     sizes = [path.stat().st_size for path in (rig.stored / "live").glob("*.m4s")]
     assert kept.update.size_bytes == sum(sizes) > 0
@@ -355,7 +380,7 @@ async def test_a_dead_disk_does_not_hold_up_the_end_and_its_segments_wait_there(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(SegmentFile, "close", hang)
-    monkeypatch.setattr(segments_module, "CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(recorder, "CLOSE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(watched, "put", read_for_ever)
     try:
         async with asyncio.timeout(20):
@@ -374,7 +399,7 @@ async def test_playlists_are_written_by_another_thread_than_the_one_that_receive
     threads: set[int] = set()
     text = Listing.text
 
-    def watch(listing: Listing, kind: Kind, *, ended: bool = False) -> str:
+    def watch(listing: Listing, kind: PlaylistKind, *, ended: bool = False) -> str:
         threads.add(threading.get_ident())
         return text(listing, kind, ended=ended)
 
@@ -387,15 +412,15 @@ async def test_playlists_are_written_by_another_thread_than_the_one_that_receive
 async def test_a_playlist_that_a_dead_disk_does_not_take_is_given_up(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, write = threading.Event(), segments_module.replace
+    dead, write = threading.Event(), playlist_publisher.replace  # type: ignore[attr-defined]
 
     def hang(path: Path, content: str | bytes) -> None:
         if path.name.startswith("stored"):
             dead.wait()
         write(path, content)
 
-    monkeypatch.setattr(segments_module, "replace", hang)
-    monkeypatch.setattr(segments_module, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(playlist_publisher, "replace", hang)
+    monkeypatch.setattr(playlist_publisher, "ANSWER_TIMEOUT_S", 0.2)
     output = rig.output(Container.TS)
     try:
         async with asyncio.timeout(20):
@@ -542,7 +567,7 @@ async def test_a_disk_that_takes_no_more_keeps_what_was_recorded_and_says_so(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         for packet in encoded.packets():
-            if packet.pts_ns >= 6 * NS and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == soft:
+            if packet.pts_ns >= 6 * S and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == soft:
                 await output.written()
                 await output.stored()
                 resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -21,11 +22,12 @@ from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, OutputFailed, StreamAdded, StreamStatus, StreamUpdate
 from openegress.core.plan import StreamTarget
-from openegress.media import NS, Packet, srt
-from openegress.output import Opening, Output
-from openegress.output.file import FileOutput
-from openegress.output.reconnect import Policy
-from openegress.output.stream import StreamOutput
+from openegress.core.units import S
+from openegress.media import Packet, PacketSink, srt
+from openegress.output import Opening
+from openegress.output.file.recorder import FileRecorder
+from openegress.output.live.reconnect import ReconnectPolicy
+from openegress.output.live.sender import StreamSender
 from openegress.storage.uploader import Uploader
 from testkit import probe
 from testkit.encoded import Encoded, Spec
@@ -53,20 +55,22 @@ class Rig:
         if not self._loop.is_closed():  # a thread that hangs in a name server outlives its test
             self._loop.call_soon_threadsafe(self._told.set)
 
-    def stream(self, *urls: str, policy: Policy | None = None) -> StreamOutput:
+    def stream(
+        self, *urls: str, policy: ReconnectPolicy | None = None, deny_networks: tuple[str, ...] = ()
+    ) -> StreamSender:
         targets = tuple(plan.StreamTarget(url, redacted(url)) for url in urls)
-        protocol = "srt" if urls and urls[0].startswith("srt") else "rtmp"
-        return StreamOutput(
-            plan.StreamOutput(protocol, targets),
+        protocol: Literal["rtmp", "srt"] = "srt" if urls and urls[0].startswith("srt") else "rtmp"
+        return StreamSender(
+            plan.StreamOutput(protocol, targets, deny_networks),
             0,
             emit=self.emit,
             on_empty=lambda: self.emptied.append(1),
             policy=policy,
         )
 
-    def file(self) -> FileOutput:
+    def file(self) -> FileRecorder:
         storage = plan.StoragePlan(plan.LocalStorage(str(self.folder / "stored")), retry_for_s=0)
-        return FileOutput(
+        return FileRecorder(
             plan.FileOutput("x.mp4", Container.MP4, storage),
             1,
             emit=self.emit,
@@ -136,7 +140,7 @@ def rtmp() -> Iterator[RtmpServer]:
         yield server
 
 
-async def feed(packets: Sequence[Packet], outputs: Sequence[Output]) -> None:
+async def feed(packets: Sequence[Packet], outputs: Sequence[PacketSink]) -> None:
     """In real time, as a source does."""
     await Feeding(packets, outputs).over()
 
@@ -144,7 +148,7 @@ async def feed(packets: Sequence[Packet], outputs: Sequence[Output]) -> None:
 class Feeding:
     """Packets on their way to outputs, in real time as from a source."""
 
-    def __init__(self, packets: Sequence[Packet], outputs: Sequence[Output]) -> None:
+    def __init__(self, packets: Sequence[Packet], outputs: Sequence[PacketSink]) -> None:
         self._passed_s = 0.0
         self._changed = asyncio.Condition()
         self._task = asyncio.create_task(self._run(packets, outputs))
@@ -163,16 +167,16 @@ class Feeding:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self, packets: Sequence[Packet], outputs: Sequence[Output]) -> None:
+    async def _run(self, packets: Sequence[Packet], outputs: Sequence[PacketSink]) -> None:
         began_s = time.monotonic()
         for packet in packets:
-            late_s = time.monotonic() - began_s - packet.pts_ns / NS
+            late_s = time.monotonic() - began_s - packet.pts_ns / S
             if late_s < 0:
                 await asyncio.sleep(-late_s)
             for output in outputs:
                 output.write(packet)
             async with self._changed:
-                self._passed_s = packet.pts_ns / NS
+                self._passed_s = packet.pts_ns / S
                 self._changed.notify_all()
 
 
@@ -222,7 +226,7 @@ async def test_rtmp_takes_every_frame(rig: Rig, rtmp: RtmpServer) -> None:
     await output.finish(time.time_ns())
     last = rig.updates()[-1]
     assert (last.status, last.error, last.retries) == (StreamStatus.FINISHED, "", 0)
-    assert last.duration_ns == pytest.approx(4 * NS, abs=0.1 * NS)
+    assert last.duration_ns == pytest.approx(4 * S, abs=0.1 * S)
     recording = rtmp.recordings()[0]
     assert probe.counters(recording).values == list(range(120))
     assert abs(probe.av_offset(recording).median_ms) < 15
@@ -481,7 +485,7 @@ async def test_streams_whose_keys_look_alike_are_two(rig: Rig, rtmp: RtmpServer)
     urls = [rtmp.rtmp_url(f"live/{key}") for key in ("room-1-hd", "room-2-hd", "room-3-hd")]
     shown = rtmp.rtmp_url("live/{roo...-hd}")
     targets = [plan.StreamTarget(url, shown) for url in urls]
-    output = StreamOutput(plan.StreamOutput("rtmp", tuple(targets[:2])), 0, emit=rig.emit)
+    output = StreamSender(plan.StreamOutput("rtmp", tuple(targets[:2])), 0, emit=rig.emit)
     output.open(rig.opening(encoded))
     output.add(targets[2])
     await rig.until("", StreamStatus.ACTIVE, of=3)
@@ -494,7 +498,7 @@ async def test_streams_whose_keys_look_alike_are_two(rig: Rig, rtmp: RtmpServer)
     await output.finish(time.time_ns())
     last = [rig.numbered(n)[-1] for n in range(3)]
     assert [(u.url, u.status, u.error) for u in last] == [(shown, StreamStatus.FINISHED, "")] * 3
-    assert [u.duration_ns > 2.5 * NS for u in last] == [True, False, True]
+    assert [u.duration_ns > 2.5 * S for u in last] == [True, False, True]
     assert sorted(len(probe.counters(path).values) > 80 for path in rtmp.recordings()) == [False, True, True]
 
 
@@ -562,7 +566,7 @@ async def test_a_stream_that_does_not_come_back_is_given_up_within_its_budget(ri
     encoded, packets = encode(8.0)
     with RtmpServer() as server:
         url = server.rtmp_url(f"live/{SECRET}")
-        output = rig.stream(url, policy=Policy(budget_s=2.0))
+        output = rig.stream(url, policy=ReconnectPolicy(budget_s=2.0))
         output.open(rig.opening(encoded))
         await rig.until(url, StreamStatus.ACTIVE)
         feeding = Feeding(packets, [output])

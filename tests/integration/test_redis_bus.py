@@ -5,7 +5,9 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
@@ -21,6 +23,7 @@ from openegress.psrpc.redis import RedisBus
 from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import EgressHandler
 from testkit.certificates import make_certificate
+from testkit.livekit_server import free_port
 from testkit.redis_server import RedisServer
 
 STOP = EgressHandler.STOP_EGRESS
@@ -167,7 +170,7 @@ async def test_tls(tmp_path: Path) -> None:
     redis = RedisServer(*config)
     redis.port = plain.port
     async with redis:
-        ours = {"client_cert_file": str(cert), "client_key_file": str(key)}
+        ours: dict[str, Any] = {"client_cert_file": str(cert), "client_key_file": str(key)}
         verified = RedisTLS(enabled=True, ca_cert_file=str(cert), **ours)
         await works(RedisSettings(address=f"localhost:{redis.port}", tls=verified))
         await works(RedisSettings(address=redis.address, tls=RedisTLS(enabled=True, insecure=True, **ours)))
@@ -175,6 +178,43 @@ async def test_tls(tmp_path: Path) -> None:
         with pytest.raises(EgressError, match=r"certificate verify failed|CERTIFICATE_VERIFY_FAILED"):
             await distrusting.ping()
         await distrusting.close()
+
+
+async def test_the_name_in_the_certificate_may_be_another_than_the_address(tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path)
+    files = (
+        f"tls-cert-file {cert}",
+        f"tls-key-file {key}",
+        f"tls-ca-cert-file {cert}",
+        "tls-auth-clients no",
+    )
+    inner = ("tls-replication yes", "tls-cluster yes")
+    tls_ports = [free_port() for _ in range(3)]
+    alone, node = (
+        RedisServer(f"tls-port {tls_ports[0]}", *files),
+        RedisServer(f"tls-port {tls_ports[1]}", *files, *inner, cluster=True),
+    )
+    sentinel = RedisServer(
+        f"tls-port {tls_ports[2]}",
+        *files,
+        "tls-replication yes",
+        f"sentinel monitor main 127.0.0.1 {tls_ports[0]} 1",
+        sentinel=True,
+    )
+    async with alone, node, sentinel:
+        at_alone, at_node, at_sentinel = (f"127.0.0.1:{port}" for port in tls_ports)
+        for server in (
+            RedisSettings(address=at_alone),
+            RedisSettings(cluster_addresses=(at_node,)),
+            RedisSettings(sentinel_addresses=(at_sentinel,), sentinel_master_name="main"),
+        ):
+            tls = RedisTLS(enabled=True, ca_cert_file=str(cert), server_name="localhost")
+            await works(msgspec.structs.replace(server, tls=tls))
+            other = msgspec.structs.replace(tls, server_name="other.example")
+            distrusting = RedisBus(msgspec.structs.replace(server, tls=other, dial_timeout=500))
+            with pytest.raises(EgressError, match=r"other\.example|No master found"):
+                await distrusting.ping()
+            await distrusting.close()
 
 
 async def test_sentinels(redis: RedisServer) -> None:

@@ -1,8 +1,10 @@
 """How signalling fails, against servers on real sockets that are no LiveKit server, or refuse."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from livekit.protocol.models import DisconnectReason
@@ -10,8 +12,9 @@ from livekit.protocol.rtc import JoinResponse, LeaveRequest, SignalResponse
 from websockets.asyncio.server import ServerConnection, serve
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.room import signalling
-from openegress.room.signalling import Signalling
+from openegress.room.signalling import websocket
+from openegress.room.signalling.websocket import Signalling
+from testkit.certificates import make_certificate
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -40,6 +43,26 @@ async def plain_server(answer: bytes) -> AsyncIterator[str]:
 async def livekit_double(talk: Callable[[ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
     async with serve(talk, "127.0.0.1", 0) as server:
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+async def test_a_certificate_of_nobody_is_taken_where_the_configuration_says_so(
+    tmp_path: Path, insecure: bool
+) -> None:
+    async def greet(connection: ServerConnection) -> None:
+        await connection.send(SignalResponse(join=JoinResponse(server_version="x")).SerializeToString())
+        await connection.wait_closed()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path))
+    async with serve(greet, "127.0.0.1", 0, ssl=context) as server:
+        url = f"wss://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        async with Signalling(url, insecure=insecure) as connection:
+            if insecure:
+                assert (await connection.open("token")).server_version == "x"
+            else:
+                with pytest.raises(EgressError, match="certificate"):
+                    await connection.open("token")
 
 
 async def refused(url: str) -> EgressError:
@@ -87,14 +110,14 @@ async def test_a_host_without_an_address() -> None:
 
 
 async def test_a_server_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signalling, "OPEN_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(websocket, "OPEN_TIMEOUT_S", 0.2)
     async with plain_server(b"") as url:
         error = await refused(url)
     assert "0.2 s" in error.message
 
 
 async def test_a_join_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signalling, "JOIN_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(websocket, "JOIN_TIMEOUT_S", 0.2)
 
     async def silent(socket: ServerConnection) -> None:
         await socket.wait_closed()

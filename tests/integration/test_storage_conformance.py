@@ -3,10 +3,11 @@ at the location clients expect; what is wrong is said in the storage's words, an
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -22,10 +23,10 @@ from openegress.core.plan import (
     S3Storage,
     StoragePlan,
 )
-from openegress.storage import open_storage
+from openegress.storage import Storage, open_storage
 from openegress.storage.uploader import Uploader
 from testkit.gcs_double import GcsDouble
-from testkit.servers import AuthProxy, Azurite, S3Server, fetch
+from testkit.servers import AuthProxy, Azurite, S3Server, Versity, fetch
 
 BUCKET = "recordings"
 
@@ -80,6 +81,13 @@ def proxy() -> Iterator[AuthProxy]:
 
 
 @pytest.fixture(scope="module")
+def versity() -> Iterator[Versity]:
+    with Versity() as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture(scope="module")
 def azurite() -> Iterator[Azurite]:
     with Azurite() as server:
         server.create_container(BUCKET)
@@ -104,7 +112,7 @@ def local_case(request: pytest.FixtureRequest) -> Case:
     )
 
 
-def s3_reader(server: S3Server) -> Callable[[str], tuple[bytes, str]]:
+def s3_reader(server: S3Server | Versity) -> Callable[[str], tuple[bytes, str]]:
     def read(key: str) -> tuple[bytes, str]:
         found = server.client().get_object(Bucket=BUCKET, Key=key)
         return found["Body"].read(), found["ContentType"]
@@ -112,22 +120,29 @@ def s3_reader(server: S3Server) -> Callable[[str], tuple[bytes, str]]:
     return read
 
 
-def s3_case(request: pytest.FixtureRequest) -> Case:
-    server = cast(S3Server, request.getfixturevalue("strict_s3"))
+def s3_like(server: S3Server | Versity, **role: Any) -> Case:
     backend = S3Storage(
-        bucket=BUCKET, access_key=server.access_key, secret=server.secret, endpoint=server.url
+        bucket=BUCKET, access_key=server.access_key, secret=server.secret, endpoint=server.url, **role
     )
     return Case(
         backend=backend,
         location=f"{server.url}/{BUCKET}/d/a.mp4",
         read=s3_reader(server),
         wrong_bucket=msgspec.structs.replace(backend, bucket="nowhere"),
-        wrong_bucket_words="NoSuchBucket: The specified bucket does not exist",
+        wrong_bucket_words="NoSuchBucket",
         wrong_key=msgspec.structs.replace(backend, secret="not-the-secret"),
         wrong_key_words="SignatureDoesNotMatch",
         secrets=[server.secret, "not-the-secret"],
-        fetch=server.fetch,
     )
+
+
+def s3_case(request: pytest.FixtureRequest) -> Case:
+    server = cast(S3Server, request.getfixturevalue("strict_s3"))
+    return replace(s3_like(server), fetch=server.fetch)
+
+
+def versity_case(request: pytest.FixtureRequest) -> Case:
+    return s3_like(cast(Versity, request.getfixturevalue("versity")))
 
 
 def s3_proxied_case(request: pytest.FixtureRequest) -> Case:
@@ -158,25 +173,8 @@ def s3_proxied_case(request: pytest.FixtureRequest) -> Case:
 
 def assumed_role_case(request: pytest.FixtureRequest) -> Case:
     server = cast(S3Server, request.getfixturevalue("strict_s3"))
-    backend = S3Storage(
-        bucket=BUCKET,
-        access_key=server.access_key,
-        secret=server.secret,
-        endpoint=server.url,
-        assume_role_arn=server.role_arn,
-        assume_role_external_id="customer-7",
-    )
-    return Case(
-        backend=backend,
-        location=f"{server.url}/{BUCKET}/d/a.mp4",
-        read=s3_reader(server),
-        wrong_bucket=msgspec.structs.replace(backend, bucket="nowhere"),
-        wrong_bucket_words="NoSuchBucket: The specified bucket does not exist",
-        wrong_key=msgspec.structs.replace(backend, secret="not-the-secret"),
-        wrong_key_words="SignatureDoesNotMatch",
-        secrets=[server.secret, "not-the-secret"],
-        fetch=server.fetch,
-    )
+    role = {"assume_role_arn": server.role_arn, "assume_role_external_id": "customer-7"}
+    return replace(s3_like(server, **role), fetch=server.fetch)
 
 
 def azure_reader(server: Azurite) -> Callable[[str], tuple[bytes, str]]:
@@ -198,7 +196,7 @@ def azure_case(request: pytest.FixtureRequest) -> Case:
         location=f"{server.endpoint}/{BUCKET}/d/a.mp4",
         read=azure_reader(server),
         wrong_bucket=msgspec.structs.replace(backend, container="nowhere"),
-        wrong_bucket_words="ContainerNotFound: The specified container does not exist",
+        wrong_bucket_words="ContainerNotFound",
         wrong_key=msgspec.structs.replace(backend, account_key=wrong),
         wrong_key_words="AuthorizationFailure",
         secrets=[server.key, wrong],
@@ -232,9 +230,9 @@ def gcp_case(request: pytest.FixtureRequest) -> Case:
         location=f"https://{BUCKET}.storage.googleapis.com/d/a.mp4",
         read=lambda key: (objects[key].data, objects[key].headers["Content-Type"]),
         wrong_bucket=msgspec.structs.replace(backend, bucket="nowhere"),
-        wrong_bucket_words="NoSuchBucket: The specified bucket does not exist",
+        wrong_bucket_words="NoSuchBucket",
         wrong_key=msgspec.structs.replace(backend, credentials=server.credentials(stranger=True)),
-        wrong_key_words="AuthenticationRequired: Authentication required",
+        wrong_key_words="AuthenticationRequired",
         secrets=[credentials, "PRIVATE KEY"],
     )
 
@@ -268,7 +266,7 @@ def alioss_case(request: pytest.FixtureRequest) -> Case:
         location=f"{server.url}/{BUCKET}/d/a.mp4",
         read=s3_reader(server),
         wrong_bucket=msgspec.structs.replace(backend, bucket="nowhere"),
-        wrong_bucket_words="NoSuchBucket: The specified bucket does not exist",
+        wrong_bucket_words="NoSuchBucket",
         wrong_key=msgspec.structs.replace(backend, secret="not-the-secret"),
         wrong_key_words="SignatureDoesNotMatch",
         secrets=[server.secret, "not-the-secret"],
@@ -279,6 +277,7 @@ def alioss_case(request: pytest.FixtureRequest) -> Case:
 CASES = {
     "local": local_case,
     "s3": s3_case,
+    "s3 of versitygw": versity_case,
     "s3-proxy": s3_proxied_case,
     "s3-assumed-role": assumed_role_case,
     "azure": azure_case,
@@ -289,9 +288,45 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES)
+OF_A_REQUEST = " of a request"
+"""Behind the gateway, which refuses nothing here."""
+
+
+@pytest.fixture(params=[*CASES, *(name + OF_A_REQUEST for name in CASES if name != "local")])
 def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param](request)
+    name, of_a_request, _ = request.param.partition(OF_A_REQUEST)
+    case = CASES[name](request)
+    return guarded(case) if of_a_request else case
+
+
+def guarded(case: Case) -> Case:
+    def behind(backend: Backend | None) -> Backend | None:
+        if backend is None or isinstance(backend, LocalStorage):
+            return backend
+        return msgspec.structs.replace(backend, deny_networks=())
+
+    return replace(
+        case,
+        backend=cast(Backend, behind(case.backend)),
+        wrong_bucket=behind(case.wrong_bucket),
+        wrong_key=behind(case.wrong_key),
+    )
+
+
+Opens = Callable[[Backend], Awaitable[Storage]]
+
+
+@pytest.fixture
+async def opens() -> AsyncIterator[Opens]:
+    """Opens storages, and closes them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(backend: Backend) -> Storage:
+            storage = await open_storage(backend)
+            stack.push_async_callback(storage.close)
+            return storage
+
+        yield open_one
 
 
 def written(folder: Path, size_bytes: int, name: str = "spooled.mp4") -> Path:
@@ -301,8 +336,8 @@ def written(folder: Path, size_bytes: int, name: str = "spooled.mp4") -> Path:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 5, 20 * 1024 * 1024 + 1])
-async def test_what_is_put_is_there(case: Case, tmp_path: Path, size_bytes: int) -> None:
-    storage = await open_storage(case.backend)
+async def test_what_is_put_is_there(opens: Opens, case: Case, tmp_path: Path, size_bytes: int) -> None:
+    storage = await opens(case.backend)
     local = written(tmp_path, size_bytes)
     await storage.put(local, "d/a.mp4", "video/mp4")
     data, content_type = case.read("d/a.mp4")
@@ -310,11 +345,10 @@ async def test_what_is_put_is_there(case: Case, tmp_path: Path, size_bytes: int)
     assert content_type == ("video/mp4" if case.types else "")
     assert await storage.size("d/a.mp4") == size_bytes
     assert storage.location("d/a.mp4") == case.location
-    await storage.close()
 
 
-async def test_put_replaces(case: Case, tmp_path: Path) -> None:
-    storage = await open_storage(case.backend)
+async def test_put_replaces(opens: Opens, case: Case, tmp_path: Path) -> None:
+    storage = await opens(case.backend)
     await storage.put(written(tmp_path, 2000), "live.m3u8", "application/x-mpegurl")
     second = written(tmp_path, 900, "second")
     await storage.put(second, "live.m3u8", "application/x-mpegurl")
@@ -330,8 +364,10 @@ async def test_put_replaces(case: Case, tmp_path: Path) -> None:
         ("d//e/./a.mp4", "d/e/a.mp4"),
     ],
 )
-async def test_names_arrive_as_they_are(case: Case, tmp_path: Path, path: str, key: str) -> None:
-    storage = await open_storage(case.backend)
+async def test_names_arrive_as_they_are(
+    opens: Opens, case: Case, tmp_path: Path, path: str, key: str
+) -> None:
+    storage = await opens(case.backend)
     local = written(tmp_path, 7)
     await storage.put(local, path, "video/mp4")
     assert case.read(key)[0] == local.read_bytes()
@@ -339,15 +375,15 @@ async def test_names_arrive_as_they_are(case: Case, tmp_path: Path, path: str, k
 
 
 @pytest.mark.parametrize("path", ["", "..", "d/../../a.mp4"])
-async def test_paths_that_lead_out_are_refused(case: Case, tmp_path: Path, path: str) -> None:
-    storage = await open_storage(case.backend)
+async def test_paths_that_lead_out_are_refused(opens: Opens, case: Case, tmp_path: Path, path: str) -> None:
+    storage = await opens(case.backend)
     with pytest.raises(EgressError) as raised:
         await storage.put(written(tmp_path, 7), path, "video/mp4")
     assert raised.value.code is Code.INVALID_ARGUMENT
 
 
-async def test_check_leaves_nothing(case: Case) -> None:
-    storage = await open_storage(case.backend)
+async def test_check_leaves_nothing(opens: Opens, case: Case) -> None:
+    storage = await opens(case.backend)
     await storage.check("checked/a.mp4")
     with pytest.raises(Exception):  # noqa: B017 - each reader has its own
         case.read("checked/.openegress-write-check")
@@ -367,9 +403,9 @@ async def test_presigned_url_reads_without_credentials(case: Case, tmp_path: Pat
         assert stored.location == case.location.replace("a.mp4", "presigned é.mp4")
 
 
-async def test_wrong_bucket_is_the_callers(case: Case, tmp_path: Path) -> None:
+async def test_wrong_bucket_is_the_callers(opens: Opens, case: Case, tmp_path: Path) -> None:
     backend = case.wrong_bucket or missing_root(tmp_path)
-    await refuses(backend, case.wrong_bucket_words or "Not a directory", case.secrets, tmp_path)
+    await refuses(opens, backend, case.wrong_bucket_words or "Not a directory", case.secrets, tmp_path)
 
 
 def missing_root(tmp_path: Path) -> Backend:
@@ -377,13 +413,13 @@ def missing_root(tmp_path: Path) -> Backend:
     return LocalStorage(root=str(tmp_path / "file" / "below"))
 
 
-async def test_wrong_key_is_the_callers(case: Case, tmp_path: Path) -> None:
+async def test_wrong_key_is_the_callers(opens: Opens, case: Case, tmp_path: Path) -> None:
     backend = case.wrong_key or missing_root(tmp_path)
-    await refuses(backend, case.wrong_key_words or "Not a directory", case.secrets, tmp_path)
+    await refuses(opens, backend, case.wrong_key_words or "Not a directory", case.secrets, tmp_path)
 
 
-async def refuses(backend: Backend, words: str, secrets: list[str], tmp_path: Path) -> None:
-    storage = await open_storage(backend)
+async def refuses(opens: Opens, backend: Backend, words: str, secrets: list[str], tmp_path: Path) -> None:
+    storage = await opens(backend)
     local = written(tmp_path, 10)
     with pytest.raises(EgressError) as checked:
         await storage.check("d/a.mp4")

@@ -16,7 +16,7 @@ import pytest
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import LocalStorage, S3Storage, StoragePlan
 from openegress.storage import open_storage
-from openegress.storage.uploader import Retry, Uploader
+from openegress.storage.uploader import Uploader, UploadRetry
 from testkit.fault_proxy import FaultProxy
 from testkit.servers import S3Server
 
@@ -79,7 +79,7 @@ def unfinished(s3: S3Server) -> list[str]:
 async def test_down_then_back(s3: S3Server, faults: FaultProxy, recording: Path) -> None:
     await faults.refuse()
     waiting = Waiting(faults.accept, repair_after=2)
-    retries: list[Retry] = []
+    retries: list[UploadRetry] = []
     uploader = Uploader(
         StoragePlan(backend=backend(faults)),
         clock=waiting.clock,
@@ -120,7 +120,7 @@ async def test_answers_of_trouble_pass(
 ) -> None:
     faults.answer(status, times=1000)
     waiting = Waiting(faults.accept)
-    retries: list[Retry] = []
+    retries: list[UploadRetry] = []
     uploader = Uploader(
         StoragePlan(backend=backend(faults)),
         clock=waiting.clock,
@@ -129,7 +129,7 @@ async def test_answers_of_trouble_pass(
     )
     await uploader.put(recording, f"{status}.mp4", "video/mp4")
     assert stored_whole(s3, f"{status}.mp4", recording)
-    assert "InternalError: Please try again." in retries[0].error.message
+    assert "S3 upload failed: InternalError (" in retries[0].error.message
 
 
 async def test_slow_storage_is_waited_for(s3: S3Server, faults: FaultProxy, recording: Path) -> None:

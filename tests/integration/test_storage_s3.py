@@ -73,7 +73,7 @@ async def test_role_needs_its_external_id(tmp_path: Path) -> None:
             assume_role_external_id="customer-7",
         )
         storage = await open_storage(backend)
-        with pytest.raises(EgressError, match="AssumeRole: AccessDenied: no") as raised:
+        with pytest.raises(EgressError, match=r"AssumeRole: AccessDenied \(") as raised:
             await storage.check("a.mp4")
     assert raised.value.fault is Fault.CALLER
     assert "very-secret" not in raised.value.message
@@ -149,7 +149,7 @@ async def test_region_is_learned_when_none_is_configured(recording: Path) -> Non
         refused = [headers for headers in server.headers if "/us-east-1/" in headers["authorization"]]
         assert len(refused) == 1
         wrong = await open_storage(msgspec.structs.replace(backend, region="us-east-1"))
-        with pytest.raises(EgressError, match="expecting 'eu-central-1'") as raised:
+        with pytest.raises(EgressError, match="is in another region than `region` says") as raised:
             await wrong.check("a.mp4")
         assert raised.value.code is Code.INVALID_ARGUMENT
 

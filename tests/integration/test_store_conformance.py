@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -68,7 +69,7 @@ async def place(redis: RedisServer | None, tmp_path: Path) -> AsyncIterator[Plac
     await place.close()
 
 
-def info(egress_id: str, status: EgressStatus, at: int, room: str = "room", **more: object) -> EgressInfo:
+def info(egress_id: str, status: EgressStatus, at: int, room: str = "room", **more: Any) -> EgressInfo:
     ended_at = at if status >= COMPLETE else 0
     return EgressInfo(
         egress_id=egress_id, room_name=room, status=status, started_at=int(egress_id[3:]), updated_at=at,

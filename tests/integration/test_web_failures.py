@@ -11,16 +11,19 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
+from av import VideoFrame
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.ipc import BrowserSettings
 from openegress.source import Failed, Notice
 from openegress.source.web.browser import Browser, sweep
 from openegress.source.web.cdp import COMMAND_TIMEOUT_S
+from openegress.source.web.page import LINE_LENGTH
 from openegress.source.web.process import descendants
-from openegress.source.web.source import WebPageSource
+from openegress.source.web.source import LINES_A_MINUTE, WebPageSource
 from testkit.filmed import Filmed, alive
 from testkit.page_server import PageServer
 
@@ -35,9 +38,14 @@ async def server() -> AsyncIterator[PageServer]:
         yield running
 
 
-async def start_source(folder: Path, url: str, settings: BrowserSettings | None = None, **options):
+E = TypeVar("E")
+
+
+async def start_source(
+    folder: Path, url: str, settings: BrowserSettings | None = None, **options: Any
+) -> WebPageSource:
     browser = await Browser.start(settings or BrowserSettings(), 640, 360, 30, folder / "browser")
-    defaults = {
+    defaults: dict[str, Any] = {
         "framerate": 30,
         "audio": True,
         "video": True,
@@ -62,7 +70,7 @@ async def refusal(source: WebPageSource, within_s: float = SECONDS) -> EgressErr
     return caught.value
 
 
-async def next_event(source: WebPageSource, kind: type) -> object:
+async def next_event(source: WebPageSource, kind: type[E]) -> E:
     async with asyncio.timeout(SECONDS):
         async for event in source.events():
             if isinstance(event, kind):
@@ -73,7 +81,7 @@ async def next_event(source: WebPageSource, kind: type) -> object:
 def closed_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
+        return int(held.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +95,7 @@ def closed_port() -> int:
         ("hanging-image", "unfinished requests: http://127.0.0.1"),
     ],
 )
-async def test_a_page_that_does_not_load(server, tmp_path, path, text):
+async def test_a_page_that_does_not_load(server: PageServer, tmp_path: Path, path: str, text: str) -> None:
     error = await refusal(await start_source(tmp_path, server.url(path)))
     assert text in error.message
     assert error.text.startswith("page load error: ")
@@ -103,7 +111,7 @@ async def test_a_page_that_does_not_load(server, tmp_path, path, text):
         ("http://127.0.0.1:25/", "browsers refuse this port"),
     ],
 )
-async def test_an_address_that_is_not_there(tmp_path, url, text):
+async def test_an_address_that_is_not_there(tmp_path: Path, url: str, text: str) -> None:
     error = await refusal(await start_source(tmp_path, url.replace("CLOSED", str(closed_port()))))
     assert text in error.message
     assert error.phase is Phase.PAGE_LOAD
@@ -112,13 +120,13 @@ async def test_an_address_that_is_not_there(tmp_path, url, text):
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "chrome://version", "data:text/html,x", "ftp://h/x", ""]
 )
-async def test_other_schemes_are_refused(tmp_path, url):
+async def test_other_schemes_are_refused(tmp_path: Path, url: str) -> None:
     error = await refusal(await start_source(tmp_path, url))
     assert error.code is Code.INVALID_ARGUMENT
     assert error.message == "request has missing or invalid field: web url"
 
 
-async def test_a_certificate_nobody_signed(tmp_path):
+async def test_a_certificate_nobody_signed(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=127.0.0.1"]
     making = await asyncio.create_subprocess_exec(
@@ -146,7 +154,9 @@ async def test_a_certificate_nobody_signed(tmp_path):
             await source.close()
 
 
-async def test_a_template_that_never_starts_tells_its_errors_but_no_secret(server, tmp_path):
+async def test_a_template_that_never_starts_tells_its_errors_but_no_secret(
+    server: PageServer, tmp_path: Path
+) -> None:
     url = server.url(f"silent-template?layout=grid&url=ws://localhost&token={TOKEN}")
     error = await refusal(await start_source(tmp_path, url, page="template"))
     assert error.phase is Phase.START_SIGNAL
@@ -157,7 +167,7 @@ async def test_a_template_that_never_starts_tells_its_errors_but_no_secret(serve
     assert TOKEN not in error.message
 
 
-async def test_a_page_that_is_connected_is_waited_for(server, tmp_path):
+async def test_a_page_that_is_connected_is_waited_for(server: PageServer, tmp_path: Path) -> None:
     source = await start_source(tmp_path, server.url("connected"), page="template")
     preparing = asyncio.create_task(source.prepare())
     try:
@@ -174,7 +184,9 @@ async def test_a_page_that_is_connected_is_waited_for(server, tmp_path):
         await source.close()
 
 
-async def test_a_page_is_waited_for_no_longer_than_it_is_connected(server, tmp_path):
+async def test_a_page_is_waited_for_no_longer_than_it_is_connected(
+    server: PageServer, tmp_path: Path
+) -> None:
     source = await start_source(tmp_path, server.url("connected"), page="template")
     preparing = asyncio.create_task(refusal(source))
     await next_event(source, Notice)
@@ -184,12 +196,12 @@ async def test_a_page_is_waited_for_no_longer_than_it_is_connected(server, tmp_p
     assert "not log START_RECORDING on its console within 1 s, and has no connection open" in error.message
 
 
-async def test_what_a_template_shows_as_error(server, tmp_path):
+async def test_what_a_template_shows_as_error(server: PageServer, tmp_path: Path) -> None:
     error = await refusal(await start_source(tmp_path, server.url("template-error"), page="template"))
     assert error.text == "template error: the token is expired"
 
 
-async def test_what_a_template_shows_as_error_after_it_has_loaded(server, tmp_path):
+async def test_what_a_template_shows_as_error_after_it_has_loaded(server: PageServer, tmp_path: Path) -> None:
     url = server.url("late-template-error")
     error = await refusal(await start_source(tmp_path, url, page="template", start_signal_timeout_s=60.0))
     assert error.text == "template error: no way to the room"
@@ -200,8 +212,10 @@ async def test_what_a_template_shows_as_error_after_it_has_loaded(server, tmp_pa
     ("path", "page", "phase"),
     [("hung", "web", Phase.PAGE_LOAD), ("hung-waiting", "template", Phase.START_SIGNAL)],
 )
-async def test_a_page_that_hangs_once_it_has_loaded(server, tmp_path, path, page, phase):
-    options = {"page": page, "start_signal_timeout_s": 60.0}
+async def test_a_page_that_hangs_once_it_has_loaded(
+    server: PageServer, tmp_path: Path, path: str, page: str, phase: Phase
+) -> None:
+    options: dict[str, Any] = {"page": page, "start_signal_timeout_s": 60.0}
     source = await start_source(tmp_path, server.url(path), **options)
     error = await refusal(source, COMMAND_TIMEOUT_S + SECONDS)
     assert "loaded, but does not answer within 15 s: a script of it may run without end" in error.message
@@ -209,7 +223,7 @@ async def test_a_page_that_hangs_once_it_has_loaded(server, tmp_path, path, page
     assert error.fault is Fault.DESTINATION
 
 
-async def test_a_browser_that_dies_with_a_hung_page(server, tmp_path):
+async def test_a_browser_that_dies_with_a_hung_page(server: PageServer, tmp_path: Path) -> None:
     source = await start_source(tmp_path, server.url("hung"), page_load_timeout_s=20.0)
     preparing = asyncio.ensure_future(source.prepare())
     try:
@@ -233,7 +247,7 @@ async def recording(source: WebPageSource) -> Filmed:
     return sink
 
 
-async def test_a_renderer_that_crashes(server, tmp_path):
+async def test_a_renderer_that_crashes(server: PageServer, tmp_path: Path) -> None:
     source = await start_source(tmp_path, server.url("pattern.html"))
     try:
         await recording(source)
@@ -253,7 +267,9 @@ async def test_a_renderer_that_crashes(server, tmp_path):
 @pytest.mark.parametrize(
     ("which", "text"), [("chromium", "the browser ended unexpectedly"), ("display", "the display ended")]
 )
-async def test_a_process_that_is_killed_while_recording(server, tmp_path, which, text):
+async def test_a_process_that_is_killed_while_recording(
+    server: PageServer, tmp_path: Path, which: str, text: str
+) -> None:
     source = await start_source(tmp_path, server.url("pattern.html"))
     try:
         await recording(source)
@@ -267,7 +283,7 @@ async def test_a_process_that_is_killed_while_recording(server, tmp_path, which,
 
 
 @pytest.mark.parametrize("which", ["chromium", "display"])
-async def test_a_process_that_is_killed_while_loading(server, tmp_path, which):
+async def test_a_process_that_is_killed_while_loading(server: PageServer, tmp_path: Path, which: str) -> None:
     source = await start_source(tmp_path, server.url("hang"), page_load_timeout_s=30.0)
     preparing = asyncio.ensure_future(source.prepare())
     try:
@@ -282,11 +298,14 @@ async def test_a_process_that_is_killed_while_loading(server, tmp_path, which):
         await source.close()
 
 
-async def test_without_its_sound_server_the_recording_goes_on_in_silence(server, tmp_path):
+async def test_without_its_sound_server_the_recording_goes_on_in_silence(
+    server: PageServer, tmp_path: Path
+) -> None:
     source = await start_source(tmp_path, server.url("pattern.html?tone=1"))
     try:
         sink = await recording(source)
         await asyncio.sleep(1.0)
+        assert source._browser.pulse is not None
         os.kill(source._browser.pulse.child.pid, signal.SIGKILL)
         async with asyncio.timeout(SECONDS):
             async for event in source.events():
@@ -301,16 +320,48 @@ async def test_without_its_sound_server_the_recording_goes_on_in_silence(server,
     assert abs(sound.samples[:, -8_820:]).max() == 0
 
 
-async def test_an_audio_recording_without_its_sound_server_fails(server, tmp_path):
+async def test_an_audio_recording_without_its_sound_server_fails(server: PageServer, tmp_path: Path) -> None:
     source = await start_source(tmp_path, server.url("pattern.html?tone=1"), video=False)
     try:
         await recording(source)
+        assert source._browser.pulse is not None
         os.kill(source._browser.pulse.child.pid, signal.SIGKILL)
         event = await next_event(source, Failed)
         assert "the sound server ended" in event.error.message
     finally:
         await source.stop()
         await source.close()
+
+
+async def test_a_page_that_takes_too_much_memory_is_ended(server: PageServer, tmp_path: Path) -> None:
+    source = await start_source(tmp_path, server.url("hungry"), memory_bytes=1 << 30)
+    try:
+        sink = await recording(source)
+        event = await next_event(source, Failed)
+        chromium = source._browser.chromium.child
+        async with asyncio.timeout(SECONDS):
+            await asyncio.shield(chromium.exited)
+        assert len(sink.pictures) > 10
+    finally:
+        await source.stop()
+        await source.close()
+    assert event.error.code is Code.RESOURCE_EXHAUSTED
+    assert "raise page_max_memory" in event.error.message
+    assert event.error.fault is Fault.DESTINATION
+
+
+async def test_what_a_page_says_is_cut(server: PageServer, tmp_path: Path) -> None:
+    source = await start_source(tmp_path, server.url("talkative"))
+    try:
+        await recording(source)
+        await asyncio.sleep(1.5)
+    finally:
+        await source.stop()
+        await source.close()
+    notices = [event async for event in source.events() if isinstance(event, Notice)]
+    lines = [str(event.fields["text"]) for event in notices if event.text == "page console"]
+    assert 100 < len(lines) <= LINES_A_MINUTE
+    assert max(map(len, lines)) <= LINE_LENGTH + 3
 
 
 DENIED = BrowserSettings(deny_networks=("127.0.0.0/8", "::1/128", "169.254.0.0/16"))
@@ -325,12 +376,14 @@ DENIED = BrowserSettings(deny_networks=("127.0.0.0/8", "::1/128", "169.254.0.0/1
         ("http://2852039166/", "169.254.0.0/16"),
     ],
 )
-async def test_denied_networks_cannot_be_recorded(tmp_path, url, network):
+async def test_denied_networks_cannot_be_recorded(tmp_path: Path, url: str, network: str) -> None:
     error = await refusal(await start_source(tmp_path, url, DENIED))
     assert f"is in {network}, which pages may not reach" in error.message
 
 
-async def test_a_denied_network_is_closed_to_what_a_page_loads_too(server, tmp_path):
+async def test_a_denied_network_is_closed_to_what_a_page_loads_too(
+    server: PageServer, tmp_path: Path
+) -> None:
     async with PageServer() as inside:
         url = server.url(f"fetch?url={inside.url('blank')}")
         source = await start_source(tmp_path, url, DENIED, trusted=(url,), await_start_signal=True)
@@ -345,7 +398,7 @@ async def test_a_denied_network_is_closed_to_what_a_page_loads_too(server, tmp_p
     assert server.requests[0].startswith("/fetch")
 
 
-async def test_a_service_killed_with_9_takes_its_browser_along(tmp_path):
+async def test_a_service_killed_with_9_takes_its_browser_along(tmp_path: Path) -> None:
     program = """
 import asyncio, sys
 from pathlib import Path
@@ -376,9 +429,9 @@ asyncio.run(main())
     assert not Path(folder).exists()
 
 
-async def test_a_sink_that_fails_ends_the_recording(server, tmp_path):
+async def test_a_sink_that_fails_ends_the_recording(server: PageServer, tmp_path: Path) -> None:
     class Full(Filmed):
-        def video(self, frame, pts_ns):
+        def video(self, frame: VideoFrame, pts_ns: int) -> None:
             if pts_ns > 500_000_000:
                 raise OSError("the encoder is gone")
 
@@ -393,9 +446,9 @@ async def test_a_sink_that_fails_ends_the_recording(server, tmp_path):
         await source.close()
 
 
-async def test_what_a_handler_does_not_need_is_not_loaded():
+async def test_what_a_handler_does_not_need_is_not_loaded() -> None:
     unwanted = {"aiohttp", "redis", "sqlite3"}
-    program = f"import sys, openegress.handler.life; print(*sorted({unwanted} & set(sys.modules)))"
+    program = f"import sys, openegress.handler.loop; print(*sorted({unwanted} & set(sys.modules)))"
     asked = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
     )

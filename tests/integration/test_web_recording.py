@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,12 +36,12 @@ async def server() -> AsyncIterator[PageServer]:
 
 
 async def start_browser(
-    folder: Path, width: int = 640, height: int = 360, fps: int = 30, **options
+    folder: Path, width: int = 640, height: int = 360, fps: int = 30, **options: Any
 ) -> Browser:
     return await Browser.start(BrowserSettings(), width, height, fps, folder / "browser", **options)
 
 
-def source_of(browser: Browser, url: str, fps: int = 30, **options) -> WebPageSource:
+def source_of(browser: Browser, url: str, fps: int = 30, **options: Any) -> WebPageSource:
     defaults = {
         "framerate": fps,
         "audio": True,
@@ -75,7 +76,9 @@ def heard_in(events: list[object]) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize("fps", [30, 60])
-async def test_frames_come_at_the_rate_each_once_with_sound(server, tmp_path, fps):
+async def test_frames_come_at_the_rate_each_once_with_sound(
+    server: PageServer, tmp_path: Path, fps: int
+) -> None:
     for attempt in range(ATTEMPTS):
         browser = await start_browser(tmp_path / str(attempt), fps=fps)
         sink = Filmed()
@@ -100,8 +103,19 @@ async def test_frames_come_at_the_rate_each_once_with_sound(server, tmp_path, fp
     assert abs(sound.samples[:, RATE:]).max() > 0.02
 
 
+async def test_a_page_has_what_it_has_in_a_users_browser(server: PageServer, tmp_path: Path) -> None:
+    """WebGL is drawn, a print preview covers nothing, and whoever asks for notifications gets an answer."""
+    browser = await start_browser(tmp_path)
+    sink = Filmed(read=False)
+    events = await film(source_of(browser, server.url("features"), audio=False), 1.0, sink)
+    assert "NOTIFICATIONS denied" in [e.fields.get("text") for e in events if isinstance(e, Notice)]
+    green = 173  # luma of rgb(0, 255, 0)
+    assert sink.last is not None
+    assert abs(luma(sink.last).astype(int) - green).max() <= 3
+
+
 @pytest.mark.parametrize("fps", [30, 60])
-async def test_sound_and_picture_belong_together(server, tmp_path, fps):
+async def test_sound_and_picture_belong_together(server: PageServer, tmp_path: Path, fps: int) -> None:
     offsets_ms = []
     for attempt in range(ATTEMPTS):
         sink = Filmed()
@@ -116,7 +130,9 @@ async def test_sound_and_picture_belong_together(server, tmp_path, fps):
 @pytest.mark.parametrize(
     ("width", "height"), [(16, 16), (360, 640), (640, 360), (1280, 720), (1366, 768), (3840, 2160)]
 )
-async def test_the_page_fills_the_frame_to_its_last_row_and_column(server, tmp_path, width, height):
+async def test_the_page_fills_the_frame_to_its_last_row_and_column(
+    server: PageServer, tmp_path: Path, width: int, height: int
+) -> None:
     browser = await start_browser(tmp_path, width, height)
     sink = Filmed(read=False)
     await film(source_of(browser, server.url("frame"), audio=False), 0.3, sink)
@@ -148,8 +164,8 @@ def unconfined() -> Iterator[Path]:
 
 
 async def test_where_no_sandbox_is_possible_pages_are_recorded_without_one(
-    server, tmp_path, unconfined, caplog
-):
+    server: PageServer, tmp_path: Path, unconfined: None, caplog: pytest.LogCaptureFixture
+) -> None:
     browser = await Browser.start(BrowserSettings(str(unconfined)), 640, 360, 30, tmp_path / "b", audio=False)
     sink = Filmed(read=False)
     await film(source_of(browser, server.url("frame"), audio=False), 0.3, sink)
@@ -163,16 +179,17 @@ async def test_where_no_sandbox_is_possible_pages_are_recorded_without_one(
         )
 
 
-async def test_without_a_sandbox_no_warning_covers_the_page(server, tmp_path):
+async def test_without_a_sandbox_no_warning_covers_the_page(server: PageServer, tmp_path: Path) -> None:
     settings = BrowserSettings(sandbox=False)
     browser = await Browser.start(settings, 640, 360, 30, tmp_path / "browser", audio=False)
     sink = Filmed(read=False)
     await film(source_of(browser, server.url("frame"), audio=False), 0.3, sink)
     assert sink.last is not None
+    assert sink.last is not None
     assert abs(luma(sink.last)[0].astype(int) - 173).max() <= 3
 
 
-async def test_a_page_that_stands_still_is_repeated_at_the_rate(server, tmp_path):
+async def test_a_page_that_stands_still_is_repeated_at_the_rate(server: PageServer, tmp_path: Path) -> None:
     sink = Filmed(read=False)
     source = source_of(await start_browser(tmp_path), server.url("blank"))
     await film(source, 1.0, sink)
@@ -180,7 +197,7 @@ async def test_a_page_that_stands_still_is_repeated_at_the_rate(server, tmp_path
     assert source.stats().unique_frames <= 5
 
 
-async def test_a_warm_browser_begins_within_0_4_s(server, tmp_path):
+async def test_a_warm_browser_begins_within_0_4_s(server: PageServer, tmp_path: Path) -> None:
     browser = await start_browser(tmp_path)
     await asyncio.sleep(0.5)
     loop = asyncio.get_running_loop()
@@ -198,7 +215,7 @@ async def test_a_warm_browser_begins_within_0_4_s(server, tmp_path):
     assert took_s <= 0.4 * max(1.0, os.getloadavg()[0]), "others may be using the machine"
 
 
-async def test_audio_only_delivers_no_picture(server, tmp_path):
+async def test_audio_only_delivers_no_picture(server: PageServer, tmp_path: Path) -> None:
     browser = await start_browser(tmp_path, video=False)
     sink = Filmed()
     await film(source_of(browser, server.url("pattern.html?tone=1"), video=False), 1.5, sink)
@@ -207,7 +224,7 @@ async def test_audio_only_delivers_no_picture(server, tmp_path):
     assert abs(sink.sound().samples[:, RATE:]).max() > 0.02
 
 
-async def test_video_only_has_no_sound_server(server, tmp_path):
+async def test_video_only_has_no_sound_server(server: PageServer, tmp_path: Path) -> None:
     browser = await start_browser(tmp_path, audio=False)
     sink = Filmed()
     await film(source_of(browser, server.url("pattern.html?sound=0"), audio=False), 0.5, sink)
@@ -216,7 +233,7 @@ async def test_video_only_has_no_sound_server(server, tmp_path):
     assert sink.pictures
 
 
-async def test_another_sample_rate_is_delivered_as_asked(server, tmp_path):
+async def test_another_sample_rate_is_delivered_as_asked(server: PageServer, tmp_path: Path) -> None:
     sink = Filmed()
     source = source_of(await start_browser(tmp_path), server.url("blank"), sample_rate=48_000)
     await film(source, 1.2, sink)
@@ -224,7 +241,9 @@ async def test_another_sample_rate_is_delivered_as_asked(server, tmp_path):
     assert sink.sound().samples.shape[1] / 48_000 == pytest.approx(sink.filmed_s, abs=0.2)
 
 
-async def test_the_start_signal_is_waited_for_and_the_end_signal_ends(server, tmp_path):
+async def test_the_start_signal_is_waited_for_and_the_end_signal_ends(
+    server: PageServer, tmp_path: Path
+) -> None:
     source = source_of(await start_browser(tmp_path), server.url("ending"), await_start_signal=True)
     await source.prepare()
     try:
@@ -244,14 +263,16 @@ async def test_the_start_signal_is_waited_for_and_the_end_signal_ends(server, tm
     ("path", "said"),
     [("dialogs", "answered"), ("popup", "popup blocked"), ("hidden", "visible true")],
 )
-async def test_pages_behave_with_nobody_there(server, tmp_path, path, said):
+async def test_pages_behave_with_nobody_there(
+    server: PageServer, tmp_path: Path, path: str, said: str
+) -> None:
     source = source_of(await start_browser(tmp_path), server.url(path), audio=False)
     events = await film(source, 0.3, Filmed(read=False))
     texts = [e.fields["text"] for e in events if isinstance(e, Notice)]
     assert said in texts
 
 
-async def test_nothing_is_left_behind(server, tmp_path):
+async def test_nothing_is_left_behind(server: PageServer, tmp_path: Path) -> None:
     browser = await start_browser(tmp_path)
     sink = Filmed()
     source = source_of(browser, server.url("pattern.html?tone=1"))
@@ -274,15 +295,15 @@ async def test_nothing_is_left_behind(server, tmp_path):
     assert not lock.exists() or int(lock.read_text()) not in family
 
 
-async def test_a_missing_browser_is_named(tmp_path):
+async def test_a_missing_browser_is_named(tmp_path: Path) -> None:
     settings = BrowserSettings(chromium="/nowhere/chromium")
-    with pytest.raises(EgressError, match=r"/nowhere/chromium.*no program") as caught:
+    with pytest.raises(EgressError, match=r"/nowhere/chromium.*is not a program") as caught:
         await Browser.start(settings, 640, 360, 30, tmp_path / "browser")
     assert caught.value.phase is Phase.BROWSER_START
     assert not (tmp_path / "browser").exists()
 
 
-async def test_a_browser_that_ends_at_once_says_what_it_said(tmp_path):
+async def test_a_browser_that_ends_at_once_says_what_it_said(tmp_path: Path) -> None:
     settings = BrowserSettings(chromium="/bin/mkdir")  # takes none of our flags
     with pytest.raises(EgressError, match=r"Chromium ended with status 1 at start: .*mkdir") as caught:
         await Browser.start(settings, 640, 360, 30, tmp_path / "browser")

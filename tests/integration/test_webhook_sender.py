@@ -7,6 +7,7 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,6 +42,7 @@ class Receiver:
         self.hung = False
         self.moved_to = ""
         self.asked = asyncio.Event()
+        self.paths: list[str] = []
         """Somebody waits for a hung one."""
         self._runner: web.AppRunner | None = None
 
@@ -50,7 +52,7 @@ class Receiver:
 
     async def start(self) -> None:
         app = web.Application()
-        app.router.add_post("/hook", self._hook)
+        app.router.add_post("/hook{rest:.*}", self._hook)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -65,6 +67,7 @@ class Receiver:
             return await self.got.get()
 
     async def _hook(self, request: web.Request) -> web.Response:
+        self.paths.append(request.raw_path)
         body = await request.read()
         event = json.loads(body)["event"]
         if self.hung:
@@ -117,7 +120,7 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "FIRST_PAUSE_S", 0.05)
 
 
-def info(status: EgressStatus, at: int, egress_id: str = "EG_1", **more: object) -> EgressInfo:
+def info(status: EgressStatus, at: int, egress_id: str = "EG_1", **more: Any) -> EgressInfo:
     return EgressInfo(egress_id=egress_id, room_name="room", status=status, updated_at=at, **more)
 
 
@@ -272,6 +275,32 @@ async def test_a_request_has_webhooks_of_its_own(receivers: list[Receiver], tmp_
     (event, body, _), (_, same_body, _) = await own.next(), await project.next()
     assert event == "egress_started"
     assert body == same_body
+    await service.stop()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "path", "seen"),
+    [
+        ("user:pa%40ss@", "/hook", "/hook"),
+        ("user@", "/hook", "/hook"),
+        ("", "/hook?sig=a%2Fb%2Bc%3D&x=a+b&y=%7E~", "/hook?sig=a%2Fb%2Bc%3D&x=a+b&y=%7E~"),
+        ("", "/hook/a%2Fb/%E4%BC%9A", "/hook/a%2Fb/%E4%BC%9A"),
+        ("", "/hook/会?q=ü", "/hook/%E4%BC%9A?q=%C3%BC"),
+        ("", "/hook#frag", "/hook"),
+    ],
+)
+async def test_urls_of_every_form_get_events_signed_as_ever(
+    receivers: list[Receiver], tmp_path: Path, credentials: str, path: str, seen: str
+) -> None:
+    project, own = receivers
+    url = f"http://{credentials}127.0.0.1:{own.port}{path}"
+    service = await Service(tmp_path / "db", settings_for(project)).start()
+    request = WebEgressRequest(url="https://x", webhooks=[WebhookConfig(url=url, signing_key=KEY)])
+    await service.records.update(info(EgressStatus.EGRESS_STARTING, 1, web=request))
+    _, body, headers = await own.next()
+    verifier = WebhookReceiver(TokenVerifier(KEY, SECRET))
+    assert verifier.receive(body.decode(), headers["Authorization"]).event == "egress_started"
+    assert own.paths == [seen]
     await service.stop()
 
 

@@ -13,14 +13,14 @@ import psutil
 import pytest
 
 from openegress.core import ipc
-from openegress.worker.forks import Forks, lines_of
+from openegress.worker.fork_client import ForkClient, lines_of
 from openegress.worker.process import HandlerProcess
 
 SELVES = """
 import os
-import openegress.handler.life
+import openegress.handler.loop
 from aioice import Connection
-from openegress.room.dtls import DtlsSrtp
+from openegress.room.transport.dtls import DtlsSrtp
 
 def self():
     ice = Connection(ice_controlling=False)
@@ -35,13 +35,13 @@ for _ in range(2):
 
 
 @pytest.fixture
-async def forks() -> AsyncIterator[Forks]:
-    forks = Forks()
+async def forks() -> AsyncIterator[ForkClient]:
+    forks = ForkClient()
     yield forks
     await forks.close()
 
 
-async def spawn(forks: Forks, folder: Path) -> HandlerProcess:
+async def spawn(forks: ForkClient, folder: Path) -> HandlerProcess:
     handler = await HandlerProcess.spawn(forks, ipc.HandlerSettings(str(folder)))
     async with asyncio.timeout(20):
         assert isinstance(await anext(handler.messages()), ipc.Ready)
@@ -61,7 +61,15 @@ async def end(handler: HandlerProcess) -> str:
     return handler.ended
 
 
-async def test_handlers_of_one_process_live_and_end_apart(forks: Forks, tmp_path: Path) -> None:
+async def test_one_that_hangs_tells_where(forks: ForkClient, tmp_path: Path) -> None:
+    handler = await spawn(forks, tmp_path)
+    await handler.dump_stacks()
+    handler.kill()
+    assert await end(handler) == "killed by SIGKILL", "the stacks are no last words for an error's text"
+    assert any("openegress/handler/__main__.py" in line for line in handler.last_words)
+
+
+async def test_handlers_of_one_process_live_and_end_apart(forks: ForkClient, tmp_path: Path) -> None:
     first, second = await asyncio.gather(*(spawn(forks, tmp_path) for _ in range(2)))
     assert parent(first) == parent(second) != psutil.Process()
     assert len({os.getsid(pid) for pid in (first.pid, second.pid, os.getpid())}) == 3
@@ -73,7 +81,7 @@ async def test_handlers_of_one_process_live_and_end_apart(forks: Forks, tmp_path
     assert second.ended == "exit status 0"
 
 
-async def test_descriptors_of_handlers_do_not_pile_up(forks: Forks, tmp_path: Path) -> None:
+async def test_descriptors_of_handlers_do_not_pile_up(forks: ForkClient, tmp_path: Path) -> None:
     async def one() -> tuple[int, int]:
         handler = await spawn(forks, tmp_path)
         its, held = psutil.Process(handler.pid).num_fds(), parent(handler).num_fds()
@@ -93,14 +101,14 @@ async def test_descriptors_of_handlers_do_not_pile_up(forks: Forks, tmp_path: Pa
     assert psutil.Process().num_fds() == ours
 
 
-async def test_what_a_handler_said_last_is_told(forks: Forks, tmp_path: Path) -> None:
+async def test_what_a_handler_said_last_is_told(forks: ForkClient, tmp_path: Path) -> None:
     handler = await spawn(forks, tmp_path)
     handler._writer.write(b"\xff" * 8)  # a length beyond all that is sent
     assert re.fullmatch(r"exit status 1: ValueError: message of 4294967295 bytes.*", await end(handler))
 
 
 async def test_where_their_parent_dies_handlers_live_on_and_another_is_started(
-    forks: Forks, tmp_path: Path
+    forks: ForkClient, tmp_path: Path
 ) -> None:
     first, second = [await spawn(forks, tmp_path) for _ in range(2)]
     before = parent(first)
@@ -115,7 +123,7 @@ async def test_where_their_parent_dies_handlers_live_on_and_another_is_started(
 
 
 async def test_a_parent_that_dies_with_requests_unread_costs_none_of_them(
-    forks: Forks, tmp_path: Path
+    forks: ForkClient, tmp_path: Path
 ) -> None:
     """Each has a channel of its own then: two handlers at one would take each other's messages."""
     first = await spawn(forks, tmp_path)
@@ -131,7 +139,7 @@ async def test_a_parent_that_dies_with_requests_unread_costs_none_of_them(
         assert handler.ended in ("exit status 0", "nobody saw how")
 
 
-async def test_a_line_without_end_on_standard_error_is_no_end(forks: Forks, tmp_path: Path) -> None:
+async def test_a_line_without_end_on_standard_error_is_no_end(forks: ForkClient, tmp_path: Path) -> None:
     read, write = os.pipe()
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
@@ -153,7 +161,7 @@ async def _all(lines: AsyncIterator[str]) -> list[str]:
 
 
 async def test_a_parent_that_cannot_start_says_why(
-    forks: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forks: ForkClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "msgspec.py"
     broken.write_text("raise ImportError('the installation is broken')\n")
@@ -165,7 +173,7 @@ async def test_a_parent_that_cannot_start_says_why(
     await handler.reap()
 
 
-async def test_a_machine_without_room_for_one_more_says_so(forks: Forks, tmp_path: Path) -> None:
+async def test_a_machine_without_room_for_one_more_says_so(forks: ForkClient, tmp_path: Path) -> None:
     handler = await spawn(forks, tmp_path)
     server = parent(handler)
     usual = server.rlimit(psutil.RLIMIT_NOFILE)
@@ -180,7 +188,7 @@ async def test_a_machine_without_room_for_one_more_says_so(forks: Forks, tmp_pat
     await handler.reap()
 
 
-async def test_who_gives_up_waiting_leaves_no_handler(forks: Forks, tmp_path: Path) -> None:
+async def test_who_gives_up_waiting_leaves_no_handler(forks: ForkClient, tmp_path: Path) -> None:
     first = await spawn(forks, tmp_path)
     server = parent(first)
     server.suspend()

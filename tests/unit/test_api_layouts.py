@@ -1,10 +1,9 @@
 """What a change of layout does to a record."""
 
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest
+from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest, WebEgressRequest
 
 from openegress.api import layouts
-from openegress.core.errors import EgressError
 from openegress.store import Change
 from openegress.store.record import judge
 
@@ -19,11 +18,35 @@ def test_a_layout_does_not_make_the_workers_next_update_look_old() -> None:
     assert judge(changed, EgressInfo(status=EgressStatus.EGRESS_ACTIVE, updated_at=100)) is Change.UPDATED
 
 
-def test_a_template_of_the_servers_own_knows_its_layouts() -> None:
-    info = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="mine"))
-    layouts.check(info, "mine-2", own_template=True)
-    with pytest.raises(EgressError, match="layout 'mine-2' is unknown"):
-        layouts.check(info, "mine-2", own_template=False)
-    sound = EgressInfo(room_composite=RoomCompositeEgressRequest(audio_only=True))
-    with pytest.raises(EgressError, match="has no layout"):
-        layouts.check(sound, "grid", own_template=True)
+LAID_OUT = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="mine"))
+SOUND = EgressInfo(room_composite=RoomCompositeEgressRequest(audio_only=True))
+CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="https://t"))
+
+
+@pytest.mark.parametrize(
+    ("info", "layout", "own", "told", "notice"),
+    [
+        (LAID_OUT, "speaker", False, "speaker", ""),
+        (LAID_OUT, "mine-2", True, "mine-2", ""),
+        (CUSTOM, "mine-2", False, "mine-2", ""),
+        (LAID_OUT, "mine-2", False, "grid", "layout 'mine-2' is unknown and taken for grid"),
+        (LAID_OUT, "mosaic-light", False, "grid-light", "taken for grid-light"),
+        (LAID_OUT, "speaker-left-light", False, "speaker-light", "taken for speaker-light"),
+        (LAID_OUT, "single-speaker-2", False, "single-speaker", "taken for single-speaker"),
+        (LAID_OUT, "", False, "grid", "taken for grid"),
+        (SOUND, "grid", True, None, "a recording of sound alone"),
+        (EgressInfo(web=WebEgressRequest(url="http://e")), "grid", False, None, "this is a web"),
+    ],
+)
+def test_what_a_change_comes_to(
+    info: EgressInfo, layout: str, own: bool, told: str | None, notice: str
+) -> None:
+    ask = layouts.ask(info, layout, own_template=own)
+    assert ask.layout == told
+    assert notice in ask.notice and bool(ask.notice) is bool(notice)
+
+
+def test_a_notice_is_for_the_caller_alone() -> None:
+    assert layouts.noted(LAID_OUT, "") is LAID_OUT
+    assert layouts.noted(LAID_OUT, "a notice").details == "a notice"
+    assert LAID_OUT.details == ""

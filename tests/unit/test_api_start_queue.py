@@ -1,6 +1,7 @@
 """Starts that wait: order, room, limits."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -34,13 +35,13 @@ async def test_first_come_first_served() -> None:
     assert await queue.place(lambda: workers.start("a")) == "a"
     waiting = []
     for name in "bcd":
-        waiting.append(asyncio.ensure_future(queue.place(lambda name=name: workers.start(name))))
+        waiting.append(asyncio.ensure_future(queue.place(partial(workers.start, name))))
         await spin()
     assert queue.waiting == 3
     with pytest.raises(EgressError) as refused:
         await queue.place(lambda: workers.start("e"))
-    assert refused.value.code is Code.RESOURCE_EXHAUSTED
-    assert refused.value.message == "all workers are busy; the queue is full, 3 starts wait already"
+    assert refused.value.code is Code.UNAVAILABLE
+    assert refused.value.message == "not enough CPU; the queue is full, 3 starts are waiting already"
     workers.room = 2
     queue.freed()
     await spin()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from openegress.app import log, repeats
-from openegress.app.repeats import Repeats
+from openegress.app import log, log_rate_limit
+from openegress.app.log_rate_limit import Repeats
 from openegress.config.settings import Logging, LogLevel
 from openegress.core import ipc
 from openegress.handler import log as handler_log
@@ -76,7 +76,7 @@ def test_what_is_no_warning_always_passes(limiter: Repeats, level: str) -> None:
 
 
 def test_it_remembers_no_more_than_it_has_to(limiter: Repeats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "KEPT", 2)
+    monkeypatch.setattr(log_rate_limit, "KEPT", 2)
     for egress_id in ("EG_1", "EG_2", "EG_3"):
         assert passes(limiter, "error", "lost", egress_id=egress_id)
     assert passes(limiter, "error", "lost", egress_id="EG_3") is None

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus, EncodedFileType
 
-from openegress.app import once
-from openegress.app.once import Once
+from openegress.app import one_shot
+from openegress.app.one_shot import OneShot
 from openegress.cli.parser import build_parser
 from openegress.cli.record import limited, request_for
-from openegress.config.settings import SessionLimits, Settings
+from openegress.config.settings import SessionLimitSettings, Settings
 from openegress.config.values import Seconds
 from openegress.core.errors import Code, EgressError
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -30,10 +30,11 @@ def request(file: str, *flags: str, source: str = "https://example.com") -> Star
         ("out.mp3", (), EncodedFileType.MP3, True),
         ("out.MP3", ("--audio-only",), EncodedFileType.MP3, True),
         ("out.webm", ("--audio-only",), EncodedFileType.DEFAULT_FILETYPE, True),
+        ("out.webm", (), EncodedFileType.DEFAULT_FILETYPE, False),
     ],
 )
 def test_the_suffix_is_the_kind_of_file(
-    source: str, file: str, flags: tuple[str, ...], file_type: EncodedFileType.ValueType, audio_only: bool
+    source: str, file: str, flags: tuple[str, ...], file_type: EncodedFileType, audio_only: bool
 ) -> None:
     asked = request(file, *flags, source=source)
     body = getattr(asked, asked.WhichOneof("request") or "")
@@ -45,9 +46,8 @@ def test_the_suffix_is_the_kind_of_file(
 @pytest.mark.parametrize(
     ("file", "flags", "said"),
     [
-        ("out.webm", (), '"out.webm" is no file to record to: name it .mp4, .ogg or .mp3'),
-        ("out.wav", ("--audio-only",), '"out.wav" is no file to record to: name it .mp4, .ogg or .mp3'),
-        ("out", (), '"out" is no file to record to: name it .mp4, .ogg or .mp3'),
+        ("out.wav", ("--audio-only",), '"out.wav" is not a file to record to: name it .mp4, .webm, .ogg or'),
+        ("out", (), '"out" is not a file to record to: name it .mp4, .webm, .ogg or .mp3'),
         ("out.ogg", ("--video-only",), '"out.ogg" holds no picture: leave out --video-only, or name it .mp4'),
     ],
 )
@@ -62,7 +62,7 @@ def test_other_files_are_refused(file: str, flags: tuple[str, ...], said: str) -
 def test_a_duration_is_the_recorders_limit_unless_that_is_shorter(
     configured_s: float, limit_s: float
 ) -> None:
-    settings = Settings(session_limits=SessionLimits(file_output_max_duration=Seconds(configured_s)))
+    settings = Settings(session_limits=SessionLimitSettings(file_output_max_duration=Seconds(configured_s)))
     assert limited(settings, 90.0).session_limits.file_output_max_duration == limit_s
 
 
@@ -75,18 +75,18 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> EgressError:
         raise refusal
 
     monkeypatch.setattr("openegress.psrpc.client.RPCClient.call", call)
-    monkeypatch.setattr(once, "_LAST_WORD_S", 0.01)
+    monkeypatch.setattr(one_shot, "_LAST_WORD_S", 0.01)
     return refusal
 
 
 async def test_an_egress_that_is_over_need_not_be_stopped(refusing: EgressError) -> None:
-    recorder = Once(Settings())
+    recorder = OneShot(Settings())
     await recorder._take(EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_COMPLETE))
     await recorder.stop()
 
 
 async def test_a_stop_that_is_refused_is_said(refusing: EgressError) -> None:
-    recorder = Once(Settings())
+    recorder = OneShot(Settings())
     await recorder._take(EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_ACTIVE))
     with pytest.raises(EgressError) as caught:
         await recorder.stop()

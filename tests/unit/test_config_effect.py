@@ -10,7 +10,8 @@ import pytest
 
 import openegress
 from openegress.cli import main
-from openegress.config.settings import NO_EFFECT, S3, Settings
+from openegress.config.settings import NO_EFFECT, Settings
+from openegress.config.storages import S3
 
 SOURCES = Path(openegress.__file__).parent
 DECLARATIONS = SOURCES / "config" / "settings.py"
@@ -62,8 +63,8 @@ SILENT = [
     ("cpu_cost: {memory_kill_grace_sec: 3}", "cpu_cost.memory_kill_grace_sec"),
     ("max_upload_queue: 10", "max_upload_queue"),
     ("debug_handler_port: 7000", "debug_handler_port"),
-    ("debug: {enable_track_logging: true}", "debug"),
-    ("debug: {s3: {bucket: b}}", "debug"),
+    ("debug: {enable_track_logging: true}", "debug.enable_track_logging"),
+    ("debug: {s3: {bucket: b, aws_log_level: INFO}}", "debug.s3.aws_log_level"),
     ("logging: {sample: true}", "logging.sample"),
     ("logging: {item_sample_seconds: 5}", "logging.item_sample_seconds"),
     ("video_encoder_threads: 4", "video_encoder_threads"),
@@ -90,4 +91,4 @@ def test_config_check_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file.write_text("port: 80000\n")
     assert main(["config", "check", "--config", str(file)]) == 1
     out, err = capsys.readouterr()
-    assert "port: 80000 is no port" in out + err
+    assert "port: 80000 is not a port" in out + err

@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from openegress.app.terms import context_maker
+from openegress.app.worker_config import context_maker
 from openegress.config.check import Level, check
 from openegress.config.destination import storage_plan
 from openegress.config.load import load
 from openegress.config.settings import LogLevel, Settings
 from openegress.config.values import Secret
 from openegress.core import plan
-from openegress.core.destinations import AssumeRole
 from openegress.core.errors import EgressError
+from openegress.request.destinations import AssumeRole
 
 UPSTREAM = """
 api_key: key
@@ -188,7 +188,7 @@ def test_unknown_keys_are_named_with_the_nearest(body: str, warning: str) -> Non
     ("body", "message"),
     [
         ("health_port: abc", 'health_port: "abc" is not a whole number'),
-        ("port: 70000", "port: 70000 is no port"),
+        ("port: 70000", "port: 70000 is not a port"),
         ("port: 80\nhealth_port: 80", "health_port: 80 is already port's"),
         ("insecure: maybe", 'insecure: "maybe" is not true or false'),
         ("cpu_cost: {web_cpu_cost: much}", 'cpu_cost.web_cpu_cost: "much" is not a number'),
@@ -197,9 +197,9 @@ def test_unknown_keys_are_named_with_the_nearest(body: str, warning: str) -> Non
         ("timeouts: {start_signal: 0}", "timeouts.start_signal: 0 leaves no time at all"),
         ("queue: {max_wait: 1 hour}", 'queue.max_wait: "1 hour" is not a duration with its unit'),
         ("queue: {max_wait: -1s}", 'queue.max_wait: "-1s" is not a duration that is not negative'),
-        ("webhook: {urls: [ftp://x]}", 'webhook.urls: "ftp://x" is no http or https URL'),
-        ("ws_url: livekit.example.com", 'ws_url: "livekit.example.com" is no ws or wss or http or https URL'),
-        ("deny_networks: [10.0.0.1/8]", 'deny_networks: "10.0.0.1/8" is no network'),
+        ("webhook: {urls: [ftp://x]}", 'webhook.urls: "ftp://x" is not a URL with a host; write http'),
+        ("ws_url: livekit.example.com", 'ws_url: "livekit.example.com" is not a URL with a host; write ws://'),
+        ("deny_networks: [10.0.0.1/8]", 'deny_networks: "10.0.0.1/8" is not a network'),
         ("storage: {s3: {bucket: a}, gcp: {bucket: b}}", "storage: s3 and gcp are both set"),
         ("storage: {s3: {region: r}}", "storage.s3.bucket: missing"),
         ("api_key: k", 'api_secret: missing for api_key "k"'),
@@ -266,7 +266,7 @@ def test_settings_that_are_given_complete_those_of_the_environment() -> None:
         load(environ=environ)
     settings = load(environ=environ, given={"api_secret": Secret("s" * 32)}).settings
     assert settings.all_keys == {"k": Secret("s" * 32)}
-    with pytest.raises(EgressError, match="port: 70000 is no port"):
+    with pytest.raises(EgressError, match="port: 70000 is not a port"):
         load(environ={}, given={"port": 70000})
 
 

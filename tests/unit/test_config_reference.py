@@ -15,11 +15,8 @@ REFERENCE = resources.files("openegress.config").joinpath("reference.yaml").read
 EXAMPLES = re.sub(r"(?m)^( *)#(?=[a-z0-9_]+:)", r"\1", REFERENCE)
 """The reference with its examples in force."""
 
-NOT_REPEATED = {"backup.s3", "backup.azure", "backup.gcp", "backup.alioss", "backup.local"} | {
-    "debug.s3",
-    "debug.azure",
-    "debug.gcp",
-    "debug.alioss",
+NOT_REPEATED = {
+    f"{block}.{kind}" for block in ("backup", "debug") for kind in ("s3", "azure", "gcp", "alioss", "local")
 }
 """Blocks that the reference describes once, under storage."""
 

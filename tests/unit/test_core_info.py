@@ -29,8 +29,9 @@ from openegress.core.events import (
     StreamUpdate,
 )
 from openegress.core.plan import LocalStorage, StoragePlan
-from openegress.core.validate import Context, plan_of
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request.initial_info import initial
+from openegress.request.validate import Context, plan_of
 
 CONTEXT = Context(
     now_ns=1_739_527_024_816_835_412,
@@ -54,7 +55,7 @@ def begin(body: dict[str, Any] = ALL, kind: str = "room_composite", **outer: Any
     request = json_format.ParseDict(
         {"egress_id": "EG_1", "room_id": "RM_1", kind: body} | outer, StartEgressRequest()
     )
-    return infos.initial(request, plan_of(request, CONTEXT), 100)
+    return initial(request, plan_of(request, CONTEXT), 100)
 
 
 def after(info: EgressInfo, *events: AnyEvent) -> EgressInfo:
@@ -68,6 +69,10 @@ ACTIVE = Active(at_ns=200)
 
 def ended(reason: EndReason = EndReason.API, error: str = "", code: str = "") -> Ended:
     return Ended(at_ns=900, reason=reason, error=error, code=code)
+
+
+def no_start(error: str) -> Ended:
+    return Ended(900, EndReason.FAILURE, error, "failed_precondition", Phase.START_SIGNAL)
 
 
 def test_initial() -> None:
@@ -207,12 +212,12 @@ CASES: list[tuple[str, list[AnyEvent], tuple[int, str, int, str]]] = [
     ),
     (
         "no start signal",
-        [ended(EndReason.FAILURE, "Start signal not received", "failed_precondition")],
+        [no_start("Start signal not received")],
         (Status.EGRESS_ABORTED, "Start signal not received", 412, "End reason: Failure"),
     ),
     (
         "no start signal, with its phase and what the page did",
-        [ended(EndReason.FAILURE, "start signal: start signal not received: x", "failed_precondition")],
+        [no_start("start signal: start signal not received: x")],
         (
             Status.EGRESS_ABORTED,
             "start signal: start signal not received: x",
@@ -303,6 +308,46 @@ def test_streams_come_and_go() -> None:
     assert infos.apply(info, StreamAdded(4, 1, "srt://h:1"), 600) is info
     again = infos.apply(info, StreamAdded(4, 0, STREAM_URL), 600)
     assert again.stream_results[0] == StreamInfo(url=STREAM_URL)
+
+
+def test_every_output_that_failed_is_named() -> None:
+    first = OutputFailed(0, "disk: full", "resource_exhausted")
+    second = OutputFailed(1, "storage write: refused", "permission_denied")
+    info = after(begin(), ACTIVE, first, second)
+    assert info.error == "disk: full\nstorage write: refused"
+    assert info.error_code == 429
+
+
+def test_what_never_began_has_no_end() -> None:
+    info = after(begin(), Ended(900, EndReason.FAILURE, "page load: HTTP 404", "invalid_argument"))
+    begun = {
+        (each.started_at, each.ended_at)
+        for results in (info.file_results, info.segment_results, info.image_results)
+        for each in results
+    }
+    assert begun == {(0, 0)}
+    assert [each.duration for each in info.file_results] == [0]
+
+
+def test_a_failure_without_words_says_so() -> None:
+    info = after(begin(), ACTIVE, Ended(900, EndReason.FAILURE, "", "internal"))
+    assert (info.error, info.error_code) == ("the recording failed without saying why", 500)
+    later = after(
+        begin(), ACTIVE, OutputFailed(0, "x", "internal"), Ended(900, EndReason.FAILURE, "", "internal")
+    )
+    assert later.error == "x"
+
+
+def test_an_update_changes_only_what_it_names() -> None:
+    """Counts come while it records, names once they are known: none takes another's place."""
+    full = SegmentsUpdate(1, "p", "l", "s3://p", "s3://l", 3, 5, 9, 4, 100)
+    info = after(begin(), ACTIVE, full)
+    [before] = info.segment_results
+    [same] = after(info, SegmentsUpdate(1)).segment_results
+    assert same == before
+    assert (before.playlist_name, before.live_playlist_name) == ("p", "l")
+    assert (before.playlist_location, before.live_playlist_location) == ("s3://p", "s3://l")
+    assert (before.segment_count, before.ended_at, before.duration, before.size) == (3, 9, 4, 100)
 
 
 def test_streams_that_look_alike_are_told_apart() -> None:

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from openegress.core.networks import denying, networks_of
-from openegress.store.outbox import guarded
+from openegress.core.reach import guarded
 
 NETWORKS = networks_of(["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fd00::/8"])
 

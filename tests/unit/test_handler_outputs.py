@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+from openegress.core import plan as plan_module
+from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent, ManifestStored, Uploaded
 from openegress.core.plan import ImageOutput, LocalStorage, SegmentOutput, StoragePlan
-from openegress.handler.outputs import Carriers
-from openegress.output.build import store_manifests
+from openegress.handler.outputs import Uploaders
 from openegress.output.manifest import FileRecord, Header, ImageRecord, PlaylistRecord, Records
+from openegress.output.manifest_store import store_manifests
 
 
 def plan(folder: Path, backup: str = "backup") -> StoragePlan:
@@ -20,26 +22,26 @@ async def test_a_storage_is_given_up_once_for_all_outputs_and_manifests_of_an_eg
     local = tmp_path / "a.ts"
     local.write_bytes(b"abc")
     events: list[AnyEvent] = []
-    carriers = Carriers(events.append)
+    uploaders = Uploaders(events.append)
 
     def attempts() -> list[tuple[bool, bool]]:
         told = [(e.on_backup, e.stored) for e in events if isinstance(e, Uploaded)]
         events.clear()
         return told
 
-    first = carriers.make(plan(tmp_path))
+    first = uploaders.make(plan(tmp_path))
     await first.put(local, "a.ts", "video/mp2t")
     assert attempts() == [(False, False), (True, True)]
     await first.close()
-    await carriers.make(plan(tmp_path)).put(local, "b.ts", "video/mp2t")
+    await uploaders.make(plan(tmp_path)).put(local, "b.ts", "video/mp2t")
     assert attempts() == [(True, True)]
     # Another plan is another storage, for all that is known.
-    await carriers.make(plan(tmp_path, "other")).put(local, "c.ts", "video/mp2t")
+    await uploaders.make(plan(tmp_path, "other")).put(local, "c.ts", "video/mp2t")
     assert attempts() == [(False, False), (True, True)]
 
-    outputs = [
+    outputs: list[tuple[plan_module.Output, Records]] = [
         (
-            SegmentOutput("hls/", "s", "p.m3u8", "", 2, None, False, plan(tmp_path)),  # type: ignore[arg-type]
+            SegmentOutput("hls/", "s", "p.m3u8", "", 2, Container.TS, False, plan(tmp_path)),
             Records(playlists=(PlaylistRecord("p", (FileRecord("s", "l"),)),)),
         ),
         (
@@ -48,7 +50,7 @@ async def test_a_storage_is_given_up_once_for_all_outputs_and_manifests_of_an_eg
         ),
     ]
     await store_manifests(
-        Header("EG_1"), outputs, str(tmp_path), {}, emit=events.append, uploader=carriers.make
+        Header("EG_1"), outputs, str(tmp_path), {}, emit=events.append, uploader=uploaders.make
     )
     [told] = [event for event in events if isinstance(event, ManifestStored)]
     assert told.location == str(tmp_path / "backup/hls/EG_1.json")

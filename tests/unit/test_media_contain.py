@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.media.canvas import Rect, contain
+from openegress.media.geometry import Fit, Rect, contain, fitting
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,15 @@ def test_contained_even_and_centred(width: int, height: int, into_width: int, in
     assert into_width - rect.width - 2 * rect.x in (0, 2)
     assert into_height - rect.height - 2 * rect.y in (0, 2)
     assert rect.width >= into_width - 1 or rect.height >= into_height - 1
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), even, even, st.sampled_from(list(Fit)))
+def test_whatever_comes_fits(width: int, height: int, into_width: int, into_height: int, fit: Fit) -> None:
+    """What is cut out lies in the picture, and what it fills in the rectangle."""
+    rect = Rect(8, 8, into_width, into_height)
+    fitted = fitting(width, height, rect, fit)
+    source, into = fitted.source, fitted.into
+    assert source.width >= 1 and source.height >= 1 and into.width >= 2 and into.height >= 2
+    assert source.x + source.width <= width and source.y + source.height <= height
+    assert into.x >= 8 and into.x + into.width <= 8 + into_width
+    assert into.y >= 8 and into.y + into.height <= 8 + into_height

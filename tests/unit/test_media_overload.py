@@ -2,13 +2,14 @@
 
 import pytest
 
-from openegress.media import NS
+from openegress.core.units import S
 from openegress.media.overload import (
     CALM_S,
     LONGEST_CALM_S,
     PRESSED_WINDOWS,
     RELAPSE_S,
     WINDOW_S,
+    Lag,
     Overload,
     Rate,
 )
@@ -33,7 +34,7 @@ class Bench:
         """`full`: of a hundred pictures at that rate so many meet a full queue."""
         for _ in range(round(seconds * FPS)):
             self.frame += 1
-            if self.overload.takes(self.frame * NS // FPS):
+            if self.overload.takes(self.frame * S // FPS):
                 self.taken.append(self.frame)
                 is_full = self.frame // 2 * 37 % 100 < 100 * full[self.overload.rate]
                 if self.overload.met(is_full, self.now_s):
@@ -86,7 +87,7 @@ def test_a_source_that_is_slow_itself_loses_nothing(step: int) -> None:
     bench.run(PRESSED_WINDOWS * WINDOW_S + 1, ALWAYS)
     assert bench.overload.rate is Rate.HALF
     begun = bench.frame + 2
-    assert all(bench.overload.takes((begun + n * step) * NS // FPS) for n in range(50))
+    assert all(bench.overload.takes((begun + n * step) * S // FPS) for n in range(50))
 
 
 def test_time_that_jumps_back_does_not_stop_the_picture() -> None:
@@ -120,3 +121,18 @@ def test_pressure_long_after_is_a_new_one() -> None:
         bench.run(CALM_S + 2 * WINDOW_S + RELAPSE_S, NEVER)
     halved, restored, again, back = [at_s for at_s, _ in bench.changes]
     assert back - again == pytest.approx(restored - halved, abs=1)
+
+
+def test_lag_is_what_comes_later_than_the_quickest() -> None:
+    lag = Lag()
+    assert lag.at(0, 5 * S) == 0
+    assert lag.at(S, 6 * S + S // 2) == pytest.approx(S // 2, abs=2_000_000)
+    assert lag.at(2 * S, 6 * S + S // 2) == 0, "a quicker one than the first"
+    assert lag.at(3 * S, 8 * S) == pytest.approx(S // 2, abs=2_000_000)
+
+
+@pytest.mark.parametrize("ppm", [-200, 200])
+def test_clocks_that_part_over_a_day_are_no_lag(ppm: int) -> None:
+    lag = Lag()
+    behind = [lag.at(s * S, s * S + s * S * ppm // 1_000_000) for s in range(0, 86_400, 10)]
+    assert max(behind) < S // 100

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -11,9 +12,14 @@ from openegress.output.disk_thread import DiskThread, in_time, patience_s
 
 
 async def test_what_is_given_is_done_in_order_in_one_thread() -> None:
-    thread, done = DiskThread("writing"), []
+    thread = DiskThread("writing")
+    done: list[tuple[int, int]] = []
+
+    def do(n: int) -> None:
+        done.append((n, threading.get_ident()))
+
     for n in range(50):
-        thread.submit(lambda n=n: done.append((n, threading.get_ident())))
+        thread.submit(partial(do, n))
     await thread.finish(5)
     assert [n for n, _ in done] == list(range(50))
     assert len({ident for _, ident in done}) == 1

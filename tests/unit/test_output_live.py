@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openegress.core.backoff import Backoff
 from openegress.core.codecs import MediaKind
 from openegress.media import Packet
-from openegress.output import reconnect
-from openegress.output.live_queue import LiveQueue
-from openegress.output.reconnect import Link, Phase, Policy
-from openegress.output.websocket import Message, SoundBuffer
+from openegress.output.live import reconnect
+from openegress.output.live.queue import LiveQueue
+from openegress.output.live.reconnect import Link, LinkPhase, ReconnectPolicy
+from openegress.output.live.sound_buffer import Message, SoundBuffer
 
-POLICY = Policy(budget_s=10.0, first_delay_s=1.0, ceiling_s=4.0, stable_s=1.0)
+POLICY = ReconnectPolicy(budget_s=10.0, backoff=Backoff(first_s=1.0, ceiling_s=4.0, least=1.0), stable_s=1.0)
 
 
 def run(events: list[tuple[float, str]]) -> list[Link]:
@@ -48,28 +49,53 @@ def run(events: list[tuple[float, str]]) -> list[Link]:
     ],
 )
 def test_what_never_worked_fails_at_once(events: list[tuple[float, str]]) -> None:
-    assert run(events)[-1].phase is Phase.FAILED
+    assert run(events)[-1].phase is LinkPhase.FAILED
+
+
+def test_what_is_taken_counts_once_it_was_held_for_half_as_long_again() -> None:
+    """A server that takes a second of media and closes has not worked: what goes on after that counts."""
+    early = run([(0.0, "up"), (10.0, "ok"), (11.0, "ok"), (11.4, "ok")])[-1]
+    assert not early.works
+    assert run([(0.0, "up"), (10.0, "ok"), (11.0, "ok"), (11.5, "ok")])[-1].works
+
+
+def test_a_new_connection_has_held_nothing_yet() -> None:
+    up = [(0.0, "up"), (0.1, "ok"), (1.2, "ok"), (1.8, "ok"), (9.0, "down"), (10.0, "again")]
+    link = run(
+        [*up, (10.1, "up"), (10.2, "ok"), (11.3, "ok"), (11.4, "down"), (13.4, "again"), (13.5, "up")]
+    )[-1]
+    assert link.lost_at_s == 9.0
+    assert (link.taking_since_s, link.held_since_s) == (None, None)
+
+
+def test_what_gives_up_says_why() -> None:
+    never = run([(0.0, "up"), (0.1, "down")])[-1]
+    assert (never.phase, never.error) == (LinkPhase.FAILED, "lost at 0.1")
+    link = run(
+        [(0.0, "up"), (0.1, "ok"), (1.2, "ok"), (1.8, "ok"), (2.0, "down"), (3.0, "again"), (13.0, "down")]
+    )[-1]
+    assert (link.phase, link.lost_at_s, link.error) == (LinkPhase.FAILED, 2.0, "lost at 13")
 
 
 def test_what_worked_is_tried_again_ever_more_slowly_until_the_budget_is_spent() -> None:
-    events = [(0, "up"), (1, "ok"), (2, "ok"), (3, "ok"), (10, "down")]
+    events = [(0.0, "up"), (1.0, "ok"), (2.0, "ok"), (3.0, "ok"), (10.0, "down")]
     link = run(events)[-1]
-    assert (link.phase, link.retry_at_s) == (Phase.WAITING, 11)
+    assert (link.phase, link.retry_at_s) == (LinkPhase.WAITING, 11)
     waits = []
     at_s = 10.0
-    while link.phase is Phase.WAITING:
+    while link.phase is LinkPhase.WAITING:
         waits.append(link.retry_at_s - at_s)
         at_s = link.retry_at_s
         link = reconnect.broke(reconnect.retried(link), at_s, "refused", POLICY)
     assert waits == [1, 2, 4]
-    assert (link.phase, link.retries, link.error) == (Phase.FAILED, 3, "refused")
+    assert (link.phase, link.retries, link.error) == (LinkPhase.FAILED, 3, "refused")
 
 
 def test_media_that_gets_through_for_a_while_renews_the_budget() -> None:
     events = [(0, "up"), (1, "ok"), (2, "ok"), (3, "ok"), (10, "down"), (11, "again")]
     link = run([*events, (11, "up"), (11, "ok"), (12, "ok"), (12.5, "ok")])[-1]
     assert (link.phase, link.lost_at_s, link.attempt, link.retries, link.error) == (
-        Phase.ACTIVE,
+        LinkPhase.ACTIVE,
         None,
         0,
         1,
@@ -82,7 +108,7 @@ def test_a_server_that_accepts_and_drops_does_not_renew_it() -> None:
     for at_s in (11.0, 13.0, 17.0):
         events += [(at_s, "again"), (at_s, "up"), (at_s + 0.1, "ok"), (at_s + 0.2, "down")]
     states = run(events)
-    assert states[-1].phase is Phase.FAILED
+    assert states[-1].phase is LinkPhase.FAILED
     assert states[-1].lost_at_s == 10
 
 
@@ -98,7 +124,7 @@ def test_a_server_that_accepts_and_drops_does_not_renew_it() -> None:
 def test_what_ends_while_it_is_away_says_why(then: list[tuple[float, str]], error: str) -> None:
     worked = [(0.0, "up"), (1.0, "ok"), (2.0, "ok"), (3.0, "ok"), (10.0, "down")]
     link = run([*worked, *then, (11.2, "stop")])[-1]
-    assert (link.phase, link.error) == (Phase.FINISHED, error)
+    assert (link.phase, link.error) == (LinkPhase.FINISHED, error)
 
 
 @pytest.mark.parametrize("event", ["up", "ok", "down", "again", "stop"])
@@ -117,7 +143,7 @@ def test_a_link_is_never_without_progress_for_longer_than_the_budget(
         at_s += step_s
         events.append((at_s, event))
     for link in run(events):
-        if link.phase is Phase.WAITING:
+        if link.phase is LinkPhase.WAITING:
             assert link.works and link.lost_at_s is not None
             assert link.retry_at_s - link.lost_at_s <= POLICY.budget_s
 

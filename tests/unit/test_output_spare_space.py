@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openegress.output.spare_space import RESERVED_BYTES, NoSpace, claim, draft_of
+from openegress.output.file.spare_space import RESERVED_BYTES, NoSpace, claim, draft_of
 
 
 class Spool:

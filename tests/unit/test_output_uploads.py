@@ -27,7 +27,7 @@ class Scripted(Uploader):
         self.on_put: Callable[[], None] = lambda: None
         self.hurried = False
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         self.hurried = True
 
     async def put(self, local: Path, path: str, content_type: str, *, delete_local: bool = False) -> Stored:

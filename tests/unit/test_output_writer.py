@@ -29,6 +29,7 @@ class Recorder:
     gate: threading.Event = field(default_factory=threading.Event)
     writing: threading.Event = field(default_factory=threading.Event)
     threads: set[int] = field(default_factory=set)
+    rested: threading.Event = field(default_factory=threading.Event)
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -44,6 +45,10 @@ class Recorder:
         self.gate.wait(10)
         self._call(f"write {packet.pts}")
 
+    def rest(self) -> None:
+        self._call("rest")
+        self.rested.set()
+
     def close(self) -> None:
         self._call("close")
 
@@ -56,6 +61,20 @@ def started(job: Recorder, limits: QueueLimits = QUICK) -> tuple[QueuedWriter, l
     writer = QueuedWriter("a test", job, failures.append, limits)
     writer.start(5.0)
     return writer, failures
+
+
+async def test_a_job_rests_once_when_nothing_more_comes() -> None:
+    """What waits in its memory, of a stream of one picture a minute, is not lost with the process."""
+    job = Recorder()
+    job.gate.set()
+    writer, _ = started(job, QueueLimits(linger_s=0.0, rest_s=0.01))
+    for n in (1, 2):
+        writer.put(packet(n))
+        assert await asyncio.to_thread(job.rested.wait, 5)
+        job.rested.clear()
+    assert not await asyncio.to_thread(job.rested.wait, 0.05), "nothing came since"
+    await writer.finish(5)
+    assert job.calls == ["open", "write 1", "rest", "write 2", "rest", "close"]
 
 
 async def test_packets_are_written_in_order_in_one_thread_and_the_job_is_closed() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.psrpc.claims import Chosen, Claim, Nobody, Selection, Waiting, choose
+from openegress.psrpc.claims import Chosen, Claim, ClaimSelection, Nobody, Waiting, choose
 from openegress.psrpc.services import EgressHandler, EgressInternal
 
 START = EgressInternal.START_EGRESS.selection
@@ -30,7 +30,7 @@ FIRST = EgressHandler.STOP_EGRESS.selection
     ],
 )
 def test_choice(
-    rule: Selection,
+    rule: ClaimSelection,
     claims: list[tuple[str, float, float]],
     now_s: float,
     refused_at_s: float | None,

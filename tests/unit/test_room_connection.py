@@ -8,12 +8,14 @@ from typing import Any, cast
 import pytest
 from aioice import ice as aioice
 from aioice import stun
+from aioice.candidate import Candidate
 from OpenSSL import SSL
 
 from openegress.core.errors import EgressError, Phase
-from openegress.room.dtls import DtlsError, DtlsSrtp, DtlsState, Fingerprint, datagrams
-from openegress.room.ice import IceConnection, TurnServer, turn_server
-from openegress.room.signalling import signal_url
+from openegress.room.signalling.websocket import signal_url
+from openegress.room.transport.dtls import DtlsError, DtlsSrtp, DtlsState, datagrams
+from openegress.room.transport.fingerprint import Fingerprint
+from openegress.room.transport.ice import IceConnection, TurnServer, turn_server
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_turn_server_choice(urls: list[str], chosen: TurnServer | None) -> None:
 
 
 def test_the_names_used_of_aioice_are_where_they_were() -> None:
-    """Of room.ice: when this fails with another version of aioice, that module is to be looked at."""
+    """When another version of aioice fails here, look at room.transport.ice."""
     connection = aioice.Connection(ice_controlling=False)
     for name in (
         "_check_list",
@@ -75,11 +77,14 @@ def test_the_names_used_of_aioice_are_where_they_were() -> None:
         "ice_controlling",
     ):
         assert hasattr(connection, name), name
-    signatures = {
+    signatures: dict[Any, list[str]] = {
         aioice.Connection.get_component_candidates: ["self", "component", "addresses", "timeout"],
         aioice.Connection._pair_remote_candidate: ["self", "remote_candidate"],
         aioice.Connection.data_received: ["self", "data", "component"],
         aioice.Connection.protocol_lost: ["self", "protocol"],
+        aioice.Connection.check_complete: ["self", "pair"],
+        aioice.Connection.check_incoming: ["self", "message", "addr", "protocol"],
+        aioice.StunProtocol.request: ["self", "request", "addr", "integrity_key", "retransmissions"],
         aioice.Connection.sort_check_list: ["self"],
         aioice.StunProtocol.datagram_received: ["self", "data", "addr"],
         aioice.StunProtocol.connection_lost: ["self", "exc"],
@@ -99,7 +104,8 @@ def test_the_names_used_of_aioice_are_where_they_were() -> None:
         assert list(inspect.signature(function).parameters) == parameters
     assert {"local_addr", "remote_addr", "local_candidate"} <= set(dir(aioice.CandidatePair))
     assert "get_component_candidates" in inspect.getsource(aioice.Connection.gather_candidates)
-    assert "_network_host" in inspect.getsource(aioice.CandidatePair.remote_addr.fget)  # type: ignore[arg-type]
+    remote_addr: Any = vars(aioice.CandidatePair)["remote_addr"]
+    assert "_network_host" in inspect.getsource(remote_addr.fget)
 
 
 # --- a relay
@@ -121,7 +127,7 @@ RELAY = TurnServer("turn.example", 3478, "u", "c", "udp", False)
 
 
 async def relayed(
-    monkeypatch: pytest.MonkeyPatch, on_data: Callable[[bytes], None]
+    monkeypatch: pytest.MonkeyPatch, on_data: Callable[[bytes, int], None]
 ) -> tuple[IceConnection, aioice.StunProtocol, Relay]:
     """A connection with a relayed candidate, the protocol its datagrams come to, and what it sends over."""
     relay = Relay()
@@ -144,29 +150,48 @@ async def relayed(
     return connection, protocol, relay
 
 
-async def test_whatever_comes_in_over_a_relay_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_server_signs_is_a_sign_of_life_over_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a room with nothing subscribed, the server's checks of the path are all there is."""
     data: list[bytes] = []
-    connection, protocol, relay = await relayed(monkeypatch, data.append)
+    connection, protocol, relay = await relayed(monkeypatch, lambda each, _: data.append(each))
     check = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
     check.attributes["USERNAME"] = f"{connection.local_username}:server"
     check.attributes["PRIORITY"] = 1
     check.attributes["ICE-CONTROLLING"] = 1
     check.add_message_integrity(connection.local_password.encode())
+    connection.remote_username, connection.remote_password = "server", "p" * 22
+    await connection.gather_candidates()
+    connecting = asyncio.create_task(connection.connect())
+    await asyncio.sleep(0)
     protocol.datagram_received(bytes(check), PEER)
-    assert connection.traffic.datagrams == 1
-    (answer,) = relay.sent
+    assert connection.checks == 1
+    await asyncio.sleep(0)  # our own check of whoever has checked us
+    answer, ours = relay.sent
     assert stun.parse_message(answer).message_class is stun.Class.RESPONSE
-    # Where the server is an ICE-lite one, the answers to our own checks.
-    response = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.RESPONSE)
-    protocol.datagram_received(bytes(response), PEER)
-    assert connection.traffic.datagrams == 2
     media = b"\x80" + bytes(20)
     protocol.datagram_received(media, PEER)
+    assert data == []
+    # Where the server is an ICE-lite one, the answers to our own checks.
+    request = stun.parse_message(ours)
+    for password in ("another password of 22", "p" * 22):
+        response = stun.Message(
+            message_method=stun.Method.BINDING,
+            message_class=stun.Class.RESPONSE,
+            transaction_id=request.transaction_id,
+        )
+        response.add_message_integrity(password.encode())
+        assert connection.checks == 1
+        protocol.datagram_received(bytes(response), PEER)
+        await asyncio.sleep(0.01)
+    assert connection.checks == 2
+    protocol.datagram_received(media, PEER)
+    protocol.datagram_received(media, ("192.0.2.9", 7001))
     protocol.datagram_received(b"\x00nonsense", PEER)
-    assert connection.traffic.datagrams == 4
     assert data == [media]
+    assert connection.checks == 2
     assert connection._queue.empty()
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +205,9 @@ async def test_a_relay_that_cannot_be_had_is_done_without(
 
     monkeypatch.setattr("aioice.turn.create_turn_endpoint", refuse)
     connection = IceConnection(
-        on_data=cast(Callable[[bytes], None], None), on_lost=lambda _: None, loopback=False, turn=RELAY
+        on_data=cast(Callable[[bytes, int], None], None), on_lost=lambda _: None, loopback=False, turn=RELAY
     )
-    with caplog.at_level("INFO", "openegress.room.ice"):
+    with caplog.at_level("INFO", "openegress.room.transport.ice"):
         assert await connection.add_relay() == []
     assert connection._protocols == []
     assert f"turn.example:3478: {str(error) or 'no answer'}" in caplog.text
@@ -226,6 +251,54 @@ def shake_hands(server: Server, expected: Fingerprint) -> DtlsSrtp:
         for each in server.answer(outgoing):
             client.received(each)
     return client
+
+
+class Checked:
+    """A socket that answers no check."""
+
+    def __init__(self) -> None:
+        self.requests: list[stun.Message] = []
+
+    async def request(self, request: stun.Message, *_: object, **__: object) -> None:
+        self.requests.append(request)
+        raise stun.TransactionTimeout
+
+
+def on_path(kind: str, host: str) -> tuple[IceConnection, Checked]:
+    connection = IceConnection(on_data=lambda *_: None, on_lost=lambda _: None, loopback=False)
+    connection.remote_is_lite = connection.ice_controlling = True
+    connection.remote_username, connection.remote_password = "server", "p" * 22
+    socket = Checked()
+    local = Candidate("1", 1, "udp", 1, host, 9, kind)
+    remote = Candidate("2", 1, "udp", 1, "192.0.2.9", 7001, "host")
+    pair = aioice.CandidatePair(cast(aioice.StunProtocol, socket), remote)
+    socket.local_candidate = local  # type: ignore[attr-defined]
+    connection._nominated[1] = pair
+    return connection, socket
+
+
+async def test_a_path_is_nominated_anew_for_a_server_that_only_listens() -> None:
+    connection, socket = on_path("host", "127.0.0.1")
+    for _ in range(2):
+        connection.renew()
+        connection.renew()  # while the one before is under way
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert ["USE-CANDIDATE" in each.attributes for each in socket.requests] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "host", "is_gone"),
+    [
+        ("host", "127.0.0.1", False),
+        ("host", "192.0.2.77", True),
+        ("host", "2001:db8::77", True),
+        ("relay", "192.0.2.77", False),
+    ],
+)
+async def test_an_address_that_this_host_has_lost(kind: str, host: str, is_gone: bool) -> None:
+    connection, _ = on_path(kind, host)
+    assert connection.is_address_gone() is is_gone
 
 
 @pytest.mark.parametrize("profile", ["SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"])

@@ -1,14 +1,15 @@
 """Frames are cut into payloads here as the RTP formats say, and must come back whole."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openegress.core.codecs import VideoCodec
-from openegress.room.depacketise import MalformedPayload, h264, h265, join_video, opus, pcm, red
-from openegress.room.depacketise.av1 import leb128, to_leb128
+from openegress.room.rtp.depacketise import MalformedPayload, av1, h264, h265, join_video, opus, pcm, red
+from openegress.room.rtp.depacketise.av1 import leb128, to_leb128
 
 START = b"\0\0\0\1"
 SPS_640 = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
@@ -104,6 +105,9 @@ def test_h264_units_that_are_no_key_frame() -> None:
     parameters = join_video(VideoCodec.H264, [h264_aggregate(SPS_640, b"\x68x")])
     assert parameters.parameters_only
     assert (parameters.is_key, parameters.width) == (False, 640)
+    # Parameter sets in front of a picture that needs others before it say nothing of what is shown.
+    both = join_video(VideoCodec.H264, [h264_aggregate(SPS_640, b"\x68x"), b"\x41abc"])
+    assert (both.is_key, both.width, both.height, both.parameters_only) == (False, 0, 0, False)
 
 
 @given(st.data(), SIZES)
@@ -346,6 +350,16 @@ def test_malformed_redundant_audio(payload: str) -> None:
         red.split(bytes.fromhex(payload))
 
 
+def test_redundant_audio_ends_where_its_blocks_do() -> None:
+    """One byte more or less in a block's length is one of its neighbour's."""
+    whole = red_packet([(960, b"abc"), (480, b"")], b"")
+    assert [each.data for each in red.split(whole)] == [b"abc", b"", b""]
+    with pytest.raises(MalformedPayload, match="says more than it holds"):
+        red.split(whole[:-1])
+    with pytest.raises(MalformedPayload, match="header ends too early"):
+        red.split(bytes.fromhex("ef000004"))
+
+
 @given(st.binary(max_size=80))
 def test_noise_in_redundant_audio(payload: bytes) -> None:
     try:
@@ -380,3 +394,25 @@ def test_opus_packets_cut_short(packet: str) -> None:
 
 def test_pcm_duration() -> None:
     assert pcm.duration_samples(b"\0" * 160) == 160
+
+
+@pytest.mark.parametrize(
+    ("codec", "payload"),
+    [
+        (VideoCodec.H264, b"\x78" + b"\x00\x01\x61" * 380),
+        (VideoCodec.H265, b"\x60\x01" + b"\x00\x02\x02\x01" * 280),
+        (VideoCodec.AV1, b"\x00" + b"\x02\x30\x00" * 380),
+    ],
+)
+def test_a_frame_of_a_million_parts(codec: VideoCodec, payload: bytes) -> None:
+    """Whoever sends four thousand packets full of the smallest units keeps nobody waiting for the sum."""
+    began_s = time.thread_time()
+    with pytest.raises(MalformedPayload, match="more than 1000 parts"):
+        join_video(codec, [payload] * 4000)
+    assert time.thread_time() - began_s < 0.1
+
+
+@pytest.mark.parametrize("size", [h264.picture_size, h265.picture_size, av1.picture_size])
+def test_parameters_without_end_are_not_read(size: Callable[[bytes], tuple[int, int]]) -> None:
+    with pytest.raises(MalformedPayload, match="5000 bytes"):
+        size(bytes(5000))

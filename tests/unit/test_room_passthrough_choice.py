@@ -144,8 +144,8 @@ def test_codec_of(mime: str, codec: AudioCodec | VideoCodec) -> None:
         (["video/VP8", "audio/opus"], file(Container.WEBM), VideoCodec.VP8, ""),
         (["video/H264", "audio/opus"], file(Container.MP4), VideoCodec.H264, ""),
         (["video/VP8", "audio/opus"], file(Container.MP4), VideoCodec.H264, ""),
-        (["video/H264", "audio/opus"], file(Container.WEBM), VideoCodec.VP8, "the room sends h264, opus"),
-        ([], file(Container.WEBM), VideoCodec.VP8, "the room sends nothing"),
+        (["video/H264", "audio/opus"], file(Container.WEBM), VideoCodec.VP8, ""),
+        ([], file(Container.WEBM), VideoCodec.VP8, ""),
     ],
 )
 def test_what_only_the_room_could_tell_is_refused(
@@ -169,7 +169,7 @@ def test_what_only_the_room_could_tell_is_refused(
         ("video/H264", VideoCodec.H264, False),
         ("video/AV1", VideoCodec.H264, False),
         ("video/VP8", VideoCodec.H264, True),
-        ("video/AV1", VideoCodec.AV1, True),
+        ("video/AV1", VideoCodec.VP8, False),
     ],
 )
 def test_sound_does_not_wait_for_a_picture_that_is_muted(

@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openegress.core.codecs import AudioCodec, VideoCodec
-from openegress.room import EncodedFrame
-from openegress.room.clocks import RoomClock
-from openegress.room.depacketise import AccessUnit
-from openegress.room.placing import HOLD_NS
-from openegress.room.receiver import TrackReceiver
-from openegress.room.rtcp import SenderReport
-from openegress.room.rtp import RtpPacket
-from openegress.room.sdp import Encoding, PayloadType
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.units import MS, S
+from openegress.room import EncodedFrame, TrackKey, TrackSource
+from openegress.room.budget import PROBATION, SOUND, Reason
+from openegress.room.rtp.depacketise import AccessUnit
+from openegress.room.rtp.packets import RtpPacket
+from openegress.room.rtp.receiver import TrackReceiver
+from openegress.room.rtp.rtcp import SenderReport
+from openegress.room.signalling.sdp import Encoding, PayloadType
+from openegress.room.sync.participant import RoomSync
 
-MS = 1_000_000
-S = 1_000_000_000
 WALL = 1_700_000_000 * S
 KEY = bytes.fromhex("103033009d012a8002680101c7")
 BLANK = bytes.fromhex("103033009d012a0800080001c7")
@@ -39,9 +38,9 @@ class Wishes:
     key_frames: list[int] = field(default_factory=list)
     codecs: list[AudioCodec | VideoCodec] = field(default_factory=list)
     first_key_frames: list[tuple[VideoCodec, bytes]] = field(default_factory=list)
-    lags_ns: list[int] = field(default_factory=list)
+    troubles: list[Reason] = field(default_factory=list)
 
-    def missing(self, due_ns: int) -> None:
+    def wake(self, due_ns: int) -> None:
         self.due_ns.append(due_ns)
 
     def key_frame(self, ssrc: int) -> None:
@@ -53,27 +52,20 @@ class Wishes:
     def first_key_frame(self, receiver: TrackReceiver, codec: VideoCodec, unit: AccessUnit) -> None:
         self.first_key_frames.append((codec, unit.data))
 
-    def lag(self, receiver: TrackReceiver, lag_ns: int) -> None:
-        self.lags_ns.append(lag_ns)
+    def over_budget(self, receiver: TrackReceiver, reason: Reason) -> None:
+        self.troubles.append(reason)
 
 
 class Bench:
     """Time runs with RTP time: the packet of RTP time 0 arrives at WALL."""
 
-    def __init__(
-        self,
-        payload_type: int = 96,
-        clock: RoomClock | None = None,
-        identity: str = "alice",
-        *,
-        at_once: bool = False,
-    ) -> None:
+    def __init__(self, payload_type: int = 96) -> None:
         self.frames: list[EncodedFrame] = []
         self.wishes = Wishes()
         self.type = TYPES[payload_type]
-        self.receiver = TrackReceiver(
-            "TR_1", identity, self.frames.append, self.wishes, clock or RoomClock(), WALL, at_once=at_once
-        )
+        kind = MediaKind.VIDEO if isinstance(self.type.encoding.codec, VideoCodec) else MediaKind.AUDIO
+        key = TrackKey("alice", kind, TrackSource.UNKNOWN, "track")
+        self.receiver = TrackReceiver("TR_1", key, self.frames.append, self.wishes, RoomSync(), WALL)
         self.receiver.attach(1, 2, TYPES)
         self.sequence = 65_530
         self.now_ns = 0
@@ -84,7 +76,7 @@ class Bench:
         self.sequence += 1
         timestamp = ms * self.type.clock_rate // 1000 & 0xFFFFFFFF
         number = self.type.number if payload_type is None else payload_type
-        return RtpPacket(1, number, self.sequence & 0xFFFF, timestamp, marker, payload)
+        return RtpPacket(1, number, self.sequence & 0xFFFF, timestamp, marker, payload, ms * MS)
 
     def send(self, ms: int, payload: bytes, marker: bool = True, payload_type: int | None = None) -> None:
         self.now_ns = ms * MS
@@ -93,30 +85,37 @@ class Bench:
     def lose(self, ms: int, payload: bytes, marker: bool = True) -> RtpPacket:
         return self.packet(ms, payload, marker)
 
-    def report(self, ms: int, clock_error_ns: int = 0) -> None:
+    def settle(self) -> None:
+        """The first frames have waited long enough for their place."""
+        self.receiver.due(self.now_ns + S)
+        self.wishes.due_ns.clear()
+
+    def report(self, ms: int) -> None:
         timestamp = ms * self.type.clock_rate // 1000 & 0xFFFFFFFF
-        self.receiver.sender_report(
-            SenderReport(1, WALL + ms * MS + clock_error_ns, timestamp, 7), self.now_ns
-        )
+        self.receiver.sender_report(SenderReport(1, WALL + ms * MS, timestamp, 7), self.now_ns)
 
     @property
     def times_ms(self) -> list[int]:
-        return [(each.capture_ns - WALL) // MS for each in self.frames]
+        return [(each.at_ns - WALL) // MS for each in self.frames]
 
 
 def started(payload_type: int = 96, first: bytes = KEY) -> Bench:
     bench = Bench(payload_type)
     bench.send(0, first)
-    bench.report(0)
+    bench.settle()
     return bench
 
 
-def test_frames_wait_for_the_first_report() -> None:
+def test_frames_are_held_for_a_moment_and_then_come_at_once() -> None:
     bench = Bench()
-    for index in range(90):
-        bench.send(index * 33, DELTA if index else KEY)
+    bench.send(0, KEY)
     assert bench.frames == []
-    bench.report(2000)
+    (due_ns,) = bench.wishes.due_ns
+    assert due_ns <= 150 * MS
+    bench.receiver.due(due_ns)
+    for index in range(1, 90):
+        bench.send(index * 33, DELTA)
+        assert len(bench.frames) == index + 1
     assert bench.times_ms == [index * 33 for index in range(90)]
     first = bench.frames[0]
     assert (first.codec, first.is_key, first.width, first.height) == (VideoCodec.VP8, True, 640, 360)
@@ -125,62 +124,35 @@ def test_frames_wait_for_the_first_report() -> None:
     assert bench.wishes.key_frames == []
 
 
-def sent_late(clock_error_ns: int) -> Bench:
-    """Alone and at once: five packets that take 40 ms, and then the first report."""
-    bench = Bench(111, at_once=True)
-    for index in range(5):
-        bench.now_ns = (index * 20 + 40) * MS
-        bench.receiver.rtp(bench.packet(index * 20, b"opus"), bench.now_ns)
-    assert bench.times_ms == [40, 60, 80, 100, 120]
-    bench.report(100, clock_error_ns)
-    return bench
+def test_a_start_that_jitters_is_placed_by_its_quickest_packet() -> None:
+    bench = Bench(111)
+    for index in range(10):
+        bench.now_ns = index * 20 * MS + (30 * MS if index % 3 else 5 * MS)
+        packet = bench.packet(index * 20, b"opus")._replace(arrival_ns=bench.now_ns)
+        bench.receiver.rtp(packet, bench.now_ns)
+    assert bench.times_ms == [5 + index * 20 for index in range(10)]
 
 
-def test_a_track_alone_is_handed_out_at_once_and_stays_where_it_was_put() -> None:
-    bench = sent_late(0)
-    assert bench.wishes.lags_ns == [40 * MS]
-    for index in range(5, 1000):
-        bench.send(index * 20, b"opus")
-        if index % 150 == 0:
-            bench.report(index * 20)
-    assert bench.times_ms == [index * 20 + 40 for index in range(1000)]
-    assert bench.wishes.lags_ns == [40 * MS]
-
-
-def test_a_track_alone_of_a_wrong_clock_keeps_the_time_of_its_arrival() -> None:
-    bench = sent_late(-3600 * S)
-    assert bench.wishes.lags_ns == [0]
-    bench.send(100, b"opus")
-    assert bench.times_ms[-1] == 140
-
-
-def test_a_track_alone_that_starts_anew_is_placed_by_its_report() -> None:
-    bench = sent_late(0)
-    bench.receiver.attach(3, None, TYPES)
-    bench.send(5000, b"opus")
-    assert len(bench.frames) == 5
-    bench.report(5000)
-    assert bench.times_ms[-1] == 5040
-
-
-def test_a_track_alone_that_starts_anew_before_its_first_report() -> None:
-    bench = Bench(111, at_once=True)
-    bench.send(0, b"opus")
-    bench.receiver.attach(3, None, TYPES)
-    bench.send(1000, b"opus")
-    bench.report(1000)
-    assert bench.times_ms == [0, 1000]
-    assert bench.wishes.lags_ns == []
+def test_what_is_held_waits_for_what_is_behind_a_lost_packet() -> None:
+    """The first packet is 30 ms late, and the next is lost: the third one tells."""
+    bench = Bench(111)
+    lost = bench.packet(20, b"opus")
+    for at_ms, arrival_ms in ((0, 200), (40, 210)):
+        sent = RtpPacket(1, 111, lost.sequence - 1 + at_ms // 20, at_ms * 48, True, b"opus", arrival_ms * MS)
+        bench.receiver.rtp(sent, arrival_ms * MS)
+    bench.receiver.due(340 * MS)
+    assert bench.frames == []
+    bench.receiver.rtp(lost._replace(arrival_ns=350 * MS), 350 * MS)
+    bench.receiver.due(bench.wishes.due_ns[-1])
+    assert bench.times_ms == [170, 190, 210]
 
 
 def test_the_first_key_frame_is_shown_before_its_place_is_known() -> None:
     bench = Bench()
-    for index in range(3):
-        bench.send(index * 33, DELTA if index else KEY)
-    bench.send(99, KEY)
+    bench.send(0, KEY)
     assert bench.frames == []
     assert [codec for codec, _ in bench.wishes.first_key_frames] == [VideoCodec.VP8]
-    bench.report(2000)
+    bench.settle()
     assert bench.wishes.first_key_frames[0][1] == bench.frames[0].data
 
 
@@ -189,24 +161,6 @@ def test_the_codec_is_told_once() -> None:
     bench.send(0, KEY)
     bench.send(33, DELTA)
     assert bench.wishes.codecs == [VideoCodec.VP8]
-
-
-def test_a_report_that_comes_before_the_first_packet_counts() -> None:
-    bench = Bench(111)
-    bench.report(-1000)
-    bench.send(0, b"opus")
-    assert bench.times_ms == [0]
-
-
-def test_without_a_report_frames_come_after_the_time_out_by_arrival() -> None:
-    bench = Bench(111)
-    for index in range(10):
-        bench.now_ns = index * 20 * MS + (30 * MS if index % 3 else 5 * MS)
-        bench.receiver.rtp(bench.packet(index * 20, b"opus"), bench.now_ns)
-    bench.receiver.tick(HOLD_NS)
-    assert bench.frames == []
-    bench.receiver.tick(HOLD_NS + 6 * MS)
-    assert bench.times_ms == [5 + index * 20 for index in range(10)]
 
 
 def test_a_frame_of_several_packets() -> None:
@@ -264,6 +218,36 @@ def test_after_a_gap_a_key_frame_is_asked_for_and_marked() -> None:
     assert [each.after_gap for each in bench.frames] == [False, True, False]
 
 
+def test_a_picture_that_was_lost_before_the_server_freezes_for_no_longer_than_has_to_be() -> None:
+    """A key frame is asked for while its packet is still waited for, and once: it is there when that ends."""
+    bench = started()
+    bench.lose(33, DELTA)
+    asked_ms = None
+    for ms in range(66, 1700, 33):
+        bench.send(ms, KEY if asked_ms is not None and asked_ms + 99 <= ms < asked_ms + 132 else DELTA)
+        bench.receiver.due(bench.now_ns)
+        if asked_ms is None and bench.wishes.key_frames:
+            asked_ms = ms
+    assert asked_ms is not None and 700 <= asked_ms <= 800
+    assert bench.wishes.key_frames == [1]
+    assert bench.frames[1].is_key and bench.times_ms[1] <= asked_ms + 132
+    assert len(bench.frames) > 20
+
+
+def test_a_packet_that_comes_late_brings_nobody_to_ask_for_a_key_frame() -> None:
+    bench = started()
+    late = bench.lose(33, DELTA)
+    for ms in range(66, 660, 33):
+        bench.send(ms, DELTA)
+        bench.receiver.due(bench.now_ns)
+    bench.receiver.rtp(late._replace(arrival_ns=660 * MS), 660 * MS)
+    for ms in range(660, 2000, 33):
+        bench.send(ms, DELTA)
+        bench.receiver.due(bench.now_ns)
+    assert bench.wishes.key_frames == []
+    assert bench.times_ms == list(range(0, 2000, 33))
+
+
 def test_no_key_frame_is_asked_for_when_the_first_frame_is_one() -> None:
     bench = started()
     for index in range(1, 100):
@@ -278,7 +262,7 @@ def test_a_key_frame_is_asked_for_when_the_first_frame_is_none_but_not_too_often
         bench.send(index * 33, DELTA)
     assert bench.wishes.key_frames == [1, 1]
     bench.send(1000, KEY)
-    bench.report(1000)
+    bench.settle()
     assert bench.times_ms == [1000]
 
 
@@ -306,7 +290,7 @@ def test_parameter_sets_alone_join_the_next_unit() -> None:
     bench = Bench(108)
     bench.send(0, bytes((24,)) + len(sps).to_bytes(2) + sps + b"\0\2\x68p")
     bench.send(1, b"\x65idr")
-    bench.report(0)
+    bench.settle()
     (frame,) = bench.frames
     start = b"\0\0\0\1"
     assert frame.data == start + sps + start + b"\x68p" + start + b"\x65idr"
@@ -330,7 +314,7 @@ def test_another_codec_while_frames_are_held_and_packets_missing() -> None:
         ssrc=2, payload_type=97, payload=(lost.sequence & 0xFFFF).to_bytes(2) + lost.payload
     )
     bench.receiver.rtx(repeated, 80 * MS)
-    bench.report(0)
+    bench.settle()
     assert [each.codec for each in bench.frames] == [VideoCodec.VP8, VideoCodec.VP8, VideoCodec.H264]
     assert bench.times_ms == [0, 33, 66]
 
@@ -411,7 +395,9 @@ def test_redundant_audio_whose_rtp_time_begins_anew() -> None:
     bench.send(20_000, red_payload(b"1", (960, b"0")))
     for at_ms in (20, 40):
         packet = bench.packet(at_ms, red_payload(b"%d" % at_ms, (960, b"%d" % (at_ms - 20))))
-        bench.receiver.rtp(packet, (20_000 + at_ms) * MS)
+        now_ns = (20_000 + at_ms) * MS
+        bench.receiver.rtp(packet._replace(arrival_ns=now_ns), now_ns)
+    give_up(bench)
     assert [each.data for each in bench.frames][-3:] == [b"1", b"20", b"40"]
     assert bench.times_ms[-3:] == [20_000, 20_020, 20_040]
 
@@ -437,7 +423,7 @@ def test_redundant_audio_is_whole_but_for_what_nobody_has(
 ) -> None:
     """Losses, packets out of order, pauses. All that came in time is there, in order and once."""
     chance = random.Random(seed)
-    bench = Bench(63, at_once=True)
+    bench = Bench(63)
     at_ms, sent = 0, [0]
     bench.send(0, red_payload((0).to_bytes(2)))
     arrivals: list[tuple[float, int, RtpPacket]] = []
@@ -457,7 +443,8 @@ def test_redundant_audio_is_whole_but_for_what_nobody_has(
     for arrival_ms, _, packet in sorted(arrivals):
         while (due_ns := bench.receiver.next_due_ns()) is not None and due_ns < arrival_ms * MS:
             bench.receiver.due(due_ns)
-        bench.receiver.rtp(packet, int(arrival_ms * MS))
+        now_ns = int(arrival_ms * MS)
+        bench.receiver.rtp(packet._replace(arrival_ns=now_ns), now_ns)
     give_up(bench)
     got = [int.from_bytes(each.data) for each in bench.frames]
     assert got == sorted(set(got))
@@ -493,7 +480,7 @@ def test_a_new_ssrc_goes_on_in_the_same_track() -> None:
     bench.receiver.attach(9, 10, TYPES)
     bench.sequence = 100
     bench.send(5000, KEY)
-    bench.report(5000)
+    bench.settle()
     assert bench.times_ms == [0, 33, 5000]
     assert bench.frames[-1].after_gap
 
@@ -505,7 +492,7 @@ def test_a_track_under_a_new_sid_goes_on() -> None:
     bench.receiver.attach(9, None, TYPES)
     bench.sequence = 7
     bench.send(3000, b"opus")
-    bench.report(3000)
+    bench.settle()
     assert [each.track_sid for each in bench.frames] == ["TR_1", "TR_2"]
     assert bench.times_ms == [0, 3000]
 
@@ -519,18 +506,6 @@ def test_what_is_held_is_handed_out_at_the_end_but_no_half_frame() -> None:
     assert bench.times_ms == [0, 33]
     bench.receiver.flush()
     assert len(bench.frames) == 2
-
-
-@pytest.mark.parametrize("error_ns", [0, -3600 * S, 40 * S])
-def test_participants_with_wrong_clocks_are_placed_beside_the_others(error_ns: int) -> None:
-    clock = RoomClock()
-    picture, sound = Bench(96, clock, "bob"), Bench(111, clock, "bob")
-    for bench, payload in ((picture, KEY), (sound, b"opus")):
-        bench.send(0, payload)
-        bench.report(0, error_ns)
-    sound.send(20, b"opus")
-    assert picture.times_ms == [0]
-    assert sound.times_ms == [0, 20]
 
 
 def test_receiver_reports() -> None:
@@ -559,3 +534,94 @@ def test_jitter_of_even_packets_is_none() -> None:
     block = bench.receiver.report_block(bench.now_ns)
     assert block is not None
     assert block.jitter == 0
+
+
+OPUS_20_MS = b"\xf8\xff\xfe"
+OPUS_120_MS = b"\xfb\x06" + b"\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    ("payload_type", "payload", "per_s", "reason"),
+    [
+        pytest.param(111, OPUS_20_MS, 7600, Reason.SOUND, id="a flood of sound"),
+        pytest.param(111, OPUS_120_MS, 100, Reason.SOUND, id="long packets of sound"),
+        pytest.param(111, b"\xff", 7600, Reason.SOUND, id="packets that are no sound"),
+        pytest.param(96, KEY, 1000, Reason.PICTURES, id="1,000 pictures a second"),
+    ],
+)
+def test_a_track_that_sends_more_than_can_be_played(
+    payload_type: int, payload: bytes, per_s: int, reason: Reason
+) -> None:
+    bench = Bench(payload_type)
+    sent = 0
+    while not bench.wishes.troubles:
+        bench.now_ns = sent * S // per_s
+        bench.receiver.rtp(bench.packet(bench.now_ns // MS, payload), bench.now_ns)
+        sent += 1
+    assert bench.wishes.troubles == [reason]
+    assert bench.now_ns < 10 * S
+
+
+def test_a_picture_without_end_is_counted_by_its_packets() -> None:
+    bench = started()
+    while not bench.wishes.troubles and bench.sequence < 200_000:
+        bench.now_ns += 50_000
+        bench.receiver.rtp(bench.packet(5, b"\x00more", marker=False), bench.now_ns)
+    assert bench.wishes.troubles == [Reason.PACKETS]
+
+
+def test_what_is_missing_is_counted() -> None:
+    """Each packet is far ahead of the one before: all between are asked for again and again."""
+    bench = started()
+    for index in range(40):
+        bench.sequence += 2000
+        bench.send(33 * index, DELTA)
+    assert bench.wishes.troubles[0] is Reason.PACKETS
+    assert len(bench.receiver.due(bench.now_ns + 20 * MS)) <= 3000
+
+
+@pytest.mark.parametrize("stall_s", [1, 10, 25])
+def test_sound_that_a_network_held_up_is_no_flood(stall_s: int) -> None:
+    bench = started(111, OPUS_20_MS)
+    for index in range(1, 3000):
+        bench.now_ns = max(index * 20 * MS, stall_s * S)
+        bench.receiver.rtp(bench.packet(index * 20, OPUS_20_MS), bench.now_ns)
+    assert bench.wishes.troubles == []
+    assert len(bench.frames) == 3000
+
+
+def test_a_track_that_was_left_out_goes_on_where_its_sender_is() -> None:
+    bench = started()
+    bench.send(33, DELTA)
+    bench.receiver.leave_out()
+    for index in range(100):
+        bench.send(66 + 33 * index, DELTA)
+    assert len(bench.frames) == 2
+    bench.receiver.take()
+    bench.sequence += 700
+    for index in range(10):
+        bench.send(5000 + 33 * index, KEY if index == 3 else DELTA)
+    bench.settle()
+    assert bench.times_ms == [0, 33, *(5000 + 33 * index for index in range(3, 10))]
+    assert bench.frames[2].after_gap
+    assert bench.wishes.troubles == []
+
+
+def test_a_track_that_is_taken_again_may_not_begin_with_another_flood() -> None:
+    bench = Bench(111)
+    bench.receiver.leave_out()
+    bench.receiver.take()
+    for index in range(int(SOUND.media.burst * PROBATION) * 50 + 20):
+        bench.receiver.rtp(bench.packet(index * 20, OPUS_20_MS), 0)
+    assert bench.wishes.troubles[0] is Reason.SOUND
+
+
+def test_frames_whose_place_nothing_tells_are_not_kept() -> None:
+    """Each comes behind a packet that holds nothing, so that none has an arrival of its own."""
+    bench = Bench()
+    bench.send(0, b"\x10")
+    for index in range(1, 3000):
+        late = bench.packet(index, KEY)
+        bench.send(index, b"")
+        bench.receiver.rtp(late, bench.now_ns)
+    assert len(bench.receiver._sync._held) <= 600

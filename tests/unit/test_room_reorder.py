@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openegress.room.nack import AUDIO, MS, NackPolicy
-from openegress.room.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
-from openegress.room.rtp import RtpPacket
+from openegress.core.units import MS
+from openegress.room.rtp.nack import AUDIO, NackPolicy
+from openegress.room.rtp.packets import RtpPacket
+from openegress.room.rtp.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
 
 POLICY = NackPolicy()
 

@@ -19,10 +19,10 @@ from openegress.room import (
     TrackMuted,
     TrackPublished,
     TrackUnpublished,
-    layers,
 )
 from openegress.room import VideoQuality as Wanted
-from openegress.room.roster import Roster, RosterEvent
+from openegress.room.signalling import layers
+from openegress.room.signalling.roster import Roster, RosterEvent
 
 
 def track(sid: str, *, muted: bool = False, source: int = TrackSource.CAMERA) -> TrackInfo:
@@ -155,6 +155,23 @@ def test_layer_choice(wanted: tuple[int, int], chosen: int) -> None:
     assert layers.choose(reversed(LAYERS), Wanted(*wanted)) == chosen
 
 
+def test_a_layer_is_large_enough_on_both_sides() -> None:
+    wide = VideoLayer(quality=VideoQuality.LOW, width=640, height=180)
+    tall = VideoLayer(quality=VideoQuality.MEDIUM, width=400, height=400)
+    best = VideoLayer(quality=VideoQuality.HIGH, width=1280, height=720)
+    assert layers.choose([wide, best], Wanted(640, 360)) == VideoQuality.HIGH
+    assert layers.choose([tall, best], Wanted(640, 360)) == VideoQuality.HIGH
+
+
+def test_layers_without_a_size_are_not_asked_for() -> None:
+    halves = [
+        VideoLayer(quality=VideoQuality.LOW, width=640),
+        VideoLayer(quality=VideoQuality.LOW, height=640),
+    ]
+    assert layers.choose([*halves, LAYERS[1]], Wanted(320, 180)) == VideoQuality.MEDIUM
+    assert layers.choose(LAYERS, Wanted(320, 0)) == layers.choose(LAYERS, Wanted(0, 180)) == VideoQuality.HIGH
+
+
 def test_without_layers_the_best_is_asked_for() -> None:
     assert layers.choose([], Wanted(320, 180)) == VideoQuality.HIGH
     assert layers.choose([VideoLayer(quality=VideoQuality.LOW)], Wanted(320, 180)) == VideoQuality.HIGH
@@ -196,10 +213,21 @@ def test_a_kind_of_participant_that_is_not_known_yet_is_one_like_others() -> Non
     assert [each.kind for each in roster.participants()] == ["standard"]
 
 
-@pytest.mark.parametrize("how", Encryption.Type.keys())
-def test_a_track_says_whether_it_is_encrypted(how: str) -> None:
+@pytest.mark.parametrize("how", Encryption.Type.values())
+def test_a_track_says_whether_it_is_encrypted(how: Encryption.Type) -> None:
     roster = Roster("me")
     published = track("T1")
-    published.encryption = Encryption.Type.Value(how)
+    published.encryption = how
     roster.joined([person("a", published)], 0)
-    assert [each.encrypted for each in roster.tracks()] == [how != "NONE"]
+    assert [each.encrypted for each in roster.tracks()] == [how != Encryption.Type.NONE]
+
+
+def test_names_of_any_length_are_cut() -> None:
+    info = ParticipantInfo(sid="PA_1", identity="ann", name="a" * 100_000)
+    info.tracks.append(TrackInfo(sid="TR_1", type=TrackType.VIDEO, name="t" * 100_000))
+    roster = Roster("EG_1")
+    roster.updated([info])
+    (participant,), (track,) = roster.participants(), roster.tracks()
+    assert (len(participant.name), len(track.name)) == (256, 256)
+    info.name = "a" * 100_000 + "b"
+    assert roster.updated([info]) == []

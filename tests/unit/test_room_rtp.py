@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openegress.room import rtcp, rtp
-from openegress.room.rtcp import Bye, ReportBlock, SenderReport
+from openegress.room.rtp import packets, rtcp
+from openegress.room.rtp.rtcp import Bye, ReportBlock, SenderReport
 
 
 def packet(*, first: int = 0x80, payload_type: int = 96, marker: bool = True, rest: bytes = b"abc") -> bytes:
@@ -25,8 +25,8 @@ def packet(*, first: int = 0x80, payload_type: int = 96, marker: bool = True, re
     ],
 )
 def test_payload_without_header_extension_and_padding(data: bytes, payload: bytes) -> None:
-    parsed = rtp.parse(data)
-    assert parsed == rtp.RtpPacket(11, 96, 7, 9, True, payload)
+    parsed = packets.parse(data)
+    assert parsed == packets.RtpPacket(11, 96, 7, 9, True, payload)
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,22 @@ def test_payload_without_header_extension_and_padding(data: bytes, payload: byte
     ],
 )
 def test_what_is_no_packet(data: bytes) -> None:
-    assert rtp.parse(data) is None
+    assert packets.parse(data) is None
 
 
 @given(st.binary(max_size=64))
 def test_parsing_never_raises(data: bytes) -> None:
-    rtp.parse(data)
+    packets.parse(data)
     rtcp.parse(data)
 
 
 def test_retransmission_holds_the_original_sequence() -> None:
-    repeated = rtp.parse(packet(rest=b"\x12\x34xyz"))
+    repeated = packets.parse(packet(rest=b"\x12\x34xyz"))
     assert repeated is not None
-    original = rtp.unwrap_rtx(repeated)
+    original = packets.unwrap_rtx(repeated)
     assert original is not None
     assert (original.sequence, original.payload) == (0x1234, b"xyz")
-    assert rtp.unwrap_rtx(original._replace(payload=b"x")) is None
+    assert packets.unwrap_rtx(original._replace(payload=b"x")) is None
 
 
 def test_sender_report_and_bye() -> None:
@@ -102,6 +102,38 @@ def requested(packets: list[bytes]) -> list[int]:
 def test_nacks_request_exactly_what_is_missing(sequences: set[int]) -> None:
     wanted = sorted(sequences)
     assert requested(rtcp.nacks(1, 2, wanted)) == [each & 0xFFFF for each in wanted]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "items"),
+    [
+        ([0], [(0, 0)]),
+        ([5, 6, 21], [(5, 0x8001)]),
+        ([5, 22], [(5, 0), (22, 0)]),
+        ([0, 1], [(0, 1)]),
+    ],
+)
+def test_a_nack_names_seventeen_packets(sequences: list[int], items: list[tuple[int, int]]) -> None:
+    """A packet and a mask of the sixteen that follow it (RFC 4585 section 6.2.1)."""
+    [packet] = rtcp.nacks(1, 2, sequences)
+    assert packet == struct.pack("!BBHII", 0x81, 205, 2 + len(items), 1, 2) + b"".join(
+        struct.pack("!HH", *item) for item in items
+    )
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_reports_of_another_version_are_none(version: int) -> None:
+    report = struct.pack("!BBHIIIIII", 0x80, 200, 6, 7, 1, 2, 3, 4, 5)
+    assert len(rtcp.parse(report)) == 1
+    assert rtcp.parse(bytes((version << 6,)) + report[1:]) == []
+
+
+def test_a_report_that_is_too_short_is_none_and_what_follows_is_read() -> None:
+    short = struct.pack("!BBHI", 0x80, 200, 1, 7)
+    bye = struct.pack("!BBHII", 0x82, 203, 2, 8, 9)
+    assert rtcp.parse(short + bye) == [Bye((8, 9))]
+    assert rtcp.parse(struct.pack("!BBHII", 0x81, 203, 2, 8, 9)) == [Bye((8,))]
+    assert rtcp.parse(struct.pack("!BBH", 0x80, 203, 0)) == [Bye(())]
 
 
 def test_nacks_over_the_wrap_around() -> None:

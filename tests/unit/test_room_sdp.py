@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from openegress.room import sdp
-from openegress.room.dtls import Fingerprint
-from openegress.room.sdp import Encoding
+from openegress.room.signalling import sdp
+from openegress.room.signalling.sdp import Encoding
+from openegress.room.transport.fingerprint import Fingerprint
 
 OFFERS = Path(__file__).parent / "data" / "sdp"
 OURS = Fingerprint("sha-256", "AA:BB")
@@ -76,6 +76,16 @@ def test_one_payload_type_of_each_codec_with_its_retransmission() -> None:
     assert "a=rtpmap:97 rtx/90000" in block
     assert "a=fmtp:97 apt=96" in block
     assert "a=rtcp-fb:96 nack pli" in block
+
+
+def test_constrained_baseline_is_preferred_wherever_it_stands() -> None:
+    """What every sender can do (RFC 6184 section 8.1), even when it is offered after another profile."""
+    text = (OFFERS / "two-videos.sdp").read_bytes().decode()
+    turned = text.replace("a=fmtp:108 ", "a=fmtp:X ").replace("a=fmtp:102 ", "a=fmtp:108 ")
+    turned = turned.replace("a=fmtp:X ", "a=fmtp:102 ")
+    for offered, number in ((text, 108), (turned, 102)):
+        types = sdp.parse(offered).sections[1].payload_types
+        assert [each.number for each in types if each.encoding is Encoding.H264] == [number]
 
 
 @pytest.mark.parametrize("unwanted", ["goog-remb", "transport-cc", "ccm fir"])

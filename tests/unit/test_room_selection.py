@@ -1,5 +1,7 @@
 """Which tracks an egress takes: tables of rooms and requests."""
 
+from typing import Literal
+
 import pytest
 
 from openegress.core.codecs import MediaKind
@@ -47,6 +49,13 @@ AGENTS_VOICE = track("TR_agent", AGENT, TrackSource.MICROPHONE)
 
 ALL = (AudioRoute("all"),)
 OF_ALICE = (AudioRoute("participant", "alice"),)
+WITHOUT_BOB = (AudioRoute("participant", "bob", exclude=True),)
+
+
+def named(
+    name: str, channel: Literal["both", "left", "right"] = "both", *, exclude: bool = False
+) -> AudioRoute:
+    return AudioRoute("any", "", channel, name, exclude)
 
 
 def request(
@@ -107,6 +116,27 @@ def test_video(video: TrackVideo | ParticipantVideo | None, tracks: list[Track],
             {"TR_mic": "left", "TR_bobmic": "right", "TR_agent": "left"},
         ),
         ((), [MIC], {}),
+        ((*WITHOUT_BOB, *ALL), [MIC, BOBS_MIC, AGENTS_VOICE], {"TR_mic": "both", "TR_agent": "both"}),
+        ((*ALL, *WITHOUT_BOB), [MIC, BOBS_MIC], {"TR_mic": "both"}),
+        ((AudioRoute("track", "TR_bobmic", "left"), *WITHOUT_BOB), [MIC, BOBS_MIC], {}),
+        ((AudioRoute("kind", "agent", exclude=True), *ALL), [MIC, AGENTS_VOICE], {"TR_mic": "both"}),
+        ((AudioRoute("track", "TR_mic", exclude=True), *ALL), [MIC, SCREEN_SOUND], {"TR_sound": "both"}),
+        ((named("microphone", exclude=True), *ALL), [MIC, BOBS_MIC, SCREEN_SOUND], {"TR_sound": "both"}),
+        (
+            (named("microphone", "left"),),
+            [MIC, BOBS_MIC, SCREEN_SOUND],
+            {"TR_mic": "left", "TR_bobmic": "left"},
+        ),
+        (
+            (AudioRoute("participant", "alice", track_name="microphone"),),
+            [MIC, BOBS_MIC, SCREEN_SOUND],
+            {"TR_mic": "both"},
+        ),
+        (
+            (AudioRoute("participant", "alice", "left"), AudioRoute("all")),
+            [MIC, BOBS_MIC],
+            {"TR_mic": "left", "TR_bobmic": "both"},
+        ),
     ],
 )
 def test_audio(routes: tuple[AudioRoute, ...], tracks: list[Track], expected: dict[str, str]) -> None:
@@ -120,6 +150,22 @@ def test_audio(routes: tuple[AudioRoute, ...], tracks: list[Track], expected: di
 def test_single_track_of_either_kind(single: str, expected: list[str]) -> None:
     chosen = select(request(single=single), [CAMERA, MIC, BOBS_MIC])
     assert [each.sid for each in chosen.tracks] == expected
+
+
+def test_what_is_excluded_by_its_id_stays_so_under_another_one() -> None:
+    """After the connection was lost a track may be published anew."""
+    source = request(audio=(AudioRoute("track", "TR_mic", exclude=True), *ALL))
+    first = select(source, [MIC, BOBS_MIC])
+    again = [track("TR_new", ALICE, TrackSource.MICROPHONE), BOBS_MIC]
+    assert [each.track.sid for each in select(source, again, first, rejoined=True).audio] == ["TR_bobmic"]
+
+
+def test_nobody_waits_for_what_is_excluded() -> None:
+    source = request(audio=(AudioRoute("track", "TR_gone", exclude=True), *ALL))
+    assert missing(source, select(source, [MIC]), [MIC], [ALICE]) == (Missing.NOTHING, "")
+    assert rule_of(source) is Rule.ROOM
+    assert wrong_kind(source, [CAMERA]) == ""
+    assert rule_of(request(audio=(AudioRoute("track", "TR_mic"), *WITHOUT_BOB))) is Rule.TRACKS
 
 
 def test_alternating_tracks_keep_their_side() -> None:

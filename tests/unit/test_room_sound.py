@@ -15,24 +15,24 @@ from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import NDArray
 
 from openegress.core.codecs import AudioCodec, MediaKind
-from openegress.media import NS
-from openegress.media.decoder import SAMPLE_RATE
+from openegress.core.units import MS, S
 from openegress.media.mixer import BLOCK_SAMPLES, Channel, mix
+from openegress.media.samples import SAMPLE_RATE
 from openegress.room import EncodedFrame, Participant, Track, TrackSource
-from openegress.room.clocks import RoomClock
-from openegress.room.nack import AUDIO
-from openegress.room.receiver import Feedback, TrackReceiver
-from openegress.room.rtcp import SenderReport
-from openegress.room.rtp import RtpPacket
-from openegress.room.sdp import Encoding, PayloadType
-from openegress.room.udp import RELAXED_PAUSE_S
-from openegress.source.room.frames_source import PATIENCE_NS, RoomFrameSource
-from openegress.source.room.lanes import AudioLane
+from openegress.room.rtp.nack import AUDIO
+from openegress.room.rtp.packets import RtpPacket
+from openegress.room.rtp.receiver import Feedback, TrackReceiver
+from openegress.room.rtp.rtcp import SenderReport
+from openegress.room.signalling.sdp import Encoding, PayloadType
+from openegress.room.sync.participant import RoomSync
+from openegress.room.transport.udp import RELAXED_PAUSE_S
+from openegress.source.room.compositor import AUDIO_PATIENCE_NS
+from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.selection import Routed, Selection
-from openegress.source.room.session import RoomSession
+from openegress.source.room.track_decoder import AudioTrackDecoder
+from openegress.source.room.track_follower import TrackFollower
 
-MS = NS // 1000
-BASE_NS = 1_700_000_000 * NS
+BASE_NS = 1_700_000_000 * S
 LOUD = b"\x80" * 160
 """20 ms of PCMU at full scale."""
 TYPES = {
@@ -82,72 +82,74 @@ def silences_ms(samples: NDArray[np.int16]) -> list[int]:
 # --- where it lies
 
 
-def heard(lane: AudioLane, until_ms: int) -> NDArray[np.int16]:
-    blocks = [mix([lane.mixed], index * BLOCK_SAMPLES) for index in range(until_ms // 20)]
+def heard(track: AudioTrackDecoder, until_ms: int) -> NDArray[np.int16]:
+    blocks = [mix([track.mixed], index * BLOCK_SAMPLES) for index in range(until_ms // 20)]
     return np.frombuffer(b"".join(blocks), np.int16).reshape(-1, 2)
 
 
-def put(lane: AudioLane, at_ms: int, rtp_ms: int | None = None, codec: AudioCodec = AudioCodec.PCMU) -> None:
+def put(
+    track: AudioTrackDecoder, at_ms: int, rtp_ms: int | None = None, codec: AudioCodec = AudioCodec.PCMU
+) -> None:
     """20 ms of sound; RTP time is that of the clock, by default."""
     rate, data = (8_000, LOUD) if codec is AudioCodec.PCMU else (48_000, noise(10)[5])
     rtp = (at_ms if rtp_ms is None else rtp_ms) * rate // 1000 + (1 << 32)
-    lane.put(at_ms * MS, EncodedFrame("TR_1", codec, data, BASE_NS + at_ms * MS, rtp, rate, True))
+    track.put(at_ms * MS, EncodedFrame("TR_1", codec, data, BASE_NS + at_ms * MS, rtp, rate, True))
 
 
 @pytest.mark.parametrize("codec", [AudioCodec.PCMU, AudioCodec.OPUS])
 @pytest.mark.parametrize("pause_ms", [20, 40, 60, 80, 100, 380])
 def test_a_pause_is_as_long_as_the_sender_makes_it(codec: AudioCodec, pause_ms: int) -> None:
     """Speech is back at any time between two packets of comfort noise, and lips move with it."""
-    lane = AudioLane(Channel.BOTH)
+    track = AudioTrackDecoder(Channel.BOTH, 0)
     for index in range(5):
-        put(lane, index * 20, codec=codec)
+        put(track, index * 20, codec=codec)
     for index in range(50):
-        put(lane, 100 + pause_ms + index * 20, codec=codec)
-    assert lane.mixed.end is not None
-    assert abs(lane.mixed.end - (1100 + pause_ms) * SAMPLE_RATE // 1000) <= SAMPLE_RATE // 400
-    assert silences_ms(heard(lane, 2000)) == pytest.approx([pause_ms], abs=3)
+        put(track, 100 + pause_ms + index * 20, codec=codec)
+    assert track.mixed.end is not None
+    assert abs(track.mixed.end - (1100 + pause_ms) * SAMPLE_RATE // 1000) <= SAMPLE_RATE // 400
+    assert silences_ms(heard(track, 2000)) == pytest.approx([pause_ms], abs=3)
 
 
 def test_sound_without_a_loss_has_no_pause() -> None:
     """Not even where RTP time and the clock part for a while."""
-    lane = AudioLane(Channel.BOTH)
+    track = AudioTrackDecoder(Channel.BOTH, 0)
     for index in range(100):
-        put(lane, index * 20 + min(30, index), rtp_ms=index * 20)
-    assert silences_ms(heard(lane, 2200)) == []
+        put(track, index * 20 + min(30, index), rtp_ms=index * 20)
+    assert silences_ms(heard(track, 2200)) == []
 
 
 @pytest.mark.parametrize("restart_ms", [-1_000_000, 20_000, 500_000])
 def test_an_rtp_clock_that_starts_anew_says_nothing_about_a_pause(restart_ms: int) -> None:
-    lane = AudioLane(Channel.BOTH)
+    track = AudioTrackDecoder(Channel.BOTH, 0)
     for index in range(5):
-        put(lane, index * 20, rtp_ms=1_000_000 + index * 20)
+        put(track, index * 20, rtp_ms=1_000_000 + index * 20)
     for index in range(5):
-        put(lane, 160 + index * 20, rtp_ms=1_000_000 + restart_ms + index * 20)
-    assert silences_ms(heard(lane, 400)) == pytest.approx([60], abs=3)
+        put(track, 160 + index * 20, rtp_ms=1_000_000 + restart_ms + index * 20)
+    assert silences_ms(heard(track, 400)) == pytest.approx([60], abs=3)
 
 
 def test_another_codec_counts_in_other_units() -> None:
-    lane = AudioLane(Channel.BOTH)
+    track = AudioTrackDecoder(Channel.BOTH, 0)
     for index in range(5):
-        put(lane, index * 20)
+        put(track, index * 20)
     for index in range(5):
-        put(lane, 100 + index * 20, codec=AudioCodec.OPUS)
+        put(track, 100 + index * 20, codec=AudioCodec.OPUS)
     for index in range(5):
-        put(lane, 240 + index * 20)
-    assert silences_ms(heard(lane, 400)) == pytest.approx([40], abs=3)
+        put(track, 240 + index * 20)
+    assert silences_ms(heard(track, 400)) == pytest.approx([40], abs=3)
 
 
 def test_a_damaged_packet_leaves_its_place_open() -> None:
-    lane = AudioLane(Channel.BOTH)
+    track = AudioTrackDecoder(Channel.BOTH, 0)
     for index in range(10):
         if index == 5:
             damaged = b"\xff\xff"  # 63 frames of 20 ms
-            lane.put(
+            track.put(
                 100 * MS, EncodedFrame("TR_1", AudioCodec.OPUS, damaged, 0, 4800 + (1 << 32), 48_000, True)
             )
         else:
-            put(lane, index * 20, codec=AudioCodec.OPUS)
-    assert silences_ms(heard(lane, 300)) == pytest.approx([20], abs=3)
+            put(track, index * 20, codec=AudioCodec.OPUS)
+    assert silences_ms(heard(track, 300)) == pytest.approx([20], abs=3)
 
 
 # --- what a loss costs
@@ -156,7 +158,7 @@ def test_a_damaged_packet_leaves_its_place_open() -> None:
 class Unheard:
     """Nobody answers what the receiver asks for."""
 
-    def missing(self, due_ns: int) -> None: ...
+    def wake(self, due_ns: int) -> None: ...
 
     def codec(self, receiver: TrackReceiver, codec: object) -> None: ...
 
@@ -185,17 +187,17 @@ def packet(number: int, *, redundant: bool) -> RtpPacket:
 async def recorded(lost: Collection[int], *, redundant: bool, way_ms: int = 100) -> NDArray[np.int16]:
     """5 s of a transcoded recording of a track whose `lost` packets nobody has; time is played."""
     now_ns = 0
-    session = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns)
-    source = RoomFrameSource(cast(RoomSession, session), None, with_audio=True)
+    session = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None)
+    source = RoomFrameSource(cast(TrackFollower, session), None, with_audio=True)
     source._zero_ns = BASE_NS
     source._sink = tape = Tape()  # type: ignore[assignment]
     source.on_selection(Selection(audio=(Routed(MICROPHONE, Channel.BOTH),)))
     receiver = TrackReceiver(
         "TR_1",
-        "ann",
+        MICROPHONE.key,
         lambda frame: source.on_frame(MICROPHONE, frame),
         cast(Feedback, Unheard()),
-        RoomClock(),
+        RoomSync(),
         BASE_NS,
     )
     receiver.attach(1, None, TYPES)
@@ -205,15 +207,16 @@ async def recorded(lost: Collection[int], *, redundant: bool, way_ms: int = 100)
         if number not in lost
     ]
     heapq.heapify(arrivals)
-    while now_ns < 8 * NS:
+    while now_ns < 8 * S:
         now_ns += 5 * MS
         while arrivals and arrivals[0][0] <= now_ns:
-            receiver.rtp(heapq.heappop(arrivals)[2], now_ns)
+            receiver.rtp(heapq.heappop(arrivals)[2]._replace(arrival_ns=now_ns), now_ns)
             receiver.sender_report(SenderReport(1, BASE_NS, 0, 0), now_ns)
         due_ns = receiver.next_due_ns()
         if due_ns is not None and due_ns <= now_ns:
             receiver.due(now_ns)
-        if now_ns % round(source._tick_s * NS) == 0:
+        if now_ns % round(source._tick_s * S) == 0:
+            source._look()
             source._take(now_ns)
             source._give(source._until(now_ns))
     return np.frombuffer(b"".join(tape.blocks), np.int16).reshape(-1, 2)
@@ -246,5 +249,27 @@ async def test_redundant_sound_makes_up_for_what_is_lost(lost: Collection[int], 
 
 
 def test_sound_behind_a_loss_comes_before_a_recording_stops_waiting_for_it() -> None:
-    way_ns = 300 * MS
-    assert AUDIO.patience_ns + round(RELAXED_PAUSE_S * NS) + way_ns <= PATIENCE_NS
+    assert AUDIO.patience_ns + round(RELAXED_PAUSE_S * S) <= AUDIO_PATIENCE_NS
+
+
+async def test_sound_from_long_before_a_start_is_forgotten() -> None:
+    """A page may be waited for by twenty-five people for an hour. Who was selected when is kept."""
+    now_ns = 0
+    follower = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None)
+    source = RoomFrameSource(cast(TrackFollower, follower), None, with_audio=True)
+    selections = 0
+    for now_ns in range(0, 20 * S, 20 * MS):
+        if now_ns % (5 * S) == 0:
+            source.on_selection(Selection(audio=(Routed(MICROPHONE, Channel.BOTH),)))
+            selections += 1
+        for _ in range(25):
+            frame = EncodedFrame("TR_1", AudioCodec.PCMU, LOUD, BASE_NS + now_ns, 0, 8_000, True)
+            source.on_frame(MICROPHONE, frame)
+    frames = [item[1] for item in source._inbox if isinstance(item, tuple) and item[0] is MICROPHONE]
+    assert [frame.at_ns for frame in frames if isinstance(frame, EncodedFrame)] == [
+        BASE_NS + 19 * S - 20 * MS + 20 * MS * slot for slot in range(51) for _ in range(25)
+    ]
+    assert (
+        sum(isinstance(item, tuple) and isinstance(item[1], Selection) for item in source._inbox)
+        == selections
+    )

@@ -1,24 +1,34 @@
-"""A socket read one by one, in batches, and drained: real datagrams on loopback, in order."""
+"""A socket read one by one, in batches, and drained: real datagrams on loopback, in order and timed."""
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from openegress.room.udp import BatchedUdp
+from openegress.core.units import MS, S
+from openegress.room.transport import udp
+from openegress.room.transport.udp import BatchedUdp
+
+REAL_TIME_NS = time.time_ns
 
 
-class Reader(asyncio.DatagramProtocol):
+class Reader(asyncio.BaseProtocol):
     def __init__(self) -> None:
         self.read: list[bytes] = []
+        self.arrivals_ns: list[int] = []
         self.wake_ups = 0
         self.changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._told = False
 
-    def datagram_received(self, data: bytes, addr: object) -> None:
+    def error_received(self, exc: Exception) -> None:
+        raise exc
+
+    def datagram_arrived(self, data: bytes, address: object, arrival_ns: int) -> None:
         self.read.append(data)
+        self.arrivals_ns.append(arrival_ns)
         self.changed.set()
         if not self._told:
             self._told = True
@@ -49,11 +59,13 @@ class Link:
         self.reader = Reader()
         self.transport = BatchedUdp(sock, self.reader)
         self.sent: list[bytes] = []
+        self.sent_ns: list[int] = []
 
     def send(self, count: int = 1) -> None:
         for _ in range(count):
             data = b"%d" % len(self.sent)
             self.sent.append(data)
+            self.sent_ns.append(time.monotonic_ns())
             self._sender.send(data)
 
     async def speak(self, packets: int) -> None:
@@ -87,7 +99,7 @@ async def test_a_voice_is_read_in_batches_once_nobody_waits(link: Link) -> None:
     await link.reader.has(10)
     before = link.reader.wake_ups
     assert before > 5
-    link.transport.relax()
+    link.transport.batch_reads()
     await link.speak(40)
     await link.reader.has(50)
     assert link.reader.read == link.sent
@@ -95,7 +107,7 @@ async def test_a_voice_is_read_in_batches_once_nobody_waits(link: Link) -> None:
 
 
 async def test_what_waits_is_handed_out_on_demand(link: Link) -> None:
-    link.transport.relax()
+    link.transport.batch_reads()
     await link.speak(5)
     link.send(3)
     link.transport.drain()
@@ -103,7 +115,7 @@ async def test_what_waits_is_handed_out_on_demand(link: Link) -> None:
 
 
 async def test_a_socket_closed_in_a_pause_hands_out_nothing_more(link: Link) -> None:
-    link.transport.relax()
+    link.transport.batch_reads()
     await link.speak(5)
     read = len(link.reader.read)
     link.send(3)
@@ -111,3 +123,46 @@ async def test_a_socket_closed_in_a_pause_hands_out_nothing_more(link: Link) -> 
     link.transport.drain()
     await asyncio.sleep(0.2)
     assert len(link.reader.read) == read
+
+
+async def test_datagrams_arrive_when_they_came_in_whenever_they_are_read(link: Link) -> None:
+    """A pause of reading and a busy event loop delay nothing."""
+    await link.speak(10)
+    link.transport.batch_reads()
+    await link.speak(20)
+    for _ in range(5):
+        link.send()
+        time.sleep(0.03)  # noqa: ASYNC251 - the event loop is busy
+    await link.reader.has(35)
+    late_ns = [
+        arrival_ns - sent_ns
+        for arrival_ns, sent_ns in zip(link.reader.arrivals_ns, link.sent_ns, strict=True)
+    ]
+    assert min(late_ns) > -MS and max(late_ns) < 20 * MS
+    assert sorted(late_ns)[-5] < 5 * MS
+
+
+async def test_a_wall_clock_that_is_set_moves_no_arrival_past_what_was_seen(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await link.speak(3)
+    await link.reader.has(3)
+    for step_ns in (3600 * S, -3600 * S):
+        link.transport.drain()
+        emptied_ns = time.monotonic_ns()
+        monkeypatch.setattr(time, "time_ns", lambda by_ns=step_ns: REAL_TIME_NS() + by_ns)
+        link.send()
+        link.transport.drain()
+        assert emptied_ns - MS < link.reader.arrivals_ns[-1] <= time.monotonic_ns()
+
+
+async def test_without_the_kernels_word_reading_does_not_pause_for_long(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(udp, "SO_TIMESTAMPNS", 0)
+    await link.speak(10)
+    link.transport.batch_reads()
+    before = link.reader.wake_ups
+    await link.speak(40)
+    await link.reader.has(50)
+    assert link.reader.wake_ups - before > 20

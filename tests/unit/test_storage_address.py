@@ -19,11 +19,11 @@ from openegress.core.plan import (
     Proxy,
     S3Storage,
 )
+from openegress.request import object_headers
 from openegress.storage import alioss, open_storage, s3
 from openegress.storage.assume_role import sts_endpoint
 from openegress.storage.azure import service_sas
 from openegress.storage.objects import PART_BYTES, key_of, part_bytes, proxy_url
-from openegress.storage.s3 import tags_of
 from openegress.storage.s3_address import Address, address
 
 AZURE_KEY = "a2V5"
@@ -136,7 +136,7 @@ def test_address(
 
 @pytest.mark.parametrize("endpoint", ["ftp://host", "https://", "http://:9000"])
 def test_bad_endpoints(endpoint: str) -> None:
-    with pytest.raises(EgressError, match="is no address") as raised:
+    with pytest.raises(EgressError, match="is not an address") as raised:
         address("b", endpoint)
     assert repr(endpoint) in raised.value.message
 
@@ -204,10 +204,10 @@ BAD_BACKENDS: list[tuple[Backend, str]] = [
     (S3Storage(bucket="b", access_key="k"), "go together"),
     (S3Storage(bucket="b", secret="very-secret"), "go together"),
     (S3Storage(bucket="b", tagging="no tags"), "key=value&key2=value2"),
-    (S3Storage(bucket="b", endpoint="http://"), "is no address"),
+    (S3Storage(bucket="b", endpoint="http://"), "is not an address"),
     (S3Storage(bucket="b", proxy=Proxy(url="http://", password="very-secret")), "names no host"),
     (GCPStorage(bucket=""), "bucket is empty"),
-    (GCPStorage(bucket="b", credentials="very-secret"), "are no JSON"),
+    (GCPStorage(bucket="b", credentials="very-secret"), "are not JSON"),
     (GCPStorage(bucket="b", credentials='["very-secret"]'), "type None"),
     (GCPStorage(bucket="b", credentials='{"type": "authorized_user"}'), "type 'authorized_user'"),
     (
@@ -247,7 +247,7 @@ async def test_fields_that_do_not_fit(backend: Backend, words: str) -> None:
     ],
 )
 def test_tags(tagging: str, tags: dict[str, str]) -> None:
-    assert tags_of(tagging) == tags
+    assert object_headers.tags(tagging) == tags
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import LocalStorage
-from openegress.storage import local as module
 from openegress.storage import open_storage
 from openegress.storage.local import COPIED_BELOW_BYTES, LocalFolder, failure, parts_below
 
@@ -83,7 +82,7 @@ async def test_put_replaces_whole_and_leaves_the_spool(
         def no_link(*args: object, **kwargs: object) -> None:
             raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-        monkeypatch.setattr(module.os, "link", no_link)
+        monkeypatch.setattr(os, "link", no_link)
     storage = LocalFolder(LocalStorage(root=str(root)))
     (root / "d").mkdir(parents=True)
     (root / "d/a.mp4").write_bytes(b"what was there before, and longer")
@@ -173,8 +172,8 @@ async def test_failed_copy_leaves_no_part(
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "link", no_link)
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EgressError, match="No space left on device; free some space") as raised:
         await LocalFolder(LocalStorage(root=str(root))).put(recording, "a.mp4", "video/mp4")
     assert raised.value.fault is Fault.DESTINATION

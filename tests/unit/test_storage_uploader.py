@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage, backed_up
 from openegress.storage.backed_up import NAME, names
-from openegress.storage.backoff import Backoff
-from openegress.storage.uploader import Outcome, Retry, Standing, Uploader, join
+from openegress.storage.uploader import Failover, Outcome, Uploader, UploadRetry, join
 
 
 def away(text: str = "connection refused") -> EgressError:
@@ -74,11 +74,11 @@ class Bench:
         plan: StoragePlan,
         primary: ScriptedStorage,
         backup: ScriptedStorage | None = None,
-        standing: Standing | None = None,
+        standing: Failover | None = None,
     ) -> None:
         self.now_s = 0.0
         self.slept: list[float] = []
-        self.retries: list[Retry] = []
+        self.retries: list[UploadRetry] = []
         self.outcomes: list[Outcome] = []
         by_root = {"primary": primary, "backup": backup}
 
@@ -205,7 +205,7 @@ async def test_backup_takes_over_after_the_budget_and_stays(recording: Path) -> 
 
 
 async def test_what_one_uploader_has_waited_for_the_next_does_not(recording: Path) -> None:
-    standing, primary, backup = Standing(), ScriptedStorage(forever=away()), ScriptedStorage()
+    standing, primary, backup = Failover(), ScriptedStorage(forever=away()), ScriptedStorage()
     first = Bench(WITH_BACKUP, primary, backup, standing)
     await first.uploader.put(recording, "a.mp4", "video/mp4")
     assert first.now_s > 540
@@ -252,7 +252,7 @@ async def test_what_is_found_is_signed_as_its_storage_is(recording: Path) -> Non
 async def test_a_disk_too_full_for_the_note_gets_its_room(
     recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = backed_up.append
+    append = backed_up.append  # type: ignore[attr-defined]
 
     def full(path: Path, data: bytes) -> None:
         if recording.exists():
@@ -382,7 +382,9 @@ async def test_hurried_it_waits_for_no_further_attempt(tmp_path: Path) -> None:
     async def connect(_: Backend) -> Storage:
         return storage
 
-    uploader = Uploader(StoragePlan(LocalStorage("/")), connect=connect, on_retry=lambda _: uploader.hurry())
+    uploader = Uploader(
+        StoragePlan(LocalStorage("/")), connect=connect, on_retry=lambda _: uploader.stop_retrying()
+    )
     async with asyncio.timeout(1):
         with pytest.raises(EgressError, match="connection refused"):
             await uploader.put(local, "x", "text/plain", delete_local=True)

@@ -64,7 +64,7 @@ def test_the_stamp_of_a_record_rises_whatever_clocks_say() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(EgressStatus.values()), st.integers(1, 20)), max_size=12))
-def test_a_record_never_goes_back_and_ends_once(updates: list[tuple[int, int]]) -> None:
+def test_a_record_never_goes_back_and_ends_once(updates: list[tuple[EgressStatus, int]]) -> None:
     stored: EgressInfo | None = None
     ended = 0
     for status, updated_at in updates:

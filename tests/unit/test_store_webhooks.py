@@ -155,14 +155,22 @@ def test_events_are_chosen_per_request() -> None:
             'no secret for provided signing key "who"',
         ),
         (WebhookConfig(url="https://a"), "", "webhook without signing_key"),
-        (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is no http'),
-        (WebhookConfig(url="https://", signing_key="key"), "key", "is no http"),
-        (WebhookConfig(url="https://[hunter2/", signing_key="key"), "key", 'webhook url "***" is no http'),
-        (WebhookConfig(url="https://a:hunter2/", signing_key="key"), "key", 'webhook url "***" is no http'),
+        (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is not an http'),
+        (WebhookConfig(url="https://", signing_key="key"), "key", "is not an http"),
+        (
+            WebhookConfig(url="https://[hunter2/", signing_key="key"),
+            "key",
+            'webhook url "***" is not an http',
+        ),
+        (
+            WebhookConfig(url="https://a:hunter2/", signing_key="key"),
+            "key",
+            'webhook url "***" is not an http',
+        ),
         (
             WebhookConfig(url="x://u:hunter2@a/?t=hunter2", signing_key="key"),
             "",
-            'webhook url "x://a/" is no http',
+            'webhook url "x://a/" is not an http',
         ),
     ],
 )

@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
+from openegress.core.units import MS
 from openegress.source.web.audio_capture import stretch
-from openegress.source.web.audio_clock import READY_BLOCKS, AudioClock, Placement
+from openegress.source.web.audio_clock import READY_BLOCKS, AudioClock, BlockPlacement
 
 RATE = 48_000
 BLOCK = 960
-MS = 1_000_000
 BLOCK_NS = 20 * MS
 
 
@@ -21,7 +21,7 @@ def deliver(
     position: int = 0,
     first_block: int = 0,
     ppm: float = 0.0,
-) -> tuple[int, list[Placement]]:
+) -> tuple[int, list[BlockPlacement]]:
     """Blocks made by the server's clock (`ppm` slower), each arriving `late_ns` after its end."""
     placements = []
     for k, late in enumerate(late_ns, first_block):
@@ -36,18 +36,18 @@ def deliver(
 @pytest.mark.parametrize(
     ("zero_ms", "first"),
     [
-        (0, Placement(silence=(READY_BLOCKS - 1) * BLOCK)),  # sound begins after the picture
-        ((READY_BLOCKS - 1) * 20, Placement()),
-        ((READY_BLOCKS - 1) * 20 + 5, Placement(skip=240)),
-        (10_000, Placement(skip=BLOCK)),
+        (0, BlockPlacement(silence=(READY_BLOCKS - 1) * BLOCK)),  # sound begins after the picture
+        ((READY_BLOCKS - 1) * 20, BlockPlacement()),
+        ((READY_BLOCKS - 1) * 20 + 5, BlockPlacement(skip=240)),
+        (10_000, BlockPlacement(skip=BLOCK)),
     ],
 )
-def test_the_first_block_is_put_where_it_belongs(zero_ms, first):
+def test_the_first_block_is_put_where_it_belongs(zero_ms: int, first: int) -> None:
     _, placements = deliver(AudioClock(RATE), [0] * READY_BLOCKS, zero_ms * MS)
     assert placements == [first]
 
 
-def test_late_arrivals_do_not_move_the_sound():
+def test_late_arrivals_do_not_move_the_sound() -> None:
     noise = random.Random(1)
     late = [int(noise.expovariate(1 / 5) * MS) for _ in range(2000)]
     position, placements = deliver(AudioClock(RATE), late, 0)
@@ -56,7 +56,7 @@ def test_late_arrivals_do_not_move_the_sound():
 
 
 @pytest.mark.parametrize("ppm", [-200.0, -40.0, 40.0, 200.0])
-def test_drift_is_followed_a_sample_at_a_time(ppm):
+def test_drift_is_followed_a_sample_at_a_time(ppm: int) -> None:
     blocks = 30_000  # ten minutes
     position, placements = deliver(AudioClock(RATE), [0] * blocks, 0, ppm=ppm)
     assert position / RATE == pytest.approx(blocks * 0.02 * (1 + ppm / 1e6), abs=0.006)
@@ -64,14 +64,14 @@ def test_drift_is_followed_a_sample_at_a_time(ppm):
     assert {p.stretch for p in placements[1:]} <= {0, 1 if ppm > 0 else -1}
 
 
-def test_a_wrong_origin_at_the_start_is_put_right_within_seconds():
+def test_a_wrong_origin_at_the_start_is_put_right_within_seconds() -> None:
     late = [60 * MS] * READY_BLOCKS + [0] * 1500
     position, placements = deliver(AudioClock(RATE), late, 0)
     assert position / RATE == pytest.approx(len(late) * 0.02, abs=0.004)
     assert max(abs(p.stretch) for p in placements) == 4
 
 
-def test_unsteady_arrivals_are_waited_out():
+def test_unsteady_arrivals_are_waited_out() -> None:
     clock = AudioClock(RATE)
     late = [k * 7 % 97 * MS for k in range(60)]
     deliver(clock, late, 0)
@@ -80,7 +80,7 @@ def test_unsteady_arrivals_are_waited_out():
     assert clock.ready
 
 
-def test_lost_sound_becomes_silence():
+def test_lost_sound_becomes_silence() -> None:
     clock = AudioClock(RATE)
     position, _ = deliver(clock, [0] * 300, 0)
     gap_ns = 500 * MS
@@ -90,7 +90,7 @@ def test_lost_sound_becomes_silence():
 
 
 @pytest.mark.parametrize("samples", [-1, 0, 1])
-def test_stretching_keeps_the_ends_and_the_wave(samples):
+def test_stretching_keeps_the_ends_and_the_wave(samples: int) -> None:
     time = np.arange(BLOCK) / RATE
     wave = (np.sin(2 * np.pi * 440 * time) * 20_000).astype("<i2")
     stereo = np.stack([wave, -wave], axis=1)

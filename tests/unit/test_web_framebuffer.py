@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from openegress.source.web.display import authority
-from openegress.source.web.framebuffer import BAND_ROWS, Framebuffer, Layout, parse_header
+from openegress.source.web.framebuffer import BAND_ROWS, Framebuffer, PixelLayout, parse_header
 
 WORDS = 25
 VERSION, WIDTH, HEIGHT, BYTE_ORDER, BITS, STRIDE, COLORS = 1, 4, 5, 7, 11, 12, 19
@@ -21,9 +21,9 @@ def header(changes: dict[int, int] | None = None) -> bytes:
     return struct.pack(f">{WORDS}I", *values.values())
 
 
-def test_layout():
+def test_layout() -> None:
     layout = parse_header(header())
-    assert layout == Layout(offset=160 + 256 * 12, width=1366, height=768, stride=5464)
+    assert layout == PixelLayout(offset=160 + 256 * 12, width=1366, height=768, stride=5464)
     assert layout.size == 3232 + 768 * 5464
 
 
@@ -38,12 +38,12 @@ def test_layout():
         (header({STRIDE: 1000}), "rows of 1000 bytes for 1366 pixels"),
     ],
 )
-def test_what_is_no_such_dump(data, text):
+def test_what_is_no_such_dump(data: bytes, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         parse_header(data)
 
 
-def test_authority_file_is_one_wildcard_entry():
+def test_authority_file_is_one_wildcard_entry() -> None:
     assert authority(b"\x01" * 16) == b"\xff\xff\0\0\0\0\0\x12MIT-MAGIC-COOKIE-1\0\x10" + b"\x01" * 16
 
 
@@ -68,7 +68,7 @@ def assert_alike(got: av.VideoFrame, expected: av.VideoFrame) -> None:
 
 
 @pytest.mark.parametrize("height", [3 * BAND_ROWS, 3 * BAND_ROWS + 22])
-def test_what_changed_is_read_anew_and_earlier_pictures_stay(tmp_path, height):
+def test_what_changed_is_read_anew_and_earlier_pictures_stay(tmp_path: Path, height: int) -> None:
     file = tmp_path / "screen"
     screen = Screen(file, 160, height)
     framebuffer = Framebuffer(file)

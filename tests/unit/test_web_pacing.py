@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openegress.core.units import MS
 from openegress.source.web.pacing import Pacer, Take, Wait
 
-MS = 1_000_000
 ORIGIN = 5_000 * MS
 
 
@@ -60,7 +60,9 @@ def unique(slots: list[tuple[int, int]]) -> float:
         (15, 1000 / 30, 3.0, 2.0, 0.98),
     ],
 )
-def test_pictures_get_slots_of_their_own(fps, period_ms, phase_ms, jitter_ms, least):
+def test_pictures_get_slots_of_their_own(
+    fps: int, period_ms: float, phase_ms: float, jitter_ms: float, least: int
+) -> None:
     noise = random.Random(1)
     drawn = [
         phase_ms + k * period_ms + noise.uniform(-1, 1) * jitter_ms for k in range(int(40_000 / period_ms))
@@ -73,19 +75,19 @@ def test_pictures_get_slots_of_their_own(fps, period_ms, phase_ms, jitter_ms, le
     assert abs(sum(late_ms) / len(late_ms)) <= 0.7 * 1000 / fps, "in sync on average"
 
 
-def test_a_page_at_half_the_rate_shows_each_picture_twice():
+def test_a_page_at_half_the_rate_shows_each_picture_twice() -> None:
     slots = run(30, [k * 1000 / 15 + 3 for k in range(150)], 9_900)
     assert unique(slots) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_still_page_is_repeated_and_its_next_picture_comes_in_time():
+def test_a_still_page_is_repeated_and_its_next_picture_comes_in_time() -> None:
     slots = run(30, [1010.0], 2000)
     assert [slot for slot, _ in slots] == list(range(len(slots)))
     first = next(slot for slot, picture in slots if picture == 0)
     assert abs(first * 1000 / 30 - 1010) <= 34
 
 
-def test_a_page_that_stalls_and_recovers_is_in_step_again():
+def test_a_page_that_stalls_and_recovers_is_in_step_again() -> None:
     times = [k * 1000 / 30 + 2 for k in range(60)]
     times += [times[-1] + 250 + k * 1000 / 30 for k in range(300)]
     slots = run(30, times, 11_000)
@@ -93,19 +95,19 @@ def test_a_page_that_stalls_and_recovers_is_in_step_again():
     assert max(map(abs, late)) <= 25
 
 
-def test_a_capture_that_was_held_up_fills_the_slots_it_missed():
+def test_a_capture_that_was_held_up_fills_the_slots_it_missed() -> None:
     pacer = Pacer(30, 0)
     assert pacer.picture(10 * MS, 10 * MS) == Take(1)
     assert pacer.picture(500 * MS, 500 * MS) == Take(15)
 
 
-def test_the_end_fills_up_to_the_last_slot():
+def test_the_end_fills_up_to_the_last_slot() -> None:
     pacer = Pacer(30, 0)
     assert pacer.until(1_000 * MS) == range(1, 31)
     assert pacer.until(1_000 * MS) == range(31, 31)
 
 
-def test_times_of_slots_do_not_add_up_rounding_errors():
+def test_times_of_slots_do_not_add_up_rounding_errors() -> None:
     pacer = Pacer(30, 0)
     assert [pacer.pts_ns(k) for k in (0, 1, 2, 3, 90_000)] == [
         0,
@@ -120,7 +122,7 @@ def test_times_of_slots_do_not_add_up_rounding_errors():
     st.sampled_from([15, 24, 25, 30, 50, 60]),
     st.lists(st.floats(0.1, 300.0), max_size=60),
 )
-def test_slots_rise_by_one_whatever_the_page_does(fps, gaps_ms):
+def test_slots_rise_by_one_whatever_the_page_does(fps: int, gaps_ms: list[int]) -> None:
     times, at = [], 0.0
     for gap in gaps_ms:
         at += gap

@@ -20,7 +20,7 @@ TOKEN = "eyJhbGciOi.J9c2Vj.cmV0"
         ("https://h/#/r", "https://h/?layout=grid&url=wss%3A%2F%2Flk%3A443&token=eyJhbGciOi.J9c2Vj.cmV0#/r"),
     ],
 )
-def test_template_url(base, expected):
+def test_template_url(base: str, expected: str) -> None:
     source = TemplateSource(room_name="r", base_url=base, layout="grid", ws_url="wss://lk:443", token=TOKEN)
     assert template_url(source) == expected
 
@@ -38,7 +38,7 @@ def test_template_url(base, expected):
         "http://h:x",
     ],
 )
-def test_what_is_no_page_is_refused(url):
+def test_what_is_no_page_is_refused(url: str) -> None:
     with pytest.raises(EgressError) as caught:
         check(url)
     assert caught.value.code is Code.INVALID_ARGUMENT
@@ -46,7 +46,7 @@ def test_what_is_no_page_is_refused(url):
 
 
 @pytest.mark.parametrize("url", ["http://h", "https://h:8443/p?q#f", "HTTP://[::1]:80/"])
-def test_what_is_a_page_is_taken_as_it_is(url):
+def test_what_is_a_page_is_taken_as_it_is(url: str) -> None:
     assert check(url) == url
 
 
@@ -61,10 +61,10 @@ def test_what_is_a_page_is_taken_as_it_is(url):
         ("plain", "plain"),
     ],
 )
-def test_redaction(text, shown):
+def test_redaction(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
-def test_a_pages_secrets_are_hidden_wherever_they_turn_up():
+def test_a_pages_secrets_are_hidden_wherever_they_turn_up() -> None:
     hide = Redactor(f"http://u:hunter22@h/?token={TOKEN}&layout=grid")
     assert hide(f"bad token {TOKEN}, user hunter22, layout grid") == "bad token ***, user ***, layout grid"

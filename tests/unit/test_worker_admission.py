@@ -9,12 +9,14 @@ import psutil
 import pytest
 from livekit.protocol.egress import EgressInfo
 
-from openegress.app.terms import costs, worker_terms
+from openegress.app.worker_config import costs, worker_config
 from openegress.config.settings import CPUCost, Settings
 from openegress.core.errors import Code, Fault
 from openegress.core.plan import LayoutSource, Plan, TemplateSource, WebSource
-from openegress.core.request_kind import RequestKind
-from openegress.worker.admission import Cost, Limits, Load, Reserved, admit, hesitation_s
+from openegress.request.request_kind import RequestKind
+from openegress.worker.admission import AdmissionLimits, Cost, Load, Reserved, admit, hesitation_s
+from openegress.worker.config import WorkerLeases
+from openegress.worker.cost import RATE_1080P60
 from openegress.worker.leftovers import kind_of
 from openegress.worker.load import LoadMeter
 from openegress.worker.service import WorkerService
@@ -22,7 +24,7 @@ from openegress.worker.service import WorkerService
 MIB, GIB = 2**20, 2**30
 COST = Cost(0.5, 500 * MIB)
 NOTHING = Reserved()
-ALL = Limits()
+ALL = AdmissionLimits()
 
 
 @pytest.mark.parametrize(
@@ -34,25 +36,27 @@ ALL = Limits()
         (Load(2, 1.6, 4 * GIB, 4 * GIB), NOTHING, 0, ALL, ""),
         (Load(2, 1.0, 4 * GIB, 4 * GIB), Reserved(0.6), 2, ALL, "not enough CPU"),
         (Load(2, 3.0, 4 * GIB, 4 * GIB), NOTHING, 1, ALL, "0.00 of 2 are free with 1 running"),
-        (Load(2, 1.2, 4 * GIB, 4 * GIB), NOTHING, 1, Limits(0.8), "0.40 of 1.6 are free"),
-        (Load(2, 1.0, 4 * GIB, 4 * GIB), NOTHING, 1, Limits(0.8), ""),
+        (Load(2, 1.2, 4 * GIB, 4 * GIB), NOTHING, 1, AdmissionLimits(0.8), "0.40 of 1.6 are free"),
+        (Load(2, 1.0, 4 * GIB, 4 * GIB), NOTHING, 1, AdmissionLimits(0.8), ""),
         (Load(8, 0, 4 * GIB, 499 * MIB), NOTHING, 1, ALL, "not enough memory"),
         (Load(8, 0, 4 * GIB, 500 * MIB), NOTHING, 1, ALL, ""),
         (Load(8, 0, 4 * GIB, 600 * MIB), Reserved(0, 200 * MIB), 1, ALL, "400 of 4096 are free"),
         (Load(8, 0, 4 * GIB, 0), NOTHING, 0, ALL, ""),
-        (Load(8, 0, 4 * GIB, 2 * GIB), NOTHING, 1, Limits(1, 2 * GIB), "0 of 2048 are free"),
-        (Load(8, 0, 4 * GIB, 3 * GIB), NOTHING, 1, Limits(1, 2 * GIB), ""),
-        (Load(8, 0, 4 * GIB, 100 * MIB), NOTHING, 1, Limits(1, 64 * GIB), "100 of 4096 are free"),
+        (Load(8, 0, 4 * GIB, 2 * GIB), NOTHING, 1, AdmissionLimits(1, 2 * GIB), "0 of 2048 are free"),
+        (Load(8, 0, 4 * GIB, 3 * GIB), NOTHING, 1, AdmissionLimits(1, 2 * GIB), ""),
+        (Load(8, 0, 4 * GIB, 100 * MIB), NOTHING, 1, AdmissionLimits(1, 64 * GIB), "100 of 4096 are free"),
     ],
 )
-def test_admission(load: Load, reserved: Reserved, running: int, limits: Limits, refusal: str) -> None:
+def test_admission(
+    load: Load, reserved: Reserved, running: int, limits: AdmissionLimits, refusal: str
+) -> None:
     error = admit("web", COST, load, reserved, running, limits)
     if not refusal:
         assert error is None
         return
     assert error is not None
     assert refusal in error.message
-    assert (error.code, error.fault) == (Code.RESOURCE_EXHAUSTED, Fault.SERVICE)
+    assert (error.code, error.fault) == (Code.UNAVAILABLE, Fault.SERVICE)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +150,12 @@ def test_memory_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fi
     [
         (CPUCost(), RequestKind.ROOM_COMPOSITE, Cost(0.45, 180 * MIB)),
         (CPUCost(), RequestKind.ROOM_COMPOSITE_PAGE, Cost(0.65, 550 * MIB)),
-        (CPUCost(room_composite_cpu_cost=3), RequestKind.ROOM_COMPOSITE, Cost(3, 180 * MIB)),
-        (CPUCost(room_composite_cpu_cost=3), RequestKind.ROOM_COMPOSITE_PAGE, Cost(3, 550 * MIB)),
+        (CPUCost(room_composite_cpu_cost=3), RequestKind.ROOM_COMPOSITE, Cost(3, 180 * MIB, RATE_1080P60)),
+        (
+            CPUCost(room_composite_cpu_cost=3),
+            RequestKind.ROOM_COMPOSITE_PAGE,
+            Cost(3, 550 * MIB, RATE_1080P60),
+        ),
         (CPUCost(memory_cost=0.5), RequestKind.WEB, Cost(0.5, 512 * MIB)),
         (CPUCost(memory_cost=0.5), RequestKind.AUDIO_ROOM_COMPOSITE, Cost(0.06, 512 * MIB)),
         (
@@ -164,8 +172,8 @@ def test_configured_costs(configured: CPUCost, kind: RequestKind, expected: Cost
 
 def test_configured_limits() -> None:
     settings = Settings(cpu_cost=CPUCost(max_cpu_utilization=0.5, max_memory=1.5))
-    assert worker_terms(settings).limits == Limits(0.5, 1536 * MIB)
-    assert worker_terms(Settings()).limits == Limits(0.8, 0)
+    assert worker_config(settings).limits == AdmissionLimits(0.5, 1536 * MIB)
+    assert worker_config(Settings()).limits == AdmissionLimits(0.8, 0)
 
 
 def test_every_kind_has_a_cost() -> None:
@@ -221,7 +229,7 @@ class Running:
 def test_browsers_are_limited_and_nothing_else(
     running: list[RequestKind], kind: RequestKind, is_refused: bool
 ) -> None:
-    terms = replace(worker_terms(Settings()), max_browsers=1)
+    terms = replace(worker_config(Settings()), max_browsers=1)
     meter = SimpleNamespace(sample=lambda: Load(64, 0, 64 * GIB, 64 * GIB))
     supervisor = [Running(each.value) for each in running]
     unused: Any = None
@@ -229,8 +237,7 @@ def test_browsers_are_limited_and_nothing_else(
         terms,
         server=unused,
         records=unused,
-        unreported=unused,
-        leases=unused,
+        leases=WorkerLeases(unused, unused),
         worker_id="NE_1",
         supervisor=cast(Any, supervisor),
         meter=cast(Any, meter),

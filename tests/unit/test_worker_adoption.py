@@ -25,7 +25,7 @@ class Job:
         self.ended = asyncio.Event()
         self.hurried = 0
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         self.hurried += 1
 
 

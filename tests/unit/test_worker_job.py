@@ -10,14 +10,14 @@ import pytest
 from google.protobuf import json_format
 from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
-from openegress.core import info as infos
 from openegress.core import ipc
-from openegress.core.context import Context
 from openegress.core.errors import EgressError
 from openegress.core.events import Active, AwaitingStart, Ended, EndReason, StreamAdded
 from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
-from openegress.core.validate import plan_of
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request.context import Context
+from openegress.request.initial_info import initial
+from openegress.request.validate import plan_of
 from openegress.worker.job import Job
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -30,6 +30,7 @@ class Handler:
     """Says `script` in order, raises what is an exception, and lives until it is killed or has said all."""
 
     pid = 1
+    last_words = ("its last line",)
 
     def __init__(self, *script: Any, lingers: bool = False, deaf: bool = False) -> None:
         """`deaf`: somebody holds its channel, so that its end is not heard."""
@@ -39,7 +40,7 @@ class Handler:
             self.said.put_nowait(each)
         if not lingers:
             self.said.put_nowait(None)
-        self.killed = self.reaped = False
+        self.killed = self.reaped = self.dumped = False
         self._deaf = deaf
 
     def send(self, message: Any) -> None:
@@ -50,6 +51,9 @@ class Handler:
             if isinstance(message, Exception):
                 raise message
             yield message
+
+    async def dump_stacks(self) -> None:
+        self.dumped = not self.killed
 
     def kill(self) -> None:
         self.killed = True
@@ -77,7 +81,7 @@ class World:
         request = json_format.ParseDict({"egress_id": "EG_1", "web": body}, StartEgressRequest())
         plan = plan_of(request, context)
         self.told: list[EgressInfo] = []
-        record = Record(infos.initial(request, plan, 1), self.take, Unreported(folder))
+        record = Record(initial(request, plan, 1), self.take, Unreported(folder))
         self.job = Job(plan, "web", record, lambda egress_id, record: None)
 
     async def take(self, info: EgressInfo) -> None:
@@ -198,11 +202,14 @@ async def test_streams_asked_for_before_there_is_a_handler_come_with_the_plan(tm
 async def test_a_handler_whose_end_is_not_heard_is_over_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openegress.worker.job._SILENCE_S", 0.05)
-    monkeypatch.setattr("openegress.worker.job._LAST_CHANCE_S", 0.04)
+    monkeypatch.setattr("openegress.worker.listening._SILENCE_S", 0.05)
+    monkeypatch.setattr("openegress.worker.listening._LAST_CHANCE_S", 0.04)
+    world, handler = World(tmp_path, FILE), Handler(Active(5), lingers=True, deaf=True)
     async with asyncio.timeout(10):
-        info = await World(tmp_path, FILE).run(Handler(Active(5), lingers=True, deaf=True))
+        info = await world.run(handler)
     assert info.status == Status.EGRESS_FAILED
+    assert handler.dumped, "it told where it hung before it was killed"
+    assert world.job.deaths[0] == "killed by SIGKILL" and world.job.last_words == ("its last line",)
 
 
 async def test_a_recovery_that_fails_says_why(tmp_path: Path) -> None:

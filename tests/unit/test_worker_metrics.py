@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from openegress.core.events import Active, Ended, EndReason, Progress, Uploaded
 from openegress.core.plan import LayoutSource, Plan
-from openegress.worker.admission import Limits, Load
+from openegress.worker.admission import AdmissionLimits, Load
 from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.records import Record
@@ -56,14 +56,26 @@ def read(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
     }
 
 
+def test_the_process_is_told_as_every_client_tells_it() -> None:
+    metrics = Metrics(
+        "NE_1", "C", lambda: Snapshot(Load(8, 0, GIB, GIB), [], False, True, {}, AdmissionLimits())
+    )
+    names = {
+        sample.name
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= names
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return read(metrics).get((name, tuple(sorted(labels.items()))))
 
 
 def snapshot(**changes: Any) -> Snapshot:
     load = Load(4.0, 1.0, 8 * GIB, 6 * GIB, in_cgroup=True)
-    values = {"load": load, "jobs": [], "draining": False, "can_accept": True, "usage": {}}
-    values |= {"limits": Limits(0.5, 4 * GIB)} | changes
+    values: dict[str, Any] = {"load": load, "jobs": [], "draining": False, "can_accept": True, "usage": {}}
+    values |= {"limits": AdmissionLimits(0.5, 4 * GIB)} | changes
     return Snapshot(**values)
 
 

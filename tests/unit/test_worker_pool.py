@@ -67,7 +67,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def in_stock(monkeypatch: pytest.MonkeyPatch, spawner: Spawner) -> Pool:
     monkeypatch.setattr(pools, "HandlerProcess", spawner)
-    monkeypatch.setattr(pools, "Forks", NoForks)
+    monkeypatch.setattr(pools, "ForkClient", NoForks)
     monkeypatch.setattr(pools, "_RESPAWN_PAUSE_S", 0.0)
     monkeypatch.setattr(pools, "_READY_WITHIN_S", 0.05)
     pool = Pool(ipc.HandlerSettings("/spool"), browsers=1, shape=Shape(), on_log=lambda record: None)
@@ -96,7 +96,7 @@ async def test_a_machine_without_room_for_a_process_is_asked_again(monkeypatch: 
 
 async def test_one_that_died_while_it_waited_is_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = await in_stock(monkeypatch, Spawner())
-    dead = pool._ready[0]
+    dead: Any = pool._ready[0]
     dead.alive = False
     assert pool._in_stock() is None
     await until(lambda: dead.reaped and bool(pool._ready))

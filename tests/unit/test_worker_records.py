@@ -1,12 +1,21 @@
 """The record of an egress that runs here: what is reported, and what waits for the next start."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Active, Ended, Ending, EndReason
+from openegress.core.events import (
+    Active,
+    Ended,
+    Ending,
+    EndReason,
+    ImagesUpdate,
+    ManifestStored,
+    OutputFailed,
+)
 from openegress.worker import records
 from openegress.worker.records import Record
 from openegress.worker.unreported import Unreported
@@ -20,12 +29,14 @@ class Keeper:
     def __init__(self, away: int = 0) -> None:
         self.away = away
         self.taken: list[EgressInfo] = []
+        self.took = asyncio.Event()
 
     async def take(self, info: EgressInfo) -> None:
         if self.away:
             self.away -= 1
             raise EgressError(Code.UNAVAILABLE, "not now")
         self.taken.append(info)
+        self.took.set()
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +64,97 @@ async def test_what_happens_is_reported_in_order_and_kept_no_longer(tmp_path: Pa
     assert unreported.all() == []
 
 
+async def test_a_report_on_its_way_is_never_taken_back(tmp_path: Path) -> None:
+    """Reports that wait make room for newer ones of the same status, but not the one that is being sent."""
+    taken: list[EgressInfo] = []
+    sending, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def take(info: EgressInfo) -> None:
+        sending.set()
+        await may_go_on.wait()
+        taken.append(info)
+
+    record = Record(starting(), take, Unreported(tmp_path))
+    record.apply(Active(2))
+    await sending.wait()
+    for location in ("s3://b/1.json", "s3://b/2.json"):
+        record.apply(ManifestStored(location))
+        record.apply(OutputFailed(0, location, "internal"))
+    may_go_on.set()
+    await record.close()
+    assert [info.manifest_location for info in taken] == ["", "s3://b/1.json"]
+    assert taken[-1] == record.info
+
+
+def taken(images: int) -> ImagesUpdate:
+    return ImagesUpdate(0, "i", images, 2, 0)
+
+
+def with_images(status: EgressStatus) -> EgressInfo:
+    info = EgressInfo(egress_id="EG_1", updated_at=1, status=status)
+    info.image_results.add(started_at=2, filename_prefix="i")
+    return info
+
+
+async def test_images_are_counted_while_they_are_taken_but_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "COUNT_EVERY_S", 0.01)
+    reports, counter = Keeper(), Keeper()
+    info = with_images(EgressStatus.EGRESS_ACTIVE)
+    record = Record(info, reports.take, Unreported(tmp_path), count=counter.take)
+    for images in (1, 2, 7):
+        record.apply(taken(images))
+        await asyncio.wait_for(counter.took.wait(), 5)
+        counter.took.clear()
+        assert counter.taken[-1].image_results[0].image_count == images
+    assert reports.taken == []
+    record.apply(Ended(9, EndReason.API))
+    await record.close()
+    assert [each.status for each in reports.taken] == [COMPLETE]
+    assert {each.status for each in counter.taken} == {EgressStatus.EGRESS_ACTIVE}
+
+
+async def test_a_count_never_tells_what_has_to_be_reported(tmp_path: Path) -> None:
+    """A record that a count had moved to ENDING would have no webhook of it."""
+    order: list[tuple[str, EgressStatus]] = []
+    counted = asyncio.Event()
+
+    async def report(info: EgressInfo) -> None:
+        order.append(("report", info.status))
+        record.apply(taken(5))
+        await asyncio.sleep(0)
+
+    async def count(info: EgressInfo) -> None:
+        order.append(("count", info.status))
+        counted.set()
+
+    record = Record(with_images(EgressStatus.EGRESS_ACTIVE), report, Unreported(tmp_path), count=count)
+    record.apply(taken(1))
+    record.apply(Ending(EndReason.API))
+    await asyncio.wait_for(counted.wait(), 5)
+    await record.close()
+    assert order == [("report", EgressStatus.EGRESS_ENDING), ("count", EgressStatus.EGRESS_ENDING)]
+
+
+async def test_who_keeps_no_counts_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "COUNT_EVERY_S", 0.0)
+    reports, asked = Keeper(), asyncio.Event()
+
+    async def refuse(_: EgressInfo) -> None:
+        assert not asked.is_set()
+        asked.set()
+        raise EgressError(Code.UNAVAILABLE, "a livekit-server")
+
+    record = Record(with_images(EgressStatus.EGRESS_ACTIVE), reports.take, Unreported(tmp_path), count=refuse)
+    record.apply(taken(1))
+    await asked.wait()
+    record.apply(taken(2))
+    record.apply(Ended(9, EndReason.API))
+    await record.close()
+    assert reports.taken[-1].image_results[0].image_count == 2
+
+
 def test_a_kept_end_that_a_disk_has_lost_keeps_nothing_waiting(tmp_path: Path) -> None:
     unreported = Unreported(tmp_path)
     unreported.keep(starting())
@@ -66,7 +168,7 @@ async def test_an_end_that_nobody_takes_waits_for_the_next_start(tmp_path: Path)
     unreported = Unreported(tmp_path)
     record = Record(starting(), Keeper(away=1000).take, unreported)
     live(record)
-    record.hurry()
+    record.stop_retrying()
     await record.close()
     (left,) = unreported.all()
     assert left.status == COMPLETE

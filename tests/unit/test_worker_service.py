@@ -1,20 +1,23 @@
 """Starts that fail on their way: what is undone, what is reported, and that none runs twice."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from livekit.protocol.egress import EgressInfo, EgressStatus
+from livekit.protocol.egress import StartEgressRequest as EgressRequest
 
-from openegress.core.context import Context
+from openegress.api import wire_json
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import LocalStorage, Plan, StoragePlan
-from openegress.core.request_kind import RequestKind
+from openegress.core.events import Ended, EndReason
+from openegress.core.plan import AudioRoute, LocalStorage, MediaSource, Plan, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import Subscription
 from openegress.psrpc.client import RPCClient
@@ -22,14 +25,20 @@ from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import EgressInternal
+from openegress.request.context import Context
+from openegress.request.naming import Distinct
+from openegress.request.request_kind import RequestKind
 from openegress.store.leases import MemoryLeases
-from openegress.worker import service as services
+from openegress.worker import start as starts
 from openegress.worker.admission import Cost, Load
+from openegress.worker.config import WorkerConfig, WorkerLeases
+from openegress.worker.job import Job, OnNames
 from openegress.worker.load import LoadMeter
 from openegress.worker.records import Record
-from openegress.worker.service import Terms, WorkerService
+from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor
 from openegress.worker.unreported import Unreported
+from openegress.worker.worker_records import WorkerRecords
 
 START = replace(EgressInternal.START_EGRESS, timeout_s=1.0)
 
@@ -77,21 +86,27 @@ class Records:
     async def update(self, info: EgressInfo) -> None:
         self.updates.append(info)
 
+    async def count(self, info: EgressInfo) -> None:
+        pass
+
 
 class Launches:
     """A supervisor that only notes what it is given."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.plans: list[Plan] = []
 
     def __iter__(self) -> Any:
         return iter(())
 
-    def get(self, egress_id: str) -> None:
-        return None
+    def get(self, egress_id: str) -> Job | None:
+        found = [record for record in self.records if record.info.egress_id == egress_id]
+        return cast("Job", SimpleNamespace(record=found[0])) if found else None
 
-    def launch(self, plan: Plan, kind: str, record: Record) -> None:
+    def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> None:
         self.records.append(record)
+        self.plans.append(plan)
 
 
 class Meter:
@@ -101,27 +116,27 @@ class Meter:
 
 class World:
     def __init__(self, folder: Path) -> None:
-        self.bus, self.leases = Bus(), MemoryLeases()
+        self.bus, self.leases, self.path_leases = Bus(), MemoryLeases(), MemoryLeases()
         self.client = RPCClient(self.bus)
         self.folder = folder
         self.records = Records()
         self.parts: list[Any] = []
         self.launches: list[Launches] = []
 
-    async def worker(self, worker_id: str) -> WorkerService:
+    async def worker(self, worker_id: str, same_path: Distinct = Distinct.UNNAMED) -> WorkerService:
         context = Context(
             now_ns=1, storage=StoragePlan(LocalStorage("/out")), ws_url="", template_base="", make_token=None
         )
         launches, server = Launches(), RPCServer(self.bus, worker_id)
+        costs = {kind: Cost(0.1, 1) for kind in RequestKind}
         service = WorkerService(
-            Terms(lambda: context, {kind: Cost(0.1, 1) for kind in RequestKind}),
+            WorkerConfig(lambda: context, costs, same_path=same_path),
+            worker_id,
             server,
-            cast("IOInfoClient", self.records),
-            Unreported(self.folder / worker_id),
+            WorkerRecords(cast("IOInfoClient", self.records), Unreported(self.folder / worker_id)),
             cast("Supervisor", launches),
             cast("LoadMeter", Meter()),
-            self.leases,
-            worker_id,
+            WorkerLeases(self.leases, self.path_leases),
             on_start=lambda: None,
         )
         await service.open()
@@ -129,10 +144,10 @@ class World:
         self.parts += [service, server]
         return service
 
-    async def start(self) -> EgressInfo:
-        request = StartEgressRequest(egress_id="EG_1")
+    async def start(self, egress_id: str = "EG_1", filepath: str = "") -> EgressInfo:
+        request = StartEgressRequest(egress_id=egress_id)
         request.web.url = "http://e"
-        request.web.file_outputs.add()
+        request.web.file_outputs.add(filepath=filepath)
         return await self.client.call(START, request, retry=services_once)
 
     async def refused(self) -> EgressError:
@@ -159,7 +174,7 @@ services_once = replace(EgressInternal.START_EGRESS.retry, attempts=1)
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(services, "check_storage", at_once)
+    monkeypatch.setattr(starts, "check_storage", at_once)
     world = World(tmp_path)
     yield world
     await world.close()
@@ -204,7 +219,7 @@ async def test_who_asked_may_turn_to_another_worker_when_nothing_was_created_in_
 ) -> None:
     await world.worker("NE_1")
     if slow == "storage":
-        monkeypatch.setattr(services, "check_storage", never)
+        monkeypatch.setattr(starts, "check_storage", never)
     else:
         world.bus.on_subscribe["UpdateStream"] = lambda: never()
     begun_s = time.monotonic()
@@ -213,7 +228,7 @@ async def test_who_asked_may_turn_to_another_worker_when_nothing_was_created_in_
     assert (refused.code, "nothing was started" in refused.message) == (Code.DEADLINE_EXCEEDED, True)
     assert (world.launched, world.records.created) == (0, [])
     assert await world.leases.held() == set()
-    monkeypatch.setattr(services, "check_storage", at_once)
+    monkeypatch.setattr(starts, "check_storage", at_once)
     world.bus.on_subscribe.clear()
     await world.start()
     assert world.launched == 1
@@ -247,3 +262,74 @@ async def test_a_record_that_was_refused_leaves_nothing(world: World) -> None:
     assert world.records.updates == []
     assert await world.leases.held() == set()
     assert not world.bus.subscribed("StopEgress")
+
+
+def name_of(info: EgressInfo) -> str:
+    return info.file_results[0].filename
+
+
+async def test_a_path_that_another_recording_writes_to_is_refused(world: World) -> None:
+    await world.worker("NE_1")
+    await world.start("EG_1", "x.mp4")
+    with pytest.raises(EgressError) as refused:
+        await world.start("EG_2", "./x")
+    assert refused.value.code is Code.ALREADY_EXISTS
+    assert refused.value.message.startswith("another recording that runs writes to '/out/x.mp4'")
+    assert await world.leases.held() == {"EG_1"}
+    assert name_of(await world.start("EG_2", "y.mp4")) == "y.mp4"
+
+
+async def test_a_path_that_another_recording_writes_to_gets_a_suffix_where_that_is_configured(
+    world: World,
+) -> None:
+    await world.worker("NE_1", Distinct.ALL)
+    assert name_of(await world.start("EG_1", "a/x.mp4")) == "a/x.mp4"
+    assert name_of(await world.start("EG_2", "a/x.mp4")) == "a/x-EG_2.mp4"
+
+
+async def test_names_of_our_own_are_never_shared(world: World) -> None:
+    await world.worker("NE_1")
+    names = [name_of(await world.start(egress_id)) for egress_id in ("EG_1", "EG_2")]
+    assert names == ["web-1970-01-01T000000.mp4", "web-1970-01-01T000000-EG_2.mp4"]
+
+
+async def test_a_path_is_free_again_once_its_egress_is_over(world: World) -> None:
+    service = await world.worker("NE_1")
+    await world.start("EG_1", "x.mp4")
+    (launches,) = world.launches
+    (record,) = launches.records
+    record.apply(Ended(2, EndReason.API, "", ""))
+    assert name_of(await world.start("EG_2", "x.mp4")) == "x.mp4"
+    await service.forget(cast("Job", SimpleNamespace(plan=launches.plans[0])))
+    with pytest.raises(EgressError, match="another recording"):
+        await world.start("EG_3", "x.mp4")
+
+
+async def test_a_failed_start_gives_its_path_up(world: World) -> None:
+    async def away() -> None:
+        raise EgressError(Code.UNAVAILABLE, "no response from servers")
+
+    worker = await world.worker("NE_1")
+    world.records.on_create = away
+    with pytest.raises(EgressError):
+        await world.start("EG_1", "x.mp4")
+    assert worker.paths() == frozenset()
+
+
+async def test_fields_that_only_todays_protocol_has_come_over_the_bus(world: World) -> None:
+    await world.worker("NE_1")
+    request = StartEgressRequest(egress_id="EG_1", room_name="r", token="t", ws_url="ws://h")
+    fields = {
+        "room_name": "r",
+        "media": {
+            "audio": {"capture_all": True, "routes": [{"participant_identity": "bob", "exclude": True}]}
+        },
+        "outputs": [{"file": {"filepath": "x.ogg"}}],
+        "colour": "blue",
+    }
+    request.egress.CopyFrom(wire_json.parse(json.dumps(fields).encode(), EgressRequest))
+    info = await world.client.call(START, request, retry=services_once)
+    (plan,) = world.launches[0].plans
+    assert isinstance(plan.source, MediaSource)
+    assert plan.source.audio == (AudioRoute("participant", "bob", exclude=True), AudioRoute("all"))
+    assert info.details == "ignored, as not known here: colour"

@@ -1,0 +1,165 @@
+"""A recording that is paused and resumed: what it leaves out, that it receives nothing, and what it tells."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.probe import counters, probe, sound
+from testkit.service import Info, Refused, Service, location
+from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+
+FPS = 30
+PAUSE_S, KEPT_S = 2.0, 2.0
+END_S = 0.25
+"""Between the length of a file and that of the calls: its first and last picture, and two pauses rounded."""
+JUMP_S = 0.04
+"""A picture is in a slot of the recording's clock, and a pause begins and ends with a block of sound."""
+STEADY = AudioSpec(tone_hz=440, level=0.3, beep_level=0.5)
+CAMERA = VideoSpec(width=640, height=360, encoded=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseParts:
+    livekit: LivekitServer
+    service: Service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PauseParts]:
+    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("pauses"), livekit) as service:
+        yield PauseParts(livekit, service)
+
+
+def silences_s(path: Path) -> list[tuple[float, float]]:
+    """(where, how long) of stretches of 10 ms without sound, but for what comes before it begins."""
+    heard = sound(path)
+    window = heard.sample_rate // 100
+    wave = heard.samples.mean(axis=0)
+    blocks = wave[: len(wave) // window * window].reshape(-1, window)
+    loud = np.sqrt((blocks**2).mean(axis=1)) > 0.05
+    first, last = int(np.argmax(loud)), len(loud) - 1 - int(np.argmax(loud[::-1]))
+    quiet = np.flatnonzero(~loud[first:last]) + first
+    runs = np.split(quiet, np.flatnonzero(np.diff(quiet) > 1) + 1)
+    return [(float(run[0]) / 100, len(run) / 100) for run in runs if len(run)]
+
+
+def told(info: Info) -> tuple[float, list[float]]:
+    """What the manifest says, in s: from the start to the end, and each pause."""
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    pauses = [(each["resumed_at"] - each["paused_at"]) / 1e9 for each in manifest["pauses"]]
+    return (manifest["ended_at"] - manifest["started_at"]) / 1e9, pauses
+
+
+def check(info: Info, pauses: int) -> None:
+    """The file is what was not paused: no more, no less, and without a hole."""
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert "Paused" not in info["details"]
+    path, (_, lengths_s) = location(info), told(info)
+    assert len(lengths_s) == pauses
+    facts, found = probe(path), counters(path)
+    assert facts.video is not None and facts.audio is not None
+    sent_s = (found.values[-1] - found.values[0] + 1) / FPS
+    assert facts.video.duration_s == pytest.approx(sent_s - sum(lengths_s), abs=JUMP_S * pauses)
+    assert facts.audio.gaps == ()
+    assert facts.video.rising
+    assert facts.video.longest_gap_s < 1.5 / FPS
+    assert abs(facts.video.duration_s - facts.audio.duration_s) < 0.04
+    assert not [silent for silent in silences_s(path) if silent[1] > 0.04], silences_s(path)
+    # A resume may take only 0.2 s, so it is their number that tells the jumps of pauses from others.
+    steps = np.sort(np.diff(found.values))
+    others, jumps = steps[:-pauses], steps[-pauses:]
+    assert (jumps - 1) / FPS == pytest.approx(sorted(lengths_s), abs=JUMP_S)
+    assert others[0] >= 0 and others[-1] <= FPS // 2
+
+
+async def start_participant(service: Service, room: str, **encoding: str) -> str:
+    """The id of an egress of ann's that is active."""
+    outputs = [{"filepath": f"{room}.mp4"}]
+    started = await service.call(
+        "StartParticipantEgress", room_name=room, identity="ann", file_outputs=outputs, **encoding
+    )
+    egress_id = str(started["egress_id"])
+    await service.active(egress_id)
+    return egress_id
+
+
+async def pause(service: Service, egress_id: str) -> None:
+    info = await service.control("PauseEgress", egress_id)
+    assert (info["status"], info["details"]) == ("EGRESS_ACTIVE", "Paused")
+
+
+async def resume(service: Service, egress_id: str) -> None:
+    info = await service.control("ResumeEgress", egress_id)
+    assert (info["status"], info["details"]) == ("EGRESS_ACTIVE", "")
+
+
+async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: Path) -> None:
+    """Seen on the wire; the first by the API of our own, the others by UpdateLayout, as any SDK can."""
+    async with (
+        LivekitServer(tcp=False, announced=RELAY_ADDRESS) as livekit,
+        UdpRelay(livekit.udp_port) as relay,
+        Service(tmp_path, livekit) as service,
+        Publisher(livekit, "cut", "ann", CAMERA, STEADY),
+    ):
+        relay.joining = Leg.RECORDER
+        started = await service.call(
+            "StartRoomCompositeEgress", room_name="cut", file_outputs=[{"filepath": "cut.mp4"}]
+        )
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(KEPT_S)
+        assert sum(relay.received.values()) > 100
+        await pause(service, egress_id)
+        relay.received.clear()
+        await asyncio.sleep(PAUSE_S)
+        # A server probes with a few packets of padding; these tracks send 80 a second.
+        assert sum(relay.received.values()) < 20, relay.received
+        await resume(service, egress_id)
+        for _ in range(2):
+            await asyncio.sleep(KEPT_S)
+            info = await service.call("UpdateLayout", egress_id=egress_id, layout="@pause")
+            assert info["details"] == "Paused"
+            info = await service.call("UpdateLayout", egress_id=egress_id, layout="@resume")
+            assert info["details"] == ""
+        await asyncio.sleep(KEPT_S)
+        check(await service.finish(egress_id), 3)
+
+
+async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: PauseParts) -> None:
+    service = parts.service
+    async with Publisher(parts.livekit, "still", "ann", CAMERA, STEADY):
+        egress_id = await start_participant(service, "still", preset="H264_720P_30")
+        await pause(service, egress_id)
+        await asyncio.sleep(PAUSE_S)
+        await resume(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        await pause(service, egress_id)
+        await asyncio.sleep(PAUSE_S)
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    whole_s, lengths_s = told(info)
+    assert len(lengths_s) == 2
+    facts = probe(location(info))
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.duration_s == pytest.approx(whole_s - sum(lengths_s), abs=END_S)
+    assert facts.audio.gaps == ()
+
+
+async def test_what_cannot_be_paused_says_so(parts: PauseParts) -> None:
+    service = parts.service
+    async with Publisher(parts.livekit, "never", "ann", CAMERA, STEADY):
+        egress_id = await start_participant(service, "never")
+        with pytest.raises(Refused) as refused:
+            await service.control("PauseEgress", egress_id)
+        assert refused.value.code == "unimplemented"
+        assert (await service.finish(egress_id))["status"] == "EGRESS_COMPLETE"

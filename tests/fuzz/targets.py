@@ -1,0 +1,298 @@
+"""Every parser of bytes that others send, by name: what it may raise is named, all else is a find.
+
+A target takes a few milliseconds at most; one that takes seconds is a find as well.
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aioice import Candidate
+from google.protobuf.message import DecodeError
+from livekit.protocol.egress import (
+    ListEgressRequest,
+    RoomCompositeEgressRequest,
+    StopEgressRequest,
+    TrackEgressRequest,
+    UpdateStreamRequest,
+    WebEgressRequest,
+)
+from livekit.protocol.rtc import SignalResponse
+
+from openegress.api import wire_json
+from openegress.api.auth import Unauthorized, verify
+from openegress.config.load import load
+from openegress.core import ipc
+from openegress.core.codecs import Container, VideoCodec
+from openegress.core.errors import EgressError
+from openegress.media import duration, fragment_index, mp4, plain_mp4
+from openegress.output.file.finalise import finalise
+from openegress.output.hls import layout, recover
+from openegress.proto import psrpc_pb2
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.psrpc import envelope
+from openegress.request.validate import plan_of
+from openegress.room.rtp import packets, rtcp
+from openegress.room.rtp.depacketise import MalformedPayload, join_video, opus, red
+from openegress.room.signalling import sdp
+from openegress.room.transport.dtls import DtlsError, DtlsSrtp, datagrams
+from openegress.room.transport.fingerprint import Fingerprint
+from openegress.room.transport.ice import IceConnection
+from openegress.source.web.cdp import Splitter
+from openegress.storage import failures
+from tests.unit.test_request_validate import CONTEXT
+
+Target = Callable[[bytes], None]
+TARGETS: dict[str, Target] = {}
+
+
+def target(function: Target) -> Target:
+    TARGETS[function.__name__] = function
+    return function
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """A payload for each length of two bytes: as they came in, packet by packet."""
+    found, position = [], 0
+    while position + 2 <= len(data):
+        size = int.from_bytes(data[position : position + 2])
+        found.append(data[position + 2 : position + 2 + size])
+        position += 2 + size
+    return [each for each in found if each]
+
+
+# --- a room
+
+
+class _Nowhere(asyncio.DatagramTransport):
+    def sendto(self, data: bytes, addr: object = None) -> None:  # type: ignore[override]
+        """Answers go nowhere."""
+
+
+@cache
+def _ice() -> tuple[asyncio.AbstractEventLoop, Any]:
+    loop = asyncio.new_event_loop()
+
+    async def make() -> Any:
+        from openegress.room.transport.ice import _Protocol
+
+        protocol = _Protocol(IceConnection(on_data=lambda *_: None, on_lost=lambda _: None, loopback=False))
+        protocol.connection_made(_Nowhere())
+        protocol.local_candidate = Candidate("1", 1, "udp", 1, "192.0.2.9", 9, "host")
+        return protocol
+
+    return loop, loop.run_until_complete(make())
+
+
+@target
+def stun(data: bytes) -> None:
+    _, protocol = _ice()
+    protocol.datagram_received(data, ("192.0.2.1", 9))
+
+
+@target
+def dtls(data: bytes) -> None:
+    """Datagrams of a server in a handshake."""
+    sent: list[bytes] = []
+    client = DtlsSrtp(sent.append)
+    client.start(Fingerprint("sha-256", "00"))
+    with contextlib.suppress(DtlsError):
+        for each in pieces(data):
+            client.received(each)
+    client.close()
+    datagrams(data, 1200)
+
+
+@target
+def rtp_packet(data: bytes) -> None:
+    packet = packets.parse(data)
+    if packet is not None:
+        packets.unwrap_rtx(packet)
+
+
+@target
+def rtcp_packet(data: bytes) -> None:
+    rtcp.parse(data)
+
+
+@target
+def redundant_audio(data: bytes) -> None:
+    with contextlib.suppress(MalformedPayload):
+        for block in red.split(data):
+            opus.duration_samples(block.data)
+
+
+def _join(codec: VideoCodec, data: bytes) -> None:
+    payloads = pieces(data)
+    if payloads:
+        with contextlib.suppress(MalformedPayload):
+            join_video(codec, payloads)
+
+
+@target
+def h264(data: bytes) -> None:
+    _join(VideoCodec.H264, data)
+
+
+@target
+def h265(data: bytes) -> None:
+    _join(VideoCodec.H265, data)
+
+
+@target
+def vp8(data: bytes) -> None:
+    _join(VideoCodec.VP8, data)
+
+
+@target
+def vp9(data: bytes) -> None:
+    _join(VideoCodec.VP9, data)
+
+
+@target
+def av1(data: bytes) -> None:
+    _join(VideoCodec.AV1, data)
+
+
+@target
+def offer(data: bytes) -> None:
+    with contextlib.suppress(sdp.SdpError):
+        sdp.answer(sdp.parse(data.decode(errors="replace")), "u", "p", Fingerprint("sha-256", "00"))
+
+
+@target
+def signal(data: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        SignalResponse.FromString(data)
+
+
+# --- files that were left
+
+
+@contextlib.contextmanager
+def _file(data: bytes, name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="openegress-fuzz-", dir=_memory()) as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        yield path
+
+
+@cache
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@target
+def mp4_boxes(data: bytes) -> None:
+    with _file(data, "a.mp4") as path, contextlib.suppress(mp4.Mp4Error):
+        mp4.whole_fragments_bytes(path)
+        fragment_index.is_fragmented(path)
+        plain_mp4.plain_copy(path, path.with_suffix(".new"))
+        plain_mp4.make_plain(path)
+
+
+def _finalise(data: bytes, container: Container) -> None:
+    with _file(data, f"a.{container.value}") as path:
+        finalise(path, container)
+        if duration.duration_ns(path) or duration.holds_media(path):
+            duration.has_video(path)
+
+
+@target
+def mp4_recovery(data: bytes) -> None:
+    _finalise(data, Container.MP4)
+
+
+@target
+def ogg_recovery(data: bytes) -> None:
+    _finalise(data, Container.OGG)
+
+
+@target
+def webm_recovery(data: bytes) -> None:
+    _finalise(data, Container.WEBM)
+
+
+@target
+def playlist(data: bytes) -> None:
+    text = data.decode(errors="replace")
+    entries = recover.parse_entries(text)
+    recover.promised(text, entries, 6)
+    layout.made_bytes(text)
+
+
+# --- callers, the bus, the browser, the handler
+
+
+REQUESTS = (
+    RoomCompositeEgressRequest,
+    WebEgressRequest,
+    TrackEgressRequest,
+    ListEgressRequest,
+    UpdateStreamRequest,
+    StopEgressRequest,
+)
+
+
+@target
+def twirp_json(data: bytes) -> None:
+    for kind in REQUESTS:
+        with contextlib.suppress(ValueError, EgressError):
+            wire_json.dump(wire_json.parse(data, kind))
+
+
+@target
+def twirp_protobuf(data: bytes) -> None:
+    for kind in REQUESTS:
+        with contextlib.suppress(DecodeError, EgressError):
+            wire_json.dump(wire_json.parse_binary(data, kind))
+    with contextlib.suppress(DecodeError, EgressError):
+        plan_of(StartEgressRequest.FromString(data), CONTEXT)
+
+
+@target
+def token(data: bytes) -> None:
+    with contextlib.suppress(Unauthorized):
+        verify("Bearer " + data.decode("latin-1"), None, {"key": "secret" * 8})
+
+
+@target
+def bus_envelope(data: bytes) -> None:
+    for kind in (psrpc_pb2.Request, psrpc_pb2.Response, psrpc_pb2.ClaimRequest, psrpc_pb2.ClaimResponse):
+        envelope.unseal(data, kind)
+
+
+@target
+def handler_message(data: bytes) -> None:
+    decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ipc.ToWorker)
+    with contextlib.suppress(ValueError):
+        for message in ipc.Framer().feed(data):
+            decoder.decode(message)
+
+
+@target
+def browser_message(data: bytes) -> None:
+    from openegress.source.web.cdp import _whole_characters
+
+    for raw in Splitter().feed(data):
+        with contextlib.suppress(ValueError):
+            _whole_characters(raw)
+
+
+@target
+def storage_answer(data: bytes) -> None:
+    text = data.decode(errors="replace")
+    answer = failures.read(text)
+    failures.is_passing(answer)
+    failures.region_named(text)
+
+
+@target
+def configuration(data: bytes) -> None:
+    with contextlib.suppress(EgressError):
+        load(body=data.decode(errors="replace"), environ={})

@@ -1,0 +1,226 @@
+"""A handler in its cage that tries to get out, and one that records while it is in there."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openegress.core import ipc
+from openegress.core import plan as plans
+from openegress.core.codecs import Container
+from openegress.core.plan import Plan
+from openegress.handler import landlock, seccomp
+from openegress.worker.fork_client import ForkClient
+from openegress.worker.process import HandlerProcess
+
+pytestmark = pytest.mark.skipif(
+    landlock.abi() < 6 or not seccomp.is_there(),
+    reason="this kernel has no Landlock with scopes, or no seccomp",
+)
+
+TRIES = """
+import asyncio, json, os, resource, socket, subprocess, sys, threading
+from pathlib import Path
+from openegress.core import plan as plans
+from openegress.handler.cage import Cage, Work
+
+told = json.loads(sys.argv[1])
+spool, out, other, victim = Path(told["spool"]), Path(told["out"]), Path(told["other"]), told["victim"]
+own = spool / "EG_1"
+
+def write(path):
+    path.write_bytes(b"x" * 10)
+    return path.stat().st_size
+
+def stored():
+    (own / "part").write_bytes(b"x" * 10)
+    os.link(own / "part", out / "a.mp4")
+    os.rename(own / "part", out / "b.mp4")
+
+def new_thread():
+    made = []
+    thread = threading.Thread(target=lambda: made.append(attempt(lambda: Path("/etc/shadow").read_bytes())))
+    thread.start()
+    thread.join()
+    return made[0]
+
+def attempt(what):
+    try:
+        return [True, str(what())]
+    except OSError as error:
+        return [False, error.strerror]
+
+ATTEMPTS = {
+    # its own
+    "write in its folder": lambda: write(own / "a"),
+    "make a folder in it": lambda: (own / "deep" / "er").mkdir(parents=True),
+    "store a file": stored,
+    "learn of certificates": lambda: len(os.listdir("/etc/ssl/certs")),
+    "learn of names": lambda: socket.getaddrinfo("localhost", 80),
+    "open a socket": lambda: socket.socket(socket.AF_INET6).close(),
+    "import a module": lambda: __import__("xml.dom.minidom"),
+    "start a thread": lambda: threading.Thread(target=int).start(),
+    "know its limits": lambda: resource.getrlimit(resource.RLIMIT_NOFILE),
+    # not its own
+    "run a program": lambda: subprocess.run(["/bin/true"]),
+    "spawn a program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "run itself": lambda: os.execv(sys.executable, [sys.executable, "-V"]),
+    "fork": os.fork,
+    "read passwords": lambda: Path("/etc/shadow").read_bytes(),
+    "read them in a new thread": new_thread,
+    "read its neighbour": lambda: (spool / "EG_2" / "journal.jsonl").read_bytes(),
+    "list the spool": lambda: os.listdir(spool),
+    "write to its neighbour": lambda: write(spool / "EG_2" / "a"),
+    "make a neighbour": lambda: (spool / "EG_3").mkdir(),
+    "remove a neighbour's folder": lambda: (spool / "EG_2" / "empty").rmdir(),
+    "remove a neighbour's file": lambda: (spool / "EG_2" / "journal.jsonl").unlink(),
+    "cut a neighbour's file": lambda: os.truncate(spool / "EG_2" / "journal.jsonl", 0),
+    "take a neighbour's file": lambda: os.rename(spool / "EG_2" / "journal.jsonl", own / "theirs"),
+    "link a neighbour's file": lambda: os.link(spool / "EG_2" / "journal.jsonl", own / "theirs"),
+    "open another folder": lambda: (other / "secret").read_bytes(),
+    "climb to it": lambda: (own / ".." / ".." / "other" / "secret").read_bytes(),
+    "write beside": lambda: write(other / "a"),
+    "write to the temporary folder": lambda: write(Path("/tmp/openegress-cage-test")),
+    "change rights": lambda: os.chmod(other, 0o777),
+    "change an owner": lambda: os.chown(other, 0, 0),
+    "end another process": lambda: os.kill(victim, 15),
+    "limit another process": lambda: resource.prlimit(victim, resource.RLIMIT_CPU, (1, 1)),
+    "see another's environment": lambda: Path(f"/proc/{victim}/environ").read_bytes(),
+    "see another's memory": lambda: Path(f"/proc/{victim}/mem").open("rb"),
+    "see packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+}
+
+async def main():
+    storage = plans.StoragePlan(plans.LocalStorage(str(out)))
+    output = plans.FileOutput("a.mp4", None, storage, False)
+    source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="", room_name="r")
+    plan = plans.Plan("EG_1", source, (output,), None, None)
+    await Cage(plan, spool, Work.ROOM).enter()
+    print(json.dumps({name: attempt(what) for name, what in ATTEMPTS.items()}))
+
+asyncio.run(main())
+"""
+
+ITS_OWN = {
+    "write in its folder",
+    "make a folder in it",
+    "store a file",
+    "learn of certificates",
+    "learn of names",
+    "open a socket",
+    "import a module",
+    "start a thread",
+    "know its limits",
+}
+
+
+async def tried(folder: Path) -> dict[str, list[Any]]:
+    spool, out, other = folder / "spool", folder / "out", folder / "other"
+    for each in (spool / "EG_2" / "empty", other):
+        each.mkdir(parents=True)
+    (spool / "EG_2" / "journal.jsonl").write_text("a secret")
+    (other / "secret").write_text("a secret")
+    told = {"spool": str(spool), "out": str(out), "other": str(other), "victim": os.getpid()}
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", TRIES, json.dumps(told), stdout=asyncio.subprocess.PIPE, cwd=folder
+    )
+    async with asyncio.timeout(30):
+        said, _ = await asked.communicate()
+    assert asked.returncode == 0
+    found: dict[str, list[Any]] = json.loads(said)
+    assert (spool / "EG_2" / "journal.jsonl").read_text() == "a secret"
+    assert {path.name for path in out.iterdir()} == {"a.mp4", "b.mp4"}
+    return found
+
+
+async def test_it_has_what_is_its_own_and_nothing_else(tmp_path: Path) -> None:
+    found = await tried(tmp_path)
+    assert {name for name, (done, _) in found.items() if done} - {"read them in a new thread"} == ITS_OWN
+    assert found["read them in a new thread"][1] == "[False, 'Permission denied']"
+    refused = {said for name, (done, said) in found.items() if not done}
+    assert refused == {"Permission denied", "Operation not permitted", "Invalid cross-device link"}
+
+
+# --- a handler of a worker
+
+
+@pytest.fixture
+async def forks() -> AsyncIterator[ForkClient]:
+    forks = ForkClient()
+    yield forks
+    await forks.close()
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+async def until_asked(handler: HandlerProcess, asked: asyncio.Event) -> None:
+    async def end() -> None:
+        async for message in handler.messages():
+            if isinstance(message, ipc.Log):
+                assert message.level not in ("warning", "error"), message.event
+
+    ending = asyncio.create_task(end())
+    try:
+        async with asyncio.timeout(20):
+            await asked.wait()
+    finally:
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+
+
+@pytest.mark.parametrize("confined", [True, False])
+async def test_a_room_is_joined_from_within(forks: ForkClient, tmp_path: Path, confined: bool) -> None:
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+    plan = Plan(
+        "EG_1",
+        plans.MediaSource(ws_url=url, token="t", room_name="r"),
+        (plans.FileOutput("a.mp4", Container.MP4, storage, False),),
+        plans.VideoEncoding(320, 180, 15, 500, 2.0),
+        None,
+    )
+    settings = ipc.HandlerSettings(str(tmp_path / "spool"), confined=confined)
+    handler = await HandlerProcess.spawn(forks, settings)
+    handler.send(ipc.Run(plan))
+    await until_asked(handler, asked)
+    told = status(handler.pid)
+    assert (told["NoNewPrivs"], told["Seccomp"]) == (("1", "2") if confined else ("0", "0"))
+    handler.kill()
+    await handler.reap()
+    server.close()
+
+
+async def test_what_it_may_not_remove_its_worker_does(forks: ForkClient, tmp_path: Path) -> None:
+    """A session that ends as it starts leaves its folder empty."""
+    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+    plan = Plan(
+        "EG_1",
+        plans.MediaSource(ws_url="ws://127.0.0.1:1", token="t", room_name="r"),
+        (plans.FileOutput("a.mp4", Container.MP4, storage, False),),
+        plans.VideoEncoding(320, 180, 15, 500, 2.0),
+        None,
+    )
+    handler = await HandlerProcess.spawn(forks, ipc.HandlerSettings(str(tmp_path / "spool")))
+    handler.send(ipc.Run(plan))
+    async with asyncio.timeout(30):
+        said = [message async for message in handler.messages()]
+    assert any(isinstance(each, ipc.Ready) for each in said)
+    assert [each.event for each in said if isinstance(each, ipc.Log) and each.level == "error"] == []
+    await handler.reap()
+    assert list((tmp_path / "spool").iterdir()) == []

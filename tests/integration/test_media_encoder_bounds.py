@@ -1,0 +1,39 @@
+"""Encodings at the bounds of what a request may ask for, made by the encoders themselves."""
+
+import av
+import pytest
+
+from openegress.core.codecs import AudioCodec
+from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.media.encoder import AudioEncoder, VideoEncoder
+from openegress.request import encoding
+
+FRAME_NS = 20_000_000
+
+
+@pytest.mark.parametrize("rate", encoding.SAMPLE_RATES_HZ)
+def test_aac_takes_every_rate(rate: int) -> None:
+    encoder = AudioEncoder(AudioEncoding(AudioCodec.AAC, kbps=64, sample_rate=rate))
+    packets = [packet for n in range(50) for packet in encoder.encode(bytes(960 * 4), n * FRAME_NS, 48_000)]
+    assert encoder.format.sample_rate == rate
+    # AAC has 1024 samples in a packet; the last two are still in the encoder, or its resampler.
+    assert len(packets) >= rate // 1024 - 2
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "framerate", "interval_s"),
+    [
+        (320, 180, encoding.MAX_FRAMERATE, 2.0),
+        (320, 180, 30, encoding.MAX_KEY_FRAME_INTERVAL_S),
+        (encoding.MAX_SIDE, 64, 30, 2.0),
+        (64, encoding.MAX_SIDE, 30, 2.0),
+    ],
+)
+def test_h264_takes_every_bound(width: int, height: int, framerate: int, interval_s: float) -> None:
+    asked = VideoEncoding(width, height, framerate, kbps=500, key_frame_interval_s=interval_s)
+    encoder = VideoEncoder(asked, steady=False)
+    packets = []
+    for n in range(20):
+        packets += encoder.encode(av.VideoFrame(width, height, "yuv420p"), n * 1_000_000_000 // framerate)
+    packets += encoder.flush()
+    assert len(packets) == 20 and packets[0].is_key

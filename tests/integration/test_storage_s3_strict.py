@@ -1,0 +1,122 @@
+"""Checksums, encryption and storage classes as S3 is sent them, and stores that want them otherwise."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from openegress.core.errors import EgressError, Fault
+from openegress.core.plan import AliOSSStorage, Checksum, S3Storage
+from openegress.storage import open_storage
+from testkit.strict_s3 import StrictS3, knows_no_checksum, needs_checksum
+
+SMALL_BYTES, LARGE_BYTES = 1_000, 13 * 1024 * 1024
+"""One request, and three parts."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    found = [tmp_path / "small.mp4", tmp_path / "large.mp4"]
+    for path, size_bytes in zip(found, (SMALL_BYTES, LARGE_BYTES), strict=True):
+        path.write_bytes(bytes(range(250)) * (size_bytes // 250))
+    return found
+
+
+@pytest.fixture
+def locked() -> Iterator[StrictS3]:
+    with StrictS3(needs_checksum) as server:
+        yield server
+
+
+def at(server: StrictS3, **fields: Any) -> S3Storage:
+    plain = S3Storage(
+        bucket=server.bucket, access_key="key", secret="secret", endpoint=server.url, region="us-east-1"
+    )
+    return msgspec.structs.replace(plain, **fields)
+
+
+async def store(backend: S3Storage, files: list[Path]) -> None:
+    storage = await open_storage(backend)
+    await storage.check("x.mp4")
+    for path in files:
+        await storage.put(path, path.name, "video/mp4")
+        assert await storage.size(path.name) == path.stat().st_size
+    await storage.close()
+
+
+@pytest.mark.parametrize("checksum", [Checksum.SHA256, Checksum.CRC64NVME])
+async def test_a_locked_bucket_takes_recordings(
+    locked: StrictS3, files: list[Path], checksum: Checksum
+) -> None:
+    await store(at(locked, checksum=checksum), files)
+    for path in files:
+        body = locked.client().get_object(Bucket=locked.bucket, Key=path.name)["Body"].read()
+        assert body == path.read_bytes()
+
+
+async def test_without_a_checksum_a_locked_bucket_says_why(locked: StrictS3, files: list[Path]) -> None:
+    storage = await open_storage(at(locked, checksum=Checksum.NONE))
+    with pytest.raises(EgressError, match="S3 upload failed: InvalidRequest") as e:
+        await storage.check("x.mp4")
+    assert e.value.fault is Fault.CALLER
+
+
+async def test_a_store_that_knows_no_checksums_is_sent_none(files: list[Path]) -> None:
+    with StrictS3(knows_no_checksum) as server:
+        await store(at(server), files)
+        refused = [
+            headers for _, headers in server.seen if any("x-amz-checksum-" in name for name in headers)
+        ]
+        assert len(refused) == 1
+
+
+async def test_none_is_none(files: list[Path]) -> None:
+    with StrictS3(lambda request: None) as server:
+        await store(at(server, checksum=Checksum.NONE), files)
+        assert not [name for _, headers in server.seen for name in headers if "checksum" in name]
+
+
+async def test_encryption_and_class_go_with_the_object(files: list[Path]) -> None:
+    with StrictS3(lambda request: None) as server:
+        kms = {"server_side_encryption": "aws:kms", "sse_kms_key_id": "alias/recordings"}
+        await store(at(server, storage_class="STANDARD_IA", **kms), files)
+        for path in files:
+            head = server.client().head_object(Bucket=server.bucket, Key=path.name)
+            assert head["StorageClass"] == "STANDARD_IA"
+        made = [headers for _, headers in server.seen if "x-amz-server-side-encryption" in headers]
+        assert {headers["x-amz-server-side-encryption"] for headers in made} == {"aws:kms"}
+        keys = {headers.get("x-amz-server-side-encryption-aws-kms-key-id") for headers in made}
+        assert keys == {"alias/recordings"}
+
+
+async def test_metadata_in_any_script_arrives(files: list[Path]) -> None:
+    with StrictS3(lambda request: None) as server:
+        await store(at(server, metadata={"Room": "会议 Zürich"}), files)
+        head = server.client().head_object(Bucket=server.bucket, Key="small.mp4")
+        assert head["Metadata"] == {"room": "=?UTF-8?B?5Lya6K6uIFrDvHJpY2g=?="}
+
+
+async def test_a_bug_of_the_client_is_no_panic_of_ours(
+    locked: StrictS3, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Header values that nobody checked make obstore panic."""
+    storage: Any = await open_storage(at(locked))
+    storage._manner.attributes["a b"] = "x"
+    with pytest.raises(EgressError, match=r"the client of bucket 'recordings' .* failed"):
+        await storage.put(files[0], "x.mp4", "video/mp4")
+
+
+async def test_the_signature_covers_what_is_sent_to_oss(files: list[Path]) -> None:
+    """OSS is sent no checksum: SigV4 holds the SHA-256 of the body, and refuses one that arrives damaged."""
+    with StrictS3(lambda request: None) as server:
+        storage = await open_storage(
+            AliOSSStorage(server.bucket, access_key="key", secret="secret", endpoint=server.url)
+        )
+        await storage.put(files[0], "small.mp4", "video/mp4")
+        await storage.close()
+        (sent,) = [headers for method, headers in server.seen if method == "PUT"]
+        assert sent["x-amz-content-sha256"] == hashlib.sha256(files[0].read_bytes()).hexdigest()
+        assert not [name for name in sent if "checksum" in name]

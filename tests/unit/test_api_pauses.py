@@ -1,0 +1,68 @@
+"""Which egresses the API pauses, and what their records say meanwhile."""
+
+import pytest
+from livekit.protocol.egress import EgressInfo, EgressStatus, EncodingOptions, FileInfo, SegmentsInfo
+
+from openegress.api import pauses
+from openegress.core import info as transitions
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import Ending, EndReason, Paused, Resumed
+from openegress.request.pausing import PauseOrder
+
+
+def room() -> EgressInfo:
+    info = EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_ACTIVE, file_results=[FileInfo()])
+    info.room_composite.room_name = "room"
+    return info
+
+
+def test_a_room_in_a_built_in_layout_is_paused() -> None:
+    pauses.refuse_unsuited(room(), own_template=False)
+
+
+def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() -> None:
+    info = room()
+    info.participant.advanced.CopyFrom(EncodingOptions(width=640))
+    pauses.refuse_unsuited(info, own_template=False)
+    info.participant.ClearField("advanced")
+    with pytest.raises(EgressError) as refused:
+        pauses.refuse_unsuited(info, own_template=False)
+    assert refused.value.code is Code.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("what", ["page", "own template", "sound", "segments", "track", "web"])
+def test_what_cannot_be_paused_is_refused(what: str) -> None:
+    info = room()
+    match what:
+        case "page":
+            info.room_composite.custom_base_url = "https://example.com"
+        case "sound":
+            info.room_composite.audio_only = True
+        case "segments":
+            info.segment_results.append(SegmentsInfo())
+        case "track":
+            info.track.track_id = "TR_1"
+        case "web":
+            info.web.url = "https://example.com"
+    with pytest.raises(EgressError) as refused:
+        pauses.refuse_unsuited(info, own_template=what == "own template")
+    assert refused.value.code is Code.UNIMPLEMENTED
+
+
+def test_one_that_does_not_record_now_is_refused() -> None:
+    info = room()
+    info.status = EgressStatus.EGRESS_STARTING
+    with pytest.raises(EgressError) as refused:
+        pauses.refuse_unsuited(info, own_template=False)
+    assert refused.value.code is Code.FAILED_PRECONDITION
+
+
+def test_details_say_paused_while_it_is_and_keep_what_else_they_say() -> None:
+    info = room()
+    info.details = "a notice"
+    paused = transitions.apply(info, Paused(1), 1)
+    assert (paused.status, paused.details) == (EgressStatus.EGRESS_ACTIVE, "a notice; Paused")
+    assert pauses.is_done(PauseOrder.PAUSE, paused)
+    assert transitions.apply(paused, Resumed(2), 2).details == "a notice"
+    ended = transitions.apply(paused, Ending(EndReason.API), 3)
+    assert ended.details == "End reason: StopEgress API; a notice"

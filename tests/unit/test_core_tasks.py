@@ -1,0 +1,41 @@
+"""What is done beside the work may fail; the work goes on."""
+
+import asyncio
+import errno
+import time
+
+import psutil
+import pytest
+
+from openegress.core.tasks import beside
+from openegress.worker.load import LoadMeter
+from openegress.worker.usage import UsageMeter
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), KeyError("x"), ValueError()])
+def test_a_failure_is_told_and_goes_no_further(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    with beside("counting"):
+        raise error
+    assert caplog.messages == ["counting failed; what it belongs to goes on"]
+
+
+def test_a_cancellation_is_no_failure() -> None:
+    with pytest.raises(asyncio.CancelledError), beside("counting"):
+        raise asyncio.CancelledError
+
+
+def test_meters_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say what they knew last, or nothing."""
+    meter = LoadMeter()
+    known = meter.sample()
+
+    def refuse(*_: object, **__: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+    monkeypatch.setattr(psutil, "cpu_times", refuse)
+    monkeypatch.setattr(psutil, "Process", refuse)
+    later_s = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
+    assert meter.sample() == known
+    assert UsageMeter().measure({"EG_1": 1}) == {}

@@ -1,0 +1,245 @@
+"""Examples in the documentation hold: requests are taken, configurations load, commands exist."""
+
+import ast
+import contextlib
+import importlib
+import io
+import re
+import shlex
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from livekit.protocol import egress, webhook
+
+from openegress.api import wire_json
+from openegress.api.auth import verify
+from openegress.cli import main
+from openegress.cli.parser import build_parser
+from openegress.config.check import check
+from openegress.config.load import load
+from openegress.core.plan import LocalStorage, StoragePlan
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request.context import Context
+from openegress.request.validate import plan_of
+from testkit.markdown import ROOT, TEXTS, Block, blocks, commands
+
+BLOCKS = blocks(TEXTS)
+STARTS = {
+    "StartRoomCompositeEgress": ("room_composite", egress.RoomCompositeEgressRequest),
+    "StartWebEgress": ("web", egress.WebEgressRequest),
+    "StartParticipantEgress": ("participant", egress.ParticipantEgressRequest),
+    "StartTrackCompositeEgress": ("track_composite", egress.TrackCompositeEgressRequest),
+    "StartTrackEgress": ("track", egress.TrackEgressRequest),
+    "StartEgress": ("egress", egress.StartEgressRequest),
+}
+OTHERS = {
+    "UpdateLayout": egress.UpdateLayoutRequest,
+    "UpdateStream": egress.UpdateStreamRequest,
+    "ListEgress": egress.ListEgressRequest,
+    "StopEgress": egress.StopEgressRequest,
+}
+MESSAGES = {"EgressInfo": egress.EgressInfo, "Webhook": webhook.WebhookEvent}
+CONTEXT = Context(
+    now_ns=1,
+    storage=StoragePlan(LocalStorage("/out")),
+    ws_url="ws://localhost",
+    template_base="",
+    make_token=lambda egress_id, room_name: "token",
+    zone=UTC,
+)
+
+
+def of(language: str, *titles: str) -> pytest.MarkDecorator:
+    """A parameter for each such block."""
+    found = [each for each in BLOCKS if each.language == language and (not titles or each.title in titles)]
+    assert found
+    return pytest.mark.parametrize("block", found, ids=str)
+
+
+def check_request(method: str, body: str) -> None:
+    """As the API takes it: known to the last field, and carried out as asked."""
+    if method in OTHERS:
+        wire_json.parse(body.encode(), OTHERS[method])
+        return
+    field, kind = STARTS[method]
+    request = StartEgressRequest(egress_id="EG_1")
+    getattr(request, field).CopyFrom(wire_json.parse(body.encode(), kind))
+    plan = plan_of(request, CONTEXT)
+    assert plan.outputs
+    assert plan.notices == ()
+
+
+@of("json", *STARTS, *OTHERS)
+def test_requests_are_taken(block: Block) -> None:
+    check_request(block.title, block.text)
+
+
+@of("json", *MESSAGES)
+def test_answers_are_messages_of_the_api(block: Block) -> None:
+    json_format.Parse(block.text, MESSAGES[block.title]())
+
+
+def test_every_json_says_what_it_is() -> None:
+    titles = {*STARTS, *OTHERS, *MESSAGES}
+    assert [str(each) for each in BLOCKS if each.language == "json" and each.title not in titles] == []
+
+
+def test_every_method_is_shown() -> None:
+    shown = {each.title for each in BLOCKS if each.page == "docs/requests.md"}
+    assert shown >= {*STARTS, *OTHERS}
+
+
+# --- configurations
+
+
+@of("yaml", "config.yaml")
+def test_configurations_are_fine(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command itself, with a key and a server where the page shows a part."""
+    for name in ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "EGRESS_CONFIG_BODY"):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "config.yaml"
+    path.write_text(block.text)
+    loaded = load(file=str(path), environ={})
+    assert check(loaded.settings, loaded.warnings) == []
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["config", "check", "--config", str(path)]) == 0
+
+
+@of("yaml", "values.yaml")
+def test_values_hold_a_configuration(block: Block) -> None:
+    values = yaml.safe_load(block.text)
+    known = yaml.safe_load((ROOT / "deploy/helm/openegress/values.yaml").read_text())
+    assert values.keys() <= known.keys()
+    loaded = load(body=yaml.safe_dump(values["egress"]), environ={})
+    assert [each for each in loaded.warnings if "log_level" not in each] == []
+
+
+@of("yaml", "livekit.yaml")
+def test_the_livekit_server_has_the_key_and_redis_of_its_worker(block: Block) -> None:
+    server = yaml.safe_load(block.text)
+    (worker,) = (
+        yaml.safe_load(each.text)
+        for each in BLOCKS
+        if each.page == block.page and each.title == "config.yaml" and ":7880" in each.text
+    )
+    assert server["keys"] == {worker["api_key"]: worker["api_secret"]}
+    assert server["redis"] == worker["redis"]
+
+
+def test_every_yaml_says_what_it_is() -> None:
+    titles = {"config.yaml", "values.yaml", "livekit.yaml", "reference.yaml"}
+    assert [str(each) for each in BLOCKS if each.language == "yaml" and each.title not in titles] == []
+
+
+# --- commands
+
+LK = {"start": {"--type"}, "list": {"--active"}, "stop": {"--id"}, "update-layout": {"--id", "--layout"}}
+MAKE = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+OPTIONS_WITH_VALUE = {"-f", "--set", "-t", "-p", "-e", "-v", "--security-opt", "--shm-size", "--stop-timeout"}
+
+
+def check_make(words: list[str]) -> None:
+    targets = [word for word in words if "=" not in word]
+    assert set(targets) <= MAKE
+
+
+def check_openegress(words: list[str]) -> None:
+    try:
+        build_parser().parse_args(words)
+    except SystemExit as refused:
+        assert refused.code in (0, None)
+
+
+def check_lk(words: list[str]) -> None:
+    assert words[0] == "egress"
+    assert {word for word in words if word.startswith("-")} <= LK[words[1]]
+
+
+def check_curl(words: list[str]) -> None:
+    (url,) = (word for word in words if word.startswith("http"))
+    assert "/twirp/livekit.Egress/" in url
+    headers = [words[n + 1] for n, word in enumerate(words) if word == "-H"]
+    assert "Content-Type: application/json" in headers
+    check_request(url.rpartition("/")[2], words[words.index("-d") + 1])
+
+
+def check_files(words: list[str]) -> None:
+    """Arguments that lie in the repository are there. `values.yaml` is the reader's own."""
+    named = [word.rpartition("=")[2] for word in words if "deploy/" in word]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    seen = [n for n, word in enumerate(words) if word in OPTIONS_WITH_VALUE]
+    assert all(n + 1 < len(words) for n in seen)
+
+
+CHECKS = {
+    "make": check_make,
+    "openegress": check_openegress,
+    "lk": check_lk,
+    "curl": check_curl,
+    "docker": check_files,
+    "helm": check_files,
+    "kubectl": check_files,
+}
+TAKEN_AS_THEY_ARE = {"source", "export", "echo", "uv", "pipx", "git", "python"}
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [(str(block), command) for block in BLOCKS if block.language == "sh" for command in commands(block)],
+)
+def test_commands_exist(place: str, command: str) -> None:
+    for part in command.split(" && "):
+        program, *words = shlex.split(part, comments=True)
+        if program in CHECKS:
+            CHECKS[program](words)
+        else:
+            assert program in TAKEN_AS_THEY_ARE
+
+
+def test_what_is_echoed_into_a_file_is_a_request() -> None:
+    found = [
+        shlex.split(command)[1]
+        for block in BLOCKS
+        if block.language == "sh"
+        for command in commands(block)
+        if command.startswith("echo '{")
+    ]
+    assert found
+    for body in found:
+        check_request("StartRoomCompositeEgress", body)
+
+
+# --- code
+
+
+@of("python")
+def test_python_uses_what_the_sdk_has(block: Block) -> None:
+    """Names of livekit.api are there, and its messages have the fields that are set."""
+    api = importlib.import_module("livekit.api")
+    for node in ast.walk(ast.parse(block.text)):
+        match node:
+            case ast.Attribute(value=ast.Name(id="api"), attr=name):
+                assert hasattr(api, name)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="api"), attr=name), keywords=keywords):
+                kind = getattr(api, name)
+                fields = getattr(getattr(kind, "DESCRIPTOR", None), "fields_by_name", None)
+                if fields is not None:
+                    assert {keyword.arg for keyword in keywords} <= set(fields)
+            case ast.Attribute(value=ast.Attribute(attr="egress"), attr=name):
+                assert hasattr(api.egress_service.EgressService, name)
+
+
+def test_the_token_of_the_docs_may_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = (each for each in BLOCKS if each.title == "token")
+    monkeypatch.setenv("LIVEKIT_API_KEY", "devkey")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "at-least-32-characters-of-a-secret")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(block.text, str(block), "exec"), {})
+    caller = verify(
+        f"Bearer {said.getvalue().strip()}", None, {"devkey": "at-least-32-characters-of-a-secret"}
+    )
+    caller.require_record()

@@ -1,0 +1,83 @@
+"""What a recording is granted, by its plan: nothing of another's storage or identity."""
+
+from pathlib import Path
+
+import pytest
+
+from openegress.core import plan as plans
+from openegress.core.codecs import Container
+from openegress.core.plan import Backend, Plan
+from openegress.handler.cage import rules
+from openegress.handler.landlock import Access, PathRule
+from openegress.handler.seccomp import ARCHITECTURES, program
+
+SPOOL, HOME = Path("/data/spool"), Path("/home/egress")
+NAMED = {
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/run/secrets/aws/token",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/run/secrets/gcp.json",
+    "AZURE_FEDERATED_TOKEN_FILE": "/run/secrets/azure/token",
+}
+IDENTITIES = {
+    HOME / ".aws",
+    HOME / ".config" / "gcloud",
+    *(Path(each) for each in ("/run/secrets/aws", "/run/secrets/gcp.json", "/run/secrets/azure")),
+}
+
+
+def granted(*backends: Backend, backup: Backend | None = None) -> list[PathRule]:
+    outputs = tuple(
+        plans.FileOutput("a.mp4", Container.MP4, plans.StoragePlan(each, backup=backup), False)
+        for each in backends
+    )
+    source = plans.MediaSource(room_name="r", ws_url="ws://h", token="t")
+    return rules(Plan("EG_1", source, outputs, None, None), SPOOL, NAMED, HOME)
+
+
+def written(found: list[PathRule]) -> set[str]:
+    return {str(rule.path) for rule in found if Access.MAKE_REG in rule.access}
+
+
+@pytest.mark.parametrize(
+    ("backend", "identity"),
+    [
+        (plans.S3Storage("b"), {HOME / ".aws", Path("/run/secrets/aws")}),
+        (plans.S3Storage("b", access_key="a", secret="s"), set()),
+        (plans.GCPStorage("b"), {HOME / ".config" / "gcloud", Path("/run/secrets/gcp.json")}),
+        (plans.GCPStorage("b", credentials="{}"), set()),
+        (plans.AzureStorage("b", "a"), {Path("/run/secrets/azure")}),
+        (plans.AzureStorage("b", "a", account_key="k"), set()),
+        (plans.LocalStorage("/out"), set()),
+    ],
+)
+def test_the_services_identity_is_there_only_where_the_storage_rests_on_it(
+    backend: Backend, identity: set[Path]
+) -> None:
+    for found in (granted(backend), granted(plans.LocalStorage("/out"), backup=backend)):
+        assert {rule.path for rule in found} & IDENTITIES == identity
+
+
+def test_it_writes_into_its_folder_and_its_outputs() -> None:
+    own = str(SPOOL / "EG_1")
+    assert written(granted()) == {own}
+    assert written(granted(plans.S3Storage("b"))) == {own}
+    assert written(granted(plans.LocalStorage("/out"), backup=plans.LocalStorage("/spare"))) == {
+        own,
+        "/out",
+        "/spare",
+    }
+
+
+def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend("/home/egress")
+    paths = {rule.path for rule in granted(plans.LocalStorage("/out"))}
+    assert not paths & {Path("/"), Path("/etc"), HOME, SPOOL, SPOOL.parent, Path("/proc"), Path("/tmp")}
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_every_jump_of_the_filter_lands_in_it(machine: str) -> None:
+    code = program(ARCHITECTURES[machine])
+    instructions = [code[at : at + 8] for at in range(0, len(code), 8)]
+    for position, (low, high, yes, no, *_) in enumerate(instructions):
+        if (low | high << 8) & 7 == 5:  # BPF_JMP
+            assert position + 1 + max(yes, no) < len(instructions)
+    assert instructions[-1][0] == 0x06  # BPF_RET

@@ -1,0 +1,162 @@
+"""Sizes that keep the tree readable: what is larger is in a table, with the reason.
+
+A module is about one noun and a class knows a few things. What outgrows a limit is split by what its parts
+know, not by its length. A constructor of many parameters takes a typed settings object.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import openegress
+
+ROOT = Path(openegress.__file__).parent
+GENERATED = ROOT / "proto"
+
+MAX_LINES = 400
+MAX_ATTRIBUTES = 15
+MAX_PARAMETERS = 8
+
+LONG_MODULES = {
+    "room/client.py": "A room's API, its rejoin policy and its subscriptions are still one class.",
+    "room/rtp/receiver.py": "Packets, RTCP and frames of a track are still one class.",
+    "source/room/track_follower.py": "Joining a room and choosing its tracks are still one class.",
+}
+LARGE_CLASSES = {
+    "Job": "It is all that is known of one egress here, for a report of its end too.",
+    "Node": "It is the composition of a worker: each attribute is a part that it starts or closes.",
+    "EncodePipeline": "One lock guards the queue, the sinks and the counts that source and encoder share.",
+    "Page": "It is one page to its source: what it does, says and is refused is told by the same events.",
+    "RoomClient": "It is the API of a room, its rejoin policy and its subscriptions in one.",
+    "RoomConnection": "It holds signalling and media path of one join, and when the server was heard last.",
+    "RoomFrameSource": "Its thread draws, mixes and asks for key frames at the pace of one clock.",
+    "RoomPacketSource": "It chooses the first layer, gives packets their times and fills silence in one.",
+    "TrackFollower": "It joins, follows the events of the room and applies the policy of tracks in one.",
+    "TrackReceiver": "It reorders packets, gathers frames and asks for key frames in one.",
+    "WebPageSource": "It loads a page, waits for its signal and watches its browser in one.",
+}
+LONG_CONSTRUCTORS = {
+    "Registration": "RPCServer.register() alone makes it, from what it was told of a method.",
+    "Browser": "It is made by its own start(), from the parts that were started one after another.",
+    "WebPageSource": "It takes what a request and the configuration say of a page one by one.",
+}
+
+
+@dataclass(frozen=True)
+class Class:
+    name: str
+    module: str
+    attributes: int
+    parameters: int
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    """(path below the package, text) of what people write."""
+    for path in sorted(ROOT.rglob("*.py")):
+        if not path.is_relative_to(GENERATED):
+            yield path.relative_to(ROOT).as_posix(), path.read_text()
+
+
+@cache
+def classes() -> tuple[Class, ...]:
+    return tuple(
+        Class(node.name, module, attributes(node), parameters(node))
+        for module, text in modules()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ClassDef)
+    )
+
+
+def attributes(node: ast.ClassDef) -> int:
+    """What is assigned to self anywhere, and the fields of a dataclass that is not frozen."""
+    assigned = {
+        target.attr
+        for target in ast.walk(node)
+        if isinstance(target, ast.Attribute)
+        and isinstance(target.ctx, ast.Store)
+        and isinstance(target.value, ast.Name)
+        and target.value.id == "self"
+    }
+    if any(is_changing_dataclass(each) for each in node.decorator_list):
+        assigned |= {
+            line.target.id
+            for line in node.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        }
+    return len(assigned)
+
+
+def is_changing_dataclass(decorator: ast.expr) -> bool:
+    text = ast.unparse(decorator)
+    return text.startswith("dataclass") and "frozen=True" not in text
+
+
+def parameters(node: ast.ClassDef) -> int:
+    """Of the constructor that it writes itself; a dataclass is the settings object that others take."""
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            arguments = each.args
+            return len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs) - 1
+    return 0
+
+
+def complaints(found: dict[str, int], excepted: dict[str, str]) -> list[str]:
+    """None when all that is over a limit has its sentence, and nothing else has one."""
+    over = [f"{name}: {found[name]}; split it, or say why not" for name in found.keys() - excepted.keys()]
+    within = [f"{name} is within the limit: take it out" for name in excepted.keys() - found.keys()]
+    return sorted(over + within)
+
+
+def test_a_module_is_about_one_noun() -> None:
+    found = {name: lines for name, text in modules() if (lines := text.count("\n")) > MAX_LINES}
+    assert complaints(found, LONG_MODULES) == []
+
+
+def test_a_class_knows_a_few_things() -> None:
+    found = {each.name: each.attributes for each in classes() if each.attributes > MAX_ATTRIBUTES}
+    assert complaints(found, LARGE_CLASSES) == []
+
+
+def test_a_constructor_of_many_parameters_takes_a_settings_object() -> None:
+    found = {each.name: each.parameters for each in classes() if each.parameters > MAX_PARAMETERS}
+    assert complaints(found, LONG_CONSTRUCTORS) == []
+
+
+def test_one_name_means_one_thing() -> None:
+    modules_of: dict[str, list[str]] = defaultdict(list)
+    for each in classes():
+        if not each.name.startswith("_"):
+            modules_of[each.name].append(each.module)
+    assert not {name: where for name, where in modules_of.items() if len(where) > 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("class A:\n def __init__(self, a, /, b, *, c): self.x = self.y = a", (2, 3)),
+        ("class A:\n def f(self):\n  self.x += 1\n  self.x = other.z = 2\n  self.a, self.b = 1, 2", (3, 0)),
+        ("@dataclass(slots=True)\nclass A:\n x: int\n y: int = 0\n LIMIT = 3", (2, 0)),
+        ("@dataclass\nclass A:\n x: int", (1, 0)),
+        ("@dataclass(frozen=True)\nclass A:\n x: int", (0, 0)),
+    ],
+)
+def test_the_check_counts(code: str, expected: tuple[int, int]) -> None:
+    node = ast.parse(code).body[0]
+    assert isinstance(node, ast.ClassDef)
+    assert (attributes(node), parameters(node)) == expected
+
+
+def test_the_tables_give_reasons() -> None:
+    for table in (LONG_MODULES, LARGE_CLASSES, LONG_CONSTRUCTORS):
+        assert all(reason.endswith(".") and len(reason.split()) >= 8 for reason in table.values())
+
+
+def test_what_is_over_is_noticed_and_so_is_an_exception_that_nobody_needs() -> None:
+    assert complaints({"Large": 16}, {}) == ["Large: 16; split it, or say why not"]
+    assert complaints({}, {"Small": "why"}) == ["Small is within the limit: take it out"]
+    assert complaints({"Large": 16}, {"Large": "why"}) == []

@@ -1,0 +1,134 @@
+"""Names that are too long for where they go: cut between characters, told apart, or refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from livekit.protocol.egress import DirectFileOutput, EncodedFileOutput, ImageOutput, SegmentedFileOutput
+
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import AliOSSStorage, Backend, LocalStorage, S3Storage, StoragePlan
+from openegress.output import naming as late
+from openegress.request import naming, outputs
+from openegress.request.name_length import cut
+from openegress.request.outputs import Naming
+from openegress.request.requested import FileWish, ImageWish, SegmentWish
+
+LOCAL = LocalStorage("/out")
+S3 = S3Storage(bucket="b")
+
+
+def names(room: str, backend: Backend = LOCAL, **more: str) -> Naming:
+    values = {"time": "2025-02-14T095704", "room_name": room, **more}
+    return Naming(identifier=room, values=values, storage=StoragePlan(backend, backup=None))
+
+
+def file(filepath: str, naming_: Naming) -> str:
+    wire = EncodedFileOutput(filepath=filepath)
+    return outputs.file_output(FileWish(wire, (wire,)), Container.OGG, naming_).filepath
+
+
+def longest_part(path: str) -> int:
+    return max(len(part.encode()) for part in path.split("/"))
+
+
+@pytest.mark.parametrize(
+    ("room", "filepath", "expected"),
+    [
+        ("n" * 247, "{room_name}.ogg", "n" * 247 + ".ogg"),
+        ("n" * 251, "{room_name}.ogg", "n" * 251 + ".ogg"),
+        ("n" * 252, "{room_name}.ogg", "n" * 242 + "~" + cut("n" * 252, 9)[1:] + ".ogg"),
+        ("议" * 83, "{room_name}.ogg", "议" * 83 + ".ogg"),
+        ("a/b", "{room_name}", "a/b.ogg"),
+    ],
+)
+def test_what_fits_stays_and_what_does_not_is_cut(room: str, filepath: str, expected: str) -> None:
+    assert file(filepath, names(room)) == expected
+
+
+@pytest.mark.parametrize("room", ["n" * 240, "会" * 80, "🎥" * 64, "e\u0301" * 90, "a/" * 10 + "x" * 300])
+@pytest.mark.parametrize("filepath", ["", "dir/", "{room_name}-{time}", "{room_name}/{room_name}.ogg"])
+def test_default_and_templated_names_of_long_rooms(room: str, filepath: str) -> None:
+    path = file(filepath, names(room))
+    assert longest_part(path) <= 255
+    assert path.endswith(".ogg")
+    if "room_name}/" not in filepath:
+        assert "2025-02-14T095704" in path
+    assert "\ufffd" not in path
+    other = file(filepath, names(room + "!"))
+    assert other != path
+
+
+def test_what_the_request_itself_says_too_long_is_refused() -> None:
+    with pytest.raises(EgressError, match=r"filepath .* is too long: the storage takes") as refused:
+        file("x" * 252, names("r"))
+    assert refused.value.code is Code.INVALID_ARGUMENT
+    assert file("x" * 251, names("r")) == "x" * 251 + ".ogg"
+    with pytest.raises(EgressError, match="filepath"):
+        file("/".join(["x" * 200] * 21), names("r"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "length"), [(S3, 1024), (AliOSSStorage(bucket="b"), 1023)], ids=["s3", "oss"]
+)
+def test_keys_of_object_stores_are_longer(backend: Backend, length: int) -> None:
+    assert file("{room_name}", names("n" * 600, backend)) == "n" * 600 + ".ogg"
+    assert len(file("{room_name}", names("n" * 2000, backend))) == length - 1
+    with pytest.raises(EgressError, match="filepath"):
+        file("x" * 1100, names("n", backend))
+
+
+def test_a_backup_on_the_disk_sets_the_limit_too() -> None:
+    storage = StoragePlan(S3, backup=LOCAL)
+    path = file("{room_name}", Naming("r", {"room_name": "n" * 600}, storage))
+    assert longest_part(path) == 255
+
+
+def test_segments_and_pictures_leave_room_for_their_numbers() -> None:
+    wire = SegmentedFileOutput(filename_prefix="{room_name}", playlist_name="{room_name}")
+    wish = SegmentWish(wire, (wire,))
+    for room in ("段" * 80, "n" * 255):
+        output = outputs.segment_output(wish, names(room))
+        written = naming.longest_of_segments(
+            late.segment_names(output, {}), f".{output.container.value}", output.timestamp_suffix
+        )
+        assert longest_part("/".join(written)) <= 255
+    picture = ImageOutput(filename_prefix="{room_name}")
+    planned = outputs.image_output(ImageWish(picture, (picture,)), names("n" * 255))
+    assert longest_part(naming.image_file(planned.prefix, 0, 0, planned.suffix)) <= 255
+
+
+@pytest.mark.parametrize(
+    "filepath",
+    ["{publisher_identity}", "{room_name}-{publisher_identity}", "x" * 240 + "{publisher_identity}"],
+)
+def test_what_only_the_room_tells_is_cut_when_it_does(filepath: str) -> None:
+    wire = DirectFileOutput(filepath=filepath)
+    try:
+        output = outputs.file_output(FileWish(wire, (wire,)), None, names("r" * 200))
+    except EgressError:
+        assert filepath.startswith("x")  # with the placeholder as it stands, nothing fits
+        return
+    filled = [late.file_name(output, {"publisher_identity": identity * 100}) for identity in ("ü", "ö")]
+    assert all(longest_part(name + ".webm") <= 255 for name in filled)
+    assert filled[0] != filled[1]
+
+
+@given(st.text(min_size=1, max_size=80), st.integers(10, 60))
+def test_cut(text: str, longest_bytes: int) -> None:
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        return
+    short = cut(text, longest_bytes)
+    assert len(short.encode()) <= longest_bytes
+    assert (short == text) is (len(encoded) <= longest_bytes)
+    if short != text:
+        kept, mark, _ = short.rpartition("~")
+        assert mark and text.startswith(kept)
+
+
+def test_a_cut_is_never_within_what_is_read_as_one_character() -> None:
+    family = "👩\u200d👩\u200d👧"
+    assert cut("abcdef" + family + "x" * 20, 9 + 6 + 11).startswith("abcdef👩~")
+    assert cut("abcde" + "e\u0301" + "x" * 20, 9 + 6).startswith("abcde~")

@@ -1,0 +1,51 @@
+"""When a recording sheds, and what."""
+
+import subprocess
+import sys
+
+import pytest
+
+from openegress.source.memory import Ceiling, Shedding, own_bytes
+
+NOTHING, QUEUES, TRACK = Shedding
+
+
+@pytest.mark.parametrize(
+    ("readings", "shed"),
+    [
+        pytest.param([50, 100], [NOTHING, NOTHING], id="enough"),
+        pytest.param([101, 80, 101], [QUEUES, NOTHING, QUEUES], id="queues were it"),
+        pytest.param([101, 101, 95, 89, 99], [QUEUES, TRACK, TRACK, NOTHING, NOTHING], id="videos were it"),
+    ],
+)
+def test_a_ceiling(readings: list[int], shed: list[Shedding]) -> None:
+    ceiling = Ceiling(100)
+    assert [ceiling.look(each) for each in readings] == shed
+
+
+def test_no_ceiling() -> None:
+    assert Ceiling(0).look(10**12) is NOTHING
+
+
+# A process of its own: one that has run other tests fills what those have freed before it grows.
+READINGS = """
+from openegress.source.memory import give_back, own_bytes
+
+print(own_bytes("self"))
+held = [bytes(500) for _ in range(200_000)]
+print(own_bytes("self"))
+del held
+give_back()
+print(own_bytes("self"))
+"""
+
+
+def test_what_is_held_is_seen_and_given_back() -> None:
+    run = subprocess.run([sys.executable, "-c", READINGS], capture_output=True, text=True, check=True)
+    before, held, after = map(int, run.stdout.split())
+    assert held - before > 80_000_000
+    assert after - before < 40_000_000
+
+
+def test_a_process_that_is_gone_holds_nothing() -> None:
+    assert own_bytes(2**22 + 1) == 0

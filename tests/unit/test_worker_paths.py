@@ -1,0 +1,189 @@
+"""Paths of recordings: which are the same, and who has them."""
+
+from typing import Literal
+
+import pytest
+
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError
+from openegress.core.ipc import ClaimNames
+from openegress.core.plan import (
+    AzureStorage,
+    Backend,
+    FileOutput,
+    GCPStorage,
+    ImageOutput,
+    LocalStorage,
+    Output,
+    Plan,
+    S3Storage,
+    SegmentOutput,
+    StoragePlan,
+    WebSource,
+)
+from openegress.request import places
+from openegress.store.leases import MemoryLeases
+from openegress.worker import paths as paths_module
+from openegress.worker.paths import Paths
+
+LOCAL = LocalStorage("/out")
+S3 = S3Storage(bucket="b", access_key="a")
+
+
+def file(path: str, backend: Backend = LOCAL, prefix: str = "") -> FileOutput:
+    return FileOutput(path, Container.MP4, StoragePlan(backend, prefix=prefix))
+
+
+def segments(directory: str, prefix: str, playlist: str, live: str = "") -> SegmentOutput:
+    return SegmentOutput(directory, prefix, playlist, live, 4, Container.TS, False, StoragePlan(LOCAL))
+
+
+def fmp4(prefix: str) -> SegmentOutput:
+    return SegmentOutput("", prefix, f"{prefix}.m3u8", "", 4, Container.FMP4, False, StoragePlan(LOCAL))
+
+
+def images(prefix: str, suffix: Literal["index", "none"] = "index") -> ImageOutput:
+    return ImageOutput("", prefix, 5, 0, 0, suffix, StoragePlan(LOCAL))
+
+
+def track(path: str) -> FileOutput:
+    """Of a track, whose codec decides the container."""
+    return FileOutput(path, None, StoragePlan(LOCAL))
+
+
+def plan_of(*outputs: Output, egress_id: str = "EG_1", room: str = "r", track: str = "") -> Plan:
+    values = {"track_id": track} if track else {}
+    return Plan(egress_id, WebSource("http://e"), outputs, None, None, room_name=room, name_values=values)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (file("x.mp4"), file("/out/x.mp4"), True),
+        (file("a/../x.mp4"), file("x.mp4"), True),
+        (file("x.mp4"), file("y.mp4"), False),
+        (file("x.mp4"), file("x.mp4", LocalStorage("/other")), False),
+        (file("x.mp4", S3), file("x.mp4", S3), True),
+        (file("b/x.mp4", S3, "a"), file("x.mp4", S3, "a/b"), True),
+        (file("x.mp4", S3), file("x.mp4", S3Storage(bucket="b", access_key="other")), True),
+        (file("x.mp4", S3), file("x.mp4", S3Storage(bucket="c")), False),
+        (file("x.mp4", S3), file("x.mp4", GCPStorage(bucket="b")), False),
+        (file("x.mp4", AzureStorage("c", "one")), file("x.mp4", AzureStorage("c", "two")), False),
+        (segments("d/", "s", "p.m3u8"), segments("d/", "t", "p.m3u8"), True),
+        (segments("d/", "s", "p.m3u8"), segments("d/", "s", "q.m3u8"), True),
+        (segments("d/", "s", "p.m3u8"), segments("d/", "t", "q.m3u8", "p.m3u8"), True),
+        (segments("d/", "s", "p.m3u8"), segments("e/", "s", "p.m3u8"), False),
+        (images("i"), images("i"), True),
+        (images("i"), images("j"), False),
+        (images("i"), file("i.mp4"), False),
+        (images("i", "none"), images("i", "none"), True),
+        (images("i", "none"), images("i"), False),
+        (track("x"), track("x"), True),
+        (track("x"), file("x.mp4"), True),
+        (track("x.webm"), file("x.mp4"), True),
+        (track("x"), file("y.mp4"), False),
+        (fmp4("s"), file("s_init.mp4"), True),
+        (fmp4("s"), track("s_init"), True),
+        (fmp4("s"), file("s.mp4"), False),
+    ],
+)
+def test_same_places(one: Output, other: Output, is_same: bool) -> None:
+    shared = places.places_of(plan_of(one), "m") & places.places_of(plan_of(other, egress_id="EG_2"), "m")
+    assert bool(shared) is is_same
+
+
+def test_local_paths_of_two_machines_are_two() -> None:
+    plan = plan_of(file("x.mp4"))
+    assert not places.places_of(plan, "m") & places.places_of(plan, "n")
+
+
+def test_what_the_room_fills_is_the_same_for_the_same_track_alone() -> None:
+    def of(track: str) -> frozenset[str]:
+        return places.places_of(plan_of(file("{track_type}.mp4"), track=track), "m")
+
+    assert of("TR_1") == of("TR_1")
+    assert not of("TR_1") & of("TR_2")
+
+
+def test_two_outputs_of_a_request_are_never_the_same() -> None:
+    with pytest.raises(EgressError, match="two outputs of the request write to the same path, '/out/i_") as e:
+        places.check_apart(plan_of(images("i"), images("i")))
+    assert e.value.code is Code.INVALID_ARGUMENT
+    places.check_apart(plan_of(images("i"), images("j"), file("i.mp4")))
+
+
+async def test_workers_do_not_take_each_others_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths_module, "_PAUSE_S", 0.0)
+    leases = MemoryLeases()
+    one, two = (Paths(leases, worker, lambda _: False) for worker in ("NE_1", "NE_2"))
+    both = [file("x.mp4", S3), file("y.mp4", S3)]
+    assert await one.claim(plan_of(file("y.mp4", S3))) is None
+    assert await two.claim(plan_of(*both, egress_id="EG_2")) == "s3|/b|y.mp4"
+    assert await leases.held() == one.held() == {"s3|/b|y.mp4"}
+    assert two.held() == frozenset()
+    await one.release("EG_1")
+    assert await two.claim(plan_of(*both, egress_id="EG_2")) is None
+
+
+ANN = {"publisher_identity": "ann"}
+VIDEO = {**ANN, "track_type": "video"}
+
+
+@pytest.mark.parametrize(
+    ("output", "values", "container", "meets"),
+    [
+        (file("{publisher_identity}.mp4"), ANN, None, file("ann.mp4")),
+        (
+            file("{publisher_identity}/{track_type}.mp4"),
+            {**ANN, "track_type": "video"},
+            None,
+            file("ann/video.mp4"),
+        ),
+        (
+            track("{publisher_identity}"),
+            ANN,
+            Container.WEBM,
+            FileOutput("ann", Container.WEBM, StoragePlan(LOCAL)),
+        ),
+        (segments("{publisher_identity}/", "s", "p.m3u8"), ANN, None, segments("ann/", "s", "q.m3u8")),
+        (images("{publisher_identity}"), ANN, None, images("ann")),
+    ],
+)
+async def test_names_that_the_room_has_told_are_claimed_of_all_workers(
+    monkeypatch: pytest.MonkeyPatch,
+    output: Output,
+    values: dict[str, str],
+    container: Container | None,
+    meets: Output,
+) -> None:
+    monkeypatch.setattr(paths_module, "_PAUSE_S", 0.0)
+    leases = MemoryLeases()
+    one, two = (Paths(leases, worker, lambda _: False) for worker in ("NE_1", "NE_2"))
+    early, late, told = plan_of(meets), plan_of(output, egress_id="EG_2"), ClaimNames(values, container)
+    assert await one.claim(early) is None
+    for paths in (one, two):
+        assert await paths.claim(late) is None
+        with pytest.raises(EgressError, match=r"another recording that runs writes to '.*ann") as refused:
+            await paths.claim_filled(late, told, [""])
+        assert refused.value.code is Code.ALREADY_EXISTS
+        assert await paths.claim_filled(late, told, ["", "EG_2"]) == "EG_2"
+        assert any("EG_2" in place for place in await leases.held())
+        await paths.release("EG_2")
+    await one.release("EG_1")
+    assert await leases.held() == frozenset()
+
+
+async def test_a_track_meets_only_what_has_its_own_container() -> None:
+    paths = Paths(MemoryLeases(), "NE_1", lambda _: False)
+    for egress_id, container in (("EG_1", Container.OGG), ("EG_2", Container.WEBM)):
+        plan = plan_of(track("{publisher_identity}"), egress_id=egress_id, track=egress_id)
+        assert await paths.claim(plan) is None
+        assert await paths.claim_filled(plan, ClaimNames(ANN, container), [""]) == ""
+
+
+async def test_two_outputs_that_become_one_are_refused() -> None:
+    paths = Paths(MemoryLeases(), "NE_1", lambda _: False)
+    plan = plan_of(file("{publisher_identity}.mp4"), file("ann.mp4"))
+    assert await paths.claim(plan) is None
+    with pytest.raises(EgressError, match="two outputs of the request write to the same path"):
+        await paths.claim_filled(plan, ClaimNames(ANN), [""])
