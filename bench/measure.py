@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from livekit import api
@@ -83,7 +84,11 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
 async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Result:
     """Records for `seconds` after it has settled, which a start without a warm handler is not waited for."""
     async with scene(row) as (server, setting):
-        config = {"prewarmed_browsers": 1 if warm else 0, "deny_networks": [], "storage_check": True}
+        config: dict[str, Any] = {
+            "prewarmed_browsers": 1 if warm else 0,
+            "deny_networks": [],
+            "storage_check": True,
+        }
         async with Service(folder, server, config) as service:
             await settled(service.pid)
             asked = time.monotonic()

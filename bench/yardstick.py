@@ -22,7 +22,7 @@ def cores() -> float:
             size = plane.width * plane.height
             rows = data[at : at + size]
             if plane.line_size == plane.width:
-                plane.update(rows)
+                plane.update(bytes(rows))
             else:
                 padding = bytes(plane.line_size - plane.width)
                 starts = range(0, size, plane.width)

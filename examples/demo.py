@@ -1,7 +1,7 @@
-"""Records a LiveKit room with two synthetic participants for 15 seconds, the way an application would.
+"""Records a LiveKit room with three drawn people who talk in turns, the way an application would.
 
-A livekit-server, two publishers and `openegress serve` are started on loopback; then plain HTTP does the
-rest: StartRoomCompositeEgress, ListEgress for the progress line, StopEgress.
+A livekit-server, three publishers and `openegress serve` are started on loopback; then plain HTTP does the
+rest: StartRoomCompositeEgress, ListEgress for the progress line, UpdateLayout half-way, StopEgress.
 """
 
 import asyncio
@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from examples.people import CAST, Person
 from testkit.livekit_server import LivekitServer
-from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.pattern import COLOURS
 from testkit.probe import contact_sheet, probe
 from testkit.service import Service, location
 
@@ -23,12 +22,11 @@ OUT = Path(__file__).resolve().parent.parent / "demo-out"
 
 async def demo() -> None:
     async with contextlib.AsyncExitStack() as stack:
-        say("starting livekit-server, two participants and openegress")
+        say(f"starting livekit-server, {len(CAST)} participants and openegress")
         server = await stack.enter_async_context(LivekitServer())
-        for index, identity in enumerate(("ada", "grace")):
-            video = VideoSpec(width=640, height=720, kbps=1500, colour=COLOURS[index])
-            audio = AudioSpec(tone_hz=440 + 220 * index)
-            await stack.enter_async_context(Publisher(server, ROOM, identity, video=video, audio=audio))
+        began = time.monotonic()
+        for person in [Person(server, ROOM, place, began) for place in range(len(CAST))]:
+            await stack.enter_async_context(person)
         service = await stack.enter_async_context(Service(OUT, server))
         info = await record(service)
     report(info)
@@ -47,7 +45,11 @@ async def record(service: Service) -> dict[str, Any]:
     await service.active(egress_id)
     active = time.monotonic()
     say(f"recording, {active - asked:.2f} s after the request")
+    layout = "grid"
     while (elapsed := time.monotonic() - active) < SECONDS:
+        if layout == "grid" and elapsed > SECONDS / 2:
+            layout = "speaker"
+            await service.call("UpdateLayout", egress_id=egress_id, layout=layout)
         info = await service.info(egress_id)
         if info["status"] != "EGRESS_ACTIVE":
             raise SystemExit(f"{info['status']}: {info['error']}")
