@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import gzip
+import http.client
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
@@ -28,11 +29,27 @@ WITHIN_MS = 100.0
 """By which nobody's answer may be later than this machine makes it by itself."""
 
 
+TRIES = 3
+
+
 async def idle_ms(service: Service) -> float:
     """How late answers are while nobody attacks."""
     async with HealthWatch(service.health_port) as watch:
         await asyncio.sleep(2)
     return watch.seen.worst_ms
+
+
+async def keeps_nobody_waiting(port: int, usual_ms: float, attack: Callable[[], Awaitable[None]]) -> None:
+    """A machine that stops for a moment makes one attack of three look bad; a service that does, each."""
+    worst_ms = []
+    for _ in range(TRIES):
+        async with HealthWatch(port) as watch:
+            await attack()
+        assert watch.seen.failures == 0 and watch.seen.answers > 5, watch.seen
+        worst_ms.append(watch.seen.worst_ms)
+        if worst_ms[-1] < usual_ms + WITHIN_MS:
+            return
+    raise AssertionError(f"{worst_ms} ms, and {usual_ms} while nobody attacks")
 
 
 def resident_mib(service: Service) -> float:
@@ -62,7 +79,8 @@ async def test_nothing_of_a_stranger_is_unpacked_or_kept(tmp_path: Path, method:
     async with Service(tmp_path) as service, aiohttp.ClientSession() as http:
         await service.call("ListEgress")
         before_mib, usual_ms = resident_mib(service), await idle_ms(service)
-        async with HealthWatch(service.health_port) as watch:
+
+        async def attack() -> None:
             for number in range(300):
                 headers = {
                     "Content-Type": "application/json",
@@ -72,9 +90,10 @@ async def test_nothing_of_a_stranger_is_unpacked_or_kept(tmp_path: Path, method:
                 url = f"{service.url}/twirp/livekit.Egress/{method}"
                 async with http.post(url, data=packed, headers=headers) as answer:
                     assert answer.status == (404 if method == "Nothing" else 401)
+
+        await keeps_nobody_waiting(service.health_port, usual_ms, attack)
         assert resident_mib(service) - before_mib < 20
-        assert (watch.seen.failures, len(service.log.splitlines()) < 50) == (0, True)
-        assert watch.seen.worst_ms < usual_ms + WITHIN_MS
+        assert len(service.log.splitlines()) < 50
 
 
 @pytest.mark.parametrize("has_token", [False, True], ids=["a stranger", "a caller"])
@@ -90,12 +109,12 @@ async def test_bodies_that_unpack_to_gigabytes(tmp_path: Path, has_token: bool) 
             async with http.post(service.url + START, data=bomb, headers=headers) as answer:
                 return answer.status
 
-        async with HealthWatch(service.health_port) as watch:
+        async def attack() -> None:
             found = await asyncio.gather(*(send() for _ in range(16)))
             await asyncio.sleep(0.5)
-        assert set(found) == {413 if has_token else 401}
-        assert watch.seen.failures == 0 and watch.seen.answers > 5
-        assert watch.seen.worst_ms < usual_ms + WITHIN_MS
+            assert set(found) == {413 if has_token else 401}
+
+        await keeps_nobody_waiting(service.health_port, usual_ms, attack)
         assert resident_mib(service) - before_mib < 40
 
 
@@ -131,12 +150,12 @@ async def test_large_requests_of_a_caller_keep_nobody_waiting(tmp_path: Path, ki
             async with http.post(service.url + START, data=body, headers=headers) as answer:
                 return answer.status
 
-        usual_ms = await idle_ms(service)
-        async with HealthWatch(service.health_port) as watch:
-            found = await asyncio.gather(*(send() for _ in range(4)))
-        assert set(found) == {400}
-        assert watch.seen.failures == 0
-        assert watch.seen.worst_ms < usual_ms + WITHIN_MS, watch.seen
+        async def attack() -> None:
+            for _ in range(10):
+                assert set(await asyncio.gather(*(send() for _ in range(4)))) == {400}
+                await asyncio.sleep(0.1)
+
+        await keeps_nobody_waiting(service.health_port, await idle_ms(service), attack)
 
 
 async def until(holds: Callable[[], bool], timeout_s: float) -> None:
@@ -171,13 +190,30 @@ def _held(found: list[socket.socket]) -> int:
     return held
 
 
+def _list(connection: http.client.HTTPConnection, service: Service) -> int:
+    headers = {
+        "Authorization": f"Bearer {egress_token(service.api_key, service.api_secret)}",
+        "Content-Type": "application/json",
+    }
+    connection.request("POST", "/twirp/livekit.Egress/ListEgress", b"{}", headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
 @pytest.mark.parametrize(
     "first", [b"", b"POST /twirp/x HTTP/1.1\r\nHost: x\r\nA: "], ids=["idle", "half a header"]
 )
 async def test_more_connections_than_descriptors(tmp_path: Path, first: bytes) -> None:
-    """A recording runs, callers and health are answered, the log stays short, and nobody holds for long."""
+    """A recording runs, callers and health are answered, the log stays short, and nobody holds for long.
+
+    A connection that a caller keeps is not closed for strangers."""
     async with PageServer() as pages, Service(tmp_path) as service:
         await service.call("ListEgress")
+        kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+        kept.auto_open = 0
+        kept.connect()
+        assert await asyncio.to_thread(_list, kept, service) == 200
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (256, 256))
         async with unharmed_recording(service, pages):
             async with HealthWatch(service.port) as watch:
@@ -187,8 +223,10 @@ async def test_more_connections_than_descriptors(tmp_path: Path, first: bytes) -
                         assert (await service.call("ListEgress"))["items"]
                         await asyncio.sleep(0.1)
                     assert _held(found) <= 256 // connections.SHARE
+                    assert await asyncio.to_thread(_list, kept, service) == 200
                     await until(lambda: not _held(found), connections.IDLE_S + 5)
                 finally:
+                    kept.close()
                     for connection in found:
                         connection.close()
             assert watch.seen.failures == 0
@@ -205,16 +243,19 @@ async def test_two_thousand_idle_and_two_hundred_hostile_connections(tmp_path: P
     try:
         async with PageServer() as pages, Service(tmp_path) as service, unharmed_recording(service, pages):
             usual_ms = await idle_ms(service)
-            idle = await asyncio.to_thread(_connections, service.port, 2000, b"")
-            async with HealthWatch(service.port) as watch:
-                bad = await asyncio.to_thread(_connections, service.port, 200, hostile)
+            found = await asyncio.to_thread(_connections, service.port, 2000, b"")
+
+            async def attack() -> None:
+                found.extend(await asyncio.to_thread(_connections, service.port, 200, hostile))
                 for _ in range(20):
                     await service.call("ListEgress")
                     await asyncio.sleep(0.1)
-            for connection in (*idle, *bad):
-                connection.close()
-            assert watch.seen.failures == 0
-            assert watch.seen.worst_ms < usual_ms + WITHIN_MS
+
+            try:
+                await keeps_nobody_waiting(service.port, usual_ms, attack)
+            finally:
+                for connection in found:
+                    connection.close()
             assert resident_mib(service) < 400
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,7 +1,9 @@
 """Who is connected: never so many that the process runs out of descriptors, and nobody for nothing.
 
 When there are too many, the one that has been there longest without a caller of ours makes room, so that a
-newcomer (a health check, a caller with a token) is always let in.
+newcomer (a health check, a caller with a token) is always let in. A connection that a caller keeps for the
+next request goes only where there are no others: a request that meets a closed one is lost, and clients
+repeat no POST by themselves.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import os
 import resource
 import socket
 from typing import Any
+from weakref import WeakSet
 
 from aiohttp import web
 
@@ -29,6 +32,8 @@ WAITING = 1024
 was dropped tries again a second later."""
 
 _TRUSTED = web.RequestKey("trusted", bool)
+_CALLERS: WeakSet[asyncio.BaseTransport] = WeakSet()
+"""Connections that a request of a caller came by."""
 
 
 def most() -> int:
@@ -40,6 +45,8 @@ def most() -> int:
 def trust(request: web.Request) -> None:
     """The request is of a caller who may: it does not make room for strangers."""
     request[_TRUSTED] = True
+    if request.transport is not None:
+        _CALLERS.add(request.transport)
 
 
 class _Server(web.Server):
@@ -51,12 +58,18 @@ class _Server(web.Server):
             self._make_room()
 
     def _make_room(self) -> None:
-        for handler in self.connections:  # those that came first, first
+        callers: list[asyncio.Transport] = []
+        for handler in self.connections[:-1]:  # those that came first, first; the newcomer stays
             transport = handler.transport
             if transport is None or transport.is_closing() or _is_trusted(handler):
                 continue
+            if transport in _CALLERS:
+                callers.append(transport)
+                continue
             transport.abort()
             return
+        if callers:
+            callers[0].abort()
 
 
 def _is_trusted(handler: Any) -> bool:

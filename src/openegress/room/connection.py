@@ -33,8 +33,9 @@ CONNECT_TIMEOUT_S = 10.0
 """For ICE and DTLS, TCP and TURN included."""
 OFFER_TIMEOUT_S = 5.0
 """The server offers the data channel as soon as one has joined."""
-GOODBYE_AFTER_S = 1.0
-"""How much later than the end of the media the server's last word may come."""
+GOODBYE_AFTER_S = 3.0
+"""How much later than the end of the media the server's last word may come: it sends them side by side, and a
+busy machine has them far apart. Whoever joins again instead opens a room anew that was deleted."""
 SILENCE_S = 7
 """While media flows, so much else does that after this long the path is not there."""
 IDLE_SILENCE_S = 20
