@@ -87,6 +87,20 @@ def test_someone_who_joins_again_before_the_old_self_is_gone() -> None:
     assert [each.sid for each in roster.tracks()] == ["T2"]
 
 
+def test_an_update_that_was_overtaken_takes_nothing_back() -> None:
+    roster = Roster("me")
+    roster.joined([], 0)
+    older, newer = person("a"), person("a", track("T1"))
+    older.version, newer.version = 3, 4
+    assert told(roster.updated([newer])) == ["+a", "+T1"]
+    assert told(roster.updated([older])) == []
+    assert told(roster.updated([newer])) == []
+    newer.state, newer.version = ParticipantInfo.State.DISCONNECTED, 5
+    assert told(roster.updated([newer])) == ["-T1", "-a"]
+    # Another server counts anew.
+    assert told(roster.joined([person("a", track("T2"))], 1)) == ["+a", "+T2"]
+
+
 def test_after_a_rejoin_the_absent_have_time_to_come_back() -> None:
     roster = Roster("me", return_grace_s=20)
     roster.joined([person("a", track("T1")), person("b", track("T2")), person("c", track("T3"))], 0)

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from openegress.core import ipc
+from openegress.core.plan import Plan, VideoEncoding, WebSource
 from openegress.worker import pool as pools
 from openegress.worker.pool import Pool, Shape
 
@@ -65,12 +67,16 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came")
 
 
-async def in_stock(monkeypatch: pytest.MonkeyPatch, spawner: Spawner) -> Pool:
+def stocked(monkeypatch: pytest.MonkeyPatch, spawner: Spawner, browsers: int | None) -> Pool:
     monkeypatch.setattr(pools, "HandlerProcess", spawner)
     monkeypatch.setattr(pools, "ForkClient", NoForks)
     monkeypatch.setattr(pools, "_RESPAWN_PAUSE_S", 0.0)
     monkeypatch.setattr(pools, "_READY_WITHIN_S", 0.05)
-    pool = Pool(ipc.HandlerSettings("/spool"), browsers=1, shape=Shape(), on_log=lambda record: None)
+    return Pool(ipc.HandlerSettings("/spool"), browsers=browsers, shape=Shape(), on_log=lambda record: None)
+
+
+async def in_stock(monkeypatch: pytest.MonkeyPatch, spawner: Spawner) -> Pool:
+    pool = stocked(monkeypatch, spawner, 1)
     await pool.start()
     await until(lambda: bool(pool._ready))
     return pool
@@ -100,4 +106,41 @@ async def test_one_that_died_while_it_waited_is_reaped(monkeypatch: pytest.Monke
     dead.alive = False
     assert pool._in_stock() is None
     await until(lambda: dead.reaped and bool(pool._ready))
+    await pool.close()
+
+
+PAGE = Plan("EG_page", WebSource("http://127.0.0.1/"), (), VideoEncoding(1280, 720, 30, 3000, 4.0), None)
+LARGE = msgspec.structs.replace(PAGE, video=VideoEncoding(1920, 1080, 30, 3000, 4.0))
+
+
+async def test_a_browser_waits_after_the_first_page_until_pages_stop_coming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spawner = Spawner(Handler())
+    pool = stocked(monkeypatch, spawner, None)
+    await pool.start()
+    await pool.take(LARGE)  # for which no browser can wait
+    assert not pool._ready
+    await pool.take(PAGE)
+    await until(lambda: bool(pool._ready))
+    waiting = spawner.spawned[-1]
+    assert await pool.take(PAGE) is waiting
+    await until(lambda: bool(pool._ready))
+    assert pool._cooling is not None
+    assert pool._cooling.when() - asyncio.get_running_loop().time() == pytest.approx(pools.WARM_FOR_S, abs=60)
+    pool._cool()
+    await until(lambda: not pool._ready)
+    await until(lambda: spawner.spawned[-1].reaped)
+    await pool.take(PAGE)
+    await until(lambda: bool(pool._ready))
+    await pool.close()
+    assert spawner.spawned[-1].reaped
+
+
+async def test_no_browser_waits_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawner = Spawner()
+    pool = stocked(monkeypatch, spawner, 0)
+    await pool.start()
+    await pool.take(PAGE)
+    assert (len(spawner.spawned), pool._ready) == (1, [])
     await pool.close()

@@ -21,6 +21,9 @@ _RESPAWN_PAUSE_S = 5.0
 _READY_WITHIN_S = 60.0
 """A browser is up within seconds on an idle machine; one that takes longer than this never comes."""
 
+WARM_FOR_S = 15 * 60.0
+"""After the last page, where no number of browsers is asked for."""
+
 OnLog = Callable[[ipc.Log], None]
 
 
@@ -36,9 +39,14 @@ class Shape:
 class Pool:
     """Hands out handlers; keeps some with a browser, and makes a new one for each of those that is taken."""
 
-    def __init__(self, settings: ipc.HandlerSettings, *, browsers: int, shape: Shape, on_log: OnLog) -> None:
+    def __init__(
+        self, settings: ipc.HandlerSettings, *, browsers: int | None, shape: Shape, on_log: OnLog
+    ) -> None:
+        """`browsers`: how many wait at any time; None: one, as long as there are pages to record."""
         self._settings = settings
-        self._size = browsers
+        self._browsers = browsers
+        self._size = browsers or 0
+        """How many wait now."""
         self._shape = shape
         self._on_log = on_log
         self._forks = ForkClient()
@@ -47,24 +55,30 @@ class Pool:
         """Died while they waited; the filler sees to what they left."""
         self._wanted = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
+        self._cooling: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Raises OSError when the machine has no room for a process."""
         await self._forks.start()
-        if self._size:
+        if self._browsers != 0:
             self._wanted.set()
             self._filler = asyncio.create_task(self._fill())
 
     async def take(self, plan: Plan) -> HandlerProcess:
         """For a plan. Raises OSError when the machine has no room for a process."""
-        handler = self._in_stock() if self._fits(plan) else None
-        return handler or await self.spawn()
+        if not self._fits(plan):
+            return await self.spawn()
+        if self._browsers is None:
+            self._keep_warm()
+        return self._in_stock() or await self.spawn()
 
     async def spawn(self) -> HandlerProcess:
         """For anything. Raises OSError when the machine has no room for a process."""
         return await HandlerProcess.spawn(self._forks, self._settings)
 
     async def close(self) -> None:
+        if self._cooling is not None:
+            self._cooling.cancel()
         if self._filler is not None:
             self._filler.cancel()
             await asyncio.gather(self._filler, return_exceptions=True)
@@ -80,6 +94,16 @@ class Pool:
             return False
         video = plan.video
         return video is None or Shape(video.width, video.height, video.framerate) == self._shape
+
+    def _keep_warm(self) -> None:
+        self._size = 1
+        if self._cooling is not None:
+            self._cooling.cancel()
+        self._cooling = asyncio.get_running_loop().call_later(WARM_FOR_S, self._cool)
+
+    def _cool(self) -> None:
+        self._size = 0
+        self._wanted.set()
 
     def _in_stock(self) -> HandlerProcess | None:
         self._wanted.set()
@@ -97,6 +121,8 @@ class Pool:
             self._wanted.clear()
             while self._dead:
                 await self._dead.pop().reap()
+            while len(self._ready) > self._size:
+                await _discard(self._ready.pop())
             while len(self._ready) < self._size:
                 try:
                     self._ready.append(await self._make())

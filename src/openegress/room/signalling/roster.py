@@ -52,6 +52,8 @@ class Roster:
         self._layers: dict[str, tuple[VideoLayer, ...]] = {}
         self._levels: dict[str, float] = {}
         """How loud those are who speak, by SID."""
+        self._versions: dict[str, int] = {}
+        """Of what was told last of each participant, by SID."""
         self._metadata = ""
         self._away_tracks: dict[str, float] = {}
         """SID -> when it counts as gone."""
@@ -77,6 +79,7 @@ class Roster:
     def joined(self, infos: Iterable[ParticipantInfo], now_s: float) -> list[RosterEvent]:
         """The whole room, at a join or re-join."""
         self._levels.clear()
+        self._versions.clear()
         present = {info.identity: info for info in infos if info.identity != self._own}
         until = now_s + self._grace_s
         for identity, known in self._participants.items():
@@ -91,7 +94,7 @@ class Roster:
         return self.updated(arrived)
 
     def updated(self, infos: Iterable[ParticipantInfo]) -> list[RosterEvent]:
-        """Some participants, each with all of its tracks."""
+        """Some participants, each with all of its tracks. News that came too late count for nothing."""
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._own:
@@ -99,7 +102,11 @@ class Roster:
                     self._metadata = info.metadata
                     events.append(OwnMetadataChanged(info.metadata))
                 continue
+            if info.version < self._versions.get(info.sid, 0):
+                continue
+            self._versions[info.sid] = info.version
             if info.state == ParticipantInfo.State.DISCONNECTED:
+                del self._versions[info.sid]
                 self._left(info.identity, info.sid, events)
             else:
                 self._present(info, events)
