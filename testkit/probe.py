@@ -255,8 +255,13 @@ def tones_of(wave: NDArray[np.float32], sample_rate: int, min_level: float = 0.0
     return tuple(found)
 
 
-def has_tone(found: Sequence[Tone], hz: float, tolerance_hz: float = 5.0) -> bool:
-    return any(abs(tone.hz - hz) <= tolerance_hz for tone in found)
+SLEWED = 0.008
+"""Of its pitch, what a tone may be higher or lower: sound that catches up does so by half a percent."""
+TOLERANCE_HZ = 5.0
+
+
+def has_tone(found: Sequence[Tone], hz: float) -> bool:
+    return any(abs(tone.hz - hz) <= max(TOLERANCE_HZ, SLEWED * hz) for tone in found)
 
 
 def rms(path: Path | str, start_s: float, end_s: float, channel: int | None = None) -> float:
