@@ -187,7 +187,7 @@ async def test_errors_are_the_workers_own_words(world: World) -> None:
         assert refused.value.code == code, refused.value
         assert words in refused.value.message
         if method.startswith("Start"):  # for the others livekit-server waits for workers nobody knows of
-            assert asyncio.get_running_loop().time() - began_s < 1.0
+            assert asyncio.get_running_loop().time() - began_s < 5.0
 
 
 async def test_nothing_is_left_of_them(world: World) -> None:

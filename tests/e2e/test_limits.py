@@ -55,7 +55,7 @@ async def test_what_there_is_no_room_for_is_refused_at_once(tmp_path: Path) -> N
         begun_s = time.monotonic()
         with pytest.raises(Refused) as caught:
             await service.call("StartWebEgress", **request)
-        assert time.monotonic() - begun_s < 1.0
+        assert time.monotonic() - begun_s < 5.0
         assert (caught.value.status, caught.value.code) == (503, "unavailable")
         assert "not enough CPU: web needs about 64.00 cores, " in caught.value.message
         assert " are free with 1 running; try again later" in caught.value.message

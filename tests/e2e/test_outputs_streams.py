@@ -259,7 +259,7 @@ async def test_streams_that_fail_hurt_neither_the_file_nor_each_other(web: Web, 
         await asyncio.to_thread(killed.start)
         back = await web.stream(egress_id, found_again, 0)
         assert int(back["last_retry_at"]) > 0
-        assert time.monotonic() - killed_s < 8
+        assert time.monotonic() - killed_s < 12
         await web.stream(egress_id, lost, 1)
         stalled.signal(signal.SIGCONT)
         await web.stream(egress_id, found_again, 1)
@@ -309,7 +309,7 @@ async def test_a_lost_stream_is_given_up_after_the_configured_time(tmp_path: Pat
             await asyncio.to_thread(server.kill)
             lost_s = time.monotonic()
             stream = await web.stream(egress_id, lambda stream: stream["status"] == "FAILED")
-            assert 1 < time.monotonic() - lost_s < 6
+            assert 1 < time.monotonic() - lost_s < 12
             assert stream["retries"] >= 1 and "refused" in stream["error"]
         info = await service.finish(egress_id)
         assert info["status"] == "EGRESS_COMPLETE"

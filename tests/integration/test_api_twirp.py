@@ -243,12 +243,12 @@ async def test_the_room_of_a_token_is_not_looked_at(api: EgressApi, http: aiohtt
 
 
 async def test_the_callers_timeout_holds(api: EgressApi, http: aiohttp.ClientSession) -> None:
-    api.worker.pause_s = 1.0
+    api.worker.pause_s = 5.0
     started = time.monotonic()
     headers = api.headers() | {"X-Twirp-Timeout-Ms": "100"}
     status, error = await post(http, api, "StartWebEgress", WEB, headers)
     assert (status, error["code"]) == (408, "deadline_exceeded")
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 4.5
     api.worker.pause_s = 0.0
     for odd in ("abc", "-1", "0", "9999999999"):
         status, _ = await post(http, api, "ListEgress", {}, api.headers() | {"X-Twirp-Timeout-Ms": odd})
@@ -261,7 +261,7 @@ async def test_a_workers_refusal_arrives_at_once(api: EgressApi, http: aiohttp.C
     status, error = await post(http, api, "StartWebEgress", WEB)
     assert (status, error["code"]) == (429, "resource_exhausted")
     assert error["msg"].startswith("not enough CPU: web needs 0.5 cores, 0.1 free")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
 
 
 async def test_without_workers_it_says_so(api: EgressApi, http: aiohttp.ClientSession) -> None:
