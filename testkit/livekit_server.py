@@ -88,7 +88,7 @@ class LivekitServer:
         self.api_key = "devkey"
         self.api_secret = secrets.token_hex(24)
         self._redis_url = redis_url
-        self._webhook_url = webhook_url
+        self.webhook_url = webhook_url
         self.port = free_port()
         self._tcp_port = free_port() if tcp else 0
         self.udp_port = free_port(socket.SOCK_DGRAM)
@@ -229,8 +229,8 @@ class LivekitServer:
                 "  bind_addresses: [127.0.0.1]",
                 "  allow_restricted_peer_cidrs: [127.0.0.0/8]",
             ]
-        if self._webhook_url:
-            lines += ["webhook:", f"  api_key: {self.api_key}", f"  urls: [{self._webhook_url}]"]
+        if self.webhook_url:
+            lines += ["webhook:", f"  api_key: {self.api_key}", f"  urls: [{self.webhook_url}]"]
         return "\n".join(lines) + "\n"
 
     async def _start(self) -> None:

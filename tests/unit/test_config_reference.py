@@ -30,7 +30,7 @@ def paths_of(kind: type, prefix: str = "") -> set[str]:
             if (
                 isinstance(part, type)
                 and issubclass(part, msgspec.Struct)
-                and typing.get_origin(hint) is not dict
+                and typing.get_origin(hint) not in (dict, tuple)
             ):
                 found |= paths_of(part, path + ".")
     return {path for path in found if not any(path == p or path.startswith(p + ".") for p in NOT_REPEATED)}

@@ -60,6 +60,19 @@ def signer(token: str, keys: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _verified(token: str, keys: Mapping[str, str]) -> Caller:
+    issuer, claims = verified_claims(token, keys)
+    video = claims.get("video")
+    grants = video if isinstance(video, dict) else {}
+    identity = claims.get("sub")
+    return Caller(
+        api_key=issuer,
+        identity=identity if isinstance(identity, str) else "",
+        room_record=grants.get("roomRecord") is True,
+    )
+
+
+def verified_claims(token: str, keys: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The API key that has signed a token, and what it says. Raises Unauthorized."""
     try:
         found = signer(token, keys)
     except (jwt.PyJWTError, ValueError):
@@ -77,11 +90,4 @@ def _verified(token: str, keys: Mapping[str, str]) -> Caller:
         )
     except (jwt.PyJWTError, ValueError) as error:
         raise Unauthorized(f"invalid authorization token: {error}") from None
-    video = claims.get("video")
-    grants = video if isinstance(video, dict) else {}
-    identity = claims.get("sub")
-    return Caller(
-        api_key=issuer,
-        identity=identity if isinstance(identity, str) else "",
-        room_record=grants.get("roomRecord") is True,
-    )
+    return issuer, claims

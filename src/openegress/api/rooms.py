@@ -1,6 +1,8 @@
-"""LiveKit's RoomService, as far as the API needs it: does a room exist, and tell a recorder its layout."""
+"""LiveKit's RoomService, as far as it is needed: which rooms there are and who is in them, and to tell a
+recorder its layout."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -8,7 +10,13 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from google.protobuf.message import DecodeError, Message
 from livekit.protocol.models import ParticipantInfo, Room
-from livekit.protocol.room import ListRoomsRequest, ListRoomsResponse, UpdateParticipantRequest
+from livekit.protocol.room import (
+    ListParticipantsRequest,
+    ListParticipantsResponse,
+    ListRoomsRequest,
+    ListRoomsResponse,
+    UpdateParticipantRequest,
+)
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.tokens import room_service_token
@@ -58,6 +66,15 @@ class RoomService:
     async def find(self, name: str) -> str | None:
         rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
         return next((room.sid for room in _named(rooms, name)), None)
+
+    async def rooms(self) -> Sequence[Room]:
+        """All that are open. Raises EgressError."""
+        return (await self._call("ListRooms", ListRoomsRequest(), ListRoomsResponse, "")).rooms
+
+    async def participants(self, room: str) -> Sequence[ParticipantInfo]:
+        """Raises EgressError."""
+        request = ListParticipantsRequest(room=room)
+        return (await self._call("ListParticipants", request, ListParticipantsResponse, room)).participants
 
     async def set_metadata(self, room: str, identity: str, metadata: str) -> None:
         request = UpdateParticipantRequest(room=room, identity=identity, metadata=metadata)

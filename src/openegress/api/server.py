@@ -16,6 +16,8 @@ from openegress.api.egress import SERVICE
 from openegress.api.health import Health
 from openegress.api.pages import Pages
 from openegress.api.recordings import FILE_PATH, FILES_PATH, Find, Recordings
+from openegress.api.room_events import PATH as ROOM_EVENTS_PATH
+from openegress.api.room_events import RoomEvents
 from openegress.api.twirp import TwirpMethod, TwirpService
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.plan import LocalStorage
@@ -56,6 +58,7 @@ class Parts:
     find: Find | None = None
     """Finds records whose recordings are served; None: those on the board."""
     control: EgressMethods | None = None
+    room_events: RoomEvents | None = None
 
 
 class ApiServer:
@@ -116,6 +119,8 @@ class ApiServer:
         recordings = Recordings(parts.find or parts.board.find, parts.folders, parts.keys)
         app.router.add_get(FILES_PATH, recordings.files)
         app.router.add_get(FILE_PATH, recordings.file)
+        if parts.room_events is not None:
+            app.router.add_post(ROOM_EVENTS_PATH, parts.room_events.handle)
         app.router.add_route("*", "/{path:.*}", self._any)
         return app
 

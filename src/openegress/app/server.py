@@ -13,7 +13,9 @@ from openegress.api.control import ControlMethods
 from openegress.api.dashboard_state import DashboardState
 from openegress.api.egress import ApiPolicy, EgressService
 from openegress.api.health import Check, Health
+from openegress.api.room_events import RoomEvents
 from openegress.api.server import ApiServer, Listen, Parts
+from openegress.app.auto_starts import AutoStarts
 from openegress.app.folders import make_folders
 from openegress.app.liveness import EventLoop, answers
 from openegress.app.node import Node
@@ -28,6 +30,7 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.redis import RedisBus
 from openegress.psrpc.server import RPCServer
+from openegress.request.auto_start import rule_of
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.janitor import Janitor
 from openegress.store.leases import Leases, MemoryLeases
@@ -104,12 +107,18 @@ class Server:
             ready["redis"] = answers(bus)
         health = Health(alive, ready)
         egress = EgressService(client, records, rooms, policy(settings))
+        auto_starts = AutoStarts(
+            [rule_of(block.room, block.egress) for block in settings.auto_start], egress.start, records
+        )
+        parts.push_async_callback(auto_starts.close)
+        keys = {key: secret.reveal() for key, secret in settings.all_keys.items()}
         api = ApiServer(
             Listen(settings.host, settings.port),
             Parts(
-                keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
+                keys=keys,
                 egress=egress,
                 control=ControlMethods(egress),
+                room_events=RoomEvents(keys, auto_starts.on_event) if settings.auto_start else None,
                 board=self._board,
                 health=health,
                 folders=local_folders(settings),
@@ -124,6 +133,10 @@ class Server:
             self._node = node
             facts = node.facts
             self._board.node(lambda: {"version": metadata.version("openegress"), **facts()})
+            # What this machine left behind is over; what other workers record is theirs.
+            records.listen(auto_starts.on_record)
+        if settings.auto_start and rooms is not None:
+            auto_starts.look_round(rooms)
         ports = Ports(settings, self._node, health)
         parts.push_async_callback(ports.close)
         await ports.start()

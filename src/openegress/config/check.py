@@ -14,6 +14,7 @@ from openegress.core.ipc import own_proxy
 from openegress.core.networks import networks_of
 from openegress.core.public import where
 from openegress.request import object_headers
+from openegress.request.auto_start import rule_of
 
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 
@@ -78,6 +79,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     if settings.insecure:
         text = "certificates of pages and of the LiveKit server are not checked: others may pose as them"
         yield Finding(Level.WARNING, "insecure", text)
+    yield from _auto_start(settings)
     redis = settings.redis
     if redis.sentinel_addresses and not redis.sentinel_master_name:
         yield _error("redis.sentinel_master_name", "missing, sentinels need the name of their master")
@@ -85,6 +87,16 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "redis.tls.server_name", "is not used without redis.tls.enabled")
     if settings.disallow_local_storage and settings.storage.local:
         yield _error("disallow_local_storage", "contradicts storage.local")
+
+
+def _auto_start(settings: Settings) -> Iterator[Finding]:
+    for number, block in enumerate(settings.auto_start):
+        try:
+            rule_of(block.room, block.egress)
+        except EgressError as error:
+            yield _error(f"auto_start[{number}]", error.message)
+    if settings.auto_start and not settings.ws_url:
+        yield _error("auto_start", "needs ws_url (LIVEKIT_URL): the server whose rooms are recorded")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

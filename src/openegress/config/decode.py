@@ -74,6 +74,8 @@ class Decoder:
 
     def _value(self, value: Any, kind: Any, path: str) -> Any:
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if kind is Any:
+            return value
         if origin in (typing.Union, types.UnionType):
             if str in arguments and bool in arguments:
                 return _flag(value, path)

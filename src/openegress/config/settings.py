@@ -8,6 +8,7 @@ import os
 import secrets
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from msgspec import field
 
@@ -172,6 +173,14 @@ class Timeouts(Block, frozen=True):
     stop: Seconds = Seconds(30)
 
 
+class AutoStartBlock(Block, frozen=True):
+    """What is recorded without a request, in rooms whose names match."""
+
+    room: str = ""
+    egress: dict[str, Any] = field(default_factory=dict)
+    """LiveKit's RoomEgress."""
+
+
 CLOUD_METADATA = (
     "169.254.0.0/16",
     "fe80::/10",
@@ -257,6 +266,7 @@ class Settings(Block, frozen=True):
     room_max_memory: float = 2.0
     chromium: str = ""
     webhook: Webhook = Webhook()
+    auto_start: tuple[AutoStartBlock, ...] = ()
     queue: Queue = Queue()
     retries: RetrySettings = RetrySettings()
     timeouts: Timeouts = Timeouts()

@@ -1,0 +1,86 @@
+"""LiveKit's webhooks: what happens in its rooms, told by a server that signs with a key we share.
+
+The Authorization header holds a JWT whose claim `sha256` is the hash of the body in base64, as LiveKit's SDKs
+check it (livekit_webhook.proto, WebhookEvent). Who may not is sent away before the body is read.
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+from google.protobuf import json_format
+from livekit.protocol.webhook import WebhookEvent
+
+from openegress.api import connections
+from openegress.api.auth import BEARER, Unauthorized, verified_claims
+from openegress.api.bodies import Bodies, TooLarge
+from openegress.core.errors import EgressError
+
+_log = logging.getLogger(__name__)
+
+PATH = "/webhooks/livekit"
+KEPT = 10_000
+"""Ids of events that were taken. A token is good for five minutes, in which a server tells less than that."""
+
+
+class RoomEvents:
+    """Hands each event to `on_event`, once."""
+
+    def __init__(self, keys: Mapping[str, str], on_event: Callable[[WebhookEvent], None]) -> None:
+        self._keys = keys
+        self._on_event = on_event
+        self._bodies = Bodies()
+        self._taken: OrderedDict[str, None] = OrderedDict()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").removeprefix(BEARER)
+        try:
+            if not token:
+                raise Unauthorized("a webhook of LiveKit has a token in its Authorization header")
+            _, claims = verified_claims(token, self._keys)
+        except Unauthorized as error:
+            return web.Response(status=401, text=str(error))
+        connections.trust(request)
+        try:
+            body = await self._bodies.read(request)
+        except TooLarge:
+            return web.Response(status=413, text="the body is too large for a webhook of LiveKit")
+        except EgressError as error:
+            return web.Response(status=error.code.http_status, text=error.message)
+        if not _is_of(body, claims.get("sha256")):
+            return web.Response(status=401, text="the token is not that of this body")
+        try:
+            event = await self._bodies.decode(body, _event)
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError):
+            return web.Response(status=400, text="the body is not an event of LiveKit")
+        if self._is_new(event.id):
+            self._on_event(event)
+        return web.Response()
+
+    def _is_new(self, event_id: str) -> bool:
+        """A server that got no answer tells again; so does whoever has overheard it."""
+        if not event_id:
+            return True
+        if event_id in self._taken:
+            return False
+        self._taken[event_id] = None
+        if len(self._taken) > KEPT:
+            self._taken.popitem(last=False)
+        return True
+
+
+def _is_of(body: bytes, claimed: object) -> bool:
+    found = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    return isinstance(claimed, str) and hmac.compare_digest(found.encode(), claimed.encode())
+
+
+def _event(body: bytes) -> WebhookEvent:
+    event = WebhookEvent()
+    json_format.Parse(body.decode(), event, ignore_unknown_fields=True, max_recursion_depth=20)
+    if not event.event:
+        raise json_format.ParseError("no event")
+    return event

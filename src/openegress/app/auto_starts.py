@@ -1,0 +1,176 @@
+"""Starts what the rules of `auto_start` ask for, as LiveKit tells of rooms and tracks.
+
+After a restart it looks round once: a room that is still on, and whose recording ended with the process, is
+recorded again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Protocol
+
+from livekit.protocol.egress import EgressInfo, EgressStatus
+from livekit.protocol.models import ParticipantInfo, Room
+from livekit.protocol.webhook import WebhookEvent
+
+from openegress.core.backoff import Backoff
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import EndReason
+from openegress.core.info import END_REASON, is_terminal
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request import auto_start
+from openegress.request.auto_start import AutoStart, AutoStartRule
+
+_log = logging.getLogger(__name__)
+
+TRIES = 6
+_PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
+MOST_ANEW = 20
+"""Recordings of one room, each ended by a restart."""
+
+
+class RoomLister(Protocol):
+    """Whom to ask for what is on."""
+
+    async def rooms(self) -> Sequence[Room]:
+        """Raises EgressError."""
+
+    async def participants(self, room: str) -> Sequence[ParticipantInfo]:
+        """Raises EgressError."""
+
+
+class EgressLookup(Protocol):
+    async def get(self, egress_id: str) -> EgressInfo:
+        """Raises EgressError not_found."""
+
+
+class AutoStarts:
+    """`on_event` with each webhook, `look_round` once, `on_record` with each change of a record."""
+
+    def __init__(
+        self,
+        rules: Sequence[AutoStartRule],
+        start: Callable[[StartEgressRequest], Awaitable[EgressInfo]],
+        records: EgressLookup,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._rules = rules
+        self._start = start
+        self._records = records
+        self._backoff = backoff or Backoff(ceiling_s=15.0)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._left_over: dict[str, AutoStart] = {}
+        """Egresses by id that were on record as running when we came, of a process that may be gone."""
+
+    def on_event(self, event: WebhookEvent) -> None:
+        """Returns at once; what is refused is logged."""
+        match event.event:
+            case "room_started":
+                starts = auto_start.of_room(self._rules, event.room)
+            case "track_published":
+                starts = auto_start.of_track(self._rules, event.room, event.participant, event.track)
+            case _:
+                return
+        for each in starts:
+            self._begin(self._once(each))
+
+    def look_round(self, lister: RoomLister) -> None:
+        """Returns at once; a LiveKit server that does not answer is asked again until it does."""
+        self._begin(self._look_round(lister))
+
+    async def _look_round(self, lister: RoomLister) -> None:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._begin_what_is_on(lister)
+            except EgressError as error:
+                _log.warning("auto_start cannot look for rooms yet: %s", error.text)
+                await asyncio.sleep(self._backoff.delay_s(attempt))
+
+    async def _begin_what_is_on(self, lister: RoomLister) -> None:
+        rooms = await lister.rooms()
+        for room in rooms:
+            for each in auto_start.of_room(self._rules, room):
+                await self._anew(each)
+            if not auto_start.follows_people(self._rules, room):
+                continue
+            for participant in await lister.participants(room.name):
+                wanted = [
+                    each
+                    for track in participant.tracks
+                    for each in auto_start.of_track(self._rules, room, participant, track)
+                ]
+                for each in {each.request().egress_id: each for each in wanted}.values():
+                    await self._anew(each)
+        _log.info("auto_start has looked round: %d rooms are open", len(rooms))
+
+    def on_record(self, info: EgressInfo) -> None:
+        """An egress that was left over is seen to have ended."""
+        if is_terminal(info) and (left := self._left_over.pop(info.egress_id, None)) is not None:
+            self._begin(self._anew(left))
+
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _once(self, wanted: AutoStart) -> None:
+        request = wanted.request()
+        if await self._record(request.egress_id) is None:
+            await self._persist(request)
+
+    async def _anew(self, wanted: AutoStart) -> None:
+        """Starts it unless it runs, or ended because somebody wished so."""
+        for number in range(MOST_ANEW):
+            request = wanted.request(number)
+            info = await self._record(request.egress_id)
+            if info is None:
+                await self._persist(request)
+                return
+            if not is_terminal(info):
+                self._left_over[info.egress_id] = wanted
+                return
+            if not _is_broken_off(info):
+                return
+
+    async def _record(self, egress_id: str) -> EgressInfo | None:
+        try:
+            return await self._records.get(egress_id)
+        except EgressError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            return None
+
+    async def _persist(self, request: StartEgressRequest) -> None:
+        """Starts it, also where no worker has room for it yet."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                await self._start(request)
+            except EgressError as error:
+                if error.code is Code.ALREADY_EXISTS:
+                    return
+                if error.code not in _PASSING or attempt == TRIES:
+                    _log.error("automatic start of %s was refused: %s", request.egress_id, error.text)
+                    return
+                await asyncio.sleep(self._backoff.delay_s(attempt))
+            else:
+                _log.info("started %s by a rule of auto_start", request.egress_id)
+                return
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("an automatic start failed", exc_info=error)
+
+
+def _is_broken_off(info: EgressInfo) -> bool:
+    """It did not end because somebody wished so."""
+    killed = END_REASON + EndReason.KILLED in info.details
+    return killed or info.status in (EgressStatus.EGRESS_FAILED, EgressStatus.EGRESS_ABORTED)

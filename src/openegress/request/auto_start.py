@@ -1,0 +1,152 @@
+"""Requests that nobody sends: what a rule asks for when a room is opened or a track published. Pure.
+
+A rule holds LiveKit's own RoomEgress (livekit_room.proto), which livekit-server takes when a room is created.
+"""
+
+import hashlib
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from livekit.protocol.egress import (
+    DirectFileOutput,
+    ParticipantEgressRequest,
+    RoomCompositeEgressRequest,
+    TrackEgressRequest,
+)
+from livekit.protocol.models import ParticipantInfo, Room, TrackInfo, TrackType
+from livekit.protocol.room import RoomEgress
+
+from openegress.core.errors import invalid
+from openegress.proto import egress_rpc_pb2 as rpc
+
+_ID_ALPHABET = string.digits + string.ascii_letters
+_ID_CHARS = 12
+_FLAGS = {"true": True, "false": False}
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoStartRule:
+    room: str
+    """A pattern of room names, as shells have them: *, ?, [ab]."""
+    egress: RoomEgress
+
+    def __post_init__(self) -> None:
+        if not any(self.egress.HasField(part) for part in ("room", "participant", "tracks")):
+            raise invalid("starts nothing: it needs room, participant or tracks")
+
+
+@dataclass(frozen=True, slots=True)
+class AutoStart:
+    """One egress that a rule asks for."""
+
+    rule: AutoStartRule
+    subject: str
+    """The SID of the room, participant or track."""
+    body: Message
+    """The request of its kind, with the room's name."""
+
+    def request(self, number: int = 0) -> rpc.StartEgressRequest:
+        """With an id that is the same wherever it is made: no egress is started twice. `number` counts those
+        that were started anew."""
+        seed = (
+            self.rule.room.encode(),
+            self.rule.egress.SerializeToString(deterministic=True),
+            self.subject.encode(),
+            str(number).encode(),
+        )
+        value = int.from_bytes(hashlib.sha256(b"\0".join(seed)).digest())
+        letters = []
+        for _ in range(_ID_CHARS):
+            value, letter = divmod(value, len(_ID_ALPHABET))
+            letters.append(_ID_ALPHABET[letter])
+        whole = rpc.StartEgressRequest(egress_id="EG_" + "".join(letters))
+        kind = next(
+            field.name
+            for field in whole.DESCRIPTOR.oneofs_by_name["request"].fields
+            if field.message_type is self.body.DESCRIPTOR
+        )
+        getattr(whole, kind).CopyFrom(self.body)
+        return whole
+
+
+def rule_of(room: str, egress: Mapping[str, Any]) -> AutoStartRule:
+    """From the configuration, whose scalars are text. Raises EgressError naming what is wrong."""
+    if not room:
+        raise invalid("room: missing, the pattern of names; * is each of them")
+    message = RoomEgress()
+    try:
+        json_format.ParseDict(_typed(egress, message.DESCRIPTOR), message)
+    except json_format.ParseError as error:
+        raise invalid(f"egress: {' '.join(str(error).split())}") from None
+    return AutoStartRule(room, message)
+
+
+def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
+    """When the room is opened."""
+    for rule in _matching(rules, room):
+        if rule.egress.HasField("room"):
+            body = RoomCompositeEgressRequest()
+            body.CopyFrom(rule.egress.room)
+            body.room_name = room.name
+            yield AutoStart(rule, room.sid, body)
+
+
+def of_track(
+    rules: Sequence[AutoStartRule], room: Room, participant: ParticipantInfo, track: TrackInfo
+) -> Iterator[AutoStart]:
+    """When sound or a picture is published: of the track, and of its publisher, as livekit-server does."""
+    if track.type not in (TrackType.AUDIO, TrackType.VIDEO):
+        return
+    for rule in _matching(rules, room):
+        if rule.egress.HasField("participant"):
+            person = _with_fields_of(rule.egress.participant, ParticipantEgressRequest())
+            person.room_name, person.identity = room.name, participant.identity
+            yield AutoStart(rule, participant.sid, person)
+        if rule.egress.HasField("tracks"):
+            file = _with_fields_of(rule.egress.tracks, DirectFileOutput())
+            single = TrackEgressRequest(room_name=room.name, track_id=track.sid, file=file)
+            yield AutoStart(rule, track.sid, single)
+
+
+def follows_people(rules: Sequence[AutoStartRule], room: Room) -> bool:
+    """Does any rule for the room depend on who publishes?"""
+    return any(
+        rule.egress.HasField("participant") or rule.egress.HasField("tracks")
+        for rule in _matching(rules, room)
+    )
+
+
+def _matching(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStartRule]:
+    return (rule for rule in rules if fnmatchcase(room.name, rule.room))
+
+
+def _with_fields_of(source: Message, target: M) -> M:
+    """Fields of the same names: LiveKit's automatic requests are parts of those that are sent."""
+    json_format.ParseDict(json_format.MessageToDict(source), target)
+    return target
+
+
+def _typed(tree: Any, kind: Any) -> Any:
+    """With truth values where the message has them."""
+    if not isinstance(tree, Mapping):
+        return tree
+    names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
+    return {key: _typed_value(value, names.get(key)) for key, value in tree.items()}
+
+
+def _typed_value(value: Any, field: FieldDescriptor | None) -> Any:
+    if field is None:
+        return value
+    if isinstance(value, list):
+        return [_typed_value(each, field) for each in value]
+    if field.type == FieldDescriptor.TYPE_BOOL and isinstance(value, str):
+        return _FLAGS.get(value, value)
+    return value if field.message_type is None else _typed(value, field.message_type)
