@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from livekit.protocol.models import ParticipantTracks, SubscriptionError
@@ -116,7 +117,8 @@ class RoomClient:
         self._make_transport = make_transport
         self._roster = Roster(identity)
         self._sync = RoomSync()
-        self._cipher = RoomCipher(keys)
+        self._deriving = ThreadPoolExecutor(1, "room keys")
+        self._cipher = RoomCipher(keys, self._deriving)
         self._demux = Demux(self._codec_known, self._key_frame_seen, self._in_trouble)
         self._subscriptions: dict[str, _Subscription] = {}
         self._past_losses: deque[TrackLosses] = deque(maxlen=MOST_PAST_LOSSES)
@@ -287,6 +289,7 @@ class RoomClient:
         if self._connection is not None:
             await self._connection.leave()
             await self._connection.close()
+        self._deriving.shutdown(cancel_futures=True)  # what is under way takes a moment
         self._events.put_nowait(None)
 
     @property

@@ -10,6 +10,7 @@ behind them has emulation prevention bytes, as it goes for a NAL unit.
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 
@@ -54,8 +55,8 @@ class TrackCipher:
         bytes. Raises Undecryptable."""
         try:
             plain = self._open(codec, frame, now_ns)
-        except Undecryptable:
-            self._failures += 1
+        except Undecryptable as error:
+            self._failures += error.is_certain
             raise
         self._failures = 0
         return plain
@@ -95,8 +96,9 @@ class TrackCipher:
 class RoomCipher:
     """The keys of a room; without one, no frame of an encrypted track can be decrypted."""
 
-    def __init__(self, keys: Sequence[RoomKey] = ()) -> None:
-        self._chains: Mapping[int, KeyChain] = {key.index: KeyChain(key) for key in keys}
+    def __init__(self, keys: Sequence[RoomKey], executor: Executor) -> None:
+        """See KeyChain."""
+        self._chains: Mapping[int, KeyChain] = {key.index: KeyChain(key, executor) for key in keys}
         self._rings: dict[str, KeyRing] = {}
         self.server_mark = b""
         """What frames end with that the server made itself (JoinResponse.sif_trailer); empty: none."""
