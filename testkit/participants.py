@@ -9,6 +9,7 @@ publisher's epoch (a whole second) + n / fps.
 import argparse
 import asyncio
 import os
+import re
 import signal
 import threading
 import time
@@ -23,6 +24,8 @@ from livekit import api, rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto import ffi_pb2
 from livekit.rtc._proto import video_frame_pb2 as video_proto
+from livekit.rtc._proto.e2ee_pb2 import KeyDerivationFunction
+from livekit.rtc.e2ee import E2EEManager
 
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import BLOCK_MS, COLOURS, SAMPLE_RATE, Matrix, Picture, PictureSpec, Rgb, Sound
@@ -31,6 +34,7 @@ Codec = Literal["vp8", "h264", "vp9", "av1"]
 """The SDK's WebRTC has no H.265 on Linux: it publishes VP8 instead."""
 Name = Literal["camera", "microphone", "screen"]
 
+_SHORT_START_CODE = re.compile(rb"(?<!\x00)\x00\x00\x01")
 _CODECS: dict[str, video_proto.VideoCodec.ValueType] = {
     "vp8": rtc.VideoCodec.VP8,
     "h264": rtc.VideoCodec.H264,
@@ -175,10 +179,13 @@ class Publisher:
         *,
         kind: str = "",
         secret: bytes = b"",
+        by_hkdf: bool = False,
     ) -> None:
-        """`kind`: "" for a usual participant, "agent" ... `secret`: of a room that is encrypted."""
+        """`kind`: "" for a usual participant, "agent" ... `secret`: of a room that is encrypted, a passphrase
+        or, `by_hkdf`, random bytes."""
         self._server = server
         self._secret = secret
+        self._by_hkdf = by_hkdf
         self.room_name = room
         self.identity = identity
         self._kind = kind
@@ -213,10 +220,30 @@ class Publisher:
         token = self._server.token(self.room_name, self.identity, kind=self._kind)
         options = rtc.RoomOptions(auto_subscribe=False)
         if self._secret:
-            options.encryption = rtc.E2EEOptions(rtc.KeyProviderOptions(shared_key=self._secret))
+            derivation = KeyDerivationFunction.HKDF if self._by_hkdf else KeyDerivationFunction.PBKDF2
+            keys = rtc.KeyProviderOptions(shared_key=self._secret, key_derivation_function=derivation)
+            options.encryption = rtc.E2EEOptions(keys)
         await self._room.connect(self._server.ws_url, token, options)
         for name in list(self._specs):
             await self.publish(name)
+
+    def change_key(self, key: bytes, index: int) -> None:
+        """Of a room that is encrypted: all tracks go on with this key."""
+        manager = self._encryption()
+        assert manager.key_provider is not None
+        manager.key_provider.set_shared_key(key, index)
+        for cryptor in manager.frame_cryptors():
+            cryptor.set_key_index(index)
+
+    def ratchet_key(self, index: int = 0) -> None:
+        provider = self._encryption().key_provider
+        assert provider is not None
+        provider.ratchet_shared_key(index)
+
+    def _encryption(self) -> E2EEManager:
+        if self._room is None:
+            raise RuntimeError(f"{self.identity} is not in a room")
+        return self._room.e2ee_manager
 
     async def leave(self) -> None:
         """Disconnects; `join` comes back with the same tracks."""
@@ -364,10 +391,12 @@ class Publisher:
                 stamp_s = self._epoch + counter / spec.fps
             else:
                 stamp_s = self._stamp_s(counter, spec.fps)
-            sent.append(SentPicture(counter, self._unix_ns(stamp_s), unit.data))
+            # As WebRTC's encoders write them: a receiver knows no others, and start codes are authenticated.
+            data = _SHORT_START_CODE.sub(b"\0\0\0\1", unit.data) if spec.codec == "h264" else unit.data
+            sent.append(SentPicture(counter, self._unix_ns(stamp_s), data))
             source.capture_frame(
                 rtc.EncodedVideoFrame(
-                    unit.data,
+                    data,
                     spec.width,
                     spec.height,
                     _CODECS[spec.codec],

@@ -22,6 +22,7 @@ from testkit.participants import SentPicture
 from testkit.pattern import COLOURS, Matrix, Picture, PictureSpec, Rgb, Sound
 from testkit.raw_connection import RawCodec, RawConnection, Section, is_video, send_only
 from testkit.rtp_sender import payloads
+from testkit.sealed_frames import derived, sealed_h265
 
 __all__ = ["RawCodec", "RawPublisher", "RawTrack"]
 
@@ -50,6 +51,8 @@ class RawTrack:
     """Of its sender reports: how far the wall clock they speak of is off."""
     b_frames: int = 0
     """Of H264, between two others."""
+    secret: bytes = b""
+    """H265 alone: pictures are encrypted end to end with a key of this passphrase, whose index is 1."""
 
 
 @dataclass(slots=True)
@@ -140,6 +143,7 @@ class RawPublisher:
                 simulcast_codecs=[SimulcastCodec(codec=codec, cid=cid) for codec, cid in cids.items()],
                 backup_codec_policy=models.BackupCodecPolicy.REGRESSION,
                 disable_red=True,
+                encryption=models.Encryption.Type.GCM if spec.secret else models.Encryption.Type.NONE,
             )
         )
         await self._connection.negotiate()
@@ -191,6 +195,7 @@ class RawPublisher:
         spec = track.spec
         picture = Picture(PictureSpec(*spec.size, spec.fps, spec.colour, matrix=Matrix.BT601))
         sent = self.sent[name]
+        key = derived(spec.secret) if spec.secret else b""
         codec, encoder = "", None
         counter = (time.time_ns() - self._began_ns) * spec.fps // S + 1
         while True:
@@ -203,7 +208,8 @@ class RawPublisher:
             wanted, section.wants_key = section.wants_key, False
             unit = encoder.encode(picture.draw(counter), counter - first, force_key=wanted)
             sent.append(SentPicture(counter, at_ns, unit.data))
-            self._connection.send(section, payloads(codec, unit.data, aggregate=spec.aggregate), at_ns)
+            data = sealed_h265(unit.data, key, counter) if key else unit.data
+            self._connection.send(section, payloads(codec, data, aggregate=spec.aggregate), at_ns)
             counter += 1
 
     async def _speak(self, track: _Published) -> None:

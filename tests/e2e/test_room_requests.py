@@ -270,7 +270,7 @@ async def test_what_is_encrypted_end_to_end_is_refused_by_name_and_left_out_of_a
         info = await parts.service.call(method, **request)
         info = await parts.service.wait(info["egress_id"], timeout_s=10)
         assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412), method
-        assert "of ann is end-to-end encrypted, and a recorder has no key" in info["error"], method
+        assert "of ann is end-to-end encrypted, and no key of its room" in info["error"], method
     request = {"room_name": "secret", "audio_only": True, "file_outputs": [{"filepath": "secret.ogg"}]}
     info = await parts.service.record("StartRoomCompositeEgress", SECONDS, **request)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")

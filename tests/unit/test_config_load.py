@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from openegress.app.worker_config import context_maker
+from openegress.app.worker_config import context_maker, keys_of
 from openegress.config.check import Level, check
 from openegress.config.destination import storage_plan
 from openegress.config.load import load
@@ -11,6 +11,7 @@ from openegress.config.settings import LogLevel, Settings
 from openegress.config.values import Secret
 from openegress.core import plan
 from openegress.core.errors import EgressError
+from openegress.core.room_keys import KeyDerivation, RoomKey
 from openegress.request.destinations import AssumeRole
 
 UPSTREAM = """
@@ -340,6 +341,52 @@ def test_the_environment_fills_what_is_open(tmp_path: Path) -> None:
     assert (own.access_key, own.session_token) == ("x", "")
     urls = {"LIVEKIT_URL": "wss://fallback", "LIVEKIT_WS_URL": "wss://first"}
     assert load(environ=urls).settings.ws_url == "wss://first"
+
+
+def test_keys_of_rooms_by_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("of the board\n")
+    body = f"""
+room_keys:
+  - rooms: ["board-*", "annual"]
+    key_file: {file}
+  - rooms: ["*"]
+    key: for all
+  - rooms: clinic
+    key_env: CLINIC
+    derivation: hkdf
+    index: 15
+"""
+    settings = load(body=body, environ={"CLINIC": "AAECAw=="}).settings
+    assert "for all" not in repr(settings) and "of the board" not in repr(settings)
+    found = keys_of(settings)
+    common = RoomKey(0, b"for all")
+    assert found("board-7") == found("annual") == (RoomKey(0, b"of the board"),)
+    assert found("Board-7") == (common,)
+    assert found("clinic") == (common, RoomKey(15, bytes(range(4)), KeyDerivation.HKDF))
+    assert keys_of(Settings())("board-7") == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{key: hidden}", "room_keys[0].rooms: missing"),
+        ("{rooms: a}", "room_keys[0]: needs key, key_file or key_env"),
+        ("{rooms: a, key_env: GONE}", "room_keys[0]: the variable GONE holds no key"),
+        ("{rooms: a, key_file: /nowhere}", "room_keys: /nowhere cannot be read: No such file or directory"),
+        ("{rooms: a, key_file: /dev/null}", "room_keys[0]: /dev/null holds no key"),
+        ("{rooms: a, key: hidden, index: 16}", "room_keys[0].index: 16 is not an index"),
+        (
+            "{rooms: a, key: hidden!, derivation: hkdf}",
+            "room_keys[0].key: the text there (a secret, not shown)",
+        ),
+        ("{rooms: a, key: [hidden]}", "room_keys[0].key: a list is not a single value"),
+    ],
+)
+def test_a_key_of_a_room_that_cannot_be(entry: str, message: str) -> None:
+    with pytest.raises(EgressError) as raised:
+        load(body=f"room_keys: [{entry}]", environ={})
+    assert message in raised.value.message and "hidden" not in raised.value.message
 
 
 def test_secrets_print_as_stars() -> None:

@@ -12,7 +12,7 @@ from openegress.config.load import load
 from openegress.config.settings import Settings
 
 REFERENCE = resources.files("openegress.config").joinpath("reference.yaml").read_text(encoding="utf-8")
-EXAMPLES = re.sub(r"(?m)^( *)#(?=[a-z0-9_]+:)", r"\1", REFERENCE)
+EXAMPLES = re.sub(r"(?m)^( *)#(?=(- )?[a-z0-9_]+:)", r"\1", REFERENCE)
 """The reference with its examples in force."""
 
 NOT_REPEATED = {
@@ -30,7 +30,7 @@ def paths_of(kind: type, prefix: str = "") -> set[str]:
             if (
                 isinstance(part, type)
                 and issubclass(part, msgspec.Struct)
-                and typing.get_origin(hint) not in (dict, tuple)
+                and typing.get_origin(hint) is not dict
             ):
                 found |= paths_of(part, path + ".")
     return {path for path in found if not any(path == p or path.startswith(p + ".") for p in NOT_REPEATED)}
@@ -40,8 +40,9 @@ def paths_in(tree: dict[str, object], prefix: str = "") -> set[str]:
     found = set()
     for key, value in tree.items():
         found.add(prefix + key)
-        if isinstance(value, dict):
-            found |= paths_in(value, prefix + key + ".")
+        for block in value if isinstance(value, list) else [value]:
+            if isinstance(block, dict):
+                found |= paths_in(block, prefix + key + ".")
     return found
 
 
@@ -60,7 +61,7 @@ def test_every_key_is_explained_above_it() -> None:
     unexplained = []
     before = ""
     for line in REFERENCE.splitlines():
-        if re.match(r" *#?[a-z0-9_]+:", line) and not re.match(r" *# ", before):
+        if re.match(r" *(#- |#)?[a-z0-9_]+:", line) and not re.match(r" *# ", before):
             unexplained.append(line)
         before = line
     assert unexplained == []

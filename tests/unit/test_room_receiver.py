@@ -8,15 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.room_keys import RoomKey
 from openegress.core.units import MS, S
 from openegress.room import EncodedFrame, TrackKey, TrackSource
 from openegress.room.budget import PROBATION, SOUND, Reason
+from openegress.room.frame_keys import RATCHET_WINDOW
 from openegress.room.rtp.depacketise import AccessUnit
+from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.rtp.rtcp import SenderReport
 from openegress.room.signalling.sdp import Encoding, PayloadType
 from openegress.room.sync.participant import RoomSync
+from testkit.sealed_frames import AtOnce, derived, sealed
 
 WALL = 1_700_000_000 * S
 KEY = bytes.fromhex("103033009d012a8002680101c7")
@@ -59,13 +63,15 @@ class Wishes:
 class Bench:
     """Time runs with RTP time: the packet of RTP time 0 arrives at WALL."""
 
-    def __init__(self, payload_type: int = 96) -> None:
+    def __init__(self, payload_type: int = 96, cipher: TrackCipher | None = None) -> None:
         self.frames: list[EncodedFrame] = []
         self.wishes = Wishes()
         self.type = TYPES[payload_type]
         kind = MediaKind.VIDEO if isinstance(self.type.encoding.codec, VideoCodec) else MediaKind.AUDIO
         key = TrackKey("alice", kind, TrackSource.UNKNOWN, "track")
-        self.receiver = TrackReceiver("TR_1", key, self.frames.append, self.wishes, RoomSync(), WALL)
+        self.receiver = TrackReceiver(
+            "TR_1", key, self.frames.append, self.wishes, RoomSync(), WALL, cipher=cipher
+        )
         self.receiver.attach(1, 2, TYPES)
         self.sequence = 65_530
         self.now_ns = 0
@@ -625,3 +631,91 @@ def test_frames_whose_place_nothing_tells_are_not_kept() -> None:
         bench.send(index, b"")
         bench.receiver.rtp(late, bench.now_ns)
     assert len(bench.receiver._sync._held) <= 600
+
+
+# --- encrypted end to end
+
+PASSPHRASE = b"known to all"
+
+
+class Encrypted(Bench):
+    """With a sender who has the key."""
+
+    def __init__(self, payload_type: int = 96) -> None:
+        self.room = RoomCipher([RoomKey(0, PASSPHRASE)], AtOnce())
+        self.room.server_mark = b"the server's mark"
+        self.key = derived(PASSPHRASE)
+        super().__init__(payload_type, self.room.of("alice"))
+
+    def frame(self, data: bytes) -> bytes:
+        """A payload of VP8 or Opus."""
+        if self.type.number != 96:
+            return sealed(data, 1, self.key)
+        return data[:1] + sealed(data[1:], 3 if data[1] & 1 else 10, self.key)
+
+
+def test_pictures_are_decrypted_before_they_are_told_of() -> None:
+    bench = Encrypted()
+    bench.send(0, bench.frame(KEY))
+    bench.settle()
+    bench.send(33, bench.frame(DELTA))
+    assert [each.data for each in bench.frames] == [KEY[1:], DELTA[1:]]
+    assert bench.wishes.first_key_frames == [(VideoCodec.VP8, KEY[1:])]
+    assert (bench.frames[0].width, bench.frames[0].is_key, bench.frames[1].is_key) == (640, True, False)
+
+
+def test_redundant_sound_is_decrypted_block_by_block() -> None:
+    """As a server puts packets together that a publisher encrypted one by one."""
+    bench = Encrypted(63)
+    first, lost, last = (bench.frame(b"\x78" + each) for each in (b"0", b"1", b"2"))
+    bench.send(0, red_payload(first))
+    bench.settle()
+    bench.lose(20, red_payload(lost, (960, first)))
+    bench.send(40, red_payload(last, (960, lost)))
+    assert [each.data for each in bench.frames] == [b"\x780", b"\x781", b"\x782"]
+    assert bench.times_ms == [0, 20, 40]
+
+
+def test_what_the_server_puts_in_is_left_out() -> None:
+    bench = Encrypted(111)
+    bench.send(0, bench.frame(b"\x780"))
+    bench.settle()
+    bench.send(20, b"\xf8\xff\xfe" + bench.room.server_mark)
+    bench.send(40, bench.frame(b"\x782"))
+    assert bench.times_ms == [0, 40] and bench.receiver.stats.dropped == 0
+
+    bench = Encrypted()
+    bench.send(0, bench.frame(KEY))
+    bench.settle()
+    bench.send(33, BLANK + bench.room.server_mark)
+    bench.send(66, bench.frame(DELTA))
+    bench.send(99, bench.frame(KEY))
+    assert bench.times_ms == [0, 99] and bench.receiver.stats.blank == 1
+    assert bench.wishes.troubles == []
+
+
+@pytest.mark.parametrize("payload_type", [96, 111])
+def test_frames_of_another_key_are_trouble(payload_type: int) -> None:
+    bench = Encrypted(payload_type)
+    bench.key = bytes(16)
+    data = KEY if payload_type == 96 else b"\x78opus"
+    sent = 0
+    while not bench.wishes.troubles:
+        bench.send(20 * sent, bench.frame(data))
+        sent += 1
+    assert bench.wishes.troubles == [Reason.WRONG_KEY]
+    assert MOST_FAILURES <= sent <= MOST_FAILURES + RATCHET_WINDOW
+    assert bench.frames == [] and bench.receiver.stats.dropped == sent
+    assert bool(bench.wishes.key_frames) == (payload_type == 96)
+
+
+def test_a_track_that_comes_back_unencrypted_is_taken_as_it_is() -> None:
+    bench = Encrypted(111)
+    bench.send(0, bench.frame(b"\x780"))
+    bench.settle()
+    bench.receiver.rename("TR_2")
+    bench.send(20, b"\x781")
+    bench.receiver.rename("TR_3", bench.room.of("alice"))
+    bench.send(40, b"\x78 not encrypted, and long enough to be")
+    bench.send(60, bench.frame(b"\x783"))
+    assert [each.data for each in bench.frames] == [b"\x780", b"\x781", b"\x783"]

@@ -16,6 +16,7 @@ from openegress.room import (
     ParticipantLeft,
     ParticipantRenamed,
     SpeakersChanged,
+    TrackEncryption,
     TrackMuted,
     TrackPublished,
     TrackUnpublished,
@@ -233,7 +234,7 @@ def test_a_track_says_whether_it_is_encrypted(how: Encryption.Type) -> None:
     published = track("T1")
     published.encryption = how
     roster.joined([person("a", published)], 0)
-    assert [each.encrypted for each in roster.tracks()] == [how != Encryption.Type.NONE]
+    assert [each.encryption for each in roster.tracks()] == [TrackEncryption[Encryption.Type.Name(how)]]
 
 
 def test_names_of_any_length_are_cut() -> None:

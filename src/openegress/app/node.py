@@ -8,7 +8,7 @@ from openegress.api.health import Check
 from openegress.app.endings import Endings
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
-from openegress.app.worker_config import handler_settings, worker_config
+from openegress.app.worker_config import handler_settings, keys_of, worker_config
 from openegress.config.destination import UNREPORTED, report_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core import ipc
@@ -67,7 +67,7 @@ class Node:
             if settings.debug.enable_profiling
             else None
         )
-        self.supervisor = Supervisor(self._pool, self._ended, self._aside, self._logged)
+        self.supervisor = Supervisor(self._pool, self._ended, self._aside, self._logged, keys_of(settings))
         of_egresses = Heartbeat(
             leases.egresses,
             self.node_id,

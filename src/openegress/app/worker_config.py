@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 
 from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.config.destination import assume_role, storage_plan
 from openegress.config.settings import CLOUD_METADATA, PageUdp, SamePath, Settings
 from openegress.core import ipc
 from openegress.core.errors import Code
+from openegress.core.room_keys import RoomKey
 from openegress.core.tokens import recorder_token
 from openegress.request.context import Context, SessionLimits
 from openegress.request.naming import Distinct
@@ -94,6 +96,19 @@ def worker_config(settings: Settings) -> WorkerConfig:
         cluster_id=settings.cluster_id,
         same_path=Distinct.ALL if settings.same_path is SamePath.SUFFIX else Distinct.UNNAMED,
     )
+
+
+def keys_of(settings: Settings) -> Callable[[str], tuple[RoomKey, ...]]:
+    """The keys of a room by its name: of each index the first whose pattern fits."""
+
+    def find(room_name: str) -> tuple[RoomKey, ...]:
+        found: dict[int, RoomKey] = {}
+        for each in settings.room_keys:
+            if any(fnmatchcase(room_name, pattern) for pattern in each.rooms):
+                found.setdefault(each.index, RoomKey(each.index, each.material, each.derivation))
+        return tuple(found.values())
+
+    return find
 
 
 def costs(settings: Settings) -> dict[RequestKind, Cost]:

@@ -13,6 +13,7 @@ from openegress.core.errors import EgressError
 from openegress.core.ipc import own_proxy
 from openegress.core.networks import networks_of
 from openegress.core.public import where
+from openegress.core.room_keys import KEY_RING
 from openegress.request import object_headers
 from openegress.request.auto_start import rule_of
 
@@ -61,6 +62,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _ports(settings)
     yield from _urls(settings)
     yield from _keys(settings)
+    yield from _room_keys(settings)
     yield from _storage("storage", settings.storage)
     yield from _storage("backup", settings.backup)
     yield from _storage("debug", settings.debug)
@@ -167,6 +169,22 @@ def _storage(path: str, storage: StorageSettings) -> Iterator[Finding]:
             yield _error(f"{path}.{kind}.{required[kind]}", "missing")
     if storage.s3:
         yield from _s3(f"{path}.s3", storage.s3)
+
+
+def _room_keys(settings: Settings) -> Iterator[Finding]:
+    for number, key in enumerate(settings.room_keys):
+        path = f"room_keys[{number}]"
+        if not key.rooms:
+            yield _error(f"{path}.rooms", "missing: patterns of the names of the rooms that the key is of")
+        if not key.key:
+            place = f"the variable {key.key_env}" if key.key_env else key.key_file
+            yield _error(path, f"{place} holds no key" if place else "needs key, key_file or key_env")
+        if not 0 <= key.index < KEY_RING:
+            yield _error(f"{path}.index", f"{key.index} is not an index: those are 0 to {KEY_RING - 1}")
+        try:
+            key.material  # noqa: B018 - it raises
+        except ValueError:
+            yield _error(f"{path}.key", "the text there (a secret, not shown) is not base64, as hkdf has it")
 
 
 def _s3(path: str, s3: S3) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ reference.yaml says what each one means. Everything has a default; a value of a 
 given keeps its default too. Settings are read once and never changed.
 """
 
+import base64
 import os
 import secrets
 from enum import StrEnum
@@ -15,6 +16,7 @@ from msgspec import field
 from openegress.config.block import Block
 from openegress.config.storages import StorageSettings
 from openegress.config.values import Seconds, Secret
+from openegress.core.room_keys import KeyDerivation
 from openegress.request.unknown import UnknownFields
 
 # --- redis
@@ -152,6 +154,27 @@ class Webhook(Block, frozen=True):
     exclude_events: tuple[str, ...] = ()
 
 
+class RoomKeySettings(Block, frozen=True):
+    """A key of rooms whose media is encrypted end to end."""
+
+    rooms: tuple[str, ...] = ()
+    key: Secret = Secret("")
+    key_file: str = ""
+    key_env: str = ""
+    derivation: KeyDerivation = KeyDerivation.PBKDF2
+    index: int = 0
+
+    @property
+    def material(self) -> bytes:
+        """Raises ValueError where it has to be base64 and is not."""
+        text = self.key.reveal()
+        match self.derivation:
+            case KeyDerivation.PBKDF2:
+                return text.encode()
+            case KeyDerivation.HKDF:
+                return base64.b64decode(text, validate=True)
+
+
 class Queue(Block, frozen=True):
     """Requests that wait for a free worker instead of being refused."""
 
@@ -267,6 +290,8 @@ class Settings(Block, frozen=True):
     chromium: str = ""
     webhook: Webhook = Webhook()
     auto_start: tuple[AutoStartBlock, ...] = ()
+
+    room_keys: tuple[RoomKeySettings, ...] = ()
     queue: Queue = Queue()
     retries: RetrySettings = RetrySettings()
     timeouts: Timeouts = Timeouts()

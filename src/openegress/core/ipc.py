@@ -11,6 +11,7 @@ import msgspec
 from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.room_keys import RoomKey
 
 STACKS_SIGNAL = signal.SIGUSR1
 """A handler answers it, whatever it does, with the stacks of its threads on standard error."""
@@ -86,6 +87,8 @@ class Warm(msgspec.Struct, frozen=True, tag="warm"):
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
     plan: Plan
+    room_keys: tuple[RoomKey, ...] = ()
+    """Of its room, should that be encrypted end to end. The plan is kept on the disk, and these are not."""
 
 
 class Recover(msgspec.Struct, frozen=True, tag="recover"):

@@ -73,13 +73,13 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan):
+            case ipc.Run(plan, room_keys):
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
                 self._session = Recording(plan, self._told, send, self._browser, cage, self._names)
                 self._browser = None
-                self._running = asyncio.create_task(self._session.run(), name="session")
+                self._running = asyncio.create_task(self._session.run(room_keys), name="session")
             case ipc.Recover(plan):
                 cage = self._cage(plan, Work.RECOVERY)
                 self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send, cage)

@@ -8,6 +8,7 @@ from openegress.core.codecs import AudioCodec
 from openegress.core.errors import EgressError
 from openegress.core.ipc import HandlerSettings
 from openegress.core.plan import AudioEncoding, LayoutSource, MediaSource, Plan, TemplateSource, WebSource
+from openegress.core.room_keys import RoomKey
 from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
 from openegress.handler.warm import BrowserShape, WarmBrowser
 from openegress.source.room.frames_source import RoomFrameSource
@@ -26,18 +27,24 @@ OnError = Callable[[EgressError], None]
 
 
 async def open_input(
-    plan: Plan, settings: HandlerSettings, warm: WarmBrowser | None, on_error: OnError
+    plan: Plan,
+    settings: HandlerSettings,
+    warm: WarmBrowser | None,
+    on_error: OnError,
+    room_keys: tuple[RoomKey, ...] = (),
 ) -> MediaInput:
     """`on_error` may be called from any thread. Raises EgressError when the browser does not start."""
     match plan.source:
         case WebSource() | TemplateSource():
-            return await _page_input(plan, plan.source, settings, warm, on_error)
+            return await _page_input(plan, plan.source, settings, warm, on_error, room_keys)
         case MediaSource() | LayoutSource():
-            return await _room_input(plan, settings, on_error)
+            return await _room_input(plan, settings, on_error, room_keys)
 
 
-async def _room_input(plan: Plan, settings: HandlerSettings, on_error: OnError) -> MediaInput:
-    source = await open_source(plan, memory_bytes=settings.room_memory_bytes)
+async def _room_input(
+    plan: Plan, settings: HandlerSettings, on_error: OnError, room_keys: tuple[RoomKey, ...]
+) -> MediaInput:
+    source = await open_source(plan, memory_bytes=settings.room_memory_bytes, room_keys=room_keys)
     if isinstance(source, RoomPacketSource):
         return PacketInput(source)
     if plan.passthrough and plan.audio is None:
@@ -60,6 +67,7 @@ async def _page_input(
     settings: HandlerSettings,
     warm: WarmBrowser | None,
     on_error: OnError,
+    room_keys: tuple[RoomKey, ...],
 ) -> MediaInput:
     shape = BrowserShape.of(plan)
     if shape is None:
@@ -84,7 +92,8 @@ async def _page_input(
     if not isinstance(source, TemplateSource) or source.sound is None:
         return FrameInput(page, plan, on_error)
     try:
-        sound = await open_source(msgspec.structs.replace(plan, source=source.sound, video=None))
+        of_sound = msgspec.structs.replace(plan, source=source.sound, video=None)
+        sound = await open_source(of_sound, room_keys=room_keys)
     except BaseException:
         await page.close()
         raise

@@ -17,6 +17,7 @@ from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Endin
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.room_keys import RoomKey
 from openegress.handler.cage import Confinement
 from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
@@ -115,12 +116,12 @@ class Recording:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._outputs.update_streams(add, remove)
 
-    async def run(self) -> None:
+    async def run(self, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Never raises: what goes wrong is in the Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
         self._count_limit()
         try:
-            end = await self._record()
+            end = await self._record(room_keys)
         except _EndedEarly as early:
             end = early.end
         except EgressError as error:
@@ -138,10 +139,10 @@ class Recording:
         self._end(end)  # for whoever still waits for the beginning
         self._send(end.event(self._phase))
 
-    async def _record(self) -> End:
+    async def _record(self, room_keys: tuple[RoomKey, ...]) -> End:
         await self._confinement.enter()
         media_input = await self._unless_ended(
-            open_input(self._plan, self._settings, self._browser, self._fail_from_thread)
+            open_input(self._plan, self._settings, self._browser, self._fail_from_thread, room_keys)
         )
         self._confinement.seal()
         pauses = Pauses(self._plan)

@@ -7,7 +7,7 @@ client's own business: a track keeps its `TrackKey` over re-joins and republishi
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Protocol
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
@@ -21,6 +21,24 @@ class TrackSource(StrEnum):
     MICROPHONE = "microphone"
     SCREEN_SHARE = "screen_share"
     SCREEN_SHARE_AUDIO = "screen_share_audio"
+
+
+class TrackEncryption(Enum):
+    """End to end, as its publisher says."""
+
+    NONE = auto()
+    GCM = auto()
+    """LiveKit's own."""
+    CUSTOM = auto()
+    """Of the application, or of a newer LiveKit."""
+
+
+class Lock(StrEnum):
+    """Why an encrypted track cannot be decrypted, in words that follow "it is encrypted, and"."""
+
+    NO_KEY = "no key of its room is configured: see room_keys in the configuration"
+    CUSTOM = "in a way of its application's own"
+    CODEC = "frames of its codec cannot be decrypted: publish it as VP8 or H264"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +75,7 @@ class Track:
     muted: bool
     width: int = 0
     height: int = 0
-    encrypted: bool = False
-    """End to end: its frames are of no use without its room's key."""
+    encryption: TrackEncryption = TrackEncryption.NONE
 
     @property
     def key(self) -> TrackKey:
@@ -267,6 +284,9 @@ class Room(Protocol):
         """Published right now."""
 
     def participants(self) -> list[Participant]: ...
+
+    def lock(self, track: Track) -> Lock | None:
+        """Why nothing of a track could be read; None: it can be, or its first frames will tell."""
 
     def now_ns(self) -> int:
         """Unix time on the clock of the frames: it does not jump when the host's is set."""

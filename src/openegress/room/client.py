@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from livekit.protocol.models import ParticipantTracks, SubscriptionError
@@ -20,11 +21,13 @@ from livekit.protocol.rtc import (
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.left_out import TrackLosses
+from openegress.core.room_keys import RoomKey
 from openegress.core.units import MS, S
 from openegress.room import (
     ConnectionLost,
     Joined,
     KeyFrameArrived,
+    Lock,
     MediaArrived,
     OnFrame,
     Participant,
@@ -33,6 +36,7 @@ from openegress.room import (
     RoomEvent,
     SubscriptionFailed,
     Track,
+    TrackEncryption,
     TrackKey,
     TrackLeftOut,
     TrackPublished,
@@ -45,6 +49,7 @@ from openegress.room.budget import Reason, Standing
 from openegress.room.connection import EndKind, RoomConnection, SessionEnd, SessionOptions
 from openegress.room.rtp.demux import Demux
 from openegress.room.rtp.depacketise import AccessUnit
+from openegress.room.rtp.frame_cipher import DECRYPTED, RoomCipher, TrackCipher
 from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.signalling import layers, sdp
 from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
@@ -100,6 +105,7 @@ class RoomClient:
         token: str,
         identity: str,
         *,
+        keys: Sequence[RoomKey] = (),
         options: SessionOptions | None = None,
         rejoin_for_s: float = REJOIN_FOR_S,
         make_transport: Callable[..., Transport] = Transport,
@@ -111,6 +117,8 @@ class RoomClient:
         self._make_transport = make_transport
         self._roster = Roster(identity)
         self._sync = RoomSync()
+        self._deriving = ThreadPoolExecutor(1, "room keys")
+        self._cipher = RoomCipher(keys, self._deriving)
         self._demux = Demux(self._codec_known, self._key_frame_seen, self._in_trouble)
         self._subscriptions: dict[str, _Subscription] = {}
         self._past_losses: deque[TrackLosses] = deque(maxlen=MOST_PAST_LOSSES)
@@ -162,6 +170,16 @@ class RoomClient:
     def participants(self) -> list[Participant]:
         return self._roster.participants()
 
+    def lock(self, track: Track) -> Lock | None:
+        if track.encryption is TrackEncryption.NONE:
+            return None
+        if track.encryption is TrackEncryption.CUSTOM:
+            return Lock.CUSTOM
+        if not self._cipher.has_keys:
+            return Lock.NO_KEY
+        codec = CODEC_OF_MIME.get(track.mime_type.lower())
+        return None if codec is None or codec in DECRYPTED else Lock.CODEC
+
     def now_ns(self) -> int:
         return self._unix_clock.now_ns()
 
@@ -185,7 +203,13 @@ class RoomClient:
                     phase=Phase.FIRST_TRACK,
                 )
             receiver = TrackReceiver(
-                sid, track.key, on_frame, self._demux, self._sync, self._unix_clock.offset_ns
+                sid,
+                track.key,
+                on_frame,
+                self._demux,
+                self._sync,
+                self._unix_clock.offset_ns,
+                cipher=self._cipher_of(track),
             )
             standing = self._standing(track.key)
             if standing.is_left_out:
@@ -265,6 +289,7 @@ class RoomClient:
         if self._connection is not None:
             await self._connection.leave()
             await self._connection.close()
+        self._deriving.shutdown(cancel_futures=True)  # what is under way takes a moment
         self._events.put_nowait(None)
 
     @property
@@ -294,6 +319,7 @@ class RoomClient:
         now_s = time.monotonic()
         if self._supervisor is not None:
             self._settled_at = now_s + RETURN_GRACE_S
+        self._cipher.server_mark = join.sif_trailer
         self._publish(self._roster.joined(join.other_participants, now_s))
 
     async def _supervise(self, connection: RoomConnection) -> None:
@@ -490,11 +516,16 @@ class RoomClient:
         for sid, subscription in self._subscriptions.items():
             if subscription.key == track.key and self._roster.track(sid) is None:
                 del self._subscriptions[sid]
-                subscription.receiver.rename(track.sid)
+                subscription.receiver.rename(track.sid, self._cipher_of(track))
                 subscription.told = None
                 self._subscriptions[track.sid] = subscription
                 return True
         return False
+
+    def _cipher_of(self, track: Track) -> TrackCipher | None:
+        if track.encryption is TrackEncryption.NONE:
+            return None
+        return self._cipher.of(track.participant.identity)
 
     def _drop(self, sid: str) -> bool:
         subscription = self._subscriptions.pop(sid, None)

@@ -25,6 +25,7 @@ from openegress.core.events import (
 )
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
@@ -129,13 +130,13 @@ class Job:
         send = self._handler.send if self._handler is not None else None
         await self._updates.ask(add, remove, send=send, has_begun=self.active_s is not None)
 
-    async def run(self, start: Spawn, recover: Spawn) -> None:
+    async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Returns when the egress has ended and its last state was reported.
 
         `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
         """
         try:
-            match await self._follow(await start(), ipc.Run(self.plan)):
+            match await self._follow(await start(), ipc.Run(self.plan, room_keys)):
                 case _Died(how):
                     await self._recover(recover, how)
         except Exception as error:

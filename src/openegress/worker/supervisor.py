@@ -10,6 +10,7 @@ import structlog
 from openegress.core import ipc
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan
+from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.job import Job, OnAside, OnLog, OnNames
 from openegress.worker.pool import Pool
@@ -22,15 +23,23 @@ _OUR_FIELDS = frozenset({"event", "level", "logger", "timestamp"})
 """Of every line of the log; what a handler calls the same (the level of a page's console) is renamed."""
 
 OnEnd = Callable[[Job], None]
+KeysOf = Callable[[str], tuple[RoomKey, ...]]
+"""The keys of a room by its name; () for one that is not encrypted."""
 
 
 class Supervisor:
     """Owner of every job's task."""
 
     def __init__(
-        self, pool: Pool, on_end: OnEnd, on_aside: OnAside | None = None, on_log: OnLog | None = None
+        self,
+        pool: Pool,
+        on_end: OnEnd,
+        on_aside: OnAside | None = None,
+        on_log: OnLog | None = None,
+        keys_of: KeysOf = lambda _: (),
     ) -> None:
         self._pool = pool
+        self._keys_of = keys_of
         self._on_log = on_log or relay_log
         self._on_end = on_end
         self._on_aside = on_aside
@@ -51,7 +60,8 @@ class Supervisor:
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
         job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names)
-        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn))
+        keys = self._keys_of(plan.room_name)
+        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn, keys))
         return job
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:

@@ -13,7 +13,9 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import MS, S
 from openegress.room import EncodedFrame, OnFrame, TrackKey
 from openegress.room.budget import Reason, TrackBudget
+from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_video, red
+from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.nack import AUDIO, VIDEO, NackPolicy
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket, unwrap_rtx
 from openegress.room.rtp.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
@@ -96,8 +98,9 @@ class TrackReceiver:
         room_sync: RoomSync,
         wall_offset_ns: int,
         policy: NackPolicy | None = None,
+        cipher: TrackCipher | None = None,
     ) -> None:
-        """`policy`: by default that of the track's kind."""
+        """`policy`: by default that of the track's kind. `cipher`: of a track that is encrypted."""
         self.track_sid = track_sid
         self.on_frame = on_frame
         self.stats = ReceiverStats()
@@ -106,6 +109,7 @@ class TrackReceiver:
         self.rtx_ssrc: int | None = None
         self._feedback = feedback
         self._policy = policy
+        self._cipher = cipher
         self._types: Mapping[int, PayloadType] = {}
         self._repaired: dict[int, int] = {}
         """Payload type of retransmissions -> of what they repeat."""
@@ -181,10 +185,11 @@ class TrackReceiver:
         self._last_audio_rtp = None
         self._sync.restart()
 
-    def rename(self, track_sid: str) -> None:
+    def rename(self, track_sid: str, cipher: TrackCipher | None = None) -> None:
         """The track is back under another SID; what is held belongs to the old one."""
         self.flush()
         self.track_sid = self._sync.track_sid = track_sid
+        self._cipher = cipher
 
     def flush(self) -> None:
         """Delivers what is held; nothing more will come of this SSRC."""
@@ -368,8 +373,7 @@ class TrackReceiver:
 
     def _audio(self, packet: RtpPacket) -> None:
         if self._type is None or self._type.encoding is not Encoding.RED:
-            self._last_audio_rtp = packet.timestamp
-            self._place(packet.timestamp, AccessUnit(packet.payload, True), packet.arrival_ns)
+            self._sound(packet.timestamp, packet.payload, packet.arrival_ns)
             return
         try:
             blocks = red.split(packet.payload)
@@ -384,8 +388,26 @@ class TrackReceiver:
             # Repeated blocks only fill what was lost; before the first packet there is no gap to fill. The
             # packet's own is new in any case, also where RTP time began anew.
             if block.data and (newer or block is blocks[-1]):
-                self._last_audio_rtp = timestamp
-                self._place(timestamp, AccessUnit(block.data, True), packet.arrival_ns)
+                self._sound(timestamp, block.data, packet.arrival_ns)
+
+    def _sound(self, timestamp: int, data: bytes, arrival_ns: int) -> None:
+        self._last_audio_rtp = timestamp
+        cipher = self._cipher
+        if cipher is not None:
+            assert self.codec is not None
+            if cipher.is_injected(data):
+                return
+            try:
+                data = cipher.open(self.codec, data, self._arrived_ns)
+            except Undecryptable as error:
+                self.stats.dropped += 1
+                self._undecryptable(cipher, error)
+                return
+        self._place(timestamp, AccessUnit(data, True), arrival_ns)
+
+    def _undecryptable(self, cipher: TrackCipher, error: Undecryptable) -> None:
+        logger.debug("track %s: %s", self.track_sid, error)
+        self._judge(cipher.trouble())
 
     def _video(self, packet: RtpPacket, now_ns: int) -> None:
         if packet.timestamp != self._timestamp:
@@ -410,10 +432,22 @@ class TrackReceiver:
             self._unusable(now_ns)
             return
         assert isinstance(self.codec, VideoCodec)
+        cipher = self._cipher
+        if cipher is not None and cipher.is_injected(payloads[-1]):
+            self._blanked()
+            return
         try:
-            unit = join_video(self.codec, payloads)
+            if cipher is None:
+                unit = join_video(self.codec, payloads)
+            else:
+                unit = cipher.join(self.codec, payloads, now_ns)
         except MalformedPayload as error:
             self._malformed(error)
+            self._unusable(now_ns)
+            return
+        except Undecryptable as error:
+            assert cipher is not None
+            self._undecryptable(cipher, error)
             self._unusable(now_ns)
             return
         if unit.parameters_only:
@@ -433,9 +467,7 @@ class TrackReceiver:
         if unit.is_key:
             self._blank = 0 < unit.width <= BLANK_SIDE and 0 < unit.height <= BLANK_SIDE
         if self._blank:
-            self.stats.blank += 1
-            self._wants_key = True
-            self._asking = False
+            self._blanked()
             return
         if self._wants_key and not unit.is_key:
             self._unusable(now_ns)
@@ -445,6 +477,12 @@ class TrackReceiver:
             self._shown = self.codec
             self._feedback.first_key_frame(self, self.codec, unit)
         self._place(self._timestamp, unit, self._first_arrival_ns)
+
+    def _blanked(self) -> None:
+        """The server has put a picture of its own behind the last one of a track that is muted or over."""
+        self.stats.blank += 1
+        self._wants_key = True
+        self._asking = False
 
     def _unusable(self, now_ns: int) -> None:
         self.stats.dropped += 1

@@ -19,6 +19,7 @@ from openegress.room import (
     ParticipantRenamed,
     SpeakersChanged,
     Track,
+    TrackEncryption,
     TrackMuted,
     TrackPublished,
     TrackSource,
@@ -30,6 +31,12 @@ RETURN_GRACE_S = 20.0
 
 MOST_NAME_CHARS = 256
 """LiveKit's own default limit, which an operator may lift."""
+
+ENCRYPTIONS: dict[int, TrackEncryption] = {
+    Encryption.Type.NONE: TrackEncryption.NONE,
+    Encryption.Type.GCM: TrackEncryption.GCM,
+}
+"""What is not in here is not LiveKit's own."""
 
 RosterEvent = (
     ParticipantJoined
@@ -230,7 +237,7 @@ def _track(info: TrackInfo, participant: Participant) -> Track:
         muted=info.muted,
         width=info.width,
         height=info.height,
-        encrypted=info.encryption != Encryption.Type.NONE,
+        encryption=ENCRYPTIONS.get(info.encryption, TrackEncryption.CUSTOM),
     )
 
 

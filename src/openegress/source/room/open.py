@@ -2,6 +2,7 @@
 
 from openegress.core.errors import invalid
 from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput, WebsocketOutput
+from openegress.core.room_keys import RoomKey
 from openegress.request import layouts
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
@@ -16,7 +17,10 @@ from openegress.source.room.track_policy import RequestedTracks, TrackPolicy
 
 
 async def open_source(
-    plan: Plan, patience: Patience | None = None, memory_bytes: int = 0
+    plan: Plan,
+    patience: Patience | None = None,
+    memory_bytes: int = 0,
+    room_keys: tuple[RoomKey, ...] = (),
 ) -> RoomPacketSource | RoomFrameSource:
     """Joins the room, waits for what the request names, and decides whether it may go as it is. From
     `memory_bytes` on this process sheds media (0: never).
@@ -29,7 +33,7 @@ async def open_source(
     if not isinstance(source, MediaSource | LayoutSource):
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
     options = SessionOptions(insecure=source.insecure)
-    room = RoomClient(source.ws_url, source.token, plan.egress_id, options=options)
+    room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
     try:
         await follower.join()

@@ -92,6 +92,13 @@ def track_ids(source: MediaSource) -> tuple[str, ...]:
     return tuple(dict.fromkeys(track_id for track_id in ids if track_id))
 
 
+def participant_of(source: MediaSource) -> str:
+    """Whom a request names; "": nobody."""
+    if not source.participant_identity and isinstance(source.video, ParticipantVideo):
+        return source.video.identity
+    return source.participant_identity
+
+
 def excluded_ids(source: MediaSource) -> tuple[str, ...]:
     """The tracks that a request rules out by their ids: nobody waits for them."""
     return tuple(route.value for route in source.audio if route.match == "track" and route.exclude)
@@ -215,9 +222,7 @@ def missing(
     for track_id in track_ids(source):
         if track_id not in published and track_id not in selection.named:
             return Missing.TRACK, track_id
-    identity = source.participant_identity
-    if not identity and isinstance(source.video, ParticipantVideo):
-        identity = source.video.identity
+    identity = participant_of(source)
     if identity and not selection.tracks:
         if all(participant.identity != identity for participant in participants):
             return Missing.PARTICIPANT, identity

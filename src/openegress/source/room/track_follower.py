@@ -307,11 +307,11 @@ class TrackFollower:
         """Raises EgressError where what is waited for is there, and of no use."""
         for track in self._room.tracks():
             named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
-            if track.encrypted and named.get(what) == name:
+            lock = self._room.lock(track) if named.get(what) == name else None
+            if lock is not None:
                 raise EgressError(
                     Code.FAILED_PRECONDITION,
-                    f"track {track.sid} of {track.participant.identity} is end-to-end encrypted, and a"
-                    " recorder has no key: publish it without encryption to have it recorded",
+                    f"track {track.sid} of {track.participant.identity} is end-to-end encrypted, and {lock}",
                     phase=Phase.FIRST_TRACK,
                 )
 
@@ -355,8 +355,9 @@ class TrackFollower:
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put_nowait(Muted(event.track.muted, self.now_ns()))
-                if isinstance(event, TrackPublished) and event.track.encrypted:
-                    self.notice("track left out: it is end-to-end encrypted", track=event.track.sid)
+                if isinstance(event, TrackPublished) and (lock := self._room.lock(event.track)) is not None:
+                    text = "track left out: it is end-to-end encrypted"
+                    self.notice(text, track=event.track.sid, reason=str(lock))
                 await self._change()
             case SpeakersChanged(identities):
                 self._speakers = identities
@@ -379,6 +380,8 @@ class TrackFollower:
                 self._on_subscription_failed(sid, reason)
             case TrackLeftOut(sid, identity, why, for_s):
                 self.notice("track left out", track=sid, identity=identity, reason=str(why), for_s=for_s)
+                if why is Reason.WRONG_KEY:
+                    self._refuse_named(sid, identity)
                 await self._change()
             case TrackTakenAgain(sid, identity):
                 self.notice("track taken again", track=sid, identity=identity)
@@ -396,6 +399,13 @@ class TrackFollower:
                 self._on_closed(reason, failed)
             case Joined():
                 pass
+
+    def _refuse_named(self, sid: str, identity: str) -> None:
+        """Nothing of the track could be decrypted so far."""
+        track = next((each for each in self.selection.tracks if each.sid == sid), None)
+        if track is not None and self._policy.names(track, self.selection):
+            text = f"track {sid} of {identity} cannot be recorded: {Reason.WRONG_KEY}"
+            self._end(Failed(EgressError(Code.FAILED_PRECONDITION, text, phase=Phase.FIRST_TRACK)))
 
     def _is_single(self, track: Track) -> bool:
         """The one track that is recorded, whatever SID it has by now."""
@@ -435,7 +445,7 @@ class TrackFollower:
 
     def _state(self) -> RoomState:
         out = self._room.left_out()
-        tracks = [track for track in self._room.tracks() if not track.encrypted]
+        tracks = [track for track in self._room.tracks() if self._room.lock(track) is None]
         return RoomState(
             # Nothing comes of one that is left out: it is as good as muted.
             [replace(track, muted=True) if track.sid in out else track for track in tracks],

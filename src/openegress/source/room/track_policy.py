@@ -54,6 +54,9 @@ class TrackPolicy(Protocol):
     def needs(self, sid: str, selection: Selection) -> bool:
         """Without this track there is nothing to record."""
 
+    def names(self, track: Track, selection: Selection) -> bool:
+        """The request is for this track, or for its participant."""
+
 
 class RequestedTracks:
     """Tracks that a request names one by one, or by their participant. Implements Cast."""
@@ -85,3 +88,7 @@ class RequestedTracks:
 
     def needs(self, sid: str, selection: Selection) -> bool:
         return [track.sid for track in selection.tracks] == [sid]
+
+    def names(self, track: Track, selection: Selection) -> bool:
+        identity = rules.participant_of(self._source)
+        return track.participant.identity == identity or track.key in selection.named.values()

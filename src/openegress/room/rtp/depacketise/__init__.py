@@ -5,12 +5,13 @@ AccessUnit. Anything that does not follow the payload format raises MalformedPay
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from openegress.core.codecs import VideoCodec
 from openegress.room.rtp.depacketise import av1, h264, h265, vp8, vp9
 from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload
 
-__all__ = ["AccessUnit", "MalformedPayload", "join_video"]
+__all__ = ["AccessUnit", "MalformedPayload", "join_video", "join_vp9"]
 
 JOIN: dict[VideoCodec, Callable[[Sequence[bytes]], AccessUnit]] = {
     VideoCodec.H264: h264.join,
@@ -23,7 +24,18 @@ JOIN: dict[VideoCodec, Callable[[Sequence[bytes]], AccessUnit]] = {
 
 def join_video(codec: VideoCodec, payloads: Sequence[bytes]) -> AccessUnit:
     """Raises MalformedPayload."""
+    return _joined(codec, JOIN[codec], payloads)
+
+
+def join_vp9(payloads: Sequence[bytes], opened: Callable[[bytes], bytes]) -> AccessUnit:
+    """See vp9.join. Raises MalformedPayload, and what `opened` raises."""
+    return _joined(VideoCodec.VP9, partial(vp9.join, opened=opened), payloads)
+
+
+def _joined(
+    codec: VideoCodec, join: Callable[[Sequence[bytes]], AccessUnit], payloads: Sequence[bytes]
+) -> AccessUnit:
     try:
-        return JOIN[codec](payloads)
+        return join(payloads)
     except IndexError as error:
         raise MalformedPayload(f"a {codec} payload ends too early") from error

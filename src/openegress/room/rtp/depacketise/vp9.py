@@ -7,7 +7,7 @@ A server that forwards an upper layer alone sends the lower ones with key frames
 top layer of a superframe; FFmpeg's decoder gives a picture for each, of which the last one counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openegress.room.rtp.depacketise.bits import BitReader
@@ -27,7 +27,8 @@ class _Descriptor:
     """Of all spatial layers, where the scalability structure says them."""
 
 
-def join(payloads: Sequence[bytes]) -> AccessUnit:
+def join(payloads: Sequence[bytes], opened: Callable[[bytes], bytes] = bytes) -> AccessUnit:
+    """`opened` makes of a layer's frame what its encoder made; it may raise what it likes."""
     layers: list[list[bytes]] = []
     sizes: tuple[tuple[int, int], ...] = ()
     ended = True
@@ -46,9 +47,10 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
         ended = descriptor.ends
     if not layers or not ended:
         raise MalformedPayload("a VP9 frame without its end")
-    frames = [b"".join(parts) for parts in layers]
-    if not all(frames):
+    sent = [b"".join(parts) for parts in layers]
+    if not all(sent):
         raise MalformedPayload("a VP9 frame without data")
+    frames = [opened(frame) for frame in sent]
     is_key, width, height = _header(frames[0])
     if is_key and top < len(sizes):
         width, height = sizes[top]

@@ -97,6 +97,9 @@ class LayoutPolicy:
     def needs(self, sid: str, selection: Selection) -> bool:
         return False
 
+    def names(self, track: Track, selection: Selection) -> bool:
+        return False
+
     def _within_bounds(self, tracks: Sequence[Track]) -> list[Track]:
         """The first tracks of each: who publishes hundreds is not recorded at the expense of all."""
         counts: Counter[tuple[str, MediaKind]] = Counter()

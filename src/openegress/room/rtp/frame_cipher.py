@@ -1,0 +1,137 @@
+"""Frames of a track that is encrypted end to end, decrypted. Pure.
+
+LiveKit's format (client-sdk-js, src/e2ee/worker/FrameCryptor.ts; frame_crypto_transformer.cc of its WebRTC):
+
+    clear bytes | AES-128-GCM ciphertext and tag | IV | length of the IV | index of the key
+
+The clear bytes are authenticated. How many there are is the codec's matter. Of H264 and H265, all that is
+behind them has emulation prevention bytes, as it goes for a NAL unit.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.room_keys import RoomKey
+from openegress.room.budget import Reason
+from openegress.room.frame_keys import KeyChain, KeyRing, Undecryptable
+from openegress.room.rtp.depacketise import AccessUnit, join_video, join_vp9
+
+IV_BYTES = 12
+TAG_BYTES = 16
+TRAILER_BYTES = IV_BYTES + 2
+MOST_FAILURES = 25
+"""Frames in a row that no key fits, until the track is left out: half a second of sound. A key may change a
+moment before its sender's frames do."""
+
+DECRYPTED = frozenset({*AudioCodec, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.H265})
+"""LiveKit's SDKs encrypt no AV1, whose sender has to read its OBUs to cut them into packets."""
+
+_NAL_UNIT = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
+"""A start code and the first byte behind it."""
+_H264_SLICES = frozenset({1, 5})
+_H265_SLICES = frozenset({*range(10), *range(16, 22)})
+
+
+class TrackCipher:
+    """Of one track."""
+
+    def __init__(self, room: "RoomCipher", keys: KeyRing) -> None:
+        self._room = room
+        self._keys = keys
+        self._failures = 0
+        """In a row."""
+
+    def is_injected(self, payload: bytes) -> bool:
+        """The server made this frame, whose last RTP payload is given: silence, or a blank picture."""
+        mark = self._room.server_mark
+        return bool(mark) and payload.endswith(mark)
+
+    def open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
+        """The frame as its encoder made it. `frame` is as it was sent; of H264, it has start codes of four
+        bytes. Raises Undecryptable."""
+        try:
+            plain = self._open(codec, frame, now_ns)
+        except Undecryptable as error:
+            self._failures += error.is_certain
+            raise
+        self._failures = 0
+        return plain
+
+    def join(self, codec: VideoCodec, payloads: Sequence[bytes], now_ns: int) -> AccessUnit:
+        """The payloads of a frame, as depacketise.join_video() joins them, decrypted. Raises MalformedPayload
+        or Undecryptable."""
+        if codec is VideoCodec.VP9:  # its headers are encrypted too, layer by layer
+            return join_vp9(payloads, partial(self.open, codec, now_ns=now_ns))
+        unit = join_video(codec, payloads)
+        if unit.parameters_only:
+            return unit
+        return replace(unit, data=self.open(codec, unit.data, now_ns))
+
+    def trouble(self) -> Reason | None:
+        """After a frame that could not be decrypted: why to leave the track out, if it is time to."""
+        if self._failures < MOST_FAILURES:
+            return None
+        self._failures = 0
+        return Reason.KEY_CHANGED if self._keys.has_opened else Reason.WRONG_KEY
+
+    def _open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
+        if codec not in DECRYPTED:
+            raise Undecryptable(f"{codec} is not decrypted")
+        clear = _clear_bytes(codec, frame)
+        head = frame[:clear]
+        sealed = memoryview(frame)[clear:]
+        if codec in (VideoCodec.H264, VideoCodec.H265):
+            sealed = memoryview(bytes(sealed).replace(b"\0\0\3", b"\0\0"))
+        if len(sealed) < TAG_BYTES + TRAILER_BYTES or sealed[-2] != IV_BYTES:
+            raise Undecryptable("the frame is not encrypted")
+        end = len(sealed) - TRAILER_BYTES
+        iv = sealed[end : end + IV_BYTES]
+        return head + self._keys.decrypt(sealed[-1], iv, sealed[:end], head, now_ns)
+
+
+class RoomCipher:
+    """The keys of a room; without one, no frame of an encrypted track can be decrypted."""
+
+    def __init__(self, keys: Sequence[RoomKey], executor: Executor) -> None:
+        """See KeyChain."""
+        self._chains: Mapping[int, KeyChain] = {key.index: KeyChain(key, executor) for key in keys}
+        self._rings: dict[str, KeyRing] = {}
+        self.server_mark = b""
+        """What frames end with that the server made itself (JoinResponse.sif_trailer); empty: none."""
+
+    @property
+    def has_keys(self) -> bool:
+        return bool(self._chains)
+
+    def of(self, identity: str) -> TrackCipher:
+        """For a track of that participant."""
+        return TrackCipher(self, self._rings.setdefault(identity, KeyRing(self._chains)))
+
+
+def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
+    match codec:
+        case VideoCodec.VP8:
+            return 3 if frame[0] & 1 else 10
+        case VideoCodec.H264 | VideoCodec.H265:
+            return _slice_header(codec, frame)
+        case VideoCodec.VP9:
+            return 0
+        case _:
+            return 1
+
+
+def _slice_header(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
+    """Up to the second byte of the first slice, whatever that is there."""
+    for start in _NAL_UNIT.finditer(frame):
+        first = start[1][0]
+        if codec is VideoCodec.H264:
+            is_slice = first & 0x1F in _H264_SLICES
+        else:
+            is_slice = first >> 1 & 0x3F in _H265_SLICES
+        if is_slice:
+            return start.end() + 1
+    raise Undecryptable("the frame has no slice")

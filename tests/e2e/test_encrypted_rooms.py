@@ -1,0 +1,284 @@
+"""Rooms that are encrypted end to end by LiveKit's own SDK, recorded with configured keys."""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import psutil
+import pytest
+import pytest_asyncio
+
+from openegress.source.room.composite.rectangles import Size, grid_rects
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
+from testkit.probe import Rect, counters, has_tone, probe, tones
+from testkit.raw_publisher import RawPublisher, RawTrack
+from testkit.rtp_sender import nal_units
+from testkit.service import POLL_S, Info, Service, location
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+
+SECONDS = 3.0
+LEAST = 20
+"""Different pictures that are seen of a track, however busy the machine is."""
+PASSPHRASE = "correct horse battery staple"
+LATER = "second of the passphrases"
+RANDOM = bytes(range(100, 132))
+SLICES: dict[str, Callable[[int], bool]] = {
+    "h264": lambda first: first & 0x1F in (1, 5),
+    "h265": lambda first: first >> 1 & 0x3F < 32,
+}
+"""What pictures are made of, by the first byte of a NAL unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    livekit: LivekitServer
+    service: Service
+    people: AsyncExitStack
+
+    async def join(
+        self,
+        room: str,
+        identity: str,
+        video: VideoSpec | None,
+        audio: AudioSpec | None,
+        secret: bytes = PASSPHRASE.encode(),
+        by_hkdf: bool = False,
+    ) -> Publisher:
+        publisher = Publisher(self.livekit, room, identity, video, audio, secret=secret, by_hkdf=by_hkdf)
+        return await self.people.enter_async_context(publisher)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
+    held = tmp_path_factory.mktemp("keys") / "passphrase"
+    held.write_text(f"{PASSPHRASE}\n")
+    keys: list[dict[str, Any]] = [
+        {"rooms": ["secret-*", "both"], "key_file": str(held)},
+        *({"rooms": ["secret-*"], "key": LATER, "index": index} for index in (1, 3)),
+        {"rooms": ["random"], "key": base64.b64encode(RANDOM).decode(), "derivation": "hkdf"},
+    ]
+    config = {"room_keys": keys, "logging": {"level": "debug"}}
+    folder = tmp_path_factory.mktemp("encrypted")
+    async with LivekitServer() as livekit, Service(folder, livekit, config) as service:
+        yield Parts(livekit, service, AsyncExitStack())
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def parts(servers: Parts) -> AsyncIterator[Parts]:
+    """The servers, and people who leave at the end of the test."""
+    async with servers.people:
+        yield servers
+
+
+def camera(codec: Codec = "vp8", **more: Any) -> VideoSpec:
+    return VideoSpec(codec, width=320, height=180, kbps=400, **more)
+
+
+async def recorded(parts: Parts, method: str, room: str, **request: Any) -> Info:
+    info = await parts.service.record(method, SECONDS, room_name=room, **request)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", ""), parts.service.log[-2000:]
+    return info
+
+
+async def logged(service: Service, text: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if text in service.log:
+                return
+            await asyncio.sleep(POLL_S)
+
+
+def pictures(path: Path, codec: str) -> list[Sequence[bytes]]:
+    """What an encoder made of each, without what containers and senders put between."""
+    found: list[Sequence[bytes]] = []
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            data, units = bytes(packet), []
+            while codec in SLICES and data:
+                size = int.from_bytes(data[:4])
+                units.append(data[4 : 4 + size].rstrip(b"\0"))
+                data = data[4 + size :]
+            found.append([each for each in units if SLICES[codec](each[0])] if units else [data])
+    return [each for each in found if each and each[0]]
+
+
+def published(picture: bytes, codec: str) -> Sequence[bytes]:
+    if codec not in SLICES:
+        return [picture]
+    return [each for each in nal_units(picture) if SLICES[codec](each[0])]
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_a_picture_is_recorded_as_it_was_sent(parts: Parts, codec: Codec) -> None:
+    room = f"secret-{codec}"
+    ann = await parts.join(room, "ann", camera(codec, encoded=True), None)
+    request = {"track_id": ann.sid("camera"), "file": {"filepath": codec}}
+    info = await recorded(parts, "StartTrackEgress", room, **request)
+    sent = [published(picture.data, codec) for picture in ann.sent["camera"]]
+    found = places(pictures(location(info), codec), sent, await ann.dropped())
+    read = counters(location(info))
+    assert read.values == [ann.sent["camera"][place].counter for place in found]
+    assert len(found) > LEAST
+
+
+@pytest.mark.parametrize("aggregate", [True, False])
+async def test_an_h265_track(parts: Parts, aggregate: bool) -> None:
+    """No SDK publishes it on Linux: it is encrypted here, and sent as it is."""
+    room = f"secret-h265-{aggregate}".lower()
+    track = RawTrack("h265", aggregate=aggregate, secret=LATER.encode())
+    ann = await parts.people.enter_async_context(RawPublisher(parts.livekit, room, "ann", track))
+    info = await recorded(
+        parts, "StartTrackEgress", room, track_id=ann.sid("camera"), file={"filepath": room}
+    )
+    read = counters(location(info))
+    assert read.in_order and not read.missing and read.unique > LEAST
+    sent = [published(picture.data, "h265") for picture in ann.sent["camera"]]
+    places(pictures(location(info), "h265"), sent, dropped=0)
+
+
+async def test_a_picture_whose_headers_are_encrypted(parts: Parts) -> None:
+    """VP9, in spatial layers as the SDK makes them."""
+    await parts.join("secret-vp9", "ann", camera("vp9"), None)
+    output = {"filepath": "vp9.mp4"}
+    request = {"layout": "grid", "file_outputs": [output], "video_only": True}
+    info = await recorded(parts, "StartRoomCompositeEgress", "secret-vp9", **request)
+    read = counters(location(info))
+    assert read.in_order and read.unique > LEAST
+
+
+async def test_a_codec_that_sdks_do_not_encrypt_is_refused(parts: Parts) -> None:
+    ann = await parts.join("secret-av1", "ann", camera("av1"), None)
+    request = {"room_name": "secret-av1", "track_id": ann.sid("camera"), "file": {"filepath": "av1"}}
+    info = await parts.service.call("StartTrackEgress", **request)
+    info = await parts.service.wait(info["egress_id"])
+    assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412)
+    assert "of ann is end-to-end encrypted, and frames of its codec cannot be decrypted" in info["error"]
+
+
+async def test_sound_is_recorded_as_it_was_sent(parts: Parts) -> None:
+    ann = await parts.join("secret-opus", "ann", None, AudioSpec(440))
+    request = {"track_id": ann.sid("microphone"), "file": {"filepath": "opus"}}
+    info = await recorded(parts, "StartTrackEgress", "secret-opus", **request)
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.codec == "opus" and facts.audio.contiguous
+    assert has_tone(tones(location(info)), 440)
+
+
+async def test_a_key_of_random_bytes(parts: Parts) -> None:
+    await parts.join("random", "ann", camera(), AudioSpec(440), RANDOM, by_hkdf=True)
+    request = {"identity": "ann", "file_outputs": [{"filepath": "random"}]}
+    info = await recorded(parts, "StartParticipantEgress", "random", **request)
+    assert counters(location(info)).unique > LEAST
+    assert has_tone(tones(location(info)), 440)
+
+
+async def test_encrypted_and_unencrypted_people_are_in_one_picture(parts: Parts) -> None:
+    """The SDK's own encoders, with layers, and with the server's blank pictures at the end of a track."""
+    await parts.join("both", "ann", camera("vp8", simulcast=True), AudioSpec(440))
+    await parts.join("both", "ben", camera("h264"), AudioSpec(660))
+    await parts.join("both", "cho", camera("vp8"), AudioSpec(880), b"")
+    await parts.join("both", "dan", camera("vp8"), AudioSpec(1230), b"another one")
+    output = {"filepath": "both.mp4"}
+    request = {"room_name": "both", "layout": "grid", "file_outputs": [output]}
+    egress_id = (await parts.service.call("StartRoomCompositeEgress", **request))["egress_id"]
+    await parts.service.active(egress_id)
+    await asyncio.sleep(SECONDS)
+    await logged(parts.service, "encrypted with a key that is none of those configured")
+    info = await parts.service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    heard = tones(location(info), min_level=0.003)
+    assert [hz for hz in (440, 660, 880, 1230) if has_tone(heard, hz)] == [440, 660, 880]
+    tiles = [Rect(each.x, each.y, each.width, each.height) for each in grid_rects(4, Size(1280, 720))]
+    shown = [counters(location(info), tile) for tile in tiles]
+    assert [read.unique > LEAST for read in shown] == [True, True, True, False]
+    assert all(read.in_order for read in shown[:3])
+
+
+@pytest.mark.parametrize("named", ["microphone", "camera", "participant"])
+async def test_another_key_ends_what_was_named(parts: Parts, named: str) -> None:
+    room = f"secret-wrong-{named}"
+    request: dict[str, Any]
+    ann = await parts.join(room, "ann", camera(), AudioSpec(440), b"another one")
+    if named == "participant":
+        method, request = "StartParticipantEgress", {"identity": "ann", "file_outputs": [{"filepath": room}]}
+    else:
+        method = "StartTrackEgress"
+        track_id = ann.sid("camera" if named == "camera" else "microphone")
+        request = {"track_id": track_id, "file": {"filepath": room}}
+    info = await parts.service.call(method, room_name=room, **request)
+    info = await parts.service.wait(info["egress_id"], "EGRESS_FAILED", timeout_s=20)
+    if info["status"] == "EGRESS_ACTIVE":
+        info = await parts.service.wait(info["egress_id"])
+    assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412), info
+    assert "of ann cannot be recorded: it is encrypted with a key that is none of those" in info["error"]
+
+
+async def test_keys_change_while_it_records(parts: Parts) -> None:
+    """To another one of the ring, and on by a step of the ratchet, twice."""
+    ann = await parts.join("secret-rotated", "ann", camera(encoded=True), AudioSpec(440))
+    output = {"filepath": "rotated"}
+    info = await parts.service.call(
+        "StartParticipantEgress", room_name="secret-rotated", identity="ann", file_outputs=[output]
+    )
+    await parts.service.active(info["egress_id"])
+    changed = []
+    for step in range(3):
+        await asyncio.sleep(1.5)
+        changed.append(ann.sent["camera"][-1].counter)
+        if step == 1:
+            ann.change_key(LATER.encode(), 3)
+        else:
+            ann.ratchet_key(0 if step == 0 else 3)
+    await asyncio.sleep(1.5)
+    info = await parts.service.finish(info["egress_id"])
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    read = counters(location(info))
+    assert read.in_order and read.values[-1] > changed[-1] + 20
+    assert len(read.missing_of(ann.sent_ns())) <= await ann.dropped() + 30, "a moment for each change"
+    assert "track left out" not in parts.service.log.partition("secret-rotated")[2]
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.duration_s > 5
+    assert has_tone(tones(location(info)), 440)
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """All that lies in files, and what the processes below this one show."""
+    found = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for process in psutil.Process().children(recursive=True):
+        for name in ("cmdline", "environ"):
+            path = Path(f"/proc/{process.pid}/{name}")
+            try:
+                found[str(path)] = path.read_bytes()
+            except OSError:
+                continue  # ended meanwhile
+    return found
+
+
+async def test_keys_show_nowhere(parts: Parts) -> None:
+    """In no journal, record, manifest or log, while it records and after, not even at the level debug."""
+    await parts.join("secret-told", "ann", camera(), AudioSpec(440))
+    await parts.join("secret-told", "ben", None, AudioSpec(660), b"another one")
+    info = await parts.service.call(
+        "StartRoomCompositeEgress", room_name="secret-told", file_outputs=[{"filepath": "told.mp4"}]
+    )
+    await parts.service.active(info["egress_id"])
+    await asyncio.sleep(SECONDS)
+    found = written(parts.service.folder)
+    assert any(name.endswith("/environ") for name in found)
+    assert any(b"secret-told" in text for name, text in found.items() if "spool" in name), sorted(found)
+    shown = [await parts.service.dashboard(), await parts.service.finish(info["egress_id"])]
+    found |= {"answers": json.dumps(shown).encode()}
+    found |= {f"{name} at last": text for name, text in written(parts.service.folder).items()}
+    keys = [hashlib.pbkdf2_hmac("sha256", PASSPHRASE.encode(), b"LKFrameEncryptionKey", 100_000, 16)]
+    secrets = [PASSPHRASE.encode(), *keys]
+    secrets += [form for each in secrets for form in (base64.b64encode(each), each.hex().encode())]
+    assert [name for name, text in found.items() for secret in secrets if secret in text] == []

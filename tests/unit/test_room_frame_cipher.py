@@ -1,0 +1,239 @@
+"""Frames encrypted as client-sdk-js does, and what must not be taken for one."""
+
+import hmac
+import re
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.room_keys import KeyDerivation, RoomKey
+from openegress.core.units import S
+from openegress.room.budget import Reason
+from openegress.room.frame_keys import RATCHET_WINDOW, RATCHETS, Undecryptable
+from openegress.room.rtp.depacketise import MalformedPayload
+from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
+from testkit import sealed_frames
+from testkit.sealed_frames import IV, SALT, AtOnce, derived
+
+PASSPHRASE = b"known to all"
+SPS_640 = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
+START = b"\0\0\0\1"
+
+MADE = RoomKey(0, PASSPHRASE)
+ROOM = RoomCipher([MADE], AtOnce())
+"""One for all tests that change nothing: a key takes 60 ms."""
+
+
+KEY = derived(PASSPHRASE)
+
+
+def sealed(
+    frame: bytes, clear: int, *, key: bytes = KEY, index: int = 0, iv: bytes = IV, nal: bool = False
+) -> bytes:
+    return sealed_frames.sealed(frame, clear, key, index=index, iv=iv, nal=nal)
+
+
+def alice(room: RoomCipher = ROOM) -> TrackCipher:
+    return room.of("alice")
+
+
+@pytest.mark.parametrize(
+    ("codec", "frame", "clear"),
+    [
+        (AudioCodec.OPUS, b"\x78opus", 1),
+        (AudioCodec.OPUS, b"\x78", 1),
+        (AudioCodec.PCMU, b"\xff" * 160, 1),
+        (VideoCodec.VP8, b"\x30\x33\x00\x9d\x01\x2a\x80\x02\x68\x01rest of a key frame", 10),
+        (VideoCodec.VP8, b"\x31\x33\x00rest of another", 3),
+        (VideoCodec.VP9, b"\x82all of it", 0),
+    ],
+)
+def test_the_clear_bytes_of_a_codec(codec: AudioCodec | VideoCodec, frame: bytes, clear: int) -> None:
+    assert alice().open(codec, sealed(frame, clear), 0) == frame
+
+
+@pytest.mark.parametrize(
+    ("codec", "before", "slice_"),
+    [
+        (VideoCodec.H264, START + SPS_640 + START + b"\x68\xce\x06" + START, b"\x65\x88\x84picture"),
+        (VideoCodec.H264, START, b"\x41\x9a\x02picture"),
+        (VideoCodec.H264, START + b"\x06\x05\x01\x80" + START, b"\x01\x9a\0\0\1\x41\x9asecond slice"),
+        (VideoCodec.H265, START + b"\x40\x01vps" + START + b"\x42\x01sps" + START, b"\x26\x01\xafpicture"),
+        (VideoCodec.H265, START, b"\x02\x01\xd0picture"),
+    ],
+)
+def test_of_nal_units_all_is_clear_up_to_the_second_byte_of_the_first_slice(
+    codec: VideoCodec, before: bytes, slice_: bytes
+) -> None:
+    frame = before + slice_
+    assert alice().open(codec, sealed(frame, len(before) + 2, nal=True), 0) == frame
+
+
+@given(
+    body=st.binary(max_size=40), zeros=st.integers(0, 60), iv=st.sampled_from([IV, bytes(12), b"\0\0\3" * 4])
+)
+def test_emulation_prevention_is_taken_back(body: bytes, zeros: int, iv: bytes) -> None:
+    frame = START + b"\x41\x9a" + body + bytes(zeros) + body
+    sent = sealed(frame, 6, iv=iv, nal=True)
+    assert re.search(rb"\x00\x00[\x00-\x02]", sent[6:]) is None
+    assert alice().open(VideoCodec.H264, sent, 0) == frame
+
+
+def test_ciphertext_with_zeros_survives() -> None:
+    """A key stream that makes zeros of what it encrypts, so that they have to be escaped."""
+    head = START + b"\x41\x9a"
+    stream = AESGCM(KEY).encrypt(IV, bytes(64), head)[:64]
+    frame = head + stream
+    sent = sealed(frame, 6, nal=True)
+    assert sent.count(b"\0\0\3") > 20
+    assert alice().open(VideoCodec.H264, sent, 0) == frame
+
+
+def test_random_bytes_make_a_key_by_hkdf() -> None:
+    """RFC 5869 with one block, as crypto.subtle does with 128 zero bytes of info."""
+    secret = bytes(range(32))
+    extracted = hmac.digest(SALT, secret, "sha256")
+    key = hmac.digest(extracted, bytes(128) + b"\x01", "sha256")[:16]
+    room = RoomCipher([RoomKey(2, secret, KeyDerivation.HKDF)], AtOnce())
+    sent = sealed(b"\x78opus", 1, key=key, index=2)
+    assert room.of("alice").open(AudioCodec.OPUS, sent, 0) == b"\x78opus"
+
+
+def test_a_frame_says_which_key_it_is_of() -> None:
+    room = RoomCipher([MADE, RoomKey(5, b"later")], AtOnce())
+    cipher = alice(room)
+    for index, key in ((0, KEY), (5, derived(b"later")), (0, KEY)):
+        assert cipher.open(AudioCodec.OPUS, sealed(b"\x78opus", 1, key=key, index=index), 0) == b"\x78opus"
+    with pytest.raises(Undecryptable, match="no key of index 4"):
+        cipher.open(AudioCodec.OPUS, sealed(b"\x78opus", 1, index=4), 0)
+
+
+@pytest.mark.parametrize("index", [0, 1, 10, -1, -2, -5, -20])
+def test_no_bit_may_be_another(index: int) -> None:
+    sent = bytearray(sealed(b"\x78opus that is long enough", 1))
+    sent[index] ^= 0x40
+    with pytest.raises(Undecryptable):
+        alice().open(AudioCodec.OPUS, bytes(sent), 0)
+
+
+@pytest.mark.parametrize("codec", [*AudioCodec, *VideoCodec])
+@given(data=st.binary(min_size=1, max_size=80))
+def test_anything_else_is_not_decrypted(codec: AudioCodec | VideoCodec, data: bytes) -> None:
+    with pytest.raises(Undecryptable):
+        alice().open(codec, data, 0)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=4))
+def test_any_payloads_make_a_frame_or_none(payloads: list[bytes]) -> None:
+    for codec in VideoCodec:
+        try:
+            alice().join(codec, payloads, 0)
+        except (MalformedPayload, Undecryptable):
+            continue
+
+
+class Ratcheting:
+    """A sender with the first key, and the keys that follow it."""
+
+    def __init__(self) -> None:
+        self.material = PASSPHRASE
+
+    def step(self, count: int = 1) -> bytes:
+        for _ in range(count):
+            self.material = derived(self.material, 32)
+        return sealed(b"\x78opus", 1, key=derived(self.material))
+
+
+def opened(cipher: TrackCipher, sent: bytes, tries: int, now_ns: int = 0) -> int | None:
+    """After how many frames; None: not within `tries`."""
+    for number in range(tries):
+        try:
+            cipher.open(AudioCodec.OPUS, sent, now_ns)
+        except Undecryptable:
+            continue
+        return number
+    return None
+
+
+def test_who_goes_on_by_a_step_loses_nothing() -> None:
+    room = RoomCipher([MADE], AtOnce())
+    sender = Ratcheting()
+    assert opened(alice(room), sealed(b"\x78opus", 1), 1) == 0
+    for _ in range(3):
+        sent = sender.step(1)
+        assert opened(alice(room), sent, 1) == 0
+        assert opened(alice(room), sent, 1) == 0
+
+
+def test_a_ratcheted_key_is_found_step_by_step() -> None:
+    room = RoomCipher([MADE], AtOnce())
+    sender = Ratcheting()
+    assert opened(alice(room), sender.step(3), 10) in range(1, 4)
+    assert opened(alice(room), sealed(b"\x78opus", 1), 10) is None, "a key that was left is not taken again"
+    assert opened(room.of("bob"), sealed(b"\x78opus", 1), 1) == 0, "others go on with their own"
+    assert opened(room.of("bob"), sealed(b"\x78opus", 1, key=derived(sender.material)), 1) == 0
+
+
+def test_the_window_goes_with_the_last_key() -> None:
+    room = RoomCipher([MADE], AtOnce())
+    sender = Ratcheting()
+    far = Ratcheting().step(RATCHET_WINDOW + 1)
+    assert opened(alice(room), far, 20) is None
+    assert opened(alice(room), sender.step(RATCHET_WINDOW), 1) == 0
+    assert opened(alice(room), sender.step(1), 20) is not None
+
+
+def test_steps_are_derived_only_so_often() -> None:
+    room = RoomCipher([MADE], AtOnce())
+    sender = Ratcheting()
+    assert opened(alice(room), sender.step(8), 20) is not None
+    assert opened(alice(room), sender.step(8), 20) is not None
+    assert RATCHETS.burst == 16
+    sent = sender.step(1)
+    cipher = alice(room)
+    assert opened(cipher, sent, 3 * MOST_FAILURES) is None
+    assert cipher.trouble() is None, "it may be among those that are to be derived"
+    assert opened(cipher, sent, 2, now_ns=S) == 1
+
+
+def test_a_track_is_in_trouble_after_many_failures_in_a_row() -> None:
+    room = RoomCipher([MADE], AtOnce())
+    cipher = alice(room)
+    wrong, right = sealed(b"\x78opus", 1, key=bytes(16)), sealed(b"\x78opus", 1)
+    failures = 0
+    while (trouble := cipher.trouble()) is None:
+        assert opened(cipher, wrong, 1) is None
+        failures += 1
+    assert trouble is Reason.WRONG_KEY
+    assert MOST_FAILURES <= failures <= MOST_FAILURES + RATCHET_WINDOW
+    assert cipher.trouble() is None, "counted anew when it is taken again"
+    assert opened(cipher, right, 1) == 0
+    assert opened(cipher, wrong, MOST_FAILURES - 1) is None
+    assert opened(cipher, right, 1) == 0
+    assert opened(cipher, wrong, MOST_FAILURES - 1) is None
+    assert cipher.trouble() is None
+    assert opened(cipher, wrong, 1) is None
+    assert cipher.trouble() is Reason.KEY_CHANGED
+    assert room.of("alice").open(AudioCodec.OPUS, right, 0), "another track of hers"
+
+
+def test_the_servers_own_frames_are_told_by_their_end() -> None:
+    room = RoomCipher([MADE], AtOnce())
+    assert not alice(room).is_injected(b"silence and mark")
+    room.server_mark = b"mark"
+    assert alice(room).is_injected(b"silence and mark")
+    assert not alice(room).is_injected(b"mark and sound")
+
+
+def test_without_keys_nothing_is_decrypted() -> None:
+    room = RoomCipher([], AtOnce())
+    assert not room.has_keys
+    with pytest.raises(Undecryptable):
+        room.of("alice").open(AudioCodec.OPUS, sealed(b"\x78opus", 1), 0)
+
+
+def test_keys_do_not_print() -> None:
+    assert "known to all" not in f"{MADE!r} {MADE} {[MADE]}"
