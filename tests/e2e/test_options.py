@@ -1,0 +1,124 @@
+"""Options of a recording: each ends it at its time, whichever way it came, with a file that is whole."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.probe import counters, probe
+from testkit.service import Info, Refused, Service, end_reason, location
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CAMERA = VideoSpec(width=640, height=360, encoded=True)
+STEADY = AudioSpec(tone_hz=440, level=0.3)
+LIMIT_S = 3.0
+STALL_S = 1.5
+"""A machine that has other work may stop a recording so much later."""
+CONFIG = {"options": {"rooms": {"configured-*": {"max_duration": "3s"}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class OptionParts:
+    livekit: LivekitServer
+    service: Service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OptionParts]:
+    async with (
+        LivekitServer() as livekit,
+        Service(tmp_path_factory.mktemp("options"), livekit, CONFIG) as service,
+    ):
+        yield OptionParts(livekit, service)
+
+
+async def start_room(service: Service, room: str, header: str = "", **request: Any) -> str:
+    """The id of an egress that is active."""
+    outputs = {"file_outputs": [{"filepath": f"{room}.mp4"}]}
+    started = await service.call_with(header, "StartRoomCompositeEgress", room_name=room, **outputs | request)
+    egress_id = str(started["egress_id"])
+    await service.active(egress_id)
+    return egress_id
+
+
+def check_whole(info: Info) -> float:
+    """The length of its file in s, in which nothing is missing between its ends."""
+    path = location(info)
+    facts = probe(path)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.audio.contiguous and facts.video.rising
+    assert abs(facts.video.duration_s - facts.audio.duration_s) < 0.1
+    assert counters(path).in_order
+    assert int(info["file_results"][0]["size"]) == path.stat().st_size
+    return facts.video.duration_s
+
+
+def check_limit(info: Info, reason: str) -> float:
+    assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
+    assert info["error"] == "Session limit reached"
+    assert end_reason(info) == f"End reason: {reason}"
+    return check_whole(info)
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "header": {"header": "max_duration=3s"},
+    "body": {"openegress": {"max_duration": "3s"}},
+    "layout": {"layout": "speaker?max_duration=3s"},
+    "configured-1": {},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_longest_recording(parts: OptionParts, way: str) -> None:
+    async with Publisher(parts.livekit, way, "ann", CAMERA, STEADY):
+        egress_id = await start_room(parts.service, way, **WAYS[way])
+        info = await parts.service.wait(egress_id)
+    assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
+
+
+async def test_a_pause_does_not_count(parts: OptionParts) -> None:
+    async with Publisher(parts.livekit, "paused", "ann", CAMERA, STEADY):
+        egress_id = await start_room(parts.service, "paused", "max_duration=3s")
+        await parts.service.control("PauseEgress", egress_id)
+        await asyncio.sleep(LIMIT_S + 0.5)  # a timer that went on would end it meanwhile
+        assert (await parts.service.control("ResumeEgress", egress_id))["status"] == "EGRESS_ACTIVE"
+        info = await parts.service.wait(egress_id)
+    assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
+
+
+async def test_a_slip_is_refused_and_says_where_it_is(parts: OptionParts) -> None:
+    said = "unknown key; did you mean max_duration?"
+    slips: dict[str, dict[str, Any]] = {
+        f"X-Openegress-Options.max_duratoin: {said}": {"header": "max_duratoin=1h"},
+        f"openegress.max_duratoin: {said}": {"openegress": {"max_duratoin": "1h"}},
+        f"layout.max_duratoin: {said}": {"layout": "grid?max_duratoin=1h"},
+    }
+    async with Publisher(parts.livekit, "slip", "ann", CAMERA, STEADY):
+        for message, way in slips.items():
+            with pytest.raises(Refused) as refused:
+                await start_room(parts.service, "slip", **way)
+            assert (refused.value.code, refused.value.message) == ("invalid_argument", message)
+
+
+async def test_a_start_that_takes_too_long_is_aborted(parts: OptionParts) -> None:
+    """Bob is in the room, and never publishes anything."""
+    async with Publisher(parts.livekit, "late", "bob"):
+        started = await parts.service.call_with(
+            "start_timeout=2s",
+            "StartParticipantEgress",
+            room_name="late",
+            identity="bob",
+            file_outputs=[{"filepath": "late.mp4"}],
+        )
+        info = await parts.service.wait(started["egress_id"])
+    assert (info["status"], info["error_code"]) == ("EGRESS_ABORTED", 412)
+    assert info["error"] == "start_timeout reached before anything was recorded"
+    assert end_reason(info) == "End reason: start_timeout reached"
+    spent_s = (int(info["ended_at"]) - int(info["started_at"])) / 1e9
+    assert 1.9 < spent_s < 2.0 + 2 * STALL_S
