@@ -92,6 +92,29 @@ async def test_a_pause_does_not_count(parts: OptionParts) -> None:
     assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
 
 
+async def test_the_largest_file(parts: OptionParts) -> None:
+    async with Publisher(parts.livekit, "large", "ann", CAMERA, STEADY):
+        egress_id = await start_room(parts.service, "large", layout="grid?max_size=600kB")
+        info = await parts.service.wait(egress_id)
+    assert check_limit(info, "max_size reached") > 0.5
+    assert 200_000 < location(info).stat().st_size <= 600_000
+
+
+async def test_the_largest_segments(parts: OptionParts) -> None:
+    outputs = {
+        "segment_outputs": [{"filename_prefix": "hls/large", "segment_duration": 1}],
+        "file_outputs": [],
+    }
+    async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
+        egress_id = await start_room(parts.service, "pieces", "max_size=600kB", **outputs)
+        info = await parts.service.wait(egress_id)
+    assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
+    assert end_reason(info) == "End reason: max_size reached"
+    segments = list((parts.service.out / "hls").glob("*.ts"))
+    assert len(segments) == int(info["segment_results"][0]["segment_count"])
+    assert 200_000 < sum(each.stat().st_size for each in segments) <= 600_000
+
+
 async def test_a_slip_is_refused_and_says_where_it_is(parts: OptionParts) -> None:
     said = "unknown key; did you mean max_duration?"
     slips: dict[str, dict[str, Any]] = {

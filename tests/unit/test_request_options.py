@@ -259,3 +259,11 @@ def test_a_page_gets_its_part_of_the_query() -> None:
 
 def test_no_notice_tells_of_what_is_carried() -> None:
     assert plan(options.carry(room(), Options(max_duration=Seconds(3)))).notices == ()
+
+
+def test_a_stream_has_no_size() -> None:
+    streams = [wire.StreamOutput(protocol="RTMP", urls=["rtmp://e/app/key"])]
+    page = wire.WebEgressRequest(url="https://page.example", stream_outputs=streams)
+    with pytest.raises(EgressError) as caught:
+        plan(options.carry(page, Options(max_size=SizeBytes(9))))
+    assert caught.value.message.startswith("max_size: only files and segments have a size")

@@ -12,7 +12,7 @@ from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
 
-_NOT_YET = ("max_size", "stop_when_empty", "stop_when_idle")
+_NOT_YET = ("stop_when_empty", "stop_when_idle")
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 
 
