@@ -1,6 +1,7 @@
 """Options of a recording: each ends it at its time, whichever way it came, with a file that is whole."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -145,3 +146,75 @@ async def test_a_start_that_takes_too_long_is_aborted(parts: OptionParts) -> Non
     assert end_reason(info) == "End reason: start_timeout reached"
     spent_s = (int(info["ended_at"]) - int(info["started_at"])) / 1e9
     assert 1.9 < spent_s < 2.0 + 2 * STALL_S
+
+
+def completed_s(info: Info, reason: str) -> float:
+    """The unix time at which it did, in s."""
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert end_reason(info) == f"End reason: {reason}"
+    return int(info["ended_at"]) / 1e9
+
+
+EMPTY, IDLE = "Room empty (stop_when_empty)", "Nobody publishes (stop_when_idle)"
+
+
+async def test_a_room_may_be_empty_for_a_while(parts: OptionParts) -> None:
+    """An agent who stays is nobody. Without the option the recording ends with the last who leaves."""
+    service = parts.service
+    async with Publisher(parts.livekit, "empty", "bot", kind="agent"):
+        async with Publisher(parts.livekit, "empty", "ann", CAMERA, STEADY):
+            egress_id = await start_room(service, "empty", layout="speaker?stop_when_empty=3s")
+        await asyncio.sleep(1.0)
+        async with Publisher(parts.livekit, "empty", "ann", CAMERA, STEADY):
+            await asyncio.sleep(3.0)  # she is back: what was counted before counts no more
+            assert (await service.info(egress_id))["status"] == "EGRESS_ACTIVE"
+            left_s = time.time()
+        info = await service.wait(egress_id)
+    assert 2.9 < completed_s(info, EMPTY) - left_s < 3.0 + 2 * STALL_S
+    facts = probe(location(info))
+    assert facts.video is not None and facts.audio is not None
+    assert facts.audio.contiguous and facts.video.rising
+    assert facts.video.duration_s > 7.0 - 0.5
+
+
+async def test_sound_alone_ends_when_the_room_is_empty(parts: OptionParts) -> None:
+    async with Publisher(parts.livekit, "quiet", "bot", kind="agent"):
+        async with Publisher(parts.livekit, "quiet", "ann", audio=STEADY):
+            egress_id = await start_room(parts.service, "quiet", "stop_when_empty=2s", audio_only=True)
+            left_s = time.time()
+        info = await parts.service.wait(egress_id)
+    assert 1.9 < completed_s(info, EMPTY) - left_s < 2.0 + 2 * STALL_S
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.contiguous
+
+
+async def test_a_room_where_nobody_publishes(parts: OptionParts) -> None:
+    """Bob stays, and is silent; an agent who speaks does not count. What is muted is not published."""
+    body: dict[str, Any] = {"openegress": {"stop_when_idle": "3s"}}
+    async with (
+        Publisher(parts.livekit, "idle", "bob"),
+        Publisher(parts.livekit, "idle", "bot", audio=STEADY, kind="agent"),
+        Publisher(parts.livekit, "idle", "ann", CAMERA, STEADY) as ann,
+    ):
+        egress_id = await start_room(parts.service, "idle", **body)
+        await asyncio.sleep(1.0)
+        ann.mute("camera")
+        await asyncio.sleep(3.5)  # she is still heard
+        assert (await parts.service.info(egress_id))["status"] == "EGRESS_ACTIVE"
+        muted_s = time.time()
+        ann.mute("microphone")
+        info = await parts.service.wait(egress_id)
+    assert 2.9 < completed_s(info, IDLE) - muted_s < 3.0 + 2 * STALL_S
+    facts = probe(location(info))
+    assert facts.video is not None and facts.video.rising
+
+
+async def test_a_page_says_that_it_does_not_know_its_room(parts: OptionParts) -> None:
+    with pytest.raises(Refused) as refused:
+        await parts.service.call_with(
+            "stop_when_empty=1m",
+            "StartWebEgress",
+            url="http://127.0.0.1:9/",
+            file_outputs=[{"filepath": "page.mp4"}],
+        )
+    assert refused.value.code == "unimplemented"

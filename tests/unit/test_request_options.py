@@ -9,7 +9,7 @@ from livekit.protocol import egress as wire
 
 from openegress.config.load import load
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import LayoutSource, LocalStorage, Plan, StoragePlan, TemplateSource
+from openegress.core.plan import EndRules, LayoutSource, LocalStorage, Plan, StoragePlan, TemplateSource
 from openegress.core.values import Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
@@ -24,6 +24,7 @@ CONTEXT = Context(
     make_token=lambda egress_id, room: "token",
     options=OptionDefaults(
         max_duration=Seconds(100),
+        stop_when_empty=Seconds(20),
         rooms={"short-*": Options(max_duration=Seconds(10))},
     ),
 )
@@ -267,3 +268,12 @@ def test_a_stream_has_no_size() -> None:
     with pytest.raises(EgressError) as caught:
         plan(options.carry(page, Options(max_size=SizeBytes(9))))
     assert caught.value.message.startswith("max_size: only files and segments have a size")
+
+
+def test_what_a_page_cannot_do_is_refused_where_it_is_asked() -> None:
+    page = wire.WebEgressRequest(url="https://page.example", file_outputs=FILE)
+    assert plan(page).end_rules == EndRules(max_duration_s=100)
+    for asked in (Options(stop_when_empty=Seconds(9)), Options(stop_when_idle=Seconds(9))):
+        with pytest.raises(EgressError) as caught:
+            plan(options.carry(wire.WebEgressRequest(url=page.url, file_outputs=FILE), asked))
+        assert caught.value.code is Code.UNIMPLEMENTED

@@ -12,7 +12,7 @@ from openegress.core.left_out import LeftOut
 
 
 class EndReason(StrEnum):
-    """EgressInfo.details is "End reason: <this>"; the texts are upstream's or, of an option, its name."""
+    """EgressInfo.details is "End reason: <this>"; the texts are upstream's, or name an option."""
 
     API = "StopEgress API"
     SOURCE_CLOSED = "Source closed"
@@ -21,6 +21,8 @@ class EndReason(StrEnum):
     LIMIT = "Session limit reached"
     MAX_DURATION = "max_duration reached"
     MAX_SIZE = "max_size reached"
+    EMPTY = "Room empty (stop_when_empty)"
+    IDLE = "Nobody publishes (stop_when_idle)"
     START_TIMEOUT = "start_timeout reached"
     FAILURE = "Failure"
 

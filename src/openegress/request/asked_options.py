@@ -12,7 +12,6 @@ from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
 
-_NOT_YET = ("stop_when_empty", "stop_when_idle")
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 
 
@@ -29,9 +28,6 @@ class AskedOptions:
     def end_rules(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> parts.EndRules:
         """Of a recording of `source`. Raises EgressError for what the request asks and this recording has no
         way to do; of the configuration that is left out."""
-        for key in _NOT_YET:
-            if getattr(self.all, key):
-                raise unimplemented(key)
         is_of_room = isinstance(source, parts.MediaSource | parts.LayoutSource)
         for key in _OF_A_ROOM:
             if getattr(self.asked, key) and not is_of_room:
