@@ -72,6 +72,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("max_duration=60", 'X.max_duration: "60" is not a duration with its unit, like 90s or 1h30m'),
         ("max_duration=-1s", 'X.max_duration: "-1s" is not a duration that is not negative'),
         ("max_duration=9999999999999h", 'X.max_duration: "9999999999999h" is not a duration with its unit'),
+        ("max_duration=" + "9" * 4000, 'X.max_duration: "999'),
         ("max_size=big", 'X.max_size: "big" is not a size, like 500MB, 2GiB or a number of bytes'),
         ("max_size=5XB", 'X.max_size: "5XB" is not a size'),
         ("max_size=-5", 'X.max_size: "-5" is not a size'),

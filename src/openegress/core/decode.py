@@ -24,6 +24,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 _TRUE = frozenset({"true", "yes", "on", "y", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "0"})
 LEAST_NANOSECONDS = 1_000_000
+_INT64_DIGITS = 19
+_MOST_CHARS = 64
+"""Of a duration, and of a key that is compared with those that are known: more takes its time."""
 _LARGEST_BYTES = 2**62
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,15})?) ?([a-z]*)", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "b": 1} | {
@@ -105,9 +108,11 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
 def _duration(text: str, path: str) -> Seconds:
     """Go's form. A bare number is refused: to Go it means nanoseconds, to people seconds; unless it is so
     large that it can only be nanoseconds."""
+    if len(text) > _MOST_CHARS:
+        raise _wrong(path, text[:_MOST_CHARS] + "...", "a duration with its unit, like 90s or 1h30m")
     if text.strip() == "0":
         return Seconds(0)
-    if text.strip().isdecimal() and int(text) >= LEAST_NANOSECONDS:
+    if text.strip().isdecimal() and len(text) <= _INT64_DIGITS and int(text) >= LEAST_NANOSECONDS:
         return Seconds(int(text) / 1e9)
     try:
         if text.strip().lstrip("+-").replace(".", "", 1).isdigit():
@@ -153,5 +158,5 @@ def _wrong(path: str, value: Any, expected: str, secret: bool = False) -> Egress
 
 def near(key: str, known: Iterable[str]) -> str:
     """A hint that ends a sentence about an unknown key; "" where no known one is like it."""
-    found = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(key[:_MOST_CHARS], list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""

@@ -26,6 +26,8 @@ BODY_KEY = "openegress"
 MAX_CHARS = 4096
 """Of a header, a query or a body's options: some ten short values."""
 
+_MOST_OTHERS = 20
+"""Keys of a page's own query that are compared with ours."""
 _AS_IT_IS = (str, dict, list, type(None))
 """What a tree of the configuration has too; of JSON the others are numbers and booleans."""
 
@@ -119,7 +121,7 @@ def layout_of_page(layout: str) -> LayoutQuery:
     others = [pair for pair in pairs if _key(pair) not in KEYS]
     misses = tuple(
         f"{shown(_key(pair), 64)} of the layout's query is left to the page{hint}"
-        for pair in others
+        for pair in others[:_MOST_OTHERS]
         if (hint := near(_key(pair), KEYS))
     )
     if not ours:
