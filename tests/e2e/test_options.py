@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from testkit.livekit_server import LivekitServer
+from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, probe
 from testkit.service import Info, Refused, Service, end_reason, location
@@ -114,6 +115,47 @@ async def test_the_largest_segments(parts: OptionParts) -> None:
     segments = list((parts.service.out / "hls").glob("*.ts"))
     assert len(segments) == int(info["segment_results"][0]["segment_count"])
     assert 200_000 < sum(each.stat().st_size for each in segments) <= 600_000
+
+
+async def test_tracks_as_they_come(parts: OptionParts) -> None:
+    """Nothing is encoded between, and a limit ends it all the same."""
+    async with Publisher(parts.livekit, "passed", "ann", CAMERA, STEADY) as ann:
+        request = {"room_name": "passed", "track_id": ann.sid("camera"), "file": {"filepath": "passed"}}
+        lengths = []
+        for header in ("max_duration=3s", "max_size=200kB"):
+            started = await parts.service.call_with(header, "StartTrackEgress", **request)
+            info = await parts.service.wait(started["egress_id"])
+            assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
+            assert end_reason(info) == f"End reason: {header.partition('=')[0]} reached"
+            facts = probe(location(info))
+            assert facts.video is not None and facts.video.rising
+            assert counters(location(info)).in_order
+            lengths.append(facts.video.duration_s)
+    # A track has its last picture when the next one would have come.
+    assert LIMIT_S - 0.2 < lengths[0] < LIMIT_S + STALL_S
+    assert 50_000 < location(info).stat().st_size <= 200_000
+
+
+async def test_a_page(parts: OptionParts) -> None:
+    async with PageServer() as pages:
+        started = await parts.service.call_with(
+            "max_duration=3s",
+            "StartWebEgress",
+            url=pages.url("pattern.html?tone=1&busy=1"),
+            file_outputs=[{"filepath": "page.mp4"}],
+        )
+        info = await parts.service.wait(started["egress_id"])
+    assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
+
+
+async def test_what_runs_keeps_its_options(parts: OptionParts) -> None:
+    async with Publisher(parts.livekit, "kept", "ann", CAMERA, STEADY):
+        egress_id = await start_room(parts.service, "kept", "max_duration=1m")
+        with pytest.raises(Refused) as refused:
+            await parts.service.call("UpdateLayout", egress_id=egress_id, layout="grid?max_duration=2h")
+        assert refused.value.code == "unimplemented"
+        info = await parts.service.finish(egress_id)
+    assert end_reason(info) == "End reason: StopEgress API"
 
 
 async def test_a_slip_is_refused_and_says_where_it_is(parts: OptionParts) -> None:
