@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -73,15 +73,22 @@ class EgressClient:
         """Raises Refused."""
         return await self._post(f"livekit.Egress/{method}", request)
 
+    async def call_with(self, options: str, method: str, **request: Any) -> Info:
+        """With the header X-Openegress-Options. Raises Refused."""
+        return await self._post(f"livekit.Egress/{method}", request, {"X-Openegress-Options": options})
+
     async def control(self, method: str, egress_id: str) -> Info:
         """What LiveKit's API has no methods for. Raises Refused."""
         return await self._post(f"openegress.Control/{method}", {"egress_id": egress_id})
 
-    async def _post(self, path: str, request: dict[str, Any]) -> Info:
+    async def _post(
+        self, path: str, request: dict[str, Any], own_headers: Mapping[str, str] | None = None
+    ) -> Info:
         if self._http is None:
             raise RuntimeError("not entered")
         url = f"{self.url}/twirp/{path}"
-        headers = {"Authorization": f"Bearer {egress_token(self.api_key, self.api_secret)}"}
+        token = egress_token(self.api_key, self.api_secret)
+        headers = {"Authorization": f"Bearer {token}", **(own_headers or {})}
         async with self._http.post(url, json=request, headers=headers) as answer:
             body: Info = await answer.json(content_type=None)
             if answer.status != 200:

@@ -169,6 +169,24 @@ async def test_every_kind_of_request(world: World, kind: str) -> None:
     assert 0 < mean <= most
 
 
+async def test_options_come_by_the_layout(world: World) -> None:
+    """What livekit-server hands on as a name; to what is wrong with it, it says what the worker says."""
+    request = {"room_name": world.alice.room_name, "file_outputs": [{"filepath": "optional.mp4"}]}
+    with pytest.raises(Refused) as refused:
+        await world.egress.call("StartRoomCompositeEgress", layout="grid?max_duratoin=3s", **request)
+    assert "layout.max_duratoin: unknown key; did you mean max_duration?" in refused.value.message
+    layout = "speaker?max_duration=3s"
+    started = await world.egress.call("StartRoomCompositeEgress", layout=layout, **request)
+    assert started["room_composite"]["layout"] == layout
+    info = await world.egress.wait(started["egress_id"])
+    assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
+    assert end_reason(info) == "End reason: max_duration reached"
+    facts = probe(location(info))
+    assert facts.video is not None and facts.audio is not None
+    assert facts.audio.contiguous and facts.video.rising
+    assert 2.9 < facts.video.duration_s < 3.0 + 1.5  # a machine with other work may stop it so much later
+
+
 async def test_errors_are_the_workers_own_words(world: World) -> None:
     for method, request, code, words in (
         ("StopEgress", {"egress_id": "EG_none"}, "not_found", "egress"),

@@ -42,8 +42,8 @@ async def test_the_largest_file(tmp_path: Path) -> None:
     config = {"session_limits": {"file_output_max_size": limit}}
     async with PageServer() as pages, Service(tmp_path, config=config) as service:
         info = await until_limit(service, pages)
-        # The writer looks a few times a second; what the encoder gave by then is kept.
-        assert 0.75 * limit < location(info).stat().st_size < limit + 1.0 * 3_000_000 / 8
+        # It ends early enough that what the encoder still gives fits.
+        assert 0.5 * limit < location(info).stat().st_size <= limit
 
 
 async def test_what_there_is_no_room_for_is_refused_at_once(tmp_path: Path) -> None:

@@ -349,12 +349,13 @@ async def test_a_deleted_room_ends_its_recording(parts: Parts) -> None:
 
 
 async def test_a_template_of_ones_own(parts: Parts) -> None:
-    """It gets layout, url and a recorder's token in its query, and says itself when to start and end."""
+    """It gets layout, url and a recorder's token in its query, and says itself when to start and end. Of the
+    layout it gets what is no option of ours."""
     await parts.livekit.room_service().create_room(api.CreateRoomRequest(name="own"))
     started = await parts.service.call(
         "StartRoomCompositeEgress",
         room_name="own",
-        layout="mosaic",
+        layout="mosaic?tiles=4&max_duration=1h",
         custom_base_url=parts.pages.url("ending?theme=dark"),
         file_outputs=[{"filepath": "own.mp4"}],
     )
@@ -364,7 +365,7 @@ async def test_a_template_of_ones_own(parts: Parts) -> None:
     [asked] = [path for path in parts.pages.requests if path.startswith("/ending")]
     query = {name: values[0] for name, values in parse_qs(urlsplit(asked).query).items()}
     assert query.keys() == {"theme", "layout", "url", "token"}
-    assert (query["theme"], query["layout"], query["url"]) == ("dark", "mosaic", parts.livekit.ws_url)
+    assert (query["theme"], query["layout"], query["url"]) == ("dark", "mosaic?tiles=4", parts.livekit.ws_url)
     claims = jwt.decode(query["token"], parts.livekit.api_secret, algorithms=["HS256"])
     assert (claims["sub"], claims["kind"], claims["video"]["room"]) == (info["egress_id"], "egress", "own")
     assert claims["video"]["hidden"] and claims["video"]["recorder"] and claims["video"]["canSubscribe"]

@@ -5,6 +5,7 @@ A target takes a few milliseconds at most; one that takes seconds is a find as w
 
 import asyncio
 import contextlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -36,6 +37,7 @@ from openegress.output.hls import layout, recover
 from openegress.proto import psrpc_pb2
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import envelope
+from openegress.request.options import HEADER, KEYS, carried, carry, layout_of_ours, layout_of_page, of_query
 from openegress.request.validate import plan_of
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import MalformedPayload, join_video, opus, red
@@ -243,7 +245,7 @@ REQUESTS = (
 def twirp_json(data: bytes) -> None:
     for kind in REQUESTS:
         with contextlib.suppress(ValueError, EgressError):
-            wire_json.dump(wire_json.parse(data, kind))
+            wire_json.dump(wire_json.parse(data, kind, has_options=True))
 
 
 @target
@@ -253,6 +255,19 @@ def twirp_protobuf(data: bytes) -> None:
             wire_json.dump(wire_json.parse_binary(data, kind))
     with contextlib.suppress(DecodeError, EgressError):
         plan_of(StartEgressRequest.FromString(data), CONTEXT)
+
+
+@target
+def options(data: bytes) -> None:
+    text = data.decode("latin-1")
+    with contextlib.suppress(EgressError):
+        found = of_query(text, HEADER)
+        arrived = carried(carry(WebEgressRequest(), found))
+        for key in KEYS:
+            asked = getattr(found, key)
+            assert asked is None or math.isclose(getattr(arrived, key), asked, abs_tol=1e-6)
+    for take_apart in (layout_of_page, layout_of_ours):
+        assert len(take_apart(text).query) <= len(text)
 
 
 @target

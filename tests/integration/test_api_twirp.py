@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from livekit.protocol import egress as wire
 
 from openegress.api import wire_json
+from openegress.api.idempotent_calls import REQUEST_ID_HEADER
 from openegress.core.errors import Code, EgressError
 from openegress.proto.today import known
+from openegress.request import options
 from testkit.egress_api import EgressApi, egress_api
 
 WEB = {"url": "http://example.com", "file_outputs": [{"filepath": "x"}]}
@@ -99,6 +101,33 @@ async def test_protobuf(api: EgressApi, http: aiohttp.ClientSession) -> None:
         http, api, "ListEgress", wire.ListEgressRequest(active=True).SerializeToString(), headers
     )
     assert list(wire.ListEgressResponse.FromString(raw).items) == [info]
+
+
+async def test_options_come_by_header_and_body(api: EgressApi, http: aiohttp.ClientSession) -> None:
+    """The body counts, where both say something; binary requests have the header."""
+    headers = api.headers() | {options.HEADER: "max_duration=5s&start_timeout=7s"}
+    body = WEB | {"openegress": {"max_duration": "3s"}}
+    status, info = await post(http, api, "StartWebEgress", body, headers)
+    assert status == 200 and info["details"] == ""
+    end_rules = api.worker.plans[info["egress_id"]].end_rules
+    assert (end_rules.max_duration_s, end_rules.start_timeout_s) == (3, 7)
+    request = wire.WebEgressRequest(url="http://e.com", file_outputs=[wire.EncodedFileOutput()])
+    headers = api.headers(PROTOBUF) | {options.HEADER: "max_duration=5s"}
+    status, raw = await post(http, api, "StartWebEgress", request.SerializeToString(), headers)
+    found = wire.EgressInfo.FromString(raw)
+    assert (status, found.web) == (200, request)
+    assert api.worker.plans[found.egress_id].end_rules.max_duration_s == 5
+
+
+async def test_other_options_are_another_call(api: EgressApi, http: aiohttp.ClientSession) -> None:
+    """Under one request id the first answer comes again, but not for what was asked otherwise."""
+    ids = []
+    for text in ("max_duration=5s", "max_duration=5s", "max_duration=6s"):
+        headers = api.headers() | {options.HEADER: text, REQUEST_ID_HEADER: "the-same"}
+        status, info = await post(http, api, "StartWebEgress", WEB, headers)
+        assert status == 200
+        ids.append(info["egress_id"])
+    assert ids[0] == ids[1] != ids[2]
 
 
 @pytest.mark.parametrize("prefix", ["//twirp/livekit.Egress/", "///twirp/livekit.Egress/"])

@@ -10,8 +10,8 @@ import pytest
 from openegress.app.drop_in import DropIn
 from openegress.app.server import Server
 from openegress.config.settings import Redis, Settings
-from openegress.config.values import Secret
 from openegress.core.tokens import egress_token
+from openegress.core.values import Secret
 from openegress.store import janitor
 from testkit.livekit_server import free_port
 from testkit.redis_server import RedisServer

@@ -22,6 +22,7 @@ from openegress.output import Opening, disk_thread
 from openegress.output.file.finalise import finalise
 from openegress.output.file.recorder import FileRecorder
 from openegress.output.file.spare_space import RESERVED_BYTES
+from openegress.output.size_guard import SizeGuard, SizeLimit
 from openegress.storage.uploader import Uploader
 from testkit import mp4_reader, probe
 from testkit.encoded import Encoded, Spec
@@ -38,17 +39,14 @@ class Rig:
     spool: Path
     stored: Path
     events: list[AnyEvent] = field(default_factory=list)
-    limits: list[int] = field(default_factory=list)
 
-    def output(self, path: str, container: Container | None, max_bytes: int = 0) -> FileRecorder:
+    def output(self, path: str, container: Container | None) -> FileRecorder:
         storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
         return FileRecorder(
             plan.FileOutput(path, container, storage),
             0,
             emit=self.events.append,
             uploader=Uploader(storage),
-            max_bytes=max_bytes,
-            on_limit=lambda: self.limits.append(1),
         )
 
     def opening(self, encoded: Encoded) -> Opening:
@@ -355,10 +353,35 @@ async def test_a_full_disk_keeps_what_was_recorded_and_says_so(
     assert rig.updates()[-1].location.endswith("full.mp4")
 
 
-async def test_the_size_limit_is_told_once_while_recording(rig: Rig) -> None:
-    encoded = Encoded(Spec(seconds=6.0))
-    await record(rig, rig.output("limited.mp4", Container.MP4, max_bytes=20_000), encoded)
-    assert rig.limits == [1]
+@pytest.mark.parametrize(
+    ("container", "spec"),
+    [
+        (Container.MP4, Spec(seconds=10.0)),
+        (Container.MP4, Spec(seconds=10.0, audio=AudioCodec.OPUS)),
+        (Container.WEBM, Spec(seconds=20.0, video=False, audio=AudioCodec.OPUS)),
+        (Container.OGG, Spec(seconds=20.0, video=False, audio=AudioCodec.OPUS)),
+        (Container.MP3, Spec(seconds=20.0, video=False, audio=AudioCodec.MP3)),
+    ],
+    ids=lambda value: value.value if isinstance(value, Container) else f"{value.audio}",
+)
+async def test_a_file_stays_below_its_limit(rig: Rig, container: Container, spec: Spec) -> None:
+    """Though all comes at once, and nobody stops when it is told."""
+    limit_bytes, reached = 100_000, []
+    encoded, output = Encoded(spec), rig.output("limited", container)
+    output.open(rig.opening(encoded))
+    guard = SizeGuard(output, SizeLimit(limit_bytes, lambda: reached.append(1)))
+    for packet in encoded.packets():
+        guard.write(packet)
+    await output.finish(STARTED_NS + round(spec.seconds * S))
+    path = rig.stored / f"limited.{container.value}"
+    assert reached == [1]
+    assert 0.7 * limit_bytes < path.stat().st_size <= limit_bytes
+    facts = probe.probe(path)
+    assert facts.audio is not None and facts.audio.contiguous
+    if spec.video:
+        assert facts.video is not None
+        assert abs(facts.video.duration_s - facts.audio.duration_s) < 0.1
+        assert counters(path) == list(range(len(counters(path))))
 
 
 async def test_a_folder_that_cannot_be_written_is_refused_at_the_start(rig: Rig) -> None:

@@ -29,6 +29,7 @@ from openegress.output.hls.playlist import Listing, PlaylistKind
 from openegress.output.hls.recorder import HlsRecorder
 from openegress.output.hls.recover import store_left_segments
 from openegress.output.hls.segment_file import SegmentFile
+from openegress.output.size_guard import IN_FILE, IN_TS, Packing, SizeGuard, SizeLimit
 from openegress.storage import Storage, open_storage
 from openegress.storage.uploader import Uploader
 from testkit import hls_rules, mp4_reader, probe
@@ -92,6 +93,24 @@ async def record(rig: Rig, output: HlsRecorder, encoded: Encoded) -> None:
     for packet in encoded.packets():
         output.write(packet)
     await output.finish(STARTED_NS + round(encoded.spec.seconds * S))
+
+
+@pytest.mark.parametrize(("container", "packing"), [(Container.TS, IN_TS), (Container.FMP4, IN_FILE)])
+async def test_all_segments_together_stay_below_their_limit(
+    rig: Rig, container: Container, packing: Packing
+) -> None:
+    limit_bytes, reached = 100_000, []
+    encoded, output = Encoded(Spec(seconds=10.0)), rig.output(container)
+    output.open(rig.opening(encoded))
+    guard = SizeGuard(output, SizeLimit(limit_bytes, lambda: reached.append(1)), packing)
+    for packet in encoded.packets():
+        guard.write(packet)
+    await output.finish(STARTED_NS + 10 * S)
+    check_rules(rig)
+    segments = [each for each in (rig.stored / "live").iterdir() if each.suffix != ".m3u8"]
+    assert reached == [1]
+    assert 0.7 * limit_bytes < sum(each.stat().st_size for each in segments) <= limit_bytes
+    assert rig.updates()[-1].size_bytes <= limit_bytes
 
 
 _SECOND_INIT = "Found duplicated MOOV Atom. Skipped it"

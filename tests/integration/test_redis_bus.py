@@ -13,8 +13,8 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.config.settings import Redis as RedisSettings
 from openegress.config.settings import RedisTLS
-from openegress.config.values import Secret
 from openegress.core.errors import Code, EgressError
+from openegress.core.values import Secret
 from openegress.psrpc import Subscription
 from openegress.psrpc import redis as redis_bus
 from openegress.psrpc.client import RPCClient

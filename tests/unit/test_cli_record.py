@@ -10,8 +10,8 @@ from openegress.app.one_shot import OneShot
 from openegress.cli.parser import build_parser
 from openegress.cli.record import limited, request_for
 from openegress.config.settings import SessionLimitSettings, Settings
-from openegress.config.values import Seconds
 from openegress.core.errors import Code, EgressError
+from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
 

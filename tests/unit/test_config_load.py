@@ -8,10 +8,10 @@ from openegress.config.check import Level, check
 from openegress.config.destination import storage_plan
 from openegress.config.load import load
 from openegress.config.settings import LogLevel, Settings
-from openegress.config.values import Secret
 from openegress.core import plan
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import KeyDerivation, RoomKey
+from openegress.core.values import Secret
 from openegress.request.destinations import AssumeRole
 
 UPSTREAM = """

@@ -161,6 +161,41 @@ CASES: list[tuple[str, list[AnyEvent], tuple[int, str, int, str]]] = [
         (Status.EGRESS_LIMIT_REACHED, "Session limit reached", 413, "End reason: Session limit reached"),
     ),
     (
+        "longest duration",
+        [ACTIVE, Ending(EndReason.MAX_DURATION), ended(EndReason.MAX_DURATION)],
+        (Status.EGRESS_LIMIT_REACHED, "Session limit reached", 413, "End reason: max_duration reached"),
+    ),
+    (
+        "largest size, told late",
+        [ACTIVE, ended(EndReason.MAX_SIZE)],
+        (Status.EGRESS_LIMIT_REACHED, "Session limit reached", 413, "End reason: max_size reached"),
+    ),
+    (
+        "empty room",
+        [ACTIVE, Ending(EndReason.EMPTY), ended(EndReason.EMPTY)],
+        (Status.EGRESS_COMPLETE, "", 0, "End reason: Room empty (stop_when_empty)"),
+    ),
+    (
+        "start takes too long",
+        [Ending(EndReason.START_TIMEOUT)],
+        (
+            Status.EGRESS_ABORTED,
+            "start_timeout reached before anything was recorded",
+            412,
+            "End reason: start_timeout reached",
+        ),
+    ),
+    (
+        "start takes too long, told late",
+        [Ended(900, EndReason.START_TIMEOUT, phase=Phase.START_SIGNAL)],
+        (
+            Status.EGRESS_ABORTED,
+            "start_timeout reached before anything was recorded",
+            412,
+            "End reason: start_timeout reached",
+        ),
+    ),
+    (
         "stopped before the start",
         [Ending(EndReason.API)],
         (

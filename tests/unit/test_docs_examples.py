@@ -23,6 +23,7 @@ from openegress.config.load import load
 from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
+from openegress.request.options import HEADER, of_query
 from openegress.request.validate import plan_of
 from testkit.markdown import ROOT, TEXTS, Block, blocks, commands
 
@@ -66,7 +67,7 @@ def check_request(method: str, body: str) -> None:
         return
     field, kind = STARTS[method]
     request = StartEgressRequest(egress_id="EG_1")
-    getattr(request, field).CopyFrom(wire_json.parse(body.encode(), kind))
+    getattr(request, field).CopyFrom(wire_json.parse(body.encode(), kind, has_options=True))
     plan = plan_of(request, CONTEXT)
     assert plan.outputs
     assert plan.notices == ()
@@ -163,6 +164,10 @@ def check_curl(words: list[str]) -> None:
     assert "/twirp/livekit.Egress/" in url
     headers = [words[n + 1] for n, word in enumerate(words) if word == "-H"]
     assert "Content-Type: application/json" in headers
+    for header in headers:
+        name, _, value = header.partition(": ")
+        if name == HEADER:
+            of_query(value, HEADER)
     check_request(url.rpartition("/")[2], words[words.index("-d") + 1])
 
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from openegress.config.settings import Redis
-from openegress.config.values import Seconds
 from openegress.core.errors import Code, EgressError
+from openegress.core.values import Seconds
 from openegress.psrpc.connection import RedisLink
 
 

@@ -10,8 +10,8 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, WebEgres
 from livekit.protocol.models import FilterParams, WebhookConfig
 
 from openegress.config.load import load
-from openegress.config.values import Secret
 from openegress.core.errors import Code, EgressError
+from openegress.core.values import Secret
 from openegress.store import Change
 from openegress.store.webhooks import Webhooks, body_of, check_webhooks, events_of, sign
 

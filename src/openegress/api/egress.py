@@ -34,6 +34,7 @@ from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
 from openegress.psrpc.wire_errors import NoResponse
+from openegress.request import options
 from openegress.request.pausing import PauseOrder, order_of
 from openegress.request.request_kind import request_kind, room_of
 from openegress.store import Change
@@ -104,7 +105,7 @@ class EgressService:
             "StartTrackEgress": (TrackEgressRequest, "track"),
         }
         return {
-            name: for_recorders(request, self._start_as(body), once=True)
+            name: for_recorders(request, self._start_as(body), starts=True)
             for name, (request, body) in starts.items()
         } | {
             "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
@@ -208,6 +209,7 @@ class EgressService:
         _refuse_ended(info, "updated")
         if (order := order_of(request.layout)) is not None:
             return await self._order(order, info)
+        options.refuse_change(request.layout)
         ask = layouts.ask(info, request.layout, own_template=bool(self._policy.template_base))
         if ask.layout is None:
             return layouts.noted(info, ask.notice)

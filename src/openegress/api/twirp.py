@@ -23,7 +23,7 @@ from openegress.api.bodies import Bodies, TooLarge
 from openegress.api.idempotent_calls import MAX_ID_CHARS, REQUEST_ID_HEADER, IdempotentCalls
 from openegress.core.errors import Code, EgressError, Fault, internal
 from openegress.core.text import shown
-from openegress.request import redact
+from openegress.request import options, redact
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +44,13 @@ class TwirpMethod:
     call: Callable[[Any], Awaitable[Message]]
     authorise: Callable[[Caller], None]
     """Raises EgressError for a caller who may not; asked before the request is read."""
-    once: bool = False
-    """A replay under the same request id gets the first answer."""
+    starts: bool = False
+    """It starts an egress: options may come with it, and a replay under the same request id gets the first
+    answer."""
 
 
 def for_recorders(
-    request: type[Message], call: Callable[[Any], Awaitable[Message]], *, once: bool = False
+    request: type[Message], call: Callable[[Any], Awaitable[Message]], *, starts: bool = False
 ) -> TwirpMethod:
     """A method that needs the grant roomRecord."""
 
@@ -63,7 +64,7 @@ def for_recorders(
             last = answer, redact.shown(answer)
         return last[1]
 
-    return TwirpMethod(request, shown_call, Caller.require_record, once)
+    return TwirpMethod(request, shown_call, Caller.require_record, starts)
 
 
 class TwirpService:
@@ -118,7 +119,9 @@ class TwirpService:
         if media_type not in (JSON, PROTOBUF):
             raise _bad_route(f'unexpected Content-Type: "{shown(content_type)}"')
         body = await self._bodies.read(request)
-        message = await self._bodies.decode(body, partial(_decode, method.request, media_type))
+        message = await self._bodies.decode(body, partial(_decode, method, media_type))
+        if method.starts and (text := "&".join(request.headers.getall(options.HEADER, ()))):
+            message = options.carry(message, options.of_query(text, options.HEADER))
         answer = await _within(
             request.headers.get(TIMEOUT_HEADER), self._call(request, method, message, caller, body)
         )
@@ -138,9 +141,10 @@ class TwirpService:
         self, request: web.Request, method: TwirpMethod, message: Message, caller: Caller, body: bytes
     ) -> Awaitable[Message]:
         request_id = request.headers.get(REQUEST_ID_HEADER, "")
-        if not method.once or not 0 < len(request_id) <= MAX_ID_CHARS:
+        if not method.starts or not 0 < len(request_id) <= MAX_ID_CHARS:
             return method.call(message)
-        key = (caller.api_key, request.path, request_id, hashlib.sha256(body).hexdigest())
+        asked = hashlib.sha256("&".join(request.headers.getall(options.HEADER, ())).encode() + b"\0" + body)
+        key = (caller.api_key, request.path, request_id, asked.hexdigest())
         return self._replays.answer(key, lambda: method.call(message))
 
 
@@ -148,13 +152,14 @@ def _single_slash(path: str) -> str:
     return re.sub(r"^/+", "/", path)
 
 
-def _decode(kind: type[Message], media_type: str, body: bytes) -> Message:
+def _decode(method: TwirpMethod, media_type: str, body: bytes) -> Message:
+    kind = method.request
     if media_type == JSON:
         # By the characters that begin or part values: before any of them is made.
         if body.count(b"{") + body.count(b",") > MAX_VALUES:
             raise _too_many_values()
         try:
-            return wire_json.parse(body, kind)
+            return wire_json.parse(body, kind, has_options=method.starts)
         except ValueError as error:
             raise EgressError(Code.MALFORMED, "the json request could not be decoded") from error
     try:

@@ -21,19 +21,21 @@ from livekit.protocol.models import TokenPagination
 
 from openegress.core.info import is_terminal
 from openegress.proto import today
-from openegress.request import unknown
+from openegress.request import options, unknown
 
 M = TypeVar("M", bound=Message)
 
 
-def parse(body: bytes, kind: type[M]) -> M:
+def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     """Raises ValueError when the body is not this message in JSON, and EgressError for what is not known here
-    and decides something."""
+    and decides something. `has_options`: beside the message there may be options, which it then carries
+    (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
         value = json.loads(body.decode())
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
+        given = value.pop(options.BODY_KEY, None) if has_options else None
         descriptor: Any = message.DESCRIPTOR
         # Numbers that an enum does not know are still there for whoever reads them; names are not.
         found = [each for each in unknown.in_json(value, descriptor) if not each.value.isdigit()]
@@ -43,7 +45,8 @@ def parse(body: bytes, kind: type[M]) -> M:
     told = [each for each in found if not each.deciding]
     _refuse_deciding(found)
     data = message.SerializeToString() + (unknown.carried(told) if told else b"")
-    return kind.FromString(data)
+    parsed = kind.FromString(data)
+    return parsed if given is None else options.carry(parsed, options.of_json(given, options.BODY_KEY))
 
 
 def parse_binary(body: bytes, kind: type[M]) -> M:

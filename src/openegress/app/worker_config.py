@@ -165,6 +165,7 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
             allow_local=not settings.disallow_local_storage,
             zone=datetime.now().astimezone().tzinfo or UTC,
             limits=session_limits,
+            options=settings.options,
             deny_networks=settings.deny_networks,
             unknown_fields=settings.unknown_fields,
             insecure=settings.insecure,

@@ -5,7 +5,7 @@ from typing import Any
 
 from openegress.config.load import load
 from openegress.config.settings import Settings
-from openegress.config.values import Secret
+from openegress.core.values import Secret
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -28,9 +28,9 @@ from openegress.cli.errors import Exit
 from openegress.cli.flags import settings_of
 from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
-from openegress.config.values import Seconds
 from openegress.core.errors import invalid
 from openegress.core.events import Progress
+from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
 ROOM = "room:"

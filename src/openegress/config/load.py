@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from openegress.config.check import Level, find_faults
-from openegress.config.decode import Decoder, read_yaml
+from openegress.config.decode import read_yaml
 from openegress.config.settings import RoomKeySettings, Settings
 from openegress.config.spellings import modernise
 from openegress.config.storages import GCP, S3, Azure, StorageSettings
-from openegress.config.values import Secret
+from openegress.core.decode import Decoder
 from openegress.core.errors import EgressError, invalid
+from openegress.core.values import Secret
 
 S = TypeVar("S", bound=StorageSettings)
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from msgspec import field
 
-from openegress.config.block import Block
 from openegress.config.storages import StorageSettings
-from openegress.config.values import Seconds, Secret
+from openegress.core.block import Block
 from openegress.core.room_keys import KeyDerivation
+from openegress.core.values import Seconds, Secret
+from openegress.request.options import OptionDefaults
 from openegress.request.unknown import UnknownFields
 
 # --- redis
@@ -262,6 +263,7 @@ class Settings(Block, frozen=True):
     chrome_flags: dict[str, str | bool | None] = field(default_factory=dict)
     cpu_cost: CPUCost = CPUCost()
     session_limits: SessionLimitSettings = SessionLimitSettings()
+    options: OptionDefaults = OptionDefaults()
     storage: StorageSettings = StorageSettings()
     backup: StorageSettings = StorageSettings()
     disallow_local_storage: bool = False

@@ -2,9 +2,9 @@
 
 from msgspec import field
 
-from openegress.config.block import Block
-from openegress.config.values import Seconds, Secret
+from openegress.core.block import Block
 from openegress.core.plan import Checksum
+from openegress.core.values import Seconds, Secret
 
 
 class ProxySettings(Block, frozen=True):

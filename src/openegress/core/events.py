@@ -12,13 +12,18 @@ from openegress.core.left_out import LeftOut
 
 
 class EndReason(StrEnum):
-    """EgressInfo.details is "End reason: <this>"; the texts are upstream's."""
+    """EgressInfo.details is "End reason: <this>"; the texts are upstream's, or name an option."""
 
     API = "StopEgress API"
     SOURCE_CLOSED = "Source closed"
     STREAMS_STOPPED = "All streams stopped"
     KILLED = "Process killed"
     LIMIT = "Session limit reached"
+    MAX_DURATION = "max_duration reached"
+    MAX_SIZE = "max_size reached"
+    EMPTY = "Room empty (stop_when_empty)"
+    IDLE = "Nobody publishes (stop_when_idle)"
+    START_TIMEOUT = "start_timeout reached"
     FAILURE = "Failure"
 
 

@@ -56,6 +56,7 @@ LIMIT_REACHED_CODE = 413
 """HTTP "content too large": what upstream answers, though no Twirp code has it."""
 
 _BETWEEN = "; "
+_LIMITS = frozenset({EndReason.LIMIT, EndReason.MAX_DURATION, EndReason.MAX_SIZE})
 
 STREAM_STATUSES = {
     StreamStatus.ACTIVE: StreamInfo.ACTIVE,
@@ -165,6 +166,8 @@ def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
         _abort(info, _stopped_early(event.phase), now_ns)
     elif reason is EndReason.LIMIT:
         _abort(info, LIMIT_BEFORE_START, now_ns)
+    elif reason is EndReason.START_TIMEOUT:
+        _abort(info, _before_anything(reason), now_ns)
 
 
 def _end(info: EgressInfo, event: Ended) -> None:
@@ -181,7 +184,7 @@ def _end(info: EgressInfo, event: Ended) -> None:
         if event.died:
             _break_streams(info, info.error, event.at_ns)
         _finish(info, EgressStatus.EGRESS_FAILED, event.at_ns)
-    elif event.reason is EndReason.LIMIT:
+    elif event.reason in _LIMITS:
         if starting:
             _abort(info, LIMIT_BEFORE_START, event.at_ns)
             return
@@ -189,14 +192,16 @@ def _end(info: EgressInfo, event: Ended) -> None:
         _finish(info, EgressStatus.EGRESS_LIMIT_REACHED, event.at_ns)
     elif starting:
         stopped = event.reason in (EndReason.API, EndReason.KILLED)
-        text = (
-            _stopped_early(event.phase) if stopped else f"{event.reason.value} before anything was recorded"
-        )
+        text = _stopped_early(event.phase) if stopped else _before_anything(event.reason)
         _abort(info, event.error or text, event.at_ns)
     else:
         # What a single stream said of itself stays in its result: this egress did what it was asked.
         info.error, info.error_code = event.error, 0
         _finish(info, EgressStatus.EGRESS_COMPLETE, event.at_ns)
+
+
+def _before_anything(reason: EndReason) -> str:
+    return f"{reason.value} before anything was recorded"
 
 
 def _stopped_early(phase: Phase | None) -> str:

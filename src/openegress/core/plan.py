@@ -287,6 +287,18 @@ class Limits(Struct, frozen=True):
     file_bytes: int = 0
 
 
+class EndRules(Struct, frozen=True):
+    """What ends the recording by itself, as request.options has it. 0: none."""
+
+    max_duration_s: float = 0.0
+    """Of what is recorded."""
+    max_size_bytes: int = 0
+    """Of each output that is stored."""
+    stop_when_empty_s: float = 0.0
+    stop_when_idle_s: float = 0.0
+    start_timeout_s: float = 0.0
+
+
 class Plan(Struct, frozen=True):
     egress_id: str
     source: Source
@@ -305,6 +317,7 @@ class Plan(Struct, frozen=True):
     name_values: dict[str, str] = {}
     """Placeholders of filenames known so far, without braces: time, utc, room_name, retry ..."""
     limits: Limits = Limits()
+    end_rules: EndRules = EndRules()
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
 from openegress.core.left_out import LeftOut
-from openegress.core.plan import Plan, StoragePlan, StreamTarget
+from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
 from openegress.output.build import BuiltOutput, build_output
 from openegress.output.manifest import Pause
 from openegress.output.manifest_store import header_of, store_manifests
+from openegress.output.size_guard import SizeLimit
 from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
@@ -48,8 +49,7 @@ class Outputs:
                 output,
                 index,
                 emit=self._emit,
-                limits=plan.limits,
-                on_limit=lambda: on_end(EndReason.LIMIT, None),
+                size_limit=_size_limit(plan, output, on_end),
                 on_empty=self._on_empty,
                 stream_retry_s=stream_retry_s,
                 uploader=self._uploaders.make,
@@ -208,6 +208,15 @@ class Outputs:
         """The last URL was removed; what is recorded beside goes on."""
         if all(built.streams is not None for built in self._outputs):
             self._on_end(EndReason.STREAMS_STOPPED, None)
+
+
+def _size_limit(plan: Plan, output: Output, on_end: OnEnd) -> SizeLimit | None:
+    """The smaller of the server's, which is for files, and of the recording's own."""
+    own_bytes = plan.end_rules.max_size_bytes
+    session_bytes = plan.limits.file_bytes if isinstance(output, FileOutput) else 0
+    if session_bytes and not 0 < own_bytes < session_bytes:
+        return SizeLimit(session_bytes, lambda: on_end(EndReason.LIMIT, None))
+    return SizeLimit(own_bytes, lambda: on_end(EndReason.MAX_SIZE, None)) if own_bytes else None
 
 
 class Uploaders:

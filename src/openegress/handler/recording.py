@@ -27,6 +27,7 @@ from openegress.handler.pauses import Pauses
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
+from openegress.handler.time_limits import TimeLimits
 from openegress.handler.warm import WarmBrowser
 from openegress.request.pausing import PauseOrder
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, PauseAsked
@@ -98,7 +99,7 @@ class Recording:
         self._orphaned = False
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
-        self._limit: asyncio.TimerHandle | None = None
+        self._times = TimeLimits(plan, lambda reason: self._end(End(reason)))
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody hears the events any more; what they would say stays in the spool, for the
@@ -119,7 +120,7 @@ class Recording:
     async def run(self, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Never raises: what goes wrong is in the Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
-        self._count_limit()
+        self._times.start()
         try:
             end = await self._record(room_keys)
         except _EndedEarly as early:
@@ -130,8 +131,7 @@ class Recording:
             _log.exception("session failed")
             end = End(EndReason.FAILURE, internal(f"{type(error).__name__}: {error}"))
         finally:
-            if self._limit is not None:
-                self._limit.cancel()
+            self._times.close()
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
             if self._browser is not None:
@@ -201,7 +201,7 @@ class Recording:
         frozen: EgressError | None = None
         try:
             media_input.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
-            self._count_limit()
+            self._times.record(started_at_ns)
             self._send(Active(started_at_ns))
             end = await self._ending
             self._send(Ending(end.reason))
@@ -250,16 +250,6 @@ class Recording:
         except EgressError as error:
             _log.warning("the spool could not be cleared: %s", error.text)
 
-    def _count_limit(self) -> None:
-        """The duration that the session is limited to, from now on: a start may take as long, and then the
-        recording."""
-        if self._limit is not None:
-            self._limit.cancel()
-        if self._plan.limits.duration_s:
-            self._limit = self._ending.get_loop().call_later(
-                self._plan.limits.duration_s, self._end, End(EndReason.LIMIT)
-            )
-
     async def _unless_ended(self, step: Coroutine[Any, Any, T]) -> T:
         """The step's result. Raises _EndedEarly, the step cancelled, when an End comes first."""
         task = asyncio.create_task(step)
@@ -293,6 +283,7 @@ class Recording:
         if self._media_input is None or self._outputs is None or self._ending.done():
             _log.warning("only what is being recorded can be paused")
         elif (done := await pauses.obey(order, self._media_input)) is not None:
+            self._times.note(done)
             self._send(done)
 
     async def _report_progress(self) -> None:

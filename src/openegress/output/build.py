@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openegress.core import plan
+from openegress.core.codecs import Container
 from openegress.media import FrameSink, PacketSink
 from openegress.output import Emit, Output
 from openegress.output.file.recorder import FileRecorder
@@ -12,6 +13,7 @@ from openegress.output.images.recorder import ImageRecorder
 from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.sender import StreamSender
 from openegress.output.live.websocket import WebsocketSender
+from openegress.output.size_guard import IN_FILE, IN_TS, SizeGuard, SizeLimit
 from openegress.storage.uploader import Uploader
 
 
@@ -37,33 +39,26 @@ def build_output(
     index: int,
     *,
     emit: Emit,
-    limits: plan.Limits | None = None,
-    on_limit: Callable[[], None] | None = None,
+    size_limit: SizeLimit | None = None,
     on_empty: Callable[[], None] | None = None,
     stream_retry_s: float | None = None,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
 ) -> BuiltOutput:
     """The output number `index` of a plan. Call it in the event loop.
 
-    `on_limit`: a file reached limits.file_bytes. `on_empty`: the last URL of a stream output was removed.
-    Both may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again.
+    `size_limit`: of a file, or of all segments. `on_empty`: the last URL of a stream output was removed; it
+    may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again.
     """
     policy = ReconnectPolicy() if stream_retry_s is None else ReconnectPolicy(budget_s=stream_retry_s)
     match output:
         case plan.FileOutput():
-            max_bytes = limits.file_bytes if limits else 0
-            file = FileRecorder(
-                output,
-                index,
-                emit=emit,
-                uploader=uploader(output.storage),
-                max_bytes=max_bytes,
-                on_limit=on_limit,
-            )
-            return BuiltOutput(file, packets=file)
+            file = FileRecorder(output, index, emit=emit, uploader=uploader(output.storage))
+            return BuiltOutput(file, packets=SizeGuard(file, size_limit) if size_limit else file)
         case plan.SegmentOutput():
             segments = HlsRecorder(output, index, emit=emit, uploader=uploader(output.storage))
-            return BuiltOutput(segments, packets=segments)
+            packing = IN_TS if output.container is Container.TS else IN_FILE
+            guarded = SizeGuard(segments, size_limit, packing) if size_limit else segments
+            return BuiltOutput(segments, packets=guarded)
         case plan.StreamOutput():
             streams = StreamSender(output, index, emit=emit, on_empty=on_empty, policy=policy)
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)

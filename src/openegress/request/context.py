@@ -7,6 +7,7 @@ from datetime import UTC, tzinfo
 from openegress.core.plan import StoragePlan
 from openegress.request.destinations import AssumeRole
 from openegress.request.naming import Distinct
+from openegress.request.options import OptionDefaults
 from openegress.request.unknown import UnknownFields
 
 METADATA_NETWORKS = ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")
@@ -44,6 +45,8 @@ class Context:
     zone: tzinfo = UTC
     """The server's time zone, for {time}."""
     limits: SessionLimits = field(default_factory=SessionLimits)
+    options: OptionDefaults = field(default_factory=OptionDefaults)
+    """For what a request leaves open."""
     unknown_fields: UnknownFields = UnknownFields.WARN
     distinct: Distinct = Distinct.NONE
     """Which names carry the egress' id."""

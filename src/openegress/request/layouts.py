@@ -31,7 +31,8 @@ def parse(name: str) -> Layout:
 
 def resolve(name: str) -> str:
     """A name of LAYOUTS for any name, as upstream's template reads it: by how it begins, and whether it ends
-    in -light."""
+    in -light. What follows a "?" are options, and no part of it."""
+    name = name.partition("?")[0]
     if name in LAYOUTS:
         return name
     for arrangement in (Arrangement.SINGLE_SPEAKER, Arrangement.SPEAKER):

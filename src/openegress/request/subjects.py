@@ -42,9 +42,11 @@ class Subject:
 class Subjects:
     """Reads one request. Every method raises EgressError invalid_argument naming the field that is wrong."""
 
-    def __init__(self, request: Request, context: Context) -> None:
+    def __init__(self, request: Request, context: Context, layout: str) -> None:
+        """`layout`: the request's, without options."""
         self.request = request
         self.context = context
+        self.layout = layout
 
     def of_room(self, request: RoomCompositeEgressRequest | TemplateSource) -> Subject:
         room_name = self._room_name
@@ -62,9 +64,9 @@ class Subjects:
             routes = audio_routes.of_mixing(mixing) if mixing and has_audio else ()
             source = self._page_of_room(request, base_url, routes)
         else:
-            layout = layouts.resolve(request.layout) if request.layout else ""
-            if layout != request.layout:
-                notices = (layouts.taken_for(request.layout),)
+            layout = layouts.resolve(self.layout) if self.layout else ""
+            if layout != self.layout:
+                notices = (layouts.taken_for(self.layout),)
             ws_url, token = self._connection()
             source = parts.LayoutSource(
                 room_name=room_name,
@@ -90,7 +92,7 @@ class Subjects:
         return parts.TemplateSource(
             room_name=self._room_name,
             base_url=base_url,
-            layout=request.layout,
+            layout=self.layout,
             ws_url=ws_url,
             token=token,
             is_trusted=not request.custom_base_url,

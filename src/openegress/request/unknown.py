@@ -50,6 +50,8 @@ _DECIDING = frozenset(
 
 CARRIER = 536_870_911
 """Number of the field (protobuf's largest) in which names that JSON had travel on in a binary request."""
+OPTIONS = CARRIER - 1
+"""Number of the field in which options that the API was given travel on (request.options)."""
 _LENGTH_DELIMITED = 2
 _MOST_CHARS = 64
 """Of a name that somebody made up, as shown."""
@@ -87,7 +89,7 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
     for field in (fields[number] for number in range(len(fields))):
         if field.field_number == CARRIER and field.wire_type == _LENGTH_DELIMITED:
             yield from (Unknown(name, False) for name in field.data.decode(errors="replace").split("\n"))
-        else:
+        elif field.field_number != OPTIONS:
             yield Unknown(f"{path}field {field.field_number}", deciding)
     for descriptor, value in message.ListFields():
         here = path + descriptor.name
@@ -136,8 +138,12 @@ def _in_enum(kind: EnumDescriptor, value: object, place: str) -> Iterator[Unknow
 
 def carried(found: list[Unknown]) -> bytes:
     """What of `found` is only told, as a field that a binary request may end in."""
-    text = "\n".join(each.path for each in found[:_MOST]).encode()
-    return _varint(CARRIER << 3 | _LENGTH_DELIMITED) + _varint(len(text)) + text
+    return length_delimited(CARRIER, "\n".join(each.path for each in found[:_MOST]).encode())
+
+
+def length_delimited(number: int, data: bytes) -> bytes:
+    """A field as the wire has it."""
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(data)) + data
 
 
 def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from openegress.core.plan import Limits, ParticipantVideo, Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
 from openegress.request import encoding, naming, outputs, requested, stream_urls, unknown
+from openegress.request.asked_options import asked_options
 from openegress.request.context import Context, SessionLimits
 from openegress.request.encoding import Wish
 from openegress.request.request_kind import RequestKind, request_kind, room_of
@@ -49,7 +50,8 @@ class _Planner:
     def __init__(self, request: Request, context: Context) -> None:
         self.request = request
         self.context = context
-        self.subjects = Subjects(request, context)
+        self.options = asked_options(request, context)
+        self.subjects = Subjects(request, context, self.options.layout)
 
     def plan(self) -> Plan:
         match self.request.WhichOneof("request"):
@@ -239,7 +241,8 @@ class _Planner:
             room_name=room_of(self.request),
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
-            notices=notices,
+            end_rules=self.options.end_rules(source, found),
+            notices=notices + self.options.notices,
         )
 
 

@@ -15,13 +15,13 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from openegress.config.values import Secret
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
 from openegress.core.networks import networks_of
 from openegress.core.public import where
 from openegress.core.reach import guarded
 from openegress.core.tasks import stopped
+from openegress.core.values import Secret
 from openegress.store import Announce, Delivery, Outbox
 from openegress.store.webhooks import HEADERS, Webhooks, sign
 

@@ -21,10 +21,10 @@ from livekit.protocol.models import Room, WebhookConfig
 from livekit.protocol.webhook import WebhookEvent
 
 from openegress.config.settings import Settings
-from openegress.config.values import Secret
 from openegress.core.errors import invalid
 from openegress.core.public import where
 from openegress.core.text import shown
+from openegress.core.values import Secret
 from openegress.proto.today import today
 from openegress.request import redact
 from openegress.store import Change, Delivery

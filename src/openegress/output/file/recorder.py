@@ -50,16 +50,11 @@ class FileRecorder:
         *,
         emit: Emit,
         uploader: Uploader,
-        max_bytes: int = 0,
-        on_limit: Callable[[], None] | None = None,
     ) -> None:
-        """`on_limit` is called once, in the writer thread, at `max_bytes` (0: none)."""
         self._plan = output
         self._index = index
         self._emit = emit
         self._uploader = uploader
-        self._max_bytes = max_bytes
-        self._on_limit = on_limit
         self._failures = FailureReport(index, emit)
         self._backup = BackupReport(index, emit)
         self._job: _FileJob | None = None
@@ -78,7 +73,7 @@ class FileRecorder:
             file_name(self._plan, opening.name_values), f".{self._container.value}"
         )
         self._path = folder(opening.spool, f"file-{self._index}") / f"recording.{self._container.value}"
-        self._job = _FileJob(self._path, self._container, opening, self._progress)
+        self._job = _FileJob(self._path, self._container, opening, self._update)
         self._writer = QueuedWriter(f"file output {self._filename}", self._job, self._failures.report)
         self._writer.start(OPEN_TIMEOUT_S)
         self._update()
@@ -164,13 +159,6 @@ class FileRecorder:
             # It plays all the same.
             _log.warning("%s is stored as it was recorded: %s", self._filename, why)
         return size_bytes
-
-    def _progress(self) -> None:
-        """From the writer's thread, about once a second of media."""
-        self._update()
-        if self._max_bytes and self.size_bytes() >= self._max_bytes and self._on_limit is not None:
-            on_limit, self._on_limit = self._on_limit, None
-            on_limit()
 
     def _update(self, *, ended_at_ns: int = 0, size_bytes: int = 0, location: str = "") -> None:
         assert self._job is not None and self._opening is not None

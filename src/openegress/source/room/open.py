@@ -7,6 +7,7 @@ from openegress.request import layouts
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
 from openegress.room.connection import SessionOptions
+from openegress.source.room.attendance import Attendance
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
@@ -54,6 +55,13 @@ async def open_source(
 
 
 def _policy(plan: Plan, source: MediaSource | LayoutSource) -> TrackPolicy:
+    policy, rules = _selecting(plan, source), plan.end_rules
+    if not (rules.stop_when_empty_s or rules.stop_when_idle_s):
+        return policy
+    return Attendance(policy, rules, is_of_room=isinstance(source, LayoutSource))
+
+
+def _selecting(plan: Plan, source: MediaSource | LayoutSource) -> TrackPolicy:
     video = plan.video
     if isinstance(source, MediaSource):
         needed = video is not None and not plan.passthrough

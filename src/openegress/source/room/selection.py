@@ -236,6 +236,10 @@ class Verdict(Enum):
     """Now."""
     END_UNLESS_BACK = auto()
     """After a grace, in which what is gone may return."""
+    END_EMPTY = auto()
+    """Nobody has been in the room for long enough."""
+    END_IDLE = auto()
+    """Nobody has published anything for long enough."""
 
 
 def verdict(

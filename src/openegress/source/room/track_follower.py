@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
+from openegress.core.events import EndReason
 from openegress.core.left_out import TrackLosses
 from openegress.request.pausing import order_of
 from openegress.room import (
@@ -511,6 +512,10 @@ class TrackFollower:
                 self._cancel_absence()
             case Verdict.END:
                 self._end(Closed())
+            case Verdict.END_EMPTY:
+                self._end(Closed(EndReason.EMPTY))
+            case Verdict.END_IDLE:
+                self._end(Closed(EndReason.IDLE))
             case Verdict.END_UNLESS_BACK:
                 if self._absence is None:
                     grace_s = self._patience.rejoin_s if recently else self._patience.absence_s

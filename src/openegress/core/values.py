@@ -25,3 +25,9 @@ class Seconds(float):
     """A duration; in YAML in Go's form: 90s, 1h30m, 250ms."""
 
     __slots__ = ()
+
+
+class SizeBytes(int):
+    """A size; written with a decimal or binary unit, or as a number of bytes: 500MB, 2GiB, 1000000."""
+
+    __slots__ = ()

@@ -1,0 +1,73 @@
+"""The times after which a recording ends by itself: the server's, and those of its options."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
+from openegress.core.plan import Plan
+from openegress.core.units import S
+
+_LONGEST_LEAD_S = 5.0
+"""From media time zero to the news of it: tracks are waited for in between. More is a clock that was set."""
+
+
+class TimeLimits:
+    """On the event loop. `end` may be called more than once, and after close() not at all."""
+
+    def __init__(self, plan: Plan, end: Callable[[EndReason], None]) -> None:
+        self._limits = plan.limits
+        self._endings = plan.end_rules
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._session: asyncio.TimerHandle | None = None
+        self._own: asyncio.TimerHandle | None = None
+        """Of the start, and then of what is recorded."""
+        self._recorded_s = 0.0
+        """Until the last pause."""
+        self._since_s = 0.0
+        """The loop's time at which what is recorded now began."""
+
+    def start(self) -> None:
+        """Nothing is recorded yet."""
+        self._count_session()
+        self._own = self._after(self._endings.start_timeout_s, EndReason.START_TIMEOUT)
+
+    def record(self, started_at_ns: int) -> None:
+        """Media time zero was at this unix time. The session counts anew: a start may take as long as it
+        may, and then the recording."""
+        self._count_session()
+        lead_s = min(_LONGEST_LEAD_S, max(0.0, (time.time_ns() - started_at_ns) / S))
+        self._count_recorded(lead_s)
+
+    def note(self, event: AnyEvent) -> None:
+        """The session goes on while the recording is paused; what is recorded does not."""
+        match event:
+            case Paused():
+                self._recorded_s += self._loop.time() - self._since_s
+                self._stop(self._own)
+            case Resumed():
+                self._count_recorded(0.0)
+
+    def close(self) -> None:
+        self._stop(self._session)
+        self._stop(self._own)
+
+    def _count_session(self) -> None:
+        self._stop(self._session)
+        self._session = self._after(self._limits.duration_s, EndReason.LIMIT)
+
+    def _count_recorded(self, lead_s: float) -> None:
+        self._stop(self._own)
+        self._since_s = self._loop.time() - lead_s
+        if limit_s := self._endings.max_duration_s:
+            left_s = max(1e-3, limit_s - self._recorded_s - lead_s)
+            self._own = self._after(left_s, EndReason.MAX_DURATION)
+
+    def _after(self, limit_s: float, reason: EndReason) -> asyncio.TimerHandle | None:
+        return self._loop.call_later(limit_s, self._end, reason) if limit_s else None
+
+    @staticmethod
+    def _stop(timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,175 @@
+"""Options of a recording: what LiveKit's requests have no fields for. Pure.
+
+One schema for all ways by which they come. Layers are merged key by key, and later ones win: the
+configuration, the query of a layout, the header X-Openegress-Options, the key "openegress" of a JSON body.
+"""
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeVar
+from urllib.parse import unquote_plus
+
+import msgspec
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from openegress.core.block import Block
+from openegress.core.decode import Decoder, near
+from openegress.core.errors import invalid, unimplemented
+from openegress.core.text import shown
+from openegress.core.values import Seconds, SizeBytes
+from openegress.request.unknown import OPTIONS, length_delimited
+
+HEADER = "X-Openegress-Options"
+BODY_KEY = "openegress"
+MAX_CHARS = 4096
+"""Of a header, a query or a body's options: some ten short values."""
+
+_MOST_OTHERS = 20
+"""Keys of a page's own query that are compared with ours."""
+_AS_IT_IS = (str, dict, list, type(None))
+"""What a tree of the configuration has too; of JSON the others are numbers and booleans."""
+
+M = TypeVar("M", bound=Message)
+
+
+class Options(Block, frozen=True, forbid_unknown_fields=True):
+    """None: this layer does not say. 0: none, whatever an earlier layer says."""
+
+    max_duration: Seconds | None = None
+    """Of what is recorded: pauses and the time before the first frame do not count."""
+    max_size: SizeBytes | None = None
+    """Of a file, or of all segments of a playlist together; each stays below it."""
+    stop_when_empty: Seconds | None = None
+    """How long nobody but recorders and agents may be in the room."""
+    stop_when_idle: Seconds | None = None
+    """How long nobody of those who count for stop_when_empty may publish anything that is not muted."""
+    start_timeout: Seconds | None = None
+    """From the start of the egress to its first frame."""
+
+
+class OptionDefaults(Options, frozen=True, forbid_unknown_fields=True):
+    """The configuration's layers."""
+
+    rooms: dict[str, Options] = msgspec.field(default_factory=dict)
+    """By a pattern of room names (fnmatch: *, ?, [...], case counts); later ones win."""
+
+    def of_room(self, room_name: str) -> Options:
+        """ "" for what is in no room."""
+        fitting = (options for pattern, options in self.rooms.items() if fnmatchcase(room_name, pattern))
+        return merged(self, *(fitting if room_name else ()))
+
+
+KEYS = Options.__struct_fields__
+
+
+def merged(*layers: Options) -> Options:
+    """Key by key, the last layer that says something."""
+    values = {key: value for layer in layers for key in KEYS if (value := getattr(layer, key)) is not None}
+    return Options(**values)
+
+
+# --- reading
+
+
+def of_query(text: str, where: str) -> Options:
+    """`text` is key=value&key=value, with the escapes of a URL. Raises EgressError, which begins with
+    `where`, for what is no option or has no such value."""
+    if len(text) > MAX_CHARS:
+        raise invalid(f"{where}: options longer than {MAX_CHARS} characters")
+    values: dict[str, str] = {}
+    for pair in filter(None, text.split("&")):
+        key, mark, value = (unquote_plus(part).strip() for part in pair.partition("="))
+        if not mark:
+            raise invalid(f'{where}: "{shown(key)}" has no value; write {shown(key)}=...')
+        if key in values:
+            raise invalid(f"{where}: {shown(key)} is there twice")
+        values[key] = value
+    return Decoder().struct(values, Options, where)
+
+
+def of_json(value: object, where: str) -> Options:
+    """`value` as JSON has it: an object of text, numbers, and null for what is left open. Raises as
+    of_query() does."""
+    if not isinstance(value, dict):
+        raise invalid(f"{where}: {shown(json.dumps(value), 64)} is not an object of options")
+    values = {key: each if isinstance(each, _AS_IT_IS) else json.dumps(each) for key, each in value.items()}
+    return Decoder().struct(values, Options, where)
+
+
+# --- in the name of a layout
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutQuery:
+    """The name of a layout, taken apart."""
+
+    name: str
+    """Without what of its query is ours."""
+    query: str
+    """The part of its query that is ours, or of the whole name what follows the "?"."""
+    near_misses: tuple[str, ...] = ()
+    """A sentence for each key that goes to a page and looks like one of ours."""
+
+
+def layout_of_page(layout: str) -> LayoutQuery:
+    """A page of the caller's or the operator's gets what of the query is not ours, as it was written."""
+    name, mark, query = layout.partition("?")
+    pairs = query.split("&")
+    ours = [pair for pair in pairs if _key(pair) in KEYS]
+    others = [pair for pair in pairs if _key(pair) not in KEYS]
+    misses = tuple(
+        f"{shown(_key(pair), 64)} of the layout's query is left to the page{hint}"
+        for pair in others[:_MOST_OTHERS]
+        if (hint := near(_key(pair), KEYS))
+    )
+    if not ours:
+        return LayoutQuery(layout, "", misses)
+    return LayoutQuery(f"{name}{mark}{'&'.join(others)}" if others else name, "&".join(ours), misses)
+
+
+def layout_of_ours(layout: str) -> LayoutQuery:
+    """A layout that is drawn here has no query but options."""
+    name, _, query = layout.partition("?")
+    return LayoutQuery(name, query)
+
+
+def refuse_change(layout: str) -> None:
+    """Of an egress that runs. Raises EgressError, UNIMPLEMENTED, where its new layout has options."""
+    for pair in layout.partition("?")[2].split("&"):
+        if (key := _key(pair)) in KEYS:
+            raise unimplemented(f"changing {key} of an egress that runs")
+
+
+def _key(pair: str) -> str:
+    return unquote_plus(pair.partition("=")[0]).strip()
+
+
+# --- on their way from the API to a worker
+
+
+def carry(message: M, options: Options) -> M:
+    """`message` with options in a field that no client sets, which binary requests carry on. What it carries
+    already comes later, and wins."""
+    every = merged(options, carried(message))
+    pairs = (f"{key}={_text(value)}" for key in KEYS if (value := getattr(every, key)) is not None)
+    if text := "&".join(pairs):
+        message.MergeFromString(length_delimited(OPTIONS, text.encode()))
+    return message
+
+
+def carried(message: Message) -> Options:
+    """All that carry() was given. Raises EgressError for what this release does not know."""
+    fields = UnknownFieldSet(message)
+    return merged(
+        *(
+            of_query(field.data.decode(errors="replace"), "options")
+            for field in (fields[number] for number in range(len(fields)))
+            if field.field_number == OPTIONS and isinstance(field.data, bytes)
+        )
+    )
+
+
+def _text(value: Seconds | SizeBytes) -> str:
+    return f"{value:.9f}s" if isinstance(value, Seconds) else str(value)

@@ -1,0 +1,101 @@
+"""Ends a recording whose room is empty, or in which nobody publishes, for so long. Pure."""
+
+from openegress.core.plan import EndRules
+from openegress.room import Participant, Track
+from openegress.source.room.selection import Missing, Selection, Verdict
+from openegress.source.room.track_policy import RoomState, TrackPolicy
+
+NOT_PEOPLE = frozenset({"agent", "egress"})
+"""Kinds of participants who are there because others are."""
+_LOOK_AGAIN_S = 1.0
+"""Where no time is known at which something is due."""
+
+
+def is_person(participant: Participant) -> bool:
+    return participant.kind not in NOT_PEOPLE
+
+
+def is_empty(room: RoomState) -> bool:
+    return not any(is_person(each) for each in room.participants)
+
+
+def is_idle(room: RoomState) -> bool:
+    """Whoever is there publishes nothing that is not muted."""
+    return not any(is_person(track.participant) and not track.muted for track in room.tracks)
+
+
+class Attendance:
+    """Implements TrackPolicy around another, which decides all else."""
+
+    def __init__(self, policy: TrackPolicy, rules: EndRules, *, is_of_room: bool) -> None:
+        """`is_of_room`: the other one ends with the last who leaves, which waits for stop_when_empty."""
+        self._policy = policy
+        self._empty = _Absence(rules.stop_when_empty_s)
+        self._idle = _Absence(rules.stop_when_idle_s)
+        self._waits = is_of_room and rules.stop_when_empty_s > 0
+        self._recheck_at_s: float | None = None
+
+    @property
+    def single_track_id(self) -> str:
+        return self._policy.single_track_id
+
+    @property
+    def recheck_at_s(self) -> float | None:
+        times = [at_s for at_s in (self._policy.recheck_at_s, self._recheck_at_s) if at_s is not None]
+        return min(times, default=None)
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        self._empty.look(is_empty(room), room)
+        self._idle.look(is_idle(room), room)
+        times = [at_s for each in (self._empty, self._idle) if (at_s := each.recheck_at_s(room)) is not None]
+        self._recheck_at_s = min(times, default=None)
+        return self._policy.select(room, before)
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        return self._policy.missing(room, selection)
+
+    def wrong_kind(self, room: RoomState) -> str:
+        return self._policy.wrong_kind(room)
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
+        if self._empty.is_over(room.now_s):
+            return Verdict.END_EMPTY
+        if self._idle.is_over(room.now_s):
+            return Verdict.END_IDLE
+        verdict = self._policy.verdict(room, selection)
+        return Verdict.GO_ON if self._waits else verdict
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        return self._policy.needs(sid, selection)
+
+    def names(self, track: Track, selection: Selection) -> bool:
+        return self._policy.names(track, selection)
+
+
+class _Absence:
+    """Of whoever must not be away for longer than the limit (0: none)."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since_s: float | None = None
+        self._is_away = False
+
+    def look(self, is_away: bool, room: RoomState) -> None:
+        self._is_away = is_away
+        if not is_away:
+            self._since_s = None
+        elif self._since_s is None and not room.rejoined_recently:
+            self._since_s = room.now_s
+        # Else the connection was lost, and they are perhaps on their way back.
+
+    def recheck_at_s(self, room: RoomState) -> float | None:
+        if not self._limit_s or not self._is_away:
+            return None
+        later_s = room.now_s + _LOOK_AGAIN_S
+        if self._since_s is None:
+            return later_s
+        due_s = self._since_s + self._limit_s
+        return due_s if due_s > room.now_s else later_s
+
+    def is_over(self, now_s: float) -> bool:
+        return bool(self._limit_s) and self._since_s is not None and now_s >= self._since_s + self._limit_s

@@ -1,0 +1,280 @@
+"""Options of a recording: one schema, whichever way they come."""
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from livekit.protocol import egress as wire
+
+from openegress.config.load import load
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import EndRules, LayoutSource, LocalStorage, Plan, StoragePlan, TemplateSource
+from openegress.core.values import Seconds, SizeBytes
+from openegress.proto import egress_rpc_pb2 as rpc
+from openegress.request import options
+from openegress.request.options import OptionDefaults, Options
+from openegress.request.validate import Context, plan_of
+
+SECONDS = st.integers(0, 10**13).map(lambda us: Seconds(us / 1e6))
+CONTEXT = Context(
+    now_ns=1_739_527_024_816_835_412,
+    storage=StoragePlan(backend=LocalStorage(root="/out")),
+    ws_url="ws://livekit:7880",
+    make_token=lambda egress_id, room: "token",
+    options=OptionDefaults(
+        max_duration=Seconds(100),
+        stop_when_empty=Seconds(20),
+        rooms={"short-*": Options(max_duration=Seconds(10))},
+    ),
+)
+FILE = [wire.EncodedFileOutput(filepath="x")]
+OPTIONS = st.builds(
+    Options,
+    max_duration=st.none() | SECONDS,
+    max_size=st.none() | st.integers(0, 2**62).map(SizeBytes),
+    stop_when_empty=st.none() | SECONDS,
+    stop_when_idle=st.none() | SECONDS,
+    start_timeout=st.none() | SECONDS,
+)
+
+
+def values(found: Options) -> dict[str, float | None]:
+    return {key: getattr(found, key) for key in options.KEYS}
+
+
+# --- reading
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Options()),
+        ("max_duration=1h30m", Options(max_duration=Seconds(5400))),
+        ("max_duration=0&start_timeout=250ms", Options(max_duration=Seconds(0), start_timeout=Seconds(0.25))),
+        ("max_size=500MB", Options(max_size=SizeBytes(500_000_000))),
+        ("max_size=1.5kB", Options(max_size=SizeBytes(1500))),
+        ("max_size=2GiB", Options(max_size=SizeBytes(2**31))),
+        ("&max_size=%31%30+kB&", Options(max_size=SizeBytes(10_000))),
+    ],
+)
+def test_a_query(text: str, expected: Options) -> None:
+    assert options.of_query(text, "X") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("max_duratoin=1h", "X.max_duratoin: unknown key; did you mean max_duration?"),
+        ("pizza=1", "X.pizza: unknown key"),
+        ("max_duration", 'X: "max_duration" has no value; write max_duration=...'),
+        ("max_duration=1h&max_duration=2h", "X: max_duration is there twice"),
+        ("max_duration=60", 'X.max_duration: "60" is not a duration with its unit, like 90s or 1h30m'),
+        ("max_duration=-1s", 'X.max_duration: "-1s" is not a duration that is not negative'),
+        ("max_duration=9999999999999h", 'X.max_duration: "9999999999999h" is not a duration with its unit'),
+        ("max_duration=" + "9" * 4000, 'X.max_duration: "999'),
+        ("max_size=big", 'X.max_size: "big" is not a size, like 500MB, 2GiB or a number of bytes'),
+        ("max_size=5XB", 'X.max_size: "5XB" is not a size'),
+        ("max_size=-5", 'X.max_size: "-5" is not a size'),
+        ("max_size=999999999TB", 'X.max_size: "999999999TB" is not a size that a disk could have'),
+        ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
+    ],
+)
+def test_a_query_that_is_wrong(text: str, error: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        options.of_query(text, "X")
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message.startswith(error)
+
+
+def test_json() -> None:
+    found = options.of_json(
+        {"max_size": 5_000_000, "max_duration": "2m", "start_timeout": None}, "openegress"
+    )
+    assert found == Options(max_duration=Seconds(120), max_size=SizeBytes(5_000_000))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ([], "openegress: [] is not an object of options"),
+        (3, "openegress: 3 is not an object of options"),
+        ({"max_size": {}}, "openegress.max_size: a block of keys is not a single value"),
+        ({"max_duration": True}, 'openegress.max_duration: "true" is not a duration'),
+        ({"max_duration": 60}, 'openegress.max_duration: "60" is not a duration with its unit'),
+        ({"stop_when_emtpy": "1m"}, "openegress.stop_when_emtpy: unknown key; did you mean stop_when_empty?"),
+    ],
+)
+def test_json_that_is_wrong(value: object, error: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        options.of_json(value, "openegress")
+    assert caught.value.message.startswith(error)
+
+
+@given(text=st.text(max_size=60))
+def test_a_query_is_read_or_refused(text: str) -> None:
+    try:
+        found = options.of_query(text, "X")
+    except EgressError as error:
+        assert error.code is Code.INVALID_ARGUMENT
+    else:
+        assert isinstance(found, Options)
+
+
+# --- layers
+
+
+@given(layers=st.lists(OPTIONS, max_size=4))
+def test_the_last_layer_that_says_something_counts(layers: list[Options]) -> None:
+    found = values(options.merged(*layers))
+    for key in options.KEYS:
+        said = [value for layer in layers if (value := getattr(layer, key)) is not None]
+        assert found[key] == (said[-1] if said else None)
+
+
+def test_the_configuration_has_a_layer_for_each_pattern_that_fits() -> None:
+    body = """
+options:
+  max_duration: 4h
+  start_timeout: 1m
+  rooms:
+    "lesson-*": {max_duration: 1h, max_size: 1GB}
+    "*-long": {max_duration: 0}
+"""
+    defaults = load(body=body, environ={}).settings.options
+    assert defaults.of_room("") == Options(max_duration=Seconds(14400), start_timeout=Seconds(60))
+    assert defaults.of_room("talk") == defaults.of_room("")
+    short = defaults.of_room("lesson-7")
+    assert (short.max_duration, short.max_size, short.start_timeout) == (3600, 10**9, 60)
+    assert defaults.of_room("lesson-long").max_duration == 0
+    assert defaults.of_room("Lesson-7").max_size is None
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("options: {max_durations: 1h}", "options.max_durations: unknown key; did you mean max_duration?"),
+        ('options: {rooms: {"a*": {max_sise: 1}}}', "options.rooms.a*.max_sise: unknown key; did you mean"),
+        ("options: {max_size: lots}", 'options.max_size: "lots" is not a size'),
+    ],
+)
+def test_a_slip_in_the_configuration_is_refused(body: str, error: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        load(body=body, environ={})
+    assert error in caught.value.message
+
+
+# --- in the name of a layout
+
+
+KEY = st.sampled_from(["a", "theme", "max_duratoin", "max_duration", "start_timeout"])
+PAIRS = st.lists(st.tuples(KEY, st.text(alphabet="a1 &=%?ü", max_size=4).map(quote)), max_size=5)
+
+
+@given(name=st.sampled_from(["grid", "", "my layout"]), pairs=PAIRS)
+def test_a_page_gets_all_that_is_not_ours_as_it_was(name: str, pairs: list[tuple[str, str]]) -> None:
+    written = [f"{key}={value}" for key, value in pairs]
+    found = options.layout_of_page(f"{name}?{'&'.join(written)}")
+    others = [pair for pair in written if pair.partition("=")[0] not in options.KEYS]
+    ours = [pair for pair in written if pair.partition("=")[0] in options.KEYS]
+    assert found.query == "&".join(ours)
+    if ours:
+        assert found.name == (f"{name}?{'&'.join(others)}" if others else name)
+    else:
+        assert found.name == f"{name}?{'&'.join(written)}"
+
+
+def test_a_near_miss_is_left_to_the_page_and_told() -> None:
+    found = options.layout_of_page("own?max_duratoin=1h&x=1")
+    assert (found.name, found.query) == ("own?max_duratoin=1h&x=1", "")
+    assert found.near_misses == (
+        "max_duratoin of the layout's query is left to the page; did you mean max_duration?",
+    )
+
+
+def test_a_running_egress_keeps_its_options() -> None:
+    options.refuse_change("grid?x=1")
+    with pytest.raises(EgressError) as caught:
+        options.refuse_change("grid?x=1&max_duration=1h")
+    assert caught.value.code is Code.UNIMPLEMENTED
+
+
+# --- on their way
+
+
+@given(first=OPTIONS, second=OPTIONS)
+def test_what_is_carried_arrives(first: Options, second: Options) -> None:
+    message = options.carry(wire.WebEgressRequest(url="http://e"), second)
+    message = options.carry(message, first)
+    copy = rpc.StartEgressRequest()
+    copy.web.CopyFrom(message)
+    sent = rpc.StartEgressRequest.FromString(copy.SerializeToString())
+    assert sent.web.url == "http://e"
+    found, expected = values(options.carried(sent.web)), values(options.merged(first, second))
+    for key, value in expected.items():
+        assert found[key] == (None if value is None else pytest.approx(value, rel=1e-12))
+
+
+# --- in a plan
+
+
+def plan(body: wire.RoomCompositeEgressRequest | wire.WebEgressRequest) -> Plan:
+    request = rpc.StartEgressRequest(egress_id="EG_1", room_id="RM_1")
+    kind = "web" if isinstance(body, wire.WebEgressRequest) else "room_composite"
+    getattr(request, kind).CopyFrom(body)
+    return plan_of(request, CONTEXT)
+
+
+def room(layout: str = "", name: str = "demo", page: str = "") -> wire.RoomCompositeEgressRequest:
+    return wire.RoomCompositeEgressRequest(
+        room_name=name, layout=layout, custom_base_url=page, file_outputs=FILE
+    )
+
+
+def test_later_ways_win() -> None:
+    assert plan(room()).end_rules.max_duration_s == 100
+    assert plan(room(name="short-1")).end_rules.max_duration_s == 10
+    assert plan(room("grid?max_duration=5s", "short-1")).end_rules.max_duration_s == 5
+    asked = options.carry(room("grid?max_duration=5s"), Options(max_duration=Seconds(3)))
+    assert plan(asked).end_rules.max_duration_s == 3
+    assert plan(room("grid?max_duration=0")).end_rules.max_duration_s == 0
+
+
+@pytest.mark.parametrize("name", ["speaker", "grid-light", "single-speaker-dark", ""])
+def test_a_layout_is_what_stands_before_its_options(name: str) -> None:
+    found = plan(room(f"{name}?max_duration=1m"))
+    assert isinstance(found.source, LayoutSource)
+    assert (found.source.layout, found.end_rules.max_duration_s, found.notices) == (name, 60, ())
+
+
+def test_a_layout_of_ours_has_no_other_query() -> None:
+    with pytest.raises(EgressError) as caught:
+        plan(room("grid?max_duratoin=1m"))
+    assert caught.value.message == "layout.max_duratoin: unknown key; did you mean max_duration?"
+
+
+def test_a_page_gets_its_part_of_the_query() -> None:
+    found = plan(room("own?a=1&max_duration=1m&b=2", page="https://page.example"))
+    assert isinstance(found.source, TemplateSource)
+    assert (found.source.layout, found.end_rules.max_duration_s) == ("own?a=1&b=2", 60)
+
+
+def test_no_notice_tells_of_what_is_carried() -> None:
+    assert plan(options.carry(room(), Options(max_duration=Seconds(3)))).notices == ()
+
+
+def test_a_stream_has_no_size() -> None:
+    streams = [wire.StreamOutput(protocol="RTMP", urls=["rtmp://e/app/key"])]
+    page = wire.WebEgressRequest(url="https://page.example", stream_outputs=streams)
+    with pytest.raises(EgressError) as caught:
+        plan(options.carry(page, Options(max_size=SizeBytes(9))))
+    assert caught.value.message.startswith("max_size: only files and segments have a size")
+
+
+def test_what_a_page_cannot_do_is_refused_where_it_is_asked() -> None:
+    page = wire.WebEgressRequest(url="https://page.example", file_outputs=FILE)
+    assert plan(page).end_rules == EndRules(max_duration_s=100)
+    for asked in (Options(stop_when_empty=Seconds(9)), Options(stop_when_idle=Seconds(9))):
+        with pytest.raises(EgressError) as caught:
+            plan(options.carry(wire.WebEgressRequest(url=page.url, file_outputs=FILE), asked))
+        assert caught.value.code is Code.UNIMPLEMENTED
