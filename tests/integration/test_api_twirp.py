@@ -130,6 +130,13 @@ async def test_other_options_are_another_call(api: EgressApi, http: aiohttp.Clie
     assert ids[0] == ids[1] != ids[2]
 
 
+async def test_a_header_of_any_bytes_is_refused_as_one(api: EgressApi, http: aiohttp.ClientSession) -> None:
+    headers = api.headers() | {options.HEADER: "max_duration=5\udcff", REQUEST_ID_HEADER: "bytes"}
+    status, error = await post(http, api, "StartWebEgress", WEB, headers)
+    assert (status, error["code"]) == (400, "invalid_argument")
+    assert error["msg"].startswith(f"{options.HEADER}.max_duration: ")
+
+
 @pytest.mark.parametrize("prefix", ["//twirp/livekit.Egress/", "///twirp/livekit.Egress/"])
 async def test_leading_slashes_collapse(api: EgressApi, http: aiohttp.ClientSession, prefix: str) -> None:
     status, _ = await post(http, api, "ListEgress", {}, prefix=prefix)

@@ -120,7 +120,7 @@ class TwirpService:
             raise _bad_route(f'unexpected Content-Type: "{shown(content_type)}"')
         body = await self._bodies.read(request)
         message = await self._bodies.decode(body, partial(_decode, method, media_type))
-        if method.starts and (text := "&".join(request.headers.getall(options.HEADER, ()))):
+        if method.starts and (text := _options_of(request)):
             message = options.carry(message, options.of_query(text, options.HEADER))
         answer = await _within(
             request.headers.get(TIMEOUT_HEADER), self._call(request, method, message, caller, body)
@@ -143,9 +143,15 @@ class TwirpService:
         request_id = request.headers.get(REQUEST_ID_HEADER, "")
         if not method.starts or not 0 < len(request_id) <= MAX_ID_CHARS:
             return method.call(message)
-        asked = hashlib.sha256("&".join(request.headers.getall(options.HEADER, ())).encode() + b"\0" + body)
+        header = _options_of(request).encode()
+        asked = hashlib.sha256(header + b"\0" + body)
         key = (caller.api_key, request.path, request_id, asked.hexdigest())
         return self._replays.answer(key, lambda: method.call(message))
+
+
+def _options_of(request: web.Request) -> str:
+    """A header may come more than once."""
+    return "&".join(request.headers.getall(options.HEADER, ()))
 
 
 def _single_slash(path: str) -> str:

@@ -7,10 +7,11 @@ from openegress.core.codecs import MediaKind
 from openegress.core.units import MS, S
 from openegress.media import Packet, PacketSink
 
-HEADER_BYTES = 8192
+HEADER_BYTES = 4096
 """Of any container, and of the first playlist entries: what a file has before and after its media."""
-SAMPLE_BYTES = 32
-"""What an index has for each packet, at most: MP4 has 28 with 64-bit offsets."""
+SAMPLE_BYTES = 18
+"""What a container has for each packet, at most: 15 in fragments of MP4 and in WebM, 5 in a plain MP4 and in
+OGG, measured over half a minute of sound with and without a picture."""
 TS_PACKET_BYTES, TS_PAYLOAD_BYTES = 188, 184
 PES_BYTES = 26
 """Header of a PES packet with both time stamps, and an adaptation field with a clock reference."""
