@@ -16,6 +16,7 @@ from openegress.core.units import S
 from openegress.media.canvas import Canvas, Fitter, alike, planes
 from openegress.media.geometry import Rect
 from openegress.room import EncodedFrame, Participant, Track, TrackSource
+from openegress.source.room.clock import Pace, Rest
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.scene import Scene, Tile, whole
@@ -111,15 +112,26 @@ class Follower:
 
     selection: Selection
     reads: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
     def batch_reads(self) -> None:
-        self.reads.append("batched")
+        self._read("batched")
 
     def read_at_once(self) -> None:
-        self.reads.append("at once")
+        self._read("at once")
+
+    def _read(self, how: str) -> None:
+        self.reads.append(how)
+        self.changed.set()
+
+    async def has_reads(self, how: str) -> None:
+        """Once it is read so."""
+        while self.reads[-1:] != [how]:
+            self.changed.clear()
+            await self.changed.wait()
 
     def drain(self) -> None:
         pass
@@ -136,9 +148,17 @@ class Slots:
 
     def __init__(self) -> None:
         self.pts_ns: list[int] = []
+        self._loop = asyncio.get_running_loop()
+        self._came = asyncio.Event()
 
     def video(self, frame: VideoFrame, pts_ns: int) -> None:
         self.pts_ns.append(pts_ns)
+        self._loop.call_soon_threadsafe(self._came.set)
+
+    async def given(self, count: int) -> None:
+        while len(self.pts_ns) < count:
+            self._came.clear()
+            await self._came.wait()
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         pass
@@ -170,22 +190,41 @@ async def ticks_in_a_second(follower: Follower) -> tuple[int, list[int]]:
 
 async def test_the_thread_wakes_up_seldom_while_all_cameras_are_off() -> None:
     ticks, pts_ns = await ticks_in_a_second(Follower(Selection(whole(MUTED))))
-    assert ticks <= len(pts_ns) / 6 + 4
+    assert ticks <= len(pts_ns) / 6 + 6
     assert len(pts_ns) >= FPS and pts_ns == [number * S // FPS for number in range(len(pts_ns))]
 
 
-@pytest.mark.parametrize("watched", [False, True])
-async def test_reads_are_batched_while_nothing_but_sound_can_come(watched: bool) -> None:
+async def test_reads_are_batched_while_nothing_but_sound_can_come() -> None:
     follower = Follower(Selection(whole(MUTED)))
-    source = source_of(follower, watched=watched)
-    assert follower.reads == []
+    source = source_of(follower)
     source.start_since(Slots(), 0)
-    source.on_selection(Selection(whole(SCREEN)))
-    source.on_selection(Selection(whole(MUTED)))
+    async with asyncio.timeout(30):
+        await follower.has_reads("batched")
+        source.on_selection(Selection(whole(SCREEN)))
+        await follower.has_reads("at once")
+        source.on_selection(Selection(whole(MUTED)))
+        await follower.has_reads("batched")
     await source.stop()
-    assert follower.reads == ([] if watched else ["batched", "at once", "batched"])
+    assert follower.reads == ["batched", "at once", "batched"]
 
 
-async def test_where_somebody_waits_each_picture_comes_in_its_time() -> None:
-    source = source_of(Follower(Selection(whole(MUTED))), watched=True)
-    assert source._still_ticks == 1
+async def test_where_somebody_waits_nothing_rests() -> None:
+    follower = Follower(Selection(whole(MUTED)))
+    source, sink = source_of(follower, watched=True), Slots()
+    source.start_since(sink, 0)
+    async with asyncio.timeout(30):
+        await sink.given(FPS)
+    assert source._ticks() == 1
+    await source.stop()
+    assert follower.reads == []
+
+
+def test_what_has_not_changed_for_a_second_rests_until_it_does() -> None:
+    rest = Rest(FPS)
+    assert rest.pace(0, 0, is_still=True) is Pace.RESTS
+    assert rest.pace(1, 1, is_still=False) is Pace.AT_ONCE
+    assert rest.pace(FPS, 1, is_still=False) is Pace.AT_ONCE
+    assert rest.pace(FPS + 1, 1, is_still=False) is Pace.RESTS
+    assert rest.pace(2 * FPS, 2, is_still=False) is Pace.AT_ONCE
+    assert rest.pace(3 * FPS, 2, is_still=False) is Pace.RESTS
+    assert [Rest(rate).slots for rate in (1, 10, 30, 240)] == [1, 2, 6, 6]

@@ -411,8 +411,6 @@ def mixed(
         now_ns=lambda: WALL_NS + simulated.now_ns,
         request_key_frame=lambda sid: None,
         drain=lambda: simulated.socket.drain(simulated.now_ns),
-        batch_reads=lambda: None,
-        read_at_once=lambda: None,
     )
     video = VideoEncoding(16, 16, 30, 100, 2.0) if camera is not None else None
     source = RoomFrameSource(cast(TrackFollower, session), video, with_audio=True)

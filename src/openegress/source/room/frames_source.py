@@ -20,7 +20,7 @@ from openegress.media.samples import SAMPLE_RATE
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
-from openegress.source.room.clock import Horizon, Slots, is_left_out
+from openegress.source.room.clock import Horizon, Pace, Rest, Slots, is_left_out
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.cuts import BLOCK_NS, Cuts
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
@@ -31,8 +31,6 @@ AUDIO_TICK_S = 0.04
 """Without pictures: two blocks at a time."""
 RELAXED_AUDIO_TICK_S = 0.2
 """Where nobody waits for the sound either: a thread that wakes up seldom costs half."""
-STILL_SLOTS = 6
-"""Of pictures that nobody waits for and no camera changes, so many at once: the encoder's queue has room."""
 HELD_FRAMES, HELD_NS = 1024, S
 """Of sound that comes before the start, when it is more than so many frames: what came last."""
 LOOK_S = 0.1
@@ -75,13 +73,12 @@ class RoomFrameSource:
         )
         self._pictures = Slots(video.framerate) if video else None
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
-        self._watched = watched
+        self._hurries = watched or video is not None
         audio_tick_s = AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
-        self._look_s = LOOK_S if watched or video is not None else RELAXED_LOOK_S
+        self._look_s = LOOK_S if self._hurries else RELAXED_LOOK_S
         self._tick_s = 1 / video.framerate if video else audio_tick_s
-        self._still_ticks = 1
-        if video and not watched:
-            self._still_ticks = max(1, min(STILL_SLOTS, int(RELAXED_AUDIO_TICK_S * video.framerate)))
+        self._rest = Rest(video.framerate) if video and not watched else None
+        self._pace = Pace.AT_ONCE
         self._horizon = Horizon(round(self._tick_s * S))
         self._inbox: deque[tuple[Track, EncodedFrame] | tuple[int, Selection] | Shedding] = deque()
         """Frames, selections with the unix ns of when they were made, and what to give up."""
@@ -125,8 +122,9 @@ class RoomFrameSource:
 
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
         self._zero_ns = zero_ns
+        if not self._hurries:
+            self._follower.batch_reads()
         self._sink = sink
-        self._pace_reads(self._follower.selection)
         self._keep_looking()
         self._take(0)  # tracks are waited for from media time zero
         self._thread = threading.Thread(target=self._run, name="room frames")
@@ -184,17 +182,6 @@ class RoomFrameSource:
 
     def on_selection(self, selection: Selection) -> None:
         self._inbox.append((self._follower.now_ns(), selection))
-        if self._sink is not None:
-            self._pace_reads(selection)
-
-    def _pace_reads(self, selection: Selection) -> None:
-        """Sound can wait where nobody waits for what comes out; a camera's packets would fill the socket."""
-        if self._watched:
-            return
-        if self._pictures is None or selection.scene.is_still:
-            self._follower.batch_reads()
-        else:
-            self._follower.read_at_once()
 
     def _forget(self, before_ns: int) -> None:
         """A page that is waited for may begin in an hour. Called with each frame, so it looks at the oldest
@@ -221,7 +208,7 @@ class RoomFrameSource:
             tick = 0
             began_ns = self._follower.now_ns()
             while True:
-                tick += self._still_ticks if self._compositor.is_still else 1
+                tick += self._ticks()
                 wait_ns = began_ns + round(tick * self._tick_s * S) - self._follower.now_ns()
                 if wait_ns < 0:
                     tick -= wait_ns // round(self._tick_s * S)  # ticks that were missed are not made up for
@@ -236,6 +223,18 @@ class RoomFrameSource:
         except Exception as error:
             failure = internal(f"decoding failed: {error!r}", Phase.RECORDING)
             self._loop.call_soon_threadsafe(self._follower.fail, failure)
+
+    def _ticks(self) -> int:
+        """Until something is given out again."""
+        if self._rest is None or self._pictures is None:
+            return 1
+        compositor, following = self._compositor, self._pictures.next
+        pace = self._rest.pace(following, compositor.unique, is_still=compositor.is_still)
+        if pace is not self._pace:
+            self._pace = pace
+            read = self._follower.batch_reads if pace is Pace.RESTS else self._follower.read_at_once
+            self._loop.call_soon_threadsafe(read)
+        return self._rest.slots if pace is Pace.RESTS else 1
 
     def _take(self, now_ns: int) -> None:
         inbox = self._inbox
