@@ -15,9 +15,10 @@ MIN_STEP_NS = S
 must not fall behind unseen: what it cannot give out in time is left out (is_left_out)."""
 
 
-MOST_SLOTS = 6
+MOST_SLOTS = 3
 """At once: the encoder's queue has room for them."""
-LONGEST_REST_S = 0.2
+LONGEST_REST_S = 0.1
+"""A hiccup of half a second on top of it is still made up for without a loss (is_left_out)."""
 
 
 class Slots:
