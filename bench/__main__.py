@@ -70,7 +70,7 @@ def render(row: Row, result: Result, cold_s: float) -> str:
         _against(result.stopped_s, target.stopped_s, "{:.2f}"),
         f"{result.fps:.2f}" if result.fps else "-",
         _against(-result.unique, target.unique and -target.unique, f"{result.unique:.1%}")
-        if result.fps
+        if result.fps and not row.still
         else "-",
         av,
         upstream,

@@ -67,8 +67,8 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
         rtmp = stack.enter_context(RtmpServer()).rtmp_url("live/bench") if row.streamed else ""
         if row.page:
             pages = await stack.enter_async_context(PageServer())
-            query = "pattern.html?tone=1" + ("&busy=1" if row.busy else "")
-            yield None, Setting(pages.url(query), "", "", rtmp)
+            moving = "pattern.html?tone=1" + ("&busy=1" if row.busy else "")
+            yield None, Setting(pages.url("blank" if row.still else moving), "", "", rtmp)
             return
         server = await stack.enter_async_context(LivekitServer())
         for index in range(row.publishers):
@@ -76,9 +76,9 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
             await stack.enter_async_context(
                 Publisher(server, ROOM, f"p{index}", video=row.video, audio=audio)
             )
-        sids = await published(server, 2)
+        sids = await published(server, 1 if row.video is None else 2)
         await asyncio.sleep(2)  # encoders of publishers ramp up
-        yield server, Setting("", sids[api.TrackType.VIDEO], sids[api.TrackType.AUDIO], rtmp)
+        yield server, Setting("", sids.get(api.TrackType.VIDEO, ""), sids[api.TrackType.AUDIO], rtmp)
 
 
 async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Result:
@@ -143,6 +143,8 @@ def _look(path: Path, row: Row) -> tuple[float, float, tuple[float, float, float
     facts = probe(path)
     if facts.video is None:
         return 0.0, 0.0, None
+    if row.still:
+        return facts.video.fps, 0.0, None
     # Two tiles side by side: the first participant's is the left half of the picture.
     tile = Rect(8, 8, 624, 704) if row.publishers > 1 else None
     shown = changes(path, tile)

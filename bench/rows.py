@@ -1,7 +1,7 @@
 """The rows: what is asked for, and what is published or shown meanwhile."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from testkit.participants import Codec, VideoSpec
@@ -42,6 +42,8 @@ class Row:
     busy: bool = False
     page: bool = False
     """A web page is recorded; otherwise a room."""
+    still: bool = False
+    """Nothing that is shown changes."""
     streamed: bool = False
     """An RTMP server takes what is sent to Setting.rtmp_url."""
     relative_to: tuple[str, float] | None = None
@@ -139,6 +141,30 @@ ROWS = (
         busy=True,
         page=True,
         target=Target(None, 550, 1.2, 0.4, None, 0.98, 40),
+    ),
+    Row(
+        "web page, still",
+        "StartWebEgress",
+        _web,
+        page=True,
+        still=True,
+        target=Target(0.14),
+    ),
+    Row(
+        "room composite, cameras off",
+        START_ROOM,
+        _room,
+        still=True,
+        publishers=2,
+        target=Target(0.08),
+    ),
+    Row(
+        "room composite, still screen",
+        START_ROOM,
+        _room,
+        still=True,
+        video=replace(_video("vp8", False), fps=5, still=True),
+        target=Target(0.08),
     ),
     Row(
         "room composite, calm",

@@ -86,7 +86,8 @@ class VideoSpec:
     """`encoded`: pictures are encoded here, each exactly once, and WebRTC does not scale them:
     `Publisher.sent` knows every counter and its payload, and `Publisher.dropped` how many WebRTC left out
     because its own threads came late. Not with simulcast. A publisher that is late itself leaves pictures
-    out, or, where it `catches_up`, hands over all of them half an interval apart, stamped when due."""
+    out, or, where it `catches_up`, hands over all of them half an interval apart, stamped when due. `still`:
+    all pictures are the first one, with an `encoded` publisher."""
 
     codec: Codec = "vp8"
     width: int = 640
@@ -98,6 +99,7 @@ class VideoSpec:
     busy: bool = False
     encoded: bool = False
     catches_up: bool = False
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +387,8 @@ class Publisher:
         key, delta = video_proto.EncodedFrameType.ENCODED_FRAME_KEY, video_proto.ENCODED_FRAME_DELTA
         while self._reached(counter / spec.fps, stop):
             wanted = source.take_feedback().keyframe_requested or counter == first
-            unit = encoder.encode(picture.draw(counter), counter - first + 1, force_key=wanted)
+            drawn = picture.draw(0 if spec.still else counter)
+            unit = encoder.encode(drawn, counter - first + 1, force_key=wanted)
             if spec.catches_up:
                 stop.wait(captured_s + 0.5 / spec.fps - time.monotonic())
                 stamp_s = self._epoch + counter / spec.fps

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openegress.core.codecs import VIDEO_TIME_BASE, MediaKind, VideoCodec
+from openegress.core.codecs import VIDEO_TIME_BASE, H264Profile, MediaKind, VideoCodec
+from openegress.core.plan import VideoEncoding
+from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
+from openegress.media.canvas import Canvas
+from openegress.media.encoder import VideoEncoder
 from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.passthrough import reorder_depth, video_format
 from openegress.media.plain_mp4 import make_plain, plain_copy
@@ -122,3 +126,37 @@ async def test_pictures_out_of_order(tmp_path: Path) -> None:
         shown = [at for at, _, _ in await played(tab)]
     assert shown == sorted(shown)
     assert all(abs(at * FPS - round(at * FPS)) < 0.01 for at in shown), "on the grid they were captured on"
+
+
+LUMA = """(() => {
+  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  canvas.width = canvas.height = 1;
+  pen.drawImage(video, 0, 0, 1, 1);
+  return pen.getImageData(0, 0, 1, 1).data[1];
+})()"""
+
+
+@pytest.mark.parametrize("profile", list(H264Profile))
+async def test_pictures_that_were_put_in_without_an_encoder(tmp_path: Path, profile: H264Profile) -> None:
+    """Still for two seconds, darker for one, and changing again in each slot."""
+    size, canvas = (320, 180), Canvas(320, 180)
+    encoder = VideoEncoder(VideoEncoding(*size, FPS, 500, 4.0, VideoCodec.H264, profile), steady=False)
+    packets: list[Packet] = []
+    for slot in range(4 * FPS):
+        if slot in (0, 2 * FPS) or slot >= 3 * FPS:
+            canvas.fill(canvas.whole, (200 if slot < 2 * FPS else 60 + slot // FPS + slot % FPS, 128, 128))
+        packets += encoder.encode(canvas.picture(), slot * S // FPS)
+    packets += encoder.flush()
+    assert [packet.is_key for packet in packets].count(True) == 1
+    written(tmp_path, encoder.format, packets)
+    async with open_player(tmp_path, PAGE) as tab:
+        assert await tab.run("loaded") == "loaded"
+        levels = []
+        for at_s in (1.5, 1.95, 2.05, 2.95, 3.95):
+            await tab.run(
+                f"(async () => {{ const s = until('seeked'); video.currentTime = {at_s}; await s }})()"
+            )
+            levels.append(await tab.run(LUMA))
+        await played(tab)
+    expected = [(level - 16) * 255 / 219 for level in (200, 200, 62, 62, 91)]
+    assert levels == pytest.approx(expected, abs=4)

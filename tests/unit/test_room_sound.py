@@ -187,7 +187,7 @@ def packet(number: int, *, redundant: bool) -> RtpPacket:
 async def recorded(lost: Collection[int], *, redundant: bool, way_ms: int = 100) -> NDArray[np.int16]:
     """5 s of a transcoded recording of a track whose `lost` packets nobody has; time is played."""
     now_ns = 0
-    session = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None)
+    session = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None, batch_reads=lambda: None)
     source = RoomFrameSource(cast(TrackFollower, session), None, with_audio=True)
     source._zero_ns = BASE_NS
     source._sink = tape = Tape()  # type: ignore[assignment]
@@ -255,7 +255,7 @@ def test_sound_behind_a_loss_comes_before_a_recording_stops_waiting_for_it() -> 
 async def test_sound_from_long_before_a_start_is_forgotten() -> None:
     """A page may be waited for by twenty-five people for an hour. Who was selected when is kept."""
     now_ns = 0
-    follower = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None)
+    follower = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None, batch_reads=lambda: None)
     source = RoomFrameSource(cast(TrackFollower, follower), None, with_audio=True)
     selections = 0
     for now_ns in range(0, 20 * S, 20 * MS):

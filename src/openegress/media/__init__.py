@@ -68,6 +68,7 @@ class FrameSink(Protocol):
     """Takes raw media from a source. Called from the source's own threads; never blocks for long.
 
     Video frames are yuv420p, BT.709 limited range, already in the recording's size; pts_ns rises strictly.
+    The same frame object again is the same picture: it is not written to once it was given.
     Audio is interleaved s16 stereo; blocks are contiguous: the first starts at 0 and each begins where
     the last ended (a source fills its own gaps with silence).
     """

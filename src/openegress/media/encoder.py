@@ -19,6 +19,8 @@ from openegress.core.errors import internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
+from openegress.media.h264_skip import Headers, RepeatWriter
+from openegress.media.still import StillPictures
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -52,6 +54,9 @@ class VideoEncoder:
 
     `steady` holds the asked bit rate (live streams); otherwise it is a ceiling. Key frames come at every
     whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
+
+    The same frame object again is the same picture again. Where it is H.264 under a ceiling, x264 does not
+    see it once it has nothing more to say of it; a steady rate is x264's business alone.
     """
 
     def __init__(self, encoding: VideoEncoding, *, steady: bool) -> None:
@@ -74,6 +79,8 @@ class VideoEncoder:
         self._host.start_encoding()  # opens the codec and completes the stream's parameters
         self._context = context
         self._colours = _ToBt601(encoding) if matrix == _BT601 else None
+        self._last: av.VideoFrame | None = None
+        self._still = None if steady else _still_pictures(encoding, context.extradata)
         self._interval_ns = max(1, round(encoding.key_frame_interval_s * S))
         self._ticks = round(1 / VIDEO_TIME_BASE / encoding.framerate)
         self._next_key_ns = 0
@@ -89,28 +96,45 @@ class VideoEncoder:
         )
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        """`frame` is yuv420p of the encoding's size; it is not kept after this returns."""
+        """`frame` is yuv420p of the encoding's size; it is not written to until another one has come."""
+        pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
+        # A nanosecond of rounding must not move a key frame by a whole frame.
+        is_key = pts_ns + S // 1000 >= self._next_key_ns
+        if is_key:
+            self._next_key_ns = ((pts_ns + S // 1000) // self._interval_ns + 1) * self._interval_ns
+        is_new, self._last = frame is not self._last, frame
+        if self._still is not None:
+            if (repeat := self._still.take(pts, is_fresh=is_new or is_key)) is not None:
+                return [self._packet(repeat.data, repeat.pts, repeat.pts, is_key=False)]
+            pts = self._still.encoder_pts
         if self._colours is not None:
             frame = self._colours.convert(frame)
-        frame.pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
-        frame.time_base = VIDEO_TIME_BASE
-        # A nanosecond of rounding must not move a key frame by a whole frame.
-        if pts_ns + S // 1000 >= self._next_key_ns:
-            frame.pict_type = PictureType.I
-            self._next_key_ns = ((pts_ns + S // 1000) // self._interval_ns + 1) * self._interval_ns
-        else:
-            frame.pict_type = PictureType.NONE
+        frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
+        frame.pict_type = PictureType.I if is_key else PictureType.NONE
         return self._packets(self._context.encode(frame))
 
     def flush(self) -> list[Packet]:
         return self._packets(self._context.encode(None))
 
     def _packets(self, packets: "Iterable[av.Packet[Any]]") -> list[Packet]:
-        return [
-            Packet(MediaKind.VIDEO, bytes(p), p.pts, p.dts, self._ticks, VIDEO_TIME_BASE, bool(p.is_keyframe))
-            for p in packets
-            if p.pts is not None and p.dts is not None
-        ]
+        given = []
+        for p in packets:
+            if p.pts is not None and p.dts is not None:
+                data, pts, dts, is_key = bytes(p), p.pts, p.dts, bool(p.is_keyframe)
+                if self._still is not None:
+                    unit = self._still.give(data, is_key=is_key)
+                    data, pts, dts = unit.data, unit.pts, unit.pts
+                given.append(self._packet(data, pts, dts, is_key=is_key))
+        return given
+
+    def _packet(self, data: bytes, pts: int, dts: int, *, is_key: bool) -> Packet:
+        return Packet(MediaKind.VIDEO, data, pts, dts, self._ticks, VIDEO_TIME_BASE, is_key)
+
+
+def _still_pictures(encoding: VideoEncoding, extradata: bytes | None) -> StillPictures | None:
+    if encoding.codec is not VideoCodec.H264 or (headers := Headers.of(extradata or b"")) is None:
+        return None
+    return StillPictures(RepeatWriter(headers), encoding.kbps * 1000 / VIDEO_TIME_BASE.denominator)
 
 
 class _ToBt601:

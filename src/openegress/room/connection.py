@@ -182,6 +182,11 @@ class RoomConnection:
         if self._transport is not None:
             self._transport.batch_reads()
 
+    def read_at_once(self) -> None:
+        """See Transport."""
+        if self._transport is not None:
+            self._transport.read_at_once()
+
     def drain(self) -> None:
         """See Transport."""
         if self._transport is not None:

@@ -4,6 +4,8 @@ The timeline is our clock less its reading at media time zero: the room client t
 frame.
 """
 
+from enum import Enum
+
 from openegress.core.units import S
 
 CATCH_UP = 2
@@ -11,6 +13,12 @@ CATCH_UP = 2
 MIN_STEP_NS = S
 """Of time made up for at once, at most, where the ticks are shorter. A thread that gets little of the machine
 must not fall behind unseen: what it cannot give out in time is left out (is_left_out)."""
+
+
+MOST_SLOTS = 3
+"""At once: the encoder's queue has room for them."""
+LONGEST_REST_S = 0.1
+"""A hiccup of half a second on top of it is still made up for without a loss (is_left_out)."""
 
 
 class Slots:
@@ -59,6 +67,28 @@ def is_left_out(number: int, behind_ns: int) -> bool:
     if behind_ns > MOST_BEHIND_NS:
         return True
     return any(behind_ns > limit_ns and number % share != 0 for limit_ns, share in SHEDDING)
+
+
+class Pace(Enum):
+    AT_ONCE = "at once"
+    RESTS = "rests"
+
+
+class Rest:
+    """When pictures that nobody waits for can be given out several at once, and packets read in batches: no
+    camera is on, or nothing has changed for a second. A change still lies in its slot."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._changed, self._unique = 0, 0
+        self.slots = max(1, min(MOST_SLOTS, int(LONGEST_REST_S * rate)))
+        """Between two looks while it rests."""
+
+    def pace(self, number: int, unique: int, *, is_still: bool) -> Pace:
+        """Before picture `number`, of those before which so many were new; `is_still`: no other can come."""
+        if unique != self._unique:
+            self._changed, self._unique = number, unique
+        return Pace.RESTS if is_still or number - self._changed >= self._rate else Pace.AT_ONCE
 
 
 class SlotPhase:

@@ -20,7 +20,7 @@ from openegress.media.samples import SAMPLE_RATE
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
-from openegress.source.room.clock import Horizon, Slots, is_left_out
+from openegress.source.room.clock import Horizon, Pace, Rest, Slots, is_left_out
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.cuts import BLOCK_NS, Cuts
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
@@ -77,6 +77,8 @@ class RoomFrameSource:
         audio_tick_s = AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
         self._look_s = LOOK_S if self._hurries else RELAXED_LOOK_S
         self._tick_s = 1 / video.framerate if video else audio_tick_s
+        self._rest = Rest(video.framerate) if video and not watched else None
+        self._pace = Pace.AT_ONCE
         self._horizon = Horizon(round(self._tick_s * S))
         self._inbox: deque[tuple[Track, EncodedFrame] | tuple[int, Selection] | Shedding] = deque()
         """Frames, selections with the unix ns of when they were made, and what to give up."""
@@ -206,7 +208,7 @@ class RoomFrameSource:
             tick = 0
             began_ns = self._follower.now_ns()
             while True:
-                tick += 1
+                tick += self._ticks()
                 wait_ns = began_ns + round(tick * self._tick_s * S) - self._follower.now_ns()
                 if wait_ns < 0:
                     tick -= wait_ns // round(self._tick_s * S)  # ticks that were missed are not made up for
@@ -221,6 +223,18 @@ class RoomFrameSource:
         except Exception as error:
             failure = internal(f"decoding failed: {error!r}", Phase.RECORDING)
             self._loop.call_soon_threadsafe(self._follower.fail, failure)
+
+    def _ticks(self) -> int:
+        """Until something is given out again."""
+        if self._rest is None or self._pictures is None:
+            return 1
+        compositor, following = self._compositor, self._pictures.next
+        pace = self._rest.pace(following, compositor.unique, is_still=compositor.is_still)
+        if pace is not self._pace:
+            self._pace = pace
+            read = self._follower.batch_reads if pace is Pace.RESTS else self._follower.read_at_once
+            self._loop.call_soon_threadsafe(read)
+        return self._rest.slots if pace is Pace.RESTS else 1
 
     def _take(self, now_ns: int) -> None:
         inbox = self._inbox

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from openegress.core.text import shown
 from openegress.core.units import S
-from openegress.media.canvas import Canvas, Fitter, yuv_of
+from openegress.media.canvas import Canvas, Fitter, alike, yuv_of
 from openegress.media.geometry import Fitting, Rect, fitting
 from openegress.room import Track, TrackSource
 from openegress.source.room.scene import Look, Tile
@@ -120,6 +120,9 @@ class TileView:
 
     def _draw_picture(self, canvas: Canvas, picture: VideoFrame) -> bool:
         if picture is self._drawn:
+            return False
+        if self._drawn is not None and alike(picture, self._drawn):
+            self._drawn = picture
             return False
         assert self._tile is not None
         fit = fitting(picture.width, picture.height, self._rect, self._tile.fit)

@@ -6,7 +6,7 @@ A unit starts with a temporal delimiter and every OBU says its size, as FFmpeg's
 from collections.abc import Sequence
 from functools import lru_cache
 
-from openegress.room.rtp.depacketise.bits import BitReader
+from openegress.core.bits import BitReader
 from openegress.room.rtp.depacketise.unit import MOST_PARTS, AccessUnit, MalformedPayload, refuse_long
 
 TEMPORAL_DELIMITER = b"\x12\x00"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from openegress.room.rtp.depacketise.bits import BitReader, unescaped
+from openegress.core.bits import BitReader, unescaped
 from openegress.room.rtp.depacketise.h264 import START_CODE
 from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, counted, refuse_long
 

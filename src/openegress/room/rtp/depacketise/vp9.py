@@ -10,7 +10,7 @@ top layer of a superframe; FFmpeg's decoder gives a picture for each, of which t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from openegress.room.rtp.depacketise.bits import BitReader
+from openegress.core.bits import BitReader
 from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload
 
 SYNC_CODE = 0x498342

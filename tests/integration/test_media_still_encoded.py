@@ -1,0 +1,141 @@
+"""Still pictures through our encoder: what x264 has to see, and what a decoder makes of the stream."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from openegress.core.codecs import H264Profile, VideoCodec
+from openegress.core.plan import VideoEncoding
+from openegress.core.units import S
+from openegress.media import Packet
+from openegress.media.canvas import Canvas, planes
+from openegress.media.encoder import VideoEncoder
+from openegress.media.geometry import Rect
+from openegress.media.still import StillPictures
+from testkit.pattern import COLOURS, Picture, PictureSpec
+
+FPS = 30
+KEY_SLOTS = 120
+
+
+def pictures(width: int, height: int, count: int) -> list[av.VideoFrame]:
+    """Moving noise, which takes all of a low bit rate."""
+    drawn = Picture(PictureSpec(width, height, FPS, COLOURS[0], busy=True))
+    return [frame_of(drawn.draw(5 * number), width, height) for number in range(count)]
+
+
+def frame_of(data: bytearray, width: int, height: int) -> av.VideoFrame:
+    frame, at = av.VideoFrame(width, height, "yuv420p"), 0
+    for plane in planes(frame):
+        size = plane.shape[0] * plane.shape[1]
+        plane[:] = np.frombuffer(data, np.uint8, size, at).reshape(plane.shape)
+        at += size
+    return frame
+
+
+def asked(
+    width: int, height: int, profile: H264Profile = H264Profile.MAIN, kbps: int = 1000
+) -> VideoEncoding:
+    return VideoEncoding(width, height, FPS, kbps, KEY_SLOTS / FPS, VideoCodec.H264, profile)
+
+
+def encoded(encoder: VideoEncoder, shown: Sequence[av.VideoFrame]) -> list[Packet]:
+    packets: list[Packet] = []
+    for slot, frame in enumerate(shown):
+        packets += encoder.encode(frame, slot * S // FPS)
+    return packets + encoder.flush()
+
+
+def decoded(encoder: VideoEncoder, packets: Sequence[Packet]) -> list[NDArray[np.int32]]:
+    template = encoder.format.template
+    assert template is not None
+    decoder = av.CodecContext.create("h264", "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.extradata, decoder.thread_count = template.codec_context.extradata, 1
+    decoder.options = {"err_detect": "explode"}
+    frames = [frame for packet in packets for frame in decoder.decode(av.Packet(packet.data))]
+    return [frame.to_ndarray().astype(np.int32) for frame in [*frames, *decoder.decode(None)]]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The PTS of pictures that need x264."""
+    needed: list[int] = []
+    take = StillPictures.take
+
+    def counted(still: StillPictures, pts: int, *, is_fresh: bool) -> object:
+        unit = take(still, pts, is_fresh=is_fresh)
+        if unit is None:
+            needed.append(pts)
+        return unit
+
+    monkeypatch.setattr(StillPictures, "take", counted)
+    return needed
+
+
+@pytest.mark.parametrize("profile", list(H264Profile))
+@pytest.mark.parametrize("size", [(640, 360), (1280, 736)])
+def test_repeats_are_the_very_picture_and_changes_come_in_their_slot(
+    seen: list[int], profile: H264Profile, size: tuple[int, int]
+) -> None:
+    first, second, third = pictures(*size, 3)
+    shown = [first] * 70 + [second] * 90 + [third] * 20
+    encoder = VideoEncoder(asked(*size, profile, kbps=8000), steady=False)
+    packets = encoded(encoder, shown)
+    got = decoded(encoder, packets)
+    ticks = [slot * S // FPS for slot in range(len(shown))]
+    assert [packet.pts_ns // 10**6 for packet in packets] == [ns // 10**6 for ns in ticks]
+    assert [slot for slot, packet in enumerate(packets) if packet.is_key] == [0, KEY_SLOTS]
+    assert len(got) == len(shown)
+    for slot, picture in enumerate(got):
+        part = picture[::8, ::8]
+        errors = [float(np.abs(part - each.to_ndarray()[::8, ::8]).mean()) for each in (first, second, third)]
+        assert errors.index(min(errors)) == (slot >= 70) + (slot >= 160), slot
+    assert all((got[slot] == got[slot + 1]).all() for slot in (50, 110, 150))
+    assert len(seen) < len(shown) // 2
+
+
+def test_quality_and_rate_are_those_of_an_encoder_that_sees_all(seen: list[int]) -> None:
+    frames = pictures(640, 360, 12)
+    shown = [each for index, each in enumerate(frames) for _ in range(1 + 20 * (index % 4))]
+    sources = [each.to_ndarray().astype(int) for each in shown]
+    measured = []
+    for sees_all in (True, False):
+        encoder = VideoEncoder(asked(640, 360), steady=False)
+        if sees_all:
+            encoder._still = None
+        packets = encoded(encoder, shown)
+        noise = [
+            ((got - true) ** 2).mean() for got, true in zip(decoded(encoder, packets), sources, strict=True)
+        ]
+        measured.append(
+            (10 * np.log10(255**2 / np.array(noise)).mean(), sum(len(each.data) for each in packets))
+        )
+    (psnr_all, bytes_all), (psnr, size) = measured
+    assert len(seen) < len(shown)
+    assert psnr > psnr_all - 0.1 and size < 1.02 * bytes_all
+
+
+@pytest.mark.parametrize("kind", ["steady", "vp8"])
+def test_elsewhere_the_encoder_sees_all(seen: list[int], kind: str) -> None:
+    codec = VideoCodec.VP8 if kind == "vp8" else VideoCodec.H264
+    encoding = VideoEncoding(320, 180, FPS, 300, 4.0, codec)
+    encoder = VideoEncoder(encoding, steady=kind == "steady")
+    assert len(encoded(encoder, pictures(320, 180, 1) * 40)) == 40
+    assert seen == []
+
+
+def test_a_picture_drawn_on_a_canvas_is_a_new_one() -> None:
+    """The sources' pictures are the same object only while nothing is drawn."""
+    canvas = Canvas(64, 64)
+    encoder = VideoEncoder(VideoEncoding(64, 64, FPS, 300, 4.0), steady=False)
+    shown = [canvas.picture() for _ in range(40)]
+    canvas.fill(Rect(0, 0, 32, 64), (200, 128, 128))
+    shown += [canvas.picture() for _ in range(10)]
+    got = decoded(encoder, encoded(encoder, shown))
+    assert len(got) == 50 and Fraction(encoder.format.framerate) == FPS
+    assert [int(picture[:64, :28].mean()) > 150 for picture in got] == [False] * 40 + [True] * 10
