@@ -34,11 +34,14 @@ class BrowserPublisher:
 
 @asynccontextmanager
 async def publishing(
-    server: LivekitServer, pages: PageServer, room: str, identity: str, codec: Codec
+    server: LivekitServer, pages: PageServer, room: str, identity: str, codec: Codec, secret: str = ""
 ) -> AsyncIterator[BrowserPublisher]:
-    """Until it is left. Entered when both tracks are published."""
+    """Until it is left. Entered when both tracks are published. `secret`: the passphrase of a room that is
+    encrypted."""
     async with open_tab(flags=_FLAGS) as tab:
         query = {"url": server.ws_url, "token": server.token(room, identity), "codec": codec}
+        if secret:
+            query["secret"] = secret
         await tab.open(pages.url(f"publisher.html?{urlencode(query)}"))
         await tab.becomes("typeof published", "object")
         tracks = await tab.run("published", timeout_s=60.0)

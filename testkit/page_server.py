@@ -12,6 +12,7 @@ from aiohttp import web
 PAGES = Path(__file__).parent / "pages"
 LIVEKIT_CLIENT = PAGES.parents[1] / "web/node_modules/livekit-client/dist/livekit-client.umd.js"
 """As the template's page has it."""
+E2EE_WORKER = LIVEKIT_CLIENT.with_name("livekit-client.e2ee.worker.js")
 
 FRAME = """<!doctype html><style>
 html, body { margin: 0; background: rgb(200, 0, 0) } p { height: 400vh; margin: 0 }
@@ -90,6 +91,7 @@ class PageServer:
         for name, text in TEXTS.items():
             app.router.add_get(f"/{name}", _page(text))
         app.router.add_get("/livekit-client.js", self._livekit_client)
+        app.router.add_get(f"/{E2EE_WORKER.name}", self._e2ee_worker)
         if self._files is not None:
             app.router.add_static("/files", self._files)
         app.router.add_static("/", PAGES)
@@ -117,6 +119,9 @@ class PageServer:
 
     async def _livekit_client(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(LIVEKIT_CLIENT)
+
+    async def _e2ee_worker(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(E2EE_WORKER)
 
     async def _status(self, request: web.Request) -> web.Response:
         code = int(request.match_info["code"])

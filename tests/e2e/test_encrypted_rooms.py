@@ -7,18 +7,22 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
+import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
 
 from openegress.source.room.composite.rectangles import Size, grid_rects
+from testkit.browser_publisher import publishing
 from testkit.livekit_server import LivekitServer
+from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
-from testkit.probe import Rect, counters, has_tone, probe, tones
+from testkit.probe import Rect, beep_onsets, counters, frames, has_tone, probe, sound, tones
 from testkit.raw_publisher import RawPublisher, RawTrack
 from testkit.rtp_sender import nal_units
 from testkit.service import POLL_S, Info, Service, location
@@ -130,6 +134,31 @@ async def test_a_picture_is_recorded_as_it_was_sent(parts: Parts, codec: Codec) 
     assert len(found) > LEAST
 
 
+@pytest.mark.parametrize("codec", ["vp8", "h264", "vp9"])
+async def test_a_browser(parts: Parts, codec: Literal["vp8", "h264", "vp9"]) -> None:
+    """client-sdk-js in Chromium, with simulcast or spatial layers: a ball that rolls, and beeps."""
+    room = f"secret-browser-{codec}"
+    async with PageServer() as pages, publishing(parts.livekit, pages, room, "ada", codec, PASSPHRASE):
+        output = {"filepath": f"{room}.mp4"}
+        info = await recorded(parts, "StartParticipantEgress", room, identity="ada", file_outputs=[output])
+    shown = [frame.to_ndarray(format="gray").astype(int) for _, frame in frames(location(info))]
+    assert sum(np.abs(after - before).max() > 50 for before, after in pairwise(shown)) > LEAST, "it rolls"
+    assert beep_onsets(sound(location(info)))
+    left_out = parts.service.log.partition(room)[2]
+    assert "track left out" not in left_out
+
+
+async def test_a_browser_with_another_key(parts: Parts) -> None:
+    room = "secret-browser-wrong"
+    async with (
+        PageServer() as pages,
+        publishing(parts.livekit, pages, room, "ada", "vp8", "another one") as ada,
+    ):
+        request = {"track_id": ada.camera, "file": {"filepath": room}}
+        info = await parts.service.call("StartTrackEgress", room_name=room, **request)
+        await ended_by_another_key(parts, info, "ada")
+
+
 @pytest.mark.parametrize("aggregate", [True, False])
 async def test_an_h265_track(parts: Parts, aggregate: bool) -> None:
     """No SDK publishes it on Linux: it is encrypted here, and sent as it is."""
@@ -215,11 +244,42 @@ async def test_another_key_ends_what_was_named(parts: Parts, named: str) -> None
         track_id = ann.sid("camera" if named == "camera" else "microphone")
         request = {"track_id": track_id, "file": {"filepath": room}}
     info = await parts.service.call(method, room_name=room, **request)
-    info = await parts.service.wait(info["egress_id"], "EGRESS_FAILED", timeout_s=20)
-    if info["status"] == "EGRESS_ACTIVE":
-        info = await parts.service.wait(info["egress_id"])
+    await ended_by_another_key(parts, info, "ann")
+
+
+async def ended_by_another_key(parts: Parts, info: Info, identity: str) -> None:
+    info = await parts.service.wait(info["egress_id"], timeout_s=30)
     assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412), info
-    assert "of ann cannot be recorded: it is encrypted with a key that is none of those" in info["error"]
+    text = f"of {identity} cannot be recorded: it is encrypted with a key that is none of those configured"
+    assert text in info["error"]
+
+
+async def test_what_the_server_puts_in_is_not_taken_for_theirs(parts: Parts) -> None:
+    """Silence while a microphone is muted, and blank pictures behind the last one."""
+    room = "secret-muted"
+    ann = await parts.join(room, "ann", camera("h264"), AudioSpec(440))
+    ben = await parts.join(room, "ben", camera("vp8"), AudioSpec(660))
+    request = {"room_name": room, "layout": "grid", "file_outputs": [{"filepath": "muted.mp4"}]}
+    egress_id = (await parts.service.call("StartRoomCompositeEgress", **request))["egress_id"]
+    await parts.service.active(egress_id)
+    await asyncio.sleep(1.5)
+    for each in (ann, ben):
+        each.mute("microphone")
+        each.mute("camera")
+    await asyncio.sleep(1.5)
+    for each in (ann, ben):
+        each.unmute("microphone")
+        each.unmute("camera")
+    await asyncio.sleep(1.5)
+    for each in (ann, ben):
+        await each.unpublish("camera")
+    await asyncio.sleep(1.0)
+    info = await parts.service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    heard = tones(location(info), min_level=0.003)
+    assert has_tone(heard, 440) and has_tone(heard, 660)
+    said = parts.service.log.partition(egress_id)[2]
+    assert "does not fit" not in said and "is not encrypted" not in said and "left out" not in said
 
 
 async def test_keys_change_while_it_records(parts: Parts) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from openegress.api import wire_json
 from openegress.api.auth import Unauthorized, verify
 from openegress.config.load import load
 from openegress.core import ipc
-from openegress.core.codecs import Container, VideoCodec
+from openegress.core.codecs import AudioCodec, Container, VideoCodec
 from openegress.core.errors import EgressError
+from openegress.core.room_keys import RoomKey
 from openegress.media import duration, fragment_index, mp4, plain_mp4
 from openegress.output.file.finalise import finalise
 from openegress.output.hls import layout, recover
@@ -39,8 +41,10 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import envelope
 from openegress.request.options import HEADER, KEYS, carried, carry, layout_of_ours, layout_of_page, of_query
 from openegress.request.validate import plan_of
+from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import MalformedPayload, join_video, opus, red
+from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp
 from openegress.room.transport.dtls import DtlsError, DtlsSrtp, datagrams
 from openegress.room.transport.fingerprint import Fingerprint
@@ -129,6 +133,18 @@ def redundant_audio(data: bytes) -> None:
             opus.duration_samples(block.data)
 
 
+class _Never(Executor):
+    """Nothing is done by then."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return Future()
+
+
+@cache
+def _cipher() -> RoomCipher:
+    return RoomCipher([RoomKey(0, b"known to nobody here")], _Never())
+
+
 def _join(codec: VideoCodec, data: bytes) -> None:
     payloads = pieces(data)
     if payloads:
@@ -159,6 +175,18 @@ def vp9(data: bytes) -> None:
 @target
 def av1(data: bytes) -> None:
     _join(VideoCodec.AV1, data)
+
+
+@target
+def encrypted_frame(data: bytes) -> None:
+    """As of each codec, by somebody who has no key."""
+    payloads = pieces(data)
+    if payloads:
+        for codec in VideoCodec:
+            with contextlib.suppress(MalformedPayload, Undecryptable):
+                _cipher().of("alice").join(codec, payloads, 0)
+        with contextlib.suppress(Undecryptable):
+            _cipher().of("alice").open(AudioCodec.OPUS, payloads[0], 0)
 
 
 @target
