@@ -26,6 +26,8 @@ from testkit.service import Info, Refused, Service, end_reason, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
+LIP_SYNC_MS = (-40.0, 60.0)
+"""Of sound against its picture (EBU R 37)."""
 ATTEMPTS = 3
 """For machines that have much else to do. Measured on two cores: with processor time left, each of three
 recordings had every picture and its sound within 14 ms; with none left, two of nine were 260 and 400 ms out
@@ -98,16 +100,21 @@ async def test_video_elements_are_in_step_with_their_sound(web: Web) -> None:
     """A file that a page plays, from its first flash on, and a participant that it shows by WebRTC."""
     played = "player.html?src=/files/movie.webm"
     # A player's first sound comes up to 10 ms later than the rest, and pictures are 33 ms apart.
-    await check_in_step(web, played, first_ms=45)
+    await check_in_step(web, played, within_ms=(-25, 25), first_ms=45)
     camera = VideoSpec(width=640, height=360)
     async with LivekitServer() as livekit, Publisher(livekit, "room", "ann", camera, AudioSpec()):
         joined = {"url": livekit.ws_url, "token": livekit.token("room", "page")}
-        # WebRTC's own buffers settle in the first second.
-        await check_in_step(web, f"watcher.html?{urlencode(joined)}", first_ms=math.inf)
+        # WebRTC's own buffers settle in the first second, and Chromium itself plays its sound up to a picture
+        # and a half late on a busy machine.
+        await check_in_step(
+            web, f"watcher.html?{urlencode(joined)}", within_ms=LIP_SYNC_MS, first_ms=math.inf
+        )
 
 
-async def check_in_step(web: Web, path: str, *, first_ms: float) -> None:
-    """`first_ms`: by how much the first flash and beep may be apart."""
+async def check_in_step(web: Web, path: str, *, within_ms: tuple[float, float], first_ms: float) -> None:
+    """`within_ms`: how early (negative) and late sound may be; `first_ms`: by how much the first flash and
+    beep may be apart."""
+    early_ms, late_ms = within_ms
     said: list[str] = []
     for attempt in range(ATTEMPTS):
         options = {"file_outputs": file(f"{path[:7]}-{attempt}.mp4"), "await_start_signal": True}
@@ -115,7 +122,7 @@ async def check_in_step(web: Web, path: str, *, first_ms: float) -> None:
         assert info["status"] == "EGRESS_COMPLETE", info["error"]
         offset = av_offset(location(info))
         assert len(offset.samples) >= 3
-        if abs(offset.median_ms) <= 25 and abs(offset.samples[0][1]) <= first_ms:
+        if early_ms <= offset.median_ms <= late_ms and abs(offset.samples[0][1]) <= first_ms:
             return
         said.append(", ".join(f"{ms:.0f}" for _, ms in offset.samples))
     pytest.fail(f"{path}: sound is late by {said} ms")
