@@ -13,13 +13,14 @@ from uuid import UUID
 
 from av.error import FFmpegError
 
+from openegress.core.annex_b import units
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.interleave import Clamp
 from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
-from openegress.media.passthrough import obus, parameter_sets, renewed, units
+from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
 FRAGMENT_NS = S // 2

@@ -7,10 +7,9 @@ into the stream of an encoder, whose later pictures then need other numbers: cla
 import re
 from dataclasses import dataclass
 
+from openegress.core.annex_b import BEGIN, START_CODE, units
 from openegress.core.bits import BitReader, unescaped
 
-START_CODE = b"\0\0\0\1"
-_NAL = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
 _SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
 _P_REFERENCE = 0x41
 """The header byte of a slice that later pictures refer to."""
@@ -53,7 +52,7 @@ class Headers:
     def of(cls, extradata: bytes) -> "Headers | None":
         """Of parameter sets in Annex B. None where a repeated picture cannot be put in: pictures have fields,
         several references or an order of their own, or parameter sets say what our encoders do not."""
-        sets = {nal[0] & 0x1F: unescaped(nal) for nal in _units(extradata) if nal}
+        sets = {nal[0] & 0x1F: unescaped(nal) for nal in units(extradata)}
         if _SPS not in sets or _PPS not in sets:
             return None
         try:
@@ -90,15 +89,10 @@ class RepeatWriter:
         if not self._put_in:
             return unit
         renumbered = bytearray(unit)
-        for found in _NAL.finditer(unit):
+        for found in BEGIN.finditer(unit):
             if found[1][0] & 0x1F == _SLICE:
                 _set_frame_num(renumbered, found.end(), self._last)
         return bytes(renumbered)
-
-
-def _units(data: bytes) -> list[bytes]:
-    """The NAL units of Annex B, from their header byte on."""
-    return [nal.rstrip(b"\0") for nal in data.split(b"\0\0\1")[1:]]
 
 
 def _macroblocks(sps: BitReader) -> int:

@@ -14,6 +14,7 @@ import av
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from openegress.core.annex_b import units
 from openegress.core.codecs import AUDIO_RATE, VIDEO_TIME_BASE, AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.media import Packet, StreamFormat
@@ -124,11 +125,6 @@ def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
             return b"".join(unit for unit in units(key_frame) if unit[0] >> 1 & 0x3F in (32, 33, 34))
         case _:
             return parameters(codec, key_frame)
-
-
-def units(data: bytes) -> list[bytes]:
-    """NAL units of an Annex B stream. A zero before a start code belongs to that."""
-    return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1")[1:] if unit.rstrip(b"\0")]
 
 
 def obus(data: bytes) -> list[bytes]:

@@ -8,12 +8,12 @@ The clear bytes are authenticated. How many there are is the codec's matter. Of 
 behind them has emulation prevention bytes, as it goes for a NAL unit.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 
+from openegress.core.annex_b import BEGIN
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.room_keys import RoomKey
 from openegress.room.budget import Reason
@@ -30,8 +30,6 @@ moment before its sender's frames do."""
 DECRYPTED = frozenset({*AudioCodec, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.H265})
 """LiveKit's SDKs encrypt no AV1, whose sender has to read its OBUs to cut them into packets."""
 
-_NAL_UNIT = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
-"""A start code and the first byte behind it."""
 _H264_SLICES = frozenset({1, 5})
 _H265_SLICES = frozenset({*range(10), *range(16, 22)})
 
@@ -126,7 +124,7 @@ def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
 
 def _slice_header(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
     """Up to the second byte of the first slice, whatever that is there."""
-    for start in _NAL_UNIT.finditer(frame):
+    for start in BEGIN.finditer(frame):
         first = start[1][0]
         if codec is VideoCodec.H264:
             is_slice = first & 0x1F in _H264_SLICES

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from openegress.core.bits import BitReader, unescaped
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, counted, refuse_long
+from openegress.core.annex_b import START_CODE
+from openegress.core.bits import BitReader
+from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, aggregated, counted, size_in
 
-START_CODE = b"\0\0\0\1"
 IDR, SPS = 5, 7
 STAP_A, FU_A = 24, 28
+HEADER_BYTES = 1
+"""Of a NAL unit, and of an aggregate."""
 PICTURES = range(1, 6)
 HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 """Whose SPS has the chroma fields."""
@@ -50,7 +52,7 @@ def _nal_units(payloads: Sequence[bytes]) -> Iterator[bytes]:
         if fragments is not None:
             raise MalformedPayload("an H264 fragment without its end")
         if kind == STAP_A:
-            yield from _aggregated(payload)
+            yield from aggregated("H264", payload, HEADER_BYTES)
         elif 0 < kind < STAP_A:
             yield payload
         else:
@@ -59,25 +61,10 @@ def _nal_units(payloads: Sequence[bytes]) -> Iterator[bytes]:
         raise MalformedPayload("an H264 fragment without its end")
 
 
-def _aggregated(payload: bytes) -> Iterator[bytes]:
-    position = 1
-    while position < len(payload):
-        size = payload[position] << 8 | payload[position + 1]
-        position += 2
-        if not size or position + size > len(payload):
-            raise MalformedPayload("an H264 aggregate says more than it holds")
-        yield payload[position : position + size]
-        position += size
-
-
 @lru_cache(maxsize=64)
 def picture_size(sps: bytes) -> tuple[int, int]:
     """Width and height after cropping, from a sequence parameter set (H264 7.3.2.1.1)."""
-    refuse_long(sps)
-    try:
-        return _picture_size(BitReader(unescaped(sps)[1:]))
-    except IndexError as error:
-        raise MalformedPayload("an H264 sequence parameter set ends too early") from error
+    return size_in("H264", sps, HEADER_BYTES, _picture_size)
 
 
 def _picture_size(reader: BitReader) -> tuple[int, int]:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from openegress.core.bits import BitReader, unescaped
-from openegress.room.rtp.depacketise.h264 import START_CODE
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, counted, refuse_long
+from openegress.core.annex_b import START_CODE
+from openegress.core.bits import BitReader
+from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, aggregated, counted, size_in
 
 AGGREGATE, FRAGMENT = 48, 49
+HEADER_BYTES = 2
+"""Of a NAL unit, and of an aggregate."""
 VPS, SPS = 32, 33
 PICTURES = range(32)
 RANDOM_ACCESS = range(16, 24)
@@ -53,7 +55,7 @@ def _nal_units(payloads: Sequence[bytes]) -> Iterator[bytes]:
         if fragments is not None:
             raise MalformedPayload("an H265 fragment without its end")
         if kind == AGGREGATE:
-            yield from _aggregated(payload)
+            yield from aggregated("H265", payload, HEADER_BYTES)
         elif kind < AGGREGATE and len(payload) >= 2:
             yield payload
         else:
@@ -62,25 +64,10 @@ def _nal_units(payloads: Sequence[bytes]) -> Iterator[bytes]:
         raise MalformedPayload("an H265 fragment without its end")
 
 
-def _aggregated(payload: bytes) -> Iterator[bytes]:
-    position = 2
-    while position < len(payload):
-        size = payload[position] << 8 | payload[position + 1]
-        position += 2
-        if size < 2 or position + size > len(payload):
-            raise MalformedPayload("an H265 aggregate says more than it holds")
-        yield payload[position : position + size]
-        position += size
-
-
 @lru_cache(maxsize=64)
 def picture_size(sps: bytes) -> tuple[int, int]:
     """Width and height after cropping, from a sequence parameter set (H265 7.3.2.2.1)."""
-    refuse_long(sps)
-    try:
-        return _picture_size(BitReader(unescaped(sps)[2:]))
-    except IndexError as error:
-        raise MalformedPayload("an H265 sequence parameter set ends too early") from error
+    return size_in("H265", sps, HEADER_BYTES, _picture_size)
 
 
 def _picture_size(reader: BitReader) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """What a depacketiser makes, and what it raises."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from openegress.core.bits import BitReader, unescaped
 
 MOST_PARTS = 1000
 """NAL units or OBUs of a frame. Encoders make a hundred at most, and packets full of small ones take
@@ -31,6 +33,30 @@ def counted(parts: Iterable[bytes]) -> Iterator[bytes]:
         if number >= MOST_PARTS:
             raise MalformedPayload(f"a frame of more than {MOST_PARTS} parts")
         yield part
+
+
+def aggregated(codec: str, payload: bytes, header_bytes: int) -> Iterator[bytes]:
+    """The NAL units of an aggregation packet (RFC 6184, 5.7.1; RFC 7798, 4.4.2), each behind its size. The
+    packet and each of its units begin with a header of so many bytes. Raises MalformedPayload."""
+    position = header_bytes
+    while position < len(payload):
+        size = payload[position] << 8 | payload[position + 1]
+        position += 2
+        if size < header_bytes or position + size > len(payload):
+            raise MalformedPayload(f"an {codec} aggregate says more than it holds")
+        yield payload[position : position + size]
+        position += size
+
+
+def size_in(
+    codec: str, sps: bytes, header_bytes: int, read: Callable[[BitReader], tuple[int, int]]
+) -> tuple[int, int]:
+    """What `read` finds behind the header of a sequence parameter set. Raises MalformedPayload."""
+    refuse_long(sps)
+    try:
+        return read(BitReader(unescaped(sps)[header_bytes:]))
+    except IndexError as error:
+        raise MalformedPayload(f"an {codec} sequence parameter set ends too early") from error
 
 
 def refuse_long(parameters: bytes) -> None:
