@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from openegress.core.tasks import beside
+from openegress.core.tasks import Errands, beside
 from openegress.worker.load import LoadMeter
 from openegress.worker.usage import UsageMeter
 
@@ -39,3 +39,24 @@ def test_meters_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: later_s)
     assert meter.sample() == known
     assert UsageMeter().measure({"EG_1": 1}) == {}
+
+
+async def test_errands_end_before_their_owner_and_tell_of_failures(caplog: pytest.LogCaptureFixture) -> None:
+    errands, done = Errands("an errand failed"), list[str]()
+
+    async def first() -> None:
+        await asyncio.sleep(0)
+        errands.begin(second())
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        done.append("second")
+        raise ValueError("no")
+
+    errands.begin(first())
+    await errands.wait()
+    assert done == ["second"]
+    assert "an errand failed" in caplog.text
+    errands.begin(asyncio.sleep(3600))
+    await errands.cancel()
+    await errands.wait()

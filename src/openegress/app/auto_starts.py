@@ -6,7 +6,7 @@ recorded again.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from livekit.protocol.egress import EgressInfo, EgressStatus
@@ -17,6 +17,7 @@ from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
 from openegress.core.info import END_REASON, is_terminal
+from openegress.core.tasks import Errands
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import auto_start
 from openegress.request.auto_start import AutoStart, AutoStartRule
@@ -58,7 +59,7 @@ class AutoStarts:
         self._start = start
         self._records = records
         self._backoff = backoff or Backoff(ceiling_s=15.0)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._errands = Errands("an automatic start failed")
         self._left_over: dict[str, AutoStart] = {}
         """Egresses by id that were on record as running when we came, of a process that may be gone."""
 
@@ -72,11 +73,11 @@ class AutoStarts:
             case _:
                 return
         for each in starts:
-            self._begin(self._once(each))
+            self._errands.begin(self._once(each))
 
     def look_round(self, lister: RoomLister) -> None:
         """Returns at once; a LiveKit server that does not answer is asked again until it does."""
-        self._begin(self._look_round(lister))
+        self._errands.begin(self._look_round(lister))
 
     async def _look_round(self, lister: RoomLister) -> None:
         attempt = 0
@@ -108,13 +109,10 @@ class AutoStarts:
     def on_record(self, info: EgressInfo) -> None:
         """An egress that was left over is seen to have ended."""
         if is_terminal(info) and (left := self._left_over.pop(info.egress_id, None)) is not None:
-            self._begin(self._anew(left))
+            self._errands.begin(self._anew(left))
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._errands.cancel()
 
     async def _once(self, wanted: AutoStart) -> None:
         request = wanted.request()
@@ -158,16 +156,6 @@ class AutoStarts:
             else:
                 _log.info("started %s by a rule of auto_start", request.egress_id)
                 return
-
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("an automatic start failed", exc_info=error)
 
 
 def _is_broken_off(info: EgressInfo) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,35 @@ def stopped(task: "asyncio.Task[Any] | None") -> str | None:
     error = task.exception()
     why = f"failed ({type(error).__name__})" if error is not None else "ended"
     return f"its task {task.get_name()} {why}: restart this process"
+
+
+class Errands:
+    """Tasks that run beside their owner's work and end by themselves."""
+
+    def __init__(self, failure: str) -> None:
+        """`failure`: what the log says of one that raised."""
+        self._failure = failure
+        self._running: set[asyncio.Task[None]] = set()
+
+    def begin(self, errand: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def wait(self) -> None:
+        """Until none is under way, those included that begin meanwhile."""
+        while self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await self.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s", self._failure, exc_info=error)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.left_out import TrackLosses
 from openegress.core.room_keys import RoomKey
+from openegress.core.tasks import Errands
 from openegress.core.units import MS, S
 from openegress.room import (
     ConnectionLost,
@@ -133,7 +134,7 @@ class RoomClient:
         """The media path of the first join is up."""
         self._events: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
         self._supervisor: asyncio.Task[None] | None = None
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests = Errands("a request to the server could not be made")
         self._expiry: asyncio.TimerHandle | None = None
         self._unix_clock = UnixClock()
         self._settled_at = 0.0
@@ -268,7 +269,7 @@ class RoomClient:
         for each, known in self._subscriptions.items():
             if known.key == key:
                 known.receiver.leave_out()
-                self._begin_request(self._request_settings(each))
+                self._requests.begin(self._request_settings(each))
         self._emit(TrackLeftOut(sid, key.identity, reason, round(pause_s)))
 
     def losses(self) -> list[TrackLosses]:
@@ -288,7 +289,7 @@ class RoomClient:
             await asyncio.gather(self._supervisor, return_exceptions=True)
         if not self._connected.cancel() and not self._connected.cancelled():
             self._connected.exception()  # of no interest any more
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self._requests.wait()
         for sid in list(self._subscriptions):
             self._drop(sid)
         if self._connection is not None:
@@ -485,11 +486,6 @@ class RoomClient:
             settings.fps = quality.framerate
         await self._connection.send(track_setting=settings)
 
-    def _begin_request(self, request: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(request)
-        self._requests.add(task)
-        task.add_done_callback(self._requested)
-
     # --- events
 
     def _publish(self, events: list[RosterEvent]) -> None:
@@ -503,12 +499,7 @@ class RoomClient:
                     self._drop(track.sid)
             self._emit(event)
         if moved and self._connection is not None:
-            self._begin_request(self._request(moved, subscribe=True))
-
-    def _requested(self, task: asyncio.Task[None]) -> None:
-        self._requests.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a request to the server could not be made", exc_info=task.exception())
+            self._requests.begin(self._request(moved, subscribe=True))
 
     def _may_return(self, track: Track, events: list[RosterEvent]) -> bool:
         """Published anew in the same breath, or soon after a re-join, when publishers find their way back."""
@@ -590,7 +581,7 @@ class RoomClient:
         for sid, subscription in self._subscriptions.items():
             if subscription.key == key:
                 subscription.receiver.take()
-                self._begin_request(self._request_settings(sid))
+                self._requests.begin(self._request_settings(sid))
                 self._emit(TrackTakenAgain(sid, key.identity))
 
     def _flowing(self) -> bool:
