@@ -3,9 +3,10 @@
 import asyncio
 import time
 
+from openegress.core.ids import new_id
 from openegress.proto.psrpc_pb2 import Request, Response
 from openegress.psrpc import Bus, channels
-from openegress.psrpc.envelope import new_id, seal, unseal
+from openegress.psrpc.envelope import seal, unseal
 from openegress.psrpc.services import Method, Req, Res
 
 _WITHIN_S = 5.0

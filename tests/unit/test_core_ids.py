@@ -1,5 +1,6 @@
 """What an id of an egress may be, and that none leads out of its folder."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.ids import check_egress_id, is_egress_id
+from openegress.core.ids import check_egress_id, derived_id, is_egress_id, new_id
 from openegress.core.plan import Plan, WebSource, encode
 from openegress.storage.journal import NAME, Journal, Opened
 from openegress.worker.leftovers import find_leftovers
@@ -67,3 +68,13 @@ async def test_a_journal_is_its_own_folders(tmp_path: Path) -> None:
     (tmp_path / "EG_garbage").mkdir()
     (tmp_path / "EG_garbage" / NAME).write_bytes(b"\xff\n")
     assert [found.egress_id for found in await find_leftovers(tmp_path)] == ["EG_good"]
+
+
+def test_ids_that_are_made() -> None:
+    ids = {new_id("REQ_") for _ in range(100)}
+    assert len(ids) == 100
+    assert all(re.fullmatch(r"REQ_[A-Za-z0-9]{12}", one) for one in ids)
+
+
+def test_a_seed_makes_one_id() -> None:
+    assert derived_id("EG_", b"a") == derived_id("EG_", b"a") != derived_id("EG_", b"b")

@@ -1,12 +1,10 @@
 """The bytes on the bus, written out by hand from the field numbers of psrpc's internal.proto."""
 
-import re
-
 import pytest
 from google.protobuf.empty_pb2 import Empty
 
 from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Response
-from openegress.psrpc.envelope import new_id, seal, unseal
+from openegress.psrpc.envelope import seal, unseal
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -59,9 +57,3 @@ def test_bytes(message: Request | Response | ClaimRequest | ClaimResponse, body:
 )
 def test_other_payloads_are_skipped(payload: bytes) -> None:
     assert unseal(payload, ClaimResponse) is None
-
-
-def test_ids() -> None:
-    ids = {new_id("REQ_") for _ in range(100)}
-    assert len(ids) == 100
-    assert all(re.fullmatch(r"REQ_[A-Za-z0-9]{12}", one) for one in ids)

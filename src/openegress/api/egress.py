@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-import secrets
-import string
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -29,6 +27,7 @@ from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
 from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
@@ -45,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 SERVICE = "livekit.Egress"
 
-_ID_ALPHABET = string.ascii_letters + string.digits
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 _ORDER_S = 5.0
 """For a recording to pause or go on: media that is asked for is waited for 2 s."""
@@ -118,7 +116,7 @@ class EgressService:
 
     def _start_as(self, body: str) -> Callable[[Start], Awaitable[EgressInfo]]:
         async def start(request: Start) -> EgressInfo:
-            whole = rpc.StartEgressRequest(egress_id=new_egress_id())
+            whole = rpc.StartEgressRequest(egress_id=new_id("EG_"))
             getattr(whole, body).CopyFrom(request)
             return await self.start(whole)
 
@@ -254,10 +252,6 @@ class EgressService:
         if remap and error.code in _NO_ANSWER:
             return EgressError(Code.DEADLINE_EXCEEDED, "request timed out", fault=Fault.SERVICE)
         return error
-
-
-def new_egress_id() -> str:
-    return "EG_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(12))
 
 
 def _refuse_ended(info: EgressInfo, verb: str) -> None:

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import hmac
 import logging
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
@@ -19,12 +19,14 @@ from openegress.api import connections
 from openegress.api.auth import BEARER, Unauthorized, verified_claims
 from openegress.api.bodies import Bodies, TooLarge
 from openegress.core.errors import EgressError
+from openegress.core.seen import Seen
+from openegress.core.units import S
 
 _log = logging.getLogger(__name__)
 
 PATH = "/webhooks/livekit"
-KEPT = 10_000
-"""Ids of events that were taken. A token is good for five minutes, in which a server tells less than that."""
+KEPT_NS = 600 * S
+"""How long an event is known for taken: its token is good for five minutes."""
 
 
 class RoomEvents:
@@ -34,7 +36,7 @@ class RoomEvents:
         self._keys = keys
         self._on_event = on_event
         self._bodies = Bodies()
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._seen = Seen()
 
     async def handle(self, request: web.Request) -> web.Response:
         token = request.headers.get("Authorization", "").removeprefix(BEARER)
@@ -63,14 +65,8 @@ class RoomEvents:
 
     def _is_new(self, event_id: str) -> bool:
         """A server that got no answer tells again; so does whoever has overheard it."""
-        if not event_id:
-            return True
-        if event_id in self._taken:
-            return False
-        self._taken[event_id] = None
-        if len(self._taken) > KEPT:
-            self._taken.popitem(last=False)
-        return True
+        now_ns = time.time_ns()
+        return not event_id or self._seen.is_new(event_id, now_ns + KEPT_NS, now_ns)
 
 
 def _is_of(body: bytes, claimed: object) -> bool:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import secrets
 import signal
 import sys
 from pathlib import Path
@@ -30,6 +29,7 @@ from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
 from openegress.core.events import Progress
+from openegress.core.ids import new_id
 from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 
@@ -75,7 +75,7 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
         raise invalid(f'"{target.name}" is not a file to record to: name it .mp4, .webm, .ogg or .mp3')
     if suffix in WITHOUT_PICTURE and arguments.video_only:
         raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it .mp4')
-    egress_id = "EG_" + secrets.token_hex(6)
+    egress_id = new_id("EG_")
     common = {
         "audio_only": audio_only,
         "video_only": arguments.video_only,

@@ -1,6 +1,10 @@
-"""Ids of egresses. They name folders, files, channels and keys: each is looked at where it comes in."""
+"""Ids, made as LiveKit's servers make theirs, and those of egresses looked at where they come in: they name
+folders, files, channels and keys."""
 
+import hashlib
 import re
+import secrets
+import string
 
 from openegress.core.errors import missing_or_invalid
 from openegress.core.text import shown
@@ -8,6 +12,25 @@ from openegress.core.text import shown
 _EGRESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """livekit-server makes "EG_" and twelve letters or digits; nothing but these characters means anything to a
 file system, a channel or a log."""
+
+
+_ALPHABET = string.ascii_letters + string.digits
+_CHARS = 12
+
+
+def new_id(prefix: str) -> str:
+    """The prefix and twelve letters or digits that nobody has had before."""
+    return derived_id(prefix, secrets.token_bytes(32))
+
+
+def derived_id(prefix: str, seed: bytes) -> str:
+    """The same for the same seed."""
+    value = int.from_bytes(hashlib.sha256(seed).digest())
+    letters = []
+    for _ in range(_CHARS):
+        value, letter = divmod(value, len(_ALPHABET))
+        letters.append(_ALPHABET[letter])
+    return prefix + "".join(letters)
 
 
 def is_egress_id(text: str) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.ids import new_id
 from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Response
 from openegress.psrpc import Bus, Subscription, channels
 from openegress.psrpc.claims import Chosen, Claim, Nobody, Waiting, choose
-from openegress.psrpc.envelope import new_id, seal, unseal
+from openegress.psrpc.envelope import seal, unseal
 from openegress.psrpc.observer import NOBODY, Observer, Role
 from openegress.psrpc.services import CallRetry, Method, Req, Res
 from openegress.psrpc.wire_errors import NoResponse, from_wire, timed_out, to_wire

@@ -1,7 +1,5 @@
 """The envelope of every payload on the bus (psrpc's internal.Msg), and the ids inside."""
 
-import secrets
-import string
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -11,7 +9,6 @@ from openegress.proto import psrpc_pb2
 TYPE_URL_PREFIX = "type.googleapis.com/"
 MAX_BYTES = 8 * 1024 * 1024
 """A list of ten thousand records; nothing else comes near it."""
-_ALPHABET = string.ascii_letters + string.digits
 
 M = TypeVar("M", bound=Message)
 
@@ -34,8 +31,3 @@ def unseal(payload: bytes, kind: type[M]) -> M | None:
         return kind.FromString(envelope.value)
     except DecodeError:
         return None
-
-
-def new_id(prefix: str) -> str:
-    """CLI_, SRV_ or REQ_ and twelve letters or digits."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(12))

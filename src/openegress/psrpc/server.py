@@ -11,11 +11,12 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from openegress.core.errors import Code, EgressError
+from openegress.core.ids import new_id
+from openegress.core.seen import MAX_ID_CHARS, Seen
 from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Response
 from openegress.psrpc import Bus, Subscription, channels
-from openegress.psrpc.envelope import new_id, seal, unseal
+from openegress.psrpc.envelope import seal, unseal
 from openegress.psrpc.observer import NOBODY, ClaimOutcome, Observer, Role
-from openegress.psrpc.seen import MAX_ID_CHARS, Seen
 from openegress.psrpc.services import Method, Req, Res
 from openegress.psrpc.wire_errors import to_wire
 

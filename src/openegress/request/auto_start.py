@@ -3,8 +3,6 @@
 A rule holds LiveKit's own RoomEgress (livekit_room.proto), which livekit-server takes when a room is created.
 """
 
-import hashlib
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,10 +21,9 @@ from livekit.protocol.models import ParticipantInfo, Room, TrackInfo, TrackType
 from livekit.protocol.room import RoomEgress
 
 from openegress.core.errors import invalid
+from openegress.core.ids import derived_id
 from openegress.proto import egress_rpc_pb2 as rpc
 
-_ID_ALPHABET = string.digits + string.ascii_letters
-_ID_CHARS = 12
 _FLAGS = {"true": True, "false": False}
 
 M = TypeVar("M", bound=Message)
@@ -62,12 +59,7 @@ class AutoStart:
             self.subject.encode(),
             str(number).encode(),
         )
-        value = int.from_bytes(hashlib.sha256(b"\0".join(seed)).digest())
-        letters = []
-        for _ in range(_ID_CHARS):
-            value, letter = divmod(value, len(_ID_ALPHABET))
-            letters.append(_ID_ALPHABET[letter])
-        whole = rpc.StartEgressRequest(egress_id="EG_" + "".join(letters))
+        whole = rpc.StartEgressRequest(egress_id=derived_id("EG_", b"\0".join(seed)))
         kind = next(
             field.name
             for field in whole.DESCRIPTOR.oneofs_by_name["request"].fields

@@ -7,8 +7,6 @@ defaults, and a JWT whose claim sha256 is the standard base64 of the body's SHA-
 import base64
 import hashlib
 import json
-import secrets
-import string
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from livekit.protocol.webhook import WebhookEvent
 
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
+from openegress.core.ids import new_id
 from openegress.core.public import where
 from openegress.core.text import shown
 from openegress.core.values import Secret
@@ -38,8 +37,6 @@ TOKEN_TTL_S = 300
 
 MAX_WEBHOOKS = 20
 """Of a request: each gets every event, again and again until it takes it."""
-
-_ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ class Webhooks:
         deliveries = []
         for event in events_of(change, info) if targets else ():
             now_ns = self._now_ns()
-            event_id = "EV_" + "".join(secrets.choice(_ALPHABET) for _ in range(12))
+            event_id = new_id("EV_")
             body = body_of(event, info, event_id, now_ns // 1_000_000_000)
             deliveries += [
                 Delivery(info.egress_id, target.url, target.signing_key, event, body, now_ns)

@@ -1,8 +1,8 @@
 """Which requests are new, and how little is remembered of those that claim to wait for ever."""
 
+from openegress.core import seen
+from openegress.core.seen import Seen
 from openegress.core.units import S
-from openegress.psrpc import seen
-from openegress.psrpc.seen import Seen
 
 FOREVER_NS = 2**63 - 1
 

@@ -1,4 +1,4 @@
-"""Which requests were here before: a client's retry may publish one twice. Pure."""
+"""Which messages were here before: whoever sends them may send one twice. Pure."""
 
 LONGEST_EXPIRY_S = 600.0
 """No call waits longer (recorders are started within seconds); an expiry that says so is remembered no longer
