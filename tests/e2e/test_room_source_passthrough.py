@@ -320,10 +320,10 @@ async def test_what_breaks_the_connection_makes_no_second_file(
             sink = FileSink(path, Container.WEBM, list(source.formats()))
             zero_ns = await source.start(sink)
             await asyncio.sleep(4)
-            broken_s = (time.time_ns() - zero_ns) / S
             await break_it(Joined(server, clients[0], paths))
+            mended_s = (time.time_ns() - zero_ns) / S
             async with asyncio.timeout(60):
-                while sink.count_after(broken_s + 1, MediaKind.VIDEO) < 90:
+                while sink.count_after(mended_s, MediaKind.VIDEO) < 150:
                     await sink.written()
         finally:
             await source.stop()
@@ -343,8 +343,10 @@ async def test_what_breaks_the_connection_makes_no_second_file(
     for at_s, counter in read.read[::15]:
         assert counter is not None
         assert abs(zero_ns + at_s * S - sent[counter]) < 80_000_000
-    offsets = [offset for at_s, offset in probe.av_offset(path).samples if at_s > broken_s]
-    assert abs(median(offsets)) < 40
+    # Not the first: sound may come back in the middle of a beep, which then seems to begin late.
+    after = probe.av_offset(path).samples[-3:]
+    assert all(at_s > mended_s for at_s, _ in after)
+    assert abs(median(offset for _, offset in after)) < 40
 
 
 async def next_end(source: RoomPacketSource) -> SourceEvent:
