@@ -1,11 +1,16 @@
 """What all tests share.
 
-A quiet test measures the recorder by the machine's clock. Where the machine itself stood still meanwhile, a
-failure says nothing: the test is run again, and the summary says so. A failure on a machine that ran is one.
+A test of real servers, browsers and networks (integration, e2e) that fails is run again:
+
+- a quiet one while the machine itself stood still, as it measures the recorder by the machine's clock. The
+  failure says nothing then;
+- any other once. One that then passes is listed as flaky, with its failure: a defect to be found. A run with
+  more than `FLAKY_AT_MOST` of them fails.
 """
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -18,9 +23,18 @@ from testkit.machine_watch import MachineWatch
 settings.register_profile("openegress", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("openegress")
 
-RUNS = 3
+REAL_PARTS = tuple(Path(__file__).parent / name for name in ("integration", "e2e"))
+STOOD_STILL_AT_MOST = 2
+FLAKY_AT_MOST = 2
+_FLAKY = "flaky"
 _watch = pytest.StashKey[MachineWatch]()
-_said = pytest.StashKey[list[str]]()
+_stood_still = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_stood_still] = []
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Summary())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,7 +42,6 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
     if not any(item.get_closest_marker("quiet") for item in session.items):
         return (yield)
     session.config.stash[_watch] = watch = MachineWatch()
-    session.config.stash[_said] = []
     try:
         return (yield)
     finally:
@@ -37,30 +50,61 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    watch = item.config.stash.get(_watch, None)
-    if watch is None or item.get_closest_marker("quiet") is None or not isinstance(item, pytest.Function):
+    if not isinstance(item, pytest.Function) or not any(map(item.path.is_relative_to, REAL_PARTS)):
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    watch.since_last()
-    for left in reversed(range(RUNS)):
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        failed = [report for report in reports if report.failed]
-        stillness = watch.since_last()
-        if not failed:
-            break
-        item.config.stash[_said].append(f"{item.nodeid}: the machine {stillness}")
-        if not left or not stillness.spoils:
-            break
-        item._initrequest()
-    for report in reports:
+    for report in _reports(item, nextitem):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    said = terminalreporter.config.stash.get(_said, [])
-    if said:
-        terminalreporter.section("while quiet tests failed")
-        for line in said:
-            terminalreporter.write_line(line)
+def _reports(item: pytest.Function, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    watch = item.config.stash.get(_watch, None) if item.get_closest_marker("quiet") else None
+    if watch is not None:
+        watch.since_last()
+    first_failure, stood_still = "", 0
+    while True:
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        failures = [report.longreprtext for report in reports if report.failed]
+        if not failures:
+            break
+        stillness = watch.since_last() if watch is not None else None
+        if stillness is not None:
+            item.config.stash[_stood_still].append(f"{item.nodeid}: the machine {stillness}")
+        if stillness is not None and stillness.spoils and stood_still < STOOD_STILL_AT_MOST:
+            stood_still += 1
+        elif first_failure:
+            return reports
+        else:
+            first_failure = failures[0]
+        item._initrequest()
+    if first_failure:
+        reports[-1].user_properties.append((_FLAKY, first_failure))
+    return reports
+
+
+class _Summary:
+    """Of a whole run: it hears of the tests of all workers."""
+
+    def __init__(self) -> None:
+        self._flaky: list[tuple[str, str]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._flaky += [(report.nodeid, str(text)) for name, text in report.user_properties if name == _FLAKY]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if len(self._flaky) > FLAKY_AT_MOST and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        stood_still = terminalreporter.config.stash[_stood_still]
+        if stood_still:
+            terminalreporter.section("while quiet tests failed")
+            for line in stood_still:
+                terminalreporter.write_line(line)
+        if self._flaky:
+            terminalreporter.section(f"{len(self._flaky)} flaky, {FLAKY_AT_MOST} may be", red=True)
+            for name, failure in self._flaky:
+                terminalreporter.write_sep("_", name)
+                terminalreporter.write_line(failure)
