@@ -23,9 +23,9 @@ from openegress.room import (
     KeyFrameArrived,
     MediaArrived,
     OwnMetadataChanged,
+    ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
-    ParticipantRenamed,
     Reconnected,
     Room,
     RoomClosed,
@@ -288,7 +288,7 @@ class TrackFollower:
             what, name = self._policy.missing(self._state(), self.selection)
             if self._over is not None:
                 raise self._refusal()
-            self._refuse_encrypted(what, name)
+            self._refuse_useless(what, name)
             match what:
                 case Missing.NOTHING:
                     return
@@ -308,15 +308,18 @@ class TrackFollower:
                     phase=Phase.FIRST_TRACK,
                 ) from None
 
-    def _refuse_encrypted(self, what: Missing, name: str) -> None:
+    def _refuse_useless(self, what: Missing, name: str) -> None:
         """Raises EgressError where what is waited for is there, and of no use."""
         for track in self._room.tracks():
             named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
-            lock = self._room.lock(track) if named.get(what) == name else None
-            if lock is not None:
+            if named.get(what) != name:
+                continue
+            lock = self._room.lock(track)
+            why = f"is end-to-end encrypted, and {lock}" if lock else self._policy.refusal(track, what)
+            if why:
                 raise EgressError(
                     Code.FAILED_PRECONDITION,
-                    f"track {track.sid} of {track.participant.identity} is end-to-end encrypted, and {lock}",
+                    f"track {track.sid} of {track.participant.identity} {why}",
                     phase=Phase.FIRST_TRACK,
                 )
 
@@ -356,7 +359,7 @@ class TrackFollower:
                 | TrackMuted()
                 | ParticipantJoined()
                 | ParticipantLeft()
-                | ParticipantRenamed()
+                | ParticipantChanged()
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put_nowait(Muted(event.track.muted, self.now_ns()))
