@@ -231,6 +231,14 @@ class Service(EgressClient):
         """It answers, ready or not."""
         await self._until("healthz")
 
+    async def logged(self, text: str, timeout_s: float = 20.0) -> None:
+        """`text` stands in its log."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                if text in self.log:
+                    return
+                await asyncio.sleep(POLL_S)
+
     async def _until(self, page: str) -> None:
         assert self._process is not None
         async with asyncio.timeout(START_TIMEOUT_S):
