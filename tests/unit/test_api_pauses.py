@@ -1,7 +1,15 @@
 """Which egresses the API pauses, and what their records say meanwhile."""
 
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, EncodingOptions, FileInfo, SegmentsInfo
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    EncodingOptions,
+    FileInfo,
+    ImagesInfo,
+    SegmentsInfo,
+    StreamInfo,
+)
 
 from openegress.api import pauses
 from openegress.core import info as transitions
@@ -17,7 +25,11 @@ def room() -> EgressInfo:
 
 
 def test_a_room_in_a_built_in_layout_is_paused() -> None:
-    pauses.refuse_unsuited(room(), own_template=False)
+    info = room()
+    pauses.refuse_unsuited(info, own_template=False)
+    info.segment_results.append(SegmentsInfo())
+    info.image_results.append(ImagesInfo())
+    pauses.refuse_unsuited(info, own_template=False)
 
 
 def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() -> None:
@@ -30,7 +42,7 @@ def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() 
     assert refused.value.code is Code.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("what", ["page", "own template", "sound", "segments", "track", "web"])
+@pytest.mark.parametrize("what", ["page", "own template", "sound", "stream", "track", "web"])
 def test_what_cannot_be_paused_is_refused(what: str) -> None:
     info = room()
     match what:
@@ -38,8 +50,8 @@ def test_what_cannot_be_paused_is_refused(what: str) -> None:
             info.room_composite.custom_base_url = "https://example.com"
         case "sound":
             info.room_composite.audio_only = True
-        case "segments":
-            info.segment_results.append(SegmentsInfo())
+        case "stream":
+            info.stream_results.append(StreamInfo())
         case "track":
             info.track.track_id = "TR_1"
         case "web":

@@ -32,8 +32,8 @@ def refuse_unsuited(info: EgressInfo, *, own_template: bool) -> None:
             raise _unimplemented("a recording without pictures of a room")
         case _:
             raise _unimplemented(f"a {(kind or 'request').replace('_', ' ')} egress")
-    if info.segment_results or info.stream_results or info.image_results or not info.file_results:
-        raise _unimplemented("an egress with segments, streams or images")
+    if info.stream_results:
+        raise _unimplemented("an egress with streams")
     if info.status != EgressStatus.EGRESS_ACTIVE:
         status = EgressStatus.Name(info.status)
         raise EgressError(
@@ -44,5 +44,6 @@ def refuse_unsuited(info: EgressInfo, *, own_template: bool) -> None:
 def _unimplemented(what: str) -> EgressError:
     return EgressError(
         Code.UNIMPLEMENTED,
-        f"pause of {what} is not supported; encoded files of rooms, participants and tracks can be paused",
+        f"pause of {what} is not supported; encoded files, segments and images of rooms, participants and "
+        "tracks can be paused",
     )

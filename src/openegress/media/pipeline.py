@@ -22,6 +22,7 @@ from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.overload import Lag, Overload, Rate
+from openegress.media.resumptions import Resumption, Resumptions
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class _QueuedSound:
     sample_rate: int
 
 
-_Queued = _QueuedPicture | _QueuedSound
+_Queued = _QueuedPicture | _QueuedSound | Resumption
 
 
 class EncodePipeline:
@@ -89,6 +90,7 @@ class EncodePipeline:
         self._taps: Sequence[FrameSink] = ()
         self._changed = threading.Condition()
         self._queue: deque[_Queued] = deque()
+        self._resumptions = Resumptions()
         self._queued_frames = 0
         self._closing = False
         self._ended: Future[None] = Future()
@@ -151,10 +153,13 @@ class EncodePipeline:
             self._queue.append(_QueuedSound(samples, pts_ns, sample_rate))
             self._changed.notify_all()
 
-    def resume(self) -> None:
-        """Pictures come again, on a timeline that stood still: they are not late by the time it did."""
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
         with self._changed:
-            self._lag = Lag()
+            if self._closing:
+                return
+            self._lag = Lag()  # pictures are not late by the time that the timeline stood still
+            self._queue.append(Resumption(pts_ns, paused_ns))
+            self._changed.notify_all()
 
     async def finish(self) -> None:
         """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
@@ -213,10 +218,16 @@ class EncodePipeline:
                     tap.audio(samples, pts_ns, sample_rate)
                 if self._audio is not None:
                     self._deliver(self._audio.encode(samples, pts_ns, sample_rate))
+            case Resumption(pts_ns, paused_ns):
+                for tap in self._taps:
+                    tap.resumed(pts_ns, paused_ns)
+                if self._video is not None:
+                    self._video.begin_anew()
+                self._resumptions.note(item)
         self.last_pts_ns = max(self.last_pts_ns, item.pts_ns)
 
     def _deliver(self, packets: list[Packet]) -> None:
-        for packet in packets:
+        for packet in self._resumptions.stamped(packets):
             for sink in self._sinks:
                 sink.write(packet)
 

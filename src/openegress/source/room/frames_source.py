@@ -88,6 +88,7 @@ class RoomFrameSource:
         self._delay_ns = 0
         self._cuts = Cuts()
         """Replaced as a whole by the event loop, read by the thread."""
+        self._told_cuts = 0
         self._stopping = threading.Event()
         self._stop_ns = 0
         self._looked_ns = 0
@@ -269,6 +270,8 @@ class RoomFrameSource:
         picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
         if self._blocks is not None:
             while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
+                if self._pictures is None:
+                    self._tell_resumptions(self._blocks.next_ns)
                 block = self._cuts.room_ns(self._blocks.next_ns) // BLOCK_NS
                 samples = self._compositor.sound(block)
                 self._sink.audio(samples, self._blocks.next_ns, SAMPLE_RATE)
@@ -279,9 +282,18 @@ class RoomFrameSource:
             self._left_out += 1
         else:
             picture_ns = self._pictures.next_ns
+            self._tell_resumptions(picture_ns)
             self._sink.video(self._compositor.picture(self._cuts.room_ns(picture_ns)), picture_ns)
         self._pictures.next += 1
         return True
+
+    def _tell_resumptions(self, next_ns: int) -> None:
+        """Before what comes at `next_ns`."""
+        assert self._sink is not None
+        cuts = self._cuts
+        while self._told_cuts < len(cuts.over) and cuts.resumed_ns(self._told_cuts) <= next_ns:
+            self._sink.resumed(cuts.resumed_ns(self._told_cuts), cuts.length_ns(self._told_cuts))
+            self._told_cuts += 1
 
     def _behind_ns(self, picture_ns: int) -> int:
         """By the horizon: what was waited for is not behind. At the end, which comes with all that still

@@ -137,6 +137,9 @@ class _PicturesTo:
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         """The room's is taken instead."""
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """A page is not paused."""
+
 
 async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
     """Whatever happens to one, the other comes to its end. Raises what the first that failed raised."""
