@@ -25,7 +25,6 @@ MAX_PARAMETERS = 8
 LONG_MODULES = {
     "room/client.py": "A room's API, its rejoin policy and its subscriptions are still one class.",
     "room/rtp/receiver.py": "Packets, RTCP and frames of a track are still one class.",
-    "source/room/track_follower.py": "Joining a room and choosing its tracks are still one class.",
 }
 LARGE_CLASSES = {
     "Job": "It is all that is known of one egress here, for a report of its end too.",
@@ -36,7 +35,6 @@ LARGE_CLASSES = {
     "RoomConnection": "It holds signalling and media path of one join, and when the server was heard last.",
     "RoomFrameSource": "Its thread draws, mixes and asks for key frames at the pace of one clock.",
     "RoomPacketSource": "It chooses the first layer, gives packets their times and fills silence in one.",
-    "TrackFollower": "It joins, follows the events of the room and applies the policy of tracks in one.",
     "TrackReceiver": "It reorders packets, gathers frames and asks for key frames in one.",
     "WebPageSource": "It loads a page, waits for its signal and watches its browser in one.",
 }

@@ -59,7 +59,7 @@ class TrackPolicy(Protocol):
 
 
 class RequestedTracks:
-    """Tracks that a request names one by one, or by their participant. Implements Cast."""
+    """Tracks that a request names one by one, or by their participant. Implements TrackPolicy."""
 
     def __init__(self, source: MediaSource, quality: VideoQuality | None) -> None:
         """`quality`: what the output needs of a picture; None takes the best there is."""
