@@ -23,7 +23,6 @@ MAX_ATTRIBUTES = 15
 MAX_PARAMETERS = 8
 
 LONG_MODULES = {
-    "room/client.py": "A room's API, its rejoin policy and its subscriptions are still one class.",
     "room/rtp/receiver.py": "Packets, RTCP and frames of a track are still one class.",
 }
 LARGE_CLASSES = {
@@ -31,10 +30,6 @@ LARGE_CLASSES = {
     "Node": "It is the composition of a worker: each attribute is a part that it starts or closes.",
     "EncodePipeline": "One lock guards the queue, the sinks and the counts that source and encoder share.",
     "Page": "It is one page to its source: what it does, says and is refused is told by the same events.",
-    "RoomClient": "It is the API of a room, its rejoin policy and its subscriptions in one.",
-    "RoomConnection": "It holds signalling and media path of one join, and when the server was heard last.",
-    "RoomFrameSource": "Its thread draws, mixes and asks for key frames at the pace of one clock.",
-    "RoomPacketSource": "It chooses the first layer, gives packets their times and fills silence in one.",
     "TrackReceiver": "It reorders packets, gathers frames and asks for key frames in one.",
     "WebPageSource": "It loads a page, waits for its signal and watches its browser in one.",
 }
