@@ -297,8 +297,8 @@ async def test_a_server_that_sends_the_recorder_to_its_relay(
         camera, _ = await publish(listener)
         await listener.until(lambda: len(listener.of(camera)) > 100)
         assert listener.client.path.startswith("udp host ->")
-        assert listener.client._connection is not None
-        await listener.client._connection.send(
+        assert listener.client._membership.connection is not None
+        await listener.client._membership.connection.send(
             simulate=SimulateScenario(switch_candidate_protocol=CandidateProtocol.TLS)
         )
         await listener.until(lambda: listener.told(Reconnected))

@@ -125,8 +125,8 @@ async def test_a_cut_websocket_costs_little(server: LivekitServer) -> None:
     ):
         camera, _ = await media(listener)
         cut_at_ns = listener.of(camera)[-1].at_ns
-        assert listener.client._connection is not None
-        socket = listener.client._connection._signalling._socket
+        assert listener.client._membership.connection is not None
+        socket = listener.client._membership.connection._signalling._socket
         assert socket is not None
         socket.transport.abort()
         await listener.until(lambda: listener.told(Reconnected))

@@ -33,9 +33,10 @@ from openegress.core.units import S
 from openegress.media.pipeline import EncodePipeline
 from openegress.room.client import RoomClient
 from openegress.source import Closed, Failed, SourceEvent
+from openegress.source.room.awaited import Patience
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.open import open_source
-from openegress.source.room.track_follower import Patience, TrackFollower
+from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.track_policy import RequestedTracks
 from testkit import probe
 from testkit.collectors import FileSink, FrameCollector

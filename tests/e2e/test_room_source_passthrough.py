@@ -282,8 +282,8 @@ async def cut_the_path_for_five_seconds(joined: Joined) -> None:
 
 
 async def cut_the_websocket(joined: Joined) -> None:
-    assert joined.client._connection is not None
-    socket = joined.client._connection._signalling._socket
+    assert joined.client._membership.connection is not None
+    socket = joined.client._membership.connection._signalling._socket
     assert socket is not None
     socket.transport.abort()
 

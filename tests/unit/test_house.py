@@ -22,22 +22,12 @@ MAX_LINES = 400
 MAX_ATTRIBUTES = 15
 MAX_PARAMETERS = 8
 
-LONG_MODULES = {
-    "room/client.py": "A room's API, its rejoin policy and its subscriptions are still one class.",
-    "room/rtp/receiver.py": "Packets, RTCP and frames of a track are still one class.",
-    "source/room/track_follower.py": "Joining a room and choosing its tracks are still one class.",
-}
+LONG_MODULES: dict[str, str] = {}
 LARGE_CLASSES = {
     "Job": "It is all that is known of one egress here, for a report of its end too.",
     "Node": "It is the composition of a worker: each attribute is a part that it starts or closes.",
     "EncodePipeline": "One lock guards the queue, the sinks and the counts that source and encoder share.",
     "Page": "It is one page to its source: what it does, says and is refused is told by the same events.",
-    "RoomClient": "It is the API of a room, its rejoin policy and its subscriptions in one.",
-    "RoomConnection": "It holds signalling and media path of one join, and when the server was heard last.",
-    "RoomFrameSource": "Its thread draws, mixes and asks for key frames at the pace of one clock.",
-    "RoomPacketSource": "It chooses the first layer, gives packets their times and fills silence in one.",
-    "TrackFollower": "It joins, follows the events of the room and applies the policy of tracks in one.",
-    "TrackReceiver": "It reorders packets, gathers frames and asks for key frames in one.",
     "WebPageSource": "It loads a page, waits for its signal and watches its browser in one.",
 }
 LONG_CONSTRUCTORS = {

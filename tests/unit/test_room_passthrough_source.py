@@ -11,7 +11,7 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import MS, S
 from openegress.media import Packet
 from openegress.room import EncodedFrame, Participant, Track, TrackSource
-from openegress.source.room import passthrough_source
+from openegress.source.room import passthrough_video
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.pts import AudioPts
 
@@ -31,7 +31,7 @@ class Selected:
 
 @dataclass
 class FakeSession:
-    """The part of a RoomSession that a packet source asks."""
+    """The part of a TrackFollower that a packet source asks."""
 
     selection: Selected
     arrived: dict[str, int] = field(default_factory=dict)
@@ -124,7 +124,7 @@ async def test_sound_does_not_wait_for_a_layer() -> None:
 
 async def test_a_layer_that_never_comes_is_waited_for_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A screen that stands still sends one picture."""
-    monkeypatch.setattr(passthrough_source, "WAIT_NS", 10 * MS)
+    monkeypatch.setattr(passthrough_video, "WAIT_NS", 10 * MS)
     source, _ = await opened(CAMERA)
     sink = Sink()
     await source.start(sink)
@@ -154,12 +154,13 @@ async def test_pictures_keep_to_the_sound_of_their_publisher_where_that_is_late(
     """It came at once after a cut, and nobody pauses."""
     microphone = replace(MICROPHONE, participant=replace(ADA, identity=speaker))
     source, _ = await opened(CAMERA, microphone)
-    source._audio = AudioPts(AudioCodec.OPUS, lambda data: False)
+    assert source._audio is not None
+    source._audio._pts = AudioPts(AudioCodec.OPUS, lambda data: False)
     sink = Sink()
     await source.start(sink)
     source.on_frame(CAMERA, picture("0", 0, HIGH))
     source.on_frame(microphone, sound(0))
-    source._write_silence(4000 * MS)
+    source._audio._give(source._audio._pts.silence_until(4000 * MS))
     for at_ms in range(2000, 6000, 20):
         source.on_frame(microphone, spoken(at_ms))
         source.on_frame(CAMERA, picture(str(at_ms), at_ms))

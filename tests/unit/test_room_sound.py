@@ -189,7 +189,7 @@ async def recorded(lost: Collection[int], *, redundant: bool, way_ms: int = 100)
     now_ns = 0
     session = SimpleNamespace(now_ns=lambda: BASE_NS + now_ns, drain=lambda: None, batch_reads=lambda: None)
     source = RoomFrameSource(cast(TrackFollower, session), None, with_audio=True)
-    source._zero_ns = BASE_NS
+    source._timeline.zero_ns = BASE_NS
     source._sink = tape = Tape()  # type: ignore[assignment]
     source.on_selection(Selection(audio=(Routed(MICROPHONE, Channel.BOTH),)))
     receiver = TrackReceiver(
@@ -216,9 +216,9 @@ async def recorded(lost: Collection[int], *, redundant: bool, way_ms: int = 100)
         if due_ns is not None and due_ns <= now_ns:
             receiver.due(now_ns)
         if now_ns % round(source._tick_s * S) == 0:
-            source._look()
+            source._drain.look()
             source._take(now_ns)
-            source._give(source._until(now_ns))
+            source._give(BASE_NS + now_ns)
     return np.frombuffer(b"".join(tape.blocks), np.int16).reshape(-1, 2)
 
 
@@ -265,11 +265,9 @@ async def test_sound_from_long_before_a_start_is_forgotten() -> None:
         for _ in range(25):
             frame = EncodedFrame("TR_1", AudioCodec.PCMU, LOUD, BASE_NS + now_ns, 0, 8_000, True)
             source.on_frame(MICROPHONE, frame)
-    frames = [item[1] for item in source._inbox if isinstance(item, tuple) and item[0] is MICROPHONE]
+    items = list(source._inbox.take_all())
+    frames = [item[1] for item in items if isinstance(item, tuple) and item[0] is MICROPHONE]
     assert [frame.at_ns for frame in frames if isinstance(frame, EncodedFrame)] == [
         BASE_NS + 19 * S - 20 * MS + 20 * MS * slot for slot in range(51) for _ in range(25)
     ]
-    assert (
-        sum(isinstance(item, tuple) and isinstance(item[1], Selection) for item in source._inbox)
-        == selections
-    )
+    assert sum(isinstance(item, tuple) and isinstance(item[1], Selection) for item in items) == selections

@@ -224,10 +224,10 @@ async def test_where_somebody_waits_nothing_rests() -> None:
 
 def test_what_has_not_changed_for_a_second_rests_until_it_does() -> None:
     rest = Rest(FPS)
-    assert rest.pace(0, 0, is_still=True) is Pace.RESTS
-    assert rest.pace(1, 1, is_still=False) is Pace.AT_ONCE
-    assert rest.pace(FPS, 1, is_still=False) is Pace.AT_ONCE
-    assert rest.pace(FPS + 1, 1, is_still=False) is Pace.RESTS
-    assert rest.pace(2 * FPS, 2, is_still=False) is Pace.AT_ONCE
-    assert rest.pace(3 * FPS, 2, is_still=False) is Pace.RESTS
+    assert rest.look(0, 0, is_still=True) is Pace.RESTS
+    assert rest.look(1, 1, is_still=False) is Pace.AT_ONCE
+    assert rest.look(FPS, 1, is_still=False) is Pace.AT_ONCE
+    assert rest.look(FPS + 1, 1, is_still=False) is Pace.RESTS
+    assert rest.look(2 * FPS, 2, is_still=False) is Pace.AT_ONCE
+    assert rest.look(3 * FPS, 2, is_still=False) is Pace.RESTS
     assert [Rest(rate).slots for rate in (1, 10, 30, 240)] == [1, 1, 3, 3]

@@ -414,7 +414,7 @@ def mixed(
     )
     video = VideoEncoding(16, 16, 30, 100, 2.0) if camera is not None else None
     source = RoomFrameSource(cast(TrackFollower, session), video, with_audio=True)
-    source._zero_ns = WALL_NS
+    source._timeline.zero_ns = WALL_NS
     blocks: list[bytes] = []
     sink = SimpleNamespace(audio=lambda data, *_: blocks.append(data), video=lambda *_: None)
     source._sink = cast("object", sink)  # type: ignore[assignment]
@@ -426,9 +426,9 @@ def mixed(
     while simulated.now_ns < int((seconds + 2) * S):
         simulated.run(simulated.now_ns + 40 * MS)
         if simulated.reading.free_ns(simulated.now_ns) == simulated.now_ns:
-            source._look()
+            source._drain.look()
         source._take(simulated.now_ns)
-        source._give(source._until(simulated.now_ns))
+        source._give(WALL_NS + simulated.now_ns)
     samples = np.frombuffer(b"".join(blocks), np.int16).reshape(-1, 2)[:, 0]
     heard: dict[int, Heard] = {}
     changes = np.flatnonzero(np.diff(samples)) + 1
@@ -612,7 +612,10 @@ async def passed_through(
         AUDIO: audio_format(AudioCodec.OPUS),
         VIDEO: video_format(VideoCodec.VP8, b"", 640, 360),
     }
-    source._audio = AudioPts(AudioCodec.OPUS, lambda data: False)
+    source._make_parts()
+    audio = source._audio
+    assert audio is not None
+    audio._pts = AudioPts(AudioCodec.OPUS, lambda data: False)
     written: dict[MediaKind, list[Written]] = {AUDIO: [], VIDEO: []}
     ends: list[tuple[int, int]] = []
 
@@ -621,7 +624,7 @@ async def passed_through(
             ends.append((packet.pts, packet.pts + packet.duration))
         if len(packet.data) > 8:
             at_ns = packet.pts * S * packet.time_base.numerator // packet.time_base.denominator
-            at_ns += source._zero_ns - WALL_NS
+            at_ns += audio._zero_ns - WALL_NS
             written[packet.kind].append(Written(int.from_bytes(packet.data[-8:]), at_ns))
 
     sound.listeners.append(lambda frame: source.on_frame(TRACK, frame))

@@ -114,3 +114,17 @@ AUDIO_RATE: dict[AudioCodec, int] = {
     AudioCodec.PCMA: 8_000,
 }
 """RTP clock rates, which for these are the sample rates too (RFC 7587, RFC 3551)."""
+
+CODEC_OF_MIME: dict[str, AudioCodec | VideoCodec] = {
+    "audio/opus": AudioCodec.OPUS,
+    "audio/red": AudioCodec.OPUS,  # RFC 2198 redundancy around Opus, taken off on receipt
+    "audio/pcmu": AudioCodec.PCMU,
+    "audio/pcma": AudioCodec.PCMA,
+    "video/h264": VideoCodec.H264,
+    "video/h265": VideoCodec.H265,
+    "video/hevc": VideoCodec.H265,
+    "video/vp8": VideoCodec.VP8,
+    "video/vp9": VideoCodec.VP9,
+    "video/av1": VideoCodec.AV1,
+}
+"""As rooms announce tracks, in lower case."""

@@ -158,7 +158,7 @@ class Demux:
         seconds = (now_ns - self._ticked_ns) / S
         receivers = {each.track_sid: each for each in self._by_ssrc.values()}
         rates = {
-            sid: (each.identity, (each.packets - self._counted.get(each, each.packets)) / seconds)
+            sid: (each.key.identity, (each.packets - self._counted.get(each, each.packets)) / seconds)
             for sid, each in receivers.items()
         }
         self._ticked_ns = now_ns

@@ -14,8 +14,9 @@ from dataclasses import replace
 from functools import partial
 
 from openegress.core.annex_b import BEGIN
-from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.codecs import CODEC_OF_MIME, AudioCodec, VideoCodec
 from openegress.core.room_keys import RoomKey
+from openegress.room import Lock, Track, TrackEncryption
 from openegress.room.budget import Reason
 from openegress.room.frame_keys import KeyChain, KeyRing, Undecryptable
 from openegress.room.rtp.depacketise import AccessUnit, join_video, join_vp9
@@ -101,9 +102,16 @@ class RoomCipher:
         self.server_mark = b""
         """What frames end with that the server made itself (JoinResponse.sif_trailer); empty: none."""
 
-    @property
-    def has_keys(self) -> bool:
-        return bool(self._chains)
+    def lock(self, track: Track) -> Lock | None:
+        """See Room.lock."""
+        if track.encryption is TrackEncryption.NONE:
+            return None
+        if track.encryption is TrackEncryption.CUSTOM:
+            return Lock.CUSTOM
+        if not self._chains:
+            return Lock.NO_KEY
+        codec = CODEC_OF_MIME.get(track.mime_type.lower())
+        return None if codec is None or codec in DECRYPTED else Lock.CODEC
 
     def of(self, identity: str) -> TrackCipher:
         """For a track of that participant."""

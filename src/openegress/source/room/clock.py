@@ -81,14 +81,18 @@ class Rest:
     def __init__(self, rate: int) -> None:
         self._rate = rate
         self._changed, self._unique = 0, 0
+        self.pace = Pace.AT_ONCE
+        """As of the last look."""
         self.slots = max(1, min(MOST_SLOTS, int(LONGEST_REST_S * rate)))
         """Between two looks while it rests."""
 
-    def pace(self, number: int, unique: int, *, is_still: bool) -> Pace:
+    def look(self, number: int, unique: int, *, is_still: bool) -> Pace:
         """Before picture `number`, of those before which so many were new; `is_still`: no other can come."""
         if unique != self._unique:
             self._changed, self._unique = number, unique
-        return Pace.RESTS if is_still or number - self._changed >= self._rate else Pace.AT_ONCE
+        rests = is_still or number - self._changed >= self._rate
+        self.pace = Pace.RESTS if rests else Pace.AT_ONCE
+        return self.pace
 
 
 class SlotPhase:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from openegress.core.codecs import (
     AUDIO_IN,
+    CODEC_OF_MIME,
     TRACK_CONTAINER,
     VIDEO_IN,
     AudioCodec,
@@ -15,25 +16,12 @@ from openegress.core.errors import invalid
 from openegress.core.plan import FileOutput, Plan, SegmentOutput, WebsocketOutput
 from openegress.room import Track
 
-_BY_MIME: dict[str, AudioCodec | VideoCodec] = {
-    "audio/opus": AudioCodec.OPUS,
-    "audio/red": AudioCodec.OPUS,  # RFC 2198 redundancy around Opus, taken off on receipt
-    "audio/pcmu": AudioCodec.PCMU,
-    "audio/pcma": AudioCodec.PCMA,
-    "video/h264": VideoCodec.H264,
-    "video/h265": VideoCodec.H265,
-    "video/hevc": VideoCodec.H265,
-    "video/vp8": VideoCodec.VP8,
-    "video/vp9": VideoCodec.VP9,
-    "video/av1": VideoCodec.AV1,
-}
-
 Codec = AudioCodec | VideoCodec
 
 
 def codec_of(track: Track) -> Codec | None:
     """As announced; None when the room does not say (an audio track's name may come without its codec)."""
-    codec = _BY_MIME.get(track.mime_type.lower())
+    codec = CODEC_OF_MIME.get(track.mime_type.lower())
     if codec is None and track.kind is MediaKind.AUDIO:
         return AudioCodec.OPUS  # every LiveKit client's default, and for long its only one
     return codec

@@ -8,13 +8,14 @@ from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
 from openegress.room.connection import SessionOptions
 from openegress.source.room.attendance import Attendance
+from openegress.source.room.awaited import Patience
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.recorded_people import RecordedPeople
-from openegress.source.room.track_follower import Patience, TrackFollower
+from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.track_policy import RequestedTracks, TrackPolicy
 
 

@@ -7,21 +7,17 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
-from openegress.core.codecs import VIDEO_TIME_BASE, AudioCodec, MediaKind, VideoCodec
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat
-from openegress.media.passthrough import audio_format, reorder_depth, video_format
-from openegress.media.pause_probe import PauseProbe
+from openegress.media.passthrough import audio_format, video_format
 from openegress.room import EncodedFrame, Track
 from openegress.room.budget import Reason
-from openegress.room.sync.picture_line import PictureLine
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
 from openegress.source.room.codec import IN_BAND, codec_of
-from openegress.source.room.first_layer import WAIT_NS, FirstLayer
-from openegress.source.room.picture_times import DecodeTimes, PresentationTimes, Timed
-from openegress.source.room.pts import AudioPts, Placed, VideoPts
+from openegress.source.room.passthrough_audio import PassthroughAudio
+from openegress.source.room.passthrough_video import PassthroughVideo
 from openegress.source.room.selection import Selection
 from openegress.source.room.track_follower import TrackFollower
 
@@ -31,14 +27,6 @@ FIRST_KEY_FRAME_S = 20.0
 """For parameters that only a key frame tells. One comes with the subscription, or is asked for at once."""
 FIRST_SOUND_S = 0.3
 """From the first packet to the first frame of sound, which is held for 0.12 s (room.sync.arrival)."""
-MUTED_AFTER_NS = 1 * S
-"""A track that is muted, or has sent nothing yet, gets silence so long after it is due: a player, and whoever
-follows the file, have both tracks all along. Longer than the room client waits for lost packets (0.7 s) and
-holds frames (0.2 s)."""
-STALLED_AFTER_NS = 8 * S
-"""So does one that stopped sending without a word, but later: after a cut of five seconds all of it is sent
-again, and sound that comes after silence took its place is late."""
-SILENCE_EVERY_S = 0.5
 
 
 class RoomPacketSource:
@@ -54,21 +42,10 @@ class RoomPacketSource:
         self._came = asyncio.Event()
         """A frame, before the start."""
         self._sink: PacketSink | None = None
-        self._zero_ns = 0
-        self._video = VideoPts()
-        self._lips = PictureLine()
-        self._layer: FirstLayer[EncodedFrame] = FirstLayer(0, 0)
-        self._shown = PresentationTimes()
-        self._decoded: DecodeTimes[EncodedFrame] = DecodeTimes(0)
-        self._layer_timer: asyncio.TimerHandle | None = None
-        self._audio: AudioPts | None = None
-        self._awaits_key = True
-        self._silencer: asyncio.TimerHandle | None = None
-        self._audio_lag_ns = 0
-        """How long after its time the last packet of sound came: what was under way at the end is not
-        silence."""
-        self._frames = 0
+        self._video: PassthroughVideo | None = None
+        self._audio: PassthroughAudio | None = None
         self._dropped = 0
+        """Frames of a kind that is not recorded."""
         self._stopped = False
 
     async def prepare(self) -> None:
@@ -80,16 +57,12 @@ class RoomPacketSource:
             codec = codec_of(track)
             if isinstance(codec, AudioCodec):
                 self._formats[kind] = audio_format(codec)
-                self._audio = AudioPts(codec, PauseProbe(codec).is_pause)
             elif codec in IN_BAND and track.width and track.height:
                 assert isinstance(codec, VideoCodec)
                 self._formats[kind] = video_format(codec, b"", track.width, track.height)
             else:
                 self._formats[kind] = await self._format_from_key_frame()
-
-        if (video := self._tracks.get(MediaKind.VIDEO)) is not None:
-            self._layer = FirstLayer(video.width, video.height)
-            self._decoded = DecodeTimes(reorder_depth(self._formats[MediaKind.VIDEO]))
+        self._make_parts()
 
     def formats(self) -> Sequence[StreamFormat]:
         return [self._formats[kind] for kind in self._tracks]
@@ -101,7 +74,10 @@ class RoomPacketSource:
         sids = [track.sid for track in self._tracks.values()]
         arrived = [self._follower.arrived[sid] for sid in sids if sid in self._follower.arrived]
         heard = [frame.at_ns for frame in self._held]
-        self._zero_ns = min([*arrived, *heard], default=self._follower.now_ns())
+        zero_ns = min([*arrived, *heard], default=self._follower.now_ns())
+        for part in (self._video, self._audio):
+            if part is not None:
+                part.begin(zero_ns)
         if not self._watched:
             self._follower.batch_reads()
         self._sink = sink
@@ -109,8 +85,8 @@ class RoomPacketSource:
         for frame in held:
             self._take(frame)
         if self._audio is not None:
-            self._fill_silence()
-        return self._zero_ns
+            self._audio.keep_filling()
+        return zero_ns
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()
@@ -119,21 +95,23 @@ class RoomPacketSource:
         if self._stopped:
             return
         self._stopped = True
-        for timer in (self._silencer, self._layer_timer):
-            if timer is not None:
-                timer.cancel()
+        parts = [part for part in (self._video, self._audio) if part is not None]
+        for part in parts:
+            part.cancel_wait()
         await self._follower.release()
-        self._end_layer_wait()
-        self._emit_video(self._decoded.flush())
-        if self._sink is not None and self._audio is not None:
-            self._write_silence(self._follower.now_ns() - self._zero_ns - self._audio_lag_ns)
+        if self._sink is not None:
+            for part in parts:
+                part.flush()
         self._sink = None
 
     async def close(self) -> None:
         await self._follower.close()
 
     def stats(self) -> SourceStats:
-        return SourceStats(self._frames, self._frames, self._dropped, self._follower.losses())
+        parts = [part for part in (self._video, self._audio) if part is not None]
+        frames = sum(part.frames for part in parts)
+        dropped = self._dropped + sum(part.dropped for part in parts)
+        return SourceStats(frames, frames, dropped, self._follower.losses())
 
     # --- Listener
 
@@ -145,12 +123,11 @@ class RoomPacketSource:
             self._take(frame)
 
     def on_selection(self, selection: Selection) -> None:
-        before = dict(self._tracks)
+        before = self._tracks.get(MediaKind.VIDEO)
         self._take_tracks(selection)
         video = self._tracks.get(MediaKind.VIDEO)
-        was = before.get(MediaKind.VIDEO)
-        if video is not None and was is not None and video.sid != was.sid:
-            self._awaits_key = True
+        if self._video is not None and video is not None and before is not None and video.sid != before.sid:
+            self._video.await_key()
 
     def shed(self, what: Shedding) -> None:
         """Nothing waits here: what is short of memory is the outputs, which get fewer pictures."""
@@ -159,6 +136,18 @@ class RoomPacketSource:
             self._follower.leave_out(video.sid, Reason.MEMORY)
 
     # --- inside
+
+    def _make_parts(self) -> None:
+        if (sound := self._formats.get(MediaKind.AUDIO)) is not None:
+            self._audio = PassthroughAudio(sound, self._emit, self._follower.now_ns, self._is_sound_muted)
+        if (pictures := self._formats.get(MediaKind.VIDEO)) is not None:
+            self._video = PassthroughVideo(
+                self._tracks[MediaKind.VIDEO],
+                pictures,
+                self._emit,
+                self._follower.request_key_frame,
+                self._sound_late_ns,
+            )
 
     async def _wait_for_sound(self) -> None:
         try:
@@ -201,94 +190,31 @@ class RoomPacketSource:
                 ) from None
 
     def _take(self, frame: EncodedFrame) -> None:
-        """Writes what is to be recorded now: no picture before the first key frame, nor of a layer that is
-        not the one to be recorded."""
-        if isinstance(frame.codec, AudioCodec):
-            self._write(frame)
-            return
-        if self._awaits_key and not frame.is_key:
-            self._dropped += 1
-            self._follower.request_key_frame(frame.track_sid)
-            return
-        self._awaits_key = False
-        for each in self._layer.take(frame.at_ns, frame.width, frame.height, frame):
-            self._write(each)
-        if self._layer.is_waiting and self._layer_timer is None:
-            # By the clock too: a picture that stands still is not followed by one that ends the wait.
-            self._layer_timer = asyncio.get_running_loop().call_later(WAIT_NS / S, self._end_layer_wait)
-
-    def _end_layer_wait(self) -> None:
-        for frame in self._layer.begin():
-            self._write(frame)
-
-    def _write(self, frame: EncodedFrame) -> None:
         kind = MediaKind.AUDIO if isinstance(frame.codec, AudioCodec) else MediaKind.VIDEO
-        stream = self._formats.get(kind)
-        if stream is None:
+        part = self._audio if kind is MediaKind.AUDIO else self._video
+        if part is None:
             self._dropped += 1
-            return
-        if frame.codec is not stream.codec:
+        elif frame.codec is not (codec := self._formats[kind].codec):
             self._follower.fail(
                 EgressError(
                     Code.FAILED_PRECONDITION,
-                    f"track {frame.track_sid} changed from {stream.codec.value} to {frame.codec.value}; "
+                    f"track {frame.track_sid} changed from {codec.value} to {frame.codec.value}; "
                     "to record over such a change, ask for an encoding instead of passing the track through",
                     phase=Phase.RECORDING,
                 )
             )
-            return
-        if kind is MediaKind.AUDIO:
-            self._write_audio(frame)
         else:
-            self._write_video(frame)
-
-    def _write_video(self, frame: EncodedFrame) -> None:
-        at_ns = self._lips.place(frame.at_ns - self._zero_ns, self._sound_late_ns())
-        wall = self._video.place(at_ns)
-        self._frames += 1
-        pts = self._shown.place(wall, frame.rtp_timestamp, is_key=frame.is_key)
-        self._emit_video(self._decoded.put(pts, frame))
+            part.take(frame)
 
     def _sound_late_ns(self) -> int:
-        """Pictures keep to the sound of their publisher where that had to be written late: it cannot be
-        hurried as it is, and a picture can wait."""
+        """By how much sound of the picture's publisher had to be written late."""
         sound, video = self._tracks.get(MediaKind.AUDIO), self._tracks[MediaKind.VIDEO]
         if self._audio is None or sound is None or sound.participant.identity != video.participant.identity:
             return 0
         return self._audio.late_ns
 
-    def _emit_video(self, pictures: Sequence[Timed[EncodedFrame]]) -> None:
-        for each in pictures:
-            frame = each.item
-            self._emit(
-                Packet(MediaKind.VIDEO, frame.data, each.pts, each.dts, 0, VIDEO_TIME_BASE, frame.is_key)
-            )
-
-    def _write_audio(self, frame: EncodedFrame) -> None:
-        assert self._audio is not None
-        self._audio_lag_ns = max(0, self._follower.now_ns() - frame.at_ns)
-        placed = self._audio.place(frame.at_ns - self._zero_ns, frame.rtp_timestamp, frame.data)
-        if placed:
-            self._frames += 1
-        else:
-            self._dropped += 1
-        self._emit_audio(placed)
-
-    def _fill_silence(self) -> None:
-        self._silencer = asyncio.get_running_loop().call_later(SILENCE_EVERY_S, self._fill_silence)
-        assert self._audio is not None
-        is_muted = self._tracks[MediaKind.AUDIO].muted or self._audio.end_ns is None
-        after_ns = MUTED_AFTER_NS if is_muted else STALLED_AFTER_NS
-        self._write_silence(self._follower.now_ns() - self._zero_ns - after_ns)
-
-    def _write_silence(self, until_ns: int) -> None:
-        assert self._audio is not None
-        self._emit_audio(self._audio.silence_until(until_ns))
-
-    def _emit_audio(self, placed: Sequence[Placed]) -> None:
-        base = self._formats[MediaKind.AUDIO].time_base
-        for each in placed:
-            self._emit(Packet(MediaKind.AUDIO, each.data, each.pts, each.pts, each.duration, base, True))
+    def _is_sound_muted(self) -> bool:
+        return self._tracks[MediaKind.AUDIO].muted
 
     def _emit(self, packet: Packet) -> None:
         if self._sink is not None:

@@ -5,12 +5,8 @@ Everything here runs on the event loop.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from enum import Enum, auto
-from functools import partial
-from typing import Protocol
+from dataclasses import replace
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.events import EndReason
@@ -18,7 +14,6 @@ from openegress.core.left_out import TrackLosses
 from openegress.request.pausing import order_of
 from openegress.room import (
     ConnectionLost,
-    EncodedFrame,
     Joined,
     KeyFrameArrived,
     MediaArrived,
@@ -39,52 +34,18 @@ from openegress.room import (
     TrackSubscribed,
     TrackTakenAgain,
     TrackUnpublished,
-    VideoQuality,
 )
-from openegress.room.budget import CHANGES, Reason, TokenBucket
-from openegress.source import Closed, Failed, Muted, Notice, PauseAsked, SourceEvent
-from openegress.source.memory import Ceiling, Shedding, give_back, own_bytes
+from openegress.room.budget import Reason
+from openegress.source import Closed, Failed, Muted, PauseAsked, SourceEvent
+from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.composite.layout_policy import layout_in
-from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
+from openegress.source.room.grace import Grace
+from openegress.source.room.memory_watch import watch_memory
+from openegress.source.room.reselection import Reselection
+from openegress.source.room.selection import Missing, Selection, Verdict
+from openegress.source.room.source_events import SourceEvents
+from openegress.source.room.subscribed_tracks import Intake, Listener, SubscribedTracks
 from openegress.source.room.track_policy import RoomState, TrackPolicy
-
-MEMORY_EVERY_S = 1.0
-"""Between two looks at the memory: what is shed needs a moment to be given back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long is waited for what others do, in seconds."""
-
-    track_s: float = 10.0
-    """For a track that the request names: it is published already, or about to be."""
-    participant_s: float = 30.0
-    """For a participant that the request names to join; upstream waits as long."""
-    absence_s: float = 5.0
-    """For a participant who left to come back: a browser that is reloaded takes about that."""
-    rejoin_s: float = 20.0
-    """For publishers to come back after the server was restarted; their SDKs try for longer than that."""
-
-
-class Listener(Protocol):
-    """What it tells its source, on the event loop."""
-
-    def on_frame(self, track: Track, frame: EncodedFrame) -> None:
-        """`track` as it was when it was subscribed; `frame.track_sid` may be newer."""
-
-    def on_selection(self, selection: Selection) -> None:
-        """Tracks were added, taken away, muted or unmuted."""
-
-    def shed(self, what: Shedding) -> None:
-        """Memory is short."""
-
-
-class Intake(Enum):
-    """What is subscribed to."""
-
-    SELECTED = auto()
-    NOTHING = auto()
-    """The recording is paused. Who is there, and what they publish, is followed all the same."""
 
 
 class TrackFollower:
@@ -94,45 +55,34 @@ class TrackFollower:
         self,
         room: Room,
         room_name: str,
-        cast: TrackPolicy,
+        policy: TrackPolicy,
         patience: Patience | None = None,
         memory_bytes: int = 0,
     ) -> None:
         """`memory_bytes`: what this process may take before it sheds; 0: as much as there is."""
         self._room = room
-        self._room_name = room_name
-        self._policy = cast
+        self._policy = policy
         self._patience = patience or Patience()
-        self._listener: Listener | None = None
-        self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
-        self._changed = asyncio.Event()
-        self._follower: asyncio.Task[None] | None = None
+        self._memory_bytes = memory_bytes
+        self._events = SourceEvents(room_name)
+        self._tracks = SubscribedTracks(room)
+        self._reselection = Reselection(self._select_anew, self.fail)
+        self._grace = Grace(self._patience, lambda: self._events.end(Closed()))
         self._connecting: asyncio.Task[None] | None = None
-        self._absence: asyncio.TimerHandle | None = None
-        self._recheck: asyncio.TimerHandle | None = None
-        self._rechecking: asyncio.Task[None] | None = None
-        self._ceiling = Ceiling(memory_bytes)
-        self._memory: asyncio.Task[None] | None = None
-        self._changes = TokenBucket(CHANGES)
-        self._deferred: asyncio.TimerHandle | None = None
-        """While changes wait to be looked at together."""
-        self._applying = asyncio.Lock()
-        self._rejoined_at: float | None = None
-        self._subscribed: dict[str, Track] = {}
-        self._asked: dict[str, VideoQuality] = {}
-        """What has been asked for of each track by SID."""
-        self._takes_best = False
-        self._intake = Intake.SELECTED
+        self._tasks: list[asyncio.Task[None]] = []
         self._speakers: tuple[str, ...] = ()
         self._metadata = ""
-        self._over: SourceEvent | None = None
         self._began = False
-        self.selection = NOTHING
-        self.arrived: dict[str, int] = {}
-        """Unix ns of the first packet of each track by SID."""
-        self.key_frames: dict[str, KeyFrameArrived] = {}
-        """The first key frame of each video track by SID."""
         self.joined = Joined("", "")
+
+    @property
+    def selection(self) -> Selection:
+        return self._tracks.selection
+
+    @property
+    def arrived(self) -> dict[str, int]:
+        """Unix ns of the first packet of each track, by SID."""
+        return self._tracks.arrived
 
     async def join(self) -> None:
         """Joins and waits until what the request names is there.
@@ -141,10 +91,10 @@ class TrackFollower:
         client has to say about the connection.
         """
         self.joined = await self._room.join()
-        self._follower = asyncio.create_task(self._follow(), name="room events")
         self._connecting = asyncio.create_task(self._connect(), name="room media path")
+        self._tasks += [asyncio.create_task(self._follow(), name="room events"), self._connecting]
         self._reselect()
-        await self._until_there()
+        await self._wait_for_requested()
         wrong = self._policy.wrong_kind(self._state())
         if wrong:
             raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
@@ -152,20 +102,20 @@ class TrackFollower:
 
     def take_best(self) -> None:
         """Before subscribe(): every video in the best quality there is."""
-        self._takes_best = True
+        self._tracks.take_best()
 
     async def subscribe(self, listener: Listener) -> None:
         """Frames and changes go to `listener` from here on. Returns when the media path is up.
 
         Raises EgressError when it does not come up, or the room closed meanwhile.
         """
-        self._listener = listener
-        self._memory = asyncio.create_task(self._watch_memory(listener), name="room memory")
+        self._tracks.listen(listener)
+        watching = watch_memory(self._memory_bytes, listener.shed, self._events.notice)
+        self._tasks.append(asyncio.create_task(watching, name="room memory"))
         await self._apply()
         assert self._connecting is not None
         await asyncio.wait({self._connecting})
-        if self._over is not None:
-            raise self._refusal()
+        self._events.refuse_if_over()
 
     async def wait_for_media(self, timeout_s: float) -> None:
         """Until each selected track that is not muted has sent its first packet, or time is up.
@@ -174,43 +124,32 @@ class TrackFollower:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                while any(t.sid not in self.arrived and not t.muted for t in self.selection.tracks):
-                    self._changed.clear()
-                    if self._over is not None:
-                        raise self._refusal()
-                    await self._changed.wait()
+                await self._events.wait_until(lambda: self._tracks.have_arrived)
         except TimeoutError:
             self.notice("no media from some tracks yet", after_s=timeout_s)
 
     async def first_key_frame(self, sid: str) -> KeyFrameArrived:
         """Raises EgressError when the room closed meanwhile."""
-        while (found := self.key_frames.get(sid)) is None:
-            self._changed.clear()
-            if self._over is not None:
-                raise self._refusal()
-            await self._changed.wait()
-        return found
+        await self._events.wait_until(lambda: sid in self._tracks.key_frames)
+        return self._tracks.key_frames[sid]
 
     async def release(self) -> None:
         """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
-        sids, self._subscribed = list(self._subscribed), {}
-        if sids:
-            await self._room.unsubscribe(sids)
+        await self._tracks.release()
 
     async def pause(self) -> None:
         """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
-        self._intake = Intake.NOTHING
+        self._tracks.take_in(Intake.NOTHING)
         await self._apply()
 
     async def resume(self, timeout_s: float) -> int:
         """Subscribes again; returns the unix ns at which the last of the tracks was there, or now where none
         is. Raises as wait_for_media() does."""
-        self._intake = Intake.SELECTED
-        self.arrived.clear()
+        self._tracks.take_in(Intake.SELECTED)
         await self._apply()
         await self.wait_for_media(timeout_s)
-        selected = {track.sid for track in self.selection.tracks}
-        return max((at for sid, at in self.arrived.items() if sid in selected), default=self.now_ns())
+        arrived_ns = self._tracks.last_arrival_ns()
+        return self.now_ns() if arrived_ns is None else arrived_ns
 
     def now_ns(self) -> int:
         """Unix time on the clock of the frames."""
@@ -241,102 +180,56 @@ class TrackFollower:
 
     def fail(self, error: EgressError) -> None:
         """The source has found out that it cannot go on."""
-        self._end(Failed(error))
+        self._events.end(Failed(error))
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
-        self._events.put_nowait(Notice(text, fields))
+        self._events.notice(text, **fields)
 
-    async def events(self) -> AsyncIterator[SourceEvent]:
+    def events(self) -> AsyncIterator[SourceEvent]:
         """Until close(). One Closed or Failed at most."""
-        while (event := await self._events.get()) is not None:
-            yield event
+        return self._events.stream()
 
     async def close(self) -> None:
         """Leaves the room. Idempotent."""
-        self._listener = None
-        self._cancel_absence()
-        if self._deferred is not None:
-            self._deferred.cancel()
-        if self._recheck is not None:
-            self._recheck.cancel()
-        started = (self._follower, self._connecting, self._rechecking, self._memory)
-        tasks = [task for task in started if task is not None]
-        self._follower = self._connecting = self._rechecking = self._memory = None
+        self._tracks.stop_listening()
+        self._grace.revoke()
+        tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._reselection.close()
         await self._room.close()
-        self._events.put_nowait(None)
-
-    async def _watch_memory(self, listener: Listener) -> None:
-        while True:
-            await asyncio.sleep(MEMORY_EVERY_S)
-            used = own_bytes("self")
-            shedding = self._ceiling.look(used)
-            if shedding is not Shedding.NOTHING:
-                self.notice("memory is short", used_mib=used // 2**20, dropped=shedding.name.lower())
-                listener.shed(shedding)
-                give_back()
+        self._events.close()
 
     # --- waiting for the start
 
-    async def _until_there(self) -> None:
+    async def _wait_for_requested(self) -> None:
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        while True:
-            self._changed.clear()
-            what, name = self._policy.missing(self._state(), self.selection)
-            if self._over is not None:
-                raise self._refusal()
-            self._refuse_useless(what, name)
-            match what:
-                case Missing.NOTHING:
-                    return
-                case Missing.TRACK:
-                    deadline_s = began + self._patience.track_s
-                case Missing.PARTICIPANT:
-                    deadline_s = began + self._patience.participant_s
-                case Missing.PUBLICATION:
-                    deadline_s = float("inf")  # a participant may come long before the camera is switched on
+        began_s = loop.time()
+        while (missing := self._missing())[0] is not Missing.NOTHING:
+            limit_s = self._patience.limit_s(missing[0])
             try:
-                async with asyncio.timeout_at(None if deadline_s == float("inf") else deadline_s):
-                    await self._changed.wait()
+                async with asyncio.timeout_at(None if limit_s is None else began_s + limit_s):
+                    await self._events.next_change()
             except TimeoutError:
-                raise EgressError(
-                    Code.NOT_FOUND,
-                    f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",
-                    phase=Phase.FIRST_TRACK,
-                ) from None
+                raise not_found(*missing) from None
 
-    def _refuse_useless(self, what: Missing, name: str) -> None:
-        """Raises EgressError where what is waited for is there, and of no use."""
-        for track in self._room.tracks():
-            named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
-            if named.get(what) != name:
-                continue
-            lock = self._room.lock(track)
-            why = f"is end-to-end encrypted, and {lock}" if lock else self._policy.refusal(track, what)
-            if why:
-                raise EgressError(
-                    Code.FAILED_PRECONDITION,
-                    f"track {track.sid} of {track.participant.identity} {why}",
-                    phase=Phase.FIRST_TRACK,
-                )
+    def _missing(self) -> tuple[Missing, str]:
+        """What is waited for. Raises EgressError where that is of no use, or the room is closed."""
+        self._events.refuse_if_over()
+        what, name = self._policy.missing(self._state(), self.selection)
+        refuse_useless(what, name, self._room.tracks(), self._why_useless)
+        return what, name
 
-    def _refusal(self) -> EgressError:
-        if isinstance(self._over, Failed):
-            return self._over.error
-        return EgressError(
-            Code.UNAVAILABLE,
-            f"room {self._room_name} was closed before there was anything to record",
-            phase=Phase.FIRST_TRACK,
-        )
+    def _why_useless(self, track: Track, what: Missing) -> str:
+        lock = self._room.lock(track)
+        return f"is end-to-end encrypted, and {lock}" if lock else self._policy.refusal(track, what)
 
     async def _connect(self) -> None:
         try:
             await self._room.connected()
         except EgressError as error:
-            self._end(Failed(error))
+            self.fail(error)
 
     # --- following the room
 
@@ -345,11 +238,11 @@ class TrackFollower:
             async for event in self._room.events():
                 await self._on_event(event)
         except EgressError as error:
-            self._end(Failed(error))
+            self.fail(error)
         except Exception as error:
-            self._end(Failed(internal(f"the room could not be followed: {error!r}", Phase.RECORDING)))
+            self.fail(internal(f"the room could not be followed: {error!r}", Phase.RECORDING))
         finally:
-            self._changed.set()
+            self._events.wake()
 
     async def _on_event(self, event: RoomEvent) -> None:
         match event:
@@ -362,26 +255,26 @@ class TrackFollower:
                 | ParticipantChanged()
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
-                    self._events.put_nowait(Muted(event.track.muted, self.now_ns()))
+                    self._events.put(Muted(event.track.muted, self.now_ns()))
                 if isinstance(event, TrackPublished) and (lock := self._room.lock(event.track)) is not None:
                     text = "track left out: it is end-to-end encrypted"
                     self.notice(text, track=event.track.sid, reason=str(lock))
-                await self._change()
+                await self._reselection.change()
             case SpeakersChanged(identities):
                 self._speakers = identities
-                await self._change()
+                await self._reselection.change()
             case OwnMetadataChanged(metadata):
                 if (order := order_of(layout_in(metadata))) is not None:
-                    self._events.put_nowait(PauseAsked(order))
+                    self._events.put(PauseAsked(order))
                 else:
                     self._metadata = metadata
-                    await self._change()
+                    await self._reselection.change()
             case MediaArrived(track, at_ns):
-                self.arrived.setdefault(track.sid, at_ns)
-                self._changed.set()
+                self._tracks.arrived.setdefault(track.sid, at_ns)
+                self._events.wake()
             case KeyFrameArrived(track):
-                self.key_frames[track.sid] = event
-                self._changed.set()
+                self._tracks.key_frames[track.sid] = event
+                self._events.wake()
             case TrackSubscribed(track, codec):
                 self.notice("track subscribed", track=track.sid, codec=codec.value)
             case SubscriptionFailed(sid, reason):
@@ -390,19 +283,19 @@ class TrackFollower:
                 self.notice("track left out", track=sid, identity=identity, reason=str(why), for_s=for_s)
                 if why is Reason.WRONG_KEY:
                     self._refuse_named(sid, identity)
-                await self._change()
+                await self._reselection.change()
             case TrackTakenAgain(sid, identity):
                 self.notice("track taken again", track=sid, identity=identity)
-                await self._change()
+                await self._reselection.change()
             case ConnectionLost(reason):
                 self.notice("connection to room lost", reason=reason)
                 # Nobody has left: it is us who do not see them.
-                self._rejoined_at = asyncio.get_running_loop().time()
-                self._cancel_absence()
+                self._grace.mark_rejoin()
+                self._grace.revoke()
             case Reconnected(after_s):
                 self.notice("connection to room is back", after_s=after_s)
-                self._rejoined_at = asyncio.get_running_loop().time()
-                await self._change()
+                self._grace.mark_rejoin()
+                await self._reselection.change()
             case RoomClosed(reason, failed):
                 self._on_closed(reason, failed)
             case Joined():
@@ -413,41 +306,37 @@ class TrackFollower:
         track = next((each for each in self.selection.tracks if each.sid == sid), None)
         if track is not None and self._policy.names(track, self.selection):
             text = f"track {sid} of {identity} cannot be recorded: {Reason.WRONG_KEY}"
-            self._end(Failed(EgressError(Code.FAILED_PRECONDITION, text, phase=Phase.FIRST_TRACK)))
+            self.fail(EgressError(Code.FAILED_PRECONDITION, text, phase=Phase.FIRST_TRACK))
 
     def _is_single(self, track: Track) -> bool:
         """The one track that is recorded, whatever SID it has by now."""
         return bool(self._policy.single_track_id) and any(t.sid == track.sid for t in self.selection.tracks)
 
     def _on_subscription_failed(self, sid: str, reason: str) -> None:
-        if sid not in self._subscribed or all(track.sid != sid for track in self.selection.tracks):
+        if not self._tracks.takes(sid):
             return
         self.notice("failed to subscribe to track", track=sid, reason=reason)
         if self._policy.needs(sid, self.selection):
-            self._end(
-                Failed(
-                    EgressError(
-                        Code.UNAVAILABLE,
-                        f"failed to subscribe to track {sid}: {reason}",
-                        fault=Fault.SERVICE,
-                        phase=Phase.FIRST_TRACK,
-                    )
+            self.fail(
+                EgressError(
+                    Code.UNAVAILABLE,
+                    f"failed to subscribe to track {sid}: {reason}",
+                    fault=Fault.SERVICE,
+                    phase=Phase.FIRST_TRACK,
                 )
             )
 
     def _on_closed(self, reason: str, failed: bool) -> None:
         if not failed:
-            self._end(Closed())
+            self._events.end(Closed())
             return
         text = "recording ended early: connection to room failed"
-        self._end(
-            Failed(
-                EgressError(
-                    Code.UNAVAILABLE,
-                    f"{text}: {reason}" if reason else text,
-                    fault=Fault.SERVICE,
-                    phase=Phase.RECORDING if self._began else Phase.SIGNALLING,
-                )
+        self.fail(
+            EgressError(
+                Code.UNAVAILABLE,
+                f"{text}: {reason}" if reason else text,
+                fault=Fault.SERVICE,
+                phase=Phase.RECORDING if self._began else Phase.SIGNALLING,
             )
         )
 
@@ -460,128 +349,36 @@ class TrackFollower:
             self._room.participants(),
             self._speakers,
             self._metadata,
-            self._rejoined_at is not None,
-            self._rejoined_recently(),
+            self._grace.rejoined,
+            self._grace.rejoined_recently,
             asyncio.get_running_loop().time(),
         )
 
     def _reselect(self) -> None:
         state = self._state()
-        self.selection = self._policy.select(state, self.selection)
-        self._changed.set()
-        if self._recheck is not None:
-            self._recheck.cancel()
-            self._recheck = None
-        if self._policy.recheck_at_s is not None:
-            loop = asyncio.get_running_loop()
-            self._recheck = loop.call_at(self._policy.recheck_at_s, self._begin_recheck)
+        self._tracks.selection = self._policy.select(state, self.selection)
+        self._events.wake()
+        self._reselection.at(self._policy.recheck_at_s)
         if self._began:
             self._judge(state)
 
-    async def _change(self) -> None:
-        """Something has changed in the room: it is looked at now, or soon with what else changes."""
-        now_ns = time.monotonic_ns()
-        if self._deferred is not None:
-            return
-        if self._changes.left(now_ns) >= 1:
-            self._changes.spend(1, now_ns)
-            self._reselect()
-            await self._apply()
-        else:
-            self._defer()
-
-    def _defer(self) -> None:
-        self._deferred = asyncio.get_running_loop().call_later(1 / CHANGES.per_s, self._end_deferral)
-
-    def _end_deferral(self) -> None:
-        self._deferred = None
-        if self._rechecking is not None and not self._rechecking.done():
-            self._defer()
-        else:
-            self._begin_recheck()
-
-    def _begin_recheck(self) -> None:
-        if self._rechecking is None or self._rechecking.done():
-            self._rechecking = asyncio.create_task(self._select_anew(), name="room recheck")
-
     async def _select_anew(self) -> None:
-        """Time has passed and nothing else happened."""
-        try:
-            self._reselect()
-            await self._apply()
-        except EgressError as error:
-            self._end(Failed(error))
-
-    def _judge(self, state: RoomState) -> None:
-        recently = state.rejoined_recently
-        match self._policy.verdict(state, self.selection):
-            case Verdict.GO_ON:
-                self._cancel_absence()
-            case Verdict.END:
-                self._end(Closed())
-            case Verdict.END_EMPTY:
-                self._end(Closed(EndReason.EMPTY))
-            case Verdict.END_IDLE:
-                self._end(Closed(EndReason.IDLE))
-            case Verdict.END_UNLESS_BACK:
-                if self._absence is None:
-                    grace_s = self._patience.rejoin_s if recently else self._patience.absence_s
-                    self._absence = asyncio.get_running_loop().call_later(grace_s, self._end, Closed())
-
-    def _rejoined_recently(self) -> bool:
-        if self._rejoined_at is None:
-            return False
-        return asyncio.get_running_loop().time() - self._rejoined_at < self._patience.rejoin_s
-
-    def _cancel_absence(self) -> None:
-        if self._absence is not None:
-            self._absence.cancel()
-            self._absence = None
+        self._reselect()
+        await self._apply()
 
     async def _apply(self) -> None:
-        """Subscribes to what is selected and to nothing else."""
-        if self._listener is None or self._over is not None:
-            return
-        self._listener.on_selection(self.selection)
-        async with self._applying:
-            selection = self.selection
-            taken = selection.tracks if self._intake is Intake.SELECTED else ()
-            wanted = {track.sid: track for track in taken}
-            gone = [sid for sid in self._subscribed if sid not in wanted]
-            new = [track for sid, track in wanted.items() if sid not in self._subscribed]
-            self._subscribed = {**wanted}
-            for sid in gone:
-                self._asked.pop(sid, None)
-                self.arrived.pop(sid, None)
-                self.key_frames.pop(sid, None)
-            if gone:
-                await self._room.unsubscribe(gone)
-            for track in new:
-                await self._subscribe(track)
-            if not self._takes_best:
-                await self._ask(selection)
+        if not self._events.is_over:
+            await self._tracks.apply()
 
-    async def _subscribe(self, track: Track) -> None:
-        try:
-            await self._room.subscribe([track.sid], partial(self._on_frame, track))
-        except EgressError as error:
-            if error.code is not Code.NOT_FOUND:
-                raise
-            # Unpublished just now: its event is on the way.
-            self._subscribed.pop(track.sid, None)
-
-    async def _ask(self, selection: Selection) -> None:
-        for sid, quality in selection.qualities.items():
-            if sid in self._subscribed and self._asked.get(sid) != quality:
-                self._asked[sid] = quality
-                await self._room.set_quality(sid, quality)
-
-    def _on_frame(self, track: Track, frame: EncodedFrame) -> None:
-        if self._listener is not None:
-            self._listener.on_frame(track, frame)
-
-    def _end(self, event: SourceEvent) -> None:
-        if self._over is None:
-            self._over = event
-            self._events.put_nowait(event)
-            self._changed.set()
+    def _judge(self, state: RoomState) -> None:
+        match self._policy.verdict(state, self.selection):
+            case Verdict.GO_ON:
+                self._grace.revoke()
+            case Verdict.END:
+                self._events.end(Closed())
+            case Verdict.END_EMPTY:
+                self._events.end(Closed(EndReason.EMPTY))
+            case Verdict.END_IDLE:
+                self._events.end(Closed(EndReason.IDLE))
+            case Verdict.END_UNLESS_BACK:
+                self._grace.begin(rejoined_recently=state.rejoined_recently)

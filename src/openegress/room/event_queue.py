@@ -1,0 +1,24 @@
+"""The events of a room on their way to the one who reads them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from openegress.room import RoomClosed, RoomEvent
+
+
+class EventQueue:
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
+
+    def put(self, event: RoomEvent) -> None:
+        self._queue.put_nowait(event)
+
+    def close(self) -> None:
+        self._queue.put_nowait(None)
+
+    async def stream(self) -> AsyncIterator[RoomEvent]:
+        """For one reader. Ends after RoomClosed or close()."""
+        while (event := await self._queue.get()) is not None:
+            yield event
+            if isinstance(event, RoomClosed):
+                return

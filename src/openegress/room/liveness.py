@@ -1,0 +1,79 @@
+"""Whether a connection to a room is alive, by what has come in of it. Pure; times are loop seconds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+SILENCE_S = 7
+"""While media flows, so much else does that after this long the path is not there."""
+IDLE_SILENCE_S = 20
+"""Where nothing is subscribed to there are only the answers to our own checks, some 5 s apart, and one may be
+lost (RFC 7675)."""
+RENEWAL_AFTER_S = 1
+"""Without any RTP or RTCP, although tracks flow: a NAT on the way may have forgotten us. Where nobody speaks
+a server's reports come every three seconds, and a check that was not needed costs nothing."""
+ADDRESS_AFTER_S = 2
+"""Without any datagram: our own address may be gone."""
+MEDIA_SILENCE_S = 20
+"""Without any RTP or RTCP, although tracks that are not muted flowed before."""
+DEFAULT_PING_INTERVAL_S = 10
+DEFAULT_PING_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PathCounts:
+    """Of one media path, so far."""
+
+    datagrams: int
+    packets: int
+    """RTP and RTCP."""
+
+
+class Liveness:
+    """Looked at once a second while the media path is up."""
+
+    def __init__(self, ping_interval_s: float, ping_timeout_s: float) -> None:
+        """As the server tells when it is joined; 0: it does not."""
+        self._ping_interval_s = ping_interval_s or DEFAULT_PING_INTERVAL_S
+        self._ping_timeout_s = ping_timeout_s or DEFAULT_PING_TIMEOUT_S
+        self._heard_at = self._pinged_at = 0.0
+        self._counts = PathCounts(-1, -1)
+        self._quiet_s = self._media_quiet_s = 0
+
+    def begin(self, now_s: float) -> None:
+        """The media path is up."""
+        self._heard_at = self._pinged_at = now_s
+
+    def heard(self, now_s: float) -> None:
+        """A signalling message came."""
+        self._heard_at = now_s
+
+    def takes_ping(self, now_s: float) -> bool:
+        """Whether a ping is to be sent now; it counts as sent."""
+        if now_s - self._pinged_at < self._ping_interval_s:
+            return False
+        self._pinged_at = now_s
+        return True
+
+    def look(
+        self, now_s: float, counts: PathCounts, *, expects_media: bool, is_address_gone: Callable[[], bool]
+    ) -> str | None:
+        """Why the connection is lost; None: it is not. `is_address_gone` is costly, and asked where it may
+        be so."""
+        self._quiet_s = self._quiet_s + 1 if counts.datagrams == self._counts.datagrams else 0
+        is_quiet = counts.packets == self._counts.packets and expects_media
+        self._media_quiet_s = self._media_quiet_s + 1 if is_quiet else 0
+        self._counts = counts
+        if now_s - self._heard_at > self._ping_interval_s + self._ping_timeout_s:
+            return f"no signalling message for {now_s - self._heard_at:.0f} s"
+        if self._quiet_s >= ADDRESS_AFTER_S and is_address_gone():
+            return "this host has lost the address that media came to"
+        if self._quiet_s >= (SILENCE_S if expects_media else IDLE_SILENCE_S):
+            return f"no packet from the server for {self._quiet_s} s"
+        if self._media_quiet_s >= MEDIA_SILENCE_S:
+            return f"no media from the server for {self._media_quiet_s} s"
+        return None
+
+    @property
+    def needs_renewal(self) -> bool:
+        """As of the last look: what is on the way may have forgotten us."""
+        return self._media_quiet_s >= RENEWAL_AFTER_S

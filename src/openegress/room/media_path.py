@@ -1,0 +1,123 @@
+"""The media path of one join: the server's offer answered, candidates exchanged, the transport connected."""
+
+import asyncio
+import json
+
+from livekit.protocol.rtc import SessionDescription, SignalTarget, TrickleRequest
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room.rtp.demux import Demux
+from openegress.room.signalling import sdp
+from openegress.room.signalling.websocket import Signalling
+from openegress.room.transport.media import Transport
+
+OFFER_TIMEOUT_S = 5.0
+"""The server offers the data channel as soon as one has joined."""
+
+
+class MediaPath:
+    """Comes up with the first offer; later ones only say which tracks there are."""
+
+    def __init__(
+        self, transport: Transport, demux: Demux, signalling: Signalling, connect_timeout_s: float
+    ) -> None:
+        self.transport = transport
+        self._demux = demux
+        self._signalling = signalling
+        self._connect_timeout_s = connect_timeout_s
+        self._local_candidates: list[str] = []
+        self._early_candidates: list[str] = []
+        """Of the server, before its first offer."""
+        self._ice_username: str | None = None
+        """Of the server, in its first offer."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def gather(self) -> None:
+        self._demux.connect(self.transport.send_rtcp, self.transport.drain)
+        self._local_candidates = await self.transport.gather()
+
+    async def up(self) -> None:
+        """Returns when media can come. Raises EgressError when it cannot."""
+        try:
+            async with asyncio.timeout(OFFER_TIMEOUT_S + self._connect_timeout_s):
+                await self._up
+        except TimeoutError:
+            raise EgressError(
+                Code.UNAVAILABLE,
+                "the server made no offer for the media connection",
+                fault=Fault.SERVICE,
+                phase=Phase.ICE,
+            ) from None
+
+    def fail(self, error: EgressError) -> None:
+        """It will not come up."""
+        if not self._up.done():
+            self._up.set_exception(error)
+
+    def is_restarted_by(self, offer: sdp.Offer) -> bool:
+        """The path in use is dead from here on, and ours cannot be restarted (see ice)."""
+        return self._up.done() and offer.username != self._ice_username
+
+    async def answer(self, offer: sdp.Offer, number: int) -> None:
+        """`number`: the id of the offer's session description."""
+        transport = self.transport
+        text = sdp.answer(offer, transport.username, transport.password, transport.fingerprint)
+        answer = SessionDescription(type="answer", sdp=text, id=number)
+        await self._signalling.send(answer=answer)
+        for line in offer.candidates:
+            await transport.add_candidate(line)
+        if self._ice_username is not None:
+            return
+        self._ice_username = offer.username
+        for line in self._early_candidates:
+            await transport.add_candidate(line)
+        self._tasks.append(asyncio.create_task(self._connect(offer)))
+        for line in self._local_candidates:
+            await self._trickle(line)
+
+    async def add_candidate(self, trickle: TrickleRequest) -> None:
+        """Of the server."""
+        if trickle.target != SignalTarget.SUBSCRIBER:
+            return
+        line = str(json.loads(trickle.candidateInit).get("candidate", ""))
+        if not line:
+            return
+        if self._ice_username is not None:
+            await self.transport.add_candidate(line)
+        else:
+            self._early_candidates.append(line)
+
+    async def close(self) -> None:
+        """Idempotent. No packet is delivered after this."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._up.done():
+            self._up.cancel()
+        elif not self._up.cancelled():
+            self._up.exception()  # told by up() already, or of no interest any more
+        self._demux.disconnect()
+        await self.transport.close()
+
+    async def _connect(self, offer: sdp.Offer) -> None:
+        try:
+            await self.transport.connect(
+                offer.username,
+                offer.password,
+                offer.fingerprint,
+                ice_lite=offer.ice_lite,
+                timeout_s=self._connect_timeout_s,
+                on_candidate=lambda line: self._tasks.append(asyncio.create_task(self._trickle(line))),
+            )
+        except EgressError as error:
+            self.fail(error)
+        else:
+            if not self._up.done():
+                self._up.set_result(None)
+
+    async def _trickle(self, line: str) -> None:
+        init = json.dumps({"candidate": line, "sdpMLineIndex": 0, "sdpMid": "0"})
+        trickle = TrickleRequest(candidateInit=init, target=SignalTarget.SUBSCRIBER)
+        await self._signalling.send(trickle=trickle)

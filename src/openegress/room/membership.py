@@ -1,0 +1,207 @@
+"""The recorder's place in a room: it joins, holds the connection, and joins again when that is lost."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from livekit.protocol.rtc import JoinResponse
+
+from openegress.core.errors import EgressError, Phase, internal
+from openegress.room import ConnectionLost, Reconnected, RoomClosed, RoomEvent
+from openegress.room.connection import (
+    ConnectionListener,
+    EndKind,
+    RoomConnection,
+    SessionEnd,
+    SessionOptions,
+)
+from openegress.room.rejoin import Rejoin
+from openegress.room.rtp.demux import Demux
+from openegress.room.transport.media import Transport
+
+logger = logging.getLogger(__name__)
+
+
+class MembershipListener(ConnectionListener, Protocol):
+    """Who is told what becomes of the membership."""
+
+    def emit(self, event: RoomEvent) -> None:
+        """ConnectionLost, Reconnected and RoomClosed."""
+
+    def on_end(self) -> None:
+        """No packet will come any more."""
+
+    async def on_open_again(self) -> None:
+        """A new connection is there, which knows nothing of subscriptions."""
+
+    def on_joined_again(self) -> None:
+        """Its media path is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipOptions:
+    session: SessionOptions
+    rejoin_for_s: float
+    make_transport: Callable[..., Transport]
+
+
+class Membership:
+    """One recorder in one room, over one connection after the other."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        demux: Demux,
+        listener: MembershipListener,
+        options: MembershipOptions,
+    ) -> None:
+        self._url = url
+        self._token = token
+        self._demux = demux
+        self._listener = listener
+        self._options = options
+        self._connection: RoomConnection | None = None
+        self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """The media path of the first join is up."""
+        self._supervisor: asyncio.Task[None] | None = None
+        self._batches_reads = False
+
+    @property
+    def connection(self) -> RoomConnection | None:
+        """None while it is lost."""
+        return self._connection
+
+    async def join(self) -> JoinResponse:
+        """Raises EgressError with phase SIGNALLING, the address tried and the cause."""
+        if self._supervisor is not None:
+            raise RuntimeError("a RoomClient joins once")
+        connection, join = await self._open()
+        self._supervisor = asyncio.create_task(self._supervise(connection))
+        return join
+
+    async def connected(self) -> None:
+        """Raises EgressError with phase ICE or SIGNALLING, what was tried and the cause."""
+        await asyncio.shield(self._connected)
+
+    async def send(self, **message: object) -> None:
+        """Nothing while the connection is lost: who listens sends it again when there is another."""
+        if self._connection is not None:
+            await self._connection.send(**message)
+
+    def batch_reads(self) -> None:
+        """Also on connections to come."""
+        self._batches_reads = True
+        if self._connection is not None:
+            self._connection.batch_reads()
+
+    def read_at_once(self) -> None:
+        self._batches_reads = False
+        if self._connection is not None:
+            self._connection.read_at_once()
+
+    def drain(self) -> None:
+        if self._connection is not None:
+            self._connection.drain()
+
+    async def stop_watching(self) -> None:
+        """The connection stays as it is from here on."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        if not self._connected.cancel() and not self._connected.cancelled():
+            self._connected.exception()  # of no interest any more
+
+    async def leave(self) -> None:
+        if self._connection is not None:
+            await self._connection.leave()
+            await self._connection.close()
+
+    @property
+    def path(self) -> str:
+        """How media comes in, for logs: `udp host -> address:port`."""
+        return self._connection.path if self._connection else "none"
+
+    async def _open(self) -> tuple[RoomConnection, JoinResponse]:
+        connection = RoomConnection(
+            self._url,
+            self._demux,
+            self._listener,
+            options=self._options.session,
+            make_transport=self._options.make_transport,
+        )
+        join = await connection.open(self._token)
+        self._connection = connection
+        return connection, join
+
+    async def _supervise(self, connection: RoomConnection) -> None:
+        """Owns the connection from the join to the end of the room, of which it tells whatever happens."""
+        try:
+            await self._follow(connection)
+        except Exception as error:
+            logger.exception("the room client failed")
+            text = f"the room client failed: {error!r}"
+            if not self._connected.done():
+                self._connected.set_exception(internal(text, Phase.SIGNALLING))
+            self._listener.emit(RoomClosed(text, failed=True))
+
+    async def _follow(self, connection: RoomConnection) -> None:
+        try:
+            await self._up(connection)
+        except EgressError as error:
+            self._connected.set_exception(error)
+            return
+        self._connected.set_result(None)
+        while True:
+            assert self._connection is not None
+            end = await self._connection.ended()
+            self._token = self._connection.token
+            connection, self._connection = self._connection, None
+            await connection.close()
+            if end.kind is not EndKind.LOST:
+                self._listener.on_end()
+                self._listener.emit(RoomClosed(end.reason, failed=end.kind is EndKind.REPLACED))
+                return
+            if not await self._rejoin(end):
+                return
+
+    async def _rejoin(self, end: SessionEnd) -> bool:
+        """False: given up, and said so."""
+        loop = asyncio.get_running_loop()
+        rejoin = Rejoin(loop.time(), self._options.rejoin_for_s)
+        logger.warning("connection to the room lost: %s", end.reason)
+        self._listener.emit(ConnectionLost(end.reason))
+        while True:
+            await asyncio.sleep(rejoin.next_pause_s())
+            try:
+                await self._open_again()
+            except EgressError as error:
+                if rejoin.gives_up(error, loop.time()):
+                    logger.error("cannot join again: %s", error.text)
+                    text = f"{end.reason}; cannot join again: {error.text}"
+                    self._listener.emit(RoomClosed(text, failed=True))
+                    return False
+                logger.info("try %d to join again failed: %s", rejoin.tries, error.text)
+                continue
+            break
+        self._listener.on_joined_again()
+        after_s = rejoin.after_s(loop.time())
+        logger.info("joined again after %.2f s", after_s)
+        self._listener.emit(Reconnected(after_s))
+        return True
+
+    async def _open_again(self) -> None:
+        connection, _ = await self._open()
+        await self._listener.on_open_again()
+        await self._up(connection)
+        if self._batches_reads:
+            connection.batch_reads()
+
+    async def _up(self, connection: RoomConnection) -> None:
+        try:
+            await connection.up()
+        except EgressError:
+            self._connection = None
+            raise

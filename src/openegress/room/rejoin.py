@@ -1,0 +1,31 @@
+"""When to try to join a room again whose connection was lost, and when to give up. Pure."""
+
+from openegress.core.errors import Code, EgressError
+
+REJOIN_FOR_S = 120.0
+"""A server being replaced is back within a minute or two; a longer absence is the room's end."""
+REJOIN_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
+"""Between tries; the last one repeats."""
+
+
+class Rejoin:
+    """From one loss of the connection to the join after it. Times are those of the event loop."""
+
+    def __init__(self, lost_at_s: float, limit_s: float) -> None:
+        """`limit_s`: after how long it is given up."""
+        self._lost_at_s = lost_at_s
+        self._limit_s = limit_s
+        self.tries = 0
+
+    def next_pause_s(self) -> float:
+        """To wait before the next try, which this counts."""
+        pause_s = REJOIN_PAUSES_S[min(self.tries, len(REJOIN_PAUSES_S) - 1)]
+        self.tries += 1
+        return pause_s
+
+    def gives_up(self, error: EgressError, now_s: float) -> bool:
+        """After a try that failed: a token that is refused once is refused for good."""
+        return error.code is Code.UNAUTHENTICATED or self.after_s(now_s) > self._limit_s
+
+    def after_s(self, now_s: float) -> float:
+        return now_s - self._lost_at_s

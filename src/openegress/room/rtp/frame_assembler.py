@@ -1,0 +1,176 @@
+"""The pictures of a track, joined from its packets, and which of them a decoder can use. Pure."""
+
+from dataclasses import replace
+from enum import Enum, auto
+from typing import Protocol
+
+from openegress.core.codecs import VideoCodec
+from openegress.room.frame_keys import Undecryptable
+from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_video
+from openegress.room.rtp.frame_cipher import TrackCipher
+from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
+
+BLANK_SIDE = 16
+"""LiveKit ends a track with pictures of 2x2 or 8x8."""
+MAX_FRAME_PACKETS = 4000
+
+
+class PictureTaker(Protocol):
+    """Who gets the pictures. Times are monotonic ns."""
+
+    def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
+        """A picture that can be decoded; `arrival_ns` is that of its first packet."""
+
+    def on_first_key_frame(self, codec: VideoCodec, unit: AccessUnit) -> None:
+        """Before on_unit(), once for each codec."""
+
+    def on_blank(self) -> None:
+        """The server has put a picture of its own behind the last one of a track that is muted or over."""
+
+    def on_unusable(self, now_ns: int) -> None:
+        """A picture was incomplete, malformed, or without the key frame before it: none can be decoded before
+        the next key frame."""
+
+    def on_malformed(self, error: MalformedPayload) -> None:
+        """Why the picture that on_unusable() follows for is none."""
+
+    def on_undecryptable(self, cipher: TrackCipher, error: Undecryptable) -> None:
+        """Why the picture that on_unusable() follows for cannot be read."""
+
+
+class _State(Enum):
+    """What the next picture needs to be."""
+
+    AWAITS_KEY = auto()
+    """A key frame."""
+    DECODABLE = auto()
+    """Any picture."""
+    BLANK = auto()
+    """A key frame, and what is none is the server's own."""
+
+
+class FrameAssembler:
+    """Takes the packets of a track in order."""
+
+    def __init__(self, taker: PictureTaker, cipher: TrackCipher | None) -> None:
+        self.cipher = cipher
+        self._taker = taker
+        self._codec: VideoCodec | None = None
+        self._payloads: list[bytes] = []
+        """Of the frame being gathered."""
+        self._first_arrival_ns = 0
+        self._timestamp = -1
+        self._is_broken = False
+        """The frame being gathered has lost packets."""
+        self._state = _State.AWAITS_KEY
+        self._prefix: AccessUnit | None = None
+        """Parameter sets that belong to the next picture."""
+        self._shown: VideoCodec | None = None
+        """The codec whose first key frame was told."""
+
+    def restart(self) -> None:
+        """What comes from here on has nothing to do with what came before."""
+        self._payloads = []
+        self._is_broken = False
+        self._state = _State.AWAITS_KEY
+        self._prefix = None
+
+    def switch(self, codec: VideoCodec | None) -> None:
+        """The packets from here on are of another codec; None: of sound."""
+        self._codec = codec
+        self._payloads = []
+        self._prefix = None
+        self._await_key()
+
+    def gap(self) -> None:
+        """Packets were given up."""
+        self._is_broken = True
+
+    def forget(self) -> None:
+        """The end of the frame being gathered will not come."""
+        self._payloads = []
+
+    def put(self, packet: RtpPacket, now_ns: int) -> None:
+        if packet.timestamp != self._timestamp:
+            if self._payloads:
+                self._finish(now_ns)
+            self._timestamp = packet.timestamp
+        arrival_ns = packet.arrival_ns
+        if not self._payloads:
+            self._first_arrival_ns = arrival_ns
+        elif arrival_ns != OVERTAKEN:
+            earlier_ns = self._first_arrival_ns
+            self._first_arrival_ns = arrival_ns if earlier_ns == OVERTAKEN else min(earlier_ns, arrival_ns)
+        self._payloads.append(packet.payload)
+        if packet.marker or len(self._payloads) > MAX_FRAME_PACKETS:
+            self._finish(now_ns)
+
+    def _finish(self, now_ns: int) -> None:
+        payloads, self._payloads = self._payloads, []
+        if self._is_broken:
+            # Whether the loss hit this frame or the one before cannot be told: both are done with.
+            self._is_broken = False
+            self._refuse(now_ns)
+            return
+        assert self._codec is not None
+        cipher = self.cipher
+        if cipher is not None and cipher.is_injected(payloads[-1]):
+            self._blank()
+            return
+        try:
+            if cipher is None:
+                unit = join_video(self._codec, payloads)
+            else:
+                unit = cipher.join(self._codec, payloads, now_ns)
+        except MalformedPayload as error:
+            self._taker.on_malformed(error)
+            self._refuse(now_ns)
+            return
+        except Undecryptable as error:
+            assert cipher is not None
+            self._taker.on_undecryptable(cipher, error)
+            self._refuse(now_ns)
+            return
+        if unit.parameters_only:
+            self._prefix = unit
+            return
+        self._unit(self._with_prefix(unit), now_ns)
+
+    def _with_prefix(self, unit: AccessUnit) -> AccessUnit:
+        if self._prefix is None:
+            return unit
+        prefix, self._prefix = self._prefix, None
+        return replace(
+            unit,
+            data=prefix.data + unit.data,
+            width=unit.width or (prefix.width if unit.is_key else 0),
+            height=unit.height or (prefix.height if unit.is_key else 0),
+        )
+
+    def _unit(self, unit: AccessUnit, now_ns: int) -> None:
+        if unit.is_key:
+            is_blank = 0 < unit.width <= BLANK_SIDE and 0 < unit.height <= BLANK_SIDE
+            self._state = _State.BLANK if is_blank else _State.DECODABLE
+        if self._state is _State.BLANK:
+            self._blank()
+        elif self._state is _State.AWAITS_KEY:
+            self._refuse(now_ns)
+        else:
+            assert self._codec is not None
+            if unit.is_key and self._shown is not self._codec:
+                self._shown = self._codec
+                self._taker.on_first_key_frame(self._codec, unit)
+            self._taker.on_unit(self._timestamp, unit, self._first_arrival_ns)
+
+    def _blank(self) -> None:
+        self._await_key()
+        self._taker.on_blank()
+
+    def _refuse(self, now_ns: int) -> None:
+        self._await_key()
+        self._prefix = None
+        self._taker.on_unusable(now_ns)
+
+    def _await_key(self) -> None:
+        if self._state is _State.DECODABLE:
+            self._state = _State.AWAITS_KEY

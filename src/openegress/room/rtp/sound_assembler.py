@@ -1,0 +1,70 @@
+"""The sound of a track, taken out of its packets: redundancy taken off, decrypted. Pure."""
+
+from typing import Protocol
+
+from openegress.core.codecs import AudioCodec
+from openegress.room.frame_keys import Undecryptable
+from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, red
+from openegress.room.rtp.frame_cipher import TrackCipher
+from openegress.room.rtp.packets import RtpPacket
+from openegress.room.signalling.sdp import Encoding, PayloadType
+
+
+class SoundTaker(Protocol):
+    """Who gets the sound."""
+
+    def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
+        """Monotonic ns."""
+
+    def on_lost_sound(self) -> None:
+        """What one of the next two tells cannot be used."""
+
+    def on_malformed(self, error: MalformedPayload) -> None: ...
+
+    def on_undecryptable(self, cipher: TrackCipher, error: Undecryptable) -> None: ...
+
+
+class SoundAssembler:
+    """Takes the packets of a track in order."""
+
+    def __init__(self, taker: SoundTaker, cipher: TrackCipher | None) -> None:
+        self.cipher = cipher
+        self._taker = taker
+        self._last_timestamp: int | None = None
+
+    def restart(self) -> None:
+        """What comes from here on has nothing to do with what came before."""
+        self._last_timestamp = None
+
+    def put(self, packet: RtpPacket, kind: PayloadType, codec: AudioCodec, now_ns: int) -> None:
+        if kind.encoding is not Encoding.RED:
+            self._sound(packet.timestamp, packet.payload, packet.arrival_ns, codec, now_ns)
+            return
+        try:
+            blocks = red.split(packet.payload)
+        except MalformedPayload as error:
+            self._taker.on_lost_sound()
+            self._taker.on_malformed(error)
+            return
+        for block in blocks:
+            timestamp = packet.timestamp - block.timestamp_offset & 0xFFFFFFFF
+            last = self._last_timestamp
+            newer = last is not None and 0 < (timestamp - last & 0xFFFFFFFF) < 1 << 31
+            # Repeated blocks only fill what was lost; before the first packet there is no gap to fill. The
+            # packet's own is new in any case, also where RTP time began anew.
+            if block.data and (newer or block is blocks[-1]):
+                self._sound(timestamp, block.data, packet.arrival_ns, codec, now_ns)
+
+    def _sound(self, timestamp: int, data: bytes, arrival_ns: int, codec: AudioCodec, now_ns: int) -> None:
+        self._last_timestamp = timestamp
+        cipher = self.cipher
+        if cipher is not None:
+            if cipher.is_injected(data):
+                return
+            try:
+                data = cipher.open(codec, data, now_ns)
+            except Undecryptable as error:
+                self._taker.on_lost_sound()
+                self._taker.on_undecryptable(cipher, error)
+                return
+        self._taker.on_unit(timestamp, AccessUnit(data, True), arrival_ns)

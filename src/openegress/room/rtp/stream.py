@@ -1,0 +1,124 @@
+"""The packets of a track in order, lost ones recovered, over its SSRCs one after the other. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+from openegress.core.codecs import VideoCodec
+from openegress.room.rtp.depacketise import MalformedPayload, red
+from openegress.room.rtp.nack import AUDIO, VIDEO, NackPolicy
+from openegress.room.rtp.packets import RtpPacket, unwrap_rtx
+from openegress.room.rtp.reception import Reception
+from openegress.room.rtp.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
+from openegress.room.rtp.rtcp import ReportBlock, SenderReport
+from openegress.room.signalling.sdp import Encoding, PayloadType
+
+
+class RtpStream:
+    """Not bound to an event loop: times are given, as monotonic ns."""
+
+    def __init__(self, policy: NackPolicy | None) -> None:
+        """`policy`: by default that of the track's kind."""
+        self.ssrc = 0
+        self.rtx_ssrc: int | None = None
+        self.packets = 0
+        """That came or are missing, so far."""
+        self._policy = policy
+        self._types: Mapping[int, PayloadType] = {}
+        self._repaired: dict[int, int] = {}
+        """Payload type of retransmissions -> of what they repeat."""
+        self._reorderer = Reorderer(policy)
+        """Made anew when the first packet tells what is received."""
+        self._reception = Reception()
+        self._lost_before = 0
+        """Packets of SSRCs that are over."""
+
+    def map(self, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
+        """What an offer says of the SSRC."""
+        self._types = types
+        self._repaired = {each.rtx_number: each.number for each in types.values() if each.rtx_number}
+        self.rtx_ssrc = rtx_ssrc
+
+    def restart(self) -> None:
+        """What comes from here on has nothing to do with what came before."""
+        self._lost_before += self._reorderer.stats.lost
+        self._reorderer = Reorderer(self._policy)
+        self._reception = Reception()
+
+    def type_of(self, packet: RtpPacket) -> PayloadType | None:
+        """None: it is not ours."""
+        return self._types.get(packet.payload_type)
+
+    def put(self, packet: RtpPacket, kind: PayloadType, now_ns: int) -> list[Delivered]:
+        """Gives what is in order now. `kind`: its type_of()."""
+        if self._reorderer.highest < 0:
+            if not packet.payload:
+                return []  # a probe before the first packet: nothing to count from yet
+            self._begin(kind)
+        self._reception.arrived(packet.timestamp, packet.arrival_ns, kind.clock_rate)
+        reorderer = self._reorderer
+        highest = reorderer.highest
+        ready = reorderer.push(packet, now_ns)
+        ahead = reorderer.highest - highest
+        self.packets += ahead if 1 < ahead <= MAX_AHEAD_PACKETS else 1
+        return ready
+
+    def put_retransmission(self, packet: RtpPacket, now_ns: int) -> list[Delivered]:
+        """Gives what is in order now."""
+        number = self._repaired.get(packet.payload_type)
+        original = unwrap_rtx(packet)
+        if original is None or number is None:
+            return []
+        recovered = self._reorderer.stats.recovered
+        ready = self._reorderer.push(original._replace(payload_type=number), now_ns, retransmitted=True)
+        self._reception.counted += self._reorderer.stats.recovered - recovered
+        return ready
+
+    def next_due_ns(self) -> int | None:
+        return self._reorderer.next_due_ns()
+
+    def due(self, now_ns: int) -> tuple[list[int], list[Delivered]]:
+        """Sequence numbers to request now, and what is not waited for any more."""
+        return self._reorderer.due(now_ns)
+
+    @property
+    def is_missing(self) -> bool:
+        """Packets are waited for."""
+        return bool(self._reorderer.missing)
+
+    @property
+    def missing_since_ns(self) -> int | None:
+        return self._reorderer.missing_since_ns
+
+    @property
+    def lost_packets(self) -> int:
+        """Given up so far."""
+        return self._lost_before + self._reorderer.stats.lost
+
+    def flush(self) -> list[Delivered]:
+        return self._reorderer.flush()
+
+    def sender_report(self, report: SenderReport, now_ns: int) -> None:
+        self._reception.sender_report(report, now_ns)
+
+    def report_block(self, now_ns: int) -> ReportBlock | None:
+        """None: nothing has come yet."""
+        if self._reorderer.highest < 0 or not self.ssrc:
+            return None
+        expected, highest = self._reorderer.expected, self._reorderer.highest - 0x10000
+        return self._reception.block(self.ssrc, expected, highest, now_ns)
+
+    def _begin(self, kind: PayloadType) -> None:
+        """The first packet of an SSRC has come."""
+        if isinstance(kind.encoding.codec, VideoCodec):
+            self._reorderer = Reorderer(self._policy or VIDEO)
+        else:
+            self._reorderer = Reorderer(self._policy or AUDIO, self._repeats)
+
+    def _repeats(self, packet: RtpPacket) -> Iterable[int]:
+        """See reorder.Repeats."""
+        kind = self._types.get(packet.payload_type)
+        if kind is None or kind.encoding is not Encoding.RED:
+            return ()
+        try:
+            return [block.timestamp_offset for block in red.split(packet.payload) if block.data]
+        except MalformedPayload:
+            return ()  # told when it is delivered

@@ -1,0 +1,116 @@
+"""What the server says of a room, made into events, and into changes of the roster and of subscriptions."""
+
+import asyncio
+import time
+
+from livekit.protocol.models import SubscriptionError
+from livekit.protocol.rtc import JoinResponse, SignalResponse, SubscriptionPermissionUpdate
+
+from openegress.room import RoomEvent, SubscriptionFailed, Track, TrackPublished, TrackUnpublished
+from openegress.room.event_queue import EventQueue
+from openegress.room.rtp.frame_cipher import RoomCipher
+from openegress.room.signalling import sdp
+from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
+from openegress.room.subscriptions import Subscriptions
+
+
+class ServerMessages:
+    """Implements MembershipListener."""
+
+    def __init__(
+        self, roster: Roster, subscriptions: Subscriptions, cipher: RoomCipher, events: EventQueue
+    ) -> None:
+        self._roster = roster
+        self._subscriptions = subscriptions
+        self._cipher = cipher
+        self._events = events
+        self._joins = 0
+        self._settled_at = 0.0
+        """Until then, tracks that end may come back after a re-join; monotonic seconds."""
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    # --- ConnectionListener
+
+    def on_join(self, join: JoinResponse) -> None:
+        """Who is there as we come in."""
+        now_s = time.monotonic()
+        self._joins += 1
+        if self._joins > 1:
+            self._settled_at = now_s + RETURN_GRACE_S
+        self._cipher.server_mark = join.sif_trailer
+        self._publish(self._roster.joined(join.other_participants, now_s))
+
+    def on_message(self, message: SignalResponse) -> None:
+        match message.WhichOneof("message"):
+            case "update":
+                self._publish(self._roster.updated(message.update.participants))
+            case "speakers_changed":
+                self._publish(self._roster.speaking(message.speakers_changed.speakers))
+            case "subscription_response":
+                response = message.subscription_response
+                reason = SubscriptionError.Name(response.err).removeprefix("SE_").lower().replace("_", " ")
+                self.emit(SubscriptionFailed(response.track_sid, reason))
+            case "subscription_permission_update":
+                self._permission(message.subscription_permission_update)
+
+    def on_offer(self, offer: sdp.Offer) -> None:
+        self._subscriptions.offered(offer)
+
+    def expects_media(self) -> bool:
+        return self._subscriptions.expect_media
+
+    # --- MembershipListener
+
+    def emit(self, event: RoomEvent) -> None:
+        self._events.put(event)
+
+    def on_end(self) -> None:
+        self._subscriptions.flush()
+
+    async def on_open_again(self) -> None:
+        await self._subscriptions.request_again()
+
+    def on_joined_again(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._watch_absent()
+
+    # --- inside
+
+    def _watch_absent(self) -> None:
+        """Those who were there before the re-join and are not yet back count as gone after a while."""
+        self._expiry = None
+        now_s = time.monotonic()
+        self._publish(self._roster.expire(now_s))
+        if self._roster.waiting or now_s < self._settled_at:
+            self._expiry = asyncio.get_running_loop().call_later(1.0, self._watch_absent)
+            return
+        self._subscriptions.drop_absent()
+
+    def _permission(self, update: SubscriptionPermissionUpdate) -> None:
+        if not update.allowed:
+            reason = "its publisher does not allow the recorder to subscribe"
+            self.emit(SubscriptionFailed(update.track_sid, reason))
+
+    def _publish(self, events: list[RosterEvent]) -> None:
+        moved: list[str] = []
+        for event in events:
+            match event:
+                case TrackPublished(track):
+                    if self._subscriptions.take_over(track):
+                        moved.append(track.sid)
+                case TrackUnpublished(track) if not self._may_return(track, events):
+                    self._subscriptions.drop(track.sid)
+            self.emit(event)
+        if moved:
+            self._subscriptions.request_soon(moved)
+
+    def _may_return(self, track: Track, events: list[RosterEvent]) -> bool:
+        """Published anew in the same breath, or soon after a re-join, when publishers find their way back."""
+        if time.monotonic() < self._settled_at:
+            return True
+        return any(isinstance(each, TrackPublished) and each.track.key == track.key for each in events)

@@ -1,0 +1,47 @@
+"""Which tracks are left out for a while, and when each is taken again."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+
+from openegress.core.units import S
+from openegress.room import TrackKey
+from openegress.room.budget import Reason, Standing
+
+
+class Standings:
+    """Of tracks that are subscribed to or were left out lately. Whoever publishes a track anew begins as it
+    ended."""
+
+    def __init__(self, on_end: Callable[[TrackKey], None]) -> None:
+        """`on_end`: a track that was left out is to be taken again."""
+        self._on_end = on_end
+        self._by_key: dict[TrackKey, Standing] = {}
+        self._pauses: dict[TrackKey, asyncio.TimerHandle] = {}
+        """Of tracks that are left out."""
+
+    def of(self, key: TrackKey, subscribed: Collection[TrackKey]) -> Standing:
+        """Forgets others that have behaved and are not `subscribed` to."""
+        now_ns = time.monotonic_ns()
+        self._by_key = {
+            known: standing
+            for known, standing in self._by_key.items()
+            if known in subscribed or not standing.is_forgiven(now_ns)
+        }
+        return self._by_key.setdefault(key, Standing())
+
+    def leave_out(self, key: TrackKey, reason: Reason) -> float:
+        """Returns for how many seconds."""
+        pause_s = self._by_key[key].leave_out(reason, time.monotonic_ns()) / S
+        self._pauses[key] = asyncio.get_running_loop().call_later(pause_s, self._end, key)
+        return pause_s
+
+    def close(self) -> None:
+        for timer in self._pauses.values():
+            timer.cancel()
+
+    def _end(self, key: TrackKey) -> None:
+        """Whether the track behaves is seen by taking it."""
+        del self._pauses[key]
+        self._by_key[key].take(time.monotonic_ns())
+        self._on_end(key)

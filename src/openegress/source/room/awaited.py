@@ -1,0 +1,50 @@
+"""What a recording waits for before it starts, for how long, and what is wrong if it does not come. Pure."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from openegress.core.errors import Code, EgressError, Phase
+from openegress.room import Track
+from openegress.source.room.selection import Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a recording waits for what others do, in seconds."""
+
+    track_s: float = 10.0
+    """For a track that the request names: it is published already, or about to be."""
+    participant_s: float = 30.0
+    """For a participant that the request names to join; upstream waits as long."""
+    absence_s: float = 5.0
+    """For a participant who left to come back: a browser that is reloaded takes about that."""
+    rejoin_s: float = 20.0
+    """For publishers to come back after the server was restarted; their SDKs try for longer than that."""
+
+    def limit_s(self, what: Missing) -> float | None:
+        """None: there is no limit. A participant may come long before the camera is switched on."""
+        return {Missing.TRACK: self.track_s, Missing.PARTICIPANT: self.participant_s}.get(what)
+
+
+def not_found(what: Missing, name: str) -> EgressError:
+    """What is wrong when the wait for a track or a participant is over."""
+    return EgressError(
+        Code.NOT_FOUND,
+        f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",
+        phase=Phase.FIRST_TRACK,
+    )
+
+
+def refuse_useless(
+    what: Missing, name: str, tracks: Iterable[Track], why_useless: Callable[[Track, Missing], str]
+) -> None:
+    """Raises EgressError where what is waited for is there, and nothing of it can be recorded. `why_useless`
+    ends a sentence that begins with the track; "": it can be."""
+    for track in tracks:
+        named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
+        if named.get(what) == name and (why := why_useless(track, what)):
+            raise EgressError(
+                Code.FAILED_PRECONDITION,
+                f"track {track.sid} of {track.participant.identity} {why}",
+                phase=Phase.FIRST_TRACK,
+            )

@@ -1,0 +1,39 @@
+"""When to ask for key frames of pictures that cannot be decoded, again and again ever more seldom. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from openegress.core.units import S
+
+KEY_PAUSE_NS = S // 2
+"""After the first request for a key frame; twice as long after each that did not help."""
+LONGEST_KEY_PAUSE_NS = 30 * S
+"""A key frame costs everybody in the room: what cannot be decoded is not asked for again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    next_ns: int
+    pause_ns: int
+
+
+class KeyRequests:
+    """Of all tracks of a room. Times are media time."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, _Asked] = {}
+        """By SID, while a key frame is wanted."""
+
+    def due(self, wanted: Collection[str], now_ns: int) -> list[str]:
+        """The SIDs to ask a key frame for now, of those that need one."""
+        if self._asked:
+            self._asked = {sid: each for sid, each in self._asked.items() if sid in wanted}
+        return [sid for sid in wanted if self._is_due(sid, now_ns)]
+
+    def _is_due(self, sid: str, now_ns: int) -> bool:
+        asked = self._asked.get(sid)
+        if asked is not None and now_ns < asked.next_ns:
+            return False
+        pause_ns = min(asked.pause_ns * 2, LONGEST_KEY_PAUSE_NS) if asked else KEY_PAUSE_NS
+        self._asked[sid] = _Asked(now_ns + pause_ns, pause_ns)
+        return True

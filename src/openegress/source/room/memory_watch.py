@@ -1,0 +1,27 @@
+"""Gives up media of a room before the machine gives up its process."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from openegress.source.memory import Ceiling, Shedding, give_back, own_bytes
+
+MEMORY_EVERY_S = 1.0
+"""Between two looks at the memory: what is shed needs a moment to be given back."""
+
+
+class NoticeOf(Protocol):
+    def __call__(self, text: str, **fields: str | int | float | bool | None) -> None: ...
+
+
+async def watch_memory(most_bytes: int, shed: Callable[[Shedding], None], notice: NoticeOf) -> None:
+    """Until it is cancelled. `most_bytes`: what this process may take; 0: as much as there is."""
+    ceiling = Ceiling(most_bytes)
+    while True:
+        await asyncio.sleep(MEMORY_EVERY_S)
+        used = own_bytes("self")
+        shedding = ceiling.look(used)
+        if shedding is not Shedding.NOTHING:
+            notice("memory is short", used_mib=used // 2**20, dropped=shedding.name.lower())
+            shed(shedding)
+            give_back()

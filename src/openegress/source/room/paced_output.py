@@ -1,0 +1,74 @@
+"""Gives out the pictures and the sound of a room in order, each in its slot, at the pace of the sink."""
+
+from collections.abc import Callable
+
+from openegress.media import FrameSink
+from openegress.media.mixer import BLOCK_SAMPLES
+from openegress.media.samples import SAMPLE_RATE
+from openegress.source.room.clock import Horizon, Slots, is_left_out
+from openegress.source.room.compositor import Compositor
+from openegress.source.room.cuts import BLOCK_NS, Cuts
+
+
+class PacedOutput:
+    """Used by the thread that draws alone."""
+
+    def __init__(
+        self, compositor: Compositor, framerate: int | None, *, with_audio: bool, tick_ns: int
+    ) -> None:
+        """`framerate`: None without pictures. `tick_ns`: how often it is asked to give."""
+        self._compositor = compositor
+        self._pictures = Slots(framerate) if framerate is not None else None
+        self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
+        self._horizon = Horizon(tick_ns)
+        self._told_cuts = 0
+        self.left_out = 0
+        """Pictures so far."""
+
+    @property
+    def has_pictures(self) -> bool:
+        return self._pictures is not None
+
+    @property
+    def next_picture(self) -> int:
+        return self._pictures.next if self._pictures is not None else 0
+
+    def until_ns(self, now_ns: int, known_ns: int, cuts: Cuts) -> int:
+        """Up to where the recording can be given out, in its own time. `known_ns`: up to when all is known
+        that has come in."""
+        complete_ns = self._compositor.complete_ns(known_ns)
+        return self._horizon.advance(cuts.recorded_ns(now_ns), cuts.recorded_ns(complete_ns))
+
+    def give(self, sink: FrameSink, until_ns: int, cuts: Cuts, waited_ns: Callable[[], int]) -> None:
+        """All that lies before `until_ns`. `waited_ns` tells for how long the end has been waited for."""
+        while self._give_one(sink, until_ns, cuts, waited_ns):
+            pass
+
+    def _give_one(self, sink: FrameSink, until_ns: int, cuts: Cuts, waited_ns: Callable[[], int]) -> bool:
+        """Sound up to the next picture, and that; False when there is none to give."""
+        picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
+        if self._blocks is not None:
+            while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
+                if self._pictures is None:
+                    self._tell_cuts(sink, cuts, self._blocks.next_ns)
+                block = cuts.room_ns(self._blocks.next_ns) // BLOCK_NS
+                sink.audio(self._compositor.sound(block), self._blocks.next_ns, SAMPLE_RATE)
+                self._blocks.next += 1
+        if self._pictures is None or self._pictures.next_ns >= until_ns:
+            return False
+        picture_ns = self._pictures.next_ns
+        # By the horizon: what was waited for is not behind. The end comes with all that still waits, and is
+        # behind by how long it has been waited for too.
+        if is_left_out(self._pictures.next, max(self._horizon.ns - picture_ns, waited_ns())):
+            self.left_out += 1
+        else:
+            self._tell_cuts(sink, cuts, picture_ns)
+            sink.video(self._compositor.picture(cuts.room_ns(picture_ns)), picture_ns)
+        self._pictures.next += 1
+        return True
+
+    def _tell_cuts(self, sink: FrameSink, cuts: Cuts, next_ns: int) -> None:
+        """Those that are over before what comes at `next_ns`."""
+        while self._told_cuts < len(cuts.over) and cuts.resumed_ns(self._told_cuts) <= next_ns:
+            sink.resumed(cuts.resumed_ns(self._told_cuts), cuts.length_ns(self._told_cuts))
+            self._told_cuts += 1

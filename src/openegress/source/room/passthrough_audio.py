@@ -1,0 +1,87 @@
+"""The sound of a recording that takes tracks as they are: packets on the timeline, silence between them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
+from openegress.media.pause_probe import PauseProbe
+from openegress.room import EncodedFrame
+from openegress.source.room.pts import AudioPts, Placed
+
+MUTED_AFTER_NS = 1 * S
+"""A track that is muted, or has sent nothing yet, gets silence so long after it is due: a player, and whoever
+follows the file, have both tracks all along. Longer than the room client waits for lost packets (0.7 s) and
+holds frames (0.2 s)."""
+STALLED_AFTER_NS = 8 * S
+"""So does one that stopped sending without a word, but later: after a cut of five seconds all of it is sent
+again, and sound that comes after silence took its place is late."""
+SILENCE_EVERY_S = 0.5
+
+
+class PassthroughAudio:
+    """Packets of one audio track. On the event loop."""
+
+    def __init__(
+        self,
+        stream: StreamFormat,
+        emit: Callable[[Packet], None],
+        now_ns: Callable[[], int],
+        is_muted: Callable[[], bool],
+    ) -> None:
+        """`now_ns`: unix ns on the clock of the frames."""
+        assert isinstance(stream.codec, AudioCodec)
+        self._emit = emit
+        self._base = stream.time_base
+        self._now_ns = now_ns
+        self._is_muted = is_muted
+        self._zero_ns = 0
+        self._pts = AudioPts(stream.codec, PauseProbe(stream.codec).is_pause)
+        self._lag_ns = 0
+        """How long after its time the last packet came: what was under way at the end is not silence."""
+        self._silencer: asyncio.TimerHandle | None = None
+        self.frames = 0
+        self.dropped = 0
+
+    @property
+    def late_ns(self) -> int:
+        """By how much sound had to be written late."""
+        return self._pts.late_ns
+
+    def begin(self, zero_ns: int) -> None:
+        """`zero_ns`: media time zero as unix ns. Before take()."""
+        self._zero_ns = zero_ns
+
+    def take(self, frame: EncodedFrame) -> None:
+        self._lag_ns = max(0, self._now_ns() - frame.at_ns)
+        placed = self._pts.place(frame.at_ns - self._zero_ns, frame.rtp_timestamp, frame.data)
+        if placed:
+            self.frames += 1
+        else:
+            self.dropped += 1
+        self._give(placed)
+
+    def keep_filling(self) -> None:
+        """With silence, where nothing comes, until cancel_wait()."""
+        self._silencer = asyncio.get_running_loop().call_later(SILENCE_EVERY_S, self.keep_filling)
+        is_muted = self._is_muted() or self._pts.end_ns is None
+        self._fill(MUTED_AFTER_NS if is_muted else STALLED_AFTER_NS)
+
+    def cancel_wait(self) -> None:
+        if self._silencer is not None:
+            self._silencer.cancel()
+
+    def flush(self) -> None:
+        """Writes silence up to the end. No packet follows."""
+        self._fill(self._lag_ns)
+
+    def _fill(self, after_ns: int) -> None:
+        until_ns = self._now_ns() - self._zero_ns - after_ns
+        self._give(self._pts.silence_until(until_ns))
+
+    def _give(self, placed: Sequence[Placed]) -> None:
+        for each in placed:
+            self._emit(
+                Packet(MediaKind.AUDIO, each.data, each.pts, each.pts, each.duration, self._base, True)
+            )

@@ -1,0 +1,93 @@
+"""The video of a recording that takes tracks as they are: its frames on the recording's timeline."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from openegress.core.codecs import VIDEO_TIME_BASE, MediaKind
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
+from openegress.media.passthrough import reorder_depth
+from openegress.room import EncodedFrame, Track
+from openegress.room.sync.picture_line import PictureLine
+from openegress.source.room.first_layer import WAIT_NS, FirstLayer
+from openegress.source.room.picture_times import DecodeTimes, PresentationTimes, Timed
+from openegress.source.room.pts import VideoPts
+
+
+class PassthroughVideo:
+    """Frames of one video track, from its first key frame on. On the event loop."""
+
+    def __init__(
+        self,
+        track: Track,
+        stream: StreamFormat,
+        emit: Callable[[Packet], None],
+        request_key_frame: Callable[[str], None],
+        sound_late_ns: Callable[[], int],
+    ) -> None:
+        """`request_key_frame` takes a SID. `sound_late_ns` tells by how much the publisher's sound had to be
+        written late."""
+        self._emit = emit
+        self._request_key_frame = request_key_frame
+        self._sound_late_ns = sound_late_ns
+        self._zero_ns = 0
+        self._pts = VideoPts()
+        self._lips = PictureLine()
+        self._layer: FirstLayer[EncodedFrame] = FirstLayer(track.width, track.height)
+        self._layer_timer: asyncio.TimerHandle | None = None
+        self._shown = PresentationTimes()
+        self._decoded: DecodeTimes[EncodedFrame] = DecodeTimes(reorder_depth(stream))
+        self._awaits_key = True
+        self.frames = 0
+        self.dropped = 0
+
+    def begin(self, zero_ns: int) -> None:
+        """`zero_ns`: media time zero as unix ns. Before take()."""
+        self._zero_ns = zero_ns
+
+    def await_key(self) -> None:
+        """Frames of another track follow."""
+        self._awaits_key = True
+
+    def take(self, frame: EncodedFrame) -> None:
+        """Writes what is to be recorded now: no picture before the first key frame, nor of a layer that is
+        not the one to be recorded."""
+        if self._awaits_key and not frame.is_key:
+            self.dropped += 1
+            self._request_key_frame(frame.track_sid)
+            return
+        self._awaits_key = False
+        for each in self._layer.take(frame.at_ns, frame.width, frame.height, frame):
+            self._write(each)
+        if self._layer.is_waiting and self._layer_timer is None:
+            # By the clock too: a picture that stands still is not followed by one that ends the wait.
+            self._layer_timer = asyncio.get_running_loop().call_later(WAIT_NS / S, self._end_layer_wait)
+
+    def cancel_wait(self) -> None:
+        if self._layer_timer is not None:
+            self._layer_timer.cancel()
+
+    def flush(self) -> None:
+        """Writes what is held back. No frame follows."""
+        self._end_layer_wait()
+        self._give(self._decoded.flush())
+
+    def _end_layer_wait(self) -> None:
+        for frame in self._layer.begin():
+            self._write(frame)
+
+    def _write(self, frame: EncodedFrame) -> None:
+        # Pictures keep to the sound of their publisher where that had to be written late: it cannot be
+        # hurried as it is, and a picture can wait.
+        at_ns = self._lips.place(frame.at_ns - self._zero_ns, self._sound_late_ns())
+        wall = self._pts.place(at_ns)
+        self.frames += 1
+        pts = self._shown.place(wall, frame.rtp_timestamp, is_key=frame.is_key)
+        self._give(self._decoded.put(pts, frame))
+
+    def _give(self, pictures: Sequence[Timed[EncodedFrame]]) -> None:
+        for each in pictures:
+            frame = each.item
+            self._emit(
+                Packet(MediaKind.VIDEO, frame.data, each.pts, each.dts, 0, VIDEO_TIME_BASE, frame.is_key)
+            )

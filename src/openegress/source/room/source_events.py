@@ -1,0 +1,68 @@
+"""What a room tells its source: notices, and once how the recording ended."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from openegress.core.errors import Code, EgressError, Phase
+from openegress.source import Failed, Notice, SourceEvent
+
+
+class SourceEvents:
+    """One Closed or Failed at most. Whoever waits for something is woken by wake(), and by the end."""
+
+    def __init__(self, room_name: str) -> None:
+        self._room_name = room_name
+        self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
+        self._changed = asyncio.Event()
+        self._over: SourceEvent | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._over is not None
+
+    async def stream(self) -> AsyncIterator[SourceEvent]:
+        """Until close()."""
+        while (event := await self._queue.get()) is not None:
+            yield event
+
+    def put(self, event: SourceEvent) -> None:
+        self._queue.put_nowait(event)
+
+    def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
+        self._queue.put_nowait(Notice(text, fields))
+
+    def end(self, event: SourceEvent) -> None:
+        """Only the first one counts."""
+        if self._over is None:
+            self._over = event
+            self._queue.put_nowait(event)
+            self.wake()
+
+    def close(self) -> None:
+        self._queue.put_nowait(None)
+
+    def wake(self) -> None:
+        """What somebody waits for may be there now."""
+        self._changed.set()
+
+    async def wait_until(self, is_there: Callable[[], bool]) -> None:
+        """Looks again at each wake(). Raises EgressError when the room closed meanwhile."""
+        while not is_there():
+            await self.next_change()
+
+    async def next_change(self) -> None:
+        """Until the next wake(). Raises EgressError when the room closed meanwhile."""
+        self._changed.clear()
+        self.refuse_if_over()
+        await self._changed.wait()
+
+    def refuse_if_over(self) -> None:
+        """Raises EgressError when the room was closed, or the recording failed."""
+        if isinstance(self._over, Failed):
+            raise self._over.error
+        if self._over is not None:
+            raise EgressError(
+                Code.UNAVAILABLE,
+                f"room {self._room_name} was closed before there was anything to record",
+                phase=Phase.FIRST_TRACK,
+            )

@@ -1,0 +1,129 @@
+"""The tracks that a recording receives: what is selected is subscribed to, and nothing else."""
+
+import asyncio
+from enum import Enum, auto
+from functools import partial
+from typing import Protocol
+
+from openegress.core.errors import Code, EgressError
+from openegress.room import EncodedFrame, KeyFrameArrived, Room, Track, VideoQuality
+from openegress.source.memory import Shedding
+from openegress.source.room.selection import NOTHING, Selection
+
+
+class Listener(Protocol):
+    """A source that takes frames, on the event loop."""
+
+    def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        """`track` as it was when it was subscribed; `frame.track_sid` may be newer."""
+
+    def on_selection(self, selection: Selection) -> None:
+        """Tracks were added, taken away, muted or unmuted."""
+
+    def shed(self, what: Shedding) -> None:
+        """Memory is short."""
+
+
+class Intake(Enum):
+    """What is subscribed to."""
+
+    SELECTED = auto()
+    NOTHING = auto()
+    """The recording is paused. Who is there, and what they publish, is followed all the same."""
+
+
+class SubscribedTracks:
+    """Nothing is subscribed to before listen()."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._listener: Listener | None = None
+        self._subscribed: dict[str, Track] = {}
+        self._asked: dict[str, VideoQuality] = {}
+        """The quality that has been asked for, by SID."""
+        self._takes_best = False
+        self._intake = Intake.SELECTED
+        self._applying = asyncio.Lock()
+        self.selection = NOTHING
+        self.arrived: dict[str, int] = {}
+        """Unix ns of the first packet of each track, by SID."""
+        self.key_frames: dict[str, KeyFrameArrived] = {}
+        """The first key frame of each video track, by SID."""
+
+    def take_best(self) -> None:
+        """Before listen(): every video comes in the best quality there is."""
+        self._takes_best = True
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def stop_listening(self) -> None:
+        self._listener = None
+
+    def takes(self, sid: str) -> bool:
+        """It is subscribed to and still selected."""
+        return sid in self._subscribed and any(track.sid == sid for track in self.selection.tracks)
+
+    @property
+    def have_arrived(self) -> bool:
+        """Each selected track that is not muted has sent its first packet."""
+        return all(track.sid in self.arrived or track.muted for track in self.selection.tracks)
+
+    def last_arrival_ns(self) -> int | None:
+        """Unix ns at which the last of the selected tracks was there; None: none is."""
+        selected = {track.sid for track in self.selection.tracks}
+        return max((at for sid, at in self.arrived.items() if sid in selected), default=None)
+
+    def take_in(self, intake: Intake) -> None:
+        """From the next apply() on."""
+        self._intake = intake
+        if intake is Intake.SELECTED:
+            self.arrived.clear()
+
+    async def release(self) -> None:
+        """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
+        sids, self._subscribed = list(self._subscribed), {}
+        if sids:
+            await self._room.unsubscribe(sids)
+
+    async def apply(self) -> None:
+        """Subscribes to what is selected and to nothing else."""
+        if self._listener is None:
+            return
+        self._listener.on_selection(self.selection)
+        async with self._applying:
+            selection = self.selection
+            taken = selection.tracks if self._intake is Intake.SELECTED else ()
+            wanted = {track.sid: track for track in taken}
+            gone = [sid for sid in self._subscribed if sid not in wanted]
+            new = [track for sid, track in wanted.items() if sid not in self._subscribed]
+            self._subscribed = {**wanted}
+            for sid in gone:
+                self._asked.pop(sid, None)
+                self.arrived.pop(sid, None)
+                self.key_frames.pop(sid, None)
+            if gone:
+                await self._room.unsubscribe(gone)
+            for track in new:
+                await self._subscribe(track)
+            if not self._takes_best:
+                await self._ask(selection)
+
+    async def _subscribe(self, track: Track) -> None:
+        try:
+            await self._room.subscribe([track.sid], partial(self._on_frame, track))
+        except EgressError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            # Unpublished just now: its event is on the way.
+            self._subscribed.pop(track.sid, None)
+
+    async def _ask(self, selection: Selection) -> None:
+        for sid, quality in selection.qualities.items():
+            if sid in self._subscribed and self._asked.get(sid) != quality:
+                self._asked[sid] = quality
+                await self._room.set_quality(sid, quality)
+
+    def _on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        if self._listener is not None:
+            self._listener.on_frame(track, frame)
