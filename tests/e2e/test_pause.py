@@ -197,6 +197,31 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
     assert facts.audio.gaps == ()
 
 
+async def test_sound_alone(parts: PauseParts) -> None:
+    service = parts.service
+    async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
+        started = await service.call(
+            "StartRoomCompositeEgress",
+            room_name="sound",
+            audio_only=True,
+            file_outputs=[{"filepath": "sound.ogg"}],
+        )
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(KEPT_S)
+        await pause(service, egress_id)
+        await asyncio.sleep(PAUSE_S)
+        await resume(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    whole_s, (paused_s,) = told(info)
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.gaps == ()
+    assert facts.audio.duration_s == pytest.approx(whole_s - paused_s, abs=END_S)
+    assert not [silent for silent in silences_s(location(info)) if silent[1] > 0.04]
+
+
 async def test_what_cannot_be_paused_says_so(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "never", "ann", CAMERA, STEADY):
