@@ -7,7 +7,9 @@ import pytest
 
 from openegress.core.tokens import egress_token
 from testkit.browser_tab import open_tab
+from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
+from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import probe
 from testkit.service import Service, location
 
@@ -48,3 +50,28 @@ async def test_started_watched_stopped_and_played(tmp_path: Path) -> None:
         (info,) = (await service.call("ListEgress"))["items"]
         assert played_s == pytest.approx(probe(location(info)).duration_s, abs=0.2)
         assert [line for line in tab.said if line[0] in ("error", "exception")] == []
+
+
+async def test_paused_and_resumed(tmp_path: Path) -> None:
+    async with (
+        LivekitServer() as livekit,
+        Service(tmp_path, livekit) as service,
+        Publisher(livekit, "room", "ann", VideoSpec(width=640, height=360), AudioSpec()),
+        open_tab(1360, 900) as tab,
+    ):
+        files = [{"filepath": "paused.mp4"}]
+        started = await service.call("StartRoomCompositeEgress", room_name="room", file_outputs=files)
+        await service.active(started["egress_id"])
+        token = egress_token(service.api_key, service.api_secret, timedelta(hours=1))
+        await tab.open(f"{service.url}/dashboard/#token={token}")
+        button = "#running .card [aria-label='Pause EG_']".replace("EG_", started["egress_id"])
+        await tab.becomes(f"document.querySelector({button!r})?.textContent", "Pause", WITHIN_S)
+        await tab.click(button)
+        await tab.sees("paused", "#running .card .badge.busy")
+        assert (await service.info(started["egress_id"]))["details"] == "Paused"
+        resume = button.replace("Pause", "Resume")
+        await tab.becomes(f"document.querySelector({resume!r}).disabled", False, WITHIN_S)
+        await tab.click(resume)
+        await tab.becomes("document.querySelector('#running .card .badge.busy').hidden", True, WITHIN_S)
+        info = await service.finish(started["egress_id"])
+    assert (info["status"], info["details"]) == ("EGRESS_COMPLETE", "End reason: StopEgress API")

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from openegress.core.errors import Code
 from openegress.core.events import EndReason, Progress, Uploaded
+from openegress.core.info import is_paused
 from openegress.request.request_kind import REQUEST_TYPES, RequestKind, request_type
 from openegress.worker.admission import AdmissionLimits, Load
 from openegress.worker.bus_metrics import BusMetrics
@@ -231,6 +232,7 @@ class _Scrape(Collector):
                 "Playlists never wait here: each is written anew after its segments",
                 lambda job: 0,
             ),
+            "openegress_paused": ("1 while paused", lambda job: is_paused(job.record.info)),
             "openegress_cpu_cores": (
                 "Cores in use",
                 lambda job: now.usage[job.plan.egress_id].cores if job.plan.egress_id in now.usage else 0,

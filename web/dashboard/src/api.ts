@@ -19,7 +19,16 @@ export class Api {
 
   /** Rejects with an error whose message people can read. */
   async call(method: string, body: unknown): Promise<unknown> {
-    const response = await fetch(`${this.base}/twirp/livekit.Egress/${method}`, {
+    return this.#post(`livekit.Egress/${method}`, body);
+  }
+
+  /** What LiveKit's API has no methods for. Rejects as call() does. */
+  async control(method: "PauseEgress" | "ResumeEgress", egressId: string): Promise<unknown> {
+    return this.#post(`openegress.Control/${method}`, { egress_id: egressId });
+  }
+
+  async #post(path: string, body: unknown): Promise<unknown> {
+    const response = await fetch(`${this.base}/twirp/${path}`, {
       method: "POST",
       headers: { ...this.#headers(), "Content-Type": "application/json" },
       body: JSON.stringify(body),

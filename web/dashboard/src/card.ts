@@ -4,6 +4,8 @@ import {
   type Entry,
   elapsedMs,
   isActive,
+  isPaused,
+  mayPause,
   outputsOf,
   phasedError,
   requestOf,
@@ -20,6 +22,8 @@ import { bytes, duration, moment } from "./wording";
 export interface CardActions {
   open(egressId: string): void;
   stop(entry: Entry): void;
+  /** Rejects with an error whose message people can read. */
+  pause(entry: Entry): Promise<void>;
 }
 
 export class Card {
@@ -39,6 +43,9 @@ export class Card {
   readonly #graphs = new Graphs();
   readonly #graphRow = make("div", "graphs");
   readonly #stop = make("button", "danger", "Stop");
+  readonly #pause = make("button", "", "Pause");
+  readonly #paused = make("span", "badge busy");
+  readonly #refused = make("p", "error bad");
   #entry: Entry;
   #shownOutputs = "";
 
@@ -48,18 +55,23 @@ export class Card {
     const heading = make("h3");
     heading.append(this.#title);
     const facts = make("p", "facts");
-    facts.append(this.#status, this.#elapsed, this.#size, this.#dropped);
+    facts.append(this.#status, this.#paused, this.#elapsed, this.#size, this.#dropped);
     const about = make("p", "facts");
     about.append(this.#kind, this.#when, this.#id);
     this.#graphRow.append(...this.#graphs.elements);
     const text = make("div", "text");
-    text.append(heading, facts, about, this.#error, this.#outputs, this.#graphRow, this.#stop);
+    const buttons = make("p", "facts");
+    buttons.append(this.#pause, this.#stop);
+    this.#refused.setAttribute("role", "alert");
+    text.append(heading, facts, about, this.#error, this.#outputs, this.#graphRow, buttons, this.#refused);
     this.element.append(this.#picture, this.#noPicture, text);
     this.#title.type = "button";
     this.#stop.type = "button";
     this.#title.addEventListener("click", () => actions.open(this.#entry.info.egress_id));
     // For the mouse; the title is what a keyboard and a screen reader use.
     this.#picture.addEventListener("click", () => actions.open(this.#entry.info.egress_id));
+    this.#pause.type = "button";
+    this.#pause.addEventListener("click", () => void this.#order(actions));
     this.#stop.addEventListener("click", () => actions.stop(this.#entry));
     this.update(entry, []);
   }
@@ -90,12 +102,32 @@ export class Card {
     if (!this.#graphRow.hidden) this.#graphs.show(samples);
     this.#stop.hidden = !active;
     this.#stop.setAttribute("aria-label", `Stop ${info.egress_id}`);
+    const paused = isPaused(info);
+    say(this.#paused, paused ? "paused" : "");
+    this.#paused.hidden = !paused;
+    const order = paused ? "Resume" : "Pause";
+    say(this.#pause, order);
+    this.#pause.setAttribute("aria-label", `${order} ${info.egress_id}`);
+    this.#pause.hidden = !mayPause(info);
+    if (this.#pause.hidden) say(this.#refused, "");
     this.tick(Date.now());
   }
 
   /** Time passes. */
   tick(nowMs: number): void {
     say(this.#elapsed, duration(elapsedMs(this.#entry.info, nowMs)));
+  }
+
+  async #order(actions: CardActions): Promise<void> {
+    this.#pause.disabled = true;
+    say(this.#refused, "");
+    try {
+      await actions.pause(this.#entry);
+    } catch (error) {
+      say(this.#refused, error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#pause.disabled = false;
+    }
   }
 
   #showError(): void {

@@ -150,6 +150,17 @@ export function statusOf(info: EgressInfo): readonly [string, Mood] {
   return STATUS[status] ?? [status, "quiet"];
 }
 
+/** The server says so among the details. */
+export function isPaused(info: EgressInfo): boolean {
+  return isActive(info) && (info.details ?? "").split("; ").includes("Paused");
+}
+
+/** Whether to offer it: the server knows better, and says why not. */
+export function mayPause(info: EgressInfo): boolean {
+  const isOfRoom = info.web === undefined && info.track === undefined;
+  return info.status === "EGRESS_ACTIVE" && isOfRoom && !info.stream_results?.length;
+}
+
 export function isActive(info: EgressInfo): boolean {
   return ["starting", "active", "ending"].includes(statusOf(info)[0]);
 }

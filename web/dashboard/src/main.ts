@@ -3,7 +3,7 @@
 import { Api } from "./api";
 import { Board } from "./board";
 import { DetailsDialog } from "./details";
-import { type Entry, type Progress, type Update, updated } from "./egress";
+import { type Entry, isPaused, type Progress, type Update, updated } from "./egress";
 import { find, make, say } from "./elements";
 import { type FeedState, follow, wordsOf } from "./feed";
 import type { ServerEvent } from "./server-events";
@@ -48,6 +48,9 @@ const board = new Board(
       if (entry) details.open(entry, board.samples(egressId));
     },
     stop: (entry) => stopDialog.ask(entry),
+    pause: async ({ info }) => {
+      await api.control(isPaused(info) ? "ResumeEgress" : "PauseEgress", info.egress_id);
+    },
   },
 );
 

@@ -5,6 +5,8 @@ import {
   type Entry,
   elapsedMs,
   isActive,
+  isPaused,
+  mayPause,
   outputsOf,
   phasedError,
   requestOf,
@@ -62,6 +64,17 @@ test.each([
 ])("status %s", (status, words, active) => {
   expect(statusOf(info({ status }))[0]).toBe(words);
   expect(isActive(info({ status }))).toBe(active);
+});
+
+test.each<[Partial<EgressInfo>, boolean, boolean]>([
+  [{ status: "EGRESS_ACTIVE", room_composite: {} }, true, false],
+  [{ status: "EGRESS_ACTIVE", room_composite: {}, details: "a notice; Paused" }, true, true],
+  [{ status: "EGRESS_ACTIVE", room_composite: {}, stream_results: [{ url: "rtmp://h/a" }] }, false, false],
+  [{ status: "EGRESS_ACTIVE", web: {} }, false, false],
+  [{ status: "EGRESS_COMPLETE", room_composite: {}, details: "Paused" }, false, false],
+])("pause %j", (more, may, is) => {
+  expect(mayPause(info(more))).toBe(may);
+  expect(isPaused(info(more))).toBe(is);
 });
 
 test.each([
