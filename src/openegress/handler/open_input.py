@@ -15,7 +15,7 @@ from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.open import open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.sound_beside_page import SoundBesidePage
-from openegress.source.web.source import WebPageSource, template_url
+from openegress.source.web.source import PageSettings, WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
 """What a room sends is kept encoded until it is decoded: there is no hurry as long as it does not pile up."""
@@ -74,8 +74,7 @@ async def _page_input(
         raise TypeError(f"{type(source).__name__} needs no browser")
     browser = await (warm or WarmBrowser(settings, shape)).take(shape)
     is_template = isinstance(source, TemplateSource)
-    page = WebPageSource(
-        browser,
+    page_settings = PageSettings(
         template_url(source) if isinstance(source, TemplateSource) else source.url,
         framerate=shape.framerate,
         audio=shape.audio,
@@ -89,6 +88,7 @@ async def _page_input(
         own=(source.base_url,) if isinstance(source, TemplateSource) else (),
         memory_bytes=settings.browser.memory_bytes,
     )
+    page = WebPageSource(browser, page_settings)
     if not isinstance(source, TemplateSource) or source.sound is None:
         return FrameInput(page, plan, on_error)
     try:

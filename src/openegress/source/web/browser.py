@@ -41,9 +41,6 @@ class Browser:
         page: Page,
         gate: FilteringProxy | None,
         folder: "RunFolder",
-        width: int,
-        height: int,
-        framerate: int,
     ) -> None:
         self.display = display
         self.pulse = pulse
@@ -51,7 +48,6 @@ class Browser:
         self.page = page
         self.gate = gate
         """Present when networks or ports are denied, unless the configuration names a proxy."""
-        self.width, self.height, self.framerate = width, height, framerate
         self._folder = folder
         self._closing: asyncio.Task[None] | None = None
 
@@ -111,7 +107,7 @@ class Browser:
                     fault=Fault.SERVICE,
                     phase=Phase.BROWSER_START,
                 ) from e
-            browser = cls(display, pulse, chromium, page, gate, run, width, height, framerate)
+            browser = cls(display, pulse, chromium, page, gate, run)
             stack.pop_all()
         return browser
 
