@@ -18,7 +18,7 @@ HEARD_HZ = 660
 KINDS = ("room_composite", "participant", "track")
 SMALL = {"width": 320, "height": 180, "framerate": 30, "video_bitrate": 500}
 RULE: dict[str, Any] = {
-    "room": "class-*",
+    "rooms": ["class-*"],
     "egress": {
         "room": {
             "layout": "grid",
@@ -78,7 +78,7 @@ async def test_a_room_its_people_and_their_tracks(tmp_path: Path) -> None:
 
 async def test_a_room_that_is_still_on_after_a_restart(tmp_path: Path) -> None:
     livekit = LivekitServer()
-    service = listening(tmp_path, livekit, {"room": "*", "egress": {"room": RULE["egress"]["room"]}})
+    service = listening(tmp_path, livekit, {"rooms": ["*"], "egress": {"room": RULE["egress"]["room"]}})
     async with livekit, service, Publisher(livekit, "class-7", "ann", CAMERA, AudioSpec(HEARD_HZ)):
         (first,) = await active(service, "class-7", 1)
         await asyncio.sleep(2)

@@ -13,7 +13,7 @@ from openegress.core.plan import EndRules, LayoutSource, LocalStorage, Plan, Sto
 from openegress.core.values import Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
-from openegress.request.options import OptionDefaults, Options
+from openegress.request.options import OptionDefaults, Options, RoomOptions
 from openegress.request.validate import Context, plan_of
 
 SECONDS = st.integers(0, 10**13).map(lambda us: Seconds(us / 1e6))
@@ -25,7 +25,7 @@ CONTEXT = Context(
     options=OptionDefaults(
         max_duration=Seconds(100),
         stop_when_empty=Seconds(20),
-        rooms={"short-*": Options(max_duration=Seconds(10))},
+        by_room=(RoomOptions(rooms=("short-*",), max_duration=Seconds(10)),),
     ),
 )
 FILE = [wire.EncodedFileOutput(filepath="x")]
@@ -137,13 +137,16 @@ def test_the_configuration_has_a_layer_for_each_pattern_that_fits() -> None:
 options:
   max_duration: 4h
   start_timeout: 1m
-  rooms:
-    "lesson-*": {max_duration: 1h, max_size: 1GB}
-    "*-long": {max_duration: 0}
+  by_room:
+  - rooms: ["lesson-*", "talks"]
+    max_duration: 1h
+    max_size: 1GB
+  - {rooms: "*-long", max_duration: 0}
 """
     defaults = load(body=body, environ={}).settings.options
     assert defaults.of_room("") == Options(max_duration=Seconds(14400), start_timeout=Seconds(60))
     assert defaults.of_room("talk") == defaults.of_room("")
+    assert defaults.of_room("talks").max_size == 10**9
     short = defaults.of_room("lesson-7")
     assert (short.max_duration, short.max_size, short.start_timeout) == (3600, 10**9, 60)
     assert defaults.of_room("lesson-long").max_duration == 0
@@ -154,7 +157,8 @@ options:
     ("body", "error"),
     [
         ("options: {max_durations: 1h}", "options.max_durations: unknown key; did you mean max_duration?"),
-        ('options: {rooms: {"a*": {max_sise: 1}}}', "options.rooms.a*.max_sise: unknown key; did you mean"),
+        ("options: {by_room: [{max_sise: 1}]}", "options.by_room[0].max_sise: unknown key; did you mean"),
+        ("options: {by_room: [{max_size: 1}]}", "options.by_room[0].rooms: missing"),
         ("options: {max_size: lots}", 'options.max_size: "lots" is not a size'),
     ],
 )
