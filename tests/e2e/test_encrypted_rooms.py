@@ -24,7 +24,7 @@ from testkit.parts import Parts
 from testkit.probe import Rect, beep_onsets, counters, frames, has_tone, probe, sound, tones
 from testkit.raw_publisher import RawPublisher, RawTrack
 from testkit.rtp_sender import nal_units
-from testkit.service import POLL_S, Info, Service, location
+from testkit.service import Info, Service, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
@@ -71,14 +71,6 @@ async def recorded(parts: Parts, method: str, room: str, **request: Any) -> Info
     info = await parts.service.record(method, SECONDS, room_name=room, **request)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", ""), parts.service.log[-2000:]
     return info
-
-
-async def logged(service: Service, text: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if text in service.log:
-                return
-            await asyncio.sleep(POLL_S)
 
 
 def pictures(path: Path, codec: str) -> list[Sequence[bytes]]:
@@ -201,7 +193,7 @@ async def test_encrypted_and_unencrypted_people_are_in_one_picture(parts: Parts)
     egress_id = (await parts.service.call("StartRoomCompositeEgress", **request))["egress_id"]
     await parts.service.active(egress_id)
     await asyncio.sleep(SECONDS)
-    await logged(parts.service, "encrypted with a key that is none of those configured")
+    await parts.service.logged("encrypted with a key that is none of those configured")
     info = await parts.service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     heard = tones(location(info), min_level=0.003)
