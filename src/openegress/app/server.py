@@ -44,7 +44,7 @@ from openegress.worker.job import Job
 _log = structlog.get_logger(__name__)
 
 _LAST_WEBHOOKS_S = 3.0
-"""For webhooks of egresses that end with the service; what is left is sent when it starts again."""
+"""For the webhooks of egresses that end with the service. The rest is sent when it starts again."""
 
 
 class Server:

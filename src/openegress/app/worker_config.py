@@ -99,7 +99,7 @@ def worker_config(settings: Settings) -> WorkerConfig:
 
 
 def keys_of(settings: Settings) -> Callable[[str], tuple[RoomKey, ...]]:
-    """The keys of a room by its name: of each index the first whose pattern fits."""
+    """The keys of a room by its name: for each index, the first entry that fits."""
 
     def find(room_name: str) -> tuple[RoomKey, ...]:
         found: dict[int, RoomKey] = {}

@@ -1,6 +1,6 @@
 """From a source to packets, whichever way: raw frames through encoders, or encoded frames as they are.
 
-A Feed is what the session drives; it hides whether there is an encoder between.
+A MediaInput is what a recording drives; it hides whether an encoder is in between.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,7 +17,7 @@ from openegress.source import PacketSource, Pausable, Source, SourceEvent
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How the feed is doing."""
+    """How the input is doing."""
 
     media_ns: int = 0
     frames: int = 0
@@ -35,7 +35,7 @@ class MediaInput(Protocol):
         """Raises EgressError naming its phase."""
 
     async def start(self) -> int:
-        """Media flows, held until connect(). Returns media time zero in unix ns."""
+        """Starts the media, which is held until connect(). Returns media time zero in unix ns."""
 
     def formats(self) -> Sequence[StreamFormat]:
         """Known after prepare()."""
@@ -48,7 +48,7 @@ class MediaInput(Protocol):
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
     async def pause(self) -> int:
-        """Leaves out what comes, and does not take it, until resume(). Returns when, in unix ns. Raises
+        """Neither receives nor records anything until resume(). Returns when it began, in unix ns. Raises
         EgressError, UNIMPLEMENTED, where the input cannot."""
 
     async def resume(self) -> int:

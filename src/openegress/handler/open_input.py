@@ -1,4 +1,4 @@
-"""The feed for a plan: which source, and whether anything is encoded."""
+"""The input for a plan: which source, and whether anything is encoded."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ async def _room_input(
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
-    """The room, and a page of the operator's own: they may lie where other pages must not look."""
+    """The room, and a page of the operator's own: both may be in networks that other pages must not reach."""
     if not isinstance(source, TemplateSource):
         return ()
     return (source.base_url, source.ws_url) if source.is_trusted else (source.ws_url,)

@@ -285,7 +285,7 @@ class TrackFollower:
                 await self._reselection.change()
             case ConnectionLost(reason):
                 self.notice("connection to room lost", reason=reason)
-                # Nobody has left: it is us who do not see them.
+                # Nobody has left: we only cannot see them.
                 self._grace.mark_rejoin()
                 self._grace.revoke()
             case Reconnected(after_s):
@@ -298,7 +298,7 @@ class TrackFollower:
                 pass
 
     def _refuse_named(self, sid: str, identity: str) -> None:
-        """Nothing of the track could be decrypted so far."""
+        """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
         track = next((each for each in self.selection.tracks if each.sid == sid), None)
         if track is not None and self._policy.names(track, self.selection):
             text = f"track {sid} of {identity} cannot be recorded: {Reason.WRONG_KEY}"
@@ -340,7 +340,7 @@ class TrackFollower:
         out = self._room.left_out()
         tracks = [track for track in self._room.tracks() if self._room.lock(track) is None]
         return RoomState(
-            # Nothing comes of one that is left out: it is as good as muted.
+            # A track that is left out sends nothing: it counts as muted.
             [replace(track, muted=True) if track.sid in out else track for track in tracks],
             self._room.participants(),
             self._speakers,

@@ -181,7 +181,7 @@ def sweep(temporary: Path) -> None:
         try:
             fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            continue  # just being made or removed, or not ours to look into
+            continue  # being made or removed right now, or another user's
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -198,7 +198,7 @@ async def _start_pulse(run: RunFolder, identity: Identity, sample_rate: int, wan
 
 async def _close_started(starting: "asyncio.Task[Pulse | None]") -> None:
     """Closes what a start that ran beside a failed one may have brought up."""
-    with contextlib.suppress(EgressError):  # it is reported where it was awaited, or comes second
+    with contextlib.suppress(EgressError):  # it was reported where it was awaited, or is not the first error
         pulse = await starting
         if pulse is not None:
             await pulse.close()

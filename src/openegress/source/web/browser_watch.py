@@ -14,7 +14,7 @@ from openegress.source.web.video_capture import VideoCapture
 MEMORY_EVERY_S = 1.0
 """A page of JavaScript takes up to a gigabyte in that time."""
 CAUSE_DELAY_S = 0.2
-"""Chromium follows its display into death: as long the display may take to be seen dead too."""
+"""Chromium dies with its display. The display's death may be noticed this much later."""
 _MIB = 2**20
 
 

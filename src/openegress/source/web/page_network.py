@@ -1,4 +1,5 @@
-"""What a page asks of the network, as the browser tells it: is it connected, what failed, what is unfinished.
+"""What a page asks of the network, as the browser reports it: whether it is connected, what failed, what is
+unfinished.
 
 CDP's domain Network (https://chromedevtools.github.io/devtools-protocol/tot/Network/).
 """
@@ -10,13 +11,13 @@ from collections.abc import Callable
 from openegress.source.web.cdp import Params
 
 KEPT_LINES = 5
-"""Failed requests kept for error texts, and unfinished ones told."""
+"""Failed requests that are kept for error texts, and unfinished ones that these name."""
 MOST_REQUESTS = 2000
 """Under way at once, whose URLs are kept for errors."""
 
 
 class PageNetwork:
-    """`shorten` makes a line for an error text of what may be long and hold secrets."""
+    """`shorten` turns text that may be long and hold secrets into a line for errors."""
 
     def __init__(self, shorten: Callable[[str], str]) -> None:
         self._shorten = shorten

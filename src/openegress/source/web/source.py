@@ -31,11 +31,11 @@ __all__ = ["WebPageSource", "template_url"]
 T = TypeVar("T")
 
 PAINT_TIMEOUT_S = 0.25
-"""A loaded page that has painted nothing by then is recorded as it is."""
+"""A loaded page that has painted nothing by then is recorded all the same."""
 EVENTS = 256
 """Events that nobody read; console notices beyond are dropped, the end never is."""
 RECONNECT_S = 10.0
-"""A page that has just lost its connection may be about to have another."""
+"""A page that has just lost its connection may be about to open another."""
 
 SOUND_DELAY_NS = -10_000_000
 """Added to the time of a page's sound, so that it fits its pictures.
