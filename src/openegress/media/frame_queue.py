@@ -17,16 +17,16 @@ from openegress.media.overload import Lag, Overload, Rate
 _log = logging.getLogger(__name__)
 
 _QUEUED_FRAMES = 8
-"""About a quarter second at 30 fps: rides out a hard frame, and bounds memory to a dozen MiB at 720p. Of
-fewer frames a second not more than one second's, and never less than two pictures."""
+"""About a quarter second at 30 fps: it absorbs a hard frame, and bounds memory to a dozen MiB at 720p. At low
+rates it is at most one second of pictures, but never less than two."""
 
 _HELD_BEHIND_NS = S // 2
-"""A source that is behind by this is not held back any more: it would fall behind further, and all that it
-has yet to give would wait with it."""
+"""A source that is this far behind is not held back any more: it would fall behind further, with all that it
+has yet to give."""
 
 _LAST_PICTURES_S = 0.25
-"""For encoding what waits in the end. A machine that takes longer leaves the rest out: who stops a recording
-waits for it."""
+"""The time for encoding what waits at the end. A slower machine leaves the rest out, as whoever stops a
+recording waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
