@@ -102,7 +102,7 @@ class OneShot:
             raise EgressError(
                 Code.NOT_FOUND,
                 f"requested room does not exist: {name!r} is not on {self._settings.ws_url}; check its name, "
-                "or begin once somebody is there",
+                "or start once somebody has joined",
             )
         return room_id
 

@@ -151,13 +151,13 @@ class PacketInput:
 
     def __init__(self, source: PacketSource) -> None:
         self._source = source
-        self._gate = _HoldBuffer()
+        self._buffer = _HoldBuffer()
 
     async def prepare(self) -> None:
         await self._source.prepare()
 
     async def start(self) -> int:
-        return await self._source.start(self._gate)
+        return await self._source.start(self._buffer)
 
     def formats(self) -> Sequence[StreamFormat]:
         return self._source.formats()
@@ -166,7 +166,7 @@ class PacketInput:
         return self._source.name_values()
 
     def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
-        self._gate.open(sinks)
+        self._buffer.open(sinks)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
@@ -186,7 +186,7 @@ class PacketInput:
     def sample(self) -> Sample:
         stats = self._source.stats()
         return Sample(
-            media_ns=self._gate.last_pts_ns,
+            media_ns=self._buffer.last_pts_ns,
             frames=stats.frames,
             unique_frames=stats.unique_frames,
             dropped_frames=stats.dropped_frames,

@@ -35,10 +35,10 @@ class NackPolicy:
 
 VIDEO = NackPolicy()
 AUDIO = NackPolicy(patience_ns=700 * MS)
-"""A publisher's own network loses packets too, which nobody has: the server passes their holes on. What comes
-behind a hole waits for it, and what waits for longer than a transcoded recording does for a track is silence
-there (source.room.frames_source.PATIENCE_NS, less the way here). This leaves time for six requests and for
-round trips of 0.6 s."""
+"""A publisher's own network loses packets too. Nobody has those: the server passes the holes on. What comes
+behind a hole waits for it. Whatever waits for longer than a transcoded recording waits for a track becomes
+silence there (source.room.compositor.AUDIO_PATIENCE_NS, less the way here). This leaves time for six
+requests, and for round trips of 0.6 s."""
 
 
 @dataclass(slots=True)

@@ -39,14 +39,14 @@ class Browser:
         pulse: Pulse | None,
         chromium: Chromium,
         page: Page,
-        gate: FilteringProxy | None,
+        filtering_proxy: FilteringProxy | None,
         folder: "RunFolder",
     ) -> None:
         self.display = display
         self.pulse = pulse
         self.chromium = chromium
         self.page = page
-        self.gate = gate
+        self.filtering_proxy = filtering_proxy
         """Present when networks or ports are denied, unless the configuration names a proxy."""
         self._folder = folder
         self._closing: asyncio.Task[None] | None = None
@@ -79,11 +79,11 @@ class Browser:
             pulse = await starting_pulse
             environment = {"DISPLAY": display.name, "XAUTHORITY": str(display.authority_file)}
             environment |= pulse.environment if pulse is not None else {}
-            gate, proxy = None, ""
+            filtering_proxy, proxy_url = None, ""
             if (networks or settings.own_ports) and not own_proxy(settings.flags):
-                gate = FilteringProxy(networks, settings.own_ports)
-                stack.push_async_callback(gate.close)
-                proxy = await gate.start()
+                filtering_proxy = FilteringProxy(networks, settings.own_ports)
+                stack.push_async_callback(filtering_proxy.close)
+                proxy_url = await filtering_proxy.start()
             chromium = await Chromium.start(
                 settings,
                 width,
@@ -92,7 +92,7 @@ class Browser:
                 run.path,
                 identity,
                 environment,
-                proxy,
+                proxy_url,
             )
             stack.push_async_callback(chromium.close)
             try:
@@ -107,7 +107,7 @@ class Browser:
                     fault=Fault.SERVICE,
                     phase=Phase.BROWSER_START,
                 ) from e
-            browser = cls(display, pulse, chromium, page, gate, run)
+            browser = cls(display, pulse, chromium, page, filtering_proxy, run)
             stack.pop_all()
         return browser
 
@@ -130,7 +130,9 @@ class Browser:
     async def _close(self) -> None:
         try:
             await self.chromium.close()
-            await asyncio.gather(*(part.close() for part in (self.display, self.pulse, self.gate) if part))
+            await asyncio.gather(
+                *(part.close() for part in (self.display, self.pulse, self.filtering_proxy) if part)
+            )
         finally:
             await asyncio.to_thread(self._folder.remove)
 

@@ -84,11 +84,11 @@ class WebPageSource:
         self._settings = settings
         self._url = settings.url
         self._redact = Redactor(settings.url)
-        if browser.gate is not None:
+        if browser.filtering_proxy is not None:
             for each in settings.trusted:
-                browser.gate.trust(each)
+                browser.filtering_proxy.trust(each)
             for each in settings.own:
-                browser.gate.open_own(each)
+                browser.filtering_proxy.open_own(each)
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._signal = asyncio.Event()
         self._news = asyncio.Event()
@@ -175,9 +175,9 @@ class WebPageSource:
         except (PageError, CommandError) as e:
             # A browser that is dying aborts its page first: its death is the better reason.
             await asyncio.wait([self._watch.failure], timeout=CAUSE_DELAY_S)
-            gate = self._browser.gate
-            is_refused = gate is not None and "ERR_SOCKS" in str(e)
-            reason = gate.reason(page.network.main_url) if gate is not None and is_refused else ""
+            proxy = self._browser.filtering_proxy
+            is_refused = proxy is not None and "ERR_SOCKS" in str(e)
+            reason = proxy.reason(page.network.main_url) if proxy is not None and is_refused else ""
             why = f"{self._url} could not be loaded: {reason}" if reason else str(e)
             raise self._page_error(why) from e
         except Disconnected:

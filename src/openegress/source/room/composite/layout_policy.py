@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class LayoutPolicy:
-    """Implements source.room.track_policy.Cast.
+    """Implements source.room.track_policy.TrackPolicy.
 
     Remembers who had the floor and where tiles lay, so that nothing moves without need.
     """
