@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 """For ICE and DTLS, TCP and TURN included."""
 GOODBYE_AFTER_S = 3.0
-"""How much later than the end of the media the server's last word may come: it sends them side by side, and a
-busy machine has them far apart. Whoever joins again instead opens a room anew that was deleted."""
+"""How much later than the end of the media the server's last word may come. The two are sent side by side,
+and may arrive far apart on a busy machine. Joining again at once would open a deleted room anew."""
 
 
 class EndKind(Enum):
@@ -258,7 +258,7 @@ class RoomConnection:
                 self._finish(EndKind.LOST, lost)
 
     def _media_lost(self, reason: str) -> None:
-        """A server that means it says so on the websocket too, which may come a moment later."""
+        """A server that ends the media on purpose also says so on the websocket, perhaps a moment later."""
         self._goodbye = asyncio.get_running_loop().call_later(
             GOODBYE_AFTER_S, self._finish, EndKind.LOST, reason
         )

@@ -44,7 +44,8 @@ MOST_PAST_LOSSES = 200
 
 
 class Send(Protocol):
-    """To the server, one message of SignalRequest by its name; nothing while there is no connection."""
+    """Sends one message of SignalRequest, by its name, to the server; nothing while there is no
+    connection."""
 
     def __call__(self, **message: object) -> Awaitable[None]: ...
 

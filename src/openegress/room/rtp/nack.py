@@ -21,8 +21,8 @@ class NackPolicy:
     patience_ns: int = 1_500 * MS
     """From the moment a packet is found missing until it is given up."""
     outage_packets: int = 25
-    """So many missing in a row, half a second of sound, tell of an outage. What is sent again after one
-    queues up, and so does all else: the patience runs only up to the last packet that has come."""
+    """So many missing packets in a row, half a second of sound, mean an outage. After one, retransmissions
+    queue up with everything else, so the patience counts only up to the last packet that has come."""
     outage_patience_ns: int = 1_500 * MS
     """After an outage, while nothing comes."""
 
