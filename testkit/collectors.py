@@ -53,6 +53,9 @@ class FrameCollector:
             self._blocks.append(samples)
             self._changed.notify_all()
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """No test of frames pauses."""
+
     def wait_for(self, condition: Callable[["FrameCollector"], bool], timeout_s: float = 20.0) -> None:
         """Blocks until `condition` holds; call it in a thread. Raises TimeoutError."""
         with self._changed:

@@ -47,6 +47,9 @@ class Filmed:
         self.blocks.append((samples, pts_ns, sample_rate))
         self.last_at_ns = time.monotonic_ns()
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """What is filmed is not paused."""
+
     @property
     def counters(self) -> list[int]:
         return [p.counter for p in self.pictures if p.counter is not None]

@@ -4,12 +4,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+import m3u8
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, probe, sound
@@ -135,6 +138,45 @@ async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: P
         check(await service.finish(egress_id), 3)
 
 
+async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PauseParts) -> None:
+    service = parts.service
+    async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
+        started = await service.call(
+            "StartRoomCompositeEgress",
+            room_name="pieces",
+            segment_outputs=[{"filename_prefix": "hls/pieces", "segment_duration": 2}],
+            image_outputs=[{"filename_prefix": "images/pieces", "capture_interval": 1}],
+        )
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(KEPT_S + 0.5)  # not at the end of a segment
+        await pause(service, egress_id)
+        await asyncio.sleep(PAUSE_S)
+        await resume(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    _, (paused_s,) = told(info)
+    playlist = service.out / info["segment_results"][0]["playlist_name"]
+    hls_rules.check(playlist)
+    (broken,) = [each for each in m3u8.load(str(playlist)).segments if each.discontinuity]
+    began_s = int(info["segment_results"][0]["started_at"]) / 1e9
+    found = counters(playlist)
+    jump = int(np.argmax(np.diff(found.values)))
+    assert (found.values[jump + 1] - found.values[jump] - 1) / FPS == pytest.approx(paused_s, abs=JUMP_S)
+    # The first picture after the pause is the first of its segment, and has the time of the room.
+    assert broken.program_date_time is not None
+    resumed_s = broken.program_date_time.timestamp() - began_s
+    assert resumed_s - paused_s == pytest.approx(found.read[jump + 1][0] - found.read[0][0], abs=JUMP_S)
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    (pause_of,) = manifest["pauses"]
+    taken_s = [datetime.fromisoformat(image["timestamp"]).timestamp() for image in manifest["images"]]
+    assert len(taken_s) == int(info["image_results"][0]["image_count"]) >= 4
+    from_s, to_s = pause_of["paused_at"] / 1e9 + JUMP_S, pause_of["resumed_at"] / 1e9 - JUMP_S
+    assert not [at_s for at_s in taken_s if from_s < at_s < to_s]
+    assert max(taken_s) > to_s
+
+
 async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "still", "ann", CAMERA, STEADY):
@@ -153,6 +195,31 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
     assert facts.video is not None and facts.audio is not None
     assert facts.video.duration_s == pytest.approx(whole_s - sum(lengths_s), abs=END_S)
     assert facts.audio.gaps == ()
+
+
+async def test_sound_alone(parts: PauseParts) -> None:
+    service = parts.service
+    async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
+        started = await service.call(
+            "StartRoomCompositeEgress",
+            room_name="sound",
+            audio_only=True,
+            file_outputs=[{"filepath": "sound.ogg"}],
+        )
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(KEPT_S)
+        await pause(service, egress_id)
+        await asyncio.sleep(PAUSE_S)
+        await resume(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    whole_s, (paused_s,) = told(info)
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.gaps == ()
+    assert facts.audio.duration_s == pytest.approx(whole_s - paused_s, abs=END_S)
+    assert not [silent for silent in silences_s(location(info)) if silent[1] > 0.04]
 
 
 async def test_what_cannot_be_paused_says_so(parts: PauseParts) -> None:

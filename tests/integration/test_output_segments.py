@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -354,6 +354,66 @@ async def test_what_a_dead_process_left_is_stored_with_each_initialisation_segme
     assert kept.update.size_bytes == sum(sizes) > 0
     check_turned(rig.stored, rig.spool, count)
     await output.finish(STARTED_NS)
+
+
+PAUSE_AT_S, PAUSED_S = 3, 20
+
+
+def with_pause(encoded: Encoded) -> Iterator[Packet]:
+    """Its packets as they come of a recording that was paused: not a moment of its media is missing."""
+    for packet in encoded.packets():
+        paused_ns = PAUSED_S * S if packet.pts_ns >= PAUSE_AT_S * S else 0
+        yield replace(packet, paused_ns=paused_ns)
+
+
+def check_pause(rig: Rig, durations_s: list[float]) -> None:
+    parsed = m3u8.load(str(rig.stored / "live/all.m3u8"))
+    assert [each.duration for each in parsed.segments] == pytest.approx(durations_s, abs=0.04)
+    assert [each.discontinuity for each in parsed.segments] == [n == 2 for n in range(len(durations_s))]
+    at_s = 0.0
+    for number, each in enumerate(parsed.segments):
+        told = each.program_date_time
+        assert told is not None and each.duration is not None
+        begun_s = told.timestamp() - STARTED_NS / S
+        assert begun_s == pytest.approx(at_s + (PAUSED_S if number >= 2 else 0), abs=0.04)
+        at_s += each.duration
+    check_rules(rig)
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_what_follows_a_pause_is_a_segment_with_the_time_of_its_own(
+    rig: Rig, container: Container
+) -> None:
+    encoded, output = Encoded(Spec(seconds=7.0, key_frame_interval_s=1.0)), rig.output(container)
+    output.open(rig.opening(encoded))
+    for packet in with_pause(encoded):
+        output.write(packet)
+    await output.finish(STARTED_NS + (7 + PAUSED_S) * S)
+    check_pause(rig, [2, 1, 1, 2, 1])
+    read = probe.counters(rig.stored / "live/all.m3u8")
+    assert read.values == list(range(encoded.frames))
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_a_process_that_dies_after_a_pause_leaves_its_time(rig: Rig, container: Container) -> None:
+    output = rig.output(container)
+    encoded = Encoded(Spec(seconds=3.9, key_frame_interval_s=1.0))
+    output.open(rig.opening(encoded))
+    for packet in with_pause(encoded):
+        output.write(packet)
+    await output.written()
+    await output.stored()
+    left = rig.spool / "left"
+    shutil.copytree(rig.spool / "segments-0", left)
+    told = rig.updates()[0]
+    await output.finish(STARTED_NS)
+    uploader = Uploader(output._plan.storage)
+    kept = await store_left_segments(left, output._plan, told, {}, uploader)
+    await uploader.close()
+    assert kept is not None and kept.update.segment_count == 3
+    last_s = m3u8.load(str(rig.stored / "live/all.m3u8")).segments[-1].duration
+    assert last_s is not None and last_s > 0.4
+    check_pause(rig, [2, 1, last_s])
 
 
 async def test_what_went_to_the_backup_is_found_there_though_the_storage_is_back(rig: Rig) -> None:

@@ -1,7 +1,15 @@
 """Which egresses the API pauses, and what their records say meanwhile."""
 
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, EncodingOptions, FileInfo, SegmentsInfo
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    EncodingOptions,
+    FileInfo,
+    ImagesInfo,
+    SegmentsInfo,
+    StreamInfo,
+)
 
 from openegress.api import pauses
 from openegress.core import info as transitions
@@ -17,35 +25,47 @@ def room() -> EgressInfo:
 
 
 def test_a_room_in_a_built_in_layout_is_paused() -> None:
-    pauses.refuse_unsuited(room(), own_template=False)
+    info = room()
+    pauses.refuse_unsuited(info, template_base="")
+    info.segment_results.append(SegmentsInfo())
+    info.image_results.append(ImagesInfo())
+    pauses.refuse_unsuited(info, template_base="")
+
+
+def test_sound_alone_is_paused_where_it_is_mixed() -> None:
+    info = room()
+    info.room_composite.audio_only = True
+    pauses.refuse_unsuited(info, template_base="https://own")
+    info.egress.media.audio.capture_all = True
+    pauses.refuse_unsuited(info, template_base="")
 
 
 def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() -> None:
     info = room()
     info.participant.advanced.CopyFrom(EncodingOptions(width=640))
-    pauses.refuse_unsuited(info, own_template=False)
+    pauses.refuse_unsuited(info, template_base="")
     info.participant.ClearField("advanced")
     with pytest.raises(EgressError) as refused:
-        pauses.refuse_unsuited(info, own_template=False)
+        pauses.refuse_unsuited(info, template_base="")
     assert refused.value.code is Code.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("what", ["page", "own template", "sound", "segments", "track", "web"])
+@pytest.mark.parametrize("what", ["page", "own template", "stream", "track", "web", "a track of v2"])
 def test_what_cannot_be_paused_is_refused(what: str) -> None:
     info = room()
     match what:
         case "page":
             info.room_composite.custom_base_url = "https://example.com"
-        case "sound":
-            info.room_composite.audio_only = True
-        case "segments":
-            info.segment_results.append(SegmentsInfo())
+        case "a track of v2":
+            info.egress.media.audio.routes.add(track_id="TR_1")
+        case "stream":
+            info.stream_results.append(StreamInfo())
         case "track":
             info.track.track_id = "TR_1"
         case "web":
             info.web.url = "https://example.com"
     with pytest.raises(EgressError) as refused:
-        pauses.refuse_unsuited(info, own_template=what == "own template")
+        pauses.refuse_unsuited(info, template_base="https://own" if what == "own template" else "")
     assert refused.value.code is Code.UNIMPLEMENTED
 
 
@@ -53,7 +73,7 @@ def test_one_that_does_not_record_now_is_refused() -> None:
     info = room()
     info.status = EgressStatus.EGRESS_STARTING
     with pytest.raises(EgressError) as refused:
-        pauses.refuse_unsuited(info, own_template=False)
+        pauses.refuse_unsuited(info, template_base="")
     assert refused.value.code is Code.FAILED_PRECONDITION
 
 

@@ -154,7 +154,7 @@ def test_a_new_format_begins_a_segment() -> None:
     cutter = Cutter(4 * S, has_video=True, limit_ns=8 * S)
     assert cutter.begins(packet(MediaKind.VIDEO, 0))
     assert not cutter.begins(packet(MediaKind.VIDEO, 1))
-    assert cutter.begins(packet(MediaKind.VIDEO, 2), is_new_format=True)
+    assert cutter.begins(packet(MediaKind.VIDEO, 2), breaks=True)
     assert not cutter.begins(packet(MediaKind.VIDEO, 3.9))
 
 

@@ -1,5 +1,6 @@
 """Options of a recording: one schema, whichever way they come."""
 
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -10,11 +11,13 @@ from livekit.protocol import egress as wire
 from openegress.config.load import load
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import EndRules, LayoutSource, LocalStorage, Plan, StoragePlan, TemplateSource
+from openegress.core.selectors import Selectors
 from openegress.core.values import Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
 from openegress.request.options import OptionDefaults, Options, RoomOptions
 from openegress.request.validate import Context, plan_of
+from tests.unit.test_core_selectors import SELECTORS
 
 SECONDS = st.integers(0, 10**13).map(lambda us: Seconds(us / 1e6))
 CONTEXT = Context(
@@ -36,10 +39,14 @@ OPTIONS = st.builds(
     stop_when_empty=st.none() | SECONDS,
     stop_when_idle=st.none() | SECONDS,
     start_timeout=st.none() | SECONDS,
+    record_only=st.none() | SELECTORS,
+    leave_out=st.none() | SELECTORS,
+    show_left_out=st.none() | st.booleans(),
+    opt_out=st.none() | st.booleans(),
 )
 
 
-def values(found: Options) -> dict[str, float | None]:
+def values(found: Options) -> dict[str, object]:
     return {key: getattr(found, key) for key in options.KEYS}
 
 
@@ -56,6 +63,8 @@ def values(found: Options) -> dict[str, float | None]:
         ("max_size=1.5kB", Options(max_size=SizeBytes(1500))),
         ("max_size=2GiB", Options(max_size=SizeBytes(2**31))),
         ("&max_size=%31%30+kB&", Options(max_size=SizeBytes(10_000))),
+        ("leave_out=bot-*,kind:agent", Options(leave_out=Selectors.parse("bot-*,kind:agent"))),
+        ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
 def test_a_query(text: str, expected: Options) -> None:
@@ -77,6 +86,8 @@ def test_a_query(text: str, expected: Options) -> None:
         ("max_size=5XB", 'X.max_size: "5XB" is not a size'),
         ("max_size=-5", 'X.max_size: "-5" is not a size'),
         ("max_size=999999999TB", 'X.max_size: "999999999TB" is not a size that a disk could have'),
+        ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
+        ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
 )
@@ -216,17 +227,17 @@ def test_what_is_carried_arrives(first: Options, second: Options) -> None:
     assert sent.web.url == "http://e"
     found, expected = values(options.carried(sent.web)), values(options.merged(first, second))
     for key, value in expected.items():
-        assert found[key] == (None if value is None else pytest.approx(value, rel=1e-12))
+        assert found[key] == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
 
 
 # --- in a plan
 
 
-def plan(body: wire.RoomCompositeEgressRequest | wire.WebEgressRequest) -> Plan:
+def plan(body: wire.RoomCompositeEgressRequest | wire.WebEgressRequest, context: Context = CONTEXT) -> Plan:
     request = rpc.StartEgressRequest(egress_id="EG_1", room_id="RM_1")
     kind = "web" if isinstance(body, wire.WebEgressRequest) else "room_composite"
     getattr(request, kind).CopyFrom(body)
-    return plan_of(request, CONTEXT)
+    return plan_of(request, context)
 
 
 def room(layout: str = "", name: str = "demo", page: str = "") -> wire.RoomCompositeEgressRequest:
@@ -281,4 +292,32 @@ def test_what_a_page_cannot_do_is_refused_where_it_is_asked() -> None:
     for asked in (Options(stop_when_empty=Seconds(9)), Options(stop_when_idle=Seconds(9))):
         with pytest.raises(EgressError) as caught:
             plan(options.carry(wire.WebEgressRequest(url=page.url, file_outputs=FILE), asked))
+        assert caught.value.code is Code.UNIMPLEMENTED
+
+
+def test_who_is_recorded() -> None:
+    found = plan(room("grid?leave_out=kind:agent,ann&record_only=source:camera&opt_out=false")).recorded
+    assert Selectors(found.left_out) == Selectors.parse("kind:agent,ann")
+    assert Selectors(found.only) == Selectors.parse("source:camera")
+    assert (found.may_opt_out, found.shows_left_out) == (False, False)
+    assert plan(room()).recorded.may_opt_out
+
+
+AGENTS = Selectors.parse("kind:agent")
+
+
+@pytest.mark.parametrize("asked", [Options(leave_out=AGENTS), Options(record_only=AGENTS)])
+def test_a_page_that_chooses_by_itself_promises_nobody_anything(asked: Options) -> None:
+    """Not even where the configuration says so: somebody would be recorded who is not to be."""
+    for_all = RoomOptions(rooms=("*",), leave_out=asked.leave_out, record_only=asked.record_only)
+    configured = replace(CONTEXT, options=OptionDefaults(by_room=(for_all,)))
+    page = wire.WebEgressRequest(url="https://page.example", file_outputs=FILE)
+    assert plan(page, configured).source.url == page.url  # type: ignore[union-attr]
+    for request, context in (
+        (room(page="https://page.example"), configured),
+        (options.carry(room(page="https://page.example"), asked), CONTEXT),
+        (options.carry(page, asked), CONTEXT),
+    ):
+        with pytest.raises(EgressError) as caught:
+            plan(request, context)
         assert caught.value.code is Code.UNIMPLEMENTED

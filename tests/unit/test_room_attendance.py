@@ -44,6 +44,9 @@ class Other:
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         return Missing.TRACK, "TR_2"
 
+    def refusal(self, track: Track, what: Missing) -> str:
+        return f"{track.sid} {what.name}"
+
     def wrong_kind(self, room: RoomState) -> str:
         return "TR_3"
 
@@ -134,6 +137,7 @@ def test_all_else_is_the_others() -> None:
     other.recheck_at_s = None
     assert policy.recheck_at_s == 10
     assert policy.missing(room(0), NOTHING) == (Missing.TRACK, "TR_2")
+    assert policy.refusal(track(person()), Missing.TRACK) == "TR_ann TRACK"
     assert policy.wrong_kind(room(0)) == "TR_3"
     assert policy.needs("TR_4", NOTHING) and not policy.needs("TR_1", NOTHING)
 

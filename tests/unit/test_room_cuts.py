@@ -57,6 +57,15 @@ def test_time_stands_still_while_paused(lengths: list[tuple[int, int]], kept_ns:
     assert cuts.recorded_ns(cuts.open_ns + wait_ns) == cuts.recorded_ns(cuts.open_ns)
 
 
+@given(LENGTHS)
+def test_what_follows_a_cut_lies_behind_by_all_pauses_until_then(lengths: list[tuple[int, int]]) -> None:
+    cuts, _ = paused(lengths)
+    for index, cut in enumerate(cuts.over):
+        at_ns = cuts.resumed_ns(index)
+        assert at_ns == cuts.recorded_ns(cut.end_ns)
+        assert at_ns + cuts.length_ns(index) == cut.end_ns
+
+
 def test_the_edge_of_a_cut_is_at_the_block_that_begins_next() -> None:
     begun = Cuts().begun(S + 1)
     assert (Cuts().edge_ns, begun.edge_ns, begun.ended(2 * S - 1).edge_ns) == (0, S + BLOCK_NS, 2 * S)

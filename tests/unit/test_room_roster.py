@@ -12,9 +12,9 @@ from livekit.protocol.models import (
 
 from openegress.room import (
     OwnMetadataChanged,
+    ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
-    ParticipantRenamed,
     SpeakersChanged,
     TrackEncryption,
     TrackMuted,
@@ -213,11 +213,22 @@ def test_a_new_name_and_what_the_recorder_is_told() -> None:
     renamed = person("a")
     renamed.name = "Ann"
     (event,) = roster.updated([renamed])
-    assert isinstance(event, ParticipantRenamed) and event.participant.name == "Ann"
+    assert isinstance(event, ParticipantChanged) and event.participant.name == "Ann"
     own = person("me")
     own.metadata = '{"layout": "grid"}'
     assert roster.updated([own]) == [OwnMetadataChanged('{"layout": "grid"}')]
     assert roster.updated([own]) == []
+
+
+def test_who_asks_not_to_be_recorded() -> None:
+    roster = Roster("me")
+    roster.joined([person("a", track("T1"))], 0)
+    for value, opts_out in (("true", True), ("", False), ("yes please", True), ("False", False)):
+        info = person("a", track("T1"))
+        info.attributes["egress.exclude"] = value
+        (event,) = roster.updated([info])
+        assert isinstance(event, ParticipantChanged) and event.participant.opts_out is opts_out
+        assert [each.participant.opts_out for each in roster.tracks()] == [opts_out]
 
 
 def test_a_kind_of_participant_that_is_not_known_yet_is_one_like_others() -> None:

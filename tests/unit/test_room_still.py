@@ -163,6 +163,9 @@ class Slots:
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         pass
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        pass
+
 
 def source_of(follower: Follower, *, watched: bool = False) -> RoomFrameSource:
     encoding = VideoEncoding(SIZE, SIZE, FPS, 500, 4.0)

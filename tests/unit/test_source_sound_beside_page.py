@@ -69,6 +69,8 @@ class Nowhere:
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None: ...
+
 
 def both() -> tuple[Part, Part, SoundBesidePage]:
     page, sound = Part(), Part()

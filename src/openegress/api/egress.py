@@ -225,7 +225,7 @@ class EgressService:
     async def _order(self, order: PauseOrder, info: EgressInfo) -> EgressInfo:
         """Goes the way of a layout, which reaches a recorder on any machine."""
         _refuse_ended(info, "updated")
-        pauses.refuse_unsuited(info, own_template=bool(self._policy.template_base))
+        pauses.refuse_unsuited(info, template_base=self._policy.template_base)
         if pauses.is_done(order, info):
             return info
         await self._livekit().set_metadata(

@@ -4,36 +4,31 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_paused
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.pausing import PauseOrder
+from openegress.request.request_kind import RequestKind, request_kind
 
 
 def is_done(order: PauseOrder, info: EgressInfo) -> bool:
     return is_paused(info) is (order is PauseOrder.PAUSE)
 
 
-def refuse_unsuited(info: EgressInfo, *, own_template: bool) -> None:
+def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:
     """Raises EgressError: UNIMPLEMENTED for a request whose recording cannot be paused, FAILED_PRECONDITION
-    for one that does not record now.
-
-    `own_template`: rooms whose request names no page are laid out by one all the same.
-    """
-    kind = info.WhichOneof("request")
+    for one that does not record now. `template_base`: the server's own."""
+    body = info.WhichOneof("request") or "room_composite"
+    kind = request_kind(StartEgressRequest(**{body: getattr(info, body)}), template_base)
     match kind:
-        case "room_composite" if not info.room_composite.audio_only:
-            if info.room_composite.custom_base_url or own_template:
-                raise _unimplemented("a room that a web page lays out")
-        case "participant" | "track_composite":
-            if getattr(info, kind).WhichOneof("options") is None:
-                raise _unimplemented(f"a {kind.replace('_', ' ')} egress that names no preset or encoding")
-        case "egress" if info.egress.HasField("template") and not info.egress.template.audio_only:
-            if info.egress.template.custom_base_url or own_template:
-                raise _unimplemented("a room that a web page lays out")
-        case "room_composite" | "egress":
-            raise _unimplemented("a recording without pictures of a room")
-        case _:
-            raise _unimplemented(f"a {(kind or 'request').replace('_', ' ')} egress")
-    if info.segment_results or info.stream_results or info.image_results or not info.file_results:
-        raise _unimplemented("an egress with segments, streams or images")
+        case RequestKind.ROOM_COMPOSITE_PAGE:
+            raise _unimplemented("a room that a web page lays out")
+        case RequestKind.WEB | RequestKind.AUDIO_WEB:
+            raise _unimplemented("a web page")
+        case RequestKind.TRACK:
+            raise _unimplemented("a track egress")
+    if _may_go_as_it_is(info):
+        raise _unimplemented(f"a {kind.value.replace('_', ' ')} that names no preset or encoding")
+    if info.stream_results:
+        raise _unimplemented("an egress with streams")
     if info.status != EgressStatus.EGRESS_ACTIVE:
         status = EgressStatus.Name(info.status)
         raise EgressError(
@@ -41,8 +36,22 @@ def refuse_unsuited(info: EgressInfo, *, own_template: bool) -> None:
         )
 
 
+def _may_go_as_it_is(info: EgressInfo) -> bool:
+    """Whether its tracks may be stored without being encoded here."""
+    match info.WhichOneof("request"):
+        case "participant":
+            return info.participant.WhichOneof("options") is None
+        case "track_composite":
+            return info.track_composite.WhichOneof("options") is None
+        case "egress" if info.egress.HasField("media"):
+            return info.egress.WhichOneof("encoding") is None and not info.egress.media.audio.capture_all
+        case _:
+            return False
+
+
 def _unimplemented(what: str) -> EgressError:
     return EgressError(
         Code.UNIMPLEMENTED,
-        f"pause of {what} is not supported; encoded files of rooms, participants and tracks can be paused",
+        f"pause of {what} is not supported; encoded files, segments and images of rooms, participants and "
+        "tracks can be paused",
     )

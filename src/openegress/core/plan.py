@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+from openegress.core.selectors import Selector
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
@@ -299,6 +300,16 @@ class EndRules(Struct, frozen=True):
     start_timeout_s: float = 0.0
 
 
+class Recorded(Struct, frozen=True):
+    """Who and what of a room is recorded, as request.options has it."""
+
+    only: tuple[Selector, ...] = ()
+    """None: everybody and everything."""
+    left_out: tuple[Selector, ...] = ()
+    shows_left_out: bool = False
+    may_opt_out: bool = True
+
+
 class Plan(Struct, frozen=True):
     egress_id: str
     source: Source
@@ -318,6 +329,7 @@ class Plan(Struct, frozen=True):
     """Placeholders of filenames known so far, without braces: time, utc, room_name, retry ..."""
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
+    recorded: Recorded = Recorded()
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -112,9 +112,7 @@ class FrameInput:
         return await self._pausable().pause()
 
     async def resume(self) -> int:
-        at_ns = await self._pausable().resume()
-        self._pipeline.resume()
-        return at_ns
+        return await self._pausable().resume()
 
     def _pausable(self) -> Pausable:
         if self._pauses is None:

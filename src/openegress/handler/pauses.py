@@ -4,7 +4,7 @@ import logging
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Paused, Resumed
-from openegress.core.plan import FileOutput, Plan
+from openegress.core.plan import Plan, StreamOutput, WebsocketOutput
 from openegress.handler.media_input import MediaInput
 from openegress.output.manifest import Pause
 from openegress.request.pausing import PauseOrder
@@ -43,6 +43,5 @@ class Pauses:
         return (*self._over, *open_now)
 
     def _refuse_unsuited(self) -> None:
-        if not all(isinstance(output, FileOutput) for output in self._plan.outputs):
-            text = "pause of an egress with segments, streams or images is not supported"
-            raise EgressError(Code.UNIMPLEMENTED, text)
+        if any(isinstance(output, StreamOutput | WebsocketOutput) for output in self._plan.outputs):
+            raise EgressError(Code.UNIMPLEMENTED, "pause of an egress with streams is not supported")

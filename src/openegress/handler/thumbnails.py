@@ -41,3 +41,6 @@ class Thumbnails:
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         """Pictures make no sound."""
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """A thumbnail has no time."""

@@ -28,6 +28,8 @@ class Packet:
     """0: unknown."""
     time_base: Fraction
     is_key: bool
+    paused_ns: int = 0
+    """How much of the time until then is not on the timeline, as the recording was paused."""
 
     @property
     def pts_ns(self) -> int:
@@ -76,3 +78,7 @@ class FrameSink(Protocol):
     def video(self, frame: "av.VideoFrame", pts_ns: int) -> None: ...
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """What comes from here on, at `pts_ns` or later, follows a pause. All pauses until then took
+        `paused_ns`, which the timeline does not have."""

@@ -114,6 +114,10 @@ class VideoEncoder:
         frame.pict_type = PictureType.I if is_key else PictureType.NONE
         return self._packets(self._context.encode(frame))
 
+    def begin_anew(self) -> None:
+        """The next picture is a key frame: a cut of what is recorded lies before it."""
+        self._next_key_ns = 0
+
     def flush(self) -> list[Packet]:
         return self._packets(self._context.encode(None))
 

@@ -13,6 +13,7 @@ import av
 
 from openegress.core.units import S
 from openegress.media.overload import Lag, Overload, Rate
+from openegress.media.resumptions import Resumption
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class QueuedSound:
     sample_rate: int
 
 
-Queued = QueuedPicture | QueuedSound
+Queued = QueuedPicture | QueuedSound | Resumption
 
 
 class FrameQueue:
@@ -86,10 +87,13 @@ class FrameQueue:
                 self._items.append(QueuedSound(samples, pts_ns, sample_rate))
                 self._changed.notify_all()
 
-    def resume(self) -> None:
-        """Pictures come again, on a timeline that stood still: they are not late by the time it did."""
+    def put_resumption(self, resumption: Resumption) -> None:
+        """Pictures come again, on a timeline that stood still: they are not late by the time that it did."""
         with self._changed:
-            self._lag = Lag()
+            if not self._is_closed:
+                self._lag = Lag()
+                self._items.append(resumption)
+                self._changed.notify_all()
 
     def take(self) -> Queued | None:
         """Waits for the next item; None: the queue is closed and empty. Of a closed queue it gives all sound,
@@ -101,7 +105,7 @@ class FrameQueue:
                         return None
                     self._changed.wait()
                 item = self._items.popleft()
-                if isinstance(item, QueuedSound):
+                if not isinstance(item, QueuedPicture):
                     return item
                 self.pictures -= 1
                 self._changed.notify_all()

@@ -16,6 +16,7 @@ from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
+from openegress.media.resumptions import Resumption, Resumptions
 
 OnError = Callable[[EgressError], None]
 """Called once, from the encoding thread."""
@@ -47,6 +48,7 @@ class EncodePipeline:
         self._on_error = on_error
         self._sinks: Sequence[PacketSink] = ()
         self._taps: Sequence[FrameSink] = ()
+        self._resumptions = Resumptions()
         self._ended: Future[None] = Future()
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
@@ -78,9 +80,8 @@ class EncodePipeline:
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         self._queue.put_sound(samples, pts_ns, sample_rate)
 
-    def resume(self) -> None:
-        """See FrameQueue."""
-        self._queue.resume()
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        self._queue.put_resumption(Resumption(pts_ns, paused_ns))
 
     async def finish(self) -> None:
         """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
@@ -116,10 +117,16 @@ class EncodePipeline:
                     tap.audio(samples, pts_ns, sample_rate)
                 if self._audio is not None:
                     self._deliver(self._audio.encode(samples, pts_ns, sample_rate))
+            case Resumption(pts_ns, paused_ns):
+                for tap in self._taps:
+                    tap.resumed(pts_ns, paused_ns)
+                if self._video is not None:
+                    self._video.begin_anew()
+                self._resumptions.note(item)
         self.last_pts_ns = max(self.last_pts_ns, item.pts_ns)
 
     def _deliver(self, packets: list[Packet]) -> None:
-        for packet in packets:
+        for packet in self._resumptions.stamped(packets):
             for sink in self._sinks:
                 sink.write(packet)
 

@@ -13,6 +13,7 @@ from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
 
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
+_PROMISES = ("record_only", "leave_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,21 @@ class AskedOptions:
             stop_when_empty_s=float(self.all.stop_when_empty or 0) if is_of_room else 0.0,
             stop_when_idle_s=float(self.all.stop_when_idle or 0) if is_of_room else 0.0,
             start_timeout_s=float(self.all.start_timeout or 0),
+        )
+
+    def recorded(self, source: parts.Source) -> parts.Recorded:
+        """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
+        the configuration says so."""
+        for key in _PROMISES:
+            of_page = isinstance(source, parts.TemplateSource) and getattr(self.all, key)
+            of_no_room = isinstance(source, parts.WebSource) and getattr(self.asked, key)
+            if of_page or of_no_room:
+                raise unimplemented(f"{key} of what a page shows, which chooses by itself,")
+        return parts.Recorded(
+            only=self.all.record_only.each if self.all.record_only else (),
+            left_out=self.all.leave_out.each if self.all.leave_out else (),
+            shows_left_out=bool(self.all.show_left_out),
+            may_opt_out=self.all.opt_out is not False,
         )
 
 

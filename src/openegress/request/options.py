@@ -7,7 +7,7 @@ configuration, the query of a layout, the header X-Openegress-Options, the key "
 import json
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -16,6 +16,7 @@ from openegress.core.block import Block
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import invalid, unimplemented
 from openegress.core.room_patterns import fits
+from openegress.core.selectors import Selectors
 from openegress.core.text import shown
 from openegress.core.values import Seconds, SizeBytes
 from openegress.request.unknown import OPTIONS, length_delimited
@@ -34,7 +35,7 @@ M = TypeVar("M", bound=Message)
 
 
 class Options(Block, frozen=True, forbid_unknown_fields=True):
-    """None: this layer does not say. 0: none, whatever an earlier layer says."""
+    """None: this layer does not say. 0 or an empty text: none, whatever an earlier layer says."""
 
     max_duration: Seconds | None = None
     """Of what is recorded: pauses and the time before the first frame do not count."""
@@ -46,6 +47,14 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """How long nobody of those who count for stop_when_empty may publish anything that is not muted."""
     start_timeout: Seconds | None = None
     """From the start of the egress to its first frame."""
+    record_only: Selectors | None = None
+    """Who and what of the room is recorded."""
+    leave_out: Selectors | None = None
+    """Who and what of it is not, whatever record_only says."""
+    show_left_out: bool | None = None
+    """Participants who are left out have a tile with their name."""
+    opt_out: bool | None = None
+    """Participants may leave themselves out, which they may unless this is false."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
@@ -176,5 +185,11 @@ def carried(message: Message) -> Options:
     )
 
 
-def _text(value: Seconds | SizeBytes) -> str:
-    return f"{value:.9f}s" if isinstance(value, Seconds) else str(value)
+def _text(value: Seconds | SizeBytes | Selectors | bool) -> str:
+    match value:
+        case Seconds():
+            return f"{value:.9f}s"
+        case bool():
+            return "true" if value else "false"
+        case _:
+            return quote(str(value))

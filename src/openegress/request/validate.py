@@ -242,6 +242,7 @@ class _Planner:
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
             end_rules=self.options.end_rules(source, found),
+            recorded=self.options.recorded(source),
             notices=notices + self.options.notices,
         )
 

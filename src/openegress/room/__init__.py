@@ -50,6 +50,8 @@ class Participant:
     """standard, ingress, egress, sip, agent ... (livekit.ParticipantInfo.Kind in lower case)."""
     joined_at_ms: int = 0
     """Unix time."""
+    opts_out: bool = False
+    """Asks not to be recorded (attribute egress.exclude)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,9 @@ class ParticipantLeft:
 
 
 @dataclass(frozen=True, slots=True)
-class ParticipantRenamed:
+class ParticipantChanged:
+    """Its name, or whether it opts out."""
+
     participant: Participant
 
 
@@ -235,7 +239,7 @@ RoomEvent = (
     Joined
     | ParticipantJoined
     | ParticipantLeft
-    | ParticipantRenamed
+    | ParticipantChanged
     | SpeakersChanged
     | OwnMetadataChanged
     | TrackPublished

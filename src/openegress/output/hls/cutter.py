@@ -26,16 +26,17 @@ class Cutter:
         self._begun_ns = 0
         self._next_cut_ns: int | None = None
 
-    def begins(self, packet: Packet, *, is_new_format: bool = False) -> bool:
-        """Whether `packet` is the first of a new segment; the very first packet of the leading kind that
-        can begin one is, and so is a key frame whose format is not that of the frames before it."""
+    def begins(self, packet: Packet, *, breaks: bool = False) -> bool:
+        """Whether `packet` is the first of a new segment. The very first packet of the leading kind that can
+        begin one is, and so is a key frame that `breaks`: its format or its time does not continue what was
+        before."""
         at_ns = max(0, packet.pts_ns)  # an audio encoder's priming lies before media time zero
         can_lead = packet.kind is self._leading and packet.is_key
         if self._next_cut_ns is None:
             if not can_lead:
                 return False
         elif not (
-            (can_lead and (is_new_format or at_ns >= self._next_cut_ns - _TOLERANCE_NS))
+            (can_lead and (breaks or at_ns >= self._next_cut_ns - _TOLERANCE_NS))
             or at_ns - self._begun_ns >= self._limit_ns
         ):
             return False

@@ -9,19 +9,29 @@ from openegress.request import naming
 MADE = "made.m3u8"
 """Lists every segment that was finished, stored or not, and ends in their size."""
 
-_BYTES = "#made-bytes:"
-"""A comment to whoever reads playlists (RFC 8216, 4.1)."""
+_BYTES, _BEGUN = "#made-bytes:", "#begun-at-ns:"
+"""Comments to whoever reads playlists (RFC 8216, 4.1)."""
 
 
-def made(playlist: str, size_bytes: int) -> str:
+def made(playlist: str, size_bytes: int, begun_at_ns: int = 0) -> str:
     """The text of MADE. `size_bytes` of all segments in the playlist: most are stored and gone when somebody
-    asks."""
-    return f"{playlist}{_BYTES}{size_bytes}\n"
+    asks. `begun_at_ns`: unix ns of the segment after them, where that does not continue the last one."""
+    begun = f"{_BEGUN}{begun_at_ns}\n" if begun_at_ns else ""
+    return f"{playlist}{begun}{_BYTES}{size_bytes}\n"
 
 
 def made_bytes(text: str) -> int:
     """What made() was told; 0 when it was told nothing."""
-    found = re.search(f"^{_BYTES}([0-9]{{1,18}})$", text, re.MULTILINE)
+    return _number(_BYTES, text)
+
+
+def begun_at_ns(text: str) -> int:
+    """As made_bytes()."""
+    return _number(_BEGUN, text)
+
+
+def _number(comment: str, text: str) -> int:
+    found = re.search(f"^{comment}([0-9]{{1,19}})$", text, re.MULTILINE)
     return int(found[1]) if found else 0
 
 

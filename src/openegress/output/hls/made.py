@@ -47,7 +47,7 @@ class MadeSegments:
         self, segment: SegmentFile, end_ns: int, *, is_discontinuous: bool, init_uri: str, ended: bool
     ) -> None:
         """`ended`: it is the last one. Raises EgressError when the disk does not take the list."""
-        started_at_ns = self._started_at_ns + segment.start_ns
+        started_at_ns = self._began_at_ns(segment)
         uri = naming.segment_file(
             self._prefix,
             segment.index,
@@ -65,7 +65,15 @@ class MadeSegments:
             # On a full disk too: storing it is what makes room.
             self._on_segment(MadeSegment(segment.path, uri, entry, segment.size_bytes))
 
-    def _write_list(self, ended: bool) -> None:
+    def note_break(self, segment: SegmentFile) -> None:
+        """`segment` has begun, and does not continue the one before: a recovery could not know. Raises
+        EgressError when the disk does not take it."""
+        self._write_list(ended=False, begun_at_ns=self._began_at_ns(segment))
+
+    def _began_at_ns(self, segment: SegmentFile) -> int:
+        return self._started_at_ns + segment.start_ns + segment.paused_ns
+
+    def _write_list(self, ended: bool, begun_at_ns: int = 0) -> None:
         """What a recovery reads after a crash: every segment made, stored or not."""
         text = self._listing.text(playlist.PlaylistKind.FULL, ended=ended)
-        replace(self._folder / layout.MADE, layout.made(text, self.size_bytes))
+        replace(self._folder / layout.MADE, layout.made(text, self.size_bytes, begun_at_ns))

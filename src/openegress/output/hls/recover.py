@@ -165,7 +165,9 @@ def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: 
         for index, entry in enumerate(parse_entries(text))
     ]
     last = found[-1].entry if found else None
-    begun_ns = last.started_at_ns + last.duration_ns if last else media_zero_ns
+    continued_ns = last.started_at_ns + last.duration_ns if last else media_zero_ns
+    broken_ns = layout.begun_at_ns(text)
+    begun_ns = broken_ns or continued_ns
     local = layout.segment(folder, len(found), extension)
     # The last one is on the disk before any media that needs it.
     inits = layout.inits(folder)
@@ -175,7 +177,8 @@ def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: 
         uri = naming.segment_file(prefix, len(found), begun_ns, output.timestamp_suffix, extension)
         init = naming.init_file(prefix, len(inits) - 1) if inits else ""
         has_new_format = last is not None and init != last.init
-        found.append(Left(local, playlist.Segment(uri, duration_ns, begun_ns, has_new_format, init)))
+        breaks = has_new_format or bool(broken_ns)
+        found.append(Left(local, playlist.Segment(uri, duration_ns, begun_ns, breaks, init)))
     return found
 
 

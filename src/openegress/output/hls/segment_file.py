@@ -39,6 +39,8 @@ class SegmentFile:
         self.index = index
         self.start_ns = max(0, first.pts_ns)
         """On the timeline."""
+        self.paused_ns = first.paused_ns
+        """Until then; not on the timeline."""
         self.end_ns = self.start_ns
         """Of the last frame written."""
         self.init = b""

@@ -50,7 +50,8 @@ class SegmentWriter:
         """Sound before the first key frame."""
         self._current: SegmentFile | None = None
         self._is_discontinuous = False
-        """Where the current segment begins, formats change or time leaps."""
+        """Where the current segment begins, formats change, time leaps, or a pause was."""
+        self._paused_ns = 0
         self.media_end_ns = 0
 
     @property
@@ -87,9 +88,11 @@ class SegmentWriter:
         if is_new_format or (is_first and self._changes.is_known):
             # When the outputs were opened, the sender may have sent another layer.
             self._formats = renewed(self._formats, packet)
-        if self._cutter.begins(packet, is_new_format=is_new_format):
+        is_resumed = packet.paused_ns > self._paused_ns
+        if self._cutter.begins(packet, breaks=is_new_format or is_resumed):
             leaps = self._end_segment(packet.pts_ns, ended=False)
-            self._is_discontinuous = is_new_format or leaps
+            self._is_discontinuous = is_new_format or leaps or is_resumed
+            self._paused_ns = packet.paused_ns
             self._begin_segment(packet)
         if self._current is None:
             self._early.append(packet)
@@ -102,6 +105,8 @@ class SegmentWriter:
         local = layout.segment(self._folder, index, f".{self._container.value}")
         self._current = segment = SegmentFile(local, self._container, self._formats, index, first)
         self._inits.use(segment.init)
+        if self._is_discontinuous:
+            self._made.note_break(segment)
         early, self._early = self._early, []
         for packet in early:
             segment.write(packet)

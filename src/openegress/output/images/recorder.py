@@ -40,6 +40,7 @@ class ImageRecorder:
         self._waiting = 0
         """Pictures that the encoder has yet to make."""
         self._next_ns = 0
+        self._paused_ns = 0
         self._taken = 0
         self._ended_at_ns = 0
         self._is_over = False
@@ -64,13 +65,16 @@ class ImageRecorder:
             return
         self._waiting += 1
         picture = full_range(frame, self._plan.width or frame.width, self._plan.height or frame.height)
-        at_ns = self._pictures.started_at_ns + pts_ns
+        at_ns = self._pictures.started_at_ns + pts_ns + self._paused_ns
         taken = self._encoder.submit(functools.partial(self._make, picture, self._taken, at_ns))
         taken.add_done_callback(self._check)
         self._taken += 1
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         """Pictures make no sound."""
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        self._paused_ns = paused_ns
 
     async def finish(self, ended_at_ns: int) -> None:
         """Encodes and stores what waits. Raises EgressError."""

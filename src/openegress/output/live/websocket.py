@@ -76,6 +76,9 @@ class WebsocketSender(StoresNothing):
         for message in self._sound.of(samples, pts_ns, sample_rate):
             self._loop.call_soon_threadsafe(self._put, message)
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """Who listens hears of a pause by its silence."""
+
     def set_muted(self, muted: bool, pts_ns: int) -> None:
         """The track was muted or unmuted."""
         self._sound.set_muted(muted, pts_ns)

@@ -14,9 +14,9 @@ from openegress.core.codecs import MediaKind
 from openegress.room import (
     OwnMetadataChanged,
     Participant,
+    ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
-    ParticipantRenamed,
     SpeakersChanged,
     Track,
     TrackEncryption,
@@ -32,6 +32,11 @@ RETURN_GRACE_S = 20.0
 MOST_NAME_CHARS = 256
 """LiveKit's own default limit, which an operator may lift."""
 
+OPT_OUT = "egress.exclude"
+"""An attribute of a participant who is not to be recorded."""
+_STAYS_IN = frozenset({"", "0", "false", "no", "off"})
+"""Whatever else it says: who wants not to be recorded and says so wrongly is not recorded."""
+
 ENCRYPTIONS: dict[int, TrackEncryption] = {
     Encryption.Type.NONE: TrackEncryption.NONE,
     Encryption.Type.GCM: TrackEncryption.GCM,
@@ -41,7 +46,7 @@ ENCRYPTIONS: dict[int, TrackEncryption] = {
 RosterEvent = (
     ParticipantJoined
     | ParticipantLeft
-    | ParticipantRenamed
+    | ParticipantChanged
     | SpeakersChanged
     | OwnMetadataChanged
     | TrackPublished
@@ -148,6 +153,7 @@ class Roster:
             name=info.name[:MOST_NAME_CHARS],
             kind=_kind(info),
             joined_at_ms=_joined_at_ms(info),
+            opts_out=info.attributes.get(OPT_OUT, "").strip().lower() not in _STAYS_IN,
         )
         known = self._participants.get(info.identity)
         self._participants[info.identity] = participant
@@ -160,8 +166,8 @@ class Roster:
                 if sid not in self._away_tracks:
                     self._unpublish(sid, events)
             events += [ParticipantLeft(known), ParticipantJoined(participant)]
-        elif known.name != participant.name:
-            events.append(ParticipantRenamed(participant))
+        elif (known.name, known.opts_out) != (participant.name, participant.opts_out):
+            events.append(ParticipantChanged(participant))
         self._compare_tracks(info, participant, events)
 
     def _compare_tracks(

@@ -55,6 +55,9 @@ class Attendance:
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         return self._policy.missing(room, selection)
 
+    def refusal(self, track: Track, what: Missing) -> str:
+        return self._policy.refusal(track, what)
+
     def wrong_kind(self, room: RoomState) -> str:
         return self._policy.wrong_kind(room)
 

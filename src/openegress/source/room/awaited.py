@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from openegress.core.errors import Code, EgressError, Phase
-from openegress.room import Lock, Track
+from openegress.room import Track
 from openegress.source.room.selection import Missing
 
 
@@ -35,16 +35,16 @@ def not_found(what: Missing, name: str) -> EgressError:
     )
 
 
-def refuse_encrypted(
-    what: Missing, name: str, tracks: Iterable[Track], lock_of: Callable[[Track], Lock | None]
+def refuse_useless(
+    what: Missing, name: str, tracks: Iterable[Track], why_useless: Callable[[Track, Missing], str]
 ) -> None:
-    """Raises EgressError where the track that is waited for is there, but cannot be decrypted."""
+    """Raises EgressError where what is waited for is there, and nothing of it can be recorded. `why_useless`
+    ends a sentence that begins with the track; "": it can be."""
     for track in tracks:
         named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
-        lock = lock_of(track) if named.get(what) == name else None
-        if lock is not None:
+        if named.get(what) == name and (why := why_useless(track, what)):
             raise EgressError(
                 Code.FAILED_PRECONDITION,
-                f"track {track.sid} of {track.participant.identity} is end-to-end encrypted, and {lock}",
+                f"track {track.sid} of {track.participant.identity} {why}",
                 phase=Phase.FIRST_TRACK,
             )

@@ -59,6 +59,14 @@ class Cuts:
             min(room_ns, cut.end_ns) - cut.begin_ns for cut in self.over if cut.begin_ns < room_ns
         )
 
+    def length_ns(self, index: int) -> int:
+        """Of all cuts that are over, up to this one."""
+        return sum(cut.length_ns for cut in self.over[: index + 1])
+
+    def resumed_ns(self, index: int) -> int:
+        """In the recording's time, where that begins which follows the cut."""
+        return self.over[index].end_ns - self.length_ns(index)
+
     def room_ns(self, recorded_ns: int) -> int:
         """The room's time at a time of the recording; where a cut is, that of its end."""
         room_ns = recorded_ns

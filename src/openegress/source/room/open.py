@@ -15,6 +15,7 @@ from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.passthrough_source import RoomPacketSource
+from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.track_policy import RequestedTracks, TrackPolicy
 
@@ -57,7 +58,7 @@ async def open_source(
 
 
 def _policy(plan: Plan, source: MediaSource | LayoutSource) -> TrackPolicy:
-    policy, rules = _selecting(plan, source), plan.end_rules
+    policy, rules = RecordedPeople(_selecting(plan, source), plan.recorded), plan.end_rules
     if not (rules.stop_when_empty_s or rules.stop_when_idle_s):
         return policy
     return Attendance(policy, rules, is_of_room=isinstance(source, LayoutSource))

@@ -21,6 +21,7 @@ class PacedOutput:
         self._pictures = Slots(framerate) if framerate is not None else None
         self._blocks = Slots(SAMPLE_RATE // BLOCK_SAMPLES) if with_audio else None
         self._horizon = Horizon(tick_ns)
+        self._told_cuts = 0
         self.left_out = 0
         """Pictures so far."""
 
@@ -48,6 +49,8 @@ class PacedOutput:
         picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
         if self._blocks is not None:
             while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
+                if self._pictures is None:
+                    self._tell_cuts(sink, cuts, self._blocks.next_ns)
                 block = cuts.room_ns(self._blocks.next_ns) // BLOCK_NS
                 sink.audio(self._compositor.sound(block), self._blocks.next_ns, SAMPLE_RATE)
                 self._blocks.next += 1
@@ -59,6 +62,13 @@ class PacedOutput:
         if is_left_out(self._pictures.next, max(self._horizon.ns - picture_ns, waited_ns())):
             self.left_out += 1
         else:
+            self._tell_cuts(sink, cuts, picture_ns)
             sink.video(self._compositor.picture(cuts.room_ns(picture_ns)), picture_ns)
         self._pictures.next += 1
         return True
+
+    def _tell_cuts(self, sink: FrameSink, cuts: Cuts, next_ns: int) -> None:
+        """Those that are over before what comes at `next_ns`."""
+        while self._told_cuts < len(cuts.over) and cuts.resumed_ns(self._told_cuts) <= next_ns:
+            sink.resumed(cuts.resumed_ns(self._told_cuts), cuts.length_ns(self._told_cuts))
+            self._told_cuts += 1

@@ -138,6 +138,9 @@ class _PicturesTo:
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         """The room's is taken instead."""
 
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """A page is not paused."""
+
 
 async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
     """Sees both through to their end, whatever happens to one of them. Raises the first failure."""

@@ -18,9 +18,9 @@ from openegress.room import (
     KeyFrameArrived,
     MediaArrived,
     OwnMetadataChanged,
+    ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
-    ParticipantRenamed,
     Reconnected,
     Room,
     RoomClosed,
@@ -37,7 +37,7 @@ from openegress.room import (
 )
 from openegress.room.budget import Reason
 from openegress.source import Closed, Failed, Muted, PauseAsked, SourceEvent
-from openegress.source.room.awaited import Patience, not_found, refuse_encrypted
+from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.room.grace import Grace
 from openegress.source.room.memory_watch import watch_memory
@@ -215,11 +215,15 @@ class TrackFollower:
                 raise not_found(*missing) from None
 
     def _missing(self) -> tuple[Missing, str]:
-        """What is waited for. Raises EgressError where that cannot be decrypted, or the room is closed."""
+        """What is waited for. Raises EgressError where that is of no use, or the room is closed."""
         self._events.refuse_if_over()
         what, name = self._policy.missing(self._state(), self.selection)
-        refuse_encrypted(what, name, self._room.tracks(), self._room.lock)
+        refuse_useless(what, name, self._room.tracks(), self._why_useless)
         return what, name
+
+    def _why_useless(self, track: Track, what: Missing) -> str:
+        lock = self._room.lock(track)
+        return f"is end-to-end encrypted, and {lock}" if lock else self._policy.refusal(track, what)
 
     async def _connect(self) -> None:
         try:
@@ -248,7 +252,7 @@ class TrackFollower:
                 | TrackMuted()
                 | ParticipantJoined()
                 | ParticipantLeft()
-                | ParticipantRenamed()
+                | ParticipantChanged()
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put(Muted(event.track.muted, self.now_ns()))

@@ -27,6 +27,8 @@ class RoomState:
     """Others may still be on their way back."""
     now_s: float = 0.0
     """Monotonic."""
+    name_only: frozenset[str] = frozenset()
+    """Identities of those who are shown by their names, and by nothing else."""
 
 
 class TrackPolicy(Protocol):
@@ -44,6 +46,10 @@ class TrackPolicy(Protocol):
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         """What is waited for before the recording can start: (what, its id or identity)."""
+
+    def refusal(self, track: Track, what: Missing) -> str:
+        """Why `track` is not recorded, though `what` is missing: the end of a sentence that begins with it.
+        "": it may be."""
 
     def wrong_kind(self, room: RoomState) -> str:
         """The id of a track that is not of the kind it is asked for; "" when none."""
@@ -79,6 +85,9 @@ class RequestedTracks:
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         return rules.missing(self._source, selection, room.tracks, room.participants)
+
+    def refusal(self, track: Track, what: Missing) -> str:
+        return ""
 
     def wrong_kind(self, room: RoomState) -> str:
         return rules.wrong_kind(self._source, room.tracks)

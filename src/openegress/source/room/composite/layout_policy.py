@@ -61,7 +61,7 @@ class LayoutPolicy:
     def select(self, room: RoomState, before: Selection) -> Selection:
         self._read_layout(room.metadata)
         tracks = self._within_bounds(room.tracks)
-        seats = seats_of(room.participants, tracks)
+        seats = seats_of(room.participants, tracks, room.name_only)
         present = {each.identity for each in room.participants}
         spoken = dict.fromkeys((*room.speakers, *self._recent))
         self._recent = tuple(identity for identity in spoken if identity in present)
@@ -81,6 +81,9 @@ class LayoutPolicy:
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         return Missing.NOTHING, ""  # whoever comes later is recorded from then on
+
+    def refusal(self, track: Track, what: Missing) -> str:
+        return ""
 
     def wrong_kind(self, room: RoomState) -> str:
         return ""

@@ -46,10 +46,15 @@ def attendees(participants: Sequence[Participant]) -> list[Participant]:
     return sorted(people, key=lambda each: (each.joined_at_ms, each.identity))
 
 
-def seats_of(participants: Sequence[Participant], tracks: Sequence[Track]) -> list[Seat]:
+def seats_of(
+    participants: Sequence[Participant], tracks: Sequence[Track], name_only: frozenset[str] = frozenset()
+) -> list[Seat]:
     """A participant who publishes nothing has none, and an agent that only speaks has one only while nobody
-    else has."""
-    seats = {each.identity: _seats_of_one(each, tracks) for each in attendees(participants)}
+    else has. Those of `name_only` have one whatever they publish."""
+    seats = {
+        each.identity: _seats_of_one(each, tracks, has_name=each.identity in name_only)
+        for each in attendees(participants)
+    }
     silent = {
         each.identity
         for each in participants
@@ -59,7 +64,7 @@ def seats_of(participants: Sequence[Participant], tracks: Sequence[Track]) -> li
     return people or [seat for own in seats.values() for seat in own]
 
 
-def _seats_of_one(participant: Participant, tracks: Sequence[Track]) -> list[Seat]:
+def _seats_of_one(participant: Participant, tracks: Sequence[Track], *, has_name: bool) -> list[Seat]:
     own = [track for track in tracks if track.participant.identity == participant.identity]
     videos = [track for track in own if track.kind is MediaKind.VIDEO]
     cameras = [track for track in videos if track.source is not TrackSource.SCREEN_SHARE]
@@ -69,6 +74,6 @@ def _seats_of_one(participant: Participant, tracks: Sequence[Track]) -> list[Sea
         for slot, each in (("camera", cameras), ("screen", screens))
         for index, track in enumerate(each)
     ]
-    if not cameras and len(own) > len(videos):
+    if not cameras and (has_name or len(own) > len(videos)):
         seats.insert(0, Seat(f"{participant.identity}/camera/0", participant, None))
     return seats

@@ -1,0 +1,33 @@
+"""What of a recording's time is not on its timeline, as it was paused: told to each packet. Pure."""
+
+from dataclasses import dataclass, replace
+
+from openegress.media import Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    pts_ns: int
+    """The first of what follows the pause."""
+    paused_ns: int
+    """How long all pauses until then took."""
+
+
+class Resumptions:
+    """Those of one recording, in order."""
+
+    def __init__(self) -> None:
+        self._each: list[Resumption] = []
+
+    def note(self, resumption: Resumption) -> None:
+        self._each.append(resumption)
+
+    def stamped(self, packets: list[Packet]) -> list[Packet]:
+        """An encoder gives some packets from before a pause only after it."""
+        return [self._stamped(packet) for packet in packets] if self._each else packets
+
+    def _stamped(self, packet: Packet) -> Packet:
+        for each in reversed(self._each):
+            if each.pts_ns <= packet.pts_ns:
+                return replace(packet, paused_ns=each.paused_ns)
+        return packet
