@@ -14,9 +14,9 @@ from livekit.protocol.models import ClientConfigSetting, DisconnectReason
 from livekit.protocol.rtc import JoinResponse, LeaveRequest, SessionDescription, SignalResponse
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room.demux import Demux
 from openegress.room.liveness import Liveness, PathCounts
 from openegress.room.media_path import MediaPath
-from openegress.room.rtp.demux import Demux
 from openegress.room.signalling import sdp
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.ice import turn_server

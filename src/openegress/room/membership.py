@@ -17,8 +17,8 @@ from openegress.room.connection import (
     SessionEnd,
     SessionOptions,
 )
+from openegress.room.demux import Demux
 from openegress.room.rejoin import Rejoin
-from openegress.room.rtp.demux import Demux
 from openegress.room.transport.media import Transport
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
 from openegress.room.budget import MOST_ROOM_PACKETS, Reason, greediest
+from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import AccessUnit
-from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.signalling.sdp import MediaStream, PayloadType
 
 logger = logging.getLogger(__name__)
