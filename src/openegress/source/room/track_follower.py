@@ -84,6 +84,11 @@ class TrackFollower:
         """Unix ns of the first packet of each track, by SID."""
         return self._tracks.arrived
 
+    @property
+    def key_frames(self) -> dict[str, KeyFrameArrived]:
+        """The first key frame of each video track, by SID."""
+        return self._tracks.key_frames
+
     async def join(self) -> None:
         """Joins and waits until what the request names is there.
 
@@ -130,8 +135,8 @@ class TrackFollower:
 
     async def first_key_frame(self, sid: str) -> KeyFrameArrived:
         """Raises EgressError when the room closed meanwhile."""
-        await self._events.wait_until(lambda: sid in self._tracks.key_frames)
-        return self._tracks.key_frames[sid]
+        await self._events.wait_until(lambda: sid in self.key_frames)
+        return self.key_frames[sid]
 
     async def release(self) -> None:
         """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
@@ -270,10 +275,10 @@ class TrackFollower:
                     self._metadata = metadata
                     await self._reselection.change()
             case MediaArrived(track, at_ns):
-                self._tracks.arrived.setdefault(track.sid, at_ns)
+                self.arrived.setdefault(track.sid, at_ns)
                 self._events.wake()
             case KeyFrameArrived(track):
-                self._tracks.key_frames[track.sid] = event
+                self.key_frames[track.sid] = event
                 self._events.wake()
             case TrackSubscribed(track, codec):
                 self.notice("track subscribed", track=track.sid, codec=codec.value)
