@@ -120,6 +120,12 @@ class EgressClient:
         await self.call("StopEgress", egress_id=egress_id)
         return await self.wait(egress_id)
 
+    async def logged(self, text: str, times: int = 1, timeout_s: float = 20.0) -> None:
+        """Returns when its log holds `text` so often."""
+        async with asyncio.timeout(timeout_s):
+            while self.log.count(text) < times:  # noqa: ASYNC110 - a file tells nobody that it grows
+                await asyncio.sleep(POLL_S)
+
     async def record(self, method: str, seconds: float, **request: Any) -> Info:
         """Start, `seconds` of media, stop."""
         egress_id = (await self.call(method, **request))["egress_id"]
@@ -230,14 +236,6 @@ class Service(EgressClient):
     async def until_alive(self) -> None:
         """It answers, ready or not."""
         await self._until("healthz")
-
-    async def logged(self, text: str, timeout_s: float = 20.0) -> None:
-        """`text` stands in its log."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                if text in self.log:
-                    return
-                await asyncio.sleep(POLL_S)
 
     async def _until(self, page: str) -> None:
         assert self._process is not None

@@ -15,8 +15,8 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import MS, S
 from openegress.room import EncodedFrame, TrackKey, TrackSource
 from openegress.room.budget import Reason
+from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.packets import RtpPacket
-from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.rtp.rtcp import SenderReport
 from openegress.room.signalling.sdp import Encoding, PayloadType
 from openegress.room.sync.participant import RoomSync

@@ -18,7 +18,7 @@ HEARD_HZ = 660
 KINDS = ("room_composite", "participant", "track")
 SMALL = {"width": 320, "height": 180, "framerate": 30, "video_bitrate": 500}
 RULE: dict[str, Any] = {
-    "room": "class-*",
+    "rooms": ["class-*"],
     "egress": {
         "room": {
             "layout": "grid",
@@ -78,7 +78,7 @@ async def test_a_room_its_people_and_their_tracks(tmp_path: Path) -> None:
 
 async def test_a_room_that_is_still_on_after_a_restart(tmp_path: Path) -> None:
     livekit = LivekitServer()
-    service = listening(tmp_path, livekit, {"room": "*", "egress": {"room": RULE["egress"]["room"]}})
+    service = listening(tmp_path, livekit, {"rooms": ["*"], "egress": {"room": RULE["egress"]["room"]}})
     async with livekit, service, Publisher(livekit, "class-7", "ann", CAMERA, AudioSpec(HEARD_HZ)):
         (first,) = await active(service, "class-7", 1)
         await asyncio.sleep(2)
@@ -91,9 +91,7 @@ async def test_a_room_that_is_still_on_after_a_restart(tmp_path: Path) -> None:
         second = await service.finish(second["egress_id"])
         await service.stop()
         await service.start()
-        async with asyncio.timeout(20):
-            while service.log.count("auto_start has looked round") < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await service.logged("auto_start has looked round", 3)
         items = (await service.call("ListEgress", room_name="class-7"))["items"]
         assert {item["egress_id"] for item in items} == {first["egress_id"], second["egress_id"]}
     for info in (broken_off, second):

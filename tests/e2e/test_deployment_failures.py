@@ -193,9 +193,7 @@ async def test_livekit_server_killed_in_a_recording(world: World) -> None:
     worker = await world.worker("worker")
     egress_id = await world.record()
     await world.livekit.restart()
-    async with asyncio.timeout(30):
-        while "connection to room is back" not in worker.log:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    await worker.logged("connection to room is back", timeout_s=30)
     await asyncio.sleep(RECORDED_S)
     info = await stopped(world, egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")

@@ -5,8 +5,6 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +19,12 @@ from openegress.source.room.composite.rectangles import Size, grid_rects
 from testkit.browser_publisher import publishing
 from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
-from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
+from testkit.participants import AudioSpec, Codec, VideoSpec, places
+from testkit.parts import Parts
 from testkit.probe import Rect, beep_onsets, counters, frames, has_tone, probe, sound, tones
 from testkit.raw_publisher import RawPublisher, RawTrack
 from testkit.rtp_sender import nal_units
-from testkit.service import POLL_S, Info, Service, location
+from testkit.service import Info, Service, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
@@ -42,25 +41,6 @@ SLICES: dict[str, Callable[[int], bool]] = {
 """What pictures are made of, by the first byte of a NAL unit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    livekit: LivekitServer
-    service: Service
-    people: AsyncExitStack
-
-    async def join(
-        self,
-        room: str,
-        identity: str,
-        video: VideoSpec | None,
-        audio: AudioSpec | None,
-        secret: bytes = PASSPHRASE.encode(),
-        by_hkdf: bool = False,
-    ) -> Publisher:
-        publisher = Publisher(self.livekit, room, identity, video, audio, secret=secret, by_hkdf=by_hkdf)
-        return await self.people.enter_async_context(publisher)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
     held = tmp_path_factory.mktemp("keys") / "passphrase"
@@ -73,7 +53,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Par
     config = {"room_keys": keys, "logging": {"level": "debug"}}
     folder = tmp_path_factory.mktemp("encrypted")
     async with LivekitServer() as livekit, Service(folder, livekit, config) as service:
-        yield Parts(livekit, service, AsyncExitStack())
+        yield Parts(livekit, service, secret=PASSPHRASE.encode())
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -91,14 +71,6 @@ async def recorded(parts: Parts, method: str, room: str, **request: Any) -> Info
     info = await parts.service.record(method, SECONDS, room_name=room, **request)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", ""), parts.service.log[-2000:]
     return info
-
-
-async def logged(service: Service, text: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if text in service.log:
-                return
-            await asyncio.sleep(POLL_S)
 
 
 def pictures(path: Path, codec: str) -> list[Sequence[bytes]]:
@@ -164,7 +136,7 @@ async def test_an_h265_track(parts: Parts, aggregate: bool) -> None:
     """No SDK publishes it on Linux: it is encrypted here, and sent as it is."""
     room = f"secret-h265-{aggregate}".lower()
     track = RawTrack("h265", aggregate=aggregate, secret=LATER.encode())
-    ann = await parts.people.enter_async_context(RawPublisher(parts.livekit, room, "ann", track))
+    ann = await parts.enter(RawPublisher(parts.livekit, room, "ann", track))
     info = await recorded(
         parts, "StartTrackEgress", room, track_id=ann.sid("camera"), file={"filepath": room}
     )
@@ -221,7 +193,7 @@ async def test_encrypted_and_unencrypted_people_are_in_one_picture(parts: Parts)
     egress_id = (await parts.service.call("StartRoomCompositeEgress", **request))["egress_id"]
     await parts.service.active(egress_id)
     await asyncio.sleep(SECONDS)
-    await logged(parts.service, "encrypted with a key that is none of those configured")
+    await parts.service.logged("encrypted with a key that is none of those configured")
     info = await parts.service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     heard = tones(location(info), min_level=0.003)

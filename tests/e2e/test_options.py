@@ -22,7 +22,7 @@ STEADY = AudioSpec(tone_hz=440, level=0.3)
 LIMIT_S = 3.0
 STALL_S = 1.5
 """A machine that has other work may stop a recording so much later."""
-CONFIG = {"options": {"rooms": {"configured-*": {"max_duration": "3s"}}}}
+CONFIG = {"options": {"by_room": [{"rooms": ["configured-*"], "max_duration": "3s"}]}}
 
 
 @dataclass(frozen=True, slots=True)

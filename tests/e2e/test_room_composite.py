@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from livekit import api
 from testkit.livekit_server import LivekitServer, free_port
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.parts import Parts
 from testkit.pattern import COLOURS, Rgb
 from testkit.probe import (
     Rect,
@@ -79,35 +79,16 @@ def camera(colour: Rgb) -> VideoSpec:
     return VideoSpec(width=320, height=360, kbps=400, colour=colour, encoded=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    livekit: LivekitServer
-    service: Service
-    pages: PageServer
-    people: AsyncExitStack
-
-    async def join(self, room: str, identity: str, colour: Rgb, audio: AudioSpec) -> Publisher:
-        return await self.people.enter_async_context(
-            Publisher(self.livekit, room, identity, camera(colour), audio)
-        )
-
-    async def start(self, method: str = "StartRoomCompositeEgress", **request: Any) -> str:
-        info = await self.service.call(method, **request)
-        await self.service.active(info["egress_id"])
-        return str(info["egress_id"])
-
-    async def delete(self, room: str) -> None:
-        await self.livekit.room_service().delete_room(api.DeleteRoomRequest(room=room))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
+    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("rooms"), livekit) as service:
+        yield Parts(livekit, service)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
-    async with (
-        LivekitServer() as livekit,
-        PageServer() as pages,
-        Service(tmp_path_factory.mktemp("rooms"), livekit) as service,
-    ):
-        yield Parts(livekit, service, pages, AsyncExitStack())
+async def pages() -> AsyncIterator[PageServer]:
+    async with PageServer() as server:
+        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -169,8 +150,8 @@ def check_changes(info: Info, changes: Sequence[Change], until_s: float) -> None
 
 
 async def test_two_participants_in_a_grid(parts: Parts) -> None:
-    ann = await parts.join("grid", "ann", ANN, murmurs(ANN_HZ))
-    await parts.join("grid", "ben", BEN, speaks(BEN_HZ))
+    ann = await parts.join("grid", "ann", camera(ANN), murmurs(ANN_HZ))
+    await parts.join("grid", "ben", camera(BEN), speaks(BEN_HZ))
     egress_id = await parts.start(room_name="grid", file_outputs=[{"filepath": "{room_name}/{time}"}])
     await asyncio.sleep(5.0)
     stopped_s = time.time()
@@ -220,8 +201,8 @@ def check_pictures(path: Path) -> None:
 
 
 async def test_sound_and_picture_of_a_room_are_in_step(parts: Parts) -> None:
-    await parts.join("sync", "ann", ANN, murmurs(ANN_HZ))
-    await parts.join("sync", "ben", BEN, speaks(BEN_HZ))
+    await parts.join("sync", "ann", camera(ANN), murmurs(ANN_HZ))
+    await parts.join("sync", "ben", camera(BEN), speaks(BEN_HZ))
     egress_id = await parts.start(room_name="sync", file_outputs=[{"filepath": "sync.mp4"}])
     await asyncio.sleep(6.0)
     info = await parts.service.finish(egress_id)
@@ -259,8 +240,8 @@ LAYOUTS = (
 
 
 async def test_update_layout_changes_the_picture_within_a_second(parts: Parts) -> None:
-    await parts.join("layouts", "ann", ANN, murmurs(ANN_HZ))
-    await parts.join("layouts", "ben", BEN, speaks(BEN_HZ))
+    await parts.join("layouts", "ann", camera(ANN), murmurs(ANN_HZ))
+    await parts.join("layouts", "ben", camera(BEN), speaks(BEN_HZ))
     egress_id = await parts.start(room_name="layouts", file_outputs=[{"filepath": "layouts.mp4"}])
     await asyncio.sleep(HOLD_S)
     changes = []
@@ -278,8 +259,8 @@ async def test_update_layout_changes_the_picture_within_a_second(parts: Parts) -
 
 @pytest.mark.parametrize("layout", ["speaker-light", "single-speaker"])
 async def test_a_layout_from_the_beginning(parts: Parts, layout: str) -> None:
-    await parts.join(layout, "ann", ANN, murmurs(ANN_HZ))
-    await parts.join(layout, "ben", BEN, speaks(BEN_HZ))
+    await parts.join(layout, "ann", camera(ANN), murmurs(ANN_HZ))
+    await parts.join(layout, "ben", camera(BEN), speaks(BEN_HZ))
     egress_id = await parts.start(
         "StartEgress",
         room_name=layout,
@@ -295,8 +276,8 @@ async def test_a_layout_from_the_beginning(parts: Parts, layout: str) -> None:
 
 
 async def test_screens_names_and_leaving(parts: Parts) -> None:
-    ann = await parts.join("people", "ann", ANN, murmurs(ANN_HZ))
-    ben = await parts.join("people", "ben", BEN, speaks(BEN_HZ))
+    ann = await parts.join("people", "ann", camera(ANN), murmurs(ANN_HZ))
+    ben = await parts.join("people", "ben", camera(BEN), speaks(BEN_HZ))
     egress_id = await parts.start(room_name="people", file_outputs=[{"filepath": "people.mp4"}])
     await asyncio.sleep(HOLD_S)
     changes: list[Change] = []
@@ -337,7 +318,7 @@ async def test_screens_names_and_leaving(parts: Parts) -> None:
 
 
 async def test_a_deleted_room_ends_its_recording(parts: Parts) -> None:
-    await parts.join("deleted", "ann", ANN, speaks(ANN_HZ))
+    await parts.join("deleted", "ann", camera(ANN), speaks(ANN_HZ))
     egress_id = await parts.start(room_name="deleted", file={"filepath": "deleted.mp4"})
     await asyncio.sleep(1.0)
     await parts.delete("deleted")
@@ -348,7 +329,7 @@ async def test_a_deleted_room_ends_its_recording(parts: Parts) -> None:
     assert video is not None and video.duration_s > 0.8
 
 
-async def test_a_template_of_ones_own(parts: Parts) -> None:
+async def test_a_template_of_ones_own(parts: Parts, pages: PageServer) -> None:
     """It gets layout, url and a recorder's token in its query, and says itself when to start and end. Of the
     layout it gets what is no option of ours."""
     await parts.livekit.room_service().create_room(api.CreateRoomRequest(name="own"))
@@ -356,13 +337,13 @@ async def test_a_template_of_ones_own(parts: Parts) -> None:
         "StartRoomCompositeEgress",
         room_name="own",
         layout="mosaic?tiles=4&max_duration=1h",
-        custom_base_url=parts.pages.url("ending?theme=dark"),
+        custom_base_url=pages.url("ending?theme=dark"),
         file_outputs=[{"filepath": "own.mp4"}],
     )
     info = await parts.service.wait(started["egress_id"], timeout_s=20)
     assert (info["status"], info["details"]) == ("EGRESS_COMPLETE", "End reason: Source closed")
     assert probe(location(info)).duration_s == pytest.approx(0.5, abs=0.4)
-    [asked] = [path for path in parts.pages.requests if path.startswith("/ending")]
+    [asked] = [path for path in pages.requests if path.startswith("/ending")]
     query = {name: values[0] for name, values in parse_qs(urlsplit(asked).query).items()}
     assert query.keys() == {"theme", "layout", "url", "token"}
     assert (query["theme"], query["layout"], query["url"]) == ("dark", "mosaic?tiles=4", parts.livekit.ws_url)
@@ -404,12 +385,12 @@ async def test_channels_beside_a_pages_picture(tmp_path: Path) -> None:
     assert max(map(abs, offsets_ms)) <= 40, offsets_ms
 
 
-async def test_what_a_template_shows_as_its_error(parts: Parts) -> None:
+async def test_what_a_template_shows_as_its_error(parts: Parts, pages: PageServer) -> None:
     await parts.livekit.room_service().create_room(api.CreateRoomRequest(name="errors"))
     started = await parts.service.call(
         "StartRoomCompositeEgress",
         room_name="errors",
-        custom_base_url=parts.pages.url("template-error"),
+        custom_base_url=pages.url("template-error"),
         file_outputs=[{"filepath": "errors.mp4"}],
     )
     info = await parts.service.wait(started["egress_id"], timeout_s=20)
@@ -456,7 +437,7 @@ async def test_a_template_reaches_the_room_where_pages_have_no_udp(tmp_path: Pat
         assert facts.audio is not None and facts.video is not None
 
 
-async def test_what_has_no_layout_and_no_room(parts: Parts) -> None:
+async def test_what_has_no_layout_and_no_room(parts: Parts, pages: PageServer) -> None:
     async def refusal(method: str, **request: Any) -> tuple[str, str]:
         with pytest.raises(Refused) as caught:
             await parts.service.call(method, **request)
@@ -472,7 +453,7 @@ async def test_what_has_no_layout_and_no_room(parts: Parts) -> None:
         "egress does not exist",
     )
     await parts.livekit.room_service().create_room(api.CreateRoomRequest(name="silent"))
-    template = parts.pages.url("starting")
+    template = pages.url("starting")
     egress_id = await parts.start(room_name="silent", custom_base_url=template, **output)
     assert await refusal("UpdateLayout", egress_id=egress_id, layout="grid") == (
         "not_found",

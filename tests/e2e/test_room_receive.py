@@ -26,7 +26,7 @@ from openegress.room import (
     TrackSubscribed,
 )
 from openegress.room.connection import SessionOptions
-from openegress.room.rtp.demux import Demux
+from openegress.room.demux import Demux
 from openegress.room.rtp.packets import parse, unwrap_rtx
 from openegress.room.transport.ice import TurnServer, turn_server
 from openegress.room.transport.media import Transport

@@ -3,8 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ from openegress.media.geometry import Rect as Place
 from openegress.source.room.composite.rectangles import Size, grid_rects
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
+from testkit.parts import Parts
 from testkit.pattern import COLOURS, Rgb
 from testkit.probe import Rect, colour_of, counters, frames, has_tone, probe, tones
-from testkit.raw_publisher import RawCodec, RawPublisher, RawTrack
+from testkit.raw_publisher import RawCodec, RawTrack
 from testkit.rtp_sender import nal_units
 from testkit.service import Info, Service, location
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
@@ -29,34 +28,10 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    livekit: LivekitServer
-    service: Service
-    people: AsyncExitStack
-
-    async def join(
-        self,
-        room: str,
-        identity: str,
-        video: VideoSpec | None,
-        audio: AudioSpec | None,
-        kind: str = "",
-        secret: bytes = b"",
-    ) -> Publisher:
-        publisher = Publisher(self.livekit, room, identity, video, audio, kind=kind, secret=secret)
-        return await self.people.enter_async_context(publisher)
-
-    async def join_raw(self, room: str, camera: RawTrack | None, microphone: RawTrack | None) -> RawPublisher:
-        """As ann, with codecs that the SDK does not publish."""
-        publisher = RawPublisher(self.livekit, room, "ann", camera, microphone)
-        return await self.people.enter_async_context(publisher)
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
     async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("tracks"), livekit) as service:
-        yield Parts(livekit, service, AsyncExitStack())
+        yield Parts(livekit, service)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

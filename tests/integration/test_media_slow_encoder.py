@@ -59,13 +59,13 @@ async def test_half_the_rate_while_the_encoder_is_slow(monkeypatch: pytest.Monke
     taken = Taken()
     pipeline.attach([taken], [])
     pipeline.start()
-    assert pipeline._overload is not None
+    assert pipeline._queue.overload is not None
     begun_s, number = time.monotonic(), 0
 
     async def feed_until(rate: Rate) -> int:
         nonlocal number
         async with asyncio.timeout(20):
-            while pipeline._overload is not None and pipeline._overload.rate is not rate:
+            while pipeline._queue.overload is not None and pipeline._queue.overload.rate is not rate:
                 frame = av.VideoFrame(64, 64, "yuv420p")
                 for plane in frame.planes:
                     plane.update(bytes([number % 256]) * plane.buffer_size)

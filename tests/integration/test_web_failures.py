@@ -21,9 +21,10 @@ from openegress.core.ipc import BrowserSettings
 from openegress.source import Failed, Notice
 from openegress.source.web.browser import Browser, sweep
 from openegress.source.web.cdp import COMMAND_TIMEOUT_S
+from openegress.source.web.console_log import LINES_A_MINUTE
 from openegress.source.web.page import LINE_LENGTH
 from openegress.source.web.process import descendants
-from openegress.source.web.source import LINES_A_MINUTE, WebPageSource
+from openegress.source.web.source import PageSettings, WebPageSource
 from testkit.filmed import Filmed, alive
 from testkit.page_server import PageServer
 
@@ -55,7 +56,7 @@ async def start_source(
         "page": "web",
         "sample_rate": 44_100,
     }
-    return WebPageSource(browser, url, **{**defaults, **options})
+    return WebPageSource(browser, PageSettings(url, **{**defaults, **options}))
 
 
 async def refusal(source: WebPageSource, within_s: float = SECONDS) -> EgressError:

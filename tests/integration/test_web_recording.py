@@ -16,7 +16,7 @@ from openegress.source import Closed, Notice
 from openegress.source.web.browser import Browser
 from openegress.source.web.chromium import find_binary
 from openegress.source.web.process import descendants
-from openegress.source.web.source import WebPageSource
+from openegress.source.web.source import PageSettings, WebPageSource
 from testkit.filmed import Filmed, alive, luma
 from testkit.page_server import PageServer
 
@@ -52,7 +52,7 @@ def source_of(browser: Browser, url: str, fps: int = 30, **options: Any) -> WebP
         "page": "web",
         "sample_rate": RATE,
     }
-    return WebPageSource(browser, url, **{**defaults, **options})
+    return WebPageSource(browser, PageSettings(url, **{**defaults, **options}))
 
 
 async def film(source: WebPageSource, seconds: float, sink: Filmed) -> list[object]:

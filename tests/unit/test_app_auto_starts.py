@@ -18,7 +18,7 @@ ROOM = Room(sid="RM_1", name="class-7")
 VOICE = TrackInfo(sid="TR_1", type=TrackType.AUDIO)
 CAMERA = TrackInfo(sid="TR_2", type=TrackType.VIDEO)
 ANN = ParticipantInfo(sid="PA_1", identity="ann", tracks=[VOICE, CAMERA])
-RULES = [rule_of("class-*", {"room": {}, "participant": {}, "tracks": {}})]
+RULES = [rule_of(["class-*"], {"room": {}, "participant": {}, "tracks": {}})]
 
 
 class World:

@@ -53,20 +53,20 @@ async def test_a_task_is_missed_when_it_ends_by_itself() -> None:
 
 
 async def test_a_heartbeat_goes_on_after_a_mistake() -> None:
-    beats = 0
+    beats: asyncio.Queue[None] = asyncio.Queue()
+    mistakes = [KeyError("a mistake of ours")]
 
     def running() -> Collection[str]:
-        nonlocal beats
-        beats += 1
-        if beats == 1:
-            raise KeyError("a mistake of ours")
+        beats.put_nowait(None)
+        if mistakes:
+            raise mistakes.pop()
         return ()
 
     heartbeat = Heartbeat(MemoryLeases(), "NE_1", running)
     heartbeat.start()
-    await asyncio.sleep(0.01)
-    heartbeat.wake()
-    await asyncio.sleep(0.01)
-    assert beats == 2
+    async with asyncio.timeout(10):
+        await beats.get()
+        heartbeat.wake()
+        await beats.get()
     assert await heartbeat.stopped() is None
     await heartbeat.close()

@@ -26,15 +26,8 @@ LONG_MODULES: dict[str, str] = {}
 LARGE_CLASSES = {
     "Job": "It is all that is known of one egress here, for a report of its end too.",
     "Node": "It is the composition of a worker: each attribute is a part that it starts or closes.",
-    "EncodePipeline": "One lock guards the queue, the sinks and the counts that source and encoder share.",
-    "Page": "It is one page to its source: what it does, says and is refused is told by the same events.",
-    "WebPageSource": "It loads a page, waits for its signal and watches its browser in one.",
 }
-LONG_CONSTRUCTORS = {
-    "Registration": "RPCServer.register() alone makes it, from what it was told of a method.",
-    "Browser": "It is made by its own start(), from the parts that were started one after another.",
-    "WebPageSource": "It takes what a request and the configuration say of a page one by one.",
-}
+LONG_CONSTRUCTORS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)

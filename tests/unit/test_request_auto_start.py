@@ -35,7 +35,7 @@ def asked(start: AutoStart) -> dict[str, Any]:
 
 
 def test_a_room_that_is_opened() -> None:
-    (start,) = auto_start.of_room([rule_of("class-*", WHOLE)], ROOM)
+    (start,) = auto_start.of_room([rule_of(["class-*"], WHOLE)], ROOM)
     assert asked(start) == {
         "room_composite": {
             "room_name": "class-7",
@@ -47,7 +47,7 @@ def test_a_room_that_is_opened() -> None:
 
 
 def test_a_track_that_is_published() -> None:
-    person, track = auto_start.of_track([rule_of("class-*", WHOLE)], ROOM, ANN, VOICE)
+    person, track = auto_start.of_track([rule_of(["class-*"], WHOLE)], ROOM, ANN, VOICE)
     assert asked(person) == {
         "participant": {
             "room_name": "class-7",
@@ -69,18 +69,18 @@ def test_a_track_that_is_published() -> None:
     [("*", "any", 1), ("class-*", "Class-7", 0), ("class-?", "class-7", 1), ("class-[0-5]", "class-7", 0)],
 )
 def test_rooms_are_chosen_by_their_names(pattern: str, room: str, count: int) -> None:
-    rules = [rule_of(pattern, {"room": {}})]
+    rules = [rule_of([pattern], {"room": {}})]
     assert len(list(auto_start.of_room(rules, Room(sid="RM", name=room)))) == count
     assert not auto_start.follows_people(rules, ROOM)
 
 
 def test_what_carries_data_is_not_recorded() -> None:
     data = TrackInfo(sid="TR_2", type=TrackType.DATA)
-    assert list(auto_start.of_track([rule_of("*", WHOLE)], ROOM, ANN, data)) == []
+    assert list(auto_start.of_track([rule_of(["*"], WHOLE)], ROOM, ANN, data)) == []
 
 
 def test_ids_are_the_same_everywhere_and_differ_by_what_is_recorded() -> None:
-    rules = [rule_of("class-*", WHOLE), rule_of("*", WHOLE)]
+    rules = [rule_of(["class-*"], WHOLE), rule_of(["*"], WHOLE)]
     other = ParticipantInfo(sid="PA_2", identity="ann")  # ann, who has joined again
     starts = [
         *auto_start.of_room(rules, ROOM),
@@ -90,22 +90,22 @@ def test_ids_are_the_same_everywhere_and_differ_by_what_is_recorded() -> None:
     ids = [start.request(number).egress_id for start in starts for number in (0, 1)]
     assert len(set(ids)) == 2 * len(starts) == 20
     assert [check_egress_id(each) for each in ids] == ids
-    (again, _) = auto_start.of_room([rule_of("class-*", WHOLE), rules[1]], ROOM)
+    (again, _) = auto_start.of_room([rule_of(["class-*"], WHOLE), rules[1]], ROOM)
     assert again.request().egress_id == ids[0]
 
 
 @pytest.mark.parametrize(
-    ("room", "egress", "why"),
+    ("rooms", "egress", "why"),
     [
-        ("", {"room": {}}, "room: missing"),
-        ("*", {}, "starts nothing"),
-        ("*", {"romm": {}}, 'no field named "romm"'),
-        ("*", {"room": {"file_outputs": [{"path": "x"}]}}, 'no field named "path"'),
-        ("*", {"room": {"audio_only": "perhaps"}}, "audio_only"),
-        ("*", {"tracks": "all"}, "tracks"),
+        ([], {"room": {}}, "rooms: missing"),
+        (["*"], {}, "starts nothing"),
+        (["*"], {"romm": {}}, 'no field named "romm"'),
+        (["*"], {"room": {"file_outputs": [{"path": "x"}]}}, 'no field named "path"'),
+        (["*"], {"room": {"audio_only": "perhaps"}}, "audio_only"),
+        (["*"], {"tracks": "all"}, "tracks"),
     ],
 )
-def test_rules_that_say_nothing(room: str, egress: dict[str, Any], why: str) -> None:
+def test_rules_that_say_nothing(rooms: list[str], egress: dict[str, Any], why: str) -> None:
     with pytest.raises(EgressError, match=why) as refused:
-        rule_of(room, egress)
+        rule_of(rooms, egress)
     assert "\n" not in refused.value.message

@@ -15,7 +15,7 @@ from openegress.core.selectors import Selectors
 from openegress.core.values import Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
-from openegress.request.options import OptionDefaults, Options
+from openegress.request.options import OptionDefaults, Options, RoomOptions
 from openegress.request.validate import Context, plan_of
 from tests.unit.test_core_selectors import SELECTORS
 
@@ -28,7 +28,7 @@ CONTEXT = Context(
     options=OptionDefaults(
         max_duration=Seconds(100),
         stop_when_empty=Seconds(20),
-        rooms={"short-*": Options(max_duration=Seconds(10))},
+        by_room=(RoomOptions(rooms=("short-*",), max_duration=Seconds(10)),),
     ),
 )
 FILE = [wire.EncodedFileOutput(filepath="x")]
@@ -148,13 +148,16 @@ def test_the_configuration_has_a_layer_for_each_pattern_that_fits() -> None:
 options:
   max_duration: 4h
   start_timeout: 1m
-  rooms:
-    "lesson-*": {max_duration: 1h, max_size: 1GB}
-    "*-long": {max_duration: 0}
+  by_room:
+  - rooms: ["lesson-*", "talks"]
+    max_duration: 1h
+    max_size: 1GB
+  - {rooms: "*-long", max_duration: 0}
 """
     defaults = load(body=body, environ={}).settings.options
     assert defaults.of_room("") == Options(max_duration=Seconds(14400), start_timeout=Seconds(60))
     assert defaults.of_room("talk") == defaults.of_room("")
+    assert defaults.of_room("talks").max_size == 10**9
     short = defaults.of_room("lesson-7")
     assert (short.max_duration, short.max_size, short.start_timeout) == (3600, 10**9, 60)
     assert defaults.of_room("lesson-long").max_duration == 0
@@ -165,7 +168,8 @@ options:
     ("body", "error"),
     [
         ("options: {max_durations: 1h}", "options.max_durations: unknown key; did you mean max_duration?"),
-        ('options: {rooms: {"a*": {max_sise: 1}}}', "options.rooms.a*.max_sise: unknown key; did you mean"),
+        ("options: {by_room: [{max_sise: 1}]}", "options.by_room[0].max_sise: unknown key; did you mean"),
+        ("options: {by_room: [{max_size: 1}]}", "options.by_room[0].rooms: missing"),
         ("options: {max_size: lots}", 'options.max_size: "lots" is not a size'),
     ],
 )
@@ -305,7 +309,8 @@ AGENTS = Selectors.parse("kind:agent")
 @pytest.mark.parametrize("asked", [Options(leave_out=AGENTS), Options(record_only=AGENTS)])
 def test_a_page_that_chooses_by_itself_promises_nobody_anything(asked: Options) -> None:
     """Not even where the configuration says so: somebody would be recorded who is not to be."""
-    configured = replace(CONTEXT, options=OptionDefaults(rooms={"*": asked}))
+    for_all = RoomOptions(rooms=("*",), leave_out=asked.leave_out, record_only=asked.record_only)
+    configured = replace(CONTEXT, options=OptionDefaults(by_room=(for_all,)))
     page = wire.WebEgressRequest(url="https://page.example", file_outputs=FILE)
     assert plan(page, configured).source.url == page.url  # type: ignore[union-attr]
     for request, context in (

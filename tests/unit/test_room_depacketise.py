@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openegress.core.codecs import VideoCodec
+from openegress.core.varint import varint
 from openegress.room.rtp.depacketise import MalformedPayload, av1, h264, h265, join_video, opus, pcm, red
-from openegress.room.rtp.depacketise.av1 import leb128, to_leb128
+from openegress.room.rtp.depacketise.av1 import leb128
 
 START = b"\0\0\0\1"
 SPS_640 = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
@@ -74,7 +75,7 @@ def av1_payloads(obus: Sequence[bytes], size: int) -> list[bytes]:
         for index, part in enumerate(parts):
             with_length = index % 2 == 1
             head = (index > 0) << 7 | (index < len(parts) - 1) << 6 | (0 if with_length else 1 << 4)
-            packets.append(bytes((head,)) + (to_leb128(len(part)) if with_length else b"") + part)
+            packets.append(bytes((head,)) + (varint(len(part)) if with_length else b"") + part)
     return packets
 
 
@@ -181,8 +182,8 @@ def test_av1(data: st.DataObject, size: int) -> None:
     padding = b"\x78" + body(data)
     unit = join_video(VideoCodec.AV1, av1_payloads([sequence, frame, padding], size))
     sized = [
-        b"\x0a" + to_leb128(len(AV1_SEQUENCE_640)) + AV1_SEQUENCE_640,
-        b"\x32" + to_leb128(len(frame) - 1) + frame[1:],
+        b"\x0a" + varint(len(AV1_SEQUENCE_640)) + AV1_SEQUENCE_640,
+        b"\x32" + varint(len(frame) - 1) + frame[1:],
     ]
     assert unit.data == b"\x12\0" + b"".join(sized)
     assert (unit.is_key, unit.width, unit.height) == (True, 640, 360)
@@ -192,13 +193,13 @@ def test_av1(data: st.DataObject, size: int) -> None:
 def test_av1_obus_that_say_their_size_or_have_an_extension_are_kept() -> None:
     sized = b"\x32\x03\x10ab"
     extended = b"\x34\x08\x10xy"
-    unit = join_video(VideoCodec.AV1, [b"\x20" + to_leb128(len(sized)) + sized + extended])
+    unit = join_video(VideoCodec.AV1, [b"\x20" + varint(len(sized)) + sized + extended])
     assert unit.data == b"\x12\0" + sized + b"\x36\x08\x03\x10xy"
 
 
 @given(st.integers(0, 2**40))
 def test_leb128_both_ways(value: int) -> None:
-    assert leb128(b"x" + to_leb128(value) + b"y", 1) == (value, 1 + len(to_leb128(value)))
+    assert leb128(b"x" + varint(value) + b"y", 1) == (value, 1 + len(varint(value)))
 
 
 # --- sizes, from parameter sets that x264, x265, SVT-AV1, libvpx wrote

@@ -13,10 +13,10 @@ from openegress.core.units import MS, S
 from openegress.room import EncodedFrame, TrackKey, TrackSource
 from openegress.room.budget import PROBATION, SOUND, Reason
 from openegress.room.frame_keys import RATCHET_WINDOW
+from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
 from openegress.room.rtp.packets import RtpPacket
-from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.rtp.rtcp import SenderReport
 from openegress.room.signalling.sdp import Encoding, PayloadType
 from openegress.room.sync.participant import RoomSync

@@ -19,9 +19,9 @@ from openegress.core.units import MS, S
 from openegress.media.mixer import BLOCK_SAMPLES, Channel, mix
 from openegress.media.samples import SAMPLE_RATE
 from openegress.room import EncodedFrame, Participant, Track, TrackSource
+from openegress.room.receiver import Feedback, TrackReceiver
 from openegress.room.rtp.nack import AUDIO
 from openegress.room.rtp.packets import RtpPacket
-from openegress.room.rtp.receiver import Feedback, TrackReceiver
 from openegress.room.rtp.rtcp import SenderReport
 from openegress.room.signalling.sdp import Encoding, PayloadType
 from openegress.room.sync.participant import RoomSync

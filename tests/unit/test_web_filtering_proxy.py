@@ -41,16 +41,16 @@ async def service() -> AsyncIterator[Service]:
     await service.close()
 
 
-async def asked(gate: FilteringProxy, host: str, port: int) -> SocksReply:
+async def asked(proxy: FilteringProxy, host: str, port: int) -> SocksReply:
     """The proxy's reply to a CONNECT by name (RFC 1928)."""
-    proxy = await gate.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.rpartition(":")[2]))
+    url = await proxy.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     name = host.encode()
     writer.write(bytes((5, 1, 0)) + bytes((5, 1, 0, NAME, len(name))) + name + port.to_bytes(2))
     async with asyncio.timeout(5):
         answer = await reader.readexactly(2 + 10)
     writer.close()
-    await gate.close()
+    await proxy.close()
     return SocksReply(answer[3])
 
 
@@ -59,9 +59,9 @@ HOSTS = ["127.0.0.1", "127.0.0.9", "0.0.0.0", "::ffff:127.0.0.1", "localhost"]
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_no_page_reaches_this_service_by_any_address_of_it(service: Service, host: str) -> None:
-    gate = FilteringProxy((), [service.port])
-    assert await asked(gate, host, service.port) is SocksReply.NOT_ALLOWED
-    assert "this service itself" in gate.reason(f"http://[{host}]/" if ":" in host else f"http://{host}/")
+    proxy = FilteringProxy((), [service.port])
+    assert await asked(proxy, host, service.port) is SocksReply.NOT_ALLOWED
+    assert "this service itself" in proxy.reason(f"http://[{host}]/" if ":" in host else f"http://{host}/")
     assert service.visits == 0
 
 
@@ -72,15 +72,15 @@ async def test_another_port_of_this_machine_is_no_business_of_that(service: Serv
 
 
 async def test_a_template_of_its_own_is_let_through(service: Service) -> None:
-    gate = FilteringProxy((), [service.port])
-    gate.open_own(f"http://127.0.0.1:{service.port}/?layout=grid")
-    assert await asked(gate, "127.0.0.1", service.port) is SocksReply.SUCCEEDED
+    proxy = FilteringProxy((), [service.port])
+    proxy.open_own(f"http://127.0.0.1:{service.port}/?layout=grid")
+    assert await asked(proxy, "127.0.0.1", service.port) is SocksReply.SUCCEEDED
 
 
 async def test_but_not_into_a_denied_network(service: Service) -> None:
-    gate = FilteringProxy(parse_networks(["127.0.0.0/8"]), [service.port])
-    gate.open_own(f"http://127.0.0.1:{service.port}/")
-    assert await asked(gate, "127.0.0.1", service.port) is SocksReply.NOT_ALLOWED
+    proxy = FilteringProxy(parse_networks(["127.0.0.0/8"]), [service.port])
+    proxy.open_own(f"http://127.0.0.1:{service.port}/")
+    assert await asked(proxy, "127.0.0.1", service.port) is SocksReply.NOT_ALLOWED
     assert service.visits == 0
 
 
@@ -99,8 +99,8 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_conn
 
     monkeypatch.setattr(loop, "getaddrinfo", resolve)
     next(told)  # what it was when the page was loaded
-    gate = FilteringProxy(parse_networks(["127.0.0.0/8"]))
-    assert await asked(gate, "rebinding.test", service.port) is SocksReply.NOT_ALLOWED
+    proxy = FilteringProxy(parse_networks(["127.0.0.0/8"]))
+    assert await asked(proxy, "rebinding.test", service.port) is SocksReply.NOT_ALLOWED
     assert service.visits == 0
 
 

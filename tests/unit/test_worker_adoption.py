@@ -194,12 +194,18 @@ async def test_it_looks_again_and_again_until_it_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adoptions, "AGAIN_S", 0.02)
-    world = World(tmp_path)
+    world, looks = World(tmp_path), 0
+    look_once = world.adoption.look
+
+    async def counted(reason: Round) -> None:
+        nonlocal looks
+        looks += 1
+        await look_once(reason)
+
+    monkeypatch.setattr(world.adoption, "look", counted)
     world.adoption.start()
-    await asyncio.sleep(0.1)
+    await until(lambda: looks > 2)
     world.leave("EG_later")  # an upload that was given up while the worker lives on
     await until(lambda: world.begun == ["EG_later"])
     await world.adoption.close()
-    world.leave("EG_after")
-    await asyncio.sleep(0.1)
-    assert world.begun == ["EG_later"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "somebody goes on looking"

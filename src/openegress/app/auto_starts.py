@@ -1,6 +1,6 @@
 """Starts what the rules of `auto_start` ask for, as LiveKit tells of rooms and tracks.
 
-After a restart it looks round once: a room that is still on, and whose recording ended with the process, is
+After a restart it looks once for rooms that are still open: those whose recording ended with the process are
 recorded again.
 """
 
@@ -31,7 +31,7 @@ MOST_ANEW = 20
 
 
 class RoomLister(Protocol):
-    """Whom to ask for what is on."""
+    """Knows which rooms are open."""
 
     async def rooms(self) -> Sequence[Room]:
         """Raises EgressError."""
@@ -61,7 +61,7 @@ class AutoStarts:
         self._backoff = backoff or Backoff(ceiling_s=15.0)
         self._errands = Errands("an automatic start failed")
         self._left_over: dict[str, AutoStart] = {}
-        """Egresses by id that were on record as running when we came, of a process that may be gone."""
+        """Egresses by id that the records called running when this process started. Theirs may be gone."""
 
     def on_event(self, event: WebhookEvent) -> None:
         """Returns at once; what is refused is logged."""
@@ -107,7 +107,7 @@ class AutoStarts:
         _log.info("auto_start has looked round: %d rooms are open", len(rooms))
 
     def on_record(self, info: EgressInfo) -> None:
-        """An egress that was left over is seen to have ended."""
+        """The end of an egress that an earlier process left."""
         if is_terminal(info) and (left := self._left_over.pop(info.egress_id, None)) is not None:
             self._errands.begin(self._anew(left))
 
@@ -120,7 +120,7 @@ class AutoStarts:
             await self._persist(request)
 
     async def _anew(self, wanted: AutoStart) -> None:
-        """Starts it unless it runs, or ended because somebody wished so."""
+        """Starts it unless it runs, or somebody asked for its end."""
         for number in range(MOST_ANEW):
             request = wanted.request(number)
             info = await self._record(request.egress_id)
@@ -159,6 +159,6 @@ class AutoStarts:
 
 
 def _is_broken_off(info: EgressInfo) -> bool:
-    """It did not end because somebody wished so."""
+    """Nobody asked for its end."""
     killed = END_REASON + EndReason.KILLED in info.details
     return killed or info.status in (EgressStatus.EGRESS_FAILED, EgressStatus.EGRESS_ABORTED)

@@ -112,7 +112,7 @@ async def _storage(settings: Settings) -> str:
 
 
 async def _srt(settings: Settings) -> str:
-    """Looked for without loading: the library starts threads, and nothing else needs it."""
+    """Looks for the library without loading it: it starts threads, and nothing else needs it."""
     from openegress.media import srt  # brings FFmpeg, which other checks do without
 
     found = await asyncio.to_thread(srt.find)
@@ -126,7 +126,7 @@ async def _srt(settings: Settings) -> str:
 
 
 async def _confinement(settings: Settings) -> str:
-    """Looked for without giving anything up."""
+    """Looks for what the kernel offers, and gives nothing up."""
     lacking = []
     if not (version := landlock.abi()):
         lacking.append("Landlock (Linux 5.13; where it is switched off, `lsm=landlock,...` at boot)")

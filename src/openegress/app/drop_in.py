@@ -84,7 +84,7 @@ class DropIn:
         await self._node.drain()
 
     async def close(self) -> None:
-        """Whatever start() has come to."""
+        """Closes whatever start() opened."""
         await self._janitor.close()
         await self._node.close()
         await self._client.close()

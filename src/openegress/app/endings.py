@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Endings:
-    """Owner of the tasks that this takes."""
+    """Owns the tasks that do it."""
 
     def __init__(
         self, service: WorkerService, spool: Path, spending: SpendingReports, faults: FaultReports | None
@@ -42,7 +42,7 @@ class Endings:
         try:
             await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
         except EgressError as error:
-            # All it costs is that a recovery counts as one more end.
+            # Without the note, a recovery only counts as one more end.
             _log.warning("an end is not noted", egress_id=job.plan.egress_id, error=error.text)
         await self._spending.report(job)
         if self._faults is not None:

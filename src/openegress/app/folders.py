@@ -10,7 +10,7 @@ _OURS = 0o700
 """Records, journals and what waits to be stored: whose credentials, and whose recordings, are in them is
 nobody else's business."""
 _WAY_THROUGH = 0o711
-"""Of a data folder that finished recordings lie below: those may be read, the rest not even be listed."""
+"""Of a data folder with finished recordings below it: those may be read, but nothing else can be listed."""
 _SHARED = 0o755
 
 
@@ -24,7 +24,7 @@ def make_folders(settings: Settings) -> None:
 
 
 def _make(path: Path, mode: int, *, is_ours: bool = True) -> None:
-    """`is_ours`: one that is there already, perhaps open to others, gets the mode as well."""
+    """`is_ours`: a folder that exists already, perhaps open to others, gets the mode too."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=mode)
     except OSError as error:
@@ -35,7 +35,5 @@ def _make(path: Path, mode: int, *, is_ours: bool = True) -> None:
             fault=Fault.SERVICE,
         ) from None
     if is_ours and path.stat().st_mode & 0o777 & ~mode:
-        with contextlib.suppress(
-            PermissionError
-        ):  # a volume that somebody else gave us, with rights he chose
+        with contextlib.suppress(PermissionError):  # a volume whose rights somebody else chose
             path.chmod(path.stat().st_mode & mode)

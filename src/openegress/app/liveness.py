@@ -12,9 +12,9 @@ from openegress.psrpc.redis import RedisBus
 
 BEAT_S = 0.5
 LATE_S = 2.0
-"""By which a turn of the loop comes too late to call the process responsive."""
+"""A process whose loop turns this late is not responsive."""
 BEATS = 5
-"""So many late turns in a row: one alone is a machine that was busy, or asleep."""
+"""So many late turns in a row count. A single one means that the machine was busy, or asleep."""
 
 
 def lagging(late_s: Sequence[float]) -> str | None:
@@ -52,7 +52,8 @@ class EventLoop:
 
 
 def answers(bus: RedisBus) -> Check:
-    """Whether Redis does. Never a matter of life: a restart of ours does not mend it."""
+    """Whether Redis answers. It does not count for liveness: a restart of this process does not mend
+    Redis."""
 
     async def check() -> str | None:
         try:

@@ -60,8 +60,8 @@ def configure(settings: Logging) -> None:
 
 
 def _on_one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """What happened, and the values beside it, hold words of callers, storages and pages: none of them ends a
-    line. A traceback has lines of its own."""
+    """Events and their values quote callers, storages and pages: nothing of that may end a line. Only a
+    traceback has lines of its own."""
     for name, value in event.items():
         if isinstance(value, str) and name not in ("exception", "stack"):
             event[name] = shown(value, MAX_LINE_CHARS)

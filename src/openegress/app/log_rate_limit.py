@@ -1,4 +1,4 @@
-"""Thins out warnings that say the same again and again: one now and then, with how many were left out."""
+"""Limits warnings that repeat: one now and then, with the number that was left out."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ KEPT = 1000
 
 _LIMITED = frozenset({"warning", "error", "critical"})
 _ABOUT = ("egress_id", "request_id", "url")
-"""The same text about another one of these is another warning."""
+"""Fields that tell apart warnings with the same text."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Repeats:
         self._told: dict[tuple[object, ...], _Told] = {}
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """Raises structlog.DropEvent for what was told a moment ago."""
+        """Raises structlog.DropEvent for a warning that was logged a moment ago."""
         if event.get("level") not in _LIMITED:
             return event
         key = (event.get("event"), *(event.get(name) for name in _ABOUT))

@@ -1,6 +1,6 @@
-"""Where the log goes: whole lines of bounded length, and no more of them than a disk takes.
+"""Where the log goes: whole lines of bounded length, at a bounded rate.
 
-Whoever makes the service say the same a thousand times a second, in whatever words, fills no disk with it.
+Whoever makes the service log a thousand lines a second fills no disk with them.
 """
 
 import logging
@@ -12,11 +12,11 @@ from typing import TextIO
 from openegress.core.text import shown
 
 MAX_LINE_CHARS = 16_384
-"""A traceback of a hundred frames; what is longer quotes somebody else's data."""
+"""Enough for a traceback of a hundred frames. What is longer quotes somebody else's data."""
 BYTES_PER_S = 32 * 1024
-"""For as long as it goes on: 2.8 GB a day, at which a log that is rotated daily still fits."""
+"""Sustained: 2.8 GB a day, which still fits a disk whose log is rotated daily."""
 BURST_BYTES = 1024 * 1024
-"""A start of many recordings at once, or of a service that tells of all it found."""
+"""At once: many recordings start together, or a service starts and lists all it found."""
 RESERVED = 0.25
 """The share of a burst that is kept for warnings and errors: lesser lines must not hide them."""
 
@@ -31,7 +31,7 @@ class Budget:
         self._at_s = now_s
 
     def take(self, size_bytes: int, now_s: float, *, important: bool) -> bool:
-        """Whether there is room; then it is taken."""
+        """Whether so much may be written now; if so, it counts as written."""
         gained = (now_s - self._at_s) * self._bytes_per_s
         self._left_bytes = min(self._burst_bytes, self._left_bytes + gained)
         self._at_s = now_s
@@ -60,8 +60,8 @@ class LogStream(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A line that cannot be written (its stream is full or closed, a value has no text) is left out:
-        what logging does by default, a traceback to the same stream, makes it worse."""
+        """Drops a line that cannot be written (its stream is full or closed, a value has no text). The
+        default, a traceback to the same stream, would make it worse."""
         self._left_out += 1
 
     def _write(self, record: logging.LogRecord) -> None:
@@ -88,8 +88,8 @@ class LogStream(logging.StreamHandler[TextIO]):
 
 
 def one_record(text: str) -> str:
-    """A record's text, cut to what is taken; its further lines (a traceback) begin with blanks, so that none
-    looks like a record of its own."""
+    """A record's text, cut to the limit. Further lines (a traceback) are indented, so that none looks like a
+    record of its own."""
     if len(text) > MAX_LINE_CHARS:
         text = f"{text[:MAX_LINE_CHARS]}… ({len(text)} characters)"
     first, *others = text.splitlines() or [""]

@@ -47,7 +47,7 @@ class Node:
         shares_folders: bool = False,
         watchers: Watchers | None = None,
     ) -> None:
-        """`shares_folders`: a service may have the same."""
+        """`shares_folders`: another service may use the same folders."""
         watchers = watchers or Watchers()
         self.node_id = new_node_id()
         self._spool = settings.spool_path
@@ -145,11 +145,12 @@ class Node:
         return max(0.0, load.cores - load.used_cores)
 
     async def not_ready(self) -> str | None:
-        """Why no traffic should come here; None: all is well. A full node is ready: it answers why."""
+        """Why no traffic should come here; None: it may. A full node counts as ready: it answers with the
+        reason."""
         return "draining: no new egress is taken" if self.service.draining else None
 
     def alive(self) -> dict[str, Check]:
-        """What has to go on as long as this process lives."""
+        """The tasks that have to run as long as this process lives."""
         return {name: heartbeat.stopped for name, heartbeat in self._heartbeats.items()}
 
     def _pids(self) -> dict[str, int]:

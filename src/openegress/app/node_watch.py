@@ -13,9 +13,9 @@ from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage, UsageMeter
 
 _USAGE_EVERY_S = 3.0
-"""Between two looks at what each recording takes, for whoever watches; one reads all of /proc."""
+"""Between two readings of what each recording uses, for whoever watches. One reads all of /proc."""
 _USAGE_UNWATCHED_S = 15.0
-"""For the report of what it took at most."""
+"""The same for the report of peak use."""
 
 
 @dataclass(frozen=True, slots=True)

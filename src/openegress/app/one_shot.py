@@ -61,14 +61,14 @@ class OneShot:
         await self._bus.close()
 
     async def start(self, request: StartEgressRequest) -> None:
-        """Raises EgressError when the request is refused, or its room is not there: joining would make that,
-        and record nobody for ever."""
+        """Raises EgressError when the request is refused, or its room does not exist: joining would create
+        it, and record nobody for ever."""
         if request.room_name:
             request.room_id = await self._room_id(request.room_name)
         self.info = await self._client.call(EgressInternal.START_EGRESS, request, retry=ONCE)
 
     async def stop(self) -> None:
-        """Raises EgressError when it cannot be stopped; one that is over need not be."""
+        """Does nothing when it is over. Raises EgressError when it cannot be stopped."""
         request = StopEgressRequest(egress_id=self.info.egress_id)
         try:
             await self._client.call(EgressHandler.STOP_EGRESS, request, self.info.egress_id)
@@ -102,12 +102,12 @@ class OneShot:
             raise EgressError(
                 Code.NOT_FOUND,
                 f"requested room does not exist: {name!r} is not on {self._settings.ws_url}; check its name, "
-                "or begin once somebody is there",
+                "or start once somebody has joined",
             )
         return room_id
 
     async def _take(self, info: EgressInfo) -> Empty:
-        """Of ours: what is recovered beside it is reported to nobody."""
+        """Of this recording. What is recovered beside it is reported to nobody."""
         self.info = info
         if is_terminal(info):
             self._over.set()

@@ -44,7 +44,7 @@ from openegress.worker.job import Job
 _log = structlog.get_logger(__name__)
 
 _LAST_WEBHOOKS_S = 3.0
-"""For webhooks of egresses that end with the service; what is left is sent when it starts again."""
+"""For the webhooks of egresses that end with the service. The rest is sent when it starts again."""
 
 
 class Server:
@@ -108,7 +108,7 @@ class Server:
         health = Health(alive, ready)
         egress = EgressService(client, records, rooms, policy(settings))
         auto_starts = AutoStarts(
-            [rule_of(block.room, block.egress) for block in settings.auto_start], egress.start, records
+            [rule_of(block.rooms, block.egress) for block in settings.auto_start], egress.start, records
         )
         parts.push_async_callback(auto_starts.close)
         keys = {key: secret.reveal() for key, secret in settings.all_keys.items()}

@@ -20,16 +20,16 @@ class SpendingReports:
         self._spending = Spending()
 
     def see(self, usage: dict[str, ProcessUsage]) -> None:
-        """What each took since the look before, by egress id."""
+        """What each egress used since the last reading, by id."""
         self._spending.see(usage)
 
     def ends(self, job: Job) -> None:
-        """Its handler is still there, but not for long."""
+        """Its handler still runs, but not for long."""
         if job.pid:
             self._spending.end(job.plan.egress_id, spent_s(job.pid), time.monotonic() - job.started_s)
 
     async def report(self, job: Job) -> None:
-        """Raises nothing: a livekit-server only logs it."""
+        """Never raises: a livekit-server only logs it."""
         spent = self._spending.take(job.plan.egress_id)
         if spent is None or job.had_ended:
             return

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 
 from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.config.destination import assume_role, storage_plan
@@ -11,6 +10,7 @@ from openegress.config.settings import CLOUD_METADATA, PageUdp, SamePath, Settin
 from openegress.core import ipc
 from openegress.core.errors import Code
 from openegress.core.room_keys import RoomKey
+from openegress.core.room_patterns import fits
 from openegress.core.tokens import recorder_token
 from openegress.request.context import Context, SessionLimits
 from openegress.request.naming import Distinct
@@ -99,12 +99,12 @@ def worker_config(settings: Settings) -> WorkerConfig:
 
 
 def keys_of(settings: Settings) -> Callable[[str], tuple[RoomKey, ...]]:
-    """The keys of a room by its name: of each index the first whose pattern fits."""
+    """The keys of a room by its name: for each index, the first entry that fits."""
 
     def find(room_name: str) -> tuple[RoomKey, ...]:
         found: dict[int, RoomKey] = {}
         for each in settings.room_keys:
-            if any(fnmatchcase(room_name, pattern) for pattern in each.rooms):
+            if fits(room_name, each.rooms):
                 found.setdefault(each.index, RoomKey(each.index, each.material, each.derivation))
         return tuple(found.values())
 

@@ -63,6 +63,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _urls(settings)
     yield from _keys(settings)
     yield from _room_keys(settings)
+    yield from _room_options(settings)
     yield from _storage("storage", settings.storage)
     yield from _storage("backup", settings.backup)
     yield from _storage("debug", settings.debug)
@@ -94,7 +95,7 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
 def _auto_start(settings: Settings) -> Iterator[Finding]:
     for number, block in enumerate(settings.auto_start):
         try:
-            rule_of(block.room, block.egress)
+            rule_of(block.rooms, block.egress)
         except EgressError as error:
             yield _error(f"auto_start[{number}]", error.message)
     if settings.auto_start and not settings.ws_url:
@@ -171,11 +172,17 @@ def _storage(path: str, storage: StorageSettings) -> Iterator[Finding]:
         yield from _s3(f"{path}.s3", storage.s3)
 
 
+def _room_options(settings: Settings) -> Iterator[Finding]:
+    for number, options in enumerate(settings.options.by_room):
+        if not options.rooms:
+            yield _error(f"options.by_room[{number}].rooms", "missing: list patterns of room names")
+
+
 def _room_keys(settings: Settings) -> Iterator[Finding]:
     for number, key in enumerate(settings.room_keys):
         path = f"room_keys[{number}]"
         if not key.rooms:
-            yield _error(f"{path}.rooms", "missing: patterns of the names of the rooms that the key is of")
+            yield _error(f"{path}.rooms", "missing: list patterns of the rooms that have this key")
         if not key.key:
             place = f"the variable {key.key_env}" if key.key_env else key.key_file
             yield _error(path, f"{place} holds no key" if place else "needs key, key_file or key_env")

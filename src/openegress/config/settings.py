@@ -200,7 +200,7 @@ class Timeouts(Block, frozen=True):
 class AutoStartBlock(Block, frozen=True):
     """What is recorded without a request, in rooms whose names match."""
 
-    room: str = ""
+    rooms: tuple[str, ...] = ()
     egress: dict[str, Any] = field(default_factory=dict)
     """LiveKit's RoomEgress."""
 

@@ -60,14 +60,14 @@ _RESOLVER = Path("/etc/resolv.conf")
 
 class Confinement(Protocol):
     async def enter(self) -> None:
-        """Before anything comes in, and before there is another thread. Raises EgressError."""
+        """To be called before any media comes in and before there is another thread. Raises EgressError."""
 
     def seal(self) -> None:
-        """No more programs: those that are needed run."""
+        """Starts no more programs: those that are needed run already."""
 
 
 class Unconfined:
-    """Of a process that is not a handler's."""
+    """For a process that is not a handler."""
 
     async def enter(self) -> None:
         """Nothing is given up."""
@@ -83,7 +83,7 @@ class Work(Enum):
 
 
 class Cage:
-    """Of one handler process, and for good."""
+    """Restricts one handler process, for good."""
 
     def __init__(self, plan: Plan, spool: Path, work: Work) -> None:
         self._plan = plan

@@ -21,7 +21,7 @@ _DESCRIPTORS = 2
 
 class ForkServer:
     """One datagram over `control` asks for one handler and carries its descriptors (unix(7), SCM_RIGHTS);
-    what becomes of it is told in ipc.FromForks."""
+    ipc.FromForks tells what becomes of it."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -31,7 +31,8 @@ class ForkServer:
         """Pids by their pidfds."""
 
     def serve(self) -> int | None:
-        """In a handler: its channel. Here: None, once the worker has hung up; handlers live on."""
+        """Returns its channel in a handler, and None in the fork server once the worker has hung up. Handlers
+        live on."""
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor != self._control.fileno():

@@ -77,9 +77,9 @@ def abi() -> int:
 
 
 def restrict(rules: Iterable[PathRule]) -> int:
-    """From here on this thread has the files of the rules and no others; nor does it reach by a signal or an
-    abstract socket whoever is not so restricted, where the kernel knows that (ABI 6). Threads that are there
-    already keep what they have. Returns the ABI; 0: nothing was restricted. Raises OSError."""
+    """From here on this thread can use the files of the rules and no others. Where the kernel can (ABI 6), it
+    reaches nobody outside by a signal or an abstract socket either. Threads that run already keep what they
+    have. Returns the ABI; 0: nothing was restricted. Raises OSError."""
     version = abi()
     if not version:
         return 0

@@ -19,7 +19,7 @@ class ChannelHandler(logging.Handler):
         try:
             self._send(record)
         except Exception:
-            pass  # what cannot be told must not end what goes on; there is nowhere to tell it either
+            pass  # a record that cannot be sent must not end the recording, nor is there a place to report it
 
     def _send(self, record: logging.LogRecord) -> None:
         fields = {

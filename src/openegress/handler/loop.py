@@ -100,7 +100,7 @@ class HandlerLoop:
     @property
     def _told(self) -> ipc.HandlerSettings:
         if self._settings is None:
-            raise RuntimeError("the worker speaks out of turn: Warm comes first")
+            raise RuntimeError("unexpected message from the worker: the first one has to be Warm")
         return self._settings
 
     def _cage(self, plan: Plan, work: Work) -> Confinement:

@@ -1,6 +1,6 @@
 """From a source to packets, whichever way: raw frames through encoders, or encoded frames as they are.
 
-A Feed is what the session drives; it hides whether there is an encoder between.
+A MediaInput is what a recording drives; it hides whether an encoder is in between.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,7 +17,7 @@ from openegress.source import PacketSource, Pausable, Source, SourceEvent
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How the feed is doing."""
+    """How the input is doing."""
 
     media_ns: int = 0
     frames: int = 0
@@ -35,7 +35,7 @@ class MediaInput(Protocol):
         """Raises EgressError naming its phase."""
 
     async def start(self) -> int:
-        """Media flows, held until connect(). Returns media time zero in unix ns."""
+        """Starts the media, which is held until connect(). Returns media time zero in unix ns."""
 
     def formats(self) -> Sequence[StreamFormat]:
         """Known after prepare()."""
@@ -48,7 +48,7 @@ class MediaInput(Protocol):
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
     async def pause(self) -> int:
-        """Leaves out what comes, and does not take it, until resume(). Returns when, in unix ns. Raises
+        """Neither receives nor records anything until resume(). Returns when it began, in unix ns. Raises
         EgressError, UNIMPLEMENTED, where the input cannot."""
 
     async def resume(self) -> int:
@@ -149,13 +149,13 @@ class PacketInput:
 
     def __init__(self, source: PacketSource) -> None:
         self._source = source
-        self._gate = _HoldBuffer()
+        self._buffer = _HoldBuffer()
 
     async def prepare(self) -> None:
         await self._source.prepare()
 
     async def start(self) -> int:
-        return await self._source.start(self._gate)
+        return await self._source.start(self._buffer)
 
     def formats(self) -> Sequence[StreamFormat]:
         return self._source.formats()
@@ -164,7 +164,7 @@ class PacketInput:
         return self._source.name_values()
 
     def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
-        self._gate.open(sinks)
+        self._buffer.open(sinks)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
@@ -184,7 +184,7 @@ class PacketInput:
     def sample(self) -> Sample:
         stats = self._source.stats()
         return Sample(
-            media_ns=self._gate.last_pts_ns,
+            media_ns=self._buffer.last_pts_ns,
             frames=stats.frames,
             unique_frames=stats.unique_frames,
             dropped_frames=stats.dropped_frames,

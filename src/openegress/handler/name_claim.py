@@ -1,4 +1,4 @@
-"""Names that only the room can tell, claimed of the worker before anything is written there."""
+"""Asks the worker for the names that only the room can tell, before anything is written there."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The feed for a plan: which source, and whether anything is encoded."""
+"""The input for a plan: which source, and whether anything is encoded."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.open import open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.sound_beside_page import SoundBesidePage
-from openegress.source.web.source import WebPageSource, template_url
+from openegress.source.web.source import PageSettings, WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
 """What a room sends is kept encoded until it is decoded: there is no hurry as long as it does not pile up."""
@@ -55,7 +55,7 @@ async def _room_input(
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:
-    """The room, and a page of the operator's own: they may lie where other pages must not look."""
+    """The room, and a page of the operator's own: both may be in networks that other pages must not reach."""
     if not isinstance(source, TemplateSource):
         return ()
     return (source.base_url, source.ws_url) if source.is_trusted else (source.ws_url,)
@@ -74,8 +74,7 @@ async def _page_input(
         raise TypeError(f"{type(source).__name__} needs no browser")
     browser = await (warm or WarmBrowser(settings, shape)).take(shape)
     is_template = isinstance(source, TemplateSource)
-    page = WebPageSource(
-        browser,
+    page_settings = PageSettings(
         template_url(source) if isinstance(source, TemplateSource) else source.url,
         framerate=shape.framerate,
         audio=shape.audio,
@@ -89,6 +88,7 @@ async def _page_input(
         own=(source.base_url,) if isinstance(source, TemplateSource) else (),
         memory_bytes=settings.browser.memory_bytes,
     )
+    page = WebPageSource(browser, page_settings)
     if not isinstance(source, TemplateSource) or source.sound is None:
         return FrameInput(page, plan, on_error)
     try:

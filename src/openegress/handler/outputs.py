@@ -20,7 +20,7 @@ from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, Upl
 _log = logging.getLogger(__name__)
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
-"""From any thread: this is reason enough for the whole egress to end."""
+"""Called from any thread, with what ends the whole egress."""
 
 
 class Outputs:
@@ -84,7 +84,7 @@ class Outputs:
         *,
         passthrough: bool,
     ) -> None:
-        """`passthrough`: the packets are the source's own. Raises EgressError when not one output opens."""
+        """`passthrough`: the packets are the source's own. Raises EgressError when no output opens."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
@@ -138,7 +138,8 @@ class Outputs:
     async def finish(
         self, ended_at_ns: int, left_out: LeftOut, pauses: tuple[Pause, ...] = ()
     ) -> EgressError | None:
-        """Each finishes by itself, then the manifests. The error by which something asked for is missing."""
+        """Finishes each output by itself, then the manifests. Returns the error that leaves something
+        missing."""
         indices = list(self._opened)
         results = await asyncio.gather(
             *(self._opened[index].output.finish(ended_at_ns) for index in indices), return_exceptions=True
@@ -160,11 +161,12 @@ class Outputs:
         return self._verdict(errors)
 
     def is_settled(self) -> bool:
-        """Nothing of worth waits in the spool: everything is stored, or never was there; after finish()."""
+        """After finish(): the spool is not needed any more, as everything is stored or there was nothing."""
         return self._has_manifests and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
-        """A stream that broke is told in its StreamInfo, and fails the egress only when nothing else was."""
+        """A stream that broke is reported in its StreamInfo. It fails the egress only when there was no other
+        output."""
         stored = {
             index: error
             for index, error in errors.items()
@@ -205,7 +207,7 @@ class Outputs:
                 self._on_end(EndReason.FAILURE, EgressError(Code(event.code), event.error))
 
     def _on_empty(self) -> None:
-        """The last URL was removed; what is recorded beside goes on."""
+        """The last URL was removed. Other outputs go on."""
         if all(built.streams is not None for built in self._outputs):
             self._on_end(EndReason.STREAMS_STOPPED, None)
 
@@ -220,8 +222,8 @@ def _size_limit(plan: Plan, output: Output, on_end: OnEnd) -> SizeLimit | None:
 
 
 class Uploaders:
-    """The uploaders of one egress: what they try again is logged, how it ended is told, what one learns of a
-    storage the others know, and they can be hurried all at once."""
+    """The uploaders of one egress. They log what they try again, report how it ended, share what one learns
+    of a storage, and stop retrying together."""
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
@@ -250,7 +252,7 @@ class Uploaders:
         return standing
 
     def _log_unsigned(self, stored: Stored) -> None:
-        """Once for each reason: of a recording in segments every single one has it."""
+        """Once for each reason: each segment of a recording would repeat it."""
         if stored.presign_error not in self._unsigned:
             self._unsigned.add(stored.presign_error)
             _log.warning(

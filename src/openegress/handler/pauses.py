@@ -1,4 +1,4 @@
-"""The pauses of one recording: what it is told to do, what it tells of it, and what its manifest says."""
+"""The pauses of one recording: it obeys orders, reports what came of them, and lists them in the manifest."""
 
 import logging
 
@@ -38,7 +38,7 @@ class Pauses:
         return None
 
     def until(self, ended_at_ns: int) -> tuple[Pause, ...]:
-        """All of them. One that lasts is over at the end of the recording."""
+        """All of them. One that has not ended yet ends with the recording."""
         open_now = () if self._since_ns is None else (Pause(self._since_ns, ended_at_ns),)
         return (*self._over, *open_now)
 

@@ -102,8 +102,8 @@ class Recording:
         self._times = TimeLimits(plan, lambda reason: self._end(End(reason)))
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
-        """`orphaned`: nobody hears the events any more; what they would say stays in the spool, for the
-        next worker to tell."""
+        """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
+        next worker to report."""
         self._orphaned = self._orphaned or orphaned
         if reason is EndReason.KILLED and self._outputs is not None:
             self._outputs.stop_retrying()
@@ -213,8 +213,8 @@ class Recording:
         return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out)
 
     async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
-        """Once, however often it is called. Never raises: what was recorded is to be finished whatever
-        happens here. The error by which its last moments are missing."""
+        """Stops the input once, however often it is called. Never raises: what was recorded has to be
+        finished whatever happens here. Returns the error if the last moments are missing."""
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop_in_time(media_input), name="stop")
         return await self._stopping

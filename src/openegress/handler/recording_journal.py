@@ -34,7 +34,7 @@ class RecordingJournal:
         self._lock_fd = lock_fd
         self._told: dict[int, OutputUpdate] = {}
         self._unwritten: set[int] = set()
-        """Outputs of which the journal could not take the last word."""
+        """Outputs whose last state the journal could not take."""
 
     @classmethod
     def create(cls, spool: Path, plan: Plan) -> "RecordingJournal":
@@ -50,8 +50,8 @@ class RecordingJournal:
 
     @classmethod
     def take_over(cls, folder: Path) -> "RecordingJournal":
-        """What a process has left; blocks while that is still at work on it. Raises EgressError when nothing
-        is left."""
+        """Opens what a process has left. Blocks while that process still works on it. Raises EgressError when
+        nothing is left."""
         lock_fd = _lock(folder, wait=True)
         try:
             ledger = cls(Journal.load(folder), lock_fd)

@@ -62,8 +62,8 @@ class Recovery:
         self._orphaned = False
 
     def stop(self, *, orphaned: bool = False) -> None:
-        """What no storage takes now is left to the next recovery; so is, for an `orphaned` one, to tell what
-        was stored: nobody hears it now."""
+        """What no storage takes now is left to the next recovery. An `orphaned` one also leaves it to the
+        next to report what was stored, as nobody hears that now."""
         self._orphaned = self._orphaned or orphaned
         self._uploaders.stop_retrying()
         self._stopped.set()
@@ -140,7 +140,8 @@ class _Salvage:
         self._send = send
 
     async def save(self, plan: Plan) -> EgressError | None:
-        """All outputs at once, whatever becomes of the others, then the manifests. The first error."""
+        """Recovers all outputs at once, whatever becomes of the others, then the manifests. Returns the first
+        error."""
         outcomes = await asyncio.gather(*(self._try_output(*each) for each in enumerate(plan.outputs)))
         errors = [each for each in outcomes if isinstance(each, EgressError)]
         saved = [
@@ -176,8 +177,8 @@ class _Salvage:
                 return Records()  # it had not begun, or leaves nothing behind
 
     def _refuse_unnamed(self, index: int) -> None:
-        """Raises EgressError where media wait of which the journal, on a disk that was full, does not say
-        what they are: they are not to be removed with the folder."""
+        """Raises EgressError where there are media that the journal does not name, because the disk was full.
+        They must not be removed with the folder."""
         for kind in ("file", "segments", "images"):
             folder = self._journal.folder / f"{kind}-{index}"
             if any(path.stat().st_size > HEADER_BYTES or holds_media(path) for path in folder.glob("*")):
@@ -210,7 +211,7 @@ class _Salvage:
         return Records(files=(FileRecord(told.filename, stored.location, stored.presign_error),))
 
     async def _find_file(self, local: Path, told: FileUpdate, uploader: Uploader) -> Records:
-        """One that was stored; only the word of it may have been lost."""
+        """An output that was stored; only the report of it may have been lost."""
         on_backup = local.name in await asyncio.to_thread(backed_up.names, local.parent)
         if told.location:
             record = FileRecord(told.filename, told.location)

@@ -9,7 +9,8 @@ from openegress.core.plan import Plan
 from openegress.core.units import S
 
 _LONGEST_LEAD_S = 5.0
-"""From media time zero to the news of it: tracks are waited for in between. More is a clock that was set."""
+"""From media time zero to its report, as tracks are waited for in between. If it is more, somebody has set
+the clock."""
 
 
 class TimeLimits:

@@ -51,7 +51,7 @@ class WarmBrowser:
     """Belongs to whoever takes it; close() otherwise."""
 
     def __init__(self, settings: HandlerSettings, shape: BrowserShape) -> None:
-        """Begins to start it; in the event loop."""
+        """Begins to start it, on the event loop."""
         self._settings = settings
         self._shape = shape
         self._starting: asyncio.Task[Browser] | None = asyncio.create_task(_start(settings, shape))
@@ -64,7 +64,7 @@ class WarmBrowser:
                 _log.warning("no browser could be started ahead: %s", error)
 
     async def take(self, shape: BrowserShape) -> Browser:
-        """The browser, or another where this one does not serve or never came up. Raises EgressError."""
+        """Returns the browser, or another one if it does not serve or never came up. Raises EgressError."""
         starting, self._starting = self._starting, None
         if starting is None:
             return await _start(self._settings, shape)

@@ -1,4 +1,4 @@
-"""FFmpeg's network output (RTMP, RTMPS, SRT), called so that a slow peer holds up one thread and no other.
+"""FFmpeg's network output (RTMP, RTMPS, SRT), called so that a slow peer blocks one thread and no other.
 
 PyAV holds the interpreter's lock while it connects and while it ends a stream: for seconds, when a server
 does not answer. So the byte stream is opened and written here, through ctypes, which gives the lock back
@@ -43,7 +43,7 @@ class _AVIOContext(ctypes.Structure):
 
 
 class Interrupt:
-    """Makes FFmpeg give up what it waits for, within 100 ms, from any thread.
+    """Makes FFmpeg stop waiting within 100 ms. To be called from any thread.
 
     FFmpeg asks a C function with one pointer whether to stop. libc's atoi is one: it reads the digit kept
     here, and needs no interpreter.
@@ -95,7 +95,7 @@ class Avio:
             raise _error(result)
 
     def write(self, data: bytes) -> int:
-        """Returns when the peer's window has taken it all. Raises AvioError."""
+        """Returns when the peer's window has taken all of it. Raises AvioError."""
         if self.closed:
             raise AvioError(0, "the connection is closed")
         library = _libraries()[0]
@@ -108,7 +108,7 @@ class Avio:
         return len(data)
 
     def close(self) -> None:
-        """Ends the connection: properly, in as long as that takes, or at once after an Interrupt. Idempotent.
+        """Ends the connection: properly, however long that takes, or at once after an Interrupt. Idempotent.
         Raises AvioError."""
         self.closed = True
         if not self._context:

@@ -1,4 +1,5 @@
-"""The recording's picture: pictures of any size fitted into its parts, drawn anew only where they changed.
+"""The recording's picture: pictures of any size are fitted into its parts, and drawn again only where they
+changed.
 
 Colours: participants send BT.601 unless they say otherwise (VP8 has no other, RFC 6386 section 9.2; the
 rest comes from the same cameras and the same conversion of screens, untagged), recordings are BT.709.
@@ -22,10 +23,10 @@ PIXEL_FORMAT = "yuv420p"
 _BT709, _BT2020 = 1, (9, 10)
 """H.273 matrix coefficients, as decoders report them."""
 _TICK = Fraction(1, 90_000)
-"""The filter wants a time base, and does nothing with it."""
+"""The filter requires a time base, and does not use it."""
 
 _GLANCE_ROWS = 32
-"""One row of so many is looked at first."""
+"""One row in so many is compared first."""
 
 Yuv = tuple[int, int, int]
 """A colour: BT.709, limited range."""
@@ -50,7 +51,7 @@ class Canvas:
             plane[:] = value
 
     def paste(self, picture: VideoFrame, rect: Rect) -> None:
-        """`picture`, of the size of `rect`, comes to lie there. It is not written to later."""
+        """Puts `picture` there, which has the size of `rect`. It is not written to later."""
         if rect == self.whole:
             self._frame, self._given = picture, True
             return
@@ -139,7 +140,7 @@ class _Task:
 
     def graph(self) -> Graph:
         graph = Graph()
-        graph.threads = 1  # more cost half as much again in waking each other
+        graph.threads = 1  # more threads cost half as much again, as they wake each other
         node = graph.add_buffer(
             width=self.width, height=self.height, format=VideoFormat(self.pixels), time_base=_TICK
         )
@@ -157,7 +158,7 @@ class _Task:
             yield "crop", f"{part.width}:{part.height}:{part.x}:{part.y}"
         if self._scales:
             before = "pc" if self.full_range else "tv"
-            # The same matrix on both sides: colorspace is better at that.
+            # The matrix is the same on both sides: colorspace is better at that.
             yield (
                 "scale",
                 f"{self.size[0]}:{self.size[1]}:flags=bilinear:in_range={before}:out_range=tv"
@@ -169,8 +170,8 @@ class _Task:
 
 
 def alike(one: VideoFrame, other: VideoFrame) -> bool:
-    """Whether two pictures of the recording's format are the same to the last bit. Others never are. Those
-    that move are mostly told apart by a few rows."""
+    """Whether two pictures of the recording's format are the same to the last bit. Pictures of other formats
+    never are. A few rows tell most moving pictures apart."""
     if _kind(one) != _kind(other) or one.format.name != PIXEL_FORMAT:
         return False
     pairs = list(zip(planes(one), planes(other), strict=True))

@@ -23,9 +23,9 @@ _SMOOTH = 4
 """The circle is drawn this much larger and scaled down: Pillow draws hard edges."""
 
 MOST_CHARS = 256
-"""More of a name fits no tile."""
+"""No tile has room for more of a name."""
 _MOST_MARKS = 3
-"""On one letter: some languages stack as many."""
+"""Marks on one letter: some languages stack as many."""
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of what follows."""
 

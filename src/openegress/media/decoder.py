@@ -30,7 +30,7 @@ _AUDIO_DECODER: dict[AudioCodec, tuple[str, int, str]] = {
 
 
 class VideoDecoder:
-    """Shows nothing it cannot trust: from the start, and after a loss, until the next key frame.
+    """Shows nothing that it cannot trust: from the start, and after a loss, it waits for a key frame.
 
     Decoders conceal a missing reference without saying so, so the gap must come from the RTP side.
     """
@@ -57,15 +57,15 @@ class VideoDecoder:
 
     @property
     def depth(self) -> int:
-        """By how many pictures the stream reorders, as far as it has said so: as many come later."""
+        """By how many pictures the stream reorders, as far as it has said so. That many come out later."""
         return self._context.reorder_depth
 
     def decode(
         self, data: bytes, pts_ns: int, *, is_key: bool, after_gap: bool = False
     ) -> list[av.VideoFrame]:
-        """The pictures whose turn it is with this access unit, in the order they are shown, `pts` that of
-        their own unit: one, if nothing is reordered; none while a key frame is awaited, or when the unit
-        shows none."""
+        """The pictures whose turn it is with this access unit, in the order in which they are shown, each
+        with the `pts` of its own unit. It is one picture if nothing is reordered, and none while a key frame
+        is awaited or when the unit shows none."""
         if after_gap:
             self._awaits_key = True
         if self._awaits_key and not is_key:
@@ -98,7 +98,7 @@ class AudioDecoder:
         self._resampler = av.AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE)
 
     def decode(self, data: bytes) -> Samples:
-        """What one packet sounds like; empty when it is damaged."""
+        """The sound of one packet; empty when it is damaged."""
         try:
             frames = self._context.decode(av.Packet(data))
         except FFmpegError:

@@ -1,4 +1,4 @@
-"""How long a media file plays, by its packets rather than by what its header promises."""
+"""How long a media file plays, by its packets and not by its header."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def span_ns(path: Path) -> tuple[int, int]:
                 start_ns = at_ns if start_ns is None else min(start_ns, at_ns)
                 end_ns = max(end_ns, at_ns + int((packet.duration or 0) * packet.time_base * S))
     except FFmpegError:
-        pass  # up to where it is damaged
+        pass  # the file is read up to where it is damaged
     return start_ns or 0, end_ns
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_TIME_BASE = Fraction(1, 90_000)
-"""Of RTP, MPEG-TS and FLV-compatible rounding: no container of ours needs a finer one for video."""
+"""The time base of RTP and MPEG-TS, which FLV rounds: none of our containers needs a finer one for video."""
 
 _AUDIO_ENCODER: dict[AudioCodec, str] = {
     AudioCodec.AAC: "aac",
@@ -35,10 +35,10 @@ _AUDIO_ENCODER: dict[AudioCodec, str] = {
     AudioCodec.MP3: "libmp3lame",
 }
 _CRF = 19
-"""Constant quality under a ceiling: calm pictures take less than the asked rate, busy ones all of it."""
+"""Constant quality under a ceiling: calm pictures take less than the rate asked for, busy ones all of it."""
 _LOOKAHEAD = 5
-"""Half of what veryfast has: 0.4 dB less at the same rate, but live streams are a sixth of a second nearer, a
-recording ends sooner, and a twentieth of the work is saved."""
+"""Half of veryfast's. It costs 0.4 dB at the same rate, but live streams are a sixth of a second closer to
+live, a recording ends sooner, and a twentieth of the work is saved."""
 _VP8_CRF = 10
 """The same of VP8."""
 _VP8_SPEED = -6
@@ -55,8 +55,8 @@ class VideoEncoder:
     `steady` holds the asked bit rate (live streams); otherwise it is a ceiling. Key frames come at every
     whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
 
-    The same frame object again is the same picture again. Where it is H.264 under a ceiling, x264 does not
-    see it once it has nothing more to say of it; a steady rate is x264's business alone.
+    The same frame object again is the same picture again. In H.264 under a ceiling, x264 no longer sees such
+    a picture once it adds nothing to it. With a steady rate x264 sees all pictures.
     """
 
     def __init__(self, encoding: VideoEncoding, *, steady: bool) -> None:
@@ -96,7 +96,8 @@ class VideoEncoder:
         )
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        """`frame` is yuv420p of the encoding's size; it is not written to until another one has come."""
+        """`frame` is yuv420p of the encoding's size. It must not be written to until the next one has
+        come."""
         pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
         # A nanosecond of rounding must not move a key frame by a whole frame.
         is_key = pts_ns + S // 1000 >= self._next_key_ns
@@ -219,7 +220,7 @@ class AudioEncoder:
     def _drain(self, frames: Iterable[av.AudioFrame], *, partial: bool) -> list[Packet]:
         packets: list[Packet] = []
         for frame in frames:
-            frame.pts = None  # the fifo counts samples: blocks are contiguous by contract
+            frame.pts = None  # the FIFO counts samples, as blocks are contiguous by contract
             self._fifo.write(frame)
         written = self._fifo.samples_written - self._fifo.samples
         while (block := self._fifo.read(self._frame_size, partial)) is not None:
@@ -264,7 +265,7 @@ def _x264_options(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
 
 
 def _vp8_options(encoding: VideoEncoding) -> dict[str, object]:
-    """libvpx as for a call: no picture is held back, none is left out, and no key frame comes unasked."""
+    """libvpx as for a call: it holds no picture back, leaves none out, and makes no key frame unasked."""
     pixels_per_s = encoding.width * encoding.height * encoding.framerate
     return {
         "deadline": "realtime",

@@ -1,7 +1,7 @@
 """Which of the host's fonts has the characters of a text: fontconfig, in process.
 
-Called through ctypes, as there is no binding worth the name; its program fc-match would be one more process
-for each name, and a handler that records starts none (handler.cage).
+Called through ctypes, as there is no maintained binding. The program fc-match would be one more process for
+each name, and a handler that records starts none (handler.cage).
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """What a file of fragments holds (media.fragments): samples by track, as the tables of a plain MP4 list them.
 
-The same for a recording that was closed and for one whose process died: the fragments are all there is.
-Memory is bounded by the tables, about 20 bytes a sample.
+It is the same for a recording that was closed and for one whose process died, as it comes from the fragments
+alone. Memory is bounded by the tables, about 20 bytes a sample.
 """
 
 import os
@@ -25,11 +25,11 @@ _MAX_HEADER_BYTES = 1024 * 1024
 _SYNC_MASK = 0x00010000
 """sample_is_non_sync_sample (8.8.3.1)."""
 _DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError)
-"""What reading boxes that are none raises."""
+"""What reading damaged boxes raises."""
 _LEAST_ENTRY_BYTES = 36
 """A visual one up to its size (12.1.3); one of sound is as long (12.2.3)."""
 _LATEST = 1 << 61
-"""No decode time is later: of a sum of two nothing overflows."""
+"""No decode time is later, so that the sum of two cannot overflow."""
 _OURS = (b"ftyp", b"free", b"moov", b"uuid", b"moof", b"mdat")
 """What media.fragments writes side by side."""
 
@@ -104,7 +104,7 @@ def read(file: BinaryIO) -> FragmentIndex:
             case b"moov" if not tracks:
                 tracks = _tracks(_content(file, each))
             case b"moov":
-                break  # the index of one who did not come to its end: it is made anew
+                break  # the index of a process that did not finish: it is made again
             case b"uuid":
                 _change_entry(_content(file, each), tracks)
             case b"moof":
@@ -129,7 +129,7 @@ def read(file: BinaryIO) -> FragmentIndex:
 
 
 def _whole_boxes(file: BinaryIO, length: int) -> Iterator[Box]:
-    """Up to where the file is cut off, or torn by a disk that lost its power."""
+    """Up to where the file is cut off, or was torn by a loss of power."""
     try:
         for each in boxes(file, length):
             if each.offset + each.size > length or each.kind not in _OURS:

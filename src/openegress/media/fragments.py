@@ -1,4 +1,5 @@
-"""A movie written in fragments (ISO/IEC 14496-12 8.8): each is whole by itself, and nothing of it is kept.
+"""A movie written in fragments (ISO/IEC 14496-12 8.8). Each is complete by itself, and none is kept in
+memory.
 
 No track waits for another: a fragment holds what has come of each. What a player needs beside the fragments
 stands in the header, which is written before the first packet. Times are absolute and of 64 bits, so that a
@@ -24,14 +25,14 @@ from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
 FRAGMENT_NS = S // 2
-"""What a kill may cost of media that flows; half a second costs a file 0.2 kB/s until it is finished."""
+"""How much media a kill may cost. Half a second costs a file 0.2 kB/s until it is finished."""
 
 OFFSET_NS = S
-"""Added to every time of a segment: an audio encoder's first samples lie before media time zero, and a
-fragment's decode time knows no sign. More than any encoder's delay."""
+"""Added to every time of a segment, because an audio encoder's first samples lie before media time zero and a
+fragment's decode time has no sign. It is more than any encoder's delay."""
 
 PRIMING_SAMPLES = {AudioCodec.AAC: 1024, AudioCodec.OPUS: 312, AudioCodec.MP3: 1105}
-"""What our encoders put before media time zero. In a file an edit tells it: players leave as much out."""
+"""What our encoders put before media time zero. In a file an edit declares it, and players skip that much."""
 
 ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
 """The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32

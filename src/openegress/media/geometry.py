@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LEAST_CUT = 2
-"""Pixels: FFmpeg cuts whole samples of chroma only, and of a line of single pixels none would be left."""
+"""Pixels. FFmpeg cuts whole samples of chroma only, and nothing would be left of a line that is one pixel
+wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Fitting:
 def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
     """The largest rectangle of a picture's shape in another, centred; all numbers even (4:2:0 chroma).
 
-    A difference in shape of less than a chroma sample is given up: no line of black for a rounding.
+    A difference in shape of less than a chroma sample is ignored, so that rounding makes no black line.
     """
     if width * into_height >= height * into_width:
         fitted_width, fitted_height = into_width, round(into_width * height / width)
@@ -50,7 +51,7 @@ def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
 def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
     """The largest centred part of a picture that has the shape of another; all numbers even.
 
-    A difference in shape of less than a chroma sample is given up: nothing is cut for a rounding.
+    A difference in shape of less than a chroma sample is ignored, so that rounding cuts nothing.
     """
     if width * into_height >= height * into_width:
         part_width, part_height = round(height * into_width / into_height), height
@@ -72,7 +73,7 @@ def fitting(width: int, height: int, rect: Rect, fit: Fit) -> Fitting:
 
 
 def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]:
-    """At which size a picture is drawn, what is cut off included; (0, 0): of the rectangle."""
+    """The size at which a picture is drawn, including what is cut off; (0, 0): that of the rectangle."""
     if not width or not height:
         return rect.width, rect.height
     fitted = fitting(width, height, rect, fit)

@@ -1,7 +1,8 @@
 """H.264 pictures that repeat the one before, written without an encoder. Pure.
 
-A P picture all of whose macroblocks are skipped takes a few dozen bytes and no look at any pixel. It is put
-into the stream of an encoder, whose later pictures then need other numbers: clauses are those of ITU-T H.264.
+A P picture whose macroblocks are all skipped takes a few dozen bytes, and no pixel has to be read for it. It
+is put into the stream of an encoder, whose later pictures then need other numbers. Clauses are those of ITU-T
+H.264.
 """
 
 import re
@@ -51,7 +52,7 @@ class Headers:
     @classmethod
     def of(cls, extradata: bytes) -> "Headers | None":
         """Of parameter sets in Annex B. None where a repeated picture cannot be put in: pictures have fields,
-        several references or an order of their own, or parameter sets say what our encoders do not."""
+        several references or their own order, or the parameter sets are not such as our encoders write."""
         sets = {nal[0] & 0x1F: unescaped(nal) for nal in units(extradata)}
         if _SPS not in sets or _PPS not in sets:
             return None

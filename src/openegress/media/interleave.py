@@ -11,7 +11,7 @@ from openegress.media import Packet
 
 
 def dts_ns(packet: Packet) -> int:
-    # In integers: asked for every packet of every output, and Fraction takes microseconds.
+    # In integers: it is called for every packet of every output, and Fraction takes microseconds.
     return packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
 
 
@@ -25,8 +25,8 @@ class Interleaver:
     """Merges one stream per kind into DTS order.
 
     A packet is let go once every stream has one to compare with it, or once the newest packet is
-    `max_delay_ns` ahead of it: a stream that falls silent holds the others up no longer than that.
-    A packet without a duration waits for the next of its stream, which tells it.
+    `max_delay_ns` ahead of it: a stream that falls silent holds the others up no longer than that. A packet
+    without a duration waits for the next one of its stream, which gives it.
     """
 
     def __init__(self, kinds: Iterable[MediaKind], max_delay_ns: int) -> None:
@@ -37,7 +37,7 @@ class Interleaver:
         self._newest_ns = 0
 
     def push(self, packet: Packet) -> list[Packet]:
-        """Takes a packet; gives those that may be written now, in order. KeyError: no such stream."""
+        """Takes a packet, and returns those that may be written now, in order. KeyError: no such stream."""
         queue = self._queues[packet.kind]
         if queue and not queue[-1][1].duration:
             at_ns, last = queue[-1]
@@ -51,7 +51,7 @@ class Interleaver:
         return released
 
     def flush(self) -> list[Packet]:
-        """Gives all that is left; the last packet of a stream lasts as long as the one before it."""
+        """Returns all that is left. The last packet of a stream lasts as long as the one before it."""
         released: list[Packet] = []
         while heads := [(queue[0][0], kind) for kind, queue in self._queues.items() if queue]:
             released.append(self._take(min(heads)[1]))

@@ -1,4 +1,4 @@
-"""Which blocks of a voice are pauses: where something may be left out or put in without being heard. Pure."""
+"""Which blocks of a voice are pauses, where something can be left out or put in without being heard. Pure."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ SILENT = 33
 PAUSE = 0.05
 """26 dB below the voice: the room it speaks in."""
 FADE = 0.995
-"""A block. A voice that turns quiet is followed within some seconds."""
+"""For each block. It follows a voice that turns quiet within some seconds."""
 
 
 class Loudness:

@@ -16,7 +16,7 @@ from openegress.media.samples import SAMPLE_RATE, Samples
 from openegress.media.time_stretch import resampled, without_a_period
 
 BLOCK_SAMPLES = SAMPLE_RATE // 50
-"""20 ms: an Opus packet, and small beside any delay a listener could notice."""
+"""20 ms: an Opus packet, and far below any delay that a listener could notice."""
 
 _KNEE = 0.8
 """Of full scale: below it the mix is exact, above it bends so that it never wraps or clips hard."""
@@ -28,7 +28,7 @@ JUMP_SAMPLES = SAMPLE_RATE * 60 // 1000
 """60 ms: sound that comes later than this by the timeline leaves a gap, as its sender did."""
 
 SLEW = 200
-"""One sample of so many is put in or left out, half a per cent, which nobody hears."""
+"""One sample in so many is put in or left out: half a per cent, which nobody hears."""
 
 HURRY_SAMPLES = SAMPLE_RATE * 40 // 1000
 """Later than this, whole periods of the voice are left out, in every third block: it is a tenth faster."""
@@ -47,15 +47,15 @@ class Channel(StrEnum):
 class MixerInput:
     """One track's decoded samples, waiting for their block.
 
-    Whatever its times say, what is written is heard, once and whole: sound that comes after its block was
-    given out is heard late, and made up for in pauses, or faster than it was spoken."""
+    Whatever its times say, all that is written is heard once. Sound that comes after its block was given out
+    is heard late, and the delay is made up for in pauses, or by playing faster."""
 
     channel: Channel = Channel.BOTH
     _chunks: deque[tuple[int, int, Samples]] = field(default_factory=deque)
     """(position, how much later than its time that is, samples)"""
     _next: int | None = None
     _given_out: int = 0
-    """Up to where blocks have been given out."""
+    """Blocks have been given out up to here."""
     _late: int = 0
     """How many samples what was given out last lies behind its time. In silence it is made up for."""
     _loudness: Loudness = field(default_factory=Loudness)
@@ -101,7 +101,7 @@ class MixerInput:
         if early > JUMP_SAMPLES:
             return wanted, samples
         if skipped is None or abs(skipped) > SLACK_SAMPLES:
-            # A lost packet or a pause: its length makes up for any difference at once.
+            # After a lost packet or a pause: any difference is made up for at once.
             return max(expected, wanted), samples
         if abs(early) <= SLACK_SAMPLES:
             return expected, samples

@@ -30,7 +30,7 @@ class Edit:
     duration: int
     """In MOVIE_TIMESCALE; 0: of all fragments to come."""
     media_time: int | None
-    """Where in the media it begins, in the track's time scale; None: nothing is shown meanwhile."""
+    """Where it begins in the media, in the track's time scale; None: nothing is shown meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

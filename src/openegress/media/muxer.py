@@ -28,7 +28,7 @@ FORMAT_NAME: dict[Container, str] = {
 """FFmpeg's name of each container's muxer."""
 
 MAX_DELAY_NS = 2 * S
-"""How long a packet waits for the other stream: longer than an encoder's delay, short for a viewer."""
+"""How long a packet waits for the other stream: longer than an encoder's delay, but short for a viewer."""
 
 
 class ByteSink(Protocol):
@@ -73,7 +73,7 @@ class Muxer:
         self._format_name = format_name or FORMAT_NAME[container]
         self._formats = tuple(formats)
         self._options = {
-            # Ours has ordered them already: FFmpeg's own interleaving must not wait 10 s for a silent stream.
+            # Packets are ordered already: FFmpeg's own interleaving must not wait 10 s for a silent stream.
             "max_interleave_delta": "1000",
             **(options or {}),
         }

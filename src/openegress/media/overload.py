@@ -9,23 +9,23 @@ from openegress.core.units import S
 
 WINDOW_S = 1.0
 PRESSED = 0.25
-"""Share of a window's pictures that met a full queue, from which on it counts as pressed: where it is less,
-fewer are lost one by one."""
+"""If this share of a window's pictures met a full queue, the encoder counts as overloaded. Below it, fewer
+pictures are lost by dropping them one by one."""
 PRESSED_WINDOWS = 5
-"""So many in a row are no hard scene and no hiccup."""
+"""So many in a row are neither a hard scene nor a hiccup."""
 CALM_S = 20.0
-"""So long nothing is pressed before the full rate is tried again."""
+"""How long there is no overload before the full rate is tried again."""
 LONGEST_CALM_S = 320.0
 RELAPSE_S = 60.0
-"""Pressed again so soon, the next try waits twice as long."""
+"""If the encoder is overloaded again so soon, the next try waits twice as long."""
 
 
 DRIFT_SHARE = 1000
-"""Clocks part by less than a thousandth of the time."""
+"""Two clocks drift apart by less than a thousandth of the time."""
 
 
 class Lag:
-    """By how much pictures come later than the quickest of them did, give or take what two clocks part."""
+    """By how much pictures come later than the quickest of them did, give or take the drift of two clocks."""
 
     def __init__(self) -> None:
         self._least_ns: int | None = None
@@ -73,7 +73,7 @@ class Overload:
         return True
 
     def met(self, is_full: bool, now_s: float) -> bool:
-        """What a picture that was taken found the queue to be. True: the rate has changed."""
+        """Reports whether a picture that was taken met a full queue. True: the rate has changed."""
         self._seen += 1
         self._full += is_full
         if now_s - self._window_s < WINDOW_S:

@@ -49,8 +49,8 @@ def video_format(codec: VideoCodec, key_frame: bytes, width: int, height: int) -
 
 
 def reorder_depth(form: StreamFormat) -> int:
-    """By how many pictures a stream is sent out of the order in which it is shown, as its parameters say (B
-    frames; H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
+    """By how many pictures a stream's order of sending differs from its order of showing, as its parameters
+    say (B frames; H.264 E.2.1 max_num_reorder_frames, H.265 7.4.3.2.1 sps_max_num_reorder_pics)."""
     template = form.template
     return template.codec_context.reorder_depth if isinstance(template, VideoStream) else 0
 
@@ -96,7 +96,7 @@ def _renewed(before: StreamFormat, codec: VideoCodec, key_frame: Packet) -> Stre
     try:
         now = video_format(codec, key_frame.data, before.width, before.height)
     except EgressError:
-        # What FFmpeg cannot read, no other format would make readable: the media goes on as it comes.
+        # If FFmpeg cannot read it, no other format would help: the media goes on as it comes.
         return before
     return replace(before, template=now.template, width=now.width, height=now.height)
 
@@ -116,8 +116,8 @@ def parameters(codec: AudioCodec | VideoCodec, key_frame: bytes) -> bytes:
 
 
 def parameter_sets(codec: VideoCodec, key_frame: bytes) -> bytes:
-    """All that a key frame says for itself and the frames after it: parameters(), and the picture parameter
-    sets, which a sample entry of an MP4 holds too (ISO/IEC 14496-15 5.3.3 and 8.3.3)."""
+    """All that a key frame declares for itself and the frames after it: parameters(), and the picture
+    parameter sets, which a sample entry of an MP4 holds too (ISO/IEC 14496-15 5.3.3 and 8.3.3)."""
     match codec:
         case VideoCodec.H264:
             return b"".join(unit for unit in units(key_frame) if unit[0] & 0x1F in (7, 8))

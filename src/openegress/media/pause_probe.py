@@ -1,11 +1,12 @@
-"""Whether anybody speaks in an encoded packet. Decodes, so it is asked only where that is worth it."""
+"""Whether anybody speaks in an encoded packet. It has to decode, so it is asked only where that is worth
+it."""
 
 from openegress.core.codecs import AudioCodec
 from openegress.media.decoder import AudioDecoder
 from openegress.media.loudness import Loudness
 
 DTX_BYTES = 2
-"""An Opus packet this short says that nothing is sent (RFC 6716 section 3.1)."""
+"""An Opus packet this short means that nothing is sent (RFC 6716 section 3.1)."""
 
 
 class PauseProbe:

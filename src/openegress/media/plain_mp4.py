@@ -18,7 +18,7 @@ from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, ftyp, 
 from openegress.media.mp4 import Mp4Error
 
 _COARSE_TIMESCALE = 1000
-"""For a track with a gap that its own time scale cannot tell (6.6 h at 90 kHz): 24 days."""
+"""For a track with a gap that its own time scale cannot express (6.6 h at 90 kHz): 24 days."""
 _COPY_BYTES = 8 * 1024 * 1024
 _OPUS_PREROLL_MS = 80
 """Opus in ISOBMFF 4.3.6.2."""
@@ -54,7 +54,7 @@ def plain_copy(source: Path, target: Path) -> None:
 
 def make_plain(path: Path) -> None:
     """Turns `path` into a plain MP4 in place, with its index behind its media and the fragments' headers
-    among it: for a disk that has no space for a copy. Raises Mp4Error, or OSError; it is then as it was."""
+    among it: for a disk that has no space for a copy. Raises Mp4Error or OSError, with the file unchanged."""
     with path.open("r+b") as file:
         index = read(file)
         moov = _moov(index, lambda offset: offset)
@@ -67,7 +67,7 @@ def make_plain(path: Path) -> None:
         except OSError:
             file.truncate(index.end)
             raise
-        # From here on it is plain: one write of 16 bytes, which a disk does whole.
+        # This makes it plain: one write of 16 bytes, which a disk does completely or not at all.
         start = len(ftyp())
         file.seek(start)
         file.write(struct.pack(">I4sQ", 1, b"mdat", index.end - start))
@@ -106,7 +106,7 @@ def _moov(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
 
 
 class _Scaled:
-    """A track's times in a time scale that all players can add up in."""
+    """A track's times in a time scale in which all players can add them up."""
 
     def __init__(self, track: IndexedTrack) -> None:
         self._track = track
@@ -122,8 +122,8 @@ class _Scaled:
         return self._rescaled(ticks, self.timescale)
 
     def edits(self) -> list[Edit]:
-        """Nothing until the first picture or sound, then all of it; what an audio encoder made before media
-        time zero is decoded and not heard."""
+        """Shows nothing until the first picture or sound, then all of it. What an audio encoder made before
+        media time zero is decoded and not heard."""
         track = self._track
         starts = track.first_pts - track.zero
         shown = max(0, track.end_pts - max(track.first_pts, track.zero))
@@ -170,7 +170,7 @@ def _tables(track: IndexedTrack, scaled: _Scaled, place: Callable[[int], int]) -
 
 
 def _preroll(track: IndexedTrack) -> bytes:
-    """How far a player that begins in the middle goes back (10.1.1.2), of all samples alike."""
+    """How far back a player goes that begins in the middle (10.1.1.2). It is the same for all samples."""
     entry = track.entries[0]
     if entry[4:8] == b"Opus":
         samples = -(-track.timescale * _OPUS_PREROLL_MS // 1000 // max(track.deltas[0], 1))

@@ -15,7 +15,7 @@ from openegress.core.networks import Network
 from openegress.request.srt_url import SrtUrl
 
 PAYLOAD_BYTES = 1316
-"""Seven packets of MPEG-TS, libsrt's live payload."""
+"""Seven packets of MPEG-TS: libsrt's live payload."""
 
 _SNDTIMEO, _SNDDATA, _CONNTIMEO, _PEERIDLETIMEO = 13, 19, 36, 55
 """SRT_SOCKOPT of srt.h."""
@@ -55,7 +55,7 @@ INSTALL = "install libsrt1.5-gnutls (Debian 12, Ubuntu 24.04) or srt"
 
 
 class SrtError(OSError):
-    """libsrt's words on what failed; never the URL."""
+    """What libsrt says of a failure; never the URL."""
 
 
 class SrtConnection:
@@ -124,7 +124,7 @@ class SrtConnection:
         return value.value
 
     def interrupt(self) -> None:
-        """From any thread: whatever waits, fails."""
+        """To be called from any thread: whatever waits, fails."""
         number = self._socket
         if number >= 0:
             self._library.srt_close(number)
@@ -174,7 +174,7 @@ def find() -> str:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """The host's libsrt, started. It has threads of its own, so only who uses SRT loads it."""
+    """Starts the host's libsrt. It has its own threads, so only those who use SRT load it."""
     name = find()
     if not name:
         raise EgressError(

@@ -1,8 +1,8 @@
-"""Which pictures of a stream an encoder need not see, since they are the one before. Pure.
+"""Which pictures of a stream an encoder need not see, because they repeat the one before. Pure.
 
-The encoder gives pictures out in the order that it takes them, some later. While nothing changes, a repeated
-picture is put in behind what it gave out last: all that is still in it shows the same. It never learns that
-time has passed, so that what it says of the pictures around is what it would have said.
+The encoder gives pictures out in the order in which it takes them, some of them later. While nothing changes,
+a repeated picture is put in behind the one it gave out last, as all that it still holds show the same. It
+never learns that time has passed, so it encodes the pictures around as it would have done.
 """
 
 from collections import deque
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from openegress.media.h264_skip import RepeatWriter
 
 _SETTLED = 2
-"""So many repeats in a row have been given out that add nothing to the picture."""
+"""The encoder has given out so many repeats in a row that add nothing to the picture."""
 _HEADERS_BYTES = 24
-"""Such a repeat of the encoder's own is larger than ours by no more: it may have two slices."""
+"""A repeat of the encoder's own that adds nothing is at most this much larger than ours: it may have two
+slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,14 @@ class StillPictures:
         self._bits_a_tick = bits_a_tick
         self._small = repeats.size + _HEADERS_BYTES
         self._inside: deque[_Taken] = deque()
-        """What has been taken and not given out: as many as the encoder holds."""
+        """Pictures that were taken and not given out: as many as the encoder holds."""
         self._last_pts = 0
         self._unseen_ticks = 0
         """Of the time until now."""
         self._settled = 0
         self._owed_bits = 0.0
-        """What the encoder takes for spent of its ceiling: it must not be short of it for longer than it
-        would have been."""
+        """What the encoder believes it has spent of its ceiling. It must not be short of it for longer than
+        without this."""
 
     @property
     def encoder_pts(self) -> int:
@@ -54,8 +55,8 @@ class StillPictures:
         return self._last_pts - self._unseen_ticks
 
     def take(self, pts: int, *, is_fresh: bool) -> Unit | None:
-        """The picture that the stream goes on with where the encoder need not see the one that is taken; None
-        where it has to. `is_fresh`: it is another one than the one before, or is to be a key frame."""
+        """The picture with which the stream goes on where the encoder need not see the one that is taken;
+        None where it must. `is_fresh`: it differs from the one before, or has to be a key frame."""
         since, self._last_pts = pts - self._last_pts, pts
         self._inside.append(_Taken(pts, is_fresh))
         self._owed_bits = max(0.0, self._owed_bits - since * self._bits_a_tick)

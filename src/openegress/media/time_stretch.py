@@ -1,8 +1,8 @@
-"""Blocks of sound made a little shorter or longer without being heard. Pure.
+"""Makes blocks of sound a little shorter or longer without being heard. Pure.
 
-By a few samples a block is resampled. By more, one period of a voice is taken out, where the block is most
-like itself a period later, as receivers of calls do that play faster to make up for a delay (WSOLA: Verhelst
-and Roelands, 1993)."""
+For a few samples a block is resampled. For more, one period of a voice is taken out, where the block is most
+like itself a period later. Receivers of calls do the same to make up for a delay by playing faster (WSOLA:
+Verhelst and Roelands, 1993)."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,14 +21,15 @@ ALIKE = 0.7
 
 
 def resampled(samples: Samples, count: int) -> Samples:
-    """The block as `count` samples. Unheard up to half a per cent."""
+    """The block as `count` samples. Nobody hears up to half a per cent."""
     at = np.linspace(0, len(samples) - 1, count)
     both = [np.interp(at, np.arange(len(samples)), samples[:, i]) for i in range(2)]
     return np.stack(both, axis=1).round().astype(np.int16)
 
 
 def without_a_period(samples: Samples, most: int) -> Samples:
-    """The block with one period taken out, of at most so many samples; as it is where none can be."""
+    """The block without one period, which has at most so many samples; unchanged where none can be taken
+    out."""
     longest = min(LONGEST_PERIOD, most, len(samples) - FADE)
     if longest < SHORTEST_PERIOD:
         return samples

@@ -57,6 +57,20 @@ incoming: ContextVar[Incoming] = ContextVar("incoming")
 """Set while a handler runs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Served(Generic[Req, Res]):
+    """What a server does for those who call a method."""
+
+    method: Method[Req, Res]
+    handler: Handler[Req, Res]
+    topic: str = ""
+    affinity: Affinity[Req] | None = None
+    """None: it takes every call."""
+    hesitation_s: Callable[[], float] | None = None
+    """How long other servers are given to claim a request first. Nobody else is on a bus within the
+    process."""
+
+
 class Registration(Generic[Req, Res]):
     """One method served on one topic, from register() to close()."""
 
@@ -64,11 +78,7 @@ class Registration(Generic[Req, Res]):
         self,
         bus: Bus,
         server_id: str,
-        method: Method[Req, Res],
-        handler: Handler[Req, Res],
-        topic: str,
-        affinity: Affinity[Req] | None,
-        hesitation_s: Callable[[], float] | None,
+        served: Served[Req, Res],
         on_close: "Callable[[Registration[Any, Any]], None]",
         observer: Observer,
     ) -> None:
@@ -76,11 +86,8 @@ class Registration(Generic[Req, Res]):
         self._observer = observer
         self._bus = bus
         self._server_id = server_id
-        self._method = method
-        self._handler = handler
-        self._topic = topic
-        self._affinity = affinity
-        self._hesitation_s = hesitation_s
+        self._method = served.method
+        self._served = served
         self._choices: dict[str, asyncio.Future[str]] = {}
         self._seen = Seen()
         self._running: set[asyncio.Task[None]] = set()
@@ -98,7 +105,7 @@ class Registration(Generic[Req, Res]):
             raise
 
     async def _open(self) -> None:
-        method, topic = self._method, self._topic
+        method, topic = self._method, self._served.topic
         if method.claim:
             choices = await self._bus.subscribe(channels.claim_responses(method.service, method.name, topic))
             self._subscriptions.append(choices)
@@ -161,7 +168,7 @@ class Registration(Generic[Req, Res]):
                 return
             began_s = time.monotonic()
             incoming.set(Incoming(request.client_id, request.expiry, dict(request.metadata)))
-            answer.raw_response = (await self._handler(message)).SerializeToString()
+            answer.raw_response = (await self._served.handler(message)).SerializeToString()
         except EgressError as error:
             answer.error, answer.code = error.text or error.code.value, to_wire(error.code)
         except DecodeError:
@@ -194,13 +201,13 @@ class Registration(Generic[Req, Res]):
         began_s = time.monotonic()
         outcome = ClaimOutcome.SKIPPED
         try:
-            if self._hesitation_s is not None and not self._bus.in_process:
-                await asyncio.wait([choice], timeout=self._hesitation_s())
+            if self._served.hesitation_s is not None and not self._bus.in_process:
+                await asyncio.wait([choice], timeout=self._served.hesitation_s())
                 if choice.done():
                     outcome = ClaimOutcome.LOST_TO_PEER
                     return False
             # Not before: another request may have got the room meanwhile.
-            affinity = self._affinity(message) if self._affinity else 1.0
+            affinity = self._served.affinity(message) if self._served.affinity else 1.0
             if isinstance(affinity, EgressError):
                 if not self._bus.in_process:
                     await asyncio.wait([choice], timeout=REFUSAL_DELAY_S)
@@ -255,21 +262,10 @@ class RPCServer:
         affinity: Affinity[Req] | None = None,
         hesitation_s: Callable[[], float] | None = None,
     ) -> "Registration[Req, Res]":
-        """Serves the method from the moment this returns until the registration is closed.
-
-        `hesitation_s`: how long other servers are given to claim a request first. Nobody else is on a bus
-        within the process.
-        """
+        """Serves the method from the moment this returns until the registration is closed. See Served."""
+        served = Served(method, handler, topic, affinity, hesitation_s)
         registration = Registration(
-            self._bus,
-            self.server_id,
-            method,
-            handler,
-            topic,
-            affinity,
-            hesitation_s,
-            self._registrations.discard,
-            self._observer,
+            self._bus, self.server_id, served, self._registrations.discard, self._observer
         )
         await registration.open()
         self._registrations.add(registration)

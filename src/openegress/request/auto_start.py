@@ -5,7 +5,6 @@ A rule holds LiveKit's own RoomEgress (livekit_room.proto), which livekit-server
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -22,6 +21,7 @@ from livekit.protocol.room import RoomEgress
 
 from openegress.core.errors import invalid
 from openegress.core.ids import derived_id
+from openegress.core.room_patterns import fits
 from openegress.proto import egress_rpc_pb2 as rpc
 
 _FLAGS = {"true": True, "false": False}
@@ -31,8 +31,8 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class AutoStartRule:
-    room: str
-    """A pattern of room names, as shells have them: *, ?, [ab]."""
+    rooms: tuple[str, ...]
+    """Patterns of room names, see room_patterns."""
     egress: RoomEgress
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class AutoStart:
         """With an id that is the same wherever it is made: no egress is started twice. `number` counts those
         that were started anew."""
         seed = (
-            self.rule.room.encode(),
+            *(pattern.encode() for pattern in self.rule.rooms),
             self.rule.egress.SerializeToString(deterministic=True),
             self.subject.encode(),
             str(number).encode(),
@@ -69,16 +69,16 @@ class AutoStart:
         return whole
 
 
-def rule_of(room: str, egress: Mapping[str, Any]) -> AutoStartRule:
+def rule_of(rooms: Sequence[str], egress: Mapping[str, Any]) -> AutoStartRule:
     """From the configuration, whose scalars are text. Raises EgressError naming what is wrong."""
-    if not room:
-        raise invalid("room: missing, the pattern of names; * is each of them")
+    if not rooms:
+        raise invalid('rooms: missing; list patterns of room names, "*" for every room')
     message = RoomEgress()
     try:
         json_format.ParseDict(_typed(egress, message.DESCRIPTOR), message)
     except json_format.ParseError as error:
         raise invalid(f"egress: {' '.join(str(error).split())}") from None
-    return AutoStartRule(room, message)
+    return AutoStartRule(tuple(rooms), message)
 
 
 def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
@@ -117,7 +117,7 @@ def follows_people(rules: Sequence[AutoStartRule], room: Room) -> bool:
 
 
 def _matching(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStartRule]:
-    return (rule for rule in rules if fnmatchcase(room.name, rule.room))
+    return (rule for rule in rules if fits(room.name, rule.rooms))
 
 
 def _with_fields_of(source: Message, target: M) -> M:

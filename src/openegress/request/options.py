@@ -6,17 +6,16 @@ configuration, the query of a layout, the header X-Openegress-Options, the key "
 
 import json
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TypeVar
 from urllib.parse import quote, unquote_plus
 
-import msgspec
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core.block import Block
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import invalid, unimplemented
+from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.text import shown
 from openegress.core.values import Seconds, SizeBytes
@@ -58,16 +57,22 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """Participants may leave themselves out, which they may unless this is false."""
 
 
+class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
+    """A layer for rooms with certain names."""
+
+    rooms: tuple[str, ...] = ()
+    """Patterns, see room_patterns."""
+
+
 class OptionDefaults(Options, frozen=True, forbid_unknown_fields=True):
     """The configuration's layers."""
 
-    rooms: dict[str, Options] = msgspec.field(default_factory=dict)
-    """By a pattern of room names (fnmatch: *, ?, [...], case counts); later ones win."""
+    by_room: tuple[RoomOptions, ...] = ()
+    """Later ones win."""
 
     def of_room(self, room_name: str) -> Options:
         """ "" for what is in no room."""
-        fitting = (options for pattern, options in self.rooms.items() if fnmatchcase(room_name, pattern))
-        return merged(self, *(fitting if room_name else ()))
+        return merged(self, *(each for each in self.by_room if fits(room_name, each.rooms)))
 
 
 KEYS = Options.__struct_fields__

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core.errors import EgressError, missing_or_invalid
+from openegress.core.varint import varint
 
 _DECIDING = frozenset(
     f"livekit.{name}"
@@ -143,7 +144,7 @@ def carried(found: list[Unknown]) -> bytes:
 
 def length_delimited(number: int, data: bytes) -> bytes:
     """A field as the wire has it."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(data)) + data
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(data)) + data
 
 
 def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
@@ -160,12 +161,3 @@ def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
 def _shown(name: str) -> str:
     """Printable, on one line, and not for ever."""
     return "".join(c if c.isprintable() else "?" for c in name[:_MOST_CHARS])
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

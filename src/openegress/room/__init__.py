@@ -1,5 +1,5 @@
-"""A LiveKit client for recorders: it joins hidden, subscribes to what it is told, and hands out the
-encoded frames of each track in order, lost packets recovered, placed where a listener in the room had them.
+"""A LiveKit client for recorders: it joins hidden, subscribes to what it is told, and hands out the encoded
+frames of each track: in order, with lost packets recovered, at the time when a listener in the room had them.
 
 Seen from outside, a room is one stream of events and one callback for frames. Reconnecting is the
 client's own business: a track keeps its `TrackKey` over re-joins and republishing.
@@ -93,9 +93,9 @@ class EncodedFrame:
     codec: AudioCodec | VideoCodec
     data: bytes
     at_ns: int
-    """When a listener in the room had it: unix ns on our clock. Of pictures it rises, but where a sender
-    reorders them; of sound it may step back by what the network was late, and whoever writes it down keeps it
-    whole."""
+    """When a listener in the room had it: unix ns on our clock. It rises for pictures, unless a sender
+    reorders them. For sound it may step back by as much as the network was late, and whoever records it keeps
+    all of it."""
     rtp_timestamp: int
     """Unwrapped: never jumps back by 2**32."""
     clock_rate: int
@@ -200,7 +200,7 @@ class SubscriptionFailed:
 
 @dataclass(frozen=True, slots=True)
 class TrackLeftOut:
-    """A subscribed track costs more than it may: nothing comes of it for a while."""
+    """A subscribed track costs more than it may, and sends nothing for a while."""
 
     track_sid: str
     identity: str
@@ -290,7 +290,7 @@ class Room(Protocol):
     def participants(self) -> list[Participant]: ...
 
     def lock(self, track: Track) -> Lock | None:
-        """Why nothing of a track could be read; None: it can be, or its first frames will tell."""
+        """Why nothing of a track could be decrypted; None: it can be, or its first frames will show."""
 
     def now_ns(self) -> int:
         """Unix time on the clock of the frames: it does not jump when the host's is set."""
@@ -317,7 +317,7 @@ class Room(Protocol):
         """Takes nothing more of a subscribed track for some seconds; each time for longer. Idempotent."""
 
     def left_out(self) -> frozenset[str]:
-        """The SIDs of subscribed tracks that nothing is taken of."""
+        """The SIDs of subscribed tracks that are left out."""
 
     def losses(self) -> list[TrackLosses]:
         """Of every track that was subscribed to so far."""

@@ -1,7 +1,7 @@
 """What a track may cost a recorder, and when one that costs more is left out and taken again. Pure.
 
-The limits lie far above what any sender of real-time media needs, and count over a while: what a network held
-up comes at once. Times are monotonic ns.
+The limits lie far above what any sender of real-time media needs. They allow bursts, because what a network
+held up arrives at once. Times are monotonic ns.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ FIRST_PAUSE_NS = 5 * S
 """For which a track is left out the first time; twice as long each time after that."""
 LONGEST_PAUSE_NS = 60 * S
 FORGIVEN_AFTER_NS = 60 * S
-"""A track that has behaved for this long is a new one."""
+"""A track that has behaved for this long counts as a new one."""
 PROBATION = 1 / 6
-"""Of what may come at once, a track that is taken again has so much: five seconds of sound."""
+"""The share of the burst that a track has when it is taken again: five seconds of sound."""
 MOST_ROOM_PACKETS = 20_000
-"""A second, of all tracks: about half of what one core takes in."""
+"""For each second, of all tracks together: about half of what one core can receive."""
 
 
 class Reason(StrEnum):
@@ -41,7 +41,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefillRate:
-    """So much a second for good, and so much at once."""
+    """A sustained rate, and a burst."""
 
     per_s: float
     burst: float
@@ -53,7 +53,7 @@ class TrackLimits:
     media: RefillRate
     """Seconds of sound, or pictures."""
     reason: Reason
-    """Why a track is left out that sends more media."""
+    """Why a track that sends more media is left out."""
 
 
 SOUND = TrackLimits(RefillRate(500, 3000), RefillRate(1.05, 30), Reason.SOUND)
@@ -63,22 +63,22 @@ PICTURES = TrackLimits(RefillRate(5000, 10_000), RefillRate(300, 1500), Reason.P
 """48 Mbit/s in packets of 1,200 bytes."""
 
 DECODING = RefillRate(0.7, 0.3)
-"""Seconds for the pictures of one track, in a second of media: 2160p30 takes half of that."""
+"""Seconds of decoding for a second of one track's pictures: 2160p30 takes half of that."""
 ROOM_DECODING = RefillRate(0.8, 0.4)
-"""Of all tracks: one thread decodes them."""
+"""The same for all tracks, which one thread decodes."""
 ENTITLED = RefillRate(0.15, 0.05)
-"""What a track has in any case, whatever the others cost: enough for 720p30."""
+"""What each track gets in any case, whatever the others cost: enough for 720p30."""
 ALL_ENTITLED_PER_S = 0.6
-"""Of all tracks: where there are many, each is entitled to less."""
+"""All tracks together are entitled to this much: where there are many, each is entitled to less."""
 GREEDY = RefillRate(0.3, 0.3)
-"""CPU seconds for a second of a track's own media. Where one that takes less is late, others are the reason,
+"""CPU seconds for a second of a track's own media. If a track that takes less is late, others are the reason,
 or the machine."""
 CHANGES = RefillRate(20, 20)
 """Selections of what is recorded: where more changes in the room, several changes make one."""
 MOST_LATE_NS = 3 * S // 2
-"""So late pictures may be because there is no time to decode them."""
+"""Pictures may be this late because there is no time to decode them."""
 MOST_WAITING_BYTES = 32 * 2**20
-"""Of a track, to be decoded: two seconds of what its packets may bring."""
+"""Of one track, waiting to be decoded: two seconds of what its packets may carry."""
 
 
 class TokenBucket:
@@ -104,7 +104,7 @@ class TokenBucket:
         return self._left
 
     def spend(self, amount: float, now_ns: int) -> bool:
-        """False: it was not in there."""
+        """False: there was not enough in it."""
         self._left = self.left(now_ns) - amount
         return self._left >= 0
 
@@ -142,7 +142,7 @@ class DecodeBudget:
         """What its last picture took, which the next may take as well."""
 
     def spend(self, spent_s: float, at_ns: int) -> None:
-        """So much passed, for the slot at `at_ns`."""
+        """Decoding for the slot at `at_ns` took this long."""
         for bucket in (self._own, self._entitled, self._room):
             bucket.spend(spent_s, at_ns)
         self._last_s = spent_s
@@ -204,7 +204,7 @@ class Standing:
         self._state, self._since_ns = _State.TAKEN, now_ns
 
     def is_forgiven(self, now_ns: int) -> bool:
-        """It can be forgotten."""
+        """The track has behaved for long enough to be forgotten."""
         if self._state is _State.LEFT_OUT:
             return False
         return self._since_ns is None or now_ns - self._since_ns >= FORGIVEN_AFTER_NS
@@ -217,8 +217,8 @@ class Standing:
 
 
 def greediest(costs: Mapping[str, tuple[str, float]], most: float) -> list[str]:
-    """Which tracks have to go so that the rest costs at most `most`: again and again the dearest one of the
-    participant who costs most, so that who publishes many tracks does not crowd out who publishes one.
+    """Which tracks have to go so that the rest costs at most `most`. It is always the dearest track of the
+    participant who costs most, so that people with many tracks do not crowd out those with one.
 
     `costs`: (identity, cost) by SID.
     """

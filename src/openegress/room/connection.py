@@ -14,9 +14,9 @@ from livekit.protocol.models import ClientConfigSetting, DisconnectReason
 from livekit.protocol.rtc import JoinResponse, LeaveRequest, SessionDescription, SignalResponse
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room.demux import Demux
 from openegress.room.liveness import Liveness, PathCounts
 from openegress.room.media_path import MediaPath
-from openegress.room.rtp.demux import Demux
 from openegress.room.signalling import sdp
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.ice import turn_server
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 """For ICE and DTLS, TCP and TURN included."""
 GOODBYE_AFTER_S = 3.0
-"""How much later than the end of the media the server's last word may come: it sends them side by side, and a
-busy machine has them far apart. Whoever joins again instead opens a room anew that was deleted."""
+"""How much later than the end of the media the server's last word may come. The two are sent side by side,
+and may arrive far apart on a busy machine. Joining again at once would open a deleted room anew."""
 
 
 class EndKind(Enum):
@@ -258,7 +258,7 @@ class RoomConnection:
                 self._finish(EndKind.LOST, lost)
 
     def _media_lost(self, reason: str) -> None:
-        """A server that means it says so on the websocket too, which may come a moment later."""
+        """A server that ends the media on purpose also says so on the websocket, perhaps a moment later."""
         self._goodbye = asyncio.get_running_loop().call_later(
             GOODBYE_AFTER_S, self._finish, EndKind.LOST, reason
         )

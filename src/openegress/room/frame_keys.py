@@ -32,7 +32,7 @@ RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
 
 
 class Undecryptable(Exception):
-    """A frame that no key fits; the text says why, and tells nothing of keys."""
+    """A frame that no key fits. The text says why, and reveals nothing of keys."""
 
     def __init__(self, text: str, *, is_certain: bool = True) -> None:
         """False: a key that fits may be among those that are derived now."""
@@ -84,7 +84,7 @@ class KeyRing:
         if chain is None:
             raise Undecryptable(f"there is no key of index {index}")
         first = self._steps[index]
-        chain.has(first + 1, now_ns)  # so that a sender who goes on by one step loses nothing
+        chain.has(first + 1, now_ns)  # so that nothing is lost when a sender goes on by one step
         last = first + RATCHET_WINDOW
         for step, cipher in enumerate(chain.steps[first : last + 1], first):
             try:

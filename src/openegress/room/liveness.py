@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SILENCE_S = 7
-"""While media flows, so much else does that after this long the path is not there."""
+"""While media flows, packets are so frequent that the path is lost after this long without any."""
 IDLE_SILENCE_S = 20
-"""Where nothing is subscribed to there are only the answers to our own checks, some 5 s apart, and one may be
+"""Where nothing is subscribed to, only our own checks are answered, about every 5 s, and one answer may be
 lost (RFC 7675)."""
 RENEWAL_AFTER_S = 1
 """Without any RTP or RTCP, although tracks flow: a NAT on the way may have forgotten us. Where nobody speaks
@@ -57,8 +57,8 @@ class Liveness:
     def look(
         self, now_s: float, counts: PathCounts, *, expects_media: bool, is_address_gone: Callable[[], bool]
     ) -> str | None:
-        """Why the connection is lost; None: it is not. `is_address_gone` is costly, and asked where it may
-        be so."""
+        """Why the connection is lost; None: it is not. `is_address_gone` is costly, so it is asked only when
+        it may be true."""
         self._quiet_s = self._quiet_s + 1 if counts.datagrams == self._counts.datagrams else 0
         is_quiet = counts.packets == self._counts.packets and expects_media
         self._media_quiet_s = self._media_quiet_s + 1 if is_quiet else 0
@@ -75,5 +75,5 @@ class Liveness:
 
     @property
     def needs_renewal(self) -> bool:
-        """As of the last look: what is on the way may have forgotten us."""
+        """As of the last look: a NAT on the way may have forgotten us."""
         return self._media_quiet_s >= RENEWAL_AFTER_S

@@ -6,7 +6,7 @@ import json
 from livekit.protocol.rtc import SessionDescription, SignalTarget, TrickleRequest
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.room.rtp.demux import Demux
+from openegress.room.demux import Demux
 from openegress.room.signalling import sdp
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.media import Transport

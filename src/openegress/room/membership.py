@@ -17,8 +17,8 @@ from openegress.room.connection import (
     SessionEnd,
     SessionOptions,
 )
+from openegress.room.demux import Demux
 from openegress.room.rejoin import Rejoin
-from openegress.room.rtp.demux import Demux
 from openegress.room.transport.media import Transport
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Membership:
         await asyncio.shield(self._connected)
 
     async def send(self, **message: object) -> None:
-        """Nothing while the connection is lost: who listens sends it again when there is another."""
+        """Sends nothing while the connection is lost: the listener asks again once there is another."""
         if self._connection is not None:
             await self._connection.send(**message)
 
@@ -137,7 +137,7 @@ class Membership:
         return connection, join
 
     async def _supervise(self, connection: RoomConnection) -> None:
-        """Owns the connection from the join to the end of the room, of which it tells whatever happens."""
+        """Owns the connection from the join to the end of the room, which it reports whatever happens."""
         try:
             await self._follow(connection)
         except Exception as error:
@@ -168,7 +168,7 @@ class Membership:
                 return
 
     async def _rejoin(self, end: SessionEnd) -> bool:
-        """False: given up, and said so."""
+        """False: it has given up, and said so."""
         loop = asyncio.get_running_loop()
         rejoin = Rejoin(loop.time(), self._options.rejoin_for_s)
         logger.warning("connection to the room lost: %s", end.reason)

@@ -110,7 +110,7 @@ class ServerMessages:
             self._subscriptions.request_soon(moved)
 
     def _may_return(self, track: Track, events: list[RosterEvent]) -> bool:
-        """Published anew in the same breath, or soon after a re-join, when publishers find their way back."""
+        """Whether it is published anew in the same update, or may still be soon after a re-join."""
         if time.monotonic() < self._settled_at:
             return True
         return any(isinstance(each, TrackPublished) and each.track.key == track.key for each in events)

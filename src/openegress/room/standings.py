@@ -41,7 +41,7 @@ class Standings:
             timer.cancel()
 
     def _end(self, key: TrackKey) -> None:
-        """Whether the track behaves is seen by taking it."""
+        """Only taking the track again shows whether it behaves."""
         del self._pauses[key]
         self._by_key[key].take(time.monotonic_ns())
         self._on_end(key)

@@ -29,10 +29,10 @@ from openegress.room import (
     VideoQuality,
 )
 from openegress.room.budget import Reason, Standing
-from openegress.room.rtp.demux import Demux
+from openegress.room.demux import Demux
+from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.frame_cipher import RoomCipher, TrackCipher
-from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.signalling import layers, sdp
 from openegress.room.signalling.roster import Roster
 from openegress.room.standings import Standings
@@ -44,7 +44,8 @@ MOST_PAST_LOSSES = 200
 
 
 class Send(Protocol):
-    """To the server, one message of SignalRequest by its name; nothing while there is no connection."""
+    """Sends one message of SignalRequest, by its name, to the server; nothing while there is no
+    connection."""
 
     def __call__(self, **message: object) -> Awaitable[None]: ...
 

@@ -38,7 +38,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Worth a log line: console error of a page, reconnect, track muted ..."""
+    """Worth a line in the log: a page's console error, a reconnect, a muted track ..."""
 
     text: str
     fields: dict[str, str | int | float | bool | None]
@@ -55,7 +55,7 @@ class Muted:
 
 @dataclass(frozen=True, slots=True)
 class PauseAsked:
-    """Somebody in the room, or the API by way of it, asks for a pause or for its end."""
+    """Somebody in the room, or the API through the room, asks for a pause or for its end."""
 
     order: PauseOrder
 
@@ -93,7 +93,8 @@ class Source(Protocol):
 
 
 class Pausable(Protocol):
-    """A source that can leave time out. Its media then lies on the timeline as if that had not been."""
+    """A source that can leave time out. Its media then lies on the timeline as if that time had not
+    passed."""
 
     async def pause(self) -> int:
         """Nothing is received from here on. Returns when, in unix ns."""

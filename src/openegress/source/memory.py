@@ -5,7 +5,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 _OWN = ("RssAnon:", "RssShmem:")
-"""Not what is mapped from files, which other processes share."""
+"""Without what is mapped from files, which other processes share."""
 ENOUGH = 0.9
 """Of the ceiling: below this nothing is shed any more."""
 

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from openegress.core import reach
+from openegress.core.loopback_server import LoopbackServer
 from openegress.core.networks import Network, networks_of
 from openegress.core.plan import Proxy
 
@@ -59,8 +60,7 @@ class Gateway:
         self._identity_hosts = identity_hosts
         self._proxy = proxy
         self._key = secrets.token_urlsafe(24)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = LoopbackServer(self._serve, (OSError, EOFError, asyncio.LimitOverrunError, ValueError))
         self.problem = ""
         """Why the last connection came to nothing; "" when it did not."""
         self.is_denied = False
@@ -76,38 +76,16 @@ class Gateway:
         """`identity_hosts` are reached whatever network they are in: those who tell this server who it is,
         for a bucket that it may be told to."""
         gateway = cls(networks_of(deny_networks), proxy, identity_hosts)
-        gateway._server = await asyncio.start_server(gateway._accept, "127.0.0.1", 0, limit=CHUNK_BYTES)
+        await gateway._server.start(CHUNK_BYTES)
         return gateway
 
     @property
     def proxy(self) -> Proxy:
         """For the storage's client. Nobody else on this machine has the password."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return Proxy(f"http://127.0.0.1:{port}", "openegress", self._key)
+        return Proxy(f"http://127.0.0.1:{self._server.port}", "openegress", self._key)
 
     async def close(self) -> None:
-        if self._server is None:
-            return
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._server = None
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
-            pass  # one of the two hung up, or speaks no HTTP
-        except asyncio.CancelledError:
-            pass  # close()
-        finally:
-            writer.close()
-            self._tasks.discard(task)
+        await self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await _Head.read(reader)

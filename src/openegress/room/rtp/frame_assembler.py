@@ -32,10 +32,10 @@ class PictureTaker(Protocol):
         the next key frame."""
 
     def on_malformed(self, error: MalformedPayload) -> None:
-        """Why the picture that on_unusable() follows for is none."""
+        """Why the packets make no picture. on_unusable() follows."""
 
     def on_undecryptable(self, cipher: TrackCipher, error: Undecryptable) -> None:
-        """Why the picture that on_unusable() follows for cannot be read."""
+        """Why the picture cannot be decrypted. on_unusable() follows."""
 
 
 class _State(Enum):
@@ -46,7 +46,7 @@ class _State(Enum):
     DECODABLE = auto()
     """Any picture."""
     BLANK = auto()
-    """A key frame, and what is none is the server's own."""
+    """A key frame. Any other picture is the server's own."""
 
 
 class FrameAssembler:
@@ -108,7 +108,7 @@ class FrameAssembler:
     def _finish(self, now_ns: int) -> None:
         payloads, self._payloads = self._payloads, []
         if self._is_broken:
-            # Whether the loss hit this frame or the one before cannot be told: both are done with.
+            # Nobody knows whether the loss hit this frame or the one before, so both are given up.
             self._is_broken = False
             self._refuse(now_ns)
             return

@@ -4,8 +4,8 @@ LiveKit's format (client-sdk-js, src/e2ee/worker/FrameCryptor.ts; frame_crypto_t
 
     clear bytes | AES-128-GCM ciphertext and tag | IV | length of the IV | index of the key
 
-The clear bytes are authenticated. How many there are is the codec's matter. Of H264 and H265, all that is
-behind them has emulation prevention bytes, as it goes for a NAL unit.
+The clear bytes are authenticated. How many there are depends on the codec. In H264 and H265, all that follows
+them has emulation prevention bytes, because it passes for a NAL unit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ MOST_FAILURES = 25
 moment before its sender's frames do."""
 
 DECRYPTED = frozenset({*AudioCodec, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.H265})
-"""LiveKit's SDKs encrypt no AV1, whose sender has to read its OBUs to cut them into packets."""
+"""LiveKit's SDKs do not encrypt AV1: its sender has to read the OBUs to cut them into packets."""
 
 _H264_SLICES = frozenset({1, 5})
 _H265_SLICES = frozenset({*range(10), *range(16, 22)})
@@ -100,7 +100,7 @@ class RoomCipher:
         self._chains: Mapping[int, KeyChain] = {key.index: KeyChain(key, executor) for key in keys}
         self._rings: dict[str, KeyRing] = {}
         self.server_mark = b""
-        """What frames end with that the server made itself (JoinResponse.sif_trailer); empty: none."""
+        """The end of frames that the server made itself (JoinResponse.sif_trailer); empty: there are none."""
 
     def lock(self, track: Track) -> Lock | None:
         """See Room.lock."""

@@ -5,9 +5,9 @@ from openegress.core.units import MS, S
 KEY_FRAME_REQUEST_NS = 500 * MS
 """Between two requests: a publisher needs some time to answer."""
 KEY_FRAME_AFTER_NS = 700 * MS
-"""Of waiting for a packet. It may come yet, but may as well have been lost on its way to the server: what
-follows it cannot be decoded then, and what is not asked for before it is given up freezes for so much longer.
-Round trips of 0.6 s bring nobody to ask."""
+"""How long a packet is waited for before a key frame is asked for. The packet may still come, but if it was
+lost on its way to the server, nothing behind it can be decoded, and a request that waits until it is given up
+makes the picture freeze for longer. Round trips of 0.6 s cause no request."""
 
 
 class KeyFrameDemand:
@@ -34,5 +34,6 @@ class KeyFrameDemand:
         return True
 
     def follows_precaution(self, now_ns: int) -> bool:
-        """The key frame that was asked for is among what was held up, or is asked for once more later."""
+        """The key frame that was asked for is among the packets that were held up, or is asked for again
+        later."""
         return now_ns - self._precaution_ns < S

@@ -21,8 +21,8 @@ class NackPolicy:
     patience_ns: int = 1_500 * MS
     """From the moment a packet is found missing until it is given up."""
     outage_packets: int = 25
-    """So many missing in a row, half a second of sound, tell of an outage. What is sent again after one
-    queues up, and so does all else: the patience runs only up to the last packet that has come."""
+    """So many missing packets in a row, half a second of sound, mean an outage. After one, retransmissions
+    queue up with everything else, so the patience counts only up to the last packet that has come."""
     outage_patience_ns: int = 1_500 * MS
     """After an outage, while nothing comes."""
 
@@ -35,10 +35,10 @@ class NackPolicy:
 
 VIDEO = NackPolicy()
 AUDIO = NackPolicy(patience_ns=700 * MS)
-"""A publisher's own network loses packets too, which nobody has: the server passes their holes on. What comes
-behind a hole waits for it, and what waits for longer than a transcoded recording does for a track is silence
-there (source.room.frames_source.PATIENCE_NS, less the way here). This leaves time for six requests and for
-round trips of 0.6 s."""
+"""A publisher's own network loses packets too. Nobody has those: the server passes the holes on. What comes
+behind a hole waits for it. Whatever waits for longer than a transcoded recording waits for a track becomes
+silence there (source.room.compositor.AUDIO_PATIENCE_NS, less the way here). This leaves time for six
+requests, and for round trips of 0.6 s."""
 
 
 @dataclass(slots=True)

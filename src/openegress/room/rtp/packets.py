@@ -6,8 +6,8 @@ from typing import NamedTuple
 HEADER = Struct("!BBHII")
 HEADER_BYTES = 12
 OVERTAKEN = -1
-"""As an arrival: of a packet that came after one sent later, as it was lost and sent again, or took another
-way. That says nothing of when it should have come."""
+"""The arrival of a packet that came after one sent later, because it was lost and sent again or took another
+way. It says nothing of when the packet should have come."""
 
 
 class RtpPacket(NamedTuple):

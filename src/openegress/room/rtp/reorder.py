@@ -1,4 +1,4 @@
-"""Packets of one SSRC put in order: lost ones waited for, doubles dropped, gaps told. Pure.
+"""Puts the packets of one SSRC in order: waits for lost ones, drops doubles, reports gaps. Pure.
 
 The caller gives each packet with its arrival time and gets what is in order by now. Sequence numbers are
 unwrapped, so they never run backwards inside. Lost packets that the one behind them repeats (RFC 2198) are
@@ -204,9 +204,8 @@ class Reorderer:
     def _pass_repeated(self) -> bool:
         """Passes over the missing packets before the next one that has come, where that repeats them all.
 
-        It does where as many of the RTP times that it repeats lie behind the last packet delivered. Their
-        number alone would not do: a server that does the repeating leaves out what it has not got itself,
-        and may yet get.
+        It does if as many of the RTP times that it repeats lie behind the last packet delivered. Their number
+        alone is not enough: a server that adds the repetition leaves out what it does not have itself yet.
         """
         if self._repeats is None or not self._waiting:
             return False

@@ -1,4 +1,4 @@
-"""The sound of a track, taken out of its packets: redundancy taken off, decrypted. Pure."""
+"""The sound of a track: taken out of its packets, without redundancy, and decrypted. Pure."""
 
 from typing import Protocol
 
@@ -17,7 +17,7 @@ class SoundTaker(Protocol):
         """Monotonic ns."""
 
     def on_lost_sound(self) -> None:
-        """What one of the next two tells cannot be used."""
+        """Sound cannot be used; on_malformed() or on_undecryptable() says why."""
 
     def on_malformed(self, error: MalformedPayload) -> None: ...
 

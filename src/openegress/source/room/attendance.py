@@ -1,4 +1,4 @@
-"""Ends a recording whose room is empty, or in which nobody publishes, for so long. Pure."""
+"""Ends a recording whose room has been empty, or in which nobody has published, for long enough. Pure."""
 
 from openegress.core.plan import EndRules
 from openegress.room import Participant, Track
@@ -6,7 +6,7 @@ from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.track_policy import RoomState, TrackPolicy
 
 NOT_PEOPLE = frozenset({"agent", "egress"})
-"""Kinds of participants who are there because others are."""
+"""Kinds of participants who are only there because of others."""
 _LOOK_AGAIN_S = 1.0
 """Where no time is known at which something is due."""
 
@@ -20,7 +20,7 @@ def is_empty(room: RoomState) -> bool:
 
 
 def is_idle(room: RoomState) -> bool:
-    """Whoever is there publishes nothing that is not muted."""
+    """Nobody in the room publishes anything that is not muted."""
     return not any(is_person(track.participant) and not track.muted for track in room.tracks)
 
 
@@ -28,7 +28,8 @@ class Attendance:
     """Implements TrackPolicy around another, which decides all else."""
 
     def __init__(self, policy: TrackPolicy, rules: EndRules, *, is_of_room: bool) -> None:
-        """`is_of_room`: the other one ends with the last who leaves, which waits for stop_when_empty."""
+        """`is_of_room`: the other policy ends with the last person who leaves, which then waits for
+        stop_when_empty."""
         self._policy = policy
         self._empty = _Absence(rules.stop_when_empty_s)
         self._idle = _Absence(rules.stop_when_idle_s)

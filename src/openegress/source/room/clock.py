@@ -9,9 +9,9 @@ from enum import Enum
 from openegress.core.units import S
 
 CATCH_UP = 2
-"""Times real time, at most: after a wait the encoder must not be handed more than it can take."""
+"""At most this many times real time: after a wait the encoder must not get more than it can take."""
 MIN_STEP_NS = S
-"""Of time made up for at once, at most, where the ticks are shorter. A thread that gets little of the machine
+"""At most this much time is made up for at once, where the ticks are shorter. A thread that gets little CPU
 must not fall behind unseen: what it cannot give out in time is left out (is_left_out)."""
 
 
@@ -58,7 +58,7 @@ class Horizon:
 SHEDDING = ((S * 8 // 10, 4), (S * 6 // 10, 2))
 """(behind by more than this, one picture of so many is given out)."""
 MOST_BEHIND_NS = S
-"""From here on none is: what waits is what the end of a recording waits for, and what a kill costs."""
+"""From here on none is given out: the end of a recording waits for all that waits, and a kill costs it."""
 
 
 def is_left_out(number: int, behind_ns: int) -> bool:
@@ -98,15 +98,15 @@ class Rest:
 class SlotPhase:
     """Where a camera's pictures fall between the slots of a recording of the same rate.
 
-    Two clocks of one rate keep their distance. Where that is about nothing, jitter puts a picture now before
-    a slot and now behind it, and pictures double and vanish; so the slots are read `bias_ns` later, at most
-    one slot, which puts the pictures half way between. It is found anew only when they have wandered.
+    Two clocks of one rate keep their distance. If that is close to zero, jitter puts a picture now before a
+    slot and now behind it, so that pictures double and vanish. So the slots are read `bias_ns` later, at most
+    one slot, which puts the pictures half way between. The bias is found anew only when they have drifted.
     """
 
     EDGE = 0.15
     """Of a slot: nearer than this to the next one, a picture may miss its own by jitter."""
     WANDERED = 15
-    """Pictures in a row near an edge: half a second of them is no jitter."""
+    """Pictures in a row near an edge: half a second of them is not jitter."""
 
     def __init__(self, rate: int) -> None:
         self._period_ns = S // rate

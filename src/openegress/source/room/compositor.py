@@ -23,16 +23,16 @@ from openegress.source.room.tile_view import Picture, TileView
 from openegress.source.room.track_decoder import AudioTrackDecoder, VideoTrackDecoder
 
 AUDIO_PATIENCE_NS = 900 * MS
-"""For sound that is under way. What is behind a packet that is lost for good waits for 0.7 s in the room
-client (room.rtp.nack.AUDIO), and another 0.1 s where packets are read in batches. A fifth of a second is
-held for its place on the timeline. Sound that comes even later is heard late, and whole."""
+"""For sound that is on its way. What follows a packet that is lost for good waits for 0.7 s in the room
+client (room.rtp.nack.AUDIO), and another 0.1 s where packets are read in batches. It is held for a fifth of a
+second to find its place on the timeline. Sound that comes even later is heard late, but completely."""
 VIDEO_PATIENCE_NS = 500 * MS
 """For pictures. One that comes later is shown with the next slot, so nothing is lost by not waiting, and a
 screen that does not change sends none."""
 IN_STEP_NS = 20 * MS
-"""A picture so far from its sound is not moved: half of what anybody can see."""
+"""A picture that is off its sound by less is not moved: half of what anybody notices."""
 DECODER_PICTURES = 6
-"""What a decoder keeps, about: the references of VP9 and AV1, and the newest."""
+"""About how many pictures a decoder keeps: the references of VP9 and AV1, and the newest."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Compositor:
                 decoder.mixed.channel = routed.channel
 
     def put(self, track: Track, at_ns: int, frame: EncodedFrame) -> None:
-        """Frames of tracks that are not selected fall away; sound of one that left is still heard."""
+        """Drops frames of tracks that are not selected. Sound of one that left is still heard."""
         if isinstance(frame.codec, AudioCodec):
             if (audio := self._audio.get(track.sid)) is not None:
                 with self._contained(track.sid):
@@ -170,7 +170,7 @@ class Compositor:
 
     @contextmanager
     def _contained(self, sid: str) -> Iterator[None]:
-        """What goes wrong with a track's media is that track's trouble, and nobody else's."""
+        """What goes wrong with a track's media affects that track alone."""
         try:
             yield
         except Exception:
@@ -200,8 +200,8 @@ class Compositor:
         return samples
 
     def _sounds_late_ns(self, slot_ns: int) -> dict[str, int]:
-        """By publisher, how late the sound of this slot is, where that would be seen: what a network held up
-        is heard late, and pictures keep to it."""
+        """How late the sound of this slot is, by publisher, where the delay could be noticed: what a network
+        held up is heard late, and pictures follow it."""
         late_ns: dict[str, int] = {}
         for routed in self._selection.audio:
             audio = self._audio.get(routed.track.sid)
@@ -231,7 +231,7 @@ class Compositor:
         self._scene = due
         for track in due.tracks:
             if track.muted:
-                self._newest.pop(track.sid, None)  # what comes after it is unmuted is new
+                self._newest.pop(track.sid, None)  # what comes once it is unmuted is new
         if not self._scenes:
             shown = {track.sid for track in due.tracks}
             for sid in [sid for sid in self._video if sid not in shown]:

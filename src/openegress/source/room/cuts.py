@@ -40,13 +40,13 @@ class Cuts:
         return self.over[-1].end_ns if self.over else 0
 
     def begun(self, at_ns: int) -> "Cuts":
-        """With a cut from the block on that begins next; as it is where one is open."""
+        """With a cut that begins at the next block; unchanged where one is open already."""
         if self.open_ns is not None:
             return self
         return Cuts(self.over, max(self.edge_ns, _next_block(at_ns)))
 
     def ended(self, at_ns: int) -> "Cuts":
-        """With the open cut ended at the block that begins next; as it is where none is open."""
+        """With the open cut ended at the next block; unchanged where none is open."""
         if self.open_ns is None:
             return self
         return Cuts((*self.over, _Cut(self.open_ns, max(self.open_ns, _next_block(at_ns)))))

@@ -1,7 +1,7 @@
-"""With which picture a recording of simulcast or SVC layers begins. Pure.
+"""Decides with which picture a recording of simulcast or SVC layers begins. Pure.
 
 An SFU forwards whatever layer it has a key frame of, and the one that was asked for a moment later. A file
-that began with the first of them would be of its size by name.
+that began with the first of them would declare that layer's size.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class FirstLayer(Generic[T]):
         return bool(self._held)
 
     def take(self, at_ns: int, width: int, height: int, item: T) -> list[T]:
-        """Gives what is to be recorded now. Width and height are those of key frames, else 0."""
+        """Returns what is to be recorded now. Width and height are those of key frames, else 0."""
         if self._state is _State.BEGUN:
             return [item]
         self._held.append(_Held(at_ns, width * height, item))
@@ -57,7 +57,7 @@ class FirstLayer(Generic[T]):
         return []
 
     def begin(self) -> list[T]:
-        """The wait is over: all from the first key frame of the largest layer on."""
+        """The wait is over: returns all pictures from the first key frame of the largest layer on."""
         self._state = _State.BEGUN
         held, self._held = self._held, []
         largest = max((each.area for each in held), default=0)

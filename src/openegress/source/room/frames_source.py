@@ -30,7 +30,7 @@ from openegress.source.room.track_follower import TrackFollower
 AUDIO_TICK_S = 0.04
 """Without pictures: two blocks at a time."""
 RELAXED_AUDIO_TICK_S = 0.2
-"""Where nobody waits for the sound either: a thread that wakes up seldom costs half."""
+"""Where nobody waits for the sound either: a thread that wakes up rarely costs half as much."""
 
 
 class RoomFrameSource:
@@ -171,7 +171,7 @@ class RoomFrameSource:
             self._loop.call_soon_threadsafe(self._follower.fail, failure)
 
     def _ticks(self) -> int:
-        """Until something is given out again."""
+        """How many ticks to wait until something is given out again."""
         if self._rest is None:
             return 1
         compositor, before = self._compositor, self._rest.pace

@@ -1,4 +1,4 @@
-"""How long a recording goes on although whom it records has left."""
+"""How long a recording goes on after the participant it records has left."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from openegress.source.room.awaited import Patience
 class Grace:
     """Ends the recording unless it is revoked in time.
 
-    After the connection to the room was lost, others are perhaps still on their way back: they get longer.
+    After the connection to the room was lost, others may still be on their way back, so they get longer.
     """
 
     def __init__(self, patience: Patience, on_end: Callable[[], None]) -> None:

@@ -9,7 +9,8 @@ from openegress.source.memory import Shedding
 from openegress.source.room.selection import Selection
 
 HELD_FRAMES, HELD_NS = 1024, S
-"""Of sound that comes before the start, when it is more than so many frames: what came last."""
+"""Of sound that comes before the start, this much is kept once there are more frames than this: the
+newest."""
 
 Item = tuple[Track, EncodedFrame] | tuple[int, Selection] | Shedding
 """Selections come with the unix ns of when they were made."""

@@ -1,4 +1,5 @@
-"""When to ask for key frames of pictures that cannot be decoded, again and again ever more seldom. Pure."""
+"""When to ask for key frames of pictures that cannot be decoded: again and again, but ever more rarely.
+Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

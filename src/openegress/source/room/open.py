@@ -1,4 +1,5 @@
-"""The source for a plan that records a room: joined, and decided whether its tracks go as they are."""
+"""Opens the source for a plan that records a room: joins it, and decides whether its tracks go as they
+are."""
 
 from openegress.core.errors import invalid
 from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput, WebsocketOutput
@@ -25,8 +26,8 @@ async def open_source(
     memory_bytes: int = 0,
     room_keys: tuple[RoomKey, ...] = (),
 ) -> RoomPacketSource | RoomFrameSource:
-    """Joins the room, waits for what the request names, and decides whether it may go as it is. From
-    `memory_bytes` on this process sheds media (0: never).
+    """Joins the room, waits for what the request names, and decides whether that goes as it is. This process
+    sheds media once it uses `memory_bytes` (0: never).
 
     Close what comes back with stop(), prepared or not. Raises EgressError naming its phase: the connection,
     a track or participant that is not there (NOT_FOUND), or tracks that the outputs cannot take

@@ -11,12 +11,12 @@ from openegress.room import EncodedFrame
 from openegress.source.room.pts import AudioPts, Placed
 
 MUTED_AFTER_NS = 1 * S
-"""A track that is muted, or has sent nothing yet, gets silence so long after it is due: a player, and whoever
-follows the file, have both tracks all along. Longer than the room client waits for lost packets (0.7 s) and
-holds frames (0.2 s)."""
+"""Silence for a track that is muted, or has sent nothing yet, is written this long after it is due, so that a
+player, and whoever follows the file, always have both tracks. Longer than the room client waits for lost
+packets (0.7 s) and holds frames (0.2 s)."""
 STALLED_AFTER_NS = 8 * S
-"""So does one that stopped sending without a word, but later: after a cut of five seconds all of it is sent
-again, and sound that comes after silence took its place is late."""
+"""The same for a track that stopped sending without a word. It is later, because after a cut of five seconds
+all of its sound is sent again, and would be late if silence had taken its place."""
 SILENCE_EVERY_S = 0.5
 
 
@@ -39,7 +39,7 @@ class PassthroughAudio:
         self._zero_ns = 0
         self._pts = AudioPts(stream.codec, PauseProbe(stream.codec).is_pause)
         self._lag_ns = 0
-        """How long after its time the last packet came: what was under way at the end is not silence."""
+        """How late the last packet came. What is still on its way at the end is not silence."""
         self._silencer: asyncio.TimerHandle | None = None
         self.frames = 0
         self.dropped = 0

@@ -24,7 +24,7 @@ from openegress.source.room.track_follower import TrackFollower
 FIRST_MEDIA_S = 2.0
 """For the first packet of a track that is subscribed; it takes a tenth of that."""
 FIRST_KEY_FRAME_S = 20.0
-"""For parameters that only a key frame tells. One comes with the subscription, or is asked for at once."""
+"""For parameters that only a key frame holds. One comes with the subscription, or is asked for at once."""
 FIRST_SOUND_S = 0.3
 """From the first packet to the first frame of sound, which is held for 0.12 s (room.sync.arrival)."""
 
@@ -130,7 +130,7 @@ class RoomPacketSource:
             self._video.await_key()
 
     def shed(self, what: Shedding) -> None:
-        """Nothing waits here: what is short of memory is the outputs, which get fewer pictures."""
+        """Nothing waits here. The memory is in the outputs, which get fewer pictures."""
         video = self._tracks.get(MediaKind.VIDEO)
         if what is Shedding.TRACK and video is not None:
             self._follower.leave_out(video.sid, Reason.MEMORY)
@@ -159,8 +159,8 @@ class RoomPacketSource:
             pass  # its packets cannot be used, or it has paused again
 
     def _awaits_sound(self) -> bool:
-        """Whether sound has arrived, but not yet its place on the timeline, which the first frames tell
-        together. It must not lie before media time zero: it would be written late from there on."""
+        """Whether sound has arrived whose place on the timeline is not known yet: the first frames tell that
+        together. If it lay before media time zero, all sound from there on would be written late."""
         sound = self._tracks.get(MediaKind.AUDIO)
         if sound is None or sound.sid not in self._follower.arrived:
             return False
@@ -222,8 +222,8 @@ class RoomPacketSource:
 
 
 def name_values(tracks: Sequence[Track]) -> dict[str, str]:
-    """The filename placeholders that only the room can fill. Those of a track need it to be the only one; the
-    publisher is that of the picture, where sound is another's."""
+    """The filename placeholders that only the room can fill. Those of a track are known where it is the only
+    one. The publisher is that of the picture if the sound is another's."""
     values: dict[str, str] = {}
     videos = [track for track in tracks if track.kind is MediaKind.VIDEO]
     identities = {track.participant.identity for track in (videos if len(videos) == 1 else tracks)}

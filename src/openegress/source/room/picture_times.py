@@ -1,9 +1,9 @@
 """Presentation and decode times of pictures that come in decode order with presentation times only. Pure.
 
-RTP tells when a picture is shown (RFC 6184 section 5.1). A sender with B frames, as WHIP publishers have
-them, sends them behind the picture they lie before; containers want to know when each is decoded: in the
-order of sending, and before it is shown (ISO/IEC 14496-12 8.6.1). A stream that reorders by N pictures tells
-that N pictures later, so as many are held back, and none of other streams.
+RTP tells when a picture is shown (RFC 6184 section 5.1). A sender with B frames, such as a WHIP publisher,
+sends each after the picture that it precedes. Containers also want to know when each is decoded: in the order
+of sending, and before it is shown (ISO/IEC 14496-12 8.6.1). In a stream that reorders by N pictures that is
+known N pictures later, so N are held back; in other streams none.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 MOST_REORDERED = 4
 """Encoders for calls and broadcasts use one or two; H.264 allows 16, which nobody can hold back live."""
 _MOST_BACK = 90_000
-"""A picture that lies more than a second before the one sent ahead of it is of a clock that began anew."""
+"""If a picture lies more than a second before the one sent ahead of it, the sender's clock began anew."""
 
 T = TypeVar("T")
 
@@ -26,8 +26,8 @@ class Timed(Generic[T]):
 
 
 class PresentationTimes:
-    """Of RTP pictures whose wall-clock times only rise: a picture that is shown before one that came ahead of
-    it is placed by the distance of their RTP times. In ticks of 90 kHz, as RTP's are for video (RFC 3551)."""
+    """For RTP pictures whose wall-clock times only rise. A picture that is shown before one sent ahead of it
+    is placed by the distance of their RTP times. In ticks of 90 kHz, as RTP's are for video (RFC 3551)."""
 
     def __init__(self) -> None:
         self._newest: tuple[int, int] | None = None
@@ -60,17 +60,17 @@ class DecodeTimes(Generic[T]):
         """Of pictures given out, newest last, as many as can be overtaken."""
 
     def put(self, pts: int, item: T) -> list[Timed[T]]:
-        """Gives the pictures whose turn it is."""
+        """Returns the pictures whose turn it is."""
         self._learn(pts)
         self._held.append((pts, item))
         return self._release(self._depth)
 
     def flush(self) -> list[Timed[T]]:
-        """Gives what is held back."""
+        """Returns what is held back."""
         return self._release(0)
 
     def _learn(self, pts: int) -> None:
-        """A picture behind more of those given out than it should be: the parameters did not say so."""
+        """A picture overtakes more of those given out than the parameters allow: they were wrong."""
         overtaken = sum(each > pts for each in (*self._newest_pts, *(each for each, _ in self._held)))
         if overtaken > self._depth:
             self._depth = min(overtaken, MOST_REORDERED)

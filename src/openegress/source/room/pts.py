@@ -13,9 +13,10 @@ from openegress.core.units import S
 from openegress.room.sound_length import duration_of
 
 SLACK_MS = 1
-"""How far they may part before the count is led back."""
+"""How far the count and the timeline may part before the count is corrected."""
 SLEW = 1000
-"""One sample of so many: an Ogg page says once a second where it lies, and must not seem to have a gap."""
+"""It is corrected by one sample of so many: an Ogg page states its position once a second, and must not seem
+to have a gap."""
 MAX_DRIFT_MS = 60
 """How far the timeline may run ahead of the sample count before silence is put in."""
 CONCEALED_MS = 60
@@ -100,7 +101,7 @@ class AudioPts:
         return filled
 
     def _step(self, duration: int, early: int) -> int:
-        """By how much the count is led towards the timeline with a packet."""
+        """By how much a packet corrects the count towards the timeline."""
         if abs(early) <= self._rate * SLACK_MS // 1000:
             self._slewed = 0
             return 0
@@ -108,7 +109,7 @@ class AudioPts:
         return max(-whole, min(whole, early))
 
     def _fill(self, until: int, after: bytes | None) -> list[Placed]:
-        """What fills the hole up to a position, or leaves less of it than a packet can be short."""
+        """What fills the hole up to a position, except for less than the shortest packet."""
         assert self._next is not None
         concealed = after is not None and until - self._next <= self._rate * CONCEALED_MS // 1000
         filled: list[Placed] = []

@@ -9,8 +9,8 @@ LOOK_S = 0.1
 RELAXED_LOOK_S = 0.5
 """Between two looks of the event loop at the network, whether anything comes or not."""
 HELD_UP_NS = S // 4
-"""A look that is overdue by so much tells that the event loop is held up. Nobody knows what has come in since
-the last one, so nothing is given up. Together with RELAXED_LOOK_S less than what is waited for sound."""
+"""If a look is overdue by this, the event loop is held up. Nobody knows what has come in since the last one,
+so nothing is given up. Together with RELAXED_LOOK_S this is less than how long sound is waited for."""
 
 
 class RegularDrain:

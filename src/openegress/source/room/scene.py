@@ -1,4 +1,4 @@
-"""What of a room is to be seen, and where: the tiles of a picture as values. Pure."""
+"""What can be seen of a room, and where: the tiles of a picture as values. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Rgb = tuple[int, int, int]
 @dataclass(frozen=True, slots=True)
 class Tile:
     key: str
-    """The same while the tile stands for the same, whatever track is in it."""
+    """Stays the same while the tile stands for the same thing, whatever track is in it."""
     track: Track | None
     """None: nothing is published that could be shown."""
     rect: Rect | None = None
@@ -41,7 +41,7 @@ class Scene:
     tiles: tuple[Tile, ...] = ()
     """They do not overlap."""
     hidden: tuple[Track, ...] = ()
-    """Kept running, so that they are there when they are shown."""
+    """Kept running, so that they are ready when they are shown."""
     look: Look = PLAIN
 
     @property

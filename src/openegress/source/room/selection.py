@@ -93,7 +93,7 @@ def track_ids(source: MediaSource) -> tuple[str, ...]:
 
 
 def participant_of(source: MediaSource) -> str:
-    """Whom a request names; "": nobody."""
+    """The participant that a request names; "": none."""
     if not source.participant_identity and isinstance(source.video, ParticipantVideo):
         return source.video.identity
     return source.participant_identity
@@ -182,14 +182,14 @@ def _channel(route: AudioRoute, track: Track, sides: dict[TrackKey, Channel]) ->
 
 
 class Rule(Enum):
-    """What a recording lives on."""
+    """What a recording depends on: it ends when that is gone."""
 
     TRACKS = auto()
-    """The tracks it names: it ends with the last of them."""
+    """The tracks that it names, down to the last of them."""
     PARTICIPANT = auto()
-    """A participant: it ends when they have left for good."""
+    """A participant, until they have left for good."""
     ROOM = auto()
-    """The room: it ends when that is closed."""
+    """The room, until it is closed."""
 
 
 def rule_of(source: MediaSource) -> Rule:
@@ -258,7 +258,8 @@ def verdict(
 
 
 def wrong_kind(source: MediaSource, tracks: Sequence[Track]) -> str:
-    """The id of a track that the request takes for video and is not, or the other way round; "" when none."""
+    """The id of a track that is audio where the request asks for video, or the other way round; "" if there
+    is none."""
     kinds = {track.sid: track.kind for track in tracks}
     if isinstance(source.video, TrackVideo):
         video_id = source.video.track_id

@@ -1,4 +1,5 @@
-"""A page's picture with the room's own sound: what a page mixes cannot be told apart into channels."""
+"""A page's picture with the room's own sound, because the sound that a page has mixed cannot be separated
+into channels."""
 
 import asyncio
 import time
@@ -18,9 +19,9 @@ SETTLING_S = (0.4, 0.3)
 """A page that has just begun still fills its buffer. Sound is given out later by this, but lies right from
 its beginning: a track that is under way is moved by no more than 4 ms a second."""
 LONGEST_DELAY_NS = 2000 * MS
-"""A page may tell anything."""
+"""Bounds what a page says, which may be anything."""
 STEADY_NS = 20 * MS
-"""A buffer that grows or shrinks by less is not followed: each step is heard."""
+"""A change of the buffer by less than this is not followed, because each step can be heard."""
 
 
 class PictureSource(Source, Protocol):
@@ -32,12 +33,12 @@ class SoundBesidePage:
     """Implements source.Source. Owns both parts, which are in the same room as two participants."""
 
     def __init__(self, page: PictureSource, sound: RoomFrameSource) -> None:
-        """`page` gives sound too, which nobody hears: one that plays its sound to nobody shows its pictures
-        0.3 s late, and later the longer it lasts. `sound` has joined and gives no picture."""
+        """`page` captures sound too, which is dropped: a page whose sound nobody takes shows its pictures 0.3
+        s late, and ever later. `sound` has joined and gives no picture."""
         self._page = page
         self._sound = sound
         self._buffered = (0.0, 0)
-        """As the page told last."""
+        """As the page said last."""
         self._delay_ns = 0
         self._begin_sound: Callable[[], None] | None = None
         """From start() on, until it has begun."""
@@ -111,7 +112,7 @@ class SoundBesidePage:
         seconds, count = self._buffered
         if count == before[1]:
             return
-        if count > before[1]:  # else it counts anew, after a reconnect
+        if count > before[1]:  # otherwise it counts anew, after a reconnect
             seconds, count = seconds - before[0], count - before[1]
         if not count:
             return
@@ -142,7 +143,7 @@ class _PicturesTo:
 
 
 async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
-    """Whatever happens to one, the other comes to its end. Raises what the first that failed raised."""
+    """Sees both through to their end, whatever happens to one of them. Raises the first failure."""
     for result in await asyncio.gather(first, second, return_exceptions=True):
         if result is not None:
             raise result

@@ -22,11 +22,11 @@ the next may be on its way."""
 STALLED_HOLD_NS = 10 * S
 """The last picture of a camera that stopped sending without a word."""
 NEVER_NS = 1 << 62
-"""A shared screen that does not change sends nothing, nor does a canvas, which says nothing of its source:
-the last picture is right."""
+"""A shared screen that does not change sends nothing, and neither does a canvas, which does not say what it
+is: the last picture is still right."""
 STILL = frozenset({TrackSource.SCREEN_SHARE, TrackSource.UNKNOWN})
 PENDING_NS = 1 * S
-"""A picture that is coming needs no cover, unless it takes long."""
+"""Before a cover is drawn: a picture that is about to come needs none."""
 COVER_PAUSE_NS = 1 * S
 """Between two covers of a tile whose name changes."""
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The newest of a track."""
+    """The newest picture of a track."""
 
     frame: VideoFrame
     at_ns: int

@@ -23,8 +23,8 @@ from openegress.source.room.picture_times import MOST_REORDERED, PresentationTim
 
 
 class VideoTrackDecoder:
-    """Decodes as late as it can: what waits for its slot waits encoded. With B frames, as WHIP senders have
-    them, a picture may come out of the decoder only with some that are sent after it."""
+    """Decodes as late as possible, so that what waits for its slot waits encoded. With B frames, as WHIP
+    senders use them, a picture may leave the decoder only after others that were sent later."""
 
     def __init__(self, framerate: int, begun_ns: int, budget: DecodeBudget) -> None:
         """`framerate` of the slots it will be asked for; `begun_ns`: since when frames may come."""
@@ -89,8 +89,8 @@ class VideoTrackDecoder:
         return Reason.DECODING if self._pending_bytes > MOST_WAITING_BYTES else None
 
     def picture(self, slot_ns: int, late_ns: int, tracks: int) -> VideoFrame | None:
-        """The newest picture up to `slot_ns` (by its phase) that there was time to decode, one of so many
-        `tracks`, where pictures are shown `late_ns` after their time; None: the same as at the last slot."""
+        """The newest picture up to `slot_ns` (by its phase) that there was time to decode. `tracks`: how many
+        are decoded; `late_ns`: how late pictures are shown. None: the same picture as at the last slot."""
         until_ns = slot_ns - late_ns + (self._phase.bias_ns or 0)
         while self._pending and self._is_due(until_ns):
             if not self._budget.allows(slot_ns, tracks):
@@ -121,7 +121,7 @@ class VideoTrackDecoder:
 
     @contextmanager
     def measured(self, slot_ns: int) -> Iterator[None]:
-        """What happens meanwhile is at the expense of the track."""
+        """Time spent meanwhile counts for this track."""
         began_ns = time.monotonic_ns()
         try:
             yield
@@ -143,7 +143,7 @@ class VideoTrackDecoder:
         return min(self._decoder.depth, MOST_REORDERED) if self._decoder is not None else 0
 
     def _is_due(self, until_ns: int) -> bool:
-        """Whether a picture up to then is in the decoder, or still before it."""
+        """Whether a picture up to then is in the decoder, or waits for it."""
         waiting = (at_ns for at_ns, _ in self._pending)
         return any(at_ns <= until_ns for at_ns in (*self._inside, *waiting))
 

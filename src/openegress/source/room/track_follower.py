@@ -84,6 +84,11 @@ class TrackFollower:
         """Unix ns of the first packet of each track, by SID."""
         return self._tracks.arrived
 
+    @property
+    def key_frames(self) -> dict[str, KeyFrameArrived]:
+        """The first key frame of each video track, by SID."""
+        return self._tracks.key_frames
+
     async def join(self) -> None:
         """Joins and waits until what the request names is there.
 
@@ -130,8 +135,8 @@ class TrackFollower:
 
     async def first_key_frame(self, sid: str) -> KeyFrameArrived:
         """Raises EgressError when the room closed meanwhile."""
-        await self._events.wait_until(lambda: sid in self._tracks.key_frames)
-        return self._tracks.key_frames[sid]
+        await self._events.wait_until(lambda: sid in self.key_frames)
+        return self.key_frames[sid]
 
     async def release(self) -> None:
         """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
@@ -270,10 +275,10 @@ class TrackFollower:
                     self._metadata = metadata
                     await self._reselection.change()
             case MediaArrived(track, at_ns):
-                self._tracks.arrived.setdefault(track.sid, at_ns)
+                self.arrived.setdefault(track.sid, at_ns)
                 self._events.wake()
             case KeyFrameArrived(track):
-                self._tracks.key_frames[track.sid] = event
+                self.key_frames[track.sid] = event
                 self._events.wake()
             case TrackSubscribed(track, codec):
                 self.notice("track subscribed", track=track.sid, codec=codec.value)
@@ -289,7 +294,7 @@ class TrackFollower:
                 await self._reselection.change()
             case ConnectionLost(reason):
                 self.notice("connection to room lost", reason=reason)
-                # Nobody has left: it is us who do not see them.
+                # Nobody has left: we only cannot see them.
                 self._grace.mark_rejoin()
                 self._grace.revoke()
             case Reconnected(after_s):
@@ -302,7 +307,7 @@ class TrackFollower:
                 pass
 
     def _refuse_named(self, sid: str, identity: str) -> None:
-        """Nothing of the track could be decrypted so far."""
+        """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
         track = next((each for each in self.selection.tracks if each.sid == sid), None)
         if track is not None and self._policy.names(track, self.selection):
             text = f"track {sid} of {identity} cannot be recorded: {Reason.WRONG_KEY}"
@@ -344,7 +349,7 @@ class TrackFollower:
         out = self._room.left_out()
         tracks = [track for track in self._room.tracks() if self._room.lock(track) is None]
         return RoomState(
-            # Nothing comes of one that is left out: it is as good as muted.
+            # A track that is left out sends nothing: it counts as muted.
             [replace(track, muted=True) if track.sid in out else track for track in tracks],
             self._room.participants(),
             self._speakers,

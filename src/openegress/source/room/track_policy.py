@@ -1,4 +1,4 @@
-"""Which of a room's tracks a recording takes as they come and go, and what it lives on."""
+"""Which of a room's tracks a recording takes as they come and go, and which of them it depends on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class RoomState:
     speakers: Sequence[str] = ()
     """Identities of those who speak, the loudest first."""
     metadata: str = ""
-    """The recorder's own, by which it is told its layout."""
+    """The recorder's own metadata, which sets its layout."""
     rejoined: bool = False
     """The connection was lost before: a track that is named by an id may go by another."""
     rejoined_recently: bool = False
-    """Others are perhaps only on their way back."""
+    """Others may still be on their way back."""
     now_s: float = 0.0
     """Monotonic."""
     name_only: frozenset[str] = frozenset()
@@ -32,7 +32,7 @@ class RoomState:
 
 
 class TrackPolicy(Protocol):
-    """What a follower asks of its request. One for each follower: it may remember what was."""
+    """What a follower asks about its request. Each follower has its own, which may remember what happened."""
 
     @property
     def single_track_id(self) -> str:

@@ -26,8 +26,8 @@ BYTES_PER_SAMPLE = 2 * CHANNELS
 TAIL_NS = 200_000_000
 """How long stop() waits for sound that was made before it and is still on its way."""
 BACKLOG_BLOCKS = 2400
-"""A minute of blocks kept before the start: the origin of a stream read since long is known at once, and
-what lies before media time zero is thrown away."""
+"""A minute of blocks is kept before the start, so that the origin of the stream is known at once. What lies
+before media time zero is thrown away."""
 
 RECORD, S16LE = 2, 3
 """pa_stream_direction_t, pa_sample_format_t."""
@@ -76,8 +76,8 @@ class Monitor:
         self._buffer = ctypes.create_string_buffer(size)
         choice, fragment = 0xFFFFFFFF, sample_rate * FRAGMENT_MS // 1000 * BYTES_PER_SAMPLE
         try:
-            # A null sink renders two seconds ahead while nobody asks for less, and sleeps over them before
-            # it looks again. Resumed with us already there it begins anew, at our pace.
+            # A null sink renders two seconds ahead as long as nobody asks for less, and sleeps that long
+            # before it looks again. If it is resumed while we are connected, it starts again at our pace.
             pulse.suspend_sink(True)
             self._stream = self._connect(
                 pulse, sample_rate, BufferAttributes(choice, choice, choice, choice, fragment)
@@ -116,8 +116,8 @@ class Monitor:
 
 
 class AudioCapture:
-    """Reads from open() on, delivers from start() to stop(). When the sound server is lost it goes on with
-    silence, and `lost` says so."""
+    """Reads from open() on, and delivers from start() to stop(). If the sound server is lost, it goes on with
+    silence and sets `lost`."""
 
     def __init__(self, pulse: Pulse, sample_rate: int, delay_ns: int) -> None:
         """`delay_ns`: added to the time of all sound, so that it fits the picture of the same moment."""
@@ -170,7 +170,7 @@ class AudioCapture:
         except SoundLost as e:
             self.lost.set_result(str(e))
             self._stay_silent()
-        except Exception as e:  # of the sink: whoever watches `lost` must learn of it
+        except Exception as e:  # raised by the sink: whoever watches `lost` must learn of it
             self.lost.set_exception(e)
         finally:
             monitor.close()

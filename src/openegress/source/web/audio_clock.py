@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 SETTLE_BLOCKS = 4
-"""The first blocks hold what had piled up before the stream ran steadily: they say nothing."""
+"""The first blocks hold what had piled up before the stream ran steadily, so their times mean nothing."""
 READY_BLOCKS = 12
 PATIENCE_BLOCKS = 100
 STEADY_NS = 5_000_000
@@ -24,9 +24,9 @@ SLEW_END_NS = 500_000
 """Drift is corrected from the first to the second, a sample in each block (a pitch 0.1 % off)."""
 SLEW_FAST_NS = 10_000_000
 FAST_SAMPLES = 4
-"""Beyond this the origin was wrong at the start: it is put right four times as fast."""
+"""Beyond this the origin was wrong at the start, and is corrected four times as fast."""
 JUMP_NS = 120_000_000
-"""Beyond this it is no drift: sound was lost, or the machine slept."""
+"""Beyond this it is not drift: sound was lost, or the machine slept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class BlockPlacement:
     skip: int = 0
     """Samples of its beginning that are thrown away."""
     stretch: int = 0
-    """Samples it is made longer by: a few, or as many fewer."""
+    """How many samples longer the block is made: a few, or a few less than none."""
 
 
 class AudioClock:
@@ -54,7 +54,7 @@ class AudioClock:
 
     @property
     def ready(self) -> bool:
-        """Whether the origin may be relied on; once it may, for good."""
+        """Whether the origin can be relied on. Once it can, it always can."""
         if self._ready:
             return True
         if self._blocks < READY_BLOCKS:

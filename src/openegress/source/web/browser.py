@@ -39,19 +39,15 @@ class Browser:
         pulse: Pulse | None,
         chromium: Chromium,
         page: Page,
-        gate: FilteringProxy | None,
+        filtering_proxy: FilteringProxy | None,
         folder: "RunFolder",
-        width: int,
-        height: int,
-        framerate: int,
     ) -> None:
         self.display = display
         self.pulse = pulse
         self.chromium = chromium
         self.page = page
-        self.gate = gate
+        self.filtering_proxy = filtering_proxy
         """Present when networks or ports are denied, unless the configuration names a proxy."""
-        self.width, self.height, self.framerate = width, height, framerate
         self._folder = folder
         self._closing: asyncio.Task[None] | None = None
 
@@ -83,11 +79,11 @@ class Browser:
             pulse = await starting_pulse
             environment = {"DISPLAY": display.name, "XAUTHORITY": str(display.authority_file)}
             environment |= pulse.environment if pulse is not None else {}
-            gate, proxy = None, ""
+            filtering_proxy, proxy_url = None, ""
             if (networks or settings.own_ports) and not own_proxy(settings.flags):
-                gate = FilteringProxy(networks, settings.own_ports)
-                stack.push_async_callback(gate.close)
-                proxy = await gate.start()
+                filtering_proxy = FilteringProxy(networks, settings.own_ports)
+                stack.push_async_callback(filtering_proxy.close)
+                proxy_url = await filtering_proxy.start()
             chromium = await Chromium.start(
                 settings,
                 width,
@@ -96,7 +92,7 @@ class Browser:
                 run.path,
                 identity,
                 environment,
-                proxy,
+                proxy_url,
             )
             stack.push_async_callback(chromium.close)
             try:
@@ -111,7 +107,7 @@ class Browser:
                     fault=Fault.SERVICE,
                     phase=Phase.BROWSER_START,
                 ) from e
-            browser = cls(display, pulse, chromium, page, gate, run, width, height, framerate)
+            browser = cls(display, pulse, chromium, page, filtering_proxy, run)
             stack.pop_all()
         return browser
 
@@ -134,7 +130,9 @@ class Browser:
     async def _close(self) -> None:
         try:
             await self.chromium.close()
-            await asyncio.gather(*(part.close() for part in (self.display, self.pulse, self.gate) if part))
+            await asyncio.gather(
+                *(part.close() for part in (self.display, self.pulse, self.filtering_proxy) if part)
+            )
         finally:
             await asyncio.to_thread(self._folder.remove)
 
@@ -185,7 +183,7 @@ def sweep(temporary: Path) -> None:
         try:
             fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
-            continue  # just being made or removed, or not ours to look into
+            continue  # being made or removed right now, or another user's
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -202,7 +200,7 @@ async def _start_pulse(run: RunFolder, identity: Identity, sample_rate: int, wan
 
 async def _close_started(starting: "asyncio.Task[Pulse | None]") -> None:
     """Closes what a start that ran beside a failed one may have brought up."""
-    with contextlib.suppress(EgressError):  # it is reported where it was awaited, or comes second
+    with contextlib.suppress(EgressError):  # it was reported where it was awaited, or is not the first error
         pulse = await starting
         if pulse is not None:
             await pulse.close()

@@ -23,7 +23,7 @@ COMMAND_TIMEOUT_S = 15.0
 
 
 MOST_MESSAGE_BYTES = 4 * 2**20
-"""Answers to what is asked here are a few kilobytes."""
+"""Answers to the commands sent here are a few kilobytes."""
 
 
 class CommandError(Exception):
@@ -154,7 +154,7 @@ class DevToolsConnection(asyncio.Protocol):
         self._waiting.clear()
 
     def _decode(self, raw: bytes) -> Message | None:
-        """None for what is no message: one that is lost must not take the others with it."""
+        """None for what is not a message: a lost one must not take the others with it."""
         try:
             return self._decoder.decode(raw)
         except msgspec.DecodeError:

@@ -24,7 +24,7 @@ WELL_KNOWN = (
     "/usr/lib64/chromium-browser/chromium-browser",
     "/opt/google/chrome/chrome",
 )
-"""Raw binaries. What lies on PATH is often a script that adds flags of its own."""
+"""Real binaries. What is on PATH is often a script that adds flags of its own."""
 
 READY_TIMEOUT_S = 20.0
 """The first answer comes after 0.3 s; an overloaded machine gets the rest."""
@@ -33,7 +33,7 @@ SHM_BYTES = 512 * 1024 * 1024
 HELD_HZ = 30
 """The rate Chromium's battery saver holds pages to."""
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LANGUAGE", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
-"""All else of our environment may hold secrets and stays out of the browser's."""
+"""Everything else in our environment may hold secrets, and the browser does not get it."""
 
 FEATURES_OFF = (
     "AudioServiceOutOfProcess",

@@ -1,8 +1,8 @@
 """Tells when the picture of a display changed: one DAMAGE object on its root window.
 
-DAMAGE extension 1.1 (damageproto). Each drawing operation is reported by itself (raw rectangles), so
-there is nothing to rearm and no change falls between two looks: what was drawn before an event was read
-is in the framebuffer, what is drawn after it makes another event.
+DAMAGE extension 1.1 (damageproto). Each drawing operation is reported by itself (raw rectangles), so nothing
+has to be rearmed and no change is missed: what was drawn before an event was read is in the framebuffer, and
+what is drawn later makes another event.
 """
 
 import struct

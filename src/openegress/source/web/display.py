@@ -108,7 +108,7 @@ class Display:
 
 
 def _make_sockets_folder() -> None:
-    """An unprivileged Xvfb would make it too, but as its own, and other servers mind that."""
+    """An unprivileged Xvfb would make it too, but would own it, which other servers do not accept."""
     if os.geteuid() == 0 and not SOCKETS.exists():
         SOCKETS.mkdir(exist_ok=True)
         SOCKETS.chmod(0o1777)

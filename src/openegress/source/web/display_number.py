@@ -60,7 +60,7 @@ class DisplayNumber:
         )
 
     def release(self) -> None:
-        """Idempotent. The file goes first: whoever has it open then sees that it is nobody's."""
+        """Idempotent. The file is removed first, so that whoever has it open sees that it is not claimed."""
         if self._fd >= 0:
             self._claim.unlink(missing_ok=True)
             os.close(self._fd)

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.loopback_server import LoopbackServer
 from openegress.core.networks import Address, Network, denying, networks_of
 
 VERSION, CONNECT, NO_AUTHENTICATION = 5, 1, 0
@@ -70,16 +71,14 @@ class FilteringProxy:
         self._networks = networks
         self._own_ports = frozenset(own_ports)
         self._own_pages: set[tuple[str, int]] = set()
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = LoopbackServer(self._serve, (OSError, EOFError))
         self._trusted: set[tuple[str, int]] = set()
         self._reasons: dict[str, str] = {}
 
     async def start(self) -> str:
         """Returns its URL for --proxy-server."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        return f"socks5://127.0.0.1:{port}"
+        await self._server.start()
+        return f"socks5://127.0.0.1:{self._server.port}"
 
     def trust(self, url: str) -> None:
         """Lets this URL's host and port through whatever their address: they are the operator's own."""
@@ -97,26 +96,7 @@ class FilteringProxy:
         return self._reasons.get(urlsplit(url).hostname or "", "")
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._server.wait_closed()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, EOFError):
-            pass  # the browser hung up
-        except asyncio.CancelledError:
-            pass  # close()
-        finally:
-            writer.close()
-            self._tasks.discard(task)
+        await self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         version, methods = await reader.readexactly(2)

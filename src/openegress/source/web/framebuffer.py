@@ -25,7 +25,7 @@ from openegress.media.canvas import PIXEL_FORMAT, Canvas
 from openegress.media.geometry import Rect
 
 BAND_ROWS = 64
-"""Rows that are converted together: of a page in which little moves, most need not be."""
+"""Rows that are converted together. Of a page in which little moves, most need no conversion."""
 XWD_VERSION = 7
 HEADER_WORDS = 25
 COLOR_BYTES = 12
@@ -83,7 +83,7 @@ class Framebuffer:
             for top in range(0, self.height, BAND_ROWS)
         ]
         self._reformatters = {part.height: VideoReformatter() for part in (self._canvas.whole, *self._bands)}
-        """What one has set up is for one size."""
+        """A converter is set up for one size."""
         self._stale = set(self._bands)
 
     def follow(self, drawn: Iterable[tuple[int, int]]) -> None:

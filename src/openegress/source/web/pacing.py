@@ -10,17 +10,17 @@ is one slot repeated or one picture left out.
 from dataclasses import dataclass
 
 EARLY = 0.75
-"""Of a period: a picture this much before its slot is one too many and waits for a newer one."""
+"""Of a period. A picture that comes this much before its slot is one too many, and waits for a newer one."""
 HELD_UNTIL = 0.25
-"""Of a period after its slot: by then the picture that waited is taken, nothing newer having come."""
+"""Of a period after its slot. The picture that waited is taken then, as nothing newer has come."""
 LATE = 0.95
-"""Of a period after its slot: nothing came, the last picture is repeated."""
+"""Of a period after its slot. Nothing has come by then, so the last picture is repeated."""
 SLIP = 0.6
-"""Of a period: the page's average may be off its slots by this before the numbering slips by one."""
+"""Of a period. Once the page's average is off its slots by this, the numbering slips by one."""
 FOLLOW = 1 / 16
 """Weight of a picture in the average phase."""
 IDLE_SLOTS = 3
-"""After as many repeats the page has been still, and its phase is learnt afresh."""
+"""After so many repeats the page has stood still, and its phase is learned again."""
 
 
 @dataclass(frozen=True, slots=True)

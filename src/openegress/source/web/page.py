@@ -9,14 +9,11 @@ from typing import Any
 import msgspec
 
 from openegress.source.web.cdp import DevToolsConnection, Disconnected, Params
+from openegress.source.web.page_network import KEPT_LINES, PageNetwork
 
-KEPT_LINES = 5
-"""Console errors and failed requests kept for error texts."""
 LINE_LENGTH = 300
 READ_LENGTH = 4096
 """Of what a page says, which may be megabytes, to find its secrets in."""
-MOST_REQUESTS = 2000
-"""Under way at once, whose URLs are kept for errors."""
 START_SIGNAL = "START_RECORDING"
 END_SIGNAL = "END_RECORDING"
 
@@ -78,18 +75,10 @@ class Page:
         self._session_id = session_id
         self._listener: Callable[[PageEvent], None] = lambda _: None
         self._redact: Callable[[str], str] = lambda text: text
-        self._main_request = ""
-        self.main_url = ""
-        """Where the navigation got to, by way of redirects, as the browser spells it."""
-        self._requests: dict[str, str] = {}
-        """URL by request id, while under way."""
-        self._connections: set[str] = set()
-        """Request ids of open WebSockets and event streams."""
+        self.network = PageNetwork(self._shorten)
         self._rtc_connections = ""
         """The id of an array of them, once looked up: that takes a collection of garbage."""
         self._console_errors: deque[str] = deque(maxlen=KEPT_LINES)
-        self._failed_requests: deque[str] = deque(maxlen=KEPT_LINES)
-        self._status: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
         self._loaded = asyncio.Event()
         self._painted = asyncio.Event()
         self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,7 +124,7 @@ class Page:
         await command("Network.enable", session, maxTotalBufferSize=0, maxResourceBufferSize=0)
         waits: list[asyncio.Future[Any]] = [
             self._connection.send("Page.navigate", session, url=url),
-            self._status,
+            self.network.status,
             asyncio.ensure_future(self._loaded.wait()),
         ]
         answer, status, loaded = waits
@@ -179,8 +168,7 @@ class Page:
 
     async def forget_requests(self) -> None:
         """Stops watching the network: each packet of a video would be an event."""
-        self._requests.clear()
-        self._connections.clear()
+        self.network.forget_requests()
         await self._connection.command("Network.disable", self._session_id)
 
     async def buffered(self) -> tuple[float, int]:
@@ -207,20 +195,14 @@ class Page:
         self._rtc_connections = ""  # others may have been made
         return 0.0, 0
 
-    @property
-    def is_connected(self) -> bool:
-        """To anything that could tell it something: by a WebSocket, or a stream of events."""
-        return bool(self._connections)
-
     def troubles(self) -> str:
         """Last console errors, failed and unfinished requests, for an error text; empty if none."""
         parts = []
         if self._console_errors:
             parts.append("console errors: " + " | ".join(self._console_errors))
-        if self._failed_requests:
-            parts.append("failed requests: " + " | ".join(self._failed_requests))
-        if self._requests and not self._loaded.is_set():
-            unfinished = [self._shorten(u) for u in list(self._requests.values())[:KEPT_LINES]]
+        if failed := self.network.failed():
+            parts.append("failed requests: " + " | ".join(failed))
+        if not self._loaded.is_set() and (unfinished := self.network.unfinished()):
             parts.append("unfinished requests: " + " | ".join(unfinished))
         return "; ".join(parts)
 
@@ -231,7 +213,7 @@ class Page:
             raise PageError(f"{self._redact(url)} could not be loaded: {_explain(str(error))}")
 
     def _judge_status(self, url: str) -> None:
-        code, text = self._status.result()
+        code, text = self.network.status.result()
         if code >= 400:
             raise PageError(f"{self._redact(url)} answered HTTP {code}{f' {text}' if text else ''}")
 
@@ -254,48 +236,13 @@ class Page:
                 entry = params["entry"]
                 where = f" ({entry['url']})" if entry.get("url") else ""
                 self._say(entry["level"], entry["text"] + where)
-            case "Network.requestWillBeSent":
-                self._requests[params["requestId"]] = params["request"]["url"]
-                if len(self._requests) > MOST_REQUESTS:
-                    del self._requests[next(iter(self._requests))]
-                if params["type"] == "Document" and params["requestId"] == params["loaderId"]:
-                    self._main_request = self._main_request or params["requestId"]
-                    if params["requestId"] == self._main_request:
-                        self.main_url = params["request"]["url"]
-            case "Network.responseReceived":
-                response = params["response"]
-                if params["type"] == "EventSource" and response["status"] < 400:
-                    self._connections.add(params["requestId"])
-                if params["requestId"] == self._main_request:
-                    self._answered(response["status"], response["statusText"])
-                elif response["status"] >= 400:
-                    self._failed_requests.append(
-                        self._shorten(f"{response['url']} (HTTP {response['status']})")
-                    )
-            case "Network.responseReceivedExtraInfo":
-                # A page that asks for a password is not received until someone has typed it.
-                if params["requestId"] == self._main_request and params["statusCode"] in (401, 407):
-                    self._answered(params["statusCode"], "")
-            case "Network.webSocketHandshakeResponseReceived":
-                self._connections.add(params["requestId"])
-            case "Network.webSocketClosed":
-                self._connections.discard(params["requestId"])
-            case "Network.loadingFinished":
-                self._requests.pop(params["requestId"], None)
-                self._connections.discard(params["requestId"])
-            case "Network.loadingFailed":
-                self._connections.discard(params["requestId"])
-                url = self._requests.pop(params["requestId"], "")
-                if url and not params.get("canceled"):
-                    why = params.get("blockedReason") or params["errorText"]
-                    self._failed_requests.append(self._shorten(f"{url} ({why})"))
             case "Page.frameNavigated" if "parentId" not in params["frame"]:
-                self._connections.clear()  # those of the document before
+                self.network.forget_connections()
             case "Page.loadEventFired":
-                if self._main_request:  # about:blank has one too
+                if self.network.has_navigated:  # about:blank has one too
                     self._loaded.set()
             case "Page.lifecycleEvent":
-                if params["name"] == "firstPaint" and params["loaderId"] == self._main_request:
+                if params["name"] == "firstPaint" and self.network.is_main(params["loaderId"]):
                     self._painted.set()
             case "Page.javascriptDialogOpening":
                 # Refused, but a question whether to leave is answered with yes.
@@ -305,10 +252,8 @@ class Page:
                 if not self.crashed.done():
                     self.crashed.set_result(None)
                     self._listener(Crashed())
-
-    def _answered(self, status: int, text: str) -> None:
-        if not self._status.done():
-            self._status.set_result((status, text))
+            case _:
+                self.network.take(method, params)
 
     def _console_call(self, params: Params) -> None:
         values = [_text(argument) for argument in params["args"]]

@@ -18,7 +18,7 @@ TAIL_BYTES = 8192
 
 
 KILLED_TIMEOUT_S = 5.0
-"""A killed process goes in milliseconds, unless it is stuck in the kernel: then nothing helps."""
+"""A killed process is gone in milliseconds, unless it is stuck in the kernel, where nothing helps."""
 
 
 class Child:

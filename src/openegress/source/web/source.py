@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.media import FrameSink
-from openegress.source import AwaitsSignal, Closed, Failed, Notice, SourceEvent, SourceStats
+from openegress.source import AwaitsSignal, Closed, Notice, SourceEvent, SourceStats
 from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
+from openegress.source.web.browser_watch import CAUSE_DELAY_S, BrowserWatch, browser_error
 from openegress.source.web.cdp import COMMAND_TIMEOUT_S, CommandError, Disconnected
-from openegress.source.web.memory import used_bytes
+from openegress.source.web.console_log import ConsoleLog
 from openegress.source.web.page import (
     Console,
     Crashed,
@@ -21,7 +23,6 @@ from openegress.source.web.page import (
     PageEvent,
     StartSignal,
 )
-from openegress.source.web.process import Child
 from openegress.source.web.url import Redactor, template_url
 from openegress.source.web.video_capture import VideoCapture
 
@@ -30,18 +31,11 @@ __all__ = ["WebPageSource", "template_url"]
 T = TypeVar("T")
 
 PAINT_TIMEOUT_S = 0.25
-"""A loaded page that has painted nothing by then is recorded as it is."""
-LINES_A_MINUTE = 300
-"""Of a page's console in the log: a page that says more is telling somebody else. A tenth of a megabyte."""
-MEMORY_EVERY_S = 1.0
-"""A page of JavaScript takes up to a gigabyte in that time."""
-_MIB = 2**20
+"""A loaded page that has painted nothing by then is recorded all the same."""
 EVENTS = 256
 """Events that nobody read; console notices beyond are dropped, the end never is."""
 RECONNECT_S = 10.0
-"""A page that has just lost its connection may be about to have another."""
-CAUSE_DELAY_S = 0.2
-"""Chromium follows its display into death: as long the display may take to be seen dead too."""
+"""A page that has just lost its connection may be about to open another."""
 
 SOUND_DELAY_NS = -10_000_000
 """Added to the time of a page's sound, so that it fits its pictures.
@@ -57,75 +51,72 @@ TEMPLATE_SOUND_DELAY_NS = -25_000_000
 """Of a template, all of whose sound comes by WebRTC."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageSettings:
+    """What a request and the configuration say of a page."""
+
+    url: str
+    framerate: int
+    audio: bool
+    video: bool
+    await_start_signal: bool
+    page_load_timeout_s: float
+    start_signal_timeout_s: float
+    page: Literal["template", "web"]
+    sample_rate: int
+    trusted: Sequence[str] = ()
+    """URLs whose hosts may be reached though their network is denied."""
+    own: Sequence[str] = ()
+    """URLs that may be on this service's own ports."""
+    memory_bytes: int = 0
+    """What the browser may take; 0: as much as there is."""
+
+    @property
+    def is_template(self) -> bool:
+        return self.page == "template"
+
+
 class WebPageSource:
     """Records one page with a browser that is already up, which is closed with the source."""
 
-    def __init__(
-        self,
-        browser: Browser,
-        url: str,
-        *,
-        framerate: int,
-        audio: bool,
-        video: bool,
-        await_start_signal: bool,
-        page_load_timeout_s: float,
-        start_signal_timeout_s: float,
-        page: Literal["template", "web"],
-        sample_rate: int,
-        trusted: Sequence[str] = (),
-        own: Sequence[str] = (),
-        memory_bytes: int = 0,
-    ) -> None:
-        """`trusted`: URLs whose hosts may be reached though their network is denied. `own`: URLs that may be
-        on this service's own ports. `memory_bytes`: what the browser may take; 0: as much as there is."""
+    def __init__(self, browser: Browser, settings: PageSettings) -> None:
         self._browser = browser
-        self._url = url
-        self._template = page == "template"
-        self._await_signal = await_start_signal or self._template
-        self._load_timeout_s = page_load_timeout_s
-        self._signal_timeout_s = start_signal_timeout_s
-        self._redact = Redactor(url)
-        if browser.gate is not None:
-            for each in trusted:
-                browser.gate.trust(each)
-            for each in own:
-                browser.gate.open_own(each)
+        self._settings = settings
+        self._url = settings.url
+        self._redact = Redactor(settings.url)
+        if browser.filtering_proxy is not None:
+            for each in settings.trusted:
+                browser.filtering_proxy.trust(each)
+            for each in settings.own:
+                browser.filtering_proxy.open_own(each)
         self._events: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._signal = asyncio.Event()
         self._news = asyncio.Event()
         """The signal, or a console error, since it was last looked."""
-        self._memory_bytes = memory_bytes
-        self._lines = _Lines()
-        self._failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
-        self._watchers: list[asyncio.Task[None]] = []
+        self._lines = ConsoleLog()
+        self._watch = BrowserWatch(browser, self._tell, records_picture=settings.video)
         self._closed = False
-        self._phase = Phase.PAGE_LOAD
-        self._sample_rate = sample_rate
-        self._video = VideoCapture(browser.display, framerate) if video else None
+        self._video = VideoCapture(browser.display, settings.framerate) if settings.video else None
         self._audio: AudioCapture | None = None
-        if audio and browser.pulse is not None:
-            delay_ns = TEMPLATE_SOUND_DELAY_NS if self._template else SOUND_DELAY_NS
-            self._audio = AudioCapture(browser.pulse, sample_rate, delay_ns)
+        if settings.audio and browser.pulse is not None:
+            delay_ns = TEMPLATE_SOUND_DELAY_NS if settings.is_template else SOUND_DELAY_NS
+            self._audio = AudioCapture(browser.pulse, settings.sample_rate, delay_ns)
 
     async def prepare(self) -> None:
-        urls.check(self._url, "template base url" if self._template else "web url")
+        urls.check(self._url, "template base url" if self._settings.is_template else "web url")
         self._browser.page.listen(self._page_event, self._redact)
-        for child in self._browser.children:
-            self._watch(self._watch_child(child))
-        if self._memory_bytes:
-            self._watch(self._watch_memory(self._memory_bytes))
-        await self._or_failure(self._prepare())
+        self._watch.processes(self._settings.memory_bytes)
+        await self._watch.or_failure(self._prepare())
 
     async def start(self, sink: FrameSink) -> int:
-        self._phase = Phase.RECORDING
+        self._watch.phase = Phase.RECORDING
         unix_ns = time.time_ns() - time.monotonic_ns()
         if self._video is not None:
             try:
                 zero_ns = await self._video.start(sink)
             except Exception as e:
-                raise _error(Phase.FIRST_FRAME, f"no picture from the display: {e}") from e
-            self._watch(self._watch_picture(self._video))
+                raise browser_error(Phase.FIRST_FRAME, f"no picture from the display: {e}") from e
+            self._watch.picture(self._video)
         else:
             zero_ns = time.monotonic_ns()
         if self._audio is not None:
@@ -146,9 +137,7 @@ class WebPageSource:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            for task in self._watchers:
-                task.cancel()
-            await asyncio.gather(*self._watchers, return_exceptions=True)
+            await self._watch.close()
             self._events.put_nowait(None)
         await self._browser.close()
 
@@ -168,35 +157,34 @@ class WebPageSource:
         await self._load()
         if self._audio is not None:
             await self._audio.opened()
-            self._watch(self._watch_sound(self._audio))
+            self._watch.sound(self._audio)
         await self._check_template()
-        if self._await_signal:
+        if self._settings.await_start_signal or self._settings.is_template:
             await self._wait_for_signal()
         else:
             await self._browser.page.painted(PAINT_TIMEOUT_S)
         await self._answered(self._browser.page.forget_requests())
 
     async def _load(self) -> None:
-        page = self._browser.page
+        page, load_timeout_s = self._browser.page, self._settings.page_load_timeout_s
         try:
-            async with asyncio.timeout(self._load_timeout_s):
+            async with asyncio.timeout(load_timeout_s):
                 await page.navigate(self._url)
         except TimeoutError:
-            raise self._page_error(f"{self._url} had not loaded after {self._load_timeout_s:g} s") from None
+            raise self._page_error(f"{self._url} had not loaded after {load_timeout_s:g} s") from None
         except (PageError, CommandError) as e:
             # A browser that is dying aborts its page first: its death is the better reason.
-            await asyncio.wait([self._failure], timeout=CAUSE_DELAY_S)
-            gate = self._browser.gate
-            reason = (
-                gate.reason(self._browser.page.main_url) if gate is not None and "ERR_SOCKS" in str(e) else ""
-            )
+            await asyncio.wait([self._watch.failure], timeout=CAUSE_DELAY_S)
+            proxy = self._browser.filtering_proxy
+            is_refused = proxy is not None and "ERR_SOCKS" in str(e)
+            reason = proxy.reason(page.network.main_url) if proxy is not None and is_refused else ""
             why = f"{self._url} could not be loaded: {reason}" if reason else str(e)
             raise self._page_error(why) from e
         except Disconnected:
-            await asyncio.shield(self._failure)  # the watcher of its process knows more
+            await asyncio.shield(self._watch.failure)  # the watcher of its process knows more
 
     async def _check_template(self) -> None:
-        if self._template and (text := await self._answered(self._browser.page.error_text())):
+        if self._settings.is_template and (text := await self._answered(self._browser.page.error_text())):
             raise EgressError(
                 Code.INVALID_ARGUMENT,
                 f"template error: {text}",
@@ -206,16 +194,16 @@ class WebPageSource:
 
     async def _wait_for_signal(self) -> None:
         """For as long as the page is connected: it may wait for somebody, in a room or elsewhere."""
-        self._phase = Phase.START_SIGNAL
+        self._watch.phase = Phase.START_SIGNAL
         self._events.put_nowait(AwaitsSignal())
         page, is_told = self._browser.page, False
-        while not await self._signalled(self._signal_timeout_s):
+        while not await self._signalled(self._settings.start_signal_timeout_s):
             await self._check_template()
-            if not page.is_connected:
-                if await self._signalled(min(RECONNECT_S, self._signal_timeout_s)):
+            if not page.network.is_connected:
+                if await self._signalled(min(RECONNECT_S, self._settings.start_signal_timeout_s)):
                     return
                 await self._check_template()
-                if not page.is_connected:
+                if not page.network.is_connected:
                     raise self._not_started()
             if not is_told:
                 is_told = True
@@ -237,10 +225,11 @@ class WebPageSource:
 
     def _not_started(self) -> EgressError:
         troubles = self._browser.page.troubles() or "it logged no error, and no request of it failed"
+        timeout_s = self._settings.start_signal_timeout_s
         return EgressError(
             Code.FAILED_PRECONDITION,
             f"start signal not received: {self._redact(self._url)} loaded but did not log START_RECORDING"
-            f" on its console within {self._signal_timeout_s:g} s, and has no connection open; {troubles}",
+            f" on its console within {timeout_s:g} s, and has no connection open; {troubles}",
             fault=Fault.DESTINATION,
             phase=Phase.START_SIGNAL,
         )
@@ -255,13 +244,13 @@ class WebPageSource:
         except CommandError as e:
             raise self._page_error(f"{self._url} loaded, but went away: {e}") from e
         except Disconnected:
-            raise await asyncio.shield(self._failure) from None  # the watcher of its process knows more
+            raise await asyncio.shield(self._watch.failure) from None  # the watcher of its process knows more
 
     def _page_error(self, why: str) -> EgressError:
         troubles = self._browser.page.troubles()
         text = f"page load error: {why}" + (f"; {troubles}" if troubles else "")
         return EgressError(
-            Code.INVALID_ARGUMENT, self._redact(text), fault=Fault.DESTINATION, phase=self._phase
+            Code.INVALID_ARGUMENT, self._redact(text), fault=Fault.DESTINATION, phase=self._watch.phase
         )
 
     def _page_event(self, event: PageEvent) -> None:
@@ -275,102 +264,14 @@ class WebPageSource:
                 why = "the page crashed its renderer (out of memory, or a fault of the browser)"
                 if troubles := self._browser.page.troubles():
                     why = f"{why}; {troubles}"
-                self._fail(_error(self._phase, why, Fault.DESTINATION))
+                self._watch.fail(why, Fault.DESTINATION)
             case Console(level, text):
                 if level == "error":
                     self._news.set()
-                if self._events.qsize() < EVENTS and (notice := self._lines.notice(level, text)):
-                    self._events.put_nowait(notice)
+                if notice := self._lines.notice(level, text):
+                    self._tell(notice)
 
-    async def _watch_child(self, child: Child) -> None:
-        status = await asyncio.shield(child.exited)
-        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        browser = self._browser
-        if child is browser.chromium.child:
-            await asyncio.wait([browser.display.child.exited], timeout=CAUSE_DELAY_S)
-            self._fail(_error(self._phase, f"the browser ended unexpectedly ({how})"))
-        elif child is browser.display.child:
-            self._fail(_error(self._phase, f"the display ended unexpectedly (Xvfb: {how})"))
-        else:
-            self._sound_lost(f"PulseAudio: {how}")
-
-    async def _watch_memory(self, most_bytes: int) -> None:
-        """The browser is ended at once: one that leaks may take all there is within seconds."""
-        chromium = self._browser.chromium.child
-        while True:
-            used = await asyncio.to_thread(used_bytes, chromium.pid)
-            if used > most_bytes:
-                break
-            await asyncio.sleep(MEMORY_EVERY_S)
-        why = (
-            f"the page takes {used // _MIB} MiB of memory, and one may take {most_bytes // _MIB}: "
-            "raise page_max_memory if it needs that much"
-        )
-        self._fail(EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.DESTINATION, phase=self._phase))
-        await chromium.stop(grace_s=0)
-
-    async def _watch_picture(self, video: VideoCapture) -> None:
-        try:
-            await asyncio.shield(asyncio.wrap_future(video.ended))
-        except Exception as e:
-            await asyncio.sleep(CAUSE_DELAY_S)  # a display that died says so itself
-            self._fail(_error(self._phase, f"no more pictures from the display: {e!r}"))
-
-    async def _watch_sound(self, audio: AudioCapture) -> None:
-        try:
-            why = await asyncio.shield(asyncio.wrap_future(audio.lost))
-        except Exception as e:
-            self._fail(_error(self._phase, f"no more sound: {e!r}"))
-        else:
-            self._sound_lost(why)
-
-    def _sound_lost(self, why: str) -> None:
-        if self._video is None:
-            self._fail(_error(self._phase, f"the sound server ended unexpectedly ({why})"))
-        elif self._events.qsize() < EVENTS:
-            self._events.put_nowait(Notice("sound lost, the recording goes on in silence", {"cause": why}))
-
-    def _fail(self, error: EgressError) -> None:
-        if not self._failure.done():
-            self._failure.set_result(error)
-            self._events.put_nowait(Failed(error))
-
-    def _watch(self, watcher: Coroutine[object, object, None]) -> None:
-        self._watchers.append(asyncio.ensure_future(watcher))
-
-    async def _or_failure(self, work: Coroutine[object, object, None]) -> None:
-        """Runs `work`, unless a process dies meanwhile."""
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait((task, self._failure), return_when=asyncio.FIRST_COMPLETED)
-            if self._failure.done():
-                raise self._failure.result()
-            await task
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-
-class _Lines:
-    """What a page says on its console, for the log: some lines a minute, then how many there were."""
-
-    def __init__(self) -> None:
-        self._minute = -1
-        self._count = 0
-
-    def notice(self, level: str, text: str) -> Notice | None:
-        minute = int(time.monotonic() // 60)
-        left_out = max(0, self._count - LINES_A_MINUTE) if minute != self._minute else 0
-        if minute != self._minute:
-            self._minute, self._count = minute, 0
-        self._count += 1
-        if self._count > LINES_A_MINUTE:
-            return None
-        if left_out:
-            return Notice("page console", {"level": level, "text": text, "left_out": left_out})
-        return Notice("page console", {"level": level, "text": text})
-
-
-def _error(phase: Phase, message: str, fault: Fault = Fault.SERVICE) -> EgressError:
-    return EgressError(Code.INTERNAL, message, fault=fault, phase=phase)
+    def _tell(self, event: SourceEvent) -> None:
+        """Notices beyond a number are dropped, the end never is."""
+        if not isinstance(event, Notice) or self._events.qsize() < EVENTS:
+            self._events.put_nowait(event)

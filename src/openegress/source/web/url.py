@@ -14,7 +14,7 @@ SECRET_NAMES = (
 _SECRET_VALUE = re.compile(rf"(?i)([?&#;](?:{SECRET_NAMES})=)[^&#;\s\"'<>)]+")
 _USER_INFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^/@\s\"']+@")
 MIN_SECRET_LENGTH = 6
-"""Shorter values would take away ordinary words with them."""
+"""Hiding shorter values would hide ordinary words too."""
 
 
 def check(url: str, field: str = "web url") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from openegress.core.bits import BitReader
+from openegress.core.varint import varint
 from openegress.room.rtp.depacketise.unit import MOST_PARTS, AccessUnit, MalformedPayload, refuse_long
 
 TEMPORAL_DELIMITER = b"\x12\x00"
@@ -33,7 +34,7 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
             parts.append(obu)
         else:
             body_start = start
-            parts += (bytes((header | 2,)), obu[1:start], to_leb128(len(obu) - start), obu[start:])
+            parts += (bytes((header | 2,)), obu[1:start], varint(len(obu) - start), obu[start:])
         if kind == SEQUENCE_HEADER:
             sequence = obu[body_start:]
         elif kind in (FRAME, FRAME_HEADER) and is_key is None:
@@ -90,15 +91,6 @@ def leb128(data: bytes, position: int) -> tuple[int, int]:
         if not byte & 0x80:
             return value, position
     raise MalformedPayload("an AV1 size of more than eight bytes")
-
-
-def to_leb128(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 @lru_cache(maxsize=64)

@@ -192,7 +192,7 @@ class TrackReceiver:
     def next_due_ns(self) -> int | None:
         """When `due` should be called; None while nothing is waited for."""
         packets_ns = self._stream.next_due_ns()
-        # Frames that wait behind a lost packet may tell that those which are held are in time after all.
+        # Frames that wait behind a lost packet may show that held frames are in time after all.
         return self._sync.due_ns if packets_ns is None else packets_ns
 
     def due(self, now_ns: int) -> list[int]:
@@ -301,7 +301,7 @@ class TrackReceiver:
                     self._pictures.put(packet, now_ns)
 
     def _amount(self, unit: AccessUnit) -> float:
-        """See TrackBudget.media. A packet that is none costs as much as one that can be heard."""
+        """See TrackBudget.media. A malformed packet costs as much as one that can be heard."""
         if not isinstance(self.codec, AudioCodec) or self._type is None:
             return 1.0
         rate = self._type.clock_rate

@@ -1,4 +1,4 @@
-"""Packets of a connection given to the receivers of their tracks, and what those ask for sent back.
+"""Gives the packets of a connection to the receivers of their tracks, and sends back what those ask for.
 
 One object for all connections of a client, one after the other. Nothing here runs while nothing comes
 in: requests for lost packets have a timer that is armed only while packets are missing.
@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
 from openegress.room.budget import MOST_ROOM_PACKETS, Reason, greediest
+from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import AccessUnit
-from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.signalling.sdp import MediaStream, PayloadType
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class Demux:
         self._relieve(now_ns)
 
     def _relieve(self, now_ns: int) -> None:
-        """Has tracks left out where all together send more than can be received."""
+        """Has tracks left out when all together send more than can be received."""
         seconds = (now_ns - self._ticked_ns) / S
         receivers = {each.track_sid: each for each in self._by_ssrc.values()}
         rates = {
@@ -178,7 +178,7 @@ class Demux:
     def _due(self) -> None:
         self._timer = None
         if self._drain is not None:
-            self._drain()  # what has come in is not missing, and tells where held frames belong
+            self._drain()  # what has come in is not missing, and shows where held frames belong
         now_ns = time.monotonic_ns()
         following: int | None = None
         for receiver in list(self._by_ssrc.values()):

@@ -1,0 +1,54 @@
+"""A TCP server on this machine's loopback for one client of ours, each connection a task that it owns."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class LoopbackServer:
+    """From start() to close()."""
+
+    def __init__(self, serve: Serve, expected: tuple[type[Exception], ...]) -> None:
+        """`serve` sees one connection through; it is closed for it. `expected`: what it raises where one of
+        the two hung up, or speaks another protocol."""
+        self._serve = serve
+        self._expected = expected
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, limit: int = 2**16) -> None:
+        """`limit`: bytes that a reader buffers."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=limit)
+
+    @property
+    def port(self) -> int:
+        """After start()."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def close(self) -> None:
+        """Idempotent; cuts the connections."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except self._expected:
+            pass
+        except asyncio.CancelledError:
+            pass  # close()
+        finally:
+            writer.close()
+            self._tasks.discard(task)

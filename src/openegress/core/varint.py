@@ -1,0 +1,10 @@
+"""Integers of as many bytes as they need, lowest bits first: varint of protobuf, leb128 of AV1. Pure."""
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,128 @@
+"""Notices when a part of a running browser ends or takes too much memory, and how that ends a recording."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.source import Failed, Notice, SourceEvent
+from openegress.source.web.audio_capture import AudioCapture
+from openegress.source.web.browser import Browser
+from openegress.source.web.memory import used_bytes
+from openegress.source.web.process import Child
+from openegress.source.web.video_capture import VideoCapture
+
+MEMORY_EVERY_S = 1.0
+"""A page of JavaScript takes up to a gigabyte in that time."""
+CAUSE_DELAY_S = 0.2
+"""Chromium dies with its display. The display's death may be noticed this much later."""
+_MIB = 2**20
+
+
+class BrowserWatch:
+    """Of one recording. Only the first failure counts."""
+
+    def __init__(
+        self, browser: Browser, tell: Callable[[SourceEvent], None], *, records_picture: bool
+    ) -> None:
+        """`records_picture`: the recording can go on without sound."""
+        self._browser = browser
+        self._tell = tell
+        self._records_picture = records_picture
+        self._watchers: list[asyncio.Task[None]] = []
+        self.phase = Phase.PAGE_LOAD
+        """Of the recording, for errors."""
+        self.failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
+
+    def processes(self, memory_bytes: int) -> None:
+        """`memory_bytes`: what the browser may take; 0: as much as there is."""
+        for child in self._browser.children:
+            self._begin(self._watch_child(child))
+        if memory_bytes:
+            self._begin(self._watch_memory(memory_bytes))
+
+    def picture(self, video: VideoCapture) -> None:
+        self._begin(self._watch_picture(video))
+
+    def sound(self, audio: AudioCapture) -> None:
+        self._begin(self._watch_sound(audio))
+
+    def fail(self, why: str, fault: Fault = Fault.SERVICE) -> None:
+        self._fail(browser_error(self.phase, why, fault))
+
+    async def or_failure(self, work: Coroutine[object, object, None]) -> None:
+        """Runs `work`, unless a process dies meanwhile."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, self.failure), return_when=asyncio.FIRST_COMPLETED)
+            if self.failure.done():
+                raise self.failure.result()
+            await task
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        for task in self._watchers:
+            task.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    async def _watch_child(self, child: Child) -> None:
+        status = await asyncio.shield(child.exited)
+        how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        browser = self._browser
+        if child is browser.chromium.child:
+            await asyncio.wait([browser.display.child.exited], timeout=CAUSE_DELAY_S)
+            self.fail(f"the browser ended unexpectedly ({how})")
+        elif child is browser.display.child:
+            self.fail(f"the display ended unexpectedly (Xvfb: {how})")
+        else:
+            self._sound_lost(f"PulseAudio: {how}")
+
+    async def _watch_memory(self, most_bytes: int) -> None:
+        """The browser is ended at once: one that leaks may take all there is within seconds."""
+        chromium = self._browser.chromium.child
+        while True:
+            used = await asyncio.to_thread(used_bytes, chromium.pid)
+            if used > most_bytes:
+                break
+            await asyncio.sleep(MEMORY_EVERY_S)
+        why = (
+            f"the page takes {used // _MIB} MiB of memory, and one may take {most_bytes // _MIB}: "
+            "raise page_max_memory if it needs that much"
+        )
+        self._fail(EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.DESTINATION, phase=self.phase))
+        await chromium.stop(grace_s=0)
+
+    async def _watch_picture(self, video: VideoCapture) -> None:
+        try:
+            await asyncio.shield(asyncio.wrap_future(video.ended))
+        except Exception as e:
+            await asyncio.sleep(CAUSE_DELAY_S)  # a display that died says so itself
+            self.fail(f"no more pictures from the display: {e!r}")
+
+    async def _watch_sound(self, audio: AudioCapture) -> None:
+        try:
+            why = await asyncio.shield(asyncio.wrap_future(audio.lost))
+        except Exception as e:
+            self.fail(f"no more sound: {e!r}")
+        else:
+            self._sound_lost(why)
+
+    def _sound_lost(self, why: str) -> None:
+        if self._records_picture:
+            self._tell(Notice("sound lost, the recording goes on in silence", {"cause": why}))
+        else:
+            self.fail(f"the sound server ended unexpectedly ({why})")
+
+    def _fail(self, error: EgressError) -> None:
+        if not self.failure.done():
+            self.failure.set_result(error)
+            self._tell(Failed(error))
+
+    def _begin(self, watcher: Coroutine[object, object, None]) -> None:
+        self._watchers.append(asyncio.ensure_future(watcher))
+
+
+def browser_error(phase: Phase, message: str, fault: Fault = Fault.SERVICE) -> EgressError:
+    return EgressError(Code.INTERNAL, message, fault=fault, phase=phase)

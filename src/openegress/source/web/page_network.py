@@ -1,0 +1,107 @@
+"""What a page asks of the network, as the browser reports it: whether it is connected, what failed, what is
+unfinished.
+
+CDP's domain Network (https://chromedevtools.github.io/devtools-protocol/tot/Network/).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from openegress.source.web.cdp import Params
+
+KEPT_LINES = 5
+"""Failed requests that are kept for error texts, and unfinished ones that these name."""
+MOST_REQUESTS = 2000
+"""Under way at once, whose URLs are kept for errors."""
+
+
+class PageNetwork:
+    """`shorten` turns text that may be long and hold secrets into a line for errors."""
+
+    def __init__(self, shorten: Callable[[str], str]) -> None:
+        self._shorten = shorten
+        self._main_request = ""
+        self.main_url = ""
+        """Where the navigation got to, by way of redirects, as the browser spells it."""
+        self._requests: dict[str, str] = {}
+        """URL by request id, while under way."""
+        self._connections: set[str] = set()
+        """Request ids of open WebSockets and event streams."""
+        self._failed: deque[str] = deque(maxlen=KEPT_LINES)
+        self.status: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        """Of the page's own request: an HTTP status with its text."""
+
+    @property
+    def has_navigated(self) -> bool:
+        """Away from about:blank."""
+        return bool(self._main_request)
+
+    @property
+    def is_connected(self) -> bool:
+        """To anything that could tell the page something: by a WebSocket, or a stream of events."""
+        return bool(self._connections)
+
+    def is_main(self, loader_id: str) -> bool:
+        """Of the document that the page is."""
+        return loader_id == self._main_request
+
+    def forget_requests(self) -> None:
+        self._requests.clear()
+        self._connections.clear()
+
+    def forget_connections(self) -> None:
+        """Those of the document before."""
+        self._connections.clear()
+
+    def failed(self) -> list[str]:
+        """The last of them."""
+        return list(self._failed)
+
+    def unfinished(self) -> list[str]:
+        """The first of them."""
+        return [self._shorten(url) for url in list(self._requests.values())[:KEPT_LINES]]
+
+    def take(self, method: str, params: Params) -> None:
+        """An event of the domain."""
+        match method:
+            case "Network.requestWillBeSent":
+                self._requested(params)
+            case "Network.responseReceived":
+                response = params["response"]
+                if params["type"] == "EventSource" and response["status"] < 400:
+                    self._connections.add(params["requestId"])
+                if params["requestId"] == self._main_request:
+                    self._answered(response["status"], response["statusText"])
+                elif response["status"] >= 400:
+                    self._failed.append(self._shorten(f"{response['url']} (HTTP {response['status']})"))
+            case "Network.responseReceivedExtraInfo":
+                # A page that asks for a password is not received until someone has typed it.
+                if params["requestId"] == self._main_request and params["statusCode"] in (401, 407):
+                    self._answered(params["statusCode"], "")
+            case "Network.webSocketHandshakeResponseReceived":
+                self._connections.add(params["requestId"])
+            case "Network.webSocketClosed":
+                self._connections.discard(params["requestId"])
+            case "Network.loadingFinished":
+                self._requests.pop(params["requestId"], None)
+                self._connections.discard(params["requestId"])
+            case "Network.loadingFailed":
+                self._connections.discard(params["requestId"])
+                url = self._requests.pop(params["requestId"], "")
+                if url and not params.get("canceled"):
+                    why = params.get("blockedReason") or params["errorText"]
+                    self._failed.append(self._shorten(f"{url} ({why})"))
+
+    def _requested(self, params: Params) -> None:
+        self._requests[params["requestId"]] = params["request"]["url"]
+        if len(self._requests) > MOST_REQUESTS:
+            del self._requests[next(iter(self._requests))]
+        if params["type"] == "Document" and params["requestId"] == params["loaderId"]:
+            self._main_request = self._main_request or params["requestId"]
+            if params["requestId"] == self._main_request:
+                self.main_url = params["request"]["url"]
+
+    def _answered(self, status: int, text: str) -> None:
+        if not self.status.done():
+            self.status.set_result((status, text))
