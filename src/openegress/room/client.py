@@ -26,6 +26,7 @@ from openegress.core.tasks import Errands
 from openegress.core.units import MS, S
 from openegress.room import (
     ConnectionLost,
+    EndKind,
     Joined,
     KeyFrameArrived,
     Lock,
@@ -47,7 +48,7 @@ from openegress.room import (
     VideoQuality,
 )
 from openegress.room.budget import Reason, Standing
-from openegress.room.connection import EndKind, RoomConnection, SessionEnd, SessionOptions
+from openegress.room.connection import RoomConnection, SessionEnd, SessionOptions
 from openegress.room.rtp.demux import Demux
 from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.frame_cipher import DECRYPTED, RoomCipher, TrackCipher
@@ -337,7 +338,7 @@ class RoomClient:
             text = f"the room client failed: {error!r}"
             if not self._connected.done():
                 self._connected.set_exception(internal(text, Phase.SIGNALLING))
-            self._emit(RoomClosed(text, failed=True))
+            self._emit(RoomClosed(text, EndKind.LOST))
 
     async def _follow(self, connection: RoomConnection) -> None:
         try:
@@ -355,7 +356,7 @@ class RoomClient:
             if end.kind is not EndKind.LOST:
                 for subscription in self._subscriptions.values():
                     subscription.receiver.flush()
-                self._emit(RoomClosed(end.reason, failed=end.kind is EndKind.REPLACED))
+                self._emit(RoomClosed(end.reason, end.kind))
                 return
             if not await self._rejoin(end):
                 return
@@ -376,7 +377,8 @@ class RoomClient:
                 final = error.code is Code.UNAUTHENTICATED
                 if final or loop.time() - lost_at > self._rejoin_for_s:
                     logger.error("cannot join again: %s", error.text)
-                    self._emit(RoomClosed(f"{end.reason}; cannot join again: {error.text}", failed=True))
+                    text = f"{end.reason}; cannot join again: {error.text}"
+                    self._emit(RoomClosed(text, EndKind.LOST))
                     return False
                 logger.info("try %d to join again failed: %s", attempt, error.text)
                 continue

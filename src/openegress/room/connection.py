@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
 from livekit.protocol.models import ClientConfigSetting, DisconnectReason
 from livekit.protocol.rtc import (
@@ -21,6 +20,7 @@ from livekit.protocol.rtc import (
 )
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room import EndKind
 from openegress.room.rtp.demux import Demux
 from openegress.room.signalling import sdp
 from openegress.room.signalling.websocket import Signalling
@@ -50,15 +50,6 @@ MEDIA_SILENCE_S = 20
 """Without any RTP or RTCP, although tracks that are not muted flowed before."""
 DEFAULT_PING_INTERVAL_S = 10
 DEFAULT_PING_TIMEOUT_S = 30
-
-
-class EndKind(Enum):
-    LOST = "lost"
-    """Join again."""
-    OVER = "over"
-    """The room ended, or the recorder was removed."""
-    REPLACED = "replaced"
-    """Somebody joined under our identity."""
 
 
 @dataclass(frozen=True, slots=True)

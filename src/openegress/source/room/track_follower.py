@@ -19,6 +19,7 @@ from openegress.request.pausing import order_of
 from openegress.room import (
     ConnectionLost,
     EncodedFrame,
+    EndKind,
     Joined,
     KeyFrameArrived,
     MediaArrived,
@@ -400,8 +401,8 @@ class TrackFollower:
                 self.notice("connection to room is back", after_s=after_s)
                 self._rejoined_at = asyncio.get_running_loop().time()
                 await self._change()
-            case RoomClosed(reason, failed):
-                self._on_closed(reason, failed)
+            case RoomClosed(reason, kind):
+                self._on_closed(reason, kind)
             case Joined():
                 pass
 
@@ -432,15 +433,15 @@ class TrackFollower:
                 )
             )
 
-    def _on_closed(self, reason: str, failed: bool) -> None:
-        if not failed:
+    def _on_closed(self, reason: str, kind: EndKind) -> None:
+        if kind is EndKind.OVER:
             self._end(Closed())
             return
         text = "recording ended early: connection to room failed"
         self._end(
             Failed(
                 EgressError(
-                    Code.UNAVAILABLE,
+                    Code.ABORTED if kind is EndKind.REPLACED else Code.UNAVAILABLE,
                     f"{text}: {reason}" if reason else text,
                     fault=Fault.SERVICE,
                     phase=Phase.RECORDING if self._began else Phase.SIGNALLING,
