@@ -32,7 +32,7 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
-        value = json.loads(body.decode())
+        value = json.loads(body.decode(), object_pairs_hook=_object)
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
         given = value.pop(options.BODY_KEY, None) if has_options else None
@@ -47,6 +47,14 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     data = message.SerializeToString() + (unknown.carried(told) if told else b"")
     parsed = kind.FromString(data)
     return parsed if given is None else options.carry(parsed, options.of_json(given, options.BODY_KEY))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError where a name comes twice: nobody could tell which of the two was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name comes twice in one object")
+    return found
 
 
 def parse_binary(body: bytes, kind: type[M]) -> M:

@@ -7,13 +7,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from livekit.protocol.models import ClientConfigSetting, DisconnectReason
 from livekit.protocol.rtc import JoinResponse, LeaveRequest, SessionDescription, SignalResponse
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room import EndKind
 from openegress.room.demux import Demux
 from openegress.room.liveness import Liveness, PathCounts
 from openegress.room.media_path import MediaPath
@@ -29,15 +29,6 @@ CONNECT_TIMEOUT_S = 10.0
 GOODBYE_AFTER_S = 3.0
 """How much later than the end of the media the server's last word may come. The two are sent side by side,
 and may arrive far apart on a busy machine. Joining again at once would open a deleted room anew."""
-
-
-class EndKind(Enum):
-    LOST = "lost"
-    """Join again."""
-    OVER = "over"
-    """The room ended, or the recorder was removed."""
-    REPLACED = "replaced"
-    """Somebody joined under our identity."""
 
 
 @dataclass(frozen=True, slots=True)
