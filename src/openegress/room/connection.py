@@ -20,6 +20,7 @@ from livekit.protocol.rtc import (
     TrickleRequest,
 )
 
+from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.room.rtp.demux import Demux
 from openegress.room.signalling import sdp
@@ -295,7 +296,7 @@ class RoomConnection:
     async def _candidate(self, trickle: TrickleRequest) -> None:
         if trickle.target != SignalTarget.SUBSCRIBER:
             return
-        line = str(json.loads(trickle.candidateInit).get("candidate", ""))
+        line = str(foreign_json.loads(trickle.candidateInit).get("candidate", ""))
         if not line:
             return
         if self._answered and self._transport is not None:
