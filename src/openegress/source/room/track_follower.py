@@ -6,7 +6,7 @@ Everything here runs on the event loop.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
@@ -547,16 +547,21 @@ class TrackFollower:
             gone = [sid for sid in self._subscribed if sid not in wanted]
             new = [track for sid, track in wanted.items() if sid not in self._subscribed]
             self._subscribed = {**wanted}
-            for sid in gone:
-                self._asked.pop(sid, None)
-                self.arrived.pop(sid, None)
-                self.key_frames.pop(sid, None)
+            self._forget(gone)
             if gone:
                 await self._room.unsubscribe(gone)
             for track in new:
                 await self._subscribe(track)
             if not self._takes_best:
                 await self._ask(selection)
+
+    def _forget(self, gone: Iterable[str]) -> None:
+        """What was known of tracks by SID, and of those that are not published any more: news of one may come
+        after its end, and people may publish without end."""
+        published = {track.sid for track in self._room.tracks()}
+        for known in (self._asked, self.arrived, self.key_frames):
+            for sid in {*gone, *(known.keys() - published)}:
+                known.pop(sid, None)
 
     async def _subscribe(self, track: Track) -> None:
         try:
