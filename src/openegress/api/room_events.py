@@ -46,8 +46,8 @@ class RoomEvents:
             _, claims = verified_claims(token, self._keys)
         except Unauthorized as error:
             return web.Response(status=401, text=str(error))
-        connections.trust(request)
         try:
+            connections.trust(request)
             body = await self._bodies.read(request)
         except TooLarge:
             return web.Response(status=413, text="the body is too large for a webhook of LiveKit")
