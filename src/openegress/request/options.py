@@ -136,7 +136,8 @@ def layout_of_page(layout: str) -> LayoutQuery:
 
 
 def layout_of_ours(layout: str) -> LayoutQuery:
-    """A layout that is drawn here has no query but options."""
+    """A layout that is drawn here has no query but options. Raises as layout_of_page() does."""
+    _refuse_long(layout)
     name, _, query = layout.partition("?")
     return LayoutQuery(name, query)
 
