@@ -53,6 +53,7 @@ from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.frame_cipher import DECRYPTED, RoomCipher, TrackCipher
 from openegress.room.rtp.receiver import TrackReceiver
 from openegress.room.signalling import layers, sdp
+from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
 from openegress.room.sync.participant import RoomSync
 from openegress.room.transport.media import Transport
@@ -432,7 +433,7 @@ class RoomClient:
                 self._publish(self._roster.speaking(message.speakers_changed.speakers))
             case "subscription_response":
                 response = message.subscription_response
-                reason = SubscriptionError.Name(response.err).removeprefix("SE_").lower().replace("_", " ")
+                reason = name_of(SubscriptionError, response.err).removeprefix("se ")
                 self._emit(SubscriptionFailed(response.track_sid, reason))
             case "subscription_permission_update":
                 self._permission(message.subscription_permission_update)

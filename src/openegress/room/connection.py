@@ -24,6 +24,7 @@ from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.room.rtp.demux import Demux
 from openegress.room.signalling import sdp
+from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.ice import turn_server
 from openegress.room.transport.media import Transport
@@ -305,7 +306,7 @@ class RoomConnection:
             self._early_candidates.append(line)
 
     def _left(self, leave: LeaveRequest) -> None:
-        reason = DisconnectReason.Name(leave.reason).lower().replace("_", " ")
+        reason = name_of(DisconnectReason, leave.reason)
         kind = FINAL.get(leave.reason, EndKind.LOST)
         if leave.action != LeaveRequest.Action.DISCONNECT:
             kind = EndKind.LOST
