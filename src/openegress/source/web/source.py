@@ -33,8 +33,9 @@ PAINT_TIMEOUT_S = 0.25
 """A loaded page that has painted nothing by then is recorded as it is."""
 LINES_A_MINUTE = 300
 """Of a page's console in the log: a page that says more is telling somebody else. A tenth of a megabyte."""
-MEMORY_EVERY_S = 1.0
-"""A page of JavaScript takes up to a gigabyte in that time."""
+MEMORY_EVERY_S, MEMORY_CLOSE_S = 1.0, 0.1
+"""Between two looks, and once a page takes more than half of what it may: one of JavaScript takes up to a
+gigabyte a second."""
 _MIB = 2**20
 EVENTS = 256
 """Events that nobody read; console notices beyond are dropped, the end never is."""
@@ -301,7 +302,7 @@ class WebPageSource:
             used = await asyncio.to_thread(used_bytes, chromium.pid)
             if used > most_bytes:
                 break
-            await asyncio.sleep(MEMORY_EVERY_S)
+            await asyncio.sleep(MEMORY_CLOSE_S if used > most_bytes / 2 else MEMORY_EVERY_S)
         why = (
             f"the page takes {used // _MIB} MiB of memory, and one may take {most_bytes // _MIB}: "
             "raise page_max_memory if it needs that much"
