@@ -6,7 +6,6 @@ Out: snake_case, every field present, 64-bit integers as strings, unset messages
 """
 
 import base64
-import json
 import math
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
@@ -19,6 +18,7 @@ from google.protobuf.message import Message
 from livekit.protocol.egress import EgressInfo, ListEgressResponse
 from livekit.protocol.models import TokenPagination
 
+from openegress.core import foreign_json
 from openegress.core.info import is_terminal
 from openegress.proto import today
 from openegress.request import options, unknown
@@ -32,7 +32,7 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_object)
+        value = foreign_json.loads(body.decode(), names_once=True)
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
         given = value.pop(options.BODY_KEY, None) if has_options else None
@@ -47,14 +47,6 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     data = message.SerializeToString() + (unknown.carried(told) if told else b"")
     parsed = kind.FromString(data)
     return parsed if given is None else options.carry(parsed, options.of_json(given, options.BODY_KEY))
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError where a name comes twice: nobody could tell which of the two was meant."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name comes twice in one object")
-    return found
 
 
 def parse_binary(body: bytes, kind: type[M]) -> M:

@@ -18,6 +18,7 @@ from openegress.room.demux import Demux
 from openegress.room.liveness import Liveness, PathCounts
 from openegress.room.media_path import MediaPath
 from openegress.room.signalling import sdp
+from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.ice import turn_server
 from openegress.room.transport.media import Transport
@@ -219,7 +220,7 @@ class RoomConnection:
         await self._opened_path.answer(offer, description.id)
 
     def _left(self, leave: LeaveRequest) -> None:
-        reason = DisconnectReason.Name(leave.reason).lower().replace("_", " ")
+        reason = name_of(DisconnectReason, leave.reason)
         kind = FINAL.get(leave.reason, EndKind.LOST)
         if leave.action != LeaveRequest.Action.DISCONNECT:
             kind = EndKind.LOST
