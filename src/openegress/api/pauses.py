@@ -5,6 +5,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_paused
 from openegress.request.pausing import PauseOrder
+from openegress.request.request_kind import records_tracks, room_request
 
 
 def is_done(order: PauseOrder, info: EgressInfo) -> bool:
@@ -18,6 +19,9 @@ def refuse_unsuited(info: EgressInfo, *, own_template: bool) -> None:
     `own_template`: rooms whose request names no page are laid out by one all the same.
     """
     kind = info.WhichOneof("request")
+    room = room_request(info)
+    if room is not None and records_tracks(room, own_template=own_template):
+        raise _unimplemented("tracks that are stored as they come")
     match kind:
         case "room_composite" if not info.room_composite.audio_only:
             if info.room_composite.custom_base_url or own_template:

@@ -29,7 +29,7 @@ _ONE_BYTE_TRACKS = 126
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class SimpleBlock:
     """A picture or packet of sound on its way into a cluster."""
 
     track: int
@@ -41,7 +41,7 @@ class Block:
     data: bytes
 
 
-def cluster(blocks: Sequence[Block]) -> bytes:
+def cluster(blocks: Sequence[SimpleBlock]) -> bytes:
     """A cluster of blocks (RFC 9559 section 5.1.3) that lie within half a minute, one at least."""
     start_ms = max(0, min(block.at_ms for block in blocks))
     parts = [element(_TIMESTAMP, start_ms.to_bytes(8, "big"))]
@@ -62,7 +62,7 @@ class ClusterWriter:
         self._formats = tuple(formats)
         self._tracks = {f.kind: (number, f) for number, f in enumerate(formats, 1)}
         self._last_ms: dict[MediaKind, int] = {}
-        self._blocks: list[Block] = []
+        self._blocks: list[SimpleBlock] = []
 
     def open(self) -> None:
         """Writes the header."""
@@ -87,7 +87,7 @@ class ClusterWriter:
         self._last_ms[packet.kind] = at_ms
         if self._blocks and abs(at_ms - self._blocks[0].at_ms) * MS >= CLUSTER_NS:
             self.flush()
-        self._blocks.append(Block(number, at_ms, at_ms, packet.is_key, sample(form, packet.data)))
+        self._blocks.append(SimpleBlock(number, at_ms, at_ms, packet.is_key, sample(form, packet.data)))
 
     def flush(self) -> None:
         """Writes what has come as a cluster."""

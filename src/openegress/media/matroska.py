@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import MS
 from openegress.media import Packet
-from openegress.media.clusters import CLUSTER_NS, Block, cluster
+from openegress.media.clusters import CLUSTER_NS, SimpleBlock, cluster
 from openegress.media.ebml import element, number, text
 from openegress.media.file_track import FileTrack
 from openegress.media.fragments import sample
@@ -64,7 +64,7 @@ class MatroskaWriter:
         self._unwritten = bytearray(start)
         """The head, until the first cluster goes out with it: a file without media is empty."""
         self._lines: dict[int, _Line] = {}
-        self._blocks: list[Block] = []
+        self._blocks: list[SimpleBlock] = []
 
     def open(self) -> None:
         """Writes nothing: the head comes with the first media."""
@@ -88,7 +88,7 @@ class MatroskaWriter:
             self.flush()
         line.newest_ms = max(line.newest_ms, at_ms)
         data = sample(track.form, packet.data)
-        self._blocks.append(Block(track.number, at_ms, line.newest_ms, packet.is_key, data))
+        self._blocks.append(SimpleBlock(track.number, at_ms, line.newest_ms, packet.is_key, data))
 
     def flush(self) -> None:
         """Writes what has come as a cluster."""
@@ -164,9 +164,9 @@ def _tag(track: FileTrack) -> bytes:
 
 def _uid(track: FileTrack) -> int:
     """Not 0, and another one in other recordings (section 5.1.4.1.2)."""
-    text = repr((track.number, track.name, track.tags))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+    told = repr((track.number, track.name, track.tags)).encode()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big") or 1
 
 
-def _cut(text: str) -> str:
-    return text.encode()[:MOST_TEXT_BYTES].decode(errors="ignore").replace("\0", "")
+def _cut(value: str) -> str:
+    return value.encode()[:MOST_TEXT_BYTES].decode(errors="ignore").replace("\0", "")

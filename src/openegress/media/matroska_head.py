@@ -39,7 +39,7 @@ Rewrite = Callable[[int, bytes], object]
 """Puts bytes at an offset of the file, over those that are there."""
 
 
-def head(started_at_ns: int) -> tuple[bytes, "Room", "Room"]:
+def head(started_at_ns: int) -> tuple[bytes, "HeadRoom", "HeadRoom"]:
     """What stands before the first cluster, and the rooms for tracks and for tags in it. `started_at_ns`:
     unix ns of media time zero."""
     ebml = element(
@@ -65,14 +65,14 @@ def head(started_at_ns: int) -> tuple[bytes, "Room", "Room"]:
     before = len(ebml) + len(segment) + SEEK_BYTES + len(info) + _CONTAINER_HEAD_BYTES
     seek = void(SEEK_BYTES + -before % SLOT_BYTES)
     start = ebml + segment + seek + info + _TRACKS + wide_size(TRACKS_BYTES)
-    tracks = Room(b"\xae", len(start), TRACKS_BYTES)
+    tracks = HeadRoom(b"\xae", len(start), TRACKS_BYTES)
     middle = start + void(TRACKS_BYTES) + _TAGS + wide_size(TAGS_BYTES)
-    tags = Room(b"\x73\x73", len(middle), TAGS_BYTES)
+    tags = HeadRoom(b"\x73\x73", len(middle), TAGS_BYTES)
     return middle + void(TAGS_BYTES), tracks, tags
 
 
 @dataclass(slots=True)
-class Room:
+class HeadRoom:
     """A Void that becomes elements of one kind, one after the other."""
 
     name: bytes
