@@ -46,8 +46,8 @@ def test_the_suffix_is_the_kind_of_file(
 @pytest.mark.parametrize(
     ("file", "flags", "said"),
     [
-        ("out.wav", ("--audio-only",), '"out.wav" is not a file to record to: name it .mp4, .ogg, .mp3,'),
-        ("out", (), '"out" is not a file to record to: name it .mp4, .ogg, .mp3, .webm, .mkv or .mka'),
+        ("out.wav", ("--audio-only",), '"out.wav" is not a file to record to: name it .mp4, .webm,'),
+        ("out", (), '"out" is not a file to record to: name it .mp4, .webm, .ogg, .mp3, .mkv or .mka'),
         ("out.ogg", ("--video-only",), '"out.ogg" holds no picture: leave out --video-only, or name it .mp4'),
         ("out.mka", ("--video-only",), '"out.mka" holds no picture: leave out --video-only, or name it .mkv'),
         ("out.mkv", (), '"out.mkv" is for all tracks of a room: name it .mp4 for anything else'),

@@ -65,6 +65,8 @@ class MatroskaWriter:
         """The head, until the first cluster goes out with it: a file without media is empty."""
         self._lines: dict[int, _Line] = {}
         self._blocks: list[SimpleBlock] = []
+        self._is_full = False
+        """A track had no room."""
 
     def open(self) -> None:
         """Writes nothing: the head comes with the first media."""
@@ -109,9 +111,9 @@ class MatroskaWriter:
     def _reveal(self, track: FileTrack) -> bool:
         entry, tag = _entry(track), _tag(track)
         if not self._tracks.takes(entry) or not self._tags.takes(tag):
-            _log.warning(
-                "the file has no room for another track: it is left out", extra={"track": track.name}
-            )
+            if not self._is_full:
+                _log.warning("the file has no room for more tracks: those that come now are left out")
+            self._is_full = True
             return False
         self._tags.reveal(tag, self._change)
         self._tracks.reveal(entry, self._change)

@@ -20,9 +20,10 @@ from openegress.media.ebml import (
     wide_size,
 )
 
-TRACKS_BYTES = 128 * 1024 - 12
-"""Room for some 500 tracks of usual names. The tags' room behind it begins at a slot too."""
-TAGS_BYTES = 192 * 1024
+TRACKS_BYTES = 96 * 1024 - 12
+"""Room for 400 to 700 tracks, by the length of their names; FFmpeg reads 1,000 at most. The tags' room behind
+it begins at a slot too."""
+TAGS_BYTES = 144 * 1024
 SLOT_BYTES = 64
 """An entry begins at a multiple of it: the head of none crosses the border of a page."""
 SEEK_BYTES = 160
