@@ -209,10 +209,10 @@ def test_a_kill_at_any_byte_leaves_all_whole_clusters(tmp_path: Path) -> None:
         torn = read(path)
         assert make_seekable(path)
         tracks = read(path)
-        for before, after in zip(torn, tracks, strict=True):
-            assert after.packets == before.packets[: len(after.packets)], "no more is taken off than is torn"
+        for was, after in zip(torn, tracks, strict=True):
+            assert after.packets == was.packets[: len(after.packets)], "no more is taken off than is torn"
         kept = sum(len(each.packets) for each in tracks)
-        assert kept == max(packets for at, packets in whole.items() if at <= cut)
+        assert kept == max(count for at, count in whole.items() if at <= cut)
         assert all(float(each.packets[-1].at_s) < 3 for each in tracks if each.packets)
 
 

@@ -30,12 +30,14 @@ def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() 
     assert refused.value.code is Code.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("what", ["page", "own template", "sound", "segments", "track", "web"])
+@pytest.mark.parametrize("what", ["page", "own template", "sound", "tracks", "segments", "track", "web"])
 def test_what_cannot_be_paused_is_refused(what: str) -> None:
     info = room()
     match what:
         case "page":
             info.room_composite.custom_base_url = "https://example.com"
+        case "tracks":
+            info.room_composite.layout = "tracks"
         case "sound":
             info.room_composite.audio_only = True
         case "segments":

@@ -1,11 +1,13 @@
 """The tracks of a recording's file: numbered, named after who published them, and bounded."""
 
+import logging
 from collections import Counter
 
 from av.error import FFmpegError
 
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError
+from openegress.core.text import shown
 from openegress.media import StreamFormat
 from openegress.media.file_track import FileTrack, codec_private
 from openegress.room import Track, TrackSource
@@ -13,6 +15,8 @@ from openegress.room import Track, TrackSource
 MOST_OF_ONE = 60
 """Of one participant: a file has room for some hundreds, and nobody takes it from the others by publishing
 ever anew."""
+
+_log = logging.getLogger(__name__)
 
 
 class FileTracks:
@@ -22,15 +26,21 @@ class FileTracks:
         self._count = 0
         self._made: Counter[str] = Counter()
         """By identity."""
+        self._over: set[str] = set()
+        """Who publishes more than that."""
 
     def make(self, track: Track, form: StreamFormat) -> FileTrack | None:
         """None: nothing describes that format, or its publisher has too many."""
         identity = track.participant.identity
         if self._made[identity] >= MOST_OF_ONE:
+            if identity not in self._over:
+                _log.warning("%s has %d tracks in the file: no more", shown(identity), MOST_OF_ONE)
+            self._over.add(identity)
             return None
         try:
             private = codec_private(form)
-        except (EgressError, FFmpegError):
+        except (EgressError, FFmpegError) as error:
+            _log.warning("a format of track %s cannot be described: %s", shown(track.sid), error)
             return None
         self._made[identity] += 1
         self._count += 1

@@ -142,7 +142,9 @@ class RoomTracksSource:
             self._dropped += 1
             self._follower.request_key_frame(frame.track_sid)
             return
-        self._emit(pictures.take(frame, self._sound_late_ns(track)))
+        packets = pictures.take(frame, self._sound_late_ns(track))
+        self._dropped += not packets and not pictures.is_waiting
+        self._emit(packets)
         if pictures.is_waiting and track.sid not in self._layer_timers:
             # By the clock too: a picture that stands still is not followed by one that ends the wait.
             loop = asyncio.get_running_loop()
