@@ -19,6 +19,7 @@ from openegress.media.file_track import FileTrack, codec_private
 from openegress.media.fragments import sample
 from openegress.media.matroska import MatroskaWriter
 from openegress.media.passthrough import audio_format, video_format
+from openegress.output.size_guard import IN_MATROSKA, SizeGuard, SizeLimit
 from testkit.live_encoder import LiveEncoder
 from testkit.matroska_reader import ReadTrack, read
 from testkit.pattern import COLOURS, Picture, PictureSpec
@@ -294,6 +295,33 @@ def test_names_that_others_chose(tmp_path: Path, name: str) -> None:
     (found,) = read(path)
     assert found.title == name.replace("\0", "")[:128]
     assert len(found.packets) == len(packets)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+
+    def write(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
+
+@pytest.mark.parametrize("limit_bytes", [300_000, 400_000])
+def test_a_file_stays_below_its_size(tmp_path: Path, limit_bytes: int) -> None:
+    """Index, head and all."""
+    reached: list[int] = []
+    sink, path = Sink(), tmp_path / "a.mkv"
+    guard = SizeGuard(sink, SizeLimit(limit_bytes, lambda: reached.append(1)), IN_MATROSKA)
+    tracks = [
+        sounds(1, AudioCodec.OPUS, seconds=600),
+        *(pictures(n, VideoCodec.VP8, 2 * n) for n in range(2, 9)),
+    ]
+    packets = by_time(*tracks)
+    for packet in packets:
+        guard.write(packet)
+    path.write_bytes(written(sink.packets).content)
+    assert make_seekable(path)
+    assert reached == [1] and len(sink.packets) < len(packets)
+    assert 0.7 * limit_bytes < path.stat().st_size <= limit_bytes
 
 
 def test_nothing_is_written_before_the_first_packet() -> None:
