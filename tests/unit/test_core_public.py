@@ -22,6 +22,7 @@ SHOWN_TEXTS = {
     "ParticipantVideo": "identity",
     "AudioRoute": "value track_name",
     "LayoutSource": "room_name layout ws_url",
+    "TracksSource": "room_name ws_url",
     "FileOutput": "filepath",
     "StoragePlan": "prefix backup_prefix",
     "LocalStorage": "root",
