@@ -139,7 +139,7 @@ def check(found: ReadTrack, packets: Sequence[Packet]) -> None:
 
 
 def test_every_codec_that_a_room_can_send(tmp_path: Path) -> None:
-    codecs = [VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.AV1]
+    codecs = [VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1]
     given = [pictures(n, codec) for n, codec in enumerate(codecs, 1)]
     given += [sounds(n, codec) for n, codec in enumerate(SOUND, len(codecs) + 1)]
     path = tmp_path / "a.mkv"
@@ -153,7 +153,7 @@ def test_every_codec_that_a_room_can_send(tmp_path: Path) -> None:
     told = {str(each["track_name"]): each for each in identified(path)}
     assert {each["language"] for each in told.values()} == {"und"}
     assert told["Ada h264"]["pixel_dimensions"] == "160x96"
-    assert told["Ada opus"]["tag_participant_identity"] == "person-5"
+    assert told["Ada opus"]["tag_participant_identity"] == "person-6"
     with av.open(str(path)) as container:
         for stream in container.streams.video:
             assert sum(1 for _ in av.open(str(path)).decode(video=stream.index - 3)) == 2 * FPS

@@ -109,11 +109,12 @@ class MatroskaWriter:
         self._blocks = []
 
     def _reveal(self, track: FileTrack) -> bool:
+        if self._is_full:
+            return False
         entry, tag = _entry(track), _tag(track)
         if not self._tracks.takes(entry) or not self._tags.takes(tag):
-            if not self._is_full:
-                _log.warning("the file has no room for more tracks: those that come now are left out")
             self._is_full = True
+            _log.warning("the file has no room for more tracks: those that come now are left out")
             return False
         self._tags.reveal(tag, self._change)
         self._tracks.reveal(entry, self._change)
