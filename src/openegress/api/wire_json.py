@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from livekit.protocol.egress import EgressInfo, ListEgressResponse
 from livekit.protocol.models import TokenPagination
 
+from openegress.core.errors import missing_or_invalid
 from openegress.core.info import is_terminal
 from openegress.proto import today
 from openegress.request import options, unknown
@@ -50,10 +51,12 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError where a name comes twice: nobody could tell which of the two was meant."""
+    """Raises EgressError where a name comes twice: nobody could tell which of the two was meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name comes twice in one object")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise missing_or_invalid(f"{unknown.printable(twice)} (there twice)")
     return found
 
 
