@@ -25,7 +25,6 @@ def test_what_is_written_is_read(selectors: Selectors) -> None:
     ("text", "expected"),
     [
         ("", ()),
-        (" , ", ()),
         ("ann", (Selector(By.IDENTITY, "ann"),)),
         ("room:7:ann", (Selector(By.IDENTITY, "room:7:ann"),)),
         ("identity:kind:x", (Selector(By.IDENTITY, "kind:x"),)),
@@ -43,6 +42,10 @@ def test_reading(text: str, expected: tuple[Selector, ...]) -> None:
     [
         ("kind:robot", "a list with a kind that LiveKit has (standard, ingress, egress, sip, agent"),
         ("ann,source:screen", "a list with a source that LiveKit has (unknown, camera, microphone"),
+        (" , ", "a list with something between its commas"),
+        ("ann,", "a list with something between its commas"),
+        ("kinds:agent", "a list with kind: in place of kinds: (or identity:kinds:agent for an identity)"),
+        ("Source:camera", "a list with source: in place of Source:"),
         ("name:", "a list in which name: is followed by a pattern"),
     ],
 )

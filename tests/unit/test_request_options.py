@@ -64,6 +64,7 @@ def values(found: Options) -> dict[str, object]:
         ("max_size=2GiB", Options(max_size=SizeBytes(2**31))),
         ("&max_size=%31%30+kB&", Options(max_size=SizeBytes(10_000))),
         ("leave_out=bot-*,kind:agent", Options(leave_out=Selectors.parse("bot-*,kind:agent"))),
+        ("leave_out=sip_%2B49*", Options(leave_out=Selectors.parse("sip_+49*"))),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
@@ -87,6 +88,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("max_size=-5", 'X.max_size: "-5" is not a size'),
         ("max_size=999999999TB", 'X.max_size: "999999999TB" is not a size that a disk could have'),
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
+        ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
@@ -303,7 +305,7 @@ def test_who_is_recorded() -> None:
     assert plan(room()).recorded.may_opt_out
 
 
-AGENTS = Selectors.parse("kind:agent")
+AGENTS, NOBODY = Selectors.parse("kind:agent"), Selectors()
 
 
 @pytest.mark.parametrize("asked", [Options(leave_out=AGENTS), Options(record_only=AGENTS)])
@@ -313,6 +315,8 @@ def test_a_page_that_chooses_by_itself_promises_nobody_anything(asked: Options) 
     configured = replace(CONTEXT, options=OptionDefaults(by_room=(for_all,)))
     page = wire.WebEgressRequest(url="https://page.example", file_outputs=FILE)
     assert plan(page, configured).source.url == page.url  # type: ignore[union-attr]
+    lifted = options.carry(room(page="https://page.example"), Options(leave_out=NOBODY, record_only=NOBODY))
+    assert plan(lifted, configured).recorded.left_out == ()
     for request, context in (
         (room(page="https://page.example"), configured),
         (options.carry(room(page="https://page.example"), asked), CONTEXT),

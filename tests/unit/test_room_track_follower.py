@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 import pytest
 
 from openegress.core.codecs import MediaKind, VideoCodec
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import AudioRoute
+from openegress.core.plan import AudioRoute, Recorded
 from openegress.request.layouts import Layout
 from openegress.room import (
     Joined,
@@ -26,6 +27,7 @@ from openegress.room import (
 from openegress.room.budget import Reason
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
+from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
 
 MALLORY = Participant("PA_1", "mallory", "Mallory", "standard")
@@ -38,6 +40,8 @@ class ScriptedRoom:
     def __init__(self) -> None:
         self._events: asyncio.Queue[RoomEvent | None] = asyncio.Queue()
         self._tracks: dict[str, Track] = {}
+        self.held: set[str] = set()
+        """SIDs that are subscribed to."""
         self.last = asyncio.Event()
         """The last track is subscribed to."""
 
@@ -77,12 +81,21 @@ class ScriptedRoom:
     def now_ns(self) -> int:
         return 0
 
+    def take_over(self, sid: str, track: Track) -> None:
+        """It is back under a new SID, as room.subscriptions has it."""
+        self.held = {track.sid if each == sid else each for each in self.held}
+        self.say(TrackUnpublished(self._tracks[sid]), TrackPublished(track))
+
+    def subscribed(self) -> frozenset[str]:
+        return frozenset(self.held)
+
     async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None:
+        self.held |= set(sids)
         if camera(TIMES).sid in sids:
             self.last.set()
 
     async def unsubscribe(self, sids: Iterable[str]) -> None:
-        """Nothing comes anyhow."""
+        self.held -= set(sids)
 
     async def set_quality(self, sid: str, quality: VideoQuality) -> None:
         """Nothing comes anyhow."""
@@ -145,4 +158,26 @@ async def test_tracks_without_end(is_late: bool) -> None:
     async with asyncio.timeout(10):
         await room.last.wait()
     assert follower.arrived == {} and follower.key_frames == {}
+    await follower.close()
+
+
+async def test_who_opts_out_while_the_connection_is_lost_is_not_subscribed_to_under_a_new_sid() -> None:
+    """The room goes on with a track that is back, and asks nobody."""
+    room = ScriptedRoom()
+    layout = LayoutPolicy(Layout(), Size(640, 360), 30, (AudioRoute("all"),))
+    follower = TrackFollower(room, "room", RecordedPeople(layout, Recorded()))
+    await follower.join()
+    await follower.subscribe(Deaf())
+    room.say(TrackPublished(camera(1)))
+    await room.heard()
+    assert room.held == {"TR_1"}
+    gone = replace(camera(2), participant=replace(MALLORY, opts_out=True))
+    room.take_over("TR_1", gone)
+    await room.heard()
+    assert room.held == set()
+    room.take_over("TR_2", camera(3))
+    await room.heard()
+    assert room.held == {"TR_3"}
+    await follower.release()
+    assert room.held == set()
     await follower.close()

@@ -1,6 +1,7 @@
 """Who and what of a room is meant, as options write it: "bot-*, kind:agent, source:screen_share". Pure."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 
 import msgspec
@@ -24,6 +25,8 @@ class By(StrEnum):
 
 
 OF_PARTICIPANTS = frozenset({By.IDENTITY, By.NAME, By.KIND})
+_LIKE = 0.75
+"""How much of a name is a slip of the pen for another."""
 _KNOWN = {By.KIND: KINDS, By.SOURCE: SOURCES}
 
 
@@ -44,8 +47,12 @@ class Selectors:
 
     @classmethod
     def parse(cls, text: str) -> "Selectors":
-        """`text` has commas between. Raises ValueError with what it should be, as the end of a sentence."""
-        return cls(tuple(_selector(part.strip()) for part in text.split(",") if part.strip()))
+        """`text` has commas between; an empty one has none. Raises ValueError with what it should be, as the
+        end of a sentence."""
+        return cls(tuple(_selector(part.strip()) for part in text.split(",")) if text.strip() else ())
+
+    def __bool__(self) -> bool:
+        return bool(self.each)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.each))
@@ -54,7 +61,11 @@ class Selectors:
 def _selector(text: str) -> Selector:
     name, colon, pattern = text.partition(":")
     # An identity may have a colon of its own.
+    if not text:
+        raise ValueError("a list with something between its commas")
     is_named = bool(colon) and name in list(By)
+    if colon and not is_named and (meant := get_close_matches(name.lower(), list(By), 1, _LIKE)):
+        raise ValueError(f"a list with {meant[0]}: in place of {name}: (or identity:{text} for an identity)")
     by = By(name) if is_named else By.IDENTITY
     pattern = pattern.strip() if is_named else text
     if not pattern:

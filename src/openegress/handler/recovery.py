@@ -36,6 +36,7 @@ from openegress.output.images.recover import store_left_images
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
+from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
 from openegress.storage import backed_up
 from openegress.storage.uploader import Uploader
@@ -292,7 +293,8 @@ def _restore(local: Path, container: Container, filename: str) -> _Restored | No
     duration = duration_ns(local)
     if duration or holds_media(local):
         return _Restored(why, duration, local.stat().st_size, has_video(local))
-    if recorded_bytes > HEADER_BYTES:
+    is_matroska = container in (Container.MKV, Container.MKA)
+    if recorded_bytes > (MATROSKA_HEADER_BYTES if is_matroska else HEADER_BYTES):
         raise internal(f"nothing playable was recorded of {filename}")
     return None
 

@@ -32,8 +32,11 @@ CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
 }
 SEEK_PRE_ROLL_NS = 80_000_000
 """That an Opus decoder needs before what is heard (RFC 7845 section 4.6)."""
-MOST_TEXT_BYTES = 256
+MOST_TEXT_BYTES = 64
 """Of a name or a value; the rest of a longer one is cut off."""
+
+MOST_SPAN_MS = 15_000
+"""Of the times in a cluster, from its first to either side: a block's is told in 16 bits (section 10.1)."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +49,10 @@ class _Line:
 
     is_in_head: bool
     newest_ms: int = -1
+    cluster: int = -1
+    """The last one with something of it, counted."""
+    begun_ms: int = 0
+    """Its first in there."""
 
 
 class MatroskaWriter:
@@ -65,6 +72,7 @@ class MatroskaWriter:
         """The head, until the first cluster goes out with it: a file without media is empty."""
         self._lines: dict[int, _Line] = {}
         self._blocks: list[SimpleBlock] = []
+        self._clusters = 0
         self._is_full = False
         """A track had no room."""
 
@@ -86,16 +94,25 @@ class MatroskaWriter:
         is_picture = packet.kind is MediaKind.VIDEO
         if is_picture and at_ms == line.newest_ms:
             at_ms += 1  # two pictures of one millisecond are told apart by the least there is
-        if self._blocks and abs(at_ms - self._blocks[0].at_ms) * MS >= CLUSTER_NS:
-            self.flush()
+        self._begin_cluster(line, at_ms)
         line.newest_ms = max(line.newest_ms, at_ms)
         data = sample(track.form, packet.data)
         self._blocks.append(SimpleBlock(track.number, at_ms, line.newest_ms, packet.is_key, data))
+
+    def _begin_cluster(self, line: _Line, at_ms: int) -> None:
+        """Where the one there is, is long enough for this track: another may come later or earlier by more
+        than that, all the time."""
+        is_long = line.cluster == self._clusters and (at_ms - line.begun_ms) * MS >= CLUSTER_NS
+        if is_long or (self._blocks and abs(at_ms - self._blocks[0].at_ms) > MOST_SPAN_MS):
+            self.flush()
+        if line.cluster != self._clusters:
+            line.cluster, line.begun_ms = self._clusters, at_ms
 
     def flush(self) -> None:
         """Writes what has come as a cluster."""
         if not self._blocks:
             return
+        self._clusters += 1
         blocks, self._blocks = self._blocks, []
         start, self._unwritten = bytes(self._unwritten), bytearray()
         self._put(start + cluster(blocks))

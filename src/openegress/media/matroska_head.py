@@ -21,7 +21,7 @@ from openegress.media.ebml import (
 )
 
 TRACKS_BYTES = 96 * 1024 - 12
-"""Room for 400 to 700 tracks, by the length of their names; FFmpeg reads 1,000 at most. The tags' room behind
+"""Room for 300 to 700 tracks, by the length of their names; FFmpeg reads 1,000 at most. The tags' room behind
 it begins at a slot too."""
 TAGS_BYTES = 144 * 1024
 SLOT_BYTES = 64

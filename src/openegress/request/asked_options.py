@@ -13,7 +13,6 @@ from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
 
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
-_PROMISES = ("record_only", "leave_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class AskedOptions:
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
         the configuration says so."""
-        for key in _PROMISES:
+        for key in sorted(options.SELECTING):
             of_page = isinstance(source, parts.TemplateSource) and getattr(self.all, key)
             of_no_room = isinstance(source, parts.WebSource) and getattr(self.asked, key)
             if of_page or of_no_room:

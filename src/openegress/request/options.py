@@ -80,6 +80,8 @@ class OptionDefaults(Options, frozen=True, forbid_unknown_fields=True):
 
 
 KEYS = Options.__struct_fields__
+SELECTING = frozenset({"record_only", "leave_out"})
+"""Promises: somebody would be recorded who is not to be."""
 
 
 def merged(*layers: Options) -> Options:
@@ -103,6 +105,9 @@ def of_query(text: str, where: str) -> Options:
             raise invalid(f'{where}: "{shown(key)}" has no value; write {shown(key)}=...')
         if key in values:
             raise invalid(f"{where}: {shown(key)} is there twice")
+        if key in SELECTING and "+" in pair:
+            # Whoever meant a plus and got a space would have somebody recorded who is not to be.
+            raise invalid(f"{where}: {key} has a +; write %2B for a plus and %20 for a space")
         values[key] = value
     return Decoder().struct(values, Options, where)
 

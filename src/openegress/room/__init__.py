@@ -307,6 +307,10 @@ class Room(Protocol):
 
     async def unsubscribe(self, sids: Iterable[str]) -> None: ...
 
+    def subscribed(self) -> frozenset[str]:
+        """The SIDs of tracks that are subscribed to, as they are by now: a track that came back under another
+        SID is subscribed to under that one, asked for or not."""
+
     async def set_quality(self, sid: str, quality: VideoQuality) -> None: ...
 
     def batch_reads(self) -> None:

@@ -110,6 +110,9 @@ class RoomClient:
     def request_key_frame(self, sid: str) -> None:
         self._subscriptions.request_key_frame(sid)
 
+    def subscribed(self) -> frozenset[str]:
+        return self._subscriptions.sids()
+
     def left_out(self) -> frozenset[str]:
         return self._subscriptions.left_out()
 

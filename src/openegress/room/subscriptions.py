@@ -128,6 +128,9 @@ class Subscriptions:
         if subscription is not None:
             subscription.receiver.request_key_frame(time.monotonic_ns())
 
+    def sids(self) -> frozenset[str]:
+        return frozenset(self._by_sid)
+
     def left_out(self) -> frozenset[str]:
         return frozenset(sid for sid, each in self._by_sid.items() if each.standing.is_left_out)
 

@@ -16,6 +16,10 @@ MOST_OF_ONE = 60
 """Of one participant: a file has room for some hundreds, and nobody takes it from the others by publishing
 ever anew."""
 
+MOST_PRIVATE_BYTES = 8 * 1024
+"""Of all that a participant's codecs need beside the media: some hundred bytes for each picture track.
+Parameter sets may be of any size, and all tracks share the head of the file."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -25,6 +29,8 @@ class FileTracks:
     def __init__(self) -> None:
         self._count = 0
         self._made: Counter[str] = Counter()
+        """By identity."""
+        self._private_bytes: Counter[str] = Counter()
         """By identity."""
         self._over: set[str] = set()
         """Who publishes more than that."""
@@ -42,6 +48,10 @@ class FileTracks:
         except (EgressError, FFmpegError) as error:
             _log.warning("a format of track %s cannot be described: %s", shown(track.sid), error)
             return None
+        if self._private_bytes[identity] + len(private) > MOST_PRIVATE_BYTES:
+            _log.warning("a format of track %s takes %d bytes to describe", shown(track.sid), len(private))
+            return None
+        self._private_bytes[identity] += len(private)
         self._made[identity] += 1
         self._count += 1
         return FileTrack(self._count, form, private, title_of(track), tags_of(track))

@@ -83,7 +83,8 @@ class SubscribedTracks:
 
     async def release(self) -> None:
         """Unsubscribes; what the room client still holds of the tracks reaches the listener first."""
-        sids, self._subscribed = list(self._subscribed), {}
+        sids = {*self._subscribed, *self._room.subscribed()}
+        self._subscribed = {}
         if sids:
             await self._room.unsubscribe(sids)
 
@@ -96,7 +97,8 @@ class SubscribedTracks:
             selection = self.selection
             taken = selection.tracks if self._intake is Intake.SELECTED else ()
             wanted = {track.sid: track for track in taken}
-            gone = [sid for sid in self._subscribed if sid not in wanted]
+            # The room may hold a track under a SID by which nobody here has asked for it.
+            gone = [sid for sid in {*self._subscribed, *self._room.subscribed()} if sid not in wanted]
             new = [track for sid, track in wanted.items() if sid not in self._subscribed]
             self._subscribed = {**wanted}
             self._forget(gone)

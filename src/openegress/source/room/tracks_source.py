@@ -45,6 +45,8 @@ class RoomTracksSource:
         self._sounds: dict[str, tuple[Track, SoundTrack]] = {}
         self._pictures: dict[str, tuple[Track, PictureTrack]] = {}
         """By SID. Those that are gone stay until their publisher publishes the same again."""
+        self._newest_sound: dict[tuple[str, TrackSource], SoundTrack] = {}
+        """By identity and source."""
         self._layer_timers: dict[str, asyncio.TimerHandle] = {}
         self._frames = 0
         self._dropped = 0
@@ -164,6 +166,7 @@ class RoomTracksSource:
                 _, sound = self._sounds.pop(former.sid)
                 sound.renew(track)
             self._sounds[track.sid] = (track, sound)
+            self._newest_sound[track.participant.identity, track.source] = sound
         return self._sounds[track.sid][1]
 
     def _picture(self, track: Track) -> PictureTrack:
@@ -186,11 +189,8 @@ class RoomTracksSource:
         """Pictures keep to the sound of their publisher where that had to be written late: it cannot be
         hurried as it is, and a picture can wait."""
         source = _SOUND_OF.get(picture.source, TrackSource.MICROPHONE)
-        identity = picture.participant.identity
-        for track, sound in self._sounds.values():
-            if track.participant.identity == identity and track.source is source:
-                return sound.late_ns
-        return 0
+        sound = self._newest_sound.get((picture.participant.identity, source))
+        return sound.late_ns if sound is not None else 0
 
     def _emit(self, packets: Sequence[Packet]) -> None:
         self._frames += len(packets)
