@@ -21,6 +21,7 @@ SHOWN_TEXTS = {
     "TrackVideo": "track_id",
     "ParticipantVideo": "identity",
     "AudioRoute": "value track_name",
+    "Selector": "pattern",
     "LayoutSource": "room_name layout ws_url",
     "FileOutput": "filepath",
     "StoragePlan": "prefix backup_prefix",
