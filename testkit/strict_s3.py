@@ -18,6 +18,9 @@ Rule = Callable[[Request], Response | None]
 """Answers instead of moto; None: moto does."""
 
 
+CHECKSUM = "X-Amz-Checksum-"
+
+
 def needs_checksum(request: Request) -> Response | None:
     """As buckets with Object Lock do, and MinIO's (User Guide, "Object Lock considerations")."""
     if request.method != "PUT" or not request.path.strip("/").count("/"):
@@ -61,6 +64,9 @@ class StrictS3:
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.seen: list[tuple[str, dict[str, str]]] = []
+        """Method and headers."""
+        self.completed: list[str] = []
+        """What uploads in parts were completed with."""
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -93,7 +99,17 @@ class StrictS3:
         environ["wsgi.input"] = io.BytesIO(body)
         request = Request(environ)
         self.seen.append((request.method, {name.lower(): value for name, value in request.headers.items()}))
+        if request.method == "POST" and "uploadId" in request.args:
+            self.completed.append(body.decode())
         answer = self._rule(request)
         environ["wsgi.input"] = io.BytesIO(body)
-        application = answer if answer is not None else self._moto
-        return application(environ, start_response)
+        if answer is not None:
+            return answer(environ, start_response)
+        told = [(name, value) for name, value in request.headers.items() if name.startswith(CHECKSUM)]
+
+        def with_checksums(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            """S3 says of an object and of a part which checksum it has kept."""
+            return start_response(status, [*headers, *told] if request.method == "PUT" else headers, *more)
+
+        answered: Iterable[bytes] = self._moto(environ, with_checksums)
+        return answered

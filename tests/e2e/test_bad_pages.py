@@ -1,6 +1,7 @@
 """Requests that cannot work, and processes that die: a clear error in seconds, and nothing is left behind."""
 
 import asyncio
+import re
 import signal
 import ssl
 import time
@@ -25,6 +26,7 @@ SECONDS = 10.0
 """Within which each failure is told, on a machine that does other work too."""
 PAGE_LOAD_S = START_SIGNAL_S = 2.0
 PATTERN = "pattern.html?tone=1"
+MEMORY_GIB = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def output(path: str = "bad.mp4") -> dict[str, Any]:
 async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
     timeouts = {"page_load": f"{PAGE_LOAD_S:g}s", "start_signal": f"{START_SIGNAL_S:g}s"}
     folder = tmp_path_factory.mktemp("bad")
-    async with PageServer() as pages, Service(folder, config={"timeouts": timeouts}) as service:
+    config = {"timeouts": timeouts, "page_max_memory": MEMORY_GIB}
+    async with PageServer() as pages, Service(folder, config=config) as service:
         yield Parts(pages, service)
 
 
@@ -107,6 +110,17 @@ async def test_a_certificate_nobody_signed(parts: Parts, tmp_path: Path) -> None
     async with PageServer(context) as secure:
         info = await parts.ended(secure.url("blank"))
     check_not_loaded(info, "its TLS certificate is not valid (net::ERR_CERT_AUTHORITY_INVALID)")
+
+
+async def test_a_page_that_takes_all_the_memory_there_is(parts: Parts) -> None:
+    """Half a gigabyte a second: it is ended before it takes much more than it may, and its file is kept."""
+    info = await parts.ended(parts.pages.url("hungry"), **output("hungry.mp4"))
+    assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 429)
+    found = re.search(r"the page takes (\d+) MiB of memory, and one may take 1536", info["error"])
+    assert found is not None, info["error"]
+    assert int(found[1]) < 1.3 * 1536
+    facts = probe(location(info))
+    assert facts.video is not None and facts.audio is not None and facts.audio.contiguous
 
 
 def check_not_loaded(info: Info, said: str) -> None:

@@ -15,6 +15,7 @@ from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher
 from testkit.probe import probe
 from testkit.redis_server import RedisServer
+from testkit.servers import Versity
 from testkit.service import Refused, Service, location
 from testkit.webhook_receiver import VerifiedWebhooks
 
@@ -119,3 +120,56 @@ async def test_without_a_worker_a_start_says_so(cluster: Cluster) -> None:
         await cluster.start()
     assert refused.value.code == "unavailable"
     assert (await cluster.serve.call("ListEgress"))["items"] == []
+
+
+async def test_two_workers_never_write_one_object_of_a_bucket(tmp_path: Path) -> None:
+    """A name that the request gives, and one that only the room can tell, each asked for twice; the bucket is
+    another maker's S3 server, the claims go over Redis."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        redis, livekit = await enter(RedisServer()), await enter(LivekitServer())
+        s3 = stack.enter_context(Versity())
+        await asyncio.to_thread(s3.create_bucket, "calls")
+        bucket = {
+            "bucket": "calls",
+            "endpoint": s3.url,
+            "region": s3.region,
+            "access_key": s3.access_key,
+            "secret": s3.secret,
+            "force_path_style": True,
+        }
+        config = {"redis": {"address": redis.address}, "same_path": "suffix", "storage": {"s3": bucket}}
+        serve = await enter(Service(tmp_path / "serve", livekit, config))
+        alice = await enter(Publisher(livekit, "r", "alice", None, AudioSpec()))
+
+        async def start(filepath: str) -> str:
+            asked = {"room_name": "r", "track_id": alice.sid("microphone"), "file": {"filepath": filepath}}
+            egress_id = str((await serve.call("StartTrackEgress", **asked))["egress_id"])
+            await serve.active(egress_id)
+            return egress_id
+
+        paths = ("calls/{room_name}.ogg", "calls/{publisher_identity}")
+        first = await enter(Service(tmp_path / "first", livekit, config, "worker"))
+        begun = [await start(path) for path in paths]
+        os.kill(first.pid, signal.SIGTERM)  # it takes nothing more, and goes on with what it has
+        await enter(Service(tmp_path / "second", livekit, config, "worker"))
+        begun += [await start(path) for path in paths]
+        await asyncio.sleep(RECORDED_S)
+        ended = [await serve.finish(egress_id) for egress_id in begun]
+
+        assert [(info["status"], info["error"]) for info in ended] == [("EGRESS_COMPLETE", "")] * 4
+        names = [info["file_results"][0]["filename"] for info in ended]
+        assert names == [
+            "calls/r.ogg",
+            "calls/alice.ogg",
+            f"calls/r-{begun[2]}.ogg",
+            f"calls/alice-{begun[3]}.ogg",
+        ]
+        for name, info in zip(names, ended, strict=True):
+            assert info["file_results"][0]["location"] == f"{s3.url}/calls/{name}"
+            stored = tmp_path / "stored.ogg"
+            found = await asyncio.to_thread(s3.client().get_object, Bucket="calls", Key=name)
+            stored.write_bytes(found["Body"].read())
+            assert stored.stat().st_size == int(info["file_results"][0]["size"])
+            audio = probe(stored).audio
+            assert audio is not None and audio.duration_s > RECORDED_S * 0.8

@@ -21,6 +21,8 @@ from testkit.service import Refused, Service
 STREAM_KEY = "stream-key-0a1b2c3d4e5f"
 BACKUP_SECRET = "backup-secret-5e4d3c2b1a0f"
 HOOK_PASSWORD = "hook-password-9z8y7x6w5v4u"
+URL_SECRETS = [f"secret-{number}-of-a-url" for number in range(8)]
+"""Of streams and of a request's webhook, one for each place in which a URL may hold one."""
 SMALL = {"width": 320, "height": 180, "framerate": 15}
 TOKEN = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.")
 """A JWT, as the recorder joins with."""
@@ -39,6 +41,24 @@ def read(process: psutil.Process) -> dict[str, str]:
         except (OSError, psutil.NoSuchProcess):
             continue  # ended meanwhile
     return found
+
+
+def rtmp_urls() -> list[str]:
+    """Where nobody listens, with secrets in every place."""
+    where = f"127.0.0.1:{free_port()}"
+    user, path, query, token, *_ = URL_SECRETS
+    return [
+        f"rtmp://u:{user}@{where}/app/key",
+        f"rtmps://{where}/app/inst/key{path}key",
+        f"rtmp://{where}/app/key?token={query}/x&s=y",
+        f"rtmp://{where}/app?backup={token}/key",
+    ]
+
+
+def srt_urls() -> list[str]:
+    where = f"127.0.0.1:{free_port()}"
+    *_, stream_id, phrase, _, _ = URL_SECRETS
+    return [f"srt://{where}?streamid=#!::r=x,u={stream_id}", f"srt://{where}?passphrase={phrase}&latency=60"]
 
 
 def core_file_limit(process: psutil.Process) -> str:
@@ -85,12 +105,25 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
                 advanced=SMALL,
                 file_outputs=[{"filepath": "room.mp4", "s3": upload}],
                 # Nobody listens there: what is said of the failure must not tell the key.
-                stream_outputs=[{"urls": [f"rtmp://127.0.0.1:{free_port()}/app/{STREAM_KEY}"]}],
+                stream_outputs=[{"urls": [f"rtmp://127.0.0.1:{free_port()}/app/{STREAM_KEY}", *rtmp_urls()]}],
+                webhooks=[
+                    {"url": f"http://u:{URL_SECRETS[7]}@127.0.0.1:{free_port()}/", "signing_key": "devkey"}
+                ],
             )
             egress_id = info["egress_id"]
             await service.active(egress_id)
+            sound = await service.call(
+                "StartRoomCompositeEgress",
+                room_name=alice.room_name,
+                audio_only=True,
+                file_outputs=[{"filepath": "sound.mp4"}],
+                stream_outputs=[{"protocol": "SRT", "urls": srt_urls()}],
+            )
+            await service.active(sound["egress_id"])
+            added = f"rtmp://127.0.0.1:{free_port()}/app/key{URL_SECRETS[6]}key"
+            updated = await service.call("UpdateStream", egress_id=egress_id, add_output_urls=[added])
             await asyncio.sleep(2.0)
-            places = {"answer": json.dumps(info)}
+            places = {"answer": json.dumps(info), "others": json.dumps([updated, sound])}
             process = psutil.Process(service.pid)
             children = process.children(recursive=True)
             # Of the service itself the argv only: how it was configured is its owner's choice.
@@ -99,6 +132,8 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
                 places |= read(child)
             limits = {one.name(): core_file_limit(one) for one in (process, *children) if one.is_running()}
             assert set(limits.values()) == {"0 0"}, limits
+            sound = await service.finish(sound["egress_id"])
+            assert (len(updated["stream_results"]), len(sound["stream_results"])) == (6, 2)
             places["list"] = json.dumps(await service.call("ListEgress"))
             places["dashboard"] = json.dumps(await service.dashboard())
             places["health"] = await page(http, f"http://127.0.0.1:{service.health_port}/")
@@ -116,7 +151,7 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
         told = [
             (name, secret)
             for name, text in places.items()
-            for secret in (*secrets, *TOKEN.findall(text))
+            for secret in (*secrets, *URL_SECRETS, *TOKEN.findall(text))
             if secret in text
         ]
         assert told == []

@@ -14,6 +14,7 @@ from openegress.core.tokens import recorder_token
 from openegress.core.units import MS, S
 from openegress.room import (
     ConnectionLost,
+    EndKind,
     ParticipantJoined,
     ParticipantLeft,
     Reconnected,
@@ -175,7 +176,7 @@ async def test_a_killed_server_comes_back(server: LivekitServer) -> None:
         before = offset_ms(listener, alice, 0, killed_at_ns)
         after = offset_ms(listener, alice, frames[0].at_ns, 1 << 62)
         assert abs(before - after) < 40, (before, after)
-        assert [each.failed for each in listener.told(RoomClosed)] == []
+        assert listener.told(RoomClosed) == []
 
 
 class Switchable(Transport):
@@ -296,7 +297,7 @@ async def test_the_room_is_deleted(server: LivekitServer) -> None:
         await server.room_service().delete_room(DeleteRoomRequest(room="r"))
         await listener.until(lambda: listener.told(RoomClosed))
         (closed,) = listener.told(RoomClosed)
-        assert not closed.failed
+        assert closed.kind is EndKind.OVER
         assert listener.told(ConnectionLost) == []
 
 
@@ -306,7 +307,20 @@ async def test_the_recorder_is_removed(server: LivekitServer) -> None:
             RoomParticipantIdentity(room="r", identity="EG_listener")
         )
         await listener.until(lambda: listener.told(RoomClosed))
-        assert not listener.told(RoomClosed)[0].failed
+        assert listener.told(RoomClosed)[0].kind is EndKind.OVER
+
+
+async def test_somebody_joins_under_the_recorders_identity(server: LivekitServer) -> None:
+    """It does not come back, as the two would throw each other out for ever."""
+    async with Publisher(server, "r", "alice", audio=AudioSpec()), RoomListener(server, "r") as listener:
+        token = recorder_token(server.api_key, server.api_secret, "r", "EG_listener")
+        other = RoomClient(server.ws_url, token, "EG_listener")
+        await other.join()
+        await listener.until(lambda: listener.told(RoomClosed))
+        assert listener.told(RoomClosed)[0].kind is EndKind.REPLACED
+        assert listener.told(ConnectionLost) == []
+        await other.connected()
+        await other.close()
 
 
 async def test_a_server_that_does_not_come_back_ends_the_room(server: LivekitServer) -> None:
@@ -318,7 +332,7 @@ async def test_a_server_that_does_not_come_back_ends_the_room(server: LivekitSer
     events = [each async for each in client.events()]
     await client.close()
     assert isinstance(events[-1], RoomClosed)
-    assert events[-1].failed
+    assert events[-1].kind is EndKind.LOST
     assert server.ws_url in events[-1].reason
 
 

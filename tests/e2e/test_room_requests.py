@@ -111,6 +111,19 @@ async def test_a_name_that_only_the_room_can_tell_meets_nobody_elses(parts: Part
     assert location(third).name == "ann-2.ogg"
 
 
+async def test_who_joins_under_the_recorders_identity_ends_it_and_it_keeps_its_file(parts: Parts) -> None:
+    ann = await parts.join("taken", "ann", None, AudioSpec(tone_hz=440))
+    request = {"room_name": "taken", "track_id": ann.sid("microphone"), "file": {"filepath": "taken"}}
+    egress_id = (await parts.service.call("StartTrackEgress", **request))["egress_id"]
+    await parts.service.active(egress_id)
+    await asyncio.sleep(1.0)
+    async with Publisher(parts.livekit, "taken", egress_id, None, None):
+        info = await parts.service.wait(egress_id, "EGRESS_FAILED")
+    assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 409)
+    assert "connection to room failed" in info["error"]
+    assert (await asyncio.to_thread(probe, location(info))).duration_s > 0.8
+
+
 @pytest.mark.parametrize(
     "excluded",
     [

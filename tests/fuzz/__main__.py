@@ -4,6 +4,7 @@ What is found goes into the corpus and stays there: tests/unit/test_fuzz_corpus.
 """
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,15 @@ def fuzz(name: str, seconds: int) -> int:
 
     with atheris.instrument_imports(include=["openegress", "aioice"]):
         from tests.fuzz.targets import TARGETS
+
+    def keep_finds(data: bytes) -> None:
+        """libFuzzer writes down what takes too long or too much memory, and not what raises in Python."""
+        try:
+            TARGETS[name](data)
+        except Exception:
+            (CORPUS / name / f"found-{hashlib.sha1(data).hexdigest()}").write_bytes(data)
+            raise
+
     with tempfile.TemporaryDirectory(prefix="openegress-fuzz-") as grown:
         arguments = [
             sys.argv[0],
@@ -39,7 +49,7 @@ def fuzz(name: str, seconds: int) -> int:
             "-print_final_stats=1",
             "-verbosity=0",
         ]
-        atheris.Setup(arguments, TARGETS[name])
+        atheris.Setup(arguments, keep_finds)
         atheris.Fuzz()
     return 0
 

@@ -137,14 +137,19 @@ async def test_a_connection_that_ends_before_the_join(data: bytes) -> None:
         assert "before the join response" in (await refused(url)).message
 
 
-async def test_a_server_that_sends_the_recorder_away() -> None:
+@pytest.mark.parametrize(
+    ("reason", "said"), [(int(DisconnectReason.JOIN_FAILURE), "join failure"), (4711, "reason 4711")]
+)
+async def test_a_server_that_sends_the_recorder_away(reason: int, said: str) -> None:
+    """Also a server that has more reasons than there were."""
+
     async def talk(socket: ServerConnection) -> None:
-        leave = LeaveRequest(reason=DisconnectReason.JOIN_FAILURE)
+        leave = LeaveRequest(reason=reason)  # type: ignore[arg-type]
         await socket.send(SignalResponse(leave=leave).SerializeToString())
         await socket.wait_closed()
 
     async with livekit_double(talk) as url:
-        assert "JOIN_FAILURE" in (await refused(url)).message
+        assert (await refused(url)).message.endswith(said)
 
 
 async def test_the_join_and_what_is_sent() -> None:

@@ -1,6 +1,7 @@
 """Checksums, encryption and storage classes as S3 is sent them, and stores that want them otherwise."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from openegress.core.errors import EgressError, Fault
 from openegress.core.plan import AliOSSStorage, Checksum, S3Storage
 from openegress.storage import open_storage
+from testkit.servers import Versity
 from testkit.strict_s3 import StrictS3, knows_no_checksum, needs_checksum
 
 SMALL_BYTES, LARGE_BYTES = 1_000, 13 * 1024 * 1024
@@ -55,6 +57,37 @@ async def test_a_locked_bucket_takes_recordings(
     for path in files:
         body = locked.client().get_object(Bucket=locked.bucket, Key=path.name)["Body"].read()
         assert body == path.read_bytes()
+
+
+async def test_each_object_and_each_part_is_sent_with_its_own(files: list[Path]) -> None:
+    """As a store needs them to check the object, the parts, and that the object is those parts."""
+    with StrictS3(needs_checksum) as server:
+        await store(at(server), files)
+        sent = [headers for method, headers in server.seen if method == "PUT"]
+        assert len(sent) == 2 + 3, "the check, an object and the parts of one"
+        assert all("content-md5" not in headers and "x-amz-checksum-crc32" not in headers for headers in sent)
+        (begun,) = [headers for method, headers in server.seen if "x-amz-checksum-algorithm" in headers]
+        assert begun["x-amz-checksum-algorithm"] == "SHA256"
+        parts = [headers["x-amz-checksum-sha256"] for headers in sent[2:]]
+        (completed,) = server.completed
+        named = dict(re.findall(r"<PartNumber>(\d+)</PartNumber>.*?<ChecksumSHA256>(.*?)</", completed))
+        assert sorted(named.values()) == sorted(parts) and named.keys() == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("checksum", Checksum)
+async def test_a_real_store_checks_what_it_is_sent(files: list[Path], checksum: Checksum) -> None:
+    with Versity() as server:
+        server.create_bucket("recordings")
+        backend = S3Storage(
+            "recordings", server.access_key, server.secret, endpoint=server.url, checksum=checksum
+        )
+        await store(backend, files)
+        for path in files:
+            found = server.client().get_object(Bucket="recordings", Key=path.name, ChecksumMode="ENABLED")
+            assert found["Body"].read() == path.read_bytes()
+            kept = {name for name in found if name.startswith("Checksum") and name != "ChecksumType"}
+            wanted = {f"Checksum{checksum.name}"} if checksum is not Checksum.NONE else set()
+            assert kept >= wanted
 
 
 async def test_without_a_checksum_a_locked_bucket_says_why(locked: StrictS3, files: list[Path]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from openegress.core import ipc
 from openegress.worker.fork_client import ForkClient, lines_of
+from openegress.worker.oom import oom_kills
 from openegress.worker.process import HandlerProcess
 
 SELVES = """
@@ -67,6 +68,21 @@ async def test_one_that_hangs_tells_where(forks: ForkClient, tmp_path: Path) -> 
     handler.kill()
     assert await end(handler) == "killed by SIGKILL", "the stacks are no last words for an error's text"
     assert any("openegress/handler/__main__.py" in line for line in handler.last_words)
+
+
+async def test_one_that_the_kernel_killed_says_that_memory_ran_out(
+    forks: ForkClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_us, by_others, by_kernel = [await spawn(forks, tmp_path) for _ in range(3)]
+    os.kill(by_others.pid, signal.SIGKILL)
+    assert await end(by_others) == "killed by SIGKILL"
+    counted = oom_kills()
+    monkeypatch.setattr("openegress.worker.process.oom_kills", lambda: counted + 1)
+    by_us.kill()
+    os.kill(by_kernel.pid, signal.SIGKILL)
+    assert await end(by_us) == "killed by SIGKILL"
+    assert await end(by_kernel) == "killed by SIGKILL: memory ran out"
+    assert by_kernel.ran_out_of_memory and not by_us.ran_out_of_memory
 
 
 async def test_handlers_of_one_process_live_and_end_apart(forks: ForkClient, tmp_path: Path) -> None:

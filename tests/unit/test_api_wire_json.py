@@ -117,3 +117,21 @@ def test_enums_of_a_later_version_are_numbers() -> None:
     options = wire.EncodingOptions()
     options.MergeFromString(bytes([5 << 3, 77]))
     assert wire_json.to_dict(options)["audio_codec"] == 77
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ('{"url": "http://e", "file_outputs": [{"filepath": "x", "s3": "bucket"}]}', "s3 is a message"),
+        ('{"url": "http://e", "file_outputs": [{"filepath": "x", "s3": []}]}', "s3 is one value, not a list"),
+        ('{"url": "http://e", "file_outputs": ["ab"]}', "file_outputs is a message"),
+        ('{"url": "http://e", "advanced": 5}', "advanced is a message"),
+        ('{"url": "http://e", "preset": true}', "preset is the name of a value"),
+        ('{"url": "http://e", "preset": [1]}', "preset is one value"),
+        ('{"url": "http://e", "url": "http://f"}', "a name comes twice"),
+        ('{"url": "http://e", "audioOnly": false, "audio_only": true}', "audio_only is there twice"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_refused(body: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        wire_json.parse(body.encode(), wire.WebEgressRequest)

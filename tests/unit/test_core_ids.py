@@ -67,7 +67,7 @@ async def test_a_journal_is_its_own_folders(tmp_path: Path) -> None:
     (tmp_path / "EG_named" / NAME).write_bytes(msgspec.json.encode(opened) + b"\n")
     (tmp_path / "EG_garbage").mkdir()
     (tmp_path / "EG_garbage" / NAME).write_bytes(b"\xff\n")
-    assert [found.egress_id for found in await find_leftovers(tmp_path)] == ["EG_good"]
+    assert [found.plan.egress_id for found in await find_leftovers(tmp_path)] == ["EG_good"]
 
 
 def test_ids_that_are_made() -> None:

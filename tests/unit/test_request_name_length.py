@@ -114,6 +114,22 @@ def test_what_only_the_room_tells_is_cut_when_it_does(filepath: str) -> None:
     assert filled[0] != filled[1]
 
 
+_ROOMS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
+
+
+@given(
+    first=_ROOMS,
+    second=_ROOMS,
+    filepath=st.sampled_from(["{room_name}", "{room_name}/x", "a-{room_name}.ogg"]),
+)
+def test_names_fit_and_those_of_two_rooms_stay_two(first: str, second: str, filepath: str) -> None:
+    rooms = [f"{'n' * 200}{room}n" for room in (first, second)]
+    paths = [file(filepath, names(room)) for room in rooms]
+    assert max(map(longest_part, paths)) <= 255
+    uncut = {naming.name(filepath, names(room).values) for room in rooms}
+    assert len(set(paths)) == len(uncut)
+
+
 @given(st.text(min_size=1, max_size=80), st.integers(10, 60))
 def test_cut(text: str, longest_bytes: int) -> None:
     try:

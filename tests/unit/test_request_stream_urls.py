@@ -1,5 +1,7 @@
 """Stream URLs: what is dialled, what is shown, what is refused."""
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,6 +264,24 @@ def test_every_key_is_sent_as_it_was_given_and_never_shown(app: str, key: str, q
         assert any(c.isspace() or ord(c) < 33 for c in url)
     else:
         assert (parts.app, parts.key) == (app, whole)
+    assert "SECRET" not in stream_urls.redact(url)
+
+
+_OF_SRT = st.text(
+    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f"), max_size=40
+)
+
+
+@given(stream_id=_OF_SRT, passphrase=_OF_SRT, spelt=st.booleans())
+def test_every_stream_id_is_sent_as_it_was_given_and_never_shown(
+    stream_id: str, passphrase: str, spelt: bool
+) -> None:
+    secrets = {"streamid": f"#!::r=SECRET{stream_id}", "passphrase": f"SECRETphrase{passphrase[:20]}"}
+    safe = "#!:=,/" if spelt else ""  # as people write it, and as programs do
+    query = "&".join(f"{name}={quote(value, safe=safe)}" for name, value in secrets.items())
+    url = f"srt://h:9000?{query}"
+    assert srt_url.parse(url).texts == secrets
+    assert stream_urls.target(url, StreamKind.SRT).url == url
     assert "SECRET" not in stream_urls.redact(url)
 
 

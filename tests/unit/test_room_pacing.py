@@ -43,6 +43,17 @@ def test_horizon_catches_up_no_faster_than_an_encoder_can(step_ms: int, gained_m
     assert reached == [gained_ms * MS * n for n in range(1, 11)]
 
 
+def test_a_beginning_that_was_waited_for_loses_no_picture() -> None:
+    """Somebody has announced a track and sends nothing of it: recordings wait for it once, for a while."""
+    horizon, slots, given = Horizon(), Slots(30), 0
+    for now_ms in range(2000, 6000, 33):
+        horizon.advance(now_ms * MS, (now_ms - 900) * MS)
+        while slots.next_ns < horizon.ns:
+            given += not is_left_out(slots.next, horizon.ns - slots.next_ns)
+            slots.next += 1
+    assert given == slots.next > 140
+
+
 def test_horizon_keeps_pace_however_seldom_it_is_advanced() -> None:
     horizon = Horizon(200 * MS)
     reached = [horizon.advance(at * MS, at * MS) for at in range(200, 10_200, 200)]

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,14 @@ def test_a_broken_media_line() -> None:
     text = (OFFERS / "with-audio.sdp").read_text()
     with pytest.raises(sdp.SdpError, match="broken media line"):
         sdp.parse(text + "m=video\n")
+
+
+def test_an_offer_of_three_thousand_sections() -> None:
+    """Thousands of tracks were published: answering takes as long as there are sections, and no longer."""
+    head, *sections = (OFFERS / "with-audio.sdp").read_text().split("m=")
+    video = next(each for each in sections if each.startswith("video"))
+    parsed = sdp.parse(head + "".join(f"m={video}" for _ in range(3000)))
+    began_s = time.thread_time()
+    text = sdp.answer(parsed, "u", "p", Fingerprint("sha-256", "00"))
+    assert text.count("m=video") == 3000
+    assert time.thread_time() - began_s < 0.3

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,25 @@ def test_what_is_held_is_seen_and_given_back() -> None:
 
 def test_a_process_that_is_gone_holds_nothing() -> None:
     assert own_bytes(2**22 + 1) == 0
+
+
+LIMITED = """
+import sys
+from pathlib import Path
+from openegress.handler.loop import RECOVERY_BYTES
+from openegress.media import duration
+from openegress.source import memory
+
+memory.limit(RECOVERY_BYTES)
+path = Path(sys.argv[1])
+print(duration.duration_ns(path), duration.holds_media(path), memory.own_bytes("self") < 2**28)
+"""
+
+
+def test_a_file_that_claims_gigabytes_gets_none() -> None:
+    """One of 1.3 kB, which claims 2.5 billion samples."""
+    found = Path(__file__).parents[1] / "fuzz/corpus/mp4_recovery/found-3"
+    told = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(found)], check=True, capture_output=True, text=True
+    )
+    assert told.stdout.split() == ["0", "False", "True"]

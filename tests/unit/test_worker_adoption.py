@@ -11,12 +11,17 @@ import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core import plan as plans
+from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import Plan, WebSource
+from openegress.core.plan import FileOutput, Output, Plan, S3Storage, StoragePlan, WebSource
+from openegress.request import naming
 from openegress.storage.journal import LOCK, Journal, mark_ended
+from openegress.store.leases import MemoryLeases
 from openegress.worker import adoption as adoptions
+from openegress.worker import paths as paths_module
 from openegress.worker.adoption import FIRST, LATER, Adoption, Round
 from openegress.worker.leftovers import Leftover
+from openegress.worker.paths import Paths
 from openegress.worker.supervisor import Supervisor
 
 
@@ -40,16 +45,17 @@ class World:
         self.refused: dict[str, Exception] = {}
         self.on_record = True
         self.jobs: dict[str, Job] = {}
+        self.leases = MemoryLeases()
+        self.paths = Paths(self.leases, "NE_1", lambda _: False)
         self.begun: list[str] = []
         self.reported: list[bool] = []
         self.had_ended: list[bool] = []
         self.adoption = Adoption(
-            spool, self.lookup, cast("Supervisor", self), self.busy.__contains__, self.recover
+            spool, self.lookup, cast("Supervisor", self), self.paths, self.busy.__contains__, self.recover
         )
 
-    def leave(self, egress_id: str) -> None:
-        plan = Plan(egress_id=egress_id, source=WebSource("http://e"), outputs=(), video=None, audio=None)
-        Journal.create(self.spool, egress_id, plans.encode(plan))
+    def leave(self, egress_id: str, *outputs: Output) -> Journal:
+        return Journal.create(self.spool, egress_id, plans.encode(of(egress_id, *outputs)))
 
     async def lookup(self, egress_id: str) -> EgressInfo | None:
         if (error := self.refused.get(egress_id)) is not None:
@@ -209,3 +215,51 @@ async def test_it_looks_again_and_again_until_it_is_closed(
     await until(lambda: world.begun == ["EG_later"])
     await world.adoption.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}, "somebody goes on looking"
+
+
+def file(path: str) -> FileOutput:
+    return FileOutput(path, Container.MP4, StoragePlan(S3Storage(bucket="b")))
+
+
+def of(egress_id: str, *outputs: Output) -> Plan:
+    return Plan(egress_id=egress_id, source=WebSource("http://e"), outputs=outputs, video=None, audio=None)
+
+
+async def test_where_a_left_recording_will_be_stored_nobody_else_begins_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is recovered, and while it waits for its turn; names that its room had told included."""
+    monkeypatch.setattr(paths_module, "_PAUSE_S", 0.0)
+    world = World(tmp_path, "EG_1", "EG_2")
+    left = world.leave("EG_left", file("{publisher_identity}/x.mp4"))
+    left.note_names({"publisher_identity": "ann", naming.MARK: "EG_left"})
+    world.leave("EG_plain", file("plain.mp4"))
+    looking = asyncio.create_task(world.adoption.look(FIRST))
+    await until(lambda: len(world.begun) == 2)
+    assert set(world.adoption.waiting) == {"EG_left", "EG_plain"}
+    elsewhere = Paths(world.leases, "NE_2", lambda _: False)
+    for path in ("ann/x-EG_left.mp4", "plain.mp4"):
+        for paths in (world.paths, elsewhere):
+            assert await paths.claim(of("EG_new", file(path))) == f"s3|/b|{path}"
+    assert await elsewhere.claim(of("EG_new", file("ann/x.mp4"))) is None
+    Journal.load(tmp_path / "EG_plain").finish()
+    world.end_all()
+    await until(lambda: "EG_left" in world.begun)
+    assert await elsewhere.claim(of("EG_other", file("plain.mp4"))) is None
+    assert await elsewhere.claim(of("EG_third", file("ann/x-EG_left.mp4"))) is not None
+    world.end_all()
+    await looking
+    await world.paths.release("EG_left")
+    assert await elsewhere.claim(of("EG_third", file("ann/x-EG_left.mp4"))) is None
+
+
+async def test_what_another_process_writes_stays_its_own(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.leave("EG_held", file("x.mp4"))
+    theirs = Paths(world.leases, "NE_2", lambda _: False)
+    assert await theirs.claim(of("EG_held", file("x.mp4"))) is None
+    held = os.open(tmp_path / "EG_held" / LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert await look(world) == []
+    os.close(held)
+    assert await world.leases.held() == theirs.held() == {"s3|/b|x.mp4"}

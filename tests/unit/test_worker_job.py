@@ -31,6 +31,7 @@ class Handler:
 
     pid = 1
     last_words = ("its last line",)
+    ran_out_of_memory = False
 
     def __init__(self, *script: Any, lingers: bool = False, deaf: bool = False) -> None:
         """`deaf`: somebody holds its channel, so that its end is not heard."""
@@ -209,7 +210,7 @@ async def test_a_handler_whose_end_is_not_heard_is_over_all_the_same(
         info = await world.run(handler)
     assert info.status == Status.EGRESS_FAILED
     assert handler.dumped, "it told where it hung before it was killed"
-    assert world.job.deaths[0] == "killed by SIGKILL" and world.job.last_words == ("its last line",)
+    assert world.job.deaths[0].how == "killed by SIGKILL" and world.job.last_words == ("its last line",)
 
 
 async def test_a_recovery_that_fails_says_why(tmp_path: Path) -> None:

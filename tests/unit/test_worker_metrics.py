@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from openegress.core.events import Active, Ended, EndReason, Progress, Uploaded
 from openegress.core.plan import LayoutSource, Plan
 from openegress.worker.admission import AdmissionLimits, Load
-from openegress.worker.job import Job
+from openegress.worker.job import Death, Job
 from openegress.worker.metrics import Metrics, Snapshot
+from openegress.worker.oom import oom_kills
 from openegress.worker.records import Record
 from openegress.worker.unreported import Unreported
 from openegress.worker.usage import ProcessUsage
@@ -171,6 +172,7 @@ def test_uploads_are_counted_by_content_type_and_outcome() -> None:
         ([Active(1), Ended(2, EndReason.KILLED)], "killed_shutdown"),
         ([Active(1), Ended(2, EndReason.FAILURE, "x", "internal")], "process_error"),
         ([Active(1), Ended(2, EndReason.FAILURE, "x", "unavailable")], "failed"),
+        ([Active(1), Ended(2, EndReason.FAILURE, "x", "aborted")], "duplicate_identity"),
     ],
 )
 async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result: str) -> None:
@@ -180,6 +182,34 @@ async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result
     metrics.count_end(job)
     assert value(metrics, "livekit_egress_handler_results_total", type="web", result=result) == 1
     await job.record.close()
+
+
+async def test_one_whose_handler_was_killed_for_its_memory(job: Job) -> None:
+    metrics = Metrics("NE_1", "C", snapshot)
+    job.deaths.append(Death("killed by SIGKILL: memory ran out", of_memory=True))
+    job._end(Ended(2, EndReason.FAILURE, "x", "internal", died=True))
+    metrics.count_end(job)
+    assert value(metrics, "livekit_egress_handler_results_total", type="web", result="killed_oom") == 1
+    await job.record.close()
+
+
+@pytest.mark.parametrize(
+    ("container", "machine", "count"),
+    [
+        ("low 0\noom 3\noom_kill 2\n", "oom_kill 9\n", 2),
+        ("oom_kill 0\n", "oom_kill 9\n", 0),
+        (None, "nr_free_pages 5\noom_kill 9\n", 9),
+        (None, None, 0),
+    ],
+)
+def test_who_counts_what_the_kernel_killed(
+    tmp_path: Path, container: str | None, machine: str | None, count: int
+) -> None:
+    paths = tmp_path / "memory.events", tmp_path / "vmstat"
+    for path, text in zip(paths, (container, machine), strict=True):
+        if text is not None:
+            path.write_text(text)
+    assert oom_kills(*paths) == count
 
 
 async def test_an_egress_that_is_recovered_again_has_ended_once(tmp_path: Path, job: Job) -> None:

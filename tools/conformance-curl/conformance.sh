@@ -91,11 +91,14 @@ start 'StartTrackEgress to a websocket' StartTrackEgress \
 start StartEgress StartEgress "{\"room_name\":\"$room\",\"template\":{\"layout\":\"speaker\"},
     \"preset\":\"H264_720P_30\",\"outputs\":[{\"file\":{\"filepath\":\"conformance/v2-{time}\"}}],\"storage\":{\"s3\":{
     \"bucket\":\"conformance\",\"access_key\":\"KEYSECRET\",\"secret\":\"SECRET\",\"region\":\"eu-west-1\"}}}"
-# Fields that no client library on hand has yet: protocol v1.54.0.
+# Fields of protocol v1.54.0.
 start 'StartEgress of routes' StartEgress "{\"room_name\":\"$room\",\"media\":{\"audio\":{\"capture_all\":true,
     \"routes\":[{\"participant_kind\":\"AGENT\",\"exclude\":true},
         {\"participantIdentity\":\"ann\",\"trackName\":\"music\",\"channel\":\"AUDIO_CHANNEL_LEFT\"}]}},
     \"outputs\":[{\"file\":{\"filepath\":\"conformance/routes-{time}\"}}]}"
+has '"exclude":true'
+refused 'StartEgress into an MCAP file' StartEgress "{\"room_name\":\"$room\",\"media\":{\"videos\":{
+    \"capture_all\":true}},\"outputs\":[{\"file\":{\"file_type\":\"MCAP\"}}]}" 501 unimplemented 'not yet supported'
 
 web=${started[0]} composite=${started[1]}
 

@@ -19,6 +19,7 @@ import (
 	"github.com/livekit/protocol/auth"
 	"github.com/livekit/protocol/livekit"
 	"github.com/twitchtv/twirp"
+	"google.golang.org/protobuf/proto"
 )
 
 var egressID = regexp.MustCompile(`^EG_[0-9A-Za-z]{12}$`)
@@ -130,6 +131,32 @@ func (s *script) starts() {
 			Bucket: "conformance", AccessKey: "KEYSECRET", Secret: "SECRET", Region: "eu-west-1",
 		}}},
 	}))
+	agents, music := &livekit.AudioRoute_ParticipantKind{ParticipantKind: livekit.ParticipantInfo_AGENT}, "music"
+	ann := &livekit.AudioRoute_ParticipantIdentity{ParticipantIdentity: "ann"}
+	routes := []*livekit.AudioRoute{
+		{Match: agents, Exclude: true},
+		{Match: ann, TrackName: music, Channel: livekit.AudioChannel_AUDIO_CHANNEL_LEFT},
+	}
+	audio := &livekit.AudioConfig{CaptureAll: true, Routes: routes}
+	info, err := s.client.StartEgress(s.ctx, &livekit.StartEgressRequest{
+		RoomName: s.room,
+		Source:   &livekit.StartEgressRequest_Media{Media: &livekit.MediaSource{Audio: audio}},
+		Outputs: []*livekit.Output{
+			{Config: &livekit.Output_File{File: &livekit.FileOutput{Filepath: "conformance/routes-{time}"}}},
+		},
+	})
+	s.start("StartEgress of routes")(info, err)
+	expect("routes as asked", proto.Equal(info.GetEgress().GetMedia().GetAudio(), audio))
+	_, err = s.other.StartEgress(s.ctx, &livekit.StartEgressRequest{
+		RoomName: s.room,
+		Source: &livekit.StartEgressRequest_Media{Media: &livekit.MediaSource{
+			Video: &livekit.MediaSource_Videos{Videos: &livekit.VideoConfig{CaptureAll: true}},
+		}},
+		Outputs: []*livekit.Output{{Config: &livekit.Output_File{File: &livekit.FileOutput{
+			FileType: livekit.EncodedFileType_MCAP,
+		}}}},
+	})
+	s.refused("StartEgress into an MCAP file", twirp.Unimplemented, "not yet supported", err)
 }
 
 func (s *script) running() {

@@ -9,9 +9,34 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from google.protobuf.message import Message
 from livekit import api
-from livekit.protocol.egress import EgressInfo, EgressStatus
+from livekit.protocol.egress import AudioChannel, EgressInfo, EgressStatus
+from livekit.protocol.models import ParticipantInfo
+
+EXCLUDE, MUSIC = b"\x30\x01", b"\x2a\x05music"
+"""Fields of AudioRoute: exclude, and track_name."""
+ALL_VIDEOS, MCAP = b"\x2a\x02\x08\x01", b"\x08\x04"
+"""MediaSource.videos with capture_all; FileOutput.file_type."""
+
+
+def newer(message: Message, fields: bytes) -> Any:
+    """With fields of protocol v1.54.0, which the SDK does not know (1.2.2), and sends as they are."""
+    message.MergeFromString(fields)
+    return message
+
+
+def routed(room: str) -> api.StartEgressRequest:
+    request = api.StartEgressRequest(
+        room_name=room, outputs=[api.Output(file=api.FileOutput(filepath="conformance/routes-{time}"))]
+    )
+    audio = request.media.audio
+    audio.capture_all = True
+    newer(audio.routes.add(participant_kind=ParticipantInfo.AGENT), EXCLUDE)
+    newer(audio.routes.add(participant_identity="ann", channel=AudioChannel.AUDIO_CHANNEL_LEFT), MUSIC)
+    return request
 
 
 class Script:
@@ -146,6 +171,18 @@ class Script:
                     storage=api.StorageConfig(s3=s3()),
                 )
             ),
+        )
+        await self.start("StartEgress of routes", self.egress.start_egress(routed(self.room)))
+        mcap = api.StartEgressRequest(
+            room_name=self.room, outputs=[api.Output(file=newer(api.FileOutput(), MCAP))]
+        )
+        newer(mcap.media, ALL_VIDEOS)
+        await self.refused(
+            "StartEgress into an MCAP file",
+            "unimplemented",
+            501,
+            "not yet supported",
+            self.egress.start_egress(mcap),
         )
 
     async def running(self) -> None:

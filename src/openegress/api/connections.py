@@ -1,7 +1,8 @@
 """Who is connected: never so many that the process runs out of descriptors, and nobody for nothing.
 
 When there are too many, the one that has been there longest without a caller of ours makes room, so that a
-newcomer (a health check, a caller with a token) is always let in. A connection that a caller keeps for the
+newcomer (a health check, a caller with a token) is always let in. At most half of them are at a caller's
+request: who has a token cannot keep the others out either. A connection that a caller keeps for the
 next request goes only where there are no others: a request that meets a closed one is lost, and clients
 repeat no POST by themselves.
 """
@@ -14,6 +15,8 @@ from typing import Any
 from weakref import WeakSet
 
 from aiohttp import web
+
+from openegress.core.errors import Code, EgressError
 
 IDLE_S = 30.0
 """Until the headers of a request are whole, counted from the connection's begin or the answer before:
@@ -43,7 +46,14 @@ def most() -> int:
 
 
 def trust(request: web.Request) -> None:
-    """The request is of a caller who may: it does not make room for strangers."""
+    """The request is of a caller who may: it does not make room for strangers. Raises EgressError,
+    RESOURCE_EXHAUSTED, where as many are under way as may be."""
+    server, most_busy = request.protocol._manager, most() // 2
+    handlers = server.connections if server is not None else []
+    if len(handlers) > most_busy and sum(map(_is_trusted, _connected(handlers))) >= most_busy:
+        raise EgressError(
+            Code.RESOURCE_EXHAUSTED, f"{most_busy} requests are under way; end some, or try again later"
+        )
     request[_TRUSTED] = True
     if request.transport is not None:
         _CALLERS.add(request.transport)
@@ -54,12 +64,12 @@ class _Server(web.Server):
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self.connections) > most():
-            self._make_room()
+        if len(self.connections) > most() and len(connected := _connected(self.connections)) > most():
+            self._make_room(connected)
 
-    def _make_room(self) -> None:
+    def _make_room(self, connected: list[Any]) -> None:
         callers: list[asyncio.Transport] = []
-        for handler in self.connections[:-1]:  # those that came first, first; the newcomer stays
+        for handler in connected[:-1]:  # those that came first, first; the newcomer stays
             transport = handler.transport
             if transport is None or transport.is_closing() or _is_trusted(handler):
                 continue
@@ -70,6 +80,11 @@ class _Server(web.Server):
             return
         if callers:
             callers[0].abort()
+
+
+def _connected(handlers: list[Any]) -> list[Any]:
+    """Without those whose other side is gone, and which have yet to notice: a feed does when it writes."""
+    return [each for each in handlers if each.transport is not None]
 
 
 def _is_trusted(handler: Any) -> bool:

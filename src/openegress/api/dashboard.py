@@ -41,7 +41,7 @@ class Dashboard:
         except Unauthorized as error:
             return web.Response(status=401, text=str(error))
         except EgressError as error:
-            return web.Response(status=401, text=error.message)
+            return web.Response(status=error.code.http_status, text=error.message)
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",

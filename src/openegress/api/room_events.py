@@ -46,8 +46,8 @@ class RoomEvents:
             _, claims = verified_claims(token, self._keys)
         except Unauthorized as error:
             return web.Response(status=401, text=str(error))
-        connections.trust(request)
         try:
+            connections.trust(request)
             body = await self._bodies.read(request)
         except TooLarge:
             return web.Response(status=413, text="the body is too large for a webhook of LiveKit")
@@ -56,7 +56,7 @@ class RoomEvents:
         if not _is_of(body, claims.get("sha256")):
             return web.Response(status=401, text="the token is not that of this body")
         try:
-            event = await self._bodies.decode(body, _event)
+            event = await self._bodies.decode(body, parse)
         except (json_format.ParseError, UnicodeDecodeError, RecursionError):
             return web.Response(status=400, text="the body is not an event of LiveKit")
         if self._is_new(event.id):
@@ -74,7 +74,8 @@ def _is_of(body: bytes, claimed: object) -> bool:
     return isinstance(claimed, str) and hmac.compare_digest(found.encode(), claimed.encode())
 
 
-def _event(body: bytes) -> WebhookEvent:
+def parse(body: bytes) -> WebhookEvent:
+    """Raises ParseError, UnicodeDecodeError and RecursionError."""
     event = WebhookEvent()
     json_format.Parse(body.decode(), event, ignore_unknown_fields=True, max_recursion_depth=20)
     if not event.event:

@@ -1,7 +1,6 @@
 """LiveKit's RoomService, as far as it is needed: which rooms there are and who is in them, and to tell a
 recorder its layout."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -18,6 +17,7 @@ from livekit.protocol.room import (
     UpdateParticipantRequest,
 )
 
+from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.tokens import room_service_token
 
@@ -140,7 +140,7 @@ def _named(rooms: ListRoomsResponse, name: str) -> list[Room]:
 def _twirp_error(body: bytes) -> tuple[Code, str]:
     """(code, message) of an error body, which need not be Twirp's."""
     try:
-        error = json.loads(body)
+        error = foreign_json.loads(body)
         return Code(error["code"]), str(error["msg"])
     except (ValueError, KeyError, TypeError):
         text = body[:200].decode(errors="replace").strip()

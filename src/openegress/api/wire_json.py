@@ -6,7 +6,6 @@ Out: snake_case, every field present, 64-bit integers as strings, unset messages
 """
 
 import base64
-import json
 import math
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
@@ -19,6 +18,7 @@ from google.protobuf.message import Message
 from livekit.protocol.egress import EgressInfo, ListEgressResponse
 from livekit.protocol.models import TokenPagination
 
+from openegress.core import foreign_json
 from openegress.core.info import is_terminal
 from openegress.proto import today
 from openegress.request import options, unknown
@@ -32,7 +32,7 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
-        value = json.loads(body.decode())
+        value = foreign_json.loads(body.decode(), names_once=True)
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
         given = value.pop(options.BODY_KEY, None) if has_options else None

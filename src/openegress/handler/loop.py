@@ -16,8 +16,13 @@ from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
 from openegress.handler.warm import BrowserShape, WarmBrowser
+from openegress.source import memory
 
 _log = logging.getLogger(__name__)
+
+RECOVERY_BYTES = 2**30
+"""Of memory, for reading what was left. FFmpeg believes what a damaged file says of its samples: one of a
+kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
 
 
 class HandlerLoop:
@@ -81,6 +86,7 @@ class HandlerLoop:
                 self._browser = None
                 self._running = asyncio.create_task(self._session.run(room_keys), name="session")
             case ipc.Recover(plan):
+                memory.limit(RECOVERY_BYTES)
                 cage = self._cage(plan, Work.RECOVERY)
                 self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send, cage)
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")

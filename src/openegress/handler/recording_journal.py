@@ -21,7 +21,6 @@ _log = logging.getLogger(__name__)
 
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
-_NAMES = "names"
 _PASSTHROUGH = "passthrough"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
@@ -98,12 +97,11 @@ class RecordingJournal:
 
     def note_names(self, values: dict[str, str]) -> None:
         """What the placeholders of file names stand for."""
-        self._journal.note(_NAMES, msgspec.json.encode(values).decode())
+        self._journal.note_names(values)
 
     @property
     def names(self) -> dict[str, str]:
-        noted = self._journal.facts.get(_NAMES)
-        return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
+        return self._journal.names
 
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""

@@ -91,7 +91,15 @@ class _Moved:
 
 
 def _moov(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
-    """`place`: where a byte of the media lies in the file to be."""
+    """`place`: where a byte of the media lies in the file to be. Raises Mp4Error where what the fragments say
+    does not fit into an index."""
+    try:
+        return _written(index, place)
+    except (struct.error, OverflowError, IndexError) as error:
+        raise Mp4Error(f"what its fragments say cannot be written down: {error}") from None
+
+
+def _written(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
     traks, longest = [], 0
     for number, track in enumerate(index.tracks, 1):
         scaled = _Scaled(track)

@@ -22,6 +22,10 @@ PLAYLIST_EXTENSION = ".m3u8"
 IMAGE_EXTENSION = ".jpeg"
 MANIFEST_EXTENSION = ".json"
 
+MOST_CHARS = 8192
+"""Of a path in a request: no storage keeps half of it (request.name_length). Filling the placeholders of a
+quarter of a megabyte keeps others waiting."""
+
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -44,8 +48,13 @@ def _local_time(at_ns: int, zone: tzinfo) -> str:
 def clean(path: str) -> str:
     """The shortest path of the same meaning, never above its start; a trailing "/" says directory and stays.
 
-    "" when nothing is left.
+    "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS.
     """
+    if len(path) > MOST_CHARS:
+        raise invalid(
+            f"request has missing or invalid field: a path of {len(path)} characters; "
+            f"at most {MOST_CHARS} can be stored"
+        )
     path = _CONTROL.sub("", path)
     is_directory = path.endswith("/")
     rooted = path.startswith("/")

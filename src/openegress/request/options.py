@@ -26,6 +26,10 @@ BODY_KEY = "openegress"
 MAX_CHARS = 4096
 """Of a header, a query or a body's options: some ten short values."""
 
+MAX_LAYOUT_CHARS = 8192
+"""Of a layout with its query, which becomes a part of a page's URL: servers take no more. One of a quarter of
+a megabyte keeps others waiting while it is taken apart."""
+
 _MOST_OTHERS = 20
 """Keys of a page's own query that are compared with ours."""
 _AS_IT_IS = (str, dict, list, type(None))
@@ -128,7 +132,9 @@ class LayoutQuery:
 
 
 def layout_of_page(layout: str) -> LayoutQuery:
-    """A page of the caller's or the operator's gets what of the query is not ours, as it was written."""
+    """A page of the caller's or the operator's gets what of the query is not ours, as it was written. Raises
+    EgressError for one that is too long."""
+    _refuse_long(layout)
     name, mark, query = layout.partition("?")
     pairs = query.split("&")
     ours = [pair for pair in pairs if _key(pair) in KEYS]
@@ -144,16 +150,24 @@ def layout_of_page(layout: str) -> LayoutQuery:
 
 
 def layout_of_ours(layout: str) -> LayoutQuery:
-    """A layout that is drawn here has no query but options."""
+    """A layout that is drawn here has no query but options. Raises as layout_of_page() does."""
+    _refuse_long(layout)
     name, _, query = layout.partition("?")
     return LayoutQuery(name, query)
 
 
 def refuse_change(layout: str) -> None:
-    """Of an egress that runs. Raises EgressError, UNIMPLEMENTED, where its new layout has options."""
+    """Of an egress that runs. Raises EgressError: UNIMPLEMENTED where its new layout has options, and for one
+    that is too long."""
+    _refuse_long(layout)
     for pair in layout.partition("?")[2].split("&"):
         if (key := _key(pair)) in KEYS:
             raise unimplemented(f"changing {key} of an egress that runs")
+
+
+def _refuse_long(layout: str) -> None:
+    if len(layout) > MAX_LAYOUT_CHARS:
+        raise invalid(f"layout: {len(layout)} characters; at most {MAX_LAYOUT_CHARS} are taken")
 
 
 def _key(pair: str) -> str:

@@ -106,30 +106,41 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
 
 
 def in_json(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> Iterator[Unknown]:
-    """Names that `kind` has not, in the JSON of a message. What else is wrong with it, its parser says."""
+    """Names that `kind` has not, in the JSON of a message. Raises ValueError for what protobuf's parser for
+    Python takes for something else; what else is wrong, that parser says."""
     names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
+    seen: set[int] = set()
     for name, inner in value.items():
         field = names.get(name)
         if inner is None:
             continue  # stands for a field that is not set
         if field is None:
             yield Unknown(f"{path}{_shown(name)}", kind.full_name in _DECIDING)
+        elif field.number in seen:
+            raise ValueError(f"{path}{name} is there twice")
         else:
+            seen.add(field.number)
             yield from _in_field(field, inner, f"{path}{name}")
 
 
 def _in_field(field: FieldDescriptor, value: Any, place: str) -> Iterator[Unknown]:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return
+    if isinstance(value, list) and not isinstance(field.default_value, list):
+        raise ValueError(f"{place} is one value, not a list")
     for number, each in enumerate(value if isinstance(value, list) else [value]):
         here = f"{place}[{number}]" if isinstance(value, list) and len(value) > 1 else place
-        if field.message_type is not None and isinstance(each, dict):
+        if field.message_type is not None:
+            if not isinstance(each, dict):
+                raise ValueError(f"{here} is a message, which is a JSON object")
             yield from in_json(each, field.message_type, f"{here}.")
         elif field.enum_type is not None:
             yield from _in_enum(field.enum_type, each, here)
 
 
 def _in_enum(kind: EnumDescriptor, value: object, place: str) -> Iterator[Unknown]:
+    if isinstance(value, bool):
+        raise ValueError(f"{place} is the name of a value, not true or false")
     if isinstance(value, str):
         if value not in kind.values_by_name and not value.lstrip("-").isdigit():
             yield Unknown(place, True, repr(_shown(value)))

@@ -226,13 +226,21 @@ class Reconnected:
     after_s: float
 
 
+class EndKind(Enum):
+    LOST = "lost"
+    """Join again. Of a room: joining again has failed for good."""
+    OVER = "over"
+    """The room ended, or the recorder was removed."""
+    REPLACED = "replaced"
+    """Somebody joined under our identity."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoomClosed:
     """The room was deleted, the recorder removed, or re-joining failed for good. The last event."""
 
     reason: str
-    failed: bool
-    """True when the connection was lost rather than the room ended."""
+    kind: EndKind
 
 
 RoomEvent = (

@@ -7,17 +7,18 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from livekit.protocol.models import ClientConfigSetting, DisconnectReason
 from livekit.protocol.rtc import JoinResponse, LeaveRequest, SessionDescription, SignalResponse
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room import EndKind
 from openegress.room.demux import Demux
 from openegress.room.liveness import Liveness, PathCounts
 from openegress.room.media_path import MediaPath
 from openegress.room.signalling import sdp
+from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.ice import turn_server
 from openegress.room.transport.media import Transport
@@ -29,15 +30,6 @@ CONNECT_TIMEOUT_S = 10.0
 GOODBYE_AFTER_S = 3.0
 """How much later than the end of the media the server's last word may come. The two are sent side by side,
 and may arrive far apart on a busy machine. Joining again at once would open a deleted room anew."""
-
-
-class EndKind(Enum):
-    LOST = "lost"
-    """Join again."""
-    OVER = "over"
-    """The room ended, or the recorder was removed."""
-    REPLACED = "replaced"
-    """Somebody joined under our identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +220,7 @@ class RoomConnection:
         await self._opened_path.answer(offer, description.id)
 
     def _left(self, leave: LeaveRequest) -> None:
-        reason = DisconnectReason.Name(leave.reason).lower().replace("_", " ")
+        reason = name_of(DisconnectReason, leave.reason)
         kind = FINAL.get(leave.reason, EndKind.LOST)
         if leave.action != LeaveRequest.Action.DISCONNECT:
             kind = EndKind.LOST

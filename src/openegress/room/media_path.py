@@ -5,6 +5,7 @@ import json
 
 from livekit.protocol.rtc import SessionDescription, SignalTarget, TrickleRequest
 
+from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.room.demux import Demux
 from openegress.room.signalling import sdp
@@ -80,7 +81,7 @@ class MediaPath:
         """Of the server."""
         if trickle.target != SignalTarget.SUBSCRIBER:
             return
-        line = str(json.loads(trickle.candidateInit).get("candidate", ""))
+        line = str(foreign_json.loads(trickle.candidateInit).get("candidate", ""))
         if not line:
             return
         if self._ice_username is not None:

@@ -9,10 +9,9 @@ from typing import Protocol
 from livekit.protocol.rtc import JoinResponse
 
 from openegress.core.errors import EgressError, Phase, internal
-from openegress.room import ConnectionLost, Reconnected, RoomClosed, RoomEvent
+from openegress.room import ConnectionLost, EndKind, Reconnected, RoomClosed, RoomEvent
 from openegress.room.connection import (
     ConnectionListener,
-    EndKind,
     RoomConnection,
     SessionEnd,
     SessionOptions,
@@ -145,7 +144,7 @@ class Membership:
             text = f"the room client failed: {error!r}"
             if not self._connected.done():
                 self._connected.set_exception(internal(text, Phase.SIGNALLING))
-            self._listener.emit(RoomClosed(text, failed=True))
+            self._listener.emit(RoomClosed(text, EndKind.LOST))
 
     async def _follow(self, connection: RoomConnection) -> None:
         try:
@@ -162,7 +161,7 @@ class Membership:
             await connection.close()
             if end.kind is not EndKind.LOST:
                 self._listener.on_end()
-                self._listener.emit(RoomClosed(end.reason, failed=end.kind is EndKind.REPLACED))
+                self._listener.emit(RoomClosed(end.reason, end.kind))
                 return
             if not await self._rejoin(end):
                 return
@@ -181,7 +180,7 @@ class Membership:
                 if rejoin.gives_up(error, loop.time()):
                     logger.error("cannot join again: %s", error.text)
                     text = f"{end.reason}; cannot join again: {error.text}"
-                    self._listener.emit(RoomClosed(text, failed=True))
+                    self._listener.emit(RoomClosed(text, EndKind.LOST))
                     return False
                 logger.info("try %d to join again failed: %s", rejoin.tries, error.text)
                 continue

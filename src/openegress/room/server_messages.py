@@ -10,6 +10,7 @@ from openegress.room import RoomEvent, SubscriptionFailed, Track, TrackPublished
 from openegress.room.event_queue import EventQueue
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp
+from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
 from openegress.room.subscriptions import Subscriptions
 
@@ -52,7 +53,7 @@ class ServerMessages:
                 self._publish(self._roster.speaking(message.speakers_changed.speakers))
             case "subscription_response":
                 response = message.subscription_response
-                reason = SubscriptionError.Name(response.err).removeprefix("SE_").lower().replace("_", " ")
+                reason = name_of(SubscriptionError, response.err).removeprefix("se ")
                 self.emit(SubscriptionFailed(response.track_sid, reason))
             case "subscription_permission_update":
                 self._permission(message.subscription_permission_update)

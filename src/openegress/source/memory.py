@@ -1,6 +1,7 @@
 """What a process holds of the machine's memory, as /proc tells (proc(5)), and when that is too much."""
 
 import ctypes
+import resource
 from enum import Enum, auto
 from pathlib import Path
 
@@ -24,6 +25,13 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def limit(most_bytes: int) -> None:
+    """For good: this process gets no more than that (RLIMIT_DATA, getrlimit(2)), and MemoryError beyond."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 class Shedding(Enum):

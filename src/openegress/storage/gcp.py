@@ -1,6 +1,5 @@
 """Google Cloud Storage, with the credentials of the request or the ambient identity."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from obstore.store import GCSStore
 
+from openegress.core import foreign_json
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import GCPStorage
 from openegress.storage.failures import FailureKind
@@ -19,7 +19,7 @@ ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 def service_account(credentials: str) -> dict[str, Any]:
     """The credentials.json of a service account. Raises EgressError, without its content, for another."""
     try:
-        account = json.loads(credentials)
+        account = foreign_json.loads(credentials)
     except ValueError:
         raise invalid("GCP credentials are not JSON; give the content of credentials.json") from None
     if not isinstance(account, dict) or "private_key" not in account:
@@ -33,7 +33,7 @@ def check_ambient(environ: Mapping[str, str]) -> None:
     would only say it could not decode. What it can say better by itself is left to it."""
     path = environ.get(ADC, "")
     try:
-        account = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+        account = foreign_json.loads(Path(path).read_text(encoding="utf-8")) if path else None
     except (OSError, ValueError):
         return
     if isinstance(account, dict) and account.get("type") not in ("service_account", "authorized_user"):

@@ -25,6 +25,7 @@ LOCK = "lock"
 """Beside the journal; held (flock) by the process that is at work on the folder."""
 VERSION = 1
 _ENDED = "ended"
+_NAMES = "names"
 
 Fact = str | int | float | bool
 
@@ -111,6 +112,16 @@ class Journal:
     def note(self, key: str, value: Fact) -> None:
         """Keeps a fact for whoever recovers this; the last value counts."""
         self._append(Noted(key, value))
+
+    def note_names(self, values: dict[str, str]) -> None:
+        """What the placeholders of file names stand for. Raises EgressError."""
+        self.note(_NAMES, msgspec.json.encode(values).decode())
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Empty until the room has told them. Raises msgspec.DecodeError."""
+        noted = self.facts.get(_NAMES)
+        return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
 
     def finish(self) -> None:
         """Removes the folder, whatever is in it. Where this process may not (handler.cage), its worker does

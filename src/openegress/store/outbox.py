@@ -299,8 +299,13 @@ async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str
             status, there = response.status, response.headers.get("Location", "")
         if status not in MOVED or not there:
             break
-        url = url.join(_as_written(there))
+        url = redirected(url, there)
     return status
+
+
+def redirected(url: URL, there: str) -> URL:
+    """Where the Location of an answer leads. Raises ValueError for what is no URL."""
+    return url.join(_as_written(there))
 
 
 def _as_written(url: str) -> URL:

@@ -10,8 +10,17 @@ import structlog
 
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
+from openegress.core.tasks import beside
 from openegress.storage.journal import has_ended, has_journal, is_held
-from openegress.worker.leftovers import ASK_AGAIN_S, Leftover, Lookup, find_leftovers, leftover
+from openegress.worker.leftovers import (
+    ASK_AGAIN_S,
+    Leftover,
+    LeftRecording,
+    Lookup,
+    find_leftovers,
+    leftover,
+)
+from openegress.worker.paths import Paths
 from openegress.worker.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +59,7 @@ class Adoption:
         spool: Path,
         lookup: Lookup,
         supervisor: Supervisor,
+        paths: Paths,
         is_busy: Callable[[str], bool],
         recover: Callable[[Leftover, str, bool], None],
     ) -> None:
@@ -58,6 +68,7 @@ class Adoption:
         self._spool = spool
         self._lookup = lookup
         self._supervisor = supervisor
+        self._paths = paths
         self._is_busy = is_busy
         self._recover = recover
         self._waiting: set[str] = set()
@@ -84,14 +95,19 @@ class Adoption:
             except Exception:
                 # A disk that does not answer now must not end this until the next restart.
                 _log.exception("a look for left recordings failed")
-            self._waiting.clear()
+            for egress_id in list(self._waiting):
+                await self._pass_over(egress_id)
             reason = LATER
             await asyncio.sleep(AGAIN_S)
 
     async def look(self, reason: Round) -> None:
         """One round over the spool; returns when the last recovery of it has ended."""
-        queue = deque(plan for plan in await find_leftovers(self._spool) if not self._is_busy(plan.egress_id))
+        found = await find_leftovers(self._spool)
+        queue = deque(left.plan for left in found if not self._is_busy(left.plan.egress_id))
         self._waiting = {plan.egress_id for plan in queue}
+        for each in found:
+            with beside("keeping the paths of a left recording"):
+                await self._keep_paths(each, reason)
         turns = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             while queue:
@@ -100,6 +116,12 @@ class Adoption:
                 if left is None:
                     break
                 group.create_task(self._finish(left, reason, queue, turns))
+
+    async def _keep_paths(self, left: LeftRecording, reason: Round) -> None:
+        """Before its turn comes, so that no recording begins to write where it will."""
+        egress_id = left.plan.egress_id
+        if egress_id in self._waiting and await self._is_left(egress_id, reason):
+            await self._paths.keep(left.plan, left.names)
 
     async def _next(self, queue: deque[Plan], reason: Round) -> Leftover | None:
         """One whose record somebody could tell; a record that nobody can tell waits behind the others."""
@@ -123,8 +145,14 @@ class Adoption:
                 continue
             except Exception:
                 _log.exception("a left recording is passed over", egress_id=egress_id)
-            self._waiting.discard(egress_id)
+            await self._pass_over(egress_id)
         return None
+
+    async def _pass_over(self, egress_id: str) -> None:
+        """It waits no more. What it writes to is free for others, unless it runs here after all."""
+        self._waiting.discard(egress_id)
+        if not self._is_busy(egress_id):
+            await self._paths.release(egress_id)
 
     async def _is_left(self, egress_id: str, reason: Round) -> bool:
         """It may have been finished, or begun anew, since it was found."""

@@ -91,7 +91,7 @@ def report(job: Job, trace: Trace, facts: Mapping[str, str | int | float]) -> di
         "kind": job.kind,
         "machine": dict(facts),
         "last_progress": msgspec.to_builtins(job.progress) if job.progress is not None else None,
-        "handlers_that_died": list(job.deaths),
+        "handlers_that_died": [death.how for death in job.deaths],
         "log_lines_left_out": trace.left_out,
     }
     files = {

@@ -53,10 +53,12 @@ class _Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Died:
-    """A handler that did not come to its end."""
+class Death:
+    """Of a handler that did not come to its end."""
 
     how: str
+    of_memory: bool = False
+    """The kernel killed it to have memory."""
 
 
 class Job:
@@ -86,8 +88,7 @@ class Job:
         self._on_log = on_log
         self._on_aside = on_aside
         self._claim_names = claim_names
-        self.deaths: list[str] = []
-        """How handlers ended that did not come to their end."""
+        self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
         """On the standard error of the last handler."""
         self._handler: HandlerProcess | None = None
@@ -137,7 +138,7 @@ class Job:
         """
         try:
             match await self._follow(await start(), ipc.Run(self.plan, room_keys)):
-                case _Died(how):
+                case Death(how):
                     await self._recover(recover, how)
         except Exception as error:
             # Nothing may leave a record behind that claims to be running.
@@ -168,7 +169,7 @@ class Job:
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
         match await self._follow(await spawn(), ipc.Recover(self.plan)):
-            case _Died(how):
+            case Death(how):
                 kept = f"its files wait in the spool, as their recovery ended too ({how})"
             case Ended(error=error) if error:
                 _log.error("a recovery failed", egress_id=self.plan.egress_id, error=error)
@@ -177,7 +178,7 @@ class Job:
                 kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
 
-    async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | _Died:
+    async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | Death:
         """Sees one handler process through; returns its last word, or how it died without one."""
         self._handler = handler
         try:
@@ -189,7 +190,7 @@ class Job:
                 error=str(error),
             )
             handler.kill()
-            return self._died(f"its messages could not be read: {error}")
+            return self._died(Death(f"its messages could not be read: {error}"))
         except BaseException:
             handler.kill()
             raise
@@ -198,11 +199,11 @@ class Job:
             self._stage = _Stage.ALONE
             await handler.reap()
             self.last_words = handler.last_words
-        return ended or self._died(handler.ended)
+        return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
 
-    def _died(self, how: str) -> _Died:
-        self.deaths.append(how)
-        return _Died(how)
+    def _died(self, death: Death) -> Death:
+        self.deaths.append(death)
+        return death
 
     async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | None:
         """Until the handler has nothing more to say; None: it did not come to its end."""

@@ -30,6 +30,15 @@ ASK_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class LeftRecording:
+    """What a journal in the spool says."""
+
+    plan: Plan
+    names: dict[str, str]
+    """What the room had told of its placeholders."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leftover:
     plan: Plan
     kind: RequestKind
@@ -39,19 +48,19 @@ class Leftover:
     """A worker has ended it before: only what is stored of it is new."""
 
 
-async def find_leftovers(spool: Path) -> list[Plan]:
+async def find_leftovers(spool: Path) -> list[LeftRecording]:
     """What to finish, oldest first. A journal that cannot be read is named in the log and left alone."""
     found = []
     for folder in await asyncio.to_thread(Journal.find, spool):
         try:
             journal = await asyncio.to_thread(Journal.load, folder)
-            plan = plans.decode(journal.plan)
+            plan, names = plans.decode(journal.plan), journal.names
             if plan.egress_id != journal.egress_id:
                 raise unusable(folder, f'its plan is of the egress "{shown(plan.egress_id)}"')
         except (EgressError, msgspec.MsgspecError) as error:
             _log.error("a recording in the spool cannot be recovered", folder=str(folder), error=str(error))
             continue
-        found.append(plan)
+        found.append(LeftRecording(plan, names))
     return found
 
 

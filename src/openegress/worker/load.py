@@ -41,7 +41,7 @@ class LoadMeter:
         return Load(self._cores, self._used, total, free, in_cgroup)
 
     def _busy(self) -> float:
-        usage = _cgroup_value(self._cgroup / "cpu.stat", "usage_usec") if self._limited else None
+        usage = value_in(self._cgroup / "cpu.stat", "usage_usec") if self._limited else None
         if usage is not None:
             return usage / 1e6
         times = psutil.cpu_times()
@@ -62,7 +62,7 @@ class LoadMeter:
         if limit is None or current is None or not limit.isdigit():
             return machine.total, machine.available, False
         # Page cache counts as used in memory.current but is given back under pressure.
-        cache = _cgroup_value(self._cgroup / "memory.stat", "inactive_file") or 0
+        cache = value_in(self._cgroup / "memory.stat", "inactive_file") or 0
         return int(limit), min(machine.available, int(limit) - int(current) + int(cache)), True
 
 
@@ -75,7 +75,8 @@ def _cgroup_cores(cgroup: Path) -> float | None:
     return int(quota) / int(period)
 
 
-def _cgroup_value(path: Path, key: str) -> float | None:
+def value_in(path: Path, key: str) -> float | None:
+    """Of a file of the kernel with "key value" on each line; None where there is no such file or key."""
     for line in (_read(path) or "").splitlines():
         name, _, value = line.partition(" ")
         if name == key:

@@ -148,6 +148,8 @@ def _status(upload: Uploaded) -> str:
 def result_of(job: Job) -> str:
     """Upstream's word for how an egress ended."""
     ended = job.ended
+    if any(death.of_memory for death in job.deaths):
+        return "killed_oom"
     if ended is None:
         return "process_error"
     if job.active_s is None and not ended.code:
@@ -156,6 +158,8 @@ def result_of(job: Job) -> str:
         return "killed_shutdown"
     if ended.code == Code.INTERNAL.value:
         return "process_error"
+    if ended.code == Code.ABORTED.value:
+        return "duplicate_identity"
     return "failed" if ended.code else "completed"
 
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from openegress.core.errors import EgressError
 from openegress.core.ipc import ClaimNames
 from openegress.core.plan import Plan
-from openegress.request import places
+from openegress.request import naming, places
 from openegress.store.leases import Leases
 
 _log = structlog.get_logger(__name__)
@@ -34,9 +34,20 @@ class Paths:
         """All of this worker, for its heartbeat."""
         return frozenset[str]().union(*self._held.values())
 
-    def keep(self, plan: Plan) -> None:
-        """Of a recovery: its paths are its own, whoever has begun to write there since."""
-        self._held[plan.egress_id] = places.places_of(plan, self._machine)
+    async def keep(self, plan: Plan, names: Mapping[str, str]) -> None:
+        """Of a recovery: its paths are its own, whoever has begun to write there since. `names` are what its
+        outputs were called by."""
+        told = ClaimNames({key: value for key, value in names.items() if key != naming.MARK})
+        filled = places.filled(plan, told, names.get(naming.MARK, ""))
+        held = places.places_of(plan, self._machine) | places.places_of(filled, self._machine)
+        self._held[plan.egress_id] = held
+        try:
+            for place in sorted(held):
+                await self._leases.take(self._worker_id, place)
+        except EgressError as away:
+            # The next heartbeat holds them.
+            log = _log.bind(egress_id=plan.egress_id)
+            log.warning("other workers do not know yet where a recovery writes", error=away.text)
 
     async def claim(self, plan: Plan) -> str | None:
         """The path that another recording has; None: all are the plan's from now on.

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -17,6 +18,7 @@ import structlog
 from openegress.core import ipc, scratch
 from openegress.storage.journal import is_held
 from openegress.worker.fork_client import Fork, ForkClient, cloud_identity, how_it_ended, lines_of
+from openegress.worker.oom import oom_kills
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +60,9 @@ class HandlerProcess:
         self._line_came = asyncio.Event()
         self._stderr_reader = asyncio.create_task(self._read_stderr(stderr))
         self.pid = fork.pid
+        self._oom_kills = oom_kills()
+        self._was_killed = False
+        """By us."""
         self._spool = spool
         self._folder: Path | None = None
         """Of the egress it works on, in the spool."""
@@ -116,6 +121,7 @@ class HandlerProcess:
         return not self._fork.exited.done()
 
     def kill(self) -> None:
+        self._was_killed = self._was_killed or self.alive
         self._fork.kill()
 
     async def dump_stacks(self) -> None:
@@ -143,7 +149,16 @@ class HandlerProcess:
         if self.alive:
             return "still running"
         last = next((line for line in reversed(self._stderr) if line.strip()), "")
+        if self.ran_out_of_memory:
+            last = "memory ran out"
         return how_it_ended(self._fork.exited.result(), last)
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """The kernel killed it to have memory: it was not us, and the kernel has done so since its start."""
+        if self.alive or self._was_killed or self._fork.exited.result() != -signal.SIGKILL:
+            return False
+        return oom_kills() > self._oom_kills
 
     async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
         async for line in lines_of(stderr):

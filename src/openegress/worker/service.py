@@ -95,7 +95,7 @@ class WorkerService:
         if not shared:
             self._records.repeat_left()
         lookup = self._records.keeper.get
-        self._adoption = Adoption(spool, lookup, self._supervisor, self._is_busy, self._recover)
+        self._adoption = Adoption(spool, lookup, self._supervisor, self._paths, self._is_busy, self._recover)
         self._adoption.start(BESIDE if shared else FIRST)
 
     def egress_ids(self) -> Collection[str]:
@@ -119,7 +119,6 @@ class WorkerService:
 
     def _recover(self, left: Leftover, text: str, is_reported: bool) -> None:
         record = self._records.of_recovery(left.info, is_reported=is_reported)
-        self._paths.keep(left.plan)
         self._supervisor.recover(left.plan, left.kind.value, record, text, had_ended=left.had_ended)
         self._on_start()
 

@@ -130,12 +130,11 @@ def answer(offer: Offer, username: str, password: str, fingerprint: Fingerprint)
         f"a=ice-pwd:{password}",
         f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}",
     ]
-    accepted = [each for each in offer.sections if each.payload_types]
     lines = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0"]
-    lines.append(" ".join(["a=group:BUNDLE", *(each.mid for each in accepted)]))
+    lines.append(" ".join(["a=group:BUNDLE", *(each.mid for each in offer.sections if each.payload_types)]))
     lines += credentials
     for section in offer.sections:
-        usable = section in accepted
+        usable = bool(section.payload_types)
         formats = " ".join(_numbers(section)) if usable else _refused_format(section)
         lines.append(f"m={section.kind} {9 if usable else 0} {section.protocol} {formats}")
         lines.append("c=IN IP4 0.0.0.0")

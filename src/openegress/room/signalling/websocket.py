@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room.signalling.enum_names import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Signalling:
                         case "join":
                             return message.join
                         case "leave":
-                            reason = DisconnectReason.Name(message.leave.reason)
+                            reason = name_of(DisconnectReason, message.leave.reason)
                             raise _error(
                                 Code.UNAVAILABLE,
                                 f"{self._address} sent the recorder away at once: {reason}",

@@ -49,7 +49,8 @@ class Horizon:
     def advance(self, now_ns: int, complete_ns: int) -> int:
         """`now_ns`: what the timeline shows now; `complete_ns`: up to where nothing earlier is waited for."""
         wanted = min(now_ns, complete_ns)
-        since = now_ns if self._moved_at_ns is None else now_ns - self._moved_at_ns
+        # What has been waited for until the first time is caught up with like all else.
+        since = 0 if self._moved_at_ns is None else now_ns - self._moved_at_ns
         self._moved_at_ns = now_ns
         self.ns = max(self.ns, min(wanted, self.ns + CATCH_UP * max(0, min(since, self._step_ns))))
         return self.ns

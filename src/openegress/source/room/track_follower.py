@@ -14,6 +14,7 @@ from openegress.core.left_out import TrackLosses
 from openegress.request.pausing import order_of
 from openegress.room import (
     ConnectionLost,
+    EndKind,
     Joined,
     KeyFrameArrived,
     MediaArrived,
@@ -301,8 +302,8 @@ class TrackFollower:
                 self.notice("connection to room is back", after_s=after_s)
                 self._grace.mark_rejoin()
                 await self._reselection.change()
-            case RoomClosed(reason, failed):
-                self._on_closed(reason, failed)
+            case RoomClosed(reason, kind):
+                self._on_closed(reason, kind)
             case Joined():
                 pass
 
@@ -331,14 +332,14 @@ class TrackFollower:
                 )
             )
 
-    def _on_closed(self, reason: str, failed: bool) -> None:
-        if not failed:
+    def _on_closed(self, reason: str, kind: EndKind) -> None:
+        if kind is EndKind.OVER:
             self._events.end(Closed())
             return
         text = "recording ended early: connection to room failed"
         self.fail(
             EgressError(
-                Code.UNAVAILABLE,
+                Code.ABORTED if kind is EndKind.REPLACED else Code.UNAVAILABLE,
                 f"{text}: {reason}" if reason else text,
                 fault=Fault.SERVICE,
                 phase=Phase.RECORDING if self._began else Phase.SIGNALLING,

@@ -11,8 +11,9 @@ from openegress.source.web.memory import used_bytes
 from openegress.source.web.process import Child
 from openegress.source.web.video_capture import VideoCapture
 
-MEMORY_EVERY_S = 1.0
-"""A page of JavaScript takes up to a gigabyte in that time."""
+MEMORY_EVERY_S, MEMORY_CLOSE_S = 1.0, 0.1
+"""Between two looks, and once a page takes more than half of what it may: one of JavaScript takes up to a
+gigabyte a second."""
 CAUSE_DELAY_S = 0.2
 """Chromium dies with its display. The display's death may be noticed this much later."""
 _MIB = 2**20
@@ -86,7 +87,7 @@ class BrowserWatch:
             used = await asyncio.to_thread(used_bytes, chromium.pid)
             if used > most_bytes:
                 break
-            await asyncio.sleep(MEMORY_EVERY_S)
+            await asyncio.sleep(MEMORY_CLOSE_S if used > most_bytes / 2 else MEMORY_EVERY_S)
         why = (
             f"the page takes {used // _MIB} MiB of memory, and one may take {most_bytes // _MIB}: "
             "raise page_max_memory if it needs that much"

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from openegress.core import foreign_json
+
 _log = logging.getLogger(__name__)
 
 Params = dict[str, Any]
@@ -181,7 +183,7 @@ def _whole_characters(raw: bytes) -> bytes:
 
     Raises ValueError where it is no JSON.
     """
-    text = json.dumps(json.loads(raw), ensure_ascii=False)
+    text = json.dumps(foreign_json.loads(raw), ensure_ascii=False)
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 

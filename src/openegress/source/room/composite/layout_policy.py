@@ -1,10 +1,10 @@
 """A room laid out on one picture: everybody who publishes, and all that is heard."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from openegress.core import foreign_json
 from openegress.core.codecs import MediaKind
 from openegress.core.plan import AudioRoute
 from openegress.core.text import shown
@@ -158,7 +158,7 @@ class LayoutPolicy:
 def layout_in(metadata: str) -> str | None:
     """The layout name that participant metadata asks for; None when it says nothing about layout."""
     try:
-        parsed = json.loads(metadata)
+        parsed = foreign_json.loads(metadata)
     except ValueError:
         return None  # free text for its user; only JSON with a layout is meant for us
     name = parsed.get("layout") if isinstance(parsed, dict) else None

@@ -1,9 +1,17 @@
+import io.livekit.server.AccessToken;
 import io.livekit.server.AudioMixing;
 import io.livekit.server.EgressServiceClient;
 import io.livekit.server.EncodedOutputs;
+import io.livekit.server.RoomRecord;
 import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import livekit.LivekitEgress.DirectFileOutput;
 import livekit.LivekitEgress.EgressInfo;
 import livekit.LivekitEgress.EgressStatus;
@@ -22,7 +30,7 @@ import retrofit2.Response;
  * Drives a running Egress API with LiveKit's Java SDK. Prints "ok step" for each step; a failure ends it.
  *
  * <p>LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=... java Conformance URL ROOM. The room must exist; nothing need be
- * published in it. The SDK has no StartEgress (0.13.0).
+ * published in it. The SDK has no StartEgress (0.13.0): what that alone takes is sent as JSON.
  */
 public final class Conformance {
   private static final String FIELD = "request has missing or invalid field: ";
@@ -41,6 +49,7 @@ public final class Conformance {
     String secret = System.getenv("LIVEKIT_API_SECRET");
     Conformance script = new Conformance(EgressServiceClient.createClient(args[0], key, secret), args[1]);
     script.starts();
+    script.startsByJson(args[0], key, secret);
     script.running();
     script.refusals();
     script.stops();
@@ -103,6 +112,43 @@ public final class Conformance {
     start(
         "StartTrackEgress to a websocket",
         client.startTrackEgress(room, "ws://127.0.0.1:1/?token=SECRET", "TR_x"));
+  }
+
+  private void startsByJson(String url, String key, String secret) throws Exception {
+    AccessToken token = new AccessToken(key, secret);
+    token.addGrants(new RoomRecord(true));
+    HttpRequest.Builder request =
+        HttpRequest.newBuilder(URI.create(url + "/twirp/livekit.Egress/StartEgress"))
+            .header("Authorization", "Bearer " + token.toJwt())
+            .header("Content-Type", "application/json");
+    HttpClient http = HttpClient.newHttpClient();
+    String routes =
+        """
+        {"roomName": "%s", "media": {"audio": {"captureAll": true, "routes": [
+          {"participantKind": "AGENT", "exclude": true},
+          {"participantIdentity": "ann", "trackName": "music", "channel": "AUDIO_CHANNEL_LEFT"}]}},
+         "outputs": [{"file": {"filepath": "conformance/routes-{time}"}}]}
+        """;
+    HttpResponse<String> answer = http.send(json(request, routes), HttpResponse.BodyHandlers.ofString());
+    expect("routes: " + answer.body(), answer.statusCode() == 200 && answer.body().contains("\"exclude\":true"));
+    Matcher id = Pattern.compile("\"egress_id\":\"(EG_[0-9A-Za-z]{12})\"").matcher(answer.body());
+    expect("id of routes", id.find());
+    started.add(EgressInfo.newBuilder().setEgressId(id.group(1)).build());
+    ok("StartEgress of routes");
+    String mcap =
+        """
+        {"roomName": "%s", "media": {"videos": {"captureAll": true}},
+         "outputs": [{"file": {"fileType": "MCAP"}}]}
+        """;
+    answer = http.send(json(request, mcap), HttpResponse.BodyHandlers.ofString());
+    expect(
+        "MCAP: " + answer.body(),
+        answer.statusCode() == 501 && answer.body().contains("is not yet supported"));
+    ok("StartEgress into an MCAP file");
+  }
+
+  private HttpRequest json(HttpRequest.Builder request, String body) {
+    return request.POST(HttpRequest.BodyPublishers.ofString(body.formatted(room))).build();
   }
 
   private void running() throws IOException {
