@@ -1,4 +1,5 @@
-"""What receiving a room costs: cores and memory of a recorder that takes frames and drops them.
+"""What receiving a room costs: cores and memory of a recorder that takes frames and drops them, or keeps each
+track in one file.
 
     python -m bench.room_receive                      the rows of the table
     python -m bench.room_receive --audio 50 --video 20 --kbps 500
@@ -13,8 +14,10 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +47,8 @@ class Row:
     height: int = 720
     kbps: int = 2500
     fps: int = 30
+    keeps: bool = False
+    """All tracks go into one Matroska file as they are."""
 
 
 ROWS = (
@@ -51,6 +56,7 @@ ROWS = (
     Row("video track 720p 2.5 Mbps", 0, 1),
     Row("video and audio", 1, 1),
     Row("50 audio, 20 video tracks", 50, 20, "vp8", 640, 360, 500),
+    Row("50 audio, 20 video, kept", 50, 20, "vp8", 640, 360, 500, keeps=True),
 )
 
 
@@ -94,6 +100,38 @@ async def record(url: str, token: str) -> None:
     await answer(lambda: counts)
     await client.close()
     await subscriber
+
+
+async def keep(url: str, token: str, folder: str) -> None:
+    """The measured process, with the file."""
+    from openegress.core.codecs import Container, MediaKind
+    from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan, TracksSource
+    from openegress.media import Packet
+    from openegress.output import Opening
+    from openegress.output.build import build_output
+    from openegress.source.room.open import open_source
+    from openegress.source.room.tracks_source import RoomTracksSource
+
+    output = FileOutput("room.mkv", Container.MKV, StoragePlan(LocalStorage(folder)))
+    source = await open_source(Plan("EG_bench", TracksSource("bench", url, token), (output,), None, None))
+    counts = {"audio_frames": 0, "video_frames": 0, "bytes": 0}
+    built = build_output(output, 0, emit=lambda event: None)
+    assert isinstance(source, RoomTracksSource) and built.packets is not None
+    write = built.packets.write
+
+    class Counting:
+        def write(self, packet: Packet) -> None:
+            counts["video_frames" if packet.kind is MediaKind.VIDEO else "audio_frames"] += 1
+            counts["bytes"] += len(packet.data)
+            write(packet)
+
+    await source.prepare()
+    built.output.open(Opening((), time.time_ns(), folder, {}))
+    await source.start(Counting())
+    await answer(lambda: counts)
+    await source.stop()
+    await source.close()
+    await built.output.finish(time.time_ns())
 
 
 async def publish(url: str, tokens: list[str], row: Row) -> None:
@@ -178,7 +216,8 @@ async def measure(row: Row, seconds: float) -> str:
     from testkit.livekit_server import LivekitServer
     from testkit.raw_connection import send_only
 
-    async with LivekitServer() as server:
+    async with LivekitServer() as server, AsyncExitStack() as stack:
+        kept_in = [stack.enter_context(tempfile.TemporaryDirectory())] if row.keeps else []
         tokens = [
             server.token("bench", f"p{number}", grants=send_only("bench"))
             for number in range(min(MAX_PUBLISHERS, max(row.audio, row.video)))
@@ -194,7 +233,7 @@ async def measure(row: Row, seconds: float) -> str:
         try:
             assert publishers.stdout is not None
             await publishers.stdout.readline()
-            recorder = await child("--record", server.ws_url, environment=token)
+            recorder = await child("--record", server.ws_url, *kept_in, environment=token)
             await asyncio.sleep(SETTLE_S)
             before = await read(server, publishers, recorder)
             await asyncio.sleep(seconds)
@@ -239,11 +278,12 @@ def main() -> None:
     parser.add_argument("--audio", type=int, default=0)
     parser.add_argument("--video", type=int, default=0)
     parser.add_argument("--kbps", type=int, default=500)
-    parser.add_argument("--record", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--record", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--publish", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.record:
-        asyncio.run(record(arguments.record, os.environ["BENCH_TOKEN"]))
+        recorder = keep if arguments.record[1:] else record
+        asyncio.run(recorder(arguments.record[0], os.environ["BENCH_TOKEN"], *arguments.record[1:]))
         return
     if arguments.publish:
         specification, url = arguments.publish

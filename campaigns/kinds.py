@@ -90,6 +90,16 @@ KINDS = (
         ending=".ogg",
     ),
     Kind(
+        "room, all tracks",
+        "StartRoomCompositeEgress",
+        "h264",
+        True,
+        True,
+        lambda world, path: {**_room(world, "h264"), **_file(path), "layout": "tracks"},
+        as_sent=True,
+        ending=".mkv",
+    ),
+    Kind(
         "participant",
         "StartParticipantEgress",
         "vp8",

@@ -67,12 +67,12 @@ if [ "$part" != python ]; then
         ca-certificates curl xauth)
 fi
 if [ "$part" = test ]; then
-    wanted+=(redis-server nginx-light libnginx-mod-rtmp ffmpeg zsh fish)
+    wanted+=(redis-server nginx-light libnginx-mod-rtmp ffmpeg mkvtoolnix zsh fish)
     # For the conformance test of LiveKit's Java client alone.
     command -v mvn >/dev/null && command -v javac >/dev/null || wanted+=(maven default-jdk-headless)
 fi
 if [ "${#wanted[@]}" -gt 0 ] && ! command -v dpkg-query >/dev/null; then
-    for program in chromium Xvfb pulseaudio redis-server nginx ffmpeg mvn; do
+    for program in chromium Xvfb pulseaudio redis-server nginx ffmpeg mkvmerge mvn; do
         command -v "$program" >/dev/null || say "not found: $program; install it with this system's package manager"
     done
 elif [ "${#wanted[@]}" -gt 0 ]; then

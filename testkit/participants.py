@@ -334,7 +334,8 @@ class Publisher:
         first: it does when others come before its thread had the time to look at them."""
         published = self._published[name]
         assert published.never is not None, f"{name} is not encoded here"
-        return await self._left_out(name, published.track) - await published.never
+        # One that was on its way at the first look counts as left out before.
+        return max(0, await self._left_out(name, published.track) - await published.never)
 
     async def _left_out(self, name: Name, track: rtc.LocalTrack) -> int:
         """How many pictures were handed over and are not encoded, once WebRTC has taken any. The least of

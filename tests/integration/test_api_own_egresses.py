@@ -15,6 +15,7 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import EgressHandler
+from openegress.request.unknown import UnknownFields
 
 KEYS = {"key": "a secret of more than thirty-two bytes"}
 INFOS = [
@@ -63,6 +64,23 @@ async def call(url: str, method: str, *, token: str = "", **body: Any) -> tuple[
 async def test_list(url: str, asked: dict[str, Any], found: list[str]) -> None:
     status, answer = await call(url, "ListEgress", **asked)
     assert (status, [item["egress_id"] for item in answer["items"]]) == (200, found)
+
+
+async def test_a_filter_that_nobody_knows_is_told_or_refused(
+    url: str, bus: MemoryBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, answer = await call(url, "ListEgress", roomname="b", active=True)
+    assert (status, len(answer["items"])) == (200, 2)
+    assert "/twirp/livekit.Egress/ListEgress: ignored, as not known here: roomname" in caplog.messages
+    client = RPCClient(bus)
+    offered = Parts(KEYS, OwnEgresses(client, lambda: INFOS), unknown_fields=UnknownFields.REFUSE)
+    server = ApiServer(Listen(port=0), offered)
+    await server.start()
+    status, answer = await call(server.url, "ListEgress", roomname="b")
+    assert (status, answer["code"]) == (400, "invalid_argument")
+    assert answer["msg"] == "request has missing or invalid field: roomname (not known here)"
+    await server.close()
+    await client.close()
 
 
 async def test_stop_reaches_the_worker_that_runs_it(url: str, bus: MemoryBus) -> None:

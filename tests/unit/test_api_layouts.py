@@ -20,6 +20,7 @@ def test_a_layout_does_not_make_the_workers_next_update_look_old() -> None:
 
 LAID_OUT = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="mine"))
 SOUND = EgressInfo(room_composite=RoomCompositeEgressRequest(audio_only=True))
+TRACKS = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="tracks?max_duration=1h"))
 CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="https://t"))
 
 
@@ -34,6 +35,10 @@ CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="h
         (LAID_OUT, "speaker-left-light", False, "speaker-light", "taken for speaker-light"),
         (LAID_OUT, "single-speaker-2", False, "single-speaker", "taken for single-speaker"),
         (LAID_OUT, "", False, "grid", "taken for grid"),
+        (TRACKS, "grid", False, None, "a recording of tracks as they are"),
+        (TRACKS, "grid", True, "grid", ""),
+        (LAID_OUT, "tracks", False, None, "has no effect on an egress that runs"),
+        (LAID_OUT, "tracks", True, "tracks", ""),
         (SOUND, "grid", True, None, "a recording of sound alone"),
         (EgressInfo(web=WebEgressRequest(url="http://e")), "grid", False, None, "this is a web"),
     ],

@@ -50,16 +50,18 @@ def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() 
     assert refused.value.code is Code.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("what", ["page", "own template", "stream", "track", "web", "a track of v2"])
+@pytest.mark.parametrize("what", ["page", "own template", "stream", "track", "tracks", "web", "v2 track"])
 def test_what_cannot_be_paused_is_refused(what: str) -> None:
     info = room()
     match what:
         case "page":
             info.room_composite.custom_base_url = "https://example.com"
-        case "a track of v2":
+        case "v2 track":
             info.egress.media.audio.routes.add(track_id="TR_1")
         case "stream":
             info.stream_results.append(StreamInfo())
+        case "tracks":
+            info.room_composite.layout = "tracks"
         case "track":
             info.track.track_id = "TR_1"
         case "web":

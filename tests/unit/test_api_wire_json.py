@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from livekit.protocol import egress as wire
 
 from openegress.api import wire_json
+from openegress.core.errors import EgressError
 from openegress.proto import today
 
 KINDS = [
@@ -122,16 +123,19 @@ def test_enums_of_a_later_version_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ('{"url": "http://e", "file_outputs": [{"filepath": "x", "s3": "bucket"}]}', "s3 is a message"),
-        ('{"url": "http://e", "file_outputs": [{"filepath": "x", "s3": []}]}', "s3 is one value, not a list"),
-        ('{"url": "http://e", "file_outputs": ["ab"]}', "file_outputs is a message"),
-        ('{"url": "http://e", "advanced": 5}', "advanced is a message"),
-        ('{"url": "http://e", "preset": true}', "preset is the name of a value"),
-        ('{"url": "http://e", "preset": [1]}', "preset is one value"),
-        ('{"url": "http://e", "url": "http://f"}', "a name comes twice"),
-        ('{"url": "http://e", "audioOnly": false, "audio_only": true}', "audio_only is there twice"),
+        (
+            '{"url": "http://e", "file_outputs": [{"filepath": "x", "s3": "bucket"}]}',
+            "s3 .a message is a JSON object",
+        ),
+        ('{"url": "http://e", "file_outputs": [{"filepath": "x", "s3": []}]}', "s3 .one value, not a list"),
+        ('{"url": "http://e", "file_outputs": ["ab"]}', "file_outputs .a message is"),
+        ('{"url": "http://e", "advanced": 5}', "advanced .a message is"),
+        ('{"url": "http://e", "preset": true}', "preset .the name of a value"),
+        ('{"url": "http://e", "preset": [1]}', "preset .one value"),
+        ('{"url": "http://e", "url": "http://f"}', "url .there twice"),
+        ('{"url": "http://e", "audioOnly": false, "audio_only": true}', "audio_only .there twice"),
     ],
 )
 def test_what_would_be_read_as_something_else_is_refused(body: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(EgressError, match=f"request has missing or invalid field: .*{why}"):
         wire_json.parse(body.encode(), wire.WebEgressRequest)

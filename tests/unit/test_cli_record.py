@@ -46,9 +46,11 @@ def test_the_suffix_is_the_kind_of_file(
 @pytest.mark.parametrize(
     ("file", "flags", "said"),
     [
-        ("out.wav", ("--audio-only",), '"out.wav" is not a file to record to: name it .mp4, .webm, .ogg or'),
-        ("out", (), '"out" is not a file to record to: name it .mp4, .webm, .ogg or .mp3'),
+        ("out.wav", ("--audio-only",), '"out.wav" is not a file to record to: name it .mp4, .webm,'),
+        ("out", (), '"out" is not a file to record to: name it .mp4, .webm, .ogg, .mp3, .mkv or .mka'),
         ("out.ogg", ("--video-only",), '"out.ogg" holds no picture: leave out --video-only, or name it .mp4'),
+        ("out.mka", ("--video-only",), '"out.mka" holds no picture: leave out --video-only, or name it .mkv'),
+        ("out.mkv", (), '"out.mkv" is for all tracks of a room: name it .mp4 for anything else'),
     ],
 )
 def test_other_files_are_refused(file: str, flags: tuple[str, ...], said: str) -> None:
@@ -56,6 +58,21 @@ def test_other_files_are_refused(file: str, flags: tuple[str, ...], said: str) -
         request(file, *flags)
     assert caught.value.code is Code.INVALID_ARGUMENT
     assert caught.value.message.startswith(said)
+
+
+@pytest.mark.parametrize(("file", "audio_only"), [("out.mkv", False), ("out.mka", True)])
+@pytest.mark.parametrize("flags", [(), ("--layout", "tracks")], ids=lambda flags: " ".join(flags))
+def test_a_room_goes_into_matroska_track_by_track(
+    file: str, audio_only: bool, flags: tuple[str, ...]
+) -> None:
+    body = request(file, *flags, source="room:stage").room_composite
+    assert (body.layout, body.audio_only) == ("tracks", audio_only)
+    assert body.WhichOneof("options") is None
+
+
+def test_matroska_holds_no_composed_layout() -> None:
+    with pytest.raises(EgressError, match="is for all tracks of a room"):
+        request("out.mkv", "--layout", "grid", source="room:stage")
 
 
 @pytest.mark.parametrize(("configured_s", "limit_s"), [(0.0, 90.0), (30.0, 30.0), (600.0, 90.0)])

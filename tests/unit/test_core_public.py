@@ -23,6 +23,7 @@ SHOWN_TEXTS = {
     "AudioRoute": "value track_name",
     "Selector": "pattern",
     "LayoutSource": "room_name layout ws_url",
+    "TracksSource": "room_name ws_url",
     "FileOutput": "filepath",
     "StoragePlan": "prefix backup_prefix",
     "LocalStorage": "root",

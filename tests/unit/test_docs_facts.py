@@ -21,7 +21,7 @@ from openegress.core.events import Uploaded
 from openegress.core.plan import LayoutSource, Plan
 from openegress.psrpc.observer import ClaimOutcome, Role
 from openegress.psrpc.services import EgressInternal
-from openegress.request.layouts import Arrangement
+from openegress.request.layouts import TRACKS, Arrangement
 from openegress.request.request_kind import RequestKind
 from openegress.worker.admission import AdmissionLimits, Load
 from openegress.worker.job import Job
@@ -156,7 +156,7 @@ def test_presets_are_what_the_code_has() -> None:
 
 def test_layouts_are_what_the_code_has() -> None:
     shown = {row[0].removesuffix(" (default)") for row in table(ROOT / "docs/requests.md", "Layout")}
-    assert shown == set(Arrangement)
+    assert shown == {*Arrangement, TRACKS}
 
 
 COSTS = {
@@ -168,6 +168,7 @@ COSTS = {
     "participant": RequestKind.PARTICIPANT,
     "track composite": RequestKind.TRACK_COMPOSITE,
     "track": RequestKind.TRACK,
+    "all tracks of a room": RequestKind.ROOM_TRACKS,
 }
 
 

@@ -149,3 +149,42 @@ def test_pictures_rise_strictly_from_zero(times_ns: list[int]) -> None:
     placed = [pts.place(at_ns) for at_ns in times_ns]
     assert placed[0] >= 0
     assert all(b > a for a, b in pairwise(placed))
+
+
+def sparse(is_pause: bool = False) -> AudioPts:
+    return AudioPts(AudioCodec.OPUS, lambda data: is_pause, sparse=True)
+
+
+@pytest.mark.parametrize("hole_ms", [40, 400, 3_600_000])
+def test_a_sparse_stream_leaves_holes_as_they_are(hole_ms: int) -> None:
+    pts = sparse()
+    pts.place(0, RTP, OPUS_20_MS)
+    placed = pts.place((20 + hole_ms) * MS, RTP + (20 + hole_ms) * 48, OPUS_20_MS)
+    assert [(each.pts, each.data) for each in placed] == [((20 + hole_ms) * 48, OPUS_20_MS)]
+
+
+def test_a_sparse_stream_writes_every_pause_that_makes_up_for_what_is_late() -> None:
+    """A burst after a stall of half a second: its times never fall, and are true after fifty pauses."""
+    pts = sparse(is_pause=True)
+    pts.place(0, RTP, OPUS_20_MS)
+    late = [pts.place(0, RTP + 960 * (i + 1), OPUS_20_MS) for i in range(25)]
+    after = [pts.place(20 * i * MS, RTP + 960 * (i + 26), OPUS_20_MS) for i in range(60)]
+    placed = [each for packets in (*late, *after) for each in packets]
+    assert len(placed) == 85
+    assert {each.data for each in placed} == {OPUS_20_MS}
+    assert all(b.pts - a.pts >= 480 for a, b in pairwise(placed))
+    assert placed[-1].pts == pytest.approx(59 * 960, abs=960)
+
+
+@given(st.lists(st.tuples(st.integers(-300, 300), st.booleans()), min_size=1, max_size=80))
+def test_a_sparse_stream_keeps_each_packet_once_and_in_order(steps: list[tuple[int, bool]]) -> None:
+    """Whatever the network does, and whoever speaks."""
+    speaks = iter([speaking_now for _, speaking_now in steps])
+    pts = AudioPts(AudioCodec.OPUS, lambda data: not next(speaks, True), sparse=True)
+    at_ms, placed = 0, []
+    for number, (jump_ms, _) in enumerate(steps):
+        at_ms += 20
+        found = pts.place((at_ms + jump_ms) * MS, RTP + number * 960, OPUS_20_MS)
+        assert len(found) == 1
+        placed += found
+    assert all(a.pts < b.pts for a, b in pairwise(placed))

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
-from livekit.protocol.egress import EgressInfo, EgressStatus
+from livekit.protocol.egress import EgressInfo, EgressStatus, UpdateStreamRequest
 from livekit.protocol.egress import StartEgressRequest as EgressRequest
 
 from openegress.api import wire_json
@@ -24,7 +24,7 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
-from openegress.psrpc.services import EgressInternal
+from openegress.psrpc.services import EgressHandler, EgressInternal
 from openegress.request.context import Context
 from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
@@ -333,3 +333,14 @@ async def test_fields_that_only_todays_protocol_has_come_over_the_bus(world: Wor
     assert isinstance(plan.source, MediaSource)
     assert plan.source.audio == (AudioRoute("participant", "bob", exclude=True), AudioRoute("all"))
     assert info.details == "ignored, as not known here: colour"
+
+
+async def test_fields_that_nobody_knows_are_refused_of_an_update_over_the_bus_too(world: World) -> None:
+    await world.worker("NE_1")
+    await world.start()
+    update = UpdateStreamRequest(egress_id="EG_1", add_output_urls=["rtmp://h/app/key"])
+    update.MergeFromString(bytes([0xC0, 0x3E, 1]))
+    with pytest.raises(EgressError) as refused:
+        await world.client.call(EgressHandler.UPDATE_STREAM, update, topic="EG_1")
+    assert refused.value.code is Code.INVALID_ARGUMENT
+    assert refused.value.message == "request has missing or invalid field: field 1000 (not known here)"

@@ -6,6 +6,7 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.core.info import details_of
 from openegress.request import layouts
+from openegress.request.request_kind import records_tracks, room_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +22,18 @@ class Ask:
 def ask(info: EgressInfo, layout: str, *, own_template: bool) -> Ask:
     """A template of the request, or of the server (`own_template`), knows its own layouts; the built-in one
     reads any name, as upstream's does."""
-    match info.WhichOneof("request"):
-        case "room_composite":
-            request = info.room_composite
-            audio_only, custom = request.audio_only, request.custom_base_url
-        case "egress" if info.egress.HasField("template"):
-            audio_only, custom = info.egress.template.audio_only, info.egress.template.custom_base_url
-        case kind:
-            return Ask(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
-    if custom:
+    request = room_request(info)
+    if request is None:
+        kind = info.WhichOneof("request")
+        return Ask(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
+    if request.custom_base_url:
         return Ask(layout)
-    if audio_only:
+    if records_tracks(request, own_template=own_template):
+        return Ask(None, _without_layout("a recording of tracks as they are"))
+    if request.audio_only:
         return Ask(None, _without_layout("a recording of sound alone"))
+    if not own_template and layout == layouts.TRACKS:
+        return Ask(None, f"layout {layout} has no effect on an egress that runs: start another with it")
     if own_template or layout in layouts.LAYOUTS:
         return Ask(layout)
     return Ask(layouts.resolve(layout), layouts.taken_for(layout))

@@ -23,6 +23,8 @@ def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:
             raise _unimplemented("a room that a web page lays out")
         case RequestKind.WEB | RequestKind.AUDIO_WEB:
             raise _unimplemented("a web page")
+        case RequestKind.ROOM_TRACKS:
+            raise _unimplemented("tracks that are stored as they come")
         case RequestKind.TRACK:
             raise _unimplemented("a track egress")
     if _may_go_as_it_is(info):

@@ -36,6 +36,8 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".m4a": "audio/mp4",
     ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".mka": "audio/x-matroska",
     ".ogg": "audio/ogg",
     ".mp3": "audio/mpeg",
     ".aac": "audio/aac",

@@ -21,6 +21,7 @@ from openegress.api.room_events import RoomEvents
 from openegress.api.twirp import TwirpMethod, TwirpService
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.plan import LocalStorage
+from openegress.request.unknown import UnknownFields
 
 MAX_BODY_BYTES = 256 * 1024
 """Far above any request of the API, GCP credentials included; more would take so long to decode that others
@@ -59,6 +60,7 @@ class Parts:
     """Finds records whose recordings are served; None: those on the board."""
     control: EgressMethods | None = None
     room_events: RoomEvents | None = None
+    unknown_fields: UnknownFields = UnknownFields.WARN
 
 
 class ApiServer:
@@ -69,7 +71,7 @@ class ApiServer:
         self._parts = parts
         offered = {SERVICE: parts.egress, CONTROL: parts.control}
         services = {name: part.methods() for name, part in offered.items() if part is not None}
-        self._twirp = TwirpService(services, parts.keys)
+        self._twirp = TwirpService(services, parts.keys, parts.unknown_fields)
         self._runner: web.AppRunner | None = None
         self._port = 0
 

@@ -23,7 +23,9 @@ from openegress.api.bodies import Bodies, TooLarge
 from openegress.api.idempotent_calls import MAX_ID_CHARS, REQUEST_ID_HEADER, IdempotentCalls
 from openegress.core.errors import Code, EgressError, Fault, internal
 from openegress.core.text import shown
-from openegress.request import options, redact
+from openegress.proto import today
+from openegress.request import options, redact, unknown
+from openegress.request.unknown import UnknownFields
 
 _log = logging.getLogger(__name__)
 
@@ -70,13 +72,19 @@ def for_recorders(
 class TwirpService:
     """Answers `POST /twirp/<service>/<Method>` for each service."""
 
-    def __init__(self, services: Mapping[str, Mapping[str, TwirpMethod]], keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, TwirpMethod]],
+        keys: Mapping[str, str],
+        unknown_fields: UnknownFields = UnknownFields.WARN,
+    ) -> None:
         self._methods = {
             f"/twirp/{service}/{name}": method
             for service, methods in services.items()
             for name, method in methods.items()
         }
         self._keys = keys
+        self._unknown_fields = unknown_fields
         self._replays = IdempotentCalls()
         self._bodies = Bodies()
         self._written: dict[tuple[type[Message], str], tuple[Message, bytes]] = {}
@@ -120,12 +128,21 @@ class TwirpService:
             raise _bad_route(f'unexpected Content-Type: "{shown(content_type)}"')
         body = await self._bodies.read(request)
         message = await self._bodies.decode(body, partial(_decode, method, media_type))
-        if method.starts and (text := _options_of(request)):
+        if not method.starts:
+            self._tell_unknown(message, request.path)
+        elif text := _options_of(request):
             message = options.carry(message, options.of_query(text, options.HEADER))
         answer = await _within(
             request.headers.get(TIMEOUT_HEADER), self._call(request, method, message, caller, body)
         )
         return web.Response(body=self._body(method, media_type, answer), content_type=media_type)
+
+    def _tell_unknown(self, message: Message, path: str) -> None:
+        """Fields that decide nothing. Of a start, its details tell of them. Raises EgressError where the
+        configuration has them refused."""
+        found = list(unknown.in_message(today.today(message)))
+        for notice in unknown.notices(found, self._unknown_fields):
+            _log.warning("%s: %s", path, notice)
 
     def _body(self, method: TwirpMethod, media_type: str, answer: Message) -> bytes:
         """Long lists are asked for again and again; the same object was written before."""

@@ -19,6 +19,7 @@ from livekit.protocol.egress import EgressInfo, ListEgressResponse
 from livekit.protocol.models import TokenPagination
 
 from openegress.core import foreign_json
+from openegress.core.errors import missing_or_invalid
 from openegress.core.info import is_terminal
 from openegress.proto import today
 from openegress.request import options, unknown
@@ -32,7 +33,7 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
-        value = foreign_json.loads(body.decode(), names_once=True)
+        value = foreign_json.loads(body.decode(), _object)
         if not isinstance(value, dict):
             raise ValueError("a message is a JSON object")
         given = value.pop(options.BODY_KEY, None) if has_options else None
@@ -47,6 +48,16 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
     data = message.SerializeToString() + (unknown.carried(told) if told else b"")
     parsed = kind.FromString(data)
     return parsed if given is None else options.carry(parsed, options.of_json(given, options.BODY_KEY))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises EgressError where a name comes twice: nobody could tell which of the two was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise missing_or_invalid(f"{unknown.printable(twice)} (there twice)")
+    return found
 
 
 def parse_binary(body: bytes, kind: type[M]) -> M:

@@ -51,6 +51,7 @@ class DropIn:
             Listen("127.0.0.1", settings.template_port),
             Parts(
                 keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
+                unknown_fields=settings.unknown_fields,
                 egress=OwnEgresses(self._client, self._node.infos),
                 board=self._board,
                 folders=local_folders(settings),

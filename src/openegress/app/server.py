@@ -116,6 +116,7 @@ class Server:
             Listen(settings.host, settings.port),
             Parts(
                 keys=keys,
+                unknown_fields=settings.unknown_fields,
                 egress=egress,
                 control=ControlMethods(egress),
                 room_events=RoomEvents(keys, auto_starts.on_event) if settings.auto_start else None,

@@ -31,6 +31,7 @@ _COSTS: dict[RequestKind, tuple[float, int]] = {
     RequestKind.TRACK_COMPOSITE: (0.45, 150),
     RequestKind.AUDIO_ROOM_COMPOSITE: (0.06, 80),
     RequestKind.TRACK: (0.03, 70),
+    RequestKind.ROOM_TRACKS: (0.1, 80),
 }
 """Cores and MiB at 720p30, measured (bench/RESULTS.md); cpu_cost in the configuration overrides them."""
 
@@ -124,6 +125,8 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
             configured.sdk_audio_room_composite_cpu_cost or configured.audio_room_composite_cpu_cost
         ),
         RequestKind.TRACK: configured.track_cpu_cost,
+        # Upstream has no such kind: the key is that of what is stored as it comes.
+        RequestKind.ROOM_TRACKS: configured.track_cpu_cost,
     }
     memory_gb = dict.fromkeys(RequestKind, configured.memory_cost)
     if configured.sdk_audio_room_composite_memory_cost:

@@ -60,9 +60,11 @@ def _servers(commands: "Commands") -> None:
 def _record(commands: "Commands") -> None:
     record = commands.add_parser("record", help="one recording of a page or a room, without a server")
     record.add_argument("source", metavar="SOURCE", help="https://... or room:NAME")
-    record.add_argument("file", metavar="FILE", help="out.mp4; sound alone to out.ogg or out.mp3")
+    record.add_argument("file", metavar="FILE", help="out.mp4; out.ogg, out.mp3: sound; out.mkv: all tracks")
     record.add_argument("--duration", help="30s, 1m30s; without it until Ctrl-C or the room's end")
-    record.add_argument("--layout", default="", help="grid, speaker, single-speaker, each also -light, -dark")
+    record.add_argument(
+        "--layout", default="", help="grid, speaker, single-speaker, each also -light, -dark; or tracks"
+    )
     record.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
     record.add_argument("--audio-only", action="store_true")
     record.add_argument("--video-only", action="store_true")

@@ -32,6 +32,7 @@ from openegress.core.events import Progress
 from openegress.core.ids import new_id
 from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request import layouts
 
 ROOM = "room:"
 
@@ -39,9 +40,14 @@ FILE_TYPES = {
     ".mp4": EncodedFileType.MP4,
     ".ogg": EncodedFileType.OGG,
     ".mp3": EncodedFileType.MP3,
-    ".webm": EncodedFileType.DEFAULT_FILETYPE,  # the API has no name for it: it goes by the path
+    # The API has no name for these: they go by the path.
+    ".webm": EncodedFileType.DEFAULT_FILETYPE,
+    ".mkv": EncodedFileType.DEFAULT_FILETYPE,
+    ".mka": EncodedFileType.DEFAULT_FILETYPE,
 }
-WITHOUT_PICTURE = (".ogg", ".mp3")
+WITHOUT_PICTURE = (".ogg", ".mp3", ".mka")
+OF_TRACKS = (".mkv", ".mka")
+"""They hold every track of a room for itself, as layout `tracks` records them."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,9 +78,12 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     suffix = target.suffix.lower()
     audio_only = arguments.audio_only or suffix in WITHOUT_PICTURE
     if suffix not in FILE_TYPES:
-        raise invalid(f'"{target.name}" is not a file to record to: name it .mp4, .webm, .ogg or .mp3')
+        raise invalid(
+            f'"{target.name}" is not a file to record to: name it .mp4, .webm, .ogg, .mp3, .mkv or .mka'
+        )
     if suffix in WITHOUT_PICTURE and arguments.video_only:
-        raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it .mp4')
+        other = ".mkv" if suffix in OF_TRACKS else ".mp4"
+        raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it {other}')
     egress_id = new_id("EG_")
     common = {
         "audio_only": audio_only,
@@ -82,11 +91,16 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
         "file_outputs": [
             EncodedFileOutput(filepath=str(target), file_type=FILE_TYPES[suffix], disable_manifest=True)
         ],
-        "preset": arguments.preset,
     }
+    if suffix in OF_TRACKS:
+        if not source.startswith(ROOM) or arguments.layout not in ("", layouts.TRACKS):
+            raise invalid(f'"{target.name}" is for all tracks of a room: name it .mp4 for anything else')
+    else:
+        common["preset"] = arguments.preset
     if source.startswith(ROOM):
         name = source.removeprefix(ROOM)
-        room = RoomCompositeEgressRequest(room_name=name, layout=arguments.layout, **common)
+        layout = layouts.TRACKS if suffix in OF_TRACKS else arguments.layout
+        room = RoomCompositeEgressRequest(room_name=name, layout=layout, **common)
         return StartEgressRequest(egress_id=egress_id, room_name=name, room_composite=room)
     if source.startswith(("http://", "https://")):
         web = WebEgressRequest(url=source, **common)

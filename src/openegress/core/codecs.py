@@ -39,6 +39,8 @@ class Container(StrEnum):
     OGG = "ogg"
     MP3 = "mp3"
     WEBM = "webm"
+    MKV = "mkv"
+    MKA = "mka"
     TS = "ts"
     FMP4 = "m4s"
     FLV = "flv"
@@ -49,6 +51,8 @@ AUDIO_IN: dict[Container, tuple[AudioCodec, ...]] = {
     Container.OGG: (AudioCodec.OPUS,),
     Container.MP3: (AudioCodec.MP3,),
     Container.WEBM: (AudioCodec.OPUS,),
+    Container.MKV: (AudioCodec.OPUS, AudioCodec.PCMU, AudioCodec.PCMA),
+    Container.MKA: (AudioCodec.OPUS, AudioCodec.PCMU, AudioCodec.PCMA),
     Container.TS: (AudioCodec.AAC, AudioCodec.MP3),
     Container.FMP4: (AudioCodec.AAC, AudioCodec.OPUS),
     Container.FLV: (AudioCodec.AAC,),
@@ -60,11 +64,16 @@ VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
     Container.OGG: (),
     Container.MP3: (),
     Container.WEBM: (VideoCodec.VP8, VideoCodec.VP9, VideoCodec.AV1),
+    Container.MKV: (VideoCodec.H264, VideoCodec.H265, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.AV1),
+    Container.MKA: (),
     Container.TS: (VideoCodec.H264, VideoCodec.H265),
     Container.FMP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
     Container.FLV: (VideoCodec.H264,),
 }
 """The video codecs a container takes, the default first."""
+
+MATROSKA = (Container.MKV, Container.MKA)
+"""Files that hold any number of tracks (media.matroska)."""
 
 TRACK_CONTAINER: dict[AudioCodec | VideoCodec, Container] = {
     AudioCodec.OPUS: Container.OGG,

@@ -111,7 +111,19 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
     """As a MediaSource's."""
 
 
-Source = WebSource | TemplateSource | MediaSource | LayoutSource
+class TracksSource(Struct, frozen=True, tag="tracks"):
+    """Every track of a room as it is, each for itself."""
+
+    room_name: str
+    ws_url: str
+    token: str
+    audio: bool = True
+    video: bool = True
+    insecure: bool = False
+    """As a MediaSource's."""
+
+
+Source = WebSource | TemplateSource | MediaSource | LayoutSource | TracksSource
 
 
 # --- where finished files go

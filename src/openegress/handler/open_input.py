@@ -7,7 +7,15 @@ import msgspec
 from openegress.core.codecs import AudioCodec
 from openegress.core.errors import EgressError
 from openegress.core.ipc import HandlerSettings
-from openegress.core.plan import AudioEncoding, LayoutSource, MediaSource, Plan, TemplateSource, WebSource
+from openegress.core.plan import (
+    AudioEncoding,
+    LayoutSource,
+    MediaSource,
+    Plan,
+    TemplateSource,
+    TracksSource,
+    WebSource,
+)
 from openegress.core.room_keys import RoomKey
 from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
 from openegress.handler.warm import BrowserShape, WarmBrowser
@@ -15,6 +23,7 @@ from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.open import open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.sound_beside_page import SoundBesidePage
+from openegress.source.room.tracks_source import RoomTracksSource
 from openegress.source.web.source import PageSettings, WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
@@ -37,7 +46,7 @@ async def open_input(
     match plan.source:
         case WebSource() | TemplateSource():
             return await _page_input(plan, plan.source, settings, warm, on_error, room_keys)
-        case MediaSource() | LayoutSource():
+        case MediaSource() | LayoutSource() | TracksSource():
             return await _room_input(plan, settings, on_error, room_keys)
 
 
@@ -45,7 +54,7 @@ async def _room_input(
     plan: Plan, settings: HandlerSettings, on_error: OnError, room_keys: tuple[RoomKey, ...]
 ) -> MediaInput:
     source = await open_source(plan, memory_bytes=settings.room_memory_bytes, room_keys=room_keys)
-    if isinstance(source, RoomPacketSource):
+    if isinstance(source, RoomPacketSource | RoomTracksSource):
         return PacketInput(source)
     if plan.passthrough and plan.audio is None:
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # types alone: whoever names a packet loads no FFmpeg
     import av
     from av.stream import Stream
 
+    from openegress.media.file_track import FileTrack
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:
@@ -28,6 +30,8 @@ class Packet:
     """0: unknown."""
     time_base: Fraction
     is_key: bool
+    track: "FileTrack | None" = None
+    """Which of many tracks it is of; None: the only one of its kind."""
     paused_ns: int = 0
     """How much of the time until then is not on the timeline, as the recording was paused."""
 

@@ -6,12 +6,14 @@ would be an hour of sound in memory. Its header is taken; index and duration com
 
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import av
 
 from openegress.core.codecs import AudioCodec, Container, MediaKind
 from openegress.core.units import MS, S
 from openegress.media import Packet, StreamFormat
+from openegress.media.ebml import element, wide
 from openegress.media.fragments import PRIMING_SAMPLES, sample
 from openegress.media.muxer import FORMAT_NAME
 from openegress.media.streams import add_stream
@@ -22,6 +24,33 @@ may last for half a minute."""
 
 _CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = b"\x1f\x43\xb6\x75", b"\xe7", b"\xa3"
 _KEY = 0x80
+_ONE_BYTE_TRACKS = 126
+"""Track numbers up to here take one byte in a block, all others two (RFC 8794 section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimpleBlock:
+    """A picture or packet of sound on its way into a cluster."""
+
+    track: int
+    at_ms: int
+    """Its time."""
+    order_ms: int
+    """Where it stands: of one track it never falls, though times of reordered pictures do."""
+    is_key: bool
+    data: bytes
+
+
+def cluster(blocks: Sequence[SimpleBlock]) -> bytes:
+    """A cluster of blocks (RFC 9559 section 5.1.3) that lie within half a minute, one at least."""
+    start_ms = max(0, min(block.at_ms for block in blocks))
+    parts = [element(_TIMESTAMP, start_ms.to_bytes(8, "big"))]
+    for block in sorted(blocks, key=lambda each: each.order_ms):
+        track = block.track
+        head = bytes((0x80 | track,)) if track <= _ONE_BYTE_TRACKS else (0x4000 | track).to_bytes(2, "big")
+        head += (block.at_ms - start_ms).to_bytes(2, "big", signed=True)
+        parts.append(element(_SIMPLE_BLOCK, head + bytes((_KEY * block.is_key,)) + block.data))
+    return wide(_CLUSTER, b"".join(parts))
 
 
 class ClusterWriter:
@@ -33,8 +62,7 @@ class ClusterWriter:
         self._formats = tuple(formats)
         self._tracks = {f.kind: (number, f) for number, f in enumerate(formats, 1)}
         self._last_ms: dict[MediaKind, int] = {}
-        self._blocks: list[tuple[int, int, bytes]] = []
-        """(time in ms, track, flags and data)."""
+        self._blocks: list[SimpleBlock] = []
 
     def open(self) -> None:
         """Writes the header."""
@@ -57,22 +85,16 @@ class ClusterWriter:
         # Two pictures of one millisecond are told apart by the least there is.
         at_ms = max(at_ms, self._last_ms.get(packet.kind, -1) + (packet.kind is MediaKind.VIDEO))
         self._last_ms[packet.kind] = at_ms
-        if self._blocks and abs(at_ms - self._blocks[0][0]) * MS >= CLUSTER_NS:
+        if self._blocks and abs(at_ms - self._blocks[0].at_ms) * MS >= CLUSTER_NS:
             self.flush()
-        flags = bytes((_KEY if packet.is_key else 0,))
-        self._blocks.append((at_ms, number, flags + sample(form, packet.data)))
+        self._blocks.append(SimpleBlock(number, at_ms, at_ms, packet.is_key, sample(form, packet.data)))
 
     def flush(self) -> None:
         """Writes what has come as a cluster."""
         if not self._blocks:
             return
-        blocks, self._blocks = sorted(self._blocks, key=lambda block: block[0]), []
-        start_ms = blocks[0][0]
-        parts = [_element(_TIMESTAMP, start_ms.to_bytes(8, "big"))]
-        for at_ms, number, data in blocks:
-            head = bytes((_KEY | number,)) + (at_ms - start_ms).to_bytes(2, "big", signed=True)
-            parts.append(_element(_SIMPLE_BLOCK, head + data))
-        self._put(_element(_CLUSTER, b"".join(parts)))
+        blocks, self._blocks = self._blocks, []
+        self._put(cluster(blocks))
 
     def close(self) -> None:
         """Writes what has come. There is no trailer."""
@@ -88,8 +110,3 @@ def _delay_ns(form: StreamFormat) -> int:
     if form.codec is AudioCodec.OPUS:
         return PRIMING_SAMPLES[AudioCodec.OPUS] * S // 48_000
     return 0
-
-
-def _element(name: bytes, data: bytes) -> bytes:
-    """With its size in eight bytes (RFC 8794 section 6.1)."""
-    return name + (len(data) | 1 << 56).to_bytes(8, "big") + data

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openegress.core import plan
-from openegress.core.codecs import Container
+from openegress.core.codecs import MATROSKA, Container
 from openegress.media import FrameSink, PacketSink
 from openegress.output import Emit, Output
 from openegress.output.file.recorder import FileRecorder
@@ -13,7 +13,7 @@ from openegress.output.images.recorder import ImageRecorder
 from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.sender import StreamSender
 from openegress.output.live.websocket import WebsocketSender
-from openegress.output.size_guard import IN_FILE, IN_TS, SizeGuard, SizeLimit
+from openegress.output.size_guard import IN_FILE, IN_MATROSKA, IN_TS, SizeGuard, SizeLimit
 from openegress.storage.uploader import Uploader
 
 
@@ -53,7 +53,8 @@ def build_output(
     match output:
         case plan.FileOutput():
             file = FileRecorder(output, index, emit=emit, uploader=uploader(output.storage))
-            return BuiltOutput(file, packets=SizeGuard(file, size_limit) if size_limit else file)
+            kept_below = IN_MATROSKA if output.container in MATROSKA else IN_FILE
+            return BuiltOutput(file, packets=SizeGuard(file, size_limit, kept_below) if size_limit else file)
         case plan.SegmentOutput():
             segments = HlsRecorder(output, index, emit=emit, uploader=uploader(output.storage))
             packing = IN_TS if output.container is Container.TS else IN_FILE

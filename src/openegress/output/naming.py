@@ -29,6 +29,9 @@ _CONTENT_TYPE: dict[Container, tuple[str, str]] = {
     Container.OGG: ("audio/ogg", "audio/ogg"),
     Container.MP3: ("audio/mpeg", "audio/mpeg"),
     Container.WEBM: ("video/webm", "audio/webm"),
+    # Named for what it may hold: nobody knows its tracks when it begins.
+    Container.MKV: ("video/x-matroska", "video/x-matroska"),
+    Container.MKA: ("audio/x-matroska", "audio/x-matroska"),
     Container.TS: ("video/mp2t", "video/mp2t"),
     Container.FLV: ("video/x-flv", "video/x-flv"),
 }

@@ -8,7 +8,9 @@ from openegress.core.units import MS, S
 from openegress.media import Packet, PacketSink
 
 HEADER_BYTES = 4096
-"""Of any container, and of the first playlist entries: what a file has before and after its media."""
+"""Of most containers, and of the first playlist entries: what a file has before and after its media."""
+MATROSKA_HEADER_BYTES = 256 * 1024
+"""With room for tracks to come (media.matroska_head)."""
 SAMPLE_BYTES = 18
 """What a container has for each packet, at most: 15 in fragments of MP4 and in WebM, 5 in a plain MP4 and in
 OGG, measured over half a minute of sound with and without a picture."""
@@ -39,6 +41,7 @@ class Packing:
     """Of a packet of so many bytes, with those."""
     bytes_per_s: int = 0
     """Whatever comes."""
+    head_bytes: int = HEADER_BYTES
 
 
 def in_ts(data_bytes: int) -> int:
@@ -48,6 +51,7 @@ def in_ts(data_bytes: int) -> int:
 
 IN_FILE = Packing(lambda data_bytes: data_bytes + SAMPLE_BYTES)
 """MP4, its fragments, WebM, OGG and MP3."""
+IN_MATROSKA = Packing(IN_FILE.packet_bytes, head_bytes=MATROSKA_HEADER_BYTES)
 IN_TS = Packing(in_ts, 24 * TS_PACKET_BYTES)
 """FFmpeg's muxer repeats PAT and PMT ten times a second and SDT twice, and at each segment's beginning."""
 
@@ -60,7 +64,7 @@ class SizeGuard:
         self._sink = sink
         self._limit = limit
         self._packing = packing
-        self._size_bytes = HEADER_BYTES
+        self._size_bytes = packing.head_bytes
         self._ends_ns: dict[MediaKind, int] = {}
         """Where each stream has got to."""
         self._window_ns = 0

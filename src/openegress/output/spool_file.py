@@ -48,6 +48,19 @@ class SpoolFile:
         self._end = max(self._end, self._file.tell())
         return len(data)
 
+    def rewrite(self, offset: int, data: bytes) -> None:
+        """Over bytes that are there; the next write() goes on at the end. Raises OSError."""
+        if self.error is not None:
+            raise self.error
+        try:
+            while data:
+                written = os.pwrite(self._file.fileno(), data, offset)
+                offset, data = offset + written, data[written:]
+        except OSError as error:
+            self.error = error
+            self.closed = True
+            raise
+
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)
 

@@ -29,7 +29,7 @@ class AskedOptions:
     def end_rules(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> parts.EndRules:
         """Of a recording of `source`. Raises EgressError for what the request asks and this recording has no
         way to do; of the configuration that is left out."""
-        is_of_room = isinstance(source, parts.MediaSource | parts.LayoutSource)
+        is_of_room = isinstance(source, parts.MediaSource | parts.LayoutSource | parts.TracksSource)
         for key in _OF_A_ROOM:
             if getattr(self.asked, key) and not is_of_room:
                 raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")

@@ -62,6 +62,8 @@ FORMAT_NAMES: dict[Container, str] = {
     Container.OGG: "audio/ogg",
     Container.MP3: "audio/mpeg",
     Container.WEBM: "video/webm",
+    Container.MKV: "video/x-matroska",
+    Container.MKA: "audio/x-matroska",
     Container.TS: "application/x-mpegurl",
     Container.FMP4: "application/x-mpegurl",
     Container.FLV: "rtmp",

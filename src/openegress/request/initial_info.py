@@ -10,6 +10,7 @@ from openegress.core.plan import (
     Plan,
     SegmentOutput,
     StreamOutput,
+    TracksSource,
     WebsocketOutput,
 )
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -25,7 +26,7 @@ def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
         room_name=plan.room_name,
         source_type=(
             EgressSourceType.EGRESS_SOURCE_TYPE_SDK
-            if isinstance(plan.source, MediaSource)
+            if isinstance(plan.source, MediaSource | TracksSource)
             else EgressSourceType.EGRESS_SOURCE_TYPE_WEB
         ),
         status=EgressStatus.EGRESS_STARTING,

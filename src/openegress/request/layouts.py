@@ -24,6 +24,10 @@ LAYOUTS: dict[str, Layout] = {
 """By name."""
 
 
+TRACKS = "tracks"
+"""In place of a layout: no picture is composed, and every track is stored as it is."""
+
+
 def parse(name: str) -> Layout:
     """The layout of this name, the default for an empty one."""
     return LAYOUTS[resolve(name)] if name else Layout()

@@ -18,6 +18,10 @@ from openegress.core.units import S
 KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg", ".m4s")
 """Endings that are replaced when another container is recorded; anything else is part of the name."""
 
+_MANY_TRACKS = (".mkv", ".mka")
+"""Of files that are so named only where they are wanted: elsewhere they are part of the name, as upstream has
+it."""
+
 PLAYLIST_EXTENSION = ".m3u8"
 IMAGE_EXTENSION = ".jpeg"
 MANIFEST_EXTENSION = ".json"
@@ -113,9 +117,9 @@ def split(path: str) -> tuple[str, str]:
     return head + slash, tail
 
 
-def without_extension(path: str) -> str:
+def without_extension(path: str, known: Iterable[str] = KNOWN_EXTENSIONS) -> str:
     """`path` without a known extension: v1.2 stays v1.2."""
-    for extension in KNOWN_EXTENSIONS:
+    for extension in known:
         if path.lower().endswith(extension) and split(path)[1].lower() != extension:
             return path[: -len(extension)]
     return path
@@ -123,14 +127,17 @@ def without_extension(path: str) -> str:
 
 def with_extension(path: str, extension: str) -> str:
     """`path` ending in `extension` (with its dot): kept, replaced if another known one, else appended."""
-    return path if path.endswith(extension) else without_extension(path) + extension
+    if path.endswith(extension):
+        return path
+    known = (*KNOWN_EXTENSIONS, *_MANY_TRACKS) if extension in _MANY_TRACKS else KNOWN_EXTENSIONS
+    return without_extension(path, known) + extension
 
 
 def distinct(path: str, mark: str) -> str:
     """`path` with -<mark> behind its name, before its extension. An empty mark changes nothing."""
     if not mark:
         return path
-    stem = without_extension(path)
+    stem = without_extension(path, (*KNOWN_EXTENSIONS, *_MANY_TRACKS))
     return f"{stem}-{mark}{path[len(stem) :]}"
 
 

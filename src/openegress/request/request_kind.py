@@ -11,6 +11,7 @@ from livekit.protocol.egress import (
 
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+from openegress.request import layouts
 from openegress.request.encoding import PASSTHROUGH
 
 
@@ -22,6 +23,8 @@ class RequestKind(StrEnum):
     ROOM_COMPOSITE_PAGE = "room_composite_page"
     """Laid out by a page in a browser."""
     AUDIO_ROOM_COMPOSITE = "audio_room_composite"
+    ROOM_TRACKS = "room_tracks"
+    """Every track for itself."""
     WEB = "web"
     AUDIO_WEB = "audio_web"
     PARTICIPANT = "participant"
@@ -80,12 +83,31 @@ def request_kind(request: Request, template_base: str = "") -> RequestKind:
 
 
 def of_room(request: RoomCompositeEgressRequest | TemplateSource, template_base: str) -> RequestKind:
+    if records_tracks(request, own_template=bool(template_base)):
+        return RequestKind.ROOM_TRACKS
     mixed_here = isinstance(request, RoomCompositeEgressRequest) and request.audio_mixing
     if request.audio_only and (mixed_here or not request.custom_base_url):
         return RequestKind.AUDIO_ROOM_COMPOSITE
     if request.custom_base_url or template_base:
         return RequestKind.ROOM_COMPOSITE_PAGE
     return RequestKind.ROOM_COMPOSITE
+
+
+def room_request(info: EgressInfo) -> RoomCompositeEgressRequest | TemplateSource | None:
+    """What a record says of the room that is laid out; None: it is of none."""
+    match info.WhichOneof("request"):
+        case "room_composite":
+            return info.room_composite
+        case "egress" if info.egress.HasField("template"):
+            return info.egress.template
+        case _:
+            return None
+
+
+def records_tracks(request: RoomCompositeEgressRequest | TemplateSource, *, own_template: bool) -> bool:
+    """By its layout. A page, of the request or of the server (`own_template`), has its own layouts."""
+    is_named = request.layout.partition("?")[0] == layouts.TRACKS
+    return is_named and not (request.custom_base_url or own_template)
 
 
 def _v2_kind(request: StartEgressRequest, template_base: str) -> RequestKind:

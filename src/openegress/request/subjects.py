@@ -56,7 +56,11 @@ class Subjects:
         source: parts.Source
         notices: tuple[str, ...] = ()
         kind = request_kind.of_room(request, self.context.template_base)
-        if kind is RequestKind.AUDIO_ROOM_COMPOSITE:
+        if kind is RequestKind.ROOM_TRACKS:
+            ws_url, token = self._connection()
+            insecure = self.context.insecure
+            source = parts.TracksSource(room_name, ws_url, token, has_audio, has_video, insecure)
+        elif kind is RequestKind.AUDIO_ROOM_COMPOSITE:
             source = self.media(audio=audio_routes.of_mixing(mixing))
             if request.custom_base_url:
                 notices = ("custom_base_url has no effect on sound that audio_mixing takes from the room",)

@@ -106,7 +106,7 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
 
 
 def in_json(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> Iterator[Unknown]:
-    """Names that `kind` has not, in the JSON of a message. Raises ValueError for what protobuf's parser for
+    """Names that `kind` has not, in the JSON of a message. Raises EgressError for what protobuf's parser for
     Python takes for something else; what else is wrong, that parser says."""
     names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
     seen: set[int] = set()
@@ -115,9 +115,9 @@ def in_json(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> Itera
         if inner is None:
             continue  # stands for a field that is not set
         if field is None:
-            yield Unknown(f"{path}{_shown(name)}", kind.full_name in _DECIDING)
+            yield Unknown(f"{path}{printable(name)}", kind.full_name in _DECIDING)
         elif field.number in seen:
-            raise ValueError(f"{path}{name} is there twice")
+            raise missing_or_invalid(f"{path}{name} (there twice)")
         else:
             seen.add(field.number)
             yield from _in_field(field, inner, f"{path}{name}")
@@ -127,12 +127,12 @@ def _in_field(field: FieldDescriptor, value: Any, place: str) -> Iterator[Unknow
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return
     if isinstance(value, list) and not isinstance(field.default_value, list):
-        raise ValueError(f"{place} is one value, not a list")
+        raise missing_or_invalid(f"{place} (one value, not a list)")
     for number, each in enumerate(value if isinstance(value, list) else [value]):
         here = f"{place}[{number}]" if isinstance(value, list) and len(value) > 1 else place
         if field.message_type is not None:
             if not isinstance(each, dict):
-                raise ValueError(f"{here} is a message, which is a JSON object")
+                raise missing_or_invalid(f"{here} (a message is a JSON object)")
             yield from in_json(each, field.message_type, f"{here}.")
         elif field.enum_type is not None:
             yield from _in_enum(field.enum_type, each, here)
@@ -140,10 +140,10 @@ def _in_field(field: FieldDescriptor, value: Any, place: str) -> Iterator[Unknow
 
 def _in_enum(kind: EnumDescriptor, value: object, place: str) -> Iterator[Unknown]:
     if isinstance(value, bool):
-        raise ValueError(f"{place} is the name of a value, not true or false")
+        raise missing_or_invalid(f"{place} (the name of a value, not true or false)")
     if isinstance(value, str):
         if value not in kind.values_by_name and not value.lstrip("-").isdigit():
-            yield Unknown(place, True, repr(_shown(value)))
+            yield Unknown(place, True, repr(printable(value)))
     elif isinstance(value, int) and value not in kind.values_by_number:
         yield Unknown(place, True, str(value))
 
@@ -169,6 +169,6 @@ def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
     return (f"ignored, as not known here: {names}{' ...' if len(found) > _MOST else ''}",)
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """Printable, on one line, and not for ever."""
     return "".join(c if c.isprintable() else "?" for c in name[:_MOST_CHARS])

@@ -7,6 +7,7 @@ from livekit.protocol.egress import (
     ParticipantEgressRequest,
     RoomCompositeEgressRequest,
     StartEgressRequest,
+    TemplateSource,
     TrackCompositeEgressRequest,
     TrackEgressRequest,
     WebEgressRequest,
@@ -19,11 +20,11 @@ from openegress.core.ids import check_egress_id
 from openegress.core.plan import Limits, ParticipantVideo, Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
-from openegress.request import encoding, naming, outputs, requested, stream_urls, unknown
+from openegress.request import encoding, naming, outputs, requested, room_tracks, stream_urls, unknown
 from openegress.request.asked_options import asked_options
 from openegress.request.context import Context, SessionLimits
 from openegress.request.encoding import Wish
-from openegress.request.request_kind import RequestKind, request_kind, room_of
+from openegress.request.request_kind import RequestKind, records_tracks, request_kind, room_of
 from openegress.request.requested import FileWish, RequestedOutputs
 from openegress.request.subjects import Subject, Subjects, single_track
 
@@ -57,8 +58,10 @@ class _Planner:
         match self.request.WhichOneof("request"):
             case "room_composite":
                 room = self.request.room_composite
-                wish = _wish(room)
-                return self._encoded(self.subjects.of_room(room), wish, requested.of_encoded(room))
+                wish, wanted = _wish(room), requested.of_encoded(room)
+                if self._records_tracks(room):
+                    return self._tracks(room, wish, wanted)
+                return self._encoded(self.subjects.of_room(room), wish, wanted)
             case "web":
                 web = self.request.web
                 return self._encoded(self.subjects.of_web(web), _wish(web), requested.of_encoded(web))
@@ -81,6 +84,8 @@ class _Planner:
 
     def _v2(self, request: StartEgressRequest) -> Plan:
         wish = _wish(request)
+        if request.HasField("template") and self._records_tracks(request.template):
+            return self._tracks(request.template, wish, requested.of_v2(request))
         if wish.passthrough:
             return self._passed_through(request)
         match request.WhichOneof("source"):
@@ -93,6 +98,24 @@ class _Planner:
             case _:
                 raise missing_or_invalid("source")
         return self._encoded(subject, wish, requested.of_v2(request))
+
+    def _records_tracks(self, request: RoomCompositeEgressRequest | TemplateSource) -> bool:
+        return records_tracks(request, own_template=bool(self.context.template_base))
+
+    def _tracks(
+        self, request: RoomCompositeEgressRequest | TemplateSource, wish: Wish, wanted: RequestedOutputs
+    ) -> Plan:
+        file = room_tracks.file_of(wanted)
+        subject = self.subjects.of_room(request)
+        container = room_tracks.container_of(
+            file, audio_only=request.audio_only, video_only=request.video_only
+        )
+        source = subject.source
+        if container is Container.MKA:
+            source = msgspec.structs.replace(source, video=False)
+        output = outputs.file_output(file, container, self._naming(subject, (0, 0)))
+        told = room_tracks.notices(request, wish, container)
+        return self._plan(source, (output,), None, None, values={}, passthrough=True, notices=told)
 
     def _encoded(self, subject: Subject, wish: Wish, wanted: RequestedOutputs) -> Plan:
         if wish.passthrough:

@@ -5,9 +5,10 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamR
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import StreamOutput
+from openegress.proto import today
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import EgressHandler
-from openegress.request import stream_urls
+from openegress.request import stream_urls, unknown
 from openegress.worker.job import Job
 from openegress.worker.supervisor import Supervisor
 
@@ -38,6 +39,8 @@ class HandlerCalls:
         return job.record.info
 
     async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
+        for each in unknown.in_message(today.today(request)):
+            raise each.refusal  # all of it says where media goes
         job = self._job(request.egress_id)
         output = next((o for o in job.plan.outputs if isinstance(o, StreamOutput)), None)
         if output is None:

@@ -13,7 +13,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core import info as transitions
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
-from openegress.core.plan import LayoutSource, MediaSource, Plan, TemplateSource
+from openegress.core.plan import LayoutSource, MediaSource, Plan, TemplateSource, TracksSource
 from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial
@@ -89,6 +89,8 @@ def kind_of(plan: Plan) -> RequestKind:
             return RequestKind.ROOM_COMPOSITE_PAGE
         case LayoutSource():
             return RequestKind.ROOM_COMPOSITE
+        case TracksSource():
+            return RequestKind.ROOM_TRACKS
         case MediaSource():
             return RequestKind.TRACK if plan.passthrough else RequestKind.TRACK_COMPOSITE
         case _:

@@ -31,7 +31,7 @@ def finalise(path: Path, container: Container) -> str:
                 claim(path)
                 plain_copy(path, better)
                 verify_media(path, better)
-            case Container.WEBM:
+            case Container.WEBM | Container.MKV | Container.MKA:
                 make_seekable(path)
                 return ""
             case _:

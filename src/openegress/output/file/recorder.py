@@ -15,6 +15,7 @@ from openegress.media import Packet
 from openegress.media.clusters import ClusterWriter
 from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.interleave import end_ns
+from openegress.media.matroska import MatroskaWriter
 from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
@@ -186,7 +187,8 @@ class _FileJob:
         self._formats = opening.formats
         self._on_progress = on_progress
         self._file: SpoolFile | None = None
-        self._muxer: Muxer | FragmentWriter | ClusterWriter | None = None
+        self._started_at_ns = opening.started_at_ns
+        self._muxer: Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | None = None
         self._next_progress_ns = PROGRESS_NS
         self.media_end_ns = 0
         """End of the last frame written."""
@@ -247,7 +249,7 @@ class _FileJob:
             if self._file is not None:
                 self._file.release()
 
-    def _muxer_for(self, file: SpoolFile) -> Muxer | FragmentWriter | ClusterWriter:
+    def _muxer_for(self, file: SpoolFile) -> Muxer | FragmentWriter | ClusterWriter | MatroskaWriter:
         """One in which no track waits for another."""
         check_fit(self._container, self._formats)
         match self._container:
@@ -255,6 +257,8 @@ class _FileJob:
                 return FragmentWriter(file.write, self._formats, header=file_header(self._formats))
             case Container.WEBM:
                 return ClusterWriter(file.write, self._formats)
+            case Container.MKV | Container.MKA:
+                return MatroskaWriter(file.write, file.rewrite, self._started_at_ns)
             case _:
                 return Muxer(file, self._container, self._formats, _OPTIONS[self._container])
 

@@ -2,7 +2,14 @@
 are."""
 
 from openegress.core.errors import invalid
-from openegress.core.plan import LayoutSource, MediaSource, Plan, StreamOutput, WebsocketOutput
+from openegress.core.plan import (
+    LayoutSource,
+    MediaSource,
+    Plan,
+    StreamOutput,
+    TracksSource,
+    WebsocketOutput,
+)
 from openegress.core.room_keys import RoomKey
 from openegress.request import layouts
 from openegress.room import VideoQuality
@@ -13,11 +20,13 @@ from openegress.source.room.awaited import Patience
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
+from openegress.source.room.every_track import EveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
 from openegress.source.room.track_policy import RequestedTracks, TrackPolicy
+from openegress.source.room.tracks_source import RoomTracksSource
 
 
 async def open_source(
@@ -25,7 +34,7 @@ async def open_source(
     patience: Patience | None = None,
     memory_bytes: int = 0,
     room_keys: tuple[RoomKey, ...] = (),
-) -> RoomPacketSource | RoomFrameSource:
+) -> RoomPacketSource | RoomTracksSource | RoomFrameSource:
     """Joins the room, waits for what the request names, and decides whether that goes as it is. This process
     sheds media once it uses `memory_bytes` (0: never).
 
@@ -34,7 +43,7 @@ async def open_source(
     (INVALID_ARGUMENT); nothing is left open then.
     """
     source = plan.source
-    if not isinstance(source, MediaSource | LayoutSource):
+    if not isinstance(source, MediaSource | LayoutSource | TracksSource):
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
     options = SessionOptions(insecure=source.insecure)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
@@ -45,6 +54,9 @@ async def open_source(
     except BaseException:
         await follower.close()
         raise
+    if isinstance(source, TracksSource):
+        follower.take_best()
+        return RoomTracksSource(follower)
     watched = any(isinstance(output, StreamOutput | WebsocketOutput) for output in plan.outputs)
     if isinstance(source, MediaSource) and wants_packets(plan, follower.selection.tracks):
         follower.take_best()
@@ -57,14 +69,16 @@ async def open_source(
     )
 
 
-def _policy(plan: Plan, source: MediaSource | LayoutSource) -> TrackPolicy:
+def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
     policy, rules = RecordedPeople(_selecting(plan, source), plan.recorded), plan.end_rules
     if not (rules.stop_when_empty_s or rules.stop_when_idle_s):
         return policy
-    return Attendance(policy, rules, is_of_room=isinstance(source, LayoutSource))
+    return Attendance(policy, rules, is_of_room=not isinstance(source, MediaSource))
 
 
-def _selecting(plan: Plan, source: MediaSource | LayoutSource) -> TrackPolicy:
+def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
+    if isinstance(source, TracksSource):
+        return EveryTrack(source)
     video = plan.video
     if isinstance(source, MediaSource):
         needed = video is not None and not plan.passthrough

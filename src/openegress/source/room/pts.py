@@ -39,9 +39,14 @@ class Placed:
 
 class AudioPts:
     """For one stream of packets, of one codec. `is_pause` tells whether nobody speaks in a packet; it is
-    asked only while packets come early or late."""
+    asked only while packets come early or late.
 
-    def __init__(self, codec: AudioCodec, is_pause: Callable[[bytes], bool]) -> None:
+    `sparse`: for containers whose players go by time stamps. Holes stay holes, and every packet is written:
+    one in which nobody speaks begins before the last has ended, where another stream would leave it out.
+    """
+
+    def __init__(self, codec: AudioCodec, is_pause: Callable[[bytes], bool], *, sparse: bool = False) -> None:
+        self._sparse = sparse
         self._codec = codec
         self._rate = AUDIO_RATE[codec]
         self._is_pause = is_pause
@@ -84,8 +89,11 @@ class AudioPts:
             filled = self._fill(wanted, data)
             early = 0  # a fraction of a packet is no hole; the count goes on from here
         elif -early > duration // 2 and self._is_pause(data):
-            self._late = -early - duration
-            return []
+            if not self._sparse:
+                self._late = -early - duration
+                return []
+            self._next -= min(-early, duration // 2)
+            early = 0
         pts = self._next + self._step(duration, early)
         self._next = pts + duration
         self._late = pts - at_ns * self._rate // S
@@ -111,6 +119,9 @@ class AudioPts:
     def _fill(self, until: int, after: bytes | None) -> list[Placed]:
         """What fills the hole up to a position, except for less than the shortest packet."""
         assert self._next is not None
+        if self._sparse:
+            self._next = until
+            return []
         concealed = after is not None and until - self._next <= self._rate * CONCEALED_MS // 1000
         filled: list[Placed] = []
         while True:

@@ -1,13 +1,11 @@
 """A room laid out on one picture: everybody who publishes, and all that is heard."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 from openegress.core import foreign_json
 from openegress.core.codecs import MediaKind
 from openegress.core.plan import AudioRoute
-from openegress.core.text import shown
 from openegress.media.geometry import drawn_size
 from openegress.request import layouts
 from openegress.request.layouts import Layout
@@ -15,15 +13,14 @@ from openegress.room import Track, VideoQuality
 from openegress.source.room.composite.active_speaker import ActiveSpeaker, step
 from openegress.source.room.composite.arrange import EMPTY, arrange, by_recency
 from openegress.source.room.composite.rectangles import Size
-from openegress.source.room.composite.tiles import Seat, attendees, seats_of
+from openegress.source.room.composite.tiles import Seat, seats_of
 from openegress.source.room.scene import Look, Scene, Tile
 from openegress.source.room.selection import Missing, Selection, Verdict, route
 from openegress.source.room.track_policy import RoomState
+from openegress.source.room.whole_room import RoomEnd, TrackBounds
 
 WARM_HIDDEN = 6
 """Hidden videos that are kept running, in their smallest layer, so that they are there when shown."""
-MOST_TRACKS = 40
-"""Of a kind, of one participant: an interpreter with forty languages."""
 DARK = Look((0x11,) * 3, (0x22,) * 3, (0x4A,) * 3, (0xFF,) * 3, (0xEE,) * 3)
 LIGHT = Look((0xFF,) * 3, (0xE4,) * 3, (0x8A,) * 3, (0xFF,) * 3, (0x22,) * 3)
 
@@ -50,9 +47,8 @@ class LayoutPolicy:
         self._floor = ActiveSpeaker()
         self._recent: tuple[str, ...] = ()
         self._staging = EMPTY
-        self._attended = False
-        self._over: set[str] = set()
-        """Who publishes more than is recorded."""
+        self._bounds = TrackBounds()
+        self._end = RoomEnd()
 
     @property
     def recheck_at_s(self) -> float | None:
@@ -60,7 +56,7 @@ class LayoutPolicy:
 
     def select(self, room: RoomState, before: Selection) -> Selection:
         self._read_layout(room.metadata)
-        tracks = self._within_bounds(room.tracks)
+        tracks = self._bounds.within(room.tracks)
         seats = seats_of(room.participants, tracks, room.name_only)
         present = {each.identity for each in room.participants}
         spoken = dict.fromkeys((*room.speakers, *self._recent))
@@ -89,34 +85,13 @@ class LayoutPolicy:
         return ""
 
     def verdict(self, room: RoomState, selection: Selection) -> Verdict:
-        """It ends with the last who leaves; a room that nobody has entered yet goes on."""
-        if attendees(room.participants):
-            self._attended = True
-            return Verdict.GO_ON
-        if not self._attended:
-            return Verdict.GO_ON
-        return Verdict.END_UNLESS_BACK if room.rejoined_recently else Verdict.END
+        return self._end.verdict(room)
 
     def needs(self, sid: str, selection: Selection) -> bool:
         return False
 
     def names(self, track: Track, selection: Selection) -> bool:
         return False
-
-    def _within_bounds(self, tracks: Sequence[Track]) -> list[Track]:
-        """The first tracks of each: who publishes hundreds is not recorded at the expense of all."""
-        counts: Counter[tuple[str, MediaKind]] = Counter()
-        taken = []
-        for track in tracks:
-            publisher = (track.participant.identity, track.kind)
-            counts[publisher] += 1
-            if counts[publisher] <= MOST_TRACKS:
-                taken.append(track)
-        over = {identity for (identity, _), count in counts.items() if count > MOST_TRACKS}
-        for identity in over - self._over:
-            _log.warning("%s publishes many tracks: the first %d are recorded", shown(identity), MOST_TRACKS)
-        self._over = over
-        return taken
 
     def _read_layout(self, metadata: str) -> None:
         if metadata == self._metadata:

@@ -1,0 +1,54 @@
+"""One of many tracks of a recording, as a file tells of it: what its codec needs, its name, whose it is."""
+
+import struct
+from dataclasses import dataclass
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.errors import internal
+from openegress.media import StreamFormat
+from openegress.media.mp4 import children
+from openegress.media.sample_entry import sample_entry
+
+_VISUAL_ENTRY_BYTES = 86
+"""Of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
+_CONFIGURATION: dict[AudioCodec | VideoCodec, bytes] = {
+    VideoCodec.H264: b"avcC",
+    VideoCodec.H265: b"hvcC",
+    VideoCodec.AV1: b"av1C",
+}
+_WAVE_FORMAT: dict[AudioCodec | VideoCodec, int] = {AudioCodec.PCMU: 7, AudioCodec.PCMA: 6}
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrack:
+    number: int
+    """From 1, in order of appearance."""
+    form: StreamFormat
+    codec_private: bytes
+    """What a decoder needs beside the media (RFC 9559 section 5.1.4.1.23)."""
+    name: str
+    """What players show."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Name and value."""
+
+
+def codec_private(form: StreamFormat) -> bytes:
+    """What the mapping of a codec to Matroska (RFC 9559 section 8, draft-ietf-cellar-codec) wants to be told.
+
+    Opus says that nothing is to be left out of its beginning (RFC 7845 section 5.1): whoever was in the room
+    heard all of it. Raises EgressError or FFmpegError where a key frame does not say enough.
+    """
+    match form.codec:
+        case AudioCodec.OPUS:
+            return b"OpusHead" + struct.pack("<BBHIHB", 1, form.channels, 0, form.sample_rate, 0, 0)
+        case AudioCodec.PCMU | AudioCodec.PCMA as codec:
+            rate = form.sample_rate
+            return struct.pack("<HHIIHHH", _WAVE_FORMAT[codec], 1, rate, rate, 1, 8, 0)
+        case VideoCodec.H264 | VideoCodec.H265 | VideoCodec.AV1 as codec:
+            entry = sample_entry(form)
+            for kind, at, size in children(entry, _VISUAL_ENTRY_BYTES, len(entry)):
+                if kind == _CONFIGURATION[codec]:
+                    return entry[at + 8 : at + size]
+            raise internal(f"FFmpeg wrote no {_CONFIGURATION[codec].decode()} box")
+        case _:
+            return b""

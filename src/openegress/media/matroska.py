@@ -1,0 +1,175 @@
+"""All tracks of a room in one Matroska file (RFC 9559), written as they come and go.
+
+FFmpeg's muxer must know every track before the first packet. Here the head has room for those to come
+(media.matroska_head), and media follows in clusters that are each whole by themselves (media.clusters):
+the file plays at any instant. Index and duration come in the end (media.cluster_index).
+"""
+
+import hashlib
+import logging
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.units import MS
+from openegress.media import Packet
+from openegress.media.clusters import CLUSTER_NS, SimpleBlock, cluster
+from openegress.media.ebml import element, number, text
+from openegress.media.file_track import FileTrack
+from openegress.media.fragments import sample
+from openegress.media.matroska_head import Rewrite, head
+
+CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
+    AudioCodec.OPUS: "A_OPUS",
+    AudioCodec.PCMU: "A_MS/ACM",
+    AudioCodec.PCMA: "A_MS/ACM",
+    VideoCodec.VP8: "V_VP8",
+    VideoCodec.VP9: "V_VP9",
+    VideoCodec.AV1: "V_AV1",
+    VideoCodec.H264: "V_MPEG4/ISO/AVC",
+    VideoCodec.H265: "V_MPEGH/ISO/HEVC",
+}
+SEEK_PRE_ROLL_NS = 80_000_000
+"""That an Opus decoder needs before what is heard (RFC 7845 section 4.6)."""
+MOST_TEXT_BYTES = 256
+"""Of a name or a value; the rest of a longer one is cut off."""
+
+_log = logging.getLogger(__name__)
+
+_VIDEO, _AUDIO = b"\x01", b"\x02"
+
+
+@dataclass(slots=True)
+class _Line:
+    """A track that is in the head, or has no room there."""
+
+    is_in_head: bool
+    newest_ms: int = -1
+
+
+class MatroskaWriter:
+    """Packets in, bytes out: `put` appends, `rewrite` changes what is there. One writer belongs to one
+    thread. What either raises comes out of write(), flush() and close().
+
+    A packet says in `track` which track it is of; the first of each brings the track into the head. Packets
+    of a track come in decode order. Those of a track that the head has no more room for are left out.
+    """
+
+    def __init__(self, put: Callable[[bytes], object], rewrite: Rewrite, started_at_ns: int) -> None:
+        """`started_at_ns`: unix ns of media time zero."""
+        self._put = put
+        self._rewrite = rewrite
+        start, self._tracks, self._tags = head(started_at_ns)
+        self._unwritten = bytearray(start)
+        """The head, until the first cluster goes out with it: a file without media is empty."""
+        self._lines: dict[int, _Line] = {}
+        self._blocks: list[SimpleBlock] = []
+        self._is_full = False
+        """A track had no room."""
+
+    def open(self) -> None:
+        """Writes nothing: the head comes with the first media."""
+
+    def write(self, packet: Packet) -> None:
+        """Takes a packet; the cluster before it is written when it is long enough. One that names no track is
+        ignored."""
+        track = packet.track
+        if track is None:
+            return
+        line = self._lines.get(track.number)
+        if line is None:
+            line = self._lines[track.number] = _Line(self._reveal(track))
+        if not line.is_in_head:
+            return
+        at_ms = max(0, (packet.pts_ns + MS // 2) // MS)
+        is_picture = packet.kind is MediaKind.VIDEO
+        if is_picture and at_ms == line.newest_ms:
+            at_ms += 1  # two pictures of one millisecond are told apart by the least there is
+        if self._blocks and abs(at_ms - self._blocks[0].at_ms) * MS >= CLUSTER_NS:
+            self.flush()
+        line.newest_ms = max(line.newest_ms, at_ms)
+        data = sample(track.form, packet.data)
+        self._blocks.append(SimpleBlock(track.number, at_ms, line.newest_ms, packet.is_key, data))
+
+    def flush(self) -> None:
+        """Writes what has come as a cluster."""
+        if not self._blocks:
+            return
+        blocks, self._blocks = self._blocks, []
+        start, self._unwritten = bytes(self._unwritten), bytearray()
+        self._put(start + cluster(blocks))
+
+    def close(self) -> None:
+        """Writes what has come. There is no trailer."""
+        self.flush()
+
+    def abandon(self) -> None:
+        """Writes nothing more."""
+        self._blocks = []
+
+    def _reveal(self, track: FileTrack) -> bool:
+        if self._is_full:
+            return False
+        entry, tag = _entry(track), _tag(track)
+        if not self._tracks.takes(entry) or not self._tags.takes(tag):
+            self._is_full = True
+            _log.warning("the file has no room for more tracks: those that come now are left out")
+            return False
+        self._tags.reveal(tag, self._change)
+        self._tracks.reveal(entry, self._change)
+        return True
+
+    def _change(self, at: int, data: bytes) -> None:
+        if self._unwritten:
+            self._unwritten[at : at + len(data)] = data
+        else:
+            self._rewrite(at, data)
+
+
+def _entry(track: FileTrack) -> bytes:
+    """The content of a TrackEntry (section 5.1.4.1)."""
+    form = track.form
+    is_video = form.kind is MediaKind.VIDEO
+    parts = [
+        element(b"\xd7", track.number.to_bytes(2, "big")),  # TrackNumber
+        number(b"\x73\xc5", _uid(track)),  # TrackUID
+        element(b"\x83", _VIDEO if is_video else _AUDIO),  # TrackType
+        element(b"\x9c", b"\x00"),  # FlagLacing
+        text(b"\x22\xb5\x9c", "und"),  # Language
+        text(b"\x53\x6e", _cut(track.name)),  # Name
+        text(b"\x86", CODEC_IDS[form.codec]),  # CodecID
+    ]
+    if track.codec_private:
+        parts.append(element(b"\x63\xa2", track.codec_private))  # CodecPrivate
+    if is_video:
+        size = element(b"\xb0", form.width.to_bytes(4, "big")) + element(
+            b"\xba", form.height.to_bytes(4, "big")
+        )
+        parts.append(element(b"\xe0", size))  # Video: PixelWidth, PixelHeight
+    else:
+        rate = element(b"\xb5", struct.pack(">d", form.sample_rate))
+        parts.append(element(b"\xe1", rate + element(b"\x9f", bytes((form.channels,)))))  # Audio
+    if form.codec is AudioCodec.OPUS:
+        parts += [number(b"\x56\xaa", 0), number(b"\x56\xbb", SEEK_PRE_ROLL_NS)]  # CodecDelay, SeekPreRoll
+    return b"".join(parts)
+
+
+def _tag(track: FileTrack) -> bytes:
+    """The content of a Tag (section 5.1.8.1) of one track."""
+    simple = [
+        element(b"\x67\xc8", text(b"\x45\xa3", name) + text(b"\x44\x87", _cut(value)))  # SimpleTag
+        for name, value in track.tags
+        if value
+    ]
+    return element(b"\x63\xc0", number(b"\x63\xc5", _uid(track))) + b"".join(simple)  # Targets, TagTrackUID
+
+
+def _uid(track: FileTrack) -> int:
+    """Not 0, and another one in other recordings (section 5.1.4.1.2)."""
+    told = repr((track.number, track.name, track.tags)).encode()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big") or 1
+
+
+def _cut(value: str) -> str:
+    return value.encode()[:MOST_TEXT_BYTES].decode(errors="ignore").replace("\0", "")

@@ -1,0 +1,65 @@
+"""The tracks of a recording's file: numbered, named after who published them, and bounded."""
+
+import logging
+from collections import Counter
+
+from av.error import FFmpegError
+
+from openegress.core.codecs import MediaKind
+from openegress.core.errors import EgressError
+from openegress.core.text import shown
+from openegress.media import StreamFormat
+from openegress.media.file_track import FileTrack, codec_private
+from openegress.room import Track, TrackSource
+
+MOST_OF_ONE = 60
+"""Of one participant: a file has room for some hundreds, and nobody takes it from the others by publishing
+ever anew."""
+
+_log = logging.getLogger(__name__)
+
+
+class FileTracks:
+    """Of one recording."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._made: Counter[str] = Counter()
+        """By identity."""
+        self._over: set[str] = set()
+        """Who publishes more than that."""
+
+    def make(self, track: Track, form: StreamFormat) -> FileTrack | None:
+        """None: nothing describes that format, or its publisher has too many."""
+        identity = track.participant.identity
+        if self._made[identity] >= MOST_OF_ONE:
+            if identity not in self._over:
+                _log.warning("%s has %d tracks in the file: no more", shown(identity), MOST_OF_ONE)
+            self._over.add(identity)
+            return None
+        try:
+            private = codec_private(form)
+        except (EgressError, FFmpegError) as error:
+            _log.warning("a format of track %s cannot be described: %s", shown(track.sid), error)
+            return None
+        self._made[identity] += 1
+        self._count += 1
+        return FileTrack(self._count, form, private, title_of(track), tags_of(track))
+
+
+def title_of(track: Track) -> str:
+    """As in "Ada (camera)"."""
+    what = track.source.value.replace("_", " ")
+    if track.source is TrackSource.UNKNOWN:
+        what = track.name or ("picture" if track.kind is MediaKind.VIDEO else "sound")
+    return f"{track.participant.name or track.participant.identity} ({what})"
+
+
+def tags_of(track: Track) -> tuple[tuple[str, str], ...]:
+    return (
+        ("PARTICIPANT_IDENTITY", track.participant.identity),
+        ("PARTICIPANT_NAME", track.participant.name),
+        ("TRACK_ID", track.sid),
+        ("TRACK_NAME", track.name),
+        ("TRACK_SOURCE", track.source.value),
+    )

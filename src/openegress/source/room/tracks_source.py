@@ -1,0 +1,199 @@
+"""All tracks of a room as they are, each for itself, as people come and go: nothing decoded.
+
+Everything runs on the event loop: the work is a few numbers a frame.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.core.units import S
+from openegress.media import Packet, PacketSink, StreamFormat
+from openegress.room import EncodedFrame, Track, TrackSource
+from openegress.room.budget import Reason
+from openegress.source import SourceEvent, SourceStats
+from openegress.source.memory import Shedding
+from openegress.source.room.file_tracks import FileTracks
+from openegress.source.room.first_layer import WAIT_NS
+from openegress.source.room.recorded_track import PictureTrack, SoundTrack
+from openegress.source.room.selection import Selection
+from openegress.source.room.track_follower import TrackFollower
+
+FIRST_MEDIA_S = 2.0
+"""For the first packets of tracks that are there at the start; they take a tenth of that."""
+FIRST_SOUND_S = 0.3
+"""From the first packet to the first frame of sound, which is held for 0.12 s (room.sync.arrival)."""
+
+_SOUND_OF = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
+"""What a picture is in step with; all others are with the microphone."""
+
+
+class RoomTracksSource:
+    """Implements source.PacketSource for any number of tracks. Its packets say which they are of."""
+
+    def __init__(self, follower: TrackFollower) -> None:
+        """`follower` has joined; it is closed with the source."""
+        self._follower = follower
+        self._selection = follower.selection
+        self._held: deque[tuple[Track, EncodedFrame]] = deque()
+        """From before the start."""
+        self._came = asyncio.Event()
+        self._sink: PacketSink | None = None
+        self._zero_ns = 0
+        self._file_tracks = FileTracks()
+        self._sounds: dict[str, tuple[Track, SoundTrack]] = {}
+        self._pictures: dict[str, tuple[Track, PictureTrack]] = {}
+        """By SID. Those that are gone stay until their publisher publishes the same again."""
+        self._layer_timers: dict[str, asyncio.TimerHandle] = {}
+        self._frames = 0
+        self._dropped = 0
+        self._stopped = False
+
+    async def prepare(self) -> None:
+        await self._follower.subscribe(self)
+        await self._follower.wait_for_media(FIRST_MEDIA_S)
+        try:
+            async with asyncio.timeout(FIRST_SOUND_S):
+                while self._awaits_sound():
+                    self._came.clear()
+                    await self._came.wait()
+        except TimeoutError:
+            pass  # its packets cannot be used, or it has paused again
+
+    def formats(self) -> Sequence[StreamFormat]:
+        """None: each packet brings its own."""
+        return []
+
+    def name_values(self) -> dict[str, str]:
+        """None: there is no one track that a file could be named after."""
+        return {}
+
+    async def start(self, sink: PacketSink) -> int:
+        arrived = self._follower.arrived.values()
+        heard = [frame.at_ns for _, frame in self._held]
+        self._zero_ns = min([*arrived, *heard], default=self._follower.now_ns())
+        self._follower.batch_reads()
+        self._sink = sink
+        held, self._held = self._held, deque()
+        for track, frame in held:
+            self._take(track, frame)
+        return self._zero_ns
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        return self._follower.events()
+
+    async def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._follower.release()
+        for timer in self._layer_timers.values():
+            timer.cancel()
+        for _, pictures in self._pictures.values():
+            self._emit(pictures.begin())
+        self._sink = None
+
+    async def close(self) -> None:
+        await self._follower.close()
+
+    def stats(self) -> SourceStats:
+        return SourceStats(self._frames, self._frames, self._dropped, self._follower.losses())
+
+    # --- Listener
+
+    def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        if self._sink is None:
+            if not self._stopped:
+                self._held.append((track, frame))
+                self._came.set()
+        else:
+            self._take(track, frame)
+
+    def on_selection(self, selection: Selection) -> None:
+        self._selection = selection
+
+    def shed(self, what: Shedding) -> None:
+        """Nothing waits here: what is short of memory is the output, which gets fewer pictures."""
+        selected = {track.sid for track in self._selection.tracks}
+        pictures = [(each.written_bytes, sid) for sid, (_, each) in self._pictures.items() if sid in selected]
+        if what is Shedding.TRACK and pictures:
+            self._follower.leave_out(max(pictures)[1], Reason.MEMORY)
+
+    # --- inside
+
+    def _awaits_sound(self) -> bool:
+        """Whether sound has arrived, but not yet its place on the timeline: it must not lie before media time
+        zero."""
+        held = {track.sid for track, _ in self._held}
+        return any(
+            track.kind is MediaKind.AUDIO and track.sid in self._follower.arrived and track.sid not in held
+            for track in self._selection.tracks
+        )
+
+    def _take(self, track: Track, frame: EncodedFrame) -> None:
+        if isinstance(frame.codec, AudioCodec):
+            packets = self._sound(track).take(frame)
+            self._dropped += not packets
+            self._emit(packets)
+            return
+        pictures = self._picture(track)
+        if pictures.needs_key(frame):
+            self._dropped += 1
+            self._follower.request_key_frame(frame.track_sid)
+            return
+        packets = pictures.take(frame, self._sound_late_ns(track))
+        self._dropped += not packets and not pictures.is_waiting
+        self._emit(packets)
+        if pictures.is_waiting and track.sid not in self._layer_timers:
+            # By the clock too: a picture that stands still is not followed by one that ends the wait.
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(WAIT_NS / S, self._end_layer_wait, track.sid, pictures)
+            self._layer_timers[track.sid] = timer
+
+    def _end_layer_wait(self, sid: str, pictures: PictureTrack) -> None:
+        self._layer_timers.pop(sid, None)
+        self._emit(pictures.begin())
+
+    def _sound(self, track: Track) -> SoundTrack:
+        if track.sid not in self._sounds:
+            former = self._former(track, [each for each, _ in self._sounds.values()])
+            if former is None:
+                sound = SoundTrack(track, self._file_tracks, self._zero_ns)
+            else:
+                _, sound = self._sounds.pop(former.sid)
+                sound.renew(track)
+            self._sounds[track.sid] = (track, sound)
+        return self._sounds[track.sid][1]
+
+    def _picture(self, track: Track) -> PictureTrack:
+        if track.sid not in self._pictures:
+            former = self._former(track, [each for each, _ in self._pictures.values()])
+            if former is None:
+                pictures = PictureTrack(track, self._file_tracks, self._zero_ns)
+            else:
+                _, pictures = self._pictures.pop(former.sid)
+                self._emit(pictures.renew(track))
+            self._pictures[track.sid] = (track, pictures)
+        return self._pictures[track.sid][1]
+
+    def _former(self, track: Track, known: Sequence[Track]) -> Track | None:
+        """The same as its publisher published it before, and does no more."""
+        selected = {each.sid for each in self._selection.tracks}
+        return next((each for each in known if each.key == track.key and each.sid not in selected), None)
+
+    def _sound_late_ns(self, picture: Track) -> int:
+        """Pictures keep to the sound of their publisher where that had to be written late: it cannot be
+        hurried as it is, and a picture can wait."""
+        source = _SOUND_OF.get(picture.source, TrackSource.MICROPHONE)
+        identity = picture.participant.identity
+        for track, sound in self._sounds.values():
+            if track.participant.identity == identity and track.source is source:
+                return sound.late_ns
+        return 0
+
+    def _emit(self, packets: Sequence[Packet]) -> None:
+        self._frames += len(packets)
+        if self._sink is not None:
+            for packet in packets:
+                self._sink.write(packet)

@@ -1,0 +1,60 @@
+"""A Matroska file as FFmpeg reads it, track by track, whatever comes in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from openegress.core.codecs import MediaKind
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPacket:
+    at_s: float
+    data: bytes
+    is_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTrack:
+    kind: MediaKind
+    codec: str
+    """FFmpeg's name."""
+    title: str
+    tags: Mapping[str, str]
+    packets: tuple[ReadPacket, ...]
+
+
+def read(path: Path) -> list[ReadTrack]:
+    """In the order of the file. Raises FFmpegError for what is no Matroska."""
+    with av.open(str(path)) as container:
+        packets: dict[int, list[ReadPacket]] = {stream.index: [] for stream in container.streams}
+        for packet in container.demux():
+            if packet.size and packet.pts is not None:
+                base = packet.time_base or Fraction(1, 1000)
+                read_packet = ReadPacket(float(packet.pts * base), bytes(packet), packet.is_keyframe)
+                packets[packet.stream_index].append(read_packet)
+        return [
+            ReadTrack(
+                MediaKind(stream.type),
+                stream.codec_context.name,
+                stream.metadata.get("title", ""),
+                dict(stream.metadata),
+                tuple(packets[stream.index]),
+            )
+            for stream in container.streams
+        ]
+
+
+def extract(path: Path, title: str, to: Path) -> Path:
+    """One track as it is, at its times, in a file of its own."""
+    with av.open(str(path)) as container, av.open(str(to), "w", format="matroska") as copy:
+        (stream,) = (each for each in container.streams if each.metadata.get("title") == title)
+        out = copy.add_stream_from_template(stream, opaque=True)
+        for packet in container.demux(stream):
+            if packet.dts is not None or packet.pts is not None:
+                packet.stream = out
+                copy.mux(packet)
+    return to
