@@ -258,7 +258,7 @@ REFUSED = [
     ({"advanced": {"width": -2}}, "width"),
     ({"advanced": {"depth": 15}}, "depth"),
     ({"advanced": {"framerate": 1000}}, "framerate (1000 is outside 1..240)"),
-    ({"advanced": {"audio_frequency": 1}}, "audio_frequency (1 Hz is none of"),
+    ({"advanced": {"audio_frequency": 1}}, "audio_frequency (1 Hz is not one of"),
     ({"advanced": {"key_frame_interval": -1}}, "key_frame_interval (-1.0 s is outside"),
     ({"preset": 99}, "preset"),
     ({"url": "file:///etc/passwd"}, "web url"),

@@ -204,7 +204,7 @@ def test_unknown_keys_are_named_with_the_nearest(body: str, warning: str) -> Non
         ("storage: {s3: {bucket: a}, gcp: {bucket: b}}", "storage: s3 and gcp are both set"),
         ("storage: {s3: {region: r}}", "storage.s3.bucket: missing"),
         ("api_key: k", 'api_secret: missing for api_key "k"'),
-        ("webhook: {api_key: who}", 'webhook.api_key: "who" is none of the known API keys'),
+        ("webhook: {api_key: who}", 'webhook.api_key: "who" is not a known API key'),
         ("redis: {sentinel_addresses: ['a:1']}", "redis.sentinel_master_name: missing"),
         ("a: [1", "line 1: not YAML"),
         ("- a", "the configuration is a mapping"),

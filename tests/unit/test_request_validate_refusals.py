@@ -153,8 +153,8 @@ BOUNDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"audio_frequency": 44_000},
-        "audio_frequency (44000 Hz is none of 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, "
-        "64000, 88200, 96000)",
+        "audio_frequency (44000 Hz is not one of 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, "
+        "48000, 64000, 88200, 96000)",
     ),
     ({"video_codec": 9}, "video_codec"),
     ({"video_bitrate": -5}, "video_bitrate (-5 is outside 1..200000)"),

@@ -149,7 +149,7 @@ def _keys(settings: Settings) -> Iterator[Finding]:
             )
     webhook = settings.webhook
     if webhook.api_key and webhook.api_key not in settings.all_keys:
-        yield _error("webhook.api_key", f'"{webhook.api_key}" is none of the known API keys')
+        yield _error("webhook.api_key", f'"{webhook.api_key}" is not a known API key')
     if webhook.urls and not webhook.api_key and not settings.all_keys:
         yield _error("webhook.api_key", "missing, webhooks are signed with a key's secret")
 
@@ -202,7 +202,7 @@ def _s3(path: str, s3: S3) -> Iterator[Finding]:
     except EgressError as error:
         yield _error(path, error.message)
     if s3.server_side_encryption not in ("", *ENCRYPTIONS):
-        text = f'"{s3.server_side_encryption}" is none of {", ".join(ENCRYPTIONS)}'
+        text = f'"{s3.server_side_encryption}" is not one of {", ".join(ENCRYPTIONS)}'
         yield _error(f"{path}.server_side_encryption", text)
     if s3.sse_kms_key_id and not s3.server_side_encryption.startswith("aws:kms"):
         yield _error(f"{path}.sse_kms_key_id", "needs server_side_encryption: aws:kms or aws:kms:dsse")

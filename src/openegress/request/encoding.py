@@ -126,7 +126,7 @@ def from_options(options: EncodingOptions) -> Wish:
         raise missing_or_invalid("depth")
     if options.audio_frequency and options.audio_frequency not in SAMPLE_RATES_HZ:
         rates = ", ".join(map(str, SAMPLE_RATES_HZ))
-        raise missing_or_invalid(f"audio_frequency ({options.audio_frequency} Hz is none of {rates})")
+        raise missing_or_invalid(f"audio_frequency ({options.audio_frequency} Hz is not one of {rates})")
     audio_codec = _audio_codec(options.audio_codec)
     audio_kbps = _within("audio_bitrate", options.audio_bitrate, *AUDIO_KBPS) or default.audio_kbps
     video_codec, profile = _video_codec(options.video_codec)

@@ -108,7 +108,7 @@ def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
     if channels not in ("1", "2"):
         raise _bad(url, f"channels={channels} is neither 1 nor 2")
     if rate not in {str(hz) for hz in WEBSOCKET_RATES_HZ}:
-        raise _bad(url, f"rate={rate} is none of {', '.join(map(str, WEBSOCKET_RATES_HZ))}")
+        raise _bad(url, f"rate={rate} is not one of {', '.join(map(str, WEBSOCKET_RATES_HZ))}")
     return WebsocketOutput(
         url=dialled.url,
         redacted=dialled.redacted,
