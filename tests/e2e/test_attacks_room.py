@@ -70,7 +70,6 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
             await mallory.attack(TOGETHER_S, *everything, *of_the_server)
             grown = handler.memory_info().rss - before
             await mallory.attack(KIND_S, *calm)
-        assert set(mallory.done) >= {attack[0] for attack in [*everything, *of_the_server]}
         assert min(mallory.done[str(attack[0])] for attack in everything) > 10, mallory.done
         assert grown < MOST_MIB * MIB
         assert "Traceback" not in service.log
