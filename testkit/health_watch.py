@@ -7,12 +7,17 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 EVERY_S = 0.02
 PATIENCE_S = 10.0
+WITHIN_MS = 100.0
+"""By which nobody's answer may be later than this machine makes it by itself."""
+IDLE_S = 2.0
+TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,26 @@ class HealthWatch:
     ) -> None:
         out, _ = await self._process.communicate(b"\n")
         self.seen = Seen(**json.loads(out))
+
+
+async def idle_ms(port: int) -> float:
+    """How late answers are while nobody attacks."""
+    async with HealthWatch(port) as watch:
+        await asyncio.sleep(IDLE_S)
+    return watch.seen.worst_ms
+
+
+async def keeps_nobody_waiting(port: int, usual_ms: float, attack: Callable[[], Awaitable[None]]) -> None:
+    """A machine that stops for a moment makes one attack of three look bad; a service that does, each."""
+    worst_ms = []
+    for _ in range(TRIES):
+        async with HealthWatch(port) as watch:
+            await attack()
+        assert watch.seen.failures == 0 and watch.seen.answers > 5, watch.seen
+        worst_ms.append(watch.seen.worst_ms)
+        if worst_ms[-1] < usual_ms + WITHIN_MS:
+            return
+    raise AssertionError(f"{worst_ms} ms, and {usual_ms} while nobody attacks")
 
 
 def _is_well(port: int) -> bool:

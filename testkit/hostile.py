@@ -11,7 +11,7 @@ from types import TracebackType
 
 import av
 from av.video.codeccontext import VideoCodecContext
-from livekit import api
+from livekit import api, rtc
 from livekit.protocol.models import TrackSource, TrackType
 from livekit.protocol.rtc import (
     AddTrackRequest,
@@ -21,8 +21,9 @@ from livekit.protocol.rtc import (
 )
 
 from openegress.core.units import S
-from testkit.livekit_server import LivekitServer
-from testkit.raw_connection import RawCodec, RawConnection, Section, is_video
+from openegress.room.signalling.websocket import Signalling
+from testkit.participants import Keys
+from testkit.raw_connection import RawCodec, RawConnection, Section, is_video, send_only
 from testkit.rtp_sender import payloads
 
 OPUS_SILENCE = b"\xf8\xff\xfe"
@@ -69,7 +70,8 @@ def key_frame_head(width: int, height: int) -> bytes:
 class Hostile:
     """Joins on entry with one track for each of `codecs`, and leaves on exit. Attacks run until cancelled."""
 
-    def __init__(self, server: LivekitServer, room: str, identity: str, codecs: list[RawCodec]) -> None:
+    def __init__(self, server: Keys, room: str, identity: str, codecs: list[RawCodec]) -> None:
+        self._server, self._room, self._identity = server, room, identity
         self._connection = RawConnection(server.ws_url, identity)
         grants = api.VideoGrants(
             room_join=True, room=room, can_publish=True, can_subscribe=False, can_update_own_metadata=True
@@ -146,7 +148,7 @@ class Hostile:
                 picture = picture[:10] + self._random.randbytes(300)
             self._send(index, payloads("vp8", picture, picture_id=number))
             number += 1
-            self._count("odd sizes")
+            self._count("odd_sizes")
             await asyncio.sleep(0.03)
 
     async def costly(self, index: int, width: int, height: int, per_s: float) -> None:
@@ -176,7 +178,7 @@ class Hostile:
             for _ in range(10):
                 (packet,) = sender.packets([body], at_ns)
                 self._connection.send_rtp(packet[:1] + bytes((packet[1] & 0x7F,)) + packet[2:])
-            self._count("endless picture")
+            self._count("endless_picture")
             await asyncio.sleep(0.02)
 
     # --- packets
@@ -192,10 +194,12 @@ class Hostile:
             self._send(index, parts if is_video(self.sections[index].codec) else [OPUS_SILENCE], at_ns)
             sender.skip(self._random.choice([0, 0, 1, 50, 300, 2500]))
             number += 1
-            self._count("wild times")
+            self._count("wild_times")
             await asyncio.sleep(0.03)
 
-    async def flood(self, index: int, payload: bytes, per_s: int) -> None:
+    async def flood(self, index: int, per_s: int, noise_bytes: int = 0) -> None:
+        """Of silence, or of packets that are nothing."""
+        payload = bytes(noise_bytes) or OPUS_SILENCE
         while True:
             for _ in range(per_s // 50):
                 self._send(index, [payload])
@@ -204,26 +208,28 @@ class Hostile:
 
     # --- the room
 
-    async def renames(self) -> None:
+    async def renames(self, per_s: int) -> None:
+        """With metadata, most of it in every tenth update: a server sends them to everybody."""
         number = 0
         while True:
             name = ODD_NAMES[number % len(ODD_NAMES)] + str(number)
+            metadata = "m" * (30_000 if number % 10 == 0 else 100)
             update = UpdateParticipantMetadata(
-                name=name, metadata="m" * 30_000, attributes={f"a{number % 30}": "v" * 500}
+                name=name, metadata=metadata, attributes={f"a{number % 30}": "v" * 500}
             )
             await self._connection.signal(update_metadata=update)
             number += 1
             self._count("renames")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(1 / per_s)
 
-    async def mutes(self, index: int) -> None:
+    async def mutes(self, index: int, per_s: int) -> None:
         muted = False
         while True:
             muted = not muted
             await self._connection.signal(mute=MuteTrackRequest(sid=self.sids[index], muted=muted))
             self._send(index, [OPUS_SILENCE])
             self._count("mutes")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(1 / per_s)
 
     async def publications(self, codec: RawCodec, most: int) -> None:
         """Tracks that are announced and never sent."""
@@ -232,3 +238,43 @@ class Hostile:
             self._count("publications")
             await asyncio.sleep(0.02)
         await asyncio.Event().wait()
+
+    async def churn(self, codec: RawCodec) -> None:
+        """A track that is published, sends, and is gone, again and again."""
+        while True:
+            index = len(self.sections)
+            await self._announce(codec)
+            await self._connection.negotiate()
+            for _ in range(5):
+                self._send(index, [OPUS_SILENCE])
+                await asyncio.sleep(0.01)
+            self.sections[index].active = False
+            await self._connection.negotiate()
+            self._count("churn")
+
+    async def flapping(self) -> None:
+        """Somebody joins and leaves, again and again."""
+        identity = f"{self._identity} flaps"
+        token = self._server.token(self._room, identity, grants=send_only(self._room))
+        while True:
+            async with Signalling(self._server.ws_url) as signalling:
+                await signalling.open(token)
+                await signalling.leave()
+            self._count("flapping")
+
+    async def data(self, per_s: int) -> None:
+        """Messages over both data channels, each to everybody."""
+        room = rtc.Room()
+        token = self._server.token(self._room, f"{self._identity} tells")
+        await room.connect(self._server.ws_url, token, rtc.RoomOptions(auto_subscribe=False))
+        try:
+            while True:
+                for _ in range(per_s // 50):
+                    await room.local_participant.publish_data(bytes(1000), reliable=False)
+                await room.local_participant.publish_data(
+                    bytes(14_000), reliable=True, topic="\x1b[31m\n" * 20
+                )
+                self._count("data")
+                await asyncio.sleep(0.02)
+        finally:
+            await room.disconnect()

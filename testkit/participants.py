@@ -73,9 +73,12 @@ class Keys:
     api_key: str
     api_secret: str = field(repr=False)
 
-    def token(self, room: str, identity: str, *, kind: str = "") -> str:
+    def token(
+        self, room: str, identity: str, *, kind: str = "", grants: api.VideoGrants | None = None
+    ) -> str:
         token = api.AccessToken(self.api_key, self.api_secret).with_identity(identity)
-        token = token.with_grants(api.VideoGrants(room_join=True, room=room)).with_ttl(timedelta(hours=24))
+        token = token.with_grants(grants or api.VideoGrants(room_join=True, room=room))
+        token = token.with_ttl(timedelta(hours=24))
         if kind:
             token = token.with_kind(kind)  # type: ignore[arg-type]
         return token.to_jwt()

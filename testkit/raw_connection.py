@@ -224,7 +224,8 @@ class RawConnection:
             match message.WhichOneof("message"):
                 case "answer":
                     assert self._answered is not None
-                    self._answered.set_result(sdp.parse(message.answer.sdp))
+                    if not self._answered.done():  # nobody may wait for it any more
+                        self._answered.set_result(sdp.parse(message.answer.sdp))
                 case "track_published":
                     confirmed = self._confirmed.pop(message.track_published.cid)
                     if not confirmed.done():  # nobody may wait for it any more

@@ -5,8 +5,7 @@ import contextlib
 import gzip
 import http.client
 import resource
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
@@ -15,41 +14,17 @@ import pytest
 from livekit.protocol.egress import WebEgressRequest
 
 from openegress.api import connections
+from openegress.api.room_events import PATH as ROOM_EVENTS
 from openegress.core.tokens import egress_token
-from testkit.health_watch import HealthWatch
+from testkit.health_watch import HealthWatch, idle_ms, keeps_nobody_waiting
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
 from testkit.service import Service, location
+from testkit.strangers import HALF_A_HEADER, START, Strangers
 
 pytestmark = pytest.mark.quiet
 
-START = "/twirp/livekit.Egress/StartWebEgress"
 MIB = 2**20
-WITHIN_MS = 100.0
-"""By which nobody's answer may be later than this machine makes it by itself."""
-
-
-TRIES = 3
-
-
-async def idle_ms(service: Service) -> float:
-    """How late answers are while nobody attacks."""
-    async with HealthWatch(service.health_port) as watch:
-        await asyncio.sleep(2)
-    return watch.seen.worst_ms
-
-
-async def keeps_nobody_waiting(port: int, usual_ms: float, attack: Callable[[], Awaitable[None]]) -> None:
-    """A machine that stops for a moment makes one attack of three look bad; a service that does, each."""
-    worst_ms = []
-    for _ in range(TRIES):
-        async with HealthWatch(port) as watch:
-            await attack()
-        assert watch.seen.failures == 0 and watch.seen.answers > 5, watch.seen
-        worst_ms.append(watch.seen.worst_ms)
-        if worst_ms[-1] < usual_ms + WITHIN_MS:
-            return
-    raise AssertionError(f"{worst_ms} ms, and {usual_ms} while nobody attacks")
 
 
 def resident_mib(service: Service) -> float:
@@ -73,12 +48,14 @@ async def unharmed_recording(service: Service, pages: PageServer) -> AsyncIterat
     assert counters(location(info)).in_order
 
 
-@pytest.mark.parametrize("method", ["StartWebEgress", "ListEgress", "Nothing"])
-async def test_nothing_of_a_stranger_is_unpacked_or_kept(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("path", [START, "/twirp/livekit.Egress/Nothing", ROOM_EVENTS])
+async def test_nothing_of_a_stranger_is_unpacked_or_kept(tmp_path: Path, path: str) -> None:
     packed = gzip.compress(b'{"url":"' + b"a" * 1_000_000 + b'"}')
-    async with Service(tmp_path) as service, aiohttp.ClientSession() as http:
+    rule = {"room": "*", "egress": {"room": {"file_outputs": [{"filepath": "{room_name}"}]}}}
+    config = {"auto_start": [rule], "ws_url": "ws://127.0.0.1:9"}
+    async with Service(tmp_path, config=config) as service, aiohttp.ClientSession() as http:
         await service.call("ListEgress")
-        before_mib, usual_ms = resident_mib(service), await idle_ms(service)
+        before_mib, usual_ms = resident_mib(service), await idle_ms(service.health_port)
 
         async def attack() -> None:
             for number in range(300):
@@ -87,9 +64,8 @@ async def test_nothing_of_a_stranger_is_unpacked_or_kept(tmp_path: Path, method:
                     "Content-Encoding": "gzip",
                     "X-Livekit-Request-Id": f"a{number}",
                 }
-                url = f"{service.url}/twirp/livekit.Egress/{method}"
-                async with http.post(url, data=packed, headers=headers) as answer:
-                    assert answer.status == (404 if method == "Nothing" else 401)
+                async with http.post(service.url + path, data=packed, headers=headers) as answer:
+                    assert answer.status == (404 if path.endswith("Nothing") else 401)
 
         await keeps_nobody_waiting(service.health_port, usual_ms, attack)
         assert resident_mib(service) - before_mib < 20
@@ -103,7 +79,7 @@ async def test_bodies_that_unpack_to_gigabytes(tmp_path: Path, has_token: bool) 
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         if has_token:
             headers["Authorization"] = f"Bearer {egress_token(service.api_key, service.api_secret)}"
-        before_mib, usual_ms = resident_mib(service), await idle_ms(service)
+        before_mib, usual_ms = resident_mib(service), await idle_ms(service.health_port)
 
         async def send() -> int:
             async with http.post(service.url + START, data=bomb, headers=headers) as answer:
@@ -155,7 +131,7 @@ async def test_large_requests_of_a_caller_keep_nobody_waiting(tmp_path: Path, ki
                 assert set(await asyncio.gather(*(send() for _ in range(4)))) == {400}
                 await asyncio.sleep(0.1)
 
-        await keeps_nobody_waiting(service.health_port, await idle_ms(service), attack)
+        await keeps_nobody_waiting(service.health_port, await idle_ms(service.health_port), attack)
 
 
 async def until(holds: Callable[[], bool], timeout_s: float) -> None:
@@ -164,30 +140,6 @@ async def until(holds: Callable[[], bool], timeout_s: float) -> None:
             if holds():
                 return
             await asyncio.sleep(0.2)
-
-
-def _connections(port: int, count: int, first: bytes) -> list[socket.socket]:
-    found = []
-    for _ in range(count):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=5)
-        connection.setblocking(False)
-        with contextlib.suppress(OSError):
-            connection.send(first)
-        found.append(connection)
-    return found
-
-
-def _held(found: list[socket.socket]) -> int:
-    """How many the server has not closed."""
-    held = 0
-    for connection in found:
-        try:
-            held += connection.recv(1024) != b""
-        except BlockingIOError:
-            held += 1
-        except OSError:
-            pass
-    return held
 
 
 def _list(connection: http.client.HTTPConnection, service: Service) -> int:
@@ -201,9 +153,7 @@ def _list(connection: http.client.HTTPConnection, service: Service) -> int:
     return answer.status
 
 
-@pytest.mark.parametrize(
-    "first", [b"", b"POST /twirp/x HTTP/1.1\r\nHost: x\r\nA: "], ids=["idle", "half a header"]
-)
+@pytest.mark.parametrize("first", [b"", HALF_A_HEADER], ids=["idle", "half a header"])
 async def test_more_connections_than_descriptors(tmp_path: Path, first: bytes) -> None:
     """A recording runs, callers and health are answered, the log stays short, and nobody holds for long.
 
@@ -216,46 +166,16 @@ async def test_more_connections_than_descriptors(tmp_path: Path, first: bytes) -
         assert await asyncio.to_thread(_list, kept, service) == 200
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (256, 256))
         async with unharmed_recording(service, pages):
-            async with HealthWatch(service.port) as watch:
-                found = await asyncio.to_thread(_connections, service.port, 400, first)
+            async with HealthWatch(service.port) as watch, Strangers(service.port) as strangers:
+                await strangers.connect(400, first)
                 try:
                     for _ in range(20):
                         assert (await service.call("ListEgress"))["items"]
                         await asyncio.sleep(0.1)
-                    assert _held(found) <= 256 // connections.SHARE
+                    assert strangers.held <= 256 // connections.SHARE
                     assert await asyncio.to_thread(_list, kept, service) == 200
-                    await until(lambda: not _held(found), connections.IDLE_S + 5)
+                    await until(lambda: not strangers.held, connections.IDLE_S + 5)
                 finally:
                     kept.close()
-                    for connection in found:
-                        connection.close()
             assert watch.seen.failures == 0
         assert (tmp_path / "log").stat().st_size < 20_000, service.log[-3000:]
-
-
-async def test_two_thousand_idle_and_two_hundred_hostile_connections(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    bomb = gzip.compress(b"a" * (100 * MIB))
-    hostile = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (
-        *(START.encode(), len(bomb), bomb[:50_000]),
-    )
-    try:
-        async with PageServer() as pages, Service(tmp_path) as service, unharmed_recording(service, pages):
-            usual_ms = await idle_ms(service)
-            found = await asyncio.to_thread(_connections, service.port, 2000, b"")
-
-            async def attack() -> None:
-                found.extend(await asyncio.to_thread(_connections, service.port, 200, hostile))
-                for _ in range(20):
-                    await service.call("ListEgress")
-                    await asyncio.sleep(0.1)
-
-            try:
-                await keeps_nobody_waiting(service.port, usual_ms, attack)
-            finally:
-                for connection in found:
-                    connection.close()
-            assert resident_mib(service) < 400
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

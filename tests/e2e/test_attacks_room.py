@@ -1,17 +1,20 @@
 """People in the room who send what no encoder would: the recording of the others goes on."""
 
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from testkit.bystander import LEVEL, ROOM, TONES_HZ, check_sound, composite_beside
-from testkit.hostile import OPUS_SILENCE, Hostile
+from testkit.health_watch import idle_ms, keeps_nobody_waiting
+from testkit.hostile_process import Attack, HostileProcess
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import probe
 from testkit.raw_connection import RawCodec
 from testkit.service import Service, location
+from testkit.strangers import HOSTILE, Strangers
 
 pytestmark = pytest.mark.quiet
 
@@ -21,33 +24,53 @@ CAMERAS: list[RawCodec] = ["vp8", "vp8", "vp8", "h264", "vp8"]
 MICROPHONES: list[RawCodec] = ["opus", "opus", "pcmu", "opus"]
 MOST_MIB = 250
 """By which a handler may grow, whatever it is sent."""
+KIND_S, TOGETHER_S = 2.5, 6.0
 
 
 async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
+    """One budget after the other: the bystanders lose no picture and no sound to any of them. Then all at
+    once, with what costs the LiveKit server and all clients most: more than a machine of two cores has."""
     tracks = [*CAMERAS, *MICROPHONES]
     sizes, costly, bombs, endless, times, flood, jumps, noise, muted = range(len(tracks))
+    kinds: dict[str, list[Attack]] = {
+        "pixels": [("odd_sizes", sizes), ("bombs", bombs)],
+        "decode time": [("costly", costly, 5120, 3200, 40)],
+        "packets a second": [("flood", flood, 1000), ("flood", noise, 200, 1000)],
+        "queued media": [("endless_picture", endless), ("wild_times", times), ("wild_times", jumps)],
+        "text": [("mutes", muted, 10), ("renames", 25), ("publications", "opus", 100)],
+    }
+    of_the_server: list[Attack] = [("flapping",), ("churn", "opus"), ("data", 200), ("renames", 50)]
     async with LivekitServer() as livekit, Service(tmp_path, livekit) as service:
-        mallory = Hostile(livekit, ROOM, "mallory", tracks)
-        async with composite_beside(service, livekit, mallory, len(CAMERAS)) as egress_id:
-            handler = psutil.Process(service.pid_of(egress_id))
-            await mallory.attack(3, *(mallory.calm(index) for index in range(len(tracks))))
+        mallory = HostileProcess(livekit, ROOM, "mallory", tracks)
+        async with composite_beside(service, livekit, mallory, len(CAMERAS)) as bystander:
+            handler = psutil.Process(service.pid_of(bystander.egress_id))
+            calm = [("calm", index) for index in range(len(tracks))]
+            await mallory.attack(3, *calm)
             before = handler.memory_info().rss
-            await mallory.attack(
-                15,
-                mallory.odd_sizes(sizes),
-                mallory.costly(costly, 5120, 3200, 40),
-                mallory.bombs(bombs),
-                mallory.endless_picture(endless),
-                mallory.wild_times(times),
-                mallory.flood(flood, OPUS_SILENCE, 1000),
-                mallory.wild_times(jumps),
-                mallory.flood(noise, bytes(1000), 200),
-                mallory.mutes(muted),
-                mallory.renames(),
-                mallory.publications("opus", 100),
-            )
+            usual_ms = await idle_ms(service.health_port)
+
+            async def alone(kind: str) -> None:
+                with bystander.loses_nothing(kind):
+                    await mallory.attack(KIND_S, *kinds[kind])
+
+            for kind in kinds:
+                await keeps_nobody_waiting(service.health_port, usual_ms, partial(alone, kind))
+            async with Strangers(service.port) as strangers:
+                await strangers.connect(2000)
+
+                async def connections() -> None:
+                    with bystander.loses_nothing("connections"):
+                        await strangers.connect(200, HOSTILE)
+                        await mallory.attack(KIND_S, *kinds["packets a second"])
+                        assert (await service.call("ListEgress"))["items"]
+
+                await keeps_nobody_waiting(service.port, usual_ms, connections)
+            assert psutil.Process(service.pid).memory_info().rss < 400 * MIB
+            everything = [each for attacks in kinds.values() for each in attacks]
+            await mallory.attack(TOGETHER_S, *everything, *of_the_server)
             grown = handler.memory_info().rss - before
-        assert min(mallory.done.values()) > 10, mallory.done
+            await mallory.attack(KIND_S, *calm)
+        assert min(mallory.done[str(attack[0])] for attack in everything) > 10, mallory.done
         assert grown < MOST_MIB * MIB
         assert "Traceback" not in service.log
         left_out = [line for line in service.log.splitlines() if "track left out" in line]

@@ -13,8 +13,12 @@ import pytest
 from openegress.core import ipc
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
+from openegress.core.events import Ended, FileUpdate
 from openegress.core.plan import Plan
+from openegress.core.units import S
 from openegress.handler import landlock, seccomp
+from openegress.handler.recording_journal import RecordingJournal
+from openegress.output.spool_file import HEADER_BYTES
 from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
 
@@ -224,3 +228,36 @@ async def test_what_it_may_not_remove_its_worker_does(forks: ForkClient, tmp_pat
     assert [each.event for each in said if isinstance(each, ipc.Log) and each.level == "error"] == []
     await handler.reap()
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+FUZZED = Path(__file__).parents[1] / "fuzz" / "corpus"
+
+
+@pytest.mark.parametrize(
+    ("left", "code"),
+    [("mp4_boxes/ours", ""), ("mp4_recovery/found-3", "internal")],
+    ids=["a recording", "one that claims gigabytes"],
+)
+async def test_what_was_left_is_recovered_within_a_gigabyte(
+    forks: ForkClient, tmp_path: Path, left: str, code: str
+) -> None:
+    storage = plans.StoragePlan(plans.LocalStorage(str(tmp_path / "out")), retry_for_s=0)
+    output = plans.FileOutput("a.mp4", Container.MP4, storage, False)
+    source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="t", room_name="r")
+    plan = Plan("EG_1", source, (output,), plans.VideoEncoding(320, 180, 15, 500, 2.0), None)
+    journal = RecordingJournal.create(tmp_path / "spool", plan)
+    journal.note(FileUpdate(0, "a.mp4", S, 2 * S, S, 1000))
+    recorded = journal.folder / "file-0" / "recording.mp4"
+    recorded.parent.mkdir()
+    # As large as if there were frames in it: of less nobody thinks that anything was recorded.
+    recorded.write_bytes((FUZZED / left).read_bytes() + bytes(HEADER_BYTES if code else 0))
+    journal.release()
+    handler = await HandlerProcess.spawn(forks, ipc.HandlerSettings(str(tmp_path / "spool")))
+    handler.send(ipc.Recover(plan))
+    async with asyncio.timeout(30):
+        said = [message async for message in handler.messages()]
+    (ended,) = [each for each in said if isinstance(each, Ended)]
+    assert ended.code == code, ended.error
+    is_stored = (tmp_path / "out" / "a.mp4").is_file()
+    assert is_stored is (code == "") and recorded.exists() is not is_stored
+    await handler.reap()

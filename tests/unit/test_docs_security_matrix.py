@@ -1,0 +1,51 @@
+"""Each row of the security matrix names tests that are there, and each test of an attack has a row."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+PAGE = (TESTS.parent / "docs" / "security-matrix.md").read_text()
+NAMED = re.compile(r"`((?:unit|integration|e2e)/test_\w+\.py)(?:::(test_\w+))?`")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split(" | ")]
+    for line in PAGE.splitlines()
+    if line.startswith("|") and not line.startswith("|---") and "what happens" not in line
+]
+WITHIN_ANOTHER = {"Decoders: code that was taken over while it read what strangers send"}
+"""Sections whose text names the test that tries every row."""
+
+
+@cache
+def functions(file: str) -> frozenset[str]:
+    tree = ast.parse((TESTS / file).read_text())
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
+def test_each_attack_is_carried_out(row: list[str]) -> None:
+    attack, outcome, by = row
+    assert attack and outcome
+    if by == "-":
+        section = PAGE[: PAGE.index(attack)].rpartition("\n## ")[2].partition("\n")[0]
+        assert section in WITHIN_ANOTHER
+    else:
+        assert NAMED.search(by), "no test is named"
+
+
+@pytest.mark.parametrize(("file", "function"), sorted(set(NAMED.findall(PAGE))))
+def test_each_test_is_there(file: str, function: str) -> None:
+    assert (TESTS / file).is_file()
+    assert not function or function in functions(file)
+
+
+def test_each_test_of_an_attack_has_a_row() -> None:
+    told = set(NAMED.findall(PAGE))
+    for path in (TESTS / "e2e").glob("test_attacks_*.py"):
+        file = f"e2e/{path.name}"
+        missing = {name for name in functions(file) if name.startswith("test_") and (file, name) not in told}
+        assert (file, "") in told or not missing, f"{file}: {sorted(missing)}"
