@@ -12,7 +12,6 @@ from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core.tokens import egress_token
 
 KEYS = {"key": "a secret of more than thirty-two bytes"}
-TOKEN = {"Authorization": f"Bearer {egress_token('key', KEYS['key'])}"}
 FEED = "/dashboard/api/events"
 MOST = 20
 
@@ -29,7 +28,8 @@ async def url(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
 async def test_half_of_them_at_most_are_a_callers(url: str) -> None:
     """Here of a dashboard, whose feed is a request that never ends."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(connector=connector, headers=TOKEN) as http:
+    token = {"Authorization": f"Bearer {egress_token('key', KEYS['key'])}"}
+    async with aiohttp.ClientSession(connector=connector, headers=token) as http:
         feeds = [await http.get(url + FEED) for _ in range(MOST // 2)]
         for feed in feeds:
             assert feed.status == 200

@@ -10,25 +10,29 @@ from pathlib import Path
 
 import pytest
 
+from testkit.markdown import ROOT
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
 
 NOBODY = 65534
-# Nobody gets into root's home, where an interpreter may be.
+# Nobody gets into root's home. Interpreter and checkout may lie there, or in /tmp, and are put back.
 ENTER = """
 set -e
-state=$1 python=$2 home=$3; shift 3
+state=$1 python=$2 checkout=$3 home=$4; shift 4
 mount --bind "$state" /mnt
-if [ "${python#$home/}" != "$python" ]; then
-    mount -t tmpfs -o size=1m tmpfs /media
-    mkdir /media/python
-    mount --bind "$python" /media/python
-    mount -t tmpfs -o mode=755,size=1m tmpfs "$home"
-    mkdir -p "$python"
-    mount --bind /media/python "$python"
-    umount /media/python /media
-fi
+mount -t tmpfs -o size=1m tmpfs /media
+mkdir /media/python /media/checkout
+mount --bind "$python" /media/python
+mount --bind "$checkout" /media/checkout
+mount -t tmpfs -o mode=755,size=1m tmpfs "$home"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+put_back() {
+    [ -d "$2" ] || { mkdir -p "$2"; mount --bind "/media/$1" "$2"; }
+    umount "/media/$1"
+}
+put_back python "$python"
+put_back checkout "$checkout"
+umount /media
 for target in $(findmnt -rn -o TARGET -t noproc,nosysfs,notmpfs,nodevtmpfs,nocgroup,nocgroup2,nodevpts); do
     [ "$target" = /mnt ] || mount -o remount,bind,ro "$target"
 done
@@ -54,9 +58,9 @@ pytestmark = [
 
 def enter(state: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     """Runs in `state`, which is the only folder on disk that it can write to."""
-    interpreter = [str(state), sys.base_prefix, str(Path.home()), sys.executable]
-    entered = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh", *interpreter]
-    return subprocess.run([*entered, *command], capture_output=True, text=True, timeout=120)
+    folders = [str(each) for each in (state, sys.base_prefix, ROOT, Path.home())]
+    entered = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER, "sh", *folders]
+    return subprocess.run([*entered, sys.executable, *command], capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
