@@ -51,7 +51,7 @@ async def unharmed_recording(service: Service, pages: PageServer) -> AsyncIterat
 @pytest.mark.parametrize("path", [START, "/twirp/livekit.Egress/Nothing", ROOM_EVENTS])
 async def test_nothing_of_a_stranger_is_unpacked_or_kept(tmp_path: Path, path: str) -> None:
     packed = gzip.compress(b'{"url":"' + b"a" * 1_000_000 + b'"}')
-    rule = {"room": "*", "egress": {"room": {"file_outputs": [{"filepath": "{room_name}"}]}}}
+    rule = {"rooms": ["*"], "egress": {"room": {"file_outputs": [{"filepath": "{room_name}"}]}}}
     config = {"auto_start": [rule], "ws_url": "ws://127.0.0.1:9"}
     async with Service(tmp_path, config=config) as service, aiohttp.ClientSession() as http:
         await service.call("ListEgress")
