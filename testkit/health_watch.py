@@ -18,6 +18,7 @@ WITHIN_MS = 100.0
 """By which nobody's answer may be later than this machine makes it by itself."""
 IDLE_S = 2.0
 TRIES = 3
+WATCHED_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,15 @@ async def idle_ms(port: int) -> float:
 
 
 async def keeps_nobody_waiting(port: int, usual_ms: float, attack: Callable[[], Awaitable[None]]) -> None:
-    """A machine that stops for a moment makes one attack of three look bad; a service that does, each."""
+    """A machine that stops for a moment makes one attack of three look bad; a service that does, each. An
+    attack that is over too soon to be watched is made again and again."""
     worst_ms = []
     for _ in range(TRIES):
         async with HealthWatch(port) as watch:
+            until_s = time.monotonic() + WATCHED_S
             await attack()
+            while time.monotonic() < until_s:
+                await attack()
         assert watch.seen.failures == 0 and watch.seen.answers > 5, watch.seen
         worst_ms.append(watch.seen.worst_ms)
         if worst_ms[-1] < usual_ms + WITHIN_MS:
