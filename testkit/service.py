@@ -303,8 +303,11 @@ class Service(EgressClient):
 
     @staticmethod
     def _recorded_by(pid: int) -> str | None:
-        """The id of the egress that a handler records, if any."""
-        opened = (Path(file.path) for file in psutil.Process(pid).open_files())
+        """The id of the egress that a handler records, if any. One that ends meanwhile records none."""
+        try:
+            opened = [Path(file.path) for file in psutil.Process(pid).open_files()]
+        except psutil.NoSuchProcess:
+            return None
         locks = (path.parent.name for path in opened if path.name == "lock")
         return next((name for name in locks if name.startswith("EG_")), None)
 
