@@ -16,6 +16,8 @@ MAX_METADATA_BYTES = 2048
 MAX_TAGS = 10
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
+MAX_TAGGING = MAX_TAGS * ((MAX_TAG_KEY + MAX_TAG_VALUE) * len("%F0%9F%90%88") + len("=&"))
+"""Characters of the longest query string with so many tags."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -58,6 +60,8 @@ def tags(tagging: str) -> dict[str, str]:
     """From the query string form of the API ("k=v&k2=v2"). Raises EgressError invalid_argument."""
     if not tagging:
         return {}
+    if len(tagging) > MAX_TAGGING:
+        raise missing_or_invalid(f"tagging ({len(tagging)} characters; S3 takes {MAX_TAGS} tags)")
     try:
         pairs = parse_qsl(tagging, keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
