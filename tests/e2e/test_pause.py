@@ -106,6 +106,21 @@ async def resume(service: Service, egress_id: str) -> None:
     assert (info["status"], info["details"]) == ("EGRESS_ACTIVE", "")
 
 
+async def record_with_pause(service: Service, kept_s: float, **request: object) -> Info:
+    """Of a room, paused once after so long."""
+    started = await service.call("StartRoomCompositeEgress", **request)
+    egress_id = str(started["egress_id"])
+    await service.active(egress_id)
+    await asyncio.sleep(kept_s)
+    await pause(service, egress_id)
+    await asyncio.sleep(PAUSE_S)
+    await resume(service, egress_id)
+    await asyncio.sleep(KEPT_S)
+    info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    return info
+
+
 async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: Path) -> None:
     """Seen on the wire; the first by the API of our own, the others by UpdateLayout, as any SDK can."""
     async with (
@@ -141,21 +156,13 @@ async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: P
 async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
-        started = await service.call(
-            "StartRoomCompositeEgress",
+        info = await record_with_pause(
+            service,
+            KEPT_S + 0.5,  # not at the end of a segment
             room_name="pieces",
             segment_outputs=[{"filename_prefix": "hls/pieces", "segment_duration": 2}],
             image_outputs=[{"filename_prefix": "images/pieces", "capture_interval": 1}],
         )
-        egress_id = started["egress_id"]
-        await service.active(egress_id)
-        await asyncio.sleep(KEPT_S + 0.5)  # not at the end of a segment
-        await pause(service, egress_id)
-        await asyncio.sleep(PAUSE_S)
-        await resume(service, egress_id)
-        await asyncio.sleep(KEPT_S)
-        info = await service.finish(egress_id)
-    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     _, (paused_s,) = told(info)
     playlist = service.out / info["segment_results"][0]["playlist_name"]
     hls_rules.check(playlist)
@@ -200,21 +207,10 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
 async def test_sound_alone(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
-        started = await service.call(
-            "StartRoomCompositeEgress",
-            room_name="sound",
-            audio_only=True,
-            file_outputs=[{"filepath": "sound.ogg"}],
+        files = [{"filepath": "sound.ogg"}]
+        info = await record_with_pause(
+            service, KEPT_S, room_name="sound", audio_only=True, file_outputs=files
         )
-        egress_id = started["egress_id"]
-        await service.active(egress_id)
-        await asyncio.sleep(KEPT_S)
-        await pause(service, egress_id)
-        await asyncio.sleep(PAUSE_S)
-        await resume(service, egress_id)
-        await asyncio.sleep(KEPT_S)
-        info = await service.finish(egress_id)
-    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     whole_s, (paused_s,) = told(info)
     facts = probe(location(info))
     assert facts.audio is not None and facts.audio.gaps == ()

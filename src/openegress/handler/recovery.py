@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openegress.core import plan as plans
-from openegress.core.codecs import Container
+from openegress.core.codecs import MATROSKA, Container
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import (
     AnyEvent,
@@ -293,8 +293,7 @@ def _restore(local: Path, container: Container, filename: str) -> _Restored | No
     duration = duration_ns(local)
     if duration or holds_media(local):
         return _Restored(why, duration, local.stat().st_size, has_video(local))
-    is_matroska = container in (Container.MKV, Container.MKA)
-    if recorded_bytes > (MATROSKA_HEADER_BYTES if is_matroska else HEADER_BYTES):
+    if recorded_bytes > (MATROSKA_HEADER_BYTES if container in MATROSKA else HEADER_BYTES):
         raise internal(f"nothing playable was recorded of {filename}")
     return None
 

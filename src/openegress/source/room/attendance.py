@@ -1,9 +1,9 @@
 """Ends a recording whose room has been empty, or in which nobody has published, for long enough. Pure."""
 
 from openegress.core.plan import EndRules
-from openegress.room import Participant, Track
-from openegress.source.room.selection import Missing, Selection, Verdict
-from openegress.source.room.track_policy import RoomState, TrackPolicy
+from openegress.room import Participant
+from openegress.source.room.selection import Selection, Verdict
+from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
 
 NOT_PEOPLE = frozenset({"agent", "egress"})
 """Kinds of participants who are only there because of others."""
@@ -24,25 +24,21 @@ def is_idle(room: RoomState) -> bool:
     return not any(is_person(track.participant) and not track.muted for track in room.tracks)
 
 
-class Attendance:
+class Attendance(PolicyAround):
     """Implements TrackPolicy around another, which decides all else."""
 
     def __init__(self, policy: TrackPolicy, rules: EndRules, *, is_of_room: bool) -> None:
         """`is_of_room`: the other policy ends with the last person who leaves, which then waits for
         stop_when_empty."""
-        self._policy = policy
+        super().__init__(policy)
         self._empty = _Absence(rules.stop_when_empty_s)
         self._idle = _Absence(rules.stop_when_idle_s)
         self._waits = is_of_room and rules.stop_when_empty_s > 0
         self._recheck_at_s: float | None = None
 
     @property
-    def single_track_id(self) -> str:
-        return self._policy.single_track_id
-
-    @property
     def recheck_at_s(self) -> float | None:
-        times = [at_s for at_s in (self._policy.recheck_at_s, self._recheck_at_s) if at_s is not None]
+        times = [at_s for at_s in (super().recheck_at_s, self._recheck_at_s) if at_s is not None]
         return min(times, default=None)
 
     def select(self, room: RoomState, before: Selection) -> Selection:
@@ -50,30 +46,15 @@ class Attendance:
         self._idle.look(is_idle(room), room)
         times = [at_s for each in (self._empty, self._idle) if (at_s := each.recheck_at_s(room)) is not None]
         self._recheck_at_s = min(times, default=None)
-        return self._policy.select(room, before)
-
-    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
-        return self._policy.missing(room, selection)
-
-    def refusal(self, track: Track, what: Missing) -> str:
-        return self._policy.refusal(track, what)
-
-    def wrong_kind(self, room: RoomState) -> str:
-        return self._policy.wrong_kind(room)
+        return super().select(room, before)
 
     def verdict(self, room: RoomState, selection: Selection) -> Verdict:
         if self._empty.is_over(room.now_s):
             return Verdict.END_EMPTY
         if self._idle.is_over(room.now_s):
             return Verdict.END_IDLE
-        verdict = self._policy.verdict(room, selection)
+        verdict = super().verdict(room, selection)
         return Verdict.GO_ON if self._waits else verdict
-
-    def needs(self, sid: str, selection: Selection) -> bool:
-        return self._policy.needs(sid, selection)
-
-    def names(self, track: Track, selection: Selection) -> bool:
-        return self._policy.names(track, selection)
 
 
 class _Absence:

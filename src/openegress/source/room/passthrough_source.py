@@ -5,7 +5,7 @@ Everything runs on the event loop: the work is a few numbers a frame.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
@@ -52,7 +52,7 @@ class RoomPacketSource:
         self._take_tracks(self._follower.selection)
         await self._follower.subscribe(self)
         await self._follower.wait_for_media(FIRST_MEDIA_S)
-        await self._wait_for_sound()
+        await wait_for_sound(self._awaits_sound, self._came)
         for kind, track in self._tracks.items():
             codec = codec_of(track)
             if isinstance(codec, AudioCodec):
@@ -149,15 +149,6 @@ class RoomPacketSource:
                 self._sound_late_ns,
             )
 
-    async def _wait_for_sound(self) -> None:
-        try:
-            async with asyncio.timeout(FIRST_SOUND_S):
-                while self._awaits_sound():
-                    self._came.clear()
-                    await self._came.wait()
-        except TimeoutError:
-            pass  # its packets cannot be used, or it has paused again
-
     def _awaits_sound(self) -> bool:
         """Whether sound has arrived whose place on the timeline is not known yet: the first frames tell that
         together. If it lay before media time zero, all sound from there on would be written late."""
@@ -219,6 +210,17 @@ class RoomPacketSource:
     def _emit(self, packet: Packet) -> None:
         if self._sink is not None:
             self._sink.write(packet)
+
+
+async def wait_for_sound(awaits_sound: Callable[[], bool], came: asyncio.Event) -> None:
+    """`came`: a frame, which may be what is waited for."""
+    try:
+        async with asyncio.timeout(FIRST_SOUND_S):
+            while awaits_sound():
+                came.clear()
+                await came.wait()
+    except TimeoutError:
+        pass  # its packets cannot be used, or it has paused again
 
 
 def name_values(tracks: Sequence[Track]) -> dict[str, str]:

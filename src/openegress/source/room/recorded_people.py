@@ -8,38 +8,30 @@ from openegress.core.plan import Recorded
 from openegress.core.selectors import OF_PARTICIPANTS, By, Selector
 from openegress.core.text import shown
 from openegress.room import Participant, Track
-from openegress.source.room.selection import Missing, Selection, Verdict
-from openegress.source.room.track_policy import RoomState, TrackPolicy
+from openegress.source.room.selection import Missing, Selection
+from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
 
 _log = logging.getLogger(__name__)
 
 
-class RecordedPeople:
+class RecordedPeople(PolicyAround):
     """Implements TrackPolicy around another, which sees of the room only what is recorded.
 
     The end of a recording is decided by the whole room: who is left out is in it all the same.
     """
 
     def __init__(self, policy: TrackPolicy, recorded: Recorded) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self._recorded = recorded
         self._only_people = [each for each in recorded.only if each.by in OF_PARTICIPANTS]
         self._opted_out: frozenset[str] = frozenset()
 
-    @property
-    def single_track_id(self) -> str:
-        return self._policy.single_track_id
-
-    @property
-    def recheck_at_s(self) -> float | None:
-        return self._policy.recheck_at_s
-
     def select(self, room: RoomState, before: Selection) -> Selection:
         self._tell_opted_out(room)
-        return self._policy.select(self._seen_of(room), before)
+        return super().select(self._seen_of(room), before)
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
-        what, name = self._policy.missing(self._seen_of(room), selection)
+        what, name = super().missing(self._seen_of(room), selection)
         if what is Missing.PARTICIPANT and any(each.identity == name for each in room.participants):
             return Missing.PUBLICATION, name  # there, and left out
         return what, name
@@ -48,19 +40,7 @@ class RecordedPeople:
         # Of a participant another track may come that is not left out; of a person nothing will.
         whole = what is Missing.PUBLICATION
         why = self._why_person(track.participant) if whole else self._why(track)
-        return why or self._policy.refusal(track, what)
-
-    def wrong_kind(self, room: RoomState) -> str:
-        return self._policy.wrong_kind(room)
-
-    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
-        return self._policy.verdict(room, selection)
-
-    def needs(self, sid: str, selection: Selection) -> bool:
-        return self._policy.needs(sid, selection)
-
-    def names(self, track: Track, selection: Selection) -> bool:
-        return self._policy.names(track, selection)
+        return why or super().refusal(track, what)
 
     def _seen_of(self, room: RoomState) -> RoomState:
         tracks = [track for track in room.tracks if not self._why(track)]

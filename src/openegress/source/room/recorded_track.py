@@ -37,9 +37,10 @@ class SoundTrack:
         self.late_ns = 0
         """How far its last packet lies behind its time."""
 
-    def renew(self, track: Track) -> None:
-        """It was published anew."""
+    def renew(self, track: Track) -> list[Packet]:
+        """It was published anew; nothing is ever held of it."""
         self._track = track
+        return []
 
     def take(self, frame: EncodedFrame) -> list[Packet]:
         codec = frame.codec

@@ -64,6 +64,42 @@ class TrackPolicy(Protocol):
         """The request is for this track, or for its participant."""
 
 
+class PolicyAround:
+    """Implements TrackPolicy by another one, for those that decide some of it themselves."""
+
+    def __init__(self, policy: TrackPolicy) -> None:
+        self._policy = policy
+
+    @property
+    def single_track_id(self) -> str:
+        return self._policy.single_track_id
+
+    @property
+    def recheck_at_s(self) -> float | None:
+        return self._policy.recheck_at_s
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        return self._policy.select(room, before)
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        return self._policy.missing(room, selection)
+
+    def refusal(self, track: Track, what: Missing) -> str:
+        return self._policy.refusal(track, what)
+
+    def wrong_kind(self, room: RoomState) -> str:
+        return self._policy.wrong_kind(room)
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
+        return self._policy.verdict(room, selection)
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        return self._policy.needs(sid, selection)
+
+    def names(self, track: Track, selection: Selection) -> bool:
+        return self._policy.names(track, selection)
+
+
 class RequestedTracks:
     """Tracks that a request names one by one, or by their participant. Implements TrackPolicy."""
 

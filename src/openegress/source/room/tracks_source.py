@@ -6,6 +6,7 @@ Everything runs on the event loop: the work is a few numbers a frame.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.units import S
@@ -16,14 +17,12 @@ from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
 from openegress.source.room.file_tracks import FileTracks
 from openegress.source.room.first_layer import WAIT_NS
+from openegress.source.room.passthrough_source import FIRST_MEDIA_S, wait_for_sound
 from openegress.source.room.recorded_track import PictureTrack, SoundTrack
 from openegress.source.room.selection import Selection
 from openegress.source.room.track_follower import TrackFollower
 
-FIRST_MEDIA_S = 2.0
-"""For the first packets of tracks that are there at the start; they take a tenth of that."""
-FIRST_SOUND_S = 0.3
-"""From the first packet to the first frame of sound, which is held for 0.12 s (room.sync.arrival)."""
+L = TypeVar("L", SoundTrack, PictureTrack)
 
 _SOUND_OF = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
 """What a picture is in step with; all others are with the microphone."""
@@ -55,13 +54,7 @@ class RoomTracksSource:
     async def prepare(self) -> None:
         await self._follower.subscribe(self)
         await self._follower.wait_for_media(FIRST_MEDIA_S)
-        try:
-            async with asyncio.timeout(FIRST_SOUND_S):
-                while self._awaits_sound():
-                    self._came.clear()
-                    await self._came.wait()
-        except TimeoutError:
-            pass  # its packets cannot be used, or it has paused again
+        await wait_for_sound(self._awaits_sound, self._came)
 
     def formats(self) -> Sequence[StreamFormat]:
         """None: each packet brings its own."""
@@ -158,27 +151,27 @@ class RoomTracksSource:
         self._emit(pictures.begin())
 
     def _sound(self, track: Track) -> SoundTrack:
-        if track.sid not in self._sounds:
-            former = self._former(track, [each for each, _ in self._sounds.values()])
-            if former is None:
-                sound = SoundTrack(track, self._file_tracks, self._zero_ns)
-            else:
-                _, sound = self._sounds.pop(former.sid)
-                sound.renew(track)
-            self._sounds[track.sid] = (track, sound)
+        is_new = track.sid not in self._sounds
+        sound = self._line(self._sounds, track, SoundTrack)
+        if is_new:
             self._newest_sound[track.participant.identity, track.source] = sound
-        return self._sounds[track.sid][1]
+        return sound
 
     def _picture(self, track: Track) -> PictureTrack:
-        if track.sid not in self._pictures:
-            former = self._former(track, [each for each, _ in self._pictures.values()])
-            if former is None:
-                pictures = PictureTrack(track, self._file_tracks, self._zero_ns)
-            else:
-                _, pictures = self._pictures.pop(former.sid)
-                self._emit(pictures.renew(track))
-            self._pictures[track.sid] = (track, pictures)
-        return self._pictures[track.sid][1]
+        return self._line(self._pictures, track, PictureTrack)
+
+    def _line(self, lines: dict[str, tuple[Track, L]], track: Track, new: type[L]) -> L:
+        """That of `track` among `lines`; the same goes on where its publisher publishes it again."""
+        if (known := lines.get(track.sid)) is not None:
+            return known[1]
+        former = self._former(track, [each for each, _ in lines.values()])
+        if former is None:
+            line = new(track, self._file_tracks, self._zero_ns)
+        else:
+            _, line = lines.pop(former.sid)
+            self._emit(line.renew(track))
+        lines[track.sid] = (track, line)
+        return line
 
     def _former(self, track: Track, known: Sequence[Track]) -> Track | None:
         """The same as its publisher published it before, and does no more."""

@@ -8,7 +8,7 @@ from openegress.core.codecs import MediaKind
 from openegress.core.text import shown
 from openegress.room import Track
 from openegress.source.room.composite.tiles import attendees
-from openegress.source.room.selection import Verdict
+from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.track_policy import RoomState
 
 MOST_TRACKS = 40
@@ -39,16 +39,41 @@ class TrackBounds:
         return taken
 
 
-class RoomEnd:
-    """It ends with the last who leaves; a room that nobody has entered yet goes on."""
+class WholeRoom:
+    """What a TrackPolicy of a whole room answers; what it selects is its own.
+
+    It ends with the last who leaves. A room that nobody has entered yet goes on.
+    """
+
+    single_track_id = ""
 
     def __init__(self) -> None:
+        self._bounds = TrackBounds()
         self._attended = False
 
-    def verdict(self, room: RoomState) -> Verdict:
+    @property
+    def recheck_at_s(self) -> float | None:
+        return None
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        return Missing.NOTHING, ""  # whoever comes later is recorded from then on
+
+    def refusal(self, track: Track, what: Missing) -> str:
+        return ""
+
+    def wrong_kind(self, room: RoomState) -> str:
+        return ""
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
         if attendees(room.participants):
             self._attended = True
             return Verdict.GO_ON
         if not self._attended:
             return Verdict.GO_ON
         return Verdict.END_UNLESS_BACK if room.rejoined_recently else Verdict.END
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        return False
+
+    def names(self, track: Track, selection: Selection) -> bool:
+        return False

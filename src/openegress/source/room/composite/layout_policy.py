@@ -9,15 +9,15 @@ from openegress.core.plan import AudioRoute
 from openegress.media.geometry import drawn_size
 from openegress.request import layouts
 from openegress.request.layouts import Layout
-from openegress.room import Track, VideoQuality
+from openegress.room import VideoQuality
 from openegress.source.room.composite.active_speaker import ActiveSpeaker, step
 from openegress.source.room.composite.arrange import EMPTY, arrange, by_recency
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.composite.tiles import Seat, seats_of
 from openegress.source.room.scene import Look, Scene, Tile
-from openegress.source.room.selection import Missing, Selection, Verdict, route
+from openegress.source.room.selection import Selection, route
 from openegress.source.room.track_policy import RoomState
-from openegress.source.room.whole_room import RoomEnd, TrackBounds
+from openegress.source.room.whole_room import WholeRoom
 
 WARM_HIDDEN = 6
 """Hidden videos that are kept running, in their smallest layer, so that they are there when shown."""
@@ -27,18 +27,17 @@ LIGHT = Look((0xFF,) * 3, (0xE4,) * 3, (0x8A,) * 3, (0xFF,) * 3, (0x22,) * 3)
 _log = logging.getLogger(__name__)
 
 
-class LayoutPolicy:
+class LayoutPolicy(WholeRoom):
     """Implements source.room.track_policy.TrackPolicy.
 
     Remembers who had the floor and where tiles lay, so that nothing moves without need.
     """
 
-    single_track_id = ""
-
     def __init__(
         self, layout: Layout, canvas: Size, framerate: int, routes: Sequence[AudioRoute] = ()
     ) -> None:
         """`routes`: which sound goes where; none: a picture without sound."""
+        super().__init__()
         self._layout = layout
         self._canvas = canvas
         self._framerate = framerate
@@ -47,8 +46,6 @@ class LayoutPolicy:
         self._floor = ActiveSpeaker()
         self._recent: tuple[str, ...] = ()
         self._staging = EMPTY
-        self._bounds = TrackBounds()
-        self._end = RoomEnd()
 
     @property
     def recheck_at_s(self) -> float | None:
@@ -74,24 +71,6 @@ class LayoutPolicy:
         audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
         sides = dict(before.sides)
         return Selection(scene, route(self._routes, audible, {}, sides), self._qualities(scene), sides)
-
-    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
-        return Missing.NOTHING, ""  # whoever comes later is recorded from then on
-
-    def refusal(self, track: Track, what: Missing) -> str:
-        return ""
-
-    def wrong_kind(self, room: RoomState) -> str:
-        return ""
-
-    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
-        return self._end.verdict(room)
-
-    def needs(self, sid: str, selection: Selection) -> bool:
-        return False
-
-    def names(self, track: Track, selection: Selection) -> bool:
-        return False
 
     def _read_layout(self, metadata: str) -> None:
         if metadata == self._metadata:
