@@ -23,10 +23,7 @@ MAX_ATTRIBUTES = 15
 MAX_PARAMETERS = 8
 
 LONG_MODULES: dict[str, str] = {}
-LARGE_CLASSES = {
-    "Job": "It is all that is known of one egress here, for a report of its end too.",
-    "Node": "It is the composition of a worker: each attribute is a part that it starts or closes.",
-}
+LARGE_CLASSES: dict[str, str] = {}
 LONG_CONSTRUCTORS: dict[str, str] = {}
 
 

@@ -57,7 +57,7 @@ class DropIn:
                 folders=local_folders(settings),
             ),
         )
-        self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
+        self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.machine.facts()})
         self._janitor = Janitor.of_worker(self._leases, self._node.node_id, self._client)
         self._loop = EventLoop()
         health = Health(

@@ -132,7 +132,7 @@ class Server:
             parts.push_async_callback(node.close)
             await node.start()
             self._node = node
-            facts = node.facts
+            facts = node.machine.facts
             self._board.node(lambda: {"version": metadata.version("openegress"), **facts()})
             # What this machine left behind is over; what other workers record is theirs.
             records.listen(auto_starts.on_record)
