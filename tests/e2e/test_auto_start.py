@@ -91,7 +91,7 @@ async def test_a_room_that_is_still_on_after_a_restart(tmp_path: Path) -> None:
         second = await service.finish(second["egress_id"])
         await service.stop()
         await service.start()
-        await service.logged("auto_start has looked round", 3)
+        await service.logged("auto_start has listed the rooms", 3)
         items = (await service.call("ListEgress", room_name="class-7"))["items"]
         assert {item["egress_id"] for item in items} == {first["egress_id"], second["egress_id"]}
     for info in (broken_off, second):

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
+import structlog
 from livekit.protocol.egress import (
     EgressInfo,
     EgressStatus,
@@ -40,7 +40,7 @@ from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.webhooks import check_webhooks
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 SERVICE = "livekit.Egress"
 
@@ -137,7 +137,7 @@ class EgressService:
         try:
             return await self._queue.place(lambda: self._ask_workers(request))
         except EgressError as error:
-            _log.info("start of %s refused: %s", request.egress_id, error.text)
+            _log.info("a start was refused", egress_id=request.egress_id, error=error.text)
             if isinstance(error, NoResponse):
                 raise self._without_workers(error) from None
             raise

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 from livekit.protocol.egress import EgressInfo
@@ -13,7 +13,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.core.public import public
 from openegress.request.redact import redacted
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
 """None: all is well. Otherwise what is wrong and what to do, without secrets."""

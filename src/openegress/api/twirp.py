@@ -6,13 +6,13 @@ Who calls is known before the first byte of a body is read: from a stranger noth
 import asyncio
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import structlog
 from aiohttp import web
 from google.protobuf.message import DecodeError, Message
 from livekit.protocol.egress import ListEgressResponse
@@ -27,7 +27,7 @@ from openegress.proto import today
 from openegress.request import options, redact, unknown
 from openegress.request.unknown import UnknownFields
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 PROTOBUF = "application/protobuf"
@@ -111,7 +111,7 @@ class TwirpService:
         except EgressError as error:
             return error_response(error)
         except Exception:
-            _log.exception("%s failed", request.path)
+            _log.exception("a call failed", path=request.path)
             return error_response(internal("an unexpected error; the server's log has the details"))
 
     async def _answer(self, request: web.Request, caller: Caller) -> web.Response:
@@ -142,7 +142,7 @@ class TwirpService:
         configuration has them refused."""
         found = list(unknown.in_message(today.today(message)))
         for notice in unknown.notices(found, self._unknown_fields):
-            _log.warning("%s: %s", path, notice)
+            _log.warning("unknown fields in a request", path=path, notice=notice)
 
     def _body(self, method: TwirpMethod, media_type: str, answer: Message) -> bytes:
         """Long lists are asked for again and again; the same object was written before."""

@@ -4,7 +4,6 @@ Beside the media lies the journal: the plan, and the last thing each output said
 tells a recording that runs from one that was left behind.
 """
 
-import fcntl
 import logging
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.file_lock import lock
 from openegress.core.plan import Plan
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
 
@@ -125,14 +125,11 @@ class RecordingJournal:
 
 def _lock(folder: Path, *, wait: bool = False) -> int:
     try:
-        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = lock(folder / LOCK, os.O_CREAT, wait=wait)
     except OSError as error:
         raise _refused(folder, error.strerror or str(error)) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(fd)
-        raise _refused(folder, "another process is still at work on it") from None
+    if fd is None:
+        raise _refused(folder, "another process is still at work on it")
     return fd
 
 

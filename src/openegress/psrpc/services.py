@@ -13,6 +13,7 @@ from livekit.protocol.egress import (
     UpdateStreamRequest,
 )
 
+from openegress.core.backoff import Backoff
 from openegress.core.errors import Code
 from openegress.proto.egress_rpc_pb2 import (
     GetEgressRequest,
@@ -27,13 +28,15 @@ Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
 
+_BACKOFF = Backoff(first_s=1.0, least=1.0, most=2.0)
+
+
 @dataclass(frozen=True, slots=True)
 class CallRetry:
     """A call is tried again on these codes; each attempt has twice the time of the one before."""
 
     attempts: int = 3
-    backoff_s: float = 1.0
-    """Pause after the n-th attempt: backoff_s * 2^(n-1) * [1, 2)."""
+    backoff: Backoff = _BACKOFF
     codes: tuple[Code, ...] = (Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
 
 

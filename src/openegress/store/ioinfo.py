@@ -17,7 +17,7 @@ from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import IOInfo
 from openegress.store import Announce, Change, Store
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 KEPT_LISTS = 4
 """Clients ask for the same list again and again; one of a thousand records takes about 2 MB."""
@@ -128,7 +128,7 @@ class IOInfoService:
 
     async def _rpc_metrics(self, request: UpdateMetricsRequest) -> Empty:
         """Upstream's workers report the CPU an egress took; for the log, not for the record."""
-        log.debug(
+        _log.debug(
             "egress load",
             egress_id=request.info.egress_id,
             avg_cpu=round(request.avg_cpu_usage, 3),

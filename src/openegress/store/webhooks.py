@@ -21,13 +21,13 @@ from livekit.protocol.webhook import WebhookEvent
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
 from openegress.core.ids import new_id
+from openegress.core.info import is_terminal
 from openegress.core.public import where
 from openegress.core.text import shown
 from openegress.core.values import Secret
 from openegress.proto.today import today
 from openegress.request import redact
 from openegress.store import Change, Delivery
-from openegress.store.record import is_terminal
 
 STARTED, UPDATED, ENDED = "egress_started", "egress_updated", "egress_ended"
 

@@ -10,6 +10,7 @@ import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core import info as transitions
+from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent
 from openegress.core.tasks import beside
@@ -17,8 +18,10 @@ from openegress.worker.unreported import Unreported
 
 _log = structlog.get_logger(__name__)
 
-_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Pauses between attempts while IOInfo is out of reach; the last one repeats until it is back."""
+_BACKOFF = Backoff(first_s=0.2, ceiling_s=5.0)
+"""Between attempts while IOInfo is out of reach."""
+_WARN_AT = (1, 6)
+"""Attempts that failed: at once, and when it takes long."""
 _HURRIED_ATTEMPTS = 4
 """Some seconds, for a worker that was told to end now."""
 COUNT_EVERY_S = 5.0
@@ -141,7 +144,7 @@ class Record:
 
     async def _deliver(self, info: EgressInfo) -> bool:
         """False: it was left undelivered, as the worker ends."""
-        attempt = 0
+        attempt = 1
         while True:
             try:
                 await self._send(info)
@@ -150,12 +153,12 @@ class Record:
                 if error.code in _NOT_WORTH_RETRYING:
                     _log.error("update refused", egress_id=info.egress_id, error=error.text)
                     break
-                if attempt in (0, len(_RETRY_S)):
+                if attempt in _WARN_AT:
                     _log.warning("update not delivered yet", egress_id=info.egress_id, error=error.text)
-                if self._hurried and self._closing and attempt >= _HURRIED_ATTEMPTS:
+                if self._hurried and self._closing and attempt > _HURRIED_ATTEMPTS:
                     _log.error("update left for the next start of this worker", egress_id=info.egress_id)
                     return False
-            await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+            await asyncio.sleep(_BACKOFF.delay_s(attempt))
             attempt += 1
         if transitions.is_terminal(info):
             self._unreported.forget(info.egress_id)

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.room.signalling.enum_names import name_of
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 PROTOCOL_VERSION = 16
 SDK_VERSION = "1.2.1"
@@ -148,7 +148,7 @@ class Signalling:
         try:
             await self._socket.send(SignalRequest(**message).SerializeToString())
         except ConnectionClosed:
-            logger.debug("signalling is closed, not sent: %s", ", ".join(message))
+            _log.debug("signalling is closed, not sent: %s", ", ".join(message))
 
     async def ping(self) -> None:
         await self.send(ping_req=Ping(timestamp=int(time.time() * 1000), rtt=self.rtt_ms))
