@@ -25,6 +25,7 @@ from openegress.app.worker_config import room_service
 from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
 from openegress.core.errors import Code
+from openegress.core.shown_url import receiver
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
@@ -146,7 +147,7 @@ class Server:
         _log.info(
             "serving the Egress API",
             url=api.url,
-            livekit=settings.ws_url or "not configured",
+            livekit=receiver(settings.ws_url) or "not configured",
             workers="own" if self._alone else "over Redis",
         )
 
