@@ -8,7 +8,7 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
-from openegress.app.worker_config import room_service
+from openegress.app.worker_config import path_leases, room_service
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
@@ -37,6 +37,7 @@ class OneShot:
         self._records = RPCServer(self._bus)
         self._node: Node | None = None
         self._over = asyncio.Event()
+        self._paths = path_leases(settings, MemoryLeases(), is_guest=True)
         self.info = EgressInfo()
 
     async def __aenter__(self) -> "OneShot":
@@ -47,7 +48,7 @@ class OneShot:
         self._node = Node(
             self._settings,
             self._bus,
-            WorkerLeases(MemoryLeases(), MemoryLeases()),
+            WorkerLeases(MemoryLeases(), self._paths),
             warm=False,
             shares_folders=True,
         )
@@ -57,6 +58,7 @@ class OneShot:
     async def __aexit__(self, *_: object) -> None:
         if self._node is not None:
             await self._node.close()
+        await self._paths.close()
         await self._records.close()
         await self._client.close()
         await self._bus.close()
