@@ -107,9 +107,9 @@ class EgressService:
             for name, (request, body) in starts.items()
         } | {
             "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
-            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream),
+            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream, worker_tells=True),
             "ListEgress": for_recorders(ListEgressRequest, self.list),
-            "StopEgress": for_recorders(StopEgressRequest, self.stop),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop, worker_tells=True),
         }
 
     # --- starting

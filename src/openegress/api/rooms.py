@@ -19,6 +19,7 @@ from livekit.protocol.room import (
 
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.shown_url import receiver
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
@@ -47,6 +48,10 @@ class LiveKitServer:
     api_secret: str
     insecure: bool = False
     """Any certificate is accepted."""
+
+    @property
+    def shown(self) -> str:
+        return receiver(self.http_url)
 
     @property
     def http_url(self) -> str:
@@ -110,7 +115,7 @@ class RoomService:
     def _unreachable(self, why: str) -> EgressError:
         return EgressError(
             Code.UNAVAILABLE,
-            f"LiveKit server at {self._server.http_url} cannot be asked: {why}; check LIVEKIT_URL",
+            f"LiveKit server at {self._server.shown} cannot be asked: {why}; check LIVEKIT_URL",
             fault=Fault.SERVICE,
         )
 
@@ -122,13 +127,13 @@ class RoomService:
         if status in (401, 403):
             return EgressError(
                 Code.INTERNAL,
-                f"LiveKit server at {self._server.http_url} refuses our API key for {method}: {message}; "
+                f"LiveKit server at {self._server.shown} refuses our API key for {method}: {message}; "
                 "check LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
                 fault=Fault.SERVICE,
             )
         return EgressError(
             code,
-            f"LiveKit server at {self._server.http_url} answers {status} to {method}: {message}",
+            f"LiveKit server at {self._server.shown} answers {status} to {method}: {message}",
             fault=Fault.SERVICE,
         )
 

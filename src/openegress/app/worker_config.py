@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from openegress.api.rooms import LiveKitServer, RoomService
-from openegress.config.destination import assume_role, storage_plan
+from openegress.config.destination import assume_role, local_folders, storage_plan
 from openegress.config.settings import CLOUD_METADATA, PageUdp, SamePath, Settings
 from openegress.core import ipc
 from openegress.core.errors import Code
@@ -15,6 +16,8 @@ from openegress.core.tokens import recorder_token
 from openegress.request.context import Context, SessionLimits
 from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
+from openegress.store.disk_leases import DiskLeases
+from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
 from openegress.worker.config import WorkerConfig
 from openegress.worker.cost import RATE_720P30, RATE_1080P60
@@ -175,3 +178,10 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
         )
 
     return make
+
+
+def path_leases(settings: Settings, others: Leases, *, is_guest: bool = False) -> DiskLeases:
+    """What recordings write to: told to workers by `others`, and by locks to whoever shares a disk with us.
+    `is_guest`: one recording, which leaves no file behind where no service has locks."""
+    roots = [Path(folder.root) for folder in local_folders(settings)]
+    return DiskLeases(others, roots, settings.data_path, is_guest=is_guest)

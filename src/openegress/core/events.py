@@ -53,6 +53,12 @@ class Resumed(Event, frozen=True, tag="resumed"):
     at_ns: int
 
 
+class Noticed(Event, frozen=True, tag="noticed"):
+    """What a caller is told by EgressInfo.details."""
+
+    text: str
+
+
 class FileUpdate(Event, frozen=True, tag="file"):
     output: int
     filename: str = ""
@@ -200,6 +206,7 @@ AnyEvent = (
     | Active
     | Paused
     | Resumed
+    | Noticed
     | FileUpdate
     | SegmentsUpdate
     | ImagesUpdate

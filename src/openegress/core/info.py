@@ -26,6 +26,7 @@ from openegress.core.events import (
     FileUpdate,
     ImagesUpdate,
     ManifestStored,
+    Noticed,
     OutputFailed,
     Paused,
     Resumed,
@@ -126,6 +127,8 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.details = details_of(_without_pause(info.details), PAUSED)
         case Resumed():
             info.details = _without_pause(info.details)
+        case Noticed(text):
+            info.details = details_of(info.details, text)
         case Ending():
             _end_begun(info, event, now_ns)
         case Ended():

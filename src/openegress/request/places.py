@@ -137,6 +137,13 @@ def _place(storage: StoragePlan, path: str, machine: str) -> str:
     return f"{_bucket(backend)}|{prefix}{path.lstrip('/')}"
 
 
+def local_path(place: str) -> str | None:
+    """The path of a place on this machine's disks, what tells apart open names included; None: it is
+    elsewhere."""
+    kind, _, rest = place.partition("|")
+    return rest.partition("|")[2] if kind == "local" else None
+
+
 def _bucket(backend: Backend) -> str:
     match backend:
         case S3Storage():

@@ -12,6 +12,7 @@ from obstore.exceptions import BaseError
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.plan import Proxy
+from openegress.core.shown_url import receiver
 from openegress.storage.failures import Answer, FailureKind, explain, read
 from openegress.storage.spool import size_of
 
@@ -121,7 +122,7 @@ def proxy_url(proxy: Proxy) -> str:
     """With user and password in it, as the HTTP client wants them. Never logged."""
     url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
     if not urlsplit(url).hostname:
-        raise invalid(f"proxy url {proxy.url!r} names no host; write http://host:port")
+        raise invalid(f"proxy url {receiver(proxy.url)!r} names no host; write http://host:port")
     if not proxy.username:
         return url
     scheme, _, rest = url.partition("://")

@@ -64,7 +64,7 @@ class WorkerService:
         self._supervisor = supervisor
         self._capacity = Capacity(config, meter, supervisor)
         self._paths = Paths(leases.paths, worker_id, self._is_over)
-        self._calls = HandlerCalls(server, supervisor)
+        self._calls = HandlerCalls(server, supervisor, lambda: config.context().unknown_fields)
         self._starter = Starter(config, worker_id, leases, self._paths, records, self._calls)
         self._on_start = on_start
         self._registrations: list[Registration] = []  # type: ignore[type-arg]
