@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api.health import Check
@@ -19,6 +20,7 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
+from openegress.source.web import page_cgroup
 from openegress.store.heartbeat import Heartbeat
 from openegress.worker.config import WorkerLeases
 from openegress.worker.fault_reports import FaultReports
@@ -30,6 +32,8 @@ from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
 from openegress.worker.worker_records import WorkerRecords
+
+_log = structlog.get_logger(__name__)
 
 
 class Node:
@@ -105,11 +109,20 @@ class Node:
 
     async def start(self) -> None:
         await asyncio.to_thread(clear_after_dead, str(self._spool))
+        if not self._shares_folders:
+            self._confine_pages()
         await self._pool.start()
         for heartbeat in self._heartbeats.values():
             heartbeat.start()
         await self.service.open()
         self.service.adopt(self._spool, shared=self._shares_folders)
+
+    def _confine_pages(self) -> None:
+        """Before there are other processes of ours."""
+        try:
+            _log.info("the kernel bounds the memory of pages", cgroup=str(page_cgroup.prepare()))
+        except page_cgroup.NotDelegated as lacking:
+            _log.info("the memory of pages is watched, without a cgroup", reason=str(lacking))
 
     async def drain(self) -> None:
         """SIGTERM: no new egress; returns when those that run have ended by themselves."""

@@ -15,6 +15,7 @@ from openegress.output.build import BuiltOutput, build_output
 from openegress.output.manifest import Pause
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.size_guard import SizeLimit
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
@@ -227,6 +228,8 @@ class Uploaders:
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
+        self.late: LateUploads | None = None
+        """Set before the first is made where the recording has ended before."""
         self.stored_bytes = 0
         self._made: list[Uploader] = []
         self._standings: list[tuple[StoragePlan, Failover]] = []
@@ -247,7 +250,7 @@ class Uploaders:
         for plan, standing in self._standings:
             if plan == storage:
                 return standing
-        standing = Failover()
+        standing = Failover(late=self.late)
         self._standings.append((storage, standing))
         return standing
 

@@ -16,6 +16,7 @@ from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsU
 from openegress.core.file_lock import lock
 from openegress.core.plan import Plan
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
+from openegress.storage.late import LateUploads
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +111,14 @@ class RecordingJournal:
     @property
     def is_passthrough(self) -> bool:
         return bool(self._journal.facts.get(_PASSTHROUGH))
+
+    @property
+    def egress_id(self) -> str:
+        return self._journal.egress_id
+
+    def late_uploads(self) -> LateUploads:
+        """Blocking."""
+        return LateUploads.of(self._journal)
 
     def settle(self) -> None:
         """Everything is where it belongs: removes the folder. Raises EgressError when the disk refuses."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from openegress.core import plan as plans
 from openegress.core.codecs import MATROSKA, Container
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
@@ -38,7 +40,9 @@ from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
 from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
+from openegress.request.name_length import limit_of, squeezed
 from openegress.storage import backed_up
+from openegress.storage.late import Superseded
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
@@ -90,6 +94,7 @@ class Recovery:
         await self._confinement.enter()
         journal = await self._take_over()
         try:
+            self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
             salvage = _Salvage(journal, self._uploaders, self._send)
             error = await salvage.save(self._plan)
             if error is None and not self._orphaned:
@@ -203,7 +208,13 @@ class _Salvage:
             if restored.why:
                 _log.warning("%s is kept as it was recorded: %s", told.filename, restored.why)
             kind = content_type_of(container, with_video=restored.has_video)
-            stored = await uploader.put(local, told.filename, kind, delete_local=True)
+            try:
+                stored = await uploader.put(local, told.filename, kind, delete_local=True)
+            except Superseded as superseded:
+                beside = _beside(told.filename, self._journal.egress_id, output)
+                _log.warning("%s; this one goes to %s", superseded.message, beside)
+                stored = await uploader.put(local, beside, kind, delete_local=True)
+                told = msgspec.structs.replace(told, filename=beside)
         finally:
             await uploader.close()
         if stored.backup_used:
@@ -296,6 +307,13 @@ def _restore(local: Path, container: Container, filename: str) -> _Restored | No
     if recorded_bytes > (MATROSKA_HEADER_BYTES if container in MATROSKA else HEADER_BYTES):
         raise internal(f"nothing playable was recorded of {filename}")
     return None
+
+
+def _beside(filename: str, egress_id: str, output: FileOutput) -> str:
+    """A name that no other recording has."""
+    extension = Path(filename).suffix
+    ending = f"-{egress_id}{extension}"
+    return squeezed(filename.removesuffix(extension), limit_of(output.storage), len(ending)) + ending
 
 
 def _file_update(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:

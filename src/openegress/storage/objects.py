@@ -17,6 +17,7 @@ from openegress.storage.failures import Answer, FailureKind, explain, read
 from openegress.storage.spool import size_of
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     from openegress.storage.gateway import Gateway
@@ -203,7 +204,7 @@ class Bucket:
     async def size(self, path: str) -> int | None:
         key = key_of(path)
         try:
-            meta = await self._call(lambda: obstore.head_async(self._stores.upload, key))
+            meta = await self._head(key)
         except FileNotFoundError:
             where = self._manner.where
             raise EgressError(
@@ -212,11 +213,25 @@ class Bucket:
                 fault=Fault.DESTINATION,
                 phase=Phase.STORAGE_WRITE,
             ) from None
+        return None if meta is None else int(meta["size"])
+
+    async def changed_s(self, path: str) -> float | None:
+        try:
+            meta = await self._head(key_of(path))
+        except FileNotFoundError:
+            return None
+        return None if meta is None else meta["last_modified"].timestamp()
+
+    async def _head(self, key: str) -> "ObjectMeta | None":
+        """None: this identity may not look. Raises FileNotFoundError, EgressError."""
+        try:
+            return await self._call(lambda: obstore.head_async(self._stores.upload, key))  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            raise
         except RAISED as error:
             if read(str(error)).status in (401, 403):
                 return None
             raise self._explained(str(error), Phase.STORAGE_WRITE) from None
-        return int(meta["size"])
 
     async def presign(self, path: str, expires_s: int) -> str:
         key = key_of(path)
