@@ -12,10 +12,12 @@ from openegress.config.load import load
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import EndRules, LayoutSource, LocalStorage, Plan, StoragePlan, TemplateSource
 from openegress.core.selectors import Selectors
+from openegress.core.sidecars import Sidecar, Sidecars
 from openegress.core.values import Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
 from openegress.request.options import OptionDefaults, Options, RoomOptions
+from openegress.request.places import places_of
 from openegress.request.validate import Context, plan_of
 from tests.unit.test_core_selectors import SELECTORS
 
@@ -43,6 +45,7 @@ OPTIONS = st.builds(
     leave_out=st.none() | SELECTORS,
     show_left_out=st.none() | st.booleans(),
     opt_out=st.none() | st.booleans(),
+    sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
 )
 
 
@@ -65,6 +68,8 @@ def values(found: Options) -> dict[str, object]:
         ("&max_size=%31%30+kB&", Options(max_size=SizeBytes(10_000))),
         ("leave_out=bot-*,kind:agent", Options(leave_out=Selectors.parse("bot-*,kind:agent"))),
         ("leave_out=sip_%2B49*", Options(leave_out=Selectors.parse("sip_+49*"))),
+        ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
+        ("sidecars=", Options(sidecars=Sidecars())),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
@@ -89,6 +94,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("max_size=999999999TB", 'X.max_size: "999999999TB" is not a size that a disk could have'),
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
         ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
+        ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers'),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
@@ -325,3 +331,36 @@ def test_a_page_that_chooses_by_itself_promises_nobody_anything(asked: Options) 
         with pytest.raises(EgressError) as caught:
             plan(request, context)
         assert caught.value.code is Code.UNIMPLEMENTED
+
+
+def test_sidecars_are_of_what_joins_the_room_itself() -> None:
+    assert plan(room("grid?sidecars=events")).sidecars == (Sidecar.EVENTS,)
+    assert plan(room()).sidecars == ()
+    asked = Options(sidecars=Sidecars((Sidecar.EVENTS,)))
+    configured = replace(CONTEXT, options=OptionDefaults(sidecars=asked.sidecars))
+    assert plan(room(), configured).sidecars == (Sidecar.EVENTS,)
+    images = wire.RoomCompositeEgressRequest(room_name="demo", image_outputs=[wire.ImageOutput()])
+    page = wire.WebEgressRequest(url="https://page.example", file_outputs=FILE)
+    refusals = ((page, Code.UNIMPLEMENTED), (room(page="https://p.example"), Code.UNIMPLEMENTED))
+    for request, code in (*refusals, (images, Code.INVALID_ARGUMENT)):
+        assert plan(request, configured).sidecars == ()
+        with pytest.raises(EgressError) as caught:
+            plan(options.carry(request, asked))
+        assert caught.value.code is code
+        assert caught.value.message.startswith("sidecars")
+
+
+def test_two_recordings_do_not_share_a_sidecar() -> None:
+    """One of tracks beside a composite of the same name."""
+    tracks, composite = (
+        plan(
+            wire.RoomCompositeEgressRequest(
+                room_name="demo",
+                layout=f"{layout}?sidecars=events",
+                file_outputs=[wire.EncodedFileOutput(filepath=f"a{ending}")],
+            )
+        )
+        for layout, ending in (("tracks", ".mkv"), ("grid", ".mp4"))
+    )
+    shared = places_of(tracks, "") & places_of(composite, "")
+    assert [place.rpartition("/")[2] for place in shared] == ["a.events.jsonl"]

@@ -18,12 +18,15 @@ import msgspec
 
 from openegress.core.errors import EgressError, invalid
 from openegress.core.selectors import Selectors
+from openegress.core.sidecars import Sidecars
 from openegress.core.values import Seconds, Secret, SizeBytes
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 _TRUE = frozenset({"true", "yes", "on", "y", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "0"})
+_PARSED = (Selectors, Sidecars)
+"""They read their own text."""
 LEAST_NANOSECONDS = 1_000_000
 _INT64_DIGITS = 19
 _MOST_CHARS = 64
@@ -97,9 +100,9 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
         return _duration(text, path)
     if kind is SizeBytes:
         return _size(text, path)
-    if kind is Selectors:
+    if kind in _PARSED:
         try:
-            return Selectors.parse(text)
+            return kind.parse(text)
         except ValueError as error:
             raise _wrong(path, text, str(error)) from None
     if issubclass(kind, Enum):

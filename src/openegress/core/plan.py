@@ -11,6 +11,7 @@ import msgspec
 
 from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
 from openegress.core.selectors import Selector
+from openegress.core.sidecars import Sidecar
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
@@ -342,8 +343,18 @@ class Plan(Struct, frozen=True):
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
     recorded: Recorded = Recorded()
+    sidecars: tuple[Sidecar, ...] = ()
+    """What is kept of the meeting beside the first file or playlist."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
+
+
+def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
+    """The output that sidecars lie beside, and its number. None: there are none."""
+    for index, output in enumerate(plan.outputs):
+        if plan.sidecars and isinstance(output, FileOutput | SegmentOutput):
+            return index, output
+    return None
 
 
 def needs_browser(plan: Plan) -> bool:

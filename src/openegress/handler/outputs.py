@@ -9,10 +9,11 @@ from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.sidecars import SidecarRecorder
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
 from openegress.output.build import BuiltOutput, build_output
-from openegress.output.manifest import Pause
+from openegress.output.manifest import Pause, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.size_guard import SizeLimit
 from openegress.storage.late import LateUploads
@@ -33,10 +34,12 @@ class Outputs:
         journal: RecordingJournal,
         emit: Callable[[AnyEvent], None],
         on_end: OnEnd,
+        sidecars: SidecarRecorder,
         *,
         stream_retry_s: float | None = None,
     ) -> None:
         self._plan = plan
+        self._sidecars = sidecars
         self._uploaders = Uploaders(emit)
         self._journal = journal
         self._send = emit
@@ -102,6 +105,7 @@ class Outputs:
                 self._opened[index] = built
         if not self._opened:
             raise errors[0]
+        self._sidecars.open(self._opening)
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
@@ -154,8 +158,11 @@ class Outputs:
         for index, failed in self._failures.items():
             text, code = failed.error, Code(failed.code)
             errors.setdefault(index, EgressError(code, text, fault=Fault.DESTINATION))
+        beside, failure = await self._sidecars.finish(ended_at_ns, self._uploaders.make, self._emit)
+        if failure is not None:
+            errors[len(self._outputs)] = failure
         try:
-            await self._store_manifests(ended_at_ns, left_out, pauses)
+            await self._store_manifests(ended_at_ns, left_out, pauses, beside)
             self._has_manifests = True
         except EgressError as error:
             errors[len(self._outputs)] = error
@@ -163,7 +170,8 @@ class Outputs:
 
     def is_settled(self) -> bool:
         """After finish(): the spool is not needed any more, as everything is stored or there was nothing."""
-        return self._has_manifests and all(built.output.is_settled() for built in self._opened.values())
+        is_settled = self._has_manifests and self._sidecars.is_settled
+        return is_settled and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
         """A stream that broke is reported in its StreamInfo. It fails the egress only when there was no other
@@ -177,7 +185,9 @@ class Outputs:
             return stored[min(stored)]
         return next(iter(errors.values())) if errors and len(errors) == len(self._outputs) else None
 
-    async def _store_manifests(self, ended_at_ns: int, left_out: LeftOut, pauses: tuple[Pause, ...]) -> None:
+    async def _store_manifests(
+        self, ended_at_ns: int, left_out: LeftOut, pauses: tuple[Pause, ...], beside: Records
+    ) -> None:
         if self._opening is None:
             return
         values, started_at_ns = self._opening.name_values, self._opening.started_at_ns
@@ -194,6 +204,7 @@ class Outputs:
             [(self._plan.outputs[index], built.output.records()) for index, built in self._opened.items()],
             self._opening.spool,
             values,
+            beside=beside,
             emit=self._emit,
             uploader=self._uploaders.make,
         )

@@ -25,12 +25,13 @@ from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
 from openegress.handler.pauses import Pauses
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.sidecars import SidecarRecorder
 from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.time_limits import TimeLimits
 from openegress.handler.warm import WarmBrowser
 from openegress.request.pausing import PauseOrder
-from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, PauseAsked
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, PauseAsked
 
 _log = logging.getLogger(__name__)
 
@@ -145,8 +146,8 @@ class Recording:
             open_input(self._plan, self._settings, self._browser, self._fail_from_thread, room_keys)
         )
         self._confinement.seal()
-        pauses = Pauses(self._plan)
-        watch = asyncio.create_task(self._watch(media_input, pauses), name="source events")
+        pauses, sidecars = Pauses(self._plan), SidecarRecorder(self._plan)
+        watch = asyncio.create_task(self._watch(media_input, pauses, sidecars), name="source events")
         try:
             # The disk may be slow to take the plan.
             prepared, journal = await asyncio.gather(
@@ -160,7 +161,7 @@ class Recording:
                 if prepared is not None:
                     raise prepared
                 self._phase = None
-                end = await self._capture(media_input, journal, pauses)
+                end = await self._capture(media_input, journal, pauses, sidecars)
                 if end.is_settled:
                     await self._settle(journal)
             except Exception:
@@ -177,12 +178,19 @@ class Recording:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _capture(self, media_input: MediaInput, journal: RecordingJournal, pauses: Pauses) -> End:
+    async def _capture(
+        self,
+        media_input: MediaInput,
+        journal: RecordingJournal,
+        pauses: Pauses,
+        sidecars: SidecarRecorder,
+    ) -> End:
         outputs = Outputs(
             self._plan,
             journal,
             self._send,
             self._loop_safe_end,
+            sidecars,
             stream_retry_s=self._settings.stream_retry_s,
         )
         name_values = await self._unless_ended(
@@ -261,7 +269,7 @@ class Recording:
             raise _EndedEarly(self._ending.result())
         return task.result()
 
-    async def _watch(self, media_input: MediaInput, pauses: Pauses) -> None:
+    async def _watch(self, media_input: MediaInput, pauses: Pauses, sidecars: SidecarRecorder) -> None:
         async for event in media_input.events():
             match event:
                 case AwaitsSignal():
@@ -275,15 +283,18 @@ class Recording:
                     if self._outputs is not None:
                         self._outputs.set_muted(muted, at_ns)
                 case PauseAsked(order):
-                    await self._obey(order, pauses)
+                    await self._obey(order, pauses, sidecars)
+                case Observed():
+                    sidecars.observe(event)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
 
-    async def _obey(self, order: PauseOrder, pauses: Pauses) -> None:
+    async def _obey(self, order: PauseOrder, pauses: Pauses, sidecars: SidecarRecorder) -> None:
         if self._media_input is None or self._outputs is None or self._ending.done():
             _log.warning("only what is being recorded can be paused")
         elif (done := await pauses.obey(order, self._media_input)) is not None:
             self._times.note(done)
+            sidecars.note(done)
             self._send(done)
 
     async def _report_progress(self) -> None:

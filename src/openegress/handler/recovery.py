@@ -38,6 +38,7 @@ from openegress.output.images.recover import store_left_images
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
+from openegress.output.sidecar.store import store_sidecars
 from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
 from openegress.request.name_length import limit_of, squeezed
@@ -155,8 +156,11 @@ class _Salvage:
             for output, each in zip(plan.outputs, outcomes, strict=True)
             if isinstance(each, Records)
         ]
+        beside, failed = await self._save_sidecars(plan)
+        if failed is not None:
+            errors.append(failed)
         try:
-            await self._store_manifests(plan, saved)
+            await self._store_manifests(plan, saved, beside)
         except EgressError as failure:
             errors.append(failure)
         return errors[0] if errors else None
@@ -263,7 +267,20 @@ class _Salvage:
         self._tell(update)
         return records
 
-    async def _store_manifests(self, plan: Plan, saved: list[tuple[plans.Output, Records]]) -> None:
+    async def _save_sidecars(self, plan: Plan) -> tuple[Records, EgressError | None]:
+        """What is stored, and what of it is not."""
+        values = {**plan.name_values, **self._journal.names}
+        end_ns = max((each.ended_at_ns for each in self._journal.told.values()), default=0)
+        records, failed, backup_used = await store_sidecars(
+            self._journal.folder, plan, values, end_ns, self._uploaders.make
+        )
+        if backup_used and (beside := plans.beside(plan)) is not None:
+            self._send(BackupUsed(beside[0]))
+        return records, failed
+
+    async def _store_manifests(
+        self, plan: Plan, saved: list[tuple[plans.Output, Records]], beside: Records
+    ) -> None:
         told = self._journal.told.values()
         if not told:
             return
@@ -277,6 +294,7 @@ class _Salvage:
             saved,
             str(self._journal.folder),
             values,
+            beside=beside,
             emit=self._send,
             uploader=self._uploaders.make,
         )

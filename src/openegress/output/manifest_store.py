@@ -65,19 +65,24 @@ async def store_manifests(
     spool: str,
     values: dict[str, str],
     *,
+    beside: Records | None = None,
     emit: Emit,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
 ) -> None:
     """Stores <egress_id>.json beside each finished output whose plan wants one: one text, of all outputs.
 
-    Emits ManifestStored for the first. Nothing is written for an egress that stored nothing. Raises the
+    `beside`: what was stored with them, and is listed too. Emits ManifestStored for the first. Nothing is
+    written for an egress that stored nothing. Raises the
     first EgressError after all were tried; the manifest then stays in the spool.
     """
     records = [each for _, each in outputs]
     if not any(r.files or r.playlists or r.images for r in records):
         return
     local = Path(spool) / f"{header.egress_id}{naming.MANIFEST_EXTENSION}"
-    await in_time(f"manifest {local.name}", functools.partial(_write, local, build(header, records)))
+    await in_time(
+        f"manifest {local.name}",
+        functools.partial(_write, local, build(header, [*records, beside or Records()])),
+    )
     failures: list[EgressError] = []
     places: list[tuple[plan.StoragePlan, str]] = []
     told = False

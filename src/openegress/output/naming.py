@@ -75,6 +75,18 @@ def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
         return squeezed(made(Cut()), limit, len(extension))
 
 
+def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[str, str], ending: str) -> str:
+    """Where a sidecar goes whose name ends in `ending`: beside the file or the playlist, and named after
+    it."""
+    if isinstance(output, plan.FileOutput):
+        extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+        stem = naming.sidecar_stem(file_name(output, values), extension)
+    else:
+        names = segment_names(output, values)
+        stem = names.directory + naming.sidecar_stem(names.playlist, naming.PLAYLIST_EXTENSION)
+    return squeezed(stem, limit_of(output.storage), len(ending)) + ending
+
+
 def segment_names(output: plan.SegmentOutput, values: Mapping[str, str]) -> SegmentNames:
     """Where segments and playlists go."""
     extension = f".{output.container.value}"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
-from openegress.core.errors import invalid, unimplemented
+from openegress.core.errors import EgressError, invalid, unimplemented
+from openegress.core.sidecars import Sidecar
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.request import options
 from openegress.request.context import Context
@@ -42,6 +43,20 @@ class AskedOptions:
             stop_when_idle_s=float(self.all.stop_when_idle or 0) if is_of_room else 0.0,
             start_timeout_s=float(self.all.start_timeout or 0),
         )
+
+    def sidecars(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[Sidecar, ...]:
+        """What is kept beside the recording of `source`. Raises as end_rules() does."""
+        wanted = self.all.sidecars.each if self.all.sidecars else ()
+        why: EgressError | None = None
+        if isinstance(source, parts.WebSource | parts.TemplateSource):
+            why = unimplemented("sidecars of what a page shows, whose room is not looked into,")
+        elif not any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in outputs):
+            why = invalid("sidecars: they lie beside a file or segments, and this egress has neither")
+        if why is None:
+            return wanted
+        if self.asked.sidecars:
+            raise why
+        return ()
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only

@@ -17,6 +17,7 @@ from openegress.core.decode import Decoder, near
 from openegress.core.errors import invalid, unimplemented
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
+from openegress.core.sidecars import Sidecars
 from openegress.core.text import shown
 from openegress.core.values import Seconds, SizeBytes
 from openegress.request.unknown import OPTIONS, length_delimited
@@ -59,6 +60,8 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """Participants who are left out have a tile with their name."""
     opt_out: bool | None = None
     """Participants may leave themselves out, which they may unless this is false."""
+    sidecars: Sidecars | None = None
+    """What is kept of the meeting beside its recording."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
@@ -204,7 +207,7 @@ def carried(message: Message) -> Options:
     )
 
 
-def _text(value: Seconds | SizeBytes | Selectors | bool) -> str:
+def _text(value: Seconds | SizeBytes | Selectors | Sidecars | bool) -> str:
     match value:
         case Seconds():
             return f"{value:.9f}s"

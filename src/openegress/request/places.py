@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from openegress.core import plan as plans
 from openegress.core.codecs import TRACK_CONTAINER, Container
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ipc import ClaimNames
@@ -23,7 +24,9 @@ from openegress.core.plan import (
     SegmentOutput,
     StoragePlan,
 )
+from openegress.core.sidecars import ENDINGS
 from openegress.request import naming
+from openegress.request.outputs import LONGEST_EXTENSION
 
 
 def places_of(plan: Plan, machine: str) -> frozenset[str]:
@@ -110,6 +113,23 @@ def _all(plan: Plan, machine: str) -> Iterator[str]:
                 yield _place(output.storage, name, machine)
             case _:
                 pass
+    for storage, name in _sidecars(plan):
+        yield _place(storage, name, machine)
+
+
+def _sidecars(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
+    """Where they go, as far as names are known."""
+    beside = plans.beside(plan)
+    if beside is None:
+        return
+    output = beside[1]
+    if isinstance(output, FileOutput):
+        extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+        stem = naming.sidecar_stem(output.filepath, extension)
+    else:
+        stem = output.directory + naming.sidecar_stem(output.playlist, naming.PLAYLIST_EXTENSION)
+    for sidecar in plan.sidecars:
+        yield from ((output.storage, stem + ending) for ending in ENDINGS[sidecar])
 
 
 def _possible(output: FileOutput) -> Iterator[str]:

@@ -266,6 +266,7 @@ class _Planner:
             limits=_limits(found, self.context.limits),
             end_rules=self.options.end_rules(source, found),
             recorded=self.options.recorded(source),
+            sidecars=self.options.sidecars(source, found),
             notices=notices + self.options.notices,
         )
 

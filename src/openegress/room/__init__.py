@@ -139,6 +139,21 @@ class SpeakersChanged:
     """Of those who speak now, the loudest first."""
 
 
+class Quality(StrEnum):
+    POOR = "poor"
+    GOOD = "good"
+    EXCELLENT = "excellent"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChanged:
+    """Of a participant's connection, as the server measures it."""
+
+    identity: str
+    quality: Quality
+
+
 @dataclass(frozen=True, slots=True)
 class OwnMetadataChanged:
     """Of the recorder itself."""
@@ -249,6 +264,7 @@ RoomEvent = (
     | ParticipantLeft
     | ParticipantChanged
     | SpeakersChanged
+    | QualityChanged
     | OwnMetadataChanged
     | TrackPublished
     | TrackUnpublished

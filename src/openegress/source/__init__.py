@@ -12,6 +12,7 @@ from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.left_out import TrackLosses
 from openegress.request.pausing import PauseOrder
+from openegress.room import RoomEvent
 
 if TYPE_CHECKING:  # a browser is started before FFmpeg's libraries are loaded
     from openegress.media import FrameSink, PacketSink, StreamFormat
@@ -60,7 +61,16 @@ class PauseAsked:
     order: PauseOrder
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | PauseAsked
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Something happened in the room, whatever it means for the recording. Only where it was asked for."""
+
+    event: RoomEvent
+    at_ns: int
+    """Unix ns, on the clock of the frames."""
+
+
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | PauseAsked
 
 
 @dataclass(frozen=True, slots=True)

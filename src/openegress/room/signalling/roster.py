@@ -7,8 +7,17 @@ comes back under a new SID takes the place of the one with the same key.
 
 from collections.abc import Iterable
 
-from livekit.protocol.models import Encryption, ParticipantInfo, SpeakerInfo, TrackInfo, TrackType, VideoLayer
+from livekit.protocol.models import (
+    ConnectionQuality,
+    Encryption,
+    ParticipantInfo,
+    SpeakerInfo,
+    TrackInfo,
+    TrackType,
+    VideoLayer,
+)
 from livekit.protocol.models import TrackSource as SourceNumber
+from livekit.protocol.rtc import ConnectionQualityInfo
 
 from openegress.core.codecs import MediaKind
 from openegress.room import (
@@ -17,6 +26,8 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    Quality,
+    QualityChanged,
     SpeakersChanged,
     Track,
     TrackEncryption,
@@ -43,11 +54,19 @@ ENCRYPTIONS: dict[int, TrackEncryption] = {
 }
 """What is not in here is not LiveKit's own."""
 
+QUALITIES: dict[int, Quality] = {
+    ConnectionQuality.POOR: Quality.POOR,
+    ConnectionQuality.GOOD: Quality.GOOD,
+    ConnectionQuality.EXCELLENT: Quality.EXCELLENT,
+    ConnectionQuality.LOST: Quality.LOST,
+}
+
 RosterEvent = (
     ParticipantJoined
     | ParticipantLeft
     | ParticipantChanged
     | SpeakersChanged
+    | QualityChanged
     | OwnMetadataChanged
     | TrackPublished
     | TrackUnpublished
@@ -64,6 +83,8 @@ class Roster:
         self._layers: dict[str, tuple[VideoLayer, ...]] = {}
         self._levels: dict[str, float] = {}
         """How loud those are who speak, by SID."""
+        self._qualities: dict[str, Quality] = {}
+        """Of the connections of those who are there, by SID."""
         self._versions: dict[str, int] = {}
         """Of what was told last of each participant, by SID."""
         self._metadata = ""
@@ -135,6 +156,17 @@ class Roster:
         loudest = sorted(self._levels, key=lambda sid: self._levels[sid], reverse=True)
         return [SpeakersChanged(tuple(identities[sid] for sid in loudest if sid in identities))]
 
+    def qualities(self, infos: Iterable[ConnectionQualityInfo]) -> list[RosterEvent]:
+        """The server repeats itself every few seconds; a change is an event."""
+        events: list[RosterEvent] = []
+        identities = {each.sid: each.identity for each in self._participants.values()}
+        for info in infos:
+            identity, quality = identities.get(info.participant_sid), QUALITIES.get(info.quality)
+            if identity and quality and self._qualities.get(info.participant_sid) is not quality:
+                self._qualities[info.participant_sid] = quality
+                events.append(QualityChanged(identity, quality))
+        return events
+
     def expire(self, now_s: float) -> list[RosterEvent]:
         """Those who did not come back after a re-join."""
         events: list[RosterEvent] = []
@@ -202,6 +234,7 @@ class Roster:
             self._unpublish(track_sid, events)
         self._away_participants.pop(identity, None)
         del self._participants[identity]
+        self._qualities.pop(sid, None)
         events.append(ParticipantLeft(known))
 
     def _unpublish(self, sid: str, events: list[RosterEvent]) -> None:

@@ -22,6 +22,7 @@ from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.every_track import EveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
+from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
@@ -48,6 +49,8 @@ async def open_source(
     options = SessionOptions(insecure=source.insecure)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
+    if plan.sidecars:
+        follower.observe(ObservedRoom(plan.recorded))
     try:
         await follower.join()
         refuse_unsuitable(plan, follower.selection.tracks)

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
-from openegress.source import Failed, Notice, SourceEvent
+from openegress.room import RoomEvent
+from openegress.source import Failed, Notice, Observed, SourceEvent
+from openegress.source.room.observed_room import ObservedRoom
 
 
 class SourceEvents:
@@ -15,6 +17,8 @@ class SourceEvents:
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._over: SourceEvent | None = None
+        self.observer: ObservedRoom | None = None
+        """Of whoever wants to know all that happens in the room."""
 
     @property
     def is_over(self) -> bool:
@@ -27,6 +31,11 @@ class SourceEvents:
 
     def put(self, event: SourceEvent) -> None:
         self._queue.put_nowait(event)
+
+    def observe(self, event: RoomEvent, at_ns: int) -> None:
+        if self.observer is not None:
+            for each in self.observer.seen(event):
+                self._queue.put_nowait(Observed(each, at_ns))
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._queue.put_nowait(Notice(text, fields))

@@ -22,6 +22,7 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    QualityChanged,
     Reconnected,
     Room,
     RoomClosed,
@@ -42,6 +43,7 @@ from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.room.grace import Grace
 from openegress.source.room.memory_watch import watch_memory
+from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.reselection import Reselection
 from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.source_events import SourceEvents
@@ -105,6 +107,10 @@ class TrackFollower:
         if wrong:
             raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
         self._began = True
+
+    def observe(self, observer: ObservedRoom) -> None:
+        """Before join(): what it sees of the room are events of ours too."""
+        self._events.observer = observer
 
     def take_best(self) -> None:
         """Before subscribe(): every video in the best quality there is."""
@@ -251,6 +257,7 @@ class TrackFollower:
             self._events.wake()
 
     async def _on_event(self, event: RoomEvent) -> None:
+        self._events.observe(event, self.now_ns())
         match event:
             case (
                 TrackPublished()
@@ -304,7 +311,7 @@ class TrackFollower:
                 await self._reselection.change()
             case RoomClosed(reason, kind):
                 self._on_closed(reason, kind)
-            case Joined():
+            case Joined() | QualityChanged():
                 pass
 
     def _refuse_named(self, sid: str, identity: str) -> None:
