@@ -4,15 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
 from livekit.api import DeleteRoomRequest
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, has_tone, tones
 from testkit.service import Info, Service, location
-
-pytestmark = pytest.mark.quiet
 
 HEARD_HZ = 660
 KINDS = ("room_composite", "participant", "track")

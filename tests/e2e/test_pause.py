@@ -19,7 +19,7 @@ from testkit.probe import counters, probe, sound
 from testkit.service import Info, Refused, Service, location
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FPS = 30
 PAUSE_S, KEPT_S = 2.0, 2.0
@@ -121,6 +121,7 @@ async def record_with_pause(service: Service, kept_s: float, **request: object) 
     return info
 
 
+@pytest.mark.quiet
 async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: Path) -> None:
     """Seen on the wire; the first by the API of our own, the others by UpdateLayout, as any SDK can."""
     async with (
@@ -153,6 +154,7 @@ async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: P
         check(await service.finish(egress_id), 3)
 
 
+@pytest.mark.quiet
 async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
@@ -184,6 +186,7 @@ async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PausePa
     assert max(taken_s) > to_s
 
 
+@pytest.mark.quiet
 async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "still", "ann", CAMERA, STEADY):
@@ -204,6 +207,7 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
     assert facts.audio.gaps == ()
 
 
+@pytest.mark.quiet
 async def test_sound_alone(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
