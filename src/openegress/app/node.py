@@ -8,7 +8,7 @@ from openegress.api.health import Check
 from openegress.app.endings import Endings
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
-from openegress.app.worker_config import handler_settings, keys_of, worker_config
+from openegress.app.worker_config import handler_settings, keys_of, room_service, worker_config
 from openegress.config.destination import UNREPORTED, report_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core import ipc
@@ -20,7 +20,7 @@ from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
 from openegress.store.heartbeat import Heartbeat
-from openegress.worker.config import WorkerLeases
+from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
 from openegress.worker.load import LoadMeter
@@ -32,6 +32,9 @@ from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
 from openegress.worker.usage import UsageMeter
 from openegress.worker.worker_records import WorkerRecords
+
+_METADATA_S = 2.0
+"""For the metadata of a room: whoever asked for a start waits meanwhile."""
 
 
 class Node:
@@ -90,8 +93,9 @@ class Node:
         )
         self._spending = SpendingReports(keeper)
         self._watch = NodeWatch(watchers, self._pids, self._spending.see)
+        self._rooms = room_service(settings, _METADATA_S)
         self.service = WorkerService(
-            worker_config(settings),
+            worker_config(settings, self._rooms.metadata if self._rooms is not None else no_metadata),
             self.node_id,
             self._server,
             WorkerRecords(keeper, Unreported(settings.data_path / UNREPORTED), self._changed),
@@ -123,6 +127,8 @@ class Node:
         for heartbeat in self._heartbeats.values():
             await heartbeat.close()
         await self._pool.close()
+        if self._rooms is not None:
+            await self._rooms.close()
         await self._server.close()
         await self._client.close()
 

@@ -33,8 +33,10 @@ class Outputs:
         emit: Callable[[AnyEvent], None],
         on_end: OnEnd,
         *,
+        ask_key: Callable[[int], None] = lambda at_ns: None,
         stream_retry_s: float | None = None,
     ) -> None:
+        """`ask_key`: as build_output's."""
         self._plan = plan
         self._uploaders = Uploaders(emit)
         self._journal = journal
@@ -49,10 +51,11 @@ class Outputs:
                 output,
                 index,
                 emit=self._emit,
-                size_limit=_size_limit(plan, output, on_end),
+                size_limit=_size_limit(plan, output, plan.end_rules.max_size_bytes, on_end),
                 on_empty=self._on_empty,
                 stream_retry_s=stream_retry_s,
                 uploader=self._uploaders.make,
+                ask_key=ask_key,
             )
             for index, output in enumerate(plan.outputs)
         ]
@@ -122,6 +125,12 @@ class Outputs:
                 raise removal
         if errors:
             raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
+
+    def change_size_limit(self, max_bytes: int) -> None:
+        """Of the recording's own; 0: none. What is written already counts."""
+        for output, built in zip(self._plan.outputs, self._outputs, strict=True):
+            if built.guard is not None:
+                built.guard.limit = _size_limit(self._plan, output, max_bytes, self._on_end)
 
     def set_muted(self, muted: bool, at_ns: int) -> None:
         """The recorded track was muted or unmuted, at a time in unix ns."""
@@ -212,9 +221,8 @@ class Outputs:
             self._on_end(EndReason.STREAMS_STOPPED, None)
 
 
-def _size_limit(plan: Plan, output: Output, on_end: OnEnd) -> SizeLimit | None:
+def _size_limit(plan: Plan, output: Output, own_bytes: int, on_end: OnEnd) -> SizeLimit | None:
     """The smaller of the server's, which is for files, and of the recording's own."""
-    own_bytes = plan.end_rules.max_size_bytes
     session_bytes = plan.limits.file_bytes if isinstance(output, FileOutput) else 0
     if session_bytes and not 0 < own_bytes < session_bytes:
         return SizeLimit(session_bytes, lambda: on_end(EndReason.LIMIT, None))

@@ -36,6 +36,7 @@ from openegress.output.images.recover import store_left_images
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
+from openegress.output.part_names import spool_name
 from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
 from openegress.storage import backed_up
@@ -166,9 +167,9 @@ class _Salvage:
             return internal(f"output {index} could not be recovered: {failure!r}")
 
     async def _save_output(self, index: int, output: plans.Output) -> Records:
-        match output, self._journal.told.get(index):
-            case FileOutput(), FileUpdate() as told:
-                return await self._save_file(output, told)
+        match output, self._journal.told.get((index, 0)):
+            case FileOutput(), FileUpdate():
+                return await self._save_parts(output, index)
             case SegmentOutput(), SegmentsUpdate() as told:
                 return await self._save_segments(output, told)
             case ImageOutput(), ImagesUpdate() as told:
@@ -185,9 +186,21 @@ class _Salvage:
             if any(path.stat().st_size > HEADER_BYTES or holds_media(path) for path in folder.glob("*")):
                 raise internal(f"{folder}: the journal does not say what its files are; they are kept")
 
+    async def _save_parts(self, output: FileOutput, index: int) -> Records:
+        """All of a file that is split, whatever becomes of one of them. Raises the first EgressError."""
+        updates = sorted(key for key in self._journal.told if key[0] == index)
+        parts = [told for key in updates if isinstance(told := self._journal.told[key], FileUpdate)]
+        saved = await asyncio.gather(
+            *(self._save_file(output, told) for told in parts), return_exceptions=True
+        )
+        for each in saved:
+            if isinstance(each, BaseException):
+                raise each
+        return Records(files=tuple(f for each in saved if isinstance(each, Records) for f in each.files))
+
     async def _save_file(self, output: FileOutput, told: FileUpdate) -> Records:
         container = Container(Path(told.filename).suffix.removeprefix("."))
-        local = self._journal.folder / f"file-{told.output}" / f"recording.{container.value}"
+        local = self._journal.folder / f"file-{told.output}" / spool_name(output, told.part, container)
         uploader = self._uploaders.make(output.storage)
         try:
             if not local.exists():
@@ -301,6 +314,7 @@ def _restore(local: Path, container: Container, filename: str) -> _Restored | No
 def _file_update(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:
     return FileUpdate(
         output=told.output,
+        part=told.part,
         filename=told.filename,
         started_at_ns=told.started_at_ns,
         ended_at_ns=told.ended_at_ns or told.started_at_ns + duration,

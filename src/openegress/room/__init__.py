@@ -147,6 +147,13 @@ class OwnMetadataChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAttributeChanged:
+    """The recorder's own attribute egress.paused: whether its recording is to be paused."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrackPublished:
     track: Track
 
@@ -250,6 +257,7 @@ RoomEvent = (
     | ParticipantChanged
     | SpeakersChanged
     | OwnMetadataChanged
+    | PauseAttributeChanged
     | TrackPublished
     | TrackUnpublished
     | TrackMuted

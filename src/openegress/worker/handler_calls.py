@@ -1,6 +1,6 @@
 """EgressHandler: what may be asked of each egress that runs here."""
 
-from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamRequest
+from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateLayoutRequest, UpdateStreamRequest
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
@@ -28,6 +28,7 @@ class HandlerCalls:
         topics.append(
             await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
         )
+        topics.append(await self._server.register(EgressHandler.ORDER, self._obey, egress_id))
 
     async def close(self, egress_id: str) -> None:
         for registration in self._topics.pop(egress_id, ()):
@@ -36,6 +37,11 @@ class HandlerCalls:
     async def _stop(self, request: StopEgressRequest) -> EgressInfo:
         job = self._job(request.egress_id)
         job.stop(EndReason.API)
+        return job.record.info
+
+    async def _obey(self, request: UpdateLayoutRequest) -> EgressInfo:
+        job = self._job(request.egress_id)
+        await job.obey(request.layout)
         return job.record.info
 
     async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:

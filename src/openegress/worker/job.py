@@ -27,10 +27,10 @@ from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
+from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
-from openegress.worker.stream_updates import StreamUpdates
 
 _log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class Job:
         self._ended: Ended | None = None
         self._phase: Phase | None = None
         """START_SIGNAL while the page's signal is awaited."""
-        self._updates = StreamUpdates()
+        self._requests = HandlerRequests()
 
     @property
     def ended(self) -> Ended | None:
@@ -129,7 +129,13 @@ class Job:
         if self._ended is not None or self._stage in (_Stage.RECOVERING, _Stage.ALONE):
             raise EgressError(Code.UNAVAILABLE, "the recording is not running", fault=Fault.SERVICE)
         send = self._handler.send if self._handler is not None else None
-        await self._updates.ask(add, remove, send=send, has_begun=self.active_s is not None)
+        await self._requests.update_streams(add, remove, send=send, has_begun=self.active_s is not None)
+
+    async def obey(self, order: str) -> None:
+        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        if self._handler is None or self._ended is not None or self._stage is not _Stage.RECORDING:
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        await self._requests.obey(order, self._handler.send)
 
     async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Returns when the egress has ended and its last state was reported.
@@ -211,7 +217,7 @@ class Job:
         match order:
             case ipc.Run():
                 self._stage = _Stage.RECORDING
-                for update in self._updates.early:
+                for update in self._requests.early:
                     handler.send(update)
             case ipc.Recover():
                 self._stage = _Stage.RECOVERING
@@ -227,7 +233,7 @@ class Job:
                         with beside("writing a recording's log"):
                             self._on_log(self.plan.egress_id, message)
                     case ipc.Reply():
-                        self._updates.answer(message)
+                        self._requests.answer(message)
                     case ipc.ClaimNames():
                         handler.send(await self._claimed(message))
                     case Ended():

@@ -23,6 +23,7 @@ from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.file.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.naming import container_for, content_type, file_name
+from openegress.output.part_names import spool_name, stored_name
 from openegress.output.spool_file import SpoolFile, disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.request import naming
@@ -51,9 +52,12 @@ class FileRecorder:
         *,
         emit: Emit,
         uploader: Uploader,
+        part: int | None = None,
     ) -> None:
+        """`part`: which one of a split file it is, from 0; the uploader is then also that of others."""
         self._plan = output
         self._index = index
+        self._part = part
         self._emit = emit
         self._uploader = uploader
         self._failures = FailureReport(index, emit)
@@ -70,10 +74,10 @@ class FileRecorder:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
         self._opening = opening
         self._container = self._plan.container or container_for(opening.formats)
-        self._filename = naming.with_extension(
-            file_name(self._plan, opening.name_values), f".{self._container.value}"
-        )
-        self._path = folder(opening.spool, f"file-{self._index}") / f"recording.{self._container.value}"
+        whole = naming.with_extension(file_name(self._plan, opening.name_values), f".{self._container.value}")
+        self._filename = stored_name(self._plan, self._part or 0, whole)
+        local = spool_name(self._plan, self._part or 0, self._container)
+        self._path = folder(opening.spool, f"file-{self._index}") / local
         self._job = _FileJob(self._path, self._container, opening, self._update)
         self._writer = QueuedWriter(f"file output {self._filename}", self._job, self._failures.report)
         self._writer.start(OPEN_TIMEOUT_S)
@@ -85,7 +89,7 @@ class FileRecorder:
 
     async def finish(self, ended_at_ns: int) -> None:
         """Closes, moves the index to the front, stores. What failed while recording is stored as well,
-        as far as it goes, before that failure is raised."""
+        as far as it goes, before that failure is raised. `ended_at_ns` 0: when its media ends."""
         if self._writer is None or self._opening is None or self._job is None:
             return
         try:
@@ -93,9 +97,14 @@ class FileRecorder:
         except EgressError as error:
             self._failures.report(error)
         if self._writer.is_over:
-            await self._store(ended_at_ns)
-        await self._uploader.close()
+            await self._store(ended_at_ns or self._opening.started_at_ns + self._job.media_end_ns)
+        if self._part is None:
+            await self._uploader.close()
         self._failures.raise_if_any()
+
+    @property
+    def is_writing(self) -> bool:
+        return self._writer is not None and not self._writer.is_over
 
     def size_bytes(self) -> int:
         return self._job.size_bytes if self._job else 0
@@ -166,6 +175,7 @@ class FileRecorder:
         self._emit(
             FileUpdate(
                 output=self._index,
+                part=self._part or 0,
                 filename=self._filename,
                 started_at_ns=self._opening.started_at_ns,
                 ended_at_ns=ended_at_ns,
