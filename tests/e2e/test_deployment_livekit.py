@@ -212,12 +212,14 @@ async def test_a_recording_is_steered_through_the_room(world: World) -> None:
                 await asyncio.sleep(0.1)
     await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker?leave_out=alice")
     await world.worker.logged("changing leave_out of an egress that runs")
+    await world.egress.call("UpdateLayout", egress_id=egress_id, layout="@marker=Steered")
     await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker?max_duration=4s")
     info = await world.egress.wait(egress_id)
     assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
     assert end_reason(info).startswith("End reason: max_duration reached")
     manifest = json.loads(Path(info["manifest_location"]).read_text())
     assert len(manifest["pauses"]) == 1
+    assert [each["name"] for each in manifest["markers"]] == ["Steered"]
     facts = probe(location(info))
     assert facts.video is not None and facts.audio is not None and facts.audio.contiguous
     assert 3.9 < facts.video.duration_s < 4.0 + 1.5

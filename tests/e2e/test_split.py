@@ -7,11 +7,14 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, probe
@@ -41,7 +44,8 @@ def files_of(info: Info) -> list[Path]:
     """The parts, which the record and the manifest name alike, and of which each plays."""
     paths = [Path(each["location"]) for each in info["file_results"]]
     manifest = json.loads(Path(info["manifest_location"]).read_text())
-    assert [each["location"] for each in manifest["files"]] == [str(path) for path in paths]
+    files = [each["location"] for each in manifest["files"] if each["location"].endswith(".mp4")]
+    assert files == [str(path) for path in paths]
     for path, result in zip(paths, info["file_results"], strict=True):
         facts = probe(path)
         assert facts.video is not None and facts.audio is not None
@@ -52,6 +56,13 @@ def files_of(info: Info) -> list[Path]:
     starts_ns = [int(each["started_at"]) for each in info["file_results"]]
     assert starts_ns == sorted(starts_ns)
     return paths
+
+
+def chapters(path: Path) -> list[tuple[float, str]]:
+    """(where, title), as FFmpeg reads them."""
+    with av.open(str(path)) as file:
+        found: list[Any] = list(file.chapters())
+        return [(float(each["start"] * each["time_base"]), each["metadata"]["title"]) for each in found]
 
 
 def joined(paths: list[Path]) -> list[int]:
@@ -78,6 +89,7 @@ async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -
         await service.control("PauseEgress", egress_id)
         await asyncio.sleep(1.5)
         await service.control("ResumeEgress", egress_id)
+        await service.call("UpdateLayout", egress_id=egress_id, layout="@marker=After the pause")
         await asyncio.sleep(3.0)
         running = await service.info(egress_id)
         assert running["file_results"][0]["location"], "the first part is stored meanwhile"
@@ -87,7 +99,14 @@ async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -
     assert [path.name for path in paths] == [f"call-{n:05d}.mp4" for n in range(1, len(paths) + 1)]
     assert len(paths) >= 3
     assert lengths_s(paths[:-1]) == pytest.approx([EVERY_S] * (len(paths) - 1), abs=1 / FPS)
-    (pause,) = json.loads(Path(info["manifest_location"]).read_text())["pauses"]
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    (pause,), (marker,) = manifest["pauses"], manifest["markers"]
+    # It is where the recording goes on, in the part that has that moment.
+    assert marker["position"] / 1e9 == pytest.approx(
+        (pause["paused_at"] - manifest["started_at"]) / 1e9, abs=0.3
+    )
+    assert [title for _, title in chapters(paths[1])] == ["After the pause"]
+    assert (paths[1].with_suffix(".chapters.vtt")).read_text().startswith("WEBVTT")
     steps = np.sort(np.diff(joined(paths)))
     paused_s = (pause["resumed_at"] - pause["paused_at"]) / 1e9
     assert (steps[-1] - 1) / FPS == pytest.approx(paused_s, abs=0.05)
@@ -131,9 +150,15 @@ async def test_a_killed_recording_keeps_its_parts(parts: SplitParts) -> None:
             "StartRoomCompositeEgress",
             room_name="killed",
             file_outputs=[{"filepath": "killed/call.mp4"}],
+            segment_outputs=[{"filename_prefix": "killed/hls", "segment_duration": 2}],
         )
-        await service.active(started["egress_id"])
-        await asyncio.sleep(6.0)
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(0.5)
+        await service.control("AddMarker", egress_id, name="Hello")
+        await asyncio.sleep(5.0)
+        await service.control("AddMarker", egress_id, name="Bye", ago="0.3s")
+        await asyncio.sleep(0.5)
         os.kill(service.handler_pid(), signal.SIGKILL)
         info = await service.wait(started["egress_id"])
     assert info["status"] == "EGRESS_FAILED" and "is kept" in info["error"]
@@ -144,3 +169,11 @@ async def test_a_killed_recording_keeps_its_parts(parts: SplitParts) -> None:
     steps = np.diff(found)
     assert steps.min() >= 0 and steps.max() <= FPS // 2
     assert list((service.data / "spool").glob("EG_*")) == []
+    titles = [[each[1] for each in chapters(path)] for path in paths]
+    assert titles[0] == ["Hello"] and titles[-1] == ["Bye"]
+    assert 0.3 < chapters(paths[0])[0][0] < 1.5
+    playlist = Path(info["segment_results"][0]["playlist_location"]).read_text()
+    assert playlist.count("#EXT-X-DATERANGE:") == 2 and 'X-TITLE="Bye"' in playlist
+    hls_rules.check(Path(info["segment_results"][0]["playlist_location"]))
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    assert [each["name"] for each in manifest["markers"]] == ["Hello", "Bye"]

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from openegress.core import plan
 from openegress.core.codecs import AudioCodec, Container
 from openegress.core.events import AnyEvent, FileUpdate
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.output import Opening
@@ -132,6 +134,31 @@ async def test_the_number_may_be_anywhere_in_the_path(tmp_path: Path) -> None:
         "00001/call.mp4",
         "00002/call.mp4",
     ]
+
+
+def chapter_of(chapter: Any) -> tuple[float, str]:
+    return float(chapter["start"] * chapter["time_base"]), chapter["metadata"]["title"]
+
+
+async def test_each_part_has_the_chapters_that_lie_in_it(tmp_path: Path) -> None:
+    """FFmpeg reads them back, and a file beside each part says them too."""
+    rig = SplitRig(tmp_path, plan.Split(every_s=2.0))
+    encoded = Encoded(Spec(seconds=5.0))
+    rig.output.open(Opening(encoded.formats, STARTED_NS, str(rig.spool), {}))
+    for at_s, name in ((0.5, "Hello"), (1.0, "Schön 👋"), (4.5, "Bye")):
+        rig.output.mark(Marker(name, round(at_s * S), STARTED_NS))
+    for packet in encoded.packets():
+        rig.output.write(packet)
+    await rig.output.finish(STARTED_NS + 5 * S)
+    found = []
+    for path in rig.parts():
+        with av.open(str(path)) as file:
+            found.append([chapter_of(each) for each in file.chapters()])
+    assert found == [[(0.5, "Hello"), (1.0, "Schön 👋")], [], [(0.5, "Bye")]]
+    stored = [file.filename for file in rig.output.records().files]
+    assert stored[1] == "call-00001.chapters.vtt" and stored[-1] == "call-00003.chapters.vtt"
+    text = (rig.stored / "call-00001.chapters.vtt").read_text()
+    assert "00:00:01.000 --> 00:00:02.0" in text and "Schön 👋" in text
 
 
 async def test_sound_alone(tmp_path: Path) -> None:

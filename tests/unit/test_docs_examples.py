@@ -24,7 +24,7 @@ from openegress.config.check import check
 from openegress.config.load import load
 from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.proto.openegress_control_pb2 import SetOptionsRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request.context import Context
 from openegress.request.options import HEADER, of_query
 from openegress.request.validate import plan_of
@@ -49,6 +49,7 @@ CONTROL_REQUESTS: dict[str, type[Message]] = {
     "PauseEgress": egress.StopEgressRequest,
     "ResumeEgress": egress.StopEgressRequest,
     "SetOptions": SetOptionsRequest,
+    "AddMarker": AddMarkerRequest,
 }
 MESSAGES = {"EgressInfo": egress.EgressInfo, "Webhook": webhook.WebhookEvent}
 CONTEXT = Context(

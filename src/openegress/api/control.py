@@ -7,7 +7,7 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 from openegress.api.egress import EgressService
 from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import invalid
-from openegress.proto.openegress_control_pb2 import SetOptionsRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request import options, orders
 from openegress.request.orders import PauseOrder
 
@@ -27,6 +27,7 @@ class ControlMethods:
             "PauseEgress": for_recorders(StopEgressRequest, self._pause),
             "ResumeEgress": for_recorders(StopEgressRequest, self._resume),
             "SetOptions": for_recorders(SetOptionsRequest, self._set_options),
+            "AddMarker": for_recorders(AddMarkerRequest, self._add_marker),
         }
 
     async def _pause(self, request: StopEgressRequest) -> EgressInfo:
@@ -40,3 +41,6 @@ class ControlMethods:
             raise invalid('options: none; give {"max_duration": "2h"} or the like')
         asked = options.of_json(dict(request.options), "options")
         return await self._egress.order(orders.set_options(asked), request.egress_id)
+
+    async def _add_marker(self, request: AddMarkerRequest) -> EgressInfo:
+        return await self._egress.order(orders.add_marker(request.name, request.ago), request.egress_id)

@@ -94,6 +94,10 @@ def set_options(arguments: argparse.Namespace) -> int:
     return _show(arguments, _control(arguments, "SetOptions", options=options), with_details=True)
 
 
+def marker(arguments: argparse.Namespace) -> int:
+    return _show(arguments, _control(arguments, "AddMarker", name=arguments.name, ago=arguments.ago))
+
+
 def update_stream(arguments: argparse.Namespace) -> int:
     if not arguments.add_urls and not arguments.remove_urls:
         raise invalid("nothing to change: name streams with --add-urls or --remove-urls")

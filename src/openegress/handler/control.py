@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
+from openegress.core.marker import Marker
 from openegress.core.plan import Plan
+from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
 from openegress.handler.pauses import Pauses
@@ -17,7 +20,7 @@ from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import Pause
 from openegress.request.asked_options import changed_rules, refuse_unsuited
-from openegress.request.orders import Order, PauseOrder, SetOptions
+from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +86,10 @@ class RecordingControl:
                     await self._pause(order, media_input)
                 case SetOptions():
                     await self._change(order, media_input, outputs)
+                case AddMarker(name, ago_s):
+                    at_s = max(0.0, self._times.recorded_s - ago_s)
+                    marker = Marker(name, round(at_s * S), time.time_ns() - round(ago_s * S))
+                    await asyncio.to_thread(outputs.mark, marker)
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done."""

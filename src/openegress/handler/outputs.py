@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
 from openegress.core.left_out import LeftOut
+from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.media import FrameSink, PacketSink, StreamFormat
@@ -18,6 +19,9 @@ from openegress.output.size_guard import SizeLimit
 from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
+
+MOST_MARKERS = 1000
+"""Of a recording: somebody who sets one each time a key is pressed must not fill its journal."""
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
 """Called from any thread, with what ends the whole egress."""
@@ -46,6 +50,7 @@ class Outputs:
         self._opened: dict[int, BuiltOutput] = {}
         self._opening: Opening | None = None
         self._has_manifests = False
+        self._markers: tuple[Marker, ...] = ()
         self._outputs = [
             build_output(
                 output,
@@ -132,6 +137,18 @@ class Outputs:
             if built.guard is not None:
                 built.guard.limit = _size_limit(self._plan, output, max_bytes, self._on_end)
 
+    def mark(self, marker: Marker) -> None:
+        """For the chapters of what is recorded. Blocking. Raises EgressError when the disk does not take it,
+        or there are too many."""
+        if len(self._markers) >= MOST_MARKERS:
+            why = f"the recording has {MOST_MARKERS} markers, which is the most it may have"
+            raise EgressError(Code.RESOURCE_EXHAUSTED, why)
+        self._journal.note_marker(len(self._markers), marker)
+        self._markers = (*self._markers, marker)
+        for built in self._opened.values():
+            if built.marked is not None:
+                built.marked.mark(marker)
+
     def set_muted(self, muted: bool, at_ns: int) -> None:
         """The recorded track was muted or unmuted, at a time in unix ns."""
         if self._opening is None:
@@ -198,6 +215,7 @@ class Outputs:
                 passthrough=self._journal.is_passthrough,
                 left_out=left_out,
                 pauses=pauses,
+                markers=self._markers,
             ),
             [(self._plan.outputs[index], built.output.records()) for index, built in self._opened.items()],
             self._opening.spool,

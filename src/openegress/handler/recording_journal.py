@@ -14,6 +14,7 @@ import msgspec
 from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.marker import Marker
 from openegress.core.plan import Plan
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
 
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
 _PASSTHROUGH = "passthrough"
+_MARKER = "marker-"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -103,6 +105,17 @@ class RecordingJournal:
     @property
     def names(self) -> dict[str, str]:
         return self._journal.names
+
+    def note_marker(self, number: int, marker: Marker) -> None:
+        """Raises EgressError when the disk does not take it."""
+        self._journal.note(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """Raises msgspec.DecodeError."""
+        facts = self._journal.facts.items()
+        texts = [str(value) for key, value in facts if key.startswith(_MARKER)]
+        return tuple(msgspec.json.decode(text, type=Marker) for text in texts)
 
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""

@@ -58,13 +58,17 @@ class TimeLimits:
             self._count_up()
             self._count_recorded(0.0)
 
+    @property
+    def recorded_s(self) -> float:
+        """How long what is recorded is by now."""
+        return self._recorded_s + (self._loop.time() - self._since_s if self._since_s is not None else 0.0)
+
     def close(self) -> None:
         self._stop(self._session)
         self._stop(self._own)
 
     def _count_up(self) -> None:
-        if self._since_s is not None:
-            self._recorded_s += self._loop.time() - self._since_s
+        self._recorded_s = self.recorded_s
 
     def _count_session(self) -> None:
         self._stop(self._session)

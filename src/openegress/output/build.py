@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from openegress.core import plan
 from openegress.core.codecs import MATROSKA, Container
 from openegress.media import FrameSink, PacketSink
-from openegress.output import Emit, Output
+from openegress.output import Emit, Marked, Output
 from openegress.output.file.recorder import FileRecorder
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
@@ -33,6 +33,8 @@ class BuiltOutput:
     """Wants to know when the recorded track is muted."""
     guard: SizeGuard | None = None
     """Keeps below a size what it stores as packets come."""
+    marked: Marked | None = None
+    """Has chapters."""
     is_live: bool = False
     """Sends what it makes at once, and stores nothing."""
 
@@ -60,12 +62,12 @@ def build_output(
             file = _file(output, index, emit, uploader(output.storage), ask_key)
             kept_below = IN_MATROSKA if output.container in MATROSKA else IN_FILE
             guard = SizeGuard(file, size_limit, kept_below)
-            return BuiltOutput(file, packets=guard, guard=guard)
+            return BuiltOutput(file, packets=guard, guard=guard, marked=file)
         case plan.SegmentOutput():
             segments = HlsRecorder(output, index, emit=emit, uploader=uploader(output.storage))
             packing = IN_TS if output.container is Container.TS else IN_FILE
             guard = SizeGuard(segments, size_limit, packing)
-            return BuiltOutput(segments, packets=guard, guard=guard)
+            return BuiltOutput(segments, packets=guard, guard=guard, marked=segments)
         case plan.StreamOutput():
             streams = StreamSender(output, index, emit=emit, on_empty=on_empty, policy=policy)
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18openegress_control.proto\x12\nopenegress\"\x93\x01\n\x11SetOptionsRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12;\n\x07options\x18\x02 \x03(\x0b\x32*.openegress.SetOptionsRequest.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18openegress_control.proto\x12\nopenegress\"\x93\x01\n\x11SetOptionsRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12;\n\x07options\x18\x02 \x03(\x0b\x32*.openegress.SetOptionsRequest.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x10\x41\x64\x64MarkerRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x61go\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,4 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETOPTIONSREQUEST']._serialized_end=188
   _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_start=142
   _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_end=188
+  _globals['_ADDMARKERREQUEST']._serialized_start=190
+  _globals['_ADDMARKERREQUEST']._serialized_end=254
 # @@protoc_insertion_point(module_scope)

@@ -19,3 +19,13 @@ class SetOptionsRequest(_message.Message):
     egress_id: str
     options: _containers.ScalarMap[str, str]
     def __init__(self, egress_id: _Optional[str] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class AddMarkerRequest(_message.Message):
+    __slots__ = ("egress_id", "name", "ago")
+    EGRESS_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    AGO_FIELD_NUMBER: _ClassVar[int]
+    egress_id: str
+    name: str
+    ago: str
+    def __init__(self, egress_id: _Optional[str] = ..., name: _Optional[str] = ..., ago: _Optional[str] = ...) -> None: ...

@@ -16,7 +16,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from openegress.core.errors import EgressError, missing_or_invalid
 from openegress.core.varint import varint
 
-_DECIDING = frozenset({"openegress.SetOptionsRequest"}) | frozenset(
+_DECIDING = frozenset({"openegress.SetOptionsRequest", "openegress.AddMarkerRequest"}) | frozenset(
     f"livekit.{name}"
     for name in (
         "MediaSource",

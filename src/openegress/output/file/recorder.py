@@ -10,6 +10,7 @@ from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import FileUpdate
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.clusters import ClusterWriter
@@ -20,6 +21,7 @@ from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.failure import BackupReport, FailureReport
+from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.naming import container_for, content_type, file_name
@@ -69,6 +71,7 @@ class FileRecorder:
         self._path = Path()
         self._filename = ""
         self._records = Records()
+        self._markers: tuple[Marker, ...] = ()
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
@@ -86,6 +89,10 @@ class FileRecorder:
     def write(self, packet: Packet) -> None:
         if self._writer is not None:
             self._writer.put(packet)
+
+    def mark(self, marker: Marker) -> None:
+        """In the file's own time."""
+        self._markers = (*self._markers, marker)
 
     async def finish(self, ended_at_ns: int) -> None:
         """Closes, moves the index to the front, stores. What failed while recording is stored as well,
@@ -151,15 +158,24 @@ class FileRecorder:
             self._failures.report(error)
             return
         self._backup.note(stored)
-        self._records = Records(files=(FileRecord(self._filename, stored.location, stored.presign_error),))
+        record = FileRecord(self._filename, stored.location, stored.presign_error)
+        self._records = Records(files=(record,))
         self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes, location=stored.location)
+        end_ns = self._job.media_end_ns
+        try:
+            chapters = await store_chapters(self._path, self._filename, self._markers, end_ns, self._uploader)
+        except EgressError as error:
+            self._failures.report(error)
+            return
+        self._records = Records(files=(record, *chapters))
 
     async def _finalise(self) -> int:
         """The file's size in the end. Raises EgressError when the disk does not answer, or fails."""
 
         def rewrite() -> tuple[str, int]:
             try:
-                return finalise(self._path, self._container), self._path.stat().st_size
+                why = finalise(self._path, self._container, self._markers)
+                return why, self._path.stat().st_size
             except OSError as error:
                 raise disk_error(error, self._path) from error
 

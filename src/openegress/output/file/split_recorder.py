@@ -8,6 +8,7 @@ from openegress.core import plan
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, OutputFailed
+from openegress.core.marker import Marker
 from openegress.media import Packet
 from openegress.output import Emit, Opening
 from openegress.output.file.recorder import FileRecorder
@@ -39,6 +40,9 @@ class SplitRecorder:
         self._splitter: FileSplitter | None = None
         self._parts: list[FileRecorder] = []
         self._storing: list[asyncio.Task[None]] = []
+        self._begins_ns = [0]
+        """Of each part, on the timeline."""
+        self._markers: tuple[Marker, ...] = ()
         self._failed: list[OutputFailed] = []
         """Of parts that were recorded and not stored: told at the end, as the recording goes on."""
 
@@ -59,6 +63,10 @@ class SplitRecorder:
         if self._splitter is not None:
             for step in self._splitter.take(packet):
                 self._follow(step)
+
+    def mark(self, marker: Marker) -> None:
+        """A moment in a part that is stored already is no chapter of it any more."""
+        self._markers = (*self._markers, marker)
 
     async def finish(self, ended_at_ns: int) -> None:
         """Stores the last part, and waits for those before. Raises the first EgressError."""
@@ -103,6 +111,7 @@ class SplitRecorder:
         assert self._opening is not None
         whole = self._opening
         started_at_ns = whole.started_at_ns + begun.at_ns + begun.paused_ns
+        self._begins_ns.append(begun.at_ns)
         opening = Opening(whole.formats, started_at_ns, whole.spool, whole.name_values)
         try:
             self._open_part(opening)
@@ -126,7 +135,12 @@ class SplitRecorder:
             self._store(self._parts[number], 0)
 
     def _store(self, part: FileRecorder, ended_at_ns: int) -> None:
-        name = f"part {len(self._storing)}"
+        number = len(self._storing)
+        begin_ns, *later_ns = self._begins_ns[number:]
+        for marker in self._markers:
+            if begin_ns <= marker.at_ns and not (later_ns and marker.at_ns >= later_ns[0]):
+                part.mark(marker.earlier(begin_ns))
+        name = f"part {number}"
         self._storing.append(self._loop.create_task(part.finish(ended_at_ns), name=name))
 
     def _tell(self, part: int, event: AnyEvent) -> None:
