@@ -140,6 +140,12 @@ class Packets:
         self.closed = True
         self._over.put_nowait(None)
 
+    async def change_rules(self, rules: plans.EndRules) -> None:
+        pass
+
+    def request_key_frames(self) -> None:
+        pass
+
     def stats(self) -> SourceStats:
         return SourceStats()
 

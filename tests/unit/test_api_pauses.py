@@ -15,7 +15,6 @@ from openegress.api import pauses
 from openegress.core import info as transitions
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Ending, EndReason, Paused, Resumed
-from openegress.request.pausing import PauseOrder
 
 
 def room() -> EgressInfo:
@@ -84,7 +83,7 @@ def test_details_say_paused_while_it_is_and_keep_what_else_they_say() -> None:
     info.details = "a notice"
     paused = transitions.apply(info, Paused(1), 1)
     assert (paused.status, paused.details) == (EgressStatus.EGRESS_ACTIVE, "a notice; Paused")
-    assert pauses.is_done(PauseOrder.PAUSE, paused)
+    assert transitions.is_paused(paused)
     assert transitions.apply(paused, Resumed(2), 2).details == "a notice"
     ended = transitions.apply(paused, Ending(EndReason.API), 3)
     assert ended.details == "End reason: StopEgress API; a notice"

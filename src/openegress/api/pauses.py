@@ -1,16 +1,10 @@
-"""Which egresses can be paused, and which are: what the API says before and after it has asked."""
+"""Which egresses can be paused: what the API says before it asks them."""
 
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.info import is_paused
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.request.pausing import PauseOrder
 from openegress.request.request_kind import RequestKind, request_kind
-
-
-def is_done(order: PauseOrder, info: EgressInfo) -> bool:
-    return is_paused(info) is (order is PauseOrder.PAUSE)
 
 
 def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:

@@ -72,6 +72,11 @@ class RoomService:
         rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
         return next((room.sid for room in _named(rooms, name)), None)
 
+    async def metadata(self, name: str) -> str:
+        """Of the room; "" where there is none. Raises EgressError."""
+        rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
+        return next((room.metadata for room in _named(rooms, name)), "")
+
     async def rooms(self) -> Sequence[Room]:
         """All that are open. Raises EgressError."""
         return (await self._call("ListRooms", ListRoomsRequest(), ListRoomsResponse, "")).rooms

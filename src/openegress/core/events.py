@@ -23,6 +23,7 @@ class EndReason(StrEnum):
     MAX_SIZE = "max_size reached"
     EMPTY = "Room empty (stop_when_empty)"
     IDLE = "Nobody publishes (stop_when_idle)"
+    SILENT = "Nobody heard (stop_when_silent)"
     START_TIMEOUT = "start_timeout reached"
     FAILURE = "Failure"
 
@@ -67,6 +68,8 @@ class FileUpdate(Event, frozen=True, tag="file"):
     duration_ns: int = 0
     size_bytes: int = 0
     location: str = ""
+    part: int = 0
+    """Of a file that is split, from 0."""
 
 
 class SegmentsUpdate(Event, frozen=True, tag="segments"):

@@ -229,6 +229,13 @@ class StoragePlan(Struct, frozen=True):
 # --- what comes out
 
 
+class Split(Struct, frozen=True):
+    """How long, or how large, a file gets before another one is begun. One of the two is 0."""
+
+    every_s: float = 0.0
+    every_bytes: int = 0
+
+
 class FileOutput(Struct, frozen=True, tag="file"):
     filepath: str
     """Storage path; placeholders that only the room can fill ({track_type} ...) are still in it."""
@@ -236,6 +243,8 @@ class FileOutput(Struct, frozen=True, tag="file"):
     """None: the track's codec decides (core.codecs.TRACK_CONTAINER)."""
     storage: StoragePlan
     manifest: bool = True
+    split: Split | None = None
+    """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
 
 
 class SegmentOutput(Struct, frozen=True, tag="segments"):
@@ -310,6 +319,7 @@ class EndRules(Struct, frozen=True):
     """Of each output that is stored."""
     stop_when_empty_s: float = 0.0
     stop_when_idle_s: float = 0.0
+    stop_when_silent_s: float = 0.0
     start_timeout_s: float = 0.0
 
 

@@ -16,8 +16,7 @@ from openegress.output.sidecar import entries
 from openegress.output.sidecar.entries import LogEntry, entry_of
 from openegress.output.sidecar.log import SidecarLog
 from openegress.output.sidecar.store import store_sidecars
-from openegress.request import layouts
-from openegress.request.pausing import order_of
+from openegress.request import layouts, orders
 from openegress.room import OwnMetadataChanged
 from openegress.source import Observed
 from openegress.source.room.composite.layout_policy import layout_in
@@ -92,8 +91,9 @@ class SidecarRecorder:
         self.is_settled = failed is None
         return records, failed
 
-    def _change_layout(self, name: str | None, at_ns: int) -> None:
-        if name is None or name == self._layout or order_of(name) is not None:
+    def _change_layout(self, text: str | None, at_ns: int) -> None:
+        name = orders.in_metadata(text or "")[0].layout
+        if not name or name == self._layout:
             return
         if isinstance(self._plan.source, LayoutSource):
             self._layout = name

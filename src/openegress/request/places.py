@@ -136,7 +136,8 @@ def _possible(output: FileOutput) -> Iterator[str]:
     """The names that a file may get: one whose container a track decides has several."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
-        yield naming.with_extension(output.filepath, f".{container.value}")
+        path = naming.with_extension(output.filepath, f".{container.value}")
+        yield path if output.split is None else path.replace("{part}", "*")
 
 
 def taken(place: str) -> EgressError:

@@ -17,7 +17,7 @@ from openegress.core.errors import EgressError, missing_or_invalid
 from openegress.core.varint import varint
 from openegress.proto.today import today
 
-_DECIDING = frozenset(
+_DECIDING = frozenset({"openegress.SetOptionsRequest", "openegress.AddMarkerRequest"}) | frozenset(
     f"livekit.{name}"
     for name in (
         "MediaSource",
@@ -48,7 +48,7 @@ _DECIDING = frozenset(
         "AliOSSUpload",
     )
 )
-"""Messages that select or route media, or name an output."""
+"""Messages that select or route media, name an output, or have nothing else to say."""
 
 CARRIER = 536_870_911
 """Number of the field (protobuf's largest) in which names that JSON had travel on in a binary request."""

@@ -252,10 +252,10 @@ class _Planner:
         may_pass_through: bool = False,
         notices: tuple[str, ...] = (),
     ) -> Plan:
-        return Plan(
+        plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=found,
+            outputs=self.options.split(found),
             video=video,
             audio=audio,
             passthrough=passthrough,
@@ -264,11 +264,11 @@ class _Planner:
             room_name=room_of(self.request),
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
-            end_rules=self.options.end_rules(source, found),
             recorded=self.options.recorded(source),
             sidecars=self.options.sidecars(source, found),
             notices=notices + self.options.notices,
         )
+        return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
 
 
 def _wish(

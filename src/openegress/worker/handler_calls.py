@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import structlog
-from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamRequest
+from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateLayoutRequest, UpdateStreamRequest
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
@@ -37,6 +37,7 @@ class HandlerCalls:
         topics.append(
             await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
         )
+        topics.append(await self._server.register(EgressHandler.ORDER, self._obey, egress_id))
 
     async def close(self, egress_id: str) -> None:
         for registration in self._topics.pop(egress_id, ()):
@@ -49,6 +50,11 @@ class HandlerCalls:
             _log.warning("a part of StopEgress", egress_id=request.egress_id, notice=notice)
             job.record.notice(notice)
         job.stop(EndReason.API)
+        return job.record.info
+
+    async def _obey(self, request: UpdateLayoutRequest) -> EgressInfo:
+        job = self._job(request.egress_id)
+        await job.obey(request.layout)
         return job.record.info
 
     async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:

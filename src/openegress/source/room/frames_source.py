@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from openegress.core.errors import Phase, internal
-from openegress.core.plan import VideoEncoding
+from openegress.core.plan import EndRules, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import Canvas
@@ -104,15 +104,24 @@ class RoomFrameSource:
         self._thread.start()
 
     async def pause(self) -> int:
-        """What comes from now on is left out of the recording, and not received. Returns when, in unix ns."""
+        """What comes from now on is left out of the recording, and not received. Returns when, in unix ns.
+        Raises EgressError where the tracks cannot be given up; the recording then goes on."""
         paused_ns = self._timeline.pause(self._follower.now_ns())
-        await self._follower.pause()
+        try:
+            await self._follower.pause()
+        except BaseException:
+            # What is asked for again and again is not to be left out for ever.
+            self._timeline.resume(self._follower.now_ns())
+            raise
         return paused_ns
 
     async def resume(self) -> int:
         """The recording goes on where it stopped as soon as media is there. Returns when, in unix ns. Raises
         EgressError when the room closed meanwhile."""
         return self._timeline.resume(await self._follower.resume(FIRST_MEDIA_S))
+
+    async def change_rules(self, rules: EndRules) -> None:
+        await self._follower.change_rules(rules)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()

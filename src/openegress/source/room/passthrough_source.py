@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.plan import EndRules
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.media.passthrough import audio_format, video_format
 from openegress.room import EncodedFrame, Track
@@ -87,6 +88,13 @@ class RoomPacketSource:
         if self._audio is not None:
             self._audio.keep_filling()
         return zero_ns
+
+    async def change_rules(self, rules: EndRules) -> None:
+        await self._follower.change_rules(rules)
+
+    def request_key_frames(self) -> None:
+        if (video := self._tracks.get(MediaKind.VIDEO)) is not None:
+            self._follower.request_key_frame(video.sid)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()

@@ -79,6 +79,7 @@ class LayoutPolicy(WholeRoom):
         name = layout_in(metadata)
         if name is None:
             return
+        name = name.partition("?")[0]
         self._layout = layouts.parse(name)
         if name and name not in layouts.LAYOUTS:
             _log.warning(layouts.taken_for(name))
