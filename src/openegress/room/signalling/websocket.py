@@ -82,7 +82,7 @@ class Signalling:
         """`insecure`: whatever certificate the server shows is accepted."""
         self._url = signal_url(url)
         self._insecure = insecure
-        self._address = url
+        self._address = receiver(url)
         self._socket: ClientConnection | None = None
         self.rtt_ms = 0
         self.ended = ""
