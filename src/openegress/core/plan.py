@@ -322,6 +322,15 @@ class EndRules(Struct, frozen=True):
     start_timeout_s: float = 0.0
 
 
+class PauseMode(StrEnum):
+    """What becomes of the time in which a recording is paused."""
+
+    CUT = "cut"
+    """It is left out."""
+    HOLD = "hold"
+    """It is there, with a card in place of the picture, and silence."""
+
+
 class Recorded(Struct, frozen=True):
     """Who and what of a room is recorded, as request.options has it."""
 
@@ -352,6 +361,7 @@ class Plan(Struct, frozen=True):
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
     recorded: Recorded = Recorded()
+    on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -265,6 +265,7 @@ class _Planner:
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
             recorded=self.options.recorded(source),
+            on_pause=self.options.on_pause(found),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
