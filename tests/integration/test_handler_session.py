@@ -146,6 +146,12 @@ class Packets:
     def request_key_frames(self) -> None:
         pass
 
+    async def pause(self, mode: plans.PauseMode) -> int:
+        return 0
+
+    async def resume(self) -> int:
+        return 0
+
     def stats(self) -> SourceStats:
         return SourceStats()
 

@@ -15,10 +15,13 @@ from openegress.core.plan import (
     FileOutput,
     LayoutSource,
     LocalStorage,
+    PauseMode,
     Plan,
     Split,
     StoragePlan,
     TemplateSource,
+    decode,
+    encode,
 )
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecar, Sidecars
@@ -52,6 +55,7 @@ OPTIONS = st.builds(
     stop_when_idle=st.none() | SECONDS,
     stop_when_silent=st.none() | SECONDS,
     start_timeout=st.none() | SECONDS,
+    on_pause=st.none() | st.sampled_from(PauseMode),
     split_every=st.none()
     | st.integers(0, 10**9).map(lambda us: LengthOrSize(length=us / 1e6))
     | st.integers(1, 2**62).map(lambda size: LengthOrSize(size=size)),
@@ -83,6 +87,7 @@ def values(found: Options) -> dict[str, object]:
         ("split_every=10m", Options(split_every=LengthOrSize(length=600.0))),
         ("split_every=500MB", Options(split_every=LengthOrSize(size=500_000_000))),
         ("split_every=0", Options(split_every=LengthOrSize())),
+        ("on_pause=hold", Options(on_pause=PauseMode.HOLD)),
         ("leave_out=bot-*,kind:agent", Options(leave_out=Selectors.parse("bot-*,kind:agent"))),
         ("leave_out=sip_%2B49*", Options(leave_out=Selectors.parse("sip_+49*"))),
         ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
@@ -109,6 +114,7 @@ def test_a_query(text: str, expected: Options) -> None:
             "split_every=soon",
             'X.split_every: "soon" is not a length or a size with its unit, like 10m or 500MB',
         ),
+        ("on_pause=stop", 'X.on_pause: "stop" is not one of cut, hold'),
         ("max_size=big", 'X.max_size: "big" is not a size, like 500MB, 2GiB or a number of bytes'),
         ("max_size=5XB", 'X.max_size: "5XB" is not a size'),
         ("max_size=-5", 'X.max_size: "-5" is not a size'),
@@ -333,6 +339,14 @@ def test_what_the_room_asks_of_a_page_in_vain_is_left_out() -> None:
     assert plan(room(), context).end_rules.stop_when_idle_s == 7
 
 
+@pytest.mark.parametrize("every", ["10m", "5MB"])
+def test_a_plan_with_every_option_is_sent_to_a_handler(every: str) -> None:
+    query = f"split_every={every}&max_duration=1h&max_size=1GB&stop_when_empty=1m&stop_when_idle=1m"
+    query += "&stop_when_silent=1m&start_timeout=1m&on_pause=hold&leave_out=bob&opt_out=no"
+    found = plan(room(f"grid?{query}"))
+    assert decode(encode(found)) == found
+
+
 def test_a_file_is_split() -> None:
     asked = Options(split_every=LengthOrSize(length=60.0))
     (output,) = plan(options.carry(room(), asked)).outputs
@@ -357,6 +371,16 @@ def test_what_cannot_be_split_is_refused(every: LengthOrSize, filepath: str, cod
     with pytest.raises(EgressError) as caught:
         plan(options.carry(request, Options(split_every=every)))
     assert (caught.value.code, "split_every" in caught.value.message) == (code, True)
+
+
+def test_what_becomes_of_a_pause() -> None:
+    assert plan(room()).on_pause is PauseMode.CUT
+    assert plan(room("grid?on_pause=hold")).on_pause is PauseMode.HOLD
+    streamed = room("grid?on_pause=cut")
+    streamed.stream_outputs.append(
+        wire.StreamOutput(protocol=wire.StreamProtocol.RTMP, urls=["rtmp://e/app/key"])
+    )
+    assert plan(streamed).on_pause is PauseMode.HOLD, "a stream goes on, and the file shows what it shows"
 
 
 def test_silence_is_for_what_has_sound() -> None:

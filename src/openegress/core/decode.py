@@ -152,9 +152,9 @@ def _size(text: str, path: str) -> SizeBytes:
 def _length_or_size(text: str, path: str) -> LengthOrSize:
     found = _SIZE.fullmatch(text.strip())
     if found and found[2].lower() in _UNITS:
-        return LengthOrSize(size=_size(text, path))
+        return LengthOrSize(size=int(_size(text, path)))
     try:
-        return LengthOrSize(length=_duration(text, path))
+        return LengthOrSize(length=float(_duration(text, path)))
     except EgressError:
         raise _wrong(
             path, text[:_MOST_CHARS], "a length or a size with its unit, like 10m or 500MB"

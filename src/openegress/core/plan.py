@@ -323,6 +323,15 @@ class EndRules(Struct, frozen=True):
     start_timeout_s: float = 0.0
 
 
+class PauseMode(StrEnum):
+    """What becomes of the time in which a recording is paused."""
+
+    CUT = "cut"
+    """It is left out."""
+    HOLD = "hold"
+    """It is there, with a card in place of the picture, and silence."""
+
+
 class Recorded(Struct, frozen=True):
     """Who and what of a room is recorded, as request.options has it."""
 
@@ -355,6 +364,7 @@ class Plan(Struct, frozen=True):
     recorded: Recorded = Recorded()
     sidecars: tuple[Sidecar, ...] = ()
     """What is kept of the meeting beside the first file or playlist."""
+    on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

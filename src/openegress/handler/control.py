@@ -9,7 +9,7 @@ from functools import partial
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
 from openegress.core.marker import Marker
-from openegress.core.plan import Plan
+from openegress.core.plan import PauseMode, Plan, SegmentOutput
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
@@ -38,7 +38,7 @@ class RecordingControl:
         self._rules = plan.end_rules
         self._times = TimeLimits(plan, end)
         self._silence = SilenceLimit(partial(end, EndReason.SILENT))
-        self._pauses = Pauses(plan)
+        self._pauses = Pauses(plan.on_pause)
         self.sidecars = SidecarRecorder(plan)
         self._recorded: tuple[MediaInput, Outputs] | None = None
         """While something is."""
@@ -103,10 +103,15 @@ class RecordingControl:
             )
 
     async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
+        if media_input.passes_through and any(isinstance(o, SegmentOutput) for o in self._plan.outputs):
+            # They would have to begin with a key frame, and sound comes before it.
+            text = "pause of segments of tracks as they come is not supported; ask for an encoding"
+            raise EgressError(Code.UNIMPLEMENTED, text)
         done = await self._pauses.obey(order, media_input)
         if done is None:
             return
-        self._times.note(done)
+        if self._plan.on_pause is PauseMode.CUT:
+            self._times.note(done)  # a card is recorded like all else
         self.sidecars.note(done)
         match done:
             case Paused():

@@ -10,7 +10,7 @@ from typing import Protocol
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import Code, EgressError
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import EndRules, Plan, StreamOutput
+from openegress.core.plan import EndRules, PauseMode, Plan, StreamOutput
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.pipeline import EncodePipeline
@@ -49,9 +49,9 @@ class MediaInput(Protocol):
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
-    async def pause(self) -> int:
-        """Neither receives nor records anything until resume(). Returns when it began, in unix ns. Raises
-        EgressError, UNIMPLEMENTED, where the input cannot."""
+    async def pause(self, mode: PauseMode) -> int:
+        """Receives nothing until resume(), and records nothing or a card. Returns when it began, in unix ns.
+        Raises EgressError, UNIMPLEMENTED, where the input cannot."""
 
     async def resume(self) -> int:
         """As pause(). Media is there again when this returns."""
@@ -76,7 +76,7 @@ class RoomSource(Pausable, Attended, Protocol):
     """A source of raw frames that looks into its room."""
 
 
-class AttendedPackets(PacketSource, Attended, Protocol):
+class AttendedPackets(PacketSource, Attended, Pausable, Protocol):
     """A source of encoded frames that looks into its room."""
 
     def request_key_frames(self) -> None:
@@ -127,8 +127,8 @@ class FrameInput:
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
-    async def pause(self) -> int:
-        return await self._pausable().pause()
+    async def pause(self, mode: PauseMode) -> int:
+        return await self._pausable().pause(mode)
 
     async def resume(self) -> int:
         return await self._pausable().resume()
@@ -195,11 +195,11 @@ class PacketInput:
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
-    async def pause(self) -> int:
-        raise _unpausable("tracks that are stored as they come")
+    async def pause(self, mode: PauseMode) -> int:
+        return await self._source.pause(mode)
 
     async def resume(self) -> int:
-        raise _unpausable("tracks that are stored as they come")
+        return await self._source.resume()
 
     async def change_rules(self, rules: EndRules) -> None:
         await self._source.change_rules(rules)

@@ -87,6 +87,12 @@ class AskedOptions:
             raise why
         return ()
 
+    def on_pause(self, outputs: tuple[parts.Output, ...]) -> parts.PauseMode:
+        """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures."""
+        if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
+            return parts.PauseMode.HOLD
+        return self.all.on_pause or parts.PauseMode.CUT
+
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
         the configuration or the room says so."""

@@ -17,6 +17,7 @@ from openegress.core import foreign_json
 from openegress.core.block import Block
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
+from openegress.core.plan import PauseMode
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars
@@ -59,6 +60,8 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """How long nothing may be heard."""
     split_every: LengthOrSize | None = None
     """How long, or how large, a file gets before another one is begun."""
+    on_pause: PauseMode | None = None
+    """What becomes of the time in which it is paused."""
     start_timeout: Seconds | None = None
     """From the start of the egress to its first frame."""
     record_only: Selectors | None = None
@@ -241,7 +244,7 @@ def text_of(asked: Options) -> str:
     return "&".join(pairs)
 
 
-def _text(value: Seconds | SizeBytes | LengthOrSize | Selectors | Sidecars | bool) -> str:
+def _text(value: Seconds | SizeBytes | LengthOrSize | Selectors | Sidecars | PauseMode | bool) -> str:
     match value:
         case LengthOrSize(length, size):
             return _text(Seconds(length)) if length else str(size)

@@ -266,6 +266,7 @@ class _Planner:
             limits=_limits(found, self.context.limits),
             recorded=self.options.recorded(source),
             sidecars=self.options.sidecars(source, found),
+            on_pause=self.options.on_pause(found),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))

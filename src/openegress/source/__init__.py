@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import EndRules
+from openegress.core.plan import EndRules, PauseMode
 from openegress.request.orders import Order
 from openegress.room import RoomEvent
 
@@ -104,10 +104,10 @@ class Source(Protocol):
 
 
 class Pausable(Protocol):
-    """A source that can leave time out. Its media then lies on the timeline as if that time had not
-    passed."""
+    """A source that can do without what it shows for a while. Where that is cut, its media lies on the
+    timeline as if that time had not passed; where it is held, there is a card, and silence."""
 
-    async def pause(self) -> int:
+    async def pause(self, mode: PauseMode) -> int:
         """Nothing is received from here on. Returns when, in unix ns."""
 
     async def resume(self) -> int:

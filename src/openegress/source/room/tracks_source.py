@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
-from openegress.core.plan import EndRules
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import EndRules, PauseMode
 from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.room import EncodedFrame, Track, TrackSource
@@ -75,6 +76,12 @@ class RoomTracksSource:
         for track, frame in held:
             self._take(track, frame)
         return self._zero_ns
+
+    async def pause(self, mode: PauseMode) -> int:
+        raise EgressError(Code.UNIMPLEMENTED, "pause of a recording of all tracks is not supported")
+
+    async def resume(self) -> int:
+        raise EgressError(Code.UNIMPLEMENTED, "pause of a recording of all tracks is not supported")
 
     async def change_rules(self, rules: EndRules) -> None:
         await self._follower.change_rules(rules)
