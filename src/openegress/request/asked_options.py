@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import msgspec
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
@@ -42,6 +43,15 @@ class AskedOptions:
             stop_when_idle_s=float(self.all.stop_when_idle or 0) if is_of_room else 0.0,
             start_timeout_s=float(self.all.start_timeout or 0),
         )
+
+    def speed(self, video: parts.VideoEncoding | None) -> parts.VideoEncoding | None:
+        """`video` at the speed that was asked for. Raises EgressError where the request asks for one and no
+        picture is encoded."""
+        if video is None and self.asked.encoder_speed is not None:
+            raise invalid("encoder_speed: no picture of this egress is encoded; leave it out")
+        if video is None or self.all.encoder_speed is None:
+            return video
+        return msgspec.structs.replace(video, speed=self.all.encoder_speed)
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core.block import Block
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import invalid, unimplemented
 from openegress.core.room_patterns import fits
@@ -59,6 +60,8 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """Participants who are left out have a tile with their name."""
     opt_out: bool | None = None
     """Participants may leave themselves out, which they may unless this is false."""
+    encoder_speed: EncoderSpeed | None = None
+    """Of pictures that are encoded."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
@@ -204,7 +207,7 @@ def carried(message: Message) -> Options:
     )
 
 
-def _text(value: Seconds | SizeBytes | Selectors | bool) -> str:
+def _text(value: Seconds | SizeBytes | Selectors | EncoderSpeed | bool) -> str:
     match value:
         case Seconds():
             return f"{value:.9f}s"
