@@ -15,6 +15,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core import foreign_json
 from openegress.core.block import Block
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import PauseMode
@@ -74,6 +75,8 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """Participants may leave themselves out, which they may unless this is false."""
     sidecars: Sidecars | None = None
     """What is kept of the meeting beside its recording."""
+    encoder_speed: EncoderSpeed | None = None
+    """Of pictures that are encoded."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
@@ -244,7 +247,9 @@ def text_of(asked: Options) -> str:
     return "&".join(pairs)
 
 
-def _text(value: Seconds | SizeBytes | LengthOrSize | Selectors | Sidecars | PauseMode | bool) -> str:
+def _text(
+    value: Seconds | SizeBytes | LengthOrSize | Selectors | Sidecars | PauseMode | EncoderSpeed | bool,
+) -> str:
     match value:
         case LengthOrSize(length, size):
             return _text(Seconds(length)) if length else str(size)
