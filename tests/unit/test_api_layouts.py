@@ -4,6 +4,7 @@ import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest, WebEgressRequest
 
 from openegress.api import layouts
+from openegress.core.looks import PictureFiles
 from openegress.store import Change
 from openegress.store.record import judge
 
@@ -46,7 +47,7 @@ CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="h
 def test_what_a_change_comes_to(
     info: EgressInfo, layout: str, own: bool, told: str | None, notice: str
 ) -> None:
-    ask = layouts.ask(info, layout, own_template=own)
+    ask = layouts.ask(info, layout, PictureFiles(), own_template=own)
     assert ask.layout == told
     assert notice in ask.notice and bool(ask.notice) is bool(notice)
 

@@ -95,5 +95,5 @@ def test_the_query_of_a_layout(pattern: str) -> None:
     assert cpu_s("room_composite", path, layout) < WITHIN_S
     began_s = time.thread_time()
     with pytest.raises(EgressError):
-        options.refuse_change(layout)
+        options.refuse_change(layout, options.KEYS)
     assert time.thread_time() - began_s < WITHIN_S

@@ -210,9 +210,9 @@ def test_a_near_miss_is_left_to_the_page_and_told() -> None:
 
 
 def test_a_running_egress_keeps_its_options() -> None:
-    options.refuse_change("grid?x=1")
+    options.refuse_change("grid?x=1", options.KEYS)
     with pytest.raises(EgressError) as caught:
-        options.refuse_change("grid?x=1&max_duration=1h")
+        options.refuse_change("grid?x=1&max_duration=1h", options.KEYS)
     assert caught.value.code is Code.UNIMPLEMENTED
 
 

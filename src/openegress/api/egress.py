@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from livekit.protocol.egress import (
     EgressInfo,
@@ -29,6 +29,7 @@ from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
+from openegress.core.looks import PictureFiles
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
@@ -77,6 +78,10 @@ class ApiPolicy:
     no_room: Code = Code.UNAVAILABLE
     template_base: str = ""
     """The page that lays out rooms whose request names none; empty: the built-in layouts."""
+    pictures: PictureFiles = field(default_factory=PictureFiles)
+    """Those that options may name."""
+    layouts: Collection[str] = ()
+    """Names of the operator's own."""
 
 
 class EgressService:
@@ -207,8 +212,11 @@ class EgressService:
         _refuse_ended(info, "updated")
         if (order := order_of(request.layout)) is not None:
             return await self._order(order, info)
-        options.refuse_change(request.layout)
-        ask = layouts.ask(info, request.layout, own_template=bool(self._policy.template_base))
+        options.refuse_change(request.layout, options.KEYS_OF_START)
+        policy = self._policy
+        ask = layouts.ask(
+            info, request.layout, policy.pictures, policy.layouts, own_template=bool(policy.template_base)
+        )
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
         await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))

@@ -17,8 +17,7 @@ import durationpy
 import msgspec
 
 from openegress.core.errors import EgressError, invalid
-from openegress.core.selectors import Selectors
-from openegress.core.values import Seconds, Secret, SizeBytes
+from openegress.core.values import Parsed, Seconds, Secret, SizeBytes
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -97,9 +96,9 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
         return _duration(text, path)
     if kind is SizeBytes:
         return _size(text, path)
-    if kind is Selectors:
+    if issubclass(kind, Parsed):
         try:
-            return Selectors.parse(text)
+            return kind.parse(text)
         except ValueError as error:
             raise _wrong(path, text, str(error)) from None
     if issubclass(kind, Enum):

@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import Looks, PictureFiles
 from openegress.core.selectors import Selector
 
 
@@ -109,6 +111,8 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
     audio: tuple[AudioRoute, ...] = ()
     insecure: bool = False
     """As a MediaSource's."""
+    specs: tuple[LayoutSpec, ...] = ()
+    """Layouts of the operator's own: this one or any may be asked for while it runs."""
 
 
 class TracksSource(Struct, frozen=True, tag="tracks"):
@@ -342,6 +346,9 @@ class Plan(Struct, frozen=True):
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
     recorded: Recorded = Recorded()
+    looks: Looks = Looks()
+    pictures: PictureFiles = PictureFiles()
+    """All that may be drawn while it runs."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -11,6 +11,7 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.left_out import TrackLosses
 from openegress.core.plan import Plan, StreamOutput
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.overlays import Overlays, OverlaySink
 from openegress.media.pipeline import EncodePipeline
 from openegress.source import PacketSource, Pausable, Source, SourceEvent
 
@@ -78,12 +79,15 @@ class FrameInput:
         name_values: Callable[[], dict[str, str]] = dict,
         hold_s: float = 0.0,
         pauses: Pausable | None = None,
+        overlays: Overlays | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
-        source back. `pauses` is the source, where it can be paused."""
+        source back. `pauses` is the source, where it can be paused. `overlays` are drawn on what it gives,
+        unless it does that itself."""
         self._source = source
         self._name_values = name_values
         self._pauses = pauses
+        self._overlays = overlays
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
             plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
@@ -93,7 +97,11 @@ class FrameInput:
         await self._source.prepare()
 
     async def start(self) -> int:
-        return await self._source.start(self._pipeline)
+        if self._overlays is None:
+            return await self._source.start(self._pipeline)
+        zero_ns = await self._source.start(OverlaySink(self._pipeline, self._overlays))
+        self._overlays.zero_ns = zero_ns
+        return zero_ns
 
     def formats(self) -> Sequence[StreamFormat]:
         return self._pipeline.formats

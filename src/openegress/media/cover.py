@@ -7,13 +7,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-import av
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw, ImageFont
 
-from openegress.media.canvas import PIXEL_FORMAT
 from openegress.media.fonts import font_file
+from openegress.media.images import to_yuv
 
 Rgb = tuple[int, int, int]
 _INITIAL, _NAME = 1 / 6, 0.4
@@ -55,7 +53,7 @@ def draw(name: str, width: int, height: int, style: CoverStyle) -> VideoFrame:
     font = _font(shown, small)
     line = (width / 2, top + 2 * size + gap + small * 0.6)
     pen.text(line, _cut(shown, font, 0.9 * width), style.name, font, anchor="mm")
-    return _to_yuv(image)
+    return to_yuv(image)
 
 
 def _shown(name: str) -> str:
@@ -105,22 +103,3 @@ def _font(text: str, size: int) -> Font:
         except OSError:
             pass  # a bitmap font, or one that is gone: Pillow's own has Latin at least
     return ImageFont.load_default(size)
-
-
-def _to_yuv(image: Image.Image) -> VideoFrame:
-    frame = av.VideoFrame(image.width, image.height, "rgb24")
-    plane = frame.planes[0]
-    rows, stride = image.tobytes(), 3 * image.width
-    plane.update(
-        rows
-        if plane.line_size == stride
-        else b"".join(
-            rows[at : at + stride].ljust(plane.line_size, b"\0") for at in range(0, len(rows), stride)
-        )
-    )
-    return frame.reformat(
-        format=PIXEL_FORMAT,
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=ColorRange.MPEG,
-        threads=1,
-    )

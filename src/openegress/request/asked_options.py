@@ -6,8 +6,9 @@ from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
 from openegress.core.errors import invalid, unimplemented
+from openegress.core.looks import Looks, PictureFiles
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
-from openegress.request import options
+from openegress.request import look_options, options
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
@@ -57,6 +58,10 @@ class AskedOptions:
             shows_left_out=bool(self.all.show_left_out),
             may_opt_out=self.all.opt_out is not False,
         )
+
+    def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
+        """Of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
+        return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
 def asked_options(request: Request, context: Context) -> AskedOptions:

@@ -5,6 +5,7 @@ configuration, the query of a layout, the header X-Openegress-Options, the key "
 """
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, unquote_plus
@@ -12,19 +13,19 @@ from urllib.parse import quote, unquote_plus
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from openegress.core.block import Block
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import invalid, unimplemented
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.text import shown
 from openegress.core.values import Seconds, SizeBytes
+from openegress.request.look_options import LOOK_KEYS, LookOptions
 from openegress.request.unknown import OPTIONS, length_delimited
 
 HEADER = "X-Openegress-Options"
 BODY_KEY = "openegress"
 MAX_CHARS = 4096
-"""Of a header, a query or a body's options: some ten short values."""
+"""Of a header, a query or a body's options: some twenty short values, one of them a line of text."""
 
 MAX_LAYOUT_CHARS = 8192
 """Of a layout with its query, which becomes a part of a page's URL: servers take no more. One of a quarter of
@@ -38,7 +39,7 @@ _AS_IT_IS = (str, dict, list, type(None))
 M = TypeVar("M", bound=Message)
 
 
-class Options(Block, frozen=True, forbid_unknown_fields=True):
+class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """None: this layer does not say. 0 or an empty text: none, whatever an earlier layer says."""
 
     max_duration: Seconds | None = None
@@ -80,6 +81,8 @@ class OptionDefaults(Options, frozen=True, forbid_unknown_fields=True):
 
 
 KEYS = Options.__struct_fields__
+KEYS_OF_START = frozenset(KEYS) - frozenset(LOOK_KEYS)
+"""They are not changed while a recording runs."""
 SELECTING = frozenset({"record_only", "leave_out"})
 """Promises: somebody would be recorded who is not to be."""
 
@@ -161,12 +164,31 @@ def layout_of_ours(layout: str) -> LayoutQuery:
     return LayoutQuery(name, query)
 
 
-def refuse_change(layout: str) -> None:
-    """Of an egress that runs. Raises EgressError: UNIMPLEMENTED where its new layout has options, and for one
-    that is too long."""
+@dataclass(frozen=True, slots=True)
+class LayoutChange:
+    """What an UpdateLayout asks of a room that is laid out here."""
+
+    name: str | None
+    """None: the layout stays, and only what its query says is changed."""
+    looks: LookOptions
+
+
+def change_of(layout: str) -> LayoutChange:
+    """Of an egress that runs. Raises EgressError: UNIMPLEMENTED for options that cannot be changed,
+    INVALID_ARGUMENT for what is no option or has no such value, and for a layout that is too long."""
+    refuse_change(layout, KEYS_OF_START)
+    name, mark, query = layout.partition("?")
+    found = of_query(query, "layout")
+    looks = LookOptions(**{key: getattr(found, key) for key in LOOK_KEYS})
+    return LayoutChange(None if mark and not name else name, looks)
+
+
+def refuse_change(layout: str, keys: Container[str]) -> None:
+    """Of an egress that runs. Raises EgressError: UNIMPLEMENTED where its new layout has one of these
+    options, and for one that is too long."""
     _refuse_long(layout)
     for pair in layout.partition("?")[2].split("&"):
-        if (key := _key(pair)) in KEYS:
+        if (key := _key(pair)) in keys:
             raise unimplemented(f"changing {key} of an egress that runs")
 
 
@@ -204,7 +226,7 @@ def carried(message: Message) -> Options:
     )
 
 
-def _text(value: Seconds | SizeBytes | Selectors | bool) -> str:
+def _text(value: object) -> str:
     match value:
         case Seconds():
             return f"{value:.9f}s"

@@ -2,12 +2,12 @@
 
 import logging
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from openegress.core.plan import Recorded
-from openegress.core.selectors import OF_PARTICIPANTS, By, Selector
+from openegress.core.selectors import OF_PARTICIPANTS
 from openegress.core.text import shown
 from openegress.room import Participant, Track
+from openegress.source.room.selecting import fits_any
 from openegress.source.room.selection import Missing, Selection
 from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
 
@@ -63,16 +63,16 @@ class RecordedPeople(PolicyAround):
         if self._why_person(participant):
             return False
         only = self._only_people
-        return not only or participant.identity in recorded or _fits_any(only, participant, None)
+        return not only or participant.identity in recorded or fits_any(only, participant, None)
 
     def _why(self, track: Track) -> str:
         """Why a track is not recorded; "": it is."""
         if why := self._why_person(track.participant):
             return why
-        if _fits_any(self._recorded.left_out, track.participant, track):
+        if fits_any(self._recorded.left_out, track.participant, track):
             return "is left out (leave_out)"
         only = self._recorded.only
-        if only and not _fits_any(only, track.participant, track):
+        if only and not fits_any(only, track.participant, track):
             return "is not among what is recorded (record_only)"
         return ""
 
@@ -80,10 +80,10 @@ class RecordedPeople(PolicyAround):
         """Why nothing of a participant is recorded, whatever it publishes; "": something may be."""
         if self._recorded.may_opt_out and participant.opts_out:
             return "is left out: its participant has opted out of being recorded"
-        if _fits_any(self._recorded.left_out, participant, None):
+        if fits_any(self._recorded.left_out, participant, None):
             return "is left out with its participant (leave_out)"
         only = self._recorded.only
-        if len(self._only_people) == len(only) > 0 and not _fits_any(only, participant, None):
+        if len(self._only_people) == len(only) > 0 and not fits_any(only, participant, None):
             return "is of a participant who is not among those recorded (record_only)"
         return ""
 
@@ -96,25 +96,3 @@ class RecordedPeople(PolicyAround):
         for identity in self._opted_out - now:
             _log.info("%s may be recorded", shown(identity))
         self._opted_out = now
-
-
-def _fits_any(selectors: tuple[Selector, ...] | list[Selector], of: Participant, track: Track | None) -> bool:
-    """Of a participant as such where no track is given."""
-    return any(_fits(each, of, track) for each in selectors)
-
-
-def _fits(selector: Selector, participant: Participant, track: Track | None) -> bool:
-    match selector.by:
-        case By.IDENTITY:
-            text = participant.identity
-        case By.NAME:
-            text = participant.name
-        case By.KIND:
-            text = participant.kind
-        case By.TRACK if track is not None:
-            text = track.name
-        case By.SOURCE if track is not None:
-            text = track.source.value
-        case _:
-            return False
-    return fnmatchcase(text, selector.pattern)
