@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Looks, tuple[Mark, ...]]] = {
 
 @pytest.fixture(autouse=True)
 def own_font(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("font_of", "emoji_font_of", "font_file"):
+    for name in ("font_of", "emoji_font_of"):
         monkeypatch.setattr(fonts, name, lambda characters: ("", 0))
 
 
@@ -127,6 +127,21 @@ def test_any_size_takes_everything(size: tuple[int, int]) -> None:
     overlays.over(ground(*size), 0, None, (Mark(Rect(0, 0, *size), "name", "#ffffff"),))
 
 
+def test_a_name_that_changes_with_each_picture_is_drawn_once_a_second() -> None:
+    overlays, rect = Overlays(*SIZE, Looks(text_size=0.1), FILES), Rect(10, 10, 140, 80)
+    overlays.zero_ns = BEGAN_NS
+
+    def seen(name: str, at_ns: int, key: str = "one") -> bytes:
+        picture = overlays.over(ground(), at_ns, None, (Mark(rect, name, key=key),))
+        return planes(picture)[0].tobytes()
+
+    first = seen("A", 0)
+    assert seen("B", 900_000_000) == first
+    assert seen("B", 1_000_000_000) != first
+    assert seen("A", 1_000_000_001, "another") == first  # another's tile has its own name at once
+    assert seen("\n".join("A" * 3) + "\u202e" + "x" * 100_000, 3_000_000_000) != first
+
+
 def test_black_stays_within_limited_range() -> None:
     canvas = Canvas(64, 64)
     canvas.fill(canvas.whole, BLACK)
@@ -146,7 +161,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path: Pat
 
 
 if __name__ == "__main__":
-    for name in ("font_of", "emoji_font_of", "font_file"):
+    for name in ("font_of", "emoji_font_of"):
         setattr(fonts, name, lambda characters: ("", 0))
     for name, (looks, marks) in CASES.items():
         to_rgb(drawn(looks, marks)).save(DATA / f"{name}.png")

@@ -1,4 +1,4 @@
-"""Which of the host's fonts has the characters of a text: fontconfig, in process.
+"""Which of the host's fonts has a character: fontconfig, in process.
 
 Called through ctypes, as there is no maintained binding. The program fc-match would be one more process for
 each name, and a handler that records starts none (handler.cage).
@@ -12,17 +12,10 @@ _FOR_PATTERN, _MATCHED = 0, 0
 """FcMatchPattern, FcResultMatch of fontconfig.h."""
 
 
-@lru_cache(maxsize=256)
-def font_file(characters: str) -> tuple[str, int]:
-    """(path, index in it) of the font that has most of `characters`; ("", 0) without fontconfig. Takes
-    milliseconds, the first time longer."""
-    charset = " ".join(f"{ord(each):x}" for each in characters if not each.isspace())
-    return _match(f"{_FAMILIES}:charset={charset}:color=false:scalable=true")
-
-
 @lru_cache(maxsize=4096)
 def font_of(character: str) -> tuple[str, int]:
-    """As font_file(), of one character; ("", 0) where no font has it."""
+    """(path, index in it) of a font that has the character; ("", 0) where none does, and without fontconfig.
+    Takes milliseconds, the first time longer."""
     return _with(character, _FAMILIES, "color=false:scalable=true")
 
 

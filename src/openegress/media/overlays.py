@@ -8,7 +8,7 @@ import logging
 import time
 import zoneinfo
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -36,6 +36,9 @@ _PADDING = 0.35
 """Around text, of its size."""
 _NAME_SHARE, _LEAST_NAME_PX = 0.08, 10
 """A name's size, of its tile's height, at most that of other lines."""
+_NAME_PAUSE_NS = 1 * S
+"""Between two names of one tile."""
+_MOST_NAMES = 200
 _BORDER_SHARE = 1 / 180
 """Width of a border, of the picture's shorter side: 4 at 720 lines."""
 
@@ -50,6 +53,8 @@ class Mark:
     name: str = ""
     border: str = ""
     """#rrggbb."""
+    key: str = ""
+    """Of the tile, wherever it lies."""
 
 
 class Overlays:
@@ -63,6 +68,8 @@ class Overlays:
         """Unix time of media time zero; 0: not known yet, and taken from the first picture."""
         self._drawn: dict[Hashable, Layer | None] = {}
         """What is shown now, by what it shows."""
+        self._named: dict[str, tuple[str, int]] = {}
+        """The last name of a tile, and since when."""
         self._before: tuple[VideoFrame, tuple[Hashable, ...], VideoFrame] | None = None
         """The last picture as it came, what was drawn over it, and what was given out."""
         self._failed: set[Hashable] = set()
@@ -112,13 +119,27 @@ class Overlays:
                 for side in self._sides(mark.rect):
                     yield ("border", side, mark.border), _plain(side, mark.border)
             if mark.name:
-                yield ("name", mark.rect, mark.name), partial(self._name, mark)
+                steady = self._steady(mark, now_ns) if mark.key else mark
+                yield ("name", steady.rect, steady.name), partial(self._name, steady)
         offsets = dict.fromkeys(Corner, 0)
         for kind, corner, what, height, draw in self._corner_items(looks, now_ns):
             offset = offsets[corner]
             offsets[corner] += height + self._gap
             key = (kind, corner, offset, what, looks.safe_margin)
             yield key, partial(self._in_corner, draw, corner, offset, looks.safe_margin)
+
+    def _steady(self, mark: Mark, now_ns: int) -> Mark:
+        """With the name that the tile got less than a moment ago: whoever changes theirs with each picture
+        must not take the time of all."""
+        before, at_ns = self._named.get(mark.key, ("", 0))
+        if before == mark.name:
+            return mark
+        if before and now_ns - at_ns < _NAME_PAUSE_NS:
+            return replace(mark, name=before)
+        if len(self._named) >= _MOST_NAMES:
+            self._named.clear()
+        self._named[mark.key] = (mark.name, now_ns)
+        return mark
 
     def _corner_items(
         self, looks: Looks, now_ns: int

@@ -4,6 +4,8 @@ One font seldom has all of a line. So each run of it has the font that has its c
 character that no font has is drawn as a box.
 """
 
+import re
+import unicodedata
 from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +22,22 @@ _BITMAP_PX = 109
 _ASCENT, _HEIGHT = 1.05, 1.4
 """Of a line, in units of its size."""
 _ELLIPSIS = "…"
+MOST_CHARS = 256
+"""Of a line: no picture has room for more."""
+_MOST_MARKS = 3
+"""Marks on one letter: some languages stack as many."""
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of what follows."""
+
+
+def tidied(text: str) -> str:
+    """On one line of bounded length, without what cannot be seen and marks without end."""
+    letters, marks = [], 0
+    for letter in _UNSEEN.sub("", " ".join(text[:MOST_CHARS].split())):
+        marks = marks + 1 if unicodedata.combining(letter) else 0
+        if marks <= _MOST_MARKS:
+            letters.append(letter)
+    return "".join(letters)
 
 
 def line_height(size: int) -> int:
@@ -46,8 +64,8 @@ def cut(text: str, size: int, width: int) -> str:
 
 
 def draw(text: str, size: int, colour: Rgb, width: int) -> Image.Image:
-    """RGBA, as large as the line is, which is cut where it is wider than `width`."""
-    line = cut(text, size, width)
+    """RGBA, as large as the line is, which is tidied, and cut where it is wider than `width`."""
+    line = cut(tidied(text), size, width)
     pieces = [(run, _length(run, size)) for run in runs(line, _face_of)]
     image = Image.new("RGBA", (max(1, round(sum(length for _, length in pieces))), line_height(size)))
     x = 0.0
@@ -76,7 +94,7 @@ def _face_of(cluster: str, before: Face | None) -> Face:
         path, index = fonts.emoji_font_of(first)
         if path:
             return path, index, True
-        path, index = fonts.font_file("a")
+        path, index = fonts.font_of("a")
     return path, index, False
 
 

@@ -75,7 +75,7 @@ class ScenePicture:
         for tile in self.tiles:
             label = tile.label if self._views[tile.key].has_picture else ""
             if label or tile.border:
-                yield Mark(tile.rect or self.canvas.whole, label, tile.border)
+                yield Mark(tile.rect or self.canvas.whole, label, tile.border, tile.key)
 
     def _clear(self, look: Look) -> None:
         ground = self._picture_of(look.background_picture) if look.background_picture else None
