@@ -4,6 +4,7 @@ import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest, WebEgressRequest
 
 from openegress.api import layouts
+from openegress.core.errors import Code, EgressError
 from openegress.core.looks import PictureFiles
 from openegress.store import Change
 from openegress.store.record import judge
@@ -22,6 +23,7 @@ def test_a_layout_does_not_make_the_workers_next_update_look_old() -> None:
 LAID_OUT = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="mine"))
 SOUND = EgressInfo(room_composite=RoomCompositeEgressRequest(audio_only=True))
 TRACKS = EgressInfo(room_composite=RoomCompositeEgressRequest(layout="tracks?max_duration=1h"))
+PICTURES = PictureFiles({"acme": "/acme.png"})
 CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="https://t"))
 
 
@@ -41,15 +43,46 @@ CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="h
         (LAID_OUT, "tracks", False, None, "has no effect on an egress that runs"),
         (LAID_OUT, "tracks", True, "tracks", ""),
         (SOUND, "grid", True, None, "a recording of sound alone"),
+        (LAID_OUT, "tracks?text=x", False, None, "has no effect on an egress that runs"),
+        (LAID_OUT, "speaker?text=Part%202&logo=acme", False, "speaker?text=Part%202&logo=acme", ""),
+        (LAID_OUT, "?text=", False, "?text=", ""),
+        (LAID_OUT, "lesson?names=true", False, "lesson?names=true", ""),
+        (LAID_OUT, "mosaic?text=x", False, "grid?text=x", "taken for grid"),
+        (CUSTOM, "mine-2?theme=dark", False, "mine-2?theme=dark", ""),
         (EgressInfo(web=WebEgressRequest(url="http://e")), "grid", False, None, "this is a web"),
     ],
 )
 def test_what_a_change_comes_to(
     info: EgressInfo, layout: str, own: bool, told: str | None, notice: str
 ) -> None:
-    ask = layouts.ask(info, layout, PictureFiles(), own_template=own)
+    ask = layouts.ask(info, layout, PICTURES, ("lesson",), own_template=own)
     assert ask.layout == told
     assert notice in ask.notice and bool(ask.notice) is bool(notice)
+
+
+@pytest.mark.parametrize(
+    ("info", "layout", "own", "code"),
+    [
+        (LAID_OUT, "grid?max_duration=1h", False, Code.UNIMPLEMENTED),
+        (LAID_OUT, "grid?txet=x", False, Code.INVALID_ARGUMENT),
+        (LAID_OUT, "grid?logo=other", False, Code.INVALID_ARGUMENT),
+        (LAID_OUT, "grid?logo_size=9", False, Code.INVALID_ARGUMENT),
+        # What a page shows is not changed by us, and the page has no say in what we draw.
+        (CUSTOM, "mine?text=x", False, Code.UNIMPLEMENTED),
+        (LAID_OUT, "mine?text=x", True, Code.UNIMPLEMENTED),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_refused(
+    info: EgressInfo, layout: str, own: bool, code: Code
+) -> None:
+    with pytest.raises(EgressError) as caught:
+        layouts.ask(info, layout, PICTURES, own_template=own)
+    assert caught.value.code is code
+
+
+def test_a_query_alone_keeps_the_layout_of_the_record() -> None:
+    changed = layouts.with_layout(layouts.with_layout(LAID_OUT, "speaker?text=a"), "?text=b")
+    assert changed.room_composite.layout == "speaker?text=b"
 
 
 def test_a_notice_is_for_the_caller_alone() -> None:

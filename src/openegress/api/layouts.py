@@ -44,7 +44,7 @@ def ask(
         return Ask(None, _without_layout("a recording of tracks as they are"))
     if request.audio_only:
         return Ask(None, _without_layout("a recording of sound alone"))
-    if not own_template and layout == layouts.TRACKS:
+    if not own_template and layout.partition("?")[0] == layouts.TRACKS:
         return Ask(None, f"layout {layout} has no effect on an egress that runs: start another with it")
     if own_template:
         options.refuse_change(layout, options.KEYS)
