@@ -16,7 +16,7 @@ from openegress.media import fonts
 from openegress.media.canvas import BLACK, Canvas, planes, yuv_of
 from openegress.media.geometry import Rect
 from openegress.media.images import to_rgb
-from openegress.media.overlays import Mark, Overlays
+from openegress.media.overlays import Mark, Overlays, OverlaySink
 from openegress.media.picture_file import MOST_PIXELS, read_picture
 
 DATA = Path(__file__).parent / "data" / "looks"
@@ -150,6 +150,37 @@ def test_black_stays_within_limited_range() -> None:
     )
     luma, u, v = planes(found)
     assert (luma.max(), luma.min()) == (235, 16) and {*u.flat, *v.flat} == {128}
+
+
+class Kept:
+    """A FrameSink."""
+
+    def __init__(self) -> None:
+        self.pictures: list[tuple[VideoFrame, int]] = []
+        self.others: list[tuple[object, ...]] = []
+
+    def video(self, frame: VideoFrame, pts_ns: int) -> None:
+        self.pictures.append((frame, pts_ns))
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        self.others.append((samples, pts_ns, sample_rate))
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        self.others.append((pts_ns, paused_ns))
+
+
+def test_the_clock_goes_on_while_a_recording_is_paused() -> None:
+    kept, overlays, picture = Kept(), Overlays(*SIZE, Looks(clock="UTC", text_size=0.1), FILES), ground()
+    overlays.zero_ns = BEGAN_NS
+    sink = OverlaySink(kept, overlays)
+    sink.video(picture, 0)
+    sink.resumed(1_000_000_000, 3600_000_000_000)
+    sink.audio(b"", 0, 48_000)
+    sink.video(picture, 1_000_000_000)
+    assert kept.others == [(1_000_000_000, 3600_000_000_000), (b"", 0, 48_000)]
+    assert [pts_ns for _, pts_ns in kept.pictures] == [0, 1_000_000_000]
+    expected = drawn(Looks(clock="UTC", text_size=0.1), at_ns=3601_000_000_000)
+    assert planes(kept.pictures[1][0])[0].tobytes() == planes(expected)[0].tobytes()
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(tmp_path: Path) -> None:
