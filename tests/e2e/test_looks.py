@@ -108,7 +108,7 @@ async def test_a_room(parts: LooksParts) -> None:
         changed = await service.call(
             "UpdateLayout", egress_id=egress_id, layout="?text=Part%202&background=stage&logo="
         )
-        assert changed["room_composite"]["layout"] == "grid?text=Part%202&background=stage&logo="
+        assert changed["room_composite"]["layout"] == "grid?logo=&text=Part%202&background=stage"
         with pytest.raises(Refused) as refused:
             await service.call("UpdateLayout", egress_id=egress_id, layout="grid?logo=acne")
         assert "acne" in refused.value.message and "did you mean acme" in refused.value.message

@@ -101,7 +101,7 @@ def test_a_change_while_it_runs() -> None:
     assert changed.scene.looks == Looks(text="Part 2", names=True, speaker_border="#ff0000")
     (tile,) = changed.scene.tiles
     assert (tile.label, tile.border) == ("Ben", "#ff0000")
-    for wrong in ("grid?logo=unknown", "grid?txet=1", "grid?max_duration=1s", "grid?background=nope"):
+    for wrong in ("lesson?logo=unknown", "lesson?txet=1", "lesson?opt_out=no", "?background=nope"):
         assert told(wrong).scene == changed.scene, wrong
     kept = told("?text=&background=%23ff8800")
     assert list(where(kept)) == ["ben/camera/0"]

@@ -26,9 +26,11 @@ from openegress.core.looks import (
 )
 from openegress.core.plan import LocalStorage, Plan, StoragePlan
 from openegress.proto import egress_rpc_pb2 as rpc
-from openegress.request import look_options, options
+from openegress.request import look_options, options, orders
 from openegress.request.context import Context
+from openegress.request.look_options import LookOptions
 from openegress.request.options import OptionDefaults, Options
+from openegress.request.orders import SetOptions
 from openegress.request.validate import plan_of
 
 FILES = PictureFiles({"acme": "/acme.png"}, {"stage": "/stage.jpg"})
@@ -227,21 +229,30 @@ def test_what_cannot_be_is_refused_where_it_is_asked(
 
 
 def test_a_change_keeps_what_it_does_not_name() -> None:
-    change = options.change_of("?text=Part%202")
-    assert change.name is None
-    assert look_options.changed(Looks(logo="acme", text="Part 1"), change.looks) == Looks(
-        "acme", text="Part 2"
-    )
-    assert options.change_of("speaker?text=").name == "speaker"
-    assert options.change_of("").name == ""
-    for layout, code in (
-        ("grid?max_duration=1h", Code.UNIMPLEMENTED),
-        ("grid?txet=1", Code.INVALID_ARGUMENT),
-        ("grid?logo_size=9", Code.INVALID_ARGUMENT),
-    ):
-        with pytest.raises(EgressError) as caught:
-            options.change_of(layout)
-        assert caught.value.code is code
+    change = orders.in_layout("?text=Part%202")
+    assert (change.layout, change.order, change.changes_picture) == (None, None, True)
+    before = Looks(logo="acme", text="Part 1")
+    assert look_options.changed(before, change.looks) == Looks(logo="acme", text="Part 2")
+    both = orders.in_layout("speaker?text=&max_duration=1h")
+    assert both.layout == "speaker" and isinstance(both.order, SetOptions)
+    assert both.looks == LookOptions(text=Caption(""))
+    assert not orders.in_layout("?max_duration=1h").changes_picture
+
+
+@pytest.mark.parametrize(
+    ("layout", "of_page", "code"),
+    [
+        ("grid?leave_out=bob&text=x", False, Code.UNIMPLEMENTED),
+        ("grid?txet=1", False, Code.INVALID_ARGUMENT),
+        ("grid?logo_size=9", False, Code.INVALID_ARGUMENT),
+        # A page has no say in what is drawn over it, and nobody tells its recorder.
+        ("own?text=x", True, Code.UNIMPLEMENTED),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_refused(layout: str, of_page: bool, code: Code) -> None:
+    with pytest.raises(EgressError) as caught:
+        orders.in_layout(layout, of_page=of_page)
+    assert caught.value.code is code
 
 
 @pytest.mark.parametrize(

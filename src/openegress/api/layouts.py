@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.info import details_of
-from openegress.core.looks import PictureFiles
-from openegress.request import layouts, look_options, options
+from openegress.request import layouts, options
+from openegress.request.orders import LayoutOrder
 from openegress.request.request_kind import records_tracks, room_request
 
 
@@ -21,40 +21,36 @@ class Ask:
     """What the caller is told."""
 
 
-def ask(
-    info: EgressInfo,
-    layout: str,
-    pictures: PictureFiles,
-    own: Collection[str] = (),
-    *,
-    own_template: bool,
-) -> Ask:
+def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_template: bool) -> Ask:
     """A template of the request, or of the server (`own_template`), knows its own layouts; the built-in one
-    reads any name, as upstream's does. `own`: names of the operator's layouts. The query
-    may change how the recording looks, with `pictures`. Raises
-    EgressError for what cannot be changed, or has no such value."""
-    request = room_request(info)
+    reads any name, as upstream's does. `own`: names of the operator's layouts."""
+    request, name = room_request(info), asked.layout
     if request is None:
         kind = info.WhichOneof("request")
         return Ask(None, _without_layout(f"a {(kind or 'request').replace('_', ' ')}"))
     if request.custom_base_url:
-        options.refuse_change(layout, options.KEYS)
-        return Ask(layout)
+        return Ask(name)
     if records_tracks(request, own_template=own_template):
         return Ask(None, _without_layout("a recording of tracks as they are"))
     if request.audio_only:
         return Ask(None, _without_layout("a recording of sound alone"))
-    if not own_template and layout.partition("?")[0] == layouts.TRACKS:
-        return Ask(None, f"layout {layout} has no effect on an egress that runs: start another with it")
-    if own_template:
-        options.refuse_change(layout, options.KEYS)
-        return Ask(layout)
-    change = options.change_of(layout)
-    look_options.refuse_unknown_pictures(change.looks, pictures)
-    if change.name is None or change.name in layouts.LAYOUTS or change.name in own:
-        return Ask(layout)
-    _, mark, query = layout.partition("?")
-    return Ask(f"{layouts.resolve(change.name)}{mark}{query}", layouts.taken_for(change.name))
+    if not own_template and name == layouts.TRACKS:
+        return Ask(None, f"layout {name} has no effect on an egress that runs: start another with it")
+    if own_template or name is None or name in layouts.LAYOUTS or name in own:
+        return Ask(_text(name, asked))
+    return Ask(_text(layouts.resolve(name), asked), layouts.taken_for(name))
+
+
+def _text(name: str | None, asked: LayoutOrder) -> str:
+    """As it is told to the recorder."""
+    query = options.text_of(asked.looks)
+    return f"{name or ''}?{query}" if query else name or ""
+
+
+def is_of_page(info: EgressInfo, *, own_template: bool) -> bool:
+    """Its layout is read by a page of the request's, or of the server's (`own_template`)."""
+    request = room_request(info)
+    return request is not None and bool(request.custom_base_url or own_template)
 
 
 def _without_layout(what: str) -> str:
@@ -71,7 +67,7 @@ def noted(info: EgressInfo, notice: str) -> EgressInfo:
     return copy
 
 
-def with_layout(info: EgressInfo, layout: str) -> EgressInfo:
+def with_layout(info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
     """The info with the layout in its request's echo. It stays in the time of the worker that wrote the
     record: a stamp of our clock could make the worker's next updates look old."""
     changed = EgressInfo()
@@ -79,5 +75,6 @@ def with_layout(info: EgressInfo, layout: str) -> EgressInfo:
     changed.updated_at = info.updated_at + 1
     request = room_request(changed)
     if request is not None:
-        request.layout = request.layout.partition("?")[0] + layout if layout.startswith("?") else layout
+        name = request.layout.partition("?")[0] if asked.layout is None else asked.layout
+        request.layout = _text(name, asked)
     return changed

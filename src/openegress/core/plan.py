@@ -13,6 +13,7 @@ from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCode
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.selectors import Selector
+from openegress.core.sidecars import Sidecar
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
@@ -232,6 +233,13 @@ class StoragePlan(Struct, frozen=True):
 # --- what comes out
 
 
+class Split(Struct, frozen=True):
+    """How long, or how large, a file gets before another one is begun. One of the two is 0."""
+
+    every_s: float = 0.0
+    every_bytes: int = 0
+
+
 class FileOutput(Struct, frozen=True, tag="file"):
     filepath: str
     """Storage path; placeholders that only the room can fill ({track_type} ...) are still in it."""
@@ -239,6 +247,8 @@ class FileOutput(Struct, frozen=True, tag="file"):
     """None: the track's codec decides (core.codecs.TRACK_CONTAINER)."""
     storage: StoragePlan
     manifest: bool = True
+    split: Split | None = None
+    """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
 
 
 class SegmentOutput(Struct, frozen=True, tag="segments"):
@@ -313,7 +323,17 @@ class EndRules(Struct, frozen=True):
     """Of each output that is stored."""
     stop_when_empty_s: float = 0.0
     stop_when_idle_s: float = 0.0
+    stop_when_silent_s: float = 0.0
     start_timeout_s: float = 0.0
+
+
+class PauseMode(StrEnum):
+    """What becomes of the time in which a recording is paused."""
+
+    CUT = "cut"
+    """It is left out."""
+    HOLD = "hold"
+    """It is there, with a card in place of the picture, and silence."""
 
 
 class Recorded(Struct, frozen=True):
@@ -349,8 +369,19 @@ class Plan(Struct, frozen=True):
     looks: Looks = Looks()
     pictures: PictureFiles = PictureFiles()
     """All that may be drawn while it runs."""
+    sidecars: tuple[Sidecar, ...] = ()
+    """What is kept of the meeting beside the first file or playlist."""
+    on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
+
+
+def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
+    """The output that sidecars lie beside, and its number. None: there are none."""
+    for index, output in enumerate(plan.outputs):
+        if plan.sidecars and isinstance(output, FileOutput | SegmentOutput):
+            return index, output
+    return None
 
 
 def needs_browser(plan: Plan) -> bool:

@@ -53,6 +53,8 @@ class Context:
     """Those that options may name."""
     layouts: tuple[LayoutSpec, ...] = ()
     """The operator's own."""
+    room_metadata: str = ""
+    """Of the room that is asked for, which may have options too."""
     unknown_fields: UnknownFields = UnknownFields.WARN
     distinct: Distinct = Distinct.NONE
     """Which names carry the egress' id."""

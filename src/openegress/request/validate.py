@@ -257,10 +257,10 @@ class _Planner:
         notices: tuple[str, ...] = (),
     ) -> Plan:
         """`looks`: None where nothing is drawn here."""
-        return Plan(
+        plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=found,
+            outputs=self.options.split(found),
             video=video,
             audio=audio,
             passthrough=passthrough,
@@ -269,12 +269,14 @@ class _Planner:
             room_name=room_of(self.request),
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
-            end_rules=self.options.end_rules(source, found),
             recorded=self.options.recorded(source),
             looks=looks or self.options.looks(source, self.context.pictures, is_drawn=False),
             pictures=self.context.pictures if looks is not None else PictureFiles(),
+            sidecars=self.options.sidecars(source, found),
+            on_pause=self.options.on_pause(found),
             notices=notices + self.options.notices,
         )
+        return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
 
 
 def _wish(

@@ -23,6 +23,7 @@ from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.every_track import EveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
+from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
@@ -49,6 +50,8 @@ async def open_source(
     options = SessionOptions(insecure=source.insecure)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
+    if plan.sidecars:
+        follower.observe(ObservedRoom(plan.recorded))
     try:
         await follower.join()
         refuse_unsuitable(plan, follower.selection.tracks)
@@ -79,10 +82,9 @@ def _overlays(plan: Plan) -> Overlays | None:
 
 
 def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
-    policy, rules = RecordedPeople(_selecting(plan, source), plan.recorded), plan.end_rules
-    if not (rules.stop_when_empty_s or rules.stop_when_idle_s):
-        return policy
-    return Attendance(policy, rules, is_of_room=not isinstance(source, MediaSource))
+    policy = RecordedPeople(_selecting(plan, source), plan.recorded)
+    # Also where nothing of the kind is asked for: it may be while the recording runs.
+    return Attendance(policy, plan.end_rules, is_of_room=not isinstance(source, MediaSource))
 
 
 def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:

@@ -12,7 +12,7 @@ from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles, rgb_of
 from openegress.core.plan import AudioRoute
 from openegress.media.geometry import Rect, drawn_size
-from openegress.request import layouts, look_options, options
+from openegress.request import layouts, look_options, orders
 from openegress.request.layouts import Layout
 from openegress.room import VideoQuality
 from openegress.source.room.composite.active_speaker import ActiveSpeaker, step
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 class LayoutPolicy(WholeRoom):
     """Implements source.room.track_policy.TrackPolicy.
 
-    Remembers who had the floor and where tiles lay, so that nothing moves without need.
+    Remembers who was in focus and where tiles lay, so that nothing moves without need.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class LayoutPolicy(WholeRoom):
         self._framerate = framerate
         self._routes = routes
         self._metadata = ""
-        self._floor = ActiveSpeaker()
+        self._speaker = ActiveSpeaker()
         self._recent: tuple[str, ...] = ()
         self._staging = EMPTY
 
     @property
     def recheck_at_s(self) -> float | None:
-        return self._floor.recheck_at_s
+        return self._speaker.recheck_at_s
 
     def select(self, room: RoomState, before: Selection) -> Selection:
         self._read_layout(room.metadata)
@@ -76,7 +76,7 @@ class LayoutPolicy(WholeRoom):
         present = {each.identity for each in room.participants}
         spoken = dict.fromkeys((*room.speakers, *self._recent))
         self._recent = tuple(identity for identity in spoken if identity in present)
-        self._floor = step(self._floor, room.speakers, _eligible(seats), room.now_s)
+        self._speaker = step(self._speaker, room.speakers, _eligible(seats), room.now_s)
         self._staging = self._arranged(seats)
         scene = self._scene(seats)
         audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
@@ -90,19 +90,18 @@ class LayoutPolicy(WholeRoom):
         asked = layout_in(metadata)
         if asked is None:
             return
+        # What is wrong with it is told by whoever took its orders.
+        change, _ = orders.in_metadata(asked)
         try:
-            change = options.change_of(asked)
             look_options.refuse_unknown_pictures(change.looks, self._pictures)
+            self._looks = look_options.changed(self._looks, change.looks)
         except EgressError as error:
-            # Whoever has asked may be behind a livekit-server, where nobody can answer.
-            _log.warning("the layout stays as it is: %s", error.text)
+            _log.warning("how it looks stays as it is: %s", error.text)
+        if change.layout is None:
             return
-        self._looks = look_options.changed(self._looks, change.looks)
-        if change.name is None:
-            return
-        self._layout = layouts.parse(change.name, self._specs)
-        if change.name and self._layout.spec is None and change.name not in layouts.LAYOUTS:
-            _log.warning(layouts.taken_for(change.name))
+        self._layout = layouts.parse(change.layout, self._specs)
+        if change.layout and self._layout.spec is None and change.layout not in layouts.LAYOUTS:
+            _log.warning(layouts.taken_for(change.layout))
 
     def _arranged(self, seats: Sequence[Seat]) -> ArrangedRoom:
         how = partial(arrange, self._layout.arrangement)
@@ -110,7 +109,7 @@ class LayoutPolicy(WholeRoom):
             how = partial(arrange_regions, self._layout.spec)
         return how(
             seats,
-            speaker=self._floor.focus,
+            speaker=self._speaker.focus,
             recent=self._recent,
             canvas=self._canvas,
             before=self._staging,
@@ -137,7 +136,7 @@ class LayoutPolicy(WholeRoom):
         return sorted(shown, key=lambda seat: places.index(seat.key))
 
     def _tile(self, seat: Seat, rect: Rect) -> Tile:
-        speaks = self._floor.spoken and not seat.screen and seat.participant.identity == self._floor.focus
+        speaks = self._speaker.spoken and not seat.screen and seat.participant.identity == self._speaker.focus
         return Tile(
             seat.key,
             seat.track,
@@ -181,6 +180,6 @@ def layout_in(metadata: str) -> str | None:
 
 
 def _eligible(seats: Sequence[Seat]) -> list[str]:
-    """Who may have the floor, those with a picture first."""
+    """Who may be in focus, those with a picture first."""
     cameras = [seat for seat in seats if not seat.screen]
     return [seat.participant.identity for seat in sorted(cameras, key=lambda seat: seat.muted)]
