@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from livekit.protocol import egress as wire
 
 from openegress.config.load import load
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import (
     EndRules,
@@ -64,6 +65,7 @@ OPTIONS = st.builds(
     show_left_out=st.none() | st.booleans(),
     opt_out=st.none() | st.booleans(),
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
+    encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
 )
 
 
@@ -92,6 +94,7 @@ def values(found: Options) -> dict[str, object]:
         ("leave_out=sip_%2B49*", Options(leave_out=Selectors.parse("sip_+49*"))),
         ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
         ("sidecars=", Options(sidecars=Sidecars())),
+        ("encoder_speed=superfast", Options(encoder_speed=EncoderSpeed.SUPERFAST)),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
@@ -122,6 +125,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
         ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
         ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers'),
+        ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of ultrafast, superfast, veryfast'),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
@@ -435,6 +439,24 @@ def test_what_a_page_cannot_do_is_refused_where_it_is_asked() -> None:
         with pytest.raises(EgressError) as caught:
             plan(options.carry(wire.WebEgressRequest(url=page.url, file_outputs=FILE), asked))
         assert caught.value.code is Code.UNIMPLEMENTED
+
+
+def test_the_speed_of_the_encoder() -> None:
+    def speed(found: Plan) -> EncoderSpeed:
+        assert found.video is not None
+        return found.video.speed
+
+    assert speed(plan(room())) is EncoderSpeed.VERYFAST
+    assert speed(plan(room("grid?encoder_speed=ultrafast"))) is EncoderSpeed.ULTRAFAST
+    sound = room("grid?encoder_speed=ultrafast")
+    sound.audio_only = True
+    with pytest.raises(EgressError) as caught:
+        plan(sound)
+    assert caught.value.message.startswith("encoder_speed: no picture of this egress is encoded")
+    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=EncoderSpeed.SUPERFAST))
+    assert speed(plan(room(), configured)) is EncoderSpeed.SUPERFAST
+    sound.layout = "grid"
+    assert plan(sound, configured).video is None
 
 
 def test_who_is_recorded() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.selectors import Selector
@@ -31,6 +31,7 @@ class VideoEncoding(Struct, frozen=True):
     key_frame_interval_s: float
     codec: VideoCodec = VideoCodec.H264
     profile: H264Profile = H264Profile.MAIN
+    speed: EncoderSpeed = EncoderSpeed.VERYFAST
 
 
 class AudioEncoding(Struct, frozen=True):

@@ -94,6 +94,15 @@ class AskedOptions:
             return parts.PauseMode.HOLD
         return self.all.on_pause or parts.PauseMode.CUT
 
+    def speed(self, video: parts.VideoEncoding | None) -> parts.VideoEncoding | None:
+        """`video` at the speed that was asked for. Raises EgressError where the request asks for one and no
+        picture is encoded."""
+        if video is None and self.asked.encoder_speed is not None:
+            raise invalid("encoder_speed: no picture of this egress is encoded; leave it out")
+        if video is None or self.all.encoder_speed is None:
+            return video
+        return msgspec.structs.replace(video, speed=self.all.encoder_speed)
+
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
         the configuration or the room says so."""

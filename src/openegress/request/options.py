@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core import foreign_json
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import PauseMode
@@ -75,6 +76,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Participants may leave themselves out, which they may unless this is false."""
     sidecars: Sidecars | None = None
     """What is kept of the meeting beside its recording."""
+    encoder_speed: EncoderSpeed | None = None
+    """Of pictures that are encoded."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):

@@ -261,7 +261,7 @@ class _Planner:
             egress_id=self.request.egress_id,
             source=source,
             outputs=self.options.split(found),
-            video=video,
+            video=self.options.speed(video),
             audio=audio,
             passthrough=passthrough,
             may_pass_through=may_pass_through,
