@@ -228,6 +228,14 @@ def test_what_cannot_be_is_refused_where_it_is_asked(
     assert caught.value.code is code and caught.value.message.startswith(words)
 
 
+def test_the_metadata_of_a_room_end_no_recording() -> None:
+    metadata = '{"egress": {"logo": "other", "text": "Room 7", "background": "stage"}}'
+    found = plan(room("grid"), replace(CONTEXT, room_metadata=metadata))
+    assert found.looks == Looks(text="Room 7", background="stage")
+    (notice,) = found.notices
+    assert notice.startswith('logo: "other" is not one of overlays.logos') and "passed over" in notice
+
+
 def test_a_change_keeps_what_it_does_not_name() -> None:
     change = orders.in_layout("?text=Part%202")
     assert (change.layout, change.order, change.changes_picture) == (None, None, True)

@@ -178,8 +178,9 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
     found = _layout_of(request, body, context)
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
     of_room, passed_over = options.of_room_metadata(context.room_metadata)
+    of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
-    return AskedOptions(every, asked, found.name, found.near_misses + passed_over)
+    return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)
 
 
 def _layout_of(request: Request, body: str, context: Context) -> LayoutQuery:

@@ -1,6 +1,6 @@
 """Options that say how a recording looks: what is drawn over its pictures, and what they lie on. Pure."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -46,6 +46,7 @@ class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
 
 
 LOOK_KEYS = LookOptions.__struct_fields__
+L = TypeVar("L", bound=LookOptions)
 OF_TILES = ("names", "speaker_border", "background")
 """They need to know where people are."""
 
@@ -59,11 +60,26 @@ def changed(looks: Looks, options: LookOptions) -> Looks:
 
 def refuse_unknown_pictures(options: LookOptions, pictures: PictureFiles) -> None:
     """Raises EgressError for a name that is not configured."""
+    for fault in _unknown_pictures(options, pictures).values():
+        raise fault
+
+
+def without_unknown_pictures(options: L, pictures: PictureFiles) -> tuple[L, tuple[str, ...]]:
+    """What is left of them, and a sentence for each name that is not configured."""
+    faults = _unknown_pictures(options, pictures)
+    told = tuple(f"{fault.message} (passed over)" for fault in faults.values())
+    return msgspec.structs.replace(options, **dict.fromkeys(faults)), told
+
+
+def _unknown_pictures(options: LookOptions, pictures: PictureFiles) -> dict[str, EgressError]:
+    """By key."""
+    faults = {}
     if options.logo and options.logo not in pictures.logos:
-        raise _unknown("logo", options.logo, pictures.logos)
+        faults["logo"] = _unknown("logo", options.logo, pictures.logos)
     background = options.background
     if background and not background.startswith("#") and background not in pictures.backgrounds:
-        raise _unknown("background", background, pictures.backgrounds)
+        faults["background"] = _unknown("background", background, pictures.backgrounds)
+    return faults
 
 
 def looks_of(
