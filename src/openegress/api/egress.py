@@ -210,7 +210,14 @@ class EgressService:
         ask = layouts.ask(info, asked.layout, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
-        await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
+        try:
+            metadata = json.dumps({"layout": ask.layout})
+            await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
+        except EgressError as error:
+            if asked.order is None or error.code is not Code.NOT_FOUND:
+                raise
+            # By its new options it was over at once, and its recorder has left the room.
+            return await self._records.get(request.egress_id)
         while True:
             changed = layouts.with_layout(await self._records.get(request.egress_id), asked.layout)
             if await self._records.update(changed) is not Change.STALE:
