@@ -214,10 +214,12 @@ class EgressService:
             metadata = json.dumps({"layout": ask.layout})
             await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
         except EgressError as error:
-            if asked.order is None or error.code is not Code.NOT_FOUND:
+            # By its new options it may be over at once, and its recorder on its way out of the room.
+            latest = await self._records.get(request.egress_id)
+            is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
+            if asked.order is None or not is_over:
                 raise
-            # By its new options it was over at once, and its recorder has left the room.
-            return await self._records.get(request.egress_id)
+            return latest
         while True:
             changed = layouts.with_layout(await self._records.get(request.egress_id), asked.layout)
             if await self._records.update(changed) is not Change.STALE:
