@@ -217,7 +217,16 @@ class EgressService:
         ask = layouts.ask(info, asked, policy.layouts, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
-        await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
+        try:
+            metadata = json.dumps({"layout": ask.layout})
+            await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
+        except EgressError as error:
+            # By its new options it may be over at once, and its recorder on its way out of the room.
+            latest = await self._records.get(request.egress_id)
+            is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
+            if asked.order is None or not is_over:
+                raise
+            return latest
         while True:
             changed = layouts.with_layout(await self._records.get(request.egress_id), asked)
             if await self._records.update(changed) is not Change.STALE:
