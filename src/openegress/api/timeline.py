@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
 
-from openegress.core.info import is_terminal
+from openegress.core.info import is_paused, is_terminal
 
 
 class Mood(StrEnum):
@@ -49,6 +49,10 @@ def _life(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
         yield Moment(began_ns, "Recording", Mood.GOOD)
     if after.room_composite.layout != old.room_composite.layout and before is not None:
         yield Moment(after.updated_at, f"Layout: {after.room_composite.layout}")
+    if after.status == EgressStatus.EGRESS_ACTIVE and is_paused(after) != is_paused(old):
+        yield Moment(
+            after.updated_at, *(("Paused", Mood.BUSY) if is_paused(after) else ("Resumed", Mood.GOOD))
+        )
     if after.status == EgressStatus.EGRESS_ENDING != old.status:
         yield Moment(after.updated_at, _because("Ending", after.details), Mood.BUSY)
 

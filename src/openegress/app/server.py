@@ -165,7 +165,9 @@ class Server:
             self._settings,
             bus,
             WorkerLeases(leases, MemoryLeases()),
-            watchers=Watchers(self._progress, on_thumbnail=self._board.thumbnail),
+            watchers=Watchers(
+                self._progress, on_thumbnail=self._board.thumbnail, on_rejoined=self._board.rejoined
+            ),
         )
 
     def _progress(self, job: Job) -> None:

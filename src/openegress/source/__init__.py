@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from openegress.core.errors import EgressError
-from openegress.core.events import EndReason
+from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.request.pausing import PauseOrder
 
@@ -60,7 +60,7 @@ class PauseAsked:
     order: PauseOrder
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | PauseAsked
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | PauseAsked | Rejoined
 
 
 @dataclass(frozen=True, slots=True)
