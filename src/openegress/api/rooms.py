@@ -110,7 +110,7 @@ class RoomService:
     def _unreachable(self, why: str) -> EgressError:
         return EgressError(
             Code.UNAVAILABLE,
-            f"LiveKit server at {self._server.http_url} cannot be asked: {why}; check LIVEKIT_URL",
+            f"LiveKit server at {self._server.http_url} cannot be reached: {why}; check LIVEKIT_URL",
             fault=Fault.SERVICE,
         )
 

@@ -33,8 +33,8 @@ ENDS = {
 
 
 def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
-    """What has happened since `before`, the oldest first. None: nothing was known, so all that `after` has a
-    time for is told."""
+    """What has happened since `before`, the oldest first. None: nothing was known, so everything that
+    `after` has a time for is reported."""
     old = before or EgressInfo()
     # Its end comes last of what happens at one time.
     found = [*_life(before, after), *_streams(old, after), *_stored(before, after), *_end(old, after)]
@@ -98,7 +98,7 @@ def _stream(old: StreamInfo, new: StreamInfo, now_ns: int) -> Iterator[Moment]:
 
 
 def _stored(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
-    """When a file was stored is told by the change alone; a record has no time for it."""
+    """Only the change says when a file was stored: a record has no time for it."""
     if before is None:
         return
     places = {result.location for result in before.file_results}
