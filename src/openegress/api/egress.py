@@ -159,7 +159,7 @@ class EgressService:
         cluster = f" of cluster {self._policy.cluster_id!r}" if self._policy.cluster_id else ""
         return EgressError(
             error.code,
-            f"{error.message}: no egress worker{cluster} is connected, or those that are shut down; "
+            f"{error.message}: no egress worker{cluster} is connected, or all of them are shutting down; "
             "start one with `openegress worker` and the same Redis and cluster_id",
             fault=Fault.SERVICE,
         )
