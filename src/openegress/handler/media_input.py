@@ -120,6 +120,7 @@ class FrameInput:
         return self._pauses
 
     async def stop(self) -> None:
+        self._pipeline.expect_end()
         try:
             await self._source.stop()
         except Exception:
