@@ -154,6 +154,7 @@ class FrameInput:
         return self._room
 
     async def stop(self) -> None:
+        self._pipeline.expect_end()
         try:
             await self._source.stop()
         except Exception:

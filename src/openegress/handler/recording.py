@@ -146,10 +146,13 @@ class Recording:
             self._control.close()
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
-            if self._browser is not None:
-                await self._browser.close()
         self._end(end)  # for whoever still waits for the beginning
         self._send(end.event(self._phase))
+        # Whoever waits for the recording need not wait until a browser has ended.
+        if self._closing is not None:
+            await self._closing
+        if self._browser is not None:
+            await self._browser.close()
 
     async def _record(self, room_keys: tuple[RoomKey, ...]) -> End:
         await self._confinement.enter()
@@ -183,8 +186,6 @@ class Recording:
             return end
         finally:
             await self._stop_input(media_input)
-            if self._closing is not None:
-                await self._closing
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
