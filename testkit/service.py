@@ -80,9 +80,9 @@ class EgressClient:
         """With the header X-Openegress-Options. Raises Refused."""
         return await self._post(f"livekit.Egress/{method}", request, {"X-Openegress-Options": options})
 
-    async def control(self, method: str, egress_id: str) -> Info:
+    async def control(self, method: str, egress_id: str, **more: Any) -> Info:
         """What LiveKit's API has no methods for. Raises Refused."""
-        return await self._post(f"openegress.Control/{method}", {"egress_id": egress_id})
+        return await self._post(f"openegress.Control/{method}", {"egress_id": egress_id, **more})
 
     async def _post(
         self, path: str, request: dict[str, Any], own_headers: Mapping[str, str] | None = None

@@ -12,19 +12,24 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from livekit.protocol import egress, webhook
 
 from openegress.api import wire_json
 from openegress.api.auth import verify
+from openegress.api.control import CONTROL
 from openegress.cli import main
 from openegress.cli.parser import build_parser
 from openegress.config.check import check
 from openegress.config.load import load
 from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request.context import Context
+from openegress.request.layout_file import parse_layout, read_layout
 from openegress.request.options import HEADER, of_query
 from openegress.request.validate import plan_of
+from scripts import gallery
 from testkit.markdown import ROOT, TEXTS, Block, blocks, commands
 
 BLOCKS = blocks(TEXTS)
@@ -41,6 +46,12 @@ OTHERS = {
     "UpdateStream": egress.UpdateStreamRequest,
     "ListEgress": egress.ListEgressRequest,
     "StopEgress": egress.StopEgressRequest,
+}
+CONTROL_REQUESTS: dict[str, type[Message]] = {
+    "PauseEgress": egress.StopEgressRequest,
+    "ResumeEgress": egress.StopEgressRequest,
+    "SetOptions": SetOptionsRequest,
+    "AddMarker": AddMarkerRequest,
 }
 MESSAGES = {"EgressInfo": egress.EgressInfo, "Webhook": webhook.WebhookEvent}
 CONTEXT = Context(
@@ -83,8 +94,13 @@ def test_answers_are_messages_of_the_api(block: Block) -> None:
     json_format.Parse(block.text, MESSAGES[block.title]())
 
 
+@of("json", "lesson.json")
+def test_layouts_are_layouts(block: Block) -> None:
+    assert parse_layout(block.text, "lesson") == read_layout(gallery.LESSON, "lesson")
+
+
 def test_every_json_says_what_it_is() -> None:
-    titles = {*STARTS, *OTHERS, *MESSAGES}
+    titles = {*STARTS, *OTHERS, *MESSAGES, "lesson.json"}
     assert [str(each) for each in BLOCKS if each.language == "json" and each.title not in titles] == []
 
 
@@ -161,14 +177,19 @@ def check_lk(words: list[str]) -> None:
 
 def check_curl(words: list[str]) -> None:
     (url,) = (word for word in words if word.startswith("http"))
-    assert "/twirp/livekit.Egress/" in url
+    service, method = url.split("/twirp/")[1].split("/")
+    assert service in ("livekit.Egress", CONTROL)
     headers = [words[n + 1] for n, word in enumerate(words) if word == "-H"]
     assert "Content-Type: application/json" in headers
     for header in headers:
         name, _, value = header.partition(": ")
         if name == HEADER:
             of_query(value, HEADER)
-    check_request(url.rpartition("/")[2], words[words.index("-d") + 1])
+    body = words[words.index("-d") + 1]
+    if service == CONTROL:
+        wire_json.parse(body.encode(), CONTROL_REQUESTS[method])
+    else:
+        check_request(method, body)
 
 
 def check_files(words: list[str]) -> None:

@@ -1,5 +1,6 @@
 import pytest
 from livekit.protocol.models import (
+    ConnectionQuality,
     Encryption,
     ParticipantInfo,
     SpeakerInfo,
@@ -9,12 +10,15 @@ from livekit.protocol.models import (
     VideoLayer,
     VideoQuality,
 )
+from livekit.protocol.rtc import ConnectionQualityInfo
 
 from openegress.room import (
     OwnMetadataChanged,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    Quality,
+    QualityChanged,
     SpeakersChanged,
     TrackEncryption,
     TrackMuted,
@@ -257,3 +261,21 @@ def test_names_of_any_length_are_cut() -> None:
     assert (len(participant.name), len(track.name)) == (256, 256)
     info.name = "a" * 100_000 + "b"
     assert roster.updated([info]) == []
+
+
+def test_a_connection_is_told_of_when_it_changes() -> None:
+    roster = Roster("recorder")
+    roster.updated([person("a")])
+
+    def measured(quality: int, who: str = "a") -> list[RosterEvent]:
+        info = ConnectionQualityInfo(participant_sid=f"PA_{who}", quality=quality)  # type: ignore[arg-type]
+        return roster.qualities([info])
+
+    assert measured(ConnectionQuality.EXCELLENT) == [QualityChanged("a", Quality.EXCELLENT)]
+    assert measured(ConnectionQuality.EXCELLENT) == []
+    assert measured(ConnectionQuality.POOR) == [QualityChanged("a", Quality.POOR)]
+    assert measured(ConnectionQuality.POOR, "stranger") == []
+    assert measured(99) == []
+    roster.updated([person("a", left=True)])
+    roster.updated([person("a")])
+    assert measured(ConnectionQuality.POOR) == [QualityChanged("a", Quality.POOR)]

@@ -1,9 +1,8 @@
 """The Egress API's ten methods: what a client asks for becomes calls to workers, records and rooms."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from livekit.protocol.egress import (
@@ -29,12 +28,13 @@ from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
+from openegress.core.looks import PictureFiles
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
 from openegress.psrpc.wire_errors import NoResponse
-from openegress.request import options
-from openegress.request.pausing import PauseOrder, order_of
+from openegress.request import look_options, orders
+from openegress.request.orders import Order, PauseOrder
 from openegress.request.request_kind import request_kind, room_of
 from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
@@ -45,9 +45,6 @@ _log = structlog.get_logger(__name__)
 SERVICE = "livekit.Egress"
 
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-_ORDER_S = 5.0
-"""For a recording to pause or go on: media that is asked for is waited for 2 s."""
-_LOOK_S = 0.05
 _RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
 
 Start = (
@@ -77,6 +74,10 @@ class ApiPolicy:
     no_room: Code = Code.UNAVAILABLE
     template_base: str = ""
     """The page that lays out rooms whose request names none; empty: the built-in layouts."""
+    pictures: PictureFiles = field(default_factory=PictureFiles)
+    """Those that options may name."""
+    layouts: Collection[str] = ()
+    """Names of the operator's own."""
 
 
 class EgressService:
@@ -107,9 +108,9 @@ class EgressService:
             for name, (request, body) in starts.items()
         } | {
             "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
-            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream),
+            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream, worker_tells=True),
             "ListEgress": for_recorders(ListEgressRequest, self.list),
-            "StopEgress": for_recorders(StopEgressRequest, self.stop),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop, worker_tells=True),
         }
 
     # --- starting
@@ -205,43 +206,48 @@ class EgressService:
         """Tells the recorder's page its layout, by its participant's metadata."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "updated")
-        if (order := order_of(request.layout)) is not None:
-            return await self._order(order, info)
-        options.refuse_change(request.layout)
-        ask = layouts.ask(info, request.layout, own_template=bool(self._policy.template_base))
+        policy = self._policy
+        own_template = bool(policy.template_base)
+        asked = orders.in_layout(request.layout, of_page=layouts.is_of_page(info, own_template=own_template))
+        look_options.refuse_unknown_pictures(asked.looks, policy.pictures)
+        if asked.order is not None:
+            info = await self._order(asked.order, info)
+        if not asked.changes_picture:
+            return info
+        ask = layouts.ask(info, asked, policy.layouts, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
-        await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
+        try:
+            metadata = json.dumps({"layout": ask.layout})
+            await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
+        except EgressError as error:
+            # By its new options it may be over at once, and its recorder on its way out of the room.
+            latest = await self._records.get(request.egress_id)
+            is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
+            if asked.order is None or not is_over:
+                raise
+            return latest
         while True:
-            changed = layouts.with_layout(await self._records.get(request.egress_id), request.layout)
+            changed = layouts.with_layout(await self._records.get(request.egress_id), asked)
             if await self._records.update(changed) is not Change.STALE:
                 return layouts.noted(changed, ask.notice)
             # The worker wrote to the record in between: its word and the layout both count.
 
-    async def order(self, order: PauseOrder, egress_id: str) -> EgressInfo:
-        """Returns once nothing is recorded any more or, of a resume, media is recorded again."""
+    async def order(self, order: Order, egress_id: str) -> EgressInfo:
+        """Returns once it is carried out: nothing is recorded any more or, of a resume, media is recorded
+        again."""
         return await self._order(order, await self._records.get(egress_id))
 
-    async def _order(self, order: PauseOrder, info: EgressInfo) -> EgressInfo:
-        """Goes the way of a layout, which reaches a recorder on any machine."""
+    async def _order(self, order: Order, info: EgressInfo) -> EgressInfo:
+        """To the recorder, on whichever machine it is."""
         _refuse_ended(info, "updated")
-        pauses.refuse_unsuited(info, template_base=self._policy.template_base)
-        if pauses.is_done(order, info):
-            return info
-        await self._livekit().set_metadata(
-            info.room_name, info.egress_id, json.dumps({"layout": order.value})
-        )
+        if isinstance(order, PauseOrder):
+            pauses.refuse_unsuited(info, template_base=self._policy.template_base)
+        request = UpdateLayoutRequest(egress_id=info.egress_id, layout=str(order))
         try:
-            async with asyncio.timeout(_ORDER_S):
-                while not pauses.is_done(order, info):
-                    # The record may be another machine's to write, which tells nobody here.
-                    await asyncio.sleep(_LOOK_S)
-                    info = await self._records.get(info.egress_id)
-                    _refuse_ended(info, "updated")
-        except TimeoutError:
-            why = f"the recording has not answered to {order.value} within {_ORDER_S:g} s"
-            raise EgressError(Code.DEADLINE_EXCEEDED, why, fault=Fault.SERVICE) from None
-        return info
+            return await self._client.call(EgressHandler.ORDER, request, topic=info.egress_id)
+        except EgressError as error:
+            raise await self._explained(info.egress_id, error, "updated", remap=True) from error
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
         """Why a running egress did not answer: it may have ended meanwhile."""

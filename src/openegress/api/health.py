@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.public import public
-from openegress.request.redact import redacted
+from openegress.request.redact import redacted, shown
 
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ def upstream_status(cpu_load: float, egresses: Sequence[EgressInfo]) -> dict[str
     status: dict[str, Any] = {"CpuLoad": cpu_load}
     for info in egresses:
         kind = info.WhichOneof("request")
-        status[info.egress_id] = public(MessageToDict(redacted(getattr(info, kind)))) if kind else {}
+        status[info.egress_id] = public(MessageToDict(redacted(shown(getattr(info, kind))))) if kind else {}
     return status
 
 

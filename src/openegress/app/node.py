@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api.health import Check
@@ -10,7 +11,7 @@ from openegress.app.endings import Endings
 from openegress.app.machine import Machine
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
-from openegress.app.worker_config import handler_settings, keys_of, worker_config
+from openegress.app.worker_config import handler_settings, keys_of, room_service, worker_config
 from openegress.config.destination import UNREPORTED, report_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
@@ -19,8 +20,9 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
+from openegress.source.web import page_cgroup
 from openegress.store.heartbeat import Heartbeat
-from openegress.worker.config import WorkerLeases
+from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
@@ -30,6 +32,11 @@ from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
 from openegress.worker.worker_records import WorkerRecords
+
+_log = structlog.get_logger(__name__)
+
+_METADATA_S = 2.0
+"""For the metadata of a room: whoever asked for a start waits meanwhile."""
 
 
 class Node:
@@ -91,8 +98,9 @@ class Node:
         self.supervisor = Supervisor(
             self._pool, self._ended, observer.aside, observer.logged, keys_of(settings)
         )
+        self._rooms = room_service(settings, _METADATA_S)
         self.service = WorkerService(
-            worker_config(settings),
+            worker_config(settings, self._rooms.metadata if self._rooms is not None else no_metadata),
             self.node_id,
             self._server,
             WorkerRecords(keeper, Unreported(settings.data_path / UNREPORTED), observer.changed),
@@ -105,11 +113,20 @@ class Node:
 
     async def start(self) -> None:
         await asyncio.to_thread(clear_after_dead, str(self._spool))
+        if not self._shares_folders:
+            self._confine_pages()
         await self._pool.start()
         for heartbeat in self._heartbeats.values():
             heartbeat.start()
         await self.service.open()
         self.service.adopt(self._spool, shared=self._shares_folders)
+
+    def _confine_pages(self) -> None:
+        """Before there are other processes of ours."""
+        try:
+            _log.info("the kernel bounds the memory of pages", cgroup=str(page_cgroup.prepare()))
+        except page_cgroup.NotDelegated as lacking:
+            _log.info("the memory of pages is watched, without a cgroup", reason=str(lacking))
 
     async def drain(self) -> None:
         """SIGTERM: no new egress; returns when those that run have ended by themselves."""
@@ -124,6 +141,8 @@ class Node:
         for heartbeat in self._heartbeats.values():
             await heartbeat.close()
         await self._pool.close()
+        if self._rooms is not None:
+            await self._rooms.close()
         await self._server.close()
         await self._client.close()
 

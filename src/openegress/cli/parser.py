@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _record(commands)
     _clients(commands)
     _template(commands)
+    _layout(commands)
     _checks(commands)
     completion = commands.add_parser("completion", help="print a script that completes this command")
     completion.add_argument("shell", choices=SHELLS)
@@ -106,13 +107,24 @@ def _clients(commands: "Commands") -> None:
     resume.add_argument("id", metavar="ID")
     resume.set_defaults(run=_later("client", "resume"))
 
+    change = commands.add_parser("set", help="change options of a recording that runs")
+    change.add_argument("id", metavar="ID")
+    change.add_argument("options", metavar="KEY=VALUE", nargs="+", help="max_duration=2h, max_size=5GB ...")
+    change.set_defaults(run=_later("client", "set_options"))
+
+    marker = commands.add_parser("marker", help="name a moment of a recording that runs")
+    marker.add_argument("id", metavar="ID")
+    marker.add_argument("name", metavar="NAME", help="becomes the title of a chapter")
+    marker.add_argument("--ago", default="", help="10s: the moment was so long ago")
+    marker.set_defaults(run=_later("client", "marker"))
+
     stream = commands.add_parser("update-stream", help="add or remove stream URLs")
     stream.add_argument("--id", required=True)
     stream.add_argument("--add-urls", action="append", metavar="URL")
     stream.add_argument("--remove-urls", action="append", metavar="URL")
     stream.set_defaults(run=_later("client", "update_stream"))
 
-    for command in (start, listing, stop, layout, pause, resume, stream):
+    for command in (start, listing, stop, layout, pause, resume, change, marker, stream):
         flags.add_json(command, "whole records, as the API has them")
         flags.add_server(command)
 
@@ -127,6 +139,23 @@ def _template(commands: "Commands") -> None:
     flags.add_config(template)
     flags.add_livekit(template)
     template.set_defaults(run=_later("template"))
+
+
+def _layout(commands: "Commands") -> None:
+    layout = commands.add_parser("layout", help="look at layouts")
+    verbs = layout.add_subparsers(required=True, metavar="VERB")
+    preview = verbs.add_parser("preview", help="draw a layout with people in it, without a room")
+    preview.add_argument("layout", metavar="LAYOUT", help="a JSON file, or the name of a layout")
+    preview.add_argument("out", metavar="OUT.png", help="the picture")
+    preview.add_argument("--people", type=int, default=4, metavar="N", help="how many there are (default 4)")
+    preview.add_argument("--speaker", type=int, default=0, metavar="N", help="who speaks, from 1; 0: nobody")
+    preview.add_argument("--screen", action="store_true", help="the first one shares a screen")
+    preview.add_argument("--size", default="1280x720", metavar="WxH", help="of the picture (1280x720)")
+    preview.add_argument(
+        "--options", default="", metavar="QUERY", help="how it looks: names=true&text=Lesson%%203"
+    )
+    flags.add_config(preview)
+    preview.set_defaults(run=_later("layout", "preview"))
 
 
 def _checks(commands: "Commands") -> None:

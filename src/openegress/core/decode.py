@@ -17,8 +17,7 @@ import durationpy
 import msgspec
 
 from openegress.core.errors import EgressError, invalid
-from openegress.core.selectors import Selectors
-from openegress.core.values import Seconds, Secret, SizeBytes
+from openegress.core.values import LengthOrSize, Parsed, Seconds, Secret, SizeBytes
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -97,9 +96,11 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
         return _duration(text, path)
     if kind is SizeBytes:
         return _size(text, path)
-    if kind is Selectors:
+    if kind is LengthOrSize:
+        return _length_or_size(text, path)
+    if issubclass(kind, Parsed):
         try:
-            return Selectors.parse(text)
+            return kind.parse(text)
         except ValueError as error:
             raise _wrong(path, text, str(error)) from None
     if issubclass(kind, Enum):
@@ -142,6 +143,18 @@ def _size(text: str, path: str) -> SizeBytes:
     if size_bytes > _LARGEST_BYTES:
         raise _wrong(path, text, "a size that a disk could have")
     return SizeBytes(size_bytes)
+
+
+def _length_or_size(text: str, path: str) -> LengthOrSize:
+    found = _SIZE.fullmatch(text.strip())
+    if found and found[2].lower() in _UNITS:
+        return LengthOrSize(size=int(_size(text, path)))
+    try:
+        return LengthOrSize(length=float(_duration(text, path)))
+    except EgressError:
+        raise _wrong(
+            path, text[:_MOST_CHARS], "a length or a size with its unit, like 10m or 500MB"
+        ) from None
 
 
 def _flag(value: Any, path: str) -> str | bool | None:

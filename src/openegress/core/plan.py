@@ -9,8 +9,11 @@ from typing import Literal
 
 import msgspec
 
-from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import Looks, PictureFiles
 from openegress.core.selectors import Selector
+from openegress.core.sidecars import Sidecar
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
@@ -28,6 +31,7 @@ class VideoEncoding(Struct, frozen=True):
     key_frame_interval_s: float
     codec: VideoCodec = VideoCodec.H264
     profile: H264Profile = H264Profile.MAIN
+    speed: EncoderSpeed = EncoderSpeed.VERYFAST
 
 
 class AudioEncoding(Struct, frozen=True):
@@ -109,6 +113,8 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
     audio: tuple[AudioRoute, ...] = ()
     insecure: bool = False
     """As a MediaSource's."""
+    specs: tuple[LayoutSpec, ...] = ()
+    """Layouts of the operator's own: this one or any may be asked for while it runs."""
 
 
 class TracksSource(Struct, frozen=True, tag="tracks"):
@@ -228,6 +234,13 @@ class StoragePlan(Struct, frozen=True):
 # --- what comes out
 
 
+class Split(Struct, frozen=True):
+    """How long, or how large, a file gets before another one is begun. One of the two is 0."""
+
+    every_s: float = 0.0
+    every_bytes: int = 0
+
+
 class FileOutput(Struct, frozen=True, tag="file"):
     filepath: str
     """Storage path; placeholders that only the room can fill ({track_type} ...) are still in it."""
@@ -235,6 +248,8 @@ class FileOutput(Struct, frozen=True, tag="file"):
     """None: the track's codec decides (core.codecs.TRACK_CONTAINER)."""
     storage: StoragePlan
     manifest: bool = True
+    split: Split | None = None
+    """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
 
 
 class SegmentOutput(Struct, frozen=True, tag="segments"):
@@ -309,7 +324,17 @@ class EndRules(Struct, frozen=True):
     """Of each output that is stored."""
     stop_when_empty_s: float = 0.0
     stop_when_idle_s: float = 0.0
+    stop_when_silent_s: float = 0.0
     start_timeout_s: float = 0.0
+
+
+class PauseMode(StrEnum):
+    """What becomes of the time in which a recording is paused."""
+
+    CUT = "cut"
+    """It is left out."""
+    HOLD = "hold"
+    """It is there, with a card in place of the picture, and silence."""
 
 
 class Recorded(Struct, frozen=True):
@@ -342,8 +367,22 @@ class Plan(Struct, frozen=True):
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
     recorded: Recorded = Recorded()
+    looks: Looks = Looks()
+    pictures: PictureFiles = PictureFiles()
+    """All that may be drawn while it runs."""
+    sidecars: tuple[Sidecar, ...] = ()
+    """What is kept of the meeting beside the first file or playlist."""
+    on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
+
+
+def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
+    """The output that sidecars lie beside, and its number. None: there are none."""
+    for index, output in enumerate(plan.outputs):
+        if plan.sidecars and isinstance(output, FileOutput | SegmentOutput):
+            return index, output
+    return None
 
 
 def needs_browser(plan: Plan) -> bool:

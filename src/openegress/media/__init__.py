@@ -34,6 +34,9 @@ class Packet:
     """Which of many tracks it is of; None: the only one of its kind."""
     paused_ns: int = 0
     """How much of the time until then is not on the timeline, as the recording was paused."""
+    picture_size: tuple[int, int] = (0, 0)
+    """Width and height that a key frame as its publisher encodes it shows, all its layers together; zeros:
+    nobody told."""
 
     @property
     def pts_ns(self) -> int:
@@ -57,6 +60,10 @@ class StreamFormat:
     framerate: int = 0
     sample_rate: int = 0
     channels: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return self.kind is MediaKind.AUDIO
 
     @property
     def is_passed_through(self) -> bool:

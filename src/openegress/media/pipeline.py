@@ -13,10 +13,15 @@ import av
 
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
 from openegress.media.resumptions import Resumption, Resumptions
+
+_LAST_PACKETS_S = 0.5
+"""From when the last pictures are encoded: the time for those that the encoder holds back to look ahead. It
+holds six at most, which take a second where they are hard and other processes have the cores."""
 
 OnError = Callable[[EgressError], None]
 """Called once, from the encoding thread."""
@@ -53,6 +58,8 @@ class EncodePipeline:
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+        self._key_at_ns: int | None = None
+        self._unfinished = 0
         self.encoded_frames = 0
         self.last_pts_ns = 0
 
@@ -66,7 +73,8 @@ class EncodePipeline:
 
     @property
     def dropped_frames(self) -> int:
-        return self._queue.dropped
+        """Pictures that were left out, in the end also those that the encoder was not waited for."""
+        return self._queue.dropped + self._unfinished
 
     def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._sinks, self._taps = sinks, taps
@@ -83,6 +91,15 @@ class EncodePipeline:
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
         self._queue.put_resumption(Resumption(pts_ns, paused_ns))
 
+    def key_frame_at(self, at_ns: int) -> None:
+        """The first picture at `at_ns` or later is a key frame. From any thread; the last word counts."""
+        self._key_at_ns = at_ns
+
+    def expect_end(self) -> None:
+        """The source is about to stop: whoever stops it waits, so from now on there is little time for
+        pictures. Idempotent."""
+        self._queue.expect_end()
+
     async def finish(self) -> None:
         """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
         encoders and ends the thread. Idempotent. Has no time-out: the caller knows how long it may take."""
@@ -94,9 +111,11 @@ class EncodePipeline:
         try:
             while (item := self._queue.take()) is not None:
                 self._encode(item)
-            for encoder in (self._video, self._audio):
-                if encoder is not None:
-                    self._deliver(encoder.flush())
+            if self._video is not None:
+                self._deliver(self._video.flush(until_s=self._queue.ends_at_s + _LAST_PACKETS_S))
+                self._unfinished = self._video.inside
+            if self._audio is not None:
+                self._deliver(self._audio.flush())
         except av.FFmpegError as error:
             self._fail(internal(f"encoding failed: {error}", Phase.RECORDING))
         except Exception as error:
@@ -110,6 +129,9 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
+                    if self._key_at_ns is not None and pts_ns + S // 1000 >= self._key_at_ns:
+                        self._key_at_ns = None
+                        self._video.begin_anew()
                     self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):

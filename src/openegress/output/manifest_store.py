@@ -8,13 +8,14 @@ from openegress.core import plan
 from openegress.core.errors import EgressError
 from openegress.core.events import ManifestStored
 from openegress.core.left_out import LeftOut
+from openegress.core.marker import Marker
+from openegress.core.shown_url import page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import Header, Pause, Records, build
 from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
 from openegress.output.spool_file import disk_error
 from openegress.request import naming
-from openegress.request.stream_urls import redact
 from openegress.storage.uploader import Uploader
 
 
@@ -27,6 +28,7 @@ def header_of(
     passthrough: bool = False,
     left_out: LeftOut | None = None,
     pauses: tuple[Pause, ...] = (),
+    markers: tuple[Marker, ...] = (),
 ) -> Header:
     """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
     source = plan_.source
@@ -35,7 +37,7 @@ def header_of(
         egress_id=plan_.egress_id,
         room_id=plan_.room_id,
         room_name=plan_.room_name,
-        url=redact(source.url) if isinstance(source, plan.WebSource) else "",
+        url=page(source.url) if isinstance(source, plan.WebSource) else "",
         started_at_ns=started_at_ns,
         ended_at_ns=ended_at_ns,
         publisher_identity=values.get("publisher_identity", ""),
@@ -47,6 +49,7 @@ def header_of(
         passthrough=passthrough,
         left_out=left_out or LeftOut(),
         pauses=pauses,
+        markers=markers,
     )
 
 
@@ -65,19 +68,24 @@ async def store_manifests(
     spool: str,
     values: dict[str, str],
     *,
+    beside: Records | None = None,
     emit: Emit,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
 ) -> None:
     """Stores <egress_id>.json beside each finished output whose plan wants one: one text, of all outputs.
 
-    Emits ManifestStored for the first. Nothing is written for an egress that stored nothing. Raises the
+    `beside`: what was stored with them, and is listed too. Emits ManifestStored for the first. Nothing is
+    written for an egress that stored nothing. Raises the
     first EgressError after all were tried; the manifest then stays in the spool.
     """
     records = [each for _, each in outputs]
     if not any(r.files or r.playlists or r.images for r in records):
         return
     local = Path(spool) / f"{header.egress_id}{naming.MANIFEST_EXTENSION}"
-    await in_time(f"manifest {local.name}", functools.partial(_write, local, build(header, records)))
+    await in_time(
+        f"manifest {local.name}",
+        functools.partial(_write, local, build(header, [*records, beside or Records()])),
+    )
     failures: list[EgressError] = []
     places: list[tuple[plan.StoragePlan, str]] = []
     told = False

@@ -14,6 +14,7 @@ from openegress.core.codecs import (
 )
 from openegress.core.errors import EgressError, invalid
 from openegress.media import StreamFormat
+from openegress.output.part_names import LONGEST_NUMBER
 from openegress.request import naming, places
 from openegress.request.name_length import Cut, fitted, limit_of, squeezed
 from openegress.request.naming import SegmentNames
@@ -61,6 +62,8 @@ def container_for(formats: Sequence[StreamFormat]) -> Container:
 def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
     """Where a file goes; where its container is the track's choice, without its extension."""
     extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+    if output.split is not None:
+        extension = LONGEST_NUMBER + extension
 
     limit = limit_of(output.storage)
     mark = values.get(naming.MARK, "")
@@ -73,6 +76,18 @@ def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
     except EgressError:
         # The request was checked when these values were not known: too long now, it is cut, not refused.
         return squeezed(made(Cut()), limit, len(extension))
+
+
+def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[str, str], ending: str) -> str:
+    """Where a sidecar goes whose name ends in `ending`: beside the file or the playlist, and named after
+    it."""
+    if isinstance(output, plan.FileOutput):
+        extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+        stem = naming.sidecar_stem(file_name(output, values), extension)
+    else:
+        names = segment_names(output, values)
+        stem = names.directory + naming.sidecar_stem(names.playlist, naming.PLAYLIST_EXTENSION)
+    return squeezed(stem, limit_of(output.storage), len(ending)) + ending
 
 
 def segment_names(output: plan.SegmentOutput, values: Mapping[str, str]) -> SegmentNames:

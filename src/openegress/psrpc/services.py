@@ -10,6 +10,7 @@ from livekit.protocol.egress import (
     ListEgressRequest,
     ListEgressResponse,
     StopEgressRequest,
+    UpdateLayoutRequest,
     UpdateStreamRequest,
 )
 
@@ -40,6 +41,8 @@ class CallRetry:
     codes: tuple[Code, ...] = (Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
 
 
+ORDER_TIMEOUT_S = 6.0
+"""For a recording to pause or go on: media that is asked for is waited for 2 s."""
 ONCE = CallRetry(attempts=1)
 FIRST = ClaimSelection()
 
@@ -88,6 +91,10 @@ class EgressHandler:
 
     STOP_EGRESS = Method("EgressHandler", "StopEgress", StopEgressRequest, EgressInfo, queue=True)
     UPDATE_STREAM = Method("EgressHandler", "UpdateStream", UpdateStreamRequest, EgressInfo, queue=True)
+    ORDER = Method(
+        "EgressHandler", "Order", UpdateLayoutRequest, EgressInfo, queue=True, timeout_s=ORDER_TIMEOUT_S
+    )
+    """Ours alone: the layout is an order (request.orders). A livekit-server hands those on in the room."""
 
 
 class IOInfo:

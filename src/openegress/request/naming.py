@@ -125,6 +125,12 @@ def without_extension(path: str, known: Iterable[str] = KNOWN_EXTENSIONS) -> str
     return path
 
 
+def sidecar_stem(path: str, extension: str) -> str:
+    """What the names of sidecars begin with, beside the file `path` that ends in `extension`, at last."""
+    named = with_extension(path, extension)
+    return named.removesuffix(extension)
+
+
 def with_extension(path: str, extension: str) -> str:
     """`path` ending in `extension` (with its dot): kept, replaced if another known one, else appended."""
     if path.endswith(extension):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from openegress.core import plan as plans
 from openegress.core.codecs import TRACK_CONTAINER, Container
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ipc import ClaimNames
@@ -23,7 +24,9 @@ from openegress.core.plan import (
     SegmentOutput,
     StoragePlan,
 )
+from openegress.core.sidecars import ENDINGS
 from openegress.request import naming
+from openegress.request.outputs import LONGEST_EXTENSION
 
 
 def places_of(plan: Plan, machine: str) -> frozenset[str]:
@@ -110,13 +113,31 @@ def _all(plan: Plan, machine: str) -> Iterator[str]:
                 yield _place(output.storage, name, machine)
             case _:
                 pass
+    for storage, name in _sidecars(plan):
+        yield _place(storage, name, machine)
+
+
+def _sidecars(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
+    """Where they go, as far as names are known."""
+    beside = plans.beside(plan)
+    if beside is None:
+        return
+    output = beside[1]
+    if isinstance(output, FileOutput):
+        extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+        stem = naming.sidecar_stem(output.filepath, extension)
+    else:
+        stem = output.directory + naming.sidecar_stem(output.playlist, naming.PLAYLIST_EXTENSION)
+    for sidecar in plan.sidecars:
+        yield from ((output.storage, stem + ending) for ending in ENDINGS[sidecar])
 
 
 def _possible(output: FileOutput) -> Iterator[str]:
     """The names that a file may get: one whose container a track decides has several."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
-        yield naming.with_extension(output.filepath, f".{container.value}")
+        path = naming.with_extension(output.filepath, f".{container.value}")
+        yield path if output.split is None else path.replace("{part}", "*")
 
 
 def taken(place: str) -> EgressError:
@@ -135,6 +156,13 @@ def _place(storage: StoragePlan, path: str, machine: str) -> str:
         return f"local|{machine}|{full}"
     prefix = f"{storage.prefix.strip('/')}/" if storage.prefix else ""
     return f"{_bucket(backend)}|{prefix}{path.lstrip('/')}"
+
+
+def local_path(place: str) -> str | None:
+    """The path of a place on this machine's disks, what tells apart open names included; None: it is
+    elsewhere."""
+    kind, _, rest = place.partition("|")
+    return rest.partition("|")[2] if kind == "local" else None
 
 
 def _bucket(backend: Backend) -> str:

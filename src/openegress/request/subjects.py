@@ -19,9 +19,10 @@ from openegress.core import plan as parts
 from openegress.core.errors import Code, EgressError, invalid, missing_or_invalid, unimplemented
 from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
+from openegress.core.shown_url import page
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
-from openegress.request import audio_routes, layouts, request_kind, stream_urls
+from openegress.request import audio_routes, layouts, request_kind
 from openegress.request.context import METADATA_HOSTS, Context
 from openegress.request.request_kind import RequestKind
 
@@ -68,7 +69,8 @@ class Subjects:
             routes = audio_routes.of_mixing(mixing) if mixing and has_audio else ()
             source = self._page_of_room(request, base_url, routes)
         else:
-            layout = layouts.resolve(self.layout) if self.layout else ""
+            known = {"", *(spec.name for spec in self.context.layouts)}
+            layout = self.layout if self.layout in known else layouts.resolve(self.layout)
             if layout != self.layout:
                 notices = (layouts.taken_for(self.layout),)
             ws_url, token = self._connection()
@@ -79,6 +81,7 @@ class Subjects:
                 token=token,
                 audio=audio_routes.of_mixing(mixing) if has_audio else (),
                 insecure=self.context.insecure,
+                specs=self.context.layouts,
             )
         return Subject(source, room_name, has_audio, has_video, notices=notices)
 
@@ -214,7 +217,7 @@ class Subjects:
         except ValueError:
             pass  # a name, which the browser resolves and checks
         if denied:
-            raise invalid(f"{field_name} {stream_urls.redact(url)}: this server does not open {host}")
+            raise invalid(f"{field_name} {page(url)}: this server does not open {host}")
 
 
 def _media_of(

@@ -139,11 +139,33 @@ class SpeakersChanged:
     """Of those who speak now, the loudest first."""
 
 
+class Quality(StrEnum):
+    POOR = "poor"
+    GOOD = "good"
+    EXCELLENT = "excellent"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChanged:
+    """Of a participant's connection, as the server measures it."""
+
+    identity: str
+    quality: Quality
+
+
 @dataclass(frozen=True, slots=True)
 class OwnMetadataChanged:
     """Of the recorder itself."""
 
     metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAttributeChanged:
+    """The recorder's own attribute egress.paused: whether its recording is to be paused."""
+
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +271,9 @@ RoomEvent = (
     | ParticipantLeft
     | ParticipantChanged
     | SpeakersChanged
+    | QualityChanged
     | OwnMetadataChanged
+    | PauseAttributeChanged
     | TrackPublished
     | TrackUnpublished
     | TrackMuted

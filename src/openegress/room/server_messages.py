@@ -51,6 +51,8 @@ class ServerMessages:
                 self._publish(self._roster.updated(message.update.participants))
             case "speakers_changed":
                 self._publish(self._roster.speaking(message.speakers_changed.speakers))
+            case "connection_quality":
+                self._publish(self._roster.qualities(message.connection_quality.updates))
             case "subscription_response":
                 response = message.subscription_response
                 reason = name_of(SubscriptionError, response.err).removeprefix("se ")

@@ -8,10 +8,11 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 from livekit.protocol.egress import EgressInfo, ListEgressRequest, ListEgressResponse
 
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ids import check_egress_id
 from openegress.core.info import is_terminal, with_request_of, with_results_of
 from openegress.core.tasks import beside
+from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import IOInfo
@@ -92,6 +93,7 @@ class IOInfoService:
 
         The answer must not be changed: who asks the same before any record changes gets the same object.
         """
+        check_page(request)
         if request.egress_id:
             return ListEgressResponse(items=[await self.get(request.egress_id)])
         key = (request.room_name, request.active)
@@ -135,3 +137,9 @@ class IOInfoService:
             max_cpu=round(request.max_cpu_usage, 3),
         )
         return Empty()
+
+
+def check_page(request: ListEgressRequest) -> None:
+    """Raises EgressError for a page that no list of ours has."""
+    if token := request.page_token.token:
+        raise invalid(f'page_token "{shown(token)}": no list of this server has pages; leave it out')

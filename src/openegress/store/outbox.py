@@ -18,8 +18,8 @@ from yarl import URL
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
 from openegress.core.networks import networks_of
-from openegress.core.public import where
 from openegress.core.reach import guarded
+from openegress.core.shown_url import receiver
 from openegress.core.tasks import stopped
 from openegress.core.values import Secret
 from openegress.store import Announce, Delivery, Outbox
@@ -249,7 +249,7 @@ class WebhookSender:
         about = {
             "event_name": delivery.event,
             "egress_id": delivery.egress_id,
-            "url": where(delivery.url),
+            "url": receiver(delivery.url),
             "attempts": attempts,
             "error": failure.text,
         }

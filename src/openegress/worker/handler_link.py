@@ -14,9 +14,9 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.tasks import beside
+from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
-from openegress.worker.stream_updates import StreamUpdates
 
 _log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ class HandlerLink:
         self._claim_names = claim_names
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
-        self._updates = StreamUpdates()
+        self._requests = HandlerRequests()
 
     @property
     def pid(self) -> int | None:
@@ -81,7 +81,13 @@ class HandlerLink:
         if self._stage in (_Stage.RECOVERING, _Stage.ALONE):
             raise not_running()
         send = self._handler.send if self._handler is not None else None
-        await self._updates.ask(add, remove, send=send, has_begun=has_begun)
+        await self._requests.update_streams(add, remove, send=send, has_begun=has_begun)
+
+    async def obey(self, order: str) -> None:
+        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        if self._handler is None or self._stage is not _Stage.RECORDING:
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        await self._requests.obey(order, self._handler.send)
 
     async def follow(
         self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
@@ -121,7 +127,7 @@ class HandlerLink:
         match order:
             case ipc.Run():
                 self._stage = _Stage.RECORDING
-                for update in self._updates.early:
+                for update in self._requests.early:
                     handler.send(update)
             case ipc.Recover():
                 self._stage = _Stage.RECOVERING
@@ -137,7 +143,7 @@ class HandlerLink:
                         with beside("writing a recording's log"):
                             self._on_log(self._plan.egress_id, message)
                     case ipc.Reply():
-                        self._updates.answer(message)
+                        self._requests.answer(message)
                     case ipc.ClaimNames():
                         handler.send(await self._claimed(message))
                     case Ended():

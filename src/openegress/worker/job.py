@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from openegress.core import ipc
-from openegress.core.errors import Code, Phase
+from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
@@ -89,6 +89,12 @@ class Job:
         if self._ended is not None:
             raise not_running()
         await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
+
+    async def obey(self, order: str) -> None:
+        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        if self._ended is not None:
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        await self.handlers.obey(order)
 
     async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Returns when the egress has ended and its last state was reported.

@@ -11,8 +11,8 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.core import info as transitions
 from openegress.core.backoff import Backoff
-from openegress.core.errors import Code, EgressError
-from openegress.core.events import AnyEvent
+from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
+from openegress.core.events import AnyEvent, Noticed
 from openegress.core.tasks import beside
 from openegress.worker.unreported import Unreported
 
@@ -87,6 +87,11 @@ class Record:
         if len(self._waiting) > 1 and self._waiting[-1].status == self.info.status:
             self._waiting.pop()
         self._tell(self.info)
+
+    def notice(self, text: str) -> None:
+        """Tells the caller, by its details; once, however often it is said, and not without end."""
+        if text not in self.info.details and len(self.info.details) + len(text) <= MAX_MESSAGE_CHARS:
+            self.apply(Noticed(text))
 
     def repeat(self) -> None:
         """Reports the state that an earlier life of this worker could not."""

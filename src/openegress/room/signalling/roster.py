@@ -7,8 +7,17 @@ comes back under a new SID takes the place of the one with the same key.
 
 from collections.abc import Iterable
 
-from livekit.protocol.models import Encryption, ParticipantInfo, SpeakerInfo, TrackInfo, TrackType, VideoLayer
+from livekit.protocol.models import (
+    ConnectionQuality,
+    Encryption,
+    ParticipantInfo,
+    SpeakerInfo,
+    TrackInfo,
+    TrackType,
+    VideoLayer,
+)
 from livekit.protocol.models import TrackSource as SourceNumber
+from livekit.protocol.rtc import ConnectionQualityInfo
 
 from openegress.core.codecs import MediaKind
 from openegress.room import (
@@ -17,6 +26,9 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    PauseAttributeChanged,
+    Quality,
+    QualityChanged,
     SpeakersChanged,
     Track,
     TrackEncryption,
@@ -34,8 +46,10 @@ MOST_NAME_CHARS = 256
 
 OPT_OUT = "egress.exclude"
 """An attribute of a participant who is not to be recorded."""
-_STAYS_IN = frozenset({"", "0", "false", "no", "off"})
-"""Whatever else it says: who wants not to be recorded and says so wrongly is not recorded."""
+PAUSED = "egress.paused"
+"""An attribute of the recorder itself."""
+_NO = frozenset({"", "0", "false", "no", "off"})
+"""Whatever else they say is yes: who wants not to be recorded and says so wrongly is not recorded."""
 
 ENCRYPTIONS: dict[int, TrackEncryption] = {
     Encryption.Type.NONE: TrackEncryption.NONE,
@@ -43,12 +57,21 @@ ENCRYPTIONS: dict[int, TrackEncryption] = {
 }
 """What is not in here is not LiveKit's own."""
 
+QUALITIES: dict[int, Quality] = {
+    ConnectionQuality.POOR: Quality.POOR,
+    ConnectionQuality.GOOD: Quality.GOOD,
+    ConnectionQuality.EXCELLENT: Quality.EXCELLENT,
+    ConnectionQuality.LOST: Quality.LOST,
+}
+
 RosterEvent = (
     ParticipantJoined
     | ParticipantLeft
     | ParticipantChanged
     | SpeakersChanged
+    | QualityChanged
     | OwnMetadataChanged
+    | PauseAttributeChanged
     | TrackPublished
     | TrackUnpublished
     | TrackMuted
@@ -64,9 +87,12 @@ class Roster:
         self._layers: dict[str, tuple[VideoLayer, ...]] = {}
         self._levels: dict[str, float] = {}
         """How loud those are who speak, by SID."""
+        self._qualities: dict[str, Quality] = {}
+        """Of the connections of those who are there, by SID."""
         self._versions: dict[str, int] = {}
         """Of what was told last of each participant, by SID."""
         self._metadata = ""
+        self._paused = False
         self._away_tracks: dict[str, float] = {}
         """SID -> when it counts as gone."""
         self._away_participants: dict[str, float] = {}
@@ -110,9 +136,7 @@ class Roster:
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._own:
-                if info.metadata != self._metadata:
-                    self._metadata = info.metadata
-                    events.append(OwnMetadataChanged(info.metadata))
+                events += self._told_us(info)
                 continue
             if info.version < self._versions.get(info.sid, 0):
                 continue
@@ -122,6 +146,17 @@ class Roster:
                 self._left(info.identity, info.sid, events)
             else:
                 self._present(info, events)
+        return events
+
+    def _told_us(self, info: ParticipantInfo) -> list[RosterEvent]:
+        """What has changed of the recorder itself."""
+        events: list[RosterEvent] = []
+        if info.metadata != self._metadata:
+            self._metadata = info.metadata
+            events.append(OwnMetadataChanged(info.metadata))
+        if (paused := _says_yes(info, PAUSED)) is not self._paused:
+            self._paused = paused
+            events.append(PauseAttributeChanged(paused))
         return events
 
     def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
@@ -134,6 +169,17 @@ class Roster:
         identities = {each.sid: each.identity for each in self._participants.values()}
         loudest = sorted(self._levels, key=lambda sid: self._levels[sid], reverse=True)
         return [SpeakersChanged(tuple(identities[sid] for sid in loudest if sid in identities))]
+
+    def qualities(self, infos: Iterable[ConnectionQualityInfo]) -> list[RosterEvent]:
+        """The server repeats itself every few seconds; a change is an event."""
+        events: list[RosterEvent] = []
+        identities = {each.sid: each.identity for each in self._participants.values()}
+        for info in infos:
+            identity, quality = identities.get(info.participant_sid), QUALITIES.get(info.quality)
+            if identity and quality and self._qualities.get(info.participant_sid) is not quality:
+                self._qualities[info.participant_sid] = quality
+                events.append(QualityChanged(identity, quality))
+        return events
 
     def expire(self, now_s: float) -> list[RosterEvent]:
         """Those who did not come back after a re-join."""
@@ -153,7 +199,7 @@ class Roster:
             name=info.name[:MOST_NAME_CHARS],
             kind=_kind(info),
             joined_at_ms=_joined_at_ms(info),
-            opts_out=info.attributes.get(OPT_OUT, "").strip().lower() not in _STAYS_IN,
+            opts_out=_says_yes(info, OPT_OUT),
         )
         known = self._participants.get(info.identity)
         self._participants[info.identity] = participant
@@ -202,6 +248,7 @@ class Roster:
             self._unpublish(track_sid, events)
         self._away_participants.pop(identity, None)
         del self._participants[identity]
+        self._qualities.pop(sid, None)
         events.append(ParticipantLeft(known))
 
     def _unpublish(self, sid: str, events: list[RosterEvent]) -> None:
@@ -218,6 +265,10 @@ def _kind(info: ParticipantInfo) -> str:
         return ParticipantInfo.Kind.Name(info.kind).lower()
     except ValueError:  # of a server that is newer than we are
         return "standard"
+
+
+def _says_yes(info: ParticipantInfo, attribute: str) -> bool:
+    return info.attributes.get(attribute, "").strip().lower() not in _NO
 
 
 def _joined_at_ms(info: ParticipantInfo) -> int:

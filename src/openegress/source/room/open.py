@@ -11,6 +11,7 @@ from openegress.core.plan import (
     WebsocketOutput,
 )
 from openegress.core.room_keys import RoomKey
+from openegress.media.overlays import Overlays
 from openegress.request import layouts
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
@@ -22,6 +23,7 @@ from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.every_track import EveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
+from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.recorded_people import RecordedPeople
 from openegress.source.room.track_follower import TrackFollower
@@ -48,6 +50,8 @@ async def open_source(
     options = SessionOptions(insecure=source.insecure)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
+    if plan.sidecars:
+        follower.observe(ObservedRoom(plan.recorded))
     try:
         await follower.join()
         refuse_unsuitable(plan, follower.selection.tracks)
@@ -66,14 +70,21 @@ async def open_source(
         plan.video,
         with_audio=plan.audio is not None or plan.video is None,
         watched=watched,
+        overlays=_overlays(plan),
     )
 
 
+def _overlays(plan: Plan) -> Overlays | None:
+    """None where nothing lies over the picture, and nothing will."""
+    if plan.video is None or not (plan.looks.draws_over or isinstance(plan.source, LayoutSource)):
+        return None
+    return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)
+
+
 def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
-    policy, rules = RecordedPeople(_selecting(plan, source), plan.recorded), plan.end_rules
-    if not (rules.stop_when_empty_s or rules.stop_when_idle_s):
-        return policy
-    return Attendance(policy, rules, is_of_room=not isinstance(source, MediaSource))
+    policy = RecordedPeople(_selecting(plan, source), plan.recorded)
+    # Also where nothing of the kind is asked for: it may be while the recording runs.
+    return Attendance(policy, plan.end_rules, is_of_room=not isinstance(source, MediaSource))
 
 
 def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
@@ -87,4 +98,12 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
     if video is None:
         raise invalid("a layout needs a picture")
     canvas = Size(video.width, video.height)
-    return LayoutPolicy(layouts.parse(source.layout), canvas, video.framerate, source.audio)
+    return LayoutPolicy(
+        layouts.parse(source.layout, source.specs),
+        canvas,
+        video.framerate,
+        source.audio,
+        looks=plan.looks,
+        pictures=plan.pictures,
+        specs=source.specs,
+    )

@@ -1,13 +1,14 @@
 """Leaves people and tracks of a room out of its recording: they are not even subscribed to. Pure."""
 
 import logging
+from collections.abc import Container
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from openegress.core.plan import Recorded
-from openegress.core.selectors import OF_PARTICIPANTS, By, Selector
+from openegress.core.selectors import OF_PARTICIPANTS
 from openegress.core.text import shown
 from openegress.room import Participant, Track
+from openegress.source.room.selecting import fits_any
 from openegress.source.room.selection import Missing, Selection
 from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
 
@@ -23,7 +24,6 @@ class RecordedPeople(PolicyAround):
     def __init__(self, policy: TrackPolicy, recorded: Recorded) -> None:
         super().__init__(policy)
         self._recorded = recorded
-        self._only_people = [each for each in recorded.only if each.by in OF_PARTICIPANTS]
         self._opted_out: frozenset[str] = frozenset()
 
     def select(self, room: RoomState, before: Selection) -> Selection:
@@ -39,13 +39,13 @@ class RecordedPeople(PolicyAround):
     def refusal(self, track: Track, what: Missing) -> str:
         # Of a participant another track may come that is not left out; of a person nothing will.
         whole = what is Missing.PUBLICATION
-        why = self._why_person(track.participant) if whole else self._why(track)
+        why = why_person(self._recorded, track.participant) if whole else why_track(self._recorded, track)
         return why or super().refusal(track, what)
 
     def _seen_of(self, room: RoomState) -> RoomState:
-        tracks = [track for track in room.tracks if not self._why(track)]
+        tracks = [track for track in room.tracks if not why_track(self._recorded, track)]
         recorded = {track.participant.identity for track in tracks}
-        people = [each for each in room.participants if self._is_seen(each, recorded)]
+        people = [each for each in room.participants if is_seen(self._recorded, each, recorded)]
         seen = {each.identity for each in people}
         speakers = tuple(identity for identity in room.speakers if identity in seen)
         if not self._recorded.shows_left_out:
@@ -59,34 +59,6 @@ class RecordedPeople(PolicyAround):
             name_only=frozenset(publish - seen),
         )
 
-    def _is_seen(self, participant: Participant, recorded: set[str]) -> bool:
-        if self._why_person(participant):
-            return False
-        only = self._only_people
-        return not only or participant.identity in recorded or _fits_any(only, participant, None)
-
-    def _why(self, track: Track) -> str:
-        """Why a track is not recorded; "": it is."""
-        if why := self._why_person(track.participant):
-            return why
-        if _fits_any(self._recorded.left_out, track.participant, track):
-            return "is left out (leave_out)"
-        only = self._recorded.only
-        if only and not _fits_any(only, track.participant, track):
-            return "is not among what is recorded (record_only)"
-        return ""
-
-    def _why_person(self, participant: Participant) -> str:
-        """Why nothing of a participant is recorded, whatever it publishes; "": something may be."""
-        if self._recorded.may_opt_out and participant.opts_out:
-            return "is left out: its participant has opted out of being recorded"
-        if _fits_any(self._recorded.left_out, participant, None):
-            return "is left out with its participant (leave_out)"
-        only = self._recorded.only
-        if len(self._only_people) == len(only) > 0 and not _fits_any(only, participant, None):
-            return "is of a participant who is not among those recorded (record_only)"
-        return ""
-
     def _tell_opted_out(self, room: RoomState) -> None:
         if not self._recorded.may_opt_out:
             return
@@ -98,23 +70,33 @@ class RecordedPeople(PolicyAround):
         self._opted_out = now
 
 
-def _fits_any(selectors: tuple[Selector, ...] | list[Selector], of: Participant, track: Track | None) -> bool:
-    """Of a participant as such where no track is given."""
-    return any(_fits(each, of, track) for each in selectors)
+def is_seen(recorded: Recorded, participant: Participant, publishing: Container[str]) -> bool:
+    """Whether a recording knows of a participant. `publishing`: the identities of those of whom a track is
+    recorded."""
+    if why_person(recorded, participant):
+        return False
+    only = [each for each in recorded.only if each.by in OF_PARTICIPANTS]
+    return not only or participant.identity in publishing or fits_any(only, participant, None)
 
 
-def _fits(selector: Selector, participant: Participant, track: Track | None) -> bool:
-    match selector.by:
-        case By.IDENTITY:
-            text = participant.identity
-        case By.NAME:
-            text = participant.name
-        case By.KIND:
-            text = participant.kind
-        case By.TRACK if track is not None:
-            text = track.name
-        case By.SOURCE if track is not None:
-            text = track.source.value
-        case _:
-            return False
-    return fnmatchcase(text, selector.pattern)
+def why_track(recorded: Recorded, track: Track) -> str:
+    """Why a track is not recorded; "": it is."""
+    if why := why_person(recorded, track.participant):
+        return why
+    if fits_any(recorded.left_out, track.participant, track):
+        return "is left out (leave_out)"
+    if recorded.only and not fits_any(recorded.only, track.participant, track):
+        return "is not among what is recorded (record_only)"
+    return ""
+
+
+def why_person(recorded: Recorded, participant: Participant) -> str:
+    """Why nothing of a participant is recorded, whatever it publishes; "": something may be."""
+    if recorded.may_opt_out and participant.opts_out:
+        return "is left out: its participant has opted out of being recorded"
+    if fits_any(recorded.left_out, participant, None):
+        return "is left out with its participant (leave_out)"
+    is_of_people = all(each.by in OF_PARTICIPANTS for each in recorded.only)
+    if recorded.only and is_of_people and not fits_any(recorded.only, participant, None):
+        return "is of a participant who is not among those recorded (record_only)"
+    return ""

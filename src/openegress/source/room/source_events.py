@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
-from openegress.source import Failed, Notice, SourceEvent
+from openegress.request import orders
+from openegress.room import RoomEvent
+from openegress.source import Failed, Notice, Observed, OrderAsked, SourceEvent
+from openegress.source.room.observed_room import ObservedRoom
 
 
 class SourceEvents:
@@ -15,6 +18,8 @@ class SourceEvents:
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._over: SourceEvent | None = None
+        self.observer: ObservedRoom | None = None
+        """Of whoever wants to know all that happens in the room."""
 
     @property
     def is_over(self) -> bool:
@@ -28,8 +33,22 @@ class SourceEvents:
     def put(self, event: SourceEvent) -> None:
         self._queue.put_nowait(event)
 
+    def observe(self, event: RoomEvent, at_ns: int) -> None:
+        if self.observer is not None:
+            for each in self.observer.seen(event):
+                self._queue.put_nowait(Observed(each, at_ns))
+
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._queue.put_nowait(Notice(text, fields))
+
+    def take_orders(self, layout: str | None) -> bool:
+        """What the name of a layout in the recorder's metadata orders; whether it changes the picture too."""
+        asked, wrong = orders.in_metadata(layout or "")
+        if wrong is not None:
+            self.notice("what the recorder's metadata ask for cannot be done", error=wrong.text)
+        if asked.order is not None:
+            self.put(OrderAsked(asked.order))
+        return asked.changes_picture
 
     def end(self, event: SourceEvent) -> None:
         """Only the first one counts."""

@@ -12,7 +12,8 @@ from dataclasses import replace
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
-from openegress.request.pausing import order_of
+from openegress.core.plan import EndRules
+from openegress.request.orders import PauseOrder
 from openegress.room import (
     ConnectionLost,
     EndKind,
@@ -23,6 +24,8 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    PauseAttributeChanged,
+    QualityChanged,
     Reconnected,
     Room,
     RoomClosed,
@@ -38,11 +41,12 @@ from openegress.room import (
     TrackUnpublished,
 )
 from openegress.room.budget import Reason
-from openegress.source import Closed, Failed, Muted, PauseAsked, SourceEvent
+from openegress.source import Closed, Failed, Muted, OrderAsked, SourceEvent
 from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.room.grace import Grace
 from openegress.source.room.memory_watch import watch_memory
+from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.reselection import Reselection
 from openegress.source.room.selection import Missing, Selection, Verdict
 from openegress.source.room.source_events import SourceEvents
@@ -107,6 +111,10 @@ class TrackFollower:
             raise invalid(f"track {wrong} is not of the kind that the request takes it for: audio or video")
         self._began = True
 
+    def observe(self, observer: ObservedRoom) -> None:
+        """Before join(): what it sees of the room are events of ours too."""
+        self._events.observer = observer
+
     def take_best(self) -> None:
         """Before subscribe(): every video in the best quality there is."""
         self._tracks.take_best()
@@ -157,6 +165,11 @@ class TrackFollower:
         await self.wait_for_media(timeout_s)
         arrived_ns = self._tracks.last_arrival_ns()
         return self.now_ns() if arrived_ns is None else arrived_ns
+
+    async def change_rules(self, rules: EndRules) -> None:
+        """What ends the recording by itself, from now on."""
+        self._policy.change_rules(rules)
+        await self._reselection.change()
 
     def now_ns(self) -> int:
         """Unix time on the clock of the frames."""
@@ -252,6 +265,7 @@ class TrackFollower:
             self._events.wake()
 
     async def _on_event(self, event: RoomEvent) -> None:
+        self._events.observe(event, self.now_ns())
         match event:
             case (
                 TrackPublished()
@@ -271,11 +285,11 @@ class TrackFollower:
                 self._speakers = identities
                 await self._reselection.change()
             case OwnMetadataChanged(metadata):
-                if (order := order_of(layout_in(metadata))) is not None:
-                    self._events.put(PauseAsked(order))
-                else:
+                if self._events.take_orders(layout_in(metadata)):
                     self._metadata = metadata
                     await self._reselection.change()
+            case PauseAttributeChanged(paused):
+                self._events.put(OrderAsked(PauseOrder.PAUSE if paused else PauseOrder.RESUME))
             case MediaArrived(track, at_ns):
                 self.arrived.setdefault(track.sid, at_ns)
                 self._events.wake()
@@ -306,7 +320,7 @@ class TrackFollower:
                 await self._reselection.change()
             case RoomClosed(reason, kind):
                 self._on_closed(reason, kind)
-            case Joined():
+            case Joined() | QualityChanged():
                 pass
 
     def _refuse_named(self, sid: str, identity: str) -> None:
@@ -325,14 +339,8 @@ class TrackFollower:
             return
         self.notice("failed to subscribe to track", track=sid, reason=reason)
         if self._policy.needs(sid, self.selection):
-            self.fail(
-                EgressError(
-                    Code.UNAVAILABLE,
-                    f"failed to subscribe to track {sid}: {reason}",
-                    fault=Fault.SERVICE,
-                    phase=Phase.FIRST_TRACK,
-                )
-            )
+            text = f"failed to subscribe to track {sid}: {reason}"
+            self.fail(EgressError(Code.UNAVAILABLE, text, fault=Fault.SERVICE, phase=Phase.FIRST_TRACK))
 
     def _on_closed(self, reason: str, kind: EndKind) -> None:
         if kind is EndKind.OVER:

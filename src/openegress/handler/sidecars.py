@@ -1,0 +1,110 @@
+"""What is kept of a meeting beside its recording: the room's events on their way into the sidecars' log, and
+the files made of it."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from openegress.core import plan as plans
+from openegress.core.errors import EgressError
+from openegress.core.events import BackupUsed, Paused, Resumed
+from openegress.core.plan import LayoutSource, Plan, StoragePlan
+from openegress.output import Emit, Opening
+from openegress.output.disk_thread import ANSWER_TIMEOUT_S
+from openegress.output.manifest import Records
+from openegress.output.sidecar import entries
+from openegress.output.sidecar.entries import LogEntry, entry_of
+from openegress.output.sidecar.log import SidecarLog
+from openegress.output.sidecar.store import store_sidecars
+from openegress.request import layouts, orders
+from openegress.room import OwnMetadataChanged
+from openegress.source import Observed
+from openegress.source.room.composite.layout_policy import layout_in
+from openegress.storage.uploader import Uploader
+
+_log = logging.getLogger(__name__)
+
+_MOST_EARLY = 10_000
+"""Entries before the first frame, which wait in memory."""
+
+
+class SidecarRecorder:
+    """Of one egress. It does nothing where the plan has no sidecars; on the event loop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._early: list[LogEntry] = []
+        self._lost_early = 0
+        self._log: SidecarLog | None = None
+        self._opening: Opening | None = None
+        self._layout = plan.source.layout if isinstance(plan.source, LayoutSource) else ""
+        self.is_settled = True
+        """Nothing waits in the spool; after finish()."""
+
+    def observe(self, observed: Observed) -> None:
+        event, at_ns = observed.event, observed.at_ns
+        if isinstance(event, OwnMetadataChanged):
+            self._change_layout(layout_in(event.metadata), at_ns)
+        elif (entry := entry_of(event, at_ns)) is not None:
+            self._append(entry)
+
+    def note(self, change: Paused | Resumed) -> None:
+        self._append(
+            LogEntry(change.at_ns, entries.PAUSED if isinstance(change, Paused) else entries.RESUMED)
+        )
+
+    def open(self, opening: Opening) -> None:
+        """Media time zero is known."""
+        if plans.beside(self._plan) is None:
+            return
+        self._opening = opening
+        self._log = SidecarLog(Path(opening.spool))
+        started = {"egress_id": self._plan.egress_id, "room": self._plan.room_name[: entries.MOST_CHARS]}
+        self._append(LogEntry(opening.started_at_ns, entries.STARTED, started))
+        if isinstance(self._plan.source, LayoutSource):
+            layout = {"layout": layouts.resolve(self._plan.source.layout)}
+            self._append(LogEntry(opening.started_at_ns, entries.LAYOUT, layout))
+        early, self._early = self._early, []
+        for entry in early:
+            self._append(entry)
+
+    async def finish(
+        self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
+    ) -> tuple[Records, EgressError | None]:
+        """What is stored, and what of it is not."""
+        if self._log is None or self._opening is None:
+            return Records(), None
+        self.is_settled = False
+        if left_out := self._log.left_out + self._lost_early:
+            _log.warning("sidecars: entries were left out", extra={"count": left_out})
+            self._append(LogEntry(ended_at_ns, entries.LEFT_OUT, {"count": left_out}))
+        self._append(LogEntry(ended_at_ns, entries.ENDED))
+        try:
+            await self._log.finish(ANSWER_TIMEOUT_S)
+        except EgressError as error:
+            return Records(), error
+        records, failed, backup_used = await store_sidecars(
+            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader
+        )
+        if backup_used and (beside := plans.beside(self._plan)) is not None:
+            emit(BackupUsed(beside[0]))
+        self.is_settled = failed is None
+        return records, failed
+
+    def _change_layout(self, text: str | None, at_ns: int) -> None:
+        name = orders.in_metadata(text or "")[0].layout
+        if not name or name == self._layout:
+            return
+        if isinstance(self._plan.source, LayoutSource):
+            self._layout = name
+            own = {spec.name for spec in self._plan.source.specs}
+            shown = name if name in own else layouts.resolve(name)
+            self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": shown}))
+
+    def _append(self, entry: LogEntry) -> None:
+        if self._log is not None:
+            self._log.append(entry)
+        elif len(self._early) < _MOST_EARLY:
+            self._early.append(entry)
+        else:
+            self._lost_early += 1

@@ -1,0 +1,103 @@
+"""What happens in a room as entries of the sidecars' log. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from openegress.room import (
+    ConnectionLost,
+    ParticipantChanged,
+    ParticipantJoined,
+    ParticipantLeft,
+    QualityChanged,
+    Reconnected,
+    RoomEvent,
+    SpeakersChanged,
+    Track,
+    TrackEncryption,
+    TrackMuted,
+    TrackPublished,
+    TrackUnpublished,
+)
+
+MOST_CHARS = 256
+"""Of anybody's name, and of a reason."""
+MOST_SPEAKERS = 50
+"""Of one entry: more people cannot be told apart when they speak at once."""
+
+STARTED, ENDED = "recording_started", "recording_ended"
+PAUSED, RESUMED = "paused", "resumed"
+SPEAKERS = "active_speakers"
+LOST = "connection_lost"
+LAYOUT = "layout_changed"
+LEFT_OUT = "events_left_out"
+
+
+class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the log."""
+
+    at_ns: int
+    """Unix ns."""
+    event: str
+    fields: dict[str, Any] = {}
+
+
+def entry_of(event: RoomEvent, at_ns: int) -> LogEntry | None:
+    """None: nobody wants to know."""
+    match event:
+        case ParticipantJoined(who):
+            more = {"name": who.name, "kind": who.kind, "participant_id": who.sid}
+            return _entry(at_ns, "participant_joined", identity=who.identity, **more)
+        case ParticipantLeft(who):
+            return _entry(at_ns, "participant_left", identity=who.identity)
+        case ParticipantChanged(who):
+            return _entry(at_ns, "participant_renamed", identity=who.identity, name=who.name)
+        case TrackPublished(track):
+            return _entry(at_ns, "track_published", **_described(track))
+        case TrackUnpublished(track):
+            return _entry(at_ns, "track_unpublished", **_named(track))
+        case TrackMuted(track):
+            return _entry(at_ns, "track_muted" if track.muted else "track_unmuted", **_named(track))
+        case SpeakersChanged(identities):
+            return _entry(at_ns, SPEAKERS, identities=list(identities[:MOST_SPEAKERS]))
+        case QualityChanged(identity, quality):
+            return _entry(at_ns, "connection_quality", identity=identity, quality=quality.value)
+        case ConnectionLost(reason):
+            return _entry(at_ns, LOST, reason=reason)
+        case Reconnected(after_s):
+            return _entry(at_ns, "reconnected", after_s=round(after_s, 3))
+        case _:
+            return None
+
+
+def _named(track: Track) -> dict[str, Any]:
+    return {
+        "identity": track.participant.identity,
+        "track_id": track.sid,
+        "kind": track.kind.value,
+        "source": track.source.value,
+    }
+
+
+def _described(track: Track) -> dict[str, Any]:
+    return {
+        **_named(track),
+        "name": track.name,
+        "mime_type": track.mime_type,
+        "muted": track.muted,
+        "encrypted": track.encryption is not TrackEncryption.NONE,
+    }
+
+
+def _entry(at_ns: int, event: str, **fields: Any) -> LogEntry:
+    return LogEntry(at_ns, event, {key: _bounded(value) for key, value in fields.items()})
+
+
+def _bounded(value: Any) -> Any:
+    match value:
+        case str():
+            return value[:MOST_CHARS]
+        case list():
+            return [_bounded(each) for each in value]
+        case _:
+            return value

@@ -1,0 +1,89 @@
+"""The sidecars' log in the spool: a line for each thing that happened, appended as it happens."""
+
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+
+from openegress.output.disk_thread import DiskThread
+from openegress.output.sidecar.entries import LogEntry
+
+NAME = "sidecars.log.jsonl"
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of one recording: some 400,000 things that happen. Strangers make them happen."""
+MOST_LINE_BYTES = 64 * 1024
+MOST_PENDING_BYTES = 4 * 1024 * 1024
+"""While the disk does not answer."""
+
+_DECODER = msgspec.json.Decoder(LogEntry)
+
+
+class SidecarLog:
+    """Written by a thread of its own: a disk that hangs must not hold up whoever records. Trouble with it is
+    counted, and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._thread = DiskThread("sidecars")
+        self._file: FileIO | None = None
+        self._taken_bytes = 0
+        self._done_bytes = 0
+        self._unfit = 0
+        self._refused = 0
+
+    @property
+    def left_out(self) -> int:
+        """Entries that there was no room for, or that the disk refused."""
+        return self._unfit + self._refused
+
+    def append(self, entry: LogEntry) -> None:
+        """Never blocks, and never raises."""
+        line = msgspec.json.encode(entry) + b"\n"
+        size_bytes = len(line)
+        if (
+            size_bytes > MOST_LINE_BYTES
+            or self._taken_bytes + size_bytes > MOST_BYTES
+            or self._taken_bytes - self._done_bytes + size_bytes > MOST_PENDING_BYTES
+        ):
+            self._unfit += 1
+            return
+        self._taken_bytes += size_bytes
+        self._thread.submit(lambda: self._write(line))
+
+    async def finish(self, timeout_s: float) -> None:
+        """All that was appended is in the file. Raises EgressError when the disk does not answer."""
+        try:
+            await self._thread.result(self._close, timeout_s)
+        finally:
+            self._thread.close()
+
+    def _write(self, line: bytes) -> None:
+        """In the thread. The whole line or nothing of it."""
+        self._done_bytes += len(line)
+        try:
+            if self._file is None:
+                self._file = FileIO(self._path, "ab")
+            end_bytes = self._file.seek(0, os.SEEK_END)
+            if self._file.write(line) != len(line):
+                self._file.truncate(end_bytes)
+                self._refused += 1
+        except OSError:
+            self._refused += 1
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def read(folder: Path) -> Iterator[LogEntry]:
+    """What is in the log; nothing where there is none. What follows the last line end was being written when
+    the process died. Raises OSError."""
+    if not (folder / NAME).exists():
+        return
+    with (folder / NAME).open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield _DECODER.decode(line)

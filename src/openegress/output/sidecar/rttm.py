@@ -1,0 +1,25 @@
+"""RTTM (NIST, Rich Transcription 2009), as tools for speaker diarisation read it. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from openegress.output.sidecar.speech import SpeechSegment
+
+_APART = re.compile(r"[%\s\x00-\x1f\x7f]")
+
+
+def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
+    """One line for each; `recording` is the name of the file they are of."""
+    name = _one_word(recording)
+    for each in segments:
+        length_s = each.end_s - each.begin_s
+        yield (
+            f"SPEAKER {name} 1 {each.begin_s:.3f} {length_s:.3f} <NA> <NA>"
+            f" {_one_word(each.identity)} <NA> <NA>\n"
+        )
+
+
+def _one_word(text: str) -> str:
+    """Fields have spaces between: those within are escaped as in a URL."""
+    escaped = _APART.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
+    return escaped or "<NA>"

@@ -1,0 +1,52 @@
+"""The sidecars of an egress on their way to the storage, beside its recording."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from openegress.core import plan as plans
+from openegress.core.errors import EgressError
+from openegress.core.plan import Plan, StoragePlan
+from openegress.core.sidecars import ENDINGS
+from openegress.output.disk_thread import in_time, patience_s
+from openegress.output.manifest import FileRecord, Records
+from openegress.output.naming import sidecar_name
+from openegress.output.sidecar.log import MOST_BYTES, NAME
+from openegress.output.sidecar.render import render
+from openegress.request import naming
+from openegress.storage.uploader import Uploader
+
+
+async def store_sidecars(
+    folder: Path,
+    plan: Plan,
+    values: Mapping[str, str],
+    end_ns: int,
+    uploader: Callable[[StoragePlan], Uploader],
+) -> tuple[Records, EgressError | None, bool]:
+    """(what is stored, what went wrong first, whether the backup was used). `folder` is the egress' own in
+    the spool, `values` are those of placeholders. Each is tried, whatever becomes of the others."""
+    beside = plans.beside(plan)
+    if beside is None or not (folder / NAME).exists():
+        return Records(), None, False
+    output = beside[1]
+    stored_files: list[FileRecord] = []
+    errors: list[EgressError] = []
+    backup_used = False
+    target = uploader(output.storage)
+    try:
+        for sidecar in plan.sidecars:
+            stem = naming.split(sidecar_name(output, values, ""))[1]
+            making = functools.partial(render, folder, sidecar, stem, end_ns)
+            try:
+                made = await in_time(f"sidecar {sidecar}", making, patience_s(MOST_BYTES))
+                for ending, local in made.items():
+                    path = sidecar_name(output, values, ending)
+                    stored = await target.put(local, path, ENDINGS[sidecar][ending], delete_local=True)
+                    backup_used = backup_used or stored.backup_used
+                    stored_files.append(FileRecord(path, stored.location, stored.presign_error))
+            except EgressError as error:
+                errors.append(error)
+    finally:
+        await target.close()
+    return Records(files=tuple(stored_files)), errors[0] if errors else None, backup_used

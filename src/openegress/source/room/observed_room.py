@@ -1,0 +1,110 @@
+"""What may be told of a room: all that happens in it, but nothing of who is left out. Pure."""
+
+from dataclasses import replace
+
+from openegress.core.plan import Recorded
+from openegress.room import (
+    ConnectionLost,
+    OwnMetadataChanged,
+    Participant,
+    ParticipantChanged,
+    ParticipantJoined,
+    ParticipantLeft,
+    QualityChanged,
+    Reconnected,
+    RoomEvent,
+    SpeakersChanged,
+    Track,
+    TrackMuted,
+    TrackPublished,
+    TrackUnpublished,
+)
+from openegress.source.room.recorded_people import is_seen, why_track
+
+
+class ObservedRoom:
+    """Who opts out leaves, and who comes back to it joins, as far as anybody is told."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+        self._people: dict[str, Participant] = {}
+        """By identity, whoever is in the room."""
+        self._tracks: dict[str, Track] = {}
+        """By SID, whatever they publish."""
+        self._told: set[str] = set()
+        """Identities of those who are there, as far as anybody is told."""
+        self._told_tracks: dict[str, Track] = {}
+        """By SID."""
+        self._speakers: tuple[str, ...] = ()
+
+    def seen(self, event: RoomEvent) -> list[RoomEvent]:
+        """What may be told of `event`."""
+        match event:
+            case ParticipantJoined(participant) | ParticipantChanged(participant):
+                self._people[participant.identity] = participant
+                return self._about(participant.identity, event)
+            case ParticipantLeft(participant):
+                self._people.pop(participant.identity, None)
+                return self._about(participant.identity, event)
+            case TrackPublished(track) | TrackMuted(track):
+                self._tracks[track.sid] = track
+                return self._about(track.participant.identity, event)
+            case TrackUnpublished(track):
+                self._tracks.pop(track.sid, None)
+                was_told = self._told_tracks.pop(track.sid, None) is not None
+                return [*([event] if was_told else []), *self._about(track.participant.identity, None)]
+            case SpeakersChanged(identities):
+                return self._speaking(tuple(each for each in identities if each in self._told))
+            case QualityChanged(identity):
+                return [event] if identity in self._told else []
+            case ConnectionLost() | Reconnected() | OwnMetadataChanged():
+                return [event]
+            case _:
+                return []
+
+    def tells_of(self, identity: str) -> bool:
+        return identity in self._told
+
+    def _about(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
+        """`event`, unless somebody comes by it, or goes."""
+        tracks = [each for each in self._tracks.values() if each.participant.identity == identity]
+        recorded = [each for each in tracks if self._is_recorded(each)]
+        person = self._people.get(identity)
+        publishing = {identity} if recorded else set()
+        if person is None or not is_seen(self._recorded, person, publishing):
+            return self._gone(identity, event)
+        if identity not in self._told:
+            self._told.add(identity)
+            self._told_tracks |= {each.sid: each for each in recorded}
+            return [ParticipantJoined(person), *map(TrackPublished, recorded)]
+        match event:
+            case TrackPublished(track) | TrackMuted(track) if track in recorded:
+                self._told_tracks[track.sid] = track
+                return [event]
+            case ParticipantChanged():
+                return [event]
+            case _:
+                return []
+
+    def _gone(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
+        if identity not in self._told:
+            return []
+        self._told.discard(identity)
+        tracks = [each for each in self._told_tracks.values() if each.participant.identity == identity]
+        for each in tracks:
+            del self._told_tracks[each.sid]
+        speaking = self._speaking(tuple(each for each in self._speakers if each != identity))
+        gone = self._people.get(identity)
+        if isinstance(event, ParticipantLeft):
+            gone = event.participant
+        return [*speaking, *map(TrackUnpublished, tracks), *([ParticipantLeft(gone)] if gone else [])]
+
+    def _is_recorded(self, track: Track) -> bool:
+        person = self._people.get(track.participant.identity, track.participant)
+        return not why_track(self._recorded, replace(track, participant=person))
+
+    def _speaking(self, identities: tuple[str, ...]) -> list[RoomEvent]:
+        if set(identities) == set(self._speakers):
+            return []
+        self._speakers = identities
+        return [SpeakersChanged(identities)]

@@ -1,0 +1,135 @@
+"""What sidecars are told of a room: all of it, but nothing of who is left out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openegress.core.plan import Recorded
+from openegress.core.selectors import Selectors
+from openegress.room import (
+    ParticipantChanged,
+    ParticipantJoined,
+    ParticipantLeft,
+    Quality,
+    QualityChanged,
+    RoomEvent,
+    SpeakersChanged,
+    TrackMuted,
+    TrackPublished,
+    TrackSource,
+    TrackUnpublished,
+)
+from openegress.source.room.observed_room import ObservedRoom
+from tests.unit.test_room_recorded_people import person, recorded, track
+
+ADA, BOB = person("ada"), person("bob")
+ADAS, BOBS = track(ADA, TrackSource.MICROPHONE), track(BOB, TrackSource.MICROPHONE)
+
+
+def told(of: Recorded, *events: RoomEvent) -> list[RoomEvent]:
+    observed = ObservedRoom(of)
+    return [each for event in events for each in observed.seen(event)]
+
+
+def test_everything_is_told_where_nobody_is_left_out() -> None:
+    events: list[RoomEvent] = [
+        ParticipantJoined(ADA),
+        TrackPublished(ADAS),
+        SpeakersChanged(("ada",)),
+        QualityChanged("ada", Quality.POOR),
+        TrackMuted(replace(ADAS, muted=True)),
+        SpeakersChanged(()),
+        TrackUnpublished(ADAS),
+        ParticipantLeft(ADA),
+    ]
+    assert told(Recorded(), *events) == events
+
+
+def test_the_same_speakers_are_told_once() -> None:
+    both = [ParticipantJoined(ADA), ParticipantJoined(BOB)]
+    loud, again = SpeakersChanged(("ada", "bob")), SpeakersChanged(("bob", "ada"))
+    assert told(Recorded(), *both, loud, again) == [*both, loud]
+
+
+def test_who_opts_out_leaves_and_comes_back() -> None:
+    out = replace(ADA, opts_out=True)
+    joined: list[RoomEvent] = [ParticipantJoined(ADA), TrackPublished(ADAS)]
+    assert told(
+        Recorded(),
+        *joined,
+        SpeakersChanged(("ada",)),
+        ParticipantChanged(out),
+        TrackMuted(replace(ADAS, participant=out)),
+        SpeakersChanged(("ada",)),
+        ParticipantChanged(ADA),
+    ) == [
+        *joined,
+        SpeakersChanged(("ada",)),
+        SpeakersChanged(()),
+        TrackUnpublished(ADAS),
+        ParticipantLeft(out),
+        ParticipantJoined(ADA),
+        TrackPublished(replace(ADAS, participant=out)),
+    ]
+
+
+def test_who_is_recorded_for_a_track_joins_with_it() -> None:
+    screen = track(BOB, TrackSource.SCREEN_SHARE)
+    only = recorded("ada, source:screen_share")
+    came: list[RoomEvent] = [ParticipantJoined(BOB), TrackPublished(BOBS)]
+    assert told(only, *came, TrackPublished(screen), TrackUnpublished(screen)) == [
+        ParticipantJoined(BOB),
+        TrackPublished(screen),
+        TrackUnpublished(screen),
+        ParticipantLeft(BOB),
+    ]
+
+
+EVENTS: st.SearchStrategy[RoomEvent] = st.sampled_from(
+    [
+        *(
+            kind(who)
+            for who in (ADA, BOB)
+            for kind in (ParticipantJoined, ParticipantChanged, ParticipantLeft)
+        ),
+        ParticipantChanged(replace(ADA, opts_out=True)),
+        *(kind(each) for each in (ADAS, BOBS) for kind in (TrackPublished, TrackMuted, TrackUnpublished)),
+        *(SpeakersChanged(each) for each in ((), ("ada",), ("ada", "bob"))),
+        *(QualityChanged(each, Quality.POOR) for each in ("ada", "bob")),
+    ]
+)
+
+
+def identities(event: RoomEvent) -> Sequence[str]:
+    match event:
+        case SpeakersChanged(speaking):
+            return speaking
+        case QualityChanged(identity):
+            return [identity]
+        case TrackPublished(each) | TrackMuted(each) | TrackUnpublished(each):
+            return [each.participant.identity]
+        case ParticipantJoined(who) | ParticipantLeft(who) | ParticipantChanged(who):
+            return [who.identity]
+    raise AssertionError(event)
+
+
+@given(st.lists(EVENTS), st.sampled_from(["bob", "kind:standard", "name:B*"]))
+def test_nothing_is_ever_told_of_who_is_left_out(events: list[RoomEvent], selector: str) -> None:
+    found = told(Recorded(left_out=Selectors.parse(selector).each), *events)
+    assert not any("bob" in identities(event) for event in found)
+
+
+@given(st.lists(EVENTS))
+def test_only_of_those_who_are_there_anything_is_told(events: list[RoomEvent]) -> None:
+    there: set[str] = set()
+    for event in told(Recorded(), *events):
+        match event:
+            case ParticipantJoined(who):
+                assert who.identity not in there
+                there.add(who.identity)
+            case ParticipantLeft(who):
+                there.remove(who.identity)
+            case _:
+                assert set(identities(event)) <= there
