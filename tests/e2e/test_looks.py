@@ -122,8 +122,8 @@ async def test_a_room(parts: LooksParts) -> None:
     for at_s, shown in ((2.5, 0), (end_s, 1)):
         found = [caption_off(path, at_s, text, COLOURS[0]) for text in texts]
         assert found[shown] < found[1 - shown], found
-    # Around whoever speaks, and the other's own colour elsewhere.
-    red = at(path, 2.5, Rect(4, 120, 2, 100)), at(path, 2.5, Rect(324, 120, 2, 100))
+    # Around whoever speaks, once the server has told that; the other's own colour elsewhere.
+    red = at(path, end_s, Rect(4, 120, 2, 100)), at(path, end_s, Rect(324, 120, 2, 100))
     assert near(red[0], (255, 0, 0)) and near(red[1], COLOURS[1]), red
 
 
