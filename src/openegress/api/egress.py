@@ -159,7 +159,7 @@ class EgressService:
         cluster = f" of cluster {self._policy.cluster_id!r}" if self._policy.cluster_id else ""
         return EgressError(
             error.code,
-            f"{error.message}: no egress worker{cluster} is connected, or those that are shut down; "
+            f"{error.message}: no egress worker{cluster} is connected, or all of them are shutting down; "
             "start one with `openegress worker` and the same Redis and cluster_id",
             fault=Fault.SERVICE,
         )
@@ -217,7 +217,16 @@ class EgressService:
         ask = layouts.ask(info, asked, policy.layouts, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
-        await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
+        try:
+            metadata = json.dumps({"layout": ask.layout})
+            await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
+        except EgressError as error:
+            # By its new options it may be over at once, and its recorder on its way out of the room.
+            latest = await self._records.get(request.egress_id)
+            is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
+            if asked.order is None or not is_over:
+                raise
+            return latest
         while True:
             changed = layouts.with_layout(await self._records.get(request.egress_id), asked)
             if await self._records.update(changed) is not Change.STALE:

@@ -170,7 +170,9 @@ class Server:
             self._settings,
             bus,
             leases,
-            watchers=Watchers(self._progress, on_thumbnail=self._board.thumbnail),
+            watchers=Watchers(
+                self._progress, on_thumbnail=self._board.thumbnail, on_rejoined=self._board.rejoined
+            ),
         )
 
     def _progress(self, job: Job) -> None:

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
-from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    AwaitingStart,
+    Ended,
+    Ending,
+    EndReason,
+    Progress,
+    Rejoined,
+)
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
@@ -286,6 +295,8 @@ class Recording:
                     self._control.sidecars.observe(event)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
+                case Rejoined():
+                    self._send(event)
 
     async def _report_progress(self) -> None:
         frames, at_s = 0, time.monotonic()
