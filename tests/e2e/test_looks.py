@@ -55,6 +55,14 @@ async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Looks
             "logos": {"acme": str(folder / "acme.png")},
             "backgrounds": {"stage": str(folder / "stage.png")},
         },
+        "layouts": {
+            "inset": {
+                "regions": [
+                    {"x": 0, "y": 0, "w": 1, "h": 1, "who": "ann"},
+                    {"x": 0.5, "y": 0.5, "w": 0.4, "h": 0.4, "who": "ben", "z": 1},
+                ]
+            }
+        },
         "options": {"by_room": [{"rooms": ["dotted-*"], "recording_dot": "true"}]},
     }
     async with LivekitServer() as livekit, PageServer() as pages, Service(folder, livekit, config) as service:
@@ -97,8 +105,7 @@ async def test_a_room(parts: LooksParts) -> None:
         started = await service.call(
             "StartRoomCompositeEgress",
             room_name=ann.room_name,
-            layout="grid?logo=acme&text=Part%201&text_corner=bottom-left&names=yes"
-            "&speaker_border=%23ff0000&background=navy",
+            layout="grid?logo=acme&text=Part%201&text_corner=bottom-left&names=yes&background=navy",
             advanced=SMALL,
             file_outputs=[{"filepath": "room.mp4"}],
         )
@@ -122,9 +129,36 @@ async def test_a_room(parts: LooksParts) -> None:
     for at_s, shown in ((2.5, 0), (end_s, 1)):
         found = [caption_off(path, at_s, text, COLOURS[0]) for text in texts]
         assert found[shown] < found[1 - shown], found
-    # Around whoever speaks, and the other's own colour elsewhere.
-    red = at(path, 2.5, Rect(4, 120, 2, 100)), at(path, 2.5, Rect(324, 120, 2, 100))
-    assert near(red[0], (255, 0, 0)) and near(red[1], COLOURS[1]), red
+
+
+async def test_a_layout_of_the_operators(parts: LooksParts) -> None:
+    """It is changed to while the egress runs; one person lies over another, whose pictures keep coming."""
+    service = parts.service
+    async with (
+        Publisher(parts.livekit, "inset-1", "ann", CAMERA) as ann,
+        Publisher(parts.livekit, "inset-1", "ben", replace(CAMERA, colour=COLOURS[1])),
+    ):
+        egress_id = (
+            await service.call(
+                "StartRoomCompositeEgress",
+                room_name=ann.room_name,
+                layout="grid",
+                advanced=SMALL,
+                file_outputs=[{"filepath": "inset.mp4"}],
+            )
+        )["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(CHANGE_S)
+        changed = await service.call("UpdateLayout", egress_id=egress_id, layout="inset")
+        assert "taken for" not in changed["details"]
+        await asyncio.sleep(2 * CHANGE_S)
+        path = check_whole(await service.finish(egress_id))
+    inset, below = Rect(330, 220, 40, 40), (Rect(20, 80, 200, 60), Rect(590, 80, 30, 200))
+    pictures = [frame for _, frame in frames(path)]
+    for picture in pictures[-8:]:
+        assert near(colour_of(picture, inset), COLOURS[1])
+        assert all(near(colour_of(picture, rect), COLOURS[0]) for rect in below)
+    assert not near(colour_of(pictures[10], below[1]), COLOURS[0])  # a grid of two
 
 
 @pytest.mark.parametrize("kind", ["web", "participant"])
