@@ -4,6 +4,7 @@ When the encoder cannot keep up, pictures are left out and counted (see media.ov
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -51,7 +52,7 @@ class FrameQueue:
 
     def __init__(self, framerate: int | None, hold_s: float) -> None:
         """`framerate`: None where no pictures are encoded. `hold_s`: how long put_picture() may hold back a
-        source that can wait, before a picture is left out."""
+        source that can wait, before a picture is left out; infinite: none is, whatever it takes."""
         self.overload = Overload(framerate, time.monotonic()) if framerate and not hold_s else None
         self._hold_s = hold_s
         self._most_queued = max(2, min(_QUEUED_FRAMES, framerate)) if framerate else _QUEUED_FRAMES
@@ -70,8 +71,9 @@ class FrameQueue:
                 self.dropped += 1
                 return
             behind_ns = self._lag.at(pts_ns, time.monotonic_ns())
-            if self._hold_s and self._is_full and behind_ns < _HELD_BEHIND_NS:
-                self._changed.wait_for(lambda: self._is_closed or not self._is_full, self._hold_s)
+            if self._hold_s and self._is_full and (self._waits or behind_ns < _HELD_BEHIND_NS):
+                limit_s = None if self._waits else self._hold_s
+                self._changed.wait_for(lambda: self._is_closed or not self._is_full, limit_s)
             if self._is_closed:
                 return
             if self._is_full:
@@ -132,11 +134,17 @@ class FrameQueue:
         return self._closed_at_s is not None
 
     @property
+    def _waits(self) -> bool:
+        return math.isinf(self._hold_s)
+
+    @property
     def _is_full(self) -> bool:
         return self.pictures >= self._most_queued
 
     @property
     def _is_too_late(self) -> bool:
+        if self._waits:
+            return False
         return self._closed_at_s is not None and time.monotonic() - self._closed_at_s > _LAST_PICTURES_S
 
     def _thins_out(self, pts_ns: int) -> bool:
