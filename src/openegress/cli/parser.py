@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     _servers(commands)
     _record(commands)
     _compose(commands)
+    _stems(commands)
     _clients(commands)
     _template(commands)
     _checks(commands)
@@ -88,6 +89,16 @@ def _compose(commands: "Commands") -> None:
     compose.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
     flags.add_json(compose, '{"file", "length_s", "took_s"}')
     compose.set_defaults(run=_later("compose"))
+
+
+def _stems(commands: "Commands") -> None:
+    stems = commands.add_parser("stems", help="each voice of a recording of all tracks, in a file of its own")
+    stems.add_argument("recording", metavar="RECORDING.mkv", help="as layout tracks makes it")
+    stems.add_argument("folder", metavar="FOLDER", nargs="?", help="without it that of the recording")
+    stems.add_argument("--format", choices=("wav", "flac", "opus"), default="wav")
+    stems.add_argument("--loudness", type=float, metavar="LUFS", help="-16, -23: as EBU R 128 measures it")
+    flags.add_json(stems, 'a list of {"identity", "file", "lufs"}')
+    stems.set_defaults(run=_later("stems"))
 
 
 def _clients(commands: "Commands") -> None:
