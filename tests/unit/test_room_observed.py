@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from livekit.protocol.models import DataPacket, DataStream, Transcription, UserPacket
 
 from openegress.core.plan import Recorded
 from openegress.core.selectors import Selectors
 from openegress.room import (
+    DataArrived,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
@@ -85,6 +89,48 @@ def test_who_is_recorded_for_a_track_joins_with_it() -> None:
         TrackUnpublished(screen),
         ParticipantLeft(BOB),
     ]
+
+
+def said(identity: str, **packet: Any) -> DataArrived:
+    return DataArrived(identity, DataPacket(**packet), 0)
+
+
+def of_track(sid: str) -> dict[str, Any]:
+    header = DataStream.Header(stream_id="s", attributes={"lk.transcribed_track_id": sid})
+    return {"stream_header": header}
+
+
+def of_person(identity: str) -> dict[str, Any]:
+    return {"transcription": Transcription(transcribed_participant_identity=identity)}
+
+
+@pytest.mark.parametrize(
+    ("identity", "packet", "is_told"),
+    [
+        ("ada", {"user": UserPacket()}, True),
+        ("bob", {"user": UserPacket()}, False),
+        ("nobody", {"user": UserPacket()}, False),
+        ("", {"user": UserPacket()}, True),
+        ("ada", of_person("ada"), True),
+        ("ada", of_person("bob"), False),
+        ("ada", of_track(ADAS.sid), True),
+        ("ada", of_track(BOBS.sid), False),
+    ],
+)
+def test_what_is_said_by_and_of_who_is_left_out(identity: str, packet: dict[str, Any], is_told: bool) -> None:
+    """Their agent may not tell what they said, either."""
+    there: list[RoomEvent] = [
+        ParticipantJoined(ADA),
+        ParticipantJoined(BOB),
+        *map(TrackPublished, (ADAS, BOBS)),
+    ]
+    event = said(identity, **packet)
+    assert (event in told(recorded(left_out="bob"), *there, event)) is is_told
+
+
+def test_only_what_is_named_is_recorded_of_a_server_too() -> None:
+    event = said("", user=UserPacket())
+    assert told(recorded("ada"), ParticipantJoined(ADA), event) == [ParticipantJoined(ADA)]
 
 
 EVENTS: st.SearchStrategy[RoomEvent] = st.sampled_from(

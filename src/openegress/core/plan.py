@@ -345,6 +345,8 @@ class Plan(Struct, frozen=True):
     recorded: Recorded = Recorded()
     sidecars: tuple[Sidecar, ...] = ()
     """What is kept of the meeting beside the first file or playlist."""
+    data_topics: tuple[str, ...] = ()
+    """Patterns of the topics whose data is kept (fnmatch); none: all."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

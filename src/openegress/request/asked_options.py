@@ -58,6 +58,10 @@ class AskedOptions:
             raise why
         return ()
 
+    @property
+    def data_topics(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, (self.all.data_topics or "").split(","))))
+
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
         the configuration says so."""

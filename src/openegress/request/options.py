@@ -62,6 +62,8 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """Participants may leave themselves out, which they may unless this is false."""
     sidecars: Sidecars | None = None
     """What is kept of the meeting beside its recording."""
+    data_topics: str | None = None
+    """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
@@ -207,7 +209,7 @@ def carried(message: Message) -> Options:
     )
 
 
-def _text(value: Seconds | SizeBytes | Selectors | Sidecars | bool) -> str:
+def _text(value: Seconds | SizeBytes | Selectors | Sidecars | bool | str) -> str:
     match value:
         case Seconds():
             return f"{value:.9f}s"

@@ -267,6 +267,7 @@ class _Planner:
             end_rules=self.options.end_rules(source, found),
             recorded=self.options.recorded(source),
             sidecars=self.options.sidecars(source, found),
+            data_topics=self.options.data_topics,
             notices=notices + self.options.notices,
         )
 

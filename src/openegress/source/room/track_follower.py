@@ -14,6 +14,7 @@ from openegress.core.left_out import TrackLosses
 from openegress.request.pausing import order_of
 from openegress.room import (
     ConnectionLost,
+    DataLocked,
     EndKind,
     Joined,
     KeyFrameArrived,
@@ -22,7 +23,6 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
-    QualityChanged,
     Reconnected,
     Room,
     RoomClosed,
@@ -311,8 +311,10 @@ class TrackFollower:
                 await self._reselection.change()
             case RoomClosed(reason, kind):
                 self._on_closed(reason, kind)
-            case Joined() | QualityChanged():
-                pass
+            case DataLocked(identity, reason):
+                self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
+            case _:
+                pass  # for those who observe
 
     def _refuse_named(self, sid: str, identity: str) -> None:
         """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
