@@ -9,7 +9,7 @@ from openegress.cli.compose import position_s
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.units import S
-from openegress.media.meeting_track import MeetingTrack
+from openegress.media.meeting_track import MeetingTrack, as_stored
 from openegress.source.room.meeting_history import LINGER_NS, MeetingHistory, of_events, of_packets
 
 
@@ -98,6 +98,13 @@ def test_events_say_it_better() -> None:
         (4, ["ada"], [("0", False)], ("ada",)),
         (8, [], [], ()),
     ]
+
+
+def test_a_long_identity_is_found_by_what_the_file_has_of_it() -> None:
+    whole = "x" * 100
+    lines = [line(0, "participant_joined", whole, name=""), line(0, "track_published", whole, **CAMERA)]
+    lines.append(line(1, "active_speakers", "", identities=[whole]))
+    assert history([camera(as_stored(whole), (0, 3))], lines)[-1][2:] == ([("0", False)], (as_stored(whole),))
 
 
 def test_another_codec_of_the_same_camera_takes_its_place() -> None:

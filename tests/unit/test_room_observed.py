@@ -12,12 +12,14 @@ from livekit.protocol.models import DataPacket, DataStream, Transcription, UserP
 from openegress.core.plan import Recorded
 from openegress.core.selectors import Selectors
 from openegress.room import (
+    ConnectionLost,
     DataArrived,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
     Quality,
     QualityChanged,
+    Reconnected,
     RoomEvent,
     SpeakersChanged,
     TrackMuted,
@@ -55,6 +57,12 @@ def test_the_same_speakers_are_told_once() -> None:
     both = [ParticipantJoined(ADA), ParticipantJoined(BOB)]
     loud, again = SpeakersChanged(("ada", "bob")), SpeakersChanged(("bob", "ada"))
     assert told(Recorded(), *both, loud, again) == [*both, loud]
+
+
+def test_speakers_are_told_anew_after_a_lost_connection() -> None:
+    events: list[RoomEvent] = [ParticipantJoined(ADA), SpeakersChanged(("ada",)), ConnectionLost("gone")]
+    events += [Reconnected(1.0), SpeakersChanged(("ada",))]
+    assert told(Recorded(), *events) == events
 
 
 def test_who_opts_out_leaves_and_comes_back() -> None:

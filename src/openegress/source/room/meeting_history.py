@@ -10,7 +10,7 @@ from typing import Any
 
 from openegress.core.codecs import MediaKind
 from openegress.core.units import S
-from openegress.media.meeting_track import MeetingTrack
+from openegress.media.meeting_track import MeetingTrack, as_stored
 from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.track_policy import RoomState
 
@@ -103,7 +103,7 @@ class MeetingHistory:
 
     def _apply(self, change: RoomChange) -> None:
         fields = change.fields
-        identity = str(fields.get("identity", ""))
+        identity = as_stored(str(fields.get("identity", "")))
         key = (identity, str(fields.get("kind", "")), str(fields.get("source", "")))
         match change.what:
             case "participant_joined" | "participant_renamed":
@@ -123,7 +123,7 @@ class MeetingHistory:
             case "track_muted" | "track_unmuted" if key in self._published:
                 self._published[key] = change.what == "track_muted"
             case "active_speakers":
-                self._speakers = tuple(map(str, fields.get("identities", ())))
+                self._speakers = tuple(as_stored(str(each)) for each in fields.get("identities", ()))
 
     def _state(self, at_ns: int) -> RoomState:
         tracks: dict[Key, Track] = {}

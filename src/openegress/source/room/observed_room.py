@@ -66,7 +66,10 @@ class ObservedRoom:
                 return [event]
             case DataLocked(identity):
                 return [event] if identity in self._told else []
-            case ConnectionLost() | Reconnected() | OwnMetadataChanged():
+            case ConnectionLost():
+                self._speakers = ()  # who speaks meanwhile nobody knows, and the server tells it anew
+                return [event]
+            case Reconnected() | OwnMetadataChanged():
                 return [event]
             case _:
                 return []
