@@ -1,8 +1,10 @@
 """A film of a meeting that was recorded track by track: what a live recording would have shown, all of it."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -137,6 +139,19 @@ def test_the_speaker_is_who_the_events_name(meeting: Path, tmp_path: Path) -> No
     copy.with_suffix(".events.jsonl").write_text(text)
     film = composed(copy, tmp_path / "film.mp4", "--layout", "speaker", "--from", "3", "--to", "4")
     assert in_focus(film, 0.8) == 1
+
+
+def test_ctrl_c_ends_it_and_leaves_nothing(meeting: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "openegress.cli", "compose", str(meeting), str(tmp_path / "film.mp4")]
+    with subprocess.Popen([*command, "--preset", "3"], stderr=subprocess.PIPE, text=True) as running:
+        while not list(tmp_path.glob(".compose-*/file-0/*")):
+            assert running.poll() is None
+            time.sleep(0.02)  # a folder tells nobody that it grows
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=30)
+    assert running.returncode == 130, told
+    assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ async def _encode(
         try:
             await asyncio.to_thread(composition.give, pipeline, wish.from_s, to_ns, pace)
         finally:
+            composition.stop()
             await pipeline.finish()
         if failures:
             raise failures[0]

@@ -1,6 +1,7 @@
 """A meeting composed after it was over: the tracks of a file through the compositor and the mixer of live
 recordings, as fast as they go, without leaving out a picture."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -45,6 +46,7 @@ class Composition:
         )
         self._framerate = video.framerate
         self._stamps = PacketStamps()
+        self._stopped = threading.Event()
         self._selection = NOTHING
         self._state = RoomState((), ())
         self._packets = file.packets()
@@ -57,7 +59,7 @@ class Composition:
         `to_ns`. `on_second` is told each second of media once it is given, and may block."""
         slots, blocks = Slots(self._framerate), Slots(SAMPLE_RATE // BLOCK_SAMPLES)
         zero_ns, done_s = from_s * S, 0
-        while (slot_ns := slots.next_ns) < to_ns:
+        while (slot_ns := slots.next_ns) < to_ns and not self._stopped.is_set():
             self._read_until(slot_ns + AHEAD_NS)
             while blocks.at_ns(blocks.next + 1) <= slot_ns:
                 self._give_sound(sink, blocks, zero_ns)
@@ -70,8 +72,12 @@ class Composition:
             if (slot_ns - zero_ns) // S > done_s:
                 done_s = (slot_ns - zero_ns) // S
                 on_second(done_s)
-        while blocks.at_ns(blocks.next + 1) <= to_ns:
+        while blocks.at_ns(blocks.next + 1) <= to_ns and not self._stopped.is_set():
             self._give_sound(sink, blocks, zero_ns)
+
+    def stop(self) -> None:
+        """From any thread: give() returns soon, if it has not yet."""
+        self._stopped.set()
 
     def _give_sound(self, sink: FrameSink, blocks: Slots, zero_ns: int) -> None:
         samples = self._compositor.sound(blocks.next)
