@@ -54,8 +54,11 @@ dist: ## Build wheel, sdist and SBOM (CycloneDX) into dist/; `make setup-demo` h
 	uv export --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export --quiet \
 	  --output-file dist/openegress.cdx.json
 
+deploy-check: setup ## Lint the workflow files, and decode the chart's objects strictly (two minutes; Go, network)
+	$(PYTHON) -m scripts.deploy_check
+
 release-check: setup ## What a release builds and needs, all but the upload: files, docs, unit tests on each Python here
-	$(MAKE) dist docs
+	$(MAKE) dist docs deploy-check
 	$(PYTHON) -m pytest -q tests/e2e/test_installed.py
 	$(PYTHON) -m scripts.release_check
 
@@ -86,4 +89,4 @@ soak: setup ## Recordings of every kind at once for an hour (SOAK_MINUTES): noth
 proto: ## Generate openegress/proto from proto/*.proto
 	$(PYTHON) scripts/generate_proto.py
 
-.PHONY: help setup setup-python setup-demo hooks demo check check-pages test fuzz mutate cves dist release-check docs image-check bench network-matrix kills simulate soak proto
+.PHONY: help setup setup-python setup-demo hooks demo check check-pages test fuzz mutate cves dist deploy-check release-check docs image-check bench network-matrix kills simulate soak proto

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from openegress.core.units import S
 from openegress.source.room.composite.rectangles import Size, grid_rects
 from testkit.livekit_server import LivekitServer
+from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.pattern import COLOURS
 from testkit.probe import Rect, counters, probe, sound
@@ -104,6 +105,23 @@ async def composite_beside(
         zero_ns = min(sent_ns[counter] - round(at_s * S) for at_s, counter in read.read if counter in sent_ns)
         quiet_ns = (zero_ns + round(at_s * S) for at_s in not_heard(path, TONES_HZ[index]))
         assert bystander.lost(quiet_ns) == {}, f"sound of {person.identity}"
+
+
+@contextlib.asynccontextmanager
+async def unharmed_recording(service: Service, pages: PageServer) -> AsyncIterator[None]:
+    """A recording that runs meanwhile, and is whole: every picture in order, no hole in its sound."""
+    request = {
+        "url": pages.url("pattern.html?tone=1&busy=1"),
+        "file_outputs": [{"filepath": "bystander.mp4"}],
+    }
+    egress_id = (await service.call("StartWebEgress", **request))["egress_id"]
+    await service.active(egress_id)
+    yield
+    info = await service.finish(egress_id)
+    assert info["status"] == "EGRESS_COMPLETE", info["error"]
+    facts = probe(location(info))
+    assert facts.audio is not None and facts.audio.contiguous
+    assert counters(location(info)).in_order
 
 
 def not_heard(path: Path, hz: float) -> list[float]:

@@ -10,6 +10,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 from email.message import Message
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,7 @@ PART_NUMBER = re.compile(r"<PartNumber>(\d+)</PartNumber>")
 class Object:
     data: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    stored: str = field(default_factory=lambda: formatdate(usegmt=True))
 
     @property
     def etag(self) -> str:
@@ -145,7 +147,7 @@ class GcsDouble:
         if method == "DELETE":
             del objects[key]
             return Reply(204)
-        dated = {"ETag": found.etag, "Last-Modified": "Mon, 02 Nov 2026 10:00:00 GMT"}
+        dated = {"ETag": found.etag, "Last-Modified": found.stored}
         return Reply(body=found.data, headers={**found.headers, **dated})
 
     def _multipart(

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import aiohttp
 import psutil
@@ -20,6 +22,7 @@ from openegress.core.tokens import egress_token
 from testkit.livekit_server import free_port
 
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
 OVER = ("EGRESS_COMPLETE", "EGRESS_FAILED", "EGRESS_ABORTED", "EGRESS_LIMIT_REACHED")
 POLL_S = 0.02
 """Between two looks at a record: below what is measured with it."""
@@ -77,9 +80,9 @@ class EgressClient:
         """With the header X-Openegress-Options. Raises Refused."""
         return await self._post(f"livekit.Egress/{method}", request, {"X-Openegress-Options": options})
 
-    async def control(self, method: str, egress_id: str) -> Info:
+    async def control(self, method: str, egress_id: str, **more: Any) -> Info:
         """What LiveKit's API has no methods for. Raises Refused."""
-        return await self._post(f"openegress.Control/{method}", {"egress_id": egress_id})
+        return await self._post(f"openegress.Control/{method}", {"egress_id": egress_id, **more})
 
     async def _post(
         self, path: str, request: dict[str, Any], own_headers: Mapping[str, str] | None = None
@@ -134,8 +137,12 @@ class EgressClient:
         return await self.finish(egress_id)
 
 
+_serving: set["Service"] = set()
+"""Those of this process that run and have an API."""
+
 _KINDS = ("room_composite", "audio_room_composite", "sdk_audio_room_composite", "web", "audio_web")
-_CHEAP = {f"{kind}_cpu_cost": 1e-6 for kind in (*_KINDS, "participant", "track_composite", "track")}
+_FREE = {f"{kind}_cpu_cost": -1.0 for kind in (*_KINDS, "participant", "track_composite", "track")}
+"""Below zero: a machine whose cores are all busy has room too, as the tests keep it busy themselves."""
 
 
 class Service(EgressClient):
@@ -174,8 +181,7 @@ class Service(EgressClient):
             "api_secret": self.api_secret,
             "ws_url": livekit.ws_url if livekit else "",
             "prewarmed_browsers": 0,
-            # The tests keep the machine busy themselves.
-            "cpu_cost": {"max_cpu_utilization": 1.0, **_CHEAP},
+            "cpu_cost": {"max_cpu_utilization": 1.0, **_FREE},
             **(config or {}),
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -229,6 +235,8 @@ class Service(EgressClient):
             self._process = await asyncio.create_subprocess_exec(
                 *command, env=environment, stdout=log, stderr=log
             )
+        if self.command == "serve":
+            _serving.add(self)
 
     async def ready(self) -> None:
         await self._until("readyz")
@@ -247,6 +255,7 @@ class Service(EgressClient):
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Its exit status."""
+        _serving.discard(self)
         if self._process is None:
             return 0
         if self._process.returncode is None:
@@ -278,6 +287,28 @@ class Service(EgressClient):
             event = (await answer.content.readuntil(b"\n\n")).decode()
         shown: Info = json.loads(event.partition("data: ")[2])
         return shown
+
+    def stop_recordings(self) -> None:
+        """Ends what runs, without an event loop."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        while running := self._call_blocking("ListEgress", {"active": True}).get("items"):
+            for info in running:
+                with contextlib.suppress(HTTPError):  # it is ending already
+                    self._call_blocking("StopEgress", {"egress_id": info["egress_id"]})
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"still recording: {running}")
+            time.sleep(POLL_S)
+
+    def _call_blocking(self, method: str, request: dict[str, Any]) -> Info:
+        headers = {
+            "Authorization": f"Bearer {egress_token(self.api_key, self.api_secret)}",
+            "Content-Type": "application/json",
+        }
+        url = f"{self.url}/twirp/livekit.Egress/{method}"
+        body = json.dumps(request).encode()
+        with urlopen(Request(url, body, headers), timeout=STOP_TIMEOUT_S) as answer:
+            found: Info = json.load(answer)
+        return found
 
     def handlers(self) -> list[int]:
         """Of recordings that run, and of those that wait for a request."""
@@ -320,6 +351,14 @@ class Service(EgressClient):
             async with self._http.get(f"http://127.0.0.1:{self.health_port}/{page}") as answer:
                 return answer.status == 200
         return False
+
+
+def stop_recordings() -> None:
+    """Of every service that outlives the test which failed: its recordings hold the paths that the second try
+    wants too."""
+    for service in list(_serving):
+        with contextlib.suppress(OSError):  # it has died, which is what the test was about
+            service.stop_recordings()
 
 
 def end_reason(info: dict[str, Any]) -> str:

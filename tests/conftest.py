@@ -17,6 +17,7 @@ from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
 from testkit.machine_watch import MachineWatch
+from testkit.service import stop_recordings
 
 # A slow example on a busy machine says nothing about the code: time is measured by benchmarks. CI tells of a
 # change, so it draws the same examples each time; whoever works on the code draws others.
@@ -78,6 +79,7 @@ def _reports(item: pytest.Function, nextitem: pytest.Item | None) -> list[pytest
             return reports
         else:
             first_failure = failures[0]
+        stop_recordings()
         item._initrequest()
     if first_failure:
         reports[-1].user_properties.append((_FLAKY, first_failure))

@@ -1,11 +1,10 @@
 """Strangers at the API's port: what they send costs nothing, and nobody else waits or ends because of it."""
 
 import asyncio
-import contextlib
 import gzip
 import http.client
 import resource
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -16,10 +15,10 @@ from livekit.protocol.egress import WebEgressRequest
 from openegress.api import connections
 from openegress.api.room_events import PATH as ROOM_EVENTS
 from openegress.core.tokens import egress_token
+from testkit.bystander import unharmed_recording
 from testkit.health_watch import HealthWatch, idle_ms, keeps_nobody_waiting
 from testkit.page_server import PageServer
-from testkit.probe import counters, probe
-from testkit.service import Service, location
+from testkit.service import Service
 from testkit.strangers import HALF_A_HEADER, START, Strangers
 
 pytestmark = pytest.mark.quiet
@@ -29,23 +28,6 @@ MIB = 2**20
 
 def resident_mib(service: Service) -> float:
     return float(psutil.Process(service.pid).memory_info().rss / MIB)
-
-
-@contextlib.asynccontextmanager
-async def unharmed_recording(service: Service, pages: PageServer) -> AsyncIterator[None]:
-    """A recording that runs meanwhile, and is whole: every picture in order, no hole in its sound."""
-    request = {
-        "url": pages.url("pattern.html?tone=1&busy=1"),
-        "file_outputs": [{"filepath": "bystander.mp4"}],
-    }
-    egress_id = (await service.call("StartWebEgress", **request))["egress_id"]
-    await service.active(egress_id)
-    yield
-    info = await service.finish(egress_id)
-    assert info["status"] == "EGRESS_COMPLETE", info["error"]
-    facts = probe(location(info))
-    assert facts.audio is not None and facts.audio.contiguous
-    assert counters(location(info)).in_order
 
 
 @pytest.mark.parametrize("path", [START, "/twirp/livekit.Egress/Nothing", ROOM_EVENTS])

@@ -5,9 +5,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+import yarl
 from aiohttp import web
 
+from openegress.config.destination import LOCKS
+from openegress.core.tokens import egress_token
+from testkit.bystander import unharmed_recording
+from testkit.health_watch import idle_ms, keeps_nobody_waiting
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
 from testkit.service import Refused, Service, location
@@ -130,3 +136,59 @@ async def test_a_tenant_reads_and_forges_nothing(tmp_path: Path) -> None:
         facts = probe(location(info))
         assert facts.audio is not None and facts.audio.contiguous
         assert counters(location(info)).in_order
+
+
+LONG = 60_000
+"""Of patterns: a text of a quarter of a megabyte, which is what a request may be."""
+DEEP = '{"a":' * 30_000
+STRANGE = {f"n{number}": 1 for number in range(5000)}
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "a path of placeholders": ("StartWebEgress", {"file_outputs": [{"filepath": "{time}" * (LONG // 2)}]}),
+    "a path of parents": ("StartWebEgress", {"file_outputs": [{"filepath": "../" * LONG + "x"}]}),
+    "a stream's query": ("StartWebEgress", {"stream_outputs": [{"urls": ["rtmp://h/a/?" + "a&" * LONG]}]}),
+    "a websocket's": ("StartTrackEgress", {"websocket_url": "wss://h/" + "%41&=?" * (LONG // 2) + " "}),
+    "a webhook's": ("StartWebEgress", {"webhooks": [{"url": "http://[" + "@" * LONG, "signing_key": "x"}]}),
+    "a page's": ("StartWebEgress", {"url": "http://" + "x:y@" * LONG}),
+    "deep credentials": ("StartWebEgress", {"file_outputs": [{"gcp": {"bucket": "b", "credentials": DEEP}}]}),
+    "a place that is not theirs": ("StartWebEgress", {"file_outputs": [{"filepath": "/var/spool/x.mp4"}]}),
+    "names that nobody knows": ("StartWebEgress", {"file_outputs": [STRANGE]}),
+    "an id that is a path": ("StopEgress", {"egress_id": "../" * LONG}),
+    "a stop with names that nobody knows": (
+        "StopEgress",
+        {"egress_id": "EG_x"} | STRANGE,
+    ),
+    "a page of a list": ("ListEgress", {"page_token": {"token": "\n" * LONG}}),
+    "a layout": ("UpdateLayout", {"egress_id": "EG_x", "layout": "grid?" + "max_duratio=1&" * (LONG // 4)}),
+}
+PLACES = ("../spool", "..%2f..%2fdata", "%2e%2e/%2e%2e/data/openegress.db", LOCKS)
+"""Behind a recording's files, for the dashboard."""
+
+
+async def test_what_is_refused_costs_nobody_a_picture(tmp_path: Path) -> None:
+    """All that a caller cannot have, asked for again and again: answers are short, and nobody waits."""
+    async with PageServer() as pages, Service(tmp_path) as service, aiohttp.ClientSession() as http:
+        token = egress_token(service.api_key, service.api_secret)
+        headers = {"Authorization": f"Bearer {token}"}
+        base = {"url": "http://127.0.0.1:9/", "room_name": "r", "track_id": "TR_1"}
+
+        async def ask(method: str, body: dict[str, Any]) -> tuple[int, str]:
+            if method.startswith("Start"):
+                body = base | body
+            url = f"{service.url}/twirp/livekit.Egress/{method}"
+            async with http.post(url, json=body, headers=headers) as answer:
+                return answer.status, await answer.text()
+
+        async def attack() -> None:
+            for name, (method, body) in REFUSED.items():
+                status, text = await ask(method, body)
+                assert status in (400, 404) and len(text) < 5000, f"{name}: {status} {text[:300]}"
+            for place in PLACES:
+                url = yarl.URL(f"{service.url}/dashboard/api/egress/EG_x/files/{place}", encoded=True)
+                async with http.get(url, headers=headers) as answer:
+                    assert answer.status in (401, 404), place
+
+        usual_ms = await idle_ms(service.health_port)
+        async with unharmed_recording(service, pages):
+            await keeps_nobody_waiting(service.health_port, usual_ms, attack)
+        assert "Traceback" not in service.log
+        assert len(service.log) < 200_000

@@ -4,15 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
 from livekit.api import DeleteRoomRequest
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, has_tone, tones
 from testkit.service import Info, Service, location
-
-pytestmark = pytest.mark.quiet
 
 HEARD_HZ = 660
 KINDS = ("room_composite", "participant", "track")
@@ -91,7 +88,7 @@ async def test_a_room_that_is_still_on_after_a_restart(tmp_path: Path) -> None:
         second = await service.finish(second["egress_id"])
         await service.stop()
         await service.start()
-        await service.logged("auto_start has looked round", 3)
+        await service.logged("auto_start has listed the rooms", 3)
         items = (await service.call("ListEgress", room_name="class-7"))["items"]
         assert {item["egress_id"] for item in items} == {first["egress_id"], second["egress_id"]}
     for info in (broken_off, second):

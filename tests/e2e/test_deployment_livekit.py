@@ -1,6 +1,7 @@
 """A stock livekit-server, Redis and `openegress worker`: what a team sees that swaps the worker."""
 
 import asyncio
+import json
 import re
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from livekit.api import RoomParticipantIdentity
+from livekit.api import RoomParticipantIdentity, UpdateParticipantRequest, UpdateRoomMetadataRequest
 
 from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
@@ -185,6 +186,43 @@ async def test_options_come_by_the_layout(world: World) -> None:
     assert facts.video is not None and facts.audio is not None
     assert facts.audio.contiguous and facts.video.rising
     assert 2.9 < facts.video.duration_s < 3.0 + 1.5  # a machine with other work may stop it so much later
+
+
+def is_paused(info: Info) -> bool:
+    return "Paused" in info["details"].split("; ")
+
+
+async def test_a_recording_is_steered_through_the_room(world: World) -> None:
+    """By the room's metadata, by attributes of the recorder, and by UpdateLayout, as any SDK can."""
+    room, service = world.alice.room_name, world.livekit.room_service()
+    metadata = json.dumps({"egress": {"max_duration": "30s", "stop_when_idle": "soon"}})
+    await service.update_room_metadata(UpdateRoomMetadataRequest(room=room, metadata=metadata))
+    started = await world.egress.call("StartRoomCompositeEgress", room_name=room, **file("steered.mp4"))
+    egress_id = started["egress_id"]
+    await service.update_room_metadata(UpdateRoomMetadataRequest(room=room, metadata=""))
+    assert "room metadata egress.stop_when_idle" in started["details"]
+    await world.egress.active(egress_id)
+
+    for paused in ("true", "false"):
+        asked = {"room": room, "identity": egress_id, "attributes": {"egress.paused": paused}}
+        await service.update_participant(UpdateParticipantRequest(**asked))
+        async with asyncio.timeout(10):
+            # A livekit-server tells webhooks of it, and nobody else.
+            while is_paused(await world.egress.info(egress_id)) is (paused == "false"):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker?leave_out=alice")
+    await world.worker.logged("changing leave_out of an egress that runs")
+    await world.egress.call("UpdateLayout", egress_id=egress_id, layout="@marker=Steered")
+    await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker?max_duration=4s")
+    info = await world.egress.wait(egress_id)
+    assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
+    assert end_reason(info).startswith("End reason: max_duration reached")
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    assert len(manifest["pauses"]) == 1
+    assert [each["name"] for each in manifest["markers"]] == ["Steered"]
+    facts = probe(location(info))
+    assert facts.video is not None and facts.audio is not None and facts.audio.contiguous
+    assert 3.9 < facts.video.duration_s < 4.0 + 1.5
 
 
 async def test_errors_are_the_workers_own_words(world: World) -> None:

@@ -79,7 +79,10 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
         "logging": {"level": "debug"},
         "backup": {"s3": {"access_key": "b", "secret": BACKUP_SECRET, "bucket": "b", "region": "r"}},
         # Nobody listens there: each attempt is in the log.
-        "webhook": {"urls": [f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/"], "api_key": "devkey"},
+        "webhook": {
+            "urls": [f"http://hook:{HOOK_PASSWORD}@127.0.0.1:{free_port()}/hooks/{HOOK_PASSWORD}/1"],
+            "api_key": "devkey",
+        },
     }
     async with (
         LivekitServer() as livekit,
@@ -107,7 +110,10 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
                 # Nobody listens there: what is said of the failure must not tell the key.
                 stream_outputs=[{"urls": [f"rtmp://127.0.0.1:{free_port()}/app/{STREAM_KEY}", *rtmp_urls()]}],
                 webhooks=[
-                    {"url": f"http://u:{URL_SECRETS[7]}@127.0.0.1:{free_port()}/", "signing_key": "devkey"}
+                    {
+                        "url": f"http://u:{URL_SECRETS[7]}@127.0.0.1:{free_port()}/in/{URL_SECRETS[7]}",
+                        "signing_key": "devkey",
+                    }
                 ],
             )
             egress_id = info["egress_id"]

@@ -12,7 +12,7 @@ from testkit.page_server import PageServer
 from testkit.probe import Facts, counters, has_tone, probe, tones
 from testkit.service import Info, Refused, Service, location
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECONDS = 1.5
 BUFFER_S = 2.0
@@ -64,6 +64,7 @@ PRESETS = [
 ]
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(("preset", "size", "fps", "kbps"), PRESETS)
 async def test_presets(
     service: Service, pages: PageServer, preset: int, size: tuple[int, int], fps: int, kbps: int
@@ -119,6 +120,7 @@ VIDEO = [
 ]
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(("options", "wanted"), VIDEO, ids=[str(options) for options, _ in VIDEO])
 async def test_video_options(
     service: Service, pages: PageServer, options: dict[str, Any], wanted: dict[str, Any]
@@ -134,6 +136,7 @@ async def test_video_options(
     check_rate(path, facts, options.get("framerate", 30))
 
 
+@pytest.mark.quiet
 async def test_video_bitrate(service: Service, pages: PageServer) -> None:
     rates = []
     for kbps in (40, 1000):

@@ -26,7 +26,7 @@ from testkit.raw_publisher import RawPublisher, RawTrack
 from testkit.rtp_sender import nal_units
 from testkit.service import Info, Service, location
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECONDS = 3.0
 LEAST = 20
@@ -254,6 +254,7 @@ async def test_what_the_server_puts_in_is_not_taken_for_theirs(parts: Parts) -> 
     assert "does not fit" not in said and "is not encrypted" not in said and "left out" not in said
 
 
+@pytest.mark.quiet
 async def test_keys_change_while_it_records(parts: Parts) -> None:
     """To another one of the ring, and on by a step of the ratchet, twice."""
     ann = await parts.join("secret-rotated", "ann", camera(encoded=True), AudioSpec(440))

@@ -1,13 +1,15 @@
 """Options of a recording: each ends it at its time, whichever way it came, with a file that is whole."""
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from livekit.api import UpdateRoomMetadataRequest
 
 from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
@@ -64,11 +66,12 @@ def check_whole(info: Info) -> float:
 def check_limit(info: Info, reason: str) -> float:
     assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
     assert info["error"] == "Session limit reached"
-    assert end_reason(info) == f"End reason: {reason}"
+    assert end_reason(info).partition("; ")[0] == f"End reason: {reason}"
     return check_whole(info)
 
 
 WAYS: dict[str, dict[str, Any]] = {
+    "metadata": {},
     "header": {"header": "max_duration=3s"},
     "body": {"openegress": {"max_duration": "3s"}},
     "layout": {"layout": "speaker?max_duration=3s"},
@@ -79,8 +82,13 @@ WAYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_longest_recording(parts: OptionParts, way: str) -> None:
     async with Publisher(parts.livekit, way, "ann", CAMERA, STEADY):
+        if way == "metadata":
+            metadata = json.dumps({"egress": {"max_duration": "3s", "max_size": "much"}})
+            asked = UpdateRoomMetadataRequest(room=way, metadata=metadata)
+            await parts.livekit.room_service().update_room_metadata(asked)
         egress_id = await start_room(parts.service, way, **WAYS[way])
         info = await parts.service.wait(egress_id)
+    assert ("max_size" in info["details"]) is (way == "metadata"), info["details"]
     assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
 
 
@@ -148,14 +156,70 @@ async def test_a_page(parts: OptionParts) -> None:
     assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
 
 
-async def test_what_runs_keeps_its_options(parts: OptionParts) -> None:
-    async with Publisher(parts.livekit, "kept", "ann", CAMERA, STEADY):
-        egress_id = await start_room(parts.service, "kept", "max_duration=1m")
+CHANGES: dict[str, Callable[[Service, str], Awaitable[Info]]] = {
+    "control": lambda service, egress_id: service.control(
+        "SetOptions", egress_id, options={"max_duration": "3s"}
+    ),
+    "layout-changed": lambda service, egress_id: service.call(
+        "UpdateLayout", egress_id=egress_id, layout="speaker?max_duration=3s"
+    ),
+    "size": lambda service, egress_id: service.control(
+        "SetOptions", egress_id, options={"max_size": "600kB"}
+    ),
+}
+
+
+@pytest.mark.parametrize("way", CHANGES)
+async def test_what_runs_goes_by_other_options(parts: OptionParts, way: str) -> None:
+    async with Publisher(parts.livekit, way, "ann", CAMERA, STEADY):
+        egress_id = await start_room(parts.service, way, "max_duration=1m")
         with pytest.raises(Refused) as refused:
-            await parts.service.call("UpdateLayout", egress_id=egress_id, layout="grid?max_duration=2h")
-        assert refused.value.code == "unimplemented"
-        info = await parts.service.finish(egress_id)
-    assert end_reason(info) == "End reason: StopEgress API"
+            await parts.service.control("SetOptions", egress_id, options={"leave_out": "bob"})
+        assert (refused.value.code, "leave_out" in refused.value.message) == ("unimplemented", True)
+        changed = await CHANGES[way](parts.service, egress_id)
+        assert changed["status"] == "EGRESS_ACTIVE"
+        info = await parts.service.wait(egress_id)
+    if way == "size":
+        check_limit(info, "max_size reached")
+        assert 200_000 < location(info).stat().st_size <= 600_000
+        return
+    assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
+    assert info["room_composite"]["layout"] == ("speaker" if way == "layout-changed" else "")
+
+
+async def test_a_recording_ends_in_silence(parts: OptionParts) -> None:
+    """One that is composed and one of tracks as they come; who is heard begins it anew."""
+    service = parts.service
+    async with Publisher(parts.livekit, "silent", "ann", CAMERA, STEADY) as ann:
+        passed = await service.call_with(
+            "stop_when_silent=3s",
+            "StartTrackEgress",
+            room_name="silent",
+            track_id=ann.sid("microphone"),
+            file={"filepath": "silent-track"},
+        )
+        composed = await start_room(service, "silent", "stop_when_silent=2s")
+        await service.control("SetOptions", composed, options={"stop_when_silent": "3s"})
+        await service.active(passed["egress_id"])
+        await asyncio.sleep(3.5)
+        assert (await service.info(composed))["status"] == "EGRESS_ACTIVE"
+        muted_s = time.time()
+        ann.mute("microphone")
+        infos = [await service.wait(each) for each in (composed, passed["egress_id"])]
+    for info in infos:
+        assert 2.8 < completed_s(info, "Nobody heard (stop_when_silent)") - muted_s < 4.5 + 2 * STALL_S
+
+
+async def test_a_silent_page_ends(parts: OptionParts) -> None:
+    async with PageServer() as pages:
+        started = await parts.service.call_with(
+            "stop_when_silent=2s",
+            "StartWebEgress",
+            url=pages.url("pattern.html?sound=0"),
+            file_outputs=[{"filepath": "silent-page.mp4"}],
+        )
+        info = await parts.service.wait(started["egress_id"])
+    completed_s(info, "Nobody heard (stop_when_silent)")
 
 
 async def test_a_slip_is_refused_and_says_where_it_is(parts: OptionParts) -> None:

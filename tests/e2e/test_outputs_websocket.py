@@ -56,7 +56,8 @@ async def test_a_tracks_sound_as_asked_with_its_mutes(livekit: LivekitServer, tm
         assert (stream["status"], stream["error"], stream["retries"]) == ("FINISHED", "", 1)
         assert int(stream["last_retry_at"]) > 0
         assert (
-            stream["url"] == f"ws://127.0.0.1:{receiver.port}/in?rate={{...}}&channels={{...}}&token={{...}}"
+            stream["url"]
+            == f"ws://127.0.0.1:{receiver.port}/{{...}}?rate={{...}}&channels={{...}}&token={{...}}"
         )
         assert "nobody-may-see-this" not in json.dumps(info) + service.log
         check(receiver, muted_at)

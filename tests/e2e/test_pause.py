@@ -17,9 +17,10 @@ from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, probe, sound
 from testkit.service import Info, Refused, Service, location
+from testkit.stream_servers import RtmpServer
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FPS = 30
 PAUSE_S, KEPT_S = 2.0, 2.0
@@ -121,6 +122,7 @@ async def record_with_pause(service: Service, kept_s: float, **request: object) 
     return info
 
 
+@pytest.mark.quiet
 async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: Path) -> None:
     """Seen on the wire; the first by the API of our own, the others by UpdateLayout, as any SDK can."""
     async with (
@@ -153,6 +155,7 @@ async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: P
         check(await service.finish(egress_id), 3)
 
 
+@pytest.mark.quiet
 async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
@@ -184,6 +187,7 @@ async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PausePa
     assert max(taken_s) > to_s
 
 
+@pytest.mark.quiet
 async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "still", "ann", CAMERA, STEADY):
@@ -204,6 +208,7 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
     assert facts.audio.gaps == ()
 
 
+@pytest.mark.quiet
 async def test_sound_alone(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
@@ -218,10 +223,77 @@ async def test_sound_alone(parts: PauseParts) -> None:
     assert not [silent for silent in silences_s(location(info)) if silent[1] > 0.04]
 
 
+async def test_a_stream_goes_on_with_a_card_and_so_does_its_file(parts: PauseParts) -> None:
+    """The length is kept; nothing is seen or heard of the room in between, to within 40 ms."""
+    service = parts.service
+    with RtmpServer() as rtmp:
+        async with Publisher(parts.livekit, "held", "ann", CAMERA, STEADY):
+            started = await service.call(
+                "StartRoomCompositeEgress",
+                room_name="held",
+                file_outputs=[{"filepath": "held.mp4"}],
+                stream_outputs=[{"protocol": "RTMP", "urls": [rtmp.rtmp_url("live/held-by-a-card")]}],
+            )
+            egress_id = str(started["egress_id"])
+            await service.active(egress_id)
+            await asyncio.sleep(KEPT_S)
+            await pause(service, egress_id)
+            await asyncio.sleep(PAUSE_S)
+            await resume(service, egress_id)
+            await asyncio.sleep(KEPT_S)
+            info = await service.finish(egress_id)
+        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        (received,) = rtmp.recordings()
+        manifest = json.loads(Path(info["manifest_location"]).read_text())
+        (held,) = manifest["pauses"]
+        began_s, ended_s = ((held[key] - manifest["started_at"]) / 1e9 for key in ("paused_at", "resumed_at"))
+        assert ended_s - began_s >= PAUSE_S
+        for path in (location(info), received):
+            facts = probe(path)
+            assert facts.video is not None and facts.audio is not None
+            assert facts.audio.gaps == () and facts.video.rising
+            assert facts.video.longest_gap_s < 2.5 / FPS
+            assert facts.video.duration_s == pytest.approx(told(info)[0], abs=1.0)
+    silent = max(silences_s(location(info)), key=lambda each: each[1])
+    assert silent[0] == pytest.approx(began_s, abs=0.05)
+    assert silent[0] + silent[1] >= ended_s - 0.04
+    read = counters(location(info)).read
+    assert [at_s for at_s, counter in read if counter is not None and began_s + 0.1 < at_s < ended_s] == []
+
+
+async def test_tracks_as_they_come(parts: PauseParts) -> None:
+    """The counters jump by the pause, and nothing else is missing."""
+    service = parts.service
+    camera = VideoSpec(codec="h264", width=640, height=360, encoded=True)
+    async with Publisher(parts.livekit, "as-they-come", "ann", camera, STEADY):
+        egress_id = await start_participant(service, "as-they-come")
+        await asyncio.sleep(KEPT_S)
+        await pause(service, egress_id)
+        await asyncio.sleep(PAUSE_S)
+        await resume(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    assert json.loads(Path(info["manifest_location"]).read_text())["passthrough"]
+    whole_s, (paused_s,) = told(info)
+    facts, steps = probe(location(info)), np.sort(np.diff(counters(location(info)).values))
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.rising and facts.audio.contiguous
+    assert facts.video.duration_s == pytest.approx(whole_s - paused_s, abs=END_S)
+    assert (steps[-1] - 1) / FPS == pytest.approx(paused_s, abs=2 * JUMP_S)
+    assert steps[0] >= 0 and steps[-2] <= FPS // 2
+    assert not [silent for silent in silences_s(location(info)) if silent[1] > 0.1]
+
+
 async def test_what_cannot_be_paused_says_so(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "never", "ann", CAMERA, STEADY):
-        egress_id = await start_participant(service, "never")
+        files = [{"filepath": "never.mkv"}]
+        started = await service.call(
+            "StartRoomCompositeEgress", room_name="never", layout="tracks", file_outputs=files
+        )
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
         with pytest.raises(Refused) as refused:
             await service.control("PauseEgress", egress_id)
         assert refused.value.code == "unimplemented"

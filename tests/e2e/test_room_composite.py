@@ -35,7 +35,7 @@ from testkit.probe import (
 )
 from testkit.service import Info, Refused, Service, end_reason, location
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 UNIQUE = 0.98
 """Of the pictures, at least, show one that the one before did not."""
@@ -149,6 +149,7 @@ def check_changes(info: Info, changes: Sequence[Change], until_s: float) -> None
         )
 
 
+@pytest.mark.quiet
 async def test_two_participants_in_a_grid(parts: Parts) -> None:
     ann = await parts.join("grid", "ann", camera(ANN), murmurs(ANN_HZ))
     await parts.join("grid", "ben", camera(BEN), speaks(BEN_HZ))
@@ -200,6 +201,7 @@ def check_pictures(path: Path) -> None:
         assert read.unique >= UNIQUE * len(read.read)
 
 
+@pytest.mark.quiet
 async def test_sound_and_picture_of_a_room_are_in_step(parts: Parts) -> None:
     await parts.join("sync", "ann", camera(ANN), murmurs(ANN_HZ))
     await parts.join("sync", "ben", camera(BEN), speaks(BEN_HZ))
@@ -239,6 +241,7 @@ LAYOUTS = (
 """In an order in which each looks different from the one before."""
 
 
+@pytest.mark.quiet
 async def test_update_layout_changes_the_picture_within_a_second(parts: Parts) -> None:
     await parts.join("layouts", "ann", camera(ANN), murmurs(ANN_HZ))
     await parts.join("layouts", "ben", camera(BEN), speaks(BEN_HZ))
@@ -257,6 +260,7 @@ async def test_update_layout_changes_the_picture_within_a_second(parts: Parts) -
     check_changes(info, changes, stopped_s)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("layout", ["speaker-light", "single-speaker"])
 async def test_a_layout_from_the_beginning(parts: Parts, layout: str) -> None:
     await parts.join(layout, "ann", camera(ANN), murmurs(ANN_HZ))
@@ -275,6 +279,7 @@ async def test_a_layout_from_the_beginning(parts: Parts, layout: str) -> None:
     check_changes(info, [Change(begun_s(info) + CHANGE_S, look_of(layout), layout)], stopped_s)
 
 
+@pytest.mark.quiet
 async def test_screens_names_and_leaving(parts: Parts) -> None:
     ann = await parts.join("people", "ann", camera(ANN), murmurs(ANN_HZ))
     ben = await parts.join("people", "ben", camera(BEN), speaks(BEN_HZ))
@@ -353,6 +358,7 @@ async def test_a_template_of_ones_own(parts: Parts, pages: PageServer) -> None:
     assert query["token"] not in json.dumps(info) + parts.service.log
 
 
+@pytest.mark.quiet
 async def test_channels_beside_a_pages_picture(tmp_path: Path) -> None:
     """The page shows the room; its sound comes from the room itself, each kind on its side."""
     port = free_port()
@@ -398,6 +404,7 @@ async def test_what_a_template_shows_as_its_error(parts: Parts, pages: PageServe
     assert info["error"] == "template error: the token is expired"
 
 
+@pytest.mark.quiet
 async def test_a_room_that_the_built_in_page_cannot_join_is_told_at_once(tmp_path: Path) -> None:
     """Not after the time-out of the start signal, which is a minute."""
     port = free_port()
@@ -414,6 +421,7 @@ async def test_a_room_that_the_built_in_page_cannot_join_is_told_at_once(tmp_pat
         assert info["error"].startswith(said)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("is_ours", [True, False], ids=["the operator's", "a tenant's"])
 async def test_a_template_reaches_the_room_where_pages_have_no_udp(tmp_path: Path, is_ours: bool) -> None:
     """The operator's keeps its UDP, the only way into this room; a tenant's goes over TCP."""
@@ -437,6 +445,7 @@ async def test_a_template_reaches_the_room_where_pages_have_no_udp(tmp_path: Pat
         assert facts.audio is not None and facts.video is not None
 
 
+@pytest.mark.quiet
 async def test_what_has_no_layout_and_no_room(parts: Parts, pages: PageServer) -> None:
     async def refusal(method: str, **request: Any) -> tuple[str, str]:
         with pytest.raises(Refused) as caught:

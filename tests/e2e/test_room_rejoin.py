@@ -34,8 +34,6 @@ from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.room_listener import RoomListener
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
-pytestmark = pytest.mark.quiet
-
 
 @pytest.fixture
 async def server() -> AsyncIterator[LivekitServer]:
@@ -63,6 +61,7 @@ def offset_ms(listener: RoomListener, alice: Publisher, since_ns: int, until_ns:
     return sum(offsets) / len(offsets)
 
 
+@pytest.mark.quiet
 async def test_who_publishes_while_the_media_path_comes_up_is_kept(server: LivekitServer) -> None:
     arrived = asyncio.Event()
 
@@ -100,6 +99,7 @@ async def in_the_room(server: LivekitServer, identity: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.quiet
 async def test_a_nat_that_forgot_the_recorder_costs_seconds() -> None:
     """The server sees it at another address from then on, and has to be told to send there."""
     async with (
@@ -119,6 +119,7 @@ async def test_a_nat_that_forgot_the_recorder_costs_seconds() -> None:
             assert not listener.told(ConnectionLost)
 
 
+@pytest.mark.quiet
 async def test_a_cut_websocket_costs_little(server: LivekitServer) -> None:
     async with (
         Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
@@ -149,6 +150,7 @@ async def test_a_cut_websocket_costs_little(server: LivekitServer) -> None:
         assert listener.told(ParticipantLeft) == []
 
 
+@pytest.mark.quiet
 async def test_a_killed_server_comes_back(server: LivekitServer) -> None:
     async with (
         Publisher(server, "r", "alice", VideoSpec(encoded=True), AudioSpec()) as alice,
@@ -211,6 +213,7 @@ async def test_a_media_path_that_stays_away_is_replaced(server: LivekitServer) -
         assert len(made) == 2
 
 
+@pytest.mark.quiet
 async def test_a_track_is_muted_unpublished_and_published_anew(server: LivekitServer) -> None:
     async with (
         Publisher(server, "r", "alice", VideoSpec(), AudioSpec()) as alice,
@@ -367,6 +370,7 @@ class Deaf(Transport):
         await super().add_candidate(line.replace("127.0.0.1", "127.0.0.99"))
 
 
+@pytest.mark.quiet
 async def test_a_closed_media_path_is_told_with_what_was_tried(server: LivekitServer) -> None:
     token = recorder_token(server.api_key, server.api_secret, "r", "EG_1")
     options = SessionOptions(connect_timeout_s=3)

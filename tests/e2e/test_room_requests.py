@@ -23,7 +23,7 @@ from testkit.rtp_sender import nal_units
 from testkit.service import Info, Service, location
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECONDS = 3.0
 
@@ -151,6 +151,7 @@ async def test_what_is_excluded_is_never_subscribed_to(parts: Parts, excluded: d
     assert not any(bob.sid("microphone") in line for line in subscribed)
 
 
+@pytest.mark.quiet
 async def test_packets_of_what_is_excluded_never_reach_the_recorder(tmp_path: Path) -> None:
     """Seen on the wire, from the first second on, and of tracks that are published later."""
     async with (
@@ -449,6 +450,7 @@ async def test_a_participant_comes_back_with_other_codecs(parts: Parts) -> None:
     assert has_tone(heard, 440) and has_tone(heard, 660)
 
 
+@pytest.mark.quiet
 async def test_a_track_changes_its_codec_while_it_is_encoded(parts: Parts) -> None:
     """As a browser does when a subscriber comes who cannot decode the first: same track, same SID."""
     ann = await parts.join_raw("fallback", RawTrack("h265", fallback="h264"), RawTrack("pcmu"))
@@ -514,6 +516,7 @@ def swatch(cell: Place) -> Rect:
     return Rect(cell.x + 40, cell.y + cell.height * 5 // 12, cell.width - 80, cell.height // 8)
 
 
+@pytest.mark.quiet
 async def test_a_room_of_twenty_tracks(parts: Parts) -> None:
     colours: list[Rgb] = [COLOURS[index % len(COLOURS)] for index in range(CROWD)]
     hz = [300 + 70 * index for index in range(SPEAKERS)]

@@ -46,8 +46,6 @@ from testkit.pattern import COLOURS, Rgb
 from testkit.probe import Rect
 from testkit.raw_publisher import RawPublisher, RawTrack
 
-pytestmark = pytest.mark.quiet
-
 EGRESS = "EG_test"
 PICTURE = VideoEncoding(640, 360, 30, 1500, 4.0)
 SOUND = AudioEncoding(AudioCodec.AAC, 128, 48_000)
@@ -108,6 +106,7 @@ async def end_of(source: RoomFrameSource, within_s: float = 10) -> SourceEvent:
 BLACK = (0, 0, 0)
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("codec", ["h264", "vp8", "vp9", "av1"])
 async def test_track_composite_file(tmp_path: Path, codec: Codec) -> None:
     path = tmp_path / "out.mp4"
@@ -160,6 +159,7 @@ async def test_track_composite_file(tmp_path: Path, codec: Codec) -> None:
         assert abs(zero_ns + at_s * S - sent[counter]) < 80_000_000
 
 
+@pytest.mark.quiet
 async def test_pictures_that_are_sent_out_of_order_are_shown_in_order() -> None:
     """As OBS sends them over WHIP; each in its slot, and none lost."""
     collector = FrameCollector()
@@ -201,6 +201,7 @@ async def test_channels_by_route() -> None:
     assert left[0].level == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.quiet
 async def test_a_live_stream_begins_with_the_first_word() -> None:
     collector = FrameCollector()
     async with (
@@ -221,6 +222,7 @@ class Slow(FrameCollector):
         super().video(frame, pts_ns)
 
 
+@pytest.mark.quiet
 async def test_an_end_that_comes_with_seconds_of_pictures_does_not_wait_for_all_of_them() -> None:
     """What waits for the first sender report is given out at once, to an encoder that is slow."""
     collector = Slow()
@@ -238,6 +240,7 @@ async def test_an_end_that_comes_with_seconds_of_pictures_does_not_wait_for_all_
     assert collector.contiguous() and len(collector.audio_pts_ns) > 4.5 * 50
 
 
+@pytest.mark.quiet
 async def test_late_joiner_is_heard_from_the_first_word() -> None:
     collector = FrameCollector()
     async with (
@@ -256,6 +259,7 @@ async def test_late_joiner_is_heard_from_the_first_word() -> None:
         assert probe.has_tone(collector.tones(channel, joined_s + 0.4, joined_s + 1.4), 500)
 
 
+@pytest.mark.quiet
 async def test_participant_through_mute_screen_share_and_leaving() -> None:
     collector = FrameCollector()
     camera = VideoSpec("vp8", 640, 360, colour=COLOURS[0], encoded=True)
@@ -368,6 +372,7 @@ async def test_server_that_is_gone() -> None:
     assert event.error.message.startswith("recording ended early: connection to room failed: ")
 
 
+@pytest.mark.quiet
 async def test_killed_server_comes_back() -> None:
     collector = FrameCollector()
     async with (

@@ -20,8 +20,6 @@ from testkit.browser_tab import Tab, open_tab
 from testkit.livekit_server import LivekitServer, free_port
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 
-pytestmark = pytest.mark.quiet
-
 EGRESS = "EG_page"
 CAMERA = VideoSpec(width=320, height=180, fps=10, kbps=200)
 SCREEN = VideoSpec(width=640, height=400, fps=5, kbps=200)
@@ -105,6 +103,7 @@ async def room(built: Path) -> AsyncIterator[Room]:
         yield Room(server, pages, tab, people)
 
 
+@pytest.mark.quiet
 async def test_layouts_change_within_a_frame_and_pictures_stay(room: Room) -> None:
     await room.join("ann")
     await room.join("ben")

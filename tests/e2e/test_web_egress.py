@@ -24,7 +24,7 @@ from testkit.probe import av_offset, counters, has_tone, probe, rms, tones
 from testkit.servers import S3Server
 from testkit.service import Info, Refused, Service, end_reason, location
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIP_SYNC_MS = (-40.0, 60.0)
 """Of sound against its picture (EBU R 37)."""
@@ -62,6 +62,7 @@ def file(path: str, **options: Any) -> list[dict[str, Any]]:
     return [{"filepath": path, **options}]
 
 
+@pytest.mark.quiet
 async def test_the_file_shows_and_sounds_like_the_page(web: Web, tmp_path: Path) -> None:
     said: list[str] = []
     for attempt in range(ATTEMPTS):
@@ -96,6 +97,7 @@ def unlike_the_page(path: Path) -> str:
     return ""
 
 
+@pytest.mark.quiet
 async def test_video_elements_are_in_step_with_their_sound(web: Web) -> None:
     """A file that a page plays, from its first flash on, and a participant that it shows by WebRTC."""
     played = "player.html?src=/files/movie.webm"
@@ -179,6 +181,7 @@ def check_snapshot(path: Path) -> None:
     assert counters(path).in_order
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     ("request_", "suffix", "codec", "rate"),
     [
@@ -202,6 +205,7 @@ async def test_audio_only(web: Web, request_: Any, suffix: str, codec: str, rate
     assert has_tone(tones(path, start_s=0.5), 300)
 
 
+@pytest.mark.quiet
 async def test_video_only(web: Web) -> None:
     info = await web.record(PATTERN, 1.5, video_only=True, file_outputs=file("silent.mp4"))
     facts = probe(location(info))
@@ -210,6 +214,7 @@ async def test_video_only(web: Web) -> None:
     assert counters(location(info)).unreadable == 0
 
 
+@pytest.mark.quiet
 async def test_nothing_is_recorded_before_the_start_signal(web: Web) -> None:
     asked_s = time.time()
     info = await web.record("late-start", 1.0, await_start_signal=True, file_outputs=file("late.mp4"))
@@ -221,6 +226,7 @@ async def test_nothing_is_recorded_before_the_start_signal(web: Web) -> None:
     assert facts.video.duration_s == pytest.approx(1.2, abs=0.4)
 
 
+@pytest.mark.quiet
 async def test_a_page_ends_its_own_recording(web: Web) -> None:
     path = "pattern.html?start=1&end=3"
     started = await web.service.call(

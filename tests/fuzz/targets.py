@@ -45,9 +45,17 @@ from openegress.output.sidecar.conversation import Conversation
 from openegress.proto import psrpc_pb2
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import envelope
-from openegress.request import auto_start, layouts
-from openegress.request.options import HEADER, KEYS, carried, carry, layout_of_ours, layout_of_page, of_query
-from openegress.request.pausing import order_of
+from openegress.request import auto_start, layouts, orders
+from openegress.request.options import (
+    HEADER,
+    KEYS,
+    carried,
+    carry,
+    layout_of_ours,
+    layout_of_page,
+    of_query,
+    of_room_metadata,
+)
 from openegress.request.validate import plan_of
 from openegress.room import DataArrived
 from openegress.room.frame_keys import Undecryptable
@@ -399,7 +407,15 @@ def own_metadata(data: bytes) -> None:
     name = layout_in(data.decode(errors="replace"))
     if name is not None:
         layouts.parse(name)
-        order_of(name)
+        orders.in_metadata(name)
+    with contextlib.suppress(EgressError):
+        orders.in_layout(data.decode(errors="replace"), of_page=True)
+
+
+@target
+def room_metadata(data: bytes) -> None:
+    """Of a room, which backends of any kind write."""
+    of_room_metadata(data.decode(errors="replace"))
 
 
 @target

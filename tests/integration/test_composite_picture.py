@@ -89,6 +89,20 @@ def test_what_was_given_out_does_not_change() -> None:
     assert all(np.array_equal(*pair) for pair in zip(before, planes(first), strict=True))
 
 
+def test_what_is_drawn_later_lies_above_and_the_rest_stays() -> None:
+    canvas, left, inner = Canvas(64, 32), Rect(0, 0, 32, 32), Rect(8, 8, 16, 16)
+    canvas.fill(left, yuv_of(*RED))
+    first = canvas.picture()
+    canvas.fill(Rect(4, 4, 24, 24), yuv_of(*DARK.tile))
+    canvas.fill(inner, yuv_of(*BLUE))
+    second = canvas.picture()
+    assert seen(second, inner) == pytest.approx(BLUE, abs=4)
+    assert seen(second, Rect(4, 4, 24, 4)) == pytest.approx(DARK.tile, abs=4)
+    assert seen(second, Rect(0, 0, 32, 4)) == pytest.approx(RED, abs=4)
+    assert seen(second, Rect(32, 0, 32, 32)) == pytest.approx((0, 0, 0), abs=4)
+    assert seen(first, inner) == pytest.approx(RED, abs=4)
+
+
 def test_nothing_new_is_the_same_picture() -> None:
     shown = Shown(named(track()))
     picture = Picture(solid(640, 360, RED), 0)

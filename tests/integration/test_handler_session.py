@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -137,6 +139,18 @@ class Packets:
     async def close(self) -> None:
         self.closed = True
         self._over.put_nowait(None)
+
+    async def change_rules(self, rules: plans.EndRules) -> None:
+        pass
+
+    def request_key_frames(self) -> None:
+        pass
+
+    async def pause(self, mode: plans.PauseMode) -> int:
+        return 0
+
+    async def resume(self) -> int:
+        return 0
 
     def stats(self) -> SourceStats:
         return SourceStats()
@@ -466,6 +480,34 @@ async def test_a_recovery_of_one_output_does_not_wait_for_the_storage_of_another
     assert isinstance(events[-1], Ended) and not events[-1].code
     located = {event.location for event in events if isinstance(event, FileUpdate)}
     assert located == {"/out/first.mp4", "/out/second.mp4"}
+
+
+async def test_a_recovery_stores_beside_what_another_recording_has_stored_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, Clip())
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise EgressError(Code.UNAVAILABLE, "out of order")
+
+    with monkeypatch.context() as away:
+        away.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        await rig.record(0.5)
+    newer = rig.out / "clip.mp4"
+    newer.parent.mkdir(exist_ok=True)
+    newer.write_bytes(b"of a later recording")
+    later_s = time.time() + 60
+    os.utime(newer, (later_s, later_s))
+    events: list[AnyEvent] = []
+    await Recovery(rig.plan, rig.spool, events.append, Unconfined()).run()
+    assert isinstance(events[-1], Ended) and not events[-1].code, events[-1]
+    assert newer.read_bytes() == b"of a later recording"
+    told = [event for event in events if isinstance(event, FileUpdate)][-1]
+    assert told.filename == "clip-EG_clip.mp4"
+    assert told.location == str(rig.out / told.filename)
+    video = probe(rig.out / told.filename).video
+    assert video is not None and video.frames > 5
+    assert rig.left == []
 
 
 async def test_a_recovery_of_a_file_that_a_dead_disk_holds_comes_to_its_end(

@@ -22,8 +22,6 @@ from testkit.live_encoder import LiveEncoder, ReorderingEncoder
 from testkit.pattern import COLOURS, Picture, PictureSpec
 from testkit.player_tab import open_player
 
-pytestmark = pytest.mark.quiet
-
 FPS = 30
 PAGE = """<!doctype html><video muted src="out.mp4"></video><script>
 const video = document.querySelector("video"), shown = [];
@@ -77,6 +75,7 @@ async def played(tab: Tab) -> list[list[float]]:
     return shown
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("place", ["copied", "in place"])
 async def test_a_phone_that_is_turned(tmp_path: Path, place: str) -> None:
     sizes = ((320, 192), (192, 320), (322, 182))
@@ -91,6 +90,7 @@ async def test_a_phone_that_is_turned(tmp_path: Path, place: str) -> None:
         await tab.becomes("[video.videoWidth, video.videoHeight]", list(sizes[1]))
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("hours", [7, 25])
 async def test_a_gap_of_hours(tmp_path: Path, hours: int) -> None:
     form, packets = turned([(320, 192), (320, 192)])
@@ -109,6 +109,7 @@ async def test_a_gap_of_hours(tmp_path: Path, hours: int) -> None:
         assert np.diff(times).max(initial=0) < 0.5
 
 
+@pytest.mark.quiet
 async def test_pictures_out_of_order(tmp_path: Path) -> None:
     encoder = ReorderingEncoder(320, 192, FPS, 400, 3)
     picture = Picture(PictureSpec(320, 192, FPS, COLOURS[0]))

@@ -580,6 +580,9 @@ class Watched:
     async def size(self, path: str) -> int | None:
         return await self._inner.size(path)
 
+    async def changed_s(self, path: str) -> float | None:
+        return await self._inner.changed_s(path)
+
     async def presign(self, path: str, expires_s: int) -> str:
         return await self._inner.presign(path, expires_s)
 

@@ -109,6 +109,17 @@ async def test_a_host_without_an_address() -> None:
     assert error.code is Code.UNAVAILABLE
 
 
+async def test_errors_do_not_show_what_lets_others_in() -> None:
+    async with plain_server(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n") as url:
+        _, _, host = url.partition("//")
+        connection = Signalling(f"ws://ann:hunter2@{host}/{'x1' * 20}?key=hunter2")
+        with pytest.raises(EgressError) as refused:
+            await connection.open("token")
+        assert refused.value.message.startswith(
+            f"ws://{{...}}@{host}/{{x1x...1x1}}?key={{...}} refused the token"
+        )
+
+
 async def test_a_server_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket, "OPEN_TIMEOUT_S", 0.2)
     async with plain_server(b"") as url:

@@ -3,6 +3,7 @@ at the location clients expect; what is wrong is said in the storage's words, an
 
 import hashlib
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -372,6 +373,9 @@ async def test_names_arrive_as_they_are(
     await storage.put(local, path, "video/mp4")
     assert case.read(key)[0] == local.read_bytes()
     assert await storage.size(path) == 7
+    changed_s = await storage.changed_s(path)
+    assert changed_s is not None and abs(changed_s - time.time()) < 60
+    assert await storage.changed_s(f"{path}-elsewhere") is None
 
 
 @pytest.mark.parametrize("path", ["", "..", "d/../../a.mp4"])

@@ -254,12 +254,15 @@ async def test_a_file_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
 async def test_a_caller_that_leaves_while_it_waits_for_the_file_leaves_no_transaction(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "db")
     await store.open()
+    loop, begins = asyncio.get_running_loop(), asyncio.Event()
+    await store._database.set_trace_callback(lambda _: loop.call_soon_threadsafe(begins.set))
     with contextlib.closing(sqlite3.connect(tmp_path / "db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         waiting = asyncio.create_task(store.put(info("EG_1", ACTIVE, 1)))
-        await asyncio.sleep(0.1)
+        await begins.wait()
         waiting.cancel()
-        await asyncio.sleep(0.1)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the task hears of it
         other.execute("COMMIT")
     await asyncio.gather(waiting, return_exceptions=True)
     assert waiting.cancelled()

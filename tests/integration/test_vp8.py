@@ -19,8 +19,6 @@ from testkit.pattern import Rgb
 from testkit.player_tab import open_player
 from testkit.probe import has_tone, probe, tones
 
-pytestmark = pytest.mark.quiet
-
 WIDTH, HEIGHT, FPS, SECONDS = 320, 192, 30, 3
 COLOURS: tuple[Rgb, ...] = ((220, 30, 30), (30, 180, 60), (40, 60, 210))
 """One a second: far from grey, so that a wrong matrix shows."""

@@ -20,8 +20,6 @@ from openegress.source.web.source import PageSettings, WebPageSource
 from testkit.filmed import Filmed, alive, luma
 from testkit.page_server import PageServer
 
-pytestmark = pytest.mark.quiet
-
 RATE = 44_100
 ATTEMPTS = 3
 """For machines that have much else to do. Measured on two cores: with processor time left, each of three
@@ -75,6 +73,7 @@ def heard_in(events: list[object]) -> list[tuple[int, float]]:
     return [(int(words[1]), float(words[2])) for words in said if words[0] == "HEARD"]
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("fps", [30, 60])
 async def test_frames_come_at_the_rate_each_once_with_sound(
     server: PageServer, tmp_path: Path, fps: int
@@ -114,6 +113,7 @@ async def test_a_page_has_what_it_has_in_a_users_browser(server: PageServer, tmp
     assert abs(luma(sink.last).astype(int) - green).max() <= 3
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("fps", [30, 60])
 async def test_sound_and_picture_belong_together(server: PageServer, tmp_path: Path, fps: int) -> None:
     offsets_ms = []
@@ -189,6 +189,7 @@ async def test_without_a_sandbox_no_warning_covers_the_page(server: PageServer, 
     assert abs(luma(sink.last)[0].astype(int) - 173).max() <= 3
 
 
+@pytest.mark.quiet
 async def test_a_page_that_stands_still_is_repeated_at_the_rate(server: PageServer, tmp_path: Path) -> None:
     sink = Filmed(read=False)
     source = source_of(await start_browser(tmp_path), server.url("blank"))
@@ -197,6 +198,7 @@ async def test_a_page_that_stands_still_is_repeated_at_the_rate(server: PageServ
     assert source.stats().unique_frames <= 5
 
 
+@pytest.mark.quiet
 async def test_a_warm_browser_begins_within_0_4_s(server: PageServer, tmp_path: Path) -> None:
     browser = await start_browser(tmp_path)
     await asyncio.sleep(0.5)
@@ -215,6 +217,7 @@ async def test_a_warm_browser_begins_within_0_4_s(server: PageServer, tmp_path: 
     assert took_s <= 0.4 * max(1.0, os.getloadavg()[0]), "others may be using the machine"
 
 
+@pytest.mark.quiet
 async def test_audio_only_delivers_no_picture(server: PageServer, tmp_path: Path) -> None:
     browser = await start_browser(tmp_path, video=False)
     sink = Filmed()
@@ -233,6 +236,7 @@ async def test_video_only_has_no_sound_server(server: PageServer, tmp_path: Path
     assert sink.pictures
 
 
+@pytest.mark.quiet
 async def test_another_sample_rate_is_delivered_as_asked(server: PageServer, tmp_path: Path) -> None:
     sink = Filmed()
     source = source_of(await start_browser(tmp_path), server.url("blank"), sample_rate=48_000)

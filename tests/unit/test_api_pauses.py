@@ -15,7 +15,6 @@ from openegress.api import pauses
 from openegress.core import info as transitions
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Ending, EndReason, Paused, Resumed
-from openegress.request.pausing import PauseOrder
 
 
 def room() -> EgressInfo:
@@ -29,6 +28,7 @@ def test_a_room_in_a_built_in_layout_is_paused() -> None:
     pauses.refuse_unsuited(info, template_base="")
     info.segment_results.append(SegmentsInfo())
     info.image_results.append(ImagesInfo())
+    info.stream_results.append(StreamInfo())
     pauses.refuse_unsuited(info, template_base="")
 
 
@@ -40,30 +40,24 @@ def test_sound_alone_is_paused_where_it_is_mixed() -> None:
     pauses.refuse_unsuited(info, template_base="")
 
 
-def test_an_encoded_participant_is_paused_and_one_that_may_go_as_it_is_is_not() -> None:
+def test_participants_and_tracks_are_paused_encoded_or_not() -> None:
     info = room()
     info.participant.advanced.CopyFrom(EncodingOptions(width=640))
     pauses.refuse_unsuited(info, template_base="")
     info.participant.ClearField("advanced")
-    with pytest.raises(EgressError) as refused:
-        pauses.refuse_unsuited(info, template_base="")
-    assert refused.value.code is Code.UNIMPLEMENTED
+    pauses.refuse_unsuited(info, template_base="")
+    info.track.track_id = "TR_1"
+    pauses.refuse_unsuited(info, template_base="")
 
 
-@pytest.mark.parametrize("what", ["page", "own template", "stream", "track", "tracks", "web", "v2 track"])
+@pytest.mark.parametrize("what", ["page", "own template", "tracks", "web"])
 def test_what_cannot_be_paused_is_refused(what: str) -> None:
     info = room()
     match what:
         case "page":
             info.room_composite.custom_base_url = "https://example.com"
-        case "v2 track":
-            info.egress.media.audio.routes.add(track_id="TR_1")
-        case "stream":
-            info.stream_results.append(StreamInfo())
         case "tracks":
             info.room_composite.layout = "tracks"
-        case "track":
-            info.track.track_id = "TR_1"
         case "web":
             info.web.url = "https://example.com"
     with pytest.raises(EgressError) as refused:
@@ -84,7 +78,7 @@ def test_details_say_paused_while_it_is_and_keep_what_else_they_say() -> None:
     info.details = "a notice"
     paused = transitions.apply(info, Paused(1), 1)
     assert (paused.status, paused.details) == (EgressStatus.EGRESS_ACTIVE, "a notice; Paused")
-    assert pauses.is_done(PauseOrder.PAUSE, paused)
+    assert transitions.is_paused(paused)
     assert transitions.apply(paused, Resumed(2), 2).details == "a notice"
     ended = transitions.apply(paused, Ending(EndReason.API), 3)
     assert ended.details == "End reason: StopEgress API; a notice"

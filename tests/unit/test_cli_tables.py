@@ -146,7 +146,7 @@ def test_a_row() -> None:
     [
         ({"web": {"url": "https://ann:pw@host/p?token=SECRET#x"}}, "web", "https://host/p?…"),
         ({"web": {"url": "https://host/p"}}, "web", "https://host/p"),
-        ({"web": {"url": "https://[bad"}}, "web", "***"),
+        ({"web": {"url": "https://[bad"}}, "web", "https://{...}"),
         ({"participant": {"identity": "ann"}}, "participant", "r/ann"),
         ({"track_composite": {"audio_track_id": "A", "video_track_id": "V"}}, "track-composite", "r/A+V"),
         ({"track": {"track_id": "T"}}, "track", "r/T"),

@@ -78,7 +78,7 @@ def test_sound_on_two_channels() -> None:
     [
         # Cropped to 628x348, then to 208x116 beside the focus; in its smallest layer where it is hidden.
         (Arrangement.GRID, {"ann": (628, 354), "ben": (628, 354), "eva": (628, 354)}),
-        (Arrangement.SPEAKER, {"ann": (1251, 704), "ben": (208, 117), "eva": (208, 117)}),
+        (Arrangement.SPEAKER, {"ann": (1280, 720), "ben": (208, 117), "eva": (208, 117)}),
         (Arrangement.SINGLE_SPEAKER, {"ann": (1280, 720), "ben": (2, 2), "eva": (2, 2)}),
     ],
 )

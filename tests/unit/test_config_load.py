@@ -5,7 +5,7 @@ import pytest
 
 from openegress.app.worker_config import context_maker, keys_of
 from openegress.config.check import Level, check
-from openegress.config.destination import storage_plan
+from openegress.config.destination import LOCKS, storage_plan
 from openegress.config.load import load
 from openegress.config.settings import LogLevel, Settings
 from openegress.core import plan
@@ -58,6 +58,11 @@ insecure: true
 """
 
 
+def local(root: str) -> plan.LocalStorage:
+    """A folder in which nothing but the locks is the service's own."""
+    return plan.LocalStorage(root, (f"{root}/{LOCKS}",))
+
+
 def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
     loaded = load(body=UPSTREAM, environ={})
     settings = loaded.settings
@@ -85,7 +90,7 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
             min_retry_delay_s=0.5,
         ),
         prefix="live",
-        backup=plan.LocalStorage("/backup"),
+        backup=local("/backup"),
     )
 
 
@@ -98,7 +103,7 @@ def test_a_configuration_of_upstream_is_taken_as_it_is() -> None:
         ("gcp: {bucket: b, credentials_json: '{\"type\": 1}'}", plan.GCPStorage("b", '{"type": 1}')),
         ("alioss: {bucket: b, access_key: a, secret: s, region: r, endpoint: e}",
          plan.AliOSSStorage("b", "a", "s", "r", "e")),
-        ("local: {storage_dir: /out}", plan.LocalStorage("/out")),
+        ("local: {storage_dir: /out}", local("/out")),
     ],
 )  # fmt: skip
 def test_destinations(block: str, backend: plan.Backend) -> None:
@@ -112,7 +117,7 @@ def test_destinations(block: str, backend: plan.Backend) -> None:
 
 def test_without_storage_files_stay_here_if_they_may() -> None:
     settings = load(body="output_root: /rec", environ={}).settings
-    assert storage_plan(settings) == plan.StoragePlan(plan.LocalStorage("/rec"))
+    assert storage_plan(settings) == plan.StoragePlan(local("/rec"))
 
 
 @pytest.mark.parametrize("disallowed", ["true", "false"])
@@ -135,9 +140,9 @@ def test_without_storage_requests_keep_the_servers_manners(disallowed: str) -> N
     assert context.allow_local is (disallowed == "false")
     assert context.assume_role == AssumeRole("K", "S", "arn:r", "x")
     assert context.storage == plan.StoragePlan(
-        backend=plan.LocalStorage(str(settings.output_path)),
+        backend=local(str(settings.output_path)),
         prefix="live",
-        backup=plan.LocalStorage("/spare"),
+        backup=local("/spare"),
         backup_prefix="b",
         presign=True,
         retry_for_s=300.0,
@@ -279,7 +284,7 @@ def test_relative_folders_are_below_the_working_folder(
         body="{data_dir: data, output_root: ., storage: {local: {storage_dir: out}}}", environ={}
     ).settings
     assert (settings.data_path, settings.output_path) == (tmp_path / "data", tmp_path)
-    assert storage_plan(settings).backend == plan.LocalStorage(root=str(tmp_path / "out"))
+    assert storage_plan(settings).backend == local(str(tmp_path / "out"))
 
 
 def test_a_proxy_of_chrome_takes_over_from_denied_networks() -> None:

@@ -91,6 +91,27 @@ def test_initial() -> None:
     assert info.WhichOneof("result") is None
 
 
+def test_a_split_file_has_a_result_for_each_part_and_others_keep_their_places() -> None:
+    info = after(
+        begin(),
+        ACTIVE,
+        FileUpdate(0, "f-00001.mp4", 200, 300, 100, 7, "/out/f-00001.mp4"),
+        FileUpdate(0, "f-00002.mp4", 300, part=1),
+        FileUpdate(0, "f-00003.mp4", 400, part=2),
+        ImagesUpdate(2, "i", 3),
+        ImagesUpdate(3, "d/j", 4),
+        StreamUpdate(4, STREAM_URL, StreamStatus.ACTIVE, started_at_ns=9),
+        FileUpdate(0, "f-00002.mp4", 300, 400, 100, 8, "/out/f-00002.mp4", part=1),
+    )
+    assert [(each.filename, each.location, each.started_at) for each in info.file_results] == [
+        ("f-00001.mp4", "/out/f-00001.mp4", 200),
+        ("f-00002.mp4", "/out/f-00002.mp4", 300),
+        ("f-00003.mp4", "", 400),
+    ]
+    assert [each.image_count for each in info.image_results] == [3, 4]
+    assert info.stream_results[0].started_at == 9
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "result"),
     [

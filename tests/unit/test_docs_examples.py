@@ -12,16 +12,19 @@ from pathlib import Path
 import pytest
 import yaml
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from livekit.protocol import egress, webhook
 
 from openegress.api import wire_json
 from openegress.api.auth import verify
+from openegress.api.control import CONTROL
 from openegress.cli import main
 from openegress.cli.parser import build_parser
 from openegress.config.check import check
 from openegress.config.load import load
 from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request.context import Context
 from openegress.request.options import HEADER, of_query
 from openegress.request.validate import plan_of
@@ -41,6 +44,12 @@ OTHERS = {
     "UpdateStream": egress.UpdateStreamRequest,
     "ListEgress": egress.ListEgressRequest,
     "StopEgress": egress.StopEgressRequest,
+}
+CONTROL_REQUESTS: dict[str, type[Message]] = {
+    "PauseEgress": egress.StopEgressRequest,
+    "ResumeEgress": egress.StopEgressRequest,
+    "SetOptions": SetOptionsRequest,
+    "AddMarker": AddMarkerRequest,
 }
 MESSAGES = {"EgressInfo": egress.EgressInfo, "Webhook": webhook.WebhookEvent}
 CONTEXT = Context(
@@ -161,14 +170,19 @@ def check_lk(words: list[str]) -> None:
 
 def check_curl(words: list[str]) -> None:
     (url,) = (word for word in words if word.startswith("http"))
-    assert "/twirp/livekit.Egress/" in url
+    service, method = url.split("/twirp/")[1].split("/")
+    assert service in ("livekit.Egress", CONTROL)
     headers = [words[n + 1] for n, word in enumerate(words) if word == "-H"]
     assert "Content-Type: application/json" in headers
     for header in headers:
         name, _, value = header.partition(": ")
         if name == HEADER:
             of_query(value, HEADER)
-    check_request(url.rpartition("/")[2], words[words.index("-d") + 1])
+    body = words[words.index("-d") + 1]
+    if service == CONTROL:
+        wire_json.parse(body.encode(), CONTROL_REQUESTS[method])
+    else:
+        check_request(method, body)
 
 
 def check_files(words: list[str]) -> None:

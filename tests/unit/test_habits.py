@@ -25,9 +25,15 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
 def test_actions_are_pinned_and_commands_exist(workflow: Path) -> None:
     for step in steps(workflow):
         if "uses" in step:
-            assert re.fullmatch(r"[\w./-]+@v\d+\.\d+\.\d+", step["uses"])
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]), "a tag can be moved"
         elif step["run"].startswith("make "):
             assert step["run"].removeprefix("make ") in TARGETS
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_pinned_action_names_its_version(workflow: Path) -> None:
+    for line in re.findall(r"uses: .+", workflow.read_text()):
+        assert re.search(r" # v\d+\.\d+\.\d+$", line), line
 
 
 def test_workflows_have_no_right_that_they_do_not_name() -> None:

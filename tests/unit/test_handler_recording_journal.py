@@ -26,7 +26,7 @@ def update(**fields: Any) -> FileUpdate:
     return FileUpdate(output=0, filename="a.mp4", started_at_ns=5, **fields)
 
 
-def taken_over(ledger: RecordingJournal) -> dict[int, object]:
+def taken_over(ledger: RecordingJournal) -> dict[tuple[int, int], object]:
     ledger.release()
     again = RecordingJournal.take_over(ledger.folder)
     again.release()
@@ -37,7 +37,7 @@ def test_the_first_word_and_the_end_of_an_output_are_kept(tmp_path: Path) -> Non
     ledger = RecordingJournal.create(tmp_path, PLAN)
     ledger.note(update())
     ledger.note(update(size_bytes=1))
-    assert taken_over(ledger) == {0: update()}
+    assert taken_over(ledger) == {(0, 0): update()}
 
 
 def test_an_earlier_recording_of_the_same_egress_is_not_begun_over(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_an_earlier_recording_of_the_same_egress_is_not_begun_over(tmp_path: Pat
     ledger.release()
     with pytest.raises(EgressError, match="what was recorded before under this egress_id still waits there"):
         RecordingJournal.create(tmp_path, PLAN)
-    assert taken_over(ledger) == {0: update()}
+    assert taken_over(ledger) == {(0, 0): update()}
     RecordingJournal.take_over(ledger.folder).settle()
     RecordingJournal.create(tmp_path, PLAN).release()
 
@@ -65,10 +65,10 @@ def test_a_full_disk_stops_nothing_and_is_made_up_for(
         ledger.note(update(size_bytes=1))
         ledger.note(update(size_bytes=1, ended_at_ns=9))
     assert ["No space left" in str(record.__dict__["error"]) for record in caplog.records] == [True]
-    assert ledger.told == {0: update(size_bytes=1, ended_at_ns=9)}
+    assert ledger.told == {(0, 0): update(size_bytes=1, ended_at_ns=9)}
     aside.replace(journal)
     ledger.note(update(size_bytes=2))
-    assert taken_over(ledger) == {0: update(size_bytes=2)}
+    assert taken_over(ledger) == {(0, 0): update(size_bytes=2)}
 
 
 def test_what_a_manifest_says_survives_its_process(tmp_path: Path) -> None:

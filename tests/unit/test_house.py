@@ -5,6 +5,7 @@ know, not by its length. A constructor of many parameters takes a typed settings
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +23,10 @@ MAX_LINES = 400
 MAX_ATTRIBUTES = 15
 MAX_PARAMETERS = 8
 
+SERVICE = ("cli", "app", "api", "worker", "store", "psrpc")
+
 LONG_MODULES: dict[str, str] = {}
-LARGE_CLASSES = {
-    "Job": "It is all that is known of one egress here, for a report of its end too.",
-    "Node": "It is the composition of a worker: each attribute is a part that it starts or closes.",
-}
+LARGE_CLASSES: dict[str, str] = {}
 LONG_CONSTRUCTORS: dict[str, str] = {}
 
 
@@ -116,6 +116,18 @@ def test_one_name_means_one_thing() -> None:
         if not each.name.startswith("_"):
             modules_of[each.name].append(each.module)
     assert not {name: where for name, where in modules_of.items() if len(where) > 1}
+
+
+def test_there_is_one_way_to_log() -> None:
+    """A handler's records go through the standard library to its worker; the service writes fields."""
+    for module, text in modules():
+        package = module.split("/")[0]
+        call = "structlog.get_logger" if package in SERVICE else "logging.getLogger"
+        made = re.findall(
+            r"^(\w+) = (?:structlog\.get_logger|logging\.getLogger)\(__name__\)$", text, re.MULTILINE
+        )
+        assert made in ([], ["_log"]), module
+        assert not made or f"_log = {call}(__name__)" in text, f"{module} logs with {call}"
 
 
 @pytest.mark.parametrize(

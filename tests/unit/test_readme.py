@@ -17,5 +17,5 @@ def test_what_a_recording_costs_is_what_was_measured() -> None:
 
 def test_the_fork_server_costs_what_was_measured() -> None:
     (measured,) = re.findall(r"which stays: (\d+) MiB", (ROOT / "bench" / "RESULTS.md").read_text())
-    (shown,) = re.findall(r"forks recordings from (\d+) MiB", (ROOT / "README.md").read_text())
+    (shown,) = re.findall(r"recordings are forked from takes (\d+) MiB", (ROOT / "README.md").read_text())
     assert abs(int(measured) - int(shown)) <= 5

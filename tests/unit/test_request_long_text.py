@@ -16,7 +16,7 @@ from livekit.protocol.egress import (
 
 from openegress.core.errors import MAX_MESSAGE_CHARS, EgressError
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.request import options
+from openegress.request import orders
 from openegress.request.validate import plan_of
 from tests.unit.test_request_validate import CONTEXT
 
@@ -95,5 +95,5 @@ def test_the_query_of_a_layout(pattern: str) -> None:
     assert cpu_s("room_composite", path, layout) < WITHIN_S
     began_s = time.thread_time()
     with pytest.raises(EgressError):
-        options.refuse_change(layout)
+        orders.in_layout(layout)
     assert time.thread_time() - began_s < WITHIN_S

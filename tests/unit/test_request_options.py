@@ -9,13 +9,27 @@ from hypothesis import strategies as st
 from livekit.protocol import egress as wire
 
 from openegress.config.load import load
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import EndRules, LayoutSource, LocalStorage, Plan, StoragePlan, TemplateSource
+from openegress.core.plan import (
+    EndRules,
+    FileOutput,
+    LayoutSource,
+    LocalStorage,
+    PauseMode,
+    Plan,
+    Split,
+    StoragePlan,
+    TemplateSource,
+    decode,
+    encode,
+)
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecar, Sidecars
-from openegress.core.values import Seconds, SizeBytes
+from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
+from openegress.request.asked_options import LEAST_SIZE_BYTES
 from openegress.request.options import OptionDefaults, Options, RoomOptions
 from openegress.request.places import places_of
 from openegress.request.validate import Context, plan_of
@@ -40,13 +54,19 @@ OPTIONS = st.builds(
     max_size=st.none() | st.integers(0, 2**62).map(SizeBytes),
     stop_when_empty=st.none() | SECONDS,
     stop_when_idle=st.none() | SECONDS,
+    stop_when_silent=st.none() | SECONDS,
     start_timeout=st.none() | SECONDS,
+    on_pause=st.none() | st.sampled_from(PauseMode),
+    split_every=st.none()
+    | st.integers(0, 10**9).map(lambda us: LengthOrSize(length=us / 1e6))
+    | st.integers(1, 2**62).map(lambda size: LengthOrSize(size=size)),
     record_only=st.none() | SELECTORS,
     leave_out=st.none() | SELECTORS,
     show_left_out=st.none() | st.booleans(),
     opt_out=st.none() | st.booleans(),
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
     data_topics=st.none() | st.text().map(str.strip),
+    encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
 )
 
 
@@ -67,11 +87,16 @@ def values(found: Options) -> dict[str, object]:
         ("max_size=1.5kB", Options(max_size=SizeBytes(1500))),
         ("max_size=2GiB", Options(max_size=SizeBytes(2**31))),
         ("&max_size=%31%30+kB&", Options(max_size=SizeBytes(10_000))),
+        ("split_every=10m", Options(split_every=LengthOrSize(length=600.0))),
+        ("split_every=500MB", Options(split_every=LengthOrSize(size=500_000_000))),
+        ("split_every=0", Options(split_every=LengthOrSize())),
+        ("on_pause=hold", Options(on_pause=PauseMode.HOLD)),
         ("leave_out=bot-*,kind:agent", Options(leave_out=Selectors.parse("bot-*,kind:agent"))),
         ("leave_out=sip_%2B49*", Options(leave_out=Selectors.parse("sip_+49*"))),
         ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
         ("data_topics=slides*,poll", Options(data_topics="slides*,poll")),
         ("sidecars=", Options(sidecars=Sidecars())),
+        ("encoder_speed=superfast", Options(encoder_speed=EncoderSpeed.SUPERFAST)),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
@@ -90,6 +115,11 @@ def test_a_query(text: str, expected: Options) -> None:
         ("max_duration=-1s", 'X.max_duration: "-1s" is not a duration that is not negative'),
         ("max_duration=9999999999999h", 'X.max_duration: "9999999999999h" is not a duration with its unit'),
         ("max_duration=" + "9" * 4000, 'X.max_duration: "999'),
+        (
+            "split_every=soon",
+            'X.split_every: "soon" is not a length or a size with its unit, like 10m or 500MB',
+        ),
+        ("on_pause=stop", 'X.on_pause: "stop" is not one of cut, hold'),
         ("max_size=big", 'X.max_size: "big" is not a size, like 500MB, 2GiB or a number of bytes'),
         ("max_size=5XB", 'X.max_size: "5XB" is not a size'),
         ("max_size=-5", 'X.max_size: "-5" is not a size'),
@@ -97,6 +127,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
         ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
         ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers, chat'),
+        ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of ultrafast, superfast, veryfast'),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
@@ -217,11 +248,44 @@ def test_a_near_miss_is_left_to_the_page_and_told() -> None:
     )
 
 
-def test_a_running_egress_keeps_its_options() -> None:
-    options.refuse_change("grid?x=1")
-    with pytest.raises(EgressError) as caught:
-        options.refuse_change("grid?x=1&max_duration=1h")
-    assert caught.value.code is Code.UNIMPLEMENTED
+# --- of the room
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ("", Options()),
+        ("hello", Options()),
+        ("[1]", Options()),
+        ('{"egress": null}', Options()),
+        (
+            '{"topic": "x", "egress": {"max_duration": "1h", "max_size": 5000}}',
+            Options(max_duration=Seconds(3600), max_size=SizeBytes(5000)),
+        ),
+    ],
+)
+def test_the_metadata_of_a_room(metadata: str, expected: Options) -> None:
+    assert options.of_room_metadata(metadata) == (expected, ())
+
+
+def test_a_slip_in_the_metadata_is_told_and_the_rest_is_taken() -> None:
+    text = '{"egress": {"max_duration": "1h", "max_sise": 5, "stop_when_idle": "soon"}}'
+    found, notices = options.of_room_metadata(text)
+    assert found == Options(max_duration=Seconds(3600))
+    assert notices == (
+        "room metadata egress.max_sise: unknown key; did you mean max_size? (passed over)",
+        'room metadata egress.stop_when_idle: "soon" is not a duration with its unit, like 90s or 1h30m'
+        " (passed over)",
+    )
+    assert options.of_room_metadata('{"egress": "max_duration=1h"}') == (
+        Options(),
+        ("room metadata egress is not an object of options (passed over)",),
+    )
+
+
+@given(text=st.text(max_size=80) | st.text(max_size=40).map(lambda each: f'{{"egress": {{"{each}": 1}}}}'))
+def test_no_metadata_end_a_recording(text: str) -> None:
+    options.of_room_metadata(text)
 
 
 # --- on their way
@@ -265,6 +329,80 @@ def test_later_ways_win() -> None:
     assert plan(room("grid?max_duration=0")).end_rules.max_duration_s == 0
 
 
+def test_a_room_has_its_say_between_the_configuration_and_the_request() -> None:
+    context = replace(CONTEXT, room_metadata='{"egress": {"max_duration": "7s", "max_sise": 1}}')
+    found = plan(room(name="short-1"), context)
+    assert (found.end_rules.max_duration_s, found.end_rules.stop_when_empty_s) == (7, 20)
+    assert found.notices == (
+        "room metadata egress.max_sise: unknown key; did you mean max_size? (passed over)",
+    )
+    assert plan(room("grid?max_duration=5s"), context).end_rules.max_duration_s == 5
+
+
+def test_what_the_room_asks_of_a_page_in_vain_is_left_out() -> None:
+    context = replace(CONTEXT, room_metadata='{"egress": {"stop_when_idle": "7s"}}')
+    assert plan(room(page="https://page.example"), context).end_rules.stop_when_idle_s == 0
+    assert plan(room(), context).end_rules.stop_when_idle_s == 7
+
+
+@pytest.mark.parametrize("every", ["10m", "5MB"])
+def test_a_plan_with_every_option_is_sent_to_a_handler(every: str) -> None:
+    query = f"split_every={every}&max_duration=1h&max_size=1GB&stop_when_empty=1m&stop_when_idle=1m"
+    query += "&stop_when_silent=1m&start_timeout=1m&on_pause=hold&leave_out=bob&opt_out=no"
+    found = plan(room(f"grid?{query}"))
+    assert decode(encode(found)) == found
+
+
+def test_a_file_is_split() -> None:
+    asked = Options(split_every=LengthOrSize(length=60.0))
+    (output,) = plan(options.carry(room(), asked)).outputs
+    assert isinstance(output, FileOutput) and output.split == Split(every_s=60.0)
+    (output,) = plan(
+        room(), replace(CONTEXT, options=OptionDefaults(split_every=LengthOrSize(size=5)))
+    ).outputs
+    assert isinstance(output, FileOutput) and output.split == Split(every_bytes=LEAST_SIZE_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("every", "filepath", "code"),
+    [
+        (LengthOrSize(length=0.5), "x.mp4", Code.INVALID_ARGUMENT),
+        (LengthOrSize(size=99_999), "x.mp4", Code.INVALID_ARGUMENT),
+        (LengthOrSize(length=60.0), "x.webm", Code.UNIMPLEMENTED),
+    ],
+)
+def test_what_cannot_be_split_is_refused(every: LengthOrSize, filepath: str, code: Code) -> None:
+    request = room()
+    request.file_outputs[0].filepath = filepath
+    with pytest.raises(EgressError) as caught:
+        plan(options.carry(request, Options(split_every=every)))
+    assert (caught.value.code, "split_every" in caught.value.message) == (code, True)
+
+
+def test_what_becomes_of_a_pause() -> None:
+    assert plan(room()).on_pause is PauseMode.CUT
+    assert plan(room("grid?on_pause=hold")).on_pause is PauseMode.HOLD
+    streamed = room("grid?on_pause=cut")
+    streamed.stream_outputs.append(
+        wire.StreamOutput(protocol=wire.StreamProtocol.RTMP, urls=["rtmp://e/app/key"])
+    )
+    assert plan(streamed).on_pause is PauseMode.HOLD, "a stream goes on, and the file shows what it shows"
+
+
+def test_silence_is_for_what_has_sound() -> None:
+    asked = Options(stop_when_silent=Seconds(9))
+    assert plan(options.carry(room(), asked)).end_rules.stop_when_silent_s == 9
+    silent = room()
+    silent.video_only = True
+    with pytest.raises(EgressError) as caught:
+        plan(options.carry(silent, asked))
+    assert caught.value.message == "stop_when_silent: this egress records no sound"
+    configured = replace(CONTEXT, options=OptionDefaults(stop_when_silent=Seconds(9)))
+    silent = room()
+    silent.video_only = True
+    assert plan(silent, configured).end_rules.stop_when_silent_s == 0
+
+
 @pytest.mark.parametrize("name", ["speaker", "grid-light", "single-speaker-dark", ""])
 def test_a_layout_is_what_stands_before_its_options(name: str) -> None:
     found = plan(room(f"{name}?max_duration=1m"))
@@ -303,6 +441,24 @@ def test_what_a_page_cannot_do_is_refused_where_it_is_asked() -> None:
         with pytest.raises(EgressError) as caught:
             plan(options.carry(wire.WebEgressRequest(url=page.url, file_outputs=FILE), asked))
         assert caught.value.code is Code.UNIMPLEMENTED
+
+
+def test_the_speed_of_the_encoder() -> None:
+    def speed(found: Plan) -> EncoderSpeed:
+        assert found.video is not None
+        return found.video.speed
+
+    assert speed(plan(room())) is EncoderSpeed.VERYFAST
+    assert speed(plan(room("grid?encoder_speed=ultrafast"))) is EncoderSpeed.ULTRAFAST
+    sound = room("grid?encoder_speed=ultrafast")
+    sound.audio_only = True
+    with pytest.raises(EgressError) as caught:
+        plan(sound)
+    assert caught.value.message.startswith("encoder_speed: no picture of this egress is encoded")
+    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=EncoderSpeed.SUPERFAST))
+    assert speed(plan(room(), configured)) is EncoderSpeed.SUPERFAST
+    sound.layout = "grid"
+    assert plan(sound, configured).video is None
 
 
 def test_who_is_recorded() -> None:

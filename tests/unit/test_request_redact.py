@@ -125,7 +125,9 @@ def test_empty_stays_empty() -> None:
         ("https://user:SECRET@h/hook", True),
         ("https://h/hook?token=SECRET", True),
         ("https://h/hook#SECRET=SECRET", True),
-        ("https://h/hook", False),
+        ("https://h/T000/B000/SECRET=SECRET", True),
+        ("https://h/hook", True),
+        ("https://h/", False),
     ],
 )
 def test_of_webhooks_nobody_sees_credentials_but_who_delivers_them(url: str, is_hidden: bool) -> None:
@@ -155,7 +157,7 @@ SHOWN = {
     *("TrackCompositeEgressRequest.audio_track_id", "TrackCompositeEgressRequest.video_track_id"),
     *("TrackCompositeEgressRequest.room_name", "TrackEgressRequest.room_name", "TrackEgressRequest.track_id"),
     *("StartEgressRequest.room_name", "ExportReplayRequest.replay_id", "UpdateStreamRequest.egress_id"),
-    # A page is shown as its caller named it, as upstream does.
+    # A page is shown by its path; core.shown_url says what of it is not.
     *("WebEgressRequest.url", "WebSource.url"),
     *("RoomCompositeEgressRequest.custom_base_url", "TemplateSource.custom_base_url"),
     # Names of what is stored, and where.

@@ -322,7 +322,7 @@ def test_track_to_websocket() -> None:
     (output,) = plan("track", body).outputs
     assert output == parts.WebsocketOutput(
         url="wss://h/x?rate=16000&key=k",
-        redacted="wss://h/x?rate={...}&key={...}",
+        redacted="wss://h/{...}?rate={...}&key={...}",
         sample_rate=16_000,
         channels=2,
         deny_networks=CONTEXT.deny_networks,

@@ -186,8 +186,8 @@ def test_bounds(advanced: dict[str, Any], field: str) -> None:
 
 
 def test_segments_longer_than_the_longest() -> None:
-    body = WEB | {"segment_outputs": [{"segment_duration": 601}]}
-    _is_field(refusal("web", body), "segment_duration (601 s is above the longest, 600)")
+    body = WEB | {"segment_outputs": [{"segment_duration": 43_201}]}
+    _is_field(refusal("web", body), "segment_duration (43201 s is above the longest, 43200)")
 
 
 def test_no_id_and_no_request() -> None:
@@ -246,7 +246,7 @@ def test_local_storage_forbidden() -> None:
         (
             "room_composite",
             ROOM | {"stream_outputs": [{"urls": ["http://h/a/k"]}]},
-            "invalid url http://h/a/k: invalid protocol",
+            "invalid url http://h/{...}: invalid protocol",
         ),
         (
             "room_composite",

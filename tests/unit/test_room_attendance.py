@@ -59,6 +59,9 @@ class Other:
     def names(self, track: Track, selection: Selection) -> bool:
         return track.sid == "TR_4"
 
+    def change_rules(self, rules: EndRules) -> None:
+        pass
+
 
 def look(policy: Attendance, state: RoomState) -> Verdict:
     return policy.verdict(state, policy.select(state, NOTHING))
@@ -161,3 +164,16 @@ def test_it_ends_after_no_less_and_is_always_looked_at_again(
         # Never now or before: it would be looked at again and again.
         assert (policy.recheck_at_s is None) == is_there
         assert policy.recheck_at_s is None or policy.recheck_at_s > now_s
+
+
+def test_a_limit_that_changes_counts_from_when_they_left() -> None:
+    policy = of_empty(0.0, is_of_room=True)
+    assert look(policy, room(10.0)) is GO_ON
+    policy.change_rules(EndRules(stop_when_empty_s=5.0))
+    assert look(policy, room(12.0)) is GO_ON
+    assert policy.recheck_at_s == 15.0
+    policy.change_rules(EndRules(stop_when_empty_s=20.0))
+    assert look(policy, room(16.0)) is GO_ON
+    assert look(policy, room(30.0)) is EMPTY
+    policy.change_rules(EndRules())
+    assert look(policy, room(31.0)) is GO_ON

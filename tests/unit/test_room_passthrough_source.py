@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import PauseMode
 from openegress.core.units import MS, S
 from openegress.media import Packet
 from openegress.room import EncodedFrame, Participant, Track, TrackSource
@@ -38,15 +40,17 @@ class FakeSession:
     asked: list[str] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("subscribe", "wait_for_media", "release", "close"):
+        if name in ("subscribe", "wait_for_media", "release", "close", "pause", "resume"):
             return self._nothing
         raise AttributeError(name)
 
     async def _nothing(self, *_: object) -> None:
         pass
 
+    now_ms: int = 0
+
     def now_ns(self) -> int:
-        return BEGAN_NS
+        return BEGAN_NS + self.now_ms * MS
 
     def batch_reads(self) -> None:
         pass
@@ -171,3 +175,115 @@ async def test_pictures_keep_to_the_sound_of_their_publisher_where_that_is_late(
         assert lies[at_ms] - at_ms == pytest.approx(held_ms, abs=10)
         assert spoke[at_ms] - at_ms == pytest.approx(2000, abs=10)
     await source.stop()
+
+
+# --- paused
+
+
+@dataclass
+class Paused:
+    """A call of pictures and sound, recorded for a second, and paused for three."""
+
+    source: RoomPacketSource
+    session: FakeSession
+    sink: Sink
+
+    @classmethod
+    async def begun(cls, *tracks: Track) -> "Paused":
+        source, session = await opened(*tracks)
+        call = cls(source, session, Sink())
+        call.send(0, 80)
+        await source.start(call.sink)
+        call.send(80, 1000)
+        session.now_ms = 1000
+        assert await source.pause(PauseMode.CUT) == BEGAN_NS + 1000 * MS
+        return call
+
+    def send(self, from_ms: int, to_ms: int) -> None:
+        """A key frame and what follows it each 40 ms, and sound each 20 ms."""
+        for at_ms in range(from_ms, to_ms, 20):
+            if MediaKind.VIDEO in self.source._tracks and (at_ms - from_ms) % 40 == 0:
+                frame = picture(str(at_ms), at_ms, HIGH if at_ms == from_ms else (0, 0))
+                self.source.on_frame(CAMERA, frame)
+            if MediaKind.AUDIO in self.source._tracks:
+                self.source.on_frame(MICROPHONE, spoken(at_ms))
+
+    async def resumed(self, from_ms: int, to_ms: int) -> int:
+        """In ms since the beginning."""
+        resuming = asyncio.create_task(self.source.resume())
+        await asyncio.sleep(0)
+        self.send(from_ms, to_ms)
+        return (await resuming - BEGAN_NS) // MS
+
+    def sounds_ms(self) -> list[int]:
+        return [p.pts_ns // MS for p in self.sink.packets if p.kind is MediaKind.AUDIO]
+
+
+async def test_a_pause_is_left_out_of_tracks_as_they_come() -> None:
+    call = await Paused.begun(CAMERA, MICROPHONE)
+    call.source.on_frame(MICROPHONE, spoken(1020))  # it was on its way
+    call.session.now_ms = 4000
+    assert await call.resumed(4000, 5000) == 4000
+    await call.source.stop()
+    before, after = call.sink.pictures()[:25], call.sink.pictures()[25:]
+    assert [name for name, _ in before] == [str(at_ms) for at_ms in range(0, 1000, 40)]
+    assert [name for name, _ in after] == [str(at_ms) for at_ms in range(4000, 5000, 40)]
+    assert after[0][1] == pytest.approx(1000, abs=1)
+    assert call.sounds_ms() == [pytest.approx(at_ms, abs=1) for at_ms in range(0, 2000, 20)]
+    late = [p.paused_ns for p in call.sink.packets if p.pts_ns > 1100 * MS]
+    assert set(late) == {3 * S}
+
+
+async def test_the_first_key_frame_says_where_it_goes_on() -> None:
+    call = await Paused.begun(CAMERA, MICROPHONE)
+    call.session.now_ms = 4000
+    resuming = asyncio.create_task(call.source.resume())
+    await asyncio.sleep(0)
+    for at_ms in range(4000, 4200, 20):
+        call.source.on_frame(MICROPHONE, spoken(at_ms))
+    call.source.on_frame(CAMERA, picture("delta", 4100))
+    call.send(4200, 5000)
+    assert (await resuming - BEGAN_NS) // MS == 4200
+    await call.source.stop()
+    assert call.sink.pictures()[25][0] == "4200"
+    assert call.sounds_ms() == [pytest.approx(at_ms, abs=1) for at_ms in range(0, 1800, 20)]
+
+
+async def test_one_that_ends_while_paused_has_no_silence_for_the_pause() -> None:
+    call = await Paused.begun(CAMERA, MICROPHONE)
+    call.session.now_ms = 60_000
+    await call.source.stop()
+    assert max(call.sounds_ms()) <= 1000
+    assert len(call.sink.pictures()) == 25
+
+
+async def test_sound_alone_goes_on_with_sound() -> None:
+    call = await Paused.begun(MICROPHONE)
+    call.session.now_ms = 4000
+    assert await call.resumed(4040, 5000) == 4040
+    await call.source.stop()
+    assert call.sounds_ms()[:98] == [pytest.approx(at_ms, abs=1) for at_ms in range(0, 1960, 20)]
+
+
+async def test_a_pause_that_fails_leaves_nothing_out() -> None:
+    source, session = await opened(MICROPHONE)
+    sink = Sink()
+    source.on_frame(MICROPHONE, spoken(0))
+    await source.start(sink)
+
+    async def broken() -> None:
+        raise EgressError(Code.UNAVAILABLE, "the room is gone")
+
+    session.pause = broken  # type: ignore[attr-defined]
+    with pytest.raises(EgressError, match="gone"):
+        await source.pause(PauseMode.CUT)
+    source.on_frame(MICROPHONE, spoken(20))
+    await source.stop()
+    assert [p.pts_ns // MS for p in sink.packets] == [0, 20]
+
+
+async def test_no_card_is_put_into_tracks_as_they_come() -> None:
+    source, _ = await opened(MICROPHONE)
+    with pytest.raises(EgressError) as refused:
+        await source.pause(PauseMode.HOLD)
+    assert refused.value.code is Code.UNIMPLEMENTED

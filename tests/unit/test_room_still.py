@@ -35,7 +35,7 @@ MUTED = replace(SCREEN, muted=True)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what drew, copied or converted anything."""
     calls: list[str] = []
-    for owner, name in ((Canvas, "fill"), (Canvas, "paste"), (Canvas, "_writable"), (Fitter, "fit")):
+    for owner, name in ((Canvas, "fill"), (Canvas, "paste"), (Canvas, "_composed"), (Fitter, "fit")):
         real = getattr(owner, name)
 
         def counted(*arguments: Any, real: Any = real, name: str = name) -> Any:

@@ -1,6 +1,7 @@
 """Retries, backup and deletion, on storages that fail by a script and a clock that only tests move."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage, backed_up
 from openegress.storage.backed_up import NAME, names
+from openegress.storage.journal import Journal
+from openegress.storage.late import MARGIN_S, LateUploads, Superseded
 from openegress.storage.uploader import Failover, Outcome, Uploader, UploadRetry, join
 
 
@@ -33,6 +36,9 @@ class ScriptedStorage:
         self.calls = 0
         self.unreadable = False
         self.presign_error: EgressError | None = None
+        self.clock_s = 0.0
+        self.changed: dict[str, float] = {}
+        """When an object was stored, by its path."""
 
     def _fail(self) -> None:
         self.calls += 1
@@ -49,10 +55,14 @@ class ScriptedStorage:
         self._fail()
         data = local.read_bytes()
         self.objects[path] = data[: len(data) - self.shrink]
+        self.changed[path] = self.clock_s
         self.shrink = 0
 
     async def size(self, path: str) -> int | None:
         return None if self.unreadable else len(self.objects[path])
+
+    async def changed_s(self, path: str) -> float | None:
+        return None if self.unreadable else self.changed.get(path)
 
     async def presign(self, path: str, expires_s: int) -> str:
         if self.presign_error is not None:
@@ -390,3 +400,70 @@ async def test_hurried_it_waits_for_no_further_attempt(tmp_path: Path) -> None:
             await uploader.put(local, "x", "text/plain", delete_local=True)
     assert storage.calls == 2
     assert local.exists()
+
+
+# --- of a recording that has ended before
+
+
+def late(stopped_s: float) -> tuple[Failover, dict[str, float]]:
+    own: dict[str, float] = {}
+    return Failover(late=LateUploads(stopped_s, lambda path: own.get(path, 0.0), own.__setitem__)), own
+
+
+async def test_a_late_upload_leaves_what_another_recording_has_stored_since(recording: Path) -> None:
+    primary, backup = ScriptedStorage(), ScriptedStorage()
+    primary.objects["main/a.mp4"], primary.changed["main/a.mp4"] = b"newer", 2_000.0
+    standing, _ = late(1_000.0)
+    bench = Bench(WITH_BACKUP, primary, backup, standing)
+    with pytest.raises(Superseded) as refused:
+        await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
+    assert refused.value.message == (
+        "'main/a.mp4' holds another recording, stored 1970-01-01T00:33:20Z, after this one had ended: "
+        "that one is kept"
+    )
+    assert primary.objects["main/a.mp4"] == b"newer" and not backup.objects
+    assert recording.exists() and bench.slept == []
+    # The storage has not been given up for what is free.
+    assert not (await bench.uploader.put(recording, "b.mp4", "video/mp4")).backup_used
+
+
+@pytest.mark.parametrize("changed_s", [None, 1.0, 1_000.0, 1_000.0 + MARGIN_S])
+async def test_a_late_upload_replaces_what_is_older(recording: Path, changed_s: float | None) -> None:
+    storage = ScriptedStorage()
+    if changed_s is not None:
+        storage.objects["a.mp4"], storage.changed["a.mp4"] = b"older", changed_s
+    standing, own = late(1_000.0)
+    storage.clock_s = 5_000.0
+    bench = Bench(PLAN, storage, standing=standing)
+    await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    assert storage.objects["a.mp4"] == recording.read_bytes()
+    # The next recovery knows it for its own, as long as it is that one.
+    assert own == {"a.mp4": 5_000.0}
+    storage.clock_s = 6_000.0
+    await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    storage.changed["a.mp4"] = 7_000.0
+    with pytest.raises(Superseded):
+        await bench.uploader.put(recording, "a.mp4", "video/mp4")
+
+
+async def test_an_identity_that_may_not_look_cannot_tell(recording: Path) -> None:
+    storage = ScriptedStorage()
+    storage.unreadable, storage.changed["a.mp4"] = True, 2_000.0
+    bench = Bench(PLAN, storage, standing=late(1_000.0)[0])
+    await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    assert storage.objects["a.mp4"] == recording.read_bytes()
+
+
+def test_the_first_recovery_notes_when_the_recording_stopped(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, "EG_1", b"plan")
+    folder = journal.folder / "file-0"
+    folder.mkdir()
+    (folder / "recording.mp4").write_bytes(b"media")
+    for path in (journal.folder / "journal.jsonl", folder / "recording.mp4"):
+        os.utime(path, (500.0, 500.0))
+    LateUploads.of(journal)
+    (folder / "recording.mp4").write_bytes(b"finalised")
+    for _ in range(2):
+        again = Journal.load(journal.folder)
+        assert again.facts["stopped_s"] == 500.0
+        LateUploads.of(again)

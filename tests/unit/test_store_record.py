@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
+from openegress.core.info import is_terminal
 from openegress.store import Change
-from openegress.store.record import is_terminal, judge, rank, stamped
+from openegress.store.record import judge, rank, stamped
 
 STARTING, ACTIVE, ENDING = (
     EgressStatus.EGRESS_STARTING,

@@ -48,6 +48,7 @@ class World:
         self.leases = MemoryLeases()
         self.paths = Paths(self.leases, "NE_1", lambda _: False)
         self.begun: list[str] = []
+        self.most_at_once = 0
         self.reported: list[bool] = []
         self.had_ended: list[bool] = []
         self.adoption = Adoption(
@@ -68,6 +69,8 @@ class World:
         self.reported.append(is_reported)
         self.had_ended.append(left.had_ended)
         self.jobs[left.plan.egress_id] = Job()
+        running = [job for job in self.jobs.values() if not job.ended.is_set()]
+        self.most_at_once = max(self.most_at_once, len(running))
 
     def get(self, egress_id: str) -> Job | None:
         return self.jobs.get(egress_id)
@@ -110,10 +113,8 @@ async def look(world: World, reason: Round = LATER) -> list[str]:
 async def test_two_at_once_and_the_others_are_held_until_their_turn(tmp_path: Path) -> None:
     world = World(tmp_path, "EG_1", "EG_2", "EG_3", "EG_4")
     looking = asyncio.create_task(world.adoption.look(FIRST))
-    await until(lambda: len(world.begun) == 2)
-    await asyncio.sleep(0.05)
+    await until(lambda: set(world.adoption.waiting) == {"EG_3", "EG_4"})
     assert world.begun == ["EG_1", "EG_2"]
-    assert set(world.adoption.waiting) == {"EG_3", "EG_4"}
     world.jobs["EG_2"].ended.set()
     await until(lambda: len(world.begun) == 3)
     world.end_all()
@@ -121,6 +122,7 @@ async def test_two_at_once_and_the_others_are_held_until_their_turn(tmp_path: Pa
     world.end_all()
     await looking
     assert not world.adoption.waiting
+    assert world.most_at_once == 2
 
 
 @pytest.mark.parametrize("error", [EgressError(Code.INTERNAL, "no"), ZeroDivisionError()])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import EgressError
 from openegress.core.plan import ImageOutput, LocalStorage, Plan, StoragePlan, VideoEncoding, WebSource
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -42,6 +43,17 @@ def test_a_configured_cost_holds_up_to_the_largest_preset() -> None:
     configured = Cost(3.0, 500 * MIB, RATE_1080P60)
     assert of_plan(configured, plan((1920, 1080, 60))).cores == 3.0
     assert of_plan(configured, plan((3840, 2160, 60))).cores == 12.0
+
+
+def test_a_quick_encoder_costs_less_unless_the_cost_is_configured() -> None:
+    def at(speed: EncoderSpeed, base: Cost) -> float:
+        video = VideoEncoding(1280, 720, 30, 3000, 4.0, speed=speed)
+        return of_plan(base, Plan("EG_1", WebSource(url="http://a"), (), video, None)).cores
+
+    quick = [at(speed, BASE) for speed in EncoderSpeed]
+    assert quick == sorted(quick) and 0.3 < quick[0] < quick[1] < quick[2] == BASE.cores
+    configured = Cost(3.0, 500 * MIB, RATE_1080P60)
+    assert {at(speed, configured) for speed in EncoderSpeed} == {3.0}
 
 
 def test_memory_of_large_pictures() -> None:

@@ -210,7 +210,8 @@ async def test_a_handler_whose_end_is_not_heard_is_over_all_the_same(
         info = await world.run(handler)
     assert info.status == Status.EGRESS_FAILED
     assert handler.dumped, "it told where it hung before it was killed"
-    assert world.job.deaths[0].how == "killed by SIGKILL" and world.job.last_words == ("its last line",)
+    assert world.job.handlers.deaths[0].how == "killed by SIGKILL"
+    assert world.job.handlers.last_words == ("its last line",)
 
 
 async def test_a_recovery_that_fails_says_why(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from openegress.core.events import Active, Ended, EndReason, Progress, Uploaded
 from openegress.core.plan import LayoutSource, Plan
 from openegress.worker.admission import AdmissionLimits, Load
-from openegress.worker.job import Death, Job
+from openegress.worker.handler_link import Death
+from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.oom import oom_kills
 from openegress.worker.records import Record
@@ -178,7 +179,7 @@ def test_uploads_are_counted_by_content_type_and_outcome() -> None:
 async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result: str) -> None:
     metrics = Metrics("NE_1", "C", snapshot)
     for event in events:
-        job._end(event) if isinstance(event, Ended) else job._take(event)
+        job._take(event)
     metrics.count_end(job)
     assert value(metrics, "livekit_egress_handler_results_total", type="web", result=result) == 1
     await job.record.close()
@@ -186,8 +187,8 @@ async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result
 
 async def test_one_whose_handler_was_killed_for_its_memory(job: Job) -> None:
     metrics = Metrics("NE_1", "C", snapshot)
-    job.deaths.append(Death("killed by SIGKILL: memory ran out", of_memory=True))
-    job._end(Ended(2, EndReason.FAILURE, "x", "internal", died=True))
+    job.handlers.deaths.append(Death("killed by SIGKILL: memory ran out", of_memory=True))
+    job._take(Ended(2, EndReason.FAILURE, "x", "internal", died=True))
     metrics.count_end(job)
     assert value(metrics, "livekit_egress_handler_results_total", type="web", result="killed_oom") == 1
     await job.record.close()
@@ -216,7 +217,7 @@ async def test_an_egress_that_is_recovered_again_has_ended_once(tmp_path: Path, 
     metrics = Metrics("NE_1", "C", snapshot)
     again = Job(plan(), "web", job.record, lambda *_: None, had_ended=True)
     for each in (job, again, again):
-        each._end(Ended(2, EndReason.FAILURE, "x", "internal"))
+        each._take(Ended(2, EndReason.FAILURE, "x", "internal"))
         metrics.count_end(each)
     assert value(metrics, "livekit_egress_handler_results_total", type="web", result="process_error") == 1
     await job.record.close()

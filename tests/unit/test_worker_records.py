@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
+from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import (
     Active,
@@ -41,7 +42,7 @@ class Keeper:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_RETRY_S", (0.0,))
+    monkeypatch.setattr(records, "_BACKOFF", Backoff(first_s=0.0))
 
 
 def starting() -> EgressInfo:

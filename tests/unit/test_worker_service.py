@@ -32,7 +32,8 @@ from openegress.store.leases import MemoryLeases
 from openegress.worker import start as starts
 from openegress.worker.admission import Cost, Load
 from openegress.worker.config import WorkerConfig, WorkerLeases
-from openegress.worker.job import Job, OnNames
+from openegress.worker.handler_link import OnNames
+from openegress.worker.job import Job
 from openegress.worker.load import LoadMeter
 from openegress.worker.records import Record
 from openegress.worker.service import WorkerService

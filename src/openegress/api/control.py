@@ -6,13 +6,17 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.api.egress import EgressService
 from openegress.api.twirp import TwirpMethod, for_recorders
-from openegress.request.pausing import PauseOrder
+from openegress.core.errors import invalid
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
+from openegress.request import options, orders
+from openegress.request.orders import PauseOrder
 
 CONTROL = "openegress.Control"
 
 
 class ControlMethods:
-    """A request is `string egress_id = 1`, as LiveKit's StopEgressRequest is; the answer an EgressInfo."""
+    """Requests are those of proto/openegress_control.proto. Where an egress_id is all there is to say, one is
+    LiveKit's StopEgressRequest. The answer is an EgressInfo."""
 
     def __init__(self, egress: EgressService) -> None:
         self._egress = egress
@@ -22,6 +26,8 @@ class ControlMethods:
         return {
             "PauseEgress": for_recorders(StopEgressRequest, self._pause),
             "ResumeEgress": for_recorders(StopEgressRequest, self._resume),
+            "SetOptions": for_recorders(SetOptionsRequest, self._set_options),
+            "AddMarker": for_recorders(AddMarkerRequest, self._add_marker),
         }
 
     async def _pause(self, request: StopEgressRequest) -> EgressInfo:
@@ -29,3 +35,12 @@ class ControlMethods:
 
     async def _resume(self, request: StopEgressRequest) -> EgressInfo:
         return await self._egress.order(PauseOrder.RESUME, request.egress_id)
+
+    async def _set_options(self, request: SetOptionsRequest) -> EgressInfo:
+        if not request.options:
+            raise invalid('options: none; give {"max_duration": "2h"} or the like')
+        asked = options.of_json(dict(request.options), "options")
+        return await self._egress.order(orders.set_options(asked), request.egress_id)
+
+    async def _add_marker(self, request: AddMarkerRequest) -> EgressInfo:
+        return await self._egress.order(orders.add_marker(request.name, request.ago), request.egress_id)

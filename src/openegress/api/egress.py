@@ -1,11 +1,10 @@
 """The Egress API's ten methods: what a client asks for becomes calls to workers, records and rooms."""
 
-import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
+import structlog
 from livekit.protocol.egress import (
     EgressInfo,
     EgressStatus,
@@ -33,21 +32,18 @@ from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
 from openegress.psrpc.wire_errors import NoResponse
-from openegress.request import options
-from openegress.request.pausing import PauseOrder, order_of
+from openegress.request import orders
+from openegress.request.orders import Order, PauseOrder
 from openegress.request.request_kind import request_kind, room_of
 from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.webhooks import check_webhooks
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 SERVICE = "livekit.Egress"
 
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-_ORDER_S = 5.0
-"""For a recording to pause or go on: media that is asked for is waited for 2 s."""
-_LOOK_S = 0.05
 _RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
 
 Start = (
@@ -107,9 +103,9 @@ class EgressService:
             for name, (request, body) in starts.items()
         } | {
             "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
-            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream),
+            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream, worker_tells=True),
             "ListEgress": for_recorders(ListEgressRequest, self.list),
-            "StopEgress": for_recorders(StopEgressRequest, self.stop),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop, worker_tells=True),
         }
 
     # --- starting
@@ -137,7 +133,7 @@ class EgressService:
         try:
             return await self._queue.place(lambda: self._ask_workers(request))
         except EgressError as error:
-            _log.info("start of %s refused: %s", request.egress_id, error.text)
+            _log.info("a start was refused", egress_id=request.egress_id, error=error.text)
             if isinstance(error, NoResponse):
                 raise self._without_workers(error) from None
             raise
@@ -205,43 +201,37 @@ class EgressService:
         """Tells the recorder's page its layout, by its participant's metadata."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "updated")
-        if (order := order_of(request.layout)) is not None:
-            return await self._order(order, info)
-        options.refuse_change(request.layout)
-        ask = layouts.ask(info, request.layout, own_template=bool(self._policy.template_base))
+        own_template = bool(self._policy.template_base)
+        asked = orders.in_layout(request.layout, of_page=layouts.is_of_page(info, own_template=own_template))
+        if asked.order is not None:
+            info = await self._order(asked.order, info)
+        if asked.layout is None:
+            return info
+        ask = layouts.ask(info, asked.layout, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
         await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
         while True:
-            changed = layouts.with_layout(await self._records.get(request.egress_id), request.layout)
+            changed = layouts.with_layout(await self._records.get(request.egress_id), asked.layout)
             if await self._records.update(changed) is not Change.STALE:
                 return layouts.noted(changed, ask.notice)
             # The worker wrote to the record in between: its word and the layout both count.
 
-    async def order(self, order: PauseOrder, egress_id: str) -> EgressInfo:
-        """Returns once nothing is recorded any more or, of a resume, media is recorded again."""
+    async def order(self, order: Order, egress_id: str) -> EgressInfo:
+        """Returns once it is carried out: nothing is recorded any more or, of a resume, media is recorded
+        again."""
         return await self._order(order, await self._records.get(egress_id))
 
-    async def _order(self, order: PauseOrder, info: EgressInfo) -> EgressInfo:
-        """Goes the way of a layout, which reaches a recorder on any machine."""
+    async def _order(self, order: Order, info: EgressInfo) -> EgressInfo:
+        """To the recorder, on whichever machine it is."""
         _refuse_ended(info, "updated")
-        pauses.refuse_unsuited(info, template_base=self._policy.template_base)
-        if pauses.is_done(order, info):
-            return info
-        await self._livekit().set_metadata(
-            info.room_name, info.egress_id, json.dumps({"layout": order.value})
-        )
+        if isinstance(order, PauseOrder):
+            pauses.refuse_unsuited(info, template_base=self._policy.template_base)
+        request = UpdateLayoutRequest(egress_id=info.egress_id, layout=str(order))
         try:
-            async with asyncio.timeout(_ORDER_S):
-                while not pauses.is_done(order, info):
-                    # The record may be another machine's to write, which tells nobody here.
-                    await asyncio.sleep(_LOOK_S)
-                    info = await self._records.get(info.egress_id)
-                    _refuse_ended(info, "updated")
-        except TimeoutError:
-            why = f"the recording has not answered to {order.value} within {_ORDER_S:g} s"
-            raise EgressError(Code.DEADLINE_EXCEEDED, why, fault=Fault.SERVICE) from None
-        return info
+            return await self._client.call(EgressHandler.ORDER, request, topic=info.egress_id)
+        except EgressError as error:
+            raise await self._explained(info.egress_id, error, "updated", remap=True) from error
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
         """Why a running egress did not answer: it may have ended meanwhile."""

@@ -2,18 +2,18 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.public import public
-from openegress.request.redact import redacted
+from openegress.request.redact import redacted, shown
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
 """None: all is well. Otherwise what is wrong and what to do, without secrets."""
@@ -72,7 +72,7 @@ def upstream_status(cpu_load: float, egresses: Sequence[EgressInfo]) -> dict[str
     status: dict[str, Any] = {"CpuLoad": cpu_load}
     for info in egresses:
         kind = info.WhichOneof("request")
-        status[info.egress_id] = public(MessageToDict(redacted(getattr(info, kind)))) if kind else {}
+        status[info.egress_id] = public(MessageToDict(redacted(shown(getattr(info, kind))))) if kind else {}
     return status
 
 

@@ -39,6 +39,12 @@ def ask(info: EgressInfo, layout: str, *, own_template: bool) -> Ask:
     return Ask(layouts.resolve(layout), layouts.taken_for(layout))
 
 
+def is_of_page(info: EgressInfo, *, own_template: bool) -> bool:
+    """Its layout is read by a page of the request's, or of the server's (`own_template`)."""
+    request = room_request(info)
+    return request is not None and bool(request.custom_base_url or own_template)
+
+
 def _without_layout(what: str) -> str:
     return f"the layout has no effect: this is {what}, and only room composites have one"
 

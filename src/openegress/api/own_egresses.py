@@ -19,6 +19,7 @@ from openegress.core.ids import check_egress_id
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import EgressHandler
 from openegress.psrpc.wire_errors import NoResponse
+from openegress.store.ioinfo import check_page
 
 _ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ENDING})
 
@@ -34,10 +35,11 @@ class OwnEgresses:
         """For TwirpService. Every method needs the grant roomRecord."""
         return {
             "ListEgress": for_recorders(ListEgressRequest, self.list),
-            "StopEgress": for_recorders(StopEgressRequest, self.stop),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop, worker_tells=True),
         }
 
     async def list(self, request: ListEgressRequest) -> ListEgressResponse:
+        check_page(request)
         items = [
             info
             for info in self._infos()

@@ -1,16 +1,10 @@
-"""Which egresses can be paused, and which are: what the API says before and after it has asked."""
+"""Which egresses can be paused: what the API says before it asks them."""
 
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.errors import Code, EgressError
-from openegress.core.info import is_paused
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.request.pausing import PauseOrder
 from openegress.request.request_kind import RequestKind, request_kind
-
-
-def is_done(order: PauseOrder, info: EgressInfo) -> bool:
-    return is_paused(info) is (order is PauseOrder.PAUSE)
 
 
 def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:
@@ -24,13 +18,7 @@ def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:
         case RequestKind.WEB | RequestKind.AUDIO_WEB:
             raise _unimplemented("a web page")
         case RequestKind.ROOM_TRACKS:
-            raise _unimplemented("tracks that are stored as they come")
-        case RequestKind.TRACK:
-            raise _unimplemented("a track egress")
-    if _may_go_as_it_is(info):
-        raise _unimplemented(f"a {kind.value.replace('_', ' ')} that names no preset or encoding")
-    if info.stream_results:
-        raise _unimplemented("an egress with streams")
+            raise _unimplemented("a recording of all tracks")
     if info.status != EgressStatus.EGRESS_ACTIVE:
         status = EgressStatus.Name(info.status)
         raise EgressError(
@@ -38,22 +26,8 @@ def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:
         )
 
 
-def _may_go_as_it_is(info: EgressInfo) -> bool:
-    """Whether its tracks may be stored without being encoded here."""
-    match info.WhichOneof("request"):
-        case "participant":
-            return info.participant.WhichOneof("options") is None
-        case "track_composite":
-            return info.track_composite.WhichOneof("options") is None
-        case "egress" if info.egress.HasField("media"):
-            return info.egress.WhichOneof("encoding") is None and not info.egress.media.audio.capture_all
-        case _:
-            return False
-
-
 def _unimplemented(what: str) -> EgressError:
     return EgressError(
         Code.UNIMPLEMENTED,
-        f"pause of {what} is not supported; encoded files, segments and images of rooms, participants and "
-        "tracks can be paused",
+        f"pause of {what} is not supported; rooms in built-in layouts, participants and tracks can be paused",
     )

@@ -7,7 +7,6 @@ check it (livekit_webhook.proto, WebhookEvent). Who may not is sent away before 
 import base64
 import hashlib
 import hmac
-import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,8 +20,6 @@ from openegress.api.bodies import Bodies, TooLarge
 from openegress.core.errors import EgressError
 from openegress.core.seen import Seen
 from openegress.core.units import S
-
-_log = logging.getLogger(__name__)
 
 PATH = "/webhooks/livekit"
 KEPT_NS = 600 * S

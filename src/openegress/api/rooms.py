@@ -19,6 +19,7 @@ from livekit.protocol.room import (
 
 from openegress.core import foreign_json
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.shown_url import receiver
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
@@ -49,6 +50,10 @@ class LiveKitServer:
     """Any certificate is accepted."""
 
     @property
+    def shown(self) -> str:
+        return receiver(self.http_url)
+
+    @property
     def http_url(self) -> str:
         parts = urlsplit(self.url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
@@ -66,6 +71,11 @@ class RoomService:
     async def find(self, name: str) -> str | None:
         rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
         return next((room.sid for room in _named(rooms, name)), None)
+
+    async def metadata(self, name: str) -> str:
+        """Of the room; "" where there is none. Raises EgressError."""
+        rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
+        return next((room.metadata for room in _named(rooms, name)), "")
 
     async def rooms(self) -> Sequence[Room]:
         """All that are open. Raises EgressError."""
@@ -110,7 +120,7 @@ class RoomService:
     def _unreachable(self, why: str) -> EgressError:
         return EgressError(
             Code.UNAVAILABLE,
-            f"LiveKit server at {self._server.http_url} cannot be asked: {why}; check LIVEKIT_URL",
+            f"LiveKit server at {self._server.shown} cannot be asked: {why}; check LIVEKIT_URL",
             fault=Fault.SERVICE,
         )
 
@@ -122,13 +132,13 @@ class RoomService:
         if status in (401, 403):
             return EgressError(
                 Code.INTERNAL,
-                f"LiveKit server at {self._server.http_url} refuses our API key for {method}: {message}; "
+                f"LiveKit server at {self._server.shown} refuses our API key for {method}: {message}; "
                 "check LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
                 fault=Fault.SERVICE,
             )
         return EgressError(
             code,
-            f"LiveKit server at {self._server.http_url} answers {status} to {method}: {message}",
+            f"LiveKit server at {self._server.shown} answers {status} to {method}: {message}",
             fault=Fault.SERVICE,
         )
 

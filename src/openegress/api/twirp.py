@@ -6,13 +6,13 @@ Who calls is known before the first byte of a body is read: from a stranger noth
 import asyncio
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import structlog
 from aiohttp import web
 from google.protobuf.message import DecodeError, Message
 from livekit.protocol.egress import ListEgressResponse
@@ -23,11 +23,10 @@ from openegress.api.bodies import Bodies, TooLarge
 from openegress.api.idempotent_calls import MAX_ID_CHARS, REQUEST_ID_HEADER, IdempotentCalls
 from openegress.core.errors import Code, EgressError, Fault, internal
 from openegress.core.text import shown
-from openegress.proto import today
 from openegress.request import options, redact, unknown
 from openegress.request.unknown import UnknownFields
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 PROTOBUF = "application/protobuf"
@@ -49,10 +48,16 @@ class TwirpMethod:
     starts: bool = False
     """It starts an egress: options may come with it, and a replay under the same request id gets the first
     answer."""
+    worker_tells: bool = False
+    """A worker is asked, and says what of the request it does not know; of a start it always does."""
 
 
 def for_recorders(
-    request: type[Message], call: Callable[[Any], Awaitable[Message]], *, starts: bool = False
+    request: type[Message],
+    call: Callable[[Any], Awaitable[Message]],
+    *,
+    starts: bool = False,
+    worker_tells: bool = False,
 ) -> TwirpMethod:
     """A method that needs the grant roomRecord."""
 
@@ -66,7 +71,7 @@ def for_recorders(
             last = answer, redact.shown(answer)
         return last[1]
 
-    return TwirpMethod(request, shown_call, Caller.require_record, starts)
+    return TwirpMethod(request, shown_call, Caller.require_record, starts, worker_tells or starts)
 
 
 class TwirpService:
@@ -111,7 +116,7 @@ class TwirpService:
         except EgressError as error:
             return error_response(error)
         except Exception:
-            _log.exception("%s failed", request.path)
+            _log.exception("a call failed", path=request.path)
             return error_response(internal("an unexpected error; the server's log has the details"))
 
     async def _answer(self, request: web.Request, caller: Caller) -> web.Response:
@@ -128,9 +133,9 @@ class TwirpService:
             raise _bad_route(f'unexpected Content-Type: "{shown(content_type)}"')
         body = await self._bodies.read(request)
         message = await self._bodies.decode(body, partial(_decode, method, media_type))
-        if not method.starts:
+        if not method.worker_tells:
             self._tell_unknown(message, request.path)
-        elif text := _options_of(request):
+        if method.starts and (text := _options_of(request)):
             message = options.carry(message, options.of_query(text, options.HEADER))
         answer = await _within(
             request.headers.get(TIMEOUT_HEADER), self._call(request, method, message, caller, body)
@@ -138,11 +143,9 @@ class TwirpService:
         return web.Response(body=self._body(method, media_type, answer), content_type=media_type)
 
     def _tell_unknown(self, message: Message, path: str) -> None:
-        """Fields that decide nothing. Of a start, its details tell of them. Raises EgressError where the
-        configuration has them refused."""
-        found = list(unknown.in_message(today.today(message)))
-        for notice in unknown.notices(found, self._unknown_fields):
-            _log.warning("%s: %s", path, notice)
+        """Fields that decide nothing. Raises EgressError where the configuration has them refused."""
+        for notice in unknown.told(message, self._unknown_fields):
+            _log.warning("unknown fields in a request", path=path, notice=notice)
 
     def _body(self, method: TwirpMethod, media_type: str, answer: Message) -> bytes:
         """Long lists are asked for again and again; the same object was written before."""

@@ -5,10 +5,10 @@ recorded again.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+import structlog
 from livekit.protocol.egress import EgressInfo, EgressStatus
 from livekit.protocol.models import ParticipantInfo, Room
 from livekit.protocol.webhook import WebhookEvent
@@ -22,7 +22,7 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import auto_start
 from openegress.request.auto_start import AutoStart, AutoStartRule
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 TRIES = 6
 _PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
@@ -86,7 +86,7 @@ class AutoStarts:
             try:
                 return await self._begin_what_is_on(lister)
             except EgressError as error:
-                _log.warning("auto_start cannot look for rooms yet: %s", error.text)
+                _log.warning("auto_start cannot list the rooms yet", error=error.text)
                 await asyncio.sleep(self._backoff.delay_s(attempt))
 
     async def _begin_what_is_on(self, lister: RoomLister) -> None:
@@ -104,7 +104,7 @@ class AutoStarts:
                 ]
                 for each in {each.request().egress_id: each for each in wanted}.values():
                     await self._anew(each)
-        _log.info("auto_start has looked round: %d rooms are open", len(rooms))
+        _log.info("auto_start has listed the rooms", open_rooms=len(rooms))
 
     def on_record(self, info: EgressInfo) -> None:
         """The end of an egress that an earlier process left."""
@@ -150,11 +150,13 @@ class AutoStarts:
                 if error.code is Code.ALREADY_EXISTS:
                     return
                 if error.code not in _PASSING or attempt == TRIES:
-                    _log.error("automatic start of %s was refused: %s", request.egress_id, error.text)
+                    _log.error(
+                        "an automatic start was refused", egress_id=request.egress_id, error=error.text
+                    )
                     return
                 await asyncio.sleep(self._backoff.delay_s(attempt))
             else:
-                _log.info("started %s by a rule of auto_start", request.egress_id)
+                _log.info("started by a rule of auto_start", egress_id=request.egress_id)
                 return
 
 

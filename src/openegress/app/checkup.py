@@ -12,7 +12,9 @@ from openegress.app.worker_config import context_maker, handler_settings, room_s
 from openegress.config.settings import Settings
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.shown_url import receiver
 from openegress.handler import landlock, seccomp
+from openegress.source.web.page_cgroup import NotDelegated, Tree
 from openegress.storage.uploader import Uploader
 from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
@@ -36,6 +38,7 @@ async def checkup(settings: Settings) -> AsyncIterator[CheckResult]:
         ("storage", _storage),
         ("SRT", _srt),
         ("confinement", _confinement),
+        ("page memory", _page_memory),
         ("spool", _spool),
     ]
     for name, check in checks:
@@ -86,7 +89,7 @@ async def _livekit(settings: Settings) -> str:
         await rooms.find("openegress-doctor")
     finally:
         await rooms.close()
-    return f"{settings.ws_url} answers and takes the key {settings.api_key}"
+    return f"{receiver(settings.ws_url)} answers and takes the key {settings.api_key}"
 
 
 async def _template(settings: Settings) -> str:
@@ -145,6 +148,17 @@ async def _confinement(settings: Settings) -> str:
         "" if version >= _LANDLOCK_WITH_SCOPES else "; signals to others are not refused before Linux 6.12"
     )
     return f"recordings keep to their own files and start no programs (Landlock {version}, seccomp){scopes}"
+
+
+async def _page_memory(settings: Settings) -> str:
+    """Changes nothing: who runs this may not be the service."""
+    if not settings.page_max_memory:
+        return "page_max_memory is 0: a page may take all there is"
+    gib = f"{settings.page_max_memory:g} GiB"
+    try:
+        return f"at most {gib} for each page, held by the kernel (cgroup {Tree().base()})"
+    except NotDelegated as lacking:
+        return f"at most {gib} for each page, looked at ten times a second, without a cgroup: {lacking}"
 
 
 async def _spool(settings: Settings) -> str:

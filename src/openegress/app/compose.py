@@ -1,12 +1,13 @@
 """One film of a recording of tracks: from the file of tracks to a file of one picture and one sound."""
 
 import asyncio
-import logging
 import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from openegress.core import foreign_json
 from openegress.core.codecs import AudioCodec, Container, VideoCodec
@@ -24,7 +25,7 @@ from openegress.source.room.meeting_history import MeetingHistory, RoomChange, o
 from openegress.source.room.sound_levels import speaking
 from openegress.storage.uploader import Uploader
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 MOST_EVENTS_BYTES = 256 * 1024 * 1024
 """Of a file beside the recording: four times what a recorder writes."""
@@ -77,7 +78,7 @@ def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
         found = of_events(_lines(beside))
         if any(change.what == "track_published" for change in found):
             return found
-        _log.warning("%s tells of no tracks: it is not used", beside.name)
+        _log.warning("the events beside the recording tell of no tracks: not used", file=beside.name)
     return sorted([*of_packets(file.tracks), *speaking(file)], key=lambda each: each.at_ns)
 
 

@@ -11,6 +11,7 @@ from openegress.app.liveness import EventLoop, answers
 from openegress.app.node import Node
 from openegress.app.node_watch import Watchers
 from openegress.app.ports import Ports
+from openegress.app.worker_config import path_leases
 from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
@@ -38,7 +39,7 @@ class DropIn:
         self._board = DashboardState()
         self._bus = RedisBus(settings.redis)
         self._leases = RedisLeases(settings.redis)
-        self._path_leases = RedisLeases(settings.redis, "paths")
+        self._path_leases = path_leases(settings, RedisLeases(settings.redis, "paths"))
         self._client = RPCClient(self._bus)
         self._node = Node(
             settings,
@@ -57,7 +58,7 @@ class DropIn:
                 folders=local_folders(settings),
             ),
         )
-        self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.facts()})
+        self._board.node(lambda: {"version": metadata.version("openegress"), **self._node.machine.facts()})
         self._janitor = Janitor.of_worker(self._leases, self._node.node_id, self._client)
         self._loop = EventLoop()
         health = Health(

@@ -8,11 +8,12 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.app.folders import make_folders
 from openegress.app.node import Node
-from openegress.app.worker_config import room_service
+from openegress.app.worker_config import path_leases, room_service
 from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Progress
 from openegress.core.info import is_terminal
+from openegress.core.shown_url import receiver
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, StartEgressRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
@@ -36,6 +37,7 @@ class OneShot:
         self._records = RPCServer(self._bus)
         self._node: Node | None = None
         self._over = asyncio.Event()
+        self._paths = path_leases(settings, MemoryLeases(), is_guest=True)
         self.info = EgressInfo()
 
     async def __aenter__(self) -> "OneShot":
@@ -46,7 +48,7 @@ class OneShot:
         self._node = Node(
             self._settings,
             self._bus,
-            WorkerLeases(MemoryLeases(), MemoryLeases()),
+            WorkerLeases(MemoryLeases(), self._paths),
             warm=False,
             shares_folders=True,
         )
@@ -56,6 +58,7 @@ class OneShot:
     async def __aexit__(self, *_: object) -> None:
         if self._node is not None:
             await self._node.close()
+        await self._paths.close()
         await self._records.close()
         await self._client.close()
         await self._bus.close()
@@ -101,8 +104,8 @@ class OneShot:
         if room_id is None:
             raise EgressError(
                 Code.NOT_FOUND,
-                f"requested room does not exist: {name!r} is not on {self._settings.ws_url}; check its name, "
-                "or start once somebody has joined",
+                f"requested room does not exist: {name!r} is not on {receiver(self._settings.ws_url)}; "
+                "check its name, or start once somebody has joined",
             )
         return room_id
 

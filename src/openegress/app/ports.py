@@ -33,7 +33,7 @@ class Ports:
     def _status(self) -> dict[str, Any]:
         if self._node is None:
             return {}
-        return upstream_status(self._node.free_cores(), self._node.infos())
+        return upstream_status(self._node.machine.free_cores(), self._node.infos())
 
     async def close(self) -> None:
         for runner in self._runners:

@@ -21,10 +21,11 @@ from openegress.app.liveness import EventLoop, answers
 from openegress.app.node import Node
 from openegress.app.node_watch import Watchers
 from openegress.app.ports import Ports
-from openegress.app.worker_config import room_service
+from openegress.app.worker_config import path_leases, room_service
 from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
 from openegress.core.errors import Code
+from openegress.core.shown_url import receiver
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
@@ -92,7 +93,11 @@ class Server:
         janitor = Janitor.of_records(
             leases, answering.server_id, records, store, float(settings.record_retention)
         )
-        node = self._own_node(bus, leases) if self._alone else None
+        node: Node | None = None
+        if self._alone:
+            paths = path_leases(settings, MemoryLeases())
+            parts.push_async_callback(paths.close)
+            node = self._own_node(bus, WorkerLeases(leases, paths))
         alive: dict[str, Check] = {
             "event loop": loop.check,
             "janitor": janitor.stopped,
@@ -132,7 +137,7 @@ class Server:
             parts.push_async_callback(node.close)
             await node.start()
             self._node = node
-            facts = node.facts
+            facts = node.machine.facts
             self._board.node(lambda: {"version": metadata.version("openegress"), **facts()})
             # What this machine left behind is over; what other workers record is theirs.
             records.listen(auto_starts.on_record)
@@ -146,7 +151,7 @@ class Server:
         _log.info(
             "serving the Egress API",
             url=api.url,
-            livekit=settings.ws_url or "not configured",
+            livekit=receiver(settings.ws_url) or "not configured",
             workers="own" if self._alone else "over Redis",
         )
 
@@ -160,11 +165,11 @@ class Server:
     async def _not_ready(self) -> str | None:
         return await self._node.not_ready() if self._node is not None else "starting"
 
-    def _own_node(self, bus: Bus, leases: Leases) -> Node:
+    def _own_node(self, bus: Bus, leases: WorkerLeases) -> Node:
         return Node(
             self._settings,
             bus,
-            WorkerLeases(leases, MemoryLeases()),
+            leases,
             watchers=Watchers(self._progress, on_thumbnail=self._board.thumbnail),
         )
 

@@ -25,8 +25,8 @@ class SpendingReports:
 
     def ends(self, job: Job) -> None:
         """Its handler still runs, but not for long."""
-        if job.pid:
-            self._spending.end(job.plan.egress_id, spent_s(job.pid), time.monotonic() - job.started_s)
+        if pid := job.handlers.pid:
+            self._spending.end(job.plan.egress_id, spent_s(pid), time.monotonic() - job.started_s)
 
     async def report(self, job: Job) -> None:
         """Never raises: a livekit-server only logs it."""

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
-from openegress.api.rooms import LiveKitServer, RoomService
-from openegress.config.destination import assume_role, storage_plan
+from openegress.api.rooms import TIMEOUT_S, LiveKitServer, RoomService
+from openegress.config.destination import assume_role, local_folders, storage_plan
 from openegress.config.settings import CLOUD_METADATA, PageUdp, SamePath, Settings
 from openegress.core import ipc
 from openegress.core.errors import Code
@@ -15,8 +16,10 @@ from openegress.core.tokens import recorder_token
 from openegress.request.context import Context, SessionLimits
 from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
+from openegress.store.disk_leases import DiskLeases
+from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
-from openegress.worker.config import WorkerConfig
+from openegress.worker.config import RoomMetadata, WorkerConfig, no_metadata
 from openegress.worker.cost import RATE_720P30, RATE_1080P60
 
 _MIB = 2**20
@@ -76,15 +79,16 @@ def own_ports(settings: Settings) -> tuple[int, ...]:
     return tuple(sorted({port for port in ports if port}))
 
 
-def room_service(settings: Settings) -> RoomService | None:
+def room_service(settings: Settings, timeout_s: float = TIMEOUT_S) -> RoomService | None:
     """None: no LiveKit server is configured, so only web pages can be recorded."""
     if not (settings.ws_url and settings.api_key):
         return None
     secret = settings.api_secret.reveal()
-    return RoomService(LiveKitServer(settings.ws_url, settings.api_key, secret, insecure=settings.insecure))
+    server = LiveKitServer(settings.ws_url, settings.api_key, secret, insecure=settings.insecure)
+    return RoomService(server, timeout_s)
 
 
-def worker_config(settings: Settings) -> WorkerConfig:
+def worker_config(settings: Settings, room_metadata: RoomMetadata = no_metadata) -> WorkerConfig:
     return WorkerConfig(
         context=context_maker(settings),
         costs=costs(settings),
@@ -96,6 +100,7 @@ def worker_config(settings: Settings) -> WorkerConfig:
         max_browsers=settings.cpu_cost.max_concurrent_web,
         cluster_id=settings.cluster_id,
         same_path=Distinct.ALL if settings.same_path is SamePath.SUFFIX else Distinct.UNNAMED,
+        room_metadata=room_metadata,
     )
 
 
@@ -175,3 +180,10 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
         )
 
     return make
+
+
+def path_leases(settings: Settings, others: Leases, *, is_guest: bool = False) -> DiskLeases:
+    """What recordings write to: told to workers by `others`, and by locks to whoever shares a disk with us.
+    `is_guest`: one recording, which leaves no file behind where no service has locks."""
+    roots = [Path(folder.root) for folder in local_folders(settings)]
+    return DiskLeases(others, roots, settings.data_path, is_guest=is_guest)

@@ -83,6 +83,21 @@ def resume(arguments: argparse.Namespace) -> int:
     return _show(arguments, _control(arguments, "ResumeEgress"), with_details=True)
 
 
+def set_options(arguments: argparse.Namespace) -> int:
+    options: dict[str, str] = {}
+    for each in arguments.options:
+        key, mark, value = each.partition("=")
+        if not mark or key in options:
+            why = "is there twice" if mark else "has no value; write KEY=VALUE"
+            raise invalid(f'"{shown(key, 64)}" {why}')
+        options[key] = value
+    return _show(arguments, _control(arguments, "SetOptions", options=options), with_details=True)
+
+
+def marker(arguments: argparse.Namespace) -> int:
+    return _show(arguments, _control(arguments, "AddMarker", name=arguments.name, ago=arguments.ago))
+
+
 def update_stream(arguments: argparse.Namespace) -> int:
     if not arguments.add_urls and not arguments.remove_urls:
         raise invalid("nothing to change: name streams with --add-urls or --remove-urls")
@@ -145,8 +160,9 @@ def _call(arguments: argparse.Namespace, method: str, request: Mapping[str, obje
     return asyncio.run(_post(arguments, method, request))
 
 
-def _control(arguments: argparse.Namespace, method: str) -> Any:
-    return asyncio.run(_post(arguments, method, {"egress_id": arguments.id}, "openegress.Control"))
+def _control(arguments: argparse.Namespace, method: str, **more: object) -> Any:
+    request = {"egress_id": arguments.id, **more}
+    return asyncio.run(_post(arguments, method, request, "openegress.Control"))
 
 
 async def _post(

@@ -132,13 +132,24 @@ def _clients(commands: "Commands") -> None:
     resume.add_argument("id", metavar="ID")
     resume.set_defaults(run=_later("client", "resume"))
 
+    change = commands.add_parser("set", help="change options of a recording that runs")
+    change.add_argument("id", metavar="ID")
+    change.add_argument("options", metavar="KEY=VALUE", nargs="+", help="max_duration=2h, max_size=5GB ...")
+    change.set_defaults(run=_later("client", "set_options"))
+
+    marker = commands.add_parser("marker", help="name a moment of a recording that runs")
+    marker.add_argument("id", metavar="ID")
+    marker.add_argument("name", metavar="NAME", help="becomes the title of a chapter")
+    marker.add_argument("--ago", default="", help="10s: the moment was so long ago")
+    marker.set_defaults(run=_later("client", "marker"))
+
     stream = commands.add_parser("update-stream", help="add or remove stream URLs")
     stream.add_argument("--id", required=True)
     stream.add_argument("--add-urls", action="append", metavar="URL")
     stream.add_argument("--remove-urls", action="append", metavar="URL")
     stream.set_defaults(run=_later("client", "update_stream"))
 
-    for command in (start, listing, stop, layout, pause, resume, stream):
+    for command in (start, listing, stop, layout, pause, resume, change, marker, stream):
         flags.add_json(command, "whole records, as the API has them")
         flags.add_server(command)
 

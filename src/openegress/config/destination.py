@@ -10,6 +10,8 @@ from openegress.request.destinations import AssumeRole
 REPORTS = "reports"
 """In the data folder: reports of failed egresses that have no other storage."""
 REPORTS_RETRY_S = 20.0
+LOCKS = ".openegress-locks"
+"""In the data folder and in each that recordings are stored in: what is being written (store.disk_leases)."""
 UNREPORTED = "unreported"
 """In the data folder: ends of egresses that nobody has taken yet."""
 
@@ -54,6 +56,8 @@ def _folder(root: Path, settings: Settings) -> plan.LocalStorage:
         settings.db_path,
         settings.data_path / UNREPORTED,
         settings.data_path / REPORTS,
+        settings.data_path / LOCKS,
+        root / LOCKS,
     )
     real = root.resolve()
     private = [root / path.resolve().relative_to(real) for path in own if path.resolve().is_relative_to(real)]

@@ -32,6 +32,14 @@ class H264Profile(StrEnum):
     HIGH = "high"
 
 
+class EncoderSpeed(StrEnum):
+    """What an encoder spends on a picture, by the names of x264's presets; the quickest first."""
+
+    ULTRAFAST = "ultrafast"
+    SUPERFAST = "superfast"
+    VERYFAST = "veryfast"
+
+
 class Container(StrEnum):
     """What a packet ends up in. The value is also the file extension without its dot."""
 

@@ -19,7 +19,7 @@ import msgspec
 from openegress.core.errors import EgressError, invalid
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars
-from openegress.core.values import Seconds, Secret, SizeBytes
+from openegress.core.values import LengthOrSize, Seconds, Secret, SizeBytes
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -100,6 +100,8 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
         return _duration(text, path)
     if kind is SizeBytes:
         return _size(text, path)
+    if kind is LengthOrSize:
+        return _length_or_size(text, path)
     if kind in _PARSED:
         try:
             return kind.parse(text)
@@ -145,6 +147,18 @@ def _size(text: str, path: str) -> SizeBytes:
     if size_bytes > _LARGEST_BYTES:
         raise _wrong(path, text, "a size that a disk could have")
     return SizeBytes(size_bytes)
+
+
+def _length_or_size(text: str, path: str) -> LengthOrSize:
+    found = _SIZE.fullmatch(text.strip())
+    if found and found[2].lower() in _UNITS:
+        return LengthOrSize(size=int(_size(text, path)))
+    try:
+        return LengthOrSize(length=float(_duration(text, path)))
+    except EgressError:
+        raise _wrong(
+            path, text[:_MOST_CHARS], "a length or a size with its unit, like 10m or 500MB"
+        ) from None
 
 
 def _flag(value: Any, path: str) -> str | bool | None:

@@ -23,6 +23,7 @@ class EndReason(StrEnum):
     MAX_SIZE = "max_size reached"
     EMPTY = "Room empty (stop_when_empty)"
     IDLE = "Nobody publishes (stop_when_idle)"
+    SILENT = "Nobody heard (stop_when_silent)"
     START_TIMEOUT = "start_timeout reached"
     FAILURE = "Failure"
 
@@ -53,6 +54,12 @@ class Resumed(Event, frozen=True, tag="resumed"):
     at_ns: int
 
 
+class Noticed(Event, frozen=True, tag="noticed"):
+    """What a caller is told by EgressInfo.details."""
+
+    text: str
+
+
 class FileUpdate(Event, frozen=True, tag="file"):
     output: int
     filename: str = ""
@@ -61,6 +68,8 @@ class FileUpdate(Event, frozen=True, tag="file"):
     duration_ns: int = 0
     size_bytes: int = 0
     location: str = ""
+    part: int = 0
+    """Of a file that is split, from 0."""
 
 
 class SegmentsUpdate(Event, frozen=True, tag="segments"):
@@ -200,6 +209,7 @@ AnyEvent = (
     | Active
     | Paused
     | Resumed
+    | Noticed
     | FileUpdate
     | SegmentsUpdate
     | ImagesUpdate

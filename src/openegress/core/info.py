@@ -26,6 +26,7 @@ from openegress.core.events import (
     FileUpdate,
     ImagesUpdate,
     ManifestStored,
+    Noticed,
     OutputFailed,
     Paused,
     Resumed,
@@ -126,16 +127,18 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.details = details_of(_without_pause(info.details), PAUSED)
         case Resumed():
             info.details = _without_pause(info.details)
+        case Noticed(text):
+            info.details = details_of(info.details, text)
         case Ending():
             _end_begun(info, event, now_ns)
         case Ended():
             _end(info, event)
         case FileUpdate():
-            _update_file(info.file_results[0], event)
+            _update_file(_part(info, event), event)
         case SegmentsUpdate():
             _update_segments(info.segment_results[0], event)
         case ImagesUpdate():
-            first = len(info.file_results) + len(info.segment_results)
+            first = _files(info) + len(info.segment_results)
             _update_images(info.image_results[event.output - first], event)
         case StreamAdded():
             _add_stream(info, event)
@@ -261,6 +264,17 @@ def _stored(info: EgressInfo) -> list[FileInfo | SegmentsInfo | ImagesInfo]:
     return [*info.file_results, *info.segment_results, *info.image_results]
 
 
+def _files(info: EgressInfo) -> int:
+    """How many outputs are files: one that is split has a result for each part."""
+    return min(1, len(info.file_results))
+
+
+def _part(info: EgressInfo, event: FileUpdate) -> FileInfo:
+    while len(info.file_results) <= event.part:
+        info.file_results.add()
+    return info.file_results[event.part]
+
+
 def _update_file(result: FileInfo, event: FileUpdate) -> None:
     result.filename = event.filename or result.filename
     result.location = event.location or result.location
@@ -293,7 +307,7 @@ def _place(info: EgressInfo, output: int, stream: int) -> int:
     """Of a stream among the results, by number, never by URL: two keys may redact alike. A stream output's
     results come before the websockets', of which each is an output of its own; a plan has the one or the
     other."""
-    first = len(info.file_results) + len(info.segment_results) + len(info.image_results)
+    first = _files(info) + len(info.segment_results) + len(info.image_results)
     return output - first + stream
 
 

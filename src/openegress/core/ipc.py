@@ -108,6 +108,12 @@ class UpdateStreams(msgspec.Struct, frozen=True, tag="update_streams"):
     remove: tuple[str, ...]
 
 
+class Obey(msgspec.Struct, frozen=True, tag="obey"):
+    call: int
+    order: str
+    """Text of request.orders."""
+
+
 class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
     """Answer to ClaimNames. Empty code: the names are the recording's."""
 
@@ -117,7 +123,7 @@ class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
     error: str = ""
 
 
-ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | NamesClaimed
+ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed
 
 
 # --- handler -> worker
@@ -128,7 +134,8 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """Answer to UpdateStreams, after a StreamAdded for each URL that was taken. Empty code: done."""
+    """Answer to UpdateStreams, after a StreamAdded for each URL that was taken, or to Obey, after what came
+    of it. Empty code: done."""
 
     call: int
     code: str = ""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
 
@@ -29,6 +29,7 @@ class VideoEncoding(Struct, frozen=True):
     key_frame_interval_s: float
     codec: VideoCodec = VideoCodec.H264
     profile: H264Profile = H264Profile.MAIN
+    speed: EncoderSpeed = EncoderSpeed.VERYFAST
 
 
 class AudioEncoding(Struct, frozen=True):
@@ -229,6 +230,13 @@ class StoragePlan(Struct, frozen=True):
 # --- what comes out
 
 
+class Split(Struct, frozen=True):
+    """How long, or how large, a file gets before another one is begun. One of the two is 0."""
+
+    every_s: float = 0.0
+    every_bytes: int = 0
+
+
 class FileOutput(Struct, frozen=True, tag="file"):
     filepath: str
     """Storage path; placeholders that only the room can fill ({track_type} ...) are still in it."""
@@ -236,6 +244,8 @@ class FileOutput(Struct, frozen=True, tag="file"):
     """None: the track's codec decides (core.codecs.TRACK_CONTAINER)."""
     storage: StoragePlan
     manifest: bool = True
+    split: Split | None = None
+    """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
 
 
 class SegmentOutput(Struct, frozen=True, tag="segments"):
@@ -310,7 +320,17 @@ class EndRules(Struct, frozen=True):
     """Of each output that is stored."""
     stop_when_empty_s: float = 0.0
     stop_when_idle_s: float = 0.0
+    stop_when_silent_s: float = 0.0
     start_timeout_s: float = 0.0
+
+
+class PauseMode(StrEnum):
+    """What becomes of the time in which a recording is paused."""
+
+    CUT = "cut"
+    """It is left out."""
+    HOLD = "hold"
+    """It is there, with a card in place of the picture, and silence."""
 
 
 class Recorded(Struct, frozen=True):
@@ -347,6 +367,7 @@ class Plan(Struct, frozen=True):
     """What is kept of the meeting beside the first file or playlist."""
     data_topics: tuple[str, ...] = ()
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
+    on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, Proxy, TemplateSource, WebsocketOutput, WebSource
+from openegress.core.shown_url import page, page_secrets, path_of, receiver
 
 SECRET_FIELDS = frozenset(
     {
@@ -92,7 +93,7 @@ def _described(value: Any) -> Any:
         case msgspec.Struct():
             kind = {"type": value.__struct_config__.tag} if value.__struct_config__.tag else {}
             return kind | {
-                name: HIDDEN if name in SECRET_FIELDS and one else _described(one)
+                name: HIDDEN if name in SECRET_FIELDS and one else _described(_shown(value, name, one))
                 for name, one in msgspec.structs.asdict(value).items()
                 if not (name == "url" and hasattr(value, "redacted"))
             }
@@ -100,6 +101,17 @@ def _described(value: Any) -> Any:
             return {str(name): _described(one) for name, one in value.items()}
         case list() | tuple():
             return [_described(one) for one in value]
+        case _:
+            return value
+
+
+def _shown(owner: msgspec.Struct, name: str, value: Any) -> Any:
+    """Of a page or a proxy what may be shown of its URL."""
+    match owner:
+        case WebSource() | TemplateSource() if name in ("url", "base_url"):
+            return page(value)
+        case Proxy() if name == "url":
+            return receiver(value)
         case _:
             return value
 
@@ -114,6 +126,11 @@ def _secrets(value: Any) -> Iterator[str]:
                     yield one
                     yield _key_of(one)
                     yield from _secrets_of_url(one)
+                    if isinstance(value, WebsocketOutput):
+                        yield path_of(one)
+                elif isinstance(value, Proxy) and name == "url":
+                    yield path_of(one)
+                    yield from _secrets_of_url(one)
                 elif isinstance(one, str) and "://" in one:
                     yield from _secrets_of_url(one)
                 else:
@@ -126,7 +143,8 @@ def _secrets(value: Any) -> Iterator[str]:
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:
-    """Its password and its query, as a log may quote them by themselves."""
+    """Its password, its query and its tokens, as a log may quote them by themselves."""
+    yield from page_secrets(url)
     rest = url.partition("://")[2]
     where, *hidden = re.split(r"[?#]", rest, maxsplit=1)
     for query in hidden:

@@ -1,5 +1,7 @@
 """Kinds of values a setting can have beyond text and numbers."""
 
+from dataclasses import dataclass
+
 
 class Secret(str):
     """Text that prints as *** wherever it is printed or formatted; reveal() gives it to who needs it.
@@ -31,3 +33,15 @@ class SizeBytes(int):
     """A size; written with a decimal or binary unit, or as a number of bytes: 500MB, 2GiB, 1000000."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LengthOrSize:
+    """Written as the one or as the other: 10m, 500MB. Neither of both: 0."""
+
+    length: float = 0.0
+    """Seconds."""
+    size: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.length or self.size)

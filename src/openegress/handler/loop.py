@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from openegress.core import ipc
@@ -16,6 +17,7 @@ from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
 from openegress.handler.warm import BrowserShape, WarmBrowser
+from openegress.request import orders
 from openegress.source import memory
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class HandlerLoop:
         self._recovery: Recovery | None = None
         self._names: NameClaim | None = None
         self._running: asyncio.Task[None] | None = None
-        self._updates: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         inbox = asyncio.create_task(self._inbox(), name="inbox")
@@ -46,7 +48,7 @@ class HandlerLoop:
                 await self._running
         finally:
             inbox.cancel()
-            await asyncio.gather(inbox, *self._updates, return_exceptions=True)
+            await asyncio.gather(inbox, *self._requests, return_exceptions=True)
             if self._browser is not None:
                 await self._browser.close()
 
@@ -98,10 +100,10 @@ class HandlerLoop:
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
-            case ipc.UpdateStreams():
-                task = asyncio.create_task(self._update_streams(message))
-                self._updates.add(task)
-                task.add_done_callback(self._updates.discard)
+            case ipc.UpdateStreams(call, add, remove):
+                self._answer(call, lambda recording: recording.update_streams(add, remove))
+            case ipc.Obey(call, order):
+                self._answer(call, lambda recording: recording.obey(orders.parse(order)))
 
     @property
     def _told(self) -> ipc.HandlerSettings:
@@ -121,12 +123,18 @@ class HandlerLoop:
             await self._browser.ready()
         self._channel.send(ipc.Ready())
 
-    async def _update_streams(self, message: ipc.UpdateStreams) -> None:
+    def _answer(self, call: int, ask: Callable[[Recording], Awaitable[None]]) -> None:
+        """Beside other messages: what is asked for may take its time."""
+        task = asyncio.create_task(self._reply(call, ask))
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _reply(self, call: int, ask: Callable[[Recording], Awaitable[None]]) -> None:
         try:
             if self._session is None:
-                raise RuntimeError("UpdateStreams before Run")
-            await self._session.update_streams(message.add, message.remove)
+                raise RuntimeError("a request before Run")
+            await ask(self._session)
         except EgressError as error:
-            self._channel.send(ipc.Reply(message.call, error.code.value, error.message))
+            self._channel.send(ipc.Reply(call, error.code.value, error.message))
         else:
-            self._channel.send(ipc.Reply(message.call))
+            self._channel.send(ipc.Reply(call))

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from openegress.core.codecs import MediaKind
 from openegress.core.errors import Code, EgressError
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import Plan, StreamOutput
+from openegress.core.plan import EndRules, PauseMode, Plan, StreamOutput
+from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.pipeline import EncodePipeline
-from openegress.source import PacketSource, Pausable, Source, SourceEvent
+from openegress.source import Attended, PacketSource, Pausable, Source, SourceEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,18 @@ class MediaInput(Protocol):
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
-    async def pause(self) -> int:
-        """Neither receives nor records anything until resume(). Returns when it began, in unix ns. Raises
-        EgressError, UNIMPLEMENTED, where the input cannot."""
+    async def pause(self, mode: PauseMode) -> int:
+        """Receives nothing until resume(), and records nothing or a card. Returns when it began, in unix ns.
+        Raises EgressError, UNIMPLEMENTED, where the input cannot."""
 
     async def resume(self) -> int:
         """As pause(). Media is there again when this returns."""
+
+    async def change_rules(self, rules: EndRules) -> None:
+        """What of the room ends the recording by itself, from now on."""
+
+    def key_frame_at(self, at_ns: int) -> None:
+        """The first picture at `at_ns` of the timeline or later is to be a key frame. From any thread."""
 
     async def stop(self) -> None:
         """The last packet has reached the sinks when this returns. Idempotent. May hang with an encoder that
@@ -62,6 +70,17 @@ class MediaInput(Protocol):
         """After stop(): gives back what the source holds. Idempotent."""
 
     def sample(self) -> Sample: ...
+
+
+class RoomSource(Pausable, Attended, Protocol):
+    """A source of raw frames that looks into its room."""
+
+
+class AttendedPackets(PacketSource, Attended, Pausable, Protocol):
+    """A source of encoded frames that looks into its room."""
+
+    def request_key_frames(self) -> None:
+        """Of each picture. From the thread, or loop, that its packets come from."""
 
 
 class FrameInput:
@@ -77,13 +96,13 @@ class FrameInput:
         *,
         name_values: Callable[[], dict[str, str]] = dict,
         hold_s: float = 0.0,
-        pauses: Pausable | None = None,
+        room: RoomSource | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
-        source back. `pauses` is the source, where it can be paused."""
+        source back. `room` is the source, where it is of a room."""
         self._source = source
         self._name_values = name_values
-        self._pauses = pauses
+        self._room = room
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
             plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
@@ -108,16 +127,23 @@ class FrameInput:
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
-    async def pause(self) -> int:
-        return await self._pausable().pause()
+    async def pause(self, mode: PauseMode) -> int:
+        return await self._pausable().pause(mode)
 
     async def resume(self) -> int:
         return await self._pausable().resume()
 
+    async def change_rules(self, rules: EndRules) -> None:
+        if self._room is not None:
+            await self._room.change_rules(rules)
+
+    def key_frame_at(self, at_ns: int) -> None:
+        self._pipeline.key_frame_at(at_ns)
+
     def _pausable(self) -> Pausable:
-        if self._pauses is None:
+        if self._room is None:
             raise _unpausable("a web page")
-        return self._pauses
+        return self._room
 
     async def stop(self) -> None:
         try:
@@ -147,9 +173,9 @@ class PacketInput:
 
     passes_through = True
 
-    def __init__(self, source: PacketSource) -> None:
+    def __init__(self, source: AttendedPackets) -> None:
         self._source = source
-        self._buffer = _HoldBuffer()
+        self._buffer = _HoldBuffer(source.request_key_frames)
 
     async def prepare(self) -> None:
         await self._source.prepare()
@@ -169,11 +195,17 @@ class PacketInput:
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
-    async def pause(self) -> int:
-        raise _unpausable("tracks that are stored as they come")
+    async def pause(self, mode: PauseMode) -> int:
+        return await self._source.pause(mode)
 
     async def resume(self) -> int:
-        raise _unpausable("tracks that are stored as they come")
+        return await self._source.resume()
+
+    async def change_rules(self, rules: EndRules) -> None:
+        await self._source.change_rules(rules)
+
+    def key_frame_at(self, at_ns: int) -> None:
+        self._buffer.key_frame_at(at_ns)
 
     async def stop(self) -> None:
         await self._source.stop()
@@ -197,15 +229,20 @@ def _unpausable(what: str) -> EgressError:
 
 
 class _HoldBuffer:
-    """Holds the first packets until the outputs are open. Fed from one thread, opened from another once."""
+    """Holds the first packets until the outputs are open, and has key frames asked for when they are due. Fed
+    from one thread, opened from another once."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_key_frames: Callable[[], None]) -> None:
+        self._request_key_frames = request_key_frames
+        self._key_at_ns: int | None = None
         self._held: list[Packet] | None = []
         self._sinks: Sequence[PacketSink] = ()
         self.last_pts_ns = 0
 
     def write(self, packet: Packet) -> None:
         self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
+        if self._key_at_ns is not None and packet.pts_ns >= self._key_at_ns:
+            self._await_key(packet)
         if self._held is not None:
             self._held.append(packet)
             return
@@ -218,3 +255,14 @@ class _HoldBuffer:
         for packet in held:
             for sink in sinks:
                 sink.write(packet)
+
+    def key_frame_at(self, at_ns: int) -> None:
+        self._key_at_ns = at_ns
+
+    def _await_key(self, packet: Packet) -> None:
+        if packet.kind is MediaKind.VIDEO and packet.is_key:
+            self._key_at_ns = None
+        else:
+            # Again after a while: the request, or its answer, may be lost.
+            self._key_at_ns = packet.pts_ns + S
+            self._request_key_frames()

@@ -60,7 +60,7 @@ async def _room_input(
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
     # A whole room has no one track that its files could be named after.
     name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values
-    return FrameInput(source, plan, on_error, name_values=name_values, hold_s=_ROOM_HOLD_S, pauses=source)
+    return FrameInput(source, plan, on_error, name_values=name_values, hold_s=_ROOM_HOLD_S, room=source)
 
 
 def _trusted(source: WebSource | TemplateSource) -> tuple[str, ...]:

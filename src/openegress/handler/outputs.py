@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
 from openegress.core.left_out import LeftOut
+from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import SidecarRecorder
@@ -16,9 +17,13 @@ from openegress.output.build import BuiltOutput, build_output
 from openegress.output.manifest import Pause, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.size_guard import SizeLimit
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
+
+MOST_MARKERS = 1000
+"""Of a recording: somebody who sets one each time a key is pressed must not fill its journal."""
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
 """Called from any thread, with what ends the whole egress."""
@@ -35,8 +40,10 @@ class Outputs:
         on_end: OnEnd,
         sidecars: SidecarRecorder,
         *,
+        ask_key: Callable[[int], None] = lambda at_ns: None,
         stream_retry_s: float | None = None,
     ) -> None:
+        """`ask_key`: as build_output's."""
         self._plan = plan
         self._sidecars = sidecars
         self._uploaders = Uploaders(emit)
@@ -47,15 +54,17 @@ class Outputs:
         self._opened: dict[int, BuiltOutput] = {}
         self._opening: Opening | None = None
         self._has_manifests = False
+        self._markers: tuple[Marker, ...] = ()
         self._outputs = [
             build_output(
                 output,
                 index,
                 emit=self._emit,
-                size_limit=_size_limit(plan, output, on_end),
+                size_limit=_size_limit(plan, output, plan.end_rules.max_size_bytes, on_end),
                 on_empty=self._on_empty,
                 stream_retry_s=stream_retry_s,
                 uploader=self._uploaders.make,
+                ask_key=ask_key,
             )
             for index, output in enumerate(plan.outputs)
         ]
@@ -126,6 +135,24 @@ class Outputs:
                 raise removal
         if errors:
             raise EgressError(errors[0].code, "\n".join(error.message for error in errors))
+
+    def change_size_limit(self, max_bytes: int) -> None:
+        """Of the recording's own; 0: none. What is written already counts."""
+        for output, built in zip(self._plan.outputs, self._outputs, strict=True):
+            if built.guard is not None:
+                built.guard.limit = _size_limit(self._plan, output, max_bytes, self._on_end)
+
+    def mark(self, marker: Marker) -> None:
+        """For the chapters of what is recorded. Blocking. Raises EgressError when the disk does not take it,
+        or there are too many."""
+        if len(self._markers) >= MOST_MARKERS:
+            why = f"the recording has {MOST_MARKERS} markers, which is the most it may have"
+            raise EgressError(Code.RESOURCE_EXHAUSTED, why)
+        self._journal.note_marker(len(self._markers), marker)
+        self._markers = (*self._markers, marker)
+        for built in self._opened.values():
+            if built.marked is not None:
+                built.marked.mark(marker)
 
     def set_muted(self, muted: bool, at_ns: int) -> None:
         """The recorded track was muted or unmuted, at a time in unix ns."""
@@ -199,6 +226,7 @@ class Outputs:
                 passthrough=self._journal.is_passthrough,
                 left_out=left_out,
                 pauses=pauses,
+                markers=self._markers,
             ),
             [(self._plan.outputs[index], built.output.records()) for index, built in self._opened.items()],
             self._opening.spool,
@@ -223,9 +251,8 @@ class Outputs:
             self._on_end(EndReason.STREAMS_STOPPED, None)
 
 
-def _size_limit(plan: Plan, output: Output, on_end: OnEnd) -> SizeLimit | None:
+def _size_limit(plan: Plan, output: Output, own_bytes: int, on_end: OnEnd) -> SizeLimit | None:
     """The smaller of the server's, which is for files, and of the recording's own."""
-    own_bytes = plan.end_rules.max_size_bytes
     session_bytes = plan.limits.file_bytes if isinstance(output, FileOutput) else 0
     if session_bytes and not 0 < own_bytes < session_bytes:
         return SizeLimit(session_bytes, lambda: on_end(EndReason.LIMIT, None))
@@ -238,6 +265,8 @@ class Uploaders:
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
+        self.late: LateUploads | None = None
+        """Set before the first is made where the recording has ended before."""
         self.stored_bytes = 0
         self._made: list[Uploader] = []
         self._standings: list[tuple[StoragePlan, Failover]] = []
@@ -258,7 +287,7 @@ class Uploaders:
         for plan, standing in self._standings:
             if plan == storage:
                 return standing
-        standing = Failover()
+        standing = Failover(late=self.late)
         self._standings.append((storage, standing))
         return standing
 

@@ -19,19 +19,17 @@ from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import RoomKey
 from openegress.handler.cage import Confinement
+from openegress.handler.control import RecordingControl
 from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
-from openegress.handler.pauses import Pauses
 from openegress.handler.recording_journal import RecordingJournal
-from openegress.handler.sidecars import SidecarRecorder
 from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
-from openegress.handler.time_limits import TimeLimits
 from openegress.handler.warm import WarmBrowser
-from openegress.request.pausing import PauseOrder
-from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, PauseAsked
+from openegress.request.orders import Order
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +98,7 @@ class Recording:
         self._orphaned = False
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
-        self._times = TimeLimits(plan, lambda reason: self._end(End(reason)))
+        self._control = RecordingControl(plan, send, lambda reason: self._end(End(reason)))
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
@@ -118,10 +116,14 @@ class Recording:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._outputs.update_streams(add, remove)
 
+    async def obey(self, order: Order) -> None:
+        """Returns once it is carried out. Raises EgressError."""
+        await self._control.obey(order)
+
     async def run(self, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Never raises: what goes wrong is in the Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
-        self._times.start()
+        self._control.start()
         try:
             end = await self._record(room_keys)
         except _EndedEarly as early:
@@ -132,7 +134,7 @@ class Recording:
             _log.exception("session failed")
             end = End(EndReason.FAILURE, internal(f"{type(error).__name__}: {error}"))
         finally:
-            self._times.close()
+            self._control.close()
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
             if self._browser is not None:
@@ -146,8 +148,7 @@ class Recording:
             open_input(self._plan, self._settings, self._browser, self._fail_from_thread, room_keys)
         )
         self._confinement.seal()
-        pauses, sidecars = Pauses(self._plan), SidecarRecorder(self._plan)
-        watch = asyncio.create_task(self._watch(media_input, pauses, sidecars), name="source events")
+        watch = asyncio.create_task(self._watch(media_input), name="source events")
         try:
             # The disk may be slow to take the plan.
             prepared, journal = await asyncio.gather(
@@ -161,7 +162,7 @@ class Recording:
                 if prepared is not None:
                     raise prepared
                 self._phase = None
-                end = await self._capture(media_input, journal, pauses, sidecars)
+                end = await self._capture(media_input, journal)
                 if end.is_settled:
                     await self._settle(journal)
             except Exception:
@@ -178,19 +179,14 @@ class Recording:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _capture(
-        self,
-        media_input: MediaInput,
-        journal: RecordingJournal,
-        pauses: Pauses,
-        sidecars: SidecarRecorder,
-    ) -> End:
+    async def _capture(self, media_input: MediaInput, journal: RecordingJournal) -> End:
         outputs = Outputs(
             self._plan,
             journal,
             self._send,
             self._loop_safe_end,
-            sidecars,
+            self._control.sidecars,
+            ask_key=media_input.key_frame_at,
             stream_retry_s=self._settings.stream_retry_s,
         )
         name_values = await self._unless_ended(
@@ -208,16 +204,18 @@ class Recording:
         self._begun.set_result(None)
         frozen: EgressError | None = None
         try:
-            media_input.connect(outputs.sinks, [*outputs.taps, Thumbnails(self._send)])
-            self._times.record(started_at_ns)
+            sinks, taps = self._control.listeners(media_input)
+            media_input.connect([*outputs.sinks, *sinks], [*outputs.taps, *taps, Thumbnails(self._send)])
+            self._control.record(started_at_ns, media_input, outputs)
             self._send(Active(started_at_ns))
             end = await self._ending
+            self._control.end()
             self._send(Ending(end.reason))
             frozen = await self._stop_input(media_input)
         finally:
             left_out = _left_out(media_input)
             ended_at_ns = time.time_ns()
-            error = await outputs.finish(ended_at_ns, left_out, pauses.until(ended_at_ns))
+            error = await outputs.finish(ended_at_ns, left_out, self._control.pauses_until(ended_at_ns))
         return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out)
 
     async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
@@ -269,7 +267,7 @@ class Recording:
             raise _EndedEarly(self._ending.result())
         return task.result()
 
-    async def _watch(self, media_input: MediaInput, pauses: Pauses, sidecars: SidecarRecorder) -> None:
+    async def _watch(self, media_input: MediaInput) -> None:
         async for event in media_input.events():
             match event:
                 case AwaitsSignal():
@@ -282,20 +280,12 @@ class Recording:
                 case Muted(muted, at_ns):
                     if self._outputs is not None:
                         self._outputs.set_muted(muted, at_ns)
-                case PauseAsked(order):
-                    await self._obey(order, pauses, sidecars)
+                case OrderAsked(order):
+                    await self._control.obey_unasked(order)
                 case Observed():
-                    sidecars.observe(event)
+                    self._control.sidecars.observe(event)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
-
-    async def _obey(self, order: PauseOrder, pauses: Pauses, sidecars: SidecarRecorder) -> None:
-        if self._media_input is None or self._outputs is None or self._ending.done():
-            _log.warning("only what is being recorded can be paused")
-        elif (done := await pauses.obey(order, self._media_input)) is not None:
-            self._times.note(done)
-            sidecars.note(done)
-            self._send(done)
 
     async def _report_progress(self) -> None:
         frames, at_s = 0, time.monotonic()

@@ -4,7 +4,6 @@ Beside the media lies the journal: the plan, and the last thing each output said
 tells a recording that runs from one that was left behind.
 """
 
-import fcntl
 import logging
 import os
 from pathlib import Path
@@ -14,14 +13,18 @@ import msgspec
 from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.file_lock import lock
+from openegress.core.marker import Marker
 from openegress.core.plan import Plan
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
+from openegress.storage.late import LateUploads
 
 _log = logging.getLogger(__name__)
 
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
 _PASSTHROUGH = "passthrough"
+_MARKER = "marker-"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -31,8 +34,8 @@ class RecordingJournal:
     def __init__(self, journal: Journal, lock_fd: int) -> None:
         self._journal = journal
         self._lock_fd = lock_fd
-        self._told: dict[int, OutputUpdate] = {}
-        self._unwritten: set[int] = set()
+        self._told: dict[tuple[int, int], OutputUpdate] = {}
+        self._unwritten: set[tuple[int, int]] = set()
         """Outputs whose last state the journal could not take."""
 
     @classmethod
@@ -60,7 +63,7 @@ class RecordingJournal:
         for key, value in ledger._journal.facts.items():
             if key.startswith("output-"):
                 update = _UPDATE.decode(str(value))
-                ledger._told[update.output] = update
+                ledger._told[_key(update)] = update
         return ledger
 
     @property
@@ -68,8 +71,9 @@ class RecordingJournal:
         return self._journal.folder
 
     @property
-    def told(self) -> dict[int, OutputUpdate]:
-        """The last update of each output that a recovery can use: its names, and its end once stored."""
+    def told(self) -> dict[tuple[int, int], OutputUpdate]:
+        """The last update of each part of each output that a recovery can use: its names, and its end once
+        stored. An output that is not split has part 0."""
         return self._told
 
     def note(self, event: AnyEvent) -> None:
@@ -80,20 +84,20 @@ class RecordingJournal:
         """
         if not isinstance(event, FileUpdate | SegmentsUpdate | ImagesUpdate):
             return
-        before = self._told.get(event.output)
-        if before is None or event.ended_at_ns or event.output in self._unwritten:
-            self._told[event.output] = event
+        key = _key(event)
+        if key not in self._told or event.ended_at_ns or key in self._unwritten:
+            self._told[key] = event
             self._write(event)
 
     def _write(self, event: OutputUpdate) -> None:
         try:
-            self._journal.note(f"output-{event.output}", msgspec.json.encode(event).decode())
+            self._journal.note(_fact(event), msgspec.json.encode(event).decode())
         except EgressError as error:
             if not self._unwritten:
                 _log.error("the journal is behind", extra={"error": error.text})
-            self._unwritten.add(event.output)
+            self._unwritten.add(_key(event))
         else:
-            self._unwritten.discard(event.output)
+            self._unwritten.discard(_key(event))
 
     def note_names(self, values: dict[str, str]) -> None:
         """What the placeholders of file names stand for."""
@@ -103,6 +107,17 @@ class RecordingJournal:
     def names(self) -> dict[str, str]:
         return self._journal.names
 
+    def note_marker(self, number: int, marker: Marker) -> None:
+        """Raises EgressError when the disk does not take it."""
+        self._journal.note(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
+
+    @property
+    def markers(self) -> tuple[Marker, ...]:
+        """Raises msgspec.DecodeError."""
+        facts = self._journal.facts.items()
+        texts = [str(value) for key, value in facts if key.startswith(_MARKER)]
+        return tuple(msgspec.json.decode(text, type=Marker) for text in texts)
+
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""
         self._journal.note(_PASSTHROUGH, True)
@@ -110,6 +125,14 @@ class RecordingJournal:
     @property
     def is_passthrough(self) -> bool:
         return bool(self._journal.facts.get(_PASSTHROUGH))
+
+    @property
+    def egress_id(self) -> str:
+        return self._journal.egress_id
+
+    def late_uploads(self) -> LateUploads:
+        """Blocking."""
+        return LateUploads.of(self._journal)
 
     def settle(self) -> None:
         """Everything is where it belongs: removes the folder. Raises EgressError when the disk refuses."""
@@ -123,16 +146,23 @@ class RecordingJournal:
             self._lock_fd = -1
 
 
+def _key(event: OutputUpdate) -> tuple[int, int]:
+    """(output, part)."""
+    return event.output, event.part if isinstance(event, FileUpdate) else 0
+
+
+def _fact(event: OutputUpdate) -> str:
+    output, part = _key(event)
+    return f"output-{output}-{part}" if part else f"output-{output}"
+
+
 def _lock(folder: Path, *, wait: bool = False) -> int:
     try:
-        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = lock(folder / LOCK, os.O_CREAT, wait=wait)
     except OSError as error:
         raise _refused(folder, error.strerror or str(error)) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(fd)
-        raise _refused(folder, "another process is still at work on it") from None
+    if fd is None:
+        raise _refused(folder, "another process is still at work on it")
     return fd
 
 

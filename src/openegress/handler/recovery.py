@@ -5,11 +5,13 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from openegress.core import plan as plans
 from openegress.core.codecs import MATROSKA, Container
@@ -24,22 +26,27 @@ from openegress.core.events import (
     Progress,
     SegmentsUpdate,
 )
+from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
 from openegress.handler.cage import Confinement
 from openegress.handler.outputs import Uploaders
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.media.duration import duration_ns, has_video, holds_media
 from openegress.output.disk_thread import in_time, patience_s
+from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.hls.recover import store_left_segments
 from openegress.output.images.recover import store_left_images
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
+from openegress.output.part_names import spool_name
 from openegress.output.sidecar.store import store_sidecars
 from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
+from openegress.request.name_length import limit_of, squeezed
 from openegress.storage import backed_up
+from openegress.storage.late import Superseded
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
@@ -91,6 +98,7 @@ class Recovery:
         await self._confinement.enter()
         journal = await self._take_over()
         try:
+            self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
             salvage = _Salvage(journal, self._uploaders, self._send)
             error = await salvage.save(self._plan)
             if error is None and not self._orphaned:
@@ -170,9 +178,9 @@ class _Salvage:
             return internal(f"output {index} could not be recovered: {failure!r}")
 
     async def _save_output(self, index: int, output: plans.Output) -> Records:
-        match output, self._journal.told.get(index):
-            case FileOutput(), FileUpdate() as told:
-                return await self._save_file(output, told)
+        match output, self._journal.told.get((index, 0)):
+            case FileOutput(), FileUpdate():
+                return await self._save_parts(output, index)
             case SegmentOutput(), SegmentsUpdate() as told:
                 return await self._save_segments(output, told)
             case ImageOutput(), ImagesUpdate() as told:
@@ -189,16 +197,31 @@ class _Salvage:
             if any(path.stat().st_size > HEADER_BYTES or holds_media(path) for path in folder.glob("*")):
                 raise internal(f"{folder}: the journal does not say what its files are; they are kept")
 
+    async def _save_parts(self, output: FileOutput, index: int) -> Records:
+        """All of a file that is split, whatever becomes of one of them. Raises the first EgressError."""
+        updates = sorted(key for key in self._journal.told if key[0] == index)
+        parts = [told for key in updates if isinstance(told := self._journal.told[key], FileUpdate)]
+        saved = await asyncio.gather(
+            *(self._save_file(output, told) for told in parts), return_exceptions=True
+        )
+        for each in saved:
+            if isinstance(each, BaseException):
+                raise each
+        return Records(files=tuple(f for each in saved if isinstance(each, Records) for f in each.files))
+
     async def _save_file(self, output: FileOutput, told: FileUpdate) -> Records:
         container = Container(Path(told.filename).suffix.removeprefix("."))
-        local = self._journal.folder / f"file-{told.output}" / f"recording.{container.value}"
+        local = self._journal.folder / f"file-{told.output}" / spool_name(output, told.part, container)
         uploader = self._uploaders.make(output.storage)
+        markers = self._markers_of(told)
         try:
             if not local.exists():
-                return await self._find_file(local, told, uploader)
+                found = await self._find_file(local, told, uploader)
+                chapters = await store_chapters(local, told.filename, markers, told.duration_ns, uploader)
+                return Records(files=(*found.files, *chapters))
             restored = await in_time(
                 f"recovery of {told.filename}",
-                functools.partial(_restore, local, container, told.filename),
+                functools.partial(_restore, local, container, told.filename, markers),
                 patience_s(local.stat().st_size),
             )
             if restored is None:
@@ -207,13 +230,33 @@ class _Salvage:
             if restored.why:
                 _log.warning("%s is kept as it was recorded: %s", told.filename, restored.why)
             kind = content_type_of(container, with_video=restored.has_video)
-            stored = await uploader.put(local, told.filename, kind, delete_local=True)
+            try:
+                stored = await uploader.put(local, told.filename, kind, delete_local=True)
+            except Superseded as superseded:
+                beside = _beside(told.filename, self._journal.egress_id, output)
+                _log.warning("%s; this one goes to %s", superseded.message, beside)
+                stored = await uploader.put(local, beside, kind, delete_local=True)
+                told = msgspec.structs.replace(told, filename=beside)
+            chapters = await store_chapters(local, told.filename, markers, restored.duration_ns, uploader)
         finally:
             await uploader.close()
         if stored.backup_used:
             self._send(BackupUsed(told.output))
         self._tell(_file_update(told, restored.duration_ns, restored.size_bytes, stored.location))
-        return Records(files=(FileRecord(told.filename, stored.location, stored.presign_error),))
+        record = FileRecord(told.filename, stored.location, stored.presign_error)
+        return Records(files=(record, *chapters))
+
+    def _markers_of(self, told: FileUpdate) -> tuple[Marker, ...]:
+        """Of a file or, in its own time, of a part of one. Those before the last are whole."""
+        durations = {
+            part: each.duration_ns
+            for (output, part), each in self._journal.told.items()
+            if output == told.output and isinstance(each, FileUpdate)
+        }
+        begin_ns = sum(length for part, length in durations.items() if part < told.part)
+        end_ns = begin_ns + told.duration_ns if told.part < max(durations) else None
+        markers = (each for each in self._journal.markers if begin_ns <= each.at_ns)
+        return tuple(each.earlier(begin_ns) for each in markers if end_ns is None or each.at_ns < end_ns)
 
     async def _find_file(self, local: Path, told: FileUpdate, uploader: Uploader) -> Records:
         """An output that was stored; only the report of it may have been lost."""
@@ -232,7 +275,9 @@ class _Salvage:
         folder = self._journal.folder / f"segments-{told.output}"
         uploader = self._uploaders.make(output.storage)
         try:
-            kept = await store_left_segments(folder, output, told, self._journal.names, uploader)
+            kept = await store_left_segments(
+                folder, output, told, self._journal.names, uploader, self._journal.markers
+            )
         finally:
             await uploader.close()
         if kept is None:
@@ -277,7 +322,8 @@ class _Salvage:
         started_at_ns = min(each.started_at_ns for each in told)
         ended_at_ns = max(each.ended_at_ns for each in told)
         passthrough = self._journal.is_passthrough
-        header = header_of(plan, values, started_at_ns, ended_at_ns, passthrough=passthrough)
+        markers = self._journal.markers
+        header = header_of(plan, values, started_at_ns, ended_at_ns, passthrough=passthrough, markers=markers)
         await store_manifests(
             header,
             saved,
@@ -304,10 +350,10 @@ class _Restored:
     has_video: bool
 
 
-def _restore(local: Path, container: Container, filename: str) -> _Restored | None:
+def _restore(local: Path, container: Container, filename: str, markers: Sequence[Marker]) -> _Restored | None:
     """None: no frame had reached it. Raises EgressError when nothing of it plays. Blocking."""
     recorded_bytes = local.stat().st_size
-    why = finalise(local, container)
+    why = finalise(local, container, markers)
     duration = duration_ns(local)
     if duration or holds_media(local):
         return _Restored(why, duration, local.stat().st_size, has_video(local))
@@ -316,9 +362,17 @@ def _restore(local: Path, container: Container, filename: str) -> _Restored | No
     return None
 
 
+def _beside(filename: str, egress_id: str, output: FileOutput) -> str:
+    """A name that no other recording has."""
+    extension = Path(filename).suffix
+    ending = f"-{egress_id}{extension}"
+    return squeezed(filename.removesuffix(extension), limit_of(output.storage), len(ending)) + ending
+
+
 def _file_update(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:
     return FileUpdate(
         output=told.output,
+        part=told.part,
         filename=told.filename,
         started_at_ns=told.started_at_ns,
         ended_at_ns=told.ended_at_ns or told.started_at_ns + duration,

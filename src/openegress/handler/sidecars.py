@@ -8,7 +8,7 @@ from pathlib import Path
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed, Paused, Resumed
-from openegress.core.plan import LayoutSource, Plan, StoragePlan
+from openegress.core.plan import LayoutSource, PauseMode, Plan, StoragePlan
 from openegress.core.sidecars import Sidecar
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
@@ -18,8 +18,7 @@ from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
 from openegress.output.sidecar.log import SidecarLog
 from openegress.output.sidecar.store import store_sidecars
-from openegress.request import layouts
-from openegress.request.pausing import order_of
+from openegress.request import layouts, orders
 from openegress.room import DataArrived, OwnMetadataChanged
 from openegress.source import Observed
 from openegress.source.room.composite.layout_policy import layout_in
@@ -57,9 +56,9 @@ class SidecarRecorder:
             self._append(entry)
 
     def note(self, change: Paused | Resumed) -> None:
-        self._append(
-            LogEntry(change.at_ns, entries.PAUSED if isinstance(change, Paused) else entries.RESUMED)
-        )
+        event = entries.PAUSED if isinstance(change, Paused) else entries.RESUMED
+        is_cut = self._plan.on_pause is PauseMode.CUT
+        self._append(LogEntry(change.at_ns, event, {entries.IS_CUT: is_cut}))
 
     def open(self, opening: Opening) -> None:
         """Media time zero is known."""
@@ -99,8 +98,9 @@ class SidecarRecorder:
         self.is_settled = failed is None
         return records, failed
 
-    def _change_layout(self, name: str | None, at_ns: int) -> None:
-        if name is None or name == self._layout or order_of(name) is not None:
+    def _change_layout(self, text: str | None, at_ns: int) -> None:
+        name = orders.in_metadata(text or "")[0].layout
+        if not name or name == self._layout:
             return
         if isinstance(self._plan.source, LayoutSource):
             self._layout = name

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
-from openegress.core.plan import Plan
+from openegress.core.plan import EndRules, Plan
 from openegress.core.units import S
 
 _LONGEST_LEAD_S = 5.0
@@ -26,8 +26,8 @@ class TimeLimits:
         """Of the start, and then of what is recorded."""
         self._recorded_s = 0.0
         """Until the last pause."""
-        self._since_s = 0.0
-        """The loop's time at which what is recorded now began."""
+        self._since_s: float | None = None
+        """The loop's time at which what is recorded now began; None: nothing is, as of now."""
 
     def start(self) -> None:
         """Nothing is recorded yet."""
@@ -45,14 +45,30 @@ class TimeLimits:
         """The session goes on while the recording is paused; what is recorded does not."""
         match event:
             case Paused():
-                self._recorded_s += self._loop.time() - self._since_s
+                self._count_up()
+                self._since_s = None
                 self._stop(self._own)
             case Resumed():
                 self._count_recorded(0.0)
 
+    def change(self, rules: EndRules) -> None:
+        """What is recorded already counts."""
+        self._endings = rules
+        if self._since_s is not None:
+            self._count_up()
+            self._count_recorded(0.0)
+
+    @property
+    def recorded_s(self) -> float:
+        """How long what is recorded is by now."""
+        return self._recorded_s + (self._loop.time() - self._since_s if self._since_s is not None else 0.0)
+
     def close(self) -> None:
         self._stop(self._session)
         self._stop(self._own)
+
+    def _count_up(self) -> None:
+        self._recorded_s = self.recorded_s
 
     def _count_session(self) -> None:
         self._stop(self._session)

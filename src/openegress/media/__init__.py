@@ -59,6 +59,10 @@ class StreamFormat:
     channels: int = 0
 
     @property
+    def is_sound(self) -> bool:
+        return self.kind is MediaKind.AUDIO
+
+    @property
     def is_passed_through(self) -> bool:
         """Video that is recorded as its publisher encodes it, with key frames of its own."""
         return self.kind is MediaKind.VIDEO and not self.kbps

@@ -8,16 +8,18 @@ rest comes from the same cameras and the same conversion of screens, untagged), 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
-from openegress.media.geometry import Fitting, Rect
+from openegress.media.geometry import Fitting, Rect, outside
 
 PIXEL_FORMAT = "yuv420p"
 _BT709, _BT2020 = 1, (9, 10)
@@ -25,8 +27,8 @@ _BT709, _BT2020 = 1, (9, 10)
 _TICK = Fraction(1, 90_000)
 """The filter requires a time base, and does not use it."""
 
-_GLANCE_ROWS = 32
-"""One row in so many is compared first."""
+_GLANCE_ROWS = 24
+"""So many are compared first."""
 
 Yuv = tuple[int, int, int]
 """A colour: BT.709, limited range."""
@@ -36,41 +38,64 @@ BLACK: Yuv = (16, 128, 128)
 class Canvas:
     """A picture of one size in the recording's format: yuv420p, BT.709 limited range.
 
-    Confined to one thread. A picture given out is never written to again: what is drawn next is drawn on a
-    copy, and where nothing is drawn the same picture is given out again.
+    Confined to one thread. What is drawn is put together when the picture is asked for. One that was given
+    out is never written to again: the next takes from it what nothing was drawn over, and where nothing was
+    drawn it is the same picture.
     """
 
     def __init__(self, width: int, height: int) -> None:
         self.whole = Rect(0, 0, width, height)
-        self._frame = av.VideoFrame(width, height, PIXEL_FORMAT)
-        self._given = False
-        self.fill(self.whole, BLACK)
+        self._frame: VideoFrame | None = None
+        """The last picture."""
+        self._drawn: list[tuple[Rect, VideoFrame | Yuv]] = [(self.whole, BLACK)]
+        """Since then."""
 
     def fill(self, rect: Rect, colour: Yuv) -> None:
-        for plane, value in zip(self._writable(rect), colour, strict=True):
-            plane[:] = value
+        self._draw(rect, colour)
 
     def paste(self, picture: VideoFrame, rect: Rect) -> None:
         """Puts `picture` there, which has the size of `rect`. It is not written to later."""
-        if rect == self.whole:
-            self._frame, self._given = picture, True
-            return
-        for plane, source in zip(self._writable(rect), planes(picture), strict=True):
-            plane[:] = source
+        self._draw(rect, picture)
 
     def picture(self) -> VideoFrame:
-        self._given = True
+        if self._drawn or self._frame is None:
+            self._frame = self._composed(self._frame)
+            self._drawn = []
         return self._frame
 
-    def _writable(self, rect: Rect) -> list[NDArray[np.uint8]]:
-        """Views of the part in each plane."""
-        if self._given:
-            before, self._given = self._frame, False
-            self._frame = av.VideoFrame(self.whole.width, self.whole.height, PIXEL_FORMAT)
-            if rect != self.whole:
-                for plane, old in zip(planes(self._frame), planes(before), strict=True):
-                    plane[:] = old
-        return [plane[_slices(rect, i > 0)] for i, plane in enumerate(planes(self._frame))]
+    def _draw(self, rect: Rect, content: VideoFrame | Yuv) -> None:
+        if rect == self.whole:
+            self._drawn = []
+        self._drawn.append((rect, content))
+
+    def _composed(self, before: VideoFrame | None) -> VideoFrame:
+        if len(self._drawn) == 1 and self._drawn[0][0] == self.whole:
+            only = self._drawn[0][1]
+            if isinstance(only, VideoFrame):
+                return only
+        frame = av.VideoFrame(self.whole.width, self.whole.height, PIXEL_FORMAT)
+        into = planes(frame)
+        if before is not None:
+            kept = planes(before)
+            for rect in _outside(self.whole, tuple(rect for rect, _ in self._drawn)):
+                for index, (plane, old) in enumerate(zip(into, kept, strict=True)):
+                    at = _slices(rect, index > 0)
+                    plane[at] = old[at]
+        for rect, content in self._drawn:
+            parts = [plane[_slices(rect, index > 0)] for index, plane in enumerate(into)]
+            if isinstance(content, VideoFrame):
+                for part, source in zip(parts, planes(content), strict=True):
+                    part[:] = source
+            else:
+                for part, value in zip(parts, content, strict=True):
+                    part[:] = value
+        return frame
+
+
+@lru_cache(maxsize=64)
+def _outside(whole: Rect, rects: tuple[Rect, ...]) -> list[Rect]:
+    """The same tiles change again and again."""
+    return list(outside(whole, rects))
 
 
 class Fitter:
@@ -172,13 +197,20 @@ class _Task:
 def alike(one: VideoFrame, other: VideoFrame) -> bool:
     """Whether two pictures of the recording's format are the same to the last bit. Pictures of other formats
     never are. A few rows tell most moving pictures apart."""
-    if _kind(one) != _kind(other) or one.format.name != PIXEL_FORMAT:
+    if _kind(one) != _kind(other) or one.format.name != PIXEL_FORMAT or not _glance(one, other):
         return False
-    pairs = list(zip(planes(one), planes(other), strict=True))
-    luma, before = pairs[0]
-    if not np.array_equal(luma[::_GLANCE_ROWS], before[::_GLANCE_ROWS]):
-        return False
-    return all(np.array_equal(plane, same) for plane, same in pairs)
+    return all(np.array_equal(_view(a), _view(b)) for a, b in zip(one.planes, other.planes, strict=True))
+
+
+def _glance(one: VideoFrame, other: VideoFrame) -> bool:
+    """Whether rows of luma here and there are the same. Without arrays: moving pictures come no further."""
+    mine, others = one.planes[0], other.planes[0]
+    rows, before, width = memoryview(mine), memoryview(others), mine.width
+    for row in range(0, mine.height, -(-mine.height // _GLANCE_ROWS)):
+        at, was = row * mine.line_size, row * others.line_size
+        if bytes(rows[at : at + width]) != bytes(before[was : was + width]):
+            return False
+    return True
 
 
 def _kind(picture: VideoFrame) -> object:
@@ -200,11 +232,12 @@ def yuv_of(red: int, green: int, blue: int) -> Yuv:
 
 def planes(frame: VideoFrame) -> list[NDArray[np.uint8]]:
     """Writable (height, width) views of a planar 8-bit picture."""
-    views = []
-    for plane in frame.planes:
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-        views.append(rows[:, : plane.width])
-    return views
+    return [_view(plane) for plane in frame.planes]
+
+
+def _view(plane: VideoPlane) -> NDArray[np.uint8]:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]
 
 
 def _slices(rect: Rect, chroma: bool) -> tuple[slice, slice]:

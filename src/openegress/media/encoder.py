@@ -14,7 +14,7 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import PictureType
 
-from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.codecs import AudioCodec, EncoderSpeed, MediaKind, VideoCodec
 from openegress.core.errors import internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
@@ -41,9 +41,19 @@ _LOOKAHEAD = 5
 live, a recording ends sooner, and a twentieth of the work is saved."""
 _VP8_CRF = 10
 """The same of VP8."""
-_VP8_SPEED = -6
-"""A fixed speed, as browsers send calls with: two thirds of x264's time for the same picture at the same rate
-(measured). A positive number would let libvpx choose by the clock."""
+
+_PRESETS: dict[EncoderSpeed, dict[str, str]] = {
+    EncoderSpeed.ULTRAFAST: {"preset": "ultrafast", "rc-lookahead": "0"},
+    EncoderSpeed.SUPERFAST: {"preset": "superfast", "rc-lookahead": "0"},
+    EncoderSpeed.VERYFAST: {"preset": "veryfast", "rc-lookahead": str(_LOOKAHEAD)},
+}
+_VP8_SPEEDS = {
+    EncoderSpeed.ULTRAFAST: -16,
+    EncoderSpeed.SUPERFAST: -10,
+    EncoderSpeed.VERYFAST: -6,
+}
+"""Fixed speeds, as browsers send calls with: at -6 two thirds of x264's time for the same picture at the same
+rate (measured). A positive number would let libvpx choose by the clock."""
 
 _LIMITED, _BT709, _BT601 = 1, 1, 5
 """FFmpeg's numbers of a range, and of matrices, primaries and transfers (H.273)."""
@@ -239,18 +249,17 @@ class AudioEncoder:
 
 
 def _x264_options(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
-    """x264 veryfast; one thread is enough at 720p30 (15 ms a hard frame), two above.
+    """One thread is enough at 720p30 (15 ms a hard frame), two above.
 
     Without B-frames, as livekit/egress has it: they take a quarter to a third more time for 2 dB at most on
     hard pictures and for next to nothing on calls, and hold back live streams by two frames.
     """
     pixels_per_s = encoding.width * encoding.height * encoding.framerate
     options: dict[str, object] = {
-        "preset": "veryfast",
+        **_PRESETS[encoding.speed],
         "profile": encoding.profile.value,
         "threads": "1" if pixels_per_s <= 1280 * 720 * 30 else "2",
         "bf": "0",
-        "rc-lookahead": str(_LOOKAHEAD),
         "sc_threshold": "0",
         "forced-idr": "1",
         "g": "100000",
@@ -269,7 +278,7 @@ def _vp8_options(encoding: VideoEncoding) -> dict[str, object]:
     pixels_per_s = encoding.width * encoding.height * encoding.framerate
     return {
         "deadline": "realtime",
-        "cpu-used": str(_VP8_SPEED),
+        "cpu-used": str(_VP8_SPEEDS[encoding.speed]),
         "lag-in-frames": "0",
         "auto-alt-ref": "0",
         "threads": "1" if pixels_per_s <= 1280 * 720 * 30 else "2",

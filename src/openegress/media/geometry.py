@@ -1,11 +1,16 @@
 """Where a picture of one shape goes in a rectangle of another. Pure."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 LEAST_CUT = 2
 """Pixels. FFmpeg cuts whole samples of chroma only, and nothing would be left of a line that is one pixel
 wide."""
+NEARLY = 32
+"""A picture that is larger than its rectangle by less than one part in so many is cropped to it instead of
+scaled: it stays as sharp as it was sent, and costs half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,8 @@ def contain(width: int, height: int, into_width: int, into_height: int) -> Rect:
 
 
 def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
-    """The largest centred part of a picture that has the shape of another; all numbers even.
+    """The largest centred part of a picture that has the shape of another; all numbers even. Where that part
+    is nearly of the other's size, it is exactly of it.
 
     A difference in shape of less than a chroma sample is ignored, so that rounding cuts nothing.
     """
@@ -58,6 +64,8 @@ def cover(width: int, height: int, into_width: int, into_height: int) -> Rect:
     else:
         part_width, part_height = width, round(width * into_height / into_width)
     part_width, part_height = _even_within(part_width, width), _even_within(part_height, height)
+    if _is_nearly(part_width, into_width) and _is_nearly(part_height, into_height):
+        part_width, part_height = into_width, into_height
     x, y = (width - part_width) // 4 * 2, (height - part_height) // 4 * 2
     return Rect(x, y, part_width, part_height)
 
@@ -79,6 +87,26 @@ def drawn_size(width: int, height: int, rect: Rect, fit: Fit) -> tuple[int, int]
     fitted = fitting(width, height, rect, fit)
     scale_x, scale_y = fitted.into.width / fitted.source.width, fitted.into.height / fitted.source.height
     return round(width * scale_x), round(height * scale_y)
+
+
+def outside(whole: Rect, rects: Sequence[Rect]) -> Iterator[Rect]:
+    """What of `whole` lies in none of `rects`, which lie in it: rectangles that do not overlap."""
+    edges = sorted(
+        {whole.y, whole.y + whole.height, *(edge for r in rects for edge in (r.y, r.y + r.height))}
+    )
+    for top, bottom in pairwise(edges):
+        x, right = whole.x, whole.x + whole.width
+        for rect in sorted(rects, key=lambda each: each.x):
+            if rect.y <= top and bottom <= rect.y + rect.height:
+                if x < rect.x:
+                    yield Rect(x, top, rect.x - x, bottom - top)
+                x = max(x, rect.x + rect.width)
+        if x < right:
+            yield Rect(x, top, right - x, bottom - top)
+
+
+def _is_nearly(length: int, wanted: int) -> bool:
+    return wanted <= length < wanted + wanted / NEARLY
 
 
 def _even_within(length: int, limit: int) -> int:

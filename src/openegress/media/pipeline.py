@@ -13,6 +13,7 @@ import av
 
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
@@ -53,6 +54,7 @@ class EncodePipeline:
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+        self._key_at_ns: int | None = None
         self.encoded_frames = 0
         self.last_pts_ns = 0
 
@@ -83,6 +85,10 @@ class EncodePipeline:
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
         self._queue.put_resumption(Resumption(pts_ns, paused_ns))
 
+    def key_frame_at(self, at_ns: int) -> None:
+        """The first picture at `at_ns` or later is a key frame. From any thread; the last word counts."""
+        self._key_at_ns = at_ns
+
     async def finish(self) -> None:
         """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
         encoders and ends the thread. Idempotent. Has no time-out: the caller knows how long it may take."""
@@ -110,6 +116,9 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
+                    if self._key_at_ns is not None and pts_ns + S // 1000 >= self._key_at_ns:
+                        self._key_at_ns = None
+                        self._video.begin_anew()
                     self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):

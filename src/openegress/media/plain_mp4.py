@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from openegress.core.codecs import MediaKind
+from openegress.core.marker import Marker
+from openegress.media.chapters import chapter_box
 from openegress.media.fragment_index import LONGEST_DELTA, Chunk, FragmentIndex, IndexedTrack, read
 from openegress.media.fragments import ROOM
 from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, ftyp, full_box, mvhd, trak
@@ -31,17 +33,18 @@ them) says AAC, and not MP3."""
 assert len(ROOM) == 16, "an mdat head of 64 bits fits"
 
 
-def plain_copy(source: Path, target: Path) -> None:
-    """Writes the media of `source` as a plain MP4 with its index in front. Raises Mp4Error or OSError."""
+def plain_copy(source: Path, target: Path, markers: Sequence[Marker] = ()) -> None:
+    """Writes the media of `source` as a plain MP4 with its index in front, and chapters. Raises Mp4Error or
+    OSError."""
     with source.open("rb") as file, target.open("wb") as out:
         index = read(file)
         head = ftyp()
         mdat = _mdat_head(index.media_bytes)
         # Where the media goes depends on how long the index is, which may grow once by longer offsets.
-        moov = _moov(index, lambda offset: offset)
+        moov = _moov(index, lambda offset: offset, markers)
         for _ in range(3):
             moved = _Moved(index.media, len(head) + len(moov) + len(mdat))
-            before, moov = len(moov), _moov(index, moved.offset_of)
+            before, moov = len(moov), _moov(index, moved.offset_of, markers)
             if len(moov) == before:
                 break
         out.write(head + moov + mdat)
@@ -52,12 +55,12 @@ def plain_copy(source: Path, target: Path) -> None:
         os.fsync(out.fileno())
 
 
-def make_plain(path: Path) -> None:
+def make_plain(path: Path, markers: Sequence[Marker] = ()) -> None:
     """Turns `path` into a plain MP4 in place, with its index behind its media and the fragments' headers
     among it: for a disk that has no space for a copy. Raises Mp4Error or OSError, with the file unchanged."""
     with path.open("r+b") as file:
         index = read(file)
-        moov = _moov(index, lambda offset: offset)
+        moov = _moov(index, lambda offset: offset, markers)
         file.truncate(index.end)
         try:
             file.seek(index.end)
@@ -90,16 +93,16 @@ class _Moved:
         return offset + self._by[bisect_right(self._from, offset) - 1]
 
 
-def _moov(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
+def _moov(index: FragmentIndex, place: Callable[[int], int], markers: Sequence[Marker]) -> bytes:
     """`place`: where a byte of the media lies in the file to be. Raises Mp4Error where what the fragments say
     does not fit into an index."""
     try:
-        return _written(index, place)
+        return _written(index, place, chapter_box(markers))
     except (struct.error, OverflowError, IndexError) as error:
         raise Mp4Error(f"what its fragments say cannot be written down: {error}") from None
 
 
-def _written(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
+def _written(index: FragmentIndex, place: Callable[[int], int], chapters: bytes) -> bytes:
     traks, longest = [], 0
     for number, track in enumerate(index.tracks, 1):
         scaled = _Scaled(track)
@@ -110,7 +113,7 @@ def _written(index: FragmentIndex, place: Callable[[int], int]) -> bytes:
             number, track.kind, scaled.timescale, track.entries, edits, scaled.media_duration, duration
         )
         traks.append(trak(head, _tables(track, scaled, place)))
-    return box(b"moov", mvhd(longest, len(index.tracks)), *traks)
+    return box(b"moov", mvhd(longest, len(index.tracks)), *traks, chapters)
 
 
 class _Scaled:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from openegress.core.events import AnyEvent
+from openegress.core.marker import Marker
 from openegress.media import StreamFormat
 from openegress.output.manifest import Records
 
@@ -51,3 +52,10 @@ class Output(Protocol):
 
     def is_settled(self) -> bool:
         """Nothing that it recorded waits in the spool, however it ended; after finish()."""
+
+
+class Marked(Protocol):
+    """An output that has chapters."""
+
+    def mark(self, marker: Marker) -> None:
+        """From any thread, between open() and finish()."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from openegress.core import plan
 from openegress.core.codecs import MATROSKA, Container
 from openegress.media import FrameSink, PacketSink
-from openegress.output import Emit, Output
+from openegress.output import Emit, Marked, Output
 from openegress.output.file.recorder import FileRecorder
+from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
 from openegress.output.images.recorder import ImageRecorder
 from openegress.output.live.reconnect import ReconnectPolicy
@@ -30,6 +31,10 @@ class BuiltOutput:
     """Sends to URLs that may be added and removed while it records. Each tells how it ended."""
     mute_listener: WebsocketSender | None = None
     """Wants to know when the recorded track is muted."""
+    guard: SizeGuard | None = None
+    """Keeps below a size what it stores as packets come."""
+    marked: Marked | None = None
+    """Has chapters."""
     is_live: bool = False
     """Sends what it makes at once, and stores nothing."""
 
@@ -43,23 +48,26 @@ def build_output(
     on_empty: Callable[[], None] | None = None,
     stream_retry_s: float | None = None,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
+    ask_key: Callable[[int], None] = lambda at_ns: None,
 ) -> BuiltOutput:
     """The output number `index` of a plan. Call it in the event loop.
 
     `size_limit`: of a file, or of all segments. `on_empty`: the last URL of a stream output was removed; it
-    may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again.
+    may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again. `ask_key`:
+    the first picture at this time of the timeline or later is to be a key frame; called from any thread.
     """
     policy = ReconnectPolicy() if stream_retry_s is None else ReconnectPolicy(budget_s=stream_retry_s)
     match output:
         case plan.FileOutput():
-            file = FileRecorder(output, index, emit=emit, uploader=uploader(output.storage))
+            file = _file(output, index, emit, uploader(output.storage), ask_key)
             kept_below = IN_MATROSKA if output.container in MATROSKA else IN_FILE
-            return BuiltOutput(file, packets=SizeGuard(file, size_limit, kept_below) if size_limit else file)
+            guard = SizeGuard(file, size_limit, kept_below)
+            return BuiltOutput(file, packets=guard, guard=guard, marked=file)
         case plan.SegmentOutput():
             segments = HlsRecorder(output, index, emit=emit, uploader=uploader(output.storage))
             packing = IN_TS if output.container is Container.TS else IN_FILE
-            guarded = SizeGuard(segments, size_limit, packing) if size_limit else segments
-            return BuiltOutput(segments, packets=guarded)
+            guard = SizeGuard(segments, size_limit, packing)
+            return BuiltOutput(segments, packets=guard, guard=guard, marked=segments)
         case plan.StreamOutput():
             streams = StreamSender(output, index, emit=emit, on_empty=on_empty, policy=policy)
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)
@@ -69,3 +77,11 @@ def build_output(
         case plan.WebsocketOutput():
             websocket = WebsocketSender(output, index, emit=emit, policy=policy)
             return BuiltOutput(websocket, frames=websocket, mute_listener=websocket, is_live=True)
+
+
+def _file(
+    output: plan.FileOutput, index: int, emit: Emit, uploader: Uploader, ask_key: Callable[[int], None]
+) -> FileRecorder | SplitRecorder:
+    if output.split is not None:
+        return SplitRecorder(output, index, emit=emit, uploader=uploader, ask_key=ask_key)
+    return FileRecorder(output, index, emit=emit, uploader=uploader)

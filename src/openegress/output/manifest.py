@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from openegress.core.left_out import LeftOut
+from openegress.core.marker import Marker, in_order
 from openegress.core.units import S
 
 
@@ -73,6 +74,7 @@ class Header:
     """Encoded frames were stored as they came."""
     left_out: LeftOut = field(default_factory=LeftOut)
     pauses: tuple[Pause, ...] = ()
+    markers: tuple[Marker, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -95,6 +97,10 @@ def build(header: Header, records: Iterable[Records]) -> str:
         "left_out": _left_out(header.left_out),
         "pauses": [
             {"paused_at": pause.paused_at_ns, "resumed_at": pause.resumed_at_ns} for pause in header.pauses
+        ],
+        "markers": [
+            {"name": each.name, "position": each.at_ns, "marked_at": each.unix_ns}
+            for each in in_order(header.markers)
         ],
         **header.extra,
     }

@@ -8,13 +8,14 @@ from openegress.core import plan
 from openegress.core.errors import EgressError
 from openegress.core.events import ManifestStored
 from openegress.core.left_out import LeftOut
+from openegress.core.marker import Marker
+from openegress.core.shown_url import page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import Header, Pause, Records, build
 from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
 from openegress.output.spool_file import disk_error
 from openegress.request import naming
-from openegress.request.stream_urls import redact
 from openegress.storage.uploader import Uploader
 
 
@@ -27,6 +28,7 @@ def header_of(
     passthrough: bool = False,
     left_out: LeftOut | None = None,
     pauses: tuple[Pause, ...] = (),
+    markers: tuple[Marker, ...] = (),
 ) -> Header:
     """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
     source = plan_.source
@@ -35,7 +37,7 @@ def header_of(
         egress_id=plan_.egress_id,
         room_id=plan_.room_id,
         room_name=plan_.room_name,
-        url=redact(source.url) if isinstance(source, plan.WebSource) else "",
+        url=page(source.url) if isinstance(source, plan.WebSource) else "",
         started_at_ns=started_at_ns,
         ended_at_ns=ended_at_ns,
         publisher_identity=values.get("publisher_identity", ""),
@@ -47,6 +49,7 @@ def header_of(
         passthrough=passthrough,
         left_out=left_out or LeftOut(),
         pauses=pauses,
+        markers=markers,
     )
 
 

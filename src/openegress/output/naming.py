@@ -14,6 +14,7 @@ from openegress.core.codecs import (
 )
 from openegress.core.errors import EgressError, invalid
 from openegress.media import StreamFormat
+from openegress.output.part_names import LONGEST_NUMBER
 from openegress.request import naming, places
 from openegress.request.name_length import Cut, fitted, limit_of, squeezed
 from openegress.request.naming import SegmentNames
@@ -61,6 +62,8 @@ def container_for(formats: Sequence[StreamFormat]) -> Container:
 def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
     """Where a file goes; where its container is the track's choice, without its extension."""
     extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
+    if output.split is not None:
+        extension = LONGEST_NUMBER + extension
 
     limit = limit_of(output.storage)
     mark = values.get(naming.MARK, "")

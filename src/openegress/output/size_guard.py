@@ -57,12 +57,13 @@ IN_TS = Packing(in_ts, 24 * TS_PACKET_BYTES)
 
 
 class SizeGuard:
-    """A PacketSink before that of an output. Called from one thread."""
+    """A PacketSink before that of an output. Written to from one thread; `limit` may be another at any time,
+    and None for none."""
 
-    def __init__(self, sink: PacketSink, limit: SizeLimit, packing: Packing = IN_FILE) -> None:
+    def __init__(self, sink: PacketSink, limit: SizeLimit | None, packing: Packing = IN_FILE) -> None:
         """The limit is told as reached early enough that what comes until the end of the recording fits."""
         self._sink = sink
-        self._limit = limit
+        self.limit = limit
         self._packing = packing
         self._size_bytes = packing.head_bytes
         self._ends_ns: dict[MediaKind, int] = {}
@@ -79,26 +80,27 @@ class SizeGuard:
         at_ns, packet_bytes = packet.pts_ns, self._packing.packet_bytes(len(packet.data))
         if self._cut_ns is not None and at_ns >= self._cut_ns:
             return
-        if self._ends_ns and self._whole_bytes(at_ns) + packet_bytes > self._limit.max_bytes:
-            self._cut(at_ns)
+        limit = self.limit
+        if limit and self._ends_ns and self._whole_bytes(at_ns) + packet_bytes > limit.max_bytes:
+            self._cut(at_ns, limit)
             return
         self._size_bytes += packet_bytes
         self._ends_ns[packet.kind] = at_ns
         self._sink.write(packet)
         if self._cut_ns is None:
             self._measure(packet_bytes)
-            if self._whole_bytes(at_ns) + self._tail_bytes() >= self._limit.max_bytes:
-                self._cut(max(self._ends_ns.values()) + 1)
+            if limit and self._whole_bytes(at_ns) + self._tail_bytes() >= limit.max_bytes:
+                self._cut(max(self._ends_ns.values()) + 1, limit)
 
     def _whole_bytes(self, at_ns: int) -> float:
         """What the output takes when it has got to there."""
         return self._size_bytes + self._packing.bytes_per_s * max(at_ns, *self._ends_ns.values()) / S
 
-    def _cut(self, at_ns: int) -> None:
+    def _cut(self, at_ns: int, limit: SizeLimit) -> None:
         is_first = self._cut_ns is None
         self._cut_ns = at_ns
         if is_first:
-            self._limit.on_reached()
+            limit.on_reached()
 
     def _measure(self, packet_bytes: int) -> None:
         self._window_bytes += packet_bytes

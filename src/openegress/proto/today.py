@@ -29,7 +29,10 @@ def _pool() -> descriptor_pool.DescriptorPool:
 
 @cache
 def kind_of(name: str) -> type[Message]:
-    """The class of a message by its full name. Raises KeyError for one that LiveKit's API has not."""
+    """The class of a message by its full name. Raises KeyError for one that neither LiveKit's API nor ours
+    has."""
+    if name.startswith("openegress."):
+        return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(name))
 
 

@@ -1,7 +1,6 @@
 """The calling side of psrpc: publishes a request, chooses among the claims, awaits the response."""
 
 import asyncio
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,7 +71,7 @@ class RPCClient:
             except EgressError as error:
                 if attempt == policy.attempts or error.code not in policy.codes:
                     raise
-            await asyncio.sleep(policy.backoff_s * 2 ** (attempt - 1) * (1 + random.random()))
+            await asyncio.sleep(policy.backoff.delay_s(attempt))
             attempt_timeout_s *= 2
         raise AssertionError("a retry policy has at least one attempt")
 

@@ -18,7 +18,7 @@ from openegress.psrpc import Subscription
 from openegress.psrpc.connection import FAILURES, RedisLink, connect_subscriber, disconnect, unreachable
 from openegress.psrpc.subscription import QueuedSubscription
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 LOCK_S = 5
 """How long a payload of a queue stays taken; psrpc's own number."""
@@ -147,7 +147,7 @@ class RedisBus:
             return bool(await self._redis.run(self._redis.client.set, key, b"1", nx=True, ex=LOCK_S))
         except EgressError as error:
             # Whoever can still reach Redis takes it; the caller tries again if nobody does.
-            log.warning("a request was passed over", error=error.message)
+            _log.warning("a request was passed over", error=error.message)
             return False
 
     # --- subscriptions
@@ -199,16 +199,16 @@ class RedisBus:
                     if self._channels:
                         await cancellable(pubsub.subscribe(*self._channels))
                 if lost:
-                    log.info("redis is back", channels=len(self._channels))
+                    _log.info("redis is back", channels=len(self._channels))
                 lost, pause_s = False, FIRST_PAUSE_S
                 await self._receive(pubsub)
             except FAILURES as error:
                 if not lost:
-                    log.warning("redis is away", error=unreachable(self._settings, error).message)
+                    _log.warning("redis is away", error=unreachable(self._settings, error).message)
                 lost = True
             except Exception:
                 # Without subscriptions the service is deaf: whatever it was, a new connection is the cure.
-                log.exception("the subscription connection failed")
+                _log.exception("the subscription connection failed")
                 lost = True
             finally:
                 self._pubsub = None

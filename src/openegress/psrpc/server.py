@@ -20,7 +20,7 @@ from openegress.psrpc.observer import NOBODY, ClaimOutcome, Observer, Role
 from openegress.psrpc.services import Method, Req, Res
 from openegress.psrpc.wire_errors import to_wire
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 Handler = Callable[[Req], Awaitable[Res]]
 Affinity = Callable[[Req], float | EgressError]
@@ -155,7 +155,7 @@ class Registration(Generic[Req, Res]):
             return False
         if len(self._running) < MOST_RUNNING:
             return True
-        log.warning("too many calls at a time: some are not answered", method=str(self._method))
+        _log.warning("too many calls at a time: some are not answered", method=str(self._method))
         return False
 
     async def _serve(self, request: Request) -> None:
@@ -178,7 +178,7 @@ class Registration(Generic[Req, Res]):
             )
         except Exception:
             # Its text may hold anything, secrets too: the caller gets the id to look for in the log.
-            log.exception("request failed", method=str(self._method), request_id=request.request_id)
+            _log.exception("request failed", method=str(self._method), request_id=request.request_id)
             answer.error = f"internal error, logged by the server under {request.request_id}"
             answer.code = Code.INTERNAL.value
         self._observer.called(
@@ -240,7 +240,7 @@ class Registration(Generic[Req, Res]):
                 return
             except EgressError as error:
                 if time.time_ns() + PUBLISH_PAUSE_S * 1e9 > expiry_ns:
-                    log.warning("answer lost", method=str(self._method), error=error.text)
+                    _log.warning("answer lost", method=str(self._method), error=error.text)
                     return
             await asyncio.sleep(PUBLISH_PAUSE_S)
 

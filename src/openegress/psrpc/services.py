@@ -10,9 +10,11 @@ from livekit.protocol.egress import (
     ListEgressRequest,
     ListEgressResponse,
     StopEgressRequest,
+    UpdateLayoutRequest,
     UpdateStreamRequest,
 )
 
+from openegress.core.backoff import Backoff
 from openegress.core.errors import Code
 from openegress.proto.egress_rpc_pb2 import (
     GetEgressRequest,
@@ -27,16 +29,20 @@ Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
 
+_BACKOFF = Backoff(first_s=1.0, least=1.0, most=2.0)
+
+
 @dataclass(frozen=True, slots=True)
 class CallRetry:
     """A call is tried again on these codes; each attempt has twice the time of the one before."""
 
     attempts: int = 3
-    backoff_s: float = 1.0
-    """Pause after the n-th attempt: backoff_s * 2^(n-1) * [1, 2)."""
+    backoff: Backoff = _BACKOFF
     codes: tuple[Code, ...] = (Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE)
 
 
+ORDER_TIMEOUT_S = 6.0
+"""For a recording to pause or go on: media that is asked for is waited for 2 s."""
 ONCE = CallRetry(attempts=1)
 FIRST = ClaimSelection()
 
@@ -85,6 +91,10 @@ class EgressHandler:
 
     STOP_EGRESS = Method("EgressHandler", "StopEgress", StopEgressRequest, EgressInfo, queue=True)
     UPDATE_STREAM = Method("EgressHandler", "UpdateStream", UpdateStreamRequest, EgressInfo, queue=True)
+    ORDER = Method(
+        "EgressHandler", "Order", UpdateLayoutRequest, EgressInfo, queue=True, timeout_s=ORDER_TIMEOUT_S
+    )
+    """Ours alone: the layout is an order (request.orders). A livekit-server hands those on in the room."""
 
 
 class IOInfo:

@@ -2,16 +2,25 @@
 
 from dataclasses import dataclass
 
+import msgspec
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
+from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, invalid, unimplemented
+from openegress.core.plan import Plan
 from openegress.core.sidecars import Sidecar
+from openegress.core.values import SizeBytes
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.request import options
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
+from openegress.request.orders import SetOptions
 from openegress.request.request_kind import room_of
+
+LEAST_LENGTH_S = 1.0
+LEAST_SIZE_BYTES = 100_000
+SPLITTABLE = frozenset({Container.MP4})
 
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 
@@ -19,29 +28,49 @@ _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 @dataclass(frozen=True, slots=True)
 class AskedOptions:
     all: Options
-    """The configuration's too."""
+    """The configuration's and the room's too."""
     asked: Options
     """Of the request alone."""
     layout: str
     """What of the request's layout names one."""
     notices: tuple[str, ...] = ()
 
-    def end_rules(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> parts.EndRules:
-        """Of a recording of `source`. Raises EgressError for what the request asks and this recording has no
-        way to do; of the configuration that is left out."""
-        is_of_room = isinstance(source, parts.MediaSource | parts.LayoutSource | parts.TracksSource)
-        for key in _OF_A_ROOM:
-            if getattr(self.asked, key) and not is_of_room:
-                raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")
-        is_stored = any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in outputs)
-        if self.asked.max_size and not is_stored:
-            raise invalid("max_size: only files and segments have a size, and this egress has neither")
-        return parts.EndRules(
-            max_duration_s=float(self.all.max_duration or 0),
-            max_size_bytes=int(self.all.max_size or 0),
-            stop_when_empty_s=float(self.all.stop_when_empty or 0) if is_of_room else 0.0,
-            stop_when_idle_s=float(self.all.stop_when_idle or 0) if is_of_room else 0.0,
-            start_timeout_s=float(self.all.start_timeout or 0),
+    def end_rules(self, plan: Plan) -> parts.EndRules:
+        """Of a recording of `plan`, whose own are not known yet. Raises EgressError for what the request asks
+        and this recording has no way to do; of the configuration and the room that is left out."""
+        _refuse_unsuited(self.asked, plan)
+        rules = changed_rules(parts.EndRules(), self.all)
+        if not _is_of_room(plan):
+            rules = msgspec.structs.replace(rules, stop_when_empty_s=0.0, stop_when_idle_s=0.0)
+        return rules if _has_sound(plan) else msgspec.structs.replace(rules, stop_when_silent_s=0.0)
+
+    def split(self, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
+        """With files that are split. Raises EgressError as end_rules() does."""
+        every = self.all.split_every
+        if not every:
+            return outputs
+        is_asked = bool(self.asked.split_every)
+        files = [each for each in outputs if isinstance(each, parts.FileOutput)]
+        if is_asked and not files:
+            raise invalid("split_every: this egress has no file to split")
+        length_s, size_bytes = every.length, every.size
+        if length_s:
+            length_s = max(length_s, LEAST_LENGTH_S)
+        else:
+            size_bytes = max(size_bytes, LEAST_SIZE_BYTES)
+        if is_asked and (length_s, size_bytes) != (every.length, every.size):
+            raise invalid(
+                f"split_every: {LEAST_LENGTH_S:g}s or {LEAST_SIZE_BYTES // 1000}kB is the least; "
+                "shorter pieces are what segment_outputs are for"
+            )
+        if is_asked and any(each.container not in SPLITTABLE for each in files):
+            raise unimplemented("split_every of a file that is not an MP4")
+        split = parts.Split(length_s, size_bytes)
+        return tuple(
+            msgspec.structs.replace(each, split=split)
+            if isinstance(each, parts.FileOutput) and each.container in SPLITTABLE
+            else each
+            for each in outputs
         )
 
     def sidecars(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[Sidecar, ...]:
@@ -62,9 +91,24 @@ class AskedOptions:
     def data_topics(self) -> tuple[str, ...]:
         return tuple(filter(None, map(str.strip, (self.all.data_topics or "").split(","))))
 
+    def on_pause(self, outputs: tuple[parts.Output, ...]) -> parts.PauseMode:
+        """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures."""
+        if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
+            return parts.PauseMode.HOLD
+        return self.all.on_pause or parts.PauseMode.CUT
+
+    def speed(self, video: parts.VideoEncoding | None) -> parts.VideoEncoding | None:
+        """`video` at the speed that was asked for. Raises EgressError where the request asks for one and no
+        picture is encoded."""
+        if video is None and self.asked.encoder_speed is not None:
+            raise invalid("encoder_speed: no picture of this egress is encoded; leave it out")
+        if video is None or self.all.encoder_speed is None:
+            return video
+        return msgspec.structs.replace(video, speed=self.all.encoder_speed)
+
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
-        the configuration says so."""
+        the configuration or the room says so."""
         for key in sorted(options.SELECTING):
             of_page = isinstance(source, parts.TemplateSource) and getattr(self.all, key)
             of_no_room = isinstance(source, parts.WebSource) and getattr(self.asked, key)
@@ -78,6 +122,53 @@ class AskedOptions:
         )
 
 
+def refuse_unsuited(order: SetOptions, plan: Plan) -> None:
+    """Raises EgressError, naming the option, for what a recording of `plan` has no way to do."""
+    _refuse_unsuited(order.options, plan)
+
+
+def changed_rules(rules: parts.EndRules, asked: Options) -> parts.EndRules:
+    """With what `asked` says in the place of what was said before."""
+    told = {
+        "max_duration_s": asked.max_duration,
+        "max_size_bytes": asked.max_size,
+        "stop_when_empty_s": asked.stop_when_empty,
+        "stop_when_idle_s": asked.stop_when_idle,
+        "stop_when_silent_s": asked.stop_when_silent,
+        "start_timeout_s": asked.start_timeout,
+    }
+    changes = {
+        key: int(value) if isinstance(value, SizeBytes) else float(value)
+        for key, value in told.items()
+        if value is not None
+    }
+    return msgspec.structs.replace(rules, **changes)
+
+
+def _refuse_unsuited(asked: Options, plan: Plan) -> None:
+    for key in _OF_A_ROOM:
+        if getattr(asked, key) and not _is_of_room(plan):
+            raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")
+    is_stored = any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in plan.outputs)
+    if asked.max_size and not is_stored:
+        raise invalid("max_size: only files and segments have a size, and this egress has neither")
+    if asked.stop_when_silent and not _has_sound(plan):
+        raise invalid("stop_when_silent: this egress records no sound")
+
+
+def _is_of_room(plan: Plan) -> bool:
+    return isinstance(plan.source, parts.MediaSource | parts.LayoutSource | parts.TracksSource)
+
+
+def _has_sound(plan: Plan) -> bool:
+    """Of a single track nobody knows yet."""
+    if isinstance(plan.source, parts.TracksSource):
+        return plan.source.audio
+    if isinstance(plan.source, parts.MediaSource) and plan.source.single_track_id:
+        return True
+    return plan.audio is not None or any(isinstance(each, parts.WebsocketOutput) for each in plan.outputs)
+
+
 def asked_options(request: Request, context: Context) -> AskedOptions:
     """Raises EgressError naming the way and the key for what is no option or has no such value."""
     body = request.WhichOneof("request")
@@ -85,8 +176,9 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
         return AskedOptions(Options(), Options(), "")
     found = _layout_of(request, body, context)
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
-    every = options.merged(context.options.of_room(room_of(request)), asked)
-    return AskedOptions(every, asked, found.name, found.near_misses)
+    of_room, passed_over = options.of_room_metadata(context.room_metadata)
+    every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
+    return AskedOptions(every, asked, found.name, found.near_misses + passed_over)
 
 
 def _layout_of(request: Request, body: str, context: Context) -> LayoutQuery:

@@ -47,6 +47,8 @@ class Context:
     limits: SessionLimits = field(default_factory=SessionLimits)
     options: OptionDefaults = field(default_factory=OptionDefaults)
     """For what a request leaves open."""
+    room_metadata: str = ""
+    """Of the room that is asked for, which may have options too."""
     unknown_fields: UnknownFields = UnknownFields.WARN
     distinct: Distinct = Distinct.NONE
     """Which names carry the egress' id."""

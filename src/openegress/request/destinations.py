@@ -18,6 +18,7 @@ from openegress.core.plan import (
     S3Storage,
     StoragePlan,
 )
+from openegress.core.shown_url import receiver
 from openegress.core.text import shown
 from openegress.request import naming, object_headers
 from openegress.request.storage_names import check_names, is_aws
@@ -71,9 +72,10 @@ def choose(
             if _may_know_us(backend, server.backend):
                 backend = _in_role(backend, assume_role)
             elif not backend.access_key:
+                where = shown(receiver(backend.endpoint), 80)
                 raise EgressError(
                     Code.PERMISSION_DENIED,
-                    f'S3 upload to "{shown(backend.endpoint, 80)}" without access_key: who this server is, is'
+                    f'S3 upload to "{where}" without access_key: who this server is, is'
                     " told to AWS and its own storage only; set access_key and secret",
                     fault=Fault.CALLER,
                 )

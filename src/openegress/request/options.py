@@ -1,7 +1,8 @@
 """Options of a recording: what LiveKit's requests have no fields for. Pure.
 
 One schema for all ways by which they come. Layers are merged key by key, and later ones win: the
-configuration, the query of a layout, the header X-Openegress-Options, the key "openegress" of a JSON body.
+configuration, the metadata of the room, the query of a layout, the header X-Openegress-Options, the key
+"openegress" of a JSON body.
 """
 
 import json
@@ -12,14 +13,17 @@ from urllib.parse import quote, unquote_plus
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from openegress.core import foreign_json
 from openegress.core.block import Block
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
-from openegress.core.errors import invalid, unimplemented
+from openegress.core.errors import EgressError, invalid
+from openegress.core.plan import PauseMode
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars
 from openegress.core.text import shown
-from openegress.core.values import Seconds, SizeBytes
+from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.request.unknown import OPTIONS, length_delimited
 
 HEADER = "X-Openegress-Options"
@@ -30,6 +34,9 @@ MAX_CHARS = 4096
 MAX_LAYOUT_CHARS = 8192
 """Of a layout with its query, which becomes a part of a page's URL: servers take no more. One of a quarter of
 a megabyte keeps others waiting while it is taken apart."""
+
+MAX_METADATA_CHARS = 65_536
+"""Of a room's metadata: LiveKit takes 64,000 bytes. What is longer has no options."""
 
 _MOST_OTHERS = 20
 """Keys of a page's own query that are compared with ours."""
@@ -50,6 +57,12 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """How long nobody but recorders and agents may be in the room."""
     stop_when_idle: Seconds | None = None
     """How long nobody of those who count for stop_when_empty may publish anything that is not muted."""
+    stop_when_silent: Seconds | None = None
+    """How long nothing may be heard."""
+    split_every: LengthOrSize | None = None
+    """How long, or how large, a file gets before another one is begun."""
+    on_pause: PauseMode | None = None
+    """What becomes of the time in which it is paused."""
     start_timeout: Seconds | None = None
     """From the start of the egress to its first frame."""
     record_only: Selectors | None = None
@@ -64,6 +77,8 @@ class Options(Block, frozen=True, forbid_unknown_fields=True):
     """What is kept of the meeting beside its recording."""
     data_topics: str | None = None
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
+    encoder_speed: EncoderSpeed | None = None
+    """Of pictures that are encoded."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +141,35 @@ def of_json(value: object, where: str) -> Options:
     return Decoder().struct(values, Options, where)
 
 
+ROOM_KEY = "egress"
+"""Of a room's metadata, where that is JSON."""
+_MOST_NOTICES = 5
+
+
+def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
+    """What the metadata of a room ask for, and a sentence for each key that is passed over: whoever writes
+    them is not the one who asks for the recording, and does not hear what is wrong."""
+    if len(metadata) > MAX_METADATA_CHARS:
+        return Options(), ()
+    try:
+        value = foreign_json.loads(metadata)
+    except ValueError:
+        return Options(), ()  # free text for its user
+    asked = value.get(ROOM_KEY) if isinstance(value, dict) else None
+    if asked is None:
+        return Options(), ()
+    where = f"room metadata {ROOM_KEY}"
+    if not isinstance(asked, dict):
+        return Options(), (f"{where} is not an object of options (passed over)",)
+    found, notices = Options(), []
+    for key, each in asked.items():
+        try:
+            found = merged(found, of_json({key: each}, where))
+        except EgressError as error:
+            notices.append(f"{shown(error.message, 200)} (passed over)")
+    return found, tuple(notices[:_MOST_NOTICES])
+
+
 # --- in the name of a layout
 
 
@@ -166,15 +210,6 @@ def layout_of_ours(layout: str) -> LayoutQuery:
     return LayoutQuery(name, query)
 
 
-def refuse_change(layout: str) -> None:
-    """Of an egress that runs. Raises EgressError: UNIMPLEMENTED where its new layout has options, and for one
-    that is too long."""
-    _refuse_long(layout)
-    for pair in layout.partition("?")[2].split("&"):
-        if (key := _key(pair)) in KEYS:
-            raise unimplemented(f"changing {key} of an egress that runs")
-
-
 def _refuse_long(layout: str) -> None:
     if len(layout) > MAX_LAYOUT_CHARS:
         raise invalid(f"layout: {len(layout)} characters; at most {MAX_LAYOUT_CHARS} are taken")
@@ -191,8 +226,7 @@ def carry(message: M, options: Options) -> M:
     """`message` with options in a field that no client sets, which binary requests carry on. What it carries
     already comes later, and wins."""
     every = merged(options, carried(message))
-    pairs = (f"{key}={_text(value)}" for key in KEYS if (value := getattr(every, key)) is not None)
-    if text := "&".join(pairs):
+    if text := text_of(every):
         message.MergeFromString(length_delimited(OPTIONS, text.encode()))
     return message
 
@@ -209,8 +243,18 @@ def carried(message: Message) -> Options:
     )
 
 
-def _text(value: Seconds | SizeBytes | Selectors | Sidecars | bool | str) -> str:
+def text_of(asked: Options) -> str:
+    """What of_query() reads."""
+    pairs = (f"{key}={_text(value)}" for key in KEYS if (value := getattr(asked, key)) is not None)
+    return "&".join(pairs)
+
+
+def _text(
+    value: Seconds | SizeBytes | LengthOrSize | Selectors | Sidecars | PauseMode | EncoderSpeed | bool | str,
+) -> str:
     match value:
+        case LengthOrSize(length, size):
+            return _text(Seconds(length)) if length else str(size)
         case Seconds():
             return f"{value:.9f}s"
         case bool():

@@ -25,7 +25,8 @@ from openegress.request.naming import Distinct, SegmentNames
 from openegress.request.requested import FileWish, ImageWish, SegmentWish
 
 DEFAULT_IMAGE_INTERVAL_S = 10
-MAX_SEGMENT_S = 600
+MAX_SEGMENT_S = 43_200
+"""Half a day: however late it is cut, a recovery takes that for a segment's length (output.hls.recover)."""
 FILE_CONTAINERS: dict[int, Container] = {
     EncodedFileType.MP4: Container.MP4,
     EncodedFileType.OGG: Container.OGG,

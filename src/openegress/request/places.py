@@ -136,7 +136,8 @@ def _possible(output: FileOutput) -> Iterator[str]:
     """The names that a file may get: one whose container a track decides has several."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
-        yield naming.with_extension(output.filepath, f".{container.value}")
+        path = naming.with_extension(output.filepath, f".{container.value}")
+        yield path if output.split is None else path.replace("{part}", "*")
 
 
 def taken(place: str) -> EgressError:
@@ -155,6 +156,13 @@ def _place(storage: StoragePlan, path: str, machine: str) -> str:
         return f"local|{machine}|{full}"
     prefix = f"{storage.prefix.strip('/')}/" if storage.prefix else ""
     return f"{_bucket(backend)}|{prefix}{path.lstrip('/')}"
+
+
+def local_path(place: str) -> str | None:
+    """The path of a place on this machine's disks, what tells apart open names included; None: it is
+    elsewhere."""
+    kind, _, rest = place.partition("|")
+    return rest.partition("|")[2] if kind == "local" else None
 
 
 def _bucket(backend: Backend) -> str:

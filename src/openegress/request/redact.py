@@ -11,13 +11,18 @@ from livekit.protocol.egress import (
     AzureBlobUpload,
     GCPUpload,
     ProxyConfig,
+    RoomCompositeEgressRequest,
     S3Upload,
     StreamOutput,
+    TemplateSource,
     TrackEgressRequest,
     UpdateStreamRequest,
+    WebEgressRequest,
+    WebSource,
 )
 from livekit.protocol.models import WebhookConfig
 
+from openegress.core.shown_url import page, receiver
 from openegress.request import stream_urls
 
 M = TypeVar("M", bound=Message)
@@ -56,12 +61,12 @@ def shown(message: M) -> M:
     copy = type(message)()
     copy.CopyFrom(message)
     for webhook in _webhooks(copy):
-        webhook.url = stream_urls.redact(webhook.url)
+        webhook.url = receiver(webhook.url)
     return copy
 
 
 def _hides(webhook: WebhookConfig) -> bool:
-    return stream_urls.redact(webhook.url) != webhook.url
+    return receiver(webhook.url) != webhook.url
 
 
 def _webhooks(message: Message) -> Iterator[WebhookConfig]:
@@ -109,7 +114,11 @@ def _redact(part: Message) -> None:
             setattr(part, name, placeholder)
     match part:
         case ProxyConfig():
-            part.url = stream_urls.redact(part.url)
+            part.url = receiver(part.url)
+        case WebEgressRequest() | WebSource():
+            part.url = page(part.url)
+        case RoomCompositeEgressRequest() | TemplateSource():
+            part.custom_base_url = page(part.custom_base_url)
         case StreamOutput():
             part.urls[:] = [stream_urls.redact(url) for url in part.urls]
             for destination in part.destinations:

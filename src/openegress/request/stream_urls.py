@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import StreamTarget, WebsocketOutput
+from openegress.core.shown_url import identifier, query, receiver
 from openegress.request import rtmp_url, srt_url
 
 
@@ -37,9 +38,7 @@ _KEY_LIKE = re.compile(r"(rtmps?://[^/\s]+/)([^/\s]+)", re.IGNORECASE)
 _RTMP_HOST = re.compile(r"(rtmps?://[^/?#\s]*).*", re.DOTALL | re.IGNORECASE)
 _SHORTHAND = re.compile(r"(mux|twitch)://([^/?\s]+(?:\?\S*)?|\?\S+)/?", re.IGNORECASE)
 _SHORTHAND_LIKE = re.compile(r"(mux|twitch)://.*", re.DOTALL | re.IGNORECASE)
-_USERINFO = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
-_TAIL = re.compile(r"[?#]")
-_PAGE = re.compile(r"https?://", re.IGNORECASE)
+_USERINFO = re.compile(r"^(rtmps?://)[^/?#]*@", re.IGNORECASE)
 _DIALLED = re.compile(rf"(?:{re.escape(MUX_INGEST)}|{re.escape(TWITCH_INGEST)})(\S+)", re.IGNORECASE)
 
 
@@ -103,8 +102,8 @@ def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
     Raises EgressError invalid_argument.
     """
     dialled = target(url, StreamKind.WEBSOCKET)
-    query = dict(parse_qsl(urlsplit(url).query))
-    channels, rate = query.get("channels", "2"), query.get("rate", "48000")
+    asked = dict(parse_qsl(urlsplit(url).query))
+    channels, rate = asked.get("channels", "2"), asked.get("rate", "48000")
     if channels not in ("1", "2"):
         raise _bad(url, f"channels={channels} is neither 1 nor 2")
     if rate not in {str(hz) for hz in WEBSOCKET_RATES_HZ}:
@@ -125,7 +124,7 @@ def _normal(url: str) -> str:
 
 
 def redact(url: str) -> str:
-    """`url` without its stream key, query values and password, whatever its form. Idempotent."""
+    """`url` without its stream key, path, query values and password, whatever its form. Idempotent."""
     if shorthand := _SHORTHAND.fullmatch(url):
         return f"{shorthand[1]}://{identifier(shorthand[2])}"
     if match := _SHORTHAND_LIKE.fullmatch(url):
@@ -137,7 +136,7 @@ def redact(url: str) -> str:
         return f"{match[1]}{identifier(match[2])}"
     if match := _RTMP_HOST.fullmatch(url):
         return f"{match[1]}/{{...}}"
-    return _redact_tail(url)
+    return receiver(url)
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
@@ -148,35 +147,13 @@ def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
         app = f"{head}/{identifier(last)}"
     written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")
     flag = " live=1" if url.endswith(" live=1") else ""
-    return f"{written}{_redact_tail(app)}/{end}{flag}"
+    return f"{written}{_without_values(app)}/{end}{flag}"
 
 
-def _redact_tail(url: str) -> str:
-    """Without the values behind the first "?" or "#", and without words there that have no name."""
-    match = _TAIL.search(url)
-    if match is None:
-        return url
-    head, tail = url[: match.end()], url[match.end() :]
-    return head + "&".join(_redact_pair(pair, bare=bool(_PAGE.match(url))) for pair in tail.split("&"))
-
-
-def _redact_pair(pair: str, *, bare: bool) -> str:
-    """`bare`: a word without a value may be shown, as a page's own route is."""
-    name, equals, _ = pair.partition("=")
-    if equals:
-        return f"{name}={{...}}"
-    return pair if bare or not pair else "{...}"
-
-
-def identifier(secret: str) -> str:
-    """{abc...xyz}: 3, 2 or 1 characters of each end, from a length of 9, 6 or 3; else {...}."""
-    if re.fullmatch(r"\{\S{0,3}\.\.\.\S{0,3}\}", secret):
-        return secret
-    kept = min(len(secret) // 3, 3)
-    head, tail = secret[:kept], secret[len(secret) - kept :]
-    if "/" in tail:  # of a key's query: read again, it would pass for the end of the application
-        head = tail = ""
-    return f"{{{head}...{tail}}}"
+def _without_values(app: str) -> str:
+    """An application without what is behind the first "?" or "#"."""
+    cut = re.search(r"[?#]", app)
+    return app if cut is None else app[: cut.start()] + query(app[cut.start() :])
 
 
 def shown_alike(dialled: str, asked: str) -> bool:

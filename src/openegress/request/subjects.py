@@ -19,9 +19,10 @@ from openegress.core import plan as parts
 from openegress.core.errors import Code, EgressError, invalid, missing_or_invalid, unimplemented
 from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
+from openegress.core.shown_url import page
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
-from openegress.request import audio_routes, layouts, request_kind, stream_urls
+from openegress.request import audio_routes, layouts, request_kind
 from openegress.request.context import METADATA_HOSTS, Context
 from openegress.request.request_kind import RequestKind
 
@@ -214,7 +215,7 @@ class Subjects:
         except ValueError:
             pass  # a name, which the browser resolves and checks
         if denied:
-            raise invalid(f"{field_name} {stream_urls.redact(url)}: this server does not open {host}")
+            raise invalid(f"{field_name} {page(url)}: this server does not open {host}")
 
 
 def _media_of(

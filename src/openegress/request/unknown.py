@@ -15,8 +15,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core.errors import EgressError, missing_or_invalid
 from openegress.core.varint import varint
+from openegress.proto.today import today
 
-_DECIDING = frozenset(
+_DECIDING = frozenset({"openegress.SetOptionsRequest", "openegress.AddMarkerRequest"}) | frozenset(
     f"livekit.{name}"
     for name in (
         "MediaSource",
@@ -47,7 +48,7 @@ _DECIDING = frozenset(
         "AliOSSUpload",
     )
 )
-"""Messages that select or route media, or name an output."""
+"""Messages that select or route media, name an output, or have nothing else to say."""
 
 CARRIER = 536_870_911
 """Number of the field (protobuf's largest) in which names that JSON had travel on in a binary request."""
@@ -56,6 +57,8 @@ OPTIONS = CARRIER - 1
 _LENGTH_DELIMITED = 2
 _MOST_CHARS = 64
 """Of a name that somebody made up, as shown."""
+_MOST_PATH_CHARS = 4 * _MOST_CHARS
+"""Of such a name with the messages that it stands in."""
 _MOST = 10
 """Names that are told."""
 
@@ -89,7 +92,9 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
     fields = UnknownFieldSet(message)
     for field in (fields[number] for number in range(len(fields))):
         if field.field_number == CARRIER and field.wire_type == _LENGTH_DELIMITED:
-            yield from (Unknown(name, False) for name in field.data.decode(errors="replace").split("\n"))
+            # Our API wrote them, unless a client did: then they may be anything.
+            names = field.data.decode(errors="replace").split("\n")
+            yield from (Unknown(printable(name, _MOST_PATH_CHARS), False) for name in names)
         elif field.field_number != OPTIONS:
             yield Unknown(f"{path}field {field.field_number}", deciding)
     for descriptor, value in message.ListFields():
@@ -169,6 +174,11 @@ def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
     return (f"ignored, as not known here: {names}{' ...' if len(found) > _MOST else ''}",)
 
 
-def printable(name: str) -> str:
+def told(message: Message, manner: UnknownFields) -> tuple[str, ...]:
+    """What the caller is told of a message of the wheel's class. Raises EgressError as `notices` does."""
+    return notices(list(in_message(today(message))), manner)
+
+
+def printable(name: str, most_chars: int = _MOST_CHARS) -> str:
     """Printable, on one line, and not for ever."""
-    return "".join(c if c.isprintable() else "?" for c in name[:_MOST_CHARS])
+    return "".join(c if c.isprintable() else "?" for c in name[:most_chars])

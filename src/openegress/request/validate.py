@@ -252,11 +252,11 @@ class _Planner:
         may_pass_through: bool = False,
         notices: tuple[str, ...] = (),
     ) -> Plan:
-        return Plan(
+        plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=found,
-            video=video,
+            outputs=self.options.split(found),
+            video=self.options.speed(video),
             audio=audio,
             passthrough=passthrough,
             may_pass_through=may_pass_through,
@@ -264,12 +264,13 @@ class _Planner:
             room_name=room_of(self.request),
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
-            end_rules=self.options.end_rules(source, found),
             recorded=self.options.recorded(source),
             sidecars=self.options.sidecars(source, found),
             data_topics=self.options.data_topics,
+            on_pause=self.options.on_pause(found),
             notices=notices + self.options.notices,
         )
+        return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
 
 
 def _wish(

@@ -164,6 +164,13 @@ class OwnMetadataChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAttributeChanged:
+    """The recorder's own attribute egress.paused: whether its recording is to be paused."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrackPublished:
     track: Track
 
@@ -289,6 +296,7 @@ RoomEvent = (
     | SpeakersChanged
     | QualityChanged
     | OwnMetadataChanged
+    | PauseAttributeChanged
     | TrackPublished
     | TrackUnpublished
     | TrackMuted

@@ -24,7 +24,7 @@ from openegress.room.transport.data_channels import DataChannels
 from openegress.room.transport.ice import turn_server
 from openegress.room.transport.media import Transport
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 """For ICE and DTLS, TCP and TURN included."""
@@ -201,7 +201,7 @@ class RoomConnection:
                 await self._handle(message)
             reason = f"the signalling connection was lost: {self._signalling.ended}"
         except Exception as error:
-            logger.exception("a signalling message could not be handled")
+            _log.exception("a signalling message could not be handled")
             reason = f"a signalling message could not be handled: {error!r}"
         self._opened_path.fail(
             EgressError(Code.UNAVAILABLE, reason, fault=Fault.SERVICE, phase=Phase.SIGNALLING)

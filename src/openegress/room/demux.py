@@ -18,7 +18,7 @@ from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.signalling.sdp import MediaStream, PayloadType
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MIN_TIMER_S = 0.005
 
@@ -129,7 +129,7 @@ class Demux:
     def _broken(self, receiver: TrackReceiver | None, error: Exception) -> None:
         if receiver is None:
             raise error
-        logger.error("track %s could not be received", receiver.track_sid, exc_info=error)
+        _log.error("track %s could not be received", receiver.track_sid, exc_info=error)
         self._on_trouble(receiver, Reason.TROUBLE)
 
     def over_budget(self, receiver: TrackReceiver, reason: Reason) -> None:

@@ -20,7 +20,7 @@ from openegress.room.demux import Demux
 from openegress.room.rejoin import Rejoin
 from openegress.room.transport.media import Transport
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class MembershipListener(ConnectionListener, Protocol):
@@ -140,7 +140,7 @@ class Membership:
         try:
             await self._follow(connection)
         except Exception as error:
-            logger.exception("the room client failed")
+            _log.exception("the room client failed")
             text = f"the room client failed: {error!r}"
             if not self._connected.done():
                 self._connected.set_exception(internal(text, Phase.SIGNALLING))
@@ -170,7 +170,7 @@ class Membership:
         """False: it has given up, and said so."""
         loop = asyncio.get_running_loop()
         rejoin = Rejoin(loop.time(), self._options.rejoin_for_s)
-        logger.warning("connection to the room lost: %s", end.reason)
+        _log.warning("connection to the room lost: %s", end.reason)
         self._listener.emit(ConnectionLost(end.reason))
         while True:
             await asyncio.sleep(rejoin.next_pause_s())
@@ -178,16 +178,16 @@ class Membership:
                 await self._open_again()
             except EgressError as error:
                 if rejoin.gives_up(error, loop.time()):
-                    logger.error("cannot join again: %s", error.text)
+                    _log.error("cannot join again: %s", error.text)
                     text = f"{end.reason}; cannot join again: {error.text}"
                     self._listener.emit(RoomClosed(text, EndKind.LOST))
                     return False
-                logger.info("try %d to join again failed: %s", rejoin.tries, error.text)
+                _log.info("try %d to join again failed: %s", rejoin.tries, error.text)
                 continue
             break
         self._listener.on_joined_again()
         after_s = rejoin.after_s(loop.time())
-        logger.info("joined again after %.2f s", after_s)
+        _log.info("joined again after %.2f s", after_s)
         self._listener.emit(Reconnected(after_s))
         return True
 

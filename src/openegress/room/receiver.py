@@ -28,7 +28,7 @@ from openegress.room.sound_length import duration_of
 from openegress.room.sync.participant import RoomSync
 from openegress.room.sync.track import TrackSync
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Feedback(Protocol):
@@ -254,10 +254,10 @@ class TrackReceiver:
         self.stats.dropped += 1
 
     def on_malformed(self, error: MalformedPayload) -> None:
-        logger.debug("track %s: %s", self.track_sid, error)
+        _log.debug("track %s: %s", self.track_sid, error)
 
     def on_undecryptable(self, cipher: TrackCipher, error: Undecryptable) -> None:
-        logger.debug("track %s: %s", self.track_sid, error)
+        _log.debug("track %s: %s", self.track_sid, error)
         self._judge(cipher.trouble())
 
     # --- inside

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.left_out import TrackLosses
-from openegress.request.pausing import PauseOrder
+from openegress.core.plan import EndRules, PauseMode
+from openegress.request.orders import Order
 from openegress.room import RoomEvent
 
 if TYPE_CHECKING:  # a browser is started before FFmpeg's libraries are loaded
@@ -55,10 +56,10 @@ class Muted:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseAsked:
-    """Somebody in the room, or the API through the room, asks for a pause or for its end."""
+class OrderAsked:
+    """Somebody who may change the recorder's participant asks for something, and hears no answer."""
 
-    order: PauseOrder
+    order: Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Observed:
     """Unix ns, on the clock of the frames."""
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | PauseAsked
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | OrderAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +104,21 @@ class Source(Protocol):
 
 
 class Pausable(Protocol):
-    """A source that can leave time out. Its media then lies on the timeline as if that time had not
-    passed."""
+    """A source that can do without what it shows for a while. Where that is cut, its media lies on the
+    timeline as if that time had not passed; where it is held, there is a card, and silence."""
 
-    async def pause(self) -> int:
+    async def pause(self, mode: PauseMode) -> int:
         """Nothing is received from here on. Returns when, in unix ns."""
 
     async def resume(self) -> int:
         """Returns, in unix ns, when media was there again. Raises EgressError where it cannot come."""
+
+
+class Attended(Protocol):
+    """A source that looks into its room to see whether it is to end."""
+
+    async def change_rules(self, rules: EndRules) -> None:
+        """What ends it by itself, from now on."""
 
 
 class PacketSource(Protocol):

@@ -24,6 +24,10 @@ class Storage(Protocol):
 
         Raises EgressError with code NOT_FOUND when there is no such object."""
 
+    async def changed_s(self, path: str) -> float | None:
+        """When the object was stored, in unix seconds by the storage's clock. None: there is none, or this
+        identity may not look."""
+
     async def presign(self, path: str, expires_s: int) -> str:
         """A URL that reads the object without credentials."""
 

@@ -8,7 +8,6 @@ service's user may read it.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.file_lock import lock
 from openegress.core.ids import check_egress_id
 from openegress.core.text import shown
 
@@ -203,15 +203,12 @@ def has_ended(folder: Path) -> bool:
 def is_held(folder: Path) -> bool:
     """Whether a process is at work on the folder, of this worker or of another one."""
     try:
-        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        fd = lock(folder / LOCK)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if fd is None:
         return True
-    finally:
-        os.close(fd)
+    os.close(fd)
     return False
 
 

@@ -87,6 +87,10 @@ class LocalFolder:
     async def size(self, path: str) -> int | None:
         return await asyncio.to_thread(self._size, path)
 
+    async def changed_s(self, path: str) -> float | None:
+        """A hard link has the time of the recording's last write."""
+        return await asyncio.to_thread(self._changed_s, path)
+
     def open(self, path: str) -> int:
         """A descriptor to read a file by, which the caller closes. Raises EgressError not_found for what is
         not a file below the root, or lies in a folder of the server's own."""
@@ -169,6 +173,18 @@ class LocalFolder:
         try:
             with self._folder(folders) as folder:
                 return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+        except OSError as error:
+            raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
+
+    def _changed_s(self, path: str) -> float | None:
+        *folders, name = parts_below(self.root, path)
+        try:
+            with self._deepest(folders) as (folder, missing):
+                if missing:
+                    return None
+                return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
 

@@ -12,10 +12,12 @@ from obstore.exceptions import BaseError
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.plan import Proxy
+from openegress.core.shown_url import receiver
 from openegress.storage.failures import Answer, FailureKind, explain, read
 from openegress.storage.spool import size_of
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     from openegress.storage.gateway import Gateway
@@ -121,7 +123,7 @@ def proxy_url(proxy: Proxy) -> str:
     """With user and password in it, as the HTTP client wants them. Never logged."""
     url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
     if not urlsplit(url).hostname:
-        raise invalid(f"proxy url {proxy.url!r} names no host; write http://host:port")
+        raise invalid(f"proxy url {receiver(proxy.url)!r} names no host; write http://host:port")
     if not proxy.username:
         return url
     scheme, _, rest = url.partition("://")
@@ -202,7 +204,7 @@ class Bucket:
     async def size(self, path: str) -> int | None:
         key = key_of(path)
         try:
-            meta = await self._call(lambda: obstore.head_async(self._stores.upload, key))
+            meta = await self._head(key)
         except FileNotFoundError:
             where = self._manner.where
             raise EgressError(
@@ -211,11 +213,25 @@ class Bucket:
                 fault=Fault.DESTINATION,
                 phase=Phase.STORAGE_WRITE,
             ) from None
+        return None if meta is None else int(meta["size"])
+
+    async def changed_s(self, path: str) -> float | None:
+        try:
+            meta = await self._head(key_of(path))
+        except FileNotFoundError:
+            return None
+        return None if meta is None else meta["last_modified"].timestamp()
+
+    async def _head(self, key: str) -> "ObjectMeta | None":
+        """None: this identity may not look. Raises FileNotFoundError, EgressError."""
+        try:
+            return await self._call(lambda: obstore.head_async(self._stores.upload, key))  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            raise
         except RAISED as error:
             if read(str(error)).status in (401, 403):
                 return None
             raise self._explained(str(error), Phase.STORAGE_WRITE) from None
-        return int(meta["size"])
 
     async def presign(self, path: str, expires_s: int) -> str:
         key = key_of(path)

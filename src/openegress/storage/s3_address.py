@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from openegress.core.errors import invalid
+from openegress.core.shown_url import receiver
 
 DEFAULT_REGION = "us-east-1"
 
@@ -58,7 +59,7 @@ def endpoint_url(endpoint: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise invalid(
-            f"storage endpoint {endpoint!r} is not an address; write https://host or http://host:port"
+            f"storage endpoint {receiver(endpoint)!r} is not an address; write https://host or http://host:port"
         )
     return url
 

@@ -13,6 +13,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.plan import Backend, StoragePlan
 from openegress.storage import Storage, backed_up, open_storage
 from openegress.storage.failures import StorageError
+from openegress.storage.late import LateUploads
 from openegress.storage.spool import size_of
 
 PRESIGNED_FOR_S = 7 * 24 * 3600
@@ -103,6 +104,9 @@ class Failover:
     """What is known of the storage of a StoragePlan. The uploaders of one egress share it: each by itself
     would only spend the same hours waiting."""
 
+    late: LateUploads | None = None
+    """Of a recording that has ended before."""
+
     gave_up: EgressError | None = None
     """Why everything goes to the backup from now on; None: it does not."""
 
@@ -190,7 +194,7 @@ class Uploader:
                 return await self._put_to(self._primary, local, path, content_type)
             except EgressError as error:
                 if error.fault is Fault.SERVICE:
-                    raise  # the file itself cannot be read: no storage helps
+                    raise  # the file itself cannot be read, or is too late: no storage helps
                 self._standing.gave_up = error
         first = self._standing.gave_up
         try:
@@ -255,6 +259,9 @@ class Uploader:
     async def _attempt(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
         storage = await target.storage()
         size_bytes = await size_of(local)
+        late = self._standing.late
+        if late is not None:
+            await late.refuse_newer(storage, path)
         await storage.put(local, path, content_type)
         there_bytes = await storage.size(path)
         # None: a write-only identity. The storage then vouches with its answer to the signed upload.
@@ -265,6 +272,8 @@ class Uploader:
                 fault=Fault.DESTINATION,
                 phase=Phase.STORAGE_WRITE,
             )
+        if late is not None:
+            await late.stored(storage, path)
         return replace(await self._signed(target, path), size_bytes=size_bytes)
 
     async def _signed(self, target: UploadTarget, path: str) -> Stored:

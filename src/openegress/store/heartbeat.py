@@ -10,7 +10,7 @@ from openegress.core.errors import EgressError
 from openegress.core.tasks import stopped
 from openegress.store.leases import LEASE_S, Leases
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 BEAT_S = LEASE_S / 5
 LATE_S = 2 * BEAT_S
@@ -74,7 +74,7 @@ class Heartbeat:
         try:
             await self.beat()
         except EgressError as error:
-            log.warning("leases not released", error=error.message)
+            _log.warning("leases not released", error=error.message)
 
     async def stopped(self) -> str | None:
         """For health checks: why it does its work no more."""
@@ -89,11 +89,11 @@ class Heartbeat:
                 missed = False
             except EgressError as error:
                 if not missed:
-                    log.warning("heartbeat missed", error=error.message)
+                    _log.warning("heartbeat missed", error=error.message)
                 missed = True
             except Exception:
                 # Without beats, others take our egresses for lost while they run.
-                log.exception("a heartbeat failed")
+                _log.exception("a heartbeat failed")
             try:
                 async with asyncio.timeout(BEAT_S):
                     await self._woken.wait()

@@ -8,16 +8,17 @@ import structlog
 from google.protobuf.empty_pb2 import Empty
 from livekit.protocol.egress import EgressInfo, ListEgressRequest, ListEgressResponse
 
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ids import check_egress_id
 from openegress.core.info import is_terminal, with_request_of, with_results_of
 from openegress.core.tasks import beside
+from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import IOInfo
 from openegress.store import Announce, Change, Store
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 KEPT_LISTS = 4
 """Clients ask for the same list again and again; one of a thousand records takes about 2 MB."""
@@ -92,6 +93,7 @@ class IOInfoService:
 
         The answer must not be changed: who asks the same before any record changes gets the same object.
         """
+        check_page(request)
         if request.egress_id:
             return ListEgressResponse(items=[await self.get(request.egress_id)])
         key = (request.room_name, request.active)
@@ -128,10 +130,16 @@ class IOInfoService:
 
     async def _rpc_metrics(self, request: UpdateMetricsRequest) -> Empty:
         """Upstream's workers report the CPU an egress took; for the log, not for the record."""
-        log.debug(
+        _log.debug(
             "egress load",
             egress_id=request.info.egress_id,
             avg_cpu=round(request.avg_cpu_usage, 3),
             max_cpu=round(request.max_cpu_usage, 3),
         )
         return Empty()
+
+
+def check_page(request: ListEgressRequest) -> None:
+    """Raises EgressError for a page that no list of ours has."""
+    if token := request.page_token.token:
+        raise invalid(f'page_token "{shown(token)}": no list of this server has pages; leave it out')

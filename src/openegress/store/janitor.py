@@ -9,15 +9,15 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
+from openegress.core.info import is_terminal
 from openegress.core.tasks import stopped
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.store import Store
 from openegress.store.ioinfo import IOInfoService
 from openegress.store.leases import LEASE_S, Leases, Lost
-from openegress.store.record import is_terminal
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 ROUND_S = 5.0
 PURGE_S = 3600.0
@@ -135,14 +135,14 @@ class Janitor:
         if self._purge is not None and now_s - self._purged_at_s >= PURGE_S:
             self._purged_at_s = now_s
             if count := await self._purge():
-                log.info("old records forgotten", count=count)
+                _log.info("old records forgotten", count=count)
 
     async def _settle(self, lost: Lost) -> None:
         """A janitor that dies in here leaves a lease that runs out again; one that fails, tries again."""
         info = await self._fetch(lost.egress_id)
         if info is not None and not is_terminal(info):
             ended = died(info, lost.worker_id, lost.silent_s, time.time_ns())
-            log.error("egress lost", egress_id=lost.egress_id, worker_id=lost.worker_id, error=ended.error)
+            _log.error("egress lost", egress_id=lost.egress_id, worker_id=lost.worker_id, error=ended.error)
             await self._end(ended)
         await self._leases.release([lost.egress_id])
 
@@ -167,9 +167,9 @@ class Janitor:
                 away = False
             except EgressError as error:
                 if not away:
-                    log.warning("nobody looks after lost egresses for now", error=error.message)
+                    _log.warning("nobody looks after lost egresses for now", error=error.message)
                 away = True
             except Exception:
                 # A record that we stumble over must not keep the others from being looked after.
-                log.exception("a round of the janitor failed")
+                _log.exception("a round of the janitor failed")
             await asyncio.sleep(ROUND_S)

@@ -18,14 +18,14 @@ from yarl import URL
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
 from openegress.core.networks import networks_of
-from openegress.core.public import where
 from openegress.core.reach import guarded
+from openegress.core.shown_url import receiver
 from openegress.core.tasks import stopped
 from openegress.core.values import Secret
 from openegress.store import Announce, Delivery, Outbox
 from openegress.store.webhooks import HEADERS, Webhooks, sign
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
 """A receiver answers first and works afterwards."""
@@ -174,11 +174,11 @@ class WebhookSender:
                 away = False
             except EgressError as error:
                 if not away:
-                    log.warning("webhooks wait, their outbox is away", error=error.message)
+                    _log.warning("webhooks wait, their outbox is away", error=error.message)
                 away, wait_s = True, FIRST_PAUSE_S
             except Exception:
                 # A mistake of ours in one round must not end all webhooks until the next restart.
-                log.exception("a round of webhooks failed")
+                _log.exception("a round of webhooks failed")
                 wait_s = IDLE_S
             try:
                 async with asyncio.timeout(wait_s):
@@ -227,7 +227,7 @@ class WebhookSender:
                 await self._failed(delivery, url, failure)
         except EgressError as error:
             # The claim runs out and the delivery comes again: at least once, not exactly once.
-            log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
+            _log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
         finally:
             self._in_flight[delivery.url] -= 1
             if not self._in_flight[delivery.url]:
@@ -249,7 +249,7 @@ class WebhookSender:
         about = {
             "event_name": delivery.event,
             "egress_id": delivery.egress_id,
-            "url": where(delivery.url),
+            "url": receiver(delivery.url),
             "attempts": attempts,
             "error": failure.text,
         }
@@ -258,12 +258,12 @@ class WebhookSender:
         )
         if gives_way or now_ns - delivery.created_at_ns > self._retry_for_s * 1e9:
             self.tally.given_up += 1
-            log.error("webhook given up", **about)
+            _log.error("webhook given up", **about)
             self._urls.pop(delivery.url, None)
             await self._outbox.confirm(delivery)
             return
         if is_news:
-            log.warning("webhook not accepted", **about)
+            _log.warning("webhook not accepted", **about)
         due_ns = now_ns + int(pause_s(attempts) * 1e9)
         await self._outbox.postpone(delivery, due_ns, attempts)
 

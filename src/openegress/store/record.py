@@ -4,6 +4,7 @@ from google.protobuf.message import DecodeError
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.ids import is_egress_id
+from openegress.core.info import is_terminal
 from openegress.store import Change
 
 _RANK = {
@@ -27,10 +28,6 @@ def read(egress_id: str | bytes, data: bytes) -> EgressInfo | None:
 def rank(info: EgressInfo) -> int:
     """How far an egress has come; it never goes back."""
     return _RANK.get(info.status, _TERMINAL_RANK)
-
-
-def is_terminal(info: EgressInfo) -> bool:
-    return rank(info) == _TERMINAL_RANK
 
 
 def judge(stored: EgressInfo | None, new: EgressInfo) -> Change:

@@ -17,9 +17,10 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.info import is_terminal
 from openegress.psrpc.connection import Argument, RedisLink
 from openegress.store import Announce, Change, Delivery
-from openegress.store.record import is_terminal, judge, read, stamped
+from openegress.store.record import judge, read, stamped
 from openegress.store.redis_keys import (
     ACTIVE,
     DAMAGED,
@@ -34,7 +35,7 @@ from openegress.store.redis_keys import (
     Keys,
 )
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 # The record comes last: a script that fails at a damaged key has changed nothing that a second run takes for
 # done.
@@ -223,7 +224,7 @@ class RedisStore:
             elif await self._keys.script(
                 DROP_RECORD, [RECORDS, ACTIVE, ENDED, REVISION, DAMAGED], [egress_id, data]
             ):
-                log.error(
+                _log.error(
                     "a record cannot be decoded and is put aside", record=repr(egress_id), aside=DAMAGED
                 )
         return infos
@@ -238,7 +239,7 @@ class RedisStore:
             try:
                 found.append(replace(msgspec.msgpack.decode(data, type=Delivery), id=int(delivery_id)))
             except (msgspec.MsgspecError, ValueError):
-                log.error("a webhook cannot be decoded and is put aside", lane=repr(lane), aside=DAMAGED)
+                _log.error("a webhook cannot be decoded and is put aside", lane=repr(lane), aside=DAMAGED)
                 keys = [LANES, DELIVERIES, LANE, DAMAGED]
                 await self._keys.script(DROP_DELIVERY, keys, [lane, delivery_id, data])
         return found

@@ -13,8 +13,9 @@ import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.info import is_terminal
 from openegress.store import Announce, Change, Delivery
-from openegress.store.record import is_terminal, judge, read, stamped
+from openegress.store.record import judge, read, stamped
 
 _log = structlog.get_logger(__name__)
 

@@ -21,13 +21,13 @@ from livekit.protocol.webhook import WebhookEvent
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
 from openegress.core.ids import new_id
-from openegress.core.public import where
+from openegress.core.info import is_terminal
+from openegress.core.shown_url import receiver
 from openegress.core.text import shown
 from openegress.core.values import Secret
 from openegress.proto.today import today
 from openegress.request import redact
 from openegress.store import Change, Delivery
-from openegress.store.record import is_terminal
 
 STARTED, UPDATED, ENDED = "egress_started", "egress_updated", "egress_ended"
 
@@ -107,7 +107,7 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
         raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are taken")
     for webhook in webhooks:
         if not _is_http(webhook.url):
-            raise invalid(f'webhook url "{where(webhook.url)}" is not an http or https URL with a host')
+            raise invalid(f'webhook url "{receiver(webhook.url)}" is not an http or https URL with a host')
         key = webhook.signing_key or fallback_key
         if not key:
             raise invalid("webhook without signing_key: this server has no key of its own to sign with")

@@ -1,6 +1,6 @@
 """What a worker goes by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from openegress.request.context import Context
@@ -8,6 +8,14 @@ from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
 from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
+
+RoomMetadata = Callable[[str], Awaitable[str]]
+"""The metadata of a room by its name, "" for one that is not there. Raises EgressError."""
+
+
+async def no_metadata(room_name: str) -> str:
+    """Where no LiveKit server can be asked."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,7 @@ class WorkerConfig:
     cluster_id: str = ""
     same_path: Distinct = Distinct.UNNAMED
     """Which names give way where another recording is writing to them; where none does, it is refused."""
+    room_metadata: RoomMetadata = no_metadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.plan import ImageOutput, Output, Plan
 from openegress.worker.admission import Cost
 
@@ -10,6 +11,9 @@ RATE_720P30 = PIXELS_720P * 30
 """Pixels a second that our own estimates were measured at."""
 RATE_1080P60 = 1920 * 1080 * 60
 """The largest of the API's presets, which a configured cost is for."""
+
+SHARE_AT = {EncoderSpeed.ULTRAFAST: 0.75, EncoderSpeed.SUPERFAST: 0.85, EncoderSpeed.VERYFAST: 1.0}
+"""Of our own estimates, which are of calm pictures: encoding is a third of them."""
 
 FRAMES_HELD = 24
 """By the encoder, its lookahead and what waits before it: an estimate, as the base is measured at 720p."""
@@ -28,6 +32,8 @@ def of_plan(base: Cost, plan: Plan) -> Cost:
     if plan.video is not None:
         pixels = plan.video.width * plan.video.height
         cores *= max(1.0, pixels * plan.video.framerate / base.pixels_per_s)
+        if base.pixels_per_s == RATE_720P30:
+            cores *= SHARE_AT[plan.video.speed]
         memory_bytes += max(0, pixels - PIXELS_720P) * FRAME_BYTES_PER_PIXEL * FRAMES_HELD
     for output in _images(plan.outputs):
         pixels = (output.width * output.height) or _pixels(plan)

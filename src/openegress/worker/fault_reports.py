@@ -91,14 +91,14 @@ def report(job: Job, trace: Trace, facts: Mapping[str, str | int | float]) -> di
         "kind": job.kind,
         "machine": dict(facts),
         "last_progress": msgspec.to_builtins(job.progress) if job.progress is not None else None,
-        "handlers_that_died": [death.how for death in job.deaths],
+        "handlers_that_died": [death.how for death in job.handlers.deaths],
         "log_lines_left_out": trace.left_out,
     }
     files = {
         "state.json": _json(state),
         "pipeline.json": _json(described(job.plan)),
         "log.jsonl": "".join(f"{line}\n" for line in trace.lines),
-        "stderr.txt": "".join(f"{line}\n" for line in job.last_words),
+        "stderr.txt": "".join(f"{line}\n" for line in job.handlers.last_words),
     }
     return {name: public_text(text, secrets) for name, text in files.items()}
 

@@ -1,24 +1,33 @@
 """EgressHandler: what may be asked of each egress that runs here."""
 
-from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamRequest
+from collections.abc import Callable
+
+import structlog
+from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateLayoutRequest, UpdateStreamRequest
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import StreamOutput
-from openegress.proto import today
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import EgressHandler
 from openegress.request import stream_urls, unknown
+from openegress.request.unknown import UnknownFields
 from openegress.worker.job import Job
 from openegress.worker.supervisor import Supervisor
+
+_log = structlog.get_logger(__name__)
 
 
 class HandlerCalls:
     """Each egress has topics of its own, from open() to close()."""
 
-    def __init__(self, server: RPCServer, supervisor: Supervisor) -> None:
+    def __init__(
+        self, server: RPCServer, supervisor: Supervisor, unknown_fields: Callable[[], UnknownFields]
+    ) -> None:
+        """`unknown_fields` says what becomes of those that decide nothing, as of now."""
         self._server = server
         self._supervisor = supervisor
+        self._unknown_fields = unknown_fields
         self._topics: dict[str, list[Registration]] = {}  # type: ignore[type-arg]
 
     async def open(self, egress_id: str) -> None:
@@ -28,19 +37,28 @@ class HandlerCalls:
         topics.append(
             await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
         )
+        topics.append(await self._server.register(EgressHandler.ORDER, self._obey, egress_id))
 
     async def close(self, egress_id: str) -> None:
         for registration in self._topics.pop(egress_id, ()):
             await registration.close()
 
     async def _stop(self, request: StopEgressRequest) -> EgressInfo:
+        told = unknown.told(request, self._unknown_fields())
         job = self._job(request.egress_id)
+        for notice in told:
+            _log.warning("a part of StopEgress", egress_id=request.egress_id, notice=notice)
+            job.record.notice(notice)
         job.stop(EndReason.API)
         return job.record.info
 
+    async def _obey(self, request: UpdateLayoutRequest) -> EgressInfo:
+        job = self._job(request.egress_id)
+        await job.obey(request.layout)
+        return job.record.info
+
     async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
-        for each in unknown.in_message(today.today(request)):
-            raise each.refusal  # all of it says where media goes
+        unknown.told(request, self._unknown_fields())  # refuses them all: they say where media goes
         job = self._job(request.egress_id)
         output = next((o for o in job.plan.outputs if isinstance(o, StreamOutput)), None)
         if output is None:

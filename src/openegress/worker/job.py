@@ -1,16 +1,12 @@
-"""One egress on this worker: its handler process, its record, and what happens when the process dies."""
+"""One egress on this worker: its record, and what happens when its handler process dies."""
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-from dataclasses import dataclass
-from enum import Enum, auto
 
-import msgspec
 import structlog
 
 from openegress.core import ipc
-from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
@@ -27,42 +23,18 @@ from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
-from openegress.worker.listening import listen
+from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
-from openegress.worker.stream_updates import StreamUpdates
 
 _log = structlog.get_logger(__name__)
 
-OnLog = Callable[[str, ipc.Log], None]
 OnAside = Callable[["Job", Aside], None]
-OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
-"""Claims the paths that the plan's names have become; returns what is to go behind its names so that no
-other recording has them. Raises EgressError."""
 Spawn = Callable[[], Awaitable[HandlerProcess]]
 
 
-class _Stage(Enum):
-    WAITING = auto()
-    """For its first handler."""
-    RECORDING = auto()
-    RECOVERING = auto()
-    """A handler stores what a dead one left."""
-    ALONE = auto()
-    """Between two handlers, or after the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """Of a handler that did not come to its end."""
-
-    how: str
-    of_memory: bool = False
-    """The kernel killed it to have memory."""
-
-
 class Job:
-    """Owns the handler from its plan to its exit, and the record from STARTING to its terminal state."""
+    """Owns the record from STARTING to its terminal state, and the handlers that work for it."""
 
     def __init__(
         self,
@@ -85,51 +57,43 @@ class Job:
         self.active_s: float | None = None
         """When it became active, on the monotonic clock."""
         self.progress: Progress | None = None
-        self._on_log = on_log
+        self.handlers = HandlerLink(plan, self._take, on_log, claim_names)
         self._on_aside = on_aside
-        self._claim_names = claim_names
-        self.deaths: list[Death] = []
-        self.last_words: tuple[str, ...] = ()
-        """On the standard error of the last handler."""
-        self._handler: HandlerProcess | None = None
-        self._stage = _Stage.WAITING
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
         self._phase: Phase | None = None
         """START_SIGNAL while the page's signal is awaited."""
-        self._updates = StreamUpdates()
 
     @property
     def ended(self) -> Ended | None:
         return self._ended
 
-    @property
-    def pid(self) -> int | None:
-        return self._handler.pid if self._handler is not None else None
-
     def stop(self, reason: EndReason) -> None:
         """Asks for the end. Idempotent, but for KILLED: that hurries an end that is under way."""
         if self._stop_reason is not None or self._ended is not None:
-            if reason is EndReason.KILLED and self._handler is not None:
-                self._handler.send(ipc.Stop(reason.value))
+            if reason is EndReason.KILLED:
+                self.handlers.stop(reason)
             return
         self._stop_reason = reason
         self.record.apply(Ending(reason, self._phase))
-        if self._handler is not None:
-            self._handler.send(ipc.Stop(reason.value))
+        self.handlers.stop(reason)
 
     def stop_retrying(self) -> None:
         """Of a recovery: what no storage takes now is left to the next one."""
-        if self._handler is not None:
-            self._handler.send(ipc.Stop(EndReason.KILLED.value))
+        self.handlers.stop(EndReason.KILLED)
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. What is asked for before
         the recording has begun is applied when it does."""
-        if self._ended is not None or self._stage in (_Stage.RECOVERING, _Stage.ALONE):
-            raise EgressError(Code.UNAVAILABLE, "the recording is not running", fault=Fault.SERVICE)
-        send = self._handler.send if self._handler is not None else None
-        await self._updates.ask(add, remove, send=send, has_begun=self.active_s is not None)
+        if self._ended is not None:
+            raise not_running()
+        await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
+
+    async def obey(self, order: str) -> None:
+        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        if self._ended is not None:
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        await self.handlers.obey(order)
 
     async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
         """Returns when the egress has ended and its last state was reported.
@@ -137,7 +101,7 @@ class Job:
         `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
         """
         try:
-            match await self._follow(await start(), ipc.Run(self.plan, room_keys)):
+            match await self._follow(start, ipc.Run(self.plan, room_keys)):
                 case Death(how):
                     await self._recover(recover, how)
         except Exception as error:
@@ -161,14 +125,14 @@ class Job:
         text = f"the recording process ended ({died})"
         if self.active_s is None:
             # Nothing to save, but it may have left a folder in the spool.
-            await self._follow(await spawn(), ipc.Recover(self.plan))
+            await self._follow(spawn, ipc.Recover(self.plan))
             self._end_failed(f"{text} before it could record")
         else:
             await self._finish_left(spawn, text)
 
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
-        match await self._follow(await spawn(), ipc.Recover(self.plan)):
+        match await self._follow(spawn, ipc.Recover(self.plan)):
             case Death(how):
                 kept = f"its files wait in the spool, as their recovery ended too ({how})"
             case Ended(error=error) if error:
@@ -178,73 +142,9 @@ class Job:
                 kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
 
-    async def _follow(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | Death:
-        """Sees one handler process through; returns its last word, or how it died without one."""
-        self._handler = handler
-        try:
-            ended = await self._listen(handler, order)
-        except (msgspec.MsgspecError, ValueError) as error:
-            _log.error(
-                "the recording process cannot be understood: killing it",
-                egress_id=self.plan.egress_id,
-                error=str(error),
-            )
-            handler.kill()
-            return self._died(Death(f"its messages could not be read: {error}"))
-        except BaseException:
-            handler.kill()
-            raise
-        finally:
-            self._handler = None
-            self._stage = _Stage.ALONE
-            await handler.reap()
-            self.last_words = handler.last_words
-        return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
-
-    def _died(self, death: Death) -> Death:
-        self.deaths.append(death)
-        return death
-
-    async def _listen(self, handler: HandlerProcess, order: ipc.Run | ipc.Recover) -> Ended | None:
-        """Until the handler has nothing more to say; None: it did not come to its end."""
-        handler.send(order)
-        match order:
-            case ipc.Run():
-                self._stage = _Stage.RECORDING
-                for update in self._updates.early:
-                    handler.send(update)
-            case ipc.Recover():
-                self._stage = _Stage.RECOVERING
-        if self._stop_reason is not None:
-            handler.send(ipc.Stop(self._stop_reason.value))
-        ended: Ended | None = None
-        async with aclosing(listen(handler, self.plan.egress_id)) as messages:
-            async for message in messages:
-                match message:
-                    case ipc.Ready():
-                        pass
-                    case ipc.Log():
-                        with beside("writing a recording's log"):
-                            self._on_log(self.plan.egress_id, message)
-                    case ipc.Reply():
-                        self._updates.answer(message)
-                    case ipc.ClaimNames():
-                        handler.send(await self._claimed(message))
-                    case Ended():
-                        ended = message
-                        if self._stage is _Stage.RECORDING:
-                            self._end(message)
-                    case _:
-                        self._take(message)
-        return ended
-
-    async def _claimed(self, told: ipc.ClaimNames) -> ipc.NamesClaimed:
-        if self._claim_names is None:
-            return ipc.NamesClaimed()
-        try:
-            return ipc.NamesClaimed(await self._claim_names(self.plan, told))
-        except EgressError as error:
-            return ipc.NamesClaimed(code=error.code.value, error=error.message)
+    async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
+        handler = await spawn()
+        return await self.handlers.follow(handler, order, self._stop_reason)
 
     def _take(self, event: AnyEvent) -> None:
         match event:
@@ -262,13 +162,11 @@ class Job:
                 self.active_s = time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
+            case Ended():
+                self._ended = event
             case _:
                 pass
         self.record.apply(event)
-
-    def _end(self, ended: Ended) -> None:
-        self._ended = ended
-        self.record.apply(ended)
 
     @property
     def left_out(self) -> LeftOut:
@@ -277,4 +175,4 @@ class Job:
 
     def _end_failed(self, text: str) -> None:
         error = f"{Phase.RECORDING}: {text}"
-        self._end(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))
+        self._take(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))

@@ -148,7 +148,7 @@ def _status(upload: Uploaded) -> str:
 def result_of(job: Job) -> str:
     """Upstream's word for how an egress ended."""
     ended = job.ended
-    if any(death.of_memory for death in job.deaths):
+    if any(death.of_memory for death in job.handlers.deaths):
         return "killed_oom"
     if ended is None:
         return "process_error"

@@ -10,15 +10,18 @@ import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core import info as transitions
-from openegress.core.errors import Code, EgressError
-from openegress.core.events import AnyEvent
+from openegress.core.backoff import Backoff
+from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
+from openegress.core.events import AnyEvent, Noticed
 from openegress.core.tasks import beside
 from openegress.worker.unreported import Unreported
 
 _log = structlog.get_logger(__name__)
 
-_RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Pauses between attempts while IOInfo is out of reach; the last one repeats until it is back."""
+_BACKOFF = Backoff(first_s=0.2, ceiling_s=5.0)
+"""Between attempts while IOInfo is out of reach."""
+_WARN_AT = (1, 6)
+"""Attempts that failed: at once, and when it takes long."""
 _HURRIED_ATTEMPTS = 4
 """Some seconds, for a worker that was told to end now."""
 COUNT_EVERY_S = 5.0
@@ -85,6 +88,11 @@ class Record:
             self._waiting.pop()
         self._tell(self.info)
 
+    def notice(self, text: str) -> None:
+        """Tells the caller, by its details; once, however often it is said, and not without end."""
+        if text not in self.info.details and len(self.info.details) + len(text) <= MAX_MESSAGE_CHARS:
+            self.apply(Noticed(text))
+
     def repeat(self) -> None:
         """Reports the state that an earlier life of this worker could not."""
         self._tell(self.info)
@@ -141,7 +149,7 @@ class Record:
 
     async def _deliver(self, info: EgressInfo) -> bool:
         """False: it was left undelivered, as the worker ends."""
-        attempt = 0
+        attempt = 1
         while True:
             try:
                 await self._send(info)
@@ -150,12 +158,12 @@ class Record:
                 if error.code in _NOT_WORTH_RETRYING:
                     _log.error("update refused", egress_id=info.egress_id, error=error.text)
                     break
-                if attempt in (0, len(_RETRY_S)):
+                if attempt in _WARN_AT:
                     _log.warning("update not delivered yet", egress_id=info.egress_id, error=error.text)
-                if self._hurried and self._closing and attempt >= _HURRIED_ATTEMPTS:
+                if self._hurried and self._closing and attempt > _HURRIED_ATTEMPTS:
                     _log.error("update left for the next start of this worker", egress_id=info.egress_id)
                     return False
-            await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+            await asyncio.sleep(_BACKOFF.delay_s(attempt))
             attempt += 1
         if transitions.is_terminal(info):
             self._unreported.forget(info.egress_id)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import msgspec
 import structlog
 from livekit.protocol.egress import EgressInfo
 
@@ -31,6 +32,7 @@ from openegress.worker.job import Job
 from openegress.worker.leftovers import Leftover
 from openegress.worker.load import LoadMeter
 from openegress.worker.paths import Paths
+from openegress.worker.room_context import context_of
 from openegress.worker.start import StartAttempt, Starter
 from openegress.worker.supervisor import Supervisor
 from openegress.worker.worker_records import WorkerRecords
@@ -64,7 +66,7 @@ class WorkerService:
         self._supervisor = supervisor
         self._capacity = Capacity(config, meter, supervisor)
         self._paths = Paths(leases.paths, worker_id, self._is_over)
-        self._calls = HandlerCalls(server, supervisor)
+        self._calls = HandlerCalls(server, supervisor, lambda: config.context().unknown_fields)
         self._starter = Starter(config, worker_id, leases, self._paths, records, self._calls)
         self._on_start = on_start
         self._registrations: list[Registration] = []  # type: ignore[type-arg]
@@ -188,15 +190,17 @@ class WorkerService:
         egress_id = request.egress_id
         if self._draining:
             raise EgressError(Code.UNAVAILABLE, "server is shutting down", fault=Fault.SERVICE)
+        kind = self._kind(request)
+        context, told = await context_of(request, self._config)
         if self._is_at_work(egress_id):
             raise EgressError(Code.ALREADY_EXISTS, "egress already exists")
-        kind = self._kind(request)
-        plan = plan_of(request, self._config.context())
+        plan = plan_of(request, context)
+        plan = msgspec.structs.replace(plan, notices=plan.notices + told)
         refusal = self.would_admit(kind, plan)
         if refusal is not None:
             raise refusal
         self._capacity.reserve(egress_id, kind, plan)
-        attempt = StartAttempt(request, plan, kind, initial(request, plan, time.time_ns()))
+        attempt = StartAttempt(request, plan, kind, initial(request, plan, time.time_ns()), context)
         try:
             async with asyncio.timeout(_time_left_s()):
                 await self._starter.prepare(attempt)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 
+import msgspec
 import structlog
 from livekit.protocol.egress import EgressInfo
 
@@ -12,6 +13,7 @@ from openegress.core.ipc import ClaimNames
 from openegress.core.plan import Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import places
+from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
@@ -33,6 +35,8 @@ class StartAttempt:
     plan: Plan
     kind: RequestKind
     info: EgressInfo
+    context: Context
+    """By which the plan was made."""
     has_lease: bool = False
     may_be_on_record: bool = False
 
@@ -75,8 +79,9 @@ class Starter:
         taken = await self._paths.claim(attempt.plan)
         if taken is None:
             return
-        context = replace(self._config.context(), distinct=self._config.same_path)
-        plan = plan_of(attempt.request, context)
+        context = replace(attempt.context, distinct=self._config.same_path)
+        notices = attempt.plan.notices
+        plan = msgspec.structs.replace(plan_of(attempt.request, context), notices=notices)
         if (still_taken := await self._paths.claim(plan)) is not None:
             raise places.taken(still_taken)
         attempt.plan = plan

@@ -12,7 +12,8 @@ from openegress.core.events import EndReason
 from openegress.core.plan import Plan
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
-from openegress.worker.job import Job, OnAside, OnLog, OnNames
+from openegress.worker.handler_link import OnLog, OnNames
+from openegress.worker.job import Job, OnAside
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
 

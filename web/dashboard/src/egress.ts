@@ -158,7 +158,7 @@ export function isPaused(info: EgressInfo): boolean {
 /** Whether to offer it: the server knows better, and says why not. */
 export function mayPause(info: EgressInfo): boolean {
   const isOfRoom = info.web === undefined && info.track === undefined;
-  return info.status === "EGRESS_ACTIVE" && isOfRoom && !info.stream_results?.length;
+  return info.status === "EGRESS_ACTIVE" && isOfRoom;
 }
 
 export function isActive(info: EgressInfo): boolean {

@@ -69,7 +69,7 @@ test.each([
 test.each<[Partial<EgressInfo>, boolean, boolean]>([
   [{ status: "EGRESS_ACTIVE", room_composite: {} }, true, false],
   [{ status: "EGRESS_ACTIVE", room_composite: {}, details: "a notice; Paused" }, true, true],
-  [{ status: "EGRESS_ACTIVE", room_composite: {}, stream_results: [{ url: "rtmp://h/a" }] }, false, false],
+  [{ status: "EGRESS_ACTIVE", room_composite: {}, stream_results: [{ url: "rtmp://h/a" }] }, true, false],
   [{ status: "EGRESS_ACTIVE", web: {} }, false, false],
   [{ status: "EGRESS_COMPLETE", room_composite: {}, details: "Paused" }, false, false],
 ])("pause %j", (more, may, is) => {

@@ -1,10 +1,10 @@
 /** The page as a whole: follows the room, keeps the tiles in place, and signals the recorder. */
 
 import { ConnectionState, type Room, RoomEvent } from "livekit-client";
+import { NO_SPEAKER, stepActiveSpeaker } from "./active-speaker";
 import { type Layout, layoutInMetadata, parseLayout, takenFor } from "./layout";
 import { attendees, videoPublications, viewOf } from "./roster";
 import { endsInMs, startsInMs } from "./signals";
-import { EMPTY_FLOOR, stepFloor } from "./speaker";
 import { byRecency, EMPTY_STAGING, stage } from "./staging";
 import { type Demand, TileView } from "./tile-view";
 import { type Tile, tilesOf } from "./tiles";
@@ -26,8 +26,8 @@ export class Page {
   #layout: Layout;
   #tiles: readonly Tile[] = [];
   #staging = EMPTY_STAGING;
-  #floor = EMPTY_FLOOR;
-  #floorTimer: number | undefined;
+  #activeSpeaker = NO_SPEAKER;
+  #speakerTimer: number | undefined;
   #active: readonly string[] = [];
   #recent: readonly string[] = [];
   #connectedAtMs: number | null = null;
@@ -169,13 +169,13 @@ export class Page {
       .sort((a, b) => Number(a.muted) - Number(b.muted))
       .map((tile) => tile.identity);
     const nowMs = performance.now();
-    const step = stepFloor(this.#floor, this.#active, eligible, nowMs);
-    this.#floor = step.floor;
-    clearTimeout(this.#floorTimer);
+    const step = stepActiveSpeaker(this.#activeSpeaker, this.#active, eligible, nowMs);
+    this.#activeSpeaker = step.speaker;
+    clearTimeout(this.#speakerTimer);
     if (step.recheckAtMs !== null) {
-      this.#floorTimer = window.setTimeout(() => this.#render(), step.recheckAtMs - nowMs);
+      this.#speakerTimer = window.setTimeout(() => this.#render(), step.recheckAtMs - nowMs);
     }
-    return step.floor.focus;
+    return step.speaker.focus;
   }
 
   #dropGone(tiles: readonly Tile[]): void {

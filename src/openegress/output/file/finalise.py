@@ -4,6 +4,7 @@ The same for a recording that was closed, one whose disk was full, and one a dea
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from openegress.core.codecs import Container
+from openegress.core.marker import Marker
 from openegress.media.cluster_index import make_seekable
 from openegress.media.fragment_index import is_fragmented, read
 from openegress.media.mp4 import Mp4Error
@@ -18,8 +20,9 @@ from openegress.media.plain_mp4 import make_plain, plain_copy
 from openegress.output.file.spare_space import NoSpace, claim, draft_of
 
 
-def finalise(path: Path, container: Container) -> str:
-    """Rewrites `path` where that makes it better; memory is bounded and a failure leaves it as it was.
+def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -> str:
+    """Rewrites `path` where that makes it better, an MP4 with chapters at `markers`; memory is bounded and a
+    failure leaves it as it was.
 
     Returns "" or why the file stayed as it was recorded
     (it plays all the same). Blocking, for ever where the disk is dead: to be called through disk_thread.
@@ -29,7 +32,7 @@ def finalise(path: Path, container: Container) -> str:
         match container:
             case Container.MP4 if is_fragmented(path):
                 claim(path)
-                plain_copy(path, better)
+                plain_copy(path, better, markers)
                 verify_media(path, better)
             case Container.WEBM | Container.MKV | Container.MKA:
                 make_seekable(path)
@@ -40,16 +43,16 @@ def finalise(path: Path, container: Container) -> str:
         return ""
     except NoSpace as error:
         better.unlink(missing_ok=True)
-        return _in_place(path, str(error))
+        return _in_place(path, str(error), markers)
     except (OSError, FFmpegError, ValueError) as error:  # PyAV's of streams it knows no codec for, and ours
         better.unlink(missing_ok=True)
         return f"{type(error).__name__}: {error}"
 
 
-def _in_place(path: Path, why: str) -> str:
+def _in_place(path: Path, why: str, markers: Sequence[Marker]) -> str:
     """An MP4 gets its index behind its media; why that could not be, or why it is not in front."""
     try:
-        make_plain(path)
+        make_plain(path, markers)
     except (OSError, Mp4Error) as error:
         return f"{why}; {error}"
     return why

@@ -10,6 +10,7 @@ from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import FileUpdate
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.clusters import ClusterWriter
@@ -20,9 +21,11 @@ from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.failure import BackupReport, FailureReport
+from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.manifest import FileRecord, Records
 from openegress.output.naming import container_for, content_type, file_name
+from openegress.output.part_names import spool_name, stored_name
 from openegress.output.spool_file import SpoolFile, disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.request import naming
@@ -51,9 +54,12 @@ class FileRecorder:
         *,
         emit: Emit,
         uploader: Uploader,
+        part: int | None = None,
     ) -> None:
+        """`part`: which one of a split file it is, from 0; the uploader is then also that of others."""
         self._plan = output
         self._index = index
+        self._part = part
         self._emit = emit
         self._uploader = uploader
         self._failures = FailureReport(index, emit)
@@ -65,15 +71,16 @@ class FileRecorder:
         self._path = Path()
         self._filename = ""
         self._records = Records()
+        self._markers: tuple[Marker, ...] = ()
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
         self._opening = opening
         self._container = self._plan.container or container_for(opening.formats)
-        self._filename = naming.with_extension(
-            file_name(self._plan, opening.name_values), f".{self._container.value}"
-        )
-        self._path = folder(opening.spool, f"file-{self._index}") / f"recording.{self._container.value}"
+        whole = naming.with_extension(file_name(self._plan, opening.name_values), f".{self._container.value}")
+        self._filename = stored_name(self._plan, self._part or 0, whole)
+        local = spool_name(self._plan, self._part or 0, self._container)
+        self._path = folder(opening.spool, f"file-{self._index}") / local
         self._job = _FileJob(self._path, self._container, opening, self._update)
         self._writer = QueuedWriter(f"file output {self._filename}", self._job, self._failures.report)
         self._writer.start(OPEN_TIMEOUT_S)
@@ -83,9 +90,13 @@ class FileRecorder:
         if self._writer is not None:
             self._writer.put(packet)
 
+    def mark(self, marker: Marker) -> None:
+        """In the file's own time."""
+        self._markers = (*self._markers, marker)
+
     async def finish(self, ended_at_ns: int) -> None:
         """Closes, moves the index to the front, stores. What failed while recording is stored as well,
-        as far as it goes, before that failure is raised."""
+        as far as it goes, before that failure is raised. `ended_at_ns` 0: when its media ends."""
         if self._writer is None or self._opening is None or self._job is None:
             return
         try:
@@ -93,9 +104,14 @@ class FileRecorder:
         except EgressError as error:
             self._failures.report(error)
         if self._writer.is_over:
-            await self._store(ended_at_ns)
-        await self._uploader.close()
+            await self._store(ended_at_ns or self._opening.started_at_ns + self._job.media_end_ns)
+        if self._part is None:
+            await self._uploader.close()
         self._failures.raise_if_any()
+
+    @property
+    def is_writing(self) -> bool:
+        return self._writer is not None and not self._writer.is_over
 
     def size_bytes(self) -> int:
         return self._job.size_bytes if self._job else 0
@@ -142,15 +158,24 @@ class FileRecorder:
             self._failures.report(error)
             return
         self._backup.note(stored)
-        self._records = Records(files=(FileRecord(self._filename, stored.location, stored.presign_error),))
+        record = FileRecord(self._filename, stored.location, stored.presign_error)
+        self._records = Records(files=(record,))
         self._update(ended_at_ns=ended_at_ns, size_bytes=size_bytes, location=stored.location)
+        end_ns = self._job.media_end_ns
+        try:
+            chapters = await store_chapters(self._path, self._filename, self._markers, end_ns, self._uploader)
+        except EgressError as error:
+            self._failures.report(error)
+            return
+        self._records = Records(files=(record, *chapters))
 
     async def _finalise(self) -> int:
         """The file's size in the end. Raises EgressError when the disk does not answer, or fails."""
 
         def rewrite() -> tuple[str, int]:
             try:
-                return finalise(self._path, self._container), self._path.stat().st_size
+                why = finalise(self._path, self._container, self._markers)
+                return why, self._path.stat().st_size
             except OSError as error:
                 raise disk_error(error, self._path) from error
 
@@ -166,6 +191,7 @@ class FileRecorder:
         self._emit(
             FileUpdate(
                 output=self._index,
+                part=self._part or 0,
                 filename=self._filename,
                 started_at_ns=self._opening.started_at_ns,
                 ended_at_ns=ended_at_ns,

@@ -1,12 +1,13 @@
 """HLS media playlists (RFC 8216) as text. Pure."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from urllib.parse import quote
 
+from openegress.core.marker import Marker
 from openegress.core.units import S
 
 LIVE_SEGMENTS = 5
@@ -75,6 +76,10 @@ class Listing:
         self._has_init = False
         self._init = ""
         """In force at the end."""
+        self._markers: tuple[Marker, ...] = ()
+
+    def mark(self, marker: Marker) -> None:
+        self._markers = (*self._markers, marker)
 
     def add(self, segment: Segment) -> None:
         self._entries.append(_entry(segment, self._init))
@@ -101,18 +106,35 @@ class Listing:
             head.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{dropped}")
         if self._promise.independent:
             head.append("#EXT-X-INDEPENDENT-SEGMENTS")
+        ranges = [date_range(number, each) for number, each in enumerate(self._markers, 1)]
         end = ["#EXT-X-ENDLIST"] if ended else []
-        return "\n".join([*head, *shown, *end]) + "\n"
+        return "\n".join([*head, *ranges, *shown, *end]) + "\n"
 
 
 def render(
-    kind: PlaylistKind, segments: Iterable[Segment], *, promise: PlaylistLimits, ended: bool = False
+    kind: PlaylistKind,
+    segments: Iterable[Segment],
+    *,
+    promise: PlaylistLimits,
+    ended: bool = False,
+    markers: Sequence[Marker] = (),
 ) -> str:
     """The playlist that lists `segments` (all of them so far, whatever the kind)."""
     listing = Listing(promise)
+    for marker in markers:
+        listing.mark(marker)
     for segment in segments:
         listing.add(segment)
     return listing.text(kind, ended=ended)
+
+
+def date_range(number: int, marker: Marker) -> str:
+    """A moment with a name (RFC 8216bis 4.4.5.1). A quoted string has no quotes, and no line ends."""
+    title = " ".join(marker.name.replace('"', "'").split())
+    return (
+        f'#EXT-X-DATERANGE:ID="marker-{number}",CLASS="openegress.marker",'
+        f'START-DATE="{date_time(marker.unix_ns)}",DURATION=0.0,X-TITLE="{title}"'
+    )
 
 
 def _entries(segments: Iterable[Segment]) -> list[str]:

@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+from openegress.core.marker import Marker
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S, DiskThread
 from openegress.output.failure import BackupReport
 from openegress.output.hls import playlist
@@ -38,6 +39,10 @@ class PlaylistPublisher:
     def add(self, entry: playlist.Segment) -> None:
         """It is stored, and may be listed."""
         self._listing.add(entry)
+
+    def mark(self, marker: Marker) -> None:
+        """From the next publication on."""
+        self._listing.mark(marker)
 
     def location(self, name: str) -> str:
         """Of the playlist with that name; "" where there is none, or none yet."""

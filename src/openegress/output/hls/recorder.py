@@ -7,6 +7,7 @@ from pathlib import Path
 from openegress.core import plan
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import SegmentsUpdate
+from openegress.core.marker import Marker
 from openegress.media import Packet
 from openegress.media.muxer import check_fit
 from openegress.output import Emit, Opening
@@ -82,6 +83,10 @@ class HlsRecorder:
     def write(self, packet: Packet) -> None:
         if self._writer is not None:
             self._writer.put(packet)
+
+    def mark(self, marker: Marker) -> None:
+        if self._playlists is not None:
+            self._playlists.mark(marker)
 
     async def finish(self, ended_at_ns: int) -> None:
         """Closes the last segment, stores what is left and the playlists with their end mark."""

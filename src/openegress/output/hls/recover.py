@@ -14,6 +14,7 @@ from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import SegmentsUpdate
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media.duration import span_ns
 from openegress.media.mp4 import whole_fragments_bytes
@@ -56,6 +57,7 @@ async def store_left_segments(
     told: SegmentsUpdate,
     values: dict[str, str],
     uploader: Uploader,
+    markers: Sequence[Marker] = (),
 ) -> Kept | None:
     """`told` names the playlists, `values` are those of the placeholders. None: no frame had been recorded.
     Raises EgressError when something could not be stored."""
@@ -102,7 +104,7 @@ async def store_left_segments(
     }
     for each, name in names.items():
         if name:
-            text = playlist.render(each, entries, promise=promise, ended=True)
+            text = playlist.render(each, entries, promise=promise, ended=True, markers=markers)
             local = folder / f"recovered-{each.name.lower()}.m3u8"
             await asyncio.to_thread(local.write_text, text)
             locations[each] = await put(local, name, PLAYLIST_TYPE)

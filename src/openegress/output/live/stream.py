@@ -132,7 +132,8 @@ class LiveStream:
                         self._wait()
         except Exception as error:
             # A bug of ours ends this stream with its name, and no other.
-            self._link = Link(phase=reconnect.LinkPhase.FAILED, error=f"{self.target.redacted}: {error!r}")
+            where, text = self.target.redacted, repr(error).replace(self.target.url, self.target.redacted)
+            self._link = Link(phase=reconnect.LinkPhase.FAILED, error=f"{where}: {text}")
         finally:
             if self._connection is not None:
                 self._connection.abandon()

@@ -28,6 +28,8 @@ MOST_SPEAKERS = 50
 
 STARTED, ENDED = "recording_started", "recording_ended"
 PAUSED, RESUMED = "paused", "resumed"
+IS_CUT = "cut"
+"""Of the two: the recording leaves the time out, as it does unless it is told to hold."""
 SPEAKERS = "active_speakers"
 LOST = "connection_lost"
 LAYOUT = "layout_changed"

@@ -26,6 +26,7 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    PauseAttributeChanged,
     Quality,
     QualityChanged,
     SpeakersChanged,
@@ -45,8 +46,10 @@ MOST_NAME_CHARS = 256
 
 OPT_OUT = "egress.exclude"
 """An attribute of a participant who is not to be recorded."""
-_STAYS_IN = frozenset({"", "0", "false", "no", "off"})
-"""Whatever else it says: who wants not to be recorded and says so wrongly is not recorded."""
+PAUSED = "egress.paused"
+"""An attribute of the recorder itself."""
+_NO = frozenset({"", "0", "false", "no", "off"})
+"""Whatever else they say is yes: who wants not to be recorded and says so wrongly is not recorded."""
 
 ENCRYPTIONS: dict[int, TrackEncryption] = {
     Encryption.Type.NONE: TrackEncryption.NONE,
@@ -68,6 +71,7 @@ RosterEvent = (
     | SpeakersChanged
     | QualityChanged
     | OwnMetadataChanged
+    | PauseAttributeChanged
     | TrackPublished
     | TrackUnpublished
     | TrackMuted
@@ -88,6 +92,7 @@ class Roster:
         self._versions: dict[str, int] = {}
         """Of what was told last of each participant, by SID."""
         self._metadata = ""
+        self._paused = False
         self._away_tracks: dict[str, float] = {}
         """SID -> when it counts as gone."""
         self._away_participants: dict[str, float] = {}
@@ -131,9 +136,7 @@ class Roster:
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._own:
-                if info.metadata != self._metadata:
-                    self._metadata = info.metadata
-                    events.append(OwnMetadataChanged(info.metadata))
+                events += self._told_us(info)
                 continue
             if info.version < self._versions.get(info.sid, 0):
                 continue
@@ -143,6 +146,17 @@ class Roster:
                 self._left(info.identity, info.sid, events)
             else:
                 self._present(info, events)
+        return events
+
+    def _told_us(self, info: ParticipantInfo) -> list[RosterEvent]:
+        """What has changed of the recorder itself."""
+        events: list[RosterEvent] = []
+        if info.metadata != self._metadata:
+            self._metadata = info.metadata
+            events.append(OwnMetadataChanged(info.metadata))
+        if (paused := _says_yes(info, PAUSED)) is not self._paused:
+            self._paused = paused
+            events.append(PauseAttributeChanged(paused))
         return events
 
     def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
@@ -185,7 +199,7 @@ class Roster:
             name=info.name[:MOST_NAME_CHARS],
             kind=_kind(info),
             joined_at_ms=_joined_at_ms(info),
-            opts_out=info.attributes.get(OPT_OUT, "").strip().lower() not in _STAYS_IN,
+            opts_out=_says_yes(info, OPT_OUT),
         )
         known = self._participants.get(info.identity)
         self._participants[info.identity] = participant
@@ -251,6 +265,10 @@ def _kind(info: ParticipantInfo) -> str:
         return ParticipantInfo.Kind.Name(info.kind).lower()
     except ValueError:  # of a server that is newer than we are
         return "standard"
+
+
+def _says_yes(info: ParticipantInfo, attribute: str) -> bool:
+    return info.attributes.get(attribute, "").strip().lower() not in _NO
 
 
 def _joined_at_ms(info: ParticipantInfo) -> int:

@@ -19,9 +19,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.shown_url import receiver
 from openegress.room.signalling.enum_names import name_of
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 PROTOCOL_VERSION = 16
 SDK_VERSION = "1.2.1"
@@ -43,7 +44,7 @@ def signal_url(url: str) -> str:
     if scheme is None or not parts.hostname:
         raise _error(
             Code.INVALID_ARGUMENT,
-            f"{url!r} is not the address of a LiveKit server: it should look like wss://host or ws://host:7880",
+            f"{receiver(url)!r} is not the address of a LiveKit server: it should look like wss://host or ws://host:7880",
             Fault.CALLER,
         )
     query = {
@@ -81,7 +82,7 @@ class Signalling:
         """`insecure`: whatever certificate the server shows is accepted."""
         self._url = signal_url(url)
         self._insecure = insecure
-        self._address = url
+        self._address = receiver(url)
         self._socket: ClientConnection | None = None
         self.rtt_ms = 0
         self.ended = ""
@@ -148,7 +149,7 @@ class Signalling:
         try:
             await self._socket.send(SignalRequest(**message).SerializeToString())
         except ConnectionClosed:
-            logger.debug("signalling is closed, not sent: %s", ", ".join(message))
+            _log.debug("signalling is closed, not sent: %s", ", ".join(message))
 
     async def ping(self) -> None:
         await self.send(ping_req=Ping(timestamp=int(time.time() * 1000), rtt=self.rtt_ms))

@@ -12,7 +12,7 @@ from typing import Any
 
 from openegress.room.budget import RefillRate, TokenBucket
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MOST_MESSAGE_BYTES = 256 * 1024
 """What aiortc takes. LiveKit's SDKs send less: they cut what is longer into chunks of 15,000 bytes."""
@@ -62,7 +62,7 @@ class DataChannels:
             await self._follow(port)
         except Exception:
             # What comes with them is beside the recording, which goes on.
-            logger.exception("the data channels failed: no more data is kept on this connection")
+            _log.exception("the data channels failed: no more data is kept on this connection")
 
     async def _follow(self, port: int) -> None:
         from aiortc.rtcdatachannel import RTCDataChannel

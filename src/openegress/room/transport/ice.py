@@ -25,7 +25,7 @@ from aioice.stun import Message, TransactionError
 
 from openegress.room.transport.udp import BatchedUdp
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 """Two seconds of 2 Mbps and more: what survives a blocked event loop, or a burst of key frames."""
@@ -148,7 +148,7 @@ class IceConnection(Connection):
             try:
                 candidates.append(self._bind(address, component))
             except OSError as error:
-                logger.info("no candidate on %s: %s", address, error)
+                _log.info("no candidate on %s: %s", address, error)
         return candidates
 
     def _bind(self, address: str, component: int) -> Candidate:
@@ -199,7 +199,7 @@ class IceConnection(Connection):
                     turn_transport=self.turn_transport,
                 )
         except (OSError, TransactionError) as error:
-            logger.info("no relayed candidate from %s:%d: %s", *self.turn_server, str(error) or "no answer")
+            _log.info("no relayed candidate from %s:%d: %s", *self.turn_server, str(error) or "no answer")
             return []
         self._protocols.append(protocol)
         self._local_candidates.append(relayed)

@@ -16,7 +16,7 @@ from openegress.room.transport.dtls import DtlsError, DtlsSrtp, DtlsState
 from openegress.room.transport.fingerprint import Fingerprint
 from openegress.room.transport.ice import ACCEPTABLE_BUFFER_BYTES, IceConnection, TurnServer
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 FALLBACK_AFTER_S = 1.5
 """UDP answers within a few round trips where it is open at all."""
@@ -94,7 +94,7 @@ class Transport:
         await self._ice.gather_candidates()
         granted = self._ice.buffer_bytes
         if granted and granted < ACCEPTABLE_BUFFER_BYTES:
-            logger.warning(
+            _log.warning(
                 "the host grants a UDP receive buffer of %d bytes only; bursts of key frames may be lost: "
                 "set net.core.rmem_max to 4194304",
                 granted,
@@ -106,7 +106,7 @@ class Transport:
         try:
             candidate = Candidate.from_sdp(line.removeprefix("candidate:"))
         except ValueError:
-            logger.warning("the server sent a candidate that cannot be read: %r", line[:200])
+            _log.warning("the server sent a candidate that cannot be read: %r", line[:200])
             return
         if candidate.transport.lower() == "udp":
             await self._ice.add_remote_candidate(candidate)
@@ -156,7 +156,7 @@ class Transport:
         finally:
             fallback.cancel()
             await asyncio.gather(fallback, return_exceptions=True)
-        logger.info("media path up: %s, %s", self.path, self._dtls.profile)
+        _log.info("media path up: %s, %s", self.path, self._dtls.profile)
 
     async def _fall_back(self, on_candidate: Callable[[str], None]) -> None:
         if not self._relay_only:
@@ -171,7 +171,7 @@ class Transport:
         try:
             await self._ice.add_tcp(candidate)
         except (OSError, TimeoutError) as error:
-            logger.info("no TCP connection to %s:%d: %s", candidate.host, candidate.port, error)
+            _log.info("no TCP connection to %s:%d: %s", candidate.host, candidate.port, error)
 
     # --- packets
 

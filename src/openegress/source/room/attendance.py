@@ -33,7 +33,7 @@ class Attendance(PolicyAround):
         super().__init__(policy)
         self._empty = _Absence(rules.stop_when_empty_s)
         self._idle = _Absence(rules.stop_when_idle_s)
-        self._waits = is_of_room and rules.stop_when_empty_s > 0
+        self._is_of_room = is_of_room
         self._recheck_at_s: float | None = None
 
     @property
@@ -54,14 +54,19 @@ class Attendance(PolicyAround):
         if self._idle.is_over(room.now_s):
             return Verdict.END_IDLE
         verdict = super().verdict(room, selection)
-        return Verdict.GO_ON if self._waits else verdict
+        return Verdict.GO_ON if self._is_of_room and self._empty.limit_s else verdict
+
+    def change_rules(self, rules: EndRules) -> None:
+        """Whoever has been away until now has been away for so long."""
+        self._empty.limit_s = rules.stop_when_empty_s
+        self._idle.limit_s = rules.stop_when_idle_s
 
 
 class _Absence:
     """Of whoever must not be away for longer than the limit (0: none)."""
 
     def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._since_s: float | None = None
         self._is_away = False
 
@@ -74,13 +79,13 @@ class _Absence:
         # Else the connection was lost, and they are perhaps on their way back.
 
     def recheck_at_s(self, room: RoomState) -> float | None:
-        if not self._limit_s or not self._is_away:
+        if not self.limit_s or not self._is_away:
             return None
         later_s = room.now_s + _LOOK_AGAIN_S
         if self._since_s is None:
             return later_s
-        due_s = self._since_s + self._limit_s
+        due_s = self._since_s + self.limit_s
         return due_s if due_s > room.now_s else later_s
 
     def is_over(self, now_s: float) -> bool:
-        return bool(self._limit_s) and self._since_s is not None and now_s >= self._since_s + self._limit_s
+        return bool(self.limit_s) and self._since_s is not None and now_s >= self._since_s + self.limit_s

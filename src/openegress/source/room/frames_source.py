@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 
 from openegress.core.errors import Phase, internal
-from openegress.core.plan import VideoEncoding
+from openegress.core.plan import EndRules, PauseMode, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import Canvas
@@ -22,6 +22,7 @@ from openegress.source.room.inbox import Inbox
 from openegress.source.room.key_requests import KeyRequests
 from openegress.source.room.paced_output import PacedOutput
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
+from openegress.source.room.pause_card import CARD
 from openegress.source.room.regular_drain import LOOK_S, RELAXED_LOOK_S, RegularDrain
 from openegress.source.room.selection import Selection
 from openegress.source.room.timeline import RoomTimeline
@@ -103,16 +104,44 @@ class RoomFrameSource:
         self._thread = threading.Thread(target=self._run, name="room frames")
         self._thread.start()
 
-    async def pause(self) -> int:
-        """What comes from now on is left out of the recording, and not received. Returns when, in unix ns."""
-        paused_ns = self._timeline.pause(self._follower.now_ns())
-        await self._follower.pause()
+    async def pause(self, mode: PauseMode) -> int:
+        """What comes from now on is not received, and left out of the recording or covered by a card. Returns
+        when, in unix ns. Raises EgressError where the tracks cannot be given up; the recording then goes
+        on."""
+        now_ns = self._follower.now_ns()
+        if mode is PauseMode.HOLD:
+            paused_ns = self._timeline.hold(now_ns)
+            self._inbox.put((now_ns, CARD))
+        else:
+            paused_ns = self._timeline.pause(now_ns)
+        try:
+            await self._follower.pause()
+        except BaseException:
+            # What is asked for in vain is not to be left out for ever.
+            self._go_on(self._follower.now_ns())
+            raise
         return paused_ns
 
     async def resume(self) -> int:
         """The recording goes on where it stopped as soon as media is there. Returns when, in unix ns. Raises
         EgressError when the room closed meanwhile."""
-        return self._timeline.resume(await self._follower.resume(FIRST_MEDIA_S))
+        if self._timeline.held_ns is not None:
+            # Their tiles are there at once, and wait for their pictures.
+            resumed_ns = self._go_on(self._follower.now_ns())
+            await self._follower.resume(FIRST_MEDIA_S)
+            return resumed_ns
+        return self._go_on(await self._follower.resume(FIRST_MEDIA_S))
+
+    def _go_on(self, at_ns: int) -> int:
+        """Returns when, in unix ns."""
+        was_held = self._timeline.held_ns is not None
+        resumed_ns = self._timeline.resume(at_ns)
+        if was_held:
+            self._inbox.put((resumed_ns, self._follower.selection))
+        return resumed_ns
+
+    async def change_rules(self, rules: EndRules) -> None:
+        await self._follower.change_rules(rules)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()
@@ -137,12 +166,15 @@ class RoomFrameSource:
     # --- Listener, on the event loop
 
     def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        if (held_ns := self._timeline.held_ns) is not None and frame.at_ns >= held_ns:
+            return  # it was on its way
         self._inbox.put((track, frame))
         if self._sink is None and not self._output.has_pictures:
             self._inbox.forget_early(frame.at_ns)
 
     def on_selection(self, selection: Selection) -> None:
-        self._inbox.put((self._follower.now_ns(), selection))
+        if self._timeline.held_ns is None:
+            self._inbox.put((self._follower.now_ns(), selection))
 
     def shed(self, what: Shedding) -> None:
         self._inbox.put(what)

@@ -75,10 +75,9 @@ async def open_source(
 
 
 def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
-    policy, rules = RecordedPeople(_selecting(plan, source), plan.recorded), plan.end_rules
-    if not (rules.stop_when_empty_s or rules.stop_when_idle_s):
-        return policy
-    return Attendance(policy, rules, is_of_room=not isinstance(source, MediaSource))
+    policy = RecordedPeople(_selecting(plan, source), plan.recorded)
+    # Also where nothing of the kind is asked for: it may be while the recording runs.
+    return Attendance(policy, plan.end_rules, is_of_room=not isinstance(source, MediaSource))
 
 
 def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:

@@ -30,7 +30,7 @@ class PassthroughAudio:
         now_ns: Callable[[], int],
         is_muted: Callable[[], bool],
     ) -> None:
-        """`now_ns`: unix ns on the clock of the frames."""
+        """`now_ns`: up to where sound is recorded, unix ns on the clock of the frames."""
         assert isinstance(stream.codec, AudioCodec)
         self._emit = emit
         self._base = stream.time_base
@@ -50,7 +50,8 @@ class PassthroughAudio:
         return self._pts.late_ns
 
     def begin(self, zero_ns: int) -> None:
-        """`zero_ns`: media time zero as unix ns. Before take()."""
+        """`zero_ns`: media time zero as unix ns, later by what pauses leave out. Before take(), and again at
+        the end of a pause."""
         self._zero_ns = zero_ns
 
     def take(self, frame: EncodedFrame) -> None:

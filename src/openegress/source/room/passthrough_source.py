@@ -6,9 +6,11 @@ Everything runs on the event loop: the work is a few numbers a frame.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.plan import EndRules, PauseMode
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.media.passthrough import audio_format, video_format
 from openegress.room import EncodedFrame, Track
@@ -17,6 +19,7 @@ from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
 from openegress.source.room.codec import IN_BAND, codec_of
 from openegress.source.room.passthrough_audio import PassthroughAudio
+from openegress.source.room.passthrough_cut import PassthroughCut
 from openegress.source.room.passthrough_video import PassthroughVideo
 from openegress.source.room.selection import Selection
 from openegress.source.room.track_follower import TrackFollower
@@ -44,6 +47,8 @@ class RoomPacketSource:
         self._sink: PacketSink | None = None
         self._video: PassthroughVideo | None = None
         self._audio: PassthroughAudio | None = None
+        self._cut = PassthroughCut()
+        self._zero_ns = 0
         self._dropped = 0
         """Frames of a kind that is not recorded."""
         self._stopped = False
@@ -75,9 +80,7 @@ class RoomPacketSource:
         arrived = [self._follower.arrived[sid] for sid in sids if sid in self._follower.arrived]
         heard = [frame.at_ns for frame in self._held]
         zero_ns = min([*arrived, *heard], default=self._follower.now_ns())
-        for part in (self._video, self._audio):
-            if part is not None:
-                part.begin(zero_ns)
+        self._begin_at(zero_ns)
         if not self._watched:
             self._follower.batch_reads()
         self._sink = sink
@@ -87,6 +90,50 @@ class RoomPacketSource:
         if self._audio is not None:
             self._audio.keep_filling()
         return zero_ns
+
+    async def pause(self, mode: PauseMode) -> int:
+        """What comes from now on is left out of the recording, and not received. Returns when, in unix ns.
+        Raises EgressError where the tracks cannot be given up, or a card is wanted."""
+        if mode is not PauseMode.CUT:
+            text = "a card in tracks that are stored as they come is not supported; on_pause=cut is"
+            raise EgressError(Code.UNIMPLEMENTED, text)
+        now_ns = self._follower.now_ns()
+        self._cut.begin(now_ns)
+        try:
+            await self._follower.pause()
+        except BaseException:
+            self._cut.abandon()
+            raise
+        if self._video is not None:
+            self._video.end_sequence()
+        return now_ns
+
+    async def resume(self) -> int:
+        """The recording goes on with the first key frame, or with sound where no picture is sent. Returns
+        when, in unix ns. Raises EgressError when the room closed meanwhile."""
+        self._cut.await_media()
+        try:
+            await self._follower.resume(FIRST_MEDIA_S)
+            video = self._tracks.get(MediaKind.VIDEO)
+            with_video = video is not None and not video.muted
+            first_ns = await self._cut.first_ns(with_video=with_video, timeout_s=FIRST_MEDIA_S)
+        except BaseException:
+            self._cut.wait_on()
+            raise
+        resumed_ns = self._follower.now_ns() if first_ns is None else first_ns
+        before_ns = self._cut.total_ns
+        frames = self._cut.end(resumed_ns)
+        self._begin_at(self._zero_ns + self._cut.total_ns - before_ns)
+        for frame in frames:
+            self._take(frame)
+        return resumed_ns
+
+    async def change_rules(self, rules: EndRules) -> None:
+        await self._follower.change_rules(rules)
+
+    def request_key_frames(self) -> None:
+        if (video := self._tracks.get(MediaKind.VIDEO)) is not None:
+            self._follower.request_key_frame(video.sid)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()
@@ -119,7 +166,7 @@ class RoomPacketSource:
         if self._sink is None:
             self._held.append(frame)
             self._came.set()
-        else:
+        elif self._cut.takes(frame):
             self._take(frame)
 
     def on_selection(self, selection: Selection) -> None:
@@ -139,7 +186,7 @@ class RoomPacketSource:
 
     def _make_parts(self) -> None:
         if (sound := self._formats.get(MediaKind.AUDIO)) is not None:
-            self._audio = PassthroughAudio(sound, self._emit, self._follower.now_ns, self._is_sound_muted)
+            self._audio = PassthroughAudio(sound, self._emit, self._recorded_until_ns, self._is_sound_muted)
         if (pictures := self._formats.get(MediaKind.VIDEO)) is not None:
             self._video = PassthroughVideo(
                 self._tracks[MediaKind.VIDEO],
@@ -207,9 +254,21 @@ class RoomPacketSource:
     def _is_sound_muted(self) -> bool:
         return self._tracks[MediaKind.AUDIO].muted
 
+    def _begin_at(self, zero_ns: int) -> None:
+        """`zero_ns`: unix ns at which the recording would have begun without its pauses."""
+        self._zero_ns = zero_ns
+        for part in (self._video, self._audio):
+            if part is not None:
+                part.begin(zero_ns)
+
+    def _recorded_until_ns(self) -> int:
+        since_ns = self._cut.open_since_ns
+        return self._follower.now_ns() if since_ns is None else since_ns
+
     def _emit(self, packet: Packet) -> None:
         if self._sink is not None:
-            self._sink.write(packet)
+            paused_ns = self._cut.total_ns
+            self._sink.write(replace(packet, paused_ns=paused_ns) if paused_ns else packet)
 
 
 async def wait_for_sound(awaits_sound: Callable[[], bool], came: asyncio.Event) -> None:

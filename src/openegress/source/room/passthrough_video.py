@@ -42,7 +42,8 @@ class PassthroughVideo:
         self.dropped = 0
 
     def begin(self, zero_ns: int) -> None:
-        """`zero_ns`: media time zero as unix ns. Before take()."""
+        """`zero_ns`: media time zero as unix ns, later by what pauses leave out. Before take(), and again at
+        the end of a pause."""
         self._zero_ns = zero_ns
 
     def await_key(self) -> None:
@@ -67,8 +68,13 @@ class PassthroughVideo:
         if self._layer_timer is not None:
             self._layer_timer.cancel()
 
+    def end_sequence(self) -> None:
+        """Writes what is held back. A key frame follows."""
+        self.flush()
+        self._awaits_key = True
+
     def flush(self) -> None:
-        """Writes what is held back. No frame follows."""
+        """Writes what is held back. No frame of the same sequence follows."""
         self._end_layer_wait()
         self._give(self._decoded.flush())
 

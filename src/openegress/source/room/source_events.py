@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
+from openegress.request import orders
 from openegress.room import DataArrived, RoomEvent
-from openegress.source import Failed, Notice, Observed, SourceEvent
+from openegress.source import Failed, Notice, Observed, OrderAsked, SourceEvent
 from openegress.source.room.observed_room import ObservedRoom
 
 
@@ -40,6 +41,15 @@ class SourceEvents:
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._queue.put_nowait(Notice(text, fields))
+
+    def take_orders(self, layout: str | None) -> bool:
+        """What the name of a layout in the recorder's metadata orders; whether it names a layout too."""
+        asked, wrong = orders.in_metadata(layout or "")
+        if wrong is not None:
+            self.notice("what the recorder's metadata ask for cannot be done", error=wrong.text)
+        if asked.order is not None:
+            self.put(OrderAsked(asked.order))
+        return asked.layout is not None
 
     def end(self, event: SourceEvent) -> None:
         """Only the first one counts."""

@@ -11,6 +11,8 @@ class RoomTimeline:
         """Unix ns of media time zero."""
         self.cuts = Cuts()
         """Replaced as a whole with each pause."""
+        self.held_ns: int | None = None
+        """Unix ns since when nothing of the room is shown though the recording goes on."""
         self._delay_ns = 0
 
     def ns(self, unix_ns: int) -> int:
@@ -30,7 +32,15 @@ class RoomTimeline:
         self.cuts = self.cuts.begun(now_ns - self.zero_ns)
         return self.zero_ns + self.cuts.edge_ns
 
+    def hold(self, now_ns: int) -> int:
+        """What comes from now on is not shown. Returns when, in unix ns."""
+        self.held_ns = now_ns
+        return now_ns
+
     def resume(self, at_ns: int) -> int:
         """The recording goes on where it stopped. Returns when, in unix ns."""
+        if self.held_ns is not None:
+            self.held_ns = None
+            return at_ns
         self.cuts = self.cuts.ended(at_ns - self.zero_ns)
         return self.zero_ns + self.cuts.edge_ns

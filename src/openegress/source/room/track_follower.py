@@ -11,7 +11,8 @@ from dataclasses import replace
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.events import EndReason
 from openegress.core.left_out import TrackLosses
-from openegress.request.pausing import order_of
+from openegress.core.plan import EndRules
+from openegress.request.orders import PauseOrder
 from openegress.room import (
     ConnectionLost,
     DataLocked,
@@ -23,6 +24,7 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    PauseAttributeChanged,
     Reconnected,
     Room,
     RoomClosed,
@@ -38,7 +40,7 @@ from openegress.room import (
     TrackUnpublished,
 )
 from openegress.room.budget import Reason
-from openegress.source import Closed, Failed, Muted, PauseAsked, SourceEvent
+from openegress.source import Closed, Failed, Muted, OrderAsked, SourceEvent
 from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.room.grace import Grace
@@ -163,6 +165,11 @@ class TrackFollower:
         arrived_ns = self._tracks.last_arrival_ns()
         return self.now_ns() if arrived_ns is None else arrived_ns
 
+    async def change_rules(self, rules: EndRules) -> None:
+        """What ends the recording by itself, from now on."""
+        self._policy.change_rules(rules)
+        await self._reselection.change()
+
     def now_ns(self) -> int:
         """Unix time on the clock of the frames."""
         return self._room.now_ns()
@@ -277,11 +284,11 @@ class TrackFollower:
                 self._speakers = identities
                 await self._reselection.change()
             case OwnMetadataChanged(metadata):
-                if (order := order_of(layout_in(metadata))) is not None:
-                    self._events.put(PauseAsked(order))
-                else:
+                if self._events.take_orders(layout_in(metadata)):
                     self._metadata = metadata
                     await self._reselection.change()
+            case PauseAttributeChanged(paused):
+                self._events.put(OrderAsked(PauseOrder.PAUSE if paused else PauseOrder.RESUME))
             case MediaArrived(track, at_ns):
                 self.arrived.setdefault(track.sid, at_ns)
                 self._events.wake()
@@ -332,14 +339,8 @@ class TrackFollower:
             return
         self.notice("failed to subscribe to track", track=sid, reason=reason)
         if self._policy.needs(sid, self.selection):
-            self.fail(
-                EgressError(
-                    Code.UNAVAILABLE,
-                    f"failed to subscribe to track {sid}: {reason}",
-                    fault=Fault.SERVICE,
-                    phase=Phase.FIRST_TRACK,
-                )
-            )
+            text = f"failed to subscribe to track {sid}: {reason}"
+            self.fail(EgressError(Code.UNAVAILABLE, text, fault=Fault.SERVICE, phase=Phase.FIRST_TRACK))
 
     def _on_closed(self, reason: str, kind: EndKind) -> None:
         if kind is EndKind.OVER:

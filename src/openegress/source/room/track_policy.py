@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from openegress.core.plan import MediaSource
+from openegress.core.plan import EndRules, MediaSource
 from openegress.room import Participant, Track, VideoQuality
 from openegress.source.room import selection as rules
 from openegress.source.room.selection import Missing, Selection, Verdict
@@ -63,6 +63,9 @@ class TrackPolicy(Protocol):
     def names(self, track: Track, selection: Selection) -> bool:
         """The request is for this track, or for its participant."""
 
+    def change_rules(self, rules: EndRules) -> None:
+        """What ends the recording by itself, for policies that see to it."""
+
 
 class PolicyAround:
     """Implements TrackPolicy by another one, for those that decide some of it themselves."""
@@ -98,6 +101,9 @@ class PolicyAround:
 
     def names(self, track: Track, selection: Selection) -> bool:
         return self._policy.names(track, selection)
+
+    def change_rules(self, rules: EndRules) -> None:
+        self._policy.change_rules(rules)
 
 
 class RequestedTracks:
@@ -137,3 +143,6 @@ class RequestedTracks:
     def names(self, track: Track, selection: Selection) -> bool:
         identity = rules.participant_of(self._source)
         return track.participant.identity == identity or track.key in selection.named.values()
+
+    def change_rules(self, rules: EndRules) -> None:
+        """It has none."""

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.core.errors import Code, EgressError
+from openegress.core.plan import EndRules, PauseMode
 from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.room import EncodedFrame, Track, TrackSource
@@ -74,6 +76,19 @@ class RoomTracksSource:
         for track, frame in held:
             self._take(track, frame)
         return self._zero_ns
+
+    async def pause(self, mode: PauseMode) -> int:
+        raise EgressError(Code.UNIMPLEMENTED, "pause of a recording of all tracks is not supported")
+
+    async def resume(self) -> int:
+        raise EgressError(Code.UNIMPLEMENTED, "pause of a recording of all tracks is not supported")
+
+    async def change_rules(self, rules: EndRules) -> None:
+        await self._follower.change_rules(rules)
+
+    def request_key_frames(self) -> None:
+        for sid in self._pictures:
+            self._follower.request_key_frame(sid)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from openegress.core.codecs import MediaKind
+from openegress.core.plan import EndRules
 from openegress.core.text import shown
 from openegress.room import Track
 from openegress.source.room.composite.tiles import attendees
@@ -77,3 +78,6 @@ class WholeRoom:
 
     def names(self, track: Track, selection: Selection) -> bool:
         return False
+
+    def change_rules(self, rules: EndRules) -> None:
+        """It has none."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from openegress.core.codecs import DEFAULT_AUDIO_HZ
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.file_lock import lock
 from openegress.core.ipc import BrowserSettings, own_proxy
 from openegress.core.scratch import TEMPORARY_PREFIX, temporary_prefix
 from openegress.source.web.cdp import CommandError, Disconnected
@@ -156,8 +156,8 @@ class RunFolder:
         if longest > SOCKET_PATH_BYTES or not identity.may_enter(asked.resolve()):
             sweep(Path(tempfile.gettempdir()))
             path = Path(tempfile.mkdtemp(prefix=temporary_prefix(os.getpid())))
-        lock_fd = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock_fd, fcntl.LOCK_EX)
+        lock_fd = lock(path / LOCK, os.O_CREAT, wait=True)
+        assert lock_fd is not None
         run = cls(path, asked, lock_fd)
         for part in (run.display, run.pulse):
             part.mkdir(mode=0o700, exist_ok=True)
@@ -181,14 +181,12 @@ def sweep(temporary: Path) -> None:
     """Removes folders of browsers whose service was killed: nobody holds their lock any more."""
     for folder in temporary.glob(f"{TEMPORARY_PREFIX}*"):
         try:
-            fd = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+            fd = lock(folder / LOCK)
         except OSError:
             continue  # being made or removed right now, or another user's
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if fd is None:
             continue
-        else:
+        try:
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(fd)

@@ -29,6 +29,7 @@ class BrowserWatch:
         self._browser = browser
         self._tell = tell
         self._records_picture = records_picture
+        self._most_bytes = 0
         self._watchers: list[asyncio.Task[None]] = []
         self.phase = Phase.PAGE_LOAD
         """Of the recording, for errors."""
@@ -39,6 +40,9 @@ class BrowserWatch:
         for child in self._browser.children:
             self._begin(self._watch_child(child))
         if memory_bytes:
+            self._most_bytes = memory_bytes
+            if (cgroup := self._browser.chromium.cgroup) is not None:
+                cgroup.limit(memory_bytes)
             self._begin(self._watch_memory(memory_bytes))
 
     def picture(self, video: VideoCapture) -> None:
@@ -73,6 +77,10 @@ class BrowserWatch:
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         browser = self._browser
         if child is browser.chromium.child:
+            cgroup = browser.chromium.cgroup
+            if cgroup is not None and cgroup.ran_out:
+                self._fail(self._too_much(self._most_bytes))
+                return
             await asyncio.wait([browser.display.child.exited], timeout=CAUSE_DELAY_S)
             self.fail(f"the browser ended unexpectedly ({how})")
         elif child is browser.display.child:
@@ -88,12 +96,16 @@ class BrowserWatch:
             if used > most_bytes:
                 break
             await asyncio.sleep(MEMORY_CLOSE_S if used > most_bytes / 2 else MEMORY_EVERY_S)
+        self._fail(self._too_much(used))
+        await chromium.stop(grace_s=0)
+
+    def _too_much(self, used_bytes: int) -> EgressError:
+        used_mib, most_mib = used_bytes // _MIB, self._most_bytes // _MIB
         why = (
-            f"the page takes {used // _MIB} MiB of memory, and one may take {most_bytes // _MIB}: "
+            f"the page takes {used_mib} MiB of memory, and one may take {most_mib}: "
             "raise page_max_memory if it needs that much"
         )
-        self._fail(EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.DESTINATION, phase=self.phase))
-        await chromium.stop(grace_s=0)
+        return EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.DESTINATION, phase=self.phase)
 
     async def _watch_picture(self, video: VideoCapture) -> None:
         try:

@@ -14,7 +14,8 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.ipc import BrowserSettings
 from openegress.source.web.cdp import CommandError, DevToolsConnection, Disconnected
 from openegress.source.web.identity import Identity
-from openegress.source.web.process import Child, died
+from openegress.source.web.page_cgroup import PageCgroup
+from openegress.source.web.process import Child, descendants, died
 
 _log = logging.getLogger(__name__)
 
@@ -189,6 +190,8 @@ class Chromium:
 
     child: Child
     connection: DevToolsConnection
+    cgroup: PageCgroup | None = None
+    """Its own, where we may make one."""
 
     @classmethod
     async def start(
@@ -256,8 +259,12 @@ class Chromium:
         finally:
             os.close(their_read)
             os.close(their_write)
+        cgroup = PageCgroup.make(str(child.pid))
+        if cgroup is not None:
+            cgroup.take({child.pid})
+            cgroup.take(descendants(child.pid))  # what it had started by then
         connection = await DevToolsConnection.open(our_read, our_write)
-        browser = cls(child, connection)
+        browser = cls(child, connection, cgroup)
         try:
             await connection.command("Browser.getVersion", timeout_s=READY_TIMEOUT_S)
         except (Disconnected, CommandError):
@@ -283,6 +290,8 @@ class Chromium:
         await self.child.stop(grace_s=0)
         self.child.release()
         self.connection.close()
+        if self.cgroup is not None:
+            self.cgroup.remove()
 
 
 def version(configured: str = "") -> str:

@@ -5,12 +5,12 @@ in containers of their own that share a temporary folder see neither of each oth
 other's display away. A lock on a file (flock) holds across namespaces, and ends with its process.
 """
 
-import fcntl
 import os
 import random
 from pathlib import Path
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.file_lock import lock
 
 SOCKETS = Path("/tmp/.X11-unix")
 """Where X servers and their clients look, whatever TMPDIR says; so are the lock files of servers."""
@@ -70,12 +70,13 @@ class DisplayNumber:
 def _locked(path: Path, flags: int) -> int | None:
     """A descriptor of the file, locked; None when somebody else has the lock, or removed the file meanwhile.
     Raises OSError."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    fd = lock(path, os.O_NOFOLLOW | flags)
+    if fd is None:
+        return None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(fd), path.stat()):
             return fd
-    except (BlockingIOError, FileNotFoundError):
+    except FileNotFoundError:
         pass
     except BaseException:
         os.close(fd)

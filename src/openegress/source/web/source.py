@@ -187,7 +187,7 @@ class WebPageSource:
         if self._settings.is_template and (text := await self._answered(self._browser.page.error_text())):
             raise EgressError(
                 Code.INVALID_ARGUMENT,
-                f"template error: {text}",
+                f"template error: {self._redact(text)}",
                 fault=Fault.DESTINATION,
                 phase=Phase.TEMPLATE,
             )

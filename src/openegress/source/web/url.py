@@ -1,16 +1,14 @@
 """URLs of pages: which may be recorded, how a template's is made, how one is shown without secrets."""
 
 import re
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
 
 from openegress.core.errors import missing_or_invalid
 from openegress.core.plan import TemplateSource
+from openegress.core.shown_url import SECRET_NAMES, page_secrets
 
 SCHEMES = ("http", "https")
 HIDDEN = "***"
-SECRET_NAMES = (
-    r"(?:access_?|auth_?|id_?|refresh_?)?token|api_?(?:key|secret)|secret|password|signature|sig|jwt"
-)
 _SECRET_VALUE = re.compile(rf"(?i)([?&#;](?:{SECRET_NAMES})=)[^&#;\s\"'<>)]+")
 _USER_INFO = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^/@\s\"']+@")
 MIN_SECRET_LENGTH = 6
@@ -47,11 +45,10 @@ class Redactor:
     """Hides one page's secrets in whatever is said about it, wherever they turn up."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        name = re.compile(rf"(?i)(?:{SECRET_NAMES})\Z")
-        values = [v for k, v in parse_qsl(parts.query) + parse_qsl(parts.fragment) if name.match(k)]
-        values += [v for v in (parts.password,) if v]
-        self._secrets = sorted({v for v in values if len(v) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
+        written = set(page_secrets(url))
+        # As it is in the URL, and as the page's scripts read it.
+        found = written | {unquote_plus(each) for each in written}
+        self._secrets = sorted((v for v in found if len(v) >= MIN_SECRET_LENGTH), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:

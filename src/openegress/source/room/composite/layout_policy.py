@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 class LayoutPolicy(WholeRoom):
     """Implements source.room.track_policy.TrackPolicy.
 
-    Remembers who had the floor and where tiles lay, so that nothing moves without need.
+    Remembers who was in focus and where tiles lay, so that nothing moves without need.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class LayoutPolicy(WholeRoom):
         self._framerate = framerate
         self._routes = routes
         self._metadata = ""
-        self._floor = ActiveSpeaker()
+        self._speaker = ActiveSpeaker()
         self._recent: tuple[str, ...] = ()
         self._staging = EMPTY
 
     @property
     def recheck_at_s(self) -> float | None:
-        return self._floor.recheck_at_s
+        return self._speaker.recheck_at_s
 
     def select(self, room: RoomState, before: Selection) -> Selection:
         self._read_layout(room.metadata)
@@ -58,11 +58,11 @@ class LayoutPolicy(WholeRoom):
         present = {each.identity for each in room.participants}
         spoken = dict.fromkeys((*room.speakers, *self._recent))
         self._recent = tuple(identity for identity in spoken if identity in present)
-        self._floor = step(self._floor, room.speakers, _eligible(seats), room.now_s)
+        self._speaker = step(self._speaker, room.speakers, _eligible(seats), room.now_s)
         self._staging = arrange(
             self._layout.arrangement,
             seats,
-            speaker=self._floor.focus,
+            speaker=self._speaker.focus,
             recent=self._recent,
             canvas=self._canvas,
             before=self._staging,
@@ -79,6 +79,7 @@ class LayoutPolicy(WholeRoom):
         name = layout_in(metadata)
         if name is None:
             return
+        name = name.partition("?")[0]
         self._layout = layouts.parse(name)
         if name and name not in layouts.LAYOUTS:
             _log.warning(layouts.taken_for(name))
@@ -120,6 +121,6 @@ def layout_in(metadata: str) -> str | None:
 
 
 def _eligible(seats: Sequence[Seat]) -> list[str]:
-    """Who may have the floor, those with a picture first."""
+    """Who may be in focus, those with a picture first."""
     cameras = [seat for seat in seats if not seat.screen]
     return [seat.participant.identity for seat in sorted(cameras, key=lambda seat: seat.muted)]

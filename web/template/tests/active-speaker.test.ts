@@ -1,18 +1,25 @@
 import { describe, expect, test } from "vitest";
-import { EMPTY_FLOOR, type Floor, HOLD_MS, OVERLAP_MS, stepFloor, TAKEOVER_MS } from "../src/speaker";
+import {
+  type ActiveSpeaker,
+  HOLD_MS,
+  NO_SPEAKER,
+  OVERLAP_MS,
+  stepActiveSpeaker,
+  TAKEOVER_MS,
+} from "../src/active-speaker";
 
 const ALL = ["a", "b", "c"];
 
-/** Plays steps of (time, active, eligible) and tells who has the floor after each. */
+/** Plays steps of (time, active, eligible) and tells who is in focus after each. */
 function play(steps: readonly (readonly [number, string[], string[]?])[]): (string | null)[] {
-  let floor: Floor = EMPTY_FLOOR;
+  let speaker: ActiveSpeaker = NO_SPEAKER;
   return steps.map(([atMs, active, eligible]) => {
-    floor = stepFloor(floor, active, eligible ?? ALL, atMs).floor;
-    return floor.focus;
+    speaker = stepActiveSpeaker(speaker, active, eligible ?? ALL, atMs).speaker;
+    return speaker.focus;
   });
 }
 
-describe("floor", () => {
+describe("active speaker", () => {
   test("nobody speaks: the first eligible has it, and gives it up to a better one", () => {
     expect(play([[0, []]])).toEqual(["a"]);
     expect(
@@ -109,10 +116,10 @@ describe("floor", () => {
   });
 
   test("says when to ask again", () => {
-    const { floor } = stepFloor(EMPTY_FLOOR, ["a"], ALL, 0);
-    const step = stepFloor(floor, ["b"], ALL, 5000);
+    const { speaker } = stepActiveSpeaker(NO_SPEAKER, ["a"], ALL, 0);
+    const step = stepActiveSpeaker(speaker, ["b"], ALL, 5000);
     expect(step.recheckAtMs).toBe(5000 + TAKEOVER_MS);
-    expect(stepFloor(step.floor, ["b"], ALL, 5100).recheckAtMs).toBe(5000 + TAKEOVER_MS);
-    expect(stepFloor(step.floor, [], ALL, 5100).recheckAtMs).toBeNull();
+    expect(stepActiveSpeaker(step.speaker, ["b"], ALL, 5100).recheckAtMs).toBe(5000 + TAKEOVER_MS);
+    expect(stepActiveSpeaker(step.speaker, [], ALL, 5100).recheckAtMs).toBeNull();
   });
 });

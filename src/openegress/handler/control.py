@@ -1,0 +1,134 @@
+"""What ends or interrupts a recording without its source: limits and orders, both of which may change."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+from openegress.core.errors import Code, EgressError
+from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
+from openegress.core.marker import Marker
+from openegress.core.plan import PauseMode, Plan, SegmentOutput
+from openegress.core.units import S
+from openegress.handler.media_input import MediaInput
+from openegress.handler.outputs import Outputs
+from openegress.handler.pauses import Pauses
+from openegress.handler.sidecars import SidecarRecorder
+from openegress.handler.silence_limit import SilenceLimit
+from openegress.handler.time_limits import TimeLimits
+from openegress.media import FrameSink, PacketSink
+from openegress.media.hearing import SoundProbe, SoundTap
+from openegress.output.manifest import Pause
+from openegress.request.asked_options import changed_rules, refuse_unsuited
+from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
+
+_log = logging.getLogger(__name__)
+
+
+class RecordingControl:
+    """On the event loop."""
+
+    def __init__(
+        self, plan: Plan, send: Callable[[AnyEvent], None], end: Callable[[EndReason], None]
+    ) -> None:
+        """`end` may be called more than once, and after close() not at all."""
+        self._plan = plan
+        self._send = send
+        self._rules = plan.end_rules
+        self._times = TimeLimits(plan, end)
+        self._silence = SilenceLimit(partial(end, EndReason.SILENT))
+        self._pauses = Pauses(plan.on_pause)
+        self.sidecars = SidecarRecorder(plan)
+        self._recorded: tuple[MediaInput, Outputs] | None = None
+        """While something is."""
+        self._is_heard = False
+        self._one_at_a_time = asyncio.Lock()
+
+    def start(self) -> None:
+        """Nothing is recorded yet."""
+        self._times.start()
+
+    def listeners(self, media_input: MediaInput) -> tuple[list[PacketSink], list[FrameSink]]:
+        """To be given the media beside the outputs."""
+        formats, hearing = list(media_input.formats()), self._silence.hearing
+        # A source that does not know its tracks beforehand has none here.
+        self._is_heard = not formats or any(form.is_sound for form in formats)
+        if media_input.passes_through:
+            return [SoundProbe(hearing, formats)], []
+        return [], [SoundTap(hearing)]
+
+    def record(self, started_at_ns: int, media_input: MediaInput, outputs: Outputs) -> None:
+        """Media time zero was at this unix time."""
+        self._recorded = media_input, outputs
+        self._times.record(started_at_ns)
+        self._count_silence()
+
+    def end(self) -> None:
+        """Nothing is recorded any more."""
+        self._recorded = None
+        self._silence.stop()
+
+    def close(self) -> None:
+        self._silence.stop()
+        self._times.close()
+
+    def pauses_until(self, ended_at_ns: int) -> tuple[Pause, ...]:
+        """All of them. One that has not ended yet ends with the recording."""
+        return self._pauses.until(ended_at_ns)
+
+    async def obey(self, order: Order) -> None:
+        """Returns once it is carried out. Raises EgressError."""
+        async with self._one_at_a_time:
+            if self._recorded is None:
+                raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+            media_input, outputs = self._recorded
+            match order:
+                case PauseOrder():
+                    await self._pause(order, media_input)
+                case SetOptions():
+                    await self._change(order, media_input, outputs)
+                case AddMarker(name, ago_s):
+                    at_s = max(0.0, self._times.recorded_s - ago_s)
+                    marker = Marker(name, round(at_s * S), time.time_ns() - round(ago_s * S))
+                    await asyncio.to_thread(outputs.mark, marker)
+
+    async def obey_unasked(self, order: Order) -> None:
+        """Of somebody who hears no answer: the log says what could not be done."""
+        try:
+            await self.obey(order)
+        except EgressError as error:
+            _log.warning(
+                "an order could not be carried out", extra={"order": str(order), "error": error.text}
+            )
+
+    async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
+        if media_input.passes_through and any(isinstance(o, SegmentOutput) for o in self._plan.outputs):
+            # They would have to begin with a key frame, and sound comes before it.
+            text = "pause of segments of tracks as they come is not supported; ask for an encoding"
+            raise EgressError(Code.UNIMPLEMENTED, text)
+        done = await self._pauses.obey(order, media_input)
+        if done is None:
+            return
+        if self._plan.on_pause is PauseMode.CUT:
+            self._times.note(done)  # a card is recorded like all else
+        self.sidecars.note(done)
+        match done:
+            case Paused():
+                self._silence.stop()
+            case Resumed():
+                self._count_silence()
+        self._send(done)
+
+    async def _change(self, order: SetOptions, media_input: MediaInput, outputs: Outputs) -> None:
+        refuse_unsuited(order, self._plan)
+        before, self._rules = self._rules, changed_rules(self._rules, order.options)
+        await media_input.change_rules(self._rules)
+        outputs.change_size_limit(self._rules.max_size_bytes)
+        self._times.change(self._rules)
+        if self._rules.stop_when_silent_s != before.stop_when_silent_s and not self._pauses.is_paused:
+            self._count_silence()
+        _log.info("options changed", extra={"options": str(order)})
+
+    def _count_silence(self) -> None:
+        self._silence.begin(self._rules.stop_when_silent_s if self._is_heard else 0.0)

@@ -1,0 +1,39 @@
+"""The time after which a recording in which nothing is heard ends by itself."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from openegress.media.hearing import Hearing
+
+
+class SilenceLimit:
+    """On the event loop. `on_reached` is called once."""
+
+    def __init__(self, on_reached: Callable[[], None]) -> None:
+        self.hearing = Hearing()
+        self._on_reached = on_reached
+        self._loop = asyncio.get_running_loop()
+        self._limit_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, limit_s: float) -> None:
+        """Counts anew from now on; 0: does not count."""
+        self.stop()
+        self._limit_s = limit_s
+        self.hearing.is_on = limit_s > 0
+        if limit_s:
+            self.hearing.last_s = time.monotonic()
+            self._timer = self._loop.call_later(limit_s, self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        left_s = self.hearing.last_s + self._limit_s - time.monotonic()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        else:
+            self._on_reached()

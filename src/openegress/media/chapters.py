@@ -1,0 +1,47 @@
+"""Chapters as MP4 and WebVTT have them. Pure."""
+
+import struct
+from collections.abc import Sequence
+
+from openegress.core.marker import Marker, in_order
+from openegress.core.units import MS
+from openegress.media.movie import box, full_box
+
+MOST_CHAPTERS = 255
+"""A chpl box has one byte for their number."""
+_MOST_BYTES = 255
+_TICK_NS = 100
+
+
+def chapter_box(markers: Sequence[Marker]) -> bytes:
+    """The udta box of a moov with Nero's chpl in it, which FFmpeg, VLC and mpv read; b"" without markers."""
+    if not markers:
+        return b""
+    shown = in_order(tuple(markers))[:MOST_CHAPTERS]
+    rows = bytearray()
+    for each in shown:
+        title = each.name.encode()[:_MOST_BYTES].decode(errors="ignore").encode()
+        rows += struct.pack(">QB", max(0, each.at_ns) // _TICK_NS, len(title)) + title
+    return box(b"udta", full_box(b"chpl", 1, 0, bytes(4), struct.pack(">B", len(shown)), bytes(rows)))
+
+
+def webvtt(markers: Sequence[Marker], end_ns: int) -> str:
+    """A chapters file (WebVTT, "chapters text track"): each lasts until the next, the last until the end."""
+    shown = in_order(tuple(markers))
+    ends = [*(each.at_ns for each in shown[1:]), end_ns]
+    cues = [
+        f"{number}\n{_time(each.at_ns)} --> {_time(max(each.at_ns + MS, until_ns))}\n{_text(each.name)}\n"
+        for number, (each, until_ns) in enumerate(zip(shown, ends, strict=True), 1)
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _time(at_ns: int) -> str:
+    at_ms = max(0, at_ns) // MS
+    return f"{at_ms // 3_600_000:02d}:{at_ms // 60_000 % 60:02d}:{at_ms // 1000 % 60:02d}.{at_ms % 1000:03d}"
+
+
+def _text(name: str) -> str:
+    """Without what would end a cue or begin markup."""
+    escaped = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(escaped.split()) or "-"

@@ -1,0 +1,67 @@
+"""When something was last heard in what is recorded."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.media import Packet, StreamFormat
+from openegress.media.decoder import AudioDecoder
+from openegress.media.pause_probe import DTX_BYTES
+
+HEARD = 104
+"""-50 dB of full scale, as the root mean square of a block of sound: a quiet voice is at -40 dB, and what a
+browser's noise suppression leaves of a room below -60 dB."""
+
+
+class Hearing:
+    """Told by the thread that brings sound, read by others. Nothing is looked at until it is on."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.last_s = time.monotonic()
+
+    def listen(self, samples: NDArray[np.int16]) -> None:
+        if len(samples) and float(np.mean(np.square(samples, dtype=np.float32))) >= HEARD**2:
+            self.last_s = time.monotonic()
+
+
+class SoundTap:
+    """A FrameSink beside the encoders."""
+
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
+
+    def video(self, frame: object, pts_ns: int) -> None:
+        """Is not heard."""
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        if self._hearing.is_on:
+            self._hearing.listen(np.frombuffer(samples, np.int16))
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        """Whoever pauses counts anew."""
+
+
+class SoundProbe:
+    """A PacketSink for tracks as they come, which have to be decoded to be heard."""
+
+    def __init__(self, hearing: Hearing, formats: Sequence[StreamFormat]) -> None:
+        self._hearing = hearing
+        sounds = [form.codec for form in formats if isinstance(form.codec, AudioCodec)]
+        self._codec = sounds[0] if sounds else None
+        self._decoders: dict[int, AudioDecoder] = {}
+        """By the number of the track."""
+
+    def write(self, packet: Packet) -> None:
+        if not self._hearing.is_on or packet.kind is not MediaKind.AUDIO:
+            return
+        number = packet.track.number if packet.track is not None else 0
+        codec = packet.track.form.codec if packet.track is not None else self._codec
+        if not isinstance(codec, AudioCodec) or len(packet.data) <= DTX_BYTES:
+            return
+        if number not in self._decoders:
+            self._decoders[number] = AudioDecoder(codec)
+        self._hearing.listen(self._decoders[number].decode(packet.data))

@@ -1,0 +1,27 @@
+"""The chapters of a recorded file in a file of their own, stored beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from openegress.core.marker import Marker
+from openegress.media.chapters import webvtt
+from openegress.output.disk_thread import in_time
+from openegress.output.manifest import FileRecord
+from openegress.output.spool_file import replace
+from openegress.storage.uploader import Uploader
+
+VTT_TYPE = "text/vtt"
+ENDING = ".chapters.vtt"
+
+
+async def store_chapters(
+    local: Path, filename: str, markers: Sequence[Marker], end_ns: int, uploader: Uploader
+) -> tuple[FileRecord, ...]:
+    """Of the file that is called `filename` in the storage and lay at `local`. Nothing without markers.
+    Raises EgressError."""
+    if not markers:
+        return ()
+    beside, path = local.with_suffix(".vtt"), f"{filename.rpartition('.')[0]}{ENDING}"
+    await in_time(f"chapters of {filename}", lambda: replace(beside, webvtt(markers, end_ns)))
+    stored = await uploader.put(beside, path, VTT_TYPE, delete_local=True)
+    return (FileRecord(path, stored.location, stored.presign_error),)

@@ -1,0 +1,170 @@
+"""Where a file that is split ends and the next one begins, and which packet lies in which. Pure.
+
+A part begins with a key frame, or where there is no picture with any packet of sound. What is presented
+before that lies in the part before, whenever it comes, and all else behind it: each packet is in one part.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from openegress.core.codecs import MediaKind
+from openegress.core.plan import Split
+from openegress.core.units import S
+from openegress.media import Packet
+from openegress.output.size_guard import HEADER_BYTES, SAMPLE_BYTES
+
+MOST_HELD_NS = 5 * S
+"""Of sound that waits for the key frame it may belong behind. A camera that is muted sends none."""
+RESERVE_S = 1.0
+"""Of media: what is written from the word that a part is full until a key frame has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A part begins."""
+
+    part: int
+    """From 0."""
+    at_ns: int
+    """On the recording's timeline."""
+    paused_ns: int = 0
+    """What is not on it until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A packet of a part, in that part's own time."""
+
+    part: int
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """No packet of this part comes any more."""
+
+    part: int
+
+
+Step = Begun | Written | Complete
+
+
+class FileSplitter:
+    """One thread alone."""
+
+    def __init__(
+        self, split: Split, *, with_video: bool, with_audio: bool, ask_key: Callable[[int], None]
+    ) -> None:
+        """`ask_key`: the first picture at this time or later, in ns of the timeline, is to be a key frame."""
+        self._split = split
+        self._leader = MediaKind.VIDEO if with_video else MediaKind.AUDIO
+        self._has_both = with_video and with_audio
+        self._ask_key = ask_key
+        self._begins_ns = {0: 0}
+        """Of each part that sound may still come for, the oldest first, and of the last."""
+        self._held: list[Packet] = []
+        self._holds = True
+        """Sound that may lie behind the next split waits for it."""
+        self._bytes = HEADER_BYTES
+        self._full_ns: int | None = None
+        """From here on the part would become too large."""
+        self._sound_ns = 0
+        """Up to where sound lies in a part."""
+        if (due_ns := self._due_ns) is not None:
+            ask_key(due_ns)
+
+    def take(self, packet: Packet) -> Iterator[Step]:
+        if packet.kind is not self._leader:
+            yield from self._follow(packet)
+            return
+        if packet.is_key and self._is_due(packet.pts_ns):
+            yield from self._begin(packet)
+        yield self._written(self._last, packet)
+        yield from self._complete(packet.pts_ns - MOST_HELD_NS)
+
+    def flush(self) -> Iterator[Step]:
+        """At the end of the recording."""
+        yield from self._release()
+        yield from (Complete(part) for part in self._begins_ns)
+
+    @property
+    def _last(self) -> int:
+        return max(self._begins_ns)
+
+    @property
+    def _due_ns(self) -> int | None:
+        """From where on a key frame begins the next part; None: size decides, and it is not reached."""
+        if self._full_ns is not None:
+            return self._full_ns
+        every_ns = round(self._split.every_s * S)
+        return self._begins_ns[self._last] + every_ns if every_ns else None
+
+    def _is_due(self, at_ns: int) -> bool:
+        # A nanosecond of rounding does not put a split off by a whole key frame.
+        due_ns = self._due_ns
+        return due_ns is not None and at_ns + S // 1000 >= due_ns
+
+    def _follow(self, packet: Packet) -> Iterator[Step]:
+        """Sound beside pictures."""
+        at_ns, due_ns = packet.pts_ns, self._due_ns
+        if self._holds and due_ns is not None and at_ns >= due_ns:
+            self._held.append(packet)
+            if at_ns - due_ns > MOST_HELD_NS:
+                self._holds = False
+                yield from self._release()
+            return
+        yield from self._place(packet)
+
+    def _begin(self, packet: Packet) -> Iterator[Step]:
+        part = self._last + 1
+        self._begins_ns[part] = packet.pts_ns
+        self._bytes, self._full_ns, self._holds = HEADER_BYTES, None, True
+        yield Begun(part, packet.pts_ns, packet.paused_ns)
+        if not self._has_both:
+            yield from self._complete(packet.pts_ns)
+        if (due_ns := self._due_ns) is not None:
+            self._ask_key(due_ns)
+        yield from self._release()
+
+    def _release(self) -> Iterator[Step]:
+        held, self._held = self._held, []
+        for packet in held:
+            yield from self._place(packet)
+
+    def _place(self, packet: Packet) -> Iterator[Step]:
+        """Sound is in order: what lies behind the beginning of a part ends those before."""
+        yield from self._complete(packet.pts_ns)
+        yield self._written(min(self._begins_ns), packet)
+
+    def _complete(self, at_ns: int) -> Iterator[Step]:
+        """Parts of which nothing can come any more once all has come until then."""
+        while len(self._begins_ns) > 1 and list(self._begins_ns.values())[1] <= at_ns:
+            part = min(self._begins_ns)
+            del self._begins_ns[part]
+            yield Complete(part)
+
+    def _written(self, part: int, packet: Packet) -> Written:
+        begin_ns = self._begins_ns[part]
+        if part == self._last:
+            self._count(packet, packet.pts_ns - begin_ns)
+        return Written(part, moved(packet, begin_ns))
+
+    def _count(self, packet: Packet, length_ns: int) -> None:
+        self._bytes += len(packet.data) + SAMPLE_BYTES
+        if packet.kind is MediaKind.AUDIO:
+            self._sound_ns = packet.pts_ns + 1
+        if self._full_ns is not None or not self._split.every_bytes or length_ns < S // 2:
+            return
+        reserve = self._bytes / length_ns * RESERVE_S * S
+        if self._bytes + reserve >= self._split.every_bytes:
+            self._full_ns = max(packet.pts_ns, self._sound_ns)
+            self._ask_key(self._full_ns)
+
+
+def moved(packet: Packet, by_ns: int) -> Packet:
+    """So much earlier."""
+    if not by_ns:
+        return packet
+    ticks = round(Fraction(by_ns, S) / packet.time_base)
+    return replace(packet, pts=packet.pts - ticks, dts=packet.dts - ticks)

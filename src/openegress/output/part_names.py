@@ -1,0 +1,31 @@
+"""What a file is called that is one of several parts of a recording. Pure."""
+
+from openegress.core.codecs import Container
+from openegress.core.plan import FileOutput
+
+PART = "{part}"
+"""In a path: where the number goes. Without it, it goes behind the name."""
+
+
+def spool_name(output: FileOutput, part: int, container: Container) -> str:
+    """Below the folder of the output; `part` from 0."""
+    number = f"-{_number(part)}" if output.split is not None else ""
+    return f"recording{number}.{container.value}"
+
+
+def stored_name(output: FileOutput, part: int, name: str) -> str:
+    """`name`, which has its extension, as the part is called in the storage."""
+    if output.split is None:
+        return name
+    if PART in name:
+        return name.replace(PART, _number(part))
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem}-{_number(part)}{dot}{extension}"
+
+
+def _number(part: int) -> str:
+    return f"{part + 1:05d}"
+
+
+LONGEST_NUMBER = f"-{10**5}"
+"""What a name has to leave room for."""

@@ -1,0 +1,131 @@
+"""What may be asked of a recording while it runs: to pause, to go by other options, to mark a moment. Pure.
+
+An order is text. It travels as the name of a layout does: over the bus from an API of ours, and in the
+metadata of the recorder's participant from any SDK through a stock livekit-server.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote, unquote
+
+from openegress.core.block import Block
+from openegress.core.decode import Decoder
+from openegress.core.errors import EgressError, invalid, unimplemented
+from openegress.core.text import shown
+from openegress.core.values import Seconds
+from openegress.request import options
+from openegress.request.options import Options
+
+_SET = "@set?"
+_MARKER = "@marker="
+MOST_NAME_CHARS = 200
+LIVE = frozenset(
+    {"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent", "start_timeout"}
+)
+"""Options that an egress which runs can have changed."""
+
+
+class PauseOrder(StrEnum):
+    """In place of a layout's name."""
+
+    PAUSE = "@pause"
+    RESUME = "@resume"
+
+
+@dataclass(frozen=True, slots=True)
+class SetOptions:
+    """Each option that says something takes the place of what was said at the start."""
+
+    options: Options
+
+    def __str__(self) -> str:
+        return _SET + options.text_of(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class AddMarker:
+    """A name for a moment of the recording."""
+
+    name: str
+    ago_s: float = 0.0
+    """How long ago that was."""
+
+    def __str__(self) -> str:
+        return f"{_MARKER}{quote(self.name)}" + (f"&ago={self.ago_s:.9f}s" if self.ago_s else "")
+
+
+Order = PauseOrder | SetOptions | AddMarker
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutOrder:
+    """What the name of a layout asks for."""
+
+    order: Order | None
+    layout: str | None
+    """The layout that is meant; None: none, and the recording keeps its own."""
+
+
+def parse(text: str) -> Order:
+    """What str() of an order gave. Raises EgressError for anything else."""
+    if text in tuple(PauseOrder):
+        return PauseOrder(text)
+    if text.startswith(_MARKER):
+        return _marker_of(text)
+    if text.startswith(_SET):
+        return set_options(options.of_query(text.removeprefix(_SET), "options"))
+    raise invalid(f'"{shown(text, 64)}" is nothing that can be asked of a recording')
+
+
+def set_options(asked: Options) -> SetOptions:
+    """Raises EgressError, naming the option, for one that cannot change any more."""
+    for key in options.KEYS:
+        if getattr(asked, key) is not None and key not in LIVE:
+            raise unimplemented(f"changing {key} of an egress that runs")
+    return SetOptions(asked)
+
+
+def add_marker(name: str, ago: str) -> AddMarker:
+    """`ago` is a duration with its unit, or empty. Raises EgressError for what is none, and for no name."""
+    shown_name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    if not shown_name:
+        raise invalid("name: a marker needs one")
+    if len(shown_name) > MOST_NAME_CHARS:
+        raise invalid(f"name: {len(shown_name)} characters; a marker has at most {MOST_NAME_CHARS}")
+    return AddMarker(shown_name, Decoder().struct({"ago": ago or "0"}, _Ago, "").ago)
+
+
+def _marker_of(text: str) -> AddMarker:
+    """@marker=NAME or @marker=NAME&ago=10s, with the escapes of a URL."""
+    name, _, rest = text.removeprefix(_MARKER).partition("&")
+    key, _, ago = rest.partition("=")
+    if rest and key != "ago":
+        raise invalid(f'{_MARKER[:-1]}: "{shown(key, 64)}" is unknown; write & in a name as %26')
+    return add_marker(unquote(name), unquote(ago))
+
+
+class _Ago(Block, frozen=True, forbid_unknown_fields=True):
+    ago: Seconds = Seconds(0)
+
+
+def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
+    """What an UpdateLayout asks for. `of_page`: a page gets what of the query is not ours. Raises EgressError
+    for options that make no sense, and for those that cannot change any more."""
+    if layout in tuple(PauseOrder):
+        return LayoutOrder(PauseOrder(layout), None)
+    if layout.startswith(_MARKER):
+        return LayoutOrder(_marker_of(layout), None)
+    found = options.layout_of_page(layout) if of_page else options.layout_of_ours(layout)
+    if not found.query:
+        return LayoutOrder(None, found.name)
+    order = set_options(options.of_query(found.query, "layout"))
+    return LayoutOrder(order, found.name or None)
+
+
+def in_metadata(layout: str) -> tuple[LayoutOrder, EgressError | None]:
+    """As in_layout(), of somebody who hears no answer: what is wrong is left out, and told."""
+    try:
+        return in_layout(layout), None
+    except EgressError as error:
+        names_one = not layout.startswith(("@", "?"))
+        return LayoutOrder(None, layout.partition("?")[0] if names_one else None), error

@@ -1,0 +1,167 @@
+"""What connects an egress to its handler processes: one at a time, and a second one to recover what the first
+left."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import msgspec
+import structlog
+
+from openegress.core import ipc
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.events import AnyEvent, Ended, EndReason
+from openegress.core.plan import Plan, StreamTarget
+from openegress.core.tasks import beside
+from openegress.worker.handler_requests import HandlerRequests
+from openegress.worker.listening import listen
+from openegress.worker.process import HandlerProcess
+
+_log = structlog.get_logger(__name__)
+
+OnLog = Callable[[str, ipc.Log], None]
+OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
+"""Claims the paths that the plan's names have become; returns what is to go behind its names so that no
+other recording has them. Raises EgressError."""
+OnEvent = Callable[[AnyEvent], None]
+
+
+class _Stage(Enum):
+    WAITING = auto()
+    """For its first handler."""
+    RECORDING = auto()
+    RECOVERING = auto()
+    """A handler stores what a dead one left."""
+    ALONE = auto()
+    """Between two handlers, or after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Of a handler that did not come to its end."""
+
+    how: str
+    of_memory: bool = False
+    """The kernel killed it to have memory."""
+
+
+class HandlerLink:
+    """Gives a handler its orders, answers what it asks, and passes on its events."""
+
+    def __init__(self, plan: Plan, on_event: OnEvent, on_log: OnLog, claim_names: OnNames | None) -> None:
+        """`on_event` gets every event of the recording, `Ended` the last; of a recovery, all but its `Ended`.
+        `claim_names`: None lets the handler write any name."""
+        self.deaths: list[Death] = []
+        self.last_words: tuple[str, ...] = ()
+        """On the standard error of the last handler."""
+        self._plan = plan
+        self._on_event = on_event
+        self._on_log = on_log
+        self._claim_names = claim_names
+        self._handler: HandlerProcess | None = None
+        self._stage = _Stage.WAITING
+        self._requests = HandlerRequests()
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no handler."""
+        return self._handler.pid if self._handler is not None else None
+
+    def stop(self, reason: EndReason) -> None:
+        """Asks the handler to end, if there is one."""
+        if self._handler is not None:
+            self._handler.send(ipc.Stop(reason.value))
+
+    async def update_streams(
+        self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool
+    ) -> None:
+        """`has_begun`: the recording has; until then the handler answers late. Raises EgressError with
+        everything that did not work."""
+        if self._stage in (_Stage.RECOVERING, _Stage.ALONE):
+            raise not_running()
+        send = self._handler.send if self._handler is not None else None
+        await self._requests.update_streams(add, remove, send=send, has_begun=has_begun)
+
+    async def obey(self, order: str) -> None:
+        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        if self._handler is None or self._stage is not _Stage.RECORDING:
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        await self._requests.obey(order, self._handler.send)
+
+    async def follow(
+        self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
+    ) -> Ended | Death:
+        """Sees one handler through to its exit; returns its last word, or how it died without one. `stop` is
+        why it is to end at once."""
+        self._handler = handler
+        try:
+            ended = await self._listen(handler, order, stop)
+        except (msgspec.MsgspecError, ValueError) as error:
+            _log.error(
+                "the recording process cannot be understood: killing it",
+                egress_id=self._plan.egress_id,
+                error=str(error),
+            )
+            handler.kill()
+            return self._died(Death(f"its messages could not be read: {error}"))
+        except BaseException:
+            handler.kill()
+            raise
+        finally:
+            self._handler = None
+            self._stage = _Stage.ALONE
+            await handler.reap()
+            self.last_words = handler.last_words
+        return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
+
+    def _died(self, death: Death) -> Death:
+        self.deaths.append(death)
+        return death
+
+    async def _listen(
+        self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
+    ) -> Ended | None:
+        """Until the handler has nothing more to say; None: it did not come to its end."""
+        handler.send(order)
+        match order:
+            case ipc.Run():
+                self._stage = _Stage.RECORDING
+                for update in self._requests.early:
+                    handler.send(update)
+            case ipc.Recover():
+                self._stage = _Stage.RECOVERING
+        if stop is not None:
+            handler.send(ipc.Stop(stop.value))
+        ended: Ended | None = None
+        async with aclosing(listen(handler, self._plan.egress_id)) as messages:
+            async for message in messages:
+                match message:
+                    case ipc.Ready():
+                        pass
+                    case ipc.Log():
+                        with beside("writing a recording's log"):
+                            self._on_log(self._plan.egress_id, message)
+                    case ipc.Reply():
+                        self._requests.answer(message)
+                    case ipc.ClaimNames():
+                        handler.send(await self._claimed(message))
+                    case Ended():
+                        ended = message
+                        if self._stage is _Stage.RECORDING:
+                            self._on_event(message)
+                    case _:
+                        self._on_event(message)
+        return ended
+
+    async def _claimed(self, told: ipc.ClaimNames) -> ipc.NamesClaimed:
+        if self._claim_names is None:
+            return ipc.NamesClaimed()
+        try:
+            return ipc.NamesClaimed(await self._claim_names(self._plan, told))
+        except EgressError as error:
+            return ipc.NamesClaimed(code=error.code.value, error=error.message)
+
+
+def not_running() -> EgressError:
+    return EgressError(Code.UNAVAILABLE, "the recording is not running", fault=Fault.SERVICE)

@@ -1,0 +1,68 @@
+"""What a running recording is asked for on its way to a handler, and the answer on its way back."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+
+from openegress.core import ipc
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.plan import StreamTarget
+from openegress.psrpc.services import ORDER_TIMEOUT_S
+
+_TIMEOUT_S = 10.0
+_EARLY_TIMEOUT_S = 2.0
+"""Before the recording has begun; whoever asks over the bus waits for 3 s."""
+_ORDER_S = ORDER_TIMEOUT_S - 1.0
+"""Less than who asks over the bus waits."""
+
+Asked = ipc.UpdateStreams | ipc.Obey
+Send = Callable[[Asked], None]
+"""To the handler."""
+
+
+class HandlerRequests:
+    """Of one egress."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}
+        self._ids = itertools.count(1)
+        self._early: list[ipc.UpdateStreams] = []
+
+    @property
+    def early(self) -> Sequence[ipc.UpdateStreams]:
+        """Asked for before there was a handler."""
+        return self._early
+
+    async def update_streams(
+        self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, send: Send | None, has_begun: bool
+    ) -> None:
+        """`send` is None where there is no handler yet. `has_begun`: the recording has. Raises EgressError
+        with everything that did not work."""
+        update = ipc.UpdateStreams(next(self._ids), add, remove)
+        if send is None:
+            self._early.append(update)
+        late = "did not answer in time" if has_begun else "has not begun yet: its streams change when it does"
+        await self._ask(update, send, _TIMEOUT_S if has_begun else _EARLY_TIMEOUT_S, late)
+
+    async def obey(self, order: str, send: Send) -> None:
+        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        await self._ask(ipc.Obey(next(self._ids), order), send, _ORDER_S, f"has not answered to {order}")
+
+    def answer(self, reply: ipc.Reply) -> None:
+        if (call := self._calls.get(reply.call)) is not None and not call.done():
+            call.set_result(reply)
+
+    async def _ask(self, asked: Asked, send: Send | None, timeout_s: float, late: str) -> None:
+        reply: asyncio.Future[ipc.Reply] = asyncio.get_running_loop().create_future()
+        self._calls[asked.call] = reply
+        if send is not None:
+            send(asked)
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await reply
+        except TimeoutError:
+            raise EgressError(Code.DEADLINE_EXCEEDED, f"the recording {late}", fault=Fault.SERVICE) from None
+        finally:
+            del self._calls[asked.call]
+        if answer.code:
+            raise EgressError(Code(answer.code), answer.error)

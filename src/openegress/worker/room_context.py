@@ -1,0 +1,30 @@
+"""What the server adds to a request, with what the metadata of its room say."""
+
+from dataclasses import replace
+
+import structlog
+
+from openegress.core.errors import EgressError
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request.context import Context
+from openegress.request.request_kind import room_of
+from openegress.worker.config import WorkerConfig
+
+_log = structlog.get_logger(__name__)
+
+UNREAD = "the room's metadata could not be read: options in them, if any, are not taken"
+
+
+async def context_of(request: StartEgressRequest, config: WorkerConfig) -> tuple[Context, tuple[str, ...]]:
+    """And what the caller is to be told. A room that cannot be asked for is recorded without its options:
+    who joins it next will say what is wrong with its server."""
+    context = config.context()
+    room_name = room_of(request)
+    if not room_name:
+        return context, ()
+    try:
+        metadata = await config.room_metadata(room_name)
+    except EgressError as error:
+        _log.warning(UNREAD, egress_id=request.egress_id, error=error.text)
+        return context, (UNREAD,)
+    return replace(context, room_metadata=metadata), ()

@@ -1,0 +1,67 @@
+"""What may be asked of a recording that runs, as text and back."""
+
+import pytest
+from hypothesis import given
+
+from openegress.core.errors import Code, EgressError
+from openegress.core.values import Seconds
+from openegress.request import options, orders
+from openegress.request.options import Options
+from openegress.request.orders import LayoutOrder, PauseOrder, SetOptions
+from tests.unit.test_request_options import OPTIONS
+
+TWO_HOURS = SetOptions(Options(max_duration=Seconds(7200)))
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("@pause", LayoutOrder(PauseOrder.PAUSE, None)),
+        ("@resume", LayoutOrder(PauseOrder.RESUME, None)),
+        ("speaker", LayoutOrder(None, "speaker")),
+        ("", LayoutOrder(None, "")),
+        ("speaker?max_duration=2h", LayoutOrder(TWO_HOURS, "speaker")),
+        ("?max_duration=2h", LayoutOrder(TWO_HOURS, None)),
+    ],
+)
+def test_a_layout_of_ours(layout: str, expected: LayoutOrder) -> None:
+    assert orders.in_layout(layout) == expected
+    assert orders.in_metadata(layout) == (expected, None)
+
+
+def test_a_page_gets_what_is_not_ours() -> None:
+    found = orders.in_layout("own?theme=dark&max_duration=2h", of_page=True)
+    assert found == LayoutOrder(TWO_HOURS, "own?theme=dark")
+    assert orders.in_layout("own?theme=dark", of_page=True) == LayoutOrder(None, "own?theme=dark")
+
+
+@pytest.mark.parametrize("key", ["leave_out", "record_only", "show_left_out", "opt_out"])
+def test_what_cannot_change_is_named(key: str) -> None:
+    with pytest.raises(EgressError) as caught:
+        orders.in_layout(f"grid?{key}=true")
+    assert (caught.value.code, key in caught.value.message) == (Code.UNIMPLEMENTED, True)
+
+
+def test_wrong_metadata_change_the_layout_alone() -> None:
+    found, wrong = orders.in_metadata("speaker?max_duratoin=2h")
+    assert found == LayoutOrder(None, "speaker")
+    assert wrong is not None and "did you mean max_duration?" in wrong.message
+
+
+@given(asked=OPTIONS)
+def test_options_arrive_as_they_were_sent(asked: Options) -> None:
+    live = Options(**{key: getattr(asked, key) for key in orders.LIVE})
+    order = orders.set_options(live)
+    if live == Options():
+        return
+    found = orders.parse(str(order))
+    assert isinstance(found, SetOptions)
+    for key in options.KEYS:
+        expected = getattr(live, key)
+        assert getattr(found.options, key) == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("text", ["grid", "", "@stop", "@set?pizza=1"])
+def test_anything_else_is_no_order(text: str) -> None:
+    with pytest.raises(EgressError):
+        orders.parse(text)
