@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from openegress.core.units import S
 from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import extract
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import beep_onsets, probe, sound
+from testkit.probe import beep_onsets, probe, rms, sound
 from testkit.service import Info, Service, location
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -94,6 +95,19 @@ def check_spoken(path: Path, identity: str, at_s: float) -> None:
     assert f"<v {identity}>" in path.with_suffix(".speakers.vtt").read_text()
 
 
+async def check_film(path: Path, muted_s: float) -> None:
+    """What is composed of the tracks and the events, with Bob heard until then."""
+    film = path.with_name("film.mp4")
+    command = [sys.executable, "-m", "openegress.cli", "compose", str(path), str(film), "--layout", "speaker"]
+    composing = await asyncio.create_subprocess_exec(*command)
+    assert await composing.wait() == 0
+    facts = probe(film)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.frames == pytest.approx(probe(path).duration_s * 30, abs=10)
+    assert facts.video.longest_gap_s < 0.05 and facts.audio.contiguous
+    assert rms(film, muted_s - 1.2, muted_s - 0.2) > 0.1 > rms(film, muted_s + 0.5, muted_s + 1.0)
+
+
 @pytest.mark.parametrize(("layout", "ending"), [("tracks", ".mkv"), ("speaker", ".mp4")])
 async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, ending: str) -> None:
     """Ada is there; Bob comes, speaks, mutes himself and goes."""
@@ -132,6 +146,8 @@ async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, endi
     assert lines[-1]["event"] == "recording_ended"
     assert lines[-1]["media_s"] == pytest.approx(probe(path).duration_s, abs=1.0)
     check_spoken(path, "bob", walls["mute"] - zero_s - 0.5)
+    if layout == "tracks":
+        await check_film(path, walls["mute"] - zero_s)
     assert listed(info) == {
         f"{room}{each}" for each in (ending, ".events.jsonl", ".speakers.vtt", ".speakers.rttm")
     }
