@@ -250,6 +250,13 @@ class Publisher:
             raise RuntimeError(f"{self.identity} is not in a room")
         return self._room.e2ee_manager
 
+    @property
+    def local(self) -> rtc.LocalParticipant:
+        """Who chats, and sends text and data."""
+        if self._room is None:
+            raise RuntimeError(f"{self.identity} is not in a room")
+        return self._room.local_participant
+
     async def leave(self) -> None:
         """Disconnects; `join` comes back with the same tracks."""
         for name in list(self._published):

@@ -4,19 +4,22 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import pytest_asyncio
 
 from openegress.core.units import S
 from testkit.livekit_server import LivekitServer
+from testkit.matroska_reader import extract
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import probe
+from testkit.probe import beep_onsets, probe, rms, sound
 from testkit.service import Info, Service, location
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,6 +28,10 @@ CAMERA = VideoSpec(width=320, height=180, kbps=200, encoded=True)
 LOUD, SILENT = AudioSpec(level=0.3), AudioSpec(level=0.0, beep_level=0.0)
 SPEAKER_S = 2.0
 """LiveKit takes a second to call somebody a speaker, or no more; a busy machine takes longer."""
+
+PASSPHRASE = b"correct horse battery staple"
+STEP_S = 0.1
+"""Of a cue against the sound that it goes with."""
 
 Line = dict[str, Any]
 
@@ -37,15 +44,19 @@ class SidecarParts:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarParts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("sidecars"), livekit) as service:
+    config = {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
+    folder = tmp_path_factory.mktemp("sidecars")
+    async with LivekitServer() as livekit, Service(folder, livekit, config) as service:
         yield SidecarParts(livekit, service)
 
 
-async def started(service: Service, room: str, layout: str, ending: str) -> str:
+async def started(
+    service: Service, room: str, layout: str, ending: str, options: str = "sidecars=events,speakers"
+) -> str:
     info = await service.call(
         "StartRoomCompositeEgress",
         room_name=room,
-        layout=f"{layout}?sidecars=events,speakers",
+        layout=f"{layout}?{options}",
         file_outputs=[{"filepath": f"{room}{ending}"}],
     )
     await service.active(info["egress_id"])
@@ -53,8 +64,12 @@ async def started(service: Service, room: str, layout: str, ending: str) -> str:
 
 
 def events(info: Info) -> list[Line]:
-    path = location(info)
-    return [json.loads(line) for line in path.with_suffix(".events.jsonl").read_text().splitlines()]
+    return lines_of(info, "events")
+
+
+def lines_of(info: Info, sidecar: str) -> list[Line]:
+    path = location(info).with_suffix(f".{sidecar}.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def named(lines: Sequence[Line], event: str, **fields: Any) -> Line:
@@ -78,6 +93,19 @@ def check_spoken(path: Path, identity: str, at_s: float) -> None:
     assert any(begin_s < at_s < end_s for begin_s, end_s in spans), rows
     assert {row[1] for row in rows} == {path.stem}
     assert f"<v {identity}>" in path.with_suffix(".speakers.vtt").read_text()
+
+
+async def check_film(path: Path, muted_s: float) -> None:
+    """What is composed of the tracks and the events, with Bob heard until then."""
+    film = path.with_name("film.mp4")
+    command = [sys.executable, "-m", "openegress.cli", "compose", str(path), str(film), "--layout", "speaker"]
+    composing = await asyncio.create_subprocess_exec(*command)
+    assert await composing.wait() == 0
+    facts = probe(film)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.frames == pytest.approx(probe(path).duration_s * 30, abs=10)
+    assert facts.video.longest_gap_s < 0.05 and facts.audio.contiguous
+    assert rms(film, muted_s - 1.2, muted_s - 0.2) > 0.1 > rms(film, muted_s + 0.5, muted_s + 1.0)
 
 
 @pytest.mark.parametrize(("layout", "ending"), [("tracks", ".mkv"), ("speaker", ".mp4")])
@@ -118,6 +146,8 @@ async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, endi
     assert lines[-1]["event"] == "recording_ended"
     assert lines[-1]["media_s"] == pytest.approx(probe(path).duration_s, abs=1.0)
     check_spoken(path, "bob", walls["mute"] - zero_s - 0.5)
+    if layout == "tracks":
+        await check_film(path, walls["mute"] - zero_s)
     assert listed(info) == {
         f"{room}{each}" for each in (ending, ".events.jsonl", ".speakers.vtt", ".speakers.rttm")
     }
@@ -126,21 +156,22 @@ async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, endi
 async def test_nobody_hears_of_who_is_left_out(parts: SidecarParts) -> None:
     room, service, livekit = "left-out", parts.service, parts.livekit
     async with (
-        Publisher(livekit, room, "ada", CAMERA, SILENT),
-        Publisher(livekit, room, "mallory", None, LOUD),
+        Publisher(livekit, room, "ada", CAMERA, SILENT) as ada,
+        Publisher(livekit, room, "mallory", None, LOUD) as mallory,
     ):
-        info = await service.call(
-            "StartRoomCompositeEgress",
-            room_name=room,
-            layout="tracks?sidecars=events,speakers&leave_out=mallory",
-            file_outputs=[{"filepath": "without.mkv"}],
-        )
-        await service.active(info["egress_id"])
+        options = "sidecars=events,speakers,chat,transcript,data&leave_out=mallory"
+        egress_id = await started(service, room, "tracks", ".mkv", options)
+        for topic in ("lk.chat", "lk.transcription", "other"):
+            await mallory.local.send_text("my secret", topic=topic)
+            await ada.local.send_text("what all may know", topic=topic)
         await asyncio.sleep(SPEAKER_S)
-        info = await service.finish(info["egress_id"])
+        info = await service.finish(egress_id)
     path = location(info)
-    for ending in (".events.jsonl", ".speakers.vtt", ".speakers.rttm"):
-        assert "mallory" not in path.with_suffix(ending).read_text()
+    for name in listed(info) - {path.name}:
+        text = (path.parent / name).read_text()
+        assert "mallory" not in text and "secret" not in text
+    for sidecar in ("chat", "transcript", "data"):
+        assert [each["identity"] for each in lines_of(info, sidecar)] == ["ada"]
     named(events(info), "participant_joined", identity="ada")
 
 
@@ -160,3 +191,86 @@ async def test_a_kill_keeps_what_had_happened(parts: SidecarParts) -> None:
     check_spoken(location(info), "bob", killed_s - zero_s - 1.2)
     assert len(listed(info)) == 4
     assert not (service.data / "spool" / egress_id).exists()
+
+
+def cues(path: Path) -> list[tuple[float, float, str]]:
+    """(begin and end in s, text) as FFmpeg reads them."""
+    with av.open(str(path)) as container:
+        return [
+            (float(each.pts * each.time_base), float(each.duration * each.time_base), bytes(each).decode())
+            for each in container.demux()
+            if each.pts is not None and each.duration is not None
+        ]
+
+
+@pytest.mark.quiet
+async def test_what_was_said_is_in_step_with_the_sound(parts: SidecarParts) -> None:
+    """Ada beeps each second. Her agent transcribes each beep, as agents do: first what it takes it for, or
+    word by word."""
+    room, service, livekit = "said", parts.service, parts.livekit
+    options = "sidecars=chat,transcript,data&data_topics=slides*"
+    beeps = AudioSpec(level=0.0)
+    async with (
+        Publisher(livekit, room, "ada", None, beeps) as ada,
+        Publisher(livekit, room, "agent", None, kind="agent") as agent,
+    ):
+        egress_id = await started(service, room, "tracks", ".mkv", options)
+        await asyncio.sleep(1.0)
+        track_id = ada.sid("microphone")
+
+        async def transcribe(segment: str, final: bool, *words: str) -> None:
+            attributes = {"lk.segment_id": segment, "lk.transcription_final": str(final).lower()}
+            attributes["lk.transcribed_track_id"] = track_id
+            writer = await agent.local.stream_text(
+                topic="lk.transcription", sender_identity="ada", attributes=attributes
+            )
+            for word in words:
+                await writer.write(word)
+            await writer.aclose()
+
+        for segment in ("one", "two"):
+            await asyncio.sleep(1 - time.time() % 1)
+            await transcribe(segment, False, "Beep fo")
+            await asyncio.sleep(0.3)
+            await transcribe(segment, True, "Beep ", f"{segment} <&>")
+        await ada.local.send_text("Guten Tag " * 100, topic="lk.chat")
+        old = {"id": "1", "timestamp": 1, "message": "of old"}
+        await ada.local.publish_data(json.dumps(old), topic="lk-chat-topic")
+        await ada.local.publish_data(b"\x00\xff", topic="slides")
+        await ada.local.publish_data("3", topic="slides.page", reliable=False)
+        await ada.local.publish_data("not asked for", topic="cursor")
+        await asyncio.sleep(1.0)
+        info = await service.finish(egress_id)
+    assert info["status"] == "EGRESS_COMPLETE", info
+    path = location(info)
+    onsets = beep_onsets(sound(extract(path, "ada (microphone)", path.with_suffix(".track.mka"))))
+    said = lines_of(info, "transcript")
+    assert [(each["identity"], each["text"], each["final"]) for each in said] == [
+        ("ada", f"Beep {segment} <&>", True) for segment in ("one", "two")
+    ]
+    assert {each["track_id"] for each in said} == {track_id}
+    shown = cues(path.with_suffix(".vtt"))
+    assert [text for _, _, text in shown] == [f"<v ada>Beep {each} &lt;&amp;&gt;" for each in ("one", "two")]
+    for begin_s, _, _ in shown:
+        assert min(abs(begin_s - onset) for onset in onsets) < STEP_S, (begin_s, onsets)
+    chat = [(each["identity"], each["message"], each["operation"]) for each in lines_of(info, "chat")]
+    assert chat == [("ada", "Guten Tag " * 100, "create"), ("ada", "of old", "create")]
+    data = [(each["topic"], each.get("text"), each.get("base64")) for each in lines_of(info, "data")]
+    assert sorted(data) == [("slides", None, "AP8="), ("slides.page", "3", None)]
+
+
+async def test_what_is_said_in_an_encrypted_room(parts: SidecarParts) -> None:
+    """It is decrypted where the room's key is configured; otherwise it is told that there was something."""
+    infos: dict[str, Info] = {}
+    for room in ("sealed", "sealed-without-a-key"):
+        async with (
+            Publisher(parts.livekit, room, "ada", None, SILENT, secret=PASSPHRASE) as ada,
+            Publisher(parts.livekit, room, "bob", None, SILENT),
+        ):
+            egress_id = await started(parts.service, room, "tracks", ".mkv", "sidecars=events,chat")
+            await ada.local.send_text("in confidence", topic="lk.chat")
+            await asyncio.sleep(1.0)
+            infos[room] = await parts.service.finish(egress_id)
+    assert [each["message"] for each in lines_of(infos["sealed"], "chat")] == ["in confidence"]
+    assert lines_of(infos["sealed-without-a-key"], "chat") == []
+    named(events(infos["sealed-without-a-key"]), "data_locked", identity="ada")

@@ -6,9 +6,11 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+import av
 import pytest
 import pytest_asyncio
 
@@ -17,7 +19,7 @@ from openegress.core.units import S
 from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import ReadTrack, extract, read
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
-from testkit.probe import beep_onsets, sound
+from testkit.probe import Counters, beep_onsets, counters, sound
 from testkit.service import Info, Service, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 CODECS: dict[str, Codec] = {"ada": "vp8", "bob": "h264", "eve": "vp9"}
 BOTH_S, ALL_S, ALONE_S = 3.0, 3.0, 2.0
 """Ada and Bob; with Eve; Ada and Eve after Bob has left."""
+PASSPHRASE = b"correct horse battery staple"
 APART_S = 0.02
 LATE_S = 0.06
 """Of one picture against the moment it was due: a publisher may be late itself."""
@@ -38,7 +41,9 @@ class TrackParts:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TrackParts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("tracks"), livekit) as service:
+    config = {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
+    folder = tmp_path_factory.mktemp("tracks")
+    async with LivekitServer() as livekit, Service(folder, livekit, config) as service:
         yield TrackParts(livekit, service)
 
 
@@ -178,3 +183,64 @@ async def test_sound_alone(parts: TrackParts) -> None:
     assert "no picture is recorded" in info["details"]
     (track,) = read(location(info))
     assert (track.kind, track.codec, track.title) == (MediaKind.AUDIO, "opus", "ada (microphone)")
+
+
+def track_counters(path: Path, title: str) -> Counters:
+    return counters(extract(path, title, path.with_suffix(f".{title[:3]}.mkv")))
+
+
+async def test_how_tracks_are_sent_leaves_no_trace(parts: TrackParts) -> None:
+    """Redundant sound (RED), several layers (simulcast) and end-to-end encryption, beside who uses none."""
+    livekit, room = parts.livekit, "sealed"
+    camera = VideoSpec(width=640, height=360, kbps=800, simulcast=True)
+    sealed = Publisher(livekit, room, "ada", camera, AudioSpec(red=True, level=0.1), secret=PASSPHRASE)
+    async with sealed, person(livekit, room, "bob"):
+        egress_id = await started(parts.service, room)
+        await asyncio.sleep(5.0)
+        info = await parts.service.finish(egress_id)
+    assert info["status"] == "EGRESS_COMPLETE", info
+    path, zero_ns = location(info), int(info["file_results"][0]["started_at"])
+    tracks = {track.title: track for track in read(path)}
+    assert sorted(tracks) == [
+        f"{who} ({what})" for who in ("ada", "bob") for what in ("camera", "microphone")
+    ]
+    for who in ("ada", "bob"):
+        seen = track_counters(path, f"{who} (camera)")
+        assert seen.in_order and not seen.unreadable and seen.unique > 60, seen
+        beeps_late_s(path, f"{who} (microphone)", zero_ns)
+    with av.open(str(path)) as container:
+        (stream,) = (each for each in container.streams.video if each.metadata["title"] == "ada (camera)")
+        *_, last = container.decode(stream)
+        assert (last.width, last.height) == (640, 360)
+    voice = [packet.at_s for packet in tracks["ada (microphone)"].packets]
+    # Each packet once, although each was sent twice.
+    assert all(after - before > 0.015 for before, after in pairwise(voice))
+    assert len(voice) == pytest.approx((voice[-1] - voice[0]) / 0.02, rel=0.02)
+
+
+async def test_who_comes_back_with_the_server_goes_on_in_the_same_tracks(parts: TrackParts) -> None:
+    """Last: it kills the server."""
+    room, livekit = "restarted", parts.livekit
+    async with person(livekit, room, "ada"):
+        egress_id = await started(parts.service, room)
+        await asyncio.sleep(2.0)
+        await livekit.kill()
+        await parts.service.logged("connection to room lost")
+        # The publisher's SDK hangs when its second try meets a server that is just starting.
+        await asyncio.sleep(0.5)
+        restarted_s = time.time()
+        await livekit.restart()
+        await parts.service.logged("connection to room is back", timeout_s=30)
+        zero_s = int((await parts.service.info(egress_id))["file_results"][0]["started_at"]) / S
+        (growing,) = (parts.service.data / "spool" / egress_id).rglob("recording.mkv")
+        async with asyncio.timeout(40):
+            while any(zero_s + end_s < restarted_s + 2 for end_s in ends_s(read(growing))):  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+        info = await parts.service.finish(egress_id)
+    tracks = read(location(info))
+    assert sorted(track.title for track in tracks) == ["ada (camera)", "ada (microphone)"]
+    for track in tracks:
+        times = [packet.at_s for packet in track.packets]
+        assert times == sorted(times)
+        assert times[0] + zero_s < restarted_s < times[-1] + zero_s
+    assert not track_counters(location(info), "ada (camera)").unreadable

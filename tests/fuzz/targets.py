@@ -26,6 +26,7 @@ from livekit.protocol.egress import (
     UpdateStreamRequest,
     WebEgressRequest,
 )
+from livekit.protocol.models import DataPacket
 from livekit.protocol.rtc import SignalResponse
 from yarl import URL
 
@@ -40,6 +41,7 @@ from openegress.handler.loop import RECOVERY_BYTES
 from openegress.media import duration, fragment_index, mp4, plain_mp4
 from openegress.output.file.finalise import finalise
 from openegress.output.hls import layout, recover
+from openegress.output.sidecar.conversation import Conversation
 from openegress.proto import psrpc_pb2
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import envelope
@@ -55,6 +57,7 @@ from openegress.request.options import (
     of_room_metadata,
 )
 from openegress.request.validate import plan_of
+from openegress.room import DataArrived
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp import packets, rtcp
 from openegress.room.rtp.depacketise import MalformedPayload, join_video, opus, red
@@ -211,6 +214,17 @@ def encrypted_frame(data: bytes) -> None:
 def offer(data: bytes) -> None:
     with contextlib.suppress(sdp.SdpError):
         sdp.answer(sdp.parse(data.decode(errors="replace")), "u", "p", Fingerprint("sha-256", "00"))
+
+
+@target
+def data_packet(data: bytes) -> None:
+    """What participants send by data channels: messages, one after another."""
+    conversation = Conversation()
+    for payload in pieces(data):
+        with contextlib.suppress(DecodeError):
+            packet = DataPacket.FromString(payload)
+            for entry in conversation.entries(DataArrived("somebody", packet, 1)):
+                msgspec.json.encode(entry)
 
 
 @target

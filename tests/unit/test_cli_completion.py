@@ -29,7 +29,7 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _openegress; printf '%s\\n' "${{COMPR
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("openegress st", ["start", "stop"]),
+        ("openegress st", ["start", "stems", "stop"]),
         ("openegress config ", ["check", "reference"]),
         ("openegress config ch", ["check"]),
         ("openegress start --type tr", ["track-composite", "track"]),

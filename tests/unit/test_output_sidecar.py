@@ -60,6 +60,13 @@ def test_a_pause_takes_no_media_time() -> None:
     assert told == [0, 0, 1, 2, 2, 2, 3, 6, 6]
 
 
+def test_a_pause_that_is_held_takes_media_time() -> None:
+    held = {entries.IS_CUT: False}
+    lines = [STARTED, LogEntry(at(2), entries.PAUSED, held), LogEntry(at(5), entries.RESUMED, held)]
+    found = MediaTime.of(lines, at(9))
+    assert [found.s(at(each)) for each in (3, 5, 9)] == [3, 5, 9]
+
+
 def test_who_dies_in_a_pause_has_recorded_until_it() -> None:
     found = MediaTime.of([STARTED, LogEntry(at(2), entries.PAUSED)], at(9))
     assert found.s(at(9)) == 2

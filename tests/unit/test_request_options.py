@@ -65,6 +65,7 @@ OPTIONS = st.builds(
     show_left_out=st.none() | st.booleans(),
     opt_out=st.none() | st.booleans(),
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
+    data_topics=st.none() | st.text().map(str.strip),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
 )
 
@@ -93,6 +94,7 @@ def values(found: Options) -> dict[str, object]:
         ("leave_out=bot-*,kind:agent", Options(leave_out=Selectors.parse("bot-*,kind:agent"))),
         ("leave_out=sip_%2B49*", Options(leave_out=Selectors.parse("sip_+49*"))),
         ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
+        ("data_topics=slides*,poll", Options(data_topics="slides*,poll")),
         ("sidecars=", Options(sidecars=Sidecars())),
         ("encoder_speed=superfast", Options(encoder_speed=EncoderSpeed.SUPERFAST)),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
@@ -124,7 +126,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("max_size=999999999TB", 'X.max_size: "999999999TB" is not a size that a disk could have'),
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
         ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
-        ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers'),
+        ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers, chat'),
         ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of ultrafast, superfast, veryfast'),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
@@ -491,6 +493,7 @@ def test_a_page_that_chooses_by_itself_promises_nobody_anything(asked: Options) 
 
 def test_sidecars_are_of_what_joins_the_room_itself() -> None:
     assert plan(room("grid?sidecars=events")).sidecars == (Sidecar.EVENTS,)
+    assert plan(room("grid?sidecars=data&data_topics=a, b*,")).data_topics == ("a", "b*")
     assert plan(room()).sidecars == ()
     asked = Options(sidecars=Sidecars((Sidecar.EVENTS,)))
     configured = replace(CONTEXT, options=OptionDefaults(sidecars=asked.sidecars))

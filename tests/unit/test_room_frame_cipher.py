@@ -236,3 +236,28 @@ def test_without_keys_nothing_is_decrypted() -> None:
 
 def test_keys_do_not_print() -> None:
     assert "known to all" not in f"{MADE!r} {MADE} {[MADE]}"
+
+
+# --- data
+
+
+def test_a_packet_of_data_is_sealed_with_the_keys_of_frames() -> None:
+    packet = AESGCM(KEY).encrypt(IV, b"in confidence", None)
+    assert ROOM.open_data("alice", 0, IV, packet, 0) == b"in confidence"
+
+
+@pytest.mark.parametrize(
+    ("room", "index", "iv", "packet", "why"),
+    [
+        (RoomCipher([], AtOnce()), 0, IV, bytes(40), "no key of its room is configured"),
+        (ROOM, 1, IV, bytes(40), "there is no key of index 1"),
+        (ROOM, 0, b"", bytes(40), "not encrypted as LiveKit does it"),
+        (ROOM, 0, IV, b"short", "not encrypted as LiveKit does it"),
+        (RoomCipher([MADE], AtOnce()), 0, IV, bytes(40), "the key of index 0 does not fit"),
+    ],
+)
+def test_data_that_cannot_be_decrypted(
+    room: RoomCipher, index: int, iv: bytes, packet: bytes, why: str
+) -> None:
+    with pytest.raises(Undecryptable, match=why):
+        room.open_data("mallory", index, iv, packet, 0)

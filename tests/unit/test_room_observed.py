@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from livekit.protocol.models import DataPacket, DataStream, Transcription, UserPacket
 
 from openegress.core.plan import Recorded
 from openegress.core.selectors import Selectors
 from openegress.room import (
+    ConnectionLost,
+    DataArrived,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
     Quality,
     QualityChanged,
+    Reconnected,
     RoomEvent,
     SpeakersChanged,
     TrackMuted,
@@ -53,6 +59,12 @@ def test_the_same_speakers_are_told_once() -> None:
     assert told(Recorded(), *both, loud, again) == [*both, loud]
 
 
+def test_speakers_are_told_anew_after_a_lost_connection() -> None:
+    events: list[RoomEvent] = [ParticipantJoined(ADA), SpeakersChanged(("ada",)), ConnectionLost("gone")]
+    events += [Reconnected(1.0), SpeakersChanged(("ada",))]
+    assert told(Recorded(), *events) == events
+
+
 def test_who_opts_out_leaves_and_comes_back() -> None:
     out = replace(ADA, opts_out=True)
     joined: list[RoomEvent] = [ParticipantJoined(ADA), TrackPublished(ADAS)]
@@ -85,6 +97,48 @@ def test_who_is_recorded_for_a_track_joins_with_it() -> None:
         TrackUnpublished(screen),
         ParticipantLeft(BOB),
     ]
+
+
+def said(identity: str, **packet: Any) -> DataArrived:
+    return DataArrived(identity, DataPacket(**packet), 0)
+
+
+def of_track(sid: str) -> dict[str, Any]:
+    header = DataStream.Header(stream_id="s", attributes={"lk.transcribed_track_id": sid})
+    return {"stream_header": header}
+
+
+def of_person(identity: str) -> dict[str, Any]:
+    return {"transcription": Transcription(transcribed_participant_identity=identity)}
+
+
+@pytest.mark.parametrize(
+    ("identity", "packet", "is_told"),
+    [
+        ("ada", {"user": UserPacket()}, True),
+        ("bob", {"user": UserPacket()}, False),
+        ("nobody", {"user": UserPacket()}, False),
+        ("", {"user": UserPacket()}, True),
+        ("ada", of_person("ada"), True),
+        ("ada", of_person("bob"), False),
+        ("ada", of_track(ADAS.sid), True),
+        ("ada", of_track(BOBS.sid), False),
+    ],
+)
+def test_what_is_said_by_and_of_who_is_left_out(identity: str, packet: dict[str, Any], is_told: bool) -> None:
+    """Their agent may not tell what they said, either."""
+    there: list[RoomEvent] = [
+        ParticipantJoined(ADA),
+        ParticipantJoined(BOB),
+        *map(TrackPublished, (ADAS, BOBS)),
+    ]
+    event = said(identity, **packet)
+    assert (event in told(recorded(left_out="bob"), *there, event)) is is_told
+
+
+def test_only_what_is_named_is_recorded_of_a_server_too() -> None:
+    event = said("", user=UserPacket())
+    assert told(recorded("ada"), ParticipantJoined(ADA), event) == [ParticipantJoined(ADA)]
 
 
 EVENTS: st.SearchStrategy[RoomEvent] = st.sampled_from(

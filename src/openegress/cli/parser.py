@@ -33,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _servers(commands)
     _record(commands)
+    _compose(commands)
+    _stems(commands)
     _clients(commands)
     _template(commands)
     _layout(commands)
@@ -74,6 +76,30 @@ def _record(commands: "Commands") -> None:
     flags.add_config(record)
     flags.add_livekit(record)
     record.set_defaults(run=_later("record"))
+
+
+def _compose(commands: "Commands") -> None:
+    compose = commands.add_parser("compose", help="one film of a recording of all tracks")
+    compose.add_argument("recording", metavar="RECORDING.mkv", help="as layout tracks makes it")
+    compose.add_argument("file", metavar="FILE.mp4")
+    compose.add_argument(
+        "--layout", default="grid", help="grid, speaker, single-speaker, each also -light, -dark"
+    )
+    compose.add_argument("--from", dest="begin", metavar="WHERE", help="90, 10:00, 1:02:03; to the second")
+    compose.add_argument("--to", dest="end", metavar="WHERE", help="as --from; without it to the end")
+    compose.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
+    flags.add_json(compose, '{"file", "length_s", "took_s"}')
+    compose.set_defaults(run=_later("compose"))
+
+
+def _stems(commands: "Commands") -> None:
+    stems = commands.add_parser("stems", help="each voice of a recording of all tracks, in a file of its own")
+    stems.add_argument("recording", metavar="RECORDING.mkv", help="as layout tracks makes it")
+    stems.add_argument("folder", metavar="FOLDER", nargs="?", help="without it that of the recording")
+    stems.add_argument("--format", choices=("wav", "flac", "opus"), default="wav")
+    stems.add_argument("--loudness", type=float, metavar="LUFS", help="-16, -23: as EBU R 128 measures it")
+    flags.add_json(stems, 'a list of {"identity", "file", "lufs"}')
+    stems.set_defaults(run=_later("stems"))
 
 
 def _clients(commands: "Commands") -> None:

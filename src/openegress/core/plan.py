@@ -372,6 +372,8 @@ class Plan(Struct, frozen=True):
     """All that may be drawn while it runs."""
     sidecars: tuple[Sidecar, ...] = ()
     """What is kept of the meeting beside the first file or playlist."""
+    data_topics: tuple[str, ...] = ()
+    """Patterns of the topics whose data is kept (fnmatch); none: all."""
     on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""

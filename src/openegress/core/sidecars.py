@@ -9,11 +9,25 @@ class Sidecar(StrEnum):
     """Who came and went, what was published, who spoke: JSON lines."""
     SPEAKERS = "speakers"
     """Who spoke when: WebVTT and RTTM."""
+    CHAT = "chat"
+    """Messages: JSON lines."""
+    TRANSCRIPT = "transcript"
+    """Transcriptions that somebody sends to the room: JSON lines and WebVTT."""
+    DATA = "data"
+    """Data of any topic, as it came: JSON lines."""
+
+
+OF_DATA_CHANNELS = frozenset({Sidecar.CHAT, Sidecar.TRANSCRIPT, Sidecar.DATA})
+"""What is sent beside media."""
 
 
 ENDINGS: dict[Sidecar, dict[str, str]] = {
     Sidecar.EVENTS: {".events.jsonl": "application/jsonl"},
     Sidecar.SPEAKERS: {".speakers.vtt": "text/vtt", ".speakers.rttm": "text/plain"},
+    Sidecar.CHAT: {".chat.jsonl": "application/jsonl"},
+    # Players show beside a film what has its name, and ends in .vtt.
+    Sidecar.TRANSCRIPT: {".transcript.jsonl": "application/jsonl", ".vtt": "text/vtt"},
+    Sidecar.DATA: {".data.jsonl": "application/jsonl"},
 }
 """What the files of each are called behind the name of the recording, and their content types."""
 

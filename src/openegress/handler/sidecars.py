@@ -8,16 +8,18 @@ from pathlib import Path
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed, Paused, Resumed
-from openegress.core.plan import LayoutSource, Plan, StoragePlan
+from openegress.core.plan import LayoutSource, PauseMode, Plan, StoragePlan
+from openegress.core.sidecars import Sidecar
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
 from openegress.output.manifest import Records
 from openegress.output.sidecar import entries
+from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
 from openegress.output.sidecar.log import SidecarLog
 from openegress.output.sidecar.store import store_sidecars
 from openegress.request import layouts, orders
-from openegress.room import OwnMetadataChanged
+from openegress.room import DataArrived, OwnMetadataChanged
 from openegress.source import Observed
 from openegress.source.room.composite.layout_policy import layout_in
 from openegress.storage.uploader import Uploader
@@ -33,6 +35,7 @@ class SidecarRecorder:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._conversation = Conversation(plan.data_topics)
         self._early: list[LogEntry] = []
         self._lost_early = 0
         self._log: SidecarLog | None = None
@@ -45,13 +48,17 @@ class SidecarRecorder:
         event, at_ns = observed.event, observed.at_ns
         if isinstance(event, OwnMetadataChanged):
             self._change_layout(layout_in(event.metadata), at_ns)
+        elif isinstance(event, DataArrived):
+            for said in self._conversation.entries(event):
+                if Sidecar(said.event) in self._plan.sidecars:
+                    self._append(said)
         elif (entry := entry_of(event, at_ns)) is not None:
             self._append(entry)
 
     def note(self, change: Paused | Resumed) -> None:
-        self._append(
-            LogEntry(change.at_ns, entries.PAUSED if isinstance(change, Paused) else entries.RESUMED)
-        )
+        event = entries.PAUSED if isinstance(change, Paused) else entries.RESUMED
+        is_cut = self._plan.on_pause is PauseMode.CUT
+        self._append(LogEntry(change.at_ns, event, {entries.IS_CUT: is_cut}))
 
     def open(self, opening: Opening) -> None:
         """Media time zero is known."""

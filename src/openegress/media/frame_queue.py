@@ -4,6 +4,7 @@ When the encoder cannot keep up, pictures are left out and counted (see media.ov
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -53,7 +54,7 @@ class FrameQueue:
 
     def __init__(self, framerate: int | None, hold_s: float) -> None:
         """`framerate`: None where no pictures are encoded. `hold_s`: how long put_picture() may hold back a
-        source that can wait, before a picture is left out."""
+        source that can wait, before a picture is left out; infinite: none is, whatever it takes."""
         self.overload = Overload(framerate, time.monotonic()) if framerate and not hold_s else None
         self._hold_s = hold_s
         self._most_queued = max(2, min(_QUEUED_FRAMES, framerate)) if framerate else _QUEUED_FRAMES
@@ -78,8 +79,10 @@ class FrameQueue:
                 self._leave_out()
                 return
             behind_ns = self._lag.at(pts_ns, time.monotonic_ns())
-            most_behind_ns = _HELD_BEHIND_SLOW_NS if self._pace.is_slow else _HELD_BEHIND_NS
-            if self._hold_s and self._is_full and behind_ns < most_behind_ns:
+            if self._waits:
+                self._changed.wait_for(lambda: self._is_closed or not self._is_full)
+            elif self._hold_s and self._is_full:
+                most_behind_ns = _HELD_BEHIND_SLOW_NS if self._pace.is_slow else _HELD_BEHIND_NS
                 self._hold_back((most_behind_ns - behind_ns) / S)
             if self._is_closed:
                 return
@@ -120,7 +123,8 @@ class FrameQueue:
                     return item
                 self.pictures -= 1
                 self._changed.notify_all()
-                if not self._is_too_late and self._offered_ns - item.pts_ns <= self._most_waiting_ns:
+                is_late = self._is_too_late or self._offered_ns - item.pts_ns > self._most_waiting_ns
+                if self._waits or not is_late:
                     self._pace.given(time.monotonic())
                     return item
                 self._leave_out()
@@ -151,6 +155,8 @@ class FrameQueue:
 
     def _hold_back(self, most_s: float) -> None:
         """Until there is room for a picture, or no time for it any more."""
+        if most_s <= 0:
+            return
         until_s = time.monotonic() + min(self._hold_s, most_s)
         while self._is_full and not self._is_closed:
             if not self._changed.wait(min(until_s, self._last_pictures.until_s) - time.monotonic()):
@@ -159,7 +165,11 @@ class FrameQueue:
     @property
     def ends_at_s(self) -> float:
         """Until when the last pictures are encoded, by the monotonic clock; infinite: no end is in sight."""
-        return self._last_pictures.until_s
+        return math.inf if self._waits else self._last_pictures.until_s
+
+    @property
+    def _waits(self) -> bool:
+        return math.isinf(self._hold_s)
 
     @property
     def _is_full(self) -> bool:
@@ -167,7 +177,7 @@ class FrameQueue:
 
     @property
     def _is_too_late(self) -> bool:
-        return time.monotonic() > self._last_pictures.until_s
+        return time.monotonic() > self.ends_at_s
 
     def _thins_out(self, pts_ns: int) -> bool:
         """Whether this picture is left out so that the encoder keeps up with the others."""

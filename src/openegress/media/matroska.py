@@ -19,6 +19,7 @@ from openegress.media.ebml import element, number, text
 from openegress.media.file_track import FileTrack
 from openegress.media.fragments import sample
 from openegress.media.matroska_head import Rewrite, head
+from openegress.media.meeting_track import as_stored
 
 CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
     AudioCodec.OPUS: "A_OPUS",
@@ -32,9 +33,6 @@ CODEC_IDS: dict[AudioCodec | VideoCodec, str] = {
 }
 SEEK_PRE_ROLL_NS = 80_000_000
 """That an Opus decoder needs before what is heard (RFC 7845 section 4.6)."""
-MOST_TEXT_BYTES = 64
-"""Of a name or a value; the rest of a longer one is cut off."""
-
 MOST_SPAN_MS = 15_000
 """Of the times in a cluster, from its first to either side: a block's is told in 16 bits (section 10.1)."""
 
@@ -154,7 +152,7 @@ def _entry(track: FileTrack) -> bytes:
         element(b"\x83", _VIDEO if is_video else _AUDIO),  # TrackType
         element(b"\x9c", b"\x00"),  # FlagLacing
         text(b"\x22\xb5\x9c", "und"),  # Language
-        text(b"\x53\x6e", _cut(track.name)),  # Name
+        text(b"\x53\x6e", as_stored(track.name)),  # Name
         text(b"\x86", CODEC_IDS[form.codec]),  # CodecID
     ]
     if track.codec_private:
@@ -175,7 +173,7 @@ def _entry(track: FileTrack) -> bytes:
 def _tag(track: FileTrack) -> bytes:
     """The content of a Tag (section 5.1.8.1) of one track."""
     simple = [
-        element(b"\x67\xc8", text(b"\x45\xa3", name) + text(b"\x44\x87", _cut(value)))  # SimpleTag
+        element(b"\x67\xc8", text(b"\x45\xa3", name) + text(b"\x44\x87", as_stored(value)))  # SimpleTag
         for name, value in track.tags
         if value
     ]
@@ -186,7 +184,3 @@ def _uid(track: FileTrack) -> int:
     """Not 0, and another one in other recordings (section 5.1.4.1.2)."""
     told = repr((track.number, track.name, track.tags)).encode()
     return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big") or 1
-
-
-def _cut(value: str) -> str:
-    return value.encode()[:MOST_TEXT_BYTES].decode(errors="ignore").replace("\0", "")

@@ -88,6 +88,10 @@ class AskedOptions:
             raise why
         return ()
 
+    @property
+    def data_topics(self) -> tuple[str, ...]:
+        return tuple(filter(None, map(str.strip, (self.all.data_topics or "").split(","))))
+
     def on_pause(self, outputs: tuple[parts.Output, ...]) -> parts.PauseMode:
         """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures."""
         if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):

@@ -76,6 +76,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Participants may leave themselves out, which they may unless this is false."""
     sidecars: Sidecars | None = None
     """What is kept of the meeting beside its recording."""
+    data_topics: str | None = None
+    """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
     encoder_speed: EncoderSpeed | None = None
     """Of pictures that are encoded."""
 

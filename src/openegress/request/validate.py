@@ -273,6 +273,7 @@ class _Planner:
             looks=looks or self.options.looks(source, self.context.pictures, is_drawn=False),
             pictures=self.context.pictures if looks is not None else PictureFiles(),
             sidecars=self.options.sidecars(source, found),
+            data_topics=self.options.data_topics,
             on_pause=self.options.on_pause(found),
             notices=notices + self.options.notices,
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
+from livekit.protocol.models import DataPacket
+
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.left_out import TrackLosses
 from openegress.room.budget import Reason
@@ -239,6 +241,27 @@ class TrackTakenAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class DataArrived:
+    """Somebody has sent this to the room by a data channel; decrypted where it was encrypted. Only where data
+    is asked for."""
+
+    identity: str
+    """Of whom it is; empty: of the server."""
+    packet: DataPacket
+    at_ns: int
+    """Unix ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataLocked:
+    """Data of a participant is encrypted, and cannot be decrypted; told once."""
+
+    identity: str
+    reason: str
+    """In words that follow "it is encrypted, and"."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionLost:
     reason: str
 
@@ -283,6 +306,8 @@ RoomEvent = (
     | SubscriptionFailed
     | TrackLeftOut
     | TrackTakenAgain
+    | DataArrived
+    | DataLocked
     | ConnectionLost
     | Reconnected
     | RoomClosed

@@ -171,6 +171,16 @@ class DecodeBudget:
         return self._own.left(at_ns)
 
 
+class UnhurriedDecoding(DecodeBudget):
+    """Where nobody waits: there is time for every picture."""
+
+    def allows(self, at_ns: int, tracks: int) -> bool:
+        return True
+
+    def is_greedy(self) -> bool:
+        return False
+
+
 class _State(Enum):
     TAKEN = auto()
     LEFT_OUT = auto()

@@ -45,7 +45,9 @@ class RoomClient:
         self._subscriptions = Subscriptions(
             self._roster, self._cipher, self._unix_clock, self._send, self._events.put
         )
-        self._messages = ServerMessages(self._roster, self._subscriptions, self._cipher, self._events)
+        self._messages = ServerMessages(
+            self._roster, self._subscriptions, self._cipher, self._events, self._unix_clock
+        )
         self._membership = Membership(
             url,
             token,

@@ -20,6 +20,7 @@ from openegress.room.media_path import MediaPath
 from openegress.room.signalling import sdp
 from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.websocket import Signalling
+from openegress.room.transport.data_channels import DataChannels
 from openegress.room.transport.ice import turn_server
 from openegress.room.transport.media import Transport
 
@@ -53,6 +54,8 @@ class SessionOptions:
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     insecure: bool = False
     """Any certificate of the server is accepted."""
+    data: bool = False
+    """What participants send by data channels is received too."""
 
 
 class ConnectionListener(Protocol):
@@ -63,6 +66,9 @@ class ConnectionListener(Protocol):
 
     def on_message(self, message: SignalResponse) -> None:
         """What is not the connection's own business."""
+
+    def on_data(self, message: bytes, arrival_ns: int) -> None:
+        """Each message of a data channel: a DataPacket. Monotonic ns."""
 
     def on_offer(self, offer: sdp.Offer) -> None:
         """Each offer, before its answer."""
@@ -87,6 +93,8 @@ class RoomConnection:
         self._options = options
         self._make_transport = make_transport
         self._path: MediaPath | None = None
+        self._channels: DataChannels | None = None
+        self._sctp_port: int | None = None
         self._liveness = Liveness(0, 0)
         self._tasks: list[asyncio.Task[None]] = []
         self._end: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
@@ -115,6 +123,7 @@ class RoomConnection:
             await self.close()
             raise
         self._tasks.append(asyncio.create_task(self._watch(path.transport)))
+        self._start_channels()
 
     async def ended(self) -> SessionEnd:
         return await asyncio.shield(self._end)
@@ -135,6 +144,8 @@ class RoomConnection:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._channels is not None:
+            await self._channels.close()
         if self._path is not None:
             await self._path.close()
         await self._signalling.close()
@@ -169,6 +180,7 @@ class RoomConnection:
             on_rtp=self._demux.rtp,
             on_rtcp=self._demux.rtcp,
             on_lost=self._media_lost,
+            on_data=self._take_data if self._options.data else None,
             loopback=self._signalling.loopback,
             turn=turn_server(
                 [(tuple(each.urls), each.username, each.credential) for each in join.ice_servers]
@@ -217,7 +229,24 @@ class RoomConnection:
             self._finish(EndKind.LOST, "the server restarted ICE")
             return
         self._listener.on_offer(offer)
+        self._sctp_port = self._sctp_port or offer.sctp_port
+        self._start_channels()
         await self._opened_path.answer(offer, description.id)
+
+    # --- data
+
+    def _start_channels(self) -> None:
+        """Once the path is up, and an offer has data channels."""
+        path = self._path
+        if path is None or not path.is_up or not self._options.data or self._channels is not None:
+            return
+        if self._sctp_port is not None:
+            self._channels = DataChannels(path.transport.send_data, self._listener.on_data)
+            self._channels.start(self._sctp_port)
+
+    def _take_data(self, packet: bytes, arrival_ns: int) -> None:
+        if self._channels is not None:
+            self._channels.received(packet, arrival_ns)
 
     def _left(self, leave: LeaveRequest) -> None:
         reason = name_of(DisconnectReason, leave.reason)

@@ -51,6 +51,10 @@ class MediaPath:
                 phase=Phase.ICE,
             ) from None
 
+    @property
+    def is_up(self) -> bool:
+        return self._up.done() and not self._up.cancelled() and self._up.exception() is None
+
     def fail(self, error: EgressError) -> None:
         """It will not come up."""
         if not self._up.done():
@@ -63,7 +67,13 @@ class MediaPath:
     async def answer(self, offer: sdp.Offer, number: int) -> None:
         """`number`: the id of the offer's session description."""
         transport = self.transport
-        text = sdp.answer(offer, transport.username, transport.password, transport.fingerprint)
+        text = sdp.answer(
+            offer,
+            transport.username,
+            transport.password,
+            transport.fingerprint,
+            takes_data=transport.takes_data,
+        )
         answer = SessionDescription(type="answer", sdp=text, id=number)
         await self._signalling.send(answer=answer)
         for line in offer.candidates:

@@ -3,28 +3,50 @@
 import asyncio
 import time
 
-from livekit.protocol.models import SubscriptionError
+from google.protobuf.message import DecodeError
+from livekit.protocol.models import DataPacket, EncryptedPacketPayload, SubscriptionError
 from livekit.protocol.rtc import JoinResponse, SignalResponse, SubscriptionPermissionUpdate
 
-from openegress.room import RoomEvent, SubscriptionFailed, Track, TrackPublished, TrackUnpublished
+from openegress.room import (
+    DataArrived,
+    DataLocked,
+    RoomEvent,
+    SubscriptionFailed,
+    Track,
+    TrackPublished,
+    TrackUnpublished,
+)
 from openegress.room.event_queue import EventQueue
+from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp
 from openegress.room.signalling.enum_names import name_of
 from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
 from openegress.room.subscriptions import Subscriptions
+from openegress.room.unix_clock import UnixClock
+
+MOST_LOCKED = 1000
+"""People of whom is told that their data is locked."""
 
 
 class ServerMessages:
     """Implements MembershipListener."""
 
     def __init__(
-        self, roster: Roster, subscriptions: Subscriptions, cipher: RoomCipher, events: EventQueue
+        self,
+        roster: Roster,
+        subscriptions: Subscriptions,
+        cipher: RoomCipher,
+        events: EventQueue,
+        clock: UnixClock,
     ) -> None:
         self._roster = roster
         self._subscriptions = subscriptions
         self._cipher = cipher
         self._events = events
+        self._clock = clock
+        self._locked: set[str] = set()
+        """Identities of whom it was told that their data cannot be decrypted."""
         self._joins = 0
         self._settled_at = 0.0
         """Until then, tracks that end may come back after a re-join; monotonic seconds."""
@@ -60,6 +82,20 @@ class ServerMessages:
             case "subscription_permission_update":
                 self._permission(message.subscription_permission_update)
 
+    def on_data(self, message: bytes, arrival_ns: int) -> None:
+        try:
+            packet = DataPacket.FromString(message)
+            if packet.WhichOneof("value") == "encrypted_packet":
+                packet = self._decrypted(packet, arrival_ns)
+        except DecodeError:
+            return  # a stranger's
+        except Undecryptable as error:
+            if error.is_certain:
+                self._tell_locked(packet.participant_identity, str(error))
+            return
+        identity = packet.participant_identity
+        self.emit(DataArrived(identity, packet, self._clock.offset_ns + arrival_ns))
+
     def on_offer(self, offer: sdp.Offer) -> None:
         self._subscriptions.offered(offer)
 
@@ -83,6 +119,22 @@ class ServerMessages:
         self._watch_absent()
 
     # --- inside
+
+    def _decrypted(self, packet: DataPacket, now_ns: int) -> DataPacket:
+        """What it holds, as if it had never been encrypted. Raises Undecryptable, and DecodeError."""
+        sealed = packet.encrypted_packet
+        identity = packet.participant_identity
+        plain = self._cipher.open_data(identity, sealed.key_index, sealed.iv, sealed.encrypted_value, now_ns)
+        opened = DataPacket(participant_identity=identity, participant_sid=packet.participant_sid)
+        payload = EncryptedPacketPayload.FromString(plain)
+        if (name := payload.WhichOneof("value")) is not None:
+            getattr(opened, name).CopyFrom(getattr(payload, name))
+        return opened
+
+    def _tell_locked(self, identity: str, why: str) -> None:
+        if identity not in self._locked and len(self._locked) < MOST_LOCKED:
+            self._locked.add(identity)
+            self.emit(DataLocked(identity, why))
 
     def _watch_absent(self) -> None:
         """Those who were there before the re-join and are not yet back count as gone after a while."""

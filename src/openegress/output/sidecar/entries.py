@@ -6,6 +6,7 @@ import msgspec
 
 from openegress.room import (
     ConnectionLost,
+    DataLocked,
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
@@ -27,10 +28,15 @@ MOST_SPEAKERS = 50
 
 STARTED, ENDED = "recording_started", "recording_ended"
 PAUSED, RESUMED = "paused", "resumed"
+IS_CUT = "cut"
+"""Of the two: the recording leaves the time out, as it does unless it is told to hold."""
 SPEAKERS = "active_speakers"
 LOST = "connection_lost"
 LAYOUT = "layout_changed"
 LEFT_OUT = "events_left_out"
+CHAT, TRANSCRIPT, DATA = "chat", "transcript", "data"
+SAID = frozenset({CHAT, TRANSCRIPT, DATA})
+"""What people send; all others are events of the room."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,6 +68,8 @@ def entry_of(event: RoomEvent, at_ns: int) -> LogEntry | None:
             return _entry(at_ns, SPEAKERS, identities=list(identities[:MOST_SPEAKERS]))
         case QualityChanged(identity, quality):
             return _entry(at_ns, "connection_quality", identity=identity, quality=quality.value)
+        case DataLocked(identity, reason):
+            return _entry(at_ns, "data_locked", identity=identity, reason=reason)
         case ConnectionLost(reason):
             return _entry(at_ns, LOST, reason=reason)
         case Reconnected(after_s):

@@ -8,13 +8,14 @@ from pathlib import Path
 import msgspec
 
 from openegress.output.disk_thread import DiskThread
-from openegress.output.sidecar.entries import LogEntry
+from openegress.output.sidecar.entries import SAID, LogEntry
 
 NAME = "sidecars.log.jsonl"
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Of one recording: some 400,000 things that happen. Strangers make them happen."""
-MOST_LINE_BYTES = 64 * 1024
+"""Of one recording, for each of the two: some 400,000 things that happen, and as much as people send.
+Strangers make them happen."""
+MOST_LINE_BYTES = 128 * 1024
 MOST_PENDING_BYTES = 4 * 1024 * 1024
 """While the disk does not answer."""
 
@@ -29,7 +30,8 @@ class SidecarLog:
         self._path = folder / NAME
         self._thread = DiskThread("sidecars")
         self._file: FileIO | None = None
-        self._taken_bytes = 0
+        self._taken_bytes = [0, 0]
+        """Of what happens, and of what is sent: who sends much must not hide who came and went."""
         self._done_bytes = 0
         self._unfit = 0
         self._refused = 0
@@ -43,14 +45,16 @@ class SidecarLog:
         """Never blocks, and never raises."""
         line = msgspec.json.encode(entry) + b"\n"
         size_bytes = len(line)
+        pending_bytes = sum(self._taken_bytes) - self._done_bytes
+        is_said = entry.event in SAID
         if (
             size_bytes > MOST_LINE_BYTES
-            or self._taken_bytes + size_bytes > MOST_BYTES
-            or self._taken_bytes - self._done_bytes + size_bytes > MOST_PENDING_BYTES
+            or self._taken_bytes[is_said] + size_bytes > MOST_BYTES
+            or pending_bytes + size_bytes > MOST_PENDING_BYTES
         ):
             self._unfit += 1
             return
-        self._taken_bytes += size_bytes
+        self._taken_bytes[is_said] += size_bytes
         self._thread.submit(lambda: self._write(line))
 
     async def finish(self, timeout_s: float) -> None:

@@ -28,7 +28,7 @@ class MediaTime:
                     zero_ns = entry.at_ns
                 case entries.ENDED:
                     told_end_ns = entry.at_ns
-                case entries.PAUSED:
+                case entries.PAUSED if entry.fields.get(entries.IS_CUT, True):
                     paused_ns = entry.at_ns
                 case entries.RESUMED if paused_ns:
                     pauses.append((paused_ns, max(paused_ns, entry.at_ns)))

@@ -1,8 +1,8 @@
 """The files of each sidecar, made of the log."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,8 +14,11 @@ from openegress.output.sidecar.log import read
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.rttm import rttm
 from openegress.output.sidecar.speech import segments
+from openegress.output.sidecar.transcript import TranscriptSegment, spans_s, transcript
 from openegress.output.sidecar.webvtt import Cue, webvtt
 from openegress.output.spool_file import disk_error
+
+_NAMING = ("participant_joined", "participant_renamed")
 
 Log = Callable[[], Iterable[LogEntry]]
 """Read anew each time: it may be long."""
@@ -48,28 +51,67 @@ def _texts(sidecar: Sidecar, log: Log, recording: str, end_ns: int) -> dict[str,
                 for each in spoken
             )
             return {".speakers.vtt": webvtt(cues), ".speakers.rttm": rttm(spoken, recording)}
+        case Sidecar.CHAT:
+            return {".chat.jsonl": said_lines(log(), time, entries.CHAT)}
+        case Sidecar.DATA:
+            return {".data.jsonl": said_lines(log(), time, entries.DATA)}
+        case Sidecar.TRANSCRIPT:
+            segments_said, names = transcript(log()), _names(log())
+            spans = spans_s(segments_said, time)
+            cues = (
+                Cue(begin_s, end_s, names.get(each.identity) or each.identity, each.text)
+                for each, (begin_s, end_s) in zip(segments_said, spans, strict=True)
+            )
+            lines = (_transcript_line(each, time, names.get(each.identity, "")) for each in segments_said)
+            return {".transcript.jsonl": lines, ".vtt": webvtt(cues)}
 
 
 def event_lines(log: Iterable[LogEntry], time: MediaTime) -> Iterator[str]:
     """JSON lines: media time, wall clock, what happened, and of whom."""
     told_end = False
     for entry in log:
+        if entry.event in entries.SAID:
+            continue
         told_end = told_end or entry.event == entries.ENDED
         yield _line(entry, time)
     if not told_end:
         yield _line(LogEntry(time.end_ns, entries.ENDED), time)
 
 
+def said_lines(log: Iterable[LogEntry], time: MediaTime, event: str) -> Iterator[str]:
+    """JSON lines of one kind of what people send, with the name that they had then."""
+    names: dict[str, str] = {}
+    for entry in log:
+        identity = entry.fields.get("identity", "")
+        if entry.event in _NAMING:
+            names[identity] = entry.fields["name"]
+        elif entry.event == event:
+            name = names.get(identity, "")
+            yield _json_line(_when(entry.at_ns, time) | {"name": name} | entry.fields)
+
+
+def _transcript_line(each: TranscriptSegment, time: MediaTime, name: str) -> str:
+    told = {"end_s": round(time.s(each.end_ns), 3), "name": name, "identity": each.identity}
+    more = {"segment": each.number, "text": each.text, "final": each.final}
+    optional = {"track_id": each.track_id, "language": each.language}
+    return _json_line(
+        _when(each.begin_ns, time) | told | more | {key: text for key, text in optional.items() if text}
+    )
+
+
 def _line(entry: LogEntry, time: MediaTime) -> str:
-    head = {"media_s": round(time.s(entry.at_ns), 3), "at": rfc3339(entry.at_ns), "event": entry.event}
-    return msgspec.json.encode(head | entry.fields).decode() + "\n"
+    return _json_line(_when(entry.at_ns, time) | {"event": entry.event} | entry.fields)
+
+
+def _when(at_ns: int, time: MediaTime) -> dict[str, Any]:
+    return {"media_s": round(time.s(at_ns), 3), "at": rfc3339(at_ns)}
+
+
+def _json_line(fields: dict[str, Any]) -> str:
+    return msgspec.json.encode(fields).decode() + "\n"
 
 
 def _names(log: Iterable[LogEntry]) -> dict[str, str]:
     """The last name of each identity."""
-    named = itertools.chain.from_iterable(
-        [(entry.fields["identity"], entry.fields["name"])]
-        for entry in log
-        if entry.event in ("participant_joined", "participant_renamed")
-    )
-    return dict(named)
+    named = (entry.fields for entry in log if entry.event in _NAMING)
+    return {fields["identity"]: fields["name"] for fields in named}

@@ -115,7 +115,19 @@ class RoomCipher:
 
     def of(self, identity: str) -> TrackCipher:
         """For a track of that participant."""
-        return TrackCipher(self, self._rings.setdefault(identity, KeyRing(self._chains)))
+        return TrackCipher(self, self._ring(identity))
+
+    def open_data(self, identity: str, index: int, iv: bytes, sealed: bytes, now_ns: int) -> bytes:
+        """A packet of data of that participant (client-sdk-js, src/e2ee/worker/DataCryptor.ts): AES-GCM with
+        the keys of its frames. Raises Undecryptable."""
+        if not self._chains:
+            raise Undecryptable(Lock.NO_KEY)
+        if len(iv) != IV_BYTES or len(sealed) < TAG_BYTES:
+            raise Undecryptable("the packet is not encrypted as LiveKit does it")
+        return self._ring(identity).decrypt(index, iv, sealed, b"", now_ns)
+
+    def _ring(self, identity: str) -> KeyRing:
+        return self._rings.setdefault(identity, KeyRing(self._chains))
 
 
 def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:

@@ -2,7 +2,7 @@
 
 The server is always the offerer. An answer takes one payload type of each codec that a recorder can
 use, on every media section: LiveKit keeps one codec list per connection, taken from the first section
-answered. The data channel's section is refused, SCTP is not needed.
+answered. The section of data channels is refused unless somebody wants their data.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.room.transport.data_channels import MOST_MESSAGE_BYTES
 from openegress.room.transport.fingerprint import Fingerprint
 
 
@@ -79,6 +80,8 @@ class MediaSection:
     payload_types: tuple[PayloadType, ...]
     streams: tuple[MediaStream, ...]
     sends: bool
+    sctp_port: int | None = None
+    """Of data channels (RFC 8841)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ class Offer:
     def streams(self) -> Iterator[MediaStream]:
         for section in self.sections:
             yield from section.streams
+
+    @property
+    def sctp_port(self) -> int | None:
+        """None: there are no data channels."""
+        return next((each.sctp_port for each in self.sections if each.sctp_port is not None), None)
 
     def payload_types(self) -> dict[int, PayloadType]:
         return {each.number: each for section in self.sections for each in section.payload_types}
@@ -123,7 +131,9 @@ def parse(text: str) -> Offer:
     )
 
 
-def answer(offer: Offer, username: str, password: str, fingerprint: Fingerprint) -> str:
+def answer(
+    offer: Offer, username: str, password: str, fingerprint: Fingerprint, *, takes_data: bool = False
+) -> str:
     """The text of our answer: receive only, DTLS client, everything in one bundle."""
     credentials = [
         f"a=ice-ufrag:{username}",
@@ -131,16 +141,19 @@ def answer(offer: Offer, username: str, password: str, fingerprint: Fingerprint)
         f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}",
     ]
     lines = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0"]
-    lines.append(" ".join(["a=group:BUNDLE", *(each.mid for each in offer.sections if each.payload_types)]))
+    taken = [each for each in offer.sections if each.payload_types or (takes_data and each.sctp_port)]
+    lines.append(" ".join(["a=group:BUNDLE", *(each.mid for each in taken)]))
     lines += credentials
     for section in offer.sections:
-        usable = bool(section.payload_types)
-        formats = " ".join(_numbers(section)) if usable else _refused_format(section)
+        usable = section in taken
+        formats = " ".join(_numbers(section)) if section.payload_types else _other_format(section)
         lines.append(f"m={section.kind} {9 if usable else 0} {section.protocol} {formats}")
         lines.append("c=IN IP4 0.0.0.0")
         lines += credentials
         lines += ["a=setup:active", f"a=mid:{section.mid}"]
-        if usable:
+        if usable and section.sctp_port:
+            lines += [f"a=sctp-port:{section.sctp_port}", f"a=max-message-size:{MOST_MESSAGE_BYTES}"]
+        elif usable:
             lines += ["a=rtcp-mux", "a=rtcp-rsize"]
             lines += [line for each in section.payload_types for line in each.lines]
             lines.append("a=recvonly" if section.sends else "a=inactive")
@@ -154,7 +167,7 @@ def _numbers(section: MediaSection) -> Iterator[str]:
             yield str(each.rtx_number)
 
 
-def _refused_format(section: MediaSection) -> str:
+def _other_format(section: MediaSection) -> str:
     return "webrtc-datachannel" if section.kind == "application" else "0"
 
 
@@ -171,6 +184,7 @@ def _section(lines: list[str]) -> MediaSection:
         payload_types=_payload_types(lines, formats) if kind in ("audio", "video") else (),
         streams=_streams(lines) if sends else (),
         sends=sends,
+        sctp_port=_number(_first(lines, "sctp-port") or "") if kind == "application" else None,
     )
 
 

@@ -123,10 +123,11 @@ class DtlsSrtp:
         self.state = DtlsState.CONNECTING
         self._advance()
 
-    def received(self, datagram: bytes) -> None:
-        """Takes a datagram whose first byte is 20 to 63 (RFC 7983)."""
+    def received(self, datagram: bytes) -> list[bytes]:
+        """Takes a datagram whose first byte is 20 to 63 (RFC 7983). Returns what the server's application
+        sent in it: packets of SCTP."""
         if self._ssl is None:
-            return
+            return []
         if self.state is DtlsState.CONNECTING:
             kept = [self._numbered(each) for each in records(datagram) if self._may_be_the_servers(each)]
             if kept:
@@ -136,7 +137,14 @@ class DtlsSrtp:
             whole = b"".join(records(datagram))
             if whole:
                 self._ssl.bio_write(whole)
-                self._read()
+                return self._read()
+        return []
+
+    def send(self, packet: bytes) -> None:
+        """A packet of SCTP, once connected."""
+        if self._ssl is not None and self.state is DtlsState.CONNECTED:
+            self._ssl.send(packet)
+            self._flush()
 
     def _may_be_the_servers(self, record: bytes) -> bool:
         """OpenSSL itself drops an encrypted record that is not authentic. A hello that is forged well still
@@ -161,17 +169,19 @@ class DtlsSrtp:
         self._clear_records += 1
         return record[:5] + self._clear_records.to_bytes(6) + record[11:]
 
-    def _read(self) -> None:
-        """What else than a goodbye comes is a retransmitted flight or a record we do not use."""
+    def _read(self) -> list[bytes]:
+        """What comes without being data is a goodbye, or a retransmitted flight."""
         assert self._ssl is not None
+        packets: list[bytes] = []
         try:
             while True:
-                self._ssl.recv(65536)
+                packets.append(self._ssl.recv(65536))
         except SSL.ZeroReturnError:
             self.state = DtlsState.CLOSED
         except SSL.Error:
             pass  # nothing more to read
         self._flush()
+        return packets
 
     def timeout_s(self) -> float | None:
         """Seconds until the next retransmission is due, None when none is."""

@@ -25,7 +25,8 @@ FALLBACK_AFTER_S = 1.5
 class Transport:
     """One use only: a lost path is replaced by a new Transport.
 
-    `on_rtp` gets each packet with its time of arrival in monotonic ns.
+    `on_rtp` gets each packet with its time of arrival in monotonic ns; so does `on_data`, of SCTP. None:
+    there are no data channels.
     `on_lost` is called once at most, with the reason, after `connect` returned.
     """
 
@@ -39,10 +40,12 @@ class Transport:
         turn: TurnServer | None = None,
         relay_only: bool = False,
         udp: bool = True,
+        on_data: Callable[[bytes, int], None] | None = None,
     ) -> None:
         self._on_rtp = on_rtp
         self._on_rtcp = on_rtcp
         self._on_lost = on_lost
+        self._on_data = on_data
         self._relay_only = relay_only
         self._ice = IceConnection(
             on_data=self.received,
@@ -191,7 +194,7 @@ class Transport:
             else:
                 self._on_rtp(packet, arrival_ns)
         elif 19 < first < 64:
-            self._received_dtls(data)
+            self._received_dtls(data, arrival_ns)
 
     def renew(self) -> None:
         """See IceConnection."""
@@ -219,13 +222,25 @@ class Transport:
         if self._dtls.tx is not None and not self._closed:
             self._ice.send_now(self._dtls.tx.protect_rtcp(packet))
 
-    def _received_dtls(self, data: bytes) -> None:
+    @property
+    def takes_data(self) -> bool:
+        return self._on_data is not None
+
+    def send_data(self, packet: bytes) -> None:
+        """A packet of SCTP. Dropped silently while no path is up: SCTP sends it again."""
+        if not self._closed:
+            self._dtls.send(packet)
+
+    def _received_dtls(self, data: bytes, arrival_ns: int) -> None:
         try:
-            self._dtls.received(data)
+            packets = self._dtls.received(data)
         except DtlsError as error:
             if self._dtls_done is not None and not self._dtls_done.done():
                 self._dtls_done.set_exception(error)
             return
+        if self._on_data is not None:
+            for packet in packets:
+                self._on_data(packet, arrival_ns)
         match self._dtls.state:
             case DtlsState.CONNECTED:
                 if self._dtls_done is not None and not self._dtls_done.done():

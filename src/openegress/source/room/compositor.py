@@ -5,8 +5,9 @@ Confined to the thread that decodes. Times are ns on the recording's timeline.
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from av.video.frame import VideoFrame
 
@@ -49,7 +50,9 @@ class Compositor:
         *,
         with_audio: bool,
         overlays: Overlays | None = None,
+        decoding: Callable[[TokenBucket], DecodeBudget] = DecodeBudget,
     ) -> None:
+        """`decoding` makes the budget of each video, given what all share."""
         self._picture = ScenePicture(canvas, overlays) if canvas is not None else None
         self._framerate = framerate
         self._slot_ns = S // framerate if framerate else 0
@@ -63,7 +66,7 @@ class Compositor:
         self._audio: dict[str, AudioTrackDecoder] = {}
         self._newest: dict[str, Picture] = {}
         """Of each video decoder, by SID."""
-        self._decoding = TokenBucket(ROOM_DECODING)
+        self._make_budget = partial(decoding, TokenBucket(ROOM_DECODING))
         self._troubles: dict[str, Reason] = {}
         self.unique = 0
         """New pictures given out."""
@@ -80,9 +83,7 @@ class Compositor:
             for track in selection.scene.tracks:
                 self._publishers[track.sid] = track.participant.identity
                 if track.sid not in self._video:
-                    self._video[track.sid] = VideoTrackDecoder(
-                        self._framerate, now_ns, DecodeBudget(self._decoding)
-                    )
+                    self._video[track.sid] = VideoTrackDecoder(self._framerate, now_ns, self._make_budget())
             if not self._scenes or self._scenes[-1][1] != selection.scene:
                 # A picture is shown up to one slot after its capture.
                 self._scenes.append((now_ns + self._slot_ns if now_ns else 0, selection.scene))

@@ -5,6 +5,8 @@ from dataclasses import replace
 from openegress.core.plan import Recorded
 from openegress.room import (
     ConnectionLost,
+    DataArrived,
+    DataLocked,
     OwnMetadataChanged,
     Participant,
     ParticipantChanged,
@@ -20,6 +22,9 @@ from openegress.room import (
     TrackUnpublished,
 )
 from openegress.source.room.recorded_people import is_seen, why_track
+
+TRANSCRIBED_TRACK = "lk.transcribed_track_id"
+"""An attribute of agents' text streams."""
 
 
 class ObservedRoom:
@@ -57,13 +62,38 @@ class ObservedRoom:
                 return self._speaking(tuple(each for each in identities if each in self._told))
             case QualityChanged(identity):
                 return [event] if identity in self._told else []
-            case ConnectionLost() | Reconnected() | OwnMetadataChanged():
+            case DataArrived() if self._is_told_of(event):
+                return [event]
+            case DataLocked(identity):
+                return [event] if identity in self._told else []
+            case ConnectionLost():
+                self._speakers = ()  # who speaks meanwhile nobody knows, and the server tells it anew
+                return [event]
+            case Reconnected() | OwnMetadataChanged():
                 return [event]
             case _:
                 return []
 
     def tells_of(self, identity: str) -> bool:
         return identity in self._told
+
+    def _is_told_of(self, data: DataArrived) -> bool:
+        """Whoever sends it, and whoever is transcribed. What a server sends is of nobody; pieces of a stream
+        are worth nothing to whom nobody told of its beginning."""
+        packet = data.packet
+        if packet.WhichOneof("value") in ("stream_chunk", "stream_trailer"):
+            return True
+        whom = {data.identity}
+        track_id = packet.transcription.track_id
+        if packet.WhichOneof("value") == "transcription":
+            whom.add(packet.transcription.transcribed_participant_identity)
+        elif packet.WhichOneof("value") == "stream_header":
+            track_id = packet.stream_header.attributes.get(TRANSCRIBED_TRACK, "")
+        if (track := self._tracks.get(track_id)) is not None:
+            whom.add(track.participant.identity)
+        if not self._recorded.only:
+            whom.discard("")
+        return whom <= self._told
 
     def _about(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
         """`event`, unless somebody comes by it, or goes."""

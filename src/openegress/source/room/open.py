@@ -11,6 +11,7 @@ from openegress.core.plan import (
     WebsocketOutput,
 )
 from openegress.core.room_keys import RoomKey
+from openegress.core.sidecars import OF_DATA_CHANNELS
 from openegress.media.overlays import Overlays
 from openegress.request import layouts
 from openegress.room import VideoQuality
@@ -47,7 +48,8 @@ async def open_source(
     source = plan.source
     if not isinstance(source, MediaSource | LayoutSource | TracksSource):
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
-    options = SessionOptions(insecure=source.insecure)
+    data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars)
+    options = SessionOptions(insecure=source.insecure, data=data)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
     if plan.sidecars:

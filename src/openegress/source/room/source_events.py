@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.request import orders
-from openegress.room import RoomEvent
+from openegress.room import DataArrived, RoomEvent
 from openegress.source import Failed, Notice, Observed, OrderAsked, SourceEvent
 from openegress.source.room.observed_room import ObservedRoom
 
@@ -35,6 +35,7 @@ class SourceEvents:
 
     def observe(self, event: RoomEvent, at_ns: int) -> None:
         if self.observer is not None:
+            at_ns = event.at_ns if isinstance(event, DataArrived) else at_ns
             for each in self.observer.seen(event):
                 self._queue.put_nowait(Observed(each, at_ns))
 

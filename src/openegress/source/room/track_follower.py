@@ -16,6 +16,7 @@ from openegress.core.plan import EndRules
 from openegress.request.orders import PauseOrder
 from openegress.room import (
     ConnectionLost,
+    DataLocked,
     EndKind,
     Joined,
     KeyFrameArrived,
@@ -25,7 +26,6 @@ from openegress.room import (
     ParticipantJoined,
     ParticipantLeft,
     PauseAttributeChanged,
-    QualityChanged,
     Reconnected,
     Room,
     RoomClosed,
@@ -320,8 +320,10 @@ class TrackFollower:
                 await self._reselection.change()
             case RoomClosed(reason, kind):
                 self._on_closed(reason, kind)
-            case Joined() | QualityChanged():
-                pass
+            case DataLocked(identity, reason):
+                self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
+            case _:
+                pass  # for those who observe
 
     def _refuse_named(self, sid: str, identity: str) -> None:
         """Fails the recording if it is for this track, of which nothing could be decrypted so far."""

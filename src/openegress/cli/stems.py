@@ -1,0 +1,36 @@
+"""`openegress stems meeting.mkv`: each voice of a recording of all tracks, in a file of its own."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+from openegress.app.stems import make_stems
+from openegress.cli import core_files
+from openegress.cli.errors import Exit
+from openegress.media.stem_file import StemFormat
+
+
+def run(arguments: argparse.Namespace) -> int:
+    core_files.forbid()
+    source = Path(arguments.recording).absolute()
+    folder = Path(arguments.folder).absolute() if arguments.folder else source.parent
+    try:
+        made = make_stems(source, folder, StemFormat(arguments.format), arguments.loudness)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    if arguments.json:
+        told = [
+            {
+                "identity": stem.identity,
+                "file": str(stem.path),
+                "lufs": None if math.isinf(stem.lufs) else round(stem.lufs, 1),
+            }
+            for stem in made
+        ]
+        print(json.dumps(told))
+        return Exit.DONE
+    for stem in made:
+        loud = "silent" if math.isinf(stem.lufs) else f"was {stem.lufs:.1f} LUFS"
+        print(f"{stem.path}: {loud}")
+    return Exit.DONE

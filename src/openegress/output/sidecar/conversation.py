@@ -1,0 +1,216 @@
+"""What people send to a room, as entries of the sidecars' log: chat, transcriptions, any data. Pure.
+
+Text streams (`lk.chat`, `lk.transcription`) come in pieces; so do the transcriptions of agents, whose text
+grows as it is spoken, or is replaced as it is understood better. Older SDKs send ChatMessage and
+Transcription packets, and JSON of the topic `lk-chat-topic`.
+"""
+
+import base64
+import codecs
+import zlib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from livekit.protocol.models import DataPacket, DataStream, Transcription
+
+from openegress.core import foreign_json
+from openegress.output.sidecar.entries import CHAT, DATA, MOST_CHARS, TRANSCRIPT, LogEntry
+from openegress.room import DataArrived
+
+CHAT_TOPIC, OLD_CHAT_TOPIC = "lk.chat", "lk-chat-topic"
+TRANSCRIPTION_TOPIC = "lk.transcription"
+MOST_TEXT_CHARS = 16_384
+"""Of one message, one transcribed segment or one text of another topic."""
+MOST_STREAMS = 256
+"""That are open: the oldest makes room."""
+_COMPRESSIONS = (DataStream.CompressionType.NONE, DataStream.CompressionType.DEFLATE_RAW)
+MOST_SEGMENTS = 50
+"""Of one Transcription packet."""
+
+_SEGMENT, _FINAL = "lk.segment_id", "lk.transcription_final"
+_TRACK = "lk.transcribed_track_id"
+_LANGUAGE = "lk.transcription_language"
+
+
+class _TextStream:
+    """One that is open. Its text is UTF-8, and may be compressed (RFC 1951)."""
+
+    def __init__(self, header: DataStream.Header, identity: str, at_ns: int) -> None:
+        self.header = header
+        self.identity = identity
+        self.at_ns = at_ns
+        self.segment = header.attributes.get(_SEGMENT, "") or header.stream_id
+        self.text = ""
+        self.is_broken = False
+        """It was compressed, and cannot be read any further."""
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if header.compression else None
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, content: bytes) -> str:
+        """What it adds to the text, which is cut where it is too long. Raises zlib.error."""
+        room_chars = MOST_TEXT_CHARS - len(self.text)
+        if room_chars <= 0 or self.is_broken:
+            return ""
+        # A character has a byte at least: more is of no use, and compressed it could be gigabytes.
+        most_bytes = 4 * room_chars
+        plain = self._inflate.decompress(content, most_bytes) if self._inflate else content[:most_bytes]
+        added = self._decode.decode(plain)[:room_chars]
+        self.text += added
+        return added
+
+
+class Conversation:
+    """Of one room."""
+
+    def __init__(self, topics: Sequence[str] = ()) -> None:
+        """`topics`: patterns of those whose data is kept, as fnmatch takes them; none: all."""
+        self._topics = topics
+        self._streams: dict[tuple[str, str], _TextStream] = {}
+        """By sender and id."""
+
+    def entries(self, arrived: DataArrived) -> list[LogEntry]:
+        packet, identity, at_ns = arrived.packet, arrived.identity, arrived.at_ns
+        # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
+        sender = packet.participant_sid or identity
+        match packet.WhichOneof("value"):
+            case "stream_header":
+                return self._begin(packet.stream_header, identity, sender, at_ns)
+            case "stream_chunk":
+                stream = self._streams.get((sender, packet.stream_chunk.stream_id))
+                return [] if stream is None else self._add(stream, packet.stream_chunk.content, at_ns)
+            case "stream_trailer":
+                return self._end(packet.stream_trailer, sender, at_ns)
+            case "transcription":
+                return _transcribed(packet.transcription, at_ns)
+            case "chat_message":
+                said = packet.chat_message
+                operation = "delete" if said.deleted else "update" if said.edit_timestamp else "create"
+                return [_said(at_ns, identity, said.id, said.message, operation)]
+            case "user":
+                return self._other(packet, identity, at_ns)
+            case _:
+                return []
+
+    def _begin(self, header: DataStream.Header, identity: str, sender: str, at_ns: int) -> list[LogEntry]:
+        if header.WhichOneof("content_header") != "text_header" or header.compression not in _COMPRESSIONS:
+            return []
+        if header.topic not in (CHAT_TOPIC, TRANSCRIPTION_TOPIC) and not self._is_wanted(header.topic):
+            return []
+        if len(self._streams) >= MOST_STREAMS:
+            del self._streams[next(iter(self._streams))]
+        stream = _TextStream(header, identity, at_ns)
+        self._streams[sender, header.stream_id] = stream
+        told: list[LogEntry] = []
+        if header.topic == TRANSCRIPTION_TOPIC:
+            told.append(_segment(stream, at_ns, "", continues=False))
+        if header.HasField("inline_content"):  # all of it
+            told += self._add(stream, header.inline_content, at_ns)
+            told += self._end(DataStream.Trailer(stream_id=header.stream_id), sender, at_ns)
+        return told
+
+    def _add(self, stream: _TextStream, content: bytes, at_ns: int) -> list[LogEntry]:
+        try:
+            added = stream.add(content)
+        except zlib.error:
+            stream.is_broken = True
+            return []
+        if not added or stream.header.topic != TRANSCRIPTION_TOPIC:
+            return []
+        return [_segment(stream, at_ns, added, continues=True)]
+
+    def _end(self, trailer: DataStream.Trailer, sender: str, at_ns: int) -> list[LogEntry]:
+        stream = self._streams.pop((sender, trailer.stream_id), None)
+        if stream is None or stream.is_broken:
+            return []
+        header, text, identity = stream.header, stream.text, stream.identity
+        match header.topic:
+            case topic if topic == TRANSCRIPTION_TOPIC:
+                stream.header.attributes.update(trailer.attributes)
+                return [_segment(stream, at_ns, "", continues=True)]
+            case topic if topic == CHAT_TOPIC:
+                operation = DataStream.OperationType.Name(header.text_header.operation_type).lower()
+                reply = header.text_header.reply_to_stream_id
+                return [_said(stream.at_ns, identity, header.stream_id, text, operation, reply)]
+            case _:
+                return [_data(stream.at_ns, identity, header.topic, {"text": text})]
+
+    def _other(self, packet: DataPacket, identity: str, at_ns: int) -> list[LogEntry]:
+        payload, topic = packet.user.payload, packet.user.topic
+        if topic == OLD_CHAT_TOPIC:
+            return _old_chat(payload, identity, at_ns)
+        if not self._is_wanted(topic):
+            return []
+        try:
+            content = {"text": payload.decode()}
+        except UnicodeDecodeError:
+            content = {"base64": base64.b64encode(payload).decode()}
+        return [_data(at_ns, identity, topic, content)]
+
+    def _is_wanted(self, topic: str) -> bool:
+        return not self._topics or any(fnmatchcase(topic, each) for each in self._topics)
+
+
+def _said(
+    at_ns: int, identity: str, number: str, message: str, operation: str, reply_to: str = ""
+) -> LogEntry:
+    fields = {
+        "identity": identity[:MOST_CHARS],
+        "id": number[:MOST_CHARS],
+        "operation": operation,
+        "message": message[:MOST_TEXT_CHARS],
+    }
+    return LogEntry(at_ns, CHAT, fields | ({"reply_to": reply_to[:MOST_CHARS]} if reply_to else {}))
+
+
+def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
+    """JSON of LiveKit's components before there were text streams; today's send it beside them."""
+    try:
+        said: Any = foreign_json.loads(payload)
+    except ValueError:
+        return []
+    if not isinstance(said, dict) or said.get("ignoreLegacy") or not isinstance(said.get("message"), str):
+        return []
+    operation = "update" if said.get("editTimestamp") else "create"
+    return [_said(at_ns, identity, str(said.get("id", "")), said["message"], operation)]
+
+
+def _data(at_ns: int, identity: str, topic: str, content: dict[str, str]) -> LogEntry:
+    return LogEntry(at_ns, DATA, {"identity": identity[:MOST_CHARS], "topic": topic[:MOST_CHARS]} | content)
+
+
+def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> LogEntry:
+    """`continues`: it is more of the segment's text; otherwise the text begins anew."""
+    attributes = stream.header.attributes
+    return LogEntry(
+        at_ns,
+        TRANSCRIPT,
+        {
+            "identity": stream.identity[:MOST_CHARS],
+            "segment": stream.segment[:MOST_CHARS],
+            "text": text,
+            "continues": continues,
+            "final": attributes.get(_FINAL, "").lower() == "true",
+            "track_id": attributes.get(_TRACK, "")[:MOST_CHARS],
+            "language": attributes.get(_LANGUAGE, "")[:MOST_CHARS],
+        },
+    )
+
+
+def _transcribed(told: Transcription, at_ns: int) -> list[LogEntry]:
+    return [
+        LogEntry(
+            at_ns,
+            TRANSCRIPT,
+            {
+                "identity": told.transcribed_participant_identity[:MOST_CHARS],
+                "segment": each.id[:MOST_CHARS],
+                "text": each.text[:MOST_TEXT_CHARS],
+                "continues": False,
+                "final": each.final,
+                "track_id": told.track_id[:MOST_CHARS],
+                "language": each.language[:MOST_CHARS],
+            },
+        )
+        for each in told.segments[:MOST_SEGMENTS]
+    ]

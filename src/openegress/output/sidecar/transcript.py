@@ -1,0 +1,71 @@
+"""What was said in words: the segments of transcriptions, made of the pieces in which they came. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from openegress.output.sidecar import entries
+from openegress.output.sidecar.entries import LogEntry
+from openegress.output.sidecar.media_time import MediaTime
+
+SHORTEST_S = 1.5
+"""A cue of text that came in one piece is shown at least as long,"""
+CHARS_PER_S = 15.0
+"""and as long as it takes to read."""
+
+
+@dataclass(slots=True)
+class TranscriptSegment:
+    identity: str
+    number: str
+    begin_ns: int
+    end_ns: int
+    """When its last text came."""
+    text: str = ""
+    final: bool = False
+    track_id: str = ""
+    language: str = ""
+
+    def add(self, entry: LogEntry) -> None:
+        fields = entry.fields
+        if fields["text"]:
+            self.end_ns = entry.at_ns
+            # A text that begins anew takes the place of the former one only once there is some of it.
+            self.text = self.text + fields["text"] if fields["continues"] else fields["text"]
+        self.final = fields["final"]
+        self.track_id = fields["track_id"] or self.track_id
+        self.language = fields["language"] or self.language
+
+
+def transcript(log: Iterable[LogEntry]) -> list[TranscriptSegment]:
+    """In the order in which they begin. A segment begins with its first piece."""
+    found: dict[tuple[str, str], TranscriptSegment] = {}
+    anew: set[tuple[str, str]] = set()
+    for entry in log:
+        if entry.event != entries.TRANSCRIPT:
+            continue
+        fields = entry.fields
+        key = (fields["identity"], fields["segment"])
+        if key not in found:
+            found[key] = TranscriptSegment(*key, entry.at_ns, entry.at_ns)
+        if not fields["continues"] and not fields["text"]:
+            anew.add(key)  # a stream that begins
+        elif fields["text"] and key in anew:
+            anew.discard(key)
+            found[key].text = ""
+        found[key].add(entry)
+    return sorted((each for each in found.values() if each.text.strip()), key=lambda each: each.begin_ns)
+
+
+def spans_s(segments: Iterable[TranscriptSegment], time: MediaTime) -> list[tuple[float, float]]:
+    """From when to when each is shown. Of one person no two are shown at once."""
+    ordered = list(segments)
+    spans: list[tuple[float, float]] = []
+    next_begin_s: dict[str, float] = {}
+    for each in reversed(ordered):
+        begin_s = time.s(each.begin_ns)
+        readable_s = max(SHORTEST_S, len(each.text) / CHARS_PER_S)
+        end_s = max(time.s(each.end_ns), begin_s + readable_s)
+        end_s = min(end_s, next_begin_s.get(each.identity, end_s), max(time.s(time.end_ns), begin_s))
+        next_begin_s[each.identity] = begin_s
+        spans.append((begin_s, end_s))
+    return spans[::-1]

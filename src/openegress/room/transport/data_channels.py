@@ -1,0 +1,110 @@
+"""Data channels (RFC 8831): what the server sends beside media, by SCTP over the DTLS there is.
+
+SCTP is aiortc's, which only those import who ask for data. It wants a DTLS transport of its own kind, and
+what it uses of one is all here.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from openegress.room.budget import RefillRate, TokenBucket
+
+_log = logging.getLogger(__name__)
+
+MOST_MESSAGE_BYTES = 256 * 1024
+"""What aiortc takes. LiveKit's SDKs send less: they cut what is longer into chunks of 15,000 bytes."""
+DATAGRAMS = RefillRate(500, 2000)
+"""A second, and at once: more of them are dropped, as a bad network would. Each takes up to a tenth
+of a millisecond, and strangers send them. SCTP slows down by that."""
+MOST_WAITING = 4096
+"""Datagrams, while others are taken apart."""
+
+
+class DataChannels:
+    """Of one connection. `on_message` gets each message with its time of arrival in monotonic ns."""
+
+    def __init__(self, send: Callable[[bytes], None], on_message: Callable[[bytes, int], None]) -> None:
+        self._send = send
+        self._on_message = on_message
+        self._budget = TokenBucket(DATAGRAMS)
+        self._waiting: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(MOST_WAITING)
+        self._arrived_ns = 0
+        """Of the datagram that is taken apart."""
+        self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
+        """Datagrams, and messages that are too large."""
+
+    def start(self, port: int) -> None:
+        """DTLS is up. `port`: the server's for SCTP, as its offer says."""
+        self._task = asyncio.create_task(self._run(port), name="data channels")
+
+    def received(self, packet: bytes, arrival_ns: int) -> None:
+        """What DTLS has decrypted."""
+        now_ns = time.monotonic_ns()
+        if self._budget.left(now_ns) < 1 or self._waiting.full():
+            self.dropped += 1
+            return
+        self._budget.spend(1, now_ns)
+        self._waiting.put_nowait((packet, arrival_ns))
+
+    async def close(self) -> None:
+        """Idempotent. Nothing is handed out after this."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self, port: int) -> None:
+        try:
+            await self._follow(port)
+        except Exception:
+            # What comes with them is beside the recording, which goes on.
+            _log.exception("the data channels failed: no more data is kept on this connection")
+
+    async def _follow(self, port: int) -> None:
+        from aiortc.rtcdatachannel import RTCDataChannel
+        from aiortc.rtcsctptransport import RTCSctpTransport
+
+        wire = _Wire(self._send)
+        sctp = RTCSctpTransport(wire)  # type: ignore[arg-type]
+
+        def on_channel(channel: RTCDataChannel) -> None:
+            channel.on("message", self._take)
+
+        sctp.on("datachannel", on_channel)
+        try:
+            await sctp.start(None, port)
+            while True:
+                packet, self._arrived_ns = await self._waiting.get()
+                await wire.receiver._handle_data(packet)
+        finally:
+            await sctp.stop()
+
+    def _take(self, message: bytes | str) -> None:
+        if isinstance(message, str) or len(message) > MOST_MESSAGE_BYTES:
+            self.dropped += 1
+        else:
+            self._on_message(message, self._arrived_ns)
+
+
+class _Wire:
+    """What aiortc's SCTP uses of its RTCDtlsTransport."""
+
+    state = "connected"
+    _role = "client"
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self.receiver: Any = None
+
+    async def _send_data(self, data: bytes) -> None:
+        self._send(data)
+
+    def _register_data_receiver(self, receiver: Any) -> None:
+        self.receiver = receiver
+
+    def _unregister_data_receiver(self, receiver: Any) -> None:
+        """It ends with the connection."""

@@ -1,0 +1,127 @@
+"""A meeting composed after it was over: the tracks of a file through the compositor and the mixer of live
+recordings, as fast as they go, without leaving out a picture."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from openegress.core.plan import AudioRoute, VideoEncoding
+from openegress.core.units import S
+from openegress.media import FrameSink
+from openegress.media.canvas import Canvas
+from openegress.media.meeting_file import MeetingFile, MeetingPacket
+from openegress.media.mixer import BLOCK_SAMPLES
+from openegress.media.samples import SAMPLE_RATE
+from openegress.request import layouts
+from openegress.room import EncodedFrame
+from openegress.room.budget import UnhurriedDecoding
+from openegress.source.room.clock import Slots
+from openegress.source.room.composite.layout_policy import LayoutPolicy
+from openegress.source.room.composite.rectangles import Size
+from openegress.source.room.compositor import Compositor
+from openegress.source.room.meeting_history import RoomMoment
+from openegress.source.room.packet_stamps import CLOCK, PacketStamps
+from openegress.source.room.selection import NOTHING
+from openegress.source.room.track_policy import RoomState
+
+AHEAD_NS = 2 * S
+"""How far packets are read before what is composed: they lie in the file in the order in which they came."""
+
+
+class Composition:
+    """Run once, in one thread."""
+
+    def __init__(
+        self, file: MeetingFile, moments: Sequence[RoomMoment], layout: str, video: VideoEncoding
+    ) -> None:
+        """`layout`: a name of request.layouts."""
+        self._moments = deque(moments)
+        self._tracks = {track.index: track for track in file.tracks}
+        self._policy = LayoutPolicy(
+            layouts.parse(layout), Size(video.width, video.height), video.framerate, (AudioRoute("all"),)
+        )
+        self._compositor = Compositor(
+            Canvas(video.width, video.height), video.framerate, with_audio=True, decoding=UnhurriedDecoding
+        )
+        self._framerate = video.framerate
+        self._stamps = PacketStamps()
+        self._stopped = threading.Event()
+        self._selection = NOTHING
+        self._state = RoomState((), ())
+        self._packets = file.packets()
+        self._packet = next(self._packets, None)
+
+    def give(
+        self, sink: FrameSink, from_s: int, to_ns: int, on_second: Callable[[int], None] = lambda at_s: None
+    ) -> None:
+        """From `from_s` (whole seconds, where slots of pictures and blocks of sound begin together) to
+        `to_ns`. `on_second` is told each second of media once it is given, and may block."""
+        slots, blocks = Slots(self._framerate), Slots(SAMPLE_RATE // BLOCK_SAMPLES)
+        zero_ns, done_s = from_s * S, 0
+        while (slot_ns := slots.next_ns) < to_ns and not self._stopped.is_set():
+            self._read_until(slot_ns + AHEAD_NS)
+            while blocks.at_ns(blocks.next + 1) <= slot_ns:
+                self._give_sound(sink, blocks, zero_ns)
+            # What lies before the span is decoded, as later pictures need it, and drawn now and then.
+            if slot_ns >= zero_ns or slots.next % self._framerate == 0:
+                picture = self._compositor.picture(slot_ns)
+                if slot_ns >= zero_ns:
+                    sink.video(picture, slot_ns - zero_ns)
+            slots.next += 1
+            if (slot_ns - zero_ns) // S > done_s:
+                done_s = (slot_ns - zero_ns) // S
+                on_second(done_s)
+        while blocks.at_ns(blocks.next + 1) <= to_ns and not self._stopped.is_set():
+            self._give_sound(sink, blocks, zero_ns)
+
+    def stop(self) -> None:
+        """From any thread: give() returns soon, if it has not yet."""
+        self._stopped.set()
+
+    def _give_sound(self, sink: FrameSink, blocks: Slots, zero_ns: int) -> None:
+        samples = self._compositor.sound(blocks.next)
+        if blocks.next_ns >= zero_ns:
+            sink.audio(samples, blocks.next_ns - zero_ns, SAMPLE_RATE)
+        blocks.next += 1
+
+    def _read_until(self, until_ns: int) -> None:
+        """Packets, and what changes in the room before each. The compositor shows a change when its time has
+        come, but takes nothing of a track before it knows of it."""
+        while self._packet is not None and self._packet.at_ns <= until_ns:
+            self._change_until(self._packet.at_ns)
+            self._put(self._packet)
+            self._packet = next(self._packets, None)
+        self._change_until(until_ns)
+
+    def _change_until(self, until_ns: int) -> None:
+        while True:
+            recheck_s = self._policy.recheck_at_s
+            recheck_ns = round(recheck_s * S) if recheck_s is not None else None
+            moment_ns = self._moments[0].at_ns if self._moments else None
+            due = [at_ns for at_ns in (recheck_ns, moment_ns) if at_ns is not None and at_ns <= until_ns]
+            if not due:
+                return
+            at_ns = min(due)
+            if at_ns == moment_ns:
+                self._state = self._moments.popleft().state
+            self._selection = self._policy.select(replace(self._state, now_s=at_ns / S), self._selection)
+            self._compositor.select(self._selection, max(0, at_ns))
+
+    def _put(self, packet: MeetingPacket) -> None:
+        track = self._tracks[packet.index]
+        known = next((each for each in self._state.tracks if each.sid == str(packet.index)), None)
+        if known is None:
+            return  # of somebody who is not there, as far as events tell
+        frame = EncodedFrame(
+            track_sid=known.sid,
+            codec=track.codec,
+            data=packet.data,
+            at_ns=packet.at_ns,
+            rtp_timestamp=self._stamps.of(track, packet),
+            clock_rate=CLOCK[track.codec],
+            is_key=packet.is_key,
+            width=track.width if packet.is_key else 0,
+            height=track.height if packet.is_key else 0,
+        )
+        self._compositor.put(known, packet.at_ns, frame)

@@ -1,0 +1,145 @@
+"""How a room was at each moment of a recording of its tracks: who was there, what they sent, who spoke. Pure.
+
+From the events beside the recording, where there are some; else from when packets came, and how loud they
+were.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openegress.core.codecs import MediaKind
+from openegress.core.units import S
+from openegress.media.meeting_track import MeetingTrack, as_stored
+from openegress.room import Participant, Track, TrackSource
+from openegress.source.room.track_policy import RoomState
+
+Key = tuple[str, str, str]
+"""Identity, kind and source: what the tracks of a file and the events of a room have in common."""
+
+
+LINGER_NS = S // 2
+"""A last picture is seen for so long, and what comes a little out of order is not lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomMoment:
+    """From `at_ns` on, ns since media time zero."""
+
+    at_ns: int
+    state: RoomState
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChange:
+    """What one line of events says, or what packets do."""
+
+    at_ns: int
+    what: str
+    """The event's name, as sidecars have it."""
+    fields: Mapping[str, Any]
+
+
+def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
+    """`lines` of a sidecar; what they do not say is left out."""
+    changes = []
+    for line in lines:
+        media_s, event = line.get("media_s"), line.get("event")
+        if isinstance(media_s, int | float) and isinstance(event, str):
+            changes.append(RoomChange(round(media_s * S), event, line))
+    return changes
+
+
+def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
+    """Somebody is there from their first packet to their last. A screen that does not change sends nothing:
+    no gap says that it was muted."""
+    changes: list[RoomChange] = []
+    for identity in dict.fromkeys(track.identity for track in tracks):
+        own = [track for track in tracks if track.identity == identity]
+        first_ns = min(track.spans_ns[0][0] for track in own)
+        last_ns = max(track.spans_ns[-1][1] for track in own) + LINGER_NS
+        who = {"identity": identity, "name": own[0].name}
+        changes += [
+            RoomChange(first_ns, "participant_joined", who),
+            RoomChange(last_ns, "participant_left", who),
+        ]
+        for track in own:
+            fields = {"identity": identity, "kind": track.kind.value, "source": track.source}
+            first, last = track.spans_ns[0][0], track.spans_ns[-1][1] + LINGER_NS
+            changes += [
+                RoomChange(first, "track_published", fields),
+                RoomChange(last, "track_unpublished", fields),
+            ]
+            if track.kind is MediaKind.VIDEO and track.source != TrackSource.SCREEN_SHARE:
+                for (_, before), (after, _) in zip(track.spans_ns, track.spans_ns[1:], strict=False):
+                    muted = RoomChange(before + LINGER_NS, "track_muted", fields)
+                    changes += [muted, RoomChange(after, "track_unmuted", fields)]
+    # Whoever comes is there before what they publish, and goes after it.
+    order = {"participant_joined": 0, "track_published": 1, "participant_left": 9}
+    return sorted(changes, key=lambda each: (each.at_ns, order.get(each.what, 2)))
+
+
+class MeetingHistory:
+    """Walks through the changes once."""
+
+    def __init__(self, tracks: Sequence[MeetingTrack]) -> None:
+        self._tracks = tracks
+        self._people: dict[str, Participant] = {}
+        self._published: dict[Key, bool] = {}
+        """Whether it is muted."""
+        self._speakers: tuple[str, ...] = ()
+
+    def moments(self, changes: Iterable[RoomChange]) -> list[RoomMoment]:
+        """In order. A file track begins where its own packets do, whatever was published before."""
+        begins = {track.spans_ns[0][0] for track in self._tracks}
+        pending = sorted(changes, key=lambda each: each.at_ns)
+        times = sorted({*(each.at_ns for each in pending), *begins})
+        moments = []
+        for at_ns in times:
+            while pending and pending[0].at_ns <= at_ns:
+                self._apply(pending.pop(0))
+            moments.append(RoomMoment(at_ns, self._state(at_ns)))
+        return moments
+
+    def _apply(self, change: RoomChange) -> None:
+        fields = change.fields
+        identity = as_stored(str(fields.get("identity", "")))
+        key = (identity, str(fields.get("kind", "")), str(fields.get("source", "")))
+        match change.what:
+            case "participant_joined" | "participant_renamed":
+                joined_ms = change.at_ns // 1_000_000
+                if (known := self._people.get(identity)) is not None:
+                    joined_ms = known.joined_at_ms
+                kind = str(fields.get("kind", "standard"))
+                self._people[identity] = Participant(
+                    identity, identity, str(fields.get("name", "")), kind, joined_ms
+                )
+            case "participant_left":
+                self._people.pop(identity, None)
+            case "track_published":
+                self._published[key] = bool(fields.get("muted"))
+            case "track_unpublished":
+                self._published.pop(key, None)
+            case "track_muted" | "track_unmuted" if key in self._published:
+                self._published[key] = change.what == "track_muted"
+            case "active_speakers":
+                self._speakers = tuple(as_stored(str(each)) for each in fields.get("identities", ()))
+
+    def _state(self, at_ns: int) -> RoomState:
+        tracks: dict[Key, Track] = {}
+        # Another codec of the same camera is another track of the file: the last that has begun counts.
+        for each in sorted(self._tracks, key=lambda track: track.spans_ns[0][0]):
+            key = (each.identity, each.kind.value, each.source)
+            if each.spans_ns[0][0] <= at_ns and key in self._published and each.identity in self._people:
+                tracks[key] = _track(each, self._people[each.identity], muted=self._published[key])
+        people = list(self._people.values())
+        speakers = tuple(each for each in self._speakers if each in self._people)
+        return RoomState(list(tracks.values()), people, speakers, now_s=at_ns / S)
+
+
+def _track(each: MeetingTrack, who: Participant, *, muted: bool) -> Track:
+    try:
+        source = TrackSource(each.source)
+    except ValueError:
+        source = TrackSource.UNKNOWN
+    return Track(str(each.index), each.track_name, each.kind, source, "", who, muted, each.width, each.height)

@@ -1,0 +1,35 @@
+"""RTP time stamps for packets that are read from a file, as their senders would have set them."""
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.units import S
+from openegress.media.meeting_file import MeetingPacket
+from openegress.media.meeting_track import MeetingTrack
+from openegress.room.sound_length import duration_of
+
+CLOCK: dict[AudioCodec | VideoCodec, int] = {
+    AudioCodec.OPUS: 48_000,
+    AudioCodec.PCMU: 8_000,
+    AudioCodec.PCMA: 8_000,
+    **dict.fromkeys(VideoCodec, 90_000),
+}
+_JITTER_S = 0.005
+"""Matroska keeps milliseconds: sound that follows within less has no gap."""
+
+
+class PacketStamps:
+    """Of the tracks of one file."""
+
+    def __init__(self) -> None:
+        self._sound_ends: dict[int, int] = {}
+        """Where the sound of each track ended so far."""
+
+    def of(self, track: MeetingTrack, packet: MeetingPacket) -> int:
+        """Call it for each packet of a track of sound, in order."""
+        rate = CLOCK[track.codec]
+        stamp = packet.at_ns * rate // S
+        if isinstance(track.codec, AudioCodec):
+            expected = self._sound_ends.get(track.index)
+            if expected is not None and abs(stamp - expected) < _JITTER_S * rate:
+                stamp = expected
+            self._sound_ends[track.index] = stamp + duration_of(track.codec, packet.data)
+        return stamp

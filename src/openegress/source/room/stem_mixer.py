@@ -1,0 +1,49 @@
+"""Each participant's sound for itself, from a recording of all tracks: as they were heard, with silence
+between."""
+
+from collections.abc import Iterator
+
+from openegress.core.codecs import AudioCodec
+from openegress.core.units import S
+from openegress.media.meeting_file import MeetingFile
+from openegress.media.mixer import BLOCK_SAMPLES, Channel, mix
+from openegress.media.samples import SAMPLE_RATE
+from openegress.room import EncodedFrame
+from openegress.source.room.packet_stamps import CLOCK, PacketStamps
+from openegress.source.room.track_decoder import AudioTrackDecoder
+
+AHEAD_NS = 2 * S
+"""As in source.room.composition."""
+
+
+def voices(file: MeetingFile) -> list[str]:
+    """The identities of those who have sound, in the order of the file."""
+    return list(dict.fromkeys(each.identity for each in file.tracks if isinstance(each.codec, AudioCodec)))
+
+
+def stems(file: MeetingFile) -> Iterator[dict[str, bytes]]:
+    """Blocks of 20 ms from media time zero to the end, by identity: interleaved s16 stereo."""
+    tracks = {each.index: each for each in file.tracks if isinstance(each.codec, AudioCodec)}
+    decoders = {index: AudioTrackDecoder(Channel.BOTH, 0) for index in tracks}
+    of_voice = {
+        identity: [decoders[index].mixed for index, each in tracks.items() if each.identity == identity]
+        for identity in voices(file)
+    }
+    stamps, packets = PacketStamps(), file.packets()
+    packet = next(packets, None)
+    for block in range(-(-file.end_ns * SAMPLE_RATE // (S * BLOCK_SAMPLES))):
+        until_ns = block * BLOCK_SAMPLES * S // SAMPLE_RATE + AHEAD_NS
+        while packet is not None and packet.at_ns <= until_ns:
+            if (track := tracks.get(packet.index)) is not None:
+                frame = EncodedFrame(
+                    track_sid=str(track.index),
+                    codec=track.codec,
+                    data=packet.data,
+                    at_ns=packet.at_ns,
+                    rtp_timestamp=stamps.of(track, packet),
+                    clock_rate=CLOCK[track.codec],
+                    is_key=True,
+                )
+                decoders[track.index].put(packet.at_ns, frame)
+            packet = next(packets, None)
+        yield {identity: mix(inputs, block * BLOCK_SAMPLES) for identity, inputs in of_voice.items()}

@@ -1,0 +1,123 @@
+"""Data channels: what a server sends by SCTP arrives, and no stranger keeps the recorder busy."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
+from aiortc.rtcsctptransport import RTCSctpTransport
+
+from openegress.room.budget import RefillRate
+from openegress.room.transport import data_channels
+from openegress.room.transport.data_channels import DataChannels
+
+
+class Server:
+    """A server's end, at the other side of a wire that is two calls."""
+
+    state = "connected"
+    _role = "server"
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, int]] = []
+        self.came = asyncio.Event()
+        self.channels = DataChannels(self._receive, self._take)
+        self.sctp = RTCSctpTransport(self)  # type: ignore[arg-type]
+        self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self._receiver: Any = None
+        self.lost = 0
+        """Datagrams that are to be lost on their way to the recorder."""
+
+    async def opened(self) -> RTCDataChannel:
+        self.channels.start(5000)
+        await self.sctp.start(None, 5000)
+        self._task = asyncio.create_task(self._run())
+        channel = RTCDataChannel(self.sctp, RTCDataChannelParameters(label="_reliable"))
+        opened = asyncio.Event()
+        channel.on("open", opened.set)
+        async with asyncio.timeout(10):
+            await opened.wait()
+        return channel
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.messages) < count:
+                self.came.clear()
+                await self.came.wait()
+
+    async def close(self) -> None:
+        await self.channels.close()
+        await self.sctp.stop()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _receive(self, packet: bytes) -> None:
+        self._inbox.put_nowait(packet)
+
+    def _take(self, message: bytes, arrival_ns: int) -> None:
+        self.messages.append((message, arrival_ns))
+        self.came.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._receiver._handle_data(await self._inbox.get())
+
+    async def _send_data(self, data: bytes) -> None:
+        if self.lost:
+            self.lost -= 1
+        else:
+            self.channels.received(data, 7)
+
+    def _register_data_receiver(self, receiver: Any) -> None:
+        self._receiver = receiver
+
+    def _unregister_data_receiver(self, receiver: Any) -> None:
+        self._receiver = None
+
+
+async def test_messages_arrive_whole_and_in_order() -> None:
+    server = Server()
+    channel = await server.opened()
+    sent = [b"", b"small", bytes(range(256)) * 200]
+    for message in sent:
+        channel.send(message)
+    await server.until(3)
+    assert server.messages == [(message, 7) for message in sent]
+    await server.close()
+
+
+async def test_what_is_lost_is_sent_again() -> None:
+    server = Server()
+    channel = await server.opened()
+    server.lost = 1
+    for number in range(20):
+        channel.send(bytes([number]) * 1000)
+    await server.until(20)
+    assert [message[:1] for message, _ in server.messages] == [bytes([number]) for number in range(20)]
+    await server.close()
+
+
+async def test_a_flood_is_dropped_before_it_costs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_channels, "DATAGRAMS", RefillRate(0.001, 10))
+    channels = DataChannels(lambda packet: None, lambda message, at_ns: None)
+    for _ in range(1000):
+        channels.received(b"x", 0)
+    assert channels.dropped == 990
+
+
+async def test_garbage_ends_nothing_but_data() -> None:
+    server = Server()
+    channel = await server.opened()
+    for garbage in (b"", b"x", bytes(12), bytes(64), b"\xff" * 1200):
+        server.channels.received(garbage, 0)
+    channel.send(b"still there")
+    await server.until(1)
+    await server.close()
+
+
+async def test_closing_twice_is_closing() -> None:
+    channels = DataChannels(lambda packet: None, lambda message, at_ns: None)
+    await channels.close()
+    channels.start(5000)
+    await channels.close()
+    await channels.close()

@@ -1,0 +1,126 @@
+"""How a room was at each moment of a recording of its tracks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from openegress.cli.compose import position_s
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.errors import EgressError
+from openegress.core.units import S
+from openegress.media.meeting_track import MeetingTrack, as_stored
+from openegress.source.room.meeting_history import LINGER_NS, MeetingHistory, of_events, of_packets
+
+
+def camera(
+    identity: str, *spans: tuple[float, float], index: int = 0, source: str = "camera"
+) -> MeetingTrack:
+    spans_ns = tuple((round(since * S), round(until * S)) for since, until in spans)
+    return MeetingTrack(
+        index, MediaKind.VIDEO, VideoCodec.VP8, identity, identity.title(), source, "", 640, 360, spans_ns
+    )
+
+
+def microphone(identity: str, since: float, until: float, index: int) -> MeetingTrack:
+    spans_ns = ((round(since * S), round(until * S)),)
+    return MeetingTrack(
+        index, MediaKind.AUDIO, AudioCodec.OPUS, identity, identity.title(), "microphone", "", 0, 0, spans_ns
+    )
+
+
+Seen = tuple[float, list[str], list[tuple[str, bool]], tuple[str, ...]]
+
+
+def history(tracks: Sequence[MeetingTrack], lines: Sequence[dict[str, Any]] | None = None) -> list[Seen]:
+    """(when, who is there, the SIDs of tracks and whether they are muted, who speaks)."""
+    changes = of_packets(tracks) if lines is None else of_events(lines)
+    return [
+        (
+            moment.at_ns / S,
+            [each.identity for each in moment.state.participants],
+            [(each.sid, each.muted) for each in moment.state.tracks],
+            tuple(moment.state.speakers),
+        )
+        for moment in MeetingHistory(tracks).moments(changes)
+    ]
+
+
+LINGER_S = LINGER_NS / S
+
+
+def test_somebody_is_there_from_the_first_packet_to_the_last() -> None:
+    tracks = [camera("ada", (0, 9)), microphone("ada", 1, 9.5, 1), camera("bob", (2, 4), index=2)]
+    assert history(tracks) == [
+        (0, ["ada"], [("0", False)], ()),
+        (1, ["ada"], [("0", False), ("1", False)], ()),
+        (2, ["ada", "bob"], [("0", False), ("1", False), ("2", False)], ()),
+        (4 + LINGER_S, ["ada"], [("0", False), ("1", False)], ()),
+        (9 + LINGER_S, ["ada"], [("1", False)], ()),
+        (9.5 + LINGER_S, [], [], ()),
+    ]
+
+
+def test_a_camera_that_sends_nothing_is_muted_and_a_screen_is_not() -> None:
+    assert history([camera("ada", (0, 1), (5, 6))]) == [
+        (0, ["ada"], [("0", False)], ()),
+        (1 + LINGER_S, ["ada"], [("0", True)], ()),
+        (5, ["ada"], [("0", False)], ()),
+        (6 + LINGER_S, [], [], ()),
+    ]
+    screen = camera("ada", (0, 1), (5, 6), source="screen_share")
+    assert [seen[2] for seen in history([screen])] == [[("0", False)], []]
+
+
+def line(media_s: float, event: str, identity: str = "ada", **more: Any) -> dict[str, Any]:
+    return {"media_s": media_s, "event": event, "identity": identity, **more}
+
+
+CAMERA = {"kind": "video", "source": "camera"}
+
+
+def test_events_say_it_better() -> None:
+    lines = [
+        line(0, "participant_joined", name="Ada"),
+        line(0, "track_published", **CAMERA, muted=False),
+        line(2, "track_muted", **CAMERA),
+        line(3, "active_speakers", "", identities=["ada", "nobody"]),
+        line(4, "track_unmuted", **CAMERA),
+        line(8, "participant_left"),
+        {"event": "no time"},
+        {"media_s": "x", "event": "neither"},
+    ]
+    assert history([camera("ada", (1, 7))], lines) == [
+        (0, ["ada"], [], ()),
+        (1, ["ada"], [("0", False)], ()),
+        (2, ["ada"], [("0", True)], ()),
+        (3, ["ada"], [("0", True)], ("ada",)),
+        (4, ["ada"], [("0", False)], ("ada",)),
+        (8, [], [], ()),
+    ]
+
+
+def test_a_long_identity_is_found_by_what_the_file_has_of_it() -> None:
+    whole = "x" * 100
+    lines = [line(0, "participant_joined", whole, name=""), line(0, "track_published", whole, **CAMERA)]
+    lines.append(line(1, "active_speakers", "", identities=[whole]))
+    assert history([camera(as_stored(whole), (0, 3))], lines)[-1][2:] == ([("0", False)], (as_stored(whole),))
+
+
+def test_another_codec_of_the_same_camera_takes_its_place() -> None:
+    lines = [line(0, "participant_joined", name=""), line(0, "track_published", **CAMERA)]
+    tracks = [camera("ada", (0, 3)), camera("ada", (3, 6), index=1)]
+    assert [seen[2] for seen in history(tracks, lines)] == [[("0", False)], [("1", False)]]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("10:00", 600), ("1:02:03.5", 3723.5), ("0", 0), ("0:90", 90)]
+)
+def test_a_place_in_a_recording(text: str, seconds: float) -> None:
+    assert position_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", ":", "1:2:3:4", "-1", "nan", "inf", "1h", "1:-2"])
+def test_what_is_no_place(text: str) -> None:
+    with pytest.raises(EgressError, match="is not a place in a recording"):
+        position_s(text)
