@@ -20,6 +20,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import Active, AnyEvent, BackupUsed, Ended, EndReason, FileUpdate
 from openegress.core.ipc import HandlerSettings, NamesClaimed
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan
 from openegress.core.units import S
 from openegress.handler import recording as sessions
@@ -146,7 +147,7 @@ class Packets:
     def request_key_frames(self) -> None:
         pass
 
-    async def pause(self, mode: plans.PauseMode) -> int:
+    async def pause(self, mode: PauseMode) -> int:
         return 0
 
     async def resume(self) -> int:

@@ -11,12 +11,12 @@ from livekit.protocol import egress as wire
 from openegress.config.load import load
 from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import Code, EgressError
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     EndRules,
     FileOutput,
     LayoutSource,
     LocalStorage,
-    PauseMode,
     Plan,
     Split,
     StoragePlan,

@@ -9,7 +9,7 @@ import pytest
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import PauseMode
+from openegress.core.pause_mode import PauseMode
 from openegress.core.units import MS, S
 from openegress.media import Packet
 from openegress.room import EncodedFrame, Participant, Track, TrackSource

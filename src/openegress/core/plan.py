@@ -12,6 +12,7 @@ import msgspec
 from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
+from openegress.core.pause_mode import PauseMode
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
 
@@ -326,15 +327,6 @@ class EndRules(Struct, frozen=True):
     stop_when_idle_s: float = 0.0
     stop_when_silent_s: float = 0.0
     start_timeout_s: float = 0.0
-
-
-class PauseMode(StrEnum):
-    """What becomes of the time in which a recording is paused."""
-
-    CUT = "cut"
-    """It is left out."""
-    HOLD = "hold"
-    """It is there, with a card in place of the picture, and silence."""
 
 
 class Recorded(Struct, frozen=True):

@@ -9,7 +9,8 @@ from functools import partial
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
 from openegress.core.marker import Marker
-from openegress.core.plan import PauseMode, Plan, SegmentOutput
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import Plan, SegmentOutput
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs

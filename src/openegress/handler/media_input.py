@@ -10,7 +10,8 @@ from typing import Protocol
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import Code, EgressError
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import EndRules, PauseMode, Plan, StreamOutput
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import EndRules, Plan, StreamOutput
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.overlays import Overlays, OverlaySink

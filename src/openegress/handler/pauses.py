@@ -1,7 +1,7 @@
 """The pauses of one recording: what came of each order, and their list for the manifest."""
 
 from openegress.core.events import Paused, Resumed
-from openegress.core.plan import PauseMode
+from openegress.core.pause_mode import PauseMode
 from openegress.handler.media_input import MediaInput
 from openegress.output.manifest import Pause
 from openegress.request.orders import PauseOrder

@@ -8,7 +8,8 @@ from pathlib import Path
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed, Paused, Resumed
-from openegress.core.plan import LayoutSource, PauseMode, Plan, StoragePlan
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import LayoutSource, Plan, StoragePlan
 from openegress.core.sidecars import Sidecar
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S

@@ -9,6 +9,7 @@ from openegress.core import plan as parts
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan
 from openegress.core.sidecars import Sidecar
 from openegress.core.values import SizeBytes
@@ -92,11 +93,11 @@ class AskedOptions:
     def data_topics(self) -> tuple[str, ...]:
         return tuple(filter(None, map(str.strip, (self.all.data_topics or "").split(","))))
 
-    def on_pause(self, outputs: tuple[parts.Output, ...]) -> parts.PauseMode:
+    def on_pause(self, outputs: tuple[parts.Output, ...]) -> PauseMode:
         """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures."""
         if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
-            return parts.PauseMode.HOLD
-        return self.all.on_pause or parts.PauseMode.CUT
+            return PauseMode.HOLD
+        return self.all.on_pause or PauseMode.CUT
 
     def speed(self, video: parts.VideoEncoding | None) -> parts.VideoEncoding | None:
         """`video` at the speed that was asked for. Raises EgressError where the request asks for one and no

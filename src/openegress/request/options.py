@@ -18,7 +18,7 @@ from openegress.core import foreign_json
 from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
-from openegress.core.plan import PauseMode
+from openegress.core.pause_mode import PauseMode
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import EndRules, PauseMode
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import EndRules
 from openegress.request.orders import Order
 from openegress.room import RoomEvent
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.plan import EndRules, PauseMode
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import EndRules
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.media.passthrough import audio_format, video_format
 from openegress.room import EncodedFrame, Track

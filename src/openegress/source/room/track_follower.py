@@ -348,15 +348,10 @@ class TrackFollower:
         if kind is EndKind.OVER:
             self._events.end(Closed())
             return
-        text = "recording ended early: connection to room failed"
-        self.fail(
-            EgressError(
-                Code.ABORTED if kind is EndKind.REPLACED else Code.UNAVAILABLE,
-                f"{text}: {reason}" if reason else text,
-                fault=Fault.SERVICE,
-                phase=Phase.RECORDING if self._began else Phase.SIGNALLING,
-            )
-        )
+        text = "recording ended early: connection to room failed" + (f": {reason}" if reason else "")
+        code = Code.ABORTED if kind is EndKind.REPLACED else Code.UNAVAILABLE
+        phase = Phase.RECORDING if self._began else Phase.SIGNALLING
+        self.fail(EgressError(code, text, fault=Fault.SERVICE, phase=phase))
 
     def _state(self) -> RoomState:
         out = self._room.left_out()

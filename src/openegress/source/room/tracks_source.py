@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import EndRules, PauseMode
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import EndRules
 from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.room import EncodedFrame, Track, TrackSource
