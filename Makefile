@@ -22,6 +22,9 @@ hooks: ## Install the Git hook that checks commit messages
 demo: setup-demo ## Record a room of three drawn people who talk in turns for 15 seconds
 	@PYTHONPATH=. $(PYTHON) examples/demo.py
 
+pictures: setup-demo ## Make the pictures of the documentation anew, from recordings of the demo (two minutes)
+	@PYTHONPATH=. $(PYTHON) -m examples.pictures
+
 check: setup-python ## Lint, types, layers, unit tests
 	ruff check .
 	ruff format --check .
@@ -34,7 +37,7 @@ check-pages: ## Lint, types and unit tests of the TypeScript pages
 
 test: setup ## Everything: check, then integration and end-to-end tests
 	$(MAKE) check check-pages
-	$(PYTHON) -m pytest -n 2 --dist loadfile --durations=30 -m "not quiet" tests/integration tests/e2e
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 -m "not quiet" tests/integration tests/e2e
 	$(PYTHON) -m pytest --durations=30 -m quiet tests/integration tests/e2e
 
 fuzz: ## Fuzz every parser of foreign bytes, SECONDS=60 each
@@ -89,4 +92,4 @@ soak: setup ## Recordings of every kind at once for an hour (SOAK_MINUTES): noth
 proto: ## Generate openegress/proto from proto/*.proto
 	$(PYTHON) scripts/generate_proto.py
 
-.PHONY: help setup setup-python setup-demo hooks demo check check-pages test fuzz mutate cves dist deploy-check release-check docs image-check bench network-matrix kills simulate soak proto
+.PHONY: help setup setup-python setup-demo hooks demo pictures check check-pages test fuzz mutate cves dist deploy-check release-check docs image-check bench network-matrix kills simulate soak proto

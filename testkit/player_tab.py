@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from testkit.browser_tab import Tab, open_tab
+from testkit.local_app import serving
 
 
 @asynccontextmanager
@@ -16,14 +17,8 @@ async def open_player(folder: Path, page: str) -> AsyncIterator[Tab]:
     (folder / "page.html").write_text(page)
     app = web.Application()
     app.router.add_static("/", folder)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        async with open_tab() as tab:
-            await tab.open(f"http://127.0.0.1:{runner.addresses[0][1]}/page.html")
-            await tab.becomes("typeof loaded", "object")
-            assert await tab.run("loaded") == "loaded"
-            yield tab
-    finally:
-        await runner.cleanup()
+    async with serving(app) as port, open_tab() as tab:
+        await tab.open(f"http://127.0.0.1:{port}/page.html")
+        await tab.becomes("typeof loaded", "object")
+        assert await tab.run("loaded") == "loaded"
+        yield tab

@@ -1,26 +1,24 @@
 """A webhook endpoint that takes what the official receiver verifies."""
 
 import asyncio
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from livekit.api import TokenVerifier, WebhookReceiver
 from livekit.protocol.webhook import WebhookEvent
 
 from testkit.livekit_server import free_port
+from testkit.local_app import LocalApp
 
 
-class VerifiedWebhooks:
+class VerifiedWebhooks(LocalApp):
     """Use as an async context manager. `trust()` names the key whose signature counts; others get 401."""
 
     def __init__(self) -> None:
+        super().__init__(free_port())
         self.events: list[WebhookEvent] = []
         self.refused: list[str] = []
-        self.port = free_port()
         self._official: WebhookReceiver | None = None
         self._changed = asyncio.Condition()
-        self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
@@ -37,19 +35,10 @@ class VerifiedWebhooks:
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: event in self.of(egress_id))
 
-    async def __aenter__(self) -> Self:
+    def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/hook", self._hook)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        return app
 
     async def _hook(self, request: web.Request) -> web.Response:
         body = (await request.read()).decode()

@@ -4,16 +4,17 @@ import asyncio
 import json
 import math
 import time
-from types import TracebackType
-from typing import Self
 
 from aiohttp import WSMsgType, web
 
+from testkit.local_app import LocalApp
 
-class WebsocketReceiver:
+
+class WebsocketReceiver(LocalApp):
     """A websocket server that keeps what it is sent. Use as an async context manager."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.headers: list[dict[str, str]] = []
         self.sound = b""
         self.begin_s = math.inf
@@ -21,26 +22,14 @@ class WebsocketReceiver:
         self.bytes_per_s = 0
         self.texts: list[tuple[int, object]] = []
         """(bytes of sound before it, what it said)."""
-        self.port = 0
         self.closed_properly = False
         self._changed = asyncio.Condition()
         self._sockets: list[web.WebSocketResponse] = []
-        self._runner: web.AppRunner | None = None
 
-    async def __aenter__(self) -> Self:
+    def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/in", self._take)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        return app
 
     async def has(self, sound_bytes: int = 0, texts: int = 0) -> None:
         async with asyncio.timeout(20), self._changed:

@@ -25,6 +25,30 @@ settings.register_profile("openegress", deadline=None, derandomize="CI" in os.en
 settings.load_profile("openegress")
 
 REAL_PARTS = tuple(Path(__file__).parent / name for name in ("integration", "e2e"))
+LONG = (
+    "e2e/test_crashes.py",
+    "integration/test_api_clients.py",
+    "e2e/test_room_requests.py",
+    "e2e/test_encrypted_rooms.py",
+    "e2e/test_installed.py",
+    "e2e/test_bad_pages.py",
+    "integration/test_web_failures.py",
+    "e2e/test_deployment_failures.py",
+    "e2e/test_deployment_livekit.py",
+    "e2e/test_deployment_cluster.py",
+    "e2e/test_options.py",
+    "e2e/test_commands.py",
+    "e2e/test_template_page.py",
+    "e2e/test_web_egress.py",
+    "e2e/test_auto_start.py",
+    "e2e/test_encoding.py",
+    "e2e/test_outputs_streams.py",
+    "e2e/test_outputs_storage.py",
+    "integration/test_storage_conformance.py",
+    "integration/test_output_stream_networks.py",
+    "integration/test_web_recording.py",
+)
+"""Files of half a minute and more, the longest first."""
 STOOD_STILL_AT_MOST = 2
 FLAKY_AT_MOST = 2
 _FLAKY = "flaky"
@@ -36,6 +60,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_stood_still] = []
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Summary())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first (`--no-loadscope-reorder`): one of minutes that begins last keeps the
+    other worker waiting."""
+    turns = {Path(__file__).parent / name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
 
 
 @pytest.hookimpl(wrapper=True)

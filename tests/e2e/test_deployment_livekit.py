@@ -17,7 +17,7 @@ from livekit.api import RoomParticipantIdentity, UpdateParticipantRequest, Updat
 from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import probe
+from testkit.probe import Rect, colour_of, frames, probe
 from testkit.redis_server import RedisServer
 from testkit.service import EgressClient, Info, Refused, Service, end_reason, location
 from testkit.webhook_receiver import VerifiedWebhooks
@@ -186,6 +186,21 @@ async def test_options_come_by_the_layout(world: World) -> None:
     assert facts.video is not None and facts.audio is not None
     assert facts.audio.contiguous and facts.video.rising
     assert 2.9 < facts.video.duration_s < 3.0 + 1.5  # a machine with other work may stop it so much later
+
+
+async def test_how_it_looks_is_changed_through_it(world: World) -> None:
+    """By the layout's query, which livekit-server hands on as a name to the recorder."""
+    layout = "grid?recording_dot=true&text_size=20%25"
+    request = {"room_name": world.alice.room_name, "advanced": SMALL, **file("looks.mp4")}
+    started = await world.egress.call("StartRoomCompositeEgress", layout=layout, **request)
+    await world.egress.active(started["egress_id"])
+    await asyncio.sleep(RECORDED_S)
+    await world.egress.call("UpdateLayout", egress_id=started["egress_id"], layout="?recording_dot=false")
+    await asyncio.sleep(RECORDED_S)
+    info = await world.egress.finish(started["egress_id"])
+    pictures = [frame for _, frame in frames(location(info))]
+    dots = [colour_of(pictures[at], Rect(14, 14, 16, 16))[0] > 180 for at in (SMALL["framerate"], -2)]
+    assert dots == [True, False]
 
 
 def is_paused(info: Info) -> bool:

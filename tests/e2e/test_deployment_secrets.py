@@ -13,6 +13,7 @@ from aiohttp import web
 
 from openegress.core.tokens import egress_token
 from testkit.livekit_server import LivekitServer, free_port
+from testkit.local_app import serving
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.servers import S3Server
@@ -167,13 +168,9 @@ async def test_what_must_not_be_reached_is_not(tmp_path: Path) -> None:
     async def redirect(request: web.Request) -> web.Response:
         raise web.HTTPFound(METADATA)
 
-    async with PageServer() as pages, Service(tmp_path) as service:
-        app = web.Application()
-        app.router.add_get("/", redirect)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+    app = web.Application()
+    app.router.add_get("/", redirect)
+    async with PageServer() as pages, Service(tmp_path) as service, serving(app) as port:
         outputs = {"file_outputs": [{"filepath": "page.mp4"}], "advanced": SMALL}
 
         with pytest.raises(Refused, match=r"169\.254\.169\.254") as refused:
@@ -190,7 +187,6 @@ async def test_what_must_not_be_reached_is_not(tmp_path: Path) -> None:
         await service.active(info["egress_id"])
         await service.finish(info["egress_id"])
         assert "refused" in service.log and "reached" not in service.log
-        await runner.cleanup()
 
 
 async def test_bodies_and_paths(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from openegress.output.hls.recorder import HlsRecorder
 from openegress.storage.uploader import Uploader
 from testkit.browser_tab import Tab, open_tab
 from testkit.encoded import PassedThrough, Spec, turning
+from testkit.local_app import serving
 from testkit.page_server import PageServer
 from testkit.service import Service
 
@@ -46,13 +47,8 @@ async def served(player: Path, recordings: Path) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_static("/out", recordings)
     app.router.add_static("/", player)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("protocol", ["DEFAULT_SEGMENTED_FILE_PROTOCOL", "HLS_FMP4_PROTOCOL"])

@@ -252,10 +252,11 @@ async def test_a_stream_goes_on_with_a_card_and_so_does_its_file(parts: PausePar
             facts = probe(path)
             assert facts.video is not None and facts.audio is not None
             assert facts.audio.gaps == () and facts.video.rising
-            assert facts.video.longest_gap_s < 2.5 / FPS
+            assert facts.video.longest_gap_s < 0.2
             assert facts.video.duration_s == pytest.approx(told(info)[0], abs=1.0)
     silent = max(silences_s(location(info)), key=lambda each: each[1])
-    assert silent[0] == pytest.approx(began_s, abs=0.05)
+    # A packet of sound lasts for 20 ms, and one of AAC spreads over 23.
+    assert silent[0] == pytest.approx(began_s, abs=0.065)
     assert silent[0] + silent[1] >= ended_s - 0.04
     read = counters(location(info)).read
     assert [at_s for at_s, counter in read if counter is not None and began_s + 0.1 < at_s < ended_s] == []
@@ -265,8 +266,16 @@ async def test_tracks_as_they_come(parts: PauseParts) -> None:
     """The counters jump by the pause, and nothing else is missing."""
     service = parts.service
     camera = VideoSpec(codec="h264", width=640, height=360, encoded=True)
-    async with Publisher(parts.livekit, "as-they-come", "ann", camera, STEADY):
-        egress_id = await start_participant(service, "as-they-come")
+    async with Publisher(parts.livekit, "as-they-come", "ann", camera, STEADY) as ann:
+        started = await service.call(
+            "StartTrackCompositeEgress",
+            room_name="as-they-come",
+            audio_track_id=ann.sid("microphone"),
+            video_track_id=ann.sid("camera"),
+            file_outputs=[{"filepath": "as-they-come.mp4"}],
+        )
+        egress_id = str(started["egress_id"])
+        await service.active(egress_id)
         await asyncio.sleep(KEPT_S)
         await pause(service, egress_id)
         await asyncio.sleep(PAUSE_S)

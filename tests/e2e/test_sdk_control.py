@@ -64,4 +64,4 @@ async def test_python_and_node_steer_a_recording(tmp_path: Path, way: str) -> No
             steer(livekit, url, sys.executable, TOOLS / "conformance-python" / "control.py"),
             steer(livekit, url, node, script),
         )
-    assert said == ["EGRESS_LIMIT_REACHED End reason: max_duration reached"] * 2
+    assert said == ["EGRESS_LIMIT_REACHED End reason: max_duration reached"] * 2, "\n".join(said)

@@ -118,9 +118,10 @@ async def test_tracks_as_they_come_are_split_at_key_frames_that_are_asked_for(pa
     camera = VideoSpec(codec="h264", width=640, height=360, encoded=True)
     async with Publisher(parts.livekit, "passed", "ann", camera, STEADY) as ann:
         started = await service.call(
-            "StartParticipantEgress",
+            "StartTrackCompositeEgress",
             room_name="passed",
-            identity="ann",
+            audio_track_id=ann.sid("microphone"),
+            video_track_id=ann.sid("camera"),
             openegress={"split_every": f"{EVERY_S:g}s"},
             file_outputs=[{"filepath": "passed/{part}.mp4"}],
         )

@@ -15,6 +15,7 @@ from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core.errors import EgressError
 from openegress.core.events import Active, Progress
 from testkit.egress_api import EgressApi, egress_api
+from testkit.local_app import serving
 
 EVENTS = "/dashboard/api/events"
 
@@ -180,20 +181,14 @@ async def test_upstreams_health_port(api: EgressApi, http: aiohttp.ClientSession
     ) as answer:
         egress_id = (await answer.json())["egress_id"]
     infos = list(api.worker.infos.values())
-    runner = aiohttp.web.AppRunner(health_app(Health(), lambda: upstream_status(0.25, infos)))
-    await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(health_app(Health(), lambda: upstream_status(0.25, infos))) as port:
+        url = f"http://127.0.0.1:{port}"
         for path in ("/", "/anything"):
             status, found = await get_json(http, url + path)
             assert status == 200
             assert found["CpuLoad"] == 0.25
             assert found[egress_id]["fileOutputs"][0]["s3"]["secret"] == "{secret}"
         assert (await get_json(http, url + "/readyz"))[0] == 200
-    finally:
-        await runner.cleanup()
 
 
 # --- the dashboard's feed

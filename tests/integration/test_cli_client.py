@@ -18,6 +18,7 @@ from openegress.cli import main
 from openegress.core.events import Active, StreamStatus, StreamUpdate
 from testkit.egress_api import EgressApi, egress_api
 from testkit.livekit_server import free_port
+from testkit.local_app import serving
 
 WITHIN_S = 20.0
 KEY_URL = "rtmp://host/app/abcSECRETxyz"
@@ -135,14 +136,8 @@ async def test_errors_are_one_line(run: Run, arguments: list[str], status: int, 
 async def test_something_else_answers(run: Run) -> None:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", _html)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        ran = await run("list", "--url", f"http://127.0.0.1:{runner.addresses[0][1]}")
-    finally:
-        await runner.cleanup()
+    async with serving(app) as port:
+        ran = await run("list", "--url", f"http://127.0.0.1:{port}")
     assert ran.status == 1 and "not as an Egress API does" in ran.err
 
 

@@ -11,6 +11,7 @@ from openegress.media import Packet
 from openegress.media.cluster_index import WebmError, make_seekable
 from openegress.media.clusters import ClusterWriter
 from openegress.media.passthrough import audio_format, video_format
+from openegress.output.spool_file import SpoolFile
 from testkit.live_encoder import LiveEncoder
 from testkit.pattern import COLOURS, Picture, PictureSpec
 
@@ -104,3 +105,43 @@ def test_a_header_alone_holds_no_media(tmp_path: Path) -> None:
         ClusterWriter(file.write, [SOUND]).open()
     with pytest.raises(WebmError, match="no media"):
         make_seekable(path)
+
+
+Size = tuple[int, int]
+
+
+@pytest.mark.parametrize("sound_first", [False, True])
+@pytest.mark.parametrize(
+    ("announced", "shown", "header"),
+    [
+        ((1280, 720), [(1280, 720)], (1280, 720)),
+        ((1280, 720), [(640, 360)], (640, 360)),  # never climbed
+        ((1280, 720), [(320, 180), (640, 360), (1280, 720), (320, 180)], (1280, 720)),
+        ((1280, 720), [(1280, 720), (720, 1280)], (1280, 720)),  # turned
+        ((160, 90), [(1920, 1080)], (1920, 1080)),
+        ((1280, 720), [(160, 90)], (160, 90)),
+        ((640, 360), [(0, 0)], (640, 360)),  # nobody told
+    ],
+)
+def test_a_header_has_the_size_of_the_layer_that_is_recorded(
+    tmp_path: Path, announced: Size, shown: list[Size], header: Size, sound_first: bool
+) -> None:
+    path = tmp_path / "a.webm"
+    file = SpoolFile(path)
+    formats = [video_format(VideoCodec.VP9, b"", *announced), SOUND]
+    writer = ClusterWriter(file.write, formats[::-1] if sound_first else formats, file.rewrite)
+    writer.open()
+    for number, size in enumerate(shown):
+        at = number * 90_000
+        writer.write(Packet(MediaKind.VIDEO, b"key", at, at, 0, VIDEO_TIME_BASE, True, picture_size=size))
+        writer.write(Packet(MediaKind.VIDEO, b"other", at + 3000, at + 3000, 0, VIDEO_TIME_BASE, False))
+        sound = number * 48_000
+        writer.write(Packet(MediaKind.AUDIO, OPUS_SILENCE, sound, sound, 960, SOUND.time_base, True))
+    writer.close()
+    file.seal()
+    file.release()
+    assert make_seekable(path)
+    with av.open(str(path), options={"codec_whitelist": "none"}) as container:
+        parameters = container.streams.video[0]
+        assert (parameters.width, parameters.height) == header
+        assert sum(bool(packet.size) for packet in container.demux()) == 3 * len(shown)

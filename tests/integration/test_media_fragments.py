@@ -214,3 +214,32 @@ def test_offsets_beyond_four_gigabytes(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         kept = [bytes(p) for p in container.demux(video=0) if p.size]
     assert kept == [sample(video, packet.data) for packet in packets]
+
+
+@pytest.mark.parametrize(
+    ("shown", "entries"),
+    [
+        ([(1280, 720)], [(1280, 720)]),
+        ([(640, 360)], [(640, 360)]),
+        ([(320, 180), (320, 180), (1280, 720)], [(320, 180), (1280, 720)]),
+    ],
+)
+def test_a_layer_of_vp9_has_a_sample_entry_of_its_own(
+    tmp_path: Path, shown: list[tuple[int, int]], entries: list[tuple[int, int]]
+) -> None:
+    """Whatever was announced: VP9 has no parameter sets that would tell."""
+    encoder, picture = LiveEncoder("vp9", 320, 180, 30, 400), Picture(PictureSpec(320, 180, 30, COLOURS[0]))
+    units = [encoder.encode(picture.draw(n), n, force_key=n % 10 == 0) for n in range(10 * len(shown))]
+    packets = [
+        Packet(
+            MediaKind.VIDEO, u.data, n * 3000, n * 3000, 0, VIDEO_TIME_BASE, u.is_key,
+            picture_size=shown[n // 10] if u.is_key else (0, 0),
+        )
+        for n, u in enumerate(units)
+    ]  # fmt: skip
+    form = video_format(VideoCodec.VP9, b"", 1280, 720)
+    path = plain(written(tmp_path / "a.mp4", [form], packets))
+    (track,) = mp4_reader.read(path).tracks
+    assert [entry.size for entry in track.entries] == entries
+    assert track.size == entries[-1]
+    assert path.read_bytes().count(b"\x00\x00\x00\x14vpcC\x01\x00\x00\x00\x00") == len(entries)

@@ -127,3 +127,89 @@ async def test_what_waits_for_a_slow_encoder_in_the_end_is_left_out_but_for_soun
     pictures = taken.count(MediaKind.VIDEO)
     assert pipeline.dropped_frames + pictures == seconds * fps
     assert taken.count(MediaKind.AUDIO) == pytest.approx(seconds * 50, abs=2)
+
+
+class Lateness:
+    """A sink that remembers by how much each packet of sound came later than it was fed."""
+
+    def __init__(self, begun_s: float) -> None:
+        self._begun_s = begun_s
+        self.sound_s: list[float] = []
+        self.pictures = 0
+
+    def write(self, packet: Packet) -> None:
+        if packet.kind is MediaKind.VIDEO:
+            self.pictures += 1
+        else:
+            self.sound_s.append(time.monotonic() - self._begun_s - packet.pts_ns / S)
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 1.0])
+async def test_sound_does_not_wait_behind_pictures_that_take_long(
+    monkeypatch: pytest.MonkeyPatch, hold_s: float
+) -> None:
+    """From the first picture that is too slow, not only once that has been noticed for seconds."""
+    encode = VideoEncoder.encode
+
+    def encode_slowly(encoder: VideoEncoder, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
+        time.sleep(0.25)
+        return encode(encoder, frame, pts_ns)
+
+    monkeypatch.setattr(VideoEncoder, "encode", encode_slowly)
+    errors: list[EgressError] = []
+    pipeline = EncodePipeline(
+        VideoEncoding(64, 64, FPS, kbps=100, key_frame_interval_s=4.0),
+        AudioEncoding(AudioCodec.OPUS, 64, 48_000),
+        steady=False,
+        on_error=errors.append,
+        hold_s=hold_s,
+    )
+    begun_s, seconds = time.monotonic(), 3
+    taken = Lateness(begun_s)
+    pipeline.attach([taken], [])
+    pipeline.start()
+
+    def feed() -> None:
+        for number in range(seconds * FPS):
+            pts_ns = number * S // FPS
+            pipeline.audio(bytes(4 * 48_000 // FPS), pts_ns, 48_000)
+            pipeline.video(av.VideoFrame(64, 64, "yuv420p"), pts_ns)
+            time.sleep(max(0.0, begun_s + (number + 1) / FPS - time.monotonic()))
+
+    await asyncio.to_thread(feed)
+    pipeline.expect_end()
+    await pipeline.finish()
+    assert errors == []
+    assert max(taken.sound_s) < 1.0
+    assert len(taken.sound_s) == pytest.approx(seconds * 50, abs=2)
+    assert taken.pictures > 6
+    assert pipeline.dropped_frames + taken.pictures == seconds * FPS
+
+
+async def test_the_end_does_not_wait_for_what_a_slow_encoder_holds_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """x264 looks ahead: it holds pictures that take as long to encode at the end as they do before."""
+    until: list[float] = []
+    flush = VideoEncoder.flush
+
+    def flush_too_late(encoder: VideoEncoder, until_s: float) -> list[Packet]:
+        until.append(until_s - time.monotonic())
+        assert encoder.inside > 3
+        return flush(encoder, time.monotonic())
+
+    monkeypatch.setattr(VideoEncoder, "flush", flush_too_late)
+    encoding = VideoEncoding(64, 64, FPS, kbps=100, key_frame_interval_s=4.0)
+    pipeline = EncodePipeline(encoding, None, steady=False, on_error=lambda _: None, hold_s=1.0)
+    taken = Taken()
+    pipeline.attach([taken], [])
+    pipeline.start()
+    for number in range(12):
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([number % 256]) * plane.buffer_size)
+        pipeline.video(frame, number * S // FPS)
+    await pipeline.finish()
+    assert 0 < until[0] < 1.0
+    assert pipeline.dropped_frames > 2
+    assert pipeline.dropped_frames + len(taken.pts_ns) == 12

@@ -44,6 +44,7 @@ from openegress.output.manifest import Header
 from openegress.output.manifest_store import store_manifests
 from openegress.storage.uploader import Stored, Uploader
 from testkit.encoded import Encoded, Spec
+from testkit.local_app import serving
 from testkit.pattern import Picture, PictureSpec, read_counter
 
 STARTED_NS = 1_700_000_000 * S
@@ -246,14 +247,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_get("/sink", receiver.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    receiver.url = f"ws://{host}:{port}/sink"
-    yield receiver
-    await runner.cleanup()
+    async with serving(app) as port:
+        receiver.url = f"ws://127.0.0.1:{port}/sink"
+        yield receiver
 
 
 def tone(block: int, rate: int = 48_000) -> bytes:
@@ -435,11 +431,7 @@ async def test_a_receiver_in_a_denied_network(tmp_path: Path, redirects: bool) -
         for host, handle in (("127.0.0.2", inside), ("127.0.0.1", away)):
             app = web.Application()
             app.router.add_get("/{path:.*}", handle)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, host, 0).start()
-            ports.append(runner.addresses[0][1])
+            ports.append(await stack.enter_async_context(serving(app, host)))
         port, way = ports
         url = f"ws://127.0.0.1:{way}/" if redirects else f"ws://127.0.0.2:{port}/"
         events: list[AnyEvent] = []

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from openegress.core.ipc import BrowserSettings
 from openegress.source.web.browser import Browser
+from testkit.local_app import serving
 
 INSIDE, OUTSIDE = "127.0.0.1", "127.0.0.2"
 PAGE = """<!doctype html><script>
@@ -80,12 +81,9 @@ async def peers() -> AsyncIterator[Peers]:
 
     app = web.Application()
     app.router.add_get("/", page)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, OUTSIDE, 0).start()
-    found.url = f"http://{OUTSIDE}:{runner.addresses[0][1]}/"
-    yield found
-    await runner.cleanup()
+    async with serving(app, OUTSIDE) as port:
+        found.url = f"http://{OUTSIDE}:{port}/"
+        yield found
     transport.close()
     for server in servers:
         server.close()

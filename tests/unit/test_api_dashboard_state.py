@@ -3,6 +3,7 @@
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.api.dashboard_state import DashboardState
+from openegress.core.events import Rejoined
 
 ACTIVE, COMPLETE = EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_COMPLETE
 
@@ -13,3 +14,14 @@ def test_an_end_is_shown_though_its_clock_is_behind() -> None:
         board.update(EgressInfo(egress_id="EG_1", status=status, updated_at=updated_at))
     (shown,) = board.snapshot()["egresses"]
     assert shown["info"]["status"] == "EGRESS_COMPLETE"
+
+
+async def test_who_watches_hears_that_the_room_was_joined_again() -> None:
+    board = DashboardState()
+    board.update(EgressInfo(egress_id="EG_1", status=ACTIVE, updated_at=5))
+    before = board.entries()["EG_1"]
+    board.rejoined("EG_1", Rejoined(7_000_000, 1.25))
+    board.rejoined("EG_2", Rejoined(7_000_000, 1.25))  # of which nothing is shown
+    told = board.entries()["EG_1"].to_dict(since=before)
+    assert told["moments"] == [{"at_ms": 7, "text": "Joined the room again after 1.2 s", "mood": "busy"}]
+    assert "info" not in told

@@ -4,6 +4,8 @@ import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest, WebEgressRequest
 
 from openegress.api import layouts
+from openegress.request import orders
+from openegress.request.orders import LayoutOrder
 from openegress.store import Change
 from openegress.store.record import judge
 
@@ -11,7 +13,7 @@ from openegress.store.record import judge
 def test_a_layout_does_not_make_the_workers_next_update_look_old() -> None:
     stored = EgressInfo(status=EgressStatus.EGRESS_ACTIVE, updated_at=5)
     stored.room_composite.CopyFrom(RoomCompositeEgressRequest(layout="grid"))
-    changed = layouts.with_layout(stored, "speaker")
+    changed = layouts.with_layout(stored, LayoutOrder(None, "speaker"))
     assert (changed.room_composite.layout, changed.updated_at) == ("speaker", 6)
     assert judge(stored, changed) is Change.UPDATED
     # On the worker's clock, which may be far behind ours.
@@ -40,15 +42,29 @@ CUSTOM = EgressInfo(room_composite=RoomCompositeEgressRequest(custom_base_url="h
         (LAID_OUT, "tracks", False, None, "has no effect on an egress that runs"),
         (LAID_OUT, "tracks", True, "tracks", ""),
         (SOUND, "grid", True, None, "a recording of sound alone"),
+        (LAID_OUT, "tracks?text=x", False, None, "has no effect on an egress that runs"),
+        (LAID_OUT, "speaker?text=Part 2&logo=acme", False, "speaker?logo=acme&text=Part%202", ""),
+        (LAID_OUT, "?text=", False, "?text=", ""),
+        (LAID_OUT, "lesson?names=true", False, "lesson?names=true", ""),
+        (LAID_OUT, "mosaic?text=x", False, "grid?text=x", "taken for grid"),
+        (CUSTOM, "mine-2?theme=dark", False, "mine-2?theme=dark", ""),
         (EgressInfo(web=WebEgressRequest(url="http://e")), "grid", False, None, "this is a web"),
     ],
 )
 def test_what_a_change_comes_to(
     info: EgressInfo, layout: str, own: bool, told: str | None, notice: str
 ) -> None:
-    ask = layouts.ask(info, layout, own_template=own)
+    asked = orders.in_layout(layout, of_page=layouts.is_of_page(info, own_template=own))
+    ask = layouts.ask(info, asked, ("lesson",), own_template=own)
     assert ask.layout == told
     assert notice in ask.notice and bool(ask.notice) is bool(notice)
+
+
+def test_a_query_alone_keeps_the_layout_of_the_record() -> None:
+    changed = LAID_OUT
+    for layout in ("speaker?text=a", "?text=b"):
+        changed = layouts.with_layout(changed, orders.in_layout(layout))
+    assert changed.room_composite.layout == "speaker?text=b"
 
 
 def test_a_notice_is_for_the_caller_alone() -> None:

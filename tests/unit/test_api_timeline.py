@@ -99,3 +99,13 @@ def test_layouts() -> None:
     grid = info(room_composite=RoomCompositeEgressRequest(layout="grid"))
     speaker = info(room_composite=RoomCompositeEgressRequest(layout="speaker"))
     assert told(grid, speaker) == [(50, "Layout: speaker", "quiet")]
+
+
+def test_pauses() -> None:
+    running = info(status=EgressStatus.EGRESS_ACTIVE)
+    paused = info(status=EgressStatus.EGRESS_ACTIVE, details="Paused")
+    assert told(running, paused) == [(50, "Paused", "busy")]
+    assert told(paused, running) == [(50, "Resumed", "good")]
+    assert told(paused, paused) == []
+    ending = info(status=EgressStatus.EGRESS_ENDING, details="End reason: x")
+    assert told(paused, ending) == [(50, "Ending: End reason: x", "busy")]

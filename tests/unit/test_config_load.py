@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from openegress.app.worker_config import context_maker, keys_of
-from openegress.config.check import Level, check
+from openegress.config.check import check
 from openegress.config.destination import LOCKS, storage_plan
+from openegress.config.finding import Level
 from openegress.config.load import load
 from openegress.config.settings import LogLevel, Settings
 from openegress.core import plan

@@ -23,6 +23,8 @@ SHOWN_TEXTS = {
     "AudioRoute": "value track_name",
     "Selector": "pattern",
     "LayoutSource": "room_name layout ws_url",
+    "LayoutSpec": "name background",
+    "Looks": "logo text clock recorded_at speaker_border background",
     "TracksSource": "room_name ws_url",
     "FileOutput": "filepath",
     "StoragePlan": "prefix backup_prefix",

@@ -26,8 +26,10 @@ from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request.context import Context
+from openegress.request.layout_file import parse_layout, read_layout
 from openegress.request.options import HEADER, of_query
 from openegress.request.validate import plan_of
+from scripts import gallery
 from testkit.markdown import ROOT, TEXTS, Block, blocks, commands
 
 BLOCKS = blocks(TEXTS)
@@ -92,8 +94,13 @@ def test_answers_are_messages_of_the_api(block: Block) -> None:
     json_format.Parse(block.text, MESSAGES[block.title]())
 
 
+@of("json", "lesson.json")
+def test_layouts_are_layouts(block: Block) -> None:
+    assert parse_layout(block.text, "lesson") == read_layout(gallery.LESSON, "lesson")
+
+
 def test_every_json_says_what_it_is() -> None:
-    titles = {*STARTS, *OTHERS, *MESSAGES}
+    titles = {*STARTS, *OTHERS, *MESSAGES, "lesson.json"}
     assert [str(each) for each in BLOCKS if each.language == "json" and each.title not in titles] == []
 
 

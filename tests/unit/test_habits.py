@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from testkit.markdown import ROOT, TEXTS, code_spans, table
+from tests.conftest import LONG
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -45,6 +46,11 @@ def test_python_versions_of_ci_begin_with_the_oldest_that_is_supported() -> None
     (oldest,) = re.findall(r'requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text())
     ci = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
     assert ci["jobs"]["check"]["strategy"]["matrix"]["python"][0] == oldest
+
+
+def test_files_that_begin_first_exist() -> None:
+    assert [name for name in LONG if not (ROOT / "tests" / name).is_file()] == []
+    assert "--no-loadscope-reorder" in MAKEFILE
 
 
 def test_pre_commit_checks_what_make_check_does() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
+from openegress.core.looks import PictureFiles
 from openegress.core.plan import Backend, Plan
 from openegress.handler.cage import rules
-from openegress.handler.landlock import Access, PathRule
+from openegress.handler.landlock import READ, Access, PathRule
 from openegress.handler.seccomp import ARCHITECTURES, program
 
 SPOOL, HOME = Path("/data/spool"), Path("/home/egress")
@@ -54,6 +55,14 @@ def test_the_services_identity_is_there_only_where_the_storage_rests_on_it(
 ) -> None:
     for found in (granted(backend), granted(plans.LocalStorage("/out"), backup=backend)):
         assert {rule.path for rule in found} & IDENTITIES == identity
+
+
+def test_it_reads_the_pictures_that_it_may_draw() -> None:
+    source = plans.LayoutSource(room_name="r", layout="", ws_url="ws://h", token="t")
+    files = PictureFiles({"acme": "/etc/acme.png"}, {"stage": "/srv/stage.jpg"})
+    found = rules(Plan("EG_1", source, (), None, None, pictures=files), SPOOL, NAMED, HOME)
+    access = {str(rule.path): rule.access for rule in found}
+    assert access["/etc/acme.png"] == access["/srv/stage.jpg"] == READ
 
 
 def test_it_writes_into_its_folder_and_its_outputs() -> None:

@@ -5,11 +5,16 @@ import pytest
 from openegress.core.units import S
 from openegress.media.overload import (
     CALM_S,
+    LAST_PICTURES_S,
     LONGEST_CALM_S,
+    MANY,
     PRESSED_WINDOWS,
+    RECENT_S,
     RELAPSE_S,
     WINDOW_S,
+    EncoderPace,
     Lag,
+    LastPictures,
     Overload,
     Rate,
 )
@@ -136,3 +141,50 @@ def test_clocks_that_part_over_a_day_are_no_lag(ppm: int) -> None:
     lag = Lag()
     behind = [lag.at(s * S, s * S + s * S * ppm // 1_000_000) for s in range(0, 86_400, 10)]
     assert max(behind) < S // 100
+
+
+@pytest.mark.parametrize(
+    ("framerate", "took_s", "is_slow"),
+    [
+        (30, [], False),
+        (30, [0.3, 0.3], False),  # a machine stands still now and then
+        (30, [0.3, 0.3, 0.3], True),
+        (30, [0.01, 0.01, 0.3, 0.3, 0.01], False),
+        (30, [0.3, 0.3, 0.3, 0.01, 0.01, 0.01], False),
+        (30, [0.06] * 5, False),  # a second encoder of this speed would do
+        (30, [0.07] * 5, True),
+        (60, [0.04] * 5, True),
+        (1, [0.1] * 5, False),
+        (1, [0.2] * 5, True),
+    ],
+)
+def test_an_encoder_is_slow_by_the_middle_of_its_last_pictures(
+    framerate: int, took_s: list[float], is_slow: bool
+) -> None:
+    pace = EncoderPace(framerate)
+    for number, each_s in enumerate(took_s):
+        pace.given(float(number))
+        pace.asked(number + each_s)
+        pace.asked(number + 0.9)  # for sound: it had no picture meanwhile
+    assert pace.is_slow is is_slow
+
+
+@pytest.mark.parametrize(
+    ("left_out", "since_s", "time_s"),
+    [
+        (0, 99.9, LAST_PICTURES_S),
+        (MANY, 100.0 - RECENT_S - 0.1, LAST_PICTURES_S),
+        (MANY - 1, 100.0 - RECENT_S + 0.1, LAST_PICTURES_S),  # a hiccup
+        (MANY, 100.0 - RECENT_S + 0.1, 0.0),
+        (3 * MANY, 90.0, LAST_PICTURES_S),
+    ],
+)
+def test_the_last_pictures_get_no_time_where_others_were_left_out(
+    left_out: int, since_s: float, time_s: float
+) -> None:
+    last = LastPictures()
+    for number in range(left_out):
+        last.left_out.note(since_s + number / FPS)
+    last.expect_end(100.0)
+    last.expect_end(200.0)
+    assert last.until_s == pytest.approx(100.0 + time_s)

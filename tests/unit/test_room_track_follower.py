@@ -7,16 +7,19 @@ from dataclasses import replace
 import pytest
 
 from openegress.core.codecs import MediaKind, VideoCodec
+from openegress.core.events import Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.plan import AudioRoute, Recorded
 from openegress.request.layouts import Layout
 from openegress.room import (
+    ConnectionLost,
     Joined,
     KeyFrameArrived,
     Lock,
     MediaArrived,
     OnFrame,
     Participant,
+    Reconnected,
     RoomEvent,
     Track,
     TrackPublished,
@@ -181,3 +184,14 @@ async def test_who_opts_out_while_the_connection_is_lost_is_not_subscribed_to_un
     await follower.release()
     assert room.held == set()
     await follower.close()
+
+
+async def test_a_room_that_is_joined_again_is_reported() -> None:
+    room = ScriptedRoom()
+    layout = LayoutPolicy(Layout(), Size(640, 360), 30, (AudioRoute("all"),))
+    follower = TrackFollower(room, "room", RecordedPeople(layout, Recorded()))
+    await follower.join()
+    room.say(ConnectionLost("no packet"), Reconnected(1.5))
+    await room.heard()
+    await follower.close()
+    assert [each.after_s async for each in follower.events() if isinstance(each, Rejoined)] == [1.5]

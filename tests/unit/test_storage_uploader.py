@@ -459,8 +459,10 @@ def test_the_first_recovery_notes_when_the_recording_stopped(tmp_path: Path) -> 
     folder = journal.folder / "file-0"
     folder.mkdir()
     (folder / "recording.mp4").write_bytes(b"media")
-    for path in (journal.folder / "journal.jsonl", folder / "recording.mp4"):
-        os.utime(path, (500.0, 500.0))
+    # The folder last: a file of it was stored then, and removed.
+    changes = {journal.folder / "journal.jsonl": 300.0, folder / "recording.mp4": 400.0, folder: 500.0}
+    for path, at_s in (changes | {journal.folder: 100.0}).items():
+        os.utime(path, (at_s, at_s))
     LateUploads.of(journal)
     (folder / "recording.mp4").write_bytes(b"finalised")
     for _ in range(2):

@@ -12,7 +12,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
 from openegress.core import ipc
 from openegress.core.errors import EgressError
-from openegress.core.events import Active, AwaitingStart, Ended, EndReason, StreamAdded
+from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, EndReason, Rejoined, StreamAdded
 from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
@@ -82,8 +82,15 @@ class World:
         request = json_format.ParseDict({"egress_id": "EG_1", "web": body}, StartEgressRequest())
         plan = plan_of(request, context)
         self.told: list[EgressInfo] = []
+        self.asides: list[AnyEvent] = []
         record = Record(initial(request, plan, 1), self.take, Unreported(folder))
-        self.job = Job(plan, "web", record, lambda egress_id, record: None)
+        self.job = Job(
+            plan,
+            "web",
+            record,
+            lambda egress_id, record: None,
+            on_aside=lambda job, event: self.asides.append(event),
+        )
 
     async def take(self, info: EgressInfo) -> None:
         self.told.append(info)
@@ -219,3 +226,10 @@ async def test_a_recovery_that_fails_says_why(tmp_path: Path) -> None:
     recovery = Handler(Ended(9, EndReason.FAILURE, why, "permission_denied"))
     info = await World(tmp_path, FILE).run(Handler(Active(5)), recovery)
     assert info.error.endswith(f"what was recorded until then could not be stored: {why}")
+
+
+async def test_a_room_that_was_joined_again_passes_the_record_by(tmp_path: Path) -> None:
+    world, rejoined = World(tmp_path, FILE), Rejoined(6, 1.5)
+    info = await world.run(Handler(Active(5), rejoined, Ended(9, EndReason.API)))
+    assert world.asides == [rejoined]
+    assert (info.status, info.details) == (Status.EGRESS_COMPLETE, "End reason: StopEgress API")

@@ -68,10 +68,10 @@ async def _as_sent(request: web.Request) -> bytes:
         raise TooLarge from None
     except TimeoutError:
         raise EgressError(
-            Code.DEADLINE_EXCEEDED, f"the request's body was not there after {READ_S:g} s; send it faster"
+            Code.DEADLINE_EXCEEDED, f"the request's body did not arrive within {READ_S:g} s; send it faster"
         ) from None
     except web.RequestPayloadError as error:
-        raise EgressError(Code.MALFORMED, f"the request's body is not whole: {shown(str(error))}") from None
+        raise EgressError(Code.MALFORMED, f"the request's body is incomplete: {shown(str(error))}") from None
 
 
 def unpacked(packed: bytes, limit_bytes: int) -> bytes:

@@ -13,9 +13,9 @@ import msgspec
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api import wire_json
-from openegress.api.timeline import Moment, moments
+from openegress.api.timeline import Moment, Mood, moments
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Progress
+from openegress.core.events import Progress, Rejoined
 from openegress.core.info import is_terminal
 from openegress.core.units import MS
 from openegress.request.redact import shown
@@ -47,6 +47,7 @@ class Entry:
         }
         if since is None or since.info is not self.info:
             told["info"] = wire_json.to_dict(shown(self.info))
+        if since is None or since.info is not self.info or since.moments is not self.moments:
             # A double does not hold nanoseconds since 1970.
             told["moments"] = [
                 {"at_ms": each.at_ns // MS, "text": each.text, "mood": each.mood} for each in self.moments
@@ -93,6 +94,11 @@ class DashboardState:
             if not is_terminal(shown.info):
                 self._samples.setdefault(egress_id, deque(maxlen=KEPT_SAMPLES)).append(progress)
             self._set(replace(shown, progress=progress))
+
+    def rejoined(self, egress_id: str, event: Rejoined) -> None:
+        if shown := self._entries.get(egress_id):
+            back = Moment(event.at_ns, f"Joined the room again after {event.after_s:.1f} s", Mood.BUSY)
+            self._set(replace(shown, moments=(*shown.moments, back)[-KEPT_MOMENTS:]))
 
     def thumbnail(self, egress_id: str, data_url: str) -> None:
         if shown := self._entries.get(egress_id):

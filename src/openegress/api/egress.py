@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from livekit.protocol.egress import (
@@ -28,11 +28,12 @@ from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
+from openegress.core.looks import PictureFiles
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
 from openegress.psrpc.wire_errors import NoResponse
-from openegress.request import orders
+from openegress.request import look_options, orders
 from openegress.request.orders import Order, PauseOrder
 from openegress.request.request_kind import request_kind, room_of
 from openegress.store import Change
@@ -73,6 +74,10 @@ class ApiPolicy:
     no_room: Code = Code.UNAVAILABLE
     template_base: str = ""
     """The page that lays out rooms whose request names none; empty: the built-in layouts."""
+    pictures: PictureFiles = field(default_factory=PictureFiles)
+    """Those that options may name."""
+    layouts: Collection[str] = ()
+    """Names of the operator's own."""
 
 
 class EgressService:
@@ -154,7 +159,7 @@ class EgressService:
         cluster = f" of cluster {self._policy.cluster_id!r}" if self._policy.cluster_id else ""
         return EgressError(
             error.code,
-            f"{error.message}: no egress worker{cluster} is connected, or those that are shut down; "
+            f"{error.message}: no egress worker{cluster} is connected, or all of them are shutting down; "
             "start one with `openegress worker` and the same Redis and cluster_id",
             fault=Fault.SERVICE,
         )
@@ -201,18 +206,29 @@ class EgressService:
         """Tells the recorder's page its layout, by its participant's metadata."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "updated")
-        own_template = bool(self._policy.template_base)
+        policy = self._policy
+        own_template = bool(policy.template_base)
         asked = orders.in_layout(request.layout, of_page=layouts.is_of_page(info, own_template=own_template))
+        look_options.refuse_unknown_pictures(asked.looks, policy.pictures)
         if asked.order is not None:
             info = await self._order(asked.order, info)
-        if asked.layout is None:
+        if not asked.changes_picture:
             return info
-        ask = layouts.ask(info, asked.layout, own_template=own_template)
+        ask = layouts.ask(info, asked, policy.layouts, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
-        await self._livekit().set_metadata(info.room_name, info.egress_id, json.dumps({"layout": ask.layout}))
+        try:
+            metadata = json.dumps({"layout": ask.layout})
+            await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
+        except EgressError as error:
+            # By its new options it may be over at once, and its recorder on its way out of the room.
+            latest = await self._records.get(request.egress_id)
+            is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
+            if asked.order is None or not is_over:
+                raise
+            return latest
         while True:
-            changed = layouts.with_layout(await self._records.get(request.egress_id), asked.layout)
+            changed = layouts.with_layout(await self._records.get(request.egress_id), asked)
             if await self._records.update(changed) is not Change.STALE:
                 return layouts.noted(changed, ask.notice)
             # The worker wrote to the record in between: its word and the layout both count.

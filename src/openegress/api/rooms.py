@@ -120,7 +120,7 @@ class RoomService:
     def _unreachable(self, why: str) -> EgressError:
         return EgressError(
             Code.UNAVAILABLE,
-            f"LiveKit server at {self._server.shown} cannot be asked: {why}; check LIVEKIT_URL",
+            f"LiveKit server at {self._server.shown} cannot be reached: {why}; check LIVEKIT_URL",
             fault=Fault.SERVICE,
         )
 

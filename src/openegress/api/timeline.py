@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
 
-from openegress.core.info import is_terminal
+from openegress.core.info import is_paused, is_terminal
 
 
 class Mood(StrEnum):
@@ -33,8 +33,8 @@ ENDS = {
 
 
 def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
-    """What has happened since `before`, the oldest first. None: nothing was known, so all that `after` has a
-    time for is told."""
+    """What has happened since `before`, the oldest first. None: nothing was known, so everything that
+    `after` has a time for is reported."""
     old = before or EgressInfo()
     # Its end comes last of what happens at one time.
     found = [*_life(before, after), *_streams(old, after), *_stored(before, after), *_end(old, after)]
@@ -49,6 +49,10 @@ def _life(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
         yield Moment(began_ns, "Recording", Mood.GOOD)
     if after.room_composite.layout != old.room_composite.layout and before is not None:
         yield Moment(after.updated_at, f"Layout: {after.room_composite.layout}")
+    if after.status == EgressStatus.EGRESS_ACTIVE and is_paused(after) != is_paused(old):
+        yield Moment(
+            after.updated_at, *(("Paused", Mood.BUSY) if is_paused(after) else ("Resumed", Mood.GOOD))
+        )
     if after.status == EgressStatus.EGRESS_ENDING != old.status:
         yield Moment(after.updated_at, _because("Ending", after.details), Mood.BUSY)
 
@@ -94,7 +98,7 @@ def _stream(old: StreamInfo, new: StreamInfo, now_ns: int) -> Iterator[Moment]:
 
 
 def _stored(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
-    """When a file was stored is told by the change alone; a record has no time for it."""
+    """Only the change says when a file was stored: a record has no time for it."""
     if before is None:
         return
     places = {result.location for result in before.file_results}

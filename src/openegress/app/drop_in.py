@@ -45,7 +45,9 @@ class DropIn:
             settings,
             self._bus,
             WorkerLeases(self._leases, self._path_leases),
-            watchers=Watchers(self._progress, self._board.update, self._board.thumbnail),
+            watchers=Watchers(
+                self._progress, self._board.update, self._board.thumbnail, self._board.rejoined
+            ),
         )
         # The template for a template_base that names it, and the dashboard for whoever forwards the port.
         self._pages = ApiServer(

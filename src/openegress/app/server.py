@@ -21,7 +21,7 @@ from openegress.app.liveness import EventLoop, answers
 from openegress.app.node import Node
 from openegress.app.node_watch import Watchers
 from openegress.app.ports import Ports
-from openegress.app.worker_config import path_leases, room_service
+from openegress.app.worker_config import path_leases, pictures_of, room_service
 from openegress.config.destination import local_folders
 from openegress.config.settings import Settings
 from openegress.core.errors import Code
@@ -170,7 +170,9 @@ class Server:
             self._settings,
             bus,
             leases,
-            watchers=Watchers(self._progress, on_thumbnail=self._board.thumbnail),
+            watchers=Watchers(
+                self._progress, on_thumbnail=self._board.thumbnail, on_rejoined=self._board.rejoined
+            ),
         )
 
     def _progress(self, job: Job) -> None:
@@ -187,4 +189,6 @@ def policy(settings: Settings) -> ApiPolicy:
         queue_max_wait_s=float(settings.queue.max_wait),
         no_room=Code(settings.no_room.value),
         template_base=settings.template_base,
+        pictures=pictures_of(settings),
+        layouts=tuple(settings.layouts),
     )

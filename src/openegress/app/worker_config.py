@@ -7,9 +7,11 @@ from pathlib import Path
 
 from openegress.api.rooms import TIMEOUT_S, LiveKitServer, RoomService
 from openegress.config.destination import assume_role, local_folders, storage_plan
+from openegress.config.layouts import layouts_of
 from openegress.config.settings import CLOUD_METADATA, PageUdp, SamePath, Settings
 from openegress.core import ipc
 from openegress.core.errors import Code
+from openegress.core.looks import PictureFiles
 from openegress.core.room_keys import RoomKey
 from openegress.core.room_patterns import fits
 from openegress.core.tokens import recorder_token
@@ -104,6 +106,10 @@ def worker_config(settings: Settings, room_metadata: RoomMetadata = no_metadata)
     )
 
 
+def pictures_of(settings: Settings) -> PictureFiles:
+    return PictureFiles(settings.overlays.logos, settings.overlays.backgrounds)
+
+
 def keys_of(settings: Settings) -> Callable[[str], tuple[RoomKey, ...]]:
     """The keys of a room by its name: for each index, the first entry that fits."""
 
@@ -162,6 +168,8 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
     def make_token(egress_id: str, room_name: str) -> str:
         return recorder_token(settings.api_key, settings.api_secret.reveal(), room_name, egress_id)
 
+    pictures, own_layouts = pictures_of(settings), layouts_of(settings)
+
     def make() -> Context:
         return Context(
             now_ns=time.time_ns(),
@@ -174,6 +182,8 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
             zone=datetime.now().astimezone().tzinfo or UTC,
             limits=session_limits,
             options=settings.options,
+            pictures=pictures,
+            layouts=own_layouts,
             deny_networks=settings.deny_networks,
             unknown_fields=settings.unknown_fields,
             insecure=settings.insecure,

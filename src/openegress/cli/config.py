@@ -11,8 +11,8 @@ from openegress.cli import terminal
 from openegress.cli.errors import Exit
 from openegress.cli.flags import settings_of
 from openegress.cli.terminal import Colour
-from openegress.config.check import Finding, Level
 from openegress.config.check import check as findings_of
+from openegress.config.finding import Finding, Level
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     _stems(commands)
     _clients(commands)
     _template(commands)
+    _layout(commands)
     _checks(commands)
     completion = commands.add_parser("completion", help="print a script that completes this command")
     completion.add_argument("shell", choices=SHELLS)
@@ -164,6 +165,23 @@ def _template(commands: "Commands") -> None:
     flags.add_config(template)
     flags.add_livekit(template)
     template.set_defaults(run=_later("template"))
+
+
+def _layout(commands: "Commands") -> None:
+    layout = commands.add_parser("layout", help="look at layouts")
+    verbs = layout.add_subparsers(required=True, metavar="VERB")
+    preview = verbs.add_parser("preview", help="draw a layout with people in it, without a room")
+    preview.add_argument("layout", metavar="LAYOUT", help="a JSON file, or the name of a layout")
+    preview.add_argument("out", metavar="OUT.png", help="the picture")
+    preview.add_argument("--people", type=int, default=4, metavar="N", help="how many there are (default 4)")
+    preview.add_argument("--speaker", type=int, default=0, metavar="N", help="who speaks, from 1; 0: nobody")
+    preview.add_argument("--screen", action="store_true", help="the first one shares a screen")
+    preview.add_argument("--size", default="1280x720", metavar="WxH", help="of the picture (1280x720)")
+    preview.add_argument(
+        "--options", default="", metavar="QUERY", help="how it looks: names=true&text=Lesson%%203"
+    )
+    flags.add_config(preview)
+    preview.set_defaults(run=_later("layout", "preview"))
 
 
 def _checks(commands: "Commands") -> None:

@@ -1,12 +1,13 @@
 """What is wrong with settings beyond the form of a single value: for start-up and `config check`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from urllib.parse import urlsplit
 
 import msgspec
 
+from openegress.config.finding import Finding, Level
+from openegress.config.layouts import layout_faults
+from openegress.config.overlay_faults import overlay_faults
 from openegress.config.settings import NO_EFFECT, Settings
 from openegress.config.storages import S3, StorageSettings
 from openegress.core.errors import EgressError
@@ -33,22 +34,6 @@ _WHY_NO_EFFECT = {
 """What to use instead, or why nothing is missing."""
 
 
-class Level(StrEnum):
-    ERROR = "error"
-    """The service does not start with it."""
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.path}: {self.text}"
-
-
 def check(settings: Settings, warnings: tuple[str, ...] = ()) -> list[Finding]:
     """Everything worth saying about a configuration; `warnings` are those of loading it."""
     from_loading = []
@@ -64,6 +49,8 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _keys(settings)
     yield from _room_keys(settings)
     yield from _room_options(settings)
+    yield from overlay_faults(settings)
+    yield from layout_faults(settings)
     yield from _storage("storage", settings.storage)
     yield from _storage("backup", settings.backup)
     yield from _storage("debug", settings.debug)

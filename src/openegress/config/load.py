@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from openegress.config.check import Level, find_faults
+from openegress.config.check import find_faults
 from openegress.config.decode import read_yaml
+from openegress.config.finding import Level
 from openegress.config.settings import RoomKeySettings, Settings
 from openegress.config.spellings import modernise
 from openegress.config.storages import GCP, S3, Azure, StorageSettings

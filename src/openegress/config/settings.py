@@ -176,6 +176,13 @@ class RoomKeySettings(Block, frozen=True):
                 return base64.b64decode(text, validate=True)
 
 
+class OverlaySettings(Block, frozen=True):
+    """Pictures that options may name: paths by names."""
+
+    logos: dict[str, str] = field(default_factory=dict)
+    backgrounds: dict[str, str] = field(default_factory=dict)
+
+
 class Queue(Block, frozen=True):
     """Requests that wait for a free worker instead of being refused."""
 
@@ -264,6 +271,9 @@ class Settings(Block, frozen=True):
     cpu_cost: CPUCost = CPUCost()
     session_limits: SessionLimitSettings = SessionLimitSettings()
     options: OptionDefaults = OptionDefaults()
+    overlays: OverlaySettings = OverlaySettings()
+    layouts: dict[str, Any] = field(default_factory=dict)
+    """By name: a path of a JSON file, or what would be in it."""
     storage: StorageSettings = StorageSettings()
     backup: StorageSettings = StorageSettings()
     disallow_local_storage: bool = False

@@ -17,16 +17,12 @@ import durationpy
 import msgspec
 
 from openegress.core.errors import EgressError, invalid
-from openegress.core.selectors import Selectors
-from openegress.core.sidecars import Sidecars
-from openegress.core.values import LengthOrSize, Seconds, Secret, SizeBytes
+from openegress.core.values import LengthOrSize, Parsed, Seconds, Secret, SizeBytes
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 _TRUE = frozenset({"true", "yes", "on", "y", "1"})
 _FALSE = frozenset({"false", "no", "off", "n", "0"})
-_PARSED = (Selectors, Sidecars)
-"""They read their own text."""
 LEAST_NANOSECONDS = 1_000_000
 _INT64_DIGITS = 19
 _MOST_CHARS = 64
@@ -102,7 +98,7 @@ def _scalar(text: str, kind: Any, path: str) -> Any:
         return _size(text, path)
     if kind is LengthOrSize:
         return _length_or_size(text, path)
-    if kind in _PARSED:
+    if issubclass(kind, Parsed):
         try:
             return kind.parse(text)
         except ValueError as error:

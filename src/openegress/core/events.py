@@ -204,6 +204,14 @@ class Thumbnail(Event, frozen=True, tag="thumbnail"):
     jpeg: bytes
 
 
+class Rejoined(Event, frozen=True, tag="rejoined"):
+    """The connection to the room was lost and is back, for the dashboard; not in EgressInfo."""
+
+    at_ns: int
+    """Unix ns, when it was back."""
+    after_s: float
+
+
 AnyEvent = (
     AwaitingStart
     | Active
@@ -223,7 +231,8 @@ AnyEvent = (
     | Progress
     | Uploaded
     | Thumbnail
+    | Rejoined
 )
 
-Aside = Progress | Uploaded | Thumbnail
+Aside = Progress | Uploaded | Thumbnail | Rejoined
 """What passes a record by: for metrics and whoever watches."""

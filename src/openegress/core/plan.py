@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import Looks, PictureFiles
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
 
@@ -111,6 +113,8 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
     audio: tuple[AudioRoute, ...] = ()
     insecure: bool = False
     """As a MediaSource's."""
+    specs: tuple[LayoutSpec, ...] = ()
+    """Layouts of the operator's own: this one or any may be asked for while it runs."""
 
 
 class TracksSource(Struct, frozen=True, tag="tracks"):
@@ -363,6 +367,9 @@ class Plan(Struct, frozen=True):
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
     recorded: Recorded = Recorded()
+    looks: Looks = Looks()
+    pictures: PictureFiles = PictureFiles()
+    """All that may be drawn while it runs."""
     sidecars: tuple[Sidecar, ...] = ()
     """What is kept of the meeting beside the first file or playlist."""
     data_topics: tuple[str, ...] = ()
@@ -374,10 +381,8 @@ class Plan(Struct, frozen=True):
 
 def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
     """The output that sidecars lie beside, and its number. None: there are none."""
-    for index, output in enumerate(plan.outputs):
-        if plan.sidecars and isinstance(output, FileOutput | SegmentOutput):
-            return index, output
-    return None
+    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
+    return stored[0] if stored and plan.sidecars else None
 
 
 def needs_browser(plan: Plan) -> bool:

@@ -1,6 +1,16 @@
 """Kinds of values a setting can have beyond text and numbers."""
 
 from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
+
+
+@runtime_checkable
+class Parsed(Protocol):
+    """A kind of value with a form of its own."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError with what `text` should be, as the end of a sentence."""
 
 
 class Secret(str):

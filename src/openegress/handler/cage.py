@@ -126,6 +126,7 @@ def rules(plan: Plan, spool: Path, environment: Mapping[str, str], home: Path) -
     read += [Path(environment[name]) for name in _READ_AS_NAMED if environment.get(name)]
     if (real := _RESOLVER.resolve()).parent != _RESOLVER.parent:
         read.append(real.parent)  # written anew by whoever the link leads to
+    read += [Path(each) for each in (*plan.pictures.logos.values(), *plan.pictures.backgrounds.values())]
     written = [spool / plan.egress_id]
     for backend in _backends(plan):
         match backend:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.plan import PauseMode, Plan, SegmentOutput
@@ -122,6 +122,8 @@ class RecordingControl:
 
     async def _change(self, order: SetOptions, media_input: MediaInput, outputs: Outputs) -> None:
         refuse_unsuited(order, self._plan)
+        if order.options.stop_when_silent and not self._is_heard:
+            raise invalid("stop_when_silent: this egress records no sound")
         before, self._rules = self._rules, changed_rules(self._rules, order.options)
         await media_input.change_rules(self._rules)
         outputs.change_size_limit(self._rules.max_size_bytes)

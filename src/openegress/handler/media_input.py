@@ -13,6 +13,7 @@ from openegress.core.left_out import TrackLosses
 from openegress.core.plan import EndRules, PauseMode, Plan, StreamOutput
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.overlays import Overlays, OverlaySink
 from openegress.media.pipeline import EncodePipeline
 from openegress.source import Attended, PacketSource, Pausable, Source, SourceEvent
 
@@ -97,12 +98,15 @@ class FrameInput:
         name_values: Callable[[], dict[str, str]] = dict,
         hold_s: float = 0.0,
         room: RoomSource | None = None,
+        overlays: Overlays | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
-        source back. `room` is the source, where it is of a room."""
+        source back. `room` is the source, where it is of a room. `overlays` are drawn on what it gives,
+        unless it does that itself."""
         self._source = source
         self._name_values = name_values
         self._room = room
+        self._overlays = overlays
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
             plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
@@ -112,7 +116,11 @@ class FrameInput:
         await self._source.prepare()
 
     async def start(self) -> int:
-        return await self._source.start(self._pipeline)
+        if self._overlays is None:
+            return await self._source.start(self._pipeline)
+        zero_ns = await self._source.start(OverlaySink(self._pipeline, self._overlays))
+        self._overlays.zero_ns = zero_ns
+        return zero_ns
 
     def formats(self) -> Sequence[StreamFormat]:
         return self._pipeline.formats
@@ -146,6 +154,7 @@ class FrameInput:
         return self._room
 
     async def stop(self) -> None:
+        self._pipeline.expect_end()
         try:
             await self._source.stop()
         except Exception:

@@ -19,6 +19,7 @@ from openegress.core.plan import (
 from openegress.core.room_keys import RoomKey
 from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
 from openegress.handler.warm import BrowserShape, WarmBrowser
+from openegress.media.overlays import Overlays
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.open import open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
@@ -99,7 +100,7 @@ async def _page_input(
     )
     page = WebPageSource(browser, page_settings)
     if not isinstance(source, TemplateSource) or source.sound is None:
-        return FrameInput(page, plan, on_error)
+        return FrameInput(page, plan, on_error, overlays=_overlays(plan))
     try:
         of_sound = msgspec.structs.replace(plan, source=source.sound, video=None)
         sound = await open_source(of_sound, room_keys=room_keys)
@@ -107,4 +108,11 @@ async def _page_input(
         await page.close()
         raise
     assert isinstance(sound, RoomFrameSource)  # the plan lets nothing through as it is
-    return FrameInput(SoundBesidePage(page, sound), plan, on_error)
+    return FrameInput(SoundBesidePage(page, sound), plan, on_error, overlays=_overlays(plan))
+
+
+def _overlays(plan: Plan) -> Overlays | None:
+    """Over the pictures of a page."""
+    if plan.video is None or not plan.looks.draws_over:
+        return None
+    return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
-from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, Ending, EndReason, Progress
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    AwaitingStart,
+    Ended,
+    Ending,
+    EndReason,
+    Progress,
+    Rejoined,
+)
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
@@ -137,10 +146,13 @@ class Recording:
             self._control.close()
             heart.cancel()
             await asyncio.gather(heart, return_exceptions=True)
-            if self._browser is not None:
-                await self._browser.close()
         self._end(end)  # for whoever still waits for the beginning
         self._send(end.event(self._phase))
+        # Whoever waits for the recording need not wait until a browser has ended.
+        if self._closing is not None:
+            await self._closing
+        if self._browser is not None:
+            await self._browser.close()
 
     async def _record(self, room_keys: tuple[RoomKey, ...]) -> End:
         await self._confinement.enter()
@@ -174,8 +186,6 @@ class Recording:
             return end
         finally:
             await self._stop_input(media_input)
-            if self._closing is not None:
-                await self._closing
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
@@ -286,6 +296,8 @@ class Recording:
                     self._control.sidecars.observe(event)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
+                case Rejoined():
+                    self._send(event)
 
     async def _report_progress(self) -> None:
         frames, at_s = 0, time.monotonic()

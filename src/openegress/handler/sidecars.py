@@ -104,7 +104,9 @@ class SidecarRecorder:
             return
         if isinstance(self._plan.source, LayoutSource):
             self._layout = name
-            self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": layouts.resolve(name)}))
+            own = {spec.name for spec in self._plan.source.specs}
+            shown = name if name in own else layouts.resolve(name)
+            self._append(LogEntry(at_ns, entries.LAYOUT, {"layout": shown}))
 
     def _append(self, entry: LogEntry) -> None:
         if self._log is not None:

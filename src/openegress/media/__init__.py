@@ -34,6 +34,9 @@ class Packet:
     """Which of many tracks it is of; None: the only one of its kind."""
     paused_ns: int = 0
     """How much of the time until then is not on the timeline, as the recording was paused."""
+    picture_size: tuple[int, int] = (0, 0)
+    """Width and height that a key frame as its publisher encodes it shows, all its layers together; zeros:
+    nobody told."""
 
     @property
     def pts_ns(self) -> int:

@@ -6,14 +6,14 @@ would be an hour of sound in memory. Its header is taken; index and duration com
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 
 from openegress.core.codecs import AudioCodec, Container, MediaKind
 from openegress.core.units import MS, S
 from openegress.media import Packet, StreamFormat
-from openegress.media.ebml import element, wide
+from openegress.media.ebml import Element, element, elements, wide
 from openegress.media.fragments import PRIMING_SAMPLES, sample
 from openegress.media.muxer import FORMAT_NAME
 from openegress.media.streams import add_stream
@@ -23,6 +23,11 @@ CLUSTER_NS = S // 2
 may last for half a minute."""
 
 _CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK = b"\x1f\x43\xb6\x75", b"\xe7", b"\xa3"
+_VIDEO_PATH = (0x18538067, 0x1654AE6B, 0xAE, 0xE0)
+"""Segment, Tracks, TrackEntry, Video."""
+_PIXEL_WIDTH, _PIXEL_HEIGHT = 0xB0, 0xBA
+_WIDE = 0x4000
+"""For FFmpeg, which gives a size as few bytes as it takes: two have room for that of any picture."""
 _KEY = 0x80
 _ONE_BYTE_TRACKS = 126
 """Track numbers up to here take one byte in a block, all others two (RFC 8794 section 4)."""
@@ -55,10 +60,19 @@ def cluster(blocks: Sequence[SimpleBlock]) -> bytes:
 
 class ClusterWriter:
     """Packets in, clusters out through `put`, each in one call. One writer belongs to one thread. What `put`
-    raises comes out of open(), write(), flush() and close(); FFmpegError out of open()."""
+    and `rewrite` raise comes out of open(), write(), flush() and close(); FFmpegError out of open()."""
 
-    def __init__(self, put: Callable[[bytes], object], formats: Sequence[StreamFormat]) -> None:
+    def __init__(
+        self,
+        put: Callable[[bytes], object],
+        formats: Sequence[StreamFormat],
+        rewrite: Callable[[int, bytes], object] | None = None,
+    ) -> None:
+        """`rewrite` puts bytes over those at an offset. With it the header has the size of the pictures that
+        come, not of those that were announced: of the first one, and of a larger layer that follows."""
         self._put = put
+        self._rewrite = rewrite
+        self._size: PixelSize | None = None
         self._formats = tuple(formats)
         self._tracks = {f.kind: (number, f) for number, f in enumerate(formats, 1)}
         self._last_ms: dict[MediaKind, int] = {}
@@ -68,11 +82,15 @@ class ClusterWriter:
         """Writes the header."""
         buffer = io.BytesIO()
         container = av.open(buffer, "w", format=FORMAT_NAME[Container.WEBM])
+        passed = next((f for f in self._formats if f.is_passed_through), None)
         for f in self._formats:
-            add_stream(container, f)
+            add_stream(container, replace(f, width=_WIDE, height=_WIDE) if f is passed else f)
         container.start_encoding()
         header = buffer.getvalue()
         container.close()
+        if passed is not None:
+            self._size = PixelSize(header)
+            header = self._size.with_size(header, passed.width, passed.height)
         self._put(header)
 
     def write(self, packet: Packet) -> None:
@@ -80,6 +98,9 @@ class ClusterWriter:
         are ignored."""
         if packet.kind not in self._tracks:
             return
+        if packet.is_key and self._size is not None and self._rewrite is not None:
+            for offset, data in self._size.corrections(*packet.picture_size):
+                self._rewrite(offset, data)
         number, form = self._tracks[packet.kind]
         at_ms = max(0, (packet.pts_ns + _delay_ns(form) + MS // 2) // MS)
         # Two pictures of one millisecond are told apart by the least there is.
@@ -103,6 +124,51 @@ class ClusterWriter:
     def abandon(self) -> None:
         """Writes nothing more."""
         self._blocks = []
+
+
+class PixelSize:
+    """Where a header says the size of its pictures (RFC 9559 sections 5.1.4.1.28.6 and 7), and what it has to
+    say."""
+
+    def __init__(self, header: bytes) -> None:
+        self._places = [
+            found
+            for kind in (_PIXEL_WIDTH, _PIXEL_HEIGHT)
+            if (found := _inside(header, 0, len(header), (*_VIDEO_PATH, kind))) is not None
+        ]
+        self._area = 0
+        """Of the key frame whose size it says; 0: of none yet."""
+
+    def with_size(self, header: bytes, width: int, height: int) -> bytes:
+        changed = bytearray(header)
+        for offset, data in self._values(width, height):
+            changed[offset : offset + len(data)] = data
+        return bytes(changed)
+
+    def corrections(self, width: int, height: int) -> list[tuple[int, bytes]]:
+        """A key frame of that size follows; what to write, and where."""
+        if width * height <= self._area:
+            return []
+        self._area = width * height
+        return self._values(width, height)
+
+    def _values(self, width: int, height: int) -> list[tuple[int, bytes]]:
+        """Nothing where one of the two does not fit into its place."""
+        values = list(zip(self._places, (width, height), strict=False))
+        if len(values) < 2 or any(value >> 8 * (at.end - at.data) for at, value in values):
+            return []
+        return [(at.data, value.to_bytes(at.end - at.data, "big")) for at, value in values]
+
+
+def _inside(header: bytes, start: int, end: int, path: Sequence[int]) -> Element | None:
+    """The first element that lies so in others."""
+    kind, *rest = path
+    for each in elements(header, start, end):
+        if each.kind == kind:
+            found = _inside(header, each.data, min(each.end, end), rest) if rest else each
+            if found is not None:
+                return found
+    return None
 
 
 def _delay_ns(form: StreamFormat) -> int:

@@ -1,19 +1,13 @@
-"""What a tile shows where there is no picture: an initial in a circle and a name below it.
+"""What a tile shows where there is no picture: an initial in a circle and a name below it."""
 
-Fonts are the system's: fontconfig is asked for one that has all the characters of a name.
-"""
-
-import re
-import unicodedata
 from dataclasses import dataclass
 
-import av
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from openegress.media.canvas import PIXEL_FORMAT
-from openegress.media.fonts import font_file
+from openegress.media import text as texts
+from openegress.media.images import to_yuv
+from openegress.media.text_runs import clusters
 
 Rgb = tuple[int, int, int]
 _INITIAL, _NAME = 1 / 6, 0.4
@@ -21,15 +15,6 @@ _INITIAL, _NAME = 1 / 6, 0.4
 _MIN_NAME_PX = 12
 _SMOOTH = 4
 """The circle is drawn this much larger and scaled down: Pillow draws hard edges."""
-
-MOST_CHARS = 256
-"""No tile has room for more of a name."""
-_MOST_MARKS = 3
-"""Marks on one letter: some languages stack as many."""
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of what follows."""
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +30,19 @@ def draw(name: str, width: int, height: int, style: CoverStyle) -> VideoFrame:
     image = Image.new("RGB", (width, height), style.tile)
     size = max(1, round(min(width, height) * _INITIAL))
     small = max(_MIN_NAME_PX, round(size * _NAME))
-    shown = _shown(name)
+    shown = texts.tidied(name)
     gap = round(0.6 * small)
     top = (height - (2 * size + gap + round(1.2 * small))) // 2
     _badge(image, (width // 2, top + size), size, style.badge)
-    pen = ImageDraw.Draw(image)
-    initial = _initial(shown)
-    pen.text((width / 2, top + size), initial, style.initial, _font(initial, size), anchor="mm")
-    font = _font(shown, small)
-    line = (width / 2, top + 2 * size + gap + small * 0.6)
-    pen.text(line, _cut(shown, font, 0.9 * width), style.name, font, anchor="mm")
-    return _to_yuv(image)
+    _write(image, _initial(shown), size, style.initial, (width // 2, top + size))
+    middle = (width // 2, round(top + 2 * size + gap + small * 0.6))
+    _write(image, shown, small, style.name, middle)
+    return to_yuv(image)
 
 
-def _shown(name: str) -> str:
-    """On one line, without what cannot be seen and marks without end."""
-    letters, marks = [], 0
-    for letter in _UNSEEN.sub("", " ".join(name[:MOST_CHARS].split())):
-        marks = marks + 1 if unicodedata.combining(letter) else 0
-        if marks <= _MOST_MARKS:
-            letters.append(letter)
-    return "".join(letters)
+def _write(image: Image.Image, text: str, size: int, colour: Rgb, middle: tuple[int, int]) -> None:
+    line = texts.draw(text, size, colour, round(0.9 * image.width))
+    image.paste(line, (middle[0] - line.width // 2, middle[1] - line.height // 2), line)
 
 
 def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb) -> None:
@@ -77,50 +54,4 @@ def _badge(image: Image.Image, centre: tuple[int, int], radius: int, colour: Rgb
 
 def _initial(name: str) -> str:
     """The first letter with its accents."""
-    end = 1
-    while end < len(name) and unicodedata.combining(name[end]):
-        end += 1
-    return name[:end].upper()
-
-
-def _cut(text: str, font: Font, width: float) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
-    if font.getlength(text) <= width:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if font.getlength(text[:middle].rstrip() + "…") <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low].rstrip() + "…"
-
-
-def _font(text: str, size: int) -> Font:
-    path, index = font_file("".join(sorted(set(text))))
-    if path:
-        try:
-            return ImageFont.truetype(path, size, index=index)
-        except OSError:
-            pass  # a bitmap font, or one that is gone: Pillow's own has Latin at least
-    return ImageFont.load_default(size)
-
-
-def _to_yuv(image: Image.Image) -> VideoFrame:
-    frame = av.VideoFrame(image.width, image.height, "rgb24")
-    plane = frame.planes[0]
-    rows, stride = image.tobytes(), 3 * image.width
-    plane.update(
-        rows
-        if plane.line_size == stride
-        else b"".join(
-            rows[at : at + stride].ljust(plane.line_size, b"\0") for at in range(0, len(rows), stride)
-        )
-    )
-    return frame.reformat(
-        format=PIXEL_FORMAT,
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=ColorRange.MPEG,
-        threads=1,
-    )
+    return next(iter(clusters(name)), "").upper()

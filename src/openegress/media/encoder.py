@@ -5,6 +5,8 @@ parameters beside the stream ("global header"): the stream then serves as the te
 """
 
 import io
+import math
+import time
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
@@ -94,6 +96,8 @@ class VideoEncoder:
         self._interval_ns = max(1, round(encoding.key_frame_interval_s * S))
         self._ticks = round(1 / VIDEO_TIME_BASE / encoding.framerate)
         self._next_key_ns = 0
+        self.inside = 0
+        """Pictures that were put in and have not come out."""
         self.format = StreamFormat(
             kind=MediaKind.VIDEO,
             codec=encoding.codec,
@@ -114,6 +118,7 @@ class VideoEncoder:
         if is_key:
             self._next_key_ns = ((pts_ns + S // 1000) // self._interval_ns + 1) * self._interval_ns
         is_new, self._last = frame is not self._last, frame
+        self.inside += 1
         if self._still is not None:
             if (repeat := self._still.take(pts, is_fresh=is_new or is_key)) is not None:
                 return [self._packet(repeat.data, repeat.pts, repeat.pts, is_key=False)]
@@ -128,8 +133,14 @@ class VideoEncoder:
         """The next picture is a key frame: a cut of what is recorded lies before it."""
         self._next_key_ns = 0
 
-    def flush(self) -> list[Packet]:
-        return self._packets(self._context.encode(None))
+    def flush(self, until_s: float = math.inf) -> list[Packet]:
+        """What has not come out by `until_s`, of the monotonic clock, stays inside and is lost."""
+        given: list[Packet] = []
+        for packet in self._context.encode_lazy(None):
+            given += self._packets([packet])
+            if time.monotonic() >= until_s:
+                break
+        return given
 
     def _packets(self, packets: "Iterable[av.Packet[Any]]") -> list[Packet]:
         given = []
@@ -143,6 +154,7 @@ class VideoEncoder:
         return given
 
     def _packet(self, data: bytes, pts: int, dts: int, *, is_key: bool) -> Packet:
+        self.inside -= 1
         return Packet(MediaKind.VIDEO, data, pts, dts, self._ticks, VIDEO_TIME_BASE, is_key)
 
 

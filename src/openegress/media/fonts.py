@@ -1,4 +1,4 @@
-"""Which of the host's fonts has the characters of a text: fontconfig, in process.
+"""Which of the host's fonts has a character: fontconfig, in process.
 
 Called through ctypes, as there is no maintained binding. The program fc-match would be one more process for
 each name, and a handler that records starts none (handler.cage).
@@ -12,15 +12,41 @@ _FOR_PATTERN, _MATCHED = 0, 0
 """FcMatchPattern, FcResultMatch of fontconfig.h."""
 
 
-@lru_cache(maxsize=256)
-def font_file(characters: str) -> tuple[str, int]:
-    """(path, index in it) of the font that has most of `characters`; ("", 0) without fontconfig. Takes
-    milliseconds, the first time longer."""
+@lru_cache(maxsize=4096)
+def font_of(character: str) -> tuple[str, int]:
+    """(path, index in it) of a font that has the character; ("", 0) where none does, and without fontconfig.
+    Takes milliseconds, the first time longer."""
+    return _with(character, _FAMILIES, "color=false:scalable=true")
+
+
+@lru_cache(maxsize=1024)
+def emoji_font_of(character: str) -> tuple[str, int]:
+    """As font_of(), in colour."""
+    return _with(character, "emoji", "color=true")
+
+
+@lru_cache(maxsize=4096)
+def has(path: str, index: int, character: str) -> bool:
+    """Whether this font, which one of the above has given, has the character."""
+    library, charset = _library(), _charsets.get((path, index))
+    if library is None or charset is None:
+        return False
+    return bool(library.FcCharSetHasChar(charset, ord(character)))
+
+
+_charsets: dict[tuple[str, int], int] = {}
+"""Of fonts that were given out: FcCharSet by path and index."""
+
+
+def _with(character: str, families: str, further: str) -> tuple[str, int]:
+    path, index = _match(f"{families}:charset={ord(character):x}:{further}")
+    return (path, index) if has(path, index, character) else ("", 0)
+
+
+def _match(text: str) -> tuple[str, int]:
     library = _library()
     if library is None:
         return "", 0
-    charset = " ".join(f"{ord(each):x}" for each in characters if not each.isspace())
-    text = f"{_FAMILIES}:charset={charset}:color=false:scalable=true"
     pattern = library.FcNameParse(text.encode())
     if not pattern:
         return "", 0
@@ -40,7 +66,13 @@ def font_file(characters: str) -> tuple[str, int]:
         if library.FcPatternGetInteger(match, b"index", 0, ctypes.byref(index)) != _MATCHED:
             index.value = 0
         # The upper half of the index names an instance of a variable font.
-        return (path.value or b"").decode(errors="surrogateescape"), index.value & 0xFFFF
+        found = (path.value or b"").decode(errors="surrogateescape"), index.value & 0xFFFF
+        charset = ctypes.c_void_p()
+        if found not in _charsets and not library.FcPatternGetCharSet(
+            match, b"charset", 0, ctypes.byref(charset)
+        ):
+            _charsets[found] = library.FcCharSetCopy(charset)
+        return found
     finally:
         library.FcPatternDestroy(match)
 
@@ -58,6 +90,14 @@ def _library() -> ctypes.CDLL | None:
     library.FcFontMatch.argtypes = (pointer, pointer, ctypes.POINTER(ctypes.c_int))
     library.FcFontMatch.restype = pointer
     library.FcPatternDestroy.argtypes = (pointer,)
+    library.FcPatternGetCharSet.argtypes = (
+        pointer,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_void_p),
+    )
+    library.FcCharSetCopy.argtypes, library.FcCharSetCopy.restype = (pointer,), pointer
+    library.FcCharSetHasChar.argtypes = (pointer, ctypes.c_uint)
     library.FcPatternGetString.argtypes = (
         pointer,
         ctypes.c_char_p,

@@ -234,21 +234,22 @@ class _Traf:
 
 
 class _Entries:
-    """Where a passed-through video needs another sample entry: its key frame has other parameter sets."""
+    """Where a passed-through video needs another sample entry: its key frame has other parameter sets or, of
+    a codec that has none, another size."""
 
     def __init__(self, formats: Sequence[StreamFormat]) -> None:
         video = next((f for f in formats if f.is_passed_through), None)
         self._codec = video.codec if video is not None and isinstance(video.codec, VideoCodec) else None
         self._formats = [video] if video is not None else []
         self._known: dict[bytes, bytes] = {}
-        """Sample entry by the parameter sets it holds."""
+        """Sample entry by the parameter sets it holds, or the size."""
         self._entry = sample_entry(video) if video is not None else b""
 
     def change_at(self, packet: Packet) -> bytes:
         """The entry of the samples from `packet` on; b"": as before."""
         if self._codec is None or packet.kind is not MediaKind.VIDEO or not packet.is_key:
             return b""
-        found = parameter_sets(self._codec, packet.data)
+        found = parameter_sets(self._codec, packet.data) or _size_of(packet)
         if not found:
             return b""
         if found not in self._known:
@@ -265,6 +266,10 @@ class _Entries:
         except (FFmpegError, EgressError):
             # What FFmpeg cannot describe is left under the entry there is; the media says it too.
             return self._entry
+
+
+def _size_of(packet: Packet) -> bytes:
+    return struct.pack(">II", *packet.picture_size) if all(packet.picture_size) else b""
 
 
 def sample(form: StreamFormat, data: bytes) -> bytes:

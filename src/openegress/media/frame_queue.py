@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import av
 
 from openegress.core.units import S
-from openegress.media.overload import Lag, Overload, Rate
+from openegress.media.overload import EncoderPace, Lag, LastPictures, Overload, Rate
 from openegress.media.resumptions import Resumption
 
 _log = logging.getLogger(__name__)
@@ -25,10 +25,12 @@ rates it is at most one second of pictures, but never less than two."""
 _HELD_BEHIND_NS = S // 2
 """A source that is this far behind is not held back any more: it would fall behind further, with all that it
 has yet to give."""
+_HELD_BEHIND_SLOW_NS = S // 10
+"""The same where the encoder takes twice the time that it has: waiting for it does not help."""
 
-_LAST_PICTURES_S = 0.25
-"""The time for encoding what waits at the end. A slower machine leaves the rest out, as whoever stops a
-recording waits for it."""
+_MOST_WAITING_NS = S * 4 // 10
+"""A picture that waits while others come for longer than this is left out. Otherwise sound and what comes
+later would wait behind pictures that take long, however few those are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,13 @@ class FrameQueue:
         self.overload = Overload(framerate, time.monotonic()) if framerate and not hold_s else None
         self._hold_s = hold_s
         self._most_queued = max(2, min(_QUEUED_FRAMES, framerate)) if framerate else _QUEUED_FRAMES
+        self._most_waiting_ns = max(_MOST_WAITING_NS, S // framerate) if framerate else _MOST_WAITING_NS
+        self._pace = EncoderPace(framerate)
         self._lag = Lag()
-        self._closed_at_s: float | None = None
+        self._offered_ns = 0
+        """The last picture that came, whether it was taken or left out."""
+        self._last_pictures = LastPictures()
+        self._is_closed = False
         self._changed = threading.Condition()
         self._items: deque[Queued] = deque()
         self.pictures = 0
@@ -67,17 +74,20 @@ class FrameQueue:
 
     def put_picture(self, frame: av.VideoFrame, pts_ns: int) -> None:
         with self._changed:
+            self._offered_ns = pts_ns
             if self._thins_out(pts_ns):
-                self.dropped += 1
+                self._leave_out()
                 return
             behind_ns = self._lag.at(pts_ns, time.monotonic_ns())
-            if self._hold_s and self._is_full and (self._waits or behind_ns < _HELD_BEHIND_NS):
-                limit_s = None if self._waits else self._hold_s
-                self._changed.wait_for(lambda: self._is_closed or not self._is_full, limit_s)
+            if self._waits:
+                self._changed.wait_for(lambda: self._is_closed or not self._is_full)
+            most_behind_ns = _HELD_BEHIND_SLOW_NS if self._pace.is_slow else _HELD_BEHIND_NS
+            if self._hold_s and not self._waits and self._is_full and behind_ns < most_behind_ns:
+                self._hold_back((most_behind_ns - behind_ns) / S)
             if self._is_closed:
                 return
-            if self._is_full:
-                self.dropped += 1
+            if self._is_full or self._is_too_late:
+                self._leave_out()
                 return
             self.pictures += 1
             self._items.append(QueuedPicture(frame, pts_ns))
@@ -100,6 +110,8 @@ class FrameQueue:
     def take(self) -> Queued | None:
         """Waits for the next item; None: the queue is closed and empty. Of a closed queue it gives all sound,
         and as many pictures as there is time for."""
+        with self._changed:
+            self._pace.asked(time.monotonic())
         while True:
             with self._changed:
                 while not self._items:
@@ -111,15 +123,22 @@ class FrameQueue:
                     return item
                 self.pictures -= 1
                 self._changed.notify_all()
-                if not self._is_too_late:
+                if not self._is_too_late and self._offered_ns - item.pts_ns <= self._most_waiting_ns:
+                    self._pace.given(time.monotonic())
                     return item
-                self.dropped += 1
+                self._leave_out()
+
+    def expect_end(self) -> None:
+        """The source has been told to stop: from now on there is little time for pictures. Idempotent."""
+        with self._changed:
+            self._last_pictures.expect_end(time.monotonic())
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Takes nothing more. Idempotent."""
+        self.expect_end()
         with self._changed:
-            if self._closed_at_s is None:
-                self._closed_at_s = time.monotonic()
+            self._is_closed = True
             self._changed.notify_all()
 
     def abandon(self) -> None:
@@ -129,9 +148,21 @@ class FrameQueue:
             self._items.clear()
             self._changed.notify_all()
 
+    def _leave_out(self) -> None:
+        self.dropped += 1
+        self._last_pictures.left_out.note(time.monotonic())
+
+    def _hold_back(self, most_s: float) -> None:
+        """Until there is room for a picture, or no time for it any more."""
+        until_s = time.monotonic() + min(self._hold_s, most_s)
+        while self._is_full and not self._is_closed:
+            if not self._changed.wait(min(until_s, self._last_pictures.until_s) - time.monotonic()):
+                return
+
     @property
-    def _is_closed(self) -> bool:
-        return self._closed_at_s is not None
+    def ends_at_s(self) -> float:
+        """Until when the last pictures are encoded, by the monotonic clock; infinite: no end is in sight."""
+        return self._last_pictures.until_s
 
     @property
     def _waits(self) -> bool:
@@ -143,9 +174,7 @@ class FrameQueue:
 
     @property
     def _is_too_late(self) -> bool:
-        if self._waits:
-            return False
-        return self._closed_at_s is not None and time.monotonic() - self._closed_at_s > _LAST_PICTURES_S
+        return not self._waits and time.monotonic() > self._last_pictures.until_s
 
     def _thins_out(self, pts_ns: int) -> bool:
         """Whether this picture is left out so that the encoder keeps up with the others."""

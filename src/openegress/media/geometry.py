@@ -21,6 +21,15 @@ class Rect:
     height: int
 
 
+def overlap(one: Rect, other: Rect) -> bool:
+    return (
+        one.x < other.x + other.width
+        and other.x < one.x + one.width
+        and one.y < other.y + other.height
+        and other.y < one.y + one.height
+    )
+
+
 class Fit(StrEnum):
     """How a picture fills a rectangle of another shape."""
 

@@ -3,7 +3,10 @@
 A full queue leaves out pictures by itself, but in clumps, at full load, and with all the queue's delay.
 """
 
+import math
+from collections import deque
 from enum import Enum
+from statistics import median
 
 from openegress.core.units import S
 
@@ -19,6 +22,12 @@ LONGEST_CALM_S = 320.0
 RELAPSE_S = 60.0
 """If the encoder is overloaded again so soon, the next try waits twice as long."""
 
+LAST_PICTURES_S = 0.4
+"""From the stop on, the time for drawing and encoding what waits. A slower machine leaves the rest out, as
+whoever stops a recording waits for it."""
+MANY = 5
+RECENT_S = 1.0
+"""Where so many pictures were left out so shortly before the stop, there is no time for any."""
 
 DRIFT_SHARE = 1000
 """Two clocks drift apart by less than a thousandth of the time."""
@@ -42,6 +51,66 @@ class Lag:
             self._least_ns = late_ns
         self._seen_ns = now_ns
         return late_ns - self._least_ns
+
+
+_LOOKED_AT = 5
+"""Pictures, of which the middle one tells how long the encoder takes: one hard picture, or a machine that
+stood still once, is not a slow encoder."""
+_SLOW_S = 0.15
+"""Slow at any rate."""
+
+
+class EncoderPace:
+    """Whether the encoder takes more than twice the time that it has. Seconds are of a clock that never goes
+    back."""
+
+    def __init__(self, framerate: int | None) -> None:
+        self._slow_s = min(_SLOW_S, 2 / framerate) if framerate else _SLOW_S
+        self._took_s: deque[float] = deque(maxlen=_LOOKED_AT)
+        """With each of the last pictures."""
+        self._given_at_s: float | None = None
+        """The picture that the encoder has now; None: it has none."""
+
+    def given(self, now_s: float) -> None:
+        """The encoder gets a picture."""
+        self._given_at_s = now_s
+
+    def asked(self, now_s: float) -> None:
+        """The encoder has done what it had to."""
+        if self._given_at_s is not None:
+            self._took_s.append(now_s - self._given_at_s)
+            self._given_at_s = None
+
+    @property
+    def is_slow(self) -> bool:
+        return len(self._took_s) > _LOOKED_AT // 2 and median(self._took_s) > self._slow_s
+
+
+class LeftOutPictures:
+    """Whether many were left out lately. Times in s, of any clock that never goes back."""
+
+    def __init__(self) -> None:
+        self._last_s: deque[float] = deque(maxlen=MANY)
+
+    def note(self, at_s: float) -> None:
+        self._last_s.append(at_s)
+
+    def are_many(self, at_s: float) -> bool:
+        return len(self._last_s) == MANY and at_s - self._last_s[0] <= RECENT_S
+
+
+class LastPictures:
+    """Until when the pictures that wait at the end are encoded. Seconds are of a clock that never goes
+    back."""
+
+    def __init__(self) -> None:
+        self.left_out = LeftOutPictures()
+        self.until_s = math.inf
+
+    def expect_end(self, now_s: float) -> None:
+        """The recording is being stopped. Idempotent."""
+        if self.until_s == math.inf:
+            self.until_s = now_s + (0.0 if self.left_out.are_many(now_s) else LAST_PICTURES_S)
 
 
 class Rate(Enum):

@@ -88,13 +88,14 @@ class FormatChanges:
 
 
 def renewed(formats: Sequence[StreamFormat], key_frame: Packet) -> tuple[StreamFormat, ...]:
-    """The formats from a key frame on that FormatChanges has found to differ."""
+    """The formats from a key frame on that differs from those before it."""
     return tuple(_renewed(f, f.codec, key_frame) if isinstance(f.codec, VideoCodec) else f for f in formats)
 
 
 def _renewed(before: StreamFormat, codec: VideoCodec, key_frame: Packet) -> StreamFormat:
     try:
-        now = video_format(codec, key_frame.data, before.width, before.height)
+        width, height = key_frame.picture_size
+        now = video_format(codec, key_frame.data, width or before.width, height or before.height)
     except EgressError:
         # If FFmpeg cannot read it, no other format would help: the media goes on as it comes.
         return before

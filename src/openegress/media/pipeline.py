@@ -19,6 +19,10 @@ from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
 from openegress.media.resumptions import Resumption, Resumptions
 
+_LAST_PACKETS_S = 0.5
+"""From when the last pictures are encoded: the time for those that the encoder holds back to look ahead. It
+holds six at most, which take a second where they are hard and other processes have the cores."""
+
 OnError = Callable[[EgressError], None]
 """Called once, from the encoding thread."""
 
@@ -55,6 +59,7 @@ class EncodePipeline:
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self._key_at_ns: int | None = None
+        self._unfinished = 0
         self.encoded_frames = 0
         self.last_pts_ns = 0
 
@@ -68,7 +73,8 @@ class EncodePipeline:
 
     @property
     def dropped_frames(self) -> int:
-        return self._queue.dropped
+        """Pictures that were left out, in the end also those that the encoder was not waited for."""
+        return self._queue.dropped + self._unfinished
 
     def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._sinks, self._taps = sinks, taps
@@ -89,6 +95,11 @@ class EncodePipeline:
         """The first picture at `at_ns` or later is a key frame. From any thread; the last word counts."""
         self._key_at_ns = at_ns
 
+    def expect_end(self) -> None:
+        """The source is about to stop: whoever stops it waits, so from now on there is little time for
+        pictures. Idempotent."""
+        self._queue.expect_end()
+
     async def finish(self) -> None:
         """Encodes what is queued, all of its sound and as many pictures as there is time for; flushes the
         encoders and ends the thread. Idempotent. Has no time-out: the caller knows how long it may take."""
@@ -100,9 +111,11 @@ class EncodePipeline:
         try:
             while (item := self._queue.take()) is not None:
                 self._encode(item)
-            for encoder in (self._video, self._audio):
-                if encoder is not None:
-                    self._deliver(encoder.flush())
+            if self._video is not None:
+                self._deliver(self._video.flush(until_s=self._queue.ends_at_s + _LAST_PACKETS_S))
+                self._unfinished = self._video.inside
+            if self._audio is not None:
+                self._deliver(self._audio.flush())
         except av.FFmpegError as error:
             self._fail(internal(f"encoding failed: {error}", Phase.RECORDING))
         except Exception as error:

@@ -1,4 +1,4 @@
-"""How one output's trouble is told: once, as soon as it is known."""
+"""Reports the failure of one output: once, and as soon as it is known."""
 
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed, OutputFailed

@@ -8,11 +8,12 @@ from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 from openegress.core import plan as parts
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, invalid, unimplemented
+from openegress.core.looks import Looks, PictureFiles
 from openegress.core.plan import Plan
 from openegress.core.sidecars import Sidecar
 from openegress.core.values import SizeBytes
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
-from openegress.request import options
+from openegress.request import look_options, options
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.orders import SetOptions
@@ -121,6 +122,10 @@ class AskedOptions:
             may_opt_out=self.all.opt_out is not False,
         )
 
+    def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
+        """Of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
+        return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
+
 
 def refuse_unsuited(order: SetOptions, plan: Plan) -> None:
     """Raises EgressError, naming the option, for what a recording of `plan` has no way to do."""
@@ -177,8 +182,9 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
     found = _layout_of(request, body, context)
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
     of_room, passed_over = options.of_room_metadata(context.room_metadata)
+    of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
-    return AskedOptions(every, asked, found.name, found.near_misses + passed_over)
+    return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)
 
 
 def _layout_of(request: Request, body: str, context: Context) -> LayoutQuery:

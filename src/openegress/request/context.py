@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import PictureFiles
 from openegress.core.plan import StoragePlan
 from openegress.request.destinations import AssumeRole
 from openegress.request.naming import Distinct
@@ -47,6 +49,10 @@ class Context:
     limits: SessionLimits = field(default_factory=SessionLimits)
     options: OptionDefaults = field(default_factory=OptionDefaults)
     """For what a request leaves open."""
+    pictures: PictureFiles = field(default_factory=PictureFiles)
+    """Those that options may name."""
+    layouts: tuple[LayoutSpec, ...] = ()
+    """The operator's own."""
     room_metadata: str = ""
     """Of the room that is asked for, which may have options too."""
     unknown_fields: UnknownFields = UnknownFields.WARN

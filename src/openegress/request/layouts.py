@@ -1,7 +1,10 @@
 """Layout names of the Egress API: an arrangement and a theme, as in "grid", "speaker-light"."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from openegress.core.layout_spec import LayoutSpec
 
 
 class Arrangement(StrEnum):
@@ -14,6 +17,8 @@ class Arrangement(StrEnum):
 class Layout:
     arrangement: Arrangement = Arrangement.GRID
     light: bool = False
+    spec: LayoutSpec | None = None
+    """In place of the arrangement."""
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -28,8 +33,11 @@ TRACKS = "tracks"
 """In place of a layout: no picture is composed, and every track is stored as it is."""
 
 
-def parse(name: str) -> Layout:
-    """The layout of this name, the default for an empty one."""
+def parse(name: str, specs: Sequence[LayoutSpec] = ()) -> Layout:
+    """The layout of this name, the default for an empty one. `specs`: the operator's own."""
+    for spec in specs:
+        if spec.name == name:
+            return Layout(spec=spec)
     return LAYOUTS[resolve(name)] if name else Layout()
 
 

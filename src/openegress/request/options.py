@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, unquote_plus
 
+import msgspec
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core import foreign_json
-from openegress.core.block import Block
 from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
@@ -24,12 +24,13 @@ from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars
 from openegress.core.text import shown
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
+from openegress.request.look_options import LOOK_KEYS, LookOptions
 from openegress.request.unknown import OPTIONS, length_delimited
 
 HEADER = "X-Openegress-Options"
 BODY_KEY = "openegress"
 MAX_CHARS = 4096
-"""Of a header, a query or a body's options: some ten short values."""
+"""Of a header, a query or a body's options: some twenty short values, one of them a line of text."""
 
 MAX_LAYOUT_CHARS = 8192
 """Of a layout with its query, which becomes a part of a page's URL: servers take no more. One of a quarter of
@@ -46,7 +47,7 @@ _AS_IT_IS = (str, dict, list, type(None))
 M = TypeVar("M", bound=Message)
 
 
-class Options(Block, frozen=True, forbid_unknown_fields=True):
+class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """None: this layer does not say. 0 or an empty text: none, whatever an earlier layer says."""
 
     max_duration: Seconds | None = None
@@ -243,15 +244,20 @@ def carried(message: Message) -> Options:
     )
 
 
-def text_of(asked: Options) -> str:
+def apart(asked: Options) -> tuple[LookOptions, Options]:
+    """How it is to look, and all else."""
+    looks = {key: getattr(asked, key) for key in LOOK_KEYS}
+    return LookOptions(**looks), msgspec.structs.replace(asked, **dict.fromkeys(LOOK_KEYS))
+
+
+def text_of(asked: LookOptions) -> str:
     """What of_query() reads."""
-    pairs = (f"{key}={_text(value)}" for key in KEYS if (value := getattr(asked, key)) is not None)
+    keys = asked.__struct_fields__
+    pairs = (f"{key}={_text(value)}" for key in keys if (value := getattr(asked, key)) is not None)
     return "&".join(pairs)
 
 
-def _text(
-    value: Seconds | SizeBytes | LengthOrSize | Selectors | Sidecars | PauseMode | EncoderSpeed | bool | str,
-) -> str:
+def _text(value: object) -> str:
     match value:
         case LengthOrSize(length, size):
             return _text(Seconds(length)) if length else str(size)

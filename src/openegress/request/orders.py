@@ -14,6 +14,7 @@ from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.text import shown
 from openegress.core.values import Seconds
 from openegress.request import options
+from openegress.request.look_options import LOOK_KEYS, LookOptions
 from openegress.request.options import Options
 
 _SET = "@set?"
@@ -64,6 +65,12 @@ class LayoutOrder:
     order: Order | None
     layout: str | None
     """The layout that is meant; None: none, and the recording keeps its own."""
+    looks: LookOptions = LookOptions()  # noqa: RUF009 - it is frozen
+    """What is to look otherwise."""
+
+    @property
+    def changes_picture(self) -> bool:
+        return self.layout is not None or self.looks != LookOptions()
 
 
 def parse(text: str) -> Order:
@@ -118,8 +125,12 @@ def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
     found = options.layout_of_page(layout) if of_page else options.layout_of_ours(layout)
     if not found.query:
         return LayoutOrder(None, found.name)
-    order = set_options(options.of_query(found.query, "layout"))
-    return LayoutOrder(order, found.name or None)
+    looks, others = options.apart(options.of_query(found.query, "layout"))
+    for key in LOOK_KEYS:
+        if of_page and getattr(looks, key) is not None:
+            raise unimplemented(f"changing {key} of what a page shows")
+    order = set_options(others) if others != Options() else None
+    return LayoutOrder(order, found.name or None, looks)
 
 
 def in_metadata(layout: str) -> tuple[LayoutOrder, EgressError | None]:

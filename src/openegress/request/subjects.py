@@ -69,7 +69,8 @@ class Subjects:
             routes = audio_routes.of_mixing(mixing) if mixing and has_audio else ()
             source = self._page_of_room(request, base_url, routes)
         else:
-            layout = layouts.resolve(self.layout) if self.layout else ""
+            known = {"", *(spec.name for spec in self.context.layouts)}
+            layout = self.layout if self.layout in known else layouts.resolve(self.layout)
             if layout != self.layout:
                 notices = (layouts.taken_for(self.layout),)
             ws_url, token = self._connection()
@@ -80,6 +81,7 @@ class Subjects:
                 token=token,
                 audio=audio_routes.of_mixing(mixing) if has_audio else (),
                 insecure=self.context.insecure,
+                specs=self.context.layouts,
             )
         return Subject(source, room_name, has_audio, has_video, notices=notices)
 

@@ -17,6 +17,7 @@ from openegress.core import plan as parts
 from openegress.core.codecs import Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.core.ids import check_egress_id
+from openegress.core.looks import Looks, PictureFiles
 from openegress.core.plan import Limits, ParticipantVideo, Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
@@ -130,7 +131,8 @@ class _Planner:
         if wanted.only_websockets:
             has_video = False
         is_media = isinstance(subject.source, parts.MediaSource)
-        may_pass = is_media and not wish.asked and _tracks_only(subject.source)
+        looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
+        may_pass = is_media and not wish.asked and _tracks_only(subject.source) and not looks.draws_over
         others = _containers(wanted)
         streamed = wanted.stream is not None
         against_webm = encoding.against_webm(
@@ -159,6 +161,7 @@ class _Planner:
             audio,
             values=subject.values,
             may_pass_through=may_pass,
+            looks=looks,
             notices=wish.notices + formats.notices + subject.notices,
         )
 
@@ -250,8 +253,10 @@ class _Planner:
         values: dict[str, str],
         passthrough: bool = False,
         may_pass_through: bool = False,
+        looks: Looks | None = None,
         notices: tuple[str, ...] = (),
     ) -> Plan:
+        """`looks`: None where nothing is drawn here."""
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
@@ -265,6 +270,8 @@ class _Planner:
             name_values=self._values() | values,
             limits=_limits(found, self.context.limits),
             recorded=self.options.recorded(source),
+            looks=looks or self.options.looks(source, self.context.pictures, is_drawn=False),
+            pictures=self.context.pictures if looks is not None else PictureFiles(),
             sidecars=self.options.sidecars(source, found),
             data_topics=self.options.data_topics,
             on_pause=self.options.on_pause(found),

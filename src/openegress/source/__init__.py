@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from openegress.core.errors import EgressError
-from openegress.core.events import EndReason
+from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.plan import EndRules, PauseMode
 from openegress.request.orders import Order
@@ -71,7 +71,7 @@ class Observed:
     """Unix ns, on the clock of the frames."""
 
 
-SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | OrderAsked
+SourceEvent = AwaitsSignal | Closed | Failed | Muted | Notice | Observed | OrderAsked | Rejoined
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ what the storage has changed since this recording stopped is somebody else's, un
 it.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class LateUploads:
     def __init__(
         self, stopped_s: float, own_s: Callable[[str], float], keep: Callable[[str, float], None]
     ) -> None:
-        """`own_s` tells when an earlier recovery stored a path, 0 for never; `keep` remembers it."""
+        """`own_s` tells when an earlier recovery stored a path (0: never); `keep` remembers it, blocking."""
         self._stopped_s = stopped_s
         self._own_s = own_s
         self._keep = keep
@@ -67,9 +68,9 @@ class LateUploads:
         """Should this recovery be cut off, the next one finds an object of its own there."""
         if (changed_s := await storage.changed_s(path)) is not None:
             with contextlib.suppress(EgressError):
-                self._keep(path, changed_s)
+                await asyncio.to_thread(self._keep, path, changed_s)
 
 
 def _last_change_s(folder: Path) -> float:
-    changed = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
-    return max(changed, default=time.time())
+    """A folder changes when a file in it has been stored, and goes."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.name != LOCK)

@@ -30,7 +30,7 @@ AGAIN_S = 600.0
 _AT_ONCE = 2
 """Each is a process that may remux hours of media, beside recordings that need the machine."""
 _PATIENCE_S = 120.0
-"""One that takes longer mostly waits for its storage; it is told not to when others wait for their turn."""
+"""A longer recovery is mostly waiting for its storage. It stops waiting when others want its turn."""
 
 _AFTER_DEATH = "the worker that recorded this ended while it was at work"
 _NOT_STORED = "its files could not be stored before"

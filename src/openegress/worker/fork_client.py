@@ -24,7 +24,7 @@ _IDENTITY = ("AWS_", "AZURE_", "GOOGLE_")
 """Variables by which cloud SDKs find who they are: a role's token, a profile, an ECS or workload identity. A
 handler has them from its socket, for its uploads."""
 _SECRET_ENVIRONMENT = ("LIVEKIT_", "EGRESS_CONFIG", "OPENEGRESS_", *_IDENTITY)
-"""A handler is told what it needs over its socket; what lies in its environment, its browser could read."""
+"""A handler gets what it needs over its socket: its browser could read the environment."""
 
 
 class Fork:

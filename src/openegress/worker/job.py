@@ -16,6 +16,7 @@ from openegress.core.events import (
     Ending,
     EndReason,
     Progress,
+    Rejoined,
     Thumbnail,
     Uploaded,
 )
@@ -148,7 +149,7 @@ class Job:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Progress() | Uploaded() | Thumbnail():
+            case Progress() | Uploaded() | Thumbnail() | Rejoined():
                 if isinstance(event, Progress):
                     self.progress = event
                 if self._on_aside is not None:

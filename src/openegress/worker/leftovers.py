@@ -1,4 +1,4 @@
-"""Recordings that an earlier life of this worker left in its spool: found at start, finished, ended truly."""
+"""Finds the recordings that an earlier process of this worker left in its spool, with their records."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ class LeftRecording:
 
     plan: Plan
     names: dict[str, str]
-    """What the room had told of its placeholders."""
+    """The values of placeholders that only the room knew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a handler says, and what is done about one that says nothing."""
+"""Reads a handler's messages, and ends a handler that has gone silent."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,13 +11,13 @@ from openegress.worker.process import HandlerProcess
 _log = structlog.get_logger(__name__)
 
 _SILENCE_S = 30.0
-"""A handler says something every second; one that is silent this long hangs and is replaced."""
+"""A handler sends something every second; one that is silent this long hangs and is replaced."""
 _LAST_CHANCE_S = 3.0
-"""It may have been this process that stood still, and what the handler said meanwhile lies there unread."""
+"""This process may have been the one that stood still: then messages are waiting to be read."""
 
 
 async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
-    """Until it has nothing more to say. One that is silent is killed."""
+    """Until its last message. A silent handler is killed."""
     messages, patience_s = handler.messages(), _SILENCE_S
     while True:
         try:

@@ -41,7 +41,7 @@ class Record:
     """Applies events to an EgressInfo and reports what clients are told of, in order, until it was taken.
 
     Each report is a webhook to somebody: growing sizes travel with the next real change, or with a count of
-    images and segments, which is told to no webhook and now and then.
+    images and segments, which is reported from time to time and to no webhook.
     While the receiver is away only the newest state of each status waits. The last one waits on disk too.
     """
 

@@ -1,4 +1,4 @@
-"""What recordings have said of late, of each a bounded part: for the report of one that fails."""
+"""The latest log lines and states of each recording, bounded, for the report of one that fails."""
 
 import time
 from collections import OrderedDict, deque
@@ -12,7 +12,7 @@ from openegress.core import ipc
 LOG_BYTES = 256 * 1024
 """Of each egress: some two thousand lines."""
 MOST = 500
-"""Egresses; what is forgotten beyond is the longest silent."""
+"""Egresses. Beyond that, the one that has been silent longest is forgotten."""
 STATES = 100
 _VALUE_CHARS = 16_384
 """The stacks of some thirty threads."""

@@ -38,7 +38,7 @@ class UsageMeter:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """A process and its descendants; empty when it is gone, or the system tells nothing of it now."""
+    """A process and its descendants; empty when it is gone, or nothing can be read of it now."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -47,8 +47,8 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _tree(pid: int) -> tuple[float, int] | None:
-    """(CPU seconds, RSS bytes) of a process and its descendants; None when it is gone, or the system tells
-    nothing of it now (no descriptor is free to read /proc with)."""
+    """(CPU seconds, RSS bytes) of a process and its descendants; None when it is gone, or cannot be read now
+    (no descriptor is free for /proc)."""
     family = _family(pid)
     if not family:
         return None
@@ -65,7 +65,7 @@ def _tree(pid: int) -> tuple[float, int] | None:
 
 
 def spent_s(pid: int) -> float:
-    """CPU seconds of a process, what it started, and what of that has ended; 0 when it is gone."""
+    """CPU seconds of a process and of all that it started, ended or not; 0 when it is gone."""
     seconds = 0.0
     for process in _family(pid):
         try:

@@ -30,7 +30,7 @@ class WorkerRecords:
         return Record(info, self.keeper.update, self._unreported, self._on_info, self.keeper.count)
 
     def of_recovery(self, info: EgressInfo, *, is_reported: bool) -> Record:
-        """`is_reported`: its end is told to the keeper. Another worker may be ending it at this moment."""
+        """`is_reported`: its end is reported to the keeper. Another worker may be ending it right now."""
         self.keeper.doubt(info.egress_id)
         send = self.keeper.update if is_reported else _to_nobody
         return Record(info, send, self._unreported, self._on_info)

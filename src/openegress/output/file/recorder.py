@@ -282,7 +282,7 @@ class _FileJob:
             case Container.MP4:
                 return FragmentWriter(file.write, self._formats, header=file_header(self._formats))
             case Container.WEBM:
-                return ClusterWriter(file.write, self._formats)
+                return ClusterWriter(file.write, self._formats, file.rewrite)
             case Container.MKV | Container.MKA:
                 return MatroskaWriter(file.write, file.rewrite, self._started_at_ns)
             case _:

@@ -1,4 +1,4 @@
-"""What the record of an egress is told of one URL that media is sent to."""
+"""Reports to the record of an egress what becomes of one URL that media is sent to."""
 
 import time
 
@@ -19,7 +19,7 @@ class StreamReport:
         self.stream = stream
         self.started_at_ns = 0
         self.ended_at_ns = 0
-        """Unix ns; 0: when its last update is told."""
+        """Unix ns; 0: when its last update is reported."""
         self.duration_ns = 0
         self.last_retry_at_ns = 0
         self.told_at_s = 0.0
@@ -45,5 +45,5 @@ class StreamReport:
         )
 
     def silence(self) -> None:
-        """Another stream has taken its place: what becomes of this one is told no more."""
+        """Another stream has taken its place: nothing more is reported of this one."""
         self._is_silent = True

@@ -8,7 +8,7 @@ Message = bytes | str
 
 
 class SoundBuffer:
-    """Messages in order; the oldest sound makes room, and a gap is told in its place."""
+    """Messages in order; the oldest sound makes room, and a gap is reported in its place."""
 
     def __init__(self, max_bytes: int, bytes_per_ms: float) -> None:
         self._max_bytes = max_bytes

@@ -13,14 +13,16 @@ from av.video.frame import VideoFrame
 
 from openegress.core.codecs import AudioCodec
 from openegress.core.units import MS, S
-from openegress.media.canvas import Canvas, yuv_of
+from openegress.media.canvas import Canvas
 from openegress.media.mixer import BLOCK_SAMPLES, mix
+from openegress.media.overlays import Overlays
 from openegress.room import EncodedFrame, Track
 from openegress.room.budget import MOST_LATE_NS, ROOM_DECODING, DecodeBudget, Reason, TokenBucket
 from openegress.source.memory import Shedding
 from openegress.source.room.scene import Scene, Tile
+from openegress.source.room.scene_picture import ScenePicture
 from openegress.source.room.selection import NOTHING, Selection
-from openegress.source.room.tile_view import Picture, TileView
+from openegress.source.room.tile_view import Picture
 from openegress.source.room.track_decoder import AudioTrackDecoder, VideoTrackDecoder
 
 AUDIO_PATIENCE_NS = 900 * MS
@@ -47,18 +49,17 @@ class Compositor:
         framerate: int,
         *,
         with_audio: bool,
+        overlays: Overlays | None = None,
         decoding: Callable[[TokenBucket], DecodeBudget] = DecodeBudget,
     ) -> None:
         """`decoding` makes the budget of each video, given what all share."""
-        self._canvas = canvas
+        self._picture = ScenePicture(canvas, overlays) if canvas is not None else None
         self._framerate = framerate
         self._slot_ns = S // framerate if framerate else 0
         self._with_audio = with_audio
         self._selection = NOTHING
         self._scenes: deque[tuple[int, Scene]] = deque()
         """Those whose time has not come yet."""
-        self._scene: Scene | None = None
-        self._views: dict[str, TileView] = {}
         self._video: dict[str, VideoTrackDecoder] = {}
         self._publishers: dict[str, str] = {}
         """Of the pictures: identity by SID."""
@@ -70,10 +71,15 @@ class Compositor:
         self.unique = 0
         """New pictures given out."""
 
+    def begin(self, zero_ns: int) -> None:
+        """Media time zero is `zero_ns`, unix time."""
+        if self._picture is not None and self._picture.overlays is not None:
+            self._picture.overlays.zero_ns = zero_ns
+
     def select(self, selection: Selection, now_ns: int) -> None:
         """The picture changes when the timeline has come so far, and shown what was sent until then."""
         self._selection = selection
-        if self._canvas is not None:
+        if self._picture is not None:
             for track in selection.scene.tracks:
                 self._publishers[track.sid] = track.participant.identity
                 if track.sid not in self._video:
@@ -140,8 +146,9 @@ class Compositor:
         return complete_ns
 
     def picture(self, slot_ns: int) -> VideoFrame:
-        assert self._canvas is not None
-        self._set_scene(self._canvas, slot_ns)
+        assert self._picture is not None
+        drawn = self._picture
+        self._set_scene(drawn, slot_ns)
         late_ns = self._sounds_late_ns(slot_ns)
         # Whoever has used least of its budget comes first: the others wait where there is not enough for all.
         decoders = sorted(self._video.items(), key=lambda each: each[1].left(slot_ns), reverse=True)
@@ -155,15 +162,12 @@ class Compositor:
                         self._leave_out(sid, Reason.DECODING)
                     else:
                         decoder.drop()
-        news = False
-        for tile in self._scene.tiles if self._scene is not None else ():
-            news |= self._draw(self._canvas, tile, slot_ns)
-        self.unique += news
-        return self._canvas.picture()
+        self.unique += drawn.draw(lambda tile: self._draw(drawn, tile, slot_ns))
+        return drawn.picture(slot_ns)
 
-    def _draw(self, canvas: Canvas, tile: Tile, slot_ns: int) -> bool:
+    def _draw(self, drawn: ScenePicture, tile: Tile, slot_ns: int) -> bool:
         """True when the tile shows a new picture."""
-        view = self._views[tile.key]
+        view, canvas = drawn.view(tile), drawn.canvas
         if tile.track is None:
             return view.draw(canvas, slot_ns, None)
         sid = tile.track.sid
@@ -187,9 +191,8 @@ class Compositor:
     def _leave_out(self, sid: str, reason: Reason) -> None:
         self._troubles[sid] = reason
         self._newest.pop(sid, None)
-        for tile in self._scene.tiles if self._scene is not None else ():
-            if tile.track is not None and tile.track.sid == sid:
-                self._views[tile.key].forget()
+        if self._picture is not None:
+            self._picture.forget(sid)
         if (video := self._video.get(sid)) is not None:
             video.drop()
         if (audio := self._audio.get(sid)) is not None:
@@ -221,21 +224,14 @@ class Compositor:
         """The SIDs of tracks that have to send a key frame."""
         return [sid for sid, decoder in self._video.items() if decoder.wants_key]
 
-    def _set_scene(self, canvas: Canvas, slot_ns: int) -> None:
-        """The scene of this slot; where it has other tiles, everything is drawn anew."""
+    def _set_scene(self, drawn: ScenePicture, slot_ns: int) -> None:
+        """The scene of this slot."""
         due: Scene | None = None
         while self._scenes and self._scenes[0][0] <= slot_ns:
             _, due = self._scenes.popleft()
-        if due is None or due == self._scene:
+        if due is None or due == drawn.scene:
             return
-        cleared = self._scene is None or _outline(due) != _outline(self._scene)
-        if cleared:
-            canvas.fill(canvas.whole, yuv_of(*due.look.background))
-        self._views = {tile.key: self._views.get(tile.key) or TileView() for tile in due.tiles}
-        for tile in due.tiles:
-            view, rect = self._views[tile.key], tile.rect or canvas.whole
-            view.place(tile, rect, due.look, slot_ns, cleared=cleared)
-        self._scene = due
+        drawn.show(due, slot_ns)
         for track in due.tracks:
             if track.muted:
                 self._newest.pop(track.sid, None)  # what comes once it is unmuted is new
@@ -244,7 +240,3 @@ class Compositor:
             for sid in [sid for sid in self._video if sid not in shown]:
                 del self._video[sid], self._publishers[sid]
                 self._newest.pop(sid, None)
-
-
-def _outline(scene: Scene) -> object:
-    return scene.look, [tile.rect for tile in scene.tiles]

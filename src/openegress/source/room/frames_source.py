@@ -13,6 +13,7 @@ from openegress.core.plan import EndRules, PauseMode, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import Canvas
+from openegress.media.overlays import Overlays
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
@@ -44,6 +45,7 @@ class RoomFrameSource:
         *,
         with_audio: bool,
         watched: bool = False,
+        overlays: Overlays | None = None,
     ) -> None:
         """`follower` has joined; it is closed with the source. `watched`: somebody waits for what comes
         out."""
@@ -52,6 +54,7 @@ class RoomFrameSource:
             Canvas(video.width, video.height) if video else None,
             video.framerate if video else 0,
             with_audio=with_audio,
+            overlays=overlays,
         )
         self._hurries = watched or video is not None
         self._tick_s = 1 / video.framerate if video else AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
@@ -96,6 +99,7 @@ class RoomFrameSource:
 
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
         self._timeline.zero_ns = zero_ns
+        self._compositor.begin(zero_ns)
         if not self._hurries:
             self._follower.batch_reads()
         self._sink = sink

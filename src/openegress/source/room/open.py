@@ -12,6 +12,7 @@ from openegress.core.plan import (
 )
 from openegress.core.room_keys import RoomKey
 from openegress.core.sidecars import OF_DATA_CHANNELS
+from openegress.media.overlays import Overlays
 from openegress.request import layouts
 from openegress.room import VideoQuality
 from openegress.room.client import RoomClient
@@ -71,7 +72,15 @@ async def open_source(
         plan.video,
         with_audio=plan.audio is not None or plan.video is None,
         watched=watched,
+        overlays=_overlays(plan),
     )
+
+
+def _overlays(plan: Plan) -> Overlays | None:
+    """None where nothing lies over the picture, and nothing will."""
+    if plan.video is None or not (plan.looks.draws_over or isinstance(plan.source, LayoutSource)):
+        return None
+    return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)
 
 
 def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
@@ -91,4 +100,12 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
     if video is None:
         raise invalid("a layout needs a picture")
     canvas = Size(video.width, video.height)
-    return LayoutPolicy(layouts.parse(source.layout), canvas, video.framerate, source.audio)
+    return LayoutPolicy(
+        layouts.parse(source.layout, source.specs),
+        canvas,
+        video.framerate,
+        source.audio,
+        looks=plan.looks,
+        pictures=plan.pictures,
+        specs=source.specs,
+    )

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.mixer import BLOCK_SAMPLES
+from openegress.media.overload import LAST_PICTURES_S, LeftOutPictures
 from openegress.media.samples import SAMPLE_RATE
 from openegress.source.room.clock import Horizon, Slots, is_left_out
 from openegress.source.room.compositor import Compositor
@@ -24,6 +26,7 @@ class PacedOutput:
         self._told_cuts = 0
         self.left_out = 0
         """Pictures so far."""
+        self._left_out = LeftOutPictures()
 
     @property
     def has_pictures(self) -> bool:
@@ -57,15 +60,20 @@ class PacedOutput:
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False
         picture_ns = self._pictures.next_ns
-        # By the horizon: what was waited for is not behind. The end comes with all that still waits, and is
-        # behind by how long it has been waited for too.
-        if is_left_out(self._pictures.next, max(self._horizon.ns - picture_ns, waited_ns())):
+        # By the horizon: what was waited for is not behind.
+        behind_ns = self._horizon.ns - picture_ns
+        if self._is_too_late(waited_ns(), picture_ns) or is_left_out(self._pictures.next, behind_ns):
             self.left_out += 1
+            self._left_out.note(picture_ns / S)
         else:
             self._tell_cuts(sink, cuts, picture_ns)
             sink.video(self._compositor.picture(cuts.room_ns(picture_ns)), picture_ns)
         self._pictures.next += 1
         return True
+
+    def _is_too_late(self, waited_ns: int, picture_ns: int) -> bool:
+        """Whether the end has been waited for so long that this picture is given up."""
+        return waited_ns > (0 if self._left_out.are_many(picture_ns / S) else LAST_PICTURES_S * S)
 
     def _tell_cuts(self, sink: FrameSink, cuts: Cuts, next_ns: int) -> None:
         """Those that are over before what comes at `next_ns`."""

@@ -95,5 +95,14 @@ class PassthroughVideo:
         for each in pictures:
             frame = each.item
             self._emit(
-                Packet(MediaKind.VIDEO, frame.data, each.pts, each.dts, 0, VIDEO_TIME_BASE, frame.is_key)
+                Packet(
+                    MediaKind.VIDEO,
+                    frame.data,
+                    each.pts,
+                    each.dts,
+                    0,
+                    VIDEO_TIME_BASE,
+                    frame.is_key,
+                    picture_size=(frame.width, frame.height) if frame.is_key else (0, 0),
+                )
             )

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Container
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from openegress.core.plan import Recorded
-from openegress.core.selectors import OF_PARTICIPANTS, By, Selector
+from openegress.core.selectors import OF_PARTICIPANTS
 from openegress.core.text import shown
 from openegress.room import Participant, Track
+from openegress.source.room.selecting import fits_any
 from openegress.source.room.selection import Missing, Selection
 from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
 
@@ -76,16 +76,16 @@ def is_seen(recorded: Recorded, participant: Participant, publishing: Container[
     if why_person(recorded, participant):
         return False
     only = [each for each in recorded.only if each.by in OF_PARTICIPANTS]
-    return not only or participant.identity in publishing or _fits_any(only, participant, None)
+    return not only or participant.identity in publishing or fits_any(only, participant, None)
 
 
 def why_track(recorded: Recorded, track: Track) -> str:
     """Why a track is not recorded; "": it is."""
     if why := why_person(recorded, track.participant):
         return why
-    if _fits_any(recorded.left_out, track.participant, track):
+    if fits_any(recorded.left_out, track.participant, track):
         return "is left out (leave_out)"
-    if recorded.only and not _fits_any(recorded.only, track.participant, track):
+    if recorded.only and not fits_any(recorded.only, track.participant, track):
         return "is not among what is recorded (record_only)"
     return ""
 
@@ -94,31 +94,9 @@ def why_person(recorded: Recorded, participant: Participant) -> str:
     """Why nothing of a participant is recorded, whatever it publishes; "": something may be."""
     if recorded.may_opt_out and participant.opts_out:
         return "is left out: its participant has opted out of being recorded"
-    if _fits_any(recorded.left_out, participant, None):
+    if fits_any(recorded.left_out, participant, None):
         return "is left out with its participant (leave_out)"
     is_of_people = all(each.by in OF_PARTICIPANTS for each in recorded.only)
-    if recorded.only and is_of_people and not _fits_any(recorded.only, participant, None):
+    if recorded.only and is_of_people and not fits_any(recorded.only, participant, None):
         return "is of a participant who is not among those recorded (record_only)"
     return ""
-
-
-def _fits_any(selectors: tuple[Selector, ...] | list[Selector], of: Participant, track: Track | None) -> bool:
-    """Of a participant as such where no track is given."""
-    return any(_fits(each, of, track) for each in selectors)
-
-
-def _fits(selector: Selector, participant: Participant, track: Track | None) -> bool:
-    match selector.by:
-        case By.IDENTITY:
-            text = participant.identity
-        case By.NAME:
-            text = participant.name
-        case By.KIND:
-            text = participant.kind
-        case By.TRACK if track is not None:
-            text = track.name
-        case By.SOURCE if track is not None:
-            text = track.source.value
-        case _:
-            return False
-    return fnmatchcase(text, selector.pattern)

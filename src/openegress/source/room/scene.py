@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from openegress.core.looks import Looks
 from openegress.media.geometry import Fit, Rect
 from openegress.room import Track
 
@@ -20,6 +21,10 @@ class Tile:
     fit: Fit = Fit.CONTAIN
     name: str = ""
     """What covers the tile while there is no picture; "": nothing, and the last picture stays a moment."""
+    label: str = ""
+    """What is written on the picture."""
+    border: str = ""
+    """#rrggbb, around the tile; "": none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Look:
     badge: Rgb = (0, 0, 0)
     initial: Rgb = (0, 0, 0)
     name: Rgb = (0, 0, 0)
+    background_picture: str = ""
+    """Path; in place of the background's colour."""
 
 
 PLAIN = Look((0, 0, 0), (0, 0, 0))
@@ -39,10 +46,12 @@ PLAIN = Look((0, 0, 0), (0, 0, 0))
 @dataclass(frozen=True, slots=True)
 class Scene:
     tiles: tuple[Tile, ...] = ()
-    """They do not overlap."""
+    """From below to above, where they overlap."""
     hidden: tuple[Track, ...] = ()
     """Kept running, so that they are ready when they are shown."""
     look: Look = PLAIN
+    looks: Looks | None = None
+    """What lies over the picture; None: what the plan says."""
 
     @property
     def tracks(self) -> Iterator[Track]:

@@ -43,13 +43,13 @@ class SourceEvents:
         self._queue.put_nowait(Notice(text, fields))
 
     def take_orders(self, layout: str | None) -> bool:
-        """What the name of a layout in the recorder's metadata orders; whether it names a layout too."""
+        """What the name of a layout in the recorder's metadata orders; whether it changes the picture too."""
         asked, wrong = orders.in_metadata(layout or "")
         if wrong is not None:
             self.notice("what the recorder's metadata ask for cannot be done", error=wrong.text)
         if asked.order is not None:
             self.put(OrderAsked(asked.order))
-        return asked.layout is not None
+        return asked.changes_picture
 
     def end(self, event: SourceEvent) -> None:
         """Only the first one counts."""

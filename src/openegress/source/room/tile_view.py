@@ -57,6 +57,8 @@ def hold_ns(tile: Tile) -> int:
 
 class TileView:
     def __init__(self) -> None:
+        self.wrote = False
+        """When last drawn: the canvas was changed."""
         self._tile: Tile | None = None
         self._look: Look | None = None
         self._rect = Rect(0, 0, 0, 0)
@@ -85,9 +87,14 @@ class TileView:
         if cleared:
             self._content, self._drawn = None, None
 
+    def spoil(self) -> None:
+        """Something was drawn over it: it is drawn anew."""
+        self._content, self._drawn = None, None
+
     def draw(self, canvas: Canvas, slot_ns: int, newest: Picture | None) -> bool:
         """`newest` of the tile's track. True when the tile shows a picture that it did not show before."""
         assert self._tile is not None
+        self.wrote = False
         if newest is not None and (self._picture is None or newest.frame is not self._picture.frame):
             self._picture = newest
         if self._picture is not None and slot_ns - self._picture.at_ns > hold_ns(self._tile):
@@ -101,6 +108,7 @@ class TileView:
             cover = self._covered(slot_ns) if content is _Content.COVER else None
             if cover is not None:
                 canvas.paste(cover, self._rect)
+                self.wrote = True
             else:
                 self._clear(canvas)
         return False
@@ -112,6 +120,11 @@ class TileView:
         if drawn is not None and (drawn.width, drawn.height) != (frame.width, frame.height):
             return True
         return frame.width * frame.height > 2 * whole.width * whole.height
+
+    @property
+    def has_picture(self) -> bool:
+        """As last drawn."""
+        return self._content is _Content.PICTURE
 
     def forget(self) -> None:
         """The last picture is not shown again, nor is anything kept that was set up for it."""
@@ -129,12 +142,14 @@ class TileView:
         if fit.into != self._rect and (self._content is not _Content.PICTURE or fit != self._fitting):
             self._clear(canvas)
         canvas.paste(self._fitter.fit(picture, fit), fit.into)
+        self.wrote = True
         self._content, self._drawn, self._fitting = _Content.PICTURE, picture, fit
         return True
 
     def _clear(self, canvas: Canvas) -> None:
         assert self._look is not None
         canvas.fill(self._rect, yuv_of(*self._look.tile))
+        self.wrote = True
 
     def _is_stale(self, slot_ns: int) -> bool:
         """The cover shows a name that has changed, and was drawn long enough ago."""

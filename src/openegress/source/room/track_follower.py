@@ -5,11 +5,12 @@ Everything here runs on the event loop.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
-from openegress.core.events import EndReason
+from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.plan import EndRules
 from openegress.request.orders import PauseOrder
@@ -314,14 +315,13 @@ class TrackFollower:
                 self._grace.revoke()
             case Reconnected(after_s):
                 self.notice("connection to room is back", after_s=after_s)
+                self._events.put(Rejoined(time.time_ns(), after_s))
                 self._grace.mark_rejoin()
                 await self._reselection.change()
             case RoomClosed(reason, kind):
                 self._on_closed(reason, kind)
             case DataLocked(identity, reason):
                 self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
-            case _:
-                pass  # for those who observe
 
     def _refuse_named(self, sid: str, identity: str) -> None:
         """Fails the recording if it is for this track, of which nothing could be decrypted so far."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openegress.media.geometry import Rect
+from openegress.media.geometry import Fit, Rect
 from openegress.request.layouts import Arrangement
 from openegress.source.room.composite.rectangles import (
     GRID_CAPACITY,
@@ -25,6 +25,8 @@ class ArrangedRoom:
     """Key of the seat in focus; None in a grid."""
     others: tuple[str, ...] = ()
     """Keys of the other seats in their order."""
+    fits: Mapping[str, Fit] = field(default_factory=dict)
+    """Of seats that are not fitted as they would be."""
 
 
 EMPTY = ArrangedRoom()

@@ -2,17 +2,23 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from openegress.core import foreign_json
 from openegress.core.codecs import MediaKind
+from openegress.core.errors import EgressError
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import Looks, PictureFiles, rgb_of
 from openegress.core.plan import AudioRoute
-from openegress.media.geometry import drawn_size
-from openegress.request import layouts
+from openegress.media.geometry import Rect, drawn_size
+from openegress.request import layouts, look_options, orders
 from openegress.request.layouts import Layout
 from openegress.room import VideoQuality
 from openegress.source.room.composite.active_speaker import ActiveSpeaker, step
-from openegress.source.room.composite.arrange import EMPTY, arrange, by_recency
+from openegress.source.room.composite.arrange import EMPTY, ArrangedRoom, arrange, by_recency
 from openegress.source.room.composite.rectangles import Size
+from openegress.source.room.composite.regions import arrange_regions
 from openegress.source.room.composite.tiles import Seat, seats_of
 from openegress.source.room.scene import Look, Scene, Tile
 from openegress.source.room.selection import Selection, route
@@ -34,10 +40,22 @@ class LayoutPolicy(WholeRoom):
     """
 
     def __init__(
-        self, layout: Layout, canvas: Size, framerate: int, routes: Sequence[AudioRoute] = ()
+        self,
+        layout: Layout,
+        canvas: Size,
+        framerate: int,
+        routes: Sequence[AudioRoute] = (),
+        *,
+        looks: Looks = Looks(),  # noqa: B008 - it is frozen
+        pictures: PictureFiles = PictureFiles(),  # noqa: B008
+        specs: Sequence[LayoutSpec] = (),
     ) -> None:
-        """`routes`: which sound goes where; none: a picture without sound."""
+        """`routes`: which sound goes where; none: a picture without sound. `pictures` and `specs`: those that
+        may be asked for while it runs."""
         super().__init__()
+        self._looks = looks
+        self._pictures = pictures
+        self._specs = specs
         self._layout = layout
         self._canvas = canvas
         self._framerate = framerate
@@ -59,14 +77,7 @@ class LayoutPolicy(WholeRoom):
         spoken = dict.fromkeys((*room.speakers, *self._recent))
         self._recent = tuple(identity for identity in spoken if identity in present)
         self._speaker = step(self._speaker, room.speakers, _eligible(seats), room.now_s)
-        self._staging = arrange(
-            self._layout.arrangement,
-            seats,
-            speaker=self._speaker.focus,
-            recent=self._recent,
-            canvas=self._canvas,
-            before=self._staging,
-        )
+        self._staging = self._arranged(seats)
         scene = self._scene(seats)
         audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
         sides = dict(before.sides)
@@ -76,27 +87,75 @@ class LayoutPolicy(WholeRoom):
         if metadata == self._metadata:
             return
         self._metadata = metadata
-        name = layout_in(metadata)
-        if name is None:
+        asked = layout_in(metadata)
+        if asked is None:
             return
-        name = name.partition("?")[0]
-        self._layout = layouts.parse(name)
-        if name and name not in layouts.LAYOUTS:
-            _log.warning(layouts.taken_for(name))
+        # What is wrong with it is told by whoever took its orders.
+        change, _ = orders.in_metadata(asked)
+        try:
+            look_options.refuse_unknown_pictures(change.looks, self._pictures)
+            self._looks = look_options.changed(self._looks, change.looks)
+        except EgressError as error:
+            _log.warning("how it looks stays as it is: %s", error.text)
+        if change.layout is None:
+            return
+        self._layout = layouts.parse(change.layout, self._specs)
+        if change.layout and self._layout.spec is None and change.layout not in layouts.LAYOUTS:
+            _log.warning(layouts.taken_for(change.layout))
+
+    def _arranged(self, seats: Sequence[Seat]) -> ArrangedRoom:
+        how = partial(arrange, self._layout.arrangement)
+        if self._layout.spec is not None:
+            how = partial(arrange_regions, self._layout.spec)
+        return how(
+            seats,
+            speaker=self._speaker.focus,
+            recent=self._recent,
+            canvas=self._canvas,
+            before=self._staging,
+        )
 
     def _scene(self, seats: Sequence[Seat]) -> Scene:
         rects = self._staging.rects
         hidden = [seat for seat in seats if seat.key not in rects and not seat.muted]
         warm = by_recency(hidden, self._recent)[:WARM_HIDDEN]
         return Scene(
-            tuple(
-                Tile(seat.key, seat.track, rects[seat.key], seat.fit, seat.name)
-                for seat in seats
-                if seat.key in rects
-            ),
+            tuple(self._tile(seat, rects[seat.key]) for seat in self._from_below(seats)),
             tuple(seat.track for seat in warm if seat.track is not None),
-            LIGHT if self._layout.light else DARK,
+            self._look(),
+            self._looks,
         )
+
+    def _from_below(self, seats: Sequence[Seat]) -> list[Seat]:
+        """Those shown; regions may overlap."""
+        rects = self._staging.rects
+        shown = [seat for seat in seats if seat.key in rects]
+        if self._layout.spec is None:
+            return shown
+        places = list(rects)
+        return sorted(shown, key=lambda seat: places.index(seat.key))
+
+    def _tile(self, seat: Seat, rect: Rect) -> Tile:
+        speaks = self._speaker.spoken and not seat.screen and seat.participant.identity == self._speaker.focus
+        return Tile(
+            seat.key,
+            seat.track,
+            rect,
+            self._staging.fits.get(seat.key, seat.fit),
+            seat.name,
+            seat.name if self._looks.names else "",
+            self._looks.speaker_border if speaks else "",
+        )
+
+    def _look(self) -> Look:
+        look = LIGHT if self._layout.light else DARK
+        spec = self._layout.spec
+        background = self._looks.background or (spec.background if spec is not None else "")
+        if not background:
+            return look
+        if background.startswith("#"):
+            return replace(look, background=rgb_of(background))
+        return replace(look, background_picture=self._pictures.backgrounds.get(background, ""))
 
     def _qualities(self, scene: Scene) -> dict[str, VideoQuality]:
         """What each picture is drawn at."""

@@ -1,0 +1,44 @@
+"""What is wrong with the pictures that options may name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from openegress.config.finding import Finding, Level
+from openegress.config.settings import Settings
+from openegress.core.errors import EgressError
+from openegress.core.looks import COLOURS, PictureFiles, PictureName
+from openegress.request.look_options import refuse_unknown_pictures
+from openegress.request.options import Options
+
+
+def overlay_faults(settings: Settings) -> Iterator[Finding]:
+    overlays = settings.overlays
+    for kind, paths in (("logos", overlays.logos), ("backgrounds", overlays.backgrounds)):
+        for name, path in paths.items():
+            if why := _why_not(name, path):
+                yield Finding(Level.ERROR, f"overlays.{kind}.{name}", why)
+    files = PictureFiles(overlays.logos, overlays.backgrounds)
+    places: list[tuple[str, Options]] = [("options", settings.options)]
+    places += [(f"options.by_room[{number}]", each) for number, each in enumerate(settings.options.by_room)]
+    for place, options in places:
+        try:
+            refuse_unknown_pictures(options, files)
+        except EgressError as error:
+            yield Finding(Level.ERROR, place, error.message)
+
+
+def _why_not(name: str, path: str) -> str:
+    """ "": nothing is wrong."""
+    try:
+        PictureName.parse(name)
+    except ValueError as error:
+        return f'"{name}" is not {error}'
+    if name.lower() in COLOURS:
+        return f'"{name}" is the name of a colour: choose another'
+    if not path:
+        return "needs the path of a picture"
+    try:
+        with Path(path).open("rb"):
+            return ""
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"

@@ -1,0 +1,46 @@
+"""Pictures of the operator's, read from files: logos and backgrounds."""
+
+from pathlib import Path
+
+from PIL import Image
+
+MOST_BYTES = 20_000_000
+MOST_PIXELS = 16_000_000
+"""Twice a picture of 4K. While it is read it takes four times as many bytes."""
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+def read_picture(path: str) -> Image.Image:
+    """RGBA. Raises ValueError with the end of a sentence about the file."""
+    try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise ValueError(f"is larger than {MOST_BYTES // 10**6} MB")
+        with Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise ValueError(f"has more than {MOST_PIXELS // 10**6} million pixels")
+            return opened.convert("RGBA")
+    except ValueError:
+        raise
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or 'it is no picture'}") from None
+    except Exception as error:  # parsers of picture files raise whatever they come upon
+        raise ValueError(f"is no picture: {error}") from None
+
+
+def scaled_to_height(image: Image.Image, height: int, widest: int) -> Image.Image:
+    width = max(1, round(image.width * height / image.height))
+    if width > widest:
+        width, height = widest, max(1, round(height * widest / width))
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def covering(image: Image.Image, width: int, height: int) -> Image.Image:
+    """RGB of that size, cropped to its shape, on black where it is transparent."""
+    scale = max(width / image.width, height / image.height)
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    large = image.resize(size, Image.Resampling.LANCZOS)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    part = large.crop((left, top, left + width, top + height))
+    ground = Image.new("RGBA", part.size, (0, 0, 0, 255))
+    ground.alpha_composite(part)
+    return ground.convert("RGB")

@@ -1,0 +1,128 @@
+"""Options that say how a recording looks: what is drawn over its pictures, and what they lie on. Pure."""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from openegress.core import plan as parts
+from openegress.core.block import Block
+from openegress.core.decode import near
+from openegress.core.errors import EgressError, invalid, unimplemented
+from openegress.core.looks import (
+    Backdrop,
+    Caption,
+    Corner,
+    CssColour,
+    HeightShare,
+    Looks,
+    Margin,
+    PictureFiles,
+    PictureName,
+    Share,
+    Zone,
+)
+
+
+class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
+    """None: this layer does not say. An empty text: none, whatever an earlier layer says."""
+
+    logo: PictureName | None = None
+    """One of overlays.logos in the configuration."""
+    logo_corner: Corner | None = None
+    logo_size: HeightShare | None = None
+    logo_opacity: Share | None = None
+    text: Caption | None = None
+    text_corner: Corner | None = None
+    text_size: HeightShare | None = None
+    clock: Zone | None = None
+    recorded_at: Zone | None = None
+    recording_dot: bool | None = None
+    names: bool | None = None
+    """Of people, on their tiles."""
+    speaker_border: CssColour | None = None
+    background: Backdrop | None = None
+    """Where there is no tile: a colour, or one of overlays.backgrounds in the configuration."""
+    safe_margin: Margin | None = None
+
+
+LOOK_KEYS = LookOptions.__struct_fields__
+L = TypeVar("L", bound=LookOptions)
+OF_TILES = ("names", "speaker_border", "background")
+"""They need to know where people are."""
+
+
+def changed(looks: Looks, options: LookOptions) -> Looks:
+    """`looks` with what the options say."""
+    said: dict[str, Any] = {key: getattr(options, key) for key in LOOK_KEYS}
+    plain = {key: _plain(value) for key, value in said.items() if value is not None}
+    return msgspec.structs.replace(looks, **plain)
+
+
+def refuse_unknown_pictures(options: LookOptions, pictures: PictureFiles) -> None:
+    """Raises EgressError for a name that is not configured."""
+    for fault in _unknown_pictures(options, pictures).values():
+        raise fault
+
+
+def without_unknown_pictures(options: L, pictures: PictureFiles) -> tuple[L, tuple[str, ...]]:
+    """What is left of them, and a sentence for each name that is not configured."""
+    faults = _unknown_pictures(options, pictures)
+    told = tuple(f"{fault.message} (passed over)" for fault in faults.values())
+    return msgspec.structs.replace(options, **dict.fromkeys(faults)), told
+
+
+def _unknown_pictures(options: LookOptions, pictures: PictureFiles) -> dict[str, EgressError]:
+    """By key."""
+    faults = {}
+    if options.logo and options.logo not in pictures.logos:
+        faults["logo"] = _unknown("logo", options.logo, pictures.logos)
+    background = options.background
+    if background and not background.startswith("#") and background not in pictures.backgrounds:
+        faults["background"] = _unknown("background", background, pictures.backgrounds)
+    return faults
+
+
+def looks_of(
+    every: LookOptions, asked: LookOptions, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool
+) -> Looks:
+    """Of a recording of `source`, whose pictures are drawn here or not. `asked`: what the request says of
+    `every`. Raises EgressError for what it asks and cannot have; of the configuration that is left out."""
+    refuse_unknown_pictures(every, pictures)
+    looks = changed(Looks(), every)
+    has_tiles = isinstance(source, parts.LayoutSource)
+    if not is_drawn:
+        for key in LOOK_KEYS:
+            if getattr(asked, key):
+                raise invalid(f"{key}: {_why_not_drawn(source)}, so nothing can be drawn")
+        return Looks()
+    for key in OF_TILES:
+        if getattr(asked, key) and not has_tiles:
+            raise unimplemented(f"{key} of anything but a room in one of this server's layouts")
+    if has_tiles:
+        return looks
+    return msgspec.structs.replace(looks, names=False, speaker_border="", background="")
+
+
+def _why_not_drawn(source: parts.Source) -> str:
+    is_track = isinstance(source, parts.MediaSource) and bool(source.single_track_id)
+    is_stored = is_track or isinstance(source, parts.TracksSource)
+    return "tracks are stored as they come" if is_stored else "this egress has no picture"
+
+
+def _unknown(key: str, name: str, configured: dict[str, str]) -> EgressError:
+    there = ", ".join(configured) or "none"
+    return invalid(
+        f'{key}: "{name}" is not one of overlays.{key}s in this server\'s configuration ({there})'
+        f"{near(name, configured)}"
+    )
+
+
+def _plain(value: object) -> object:
+    """As the plan carries it."""
+    match value:
+        case bool() | Corner():
+            return value
+        case float():
+            return float(value)
+        case _:
+            return "".join(str(value))
