@@ -373,10 +373,8 @@ class Plan(Struct, frozen=True):
 
 def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
     """The output that sidecars lie beside, and its number. None: there are none."""
-    for index, output in enumerate(plan.outputs):
-        if plan.sidecars and isinstance(output, FileOutput | SegmentOutput):
-            return index, output
-    return None
+    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
+    return stored[0] if stored and plan.sidecars else None
 
 
 def needs_browser(plan: Plan) -> bool:

@@ -322,8 +322,6 @@ class TrackFollower:
                 self._on_closed(reason, kind)
             case DataLocked(identity, reason):
                 self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
-            case _:
-                pass  # for those who observe
 
     def _refuse_named(self, sid: str, identity: str) -> None:
         """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
