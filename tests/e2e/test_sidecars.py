@@ -124,6 +124,7 @@ async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, endi
         walls["leave"] = time.time()
         if layout == "speaker":
             await service.call("UpdateLayout", egress_id=egress_id, layout="grid")
+            await service.control("AddMarker", egress_id, name="Bob has left")
         await asyncio.sleep(1.0)
         info = await service.finish(egress_id)
     assert info["status"] == "EGRESS_COMPLETE", info
@@ -142,14 +143,17 @@ async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, endi
     if layout == "speaker":
         layouts = [each["layout"] for each in lines if each["event"] == "layout_changed"]
         assert layouts == ["speaker", "grid"]
+        marked_s = named(lines, "marker", name="Bob has left")["media_s"]
+        assert marked_s == pytest.approx(walls["leave"] - zero_s, abs=1.0)
     assert lines[0]["event"] == "recording_started"
     assert lines[-1]["event"] == "recording_ended"
     assert lines[-1]["media_s"] == pytest.approx(probe(path).duration_s, abs=1.0)
     check_spoken(path, "bob", walls["mute"] - zero_s - 0.5)
     if layout == "tracks":
         await check_film(path, walls["mute"] - zero_s)
+    chapters = [".chapters.vtt"] if layout == "speaker" else []
     assert listed(info) == {
-        f"{room}{each}" for each in (ending, ".events.jsonl", ".speakers.vtt", ".speakers.rttm")
+        f"{room}{each}" for each in (ending, ".events.jsonl", ".speakers.vtt", ".speakers.rttm", *chapters)
     }
 
 

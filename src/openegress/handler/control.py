@@ -93,6 +93,7 @@ class RecordingControl:
                     at_s = max(0.0, self._times.recorded_s - ago_s)
                     marker = Marker(name, round(at_s * S), time.time_ns() - round(ago_s * S))
                     await asyncio.to_thread(outputs.mark, marker)
+                    self.sidecars.mark(marker)
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done."""

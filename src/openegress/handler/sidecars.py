@@ -8,6 +8,7 @@ from pathlib import Path
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed, Paused, Resumed
+from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan
 from openegress.core.sidecars import Sidecar
@@ -60,6 +61,9 @@ class SidecarRecorder:
         event = entries.PAUSED if isinstance(change, Paused) else entries.RESUMED
         is_cut = self._plan.on_pause is PauseMode.CUT
         self._append(LogEntry(change.at_ns, event, {entries.IS_CUT: is_cut}))
+
+    def mark(self, marker: Marker) -> None:
+        self._append(LogEntry(marker.unix_ns, entries.MARKED, {"name": marker.name}))
 
     def open(self, opening: Opening) -> None:
         """Media time zero is known."""

@@ -33,6 +33,7 @@ IS_CUT = "cut"
 SPEAKERS = "active_speakers"
 LOST = "connection_lost"
 LAYOUT = "layout_changed"
+MARKED = "marker"
 LEFT_OUT = "events_left_out"
 CHAT, TRANSCRIPT, DATA = "chat", "transcript", "data"
 SAID = frozenset({CHAT, TRANSCRIPT, DATA})
