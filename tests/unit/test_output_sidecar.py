@@ -162,6 +162,13 @@ async def test_what_is_torn_is_left_out(tmp_path: Path) -> None:
         assert len(list(read(tmp_path))) == whole[:end].count(b"\n")
 
 
+async def test_what_the_disk_has_spoilt_is_left_out(tmp_path: Path) -> None:
+    await kept(tmp_path, STARTED, speaking(1, "ada"))
+    first, second = (tmp_path / log.NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / log.NAME).write_bytes(first + bytes(100) + b"\n" + b"{}\n" + second)
+    assert list(read(tmp_path)) == [STARTED, speaking(1, "ada")]
+
+
 async def test_strangers_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "MOST_BYTES", 1000)
     monkeypatch.setattr(log, "MOST_LINE_BYTES", 200)
