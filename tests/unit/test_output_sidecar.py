@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
-from openegress.core.plan import FileOutput, LocalStorage, Plan, SegmentOutput, StoragePlan, TracksSource
+from openegress.core.plan import (
+    FileOutput,
+    LocalStorage,
+    Plan,
+    SegmentOutput,
+    Split,
+    StoragePlan,
+    TracksSource,
+)
 from openegress.core.sidecars import Sidecar
 from openegress.core.units import MS, S
 from openegress.output.naming import sidecar_name
@@ -242,6 +250,8 @@ async def test_nothing_is_stored_of_what_never_began(tmp_path: Path) -> None:
         (FileOutput("a/m.mkv", Container.MKV, STORAGE), "a/m.x"),
         (FileOutput("a/m.mkv", Container.MP4, STORAGE), "a/m.mkv.x"),
         (FileOutput("{track_id}", None, STORAGE), "TR_1.x"),
+        (FileOutput("a/m.mp4", Container.MP4, STORAGE, split=Split(1.0)), "a/m.x"),
+        (FileOutput("a/{part}.mp4", Container.MP4, STORAGE, split=Split(1.0)), "a/00001.x"),
         (SegmentOutput("a/", "s", "p.m3u8", "", 2, Container.TS, False, STORAGE), "a/p.x"),
         (FileOutput("n" * 251 + ".mkv", Container.MKV, STORAGE), None),
     ],
