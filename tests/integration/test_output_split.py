@@ -9,6 +9,7 @@ import pytest
 
 from openegress.core import plan
 from openegress.core.codecs import AudioCodec, Container
+from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, FileUpdate
 from openegress.core.marker import Marker
 from openegress.core.units import S
@@ -159,6 +160,17 @@ async def test_each_part_has_the_chapters_that_lie_in_it(tmp_path: Path) -> None
     assert stored[1] == "call-00001.chapters.vtt" and stored[-1] == "call-00003.chapters.vtt"
     text = (rig.stored / "call-00001.chapters.vtt").read_text()
     assert "00:00:01.000 --> 00:00:02.0" in text and "Schön 👋" in text
+
+
+async def test_chapters_that_no_storage_took_wait_in_the_spool(tmp_path: Path) -> None:
+    rig = SplitRig(tmp_path, plan.Split(every_s=2.0))
+    (rig.stored / "call-00001.chapters.vtt").mkdir()
+    rig.output.mark(Marker("Begin", 1 * S, STARTED_NS + 1 * S))
+    with pytest.raises(EgressError):
+        await rig.record(Encoded(Spec(seconds=3.0, key_frame_interval_s=1.0)))
+    assert len(rig.parts()) == 2
+    assert not rig.output.is_settled()
+    assert (rig.spool / "file-0/recording-00001.vtt").exists()
 
 
 async def test_sound_alone(tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
-from openegress.core.plan import FileOutput, LocalStorage, Plan, SegmentOutput, StoragePlan, TracksSource
+from openegress.core.plan import (
+    FileOutput,
+    LocalStorage,
+    Plan,
+    SegmentOutput,
+    Split,
+    StoragePlan,
+    TracksSource,
+)
 from openegress.core.sidecars import Sidecar
 from openegress.core.units import MS, S
 from openegress.output.naming import sidecar_name
@@ -162,6 +170,13 @@ async def test_what_is_torn_is_left_out(tmp_path: Path) -> None:
         assert len(list(read(tmp_path))) == whole[:end].count(b"\n")
 
 
+async def test_what_the_disk_has_spoilt_is_left_out(tmp_path: Path) -> None:
+    await kept(tmp_path, STARTED, speaking(1, "ada"))
+    first, second = (tmp_path / log.NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / log.NAME).write_bytes(first + bytes(100) + b"\n" + b"{}\n" + second)
+    assert list(read(tmp_path)) == [STARTED, speaking(1, "ada")]
+
+
 async def test_strangers_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "MOST_BYTES", 1000)
     monkeypatch.setattr(log, "MOST_LINE_BYTES", 200)
@@ -235,6 +250,8 @@ async def test_nothing_is_stored_of_what_never_began(tmp_path: Path) -> None:
         (FileOutput("a/m.mkv", Container.MKV, STORAGE), "a/m.x"),
         (FileOutput("a/m.mkv", Container.MP4, STORAGE), "a/m.mkv.x"),
         (FileOutput("{track_id}", None, STORAGE), "TR_1.x"),
+        (FileOutput("a/m.mp4", Container.MP4, STORAGE, split=Split(1.0)), "a/m.x"),
+        (FileOutput("a/{part}.mp4", Container.MP4, STORAGE, split=Split(1.0)), "a/00001.x"),
         (SegmentOutput("a/", "s", "p.m3u8", "", 2, Container.TS, False, STORAGE), "a/p.x"),
         (FileOutput("n" * 251 + ".mkv", Container.MKV, STORAGE), None),
     ],

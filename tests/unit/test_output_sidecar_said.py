@@ -80,12 +80,14 @@ CHAT = "lk.chat"
         ([header(CHAT, inline_content=b"Hi", compression=9)], []),
         ([header(CHAT), chunk(b"\xc3"), chunk(b"\xa4"), trailer()], [("s", "create", "ä")]),
         ([header(CHAT, text_header={"operation_type": 2}), trailer()], [("s", "delete", "")]),
+        ([header(CHAT, text_header={"operation_type": 99}), trailer()], [("s", "create", "")]),
         ([chunk("nobody began this"), trailer()], []),
         ([header(CHAT), chunk("and nobody ended this")], []),
         ([{"chat_message": ChatMessage(id="1", message="old")}], [("1", "create", "old")]),
         ([{"chat_message": ChatMessage(id="1", message="new", edit_timestamp=2)}], [("1", "update", "new")]),
         ([{"chat_message": ChatMessage(id="1", deleted=True)}], [("1", "delete", "")]),
         ([user(b'{"id": "7", "message": "json"}', "lk-chat-topic")], [("7", "create", "json")]),
+        ([user(b'{"id": "\\udfff", "message": "\\ud83d"}', "lk-chat-topic")], [("?", "create", "?")]),
         ([user(b'{"id": "7", "message": "twice", "ignoreLegacy": true}', "lk-chat-topic")], []),
         (
             [

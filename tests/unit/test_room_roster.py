@@ -17,6 +17,7 @@ from openegress.room import (
     ParticipantChanged,
     ParticipantJoined,
     ParticipantLeft,
+    PauseAttributeChanged,
     Quality,
     QualityChanged,
     SpeakersChanged,
@@ -279,3 +280,25 @@ def test_a_connection_is_told_of_when_it_changes() -> None:
     roster.updated([person("a", left=True)])
     roster.updated([person("a")])
     assert measured(ConnectionQuality.POOR) == [QualityChanged("a", Quality.POOR)]
+
+
+def test_what_was_asked_of_the_recorder_holds_after_a_rejoin() -> None:
+    """It comes as somebody new, whose metadata and attributes are empty."""
+    roster = Roster("me")
+    roster.joined([], 0)
+    asked = person("me", sid="PA_1")
+    asked.metadata = "speaker"
+    asked.attributes["egress.paused"] = "true"
+    orders = [OwnMetadataChanged("speaker"), PauseAttributeChanged(True)]
+    assert roster.updated([asked]) == orders
+    roster.joined([], 10)
+    gone = person("me", sid="PA_1", left=True)
+    gone.metadata = "speaker"
+    assert roster.updated([gone, person("me", sid="PA_2")]) == []
+    # What is asked for again is asked for again.
+    asked.sid = "PA_2"
+    assert roster.updated([asked]) == orders
+    roster.joined([], 20)
+    resumed = person("me", sid="PA_3")
+    resumed.attributes["egress.paused"] = "false"
+    assert roster.updated([resumed]) == [PauseAttributeChanged(False)]

@@ -13,7 +13,7 @@ from openegress.core.plan import Backend, LocalStorage, StoragePlan
 from openegress.storage import Storage, backed_up
 from openegress.storage.backed_up import NAME, names
 from openegress.storage.journal import Journal
-from openegress.storage.late import MARGIN_S, LateUploads, Superseded
+from openegress.storage.late import MARGIN_S, LateUploads, SentByJournal, Superseded
 from openegress.storage.uploader import Failover, Outcome, Uploader, UploadRetry, join
 
 
@@ -405,9 +405,29 @@ async def test_hurried_it_waits_for_no_further_attempt(tmp_path: Path) -> None:
 # --- of a recording that has ended before
 
 
-def late(stopped_s: float) -> tuple[Failover, dict[str, float]]:
-    own: dict[str, float] = {}
-    return Failover(late=LateUploads(stopped_s, lambda path: own.get(path, 0.0), own.__setitem__)), own
+class Notes:
+    """What a recovery notes, as long as the test lasts."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, float] = {}
+        self.sent: dict[str, int] = {}
+
+    def stored_s(self, path: str) -> float:
+        return self.stored.get(path, 0.0)
+
+    def sent_bytes(self, path: str) -> int:
+        return self.sent.get(path, -1)
+
+    def note_sent(self, path: str, size_bytes: int) -> None:
+        self.sent[path] = size_bytes
+
+    def note_stored(self, path: str, at_s: float) -> None:
+        self.stored[path] = at_s
+
+
+def late(stopped_s: float) -> tuple[Failover, Notes]:
+    notes = Notes()
+    return Failover(late=LateUploads(stopped_s, notes)), notes
 
 
 async def test_a_late_upload_leaves_what_another_recording_has_stored_since(recording: Path) -> None:
@@ -432,18 +452,40 @@ async def test_a_late_upload_replaces_what_is_older(recording: Path, changed_s: 
     storage = ScriptedStorage()
     if changed_s is not None:
         storage.objects["a.mp4"], storage.changed["a.mp4"] = b"older", changed_s
-    standing, own = late(1_000.0)
+    standing, notes = late(1_000.0)
     storage.clock_s = 5_000.0
     bench = Bench(PLAN, storage, standing=standing)
     await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert storage.objects["a.mp4"] == recording.read_bytes()
     # The next recovery knows it for its own, as long as it is that one.
-    assert own == {"a.mp4": 5_000.0}
+    assert notes.stored == {"a.mp4": 5_000.0}
     storage.clock_s = 6_000.0
     await bench.uploader.put(recording, "a.mp4", "video/mp4")
-    storage.changed["a.mp4"] = 7_000.0
+    storage.objects["a.mp4"], storage.changed["a.mp4"] = b"another one", 7_000.0
     with pytest.raises(Superseded):
         await bench.uploader.put(recording, "a.mp4", "video/mp4")
+
+
+async def test_a_late_upload_whose_answer_was_lost_is_done_again(recording: Path) -> None:
+    """Or whose process was killed before it could note that it was stored."""
+    storage = ScriptedStorage(away())
+    storage.clock_s = 5_000.0
+    standing, notes = late(1_000.0)
+    notes.note_sent("a.mp4", recording.stat().st_size)
+    storage.objects["a.mp4"], storage.changed["a.mp4"] = recording.read_bytes(), 2_000.0
+    bench = Bench(PLAN, storage, standing=standing)
+    await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    assert len(bench.retries) == 1
+    assert notes.stored == {"a.mp4": 5_000.0}
+
+
+async def test_a_late_upload_that_arrived_cut_off_is_done_again(recording: Path) -> None:
+    storage = ScriptedStorage(shrink=1)
+    storage.clock_s = 5_000.0
+    bench = Bench(PLAN, storage, standing=late(1_000.0)[0])
+    await bench.uploader.put(recording, "a.mp4", "video/mp4")
+    assert len(bench.retries) == 1
+    assert storage.objects["a.mp4"] == recording.read_bytes()
 
 
 async def test_an_identity_that_may_not_look_cannot_tell(recording: Path) -> None:
@@ -454,7 +496,7 @@ async def test_an_identity_that_may_not_look_cannot_tell(recording: Path) -> Non
     assert storage.objects["a.mp4"] == recording.read_bytes()
 
 
-def test_the_first_recovery_notes_when_the_recording_stopped(tmp_path: Path) -> None:
+def test_the_first_recovery_notes_when_the_recording_stopped_and_each_what_it_sends(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path, "EG_1", b"plan")
     folder = journal.folder / "file-0"
     folder.mkdir()
@@ -464,8 +506,13 @@ def test_the_first_recovery_notes_when_the_recording_stopped(tmp_path: Path) -> 
     for path, at_s in (changes | {journal.folder: 100.0}).items():
         os.utime(path, (at_s, at_s))
     LateUploads.of(journal)
+    SentByJournal(journal).note_sent("a.mp4", 7)
+    SentByJournal(journal).note_stored("a.mp4", 600.5)
     (folder / "recording.mp4").write_bytes(b"finalised")
     for _ in range(2):
         again = Journal.load(journal.folder)
         assert again.facts["stopped_s"] == 500.0
+        sent = SentByJournal(again)
+        assert (sent.sent_bytes("a.mp4"), sent.stored_s("a.mp4")) == (7, 600.5)
+        assert (sent.sent_bytes("b.mp4"), sent.stored_s("b.mp4")) == (-1, 0.0)
         LateUploads.of(again)

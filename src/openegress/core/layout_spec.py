@@ -11,7 +11,7 @@ class Who(StrEnum):
     """Whom a region shows, where no selectors say it."""
 
     SPEAKER = "speaker"
-    """Whoever has the floor; a camera, not a screen."""
+    """The active speaker; a camera, not a screen."""
     ANYONE = "anyone"
 
 

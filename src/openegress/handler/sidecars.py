@@ -40,6 +40,8 @@ class SidecarRecorder:
         self._conversation = Conversation(plan.data_topics)
         self._early: list[LogEntry] = []
         self._lost_early = 0
+        self._failed = 0
+        """Events of which nothing could be made."""
         self._log: SidecarLog | None = None
         self._opening: Opening | None = None
         self._layout = plan.source.layout if isinstance(plan.source, LayoutSource) else ""
@@ -47,6 +49,15 @@ class SidecarRecorder:
         """Nothing waits in the spool; after finish()."""
 
     def observe(self, observed: Observed) -> None:
+        """Never raises: strangers decide what comes, and the recording goes on whatever that is."""
+        try:
+            self._keep(observed)
+        except Exception:
+            if not self._failed:
+                _log.exception("an event is left out of the sidecars")
+            self._failed += 1
+
+    def _keep(self, observed: Observed) -> None:
         event, at_ns = observed.event, observed.at_ns
         if isinstance(event, OwnMetadataChanged):
             self._change_layout(layout_in(event.metadata), at_ns)
@@ -87,7 +98,7 @@ class SidecarRecorder:
         if self._log is None or self._opening is None:
             return Records(), None
         self.is_settled = False
-        if left_out := self._log.left_out + self._lost_early:
+        if left_out := self._log.left_out + self._lost_early + self._failed:
             _log.warning("sidecars: entries were left out", extra={"count": left_out})
             self._append(LogEntry(ended_at_ns, entries.LEFT_OUT, {"count": left_out}))
         self._append(LogEntry(ended_at_ns, entries.ENDED))

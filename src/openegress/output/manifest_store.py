@@ -14,6 +14,7 @@ from openegress.output import Emit
 from openegress.output.disk_thread import in_time
 from openegress.output.manifest import Header, Pause, Records, build
 from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
+from openegress.output.part_names import beside_parts
 from openegress.output.spool_file import disk_error
 from openegress.request import naming
 from openegress.storage.uploader import Uploader
@@ -124,7 +125,7 @@ def _place(
     """Where an output's manifest goes; None: it has none."""
     match output:
         case plan.FileOutput():
-            directory = naming.split(file_name(output, values))[0]
+            directory = naming.split(beside_parts(output, file_name(output, values)))[0]
         case plan.SegmentOutput():
             directory = segment_names(output, values).directory
         case plan.ImageOutput():

@@ -14,7 +14,7 @@ from openegress.core.codecs import (
 )
 from openegress.core.errors import EgressError, invalid
 from openegress.media import StreamFormat
-from openegress.output.part_names import LONGEST_NUMBER
+from openegress.output.part_names import LONGEST_NUMBER, beside_parts
 from openegress.request import naming, places
 from openegress.request.name_length import Cut, fitted, limit_of, squeezed
 from openegress.request.naming import SegmentNames
@@ -79,11 +79,11 @@ def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
 
 
 def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[str, str], ending: str) -> str:
-    """Where a sidecar goes whose name ends in `ending`: beside the file or the playlist, and named after
-    it."""
+    """Where a sidecar goes whose name ends in `ending`: beside the file or the playlist, and named after it;
+    where a file is split and its path says where the number goes, after the first part."""
     if isinstance(output, plan.FileOutput):
         extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
-        stem = naming.sidecar_stem(file_name(output, values), extension)
+        stem = beside_parts(output, naming.sidecar_stem(file_name(output, values), extension))
     else:
         names = segment_names(output, values)
         stem = names.directory + naming.sidecar_stem(names.playlist, naming.PLAYLIST_EXTENSION)

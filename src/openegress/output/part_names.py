@@ -23,6 +23,11 @@ def stored_name(output: FileOutput, part: int, name: str) -> str:
     return f"{stem}-{_number(part)}{dot}{extension}"
 
 
+def beside_parts(output: FileOutput, path: str) -> str:
+    """The path of what there is once of all parts, where the first part's would be."""
+    return path if output.split is None else path.replace(PART, _number(0))
+
+
 def _number(part: int) -> str:
     return f"{part + 1:05d}"
 

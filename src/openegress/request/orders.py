@@ -20,10 +20,8 @@ from openegress.request.options import Options
 _SET = "@set?"
 _MARKER = "@marker="
 MOST_NAME_CHARS = 200
-LIVE = frozenset(
-    {"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent", "start_timeout"}
-)
-"""Options that an egress which runs can have changed."""
+LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
+"""Options that an egress which records can have changed."""
 
 
 class PauseOrder(StrEnum):

@@ -125,7 +125,7 @@ def _sidecars(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
     output = beside[1]
     if isinstance(output, FileOutput):
         extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
-        stem = naming.sidecar_stem(output.filepath, extension)
+        stem = _of_parts(output, naming.sidecar_stem(output.filepath, extension))
     else:
         stem = output.directory + naming.sidecar_stem(output.playlist, naming.PLAYLIST_EXTENSION)
     for sidecar in plan.sidecars:
@@ -136,8 +136,12 @@ def _possible(output: FileOutput) -> Iterator[str]:
     """The names that a file may get: one whose container a track decides has several."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
-        path = naming.with_extension(output.filepath, f".{container.value}")
-        yield path if output.split is None else path.replace("{part}", "*")
+        yield _of_parts(output, naming.with_extension(output.filepath, f".{container.value}"))
+
+
+def _of_parts(output: FileOutput, path: str) -> str:
+    """Where a file is split, whatever the number of a part."""
+    return path if output.split is None else path.replace("{part}", "*")
 
 
 def taken(place: str) -> EgressError:

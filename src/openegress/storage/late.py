@@ -2,14 +2,14 @@
 
 Its paths are free meanwhile, and another recording may have been stored there. That one is newer, and stays:
 what the storage has changed since this recording stopped is somebody else's, unless an earlier recovery wrote
-it.
+it. That one noted when; or, where its answer was lost or it was killed, how many bytes it was about to write.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.storage import Storage
@@ -19,22 +19,55 @@ MARGIN_S = 5.0
 """Storages tell whole seconds, by clocks of their own; what the recording sent last may arrive late."""
 _STOPPED = "stopped_s"
 _STORED = "stored late "
+_SENT = "sent late "
 
 
 class Superseded(EgressError):
     """A newer recording is stored where this one was to go. No repetition and no other storage cures that."""
 
 
+class Sent(Protocol):
+    """What recoveries of one egress have sent, by path. Methods may block."""
+
+    def stored_s(self, path: str) -> float:
+        """When it was stored, as the storage says; 0: never."""
+
+    def sent_bytes(self, path: str) -> int:
+        """How large what was sent last is; -1: nothing was."""
+
+    def note_sent(self, path: str, size_bytes: int) -> None: ...
+
+    def note_stored(self, path: str, at_s: float) -> None: ...
+
+
+class SentByJournal:
+    """A full disk forgets, as storing makes room there."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def stored_s(self, path: str) -> float:
+        return float(self._journal.facts.get(_STORED + path, 0.0))
+
+    def sent_bytes(self, path: str) -> int:
+        return int(self._journal.facts.get(_SENT + path, -1))
+
+    def note_sent(self, path: str, size_bytes: int) -> None:
+        if self.sent_bytes(path) != size_bytes:
+            with contextlib.suppress(EgressError):
+                self._journal.note(_SENT + path, size_bytes)
+
+    def note_stored(self, path: str, at_s: float) -> None:
+        with contextlib.suppress(EgressError):
+            self._journal.note(_STORED + path, at_s)
+
+
 class LateUploads:
     """Of one egress. `stopped_s`: when it wrote for the last time, in unix seconds."""
 
-    def __init__(
-        self, stopped_s: float, own_s: Callable[[str], float], keep: Callable[[str, float], None]
-    ) -> None:
-        """`own_s` tells when an earlier recovery stored a path (0: never); `keep` remembers it, blocking."""
+    def __init__(self, stopped_s: float, sent: Sent) -> None:
         self._stopped_s = stopped_s
-        self._own_s = own_s
-        self._keep = keep
+        self._sent = sent
 
     @classmethod
     def of(cls, journal: Journal) -> "LateUploads":
@@ -44,17 +77,26 @@ class LateUploads:
             stopped_s = _last_change_s(journal.folder)
             with contextlib.suppress(EgressError):  # a full disk, for which storing makes room
                 journal.note(_STOPPED, stopped_s)
-        return cls(
-            float(stopped_s),
-            lambda path: float(journal.facts.get(_STORED + path, 0.0)),
-            lambda path, at_s: journal.note(_STORED + path, at_s),
-        )
+        return cls(float(stopped_s), SentByJournal(journal))
 
-    async def refuse_newer(self, storage: Storage, path: str) -> None:
-        """Raises Superseded for an object that is newer than the recording and not its own. An identity that
-        may write and not look cannot tell."""
+    async def begin(self, storage: Storage, path: str, size_bytes: int) -> None:
+        """So much is about to be stored there. Raises Superseded for an object that is newer than the
+        recording and not its own. An identity that may write and not look cannot tell."""
         changed_s = await storage.changed_s(path)
-        if changed_s is None or changed_s <= self._stopped_s + MARGIN_S or changed_s == self._own_s(path):
+        if changed_s is not None and changed_s > self._stopped_s + MARGIN_S:
+            await self._refuse_others(storage, path, changed_s)
+        await asyncio.to_thread(self._sent.note_sent, path, size_bytes)
+
+    async def stored(self, storage: Storage, path: str) -> None:
+        """Should this recovery be cut off, the next one finds an object of its own there."""
+        if (changed_s := await storage.changed_s(path)) is not None:
+            await asyncio.to_thread(self._sent.note_stored, path, changed_s)
+
+    async def _refuse_others(self, storage: Storage, path: str, changed_s: float) -> None:
+        if changed_s == self._sent.stored_s(path):
+            return
+        sent_bytes = self._sent.sent_bytes(path)
+        if sent_bytes >= 0 and await storage.size(path) == sent_bytes:
             return
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(changed_s))
         raise Superseded(
@@ -63,12 +105,6 @@ class LateUploads:
             fault=Fault.SERVICE,
             phase=Phase.STORAGE_WRITE,
         )
-
-    async def stored(self, storage: Storage, path: str) -> None:
-        """Should this recovery be cut off, the next one finds an object of its own there."""
-        if (changed_s := await storage.changed_s(path)) is not None:
-            with contextlib.suppress(EgressError):
-                await asyncio.to_thread(self._keep, path, changed_s)
 
 
 def _last_change_s(folder: Path) -> float:

@@ -261,8 +261,10 @@ class Uploader:
         size_bytes = await size_of(local)
         late = self._standing.late
         if late is not None:
-            await late.refuse_newer(storage, path)
+            await late.begin(storage, path, size_bytes)
         await storage.put(local, path, content_type)
+        if late is not None:
+            await late.stored(storage, path)
         there_bytes = await storage.size(path)
         # None: a write-only identity. The storage then vouches with its answer to the signed upload.
         if there_bytes is not None and there_bytes != size_bytes:
@@ -272,8 +274,6 @@ class Uploader:
                 fault=Fault.DESTINATION,
                 phase=Phase.STORAGE_WRITE,
             )
-        if late is not None:
-            await late.stored(storage, path)
         return replace(await self._signed(target, path), size_bytes=size_bytes)
 
     async def _signed(self, target: UploadTarget, path: str) -> Stored:

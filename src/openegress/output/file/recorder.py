@@ -129,9 +129,12 @@ class FileRecorder:
         return self._records
 
     def is_settled(self) -> bool:
-        """A file that no packet reached is not worth keeping; one that a stuck disk may still be at, is."""
-        if self._job is None or self._writer is None or self._records.files:
+        """A file that no packet reached is not worth keeping; one that a stuck disk may still be at, is, and
+        so are chapters that no storage took."""
+        if self._job is None or self._writer is None:
             return True
+        if self._records.files:
+            return len(self._records.files) > bool(self._markers)
         return self._writer.is_over and self._job.is_empty
 
     async def _store(self, ended_at_ns: int) -> None:

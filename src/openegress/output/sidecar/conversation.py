@@ -28,6 +28,8 @@ _COMPRESSIONS = (DataStream.CompressionType.NONE, DataStream.CompressionType.DEF
 MOST_SEGMENTS = 50
 """Of one Transcription packet."""
 
+_OPERATIONS = {number: name.lower() for name, number in DataStream.OperationType.items()}
+"""Of a newer SDK there may be others."""
 _SEGMENT, _FINAL = "lk.segment_id", "lk.transcription_final"
 _TRACK = "lk.transcribed_track_id"
 _LANGUAGE = "lk.transcription_language"
@@ -129,7 +131,7 @@ class Conversation:
                 stream.header.attributes.update(trailer.attributes)
                 return [_segment(stream, at_ns, "", continues=True)]
             case topic if topic == CHAT_TOPIC:
-                operation = DataStream.OperationType.Name(header.text_header.operation_type).lower()
+                operation = _OPERATIONS.get(header.text_header.operation_type, "create")
                 reply = header.text_header.reply_to_stream_id
                 return [_said(stream.at_ns, identity, header.stream_id, text, operation, reply)]
             case _:
@@ -172,7 +174,13 @@ def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
     if not isinstance(said, dict) or said.get("ignoreLegacy") or not isinstance(said.get("message"), str):
         return []
     operation = "update" if said.get("editTimestamp") else "create"
-    return [_said(at_ns, identity, str(said.get("id", "")), said["message"], operation)]
+    number, message = _whole(str(said.get("id", ""))), _whole(said["message"])
+    return [_said(at_ns, identity, number, message, operation)]
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can have escaped and no file holds."""
+    return text.encode(errors="replace").decode()
 
 
 def _data(at_ns: int, identity: str, topic: str, content: dict[str, str]) -> LogEntry:

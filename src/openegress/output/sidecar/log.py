@@ -1,5 +1,6 @@
 """The sidecars' log in the spool: a line for each thing that happened, appended as it happens."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from io import FileIO
@@ -84,10 +85,11 @@ class SidecarLog:
 
 def read(folder: Path) -> Iterator[LogEntry]:
     """What is in the log; nothing where there is none. What follows the last line end was being written when
-    the process died. Raises OSError."""
+    the process died, and what is no entry was spoilt by the disk. Raises OSError."""
     if not (folder / NAME).exists():
         return
     with (folder / NAME).open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield _DECODER.decode(line)
+                with contextlib.suppress(msgspec.DecodeError):
+                    yield _DECODER.decode(line)

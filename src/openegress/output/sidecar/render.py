@@ -10,7 +10,7 @@ from openegress.core.sidecars import Sidecar
 from openegress.output.manifest import rfc3339
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.entries import LogEntry
-from openegress.output.sidecar.log import read
+from openegress.output.sidecar.log import NAME, read
 from openegress.output.sidecar.media_time import MediaTime
 from openegress.output.sidecar.rttm import rttm
 from openegress.output.sidecar.speech import segments
@@ -29,13 +29,13 @@ def render(folder: Path, sidecar: Sidecar, recording: str, end_ns: int) -> dict[
     `end_ns`: where it ends, if the log does not say so. Blocking. Raises EgressError when the disk
     refuses."""
     made: dict[str, Path] = {}
-    for ending, text in _texts(sidecar, lambda: read(folder), recording, end_ns).items():
-        made[ending] = folder / f"sidecar{ending}"
-        try:
+    try:
+        for ending, text in _texts(sidecar, lambda: read(folder), recording, end_ns).items():
+            made[ending] = folder / f"sidecar{ending}"
             with made[ending].open("w", encoding="utf-8") as file:
                 file.writelines(text)
-        except OSError as error:
-            raise disk_error(error, made[ending]) from error
+    except OSError as error:
+        raise disk_error(error, folder / NAME) from error
     return made
 
 

@@ -92,7 +92,8 @@ class Roster:
         self._versions: dict[str, int] = {}
         """Of what was told last of each participant, by SID."""
         self._metadata = ""
-        self._paused = False
+        self._paused = ""
+        """As our attribute says it."""
         self._away_tracks: dict[str, float] = {}
         """SID -> when it counts as gone."""
         self._away_participants: dict[str, float] = {}
@@ -118,6 +119,8 @@ class Roster:
         """The whole room, at a join or re-join."""
         self._levels.clear()
         self._versions.clear()
+        # We come as somebody new, of whom nothing was asked. What was asked before holds.
+        self._metadata, self._paused = "", ""
         present = {info.identity: info for info in infos if info.identity != self._own}
         until = now_s + self._grace_s
         for identity, known in self._participants.items():
@@ -151,12 +154,14 @@ class Roster:
     def _told_us(self, info: ParticipantInfo) -> list[RosterEvent]:
         """What has changed of the recorder itself."""
         events: list[RosterEvent] = []
+        if info.state == ParticipantInfo.State.DISCONNECTED:
+            return events  # the one that we were before
         if info.metadata != self._metadata:
             self._metadata = info.metadata
             events.append(OwnMetadataChanged(info.metadata))
-        if (paused := _says_yes(info, PAUSED)) is not self._paused:
+        if (paused := info.attributes.get(PAUSED, "")) != self._paused:
             self._paused = paused
-            events.append(PauseAttributeChanged(paused))
+            events.append(PauseAttributeChanged(_says_yes(info, PAUSED)))
         return events
 
     def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:

@@ -9,6 +9,9 @@ from openegress.room import DataArrived, RoomEvent
 from openegress.source import Failed, Notice, Observed, OrderAsked, SourceEvent
 from openegress.source.room.observed_room import ObservedRoom
 
+MOST_WAITING_BYTES = 8 * 1024 * 1024
+"""Of what people send before anybody reads events: a recorder may wait for hours for somebody to publish."""
+
 
 class SourceEvents:
     """One Closed or Failed at most. Whoever waits for something is woken by wake(), and by the end."""
@@ -18,6 +21,8 @@ class SourceEvents:
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._over: SourceEvent | None = None
+        self._waiting_bytes = 0
+        self._has_dropped = False
         self.observer: ObservedRoom | None = None
         """Of whoever wants to know all that happens in the room."""
 
@@ -28,6 +33,8 @@ class SourceEvents:
     async def stream(self) -> AsyncIterator[SourceEvent]:
         """Until close()."""
         while (event := await self._queue.get()) is not None:
+            if isinstance(event, Observed):
+                self._waiting_bytes -= _size_of(event.event)
             yield event
 
     def put(self, event: SourceEvent) -> None:
@@ -37,7 +44,17 @@ class SourceEvents:
         if self.observer is not None:
             at_ns = event.at_ns if isinstance(event, DataArrived) else at_ns
             for each in self.observer.seen(event):
-                self._queue.put_nowait(Observed(each, at_ns))
+                self._tell(Observed(each, at_ns))
+
+    def _tell(self, observed: Observed) -> None:
+        size_bytes = _size_of(observed.event)
+        if size_bytes and self._waiting_bytes + size_bytes > MOST_WAITING_BYTES:
+            if not self._has_dropped:
+                self._has_dropped = True
+                self.notice("data left out: too much was sent before the recording began")
+            return
+        self._waiting_bytes += size_bytes
+        self._queue.put_nowait(observed)
 
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._queue.put_nowait(Notice(text, fields))
@@ -86,3 +103,8 @@ class SourceEvents:
                 f"room {self._room_name} was closed before there was anything to record",
                 phase=Phase.FIRST_TRACK,
             )
+
+
+def _size_of(event: RoomEvent) -> int:
+    """What it takes, roughly; 0 for what only the server tells."""
+    return 1000 + event.packet.ByteSize() if isinstance(event, DataArrived) else 0
