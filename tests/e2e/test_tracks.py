@@ -200,6 +200,22 @@ async def test_sound_alone(parts: TrackParts) -> None:
     assert (track.kind, track.codec, track.title) == (MediaKind.AUDIO, "opus", "ada (microphone)")
 
 
+async def test_mcap_ends_with_its_summary(parts: TrackParts) -> None:
+    """What readers seek with; times are those of the wall clock."""
+    async with person(parts.livekit, "frames", "ada") as ada:
+        egress_id = await started(parts.service, "frames", ".mcap")
+        await asyncio.sleep(1.5)
+        info = await parts.service.finish(egress_id)
+        sent = await sent_by(ada)
+    assert info["status"] == "EGRESS_COMPLETE", info
+    result = info["file_results"][0]
+    tracks = {track.title: track for track in read_by_summary(location(info))}
+    assert sorted(tracks) == ["ada (camera)", "ada (microphone)"]
+    check_pictures(tracks["ada (camera)"], "ada", sent, int(result["started_at"]))
+    assert float(result["duration"]) / S == pytest.approx(max(ends_s([*tracks.values()])), abs=0.1)
+    assert int(result["size"]) == location(info).stat().st_size
+
+
 def track_counters(path: Path, title: str) -> Counters:
     return counters(extract(path, title, path.with_suffix(f".{title[:3]}.mkv")))
 
