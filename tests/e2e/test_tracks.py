@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +16,10 @@ import pytest_asyncio
 
 from openegress.core.codecs import MediaKind
 from openegress.core.units import S
+from testkit import mcap_reader
 from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import ReadTrack, extract, read
+from testkit.mcap_reader import read_by_summary
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
 from testkit.probe import Counters, beep_onsets, counters, sound
 from testkit.service import Info, Service, location
@@ -31,6 +33,9 @@ PASSPHRASE = b"correct horse battery staple"
 APART_S = 0.02
 LATE_S = 0.06
 """Of one picture against the moment it was due: a publisher may be late itself."""
+
+
+Reader = Callable[[Path], list[ReadTrack]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +160,30 @@ def ends_s(tracks: list[ReadTrack]) -> list[float]:
     return [track.packets[-1].at_s for track in tracks]
 
 
-async def test_a_kill_keeps_all_but_the_last_moment(parts: TrackParts) -> None:
-    """What was recorded plays before the recovery has touched it, and is whole after it."""
-    room, service = "killed", parts.service
-    async with person(parts.livekit, room, "ada"), person(parts.livekit, room, "bob"):
-        egress_id = await started(service, room)
+@pytest.mark.parametrize(
+    ("ending", "read", "read_whole"), [(".mkv", read, read), (".mcap", mcap_reader.read, read_by_summary)]
+)
+async def test_a_kill_keeps_all_but_the_last_moment(
+    parts: TrackParts, ending: str, read: Reader, read_whole: Reader
+) -> None:
+    """What was recorded plays before the recovery has touched it, and is whole after it, as it was sent."""
+    room, service = f"killed{ending}", parts.service
+    async with person(parts.livekit, room, "ada") as ada, person(parts.livekit, room, "bob") as bob:
+        egress_id = await started(service, room, ending)
         await asyncio.sleep(4)
-        (growing,) = (service.data / "spool" / egress_id).rglob("recording.mkv")
+        (growing,) = (service.data / "spool" / egress_id).rglob(f"recording{ending}")
         while_growing = read(growing)
         os.kill(service.pid_of(egress_id), signal.SIGKILL)
         killed_s = time.time()
         info: Info = await service.wait(egress_id)
+        sent = {"ada": await sent_by(ada), "bob": await sent_by(bob)}
     path, zero_ns = location(info), int(info["file_results"][0]["started_at"])
-    tracks = read(path)
+    assert path.suffix == ending
+    tracks = read_whole(path)
     assert len(tracks) == len(while_growing) == 4
+    titles = {track.title: track for track in tracks}
+    for who, pictures in sent.items():
+        check_pictures(titles[f"{who} (camera)"], who, pictures, zero_ns)
     assert all(killed_s - (zero_ns / S + end_s) < 2 for end_s in ends_s(tracks)), ends_s(tracks)
     assert all(end_s > 2 for end_s in ends_s(while_growing))
     for before, after in zip(while_growing, tracks, strict=True):
@@ -183,6 +198,22 @@ async def test_sound_alone(parts: TrackParts) -> None:
     assert "no picture is recorded" in info["details"]
     (track,) = read(location(info))
     assert (track.kind, track.codec, track.title) == (MediaKind.AUDIO, "opus", "ada (microphone)")
+
+
+async def test_mcap_ends_with_its_summary(parts: TrackParts) -> None:
+    """What readers seek with; times are those of the wall clock."""
+    async with person(parts.livekit, "frames", "ada") as ada:
+        egress_id = await started(parts.service, "frames", ".mcap")
+        await asyncio.sleep(1.5)
+        info = await parts.service.finish(egress_id)
+        sent = await sent_by(ada)
+    assert info["status"] == "EGRESS_COMPLETE", info
+    result = info["file_results"][0]
+    tracks = {track.title: track for track in read_by_summary(location(info))}
+    assert sorted(tracks) == ["ada (camera)", "ada (microphone)"]
+    check_pictures(tracks["ada (camera)"], "ada", sent, int(result["started_at"]))
+    assert float(result["duration"]) / S == pytest.approx(max(ends_s([*tracks.values()])), abs=0.1)
+    assert int(result["size"]) == location(info).stat().st_size
 
 
 def track_counters(path: Path, title: str) -> Counters:

@@ -47,7 +47,7 @@ def test_the_suffix_is_the_kind_of_file(
     ("file", "flags", "said"),
     [
         ("out.wav", ("--audio-only",), '"out.wav" is not a file to record to: name it .mp4, .webm,'),
-        ("out", (), '"out" is not a file to record to: name it .mp4, .webm, .ogg, .mp3, .mkv or .mka'),
+        ("out", (), '"out" is not a file to record to: name it .mp4, .webm, .ogg, .mp3, .mkv, .mka or .mcap'),
         ("out.ogg", ("--video-only",), '"out.ogg" holds no picture: leave out --video-only, or name it .mp4'),
         ("out.mka", ("--video-only",), '"out.mka" holds no picture: leave out --video-only, or name it .mkv'),
         ("out.mkv", (), '"out.mkv" is for all tracks of a room: name it .mp4 for anything else'),
@@ -60,7 +60,7 @@ def test_other_files_are_refused(file: str, flags: tuple[str, ...], said: str) -
     assert caught.value.message.startswith(said)
 
 
-@pytest.mark.parametrize(("file", "audio_only"), [("out.mkv", False), ("out.mka", True)])
+@pytest.mark.parametrize(("file", "audio_only"), [("out.mkv", False), ("out.mcap", False), ("out.mka", True)])
 @pytest.mark.parametrize("flags", [(), ("--layout", "tracks")], ids=lambda flags: " ".join(flags))
 def test_a_room_goes_into_matroska_track_by_track(
     file: str, audio_only: bool, flags: tuple[str, ...]

@@ -15,9 +15,10 @@ from livekit.protocol import egress as wire
 
 from openegress.api import wire_json
 from openegress.core import info
+from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Ending, EndReason
-from openegress.core.plan import AudioRoute, LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.core.plan import AudioRoute, FileOutput, LocalStorage, MediaSource, Plan, StoragePlan
 from openegress.proto import today
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
@@ -232,6 +233,22 @@ def test_what_of_today_is_not_there_yet_is_refused(
     with pytest.raises(EgressError, match=named) as refused:
         planned("egress", read("egress", whole, binary=binary))
     assert refused.value.code is code
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_mcap_file_of_all_tracks(binary: bool) -> None:
+    """Named by the type alone, as today's SDKs do."""
+    file = {"filepath": "x", "file_type": "MCAP"}
+    asked: dict[str, dict[str, Any]] = {
+        "room_composite": {"room_name": "r", "layout": "tracks", "file_outputs": [file]},
+        "egress": {"room_name": "r", "template": {"layout": "tracks"}, "outputs": [{"file": file}]},
+    }
+    for body, fields in asked.items():
+        plan = planned(body, read(body, fields, binary=binary))
+        (output,) = plan.outputs
+        assert isinstance(output, FileOutput)
+        assert (output.filepath, output.container) == ("x.mcap", Container.MCAP)
+        assert plan.notices == ()
 
 
 def test_the_wheel_is_older_than_todays_protocol() -> None:

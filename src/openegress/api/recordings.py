@@ -38,6 +38,7 @@ CONTENT_TYPES = {
     ".webm": "video/webm",
     ".mkv": "video/x-matroska",
     ".mka": "audio/x-matroska",
+    ".mcap": "application/x-mcap",
     ".ogg": "audio/ogg",
     ".mp3": "audio/mpeg",
     ".aac": "audio/aac",

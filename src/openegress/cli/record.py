@@ -44,9 +44,10 @@ FILE_TYPES = {
     ".webm": EncodedFileType.DEFAULT_FILETYPE,
     ".mkv": EncodedFileType.DEFAULT_FILETYPE,
     ".mka": EncodedFileType.DEFAULT_FILETYPE,
+    ".mcap": EncodedFileType.DEFAULT_FILETYPE,
 }
 WITHOUT_PICTURE = (".ogg", ".mp3", ".mka")
-OF_TRACKS = (".mkv", ".mka")
+OF_TRACKS = (".mkv", ".mka", ".mcap")
 """They hold every track of a room for itself, as layout `tracks` records them."""
 
 
@@ -79,7 +80,8 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     audio_only = arguments.audio_only or suffix in WITHOUT_PICTURE
     if suffix not in FILE_TYPES:
         raise invalid(
-            f'"{target.name}" is not a file to record to: name it .mp4, .webm, .ogg, .mp3, .mkv or .mka'
+            f'"{target.name}" is not a file to record to: '
+            "name it .mp4, .webm, .ogg, .mp3, .mkv, .mka or .mcap"
         )
     if suffix in WITHOUT_PICTURE and arguments.video_only:
         other = ".mkv" if suffix in OF_TRACKS else ".mp4"

@@ -49,6 +49,7 @@ class Container(StrEnum):
     WEBM = "webm"
     MKV = "mkv"
     MKA = "mka"
+    MCAP = "mcap"
     TS = "ts"
     FMP4 = "m4s"
     FLV = "flv"
@@ -61,6 +62,7 @@ AUDIO_IN: dict[Container, tuple[AudioCodec, ...]] = {
     Container.WEBM: (AudioCodec.OPUS,),
     Container.MKV: (AudioCodec.OPUS, AudioCodec.PCMU, AudioCodec.PCMA),
     Container.MKA: (AudioCodec.OPUS, AudioCodec.PCMU, AudioCodec.PCMA),
+    Container.MCAP: (AudioCodec.OPUS, AudioCodec.PCMU, AudioCodec.PCMA),
     Container.TS: (AudioCodec.AAC, AudioCodec.MP3),
     Container.FMP4: (AudioCodec.AAC, AudioCodec.OPUS),
     Container.FLV: (AudioCodec.AAC,),
@@ -74,6 +76,7 @@ VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
     Container.WEBM: (VideoCodec.VP8, VideoCodec.VP9, VideoCodec.AV1),
     Container.MKV: (VideoCodec.H264, VideoCodec.H265, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.AV1),
     Container.MKA: (),
+    Container.MCAP: (VideoCodec.H264, VideoCodec.H265, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.AV1),
     Container.TS: (VideoCodec.H264, VideoCodec.H265),
     Container.FMP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
     Container.FLV: (VideoCodec.H264,),

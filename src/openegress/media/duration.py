@@ -6,6 +6,10 @@ import av
 from av.error import FFmpegError
 
 from openegress.core.units import S
+from openegress.media import mcap_index
+
+_MCAP = ".mcap"
+"""FFmpeg reads no such files."""
 
 
 def span_ns(path: Path) -> tuple[int, int]:
@@ -27,6 +31,8 @@ def span_ns(path: Path) -> tuple[int, int]:
 
 def holds_media(path: Path) -> bool:
     """Whether a packet can be read."""
+    if path.suffix == _MCAP:
+        return mcap_index.span(path).has_media
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             return any(packet.size for packet in container.demux())
@@ -36,10 +42,14 @@ def holds_media(path: Path) -> bool:
 
 def has_video(path: Path) -> bool:
     """Raises FFmpegError when it cannot be read."""
+    if path.suffix == _MCAP:
+        return mcap_index.span(path).has_video
     with av.open(str(path), metadata_errors="replace") as container:
         return bool(container.streams.video)
 
 
 def duration_ns(path: Path) -> int:
     """From 0 to the end of the last packet; 0 when nothing can be read."""
+    if path.suffix == _MCAP:
+        return mcap_index.span(path).duration_ns
     return span_ns(path)[1]

@@ -52,6 +52,8 @@ class MeetingFile:
     def __init__(self, path: Path) -> None:
         """Raises EgressError for what is no recording of tracks."""
         self._path = path
+        if path.suffix.lower() == ".mcap":
+            raise invalid(f'"{path.name}" is an MCAP file, which cannot be read here: record to a .mkv')
         self.tracks = self._scan()
         if not self.tracks:
             raise invalid(

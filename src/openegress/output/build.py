@@ -14,7 +14,7 @@ from openegress.output.images.recorder import ImageRecorder
 from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.sender import StreamSender
 from openegress.output.live.websocket import WebsocketSender
-from openegress.output.size_guard import IN_FILE, IN_MATROSKA, IN_TS, SizeGuard, SizeLimit
+from openegress.output.size_guard import IN_FILE, IN_MATROSKA, IN_MCAP, IN_TS, Packing, SizeGuard, SizeLimit
 from openegress.storage.uploader import Uploader
 
 
@@ -60,8 +60,7 @@ def build_output(
     match output:
         case plan.FileOutput():
             file = _file(output, index, emit, uploader(output.storage), ask_key)
-            kept_below = IN_MATROSKA if output.container in MATROSKA else IN_FILE
-            guard = SizeGuard(file, size_limit, kept_below)
+            guard = SizeGuard(file, size_limit, _packing(output.container))
             return BuiltOutput(file, packets=guard, guard=guard, marked=file)
         case plan.SegmentOutput():
             segments = HlsRecorder(output, index, emit=emit, uploader=uploader(output.storage))
@@ -77,6 +76,13 @@ def build_output(
         case plan.WebsocketOutput():
             websocket = WebsocketSender(output, index, emit=emit, policy=policy)
             return BuiltOutput(websocket, frames=websocket, mute_listener=websocket, is_live=True)
+
+
+def _packing(container: Container | None) -> Packing:
+    """Of a file."""
+    if container is Container.MCAP:
+        return IN_MCAP
+    return IN_MATROSKA if container in MATROSKA else IN_FILE
 
 
 def _file(

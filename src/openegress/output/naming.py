@@ -33,6 +33,7 @@ _CONTENT_TYPE: dict[Container, tuple[str, str]] = {
     # Named for what it may hold: nobody knows its tracks when it begins.
     Container.MKV: ("video/x-matroska", "video/x-matroska"),
     Container.MKA: ("audio/x-matroska", "audio/x-matroska"),
+    Container.MCAP: ("application/x-mcap", "application/x-mcap"),
     Container.TS: ("video/mp2t", "video/mp2t"),
     Container.FLV: ("video/x-flv", "video/x-flv"),
 }

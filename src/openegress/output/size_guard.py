@@ -11,6 +11,8 @@ HEADER_BYTES = 4096
 """Of most containers, and of the first playlist entries: what a file has before and after its media."""
 MATROSKA_HEADER_BYTES = 256 * 1024
 """With room for tracks to come (media.matroska_head)."""
+MCAP_HEADER_BYTES = 64 * 1024
+"""Schemas and channels, twice: enough for 60 tracks."""
 SAMPLE_BYTES = 18
 """What a container has for each packet, at most: 15 in fragments of MP4 and in WebM, 5 in a plain MP4 and in
 OGG, measured over half a minute of sound with and without a picture."""
@@ -52,6 +54,13 @@ def in_ts(data_bytes: int) -> int:
 IN_FILE = Packing(lambda data_bytes: data_bytes + SAMPLE_BYTES)
 """MP4, its fragments, WebM, OGG and MP3."""
 IN_MATROSKA = Packing(IN_FILE.packet_bytes, head_bytes=MATROSKA_HEADER_BYTES)
+IN_MCAP = Packing(
+    # Message, its Protobuf and its index, and the indexes of its chunk.
+    lambda data_bytes: data_bytes + 112,
+    bytes_per_s=512,
+    head_bytes=MCAP_HEADER_BYTES,
+)
+"""Measured with a track that sends sound and seven that send pictures."""
 IN_TS = Packing(in_ts, 24 * TS_PACKET_BYTES)
 """FFmpeg's muxer repeats PAT and PMT ten times a second and SDT twice, and at each segment's beginning."""
 

@@ -64,6 +64,7 @@ FORMAT_NAMES: dict[Container, str] = {
     Container.WEBM: "video/webm",
     Container.MKV: "video/x-matroska",
     Container.MKA: "audio/x-matroska",
+    Container.MCAP: "application/x-mcap",
     Container.TS: "application/x-mpegurl",
     Container.FMP4: "application/x-mpegurl",
     Container.FLV: "rtmp",

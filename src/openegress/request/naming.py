@@ -18,7 +18,7 @@ from openegress.core.units import S
 KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg", ".m4s")
 """Endings that are replaced when another container is recorded; anything else is part of the name."""
 
-_MANY_TRACKS = (".mkv", ".mka")
+_MANY_TRACKS = (".mkv", ".mka", ".mcap")
 """Of files that are so named only where they are wanted: elsewhere they are part of the name, as upstream has
 it."""
 

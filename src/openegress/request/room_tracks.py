@@ -12,10 +12,10 @@ from openegress.request.naming import KNOWN_EXTENSIONS
 from openegress.request.outputs import MCAP
 from openegress.request.requested import FileWish, RequestedOutputs
 
-_PLANNED = {".mp4": "MP4", ".mcap": "MCAP"}
-_OURS = {".mkv": Container.MKV, ".mka": Container.MKA}
+_PLANNED = (".mp4",)
+_OURS = {".mkv": Container.MKV, ".mka": Container.MKA, ".mcap": Container.MCAP}
 _OF_SOUND = (EncodedFileType.OGG, EncodedFileType.MP3)
-_NAME_IT = "name the file .mkv, or .mka for sound alone"
+_NAME_IT = "name the file .mkv or .mcap, or .mka for sound alone"
 
 
 def file_of(wanted: RequestedOutputs) -> FileWish:
@@ -38,13 +38,13 @@ def file_of(wanted: RequestedOutputs) -> FileWish:
 
 
 def container_of(wish: FileWish, *, audio_only: bool, video_only: bool) -> Container:
-    """By the file's name; without an extension it is Matroska too. Raises EgressError: UNIMPLEMENTED for MP4
-    and MCAP, INVALID_ARGUMENT for files that hold one track of a kind at most."""
+    """By the file's type or name; without an extension it is Matroska. Raises EgressError: UNIMPLEMENTED for
+    MP4, INVALID_ARGUMENT for files that hold one track of a kind at most."""
     file_type = getattr(wish.file, "file_type", 0)
     if file_type == EncodedFileType.MP4:
         raise _planned("file_type MP4")
     if file_type == MCAP:
-        raise _planned("file_type MCAP")
+        return Container.MCAP
     if file_type in _OF_SOUND:
         raise invalid(f"file_type {EncodedFileType.Name(file_type)} holds one track: {_NAME_IT}")
     if file_type:

@@ -314,7 +314,7 @@ def _file_container(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool
     asked for; `fits_webm`: nothing else of the request keeps it from being a WebM."""
     asked = getattr(wish.file, "file_type", 0)
     if asked == outputs.MCAP:
-        raise unimplemented("file_type MCAP")
+        raise unimplemented("file_type MCAP without layout tracks")
     if asked:
         container = outputs.FILE_CONTAINERS.get(asked)
         if container is None:

@@ -15,6 +15,7 @@ from openegress.core.codecs import Container
 from openegress.core.marker import Marker
 from openegress.media.cluster_index import make_seekable
 from openegress.media.fragment_index import is_fragmented, read
+from openegress.media.mcap_index import add_summary
 from openegress.media.mp4 import Mp4Error
 from openegress.media.plain_mp4 import make_plain, plain_copy
 from openegress.output.file.spare_space import NoSpace, claim, draft_of
@@ -36,6 +37,9 @@ def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -
                 verify_media(path, better)
             case Container.WEBM | Container.MKV | Container.MKA:
                 make_seekable(path)
+                return ""
+            case Container.MCAP:
+                add_summary(path)
                 return ""
             case _:
                 return ""

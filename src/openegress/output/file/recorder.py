@@ -17,6 +17,7 @@ from openegress.media.clusters import ClusterWriter
 from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.interleave import end_ns
 from openegress.media.matroska import MatroskaWriter
+from openegress.media.mcap import McapWriter
 from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
@@ -217,7 +218,7 @@ class _FileJob:
         self._on_progress = on_progress
         self._file: SpoolFile | None = None
         self._started_at_ns = opening.started_at_ns
-        self._muxer: Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | None = None
+        self._muxer: Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | McapWriter | None = None
         self._next_progress_ns = PROGRESS_NS
         self.media_end_ns = 0
         """End of the last frame written."""
@@ -278,7 +279,9 @@ class _FileJob:
             if self._file is not None:
                 self._file.release()
 
-    def _muxer_for(self, file: SpoolFile) -> Muxer | FragmentWriter | ClusterWriter | MatroskaWriter:
+    def _muxer_for(
+        self, file: SpoolFile
+    ) -> Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | McapWriter:
         """One in which no track waits for another."""
         check_fit(self._container, self._formats)
         match self._container:
@@ -288,6 +291,8 @@ class _FileJob:
                 return ClusterWriter(file.write, self._formats, file.rewrite)
             case Container.MKV | Container.MKA:
                 return MatroskaWriter(file.write, file.rewrite, self._started_at_ns)
+            case Container.MCAP:
+                return McapWriter(file.write, self._started_at_ns)
             case _:
                 return Muxer(file, self._container, self._formats, _OPTIONS[self._container])
 

@@ -1,0 +1,134 @@
+"""All tracks of a room in one MCAP file (https://mcap.dev/spec), written as they come and go.
+
+Each track is a channel, each picture and each packet of sound a message. Nothing is ever rewritten: media
+follows in chunks that are each whole by themselves, with the channels that are new before them, so that a
+reader that takes a file from its beginning reads it at any instant. The summary, which others need, comes in
+the end (media.mcap_index).
+"""
+
+import logging
+from collections.abc import Callable
+
+from openegress.core.codecs import MediaKind
+from openegress.media import Packet
+from openegress.media.clusters import CLUSTER_NS
+from openegress.media.file_track import FileTrack
+from openegress.media.mcap_records import (
+    MAGIC,
+    MAX_CHANNEL,
+    channel,
+    chunk,
+    header,
+    message,
+    message_indexes,
+    metadata,
+)
+from openegress.media.mcap_schemas import ENCODING, OF_KIND
+from openegress.media.meeting_track import as_stored
+
+RECORDING = "recording"
+"""Name of the metadata of the file itself."""
+STARTED_AT = "started_at_ns"
+"""In there: unix ns of media time zero."""
+
+_log = logging.getLogger(__name__)
+
+
+class McapWriter:
+    """Packets in, bytes out: `put` appends. One writer belongs to one thread. What `put` raises comes out of
+    write(), flush() and close().
+
+    A packet says in `track` which track it is of; the first of each brings the channel. Packets of a track
+    come in decode order, and stay so.
+    """
+
+    def __init__(self, put: Callable[[bytes], object], started_at_ns: int) -> None:
+        """`started_at_ns`: unix ns of media time zero."""
+        self._put = put
+        self._started_at_ns = started_at_ns
+        told = metadata(RECORDING, {STARTED_AT: str(started_at_ns)})
+        self._before = [MAGIC + header() + told]
+        """What goes before the next chunk: a file without media is empty."""
+        self._messages: list[bytes] = []
+        self._begun_ns: dict[int, int] = {}
+        """The first time of each track in this chunk."""
+        self._counts: dict[int, int] = {}
+        """Messages of each track in the file."""
+        self._topics: set[str] = set()
+        self._schemas: set[MediaKind] = set()
+        self._is_full = False
+        """There was a track that no channel is left for."""
+
+    def open(self) -> None:
+        """Writes nothing: the head comes with the first media."""
+
+    def write(self, packet: Packet) -> None:
+        """Takes a packet; the chunk before it is written when it is long enough. One that names no track is
+        ignored."""
+        track = packet.track
+        if track is None or not self._has_channel(track):
+            return
+        at_ns = self._started_at_ns + max(0, packet.pts_ns)
+        begun_ns = self._begun_ns.setdefault(track.number, at_ns)
+        if at_ns - begun_ns >= CLUSTER_NS:
+            self.flush()
+            self._begun_ns[track.number] = at_ns
+        if track.number not in self._counts:
+            self._announce(track)
+        data = OF_KIND[packet.kind].message(at_ns, packet.data, track.form.codec.value)
+        self._messages.append(message(track.number, self._counts[track.number], at_ns, data))
+        self._counts[track.number] += 1
+
+    def flush(self) -> None:
+        """Writes what has come as a chunk."""
+        if not self._messages:
+            return
+        before, messages = b"".join(self._before), b"".join(self._messages)
+        self._before, self._messages = [], []
+        self._begun_ns.clear()
+        self._put(before + chunk(messages) + message_indexes(messages))
+
+    def close(self) -> None:
+        """Writes what has come. The summary is not its business."""
+        self.flush()
+
+    def abandon(self) -> None:
+        """Writes nothing more."""
+        self._messages = []
+
+    def _has_channel(self, track: FileTrack) -> bool:
+        if track.number <= MAX_CHANNEL:
+            return True
+        if not self._is_full:
+            self._is_full = True
+            _log.warning("the file has no room for more tracks: those that come now are left out")
+        return False
+
+    def _announce(self, track: FileTrack) -> None:
+        kind = track.form.kind
+        schema = OF_KIND[kind]
+        if kind not in self._schemas:
+            self._schemas.add(kind)
+            self._before.append(schema.record)
+        topic = self._topic(track)
+        self._before.append(channel(track.number, schema.number, topic, ENCODING, _metadata(track)))
+        self._counts[track.number] = 0
+
+    def _topic(self, track: FileTrack) -> str:
+        """No two tracks have the same: readers put together what has."""
+        tags = dict(track.tags)
+        parts = (tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
+        topic = "/" + "/".join(as_stored(each) or "unknown" for each in parts)
+        if topic in self._topics:
+            topic = f"{topic}/{track.number}"
+        self._topics.add(topic)
+        return topic
+
+
+def _metadata(track: FileTrack) -> dict[str, str]:
+    form = track.form
+    values = {"name": as_stored(track.name), "kind": form.kind.value, "codec": form.codec.value}
+    values |= {name.lower(): as_stored(value) for name, value in track.tags if value}
+    if form.kind is MediaKind.VIDEO:
+        return values | {"width": str(form.width), "height": str(form.height)}
+    return values | {"sample_rate": str(form.sample_rate), "channels": str(form.channels)}

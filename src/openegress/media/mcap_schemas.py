@@ -1,0 +1,62 @@
+"""What a message of an MCAP file holds: Foxglove's schemas for encoded pictures and sound, in Protobuf.
+
+https://docs.foxglove.dev/docs/sdk/schemas/compressed-video and compressed-audio.
+"""
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+from google.protobuf.message import Message
+
+from openegress.core.codecs import MediaKind
+from openegress.core.units import S
+from openegress.media.mcap_records import schema
+
+ENCODING = "protobuf"
+
+_Field = descriptor_pb2.FieldDescriptorProto
+_TEXT, _BYTES = _Field.TYPE_STRING, _Field.TYPE_BYTES
+
+
+class MediaSchema:
+    """One message type: a time, data, and the codec's name as `format`."""
+
+    def __init__(
+        self, number: int, name: str, fields: dict[str, tuple[int, "_Field.Type.ValueType"]]
+    ) -> None:
+        """`number`: in the file. `fields`: number and type of those beside `timestamp`, which is 1."""
+        self.number = number
+        file = descriptor_pb2.FileDescriptorProto(
+            name=f"foxglove/{name}.proto",
+            package="foxglove",
+            dependency=["google/protobuf/timestamp.proto"],
+            syntax="proto3",
+        )
+        type_ = file.message_type.add(name=name)
+        type_.field.add(
+            name="timestamp",
+            number=1,
+            type=_Field.TYPE_MESSAGE,
+            type_name=".google.protobuf.Timestamp",
+            label=_Field.LABEL_OPTIONAL,
+        )
+        for field, (place, kind) in fields.items():
+            type_.field.add(name=field, number=place, type=kind, label=_Field.LABEL_OPTIONAL)
+        timestamp = descriptor_pb2.FileDescriptorProto()
+        timestamp_pb2.DESCRIPTOR.CopyToProto(timestamp)
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(timestamp)
+        pool.Add(file)
+        full_name = f"foxglove.{name}"
+        self._type: type[Message] = message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
+        described = descriptor_pb2.FileDescriptorSet(file=[timestamp, file])
+        self.record = schema(number, full_name, ENCODING, described.SerializeToString())
+
+    def message(self, at_ns: int, data: bytes, codec: str) -> bytes:
+        """`at_ns`: unix ns."""
+        seconds, nanos = divmod(at_ns, S)
+        timestamp = {"seconds": seconds, "nanos": nanos}
+        return self._type(timestamp=timestamp, data=data, format=codec).SerializeToString()
+
+
+VIDEO = MediaSchema(1, "CompressedVideo", {"frame_id": (2, _TEXT), "data": (3, _BYTES), "format": (4, _TEXT)})
+AUDIO = MediaSchema(2, "CompressedAudio", {"data": (2, _BYTES), "format": (3, _TEXT)})
+OF_KIND = {MediaKind.VIDEO: VIDEO, MediaKind.AUDIO: AUDIO}
