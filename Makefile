@@ -75,6 +75,11 @@ image-check: ## Build the container image without a container engine and record 
 bench: setup ## Measure the rows of bench/RESULTS.md on this machine
 	$(PYTHON) -m bench
 
+ROW ?= room composite, calm
+profile: setup ## Where the CPU time of a row of the benchmark goes (ROW="room composite, calm", SECONDS=10)
+	@uv sync --frozen --quiet --inexact --group profile
+	@$(PYTHON) -m bench.profile "$(ROW)" --seconds $(or $(SECONDS),10)
+
 network-matrix: setup ## What a bad network costs recordings: writes docs/network-matrix.md (15 minutes)
 	$(PYTHON) -m campaigns.network --write
 
@@ -92,4 +97,4 @@ soak: setup ## Recordings of every kind at once for an hour (SOAK_MINUTES): noth
 proto: ## Generate openegress/proto from proto/*.proto
 	$(PYTHON) scripts/generate_proto.py
 
-.PHONY: help setup setup-python setup-demo hooks demo pictures check check-pages test fuzz mutate cves dist deploy-check release-check docs image-check bench network-matrix kills simulate soak proto
+.PHONY: help setup setup-python setup-demo hooks demo pictures check check-pages test fuzz mutate cves dist deploy-check release-check docs image-check bench profile network-matrix kills simulate soak proto

@@ -112,13 +112,16 @@ async def test_a_room(parts: LooksParts) -> None:
         egress_id = started["egress_id"]
         await service.active(egress_id)
         await asyncio.sleep(3)
-        changed = await service.call(
-            "UpdateLayout", egress_id=egress_id, layout="?text=Part%202&background=stage&logo="
-        )
-        assert changed["room_composite"]["layout"] == "grid?logo=&text=Part%202&background=stage"
+        changed = await service.call("UpdateLayout", egress_id=egress_id, layout="?background=stage&logo=")
+        assert changed["room_composite"]["layout"] == "grid?logo=&background=stage"
+        asked = {"text": "Part 2", "max_duration": "2h"}
+        changed = await service.control("SetOptions", egress_id, options=asked)
+        assert changed["room_composite"]["layout"] == "grid?text=Part%202"
         with pytest.raises(Refused) as refused:
             await service.call("UpdateLayout", egress_id=egress_id, layout="grid?logo=acne")
         assert "acne" in refused.value.message and "did you mean acme" in refused.value.message
+        with pytest.raises(Refused, match="changing leave_out of an egress that runs"):
+            await service.control("SetOptions", egress_id, options={"leave_out": "ann", "text": "x"})
         await asyncio.sleep(CHANGE_S + 1)
         path = check_whole(await service.finish(egress_id))
     end_s = probe(path).video.duration_s - 0.3  # type: ignore[union-attr]

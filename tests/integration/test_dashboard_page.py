@@ -25,9 +25,11 @@ from openegress.api.pages import STATIC
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Progress
+from openegress.core.events import MarkerAdded, Progress, StoredBeside
 from openegress.core.plan import LocalStorage
 from openegress.core.tokens import egress_token
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
+from openegress.request import options
 from testkit.browser_tab import WITHIN_S, Tab, open_tab
 
 KEYS = {"key": "a secret of more than thirty-two bytes"}
@@ -47,8 +49,17 @@ class Calls:
     def methods(self) -> dict[str, TwirpMethod]:
         return {
             "StopEgress": for_recorders(StopEgressRequest, self._stop),
-            "StartWebEgress": for_recorders(WebEgressRequest, self._start),
+            "StartWebEgress": for_recorders(WebEgressRequest, self._start, starts=True),
         }
+
+    def orders(self) -> dict[str, TwirpMethod]:
+        return {
+            "AddMarker": for_recorders(AddMarkerRequest, self._order),
+            "SetOptions": for_recorders(SetOptionsRequest, self._order),
+        }
+
+    async def _order(self, request: AddMarkerRequest | SetOptionsRequest) -> EgressInfo:
+        return self._answer(request, EgressInfo(egress_id=request.egress_id))
 
     async def _stop(self, request: StopEgressRequest) -> EgressInfo:
         return self._answer(request, EgressInfo(egress_id=request.egress_id))
@@ -61,6 +72,13 @@ class Calls:
         if self.refusal is not None:
             raise self.refusal
         return info
+
+
+class Orders:
+    """The same for openegress.Control."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.methods = calls.orders
 
 
 def film(path: Path) -> None:
@@ -95,7 +113,7 @@ class Site:
 
     def _made(self, port: int) -> ApiServer:
         folders = [LocalStorage(root=str(self.root))]
-        parts = Parts(KEYS, egress=self.calls, board=self.board, folders=folders)
+        parts = Parts(KEYS, egress=self.calls, control=Orders(self.calls), board=self.board, folders=folders)
         return ApiServer(Listen(port=port), parts)
 
     @property
@@ -310,11 +328,18 @@ async def test_starts_what_the_form_says(site: Site, tab: Tab) -> None:
     form = "document.querySelector('#start-form')"
     for kind, fields in kinds.items():
         await tab.run(f"{form}.kind.value = '{kind}', {form}.dispatchEvent(new Event('change'))")
-        assert await tab.run(f"{visible}.map((f) => f.name)") == fields
+        assert await tab.run(f"{visible}.map((f) => f.name)") == [*fields, "options"]
     await tab.run(f"{form}.kind.value = 'web', {form}.dispatchEvent(new Event('change'))")
     await tab.click("#start-form [type=submit]")
     await tab.sees("Fill in the address of the page.", "#start-failed")
     await tab.run(f"{form}.url.value = 'https://example.com/'")
+    await tab.run(f"{form}.options.value = 'max_duration'")
+    await tab.click("#start-form [type=submit]")
+    await tab.sees('Options: "max_duration" is not key=value.', "#start-failed")
+    await tab.run(f"{form}.options.value = 'max_durations=1h'")
+    await tab.click("#start-form [type=submit]")
+    await tab.sees("openegress.max_durations: unknown key; did you mean max_duration?", "#start-failed")
+    await tab.run(f"{form}.options.value = 'max_duration=1h\\ntext=Groß & klein'")
     site.calls.refusal = EgressError(Code.UNAVAILABLE, "no worker has room")
     await tab.click("#start-form [type=submit]")
     await tab.sees("no worker has room", "#start-failed")
@@ -322,9 +347,56 @@ async def test_starts_what_the_form_says(site: Site, tab: Tab) -> None:
     site.calls.refusal = None
     await tab.click("#start-form [type=submit]")
     asked = await asyncio.wait_for(site.calls.asked.get(), WITHIN_S)
-    assert asked == WebEgressRequest(url="https://example.com/", file_outputs=[EncodedFileOutput()])
+    expected = WebEgressRequest(url="https://example.com/", file_outputs=[EncodedFileOutput()])
+    asked_for = options.of_query("max_duration=1h&text=Groß %26 klein", "options")
+    assert asked == options.carry(expected, asked_for)
     await tab.becomes("document.querySelector('#start').open", False)
     await tab.sees("Started EG_new", "#count")
+
+
+async def test_names_moments_and_changes_limits(site: Site, tab: Tab) -> None:
+    """By the keyboard, as far as there are keys for it."""
+    site.board.update(running())
+    await tab.open(f"{site.url}#token={TOKEN}")
+    await tab.sees("EG_one", CARD)
+    await tab.click(f"{CARD} .title")
+    await tab.sees("While it records", "#details[open]")
+    marker, limits = "document.querySelector('#details-marker')", "document.querySelector('#details-limits')"
+    await tab.run(f"{marker}.elements.name.value = ' Budget ', {marker}.ago.value = '10s'")
+    await tab.run(f"{marker}.elements.name.focus()")
+    await tab.press("Enter", 13)
+    asked = await asyncio.wait_for(site.calls.asked.get(), WITHIN_S)
+    assert asked == AddMarkerRequest(egress_id="EG_one", name="Budget", ago="10s")
+    await tab.sees("Marked: Budget", "#details-ordered")
+    site.board.happened("EG_one", MarkerAdded(STARTED_NS + 3, "Budget", 83_000_000_000))
+    await tab.sees("Marker at 01:23: Budget", "#details-timeline")
+    assert await tab.run(f"{marker}.elements.name.value") == ""
+
+    await tab.run("document.querySelector('#details-orders summary').focus()")
+    await tab.press("Enter", 13)
+    site.calls.refusal = EgressError(Code.INVALID_ARGUMENT, "max_size: only files have a size")
+    await tab.run(f"{limits}.max_size.value = '5GB', {limits}.stop_when_empty.value = '0'")
+    await tab.click("#details-limits [type=submit]")
+    await tab.sees("400: max_size: only files have a size", "#details-refused")
+    assert await tab.run("document.querySelector('#details-ordered').textContent") == ""
+    asked = await site.calls.asked.get()
+    assert asked == SetOptionsRequest(egress_id="EG_one", options={"max_size": "5GB", "stop_when_empty": "0"})
+    site.calls.refusal = None
+    await tab.click("#details-limits [type=submit]")
+    await tab.sees("Changed: max_size=5GB, stop_when_empty=0", "#details-ordered")
+    assert await tab.run("document.querySelector('#details-refused').textContent") == ""
+
+    fields = "[...document.querySelectorAll('#details-orders input')]"
+    assert all(await tab.run(f"{fields}.map((field) => field.labels[0].innerText)"))
+    site.board.happened("EG_one", StoredBeside(STARTED_NS + 4, "a.events.jsonl"))
+    parts = [FileInfo(filename=f"a-{n}.mp4", started_at=STARTED_NS + n) for n in range(2)]
+    site.board.update(
+        running(status=EgressStatus.EGRESS_ENDING, updated_at=STARTED_NS + 5, file_results=parts)
+    )
+    for text in ("Stored a.events.jsonl", "Part 2: a-1.mp4"):
+        await tab.sees(text, "#details-timeline")
+    await tab.sees("part 2 a-1.mp4", "#details-outputs")
+    await tab.becomes("document.querySelector('#details-orders').checkVisibility()", False)
 
 
 async def test_by_the_keyboard_and_with_names_for_all(site: Site, tab: Tab) -> None:
@@ -367,10 +439,13 @@ async def test_fits_wide_and_narrow_light_and_dark(
     await tab.sees("failed", "#history [data-egress=EG_bad]")
     assert await tab.run("document.documentElement.scrollWidth") <= width
     assert await tab.run(CONTRASTS) == []
-    for opener in ("#history .title", "#new"):
+    for opener in ("#running .title", "#history .title", "#new"):
         await tab.click(opener)
+        folded = "[...document.querySelectorAll('dialog[open] details')]"
+        await tab.run(f"{folded}.forEach((one) => {{ one.open = true }})")
         wider = "[...document.querySelectorAll('dialog[open]')].filter((d) => d.scrollWidth > innerWidth)"
         assert await tab.run(f"{wider}.length") == 0
+        assert await tab.run(CONTRASTS) == []
         await tab.run("document.querySelector('dialog[open]').close()")
 
 

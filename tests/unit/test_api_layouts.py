@@ -1,9 +1,16 @@
 """What a change of layout does to a record."""
 
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, RoomCompositeEgressRequest, WebEgressRequest
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    ParticipantEgressRequest,
+    RoomCompositeEgressRequest,
+    WebEgressRequest,
+)
 
 from openegress.api import layouts
+from openegress.core.errors import Code, EgressError
 from openegress.request import orders
 from openegress.request.orders import LayoutOrder
 from openegress.store import Change
@@ -71,3 +78,29 @@ def test_a_notice_is_for_the_caller_alone() -> None:
     assert layouts.noted(LAID_OUT, "") is LAID_OUT
     assert layouts.noted(LAID_OUT, "a notice").details == "a notice"
     assert LAID_OUT.details == ""
+
+
+WEB = EgressInfo(web=WebEgressRequest(url="https://example.com/"))
+PERSON = EgressInfo(participant=ParticipantEgressRequest(identity="ann"))
+
+
+@pytest.mark.parametrize(
+    ("info", "own", "refused"),
+    [
+        (LAID_OUT, False, None),
+        (LAID_OUT, True, "changing clock of what a page shows"),
+        (CUSTOM, False, "changing clock of what a page shows"),
+        (WEB, False, "changing clock of what a page shows"),
+        (TRACKS, False, "changing clock of anything but a room in one of this server's layouts"),
+        (SOUND, False, "changing clock of anything but a room"),
+        (PERSON, False, "changing clock of anything but a room"),
+    ],
+)
+def test_looks_change_where_they_are_drawn_anew(info: EgressInfo, own: bool, refused: str | None) -> None:
+    looks = orders.in_layout("?clock=Europe/Berlin").looks
+    if refused is None:
+        layouts.refuse_looks(info, looks, own_template=own)
+        return
+    with pytest.raises(EgressError, match=refused) as caught:
+        layouts.refuse_looks(info, looks, own_template=own)
+    assert caught.value.code is Code.UNIMPLEMENTED

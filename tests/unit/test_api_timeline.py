@@ -109,3 +109,13 @@ def test_pauses() -> None:
     assert told(paused, paused) == []
     ending = info(status=EgressStatus.EGRESS_ENDING, details="End reason: x")
     assert told(paused, ending) == [(50, "Ending: End reason: x", "busy")]
+
+
+def test_each_part_of_a_split_file_begins() -> None:
+    first = FileInfo(filename="a-00001.mp4", started_at=20)
+    second = FileInfo(filename="a-00002.mp4", started_at=40)
+    before = info(status=EgressStatus.EGRESS_ACTIVE, file_results=[first])
+    two = info(status=EgressStatus.EGRESS_ACTIVE, file_results=[first, second])
+    assert told(before, two) == [(40, "Part 2: a-00002.mp4", "good")]
+    assert told(two, two) == []
+    assert (40, "Part 2: a-00002.mp4", "good") in told(None, two)

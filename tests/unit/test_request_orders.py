@@ -45,6 +45,17 @@ def test_what_cannot_change_is_named(asked: str) -> None:
     assert (caught.value.code, key in caught.value.message) == (Code.UNIMPLEMENTED, True)
 
 
+def test_looks_and_limits_come_together_however_they_are_sent() -> None:
+    asked = options.of_json({"max_duration": "2h", "text": "Part 2", "names": True}, "options")
+    looks, _ = options.apart(asked)
+    expected = LayoutOrder(TWO_HOURS, None, looks)
+    assert orders.in_options(asked) == expected
+    assert orders.in_layout("?max_duration=2h&text=Part%202&names=true") == expected
+    assert orders.in_options(options.of_json({"text": ""}, "options")).changes_picture
+    with pytest.raises(EgressError, match="changing leave_out of an egress that runs"):
+        orders.in_options(options.of_json({"leave_out": "bob", "text": "x"}, "options"))
+
+
 def test_wrong_metadata_change_the_layout_alone() -> None:
     found, wrong = orders.in_metadata("speaker?max_duratoin=2h")
     assert found == LayoutOrder(None, "speaker")

@@ -40,7 +40,7 @@ class ControlMethods:
         if not request.options:
             raise invalid('options: none; give {"max_duration": "2h"} or the like')
         asked = options.of_json(dict(request.options), "options")
-        return await self._egress.order(orders.set_options(asked), request.egress_id)
+        return await self._egress.set_options(asked, request.egress_id)
 
     async def _add_marker(self, request: AddMarkerRequest) -> EgressInfo:
         return await self._egress.order(orders.add_marker(request.name, request.ago), request.egress_id)

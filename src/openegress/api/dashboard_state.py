@@ -13,9 +13,9 @@ import msgspec
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api import wire_json
-from openegress.api.timeline import Moment, Mood, moments
+from openegress.api.timeline import Moment, moment_of, moments
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Progress, Rejoined
+from openegress.core.events import Happening, Progress
 from openegress.core.info import is_terminal
 from openegress.core.units import MS
 from openegress.request.redact import shown
@@ -95,10 +95,12 @@ class DashboardState:
                 self._samples.setdefault(egress_id, deque(maxlen=KEPT_SAMPLES)).append(progress)
             self._set(replace(shown, progress=progress))
 
-    def rejoined(self, egress_id: str, event: Rejoined) -> None:
+    def happened(self, egress_id: str, event: Happening) -> None:
+        """Something that no record tells of."""
         if shown := self._entries.get(egress_id):
-            back = Moment(event.at_ns, f"Joined the room again after {event.after_s:.1f} s", Mood.BUSY)
-            self._set(replace(shown, moments=(*shown.moments, back)[-KEPT_MOMENTS:]))
+            # A marker may be of some time ago.
+            every = sorted((*shown.moments, moment_of(event)), key=lambda moment: moment.at_ns)
+            self._set(replace(shown, moments=tuple(every)[-KEPT_MOMENTS:]))
 
     def thumbnail(self, egress_id: str, data_url: str) -> None:
         if shown := self._entries.get(egress_id):

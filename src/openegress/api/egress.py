@@ -34,7 +34,8 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
 from openegress.psrpc.wire_errors import NoResponse
 from openegress.request import look_options, orders
-from openegress.request.orders import Order, PauseOrder
+from openegress.request.options import Options
+from openegress.request.orders import LayoutOrder, Order, PauseOrder
 from openegress.request.request_kind import request_kind, room_of
 from openegress.store import Change
 from openegress.store.ioinfo import IOInfoService
@@ -205,10 +206,23 @@ class EgressService:
     async def update_layout(self, request: UpdateLayoutRequest) -> EgressInfo:
         """Tells the recorder's page its layout, by its participant's metadata."""
         info = await self._records.get(request.egress_id)
+        own_template = bool(self._policy.template_base)
+        of_page = layouts.is_of_page(info, own_template=own_template)
+        return await self._change(info, orders.in_layout(request.layout, of_page=of_page))
+
+    async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
+        """As an UpdateLayout with these options and no layout; but refuses looks of what has no layout of
+        ours. Raises EgressError."""
+        info = await self._records.get(egress_id)
+        order = orders.in_options(asked)
+        if order.changes_picture:
+            layouts.refuse_looks(info, order.looks, own_template=bool(self._policy.template_base))
+        return await self._change(info, order)
+
+    async def _change(self, info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
         _refuse_ended(info, "updated")
-        policy = self._policy
+        policy, egress_id = self._policy, info.egress_id
         own_template = bool(policy.template_base)
-        asked = orders.in_layout(request.layout, of_page=layouts.is_of_page(info, own_template=own_template))
         look_options.refuse_unknown_pictures(asked.looks, policy.pictures)
         if asked.order is not None:
             info = await self._order(asked.order, info)
@@ -222,13 +236,13 @@ class EgressService:
             await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
         except EgressError as error:
             # By its new options it may be over at once, and its recorder on its way out of the room.
-            latest = await self._records.get(request.egress_id)
+            latest = await self._records.get(egress_id)
             is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
             if asked.order is None or not is_over:
                 raise
             return latest
         while True:
-            changed = layouts.with_layout(await self._records.get(request.egress_id), asked)
+            changed = layouts.with_layout(await self._records.get(egress_id), asked)
             if await self._records.update(changed) is not Change.STALE:
                 return layouts.noted(changed, ask.notice)
             # The worker wrote to the record in between: its word and the layout both count.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.info import details_of
-from openegress.request import layouts, options
+from openegress.request import layouts, options, orders
+from openegress.request.look_options import LookOptions
 from openegress.request.orders import LayoutOrder
 from openegress.request.request_kind import records_tracks, room_request
 
@@ -39,6 +40,16 @@ def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_
     if own_template or name is None or name in layouts.LAYOUTS or name in own:
         return Ask(_text(name, asked))
     return Ask(_text(layouts.resolve(name), asked), layouts.taken_for(name))
+
+
+def refuse_looks(info: EgressInfo, looks: LookOptions, *, own_template: bool) -> None:
+    """Raises EgressError where they cannot change: only a room that is laid out here draws them anew."""
+    request = room_request(info)
+    is_web = info.WhichOneof("request") == "web" or info.egress.WhichOneof("source") == "web"
+    if is_web or (request is not None and (request.custom_base_url or own_template)):
+        orders.refuse_looks(looks, orders.OF_A_PAGE)
+    elif request is None or request.audio_only or records_tracks(request, own_template=own_template):
+        orders.refuse_looks(looks, "anything but a room in one of this server's layouts")
 
 
 def _text(name: str | None, asked: LayoutOrder) -> str:

@@ -6,7 +6,9 @@ from enum import StrEnum
 
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
 
+from openegress.core.events import Happening, MarkerAdded, Rejoined, StoredBeside
 from openegress.core.info import is_paused, is_terminal
+from openegress.core.units import S
 
 
 class Mood(StrEnum):
@@ -41,12 +43,33 @@ def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
     return sorted(found, key=lambda moment: moment.at_ns)
 
 
+def moment_of(event: Happening) -> Moment:
+    """Of what no record tells."""
+    match event:
+        case Rejoined(at_ns, after_s):
+            return Moment(at_ns, f"Joined the room again after {after_s:.1f} s", Mood.BUSY)
+        case MarkerAdded(at_ns, name, media_ns):
+            return Moment(at_ns, f"Marker at {_clock(media_ns)}: {name}", Mood.GOOD)
+        case StoredBeside(at_ns, filename):
+            return Moment(at_ns, f"Stored {filename}", Mood.GOOD)
+
+
+def _clock(media_ns: int) -> str:
+    minutes, seconds = divmod(media_ns // S, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+
+
 def _life(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
     old = before or EgressInfo()
     if before is None and after.started_at:
         yield Moment(after.started_at, "Requested", Mood.BUSY)
     if not _media_began(old) and (began_ns := _media_began(after)):
         yield Moment(began_ns, "Recording", Mood.GOOD)
+    for number, part in enumerate(after.file_results[1:], 2):
+        known = len(old.file_results) >= number and old.file_results[number - 1].started_at
+        if part.started_at and not known:
+            yield Moment(part.started_at, f"Part {number}: {part.filename}", Mood.GOOD)
     if after.room_composite.layout != old.room_composite.layout and before is not None:
         yield Moment(after.updated_at, f"Layout: {after.room_composite.layout}")
     if after.status == EgressStatus.EGRESS_ACTIVE and is_paused(after) != is_paused(old):

@@ -46,7 +46,7 @@ class DropIn:
             self._bus,
             WorkerLeases(self._leases, self._path_leases),
             watchers=Watchers(
-                self._progress, self._board.update, self._board.thumbnail, self._board.rejoined
+                self._progress, self._board.update, self._board.thumbnail, self._board.happened
             ),
         )
         # The template for a template_base that names it, and the dashboard for whoever forwards the port.

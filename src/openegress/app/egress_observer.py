@@ -7,7 +7,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
 from openegress.core import ipc
-from openegress.core.events import Aside, Progress, Rejoined, Thumbnail, Uploaded
+from openegress.core.events import Aside, MarkerAdded, Progress, Rejoined, StoredBeside, Thumbnail, Uploaded
 from openegress.core.info import is_terminal
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
@@ -43,8 +43,8 @@ class EgressObserver:
                 self._metrics.count_upload(event)
             case Thumbnail():
                 self._watch.thumbnail(job, event)
-            case Rejoined():
-                self._watch.rejoined(job, event)
+            case Rejoined() | MarkerAdded() | StoredBeside():
+                self._watch.happened(job, event)
 
     def logged(self, egress_id: str, record: ipc.Log) -> None:
         if self._faults is not None:

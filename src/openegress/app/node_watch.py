@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from livekit.protocol.egress import EgressInfo
 
-from openegress.core.events import Rejoined, Thumbnail
+from openegress.core.events import Happening, Thumbnail
 from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage, UsageMeter
 
@@ -25,7 +25,7 @@ class Watchers:
     """Called with each change of a record."""
     on_thumbnail: Callable[[str, str], None] | None = None
     """Gets an egress id and a data: URL."""
-    on_rejoined: Callable[[str, Rejoined], None] | None = None
+    on_happening: Callable[[str, Happening], None] | None = None
     """Gets an egress id."""
 
 
@@ -61,9 +61,9 @@ class NodeWatch:
             job.progress = msgspec.structs.replace(job.progress, cpu_cores=round(usage.cores, 3))
         self._watchers.on_progress(job)
 
-    def rejoined(self, job: Job, event: Rejoined) -> None:
-        if self._watchers.on_rejoined is not None:
-            self._watchers.on_rejoined(job.plan.egress_id, event)
+    def happened(self, job: Job, event: Happening) -> None:
+        if self._watchers.on_happening is not None:
+            self._watchers.on_happening(job.plan.egress_id, event)
 
     def thumbnail(self, job: Job, taken: Thumbnail) -> None:
         if self._watchers.on_thumbnail is not None:

@@ -171,7 +171,7 @@ class Server:
             bus,
             leases,
             watchers=Watchers(
-                self._progress, on_thumbnail=self._board.thumbnail, on_rejoined=self._board.rejoined
+                self._progress, on_thumbnail=self._board.thumbnail, on_happening=self._board.happened
             ),
         )
 

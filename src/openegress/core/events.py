@@ -212,6 +212,23 @@ class Rejoined(Event, frozen=True, tag="rejoined"):
     after_s: float
 
 
+class MarkerAdded(Event, frozen=True, tag="marker_added"):
+    """A moment was given a name, for the dashboard; not in EgressInfo."""
+
+    at_ns: int
+    """Unix ns of the moment, which may be some time ago."""
+    name: str
+    media_ns: int
+    """Where it is in the recording, which pauses are not in."""
+
+
+class StoredBeside(Event, frozen=True, tag="stored_beside"):
+    """A sidecar or a file of chapters is stored, for the dashboard; EgressInfo has no place for it."""
+
+    at_ns: int
+    filename: str
+
+
 AnyEvent = (
     AwaitingStart
     | Active
@@ -232,7 +249,11 @@ AnyEvent = (
     | Uploaded
     | Thumbnail
     | Rejoined
+    | MarkerAdded
+    | StoredBeside
 )
 
-Aside = Progress | Uploaded | Thumbnail | Rejoined
+Happening = Rejoined | MarkerAdded | StoredBeside
+"""What happens to a recording that no record tells of."""
+Aside = Progress | Uploaded | Thumbnail | Happening
 """What passes a record by: for metrics and whoever watches."""

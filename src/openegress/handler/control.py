@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from openegress.core.errors import Code, EgressError, invalid
-from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
+from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan, SegmentOutput
@@ -94,6 +94,7 @@ class RecordingControl:
                     marker = Marker(name, round(at_s * S), time.time_ns() - round(ago_s * S))
                     await asyncio.to_thread(outputs.mark, marker)
                     self.sidecars.mark(marker)
+                    self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done."""

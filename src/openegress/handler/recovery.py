@@ -5,7 +5,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
 from openegress.output.hls.recover import store_left_segments
 from openegress.output.images.recover import store_left_images
-from openegress.output.manifest import FileRecord, Records
+from openegress.output.manifest import FileRecord, Records, stored_beside
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.naming import content_type_of
 from openegress.output.part_names import spool_name
@@ -218,6 +218,7 @@ class _Salvage:
             if not local.exists():
                 found = await self._find_file(local, told, uploader)
                 chapters = await store_chapters(local, told.filename, markers, told.duration_ns, uploader)
+                self._tell_beside(chapters)
                 return Records(files=(*found.files, *chapters))
             restored = await in_time(
                 f"recovery of {told.filename}",
@@ -243,6 +244,7 @@ class _Salvage:
         if stored.backup_used:
             self._send(BackupUsed(told.output))
         self._tell(_file_update(told, restored.duration_ns, restored.size_bytes, stored.location))
+        self._tell_beside(chapters)
         record = FileRecord(told.filename, stored.location, stored.presign_error)
         return Records(files=(record, *chapters))
 
@@ -310,7 +312,12 @@ class _Salvage:
         )
         if backup_used and (beside := plans.beside(plan)) is not None:
             self._send(BackupUsed(beside[0]))
+        self._tell_beside(records.files)
         return records, failed
+
+    def _tell_beside(self, files: Iterable[FileRecord]) -> None:
+        for event in stored_beside(files, time.time_ns()):
+            self._send(event)
 
     async def _store_manifests(
         self, plan: Plan, saved: list[tuple[plans.Output, Records]], beside: Records

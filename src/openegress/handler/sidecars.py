@@ -2,6 +2,7 @@
 the files made of it."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from openegress.core.plan import LayoutSource, Plan, StoragePlan
 from openegress.core.sidecars import Sidecar
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
-from openegress.output.manifest import Records
+from openegress.output.manifest import Records, stored_beside
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
@@ -111,6 +112,8 @@ class SidecarRecorder:
         )
         if backup_used and (beside := plans.beside(self._plan)) is not None:
             emit(BackupUsed(beside[0]))
+        for event in stored_beside(records.files, time.time_ns()):
+            emit(event)
         self.is_settled = failed is None
         return records, failed
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from openegress.core.events import StoredBeside
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker, in_order
 from openegress.core.units import S
@@ -44,6 +45,11 @@ class Records:
     files: tuple[FileRecord, ...] = ()
     playlists: tuple[PlaylistRecord, ...] = ()
     images: tuple[ImageRecord, ...] = ()
+
+
+def stored_beside(files: Iterable[FileRecord], at_ns: int) -> list[StoredBeside]:
+    """What is told of files that EgressInfo has no place for."""
+    return [StoredBeside(at_ns, each.filename) for each in files]
 
 
 @dataclass(frozen=True, slots=True)

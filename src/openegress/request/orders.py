@@ -4,7 +4,7 @@ An order is text. It travels as the name of a layout does: over the bus from an 
 metadata of the recorder's participant from any SDK through a stock livekit-server.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import quote, unquote
 
@@ -20,8 +20,9 @@ from openegress.request.options import Options
 _SET = "@set?"
 _MARKER = "@marker="
 MOST_NAME_CHARS = 200
+OF_A_PAGE = "what a page shows"
 LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
-"""Options that an egress which records can have changed."""
+"""Options that an egress which records can have changed, beside its looks."""
 
 
 class PauseOrder(StrEnum):
@@ -123,12 +124,23 @@ def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
     found = options.layout_of_page(layout) if of_page else options.layout_of_ours(layout)
     if not found.query:
         return LayoutOrder(None, found.name)
-    looks, others = options.apart(options.of_query(found.query, "layout"))
+    asked = in_options(options.of_query(found.query, "layout"))
+    if of_page:
+        refuse_looks(asked.looks, OF_A_PAGE)
+    return replace(asked, layout=found.name or None)
+
+
+def in_options(asked: Options) -> LayoutOrder:
+    """What options ask for, however they came. Raises EgressError for those that cannot change any more."""
+    looks, others = options.apart(asked)
+    return LayoutOrder(set_options(others) if others != Options() else None, None, looks)
+
+
+def refuse_looks(looks: LookOptions, what: str) -> None:
+    """Raises EgressError for the first of them, as those of `what` are those of its start."""
     for key in LOOK_KEYS:
-        if of_page and getattr(looks, key) is not None:
-            raise unimplemented(f"changing {key} of what a page shows")
-    order = set_options(others) if others != Options() else None
-    return LayoutOrder(order, found.name or None, looks)
+        if getattr(looks, key) is not None:
+            raise unimplemented(f"changing {key} of {what}")
 
 
 def in_metadata(layout: str) -> tuple[LayoutOrder, EgressError | None]:

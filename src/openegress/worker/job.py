@@ -15,8 +15,10 @@ from openegress.core.events import (
     Ended,
     Ending,
     EndReason,
+    MarkerAdded,
     Progress,
     Rejoined,
+    StoredBeside,
     Thumbnail,
     Uploaded,
 )
@@ -149,7 +151,7 @@ class Job:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Progress() | Uploaded() | Thumbnail() | Rejoined():
+            case Progress() | Uploaded() | Thumbnail() | Rejoined() | MarkerAdded() | StoredBeside():
                 if isinstance(event, Progress):
                     self.progress = event
                 if self._on_aside is not None:

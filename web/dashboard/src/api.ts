@@ -22,9 +22,14 @@ export class Api {
     return this.#post(`livekit.Egress/${method}`, body);
   }
 
-  /** What LiveKit's API has no methods for. Rejects as call() does. */
-  async control(method: "PauseEgress" | "ResumeEgress", egressId: string): Promise<unknown> {
-    return this.#post(`openegress.Control/${method}`, { egress_id: egressId });
+  /** What LiveKit's API has no methods for; `more` is what its request has beside the id. Rejects as call()
+   * does. */
+  async control(
+    method: "PauseEgress" | "ResumeEgress" | "AddMarker" | "SetOptions",
+    egressId: string,
+    more: Readonly<Record<string, unknown>> = {},
+  ): Promise<unknown> {
+    return this.#post(`openegress.Control/${method}`, { egress_id: egressId, ...more });
   }
 
   async #post(path: string, body: unknown): Promise<unknown> {

@@ -1,4 +1,5 @@
-/** All about one egress: its recording to play and save, outputs, timeline, numbers, request; and its stop. */
+/** All about one egress: its recording to play and save, outputs, timeline, numbers, request; and what can be
+ * asked of it. */
 
 import type { Api, RecordedFile } from "./api";
 import { outputItem, showError } from "./card";
@@ -15,6 +16,7 @@ import {
 } from "./egress";
 import { find, make, say } from "./elements";
 import { Graphs } from "./graph";
+import { OrderForms } from "./orders";
 import type { Sample } from "./samples";
 import { bytes, clock, duration } from "./wording";
 
@@ -33,6 +35,7 @@ export class DetailsDialog {
   readonly #copied = find("details-copied");
   readonly #stop = find<HTMLButtonElement>("details-stop");
   readonly #graphs = new Graphs();
+  readonly #orders: OrderForms;
   readonly #api: Api;
   #entry: Entry | null = null;
   #askedFor = "";
@@ -40,6 +43,7 @@ export class DetailsDialog {
 
   constructor(api: Api, stop: (entry: Entry) => void) {
     this.#api = api;
+    this.#orders = new OrderForms(api);
     this.#graphRow.append(...this.#graphs.elements);
     find("details-close").addEventListener("click", () => this.#dialog.close());
     find("details-copy").addEventListener("click", () => void this.#copy());
@@ -87,6 +91,7 @@ export class DetailsDialog {
     const request = requestOf(info);
     say(this.#request, request ? curlCommand(request, this.#api.base) : "The record holds no request.");
     this.#stop.hidden = !active;
+    this.#orders.update(info);
     if (!active && this.#askedFor !== info.egress_id) void this.#loadFiles(info.egress_id);
   }
 
@@ -167,6 +172,7 @@ export class DetailsDialog {
     this.#files.replaceChildren();
     this.#picture.removeAttribute("src");
     say(this.#copied, "");
+    this.#orders.clear();
   }
 }
 

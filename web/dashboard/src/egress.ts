@@ -158,7 +158,12 @@ export function isPaused(info: EgressInfo): boolean {
 /** Whether to offer it: the server knows better, and says why not. */
 export function mayPause(info: EgressInfo): boolean {
   const isOfRoom = info.web === undefined && info.track === undefined;
-  return info.status === "EGRESS_ACTIVE" && isOfRoom;
+  return isRecording(info) && isOfRoom;
+}
+
+/** Whether it records, so that a moment can be named and limits changed. */
+export function isRecording(info: EgressInfo): boolean {
+  return info.status === "EGRESS_ACTIVE";
 }
 
 export function isActive(info: EgressInfo): boolean {
@@ -218,9 +223,10 @@ export function outputsOf(info: EgressInfo): readonly OutputLine[] {
     const mood = state === "failed" ? "bad" : state === "active" && !ended ? "good" : "quiet";
     return { kind: "stream", name: part.url ?? "", state: `${state}${tries}${why}`, mood };
   });
-  const files = (info.file_results ?? []).map(
-    (part): OutputLine => ({
-      kind: "file",
+  const results = info.file_results ?? [];
+  const files = results.map(
+    (part, place): OutputLine => ({
+      kind: results.length > 1 ? `part ${place + 1}` : "file",
       name: part.filename ?? "",
       ...stored(part, part.location, ended),
     }),

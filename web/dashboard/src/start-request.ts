@@ -44,8 +44,30 @@ export function startRequest(form: FormText): StartRequest {
   const field = (name: string) => (form[name] ?? "").trim();
   for (const [name, words] of NEEDED[kind] ?? [])
     if (field(name) === "") throw new Incomplete(`Fill in ${words}.`);
-  const body = { ...sourceOfForm(kind, field), ...outputsOfForm(kind, form, field) };
+  const options = optionsOf(form.options ?? "");
+  const body = {
+    ...sourceOfForm(kind, field),
+    ...outputsOfForm(kind, form, field),
+    ...(Object.keys(options).length > 0 ? { openegress: options } : {}),
+  };
   return { method: METHODS[kind], body };
+}
+
+/**
+ * @param text key=value on each line; the server knows which keys there are
+ * @throws Incomplete
+ */
+export function optionsOf(text: string): Readonly<Record<string, string>> {
+  const options = new Map<string, string>();
+  for (const line of text.split("\n").map((each) => each.trim())) {
+    if (line === "") continue;
+    const mark = line.indexOf("=");
+    const key = line.slice(0, Math.max(0, mark)).trim();
+    if (key === "") throw new Incomplete(`Options: "${line}" is not key=value.`);
+    if (options.has(key)) throw new Incomplete(`Options: ${key} is there twice.`);
+    options.set(key, line.slice(mark + 1).trim());
+  }
+  return Object.fromEntries(options);
 }
 
 function sourceOfForm(kind: StartKind, field: (name: string) => string): Record<string, unknown> {

@@ -106,6 +106,16 @@ test.each<[string, Partial<EgressInfo>, string[]]>([
     ["file a.mp4 not stored bad"],
   ],
   [
+    "parts",
+    {
+      file_results: [
+        { filename: "a-00001.mp4", location: "/o/a-00001.mp4" },
+        { filename: "a-00002.mp4", started_at: SECOND },
+      ],
+    },
+    ["part 1 a-00001.mp4 stored: /o/a-00001.mp4 good", "part 2 a-00002.mp4 writing good"],
+  ],
+  [
     "all kinds",
     {
       stream_results: [

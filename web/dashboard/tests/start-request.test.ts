@@ -48,6 +48,17 @@ test.each<[string, FormText, string, unknown]>([
     "StartTrackEgress",
     { room_name: "r", track_id: "TR_v", file: {} },
   ],
+  [
+    "a room with options",
+    { ...ROOM, file: "on", options: " max_duration = 1h\n\ntext=a=b & c\nlogo=\n" },
+    "StartRoomCompositeEgress",
+    {
+      room_name: "r",
+      layout: "grid",
+      file_outputs: [{}],
+      openegress: { max_duration: "1h", text: "a=b & c", logo: "" },
+    },
+  ],
 ])("%s", (_, form, method, body) => {
   expect(startRequest(form)).toEqual({ method, body });
 });
@@ -60,6 +71,9 @@ test.each<[FormText, string]>([
   [{ kind: "track", room: "r", track_id: "T" }, "A track goes to a file: check it."],
   [ROOM, "Choose at least one output."],
   [{ ...ROOM, stream: "on", urls: "\n" }, "Fill in where to stream to."],
+  [{ ...ROOM, file: "on", options: "text=x\nlonger" }, 'Options: "longer" is not key=value.'],
+  [{ ...ROOM, file: "on", options: "=1h" }, 'Options: "=1h" is not key=value.'],
+  [{ ...ROOM, file: "on", options: "text=x\ntext=y" }, "Options: text is there twice."],
 ])("%j is incomplete", (form, words) => {
   expect(() => startRequest(form)).toThrow(new Incomplete(words));
 });

@@ -1,6 +1,7 @@
 """A recording in one file: playable at any instant while it grows, plain and complete in the end."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
-from openegress.output.manifest import FileRecord, Records
+from openegress.output.manifest import FileRecord, Records, stored_beside
 from openegress.output.naming import container_for, content_type, file_name
 from openegress.output.part_names import spool_name, stored_name
 from openegress.output.spool_file import SpoolFile, disk_error, folder
@@ -172,6 +173,8 @@ class FileRecorder:
             self._failures.report(error)
             return
         self._records = Records(files=(record, *chapters))
+        for event in stored_beside(chapters, time.time_ns()):
+            self._emit(event)
 
     async def _finalise(self) -> int:
         """The file's size in the end. Raises EgressError when the disk does not answer, or fails."""
