@@ -106,6 +106,18 @@ class Waiting(Clip):
         """Nothing has begun."""
 
 
+class Broken(Clip):
+    """Its events fail."""
+
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        await self._over.get()
+        raise RuntimeError("no news")
+        yield AwaitsSignal()
+
+    def fail(self) -> None:
+        self._over.put_nowait(None)
+
+
 class Packets:
     """A room's track, as a source that passes it through: two seconds, at once."""
 
@@ -249,6 +261,21 @@ async def test_a_frozen_encoder_ends_the_egress_and_what_was_encoded_is_stored(
     assert (ended.code, ended.reason) == (Code.INTERNAL.value, EndReason.API)
     video = probe(rig.out / "clip.mp4").video
     assert video is not None and video.duration_s > 0.3
+    assert rig.left == []
+
+
+async def test_a_source_whose_events_fail_ends_the_egress_and_what_was_encoded_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Broken()
+    rig = Rig(tmp_path, monkeypatch, source)
+    running = asyncio.ensure_future(rig.run())
+    await rig.active.wait()
+    source.fail()
+    ended = await running
+    assert ended.reason is EndReason.FAILURE
+    assert ended.error == "recording: the source's events could not be followed: RuntimeError('no news')"
+    assert probe(rig.out / "clip.mp4").video is not None
     assert rig.left == []
 
 

@@ -104,6 +104,8 @@ class RecordingControl:
             _log.warning(
                 "an order could not be carried out", extra={"order": str(order), "error": error.text}
             )
+        except Exception:
+            _log.exception("an order could not be carried out", extra={"order": str(order)})
 
     async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
         if media_input.passes_through and any(isinstance(o, SegmentOutput) for o in self._plan.outputs):

@@ -161,6 +161,7 @@ class Recording:
         )
         self._confinement.seal()
         watch = asyncio.create_task(self._watch(media_input), name="source events")
+        watch.add_done_callback(self._watch_ended)
         try:
             # The disk may be slow to take the plan.
             prepared, journal = await asyncio.gather(
@@ -298,6 +299,13 @@ class Recording:
                     _log.info(text, extra=fields)
                 case Rejoined():
                     self._send(event)
+
+    def _watch_ended(self, watch: asyncio.Task[None]) -> None:
+        """Without it the end of the source would never be known."""
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            _log.error("the source's events could not be followed", exc_info=error)
+            text = f"the source's events could not be followed: {error!r}"
+            self._end(End(EndReason.FAILURE, internal(text, Phase.RECORDING)))
 
     async def _report_progress(self) -> None:
         frames, at_s = 0, time.monotonic()
