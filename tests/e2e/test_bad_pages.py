@@ -308,8 +308,9 @@ async def test_a_service_told_to_end_leaves_nothing_of_a_page_that_hangs(
 ) -> None:
     async with Service(tmp_path) as service:
         footprint = Footprint(service)
+        parts.pages.asked.clear()
         await service.call("StartWebEgress", url=parts.pages.url("hang"), **output())
-        await asyncio.sleep(2.0)
+        await asyncio.wait_for(parts.pages.asked.wait(), SECONDS)
         assert "Xvfb" in footprint.note()
         await service.stop(signal.SIGINT)
         await footprint.check_gone()
