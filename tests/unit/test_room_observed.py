@@ -27,7 +27,7 @@ from openegress.room import (
     TrackSource,
     TrackUnpublished,
 )
-from openegress.source.room.observed_room import ObservedRoom
+from openegress.source.room.observed_room import MOST_STREAMS, TRANSCRIBED_TRACK, ObservedRoom
 from tests.unit.test_room_recorded_people import person, recorded, track
 
 ADA, BOB = person("ada"), person("bob")
@@ -134,6 +134,50 @@ def test_what_is_said_by_and_of_who_is_left_out(identity: str, packet: dict[str,
     ]
     event = said(identity, **packet)
     assert (event in told(recorded(left_out="bob"), *there, event)) is is_told
+
+
+def piece(stream: str = "s") -> DataArrived:
+    return said("agent", stream_chunk=DataStream.Chunk(stream_id=stream, content=b"what I say"))
+
+
+def end(stream: str = "s") -> DataArrived:
+    return said("agent", stream_trailer=DataStream.Trailer(stream_id=stream))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "goes_on"),
+    [
+        (ParticipantChanged(ADA), True),
+        # Whoever has transcribed them needs a moment more.
+        (ParticipantLeft(ADA), True),
+        (ParticipantChanged(replace(ADA, opts_out=True)), False),
+    ],
+    ids=["stays", "leaves", "opts out"],
+)
+def test_a_text_that_is_still_being_spoken(meanwhile: RoomEvent, goes_on: bool) -> None:
+    begin = said(
+        "agent", stream_header=DataStream.Header(stream_id="s", attributes={TRANSCRIBED_TRACK: ADAS.sid})
+    )
+    before: list[RoomEvent] = [
+        ParticipantJoined(person("agent")),
+        ParticipantJoined(ADA),
+        TrackPublished(ADAS),
+    ]
+    found = told(Recorded(), *before, begin, piece(), meanwhile, piece(), end(), piece())
+    assert found.count(piece()) == 1 + goes_on
+    assert found.count(end()) == goes_on
+
+
+def test_streams_of_strangers_leave_nothing_open_for_ever() -> None:
+    begins = [
+        said("agent", stream_header=DataStream.Header(stream_id=str(n))) for n in range(2 * MOST_STREAMS)
+    ]
+    found = told(
+        Recorded(), ParticipantJoined(person("agent")), *begins, piece("0"), piece(str(2 * MOST_STREAMS - 1))
+    )
+    assert [event for event in found if event in (piece("0"), piece(str(2 * MOST_STREAMS - 1)))] == [
+        piece(str(2 * MOST_STREAMS - 1))
+    ]
 
 
 def test_only_what_is_named_is_recorded_of_a_server_too() -> None:

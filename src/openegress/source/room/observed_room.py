@@ -25,6 +25,8 @@ from openegress.source.room.recorded_people import is_seen, why_track
 
 TRANSCRIBED_TRACK = "lk.transcribed_track_id"
 """An attribute of agents' text streams."""
+MOST_STREAMS = 256
+"""That are open: the oldest makes room."""
 
 
 class ObservedRoom:
@@ -41,6 +43,8 @@ class ObservedRoom:
         self._told_tracks: dict[str, Track] = {}
         """By SID."""
         self._speakers: tuple[str, ...] = ()
+        self._streams: dict[tuple[str, str], frozenset[str]] = {}
+        """By sender and id, of whom it is, as far as their beginning was told."""
 
     def seen(self, event: RoomEvent) -> list[RoomEvent]:
         """What may be told of `event`."""
@@ -78,11 +82,19 @@ class ObservedRoom:
         return identity in self._told
 
     def _is_told_of(self, data: DataArrived) -> bool:
-        """Whoever sends it, and whoever is transcribed. What a server sends is of nobody; pieces of a stream
-        are worth nothing to whom nobody told of its beginning."""
+        """Whoever sends it, and whoever is transcribed. What a server sends is of nobody. Pieces of a stream
+        belong to its beginning: a text goes on as it is spoken, and somebody may opt out meanwhile."""
         packet = data.packet
-        if packet.WhichOneof("value") in ("stream_chunk", "stream_trailer"):
-            return True
+        # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
+        sender = packet.participant_sid or data.identity
+        match packet.WhichOneof("value"):
+            case "stream_chunk":
+                return self._goes_on((sender, packet.stream_chunk.stream_id))
+            case "stream_trailer":
+                key = sender, packet.stream_trailer.stream_id
+                goes_on = self._goes_on(key)
+                self._streams.pop(key, None)
+                return goes_on
         whom = {data.identity}
         track_id = packet.transcription.track_id
         if packet.WhichOneof("value") == "transcription":
@@ -93,7 +105,18 @@ class ObservedRoom:
             whom.add(track.participant.identity)
         if not self._recorded.only:
             whom.discard("")
-        return whom <= self._told
+        if not whom <= self._told:
+            return False
+        if packet.WhichOneof("value") == "stream_header":
+            if len(self._streams) >= MOST_STREAMS:
+                del self._streams[next(iter(self._streams))]
+            self._streams[sender, packet.stream_header.stream_id] = frozenset(whom)
+        return True
+
+    def _goes_on(self, stream: tuple[str, str]) -> bool:
+        """Whoever has left may still be finished with; whoever is there and left out may not."""
+        whom = self._streams.get(stream)
+        return whom is not None and not (whom - self._told) & self._people.keys()
 
     def _about(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
         """`event`, unless somebody comes by it, or goes."""
