@@ -7,8 +7,8 @@ from openegress.app.worker_config import context_maker, keys_of
 from openegress.config.check import check
 from openegress.config.destination import LOCKS, storage_plan
 from openegress.config.finding import Level
-from openegress.config.load import load
-from openegress.config.settings import LogLevel, Settings
+from openegress.config.load import COSTS, load
+from openegress.config.settings import CPUCost, LogLevel, Settings
 from openegress.core import plan
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import KeyDerivation, RoomKey
@@ -265,6 +265,13 @@ def test_values_are_read_as_upstream_reads_them(body: str, setting: str, value: 
 def test_a_share_of_the_cpu_that_cannot_be_is_told() -> None:
     (warning,) = load(body="cpu_cost: {max_cpu_utilization: 80}", environ={}).warnings
     assert warning == "cpu_cost.max_cpu_utilization: 80 is not in (0, 1], taken as 0.8"
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_what_is_below_zero_is_told_and_makes_no_room(name: str) -> None:
+    loaded = load(body=f"cpu_cost: {{{name}: -1}}", environ={})
+    assert loaded.warnings == (f"cpu_cost.{name}: -1 is below zero, taken as 0",)
+    assert loaded.settings.cpu_cost == CPUCost()
 
 
 def test_settings_that_are_given_complete_those_of_the_environment() -> None:

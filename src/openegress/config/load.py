@@ -11,7 +11,7 @@ import msgspec
 from openegress.config.check import find_faults
 from openegress.config.decode import read_yaml
 from openegress.config.finding import Level
-from openegress.config.settings import RoomKeySettings, Settings
+from openegress.config.settings import CPUCost, RoomKeySettings, Settings
 from openegress.config.spellings import modernise
 from openegress.config.storages import GCP, S3, Azure, StorageSettings
 from openegress.core.decode import Decoder
@@ -21,6 +21,8 @@ from openegress.core.values import Secret
 S = TypeVar("S", bound=StorageSettings)
 
 ZERO_IS_DEFAULT = ("io_create_timeout", "io_update_timeout", "io_selection_timeout")
+COSTS = tuple(name for name in CPUCost.__struct_fields__ if getattr(CPUCost(), name) == 0)
+"""And limits, in cpu_cost; 0 is the default of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,23 @@ def _with_defaults(settings: Settings, warnings: list[str]) -> Settings:
     changes: dict[str, Any] = {
         name: getattr(default, name) for name in ZERO_IS_DEFAULT if not getattr(settings, name)
     }
-    share, cost = settings.cpu_cost.max_cpu_utilization, default.cpu_cost.max_cpu_utilization
-    if not 0 < share <= 1:
-        warnings.append(f"cpu_cost.max_cpu_utilization: {share:g} is not in (0, 1], taken as {cost:g}")
-        changes["cpu_cost"] = msgspec.structs.replace(settings.cpu_cost, max_cpu_utilization=cost)
+    changes["cpu_cost"] = _cpu_cost(settings.cpu_cost, warnings)
     return msgspec.structs.replace(settings, **changes)
+
+
+def _cpu_cost(asked: CPUCost, warnings: list[str]) -> CPUCost:
+    default = CPUCost()
+    changes: dict[str, Any] = {}
+    share, usual = asked.max_cpu_utilization, default.max_cpu_utilization
+    if not 0 < share <= 1:
+        warnings.append(f"cpu_cost.max_cpu_utilization: {share:g} is not in (0, 1], taken as {usual:g}")
+        changes["max_cpu_utilization"] = usual
+    for name in COSTS:
+        if (value := getattr(asked, name)) < 0:
+            # A cost below zero would make room with each egress, on a machine that has none.
+            warnings.append(f"cpu_cost.{name}: {value:g} is below zero, taken as 0")
+            changes[name] = getattr(default, name)
+    return msgspec.structs.replace(asked, **changes)
 
 
 def _text(file: str | None, body: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
