@@ -157,8 +157,7 @@ export function isPaused(info: EgressInfo): boolean {
 
 /** Whether to offer it: the server knows better, and says why not. */
 export function mayPause(info: EgressInfo): boolean {
-  const isOfRoom = info.web === undefined && info.track === undefined;
-  return info.status === "EGRESS_ACTIVE" && isOfRoom;
+  return info.status === "EGRESS_ACTIVE" && info.track === undefined;
 }
 
 export function isActive(info: EgressInfo): boolean {
