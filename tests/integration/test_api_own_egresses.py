@@ -5,8 +5,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, StopEgressRequest
+from livekit.protocol.egress import EgressInfo, EgressStatus, StopEgressRequest, UpdateLayoutRequest
 
+from openegress.api.control import ControlMethods
 from openegress.api.own_egresses import OwnEgresses
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core.errors import Code, EgressError
@@ -35,18 +36,21 @@ async def bus() -> AsyncIterator[MemoryBus]:
 @pytest.fixture
 async def url(bus: MemoryBus) -> AsyncIterator[str]:
     client = RPCClient(bus)
-    server = ApiServer(Listen(port=0), Parts(KEYS, OwnEgresses(client, lambda: INFOS)))
+    own = OwnEgresses(client, lambda: INFOS)
+    server = ApiServer(Listen(port=0), Parts(KEYS, own, control=ControlMethods(own)))
     await server.start()
     yield server.url
     await server.close()
     await client.close()
 
 
-async def call(url: str, method: str, *, token: str = "", **body: Any) -> tuple[int, dict[str, Any]]:
+async def call(
+    url: str, method: str, *, token: str = "", service: str = "livekit.Egress", **body: Any
+) -> tuple[int, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {token or egress_token('key', KEYS['key'])}"}
     async with (
         aiohttp.ClientSession() as http,
-        http.post(f"{url}/twirp/livekit.Egress/{method}", json=body, headers=headers) as answer,
+        http.post(f"{url}/twirp/{service}/{method}", json=body, headers=headers) as answer,
     ):
         return answer.status, await answer.json(content_type=None) if answer.status != 401 else {}
 
@@ -98,6 +102,22 @@ async def test_stop_reaches_the_worker_that_runs_it(url: str, bus: MemoryBus) ->
     assert (status, answer["status"], asked) == (200, "EGRESS_ENDING", ["EG_1"])
     status, answer = await call(url, "StopEgress", egress_id="EG_1")
     assert (status, answer["msg"]) == (400, "not so")
+    await worker.close()
+
+
+async def test_an_order_reaches_the_worker_that_runs_it(url: str, bus: MemoryBus) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def obey(request: UpdateLayoutRequest) -> EgressInfo:
+        asked.append((request.egress_id, request.layout))
+        return EgressInfo(egress_id=request.egress_id, details="Paused")
+
+    worker = RPCServer(bus)
+    await worker.register(EgressHandler.ORDER, obey, "EG_1")
+    status, answer = await call(url, "PauseEgress", service="openegress.Control", egress_id="EG_1")
+    assert (status, answer["details"], asked) == (200, "Paused", [("EG_1", "@pause")])
+    status, answer = await call(url, "ResumeEgress", service="openegress.Control", egress_id="EG_9")
+    assert (status, answer["msg"]) == (404, "no worker runs an egress 'EG_9': it may have ended")
     await worker.close()
 
 

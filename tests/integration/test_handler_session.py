@@ -79,6 +79,12 @@ class Clip:
         while (event := await self._over.get()) is not None:
             yield event
 
+    async def pause(self, mode: PauseMode) -> int:
+        raise NotImplementedError
+
+    async def resume(self) -> int:
+        raise NotImplementedError
+
     async def stop(self) -> None:
         if self._at_start is None:
             await self._feeding

@@ -50,18 +50,22 @@ def test_participants_and_tracks_are_paused_encoded_or_not() -> None:
     pauses.refuse_unsuited(info, template_base="")
 
 
-@pytest.mark.parametrize("what", ["page", "own template", "tracks", "web"])
-def test_what_cannot_be_paused_is_refused(what: str) -> None:
+def test_pages_are_paused() -> None:
     info = room()
-    match what:
-        case "page":
-            info.room_composite.custom_base_url = "https://example.com"
-        case "tracks":
-            info.room_composite.layout = "tracks"
-        case "web":
-            info.web.url = "https://example.com"
+    pauses.refuse_unsuited(info, template_base="https://own")
+    info.room_composite.custom_base_url = "https://example.com"
+    pauses.refuse_unsuited(info, template_base="")
+    info.web.url = "https://example.com"
+    pauses.refuse_unsuited(info, template_base="")
+    info.web.audio_only = True
+    pauses.refuse_unsuited(info, template_base="")
+
+
+def test_a_recording_of_all_tracks_is_refused() -> None:
+    info = room()
+    info.room_composite.layout = "tracks"
     with pytest.raises(EgressError) as refused:
-        pauses.refuse_unsuited(info, template_base="https://own" if what == "own template" else "")
+        pauses.refuse_unsuited(info, template_base="")
     assert refused.value.code is Code.UNIMPLEMENTED
 
 

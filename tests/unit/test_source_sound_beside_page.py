@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from openegress.core.errors import EgressError, internal
-from openegress.core.units import MS
+from openegress.core.pause_mode import PauseMode
+from openegress.core.units import MS, S
 from openegress.media import FrameSink
 from openegress.source import Closed, SourceEvent, SourceStats
+from openegress.source.pause_timeline import PauseTimeline
 from openegress.source.room import sound_beside_page
 from openegress.source.room.sound_beside_page import LONGEST_DELAY_NS, SHOWN_NS, STEADY_NS, SoundBesidePage
 
@@ -25,6 +27,8 @@ class Part:
         self.buffer = (0.0, 0)
         self.delays: list[int] = []
         self.since_ns = -1
+        self.pauses = PauseTimeline()
+        self.sound_sink: FrameSink | None = None
 
     async def prepare(self) -> None:
         if self.prepare_fails is not None:
@@ -39,10 +43,17 @@ class Part:
         return 0
 
     def start_since(self, sink: FrameSink, since_ns: int) -> None:
-        self.since_ns = since_ns
+        self.since_ns, self.sound_sink = since_ns, sink
 
     def delay(self, by_ns: int) -> None:
         self.delays.append(by_ns)
+
+    async def pause(self, mode: PauseMode) -> int:
+        return self.pauses.begin(S, mode)
+
+    async def resume(self) -> int:
+        self.pauses.pauses = self.pauses.ended(2 * S)
+        return 2 * S
 
     async def buffered(self) -> tuple[float, int]:
         return self.buffer
@@ -67,7 +78,11 @@ class Part:
 class Nowhere:
     def video(self, frame: object, pts_ns: int) -> None: ...
 
-    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None: ...
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        self.samples += len(samples) // 4
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None: ...
 
@@ -132,4 +147,20 @@ async def test_the_sound_waits_as_long_as_the_page_holds_pictures(monkeypatch: p
         await source._look()
         assert (len(sound.delays) > before) is told
     assert sound.delays[1:] == [500 * MS + SHOWN_NS, LONGEST_DELAY_NS + SHOWN_NS, SHOWN_NS]
+    await source.close()
+
+
+async def test_the_sound_leaves_out_what_the_page_does() -> None:
+    page, sound, source = both()
+    page.prepared.set()
+    sound.prepared.set()
+    await source.prepare()
+    sink = Nowhere()
+    await source.start(sink)
+    assert await source.pause(PauseMode.CUT) == S
+    assert await source.resume() == 2 * S
+    await source.stop()
+    assert sound.sound_sink is not None
+    sound.sound_sink.audio(bytes(4 * 3 * 48_000), 0, 48_000)
+    assert sink.samples == 2 * 48_000
     await source.close()

@@ -1,24 +1,36 @@
 """openegress.Control: what LiveKit's API has no methods for."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
-from openegress.api.egress import EgressService
 from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import invalid
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request import options, orders
-from openegress.request.orders import PauseOrder
+from openegress.request.options import Options
+from openegress.request.orders import Order, PauseOrder
 
 CONTROL = "openegress.Control"
+
+
+class Ordered(Protocol):
+    """Whoever brings an order to the recorder."""
+
+    async def order(self, order: Order, egress_id: str) -> EgressInfo:
+        """Returns once it is carried out. Raises EgressError."""
+
+    async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
+        """Returns once the recording goes by them. Raises EgressError, naming the option, for what cannot
+        change."""
 
 
 class ControlMethods:
     """Requests are those of proto/openegress_control.proto. Where an egress_id is all there is to say, one is
     LiveKit's StopEgressRequest. The answer is an EgressInfo."""
 
-    def __init__(self, egress: EgressService) -> None:
+    def __init__(self, egress: Ordered) -> None:
         self._egress = egress
 
     def methods(self) -> Mapping[str, TwirpMethod]:

@@ -1,9 +1,11 @@
-"""What a worker can answer of the Egress API by itself: lists and stops what runs, for its dashboard.
+"""What a worker can answer of the Egress API by itself: for its dashboard it lists and stops what runs, and
+passes on orders.
 
 Starting, and what has ended, is the business of the livekit-server before it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from livekit.protocol.egress import (
     EgressInfo,
@@ -11,6 +13,7 @@ from livekit.protocol.egress import (
     ListEgressRequest,
     ListEgressResponse,
     StopEgressRequest,
+    UpdateLayoutRequest,
 )
 
 from openegress.api.twirp import TwirpMethod, for_recorders
@@ -19,6 +22,9 @@ from openegress.core.ids import check_egress_id
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import EgressHandler
 from openegress.psrpc.wire_errors import NoResponse
+from openegress.request import orders
+from openegress.request.options import Options
+from openegress.request.orders import Order
 from openegress.store.ioinfo import check_page
 
 _ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_ENDING})
@@ -52,11 +58,29 @@ class OwnEgresses:
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
         """Over the bus, as a livekit-server asks: another worker's egress is stopped as well."""
         topic = check_egress_id(request.egress_id)
-        try:
+        with _told_of_none(topic):
             return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=topic)
-        except EgressError as error:
-            if error.code is not Code.NOT_FOUND and not isinstance(error, NoResponse):
-                raise
-            raise EgressError(
-                Code.NOT_FOUND, f"no worker runs an egress {request.egress_id!r}: it may have ended"
-            ) from error
+
+    async def order(self, order: Order, egress_id: str) -> EgressInfo:
+        """Over the bus, to whichever worker runs it. Returns once it is carried out."""
+        topic = check_egress_id(egress_id)
+        request = UpdateLayoutRequest(egress_id=topic, layout=str(order))
+        with _told_of_none(topic):
+            return await self._client.call(EgressHandler.ORDER, request, topic=topic)
+
+    async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
+        """Of limits. How a room looks changes through the room, which is the livekit-server's to write to: by
+        UpdateLayout."""
+        return await self.order(orders.set_options(asked), egress_id)
+
+
+@contextmanager
+def _told_of_none(egress_id: str) -> Iterator[None]:
+    """Raises EgressError, saying that no worker runs it where none answers."""
+    try:
+        yield
+    except EgressError as error:
+        if error.code is not Code.NOT_FOUND and not isinstance(error, NoResponse):
+            raise
+        why = f"no worker runs an egress {egress_id!r}: it may have ended"
+        raise EgressError(Code.NOT_FOUND, why) from error

@@ -12,22 +12,14 @@ def refuse_unsuited(info: EgressInfo, *, template_base: str) -> None:
     for one that does not record now. `template_base`: the server's own."""
     body = info.WhichOneof("request") or "room_composite"
     kind = request_kind(StartEgressRequest(**{body: getattr(info, body)}), template_base)
-    match kind:
-        case RequestKind.ROOM_COMPOSITE_PAGE:
-            raise _unimplemented("a room that a web page lays out")
-        case RequestKind.WEB | RequestKind.AUDIO_WEB:
-            raise _unimplemented("a web page")
-        case RequestKind.ROOM_TRACKS:
-            raise _unimplemented("a recording of all tracks")
+    if kind is RequestKind.ROOM_TRACKS:
+        raise EgressError(
+            Code.UNIMPLEMENTED,
+            "pause of a recording of all tracks is not supported; record the room in a layout, or its"
+            " participants or tracks each for itself",
+        )
     if info.status != EgressStatus.EGRESS_ACTIVE:
         status = EgressStatus.Name(info.status)
         raise EgressError(
             Code.FAILED_PRECONDITION, f"egress with status {status} cannot be paused or resumed"
         )
-
-
-def _unimplemented(what: str) -> EgressError:
-    return EgressError(
-        Code.UNIMPLEMENTED,
-        f"pause of {what} is not supported; rooms in built-in layouts, participants and tracks can be paused",
-    )

@@ -2,6 +2,7 @@
 
 from importlib import metadata
 
+from openegress.api.control import ControlMethods
 from openegress.api.dashboard_state import DashboardState
 from openegress.api.health import Health
 from openegress.api.own_egresses import OwnEgresses
@@ -49,13 +50,15 @@ class DropIn:
                 self._progress, self._board.update, self._board.thumbnail, self._board.happened
             ),
         )
+        own = OwnEgresses(self._client, self._node.infos)
         # The template for a template_base that names it, and the dashboard for whoever forwards the port.
         self._pages = ApiServer(
             Listen("127.0.0.1", settings.template_port),
             Parts(
                 keys={key: secret.reveal() for key, secret in settings.all_keys.items()},
                 unknown_fields=settings.unknown_fields,
-                egress=OwnEgresses(self._client, self._node.infos),
+                egress=own,
+                control=ControlMethods(own),
                 board=self._board,
                 folders=local_folders(settings),
             ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from openegress.core.codecs import MediaKind
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import EgressError
 from openegress.core.left_out import TrackLosses
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import EndRules, Plan, StreamOutput
@@ -52,8 +52,8 @@ class MediaInput(Protocol):
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
     async def pause(self, mode: PauseMode) -> int:
-        """Receives nothing until resume(), and records nothing or a card. Returns when it began, in unix ns.
-        Raises EgressError, UNIMPLEMENTED, where the input cannot."""
+        """Receives, or captures, nothing until resume(), and records nothing or a card. Returns when it
+        began, in unix ns. Raises EgressError, UNIMPLEMENTED, where the input cannot."""
 
     async def resume(self) -> int:
         """As pause(). Media is there again when this returns."""
@@ -74,8 +74,8 @@ class MediaInput(Protocol):
     def sample(self) -> Sample: ...
 
 
-class RoomSource(Pausable, Attended, Protocol):
-    """A source of raw frames that looks into its room."""
+class PausableSource(Source, Pausable, Protocol):
+    """A source of raw frames."""
 
 
 class AttendedPackets(PacketSource, Attended, Pausable, Protocol):
@@ -92,13 +92,13 @@ class FrameInput:
 
     def __init__(
         self,
-        source: Source,
+        source: PausableSource,
         plan: Plan,
         on_error: Callable[[EgressError], None],
         *,
         name_values: Callable[[], dict[str, str]] = dict,
         hold_s: float = 0.0,
-        room: RoomSource | None = None,
+        room: Attended | None = None,
         overlays: Overlays | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
@@ -137,10 +137,10 @@ class FrameInput:
         return self._source.events()
 
     async def pause(self, mode: PauseMode) -> int:
-        return await self._pausable().pause(mode)
+        return await self._source.pause(mode)
 
     async def resume(self) -> int:
-        return await self._pausable().resume()
+        return await self._source.resume()
 
     async def change_rules(self, rules: EndRules) -> None:
         if self._room is not None:
@@ -148,11 +148,6 @@ class FrameInput:
 
     def key_frame_at(self, at_ns: int) -> None:
         self._pipeline.key_frame_at(at_ns)
-
-    def _pausable(self) -> Pausable:
-        if self._room is None:
-            raise _unpausable("a web page")
-        return self._room
 
     async def stop(self) -> None:
         self._pipeline.expect_end()
@@ -232,10 +227,6 @@ class PacketInput:
             dropped_frames=stats.dropped_frames,
             losses=stats.losses,
         )
-
-
-def _unpausable(what: str) -> EgressError:
-    return EgressError(Code.UNIMPLEMENTED, f"pause of {what} is not supported")
 
 
 class _HoldBuffer:

@@ -106,10 +106,11 @@ class Source(Protocol):
 
 class Pausable(Protocol):
     """A source that can do without what it shows for a while. Where that is cut, its media lies on the
-    timeline as if that time had not passed; where it is held, there is a card, and silence."""
+    timeline as if that time had not passed; where it is held, there is a card, and silence. A room is not
+    received meanwhile; a page goes on, and is not captured."""
 
     async def pause(self, mode: PauseMode) -> int:
-        """Nothing is received from here on. Returns when, in unix ns."""
+        """Nothing is received, or captured, from here on. Returns when, in unix ns."""
 
     async def resume(self) -> int:
         """Returns, in unix ns, when media was there again. Raises EgressError where it cannot come."""

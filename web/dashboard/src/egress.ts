@@ -157,8 +157,7 @@ export function isPaused(info: EgressInfo): boolean {
 
 /** Whether to offer it: the server knows better, and says why not. */
 export function mayPause(info: EgressInfo): boolean {
-  const isOfRoom = info.web === undefined && info.track === undefined;
-  return isRecording(info) && isOfRoom;
+  return isRecording(info) && info.track === undefined;
 }
 
 /** Whether it records, so that a moment can be named and limits changed. */

@@ -70,7 +70,7 @@ test.each<[Partial<EgressInfo>, boolean, boolean]>([
   [{ status: "EGRESS_ACTIVE", room_composite: {} }, true, false],
   [{ status: "EGRESS_ACTIVE", room_composite: {}, details: "a notice; Paused" }, true, true],
   [{ status: "EGRESS_ACTIVE", room_composite: {}, stream_results: [{ url: "rtmp://h/a" }] }, true, false],
-  [{ status: "EGRESS_ACTIVE", web: {} }, false, false],
+  [{ status: "EGRESS_ACTIVE", web: {} }, true, false],
   [{ status: "EGRESS_COMPLETE", room_composite: {}, details: "Paused" }, false, false],
 ])("pause %j", (more, may, is) => {
   expect(mayPause(info(more))).toBe(may);

@@ -35,13 +35,16 @@ export function takenFor(name: string): string {
   return `layout ${JSON.stringify(name)} is unknown and taken for ${taken}; there are ${LAYOUT_NAMES.join(", ")}`;
 }
 
-/** The layout name that participant metadata asks for; null when it says nothing about layout. */
+/**
+ * The layout name that participant metadata asks for; null when it says nothing about layout. Names that begin with @
+ * are orders for a recorder (@pause), and no layouts.
+ */
 export function layoutInMetadata(metadata: string | undefined): string | null {
   if (!metadata) return null;
   try {
     const parsed: unknown = JSON.parse(metadata);
     if (typeof parsed !== "object" || parsed === null || !("layout" in parsed)) return null;
-    return typeof parsed.layout === "string" ? parsed.layout : null;
+    return typeof parsed.layout === "string" && !parsed.layout.startsWith("@") ? parsed.layout : null;
   } catch {
     // Metadata is free text for its user; only JSON with a layout is meant for us.
     return null;

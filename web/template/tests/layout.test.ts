@@ -33,6 +33,7 @@ test("every listed name is known, and what is said of an unknown one has all of 
 test.each([
   ['{"layout":"speaker"}', "speaker"],
   ['{"layout":""}', ""],
+  ['{"layout":"@pause"}', null],
   ['{"layout":7}', null],
   ['{"other":1}', null],
   ['"layout"', null],

@@ -7,9 +7,9 @@ from openegress.media import FrameSink
 from openegress.media.mixer import BLOCK_SAMPLES
 from openegress.media.overload import LAST_PICTURES_S, LeftOutPictures
 from openegress.media.samples import SAMPLE_RATE
+from openegress.source.cuts import BLOCK_NS, Cuts
 from openegress.source.room.clock import Horizon, Slots, is_left_out
 from openegress.source.room.compositor import Compositor
-from openegress.source.room.cuts import BLOCK_NS, Cuts
 
 
 class PacedOutput:
@@ -54,7 +54,7 @@ class PacedOutput:
             while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
                 if self._pictures is None:
                     self._tell_cuts(sink, cuts, self._blocks.next_ns)
-                block = cuts.room_ns(self._blocks.next_ns) // BLOCK_NS
+                block = cuts.source_ns(self._blocks.next_ns) // BLOCK_NS
                 sink.audio(self._compositor.sound(block), self._blocks.next_ns, SAMPLE_RATE)
                 self._blocks.next += 1
         if self._pictures is None or self._pictures.next_ns >= until_ns:
@@ -67,7 +67,7 @@ class PacedOutput:
             self._left_out.note(picture_ns / S)
         else:
             self._tell_cuts(sink, cuts, picture_ns)
-            sink.video(self._compositor.picture(cuts.room_ns(picture_ns)), picture_ns)
+            sink.video(self._compositor.picture(cuts.source_ns(picture_ns)), picture_ns)
         self._pictures.next += 1
         return True
 

@@ -6,9 +6,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
+from openegress.core.pause_mode import PauseMode
 from openegress.core.units import MS, S
 from openegress.media import FrameSink
-from openegress.source import Source, SourceEvent, SourceStats
+from openegress.source import Pausable, Source, SourceEvent, SourceStats
+from openegress.source.pause_timeline import PausedSound, PauseTimeline
 from openegress.source.room.frames_source import RoomFrameSource
 
 SHOWN_NS = 36 * MS
@@ -24,7 +26,10 @@ STEADY_NS = 20 * MS
 """A change of the buffer by less than this is not followed, because each step can be heard."""
 
 
-class PictureSource(Source, Protocol):
+class PictureSource(Source, Pausable, Protocol):
+    pauses: PauseTimeline
+    """Of its media."""
+
     async def buffered(self) -> tuple[float, int]:
         """How long what it plays has waited in it: (seconds of all pictures, how many), since it began."""
 
@@ -59,9 +64,17 @@ class SoundBesidePage:
 
     async def start(self, sink: FrameSink) -> int:
         zero_ns = await self._page.start(_PicturesTo(sink))
-        self._begin_sound = lambda: self._sound.start_since(sink, time.time_ns() - zero_ns)
+        # The page stays in the room while it is paused, and so does the sound.
+        paused = PausedSound(sink, self._page.pauses)
+        self._begin_sound = lambda: self._sound.start_since(paused, time.time_ns() - zero_ns)
         self._following = asyncio.create_task(self._follow(), name="page delay")
         return zero_ns
+
+    async def pause(self, mode: PauseMode) -> int:
+        return await self._page.pause(mode)
+
+    async def resume(self) -> int:
+        return await self._page.resume()
 
     async def events(self) -> AsyncIterator[SourceEvent]:
         readers = [asyncio.create_task(self._read(part)) for part in (self._page, self._sound)]
@@ -134,12 +147,10 @@ class _PicturesTo:
 
     def __init__(self, sink: FrameSink) -> None:
         self.video = sink.video
+        self.resumed = sink.resumed
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         """The room's is taken instead."""
-
-    def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """A page is not paused."""
 
 
 async def _both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:

@@ -1,6 +1,6 @@
 """The timeline of a room's recording: the room's clock, less media time zero and what pauses leave out."""
 
-from openegress.source.room.cuts import Cuts
+from openegress.source.cuts import Cuts
 
 
 class RoomTimeline:

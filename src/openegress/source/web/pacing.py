@@ -92,6 +92,19 @@ class Pacer:
             self._repeats += 1
         return range(first, self.last + 1)
 
+    def before(self, pts_ns: int) -> range:
+        """Slots before `pts_ns` of the timeline that have no picture yet."""
+        first = self.last + 1
+        self.last = max(self.last, (pts_ns * self.framerate - 1) // 1_000_000_000)
+        return range(first, self.last + 1)
+
+    def leave_out(self, time_ns: int) -> None:
+        """The page went on for so long without a slot: its next picture takes the next one, whatever its
+        phase was."""
+        self._origin_ns += time_ns
+        self._phase_ns = 0.0
+        self._repeats = IDLE_SLOTS
+
     def until(self, end_ns: int) -> range:
         """Slots that a recording which ends then still lacks."""
         first = self.last + 1

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.pause_mode import PauseMode
 from openegress.media import FrameSink
 from openegress.source import AwaitsSignal, Closed, Notice, SourceEvent, SourceStats
+from openegress.source.card_picture import card_picture
+from openegress.source.pause_timeline import PausedSound, PauseTimeline
 from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
@@ -82,7 +85,6 @@ class WebPageSource:
     def __init__(self, browser: Browser, settings: PageSettings) -> None:
         self._browser = browser
         self._settings = settings
-        self._url = settings.url
         self._redact = Redactor(settings.url)
         if browser.filtering_proxy is not None:
             for each in settings.trusted:
@@ -96,14 +98,24 @@ class WebPageSource:
         self._lines = ConsoleLog()
         self._watch = BrowserWatch(browser, self._tell, records_picture=settings.video)
         self._closed = False
-        self._video = VideoCapture(browser.display, settings.framerate) if settings.video else None
+        self.pauses = PauseTimeline()
+        """Of the page's time, which goes on."""
+        self._zero_ns = 0
+        """Media time zero on the monotonic clock."""
+        self._began_ns = 0
+        """The same in unix ns."""
+        self._sink: FrameSink | None = None
+        """Once it has started."""
+        self._video: VideoCapture | None = None
+        if settings.video:
+            self._video = VideoCapture(browser.display, settings.framerate, self.pauses, card_picture)
         self._audio: AudioCapture | None = None
         if settings.audio and browser.pulse is not None:
             delay_ns = TEMPLATE_SOUND_DELAY_NS if settings.is_template else SOUND_DELAY_NS
             self._audio = AudioCapture(browser.pulse, settings.sample_rate, delay_ns)
 
     async def prepare(self) -> None:
-        urls.check(self._url, "template base url" if self._settings.is_template else "web url")
+        urls.check(self._settings.url, "template base url" if self._settings.is_template else "web url")
         self._browser.page.listen(self._page_event, self._redact)
         self._watch.processes(self._settings.memory_bytes)
         await self._watch.or_failure(self._prepare())
@@ -113,15 +125,38 @@ class WebPageSource:
         unix_ns = time.time_ns() - time.monotonic_ns()
         if self._video is not None:
             try:
-                zero_ns = await self._video.start(sink)
+                self._zero_ns = await self._video.start(sink)
             except Exception as e:
                 raise browser_error(Phase.FIRST_FRAME, f"no picture from the display: {e}") from e
             self._watch.picture(self._video)
         else:
-            zero_ns = time.monotonic_ns()
+            self._zero_ns = time.monotonic_ns()
         if self._audio is not None:
-            self._audio.start(sink, zero_ns)
-        return unix_ns + zero_ns
+            self._audio.start(PausedSound(sink, self.pauses), self._zero_ns)
+        self._sink = sink
+        self._began_ns = unix_ns + self._zero_ns
+        return self._began_ns
+
+    async def pause(self, mode: PauseMode) -> int:
+        """The page goes on, and nothing of it is captured any more. Returns since when, in unix ns."""
+        self.pauses.begin(time.monotonic_ns() - self._zero_ns, mode)
+        return await self._paused_as_said()
+
+    async def resume(self) -> int:
+        """Returns when, in unix ns."""
+        over = self.pauses.ended(time.monotonic_ns() - self._zero_ns)
+        if self._sink is not None and self.pauses.mode is PauseMode.CUT:
+            last = len(over.over) - 1
+            next_ns = self._video.next_ns if self._video is not None else 0
+            self._sink.resumed(max(next_ns, over.resumed_ns(last)), over.length_ns(last))
+        self.pauses.pauses = over  # told first: nothing that follows is to come before
+        return await self._paused_as_said()
+
+    async def _paused_as_said(self) -> int:
+        """Returns when the last pause began or ended, in unix ns."""
+        if self._video is not None:
+            await self._video.follow_pauses()
+        return self._began_ns + self.pauses.pauses.edge_ns
 
     async def events(self) -> AsyncIterator[SourceEvent]:
         while (event := await self._events.get()) is not None:
@@ -169,16 +204,18 @@ class WebPageSource:
         page, load_timeout_s = self._browser.page, self._settings.page_load_timeout_s
         try:
             async with asyncio.timeout(load_timeout_s):
-                await page.navigate(self._url)
+                await page.navigate(self._settings.url)
         except TimeoutError:
-            raise self._page_error(f"{self._url} had not loaded after {load_timeout_s:g} s") from None
+            raise self._page_error(
+                f"{self._settings.url} had not loaded after {load_timeout_s:g} s"
+            ) from None
         except (PageError, CommandError) as e:
             # A browser that is dying aborts its page first: its death is the better reason.
             await asyncio.wait([self._watch.failure], timeout=CAUSE_DELAY_S)
             proxy = self._browser.filtering_proxy
             is_refused = proxy is not None and "ERR_SOCKS" in str(e)
             reason = proxy.reason(page.network.main_url) if proxy is not None and is_refused else ""
-            why = f"{self._url} could not be loaded: {reason}" if reason else str(e)
+            why = f"{self._settings.url} could not be loaded: {reason}" if reason else str(e)
             raise self._page_error(why) from e
         except Disconnected:
             await asyncio.shield(self._watch.failure)  # the watcher of its process knows more
@@ -228,8 +265,8 @@ class WebPageSource:
         timeout_s = self._settings.start_signal_timeout_s
         return EgressError(
             Code.FAILED_PRECONDITION,
-            f"start signal not received: {self._redact(self._url)} loaded but did not log START_RECORDING"
-            f" on its console within {timeout_s:g} s, and has no connection open; {troubles}",
+            f"start signal not received: {self._redact(self._settings.url)} loaded but did not log"
+            f" START_RECORDING on its console within {timeout_s:g} s, and has no connection open; {troubles}",
             fault=Fault.DESTINATION,
             phase=Phase.START_SIGNAL,
         )
@@ -240,9 +277,9 @@ class WebPageSource:
             return await question
         except TimeoutError:
             why = f"does not answer within {COMMAND_TIMEOUT_S:g} s: a script of it may run without end"
-            raise self._page_error(f"{self._url} loaded, but {why}") from None
+            raise self._page_error(f"{self._settings.url} loaded, but {why}") from None
         except CommandError as e:
-            raise self._page_error(f"{self._url} loaded, but went away: {e}") from e
+            raise self._page_error(f"{self._settings.url} loaded, but went away: {e}") from e
         except Disconnected:
             raise await asyncio.shield(self._watch.failure) from None  # the watcher of its process knows more
 

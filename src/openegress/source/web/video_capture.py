@@ -7,14 +7,14 @@ import threading
 import time
 from concurrent.futures import Future
 
-import av
-
 from openegress.media import FrameSink
 from openegress.source import SourceStats
+from openegress.source.pause_timeline import PauseTimeline
 from openegress.source.web.damage import Damage
 from openegress.source.web.display import Display
+from openegress.source.web.filming import Card, Filming
 from openegress.source.web.framebuffer import Framebuffer
-from openegress.source.web.pacing import Pacer, Wait
+from openegress.source.web.pacing import Pacer
 from openegress.source.web.x11 import XError
 
 FIRST_PICTURE_PERIODS = 1.5
@@ -25,17 +25,22 @@ class VideoCapture:
     """Delivers frames at a constant rate from start() to stop(). The same frame object is delivered again
     when nothing changed: its time is the sink's argument, not the frame's own."""
 
-    def __init__(self, display: Display, framerate: int) -> None:
+    def __init__(self, display: Display, framerate: int, timeline: PauseTimeline, card: Card) -> None:
+        """Media time zero of `timeline` is that of the first frame."""
         self._display = display
         self._framerate = framerate
+        self._timeline = timeline
+        self._card = card
         self._end_ns: int | None = None
         self._wake: socket.socket | None = None
-        """Closing it wakes the thread."""
+        """Writing to it, or closing it, wakes the thread."""
         self._thread: threading.Thread | None = None
         self._started: Future[int] = Future()
         self.ended: Future[None] = Future()
         """Holds the XError when the display was lost."""
-        self._stats = SourceStats()
+        self._filming: Filming | None = None
+        self._asked: Future[None] | None = None
+        """Done once the thread does what the timeline says."""
 
     async def start(self, sink: FrameSink) -> int:
         """Returns media time zero on the monotonic clock, ns: that of the first frame."""
@@ -43,6 +48,19 @@ class VideoCapture:
         self._thread = threading.Thread(target=self._run, args=(sink, woken), name="video-capture")
         self._thread.start()
         return await asyncio.wrap_future(self._started)
+
+    async def follow_pauses(self) -> None:
+        """Returns once the picture is as the timeline says, or ended."""
+        asked: Future[None] = Future()
+        self._asked = asked
+        if self._wake is not None and self._end_ns is None and not self.ended.done():
+            self._wake.send(b"\0")
+            await asyncio.shield(asyncio.wrap_future(asked))
+
+    @property
+    def next_ns(self) -> int:
+        """While nothing is filmed: where on the recording's timeline that begins which comes next."""
+        return self._filming.next_ns if self._filming is not None else 0
 
     async def stop(self, end_ns: int) -> None:
         """Fills the slots up to `end_ns` and ends. Idempotent."""
@@ -54,7 +72,7 @@ class VideoCapture:
             await asyncio.to_thread(self._thread.join)
 
     def stats(self) -> SourceStats:
-        return self._stats
+        return self._filming.stats if self._filming is not None else SourceStats()
 
     def _run(self, sink: FrameSink, woken: socket.socket) -> None:
         try:
@@ -70,62 +88,56 @@ class VideoCapture:
         else:
             self.ended.set_result(None)
         finally:
+            self._answer(self._asked)
             woken.close()
 
     def _film(self, damage: Damage, framebuffer: Framebuffer, woken: socket.socket, sink: FrameSink) -> None:
         poll = select.poll()
         poll.register(damage, select.POLLIN)
         poll.register(woken, select.POLLIN)
-        if self._wait(poll, damage, time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)):
+        first_ns = time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)
+        if self._wait(poll, damage, woken, first_ns):
             framebuffer.follow(damage.drain())
         origin_ns = time.monotonic_ns()
-        pacer = Pacer(self._framerate, origin_ns)
-        frame = framebuffer.grab()
-        sink.video(frame, 0)
-        self._count(1, 1, 0)
+        self._filming = filming = Filming(sink, framebuffer, Pacer(self._framerate, origin_ns), self._card)
         self._started.set_result(origin_ns)
-        drawn_ns = 0
-        """When the picture that waits for a slot was drawn; 0: none waits."""
-        wait_ns = pacer.due_ns()
+        wait_ns = filming.fill(origin_ns)
         while self._end_ns is None:
-            if self._wait(poll, damage, wait_ns):
+            if self._wait(poll, damage, woken, wait_ns):
                 framebuffer.follow(damage.drain())
-                if drawn_ns:
-                    self._count(0, 0, 1)
-                drawn_ns = time.monotonic_ns()
+                filming.drawn(time.monotonic_ns())
             if self._end_ns is not None:
                 break
-            if drawn_ns:
-                filled = pacer.last
-                decision = pacer.picture(drawn_ns, time.monotonic_ns())
-                if isinstance(decision, Wait):
-                    wait_ns = decision.until_ns
-                    continue
-                self._deliver(sink, pacer, frame, range(filled + 1, decision.slot))
-                frame = framebuffer.grab()
-                sink.video(frame, pacer.pts_ns(decision.slot))
-                self._count(1, 1, 0)
-                drawn_ns = 0
-            else:
-                self._deliver(sink, pacer, frame, pacer.repeats(time.monotonic_ns()))
-            wait_ns = pacer.due_ns()
-        self._deliver(sink, pacer, frame, pacer.until(self._end_ns))
+            pause_ns = self._follow_pauses(filming, origin_ns)
+            due_ns = filming.fill(time.monotonic_ns())
+            wait_ns = min((at_ns for at_ns in (pause_ns, due_ns) if at_ns is not None), default=None)
+        filming.end(self._end_ns)
 
-    def _deliver(self, sink: FrameSink, pacer: Pacer, frame: av.VideoFrame, slots: range) -> None:
-        for slot in slots:
-            sink.video(frame, pacer.pts_ns(slot))
-        self._count(len(slots), 0, 0)
+    def _follow_pauses(self, filming: Filming, origin_ns: int) -> int | None:
+        """Returns when a pause begins that is to come."""
+        asked, timeline = self._asked, self._timeline
+        begins_ns = timeline.begins_ns
+        if begins_ns is None:
+            if filming.is_paused:
+                filming.resume(timeline.left_out_ns)
+        elif not filming.is_paused:
+            if time.monotonic_ns() < origin_ns + begins_ns:
+                return origin_ns + begins_ns
+            filming.pause(timeline.mode, timeline.recorded_ns(begins_ns))
+        self._answer(asked)
+        return None
 
-    def _wait(self, poll: select.poll, damage: Damage, until_ns: int) -> bool:
-        """Until the picture changes (True), the time comes, or stop() is called."""
-        timeout_ms = max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
+    def _answer(self, asked: Future[None] | None) -> None:
+        if asked is not None and not asked.done():
+            asked.set_result(None)
+
+    def _wait(self, poll: select.poll, damage: Damage, woken: socket.socket, until_ns: int | None) -> bool:
+        """Until the picture changes (True), the time comes, or somebody wants something."""
+        timeout_ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
         for fd, events in poll.poll(timeout_ms):
             if fd == damage.fileno():
                 if not events & select.POLLIN:
                     raise XError("the display is gone")
                 return True
+            woken.recv(64)
         return False
-
-    def _count(self, frames: int, unique: int, dropped: int) -> None:
-        s = self._stats
-        self._stats = SourceStats(s.frames + frames, s.unique_frames + unique, s.dropped_frames + dropped)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.units import MS, S
-from openegress.source.room.cuts import BLOCK_NS, Cuts
+from openegress.source.cuts import BLOCK_NS, Cuts
 
 LENGTHS = st.lists(st.tuples(st.integers(0, 10 * S), st.integers(0, 3600 * S)), max_size=100)
 """(recorded before it, length) of pauses."""
@@ -26,17 +26,17 @@ def test_times_of_a_recording_are_times_of_the_room_outside_of_pauses(
     lengths: list[tuple[int, int]], recorded_ns: int
 ) -> None:
     cuts, _ = paused(lengths)
-    room_ns = cuts.room_ns(recorded_ns)
-    assert cuts.recorded_ns(room_ns) == recorded_ns
-    assert all(not cut.begin_ns <= room_ns < cut.end_ns for cut in cuts.over)
+    source_ns = cuts.source_ns(recorded_ns)
+    assert cuts.recorded_ns(source_ns) == recorded_ns
+    assert all(not cut.begin_ns <= source_ns < cut.end_ns for cut in cuts.over)
 
 
 @given(LENGTHS, st.integers(0, 1000 * S), st.integers(0, 40 * MS))
 def test_a_recording_never_runs_back_nor_faster_than_the_room(
-    lengths: list[tuple[int, int]], room_ns: int, step_ns: int
+    lengths: list[tuple[int, int]], source_ns: int, step_ns: int
 ) -> None:
     cuts, _ = paused(lengths)
-    assert 0 <= cuts.recorded_ns(room_ns + step_ns) - cuts.recorded_ns(room_ns) <= step_ns
+    assert 0 <= cuts.recorded_ns(source_ns + step_ns) - cuts.recorded_ns(source_ns) <= step_ns
 
 
 @given(LENGTHS)

@@ -1,5 +1,4 @@
-"""What a recording leaves out while it is paused: the room's time and the recording's, each from the other.
-Pure.
+"""What a recording leaves out while it is paused: its source's time and its own, each from the other. Pure.
 
 Both begin at media time zero. The recording's time stands still during a cut, so what is placed by it has no
 hole. Cuts begin and end at whole blocks of sound: a block lies before a cut or behind it.
@@ -30,11 +29,17 @@ class Cuts:
     over: tuple[_Cut, ...] = ()
     """In order, none inside another."""
     open_ns: int | None = None
-    """In the room's time, when the cut began that has no end yet."""
+    """In the source's time, when the cut began that has no end yet."""
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int | None], ...]:
+        """(begin, end) of each, in order; the open one has no end."""
+        over = tuple((cut.begin_ns, cut.end_ns) for cut in self.over)
+        return over if self.open_ns is None else (*over, (self.open_ns, None))
 
     @property
     def edge_ns(self) -> int:
-        """In the room's time: where the open cut begins; else where the last one ended, or zero."""
+        """In the source's time: where the open cut begins; else where the last one ended, or zero."""
         if self.open_ns is not None:
             return self.open_ns
         return self.over[-1].end_ns if self.over else 0
@@ -51,12 +56,12 @@ class Cuts:
             return self
         return Cuts((*self.over, _Cut(self.open_ns, max(self.open_ns, _next_block(at_ns)))))
 
-    def recorded_ns(self, room_ns: int) -> int:
-        """The recording's time at a time of the room; during a cut, that of its beginning."""
+    def recorded_ns(self, source_ns: int) -> int:
+        """The recording's time at a time of the source; during a cut, that of its beginning."""
         if self.open_ns is not None:
-            room_ns = min(room_ns, self.open_ns)
-        return room_ns - sum(
-            min(room_ns, cut.end_ns) - cut.begin_ns for cut in self.over if cut.begin_ns < room_ns
+            source_ns = min(source_ns, self.open_ns)
+        return source_ns - sum(
+            min(source_ns, cut.end_ns) - cut.begin_ns for cut in self.over if cut.begin_ns < source_ns
         )
 
     def length_ns(self, index: int) -> int:
@@ -67,14 +72,14 @@ class Cuts:
         """In the recording's time, where that begins which follows the cut."""
         return self.over[index].end_ns - self.length_ns(index)
 
-    def room_ns(self, recorded_ns: int) -> int:
-        """The room's time at a time of the recording; where a cut is, that of its end."""
-        room_ns = recorded_ns
+    def source_ns(self, recorded_ns: int) -> int:
+        """The source's time at a time of the recording; where a cut is, that of its end."""
+        source_ns = recorded_ns
         for cut in self.over:
-            if room_ns < cut.begin_ns:
+            if source_ns < cut.begin_ns:
                 break
-            room_ns += cut.length_ns
-        return room_ns
+            source_ns += cut.length_ns
+        return source_ns
 
 
 def _next_block(at_ns: int) -> int:

@@ -1,0 +1,117 @@
+"""The time of a source that goes on while its recording is paused, as a web page does."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from openegress.core.pause_mode import PauseMode
+from openegress.core.units import S
+from openegress.media import FrameSink
+from openegress.source.cuts import Cuts
+
+if TYPE_CHECKING:
+    import av
+
+_SAMPLE_BYTES = 4
+"""s16 stereo."""
+
+
+class PauseTimeline:
+    """Changed on the event loop alone; the threads that capture read it. Times are ns since media time zero,
+    the source's unless they are called the recording's."""
+
+    def __init__(self) -> None:
+        self.mode = PauseMode.CUT
+        """Of all pauses of a recording."""
+        self.pauses = Cuts()
+        """Whether they are cut or held. Replaced as a whole with each."""
+
+    @property
+    def begins_ns(self) -> int | None:
+        """Where the pause begins that has no end yet."""
+        return self.pauses.open_ns
+
+    @property
+    def left_out_ns(self) -> int:
+        """By how much the recording is shorter, less a pause that goes on."""
+        return 0 if self.mode is PauseMode.HOLD else self.pauses.length_ns(len(self.pauses.over) - 1)
+
+    def begin(self, now_ns: int, mode: PauseMode) -> int:
+        """Nothing that comes from then on is recorded. Returns when, a moment later than `now_ns`."""
+        self.mode = mode
+        self.pauses = self.pauses.begun(now_ns)
+        return self.pauses.edge_ns
+
+    def ended(self, now_ns: int) -> Cuts:
+        """To take the place of `pauses`."""
+        return self.pauses.ended(now_ns)
+
+    def recorded_ns(self, at_ns: int) -> int:
+        """The recording's time."""
+        return at_ns if self.mode is PauseMode.HOLD else self.pauses.recorded_ns(at_ns)
+
+    def left_out_before_ns(self, sample: int, rate: int) -> int:
+        """How much of the source's time before one of its samples the recording does not have."""
+        return sum(
+            end_ns - begin_ns
+            for begin_ns, end_ns in self.pauses.ranges
+            if end_ns is not None and begin_ns * rate // S <= sample
+        )
+
+    def heard(self, first: int, count: int, rate: int) -> Iterator[tuple[int, int]]:
+        """(begin, end) of what is recorded of the source's samples `first` to `first + count`."""
+        at, end = first, first + count
+        for begin_ns, end_ns in self.pauses.ranges:
+            begin = begin_ns * rate // S
+            if begin >= end:
+                break
+            if begin > at:
+                yield at, begin
+            at = max(at, end if end_ns is None else min(end, end_ns * rate // S))
+        if at < end:
+            yield at, end
+
+
+class PausedSound:
+    """A FrameSink for sound that goes on while its recording is paused: what comes then is left out, or made
+    silence. All else passes as it comes."""
+
+    def __init__(self, sink: FrameSink, timeline: PauseTimeline) -> None:
+        self._sink = sink
+        self._timeline = timeline
+        self._position = 0
+        """Samples that came."""
+        self._given = 0
+        """Samples that were passed on."""
+
+    def video(self, frame: "av.VideoFrame", pts_ns: int) -> None:
+        self._sink.video(frame, pts_ns)
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        self._sink.resumed(pts_ns, paused_ns)
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        """On the source's time."""
+        first, count = self._position, len(samples) // _SAMPLE_BYTES
+        self._position += count
+        heard = list(self._timeline.heard(first, count, sample_rate))
+        if heard == [(first, first + count)] and self._given == first:
+            self._give(samples, sample_rate)
+        elif self._timeline.mode is PauseMode.HOLD:
+            block = bytearray(len(samples))
+            for begin, end in heard:
+                part = slice((begin - first) * _SAMPLE_BYTES, (end - first) * _SAMPLE_BYTES)
+                block[part] = samples[part]
+            self._give(bytes(block), sample_rate)
+        else:
+            for begin, end in heard:
+                left_out_ns = self._timeline.left_out_before_ns(begin, sample_rate)
+                ahead = self._given - (begin - left_out_ns * sample_rate // S)
+                # Where a pause was known of a moment late, what came too much of before is missing behind it.
+                begin = min(end, begin + max(0, ahead))
+                part = slice((begin - first) * _SAMPLE_BYTES, (end - first) * _SAMPLE_BYTES)
+                self._give(bytes(max(0, -ahead) * _SAMPLE_BYTES) + samples[part], sample_rate)
+
+    def _give(self, samples: bytes, sample_rate: int) -> None:
+        if samples:
+            self._sink.audio(samples, self._given * S // sample_rate, sample_rate)
+            self._given += len(samples) // _SAMPLE_BYTES
