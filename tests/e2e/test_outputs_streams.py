@@ -183,7 +183,7 @@ async def test_only_egresses_with_streams_can_be_updated(web: Web, rtmp: RtmpSer
     [
         ("mux://", "invalid url mux://{...}: rtmp urls must be of format"),
         ("twitch://", "invalid url twitch://{...}: rtmp urls must be of format"),
-        ("http://host/app/key", "invalid url http://host/app/key: invalid protocol"),
+        ("http://host/app/key", "invalid url http://host/{...}: invalid protocol"),
         (f"rtmp://host/{KEY}", f"invalid url rtmp://host/{SHOWN}: rtmp urls must be of format"),
     ],
 )

@@ -141,13 +141,14 @@ def test_the_speaker_is_who_the_events_name(meeting: Path, tmp_path: Path) -> No
     assert in_focus(film, 0.8) == 1
 
 
-def test_ctrl_c_ends_it_and_leaves_nothing(meeting: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_leaves_nothing(meeting: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "openegress.cli", "compose", str(meeting), str(tmp_path / "film.mp4")]
     with subprocess.Popen([*command, "--preset", "3"], stderr=subprocess.PIPE, text=True) as running:
         while not list(tmp_path.glob(".compose-*/file-0/*")):
             assert running.poll() is None
             time.sleep(0.02)  # a folder tells nobody that it grows
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, told = running.communicate(timeout=30)
     assert running.returncode == 130, told
     assert "Traceback" not in told

@@ -417,7 +417,7 @@ async def test_by_the_keyboard_and_with_names_for_all(site: Site, tab: Tab) -> N
             break
     assert names == [
         *("Skip to the recordings", "New egress", "Sign out", "Search", "Status", "Kind", "Room"),
-        *("https://example.com/?…", "Stop EG_one"),
+        *("https://example.com/?…", "Pause EG_one", "Stop EG_one"),
     ]
     await tab.press("Enter", 13)
     await tab.sees("Stop EG_one", "#stop[open]")

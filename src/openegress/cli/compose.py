@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from openegress.app.compose import ComposeWish, compose
-from openegress.cli import core_files
+from openegress.cli import core_files, interrupts
 from openegress.cli.errors import Exit
 from openegress.cli.quantities import duration_text
 from openegress.core.errors import invalid
@@ -19,6 +19,7 @@ _MOST_PARTS = 3
 
 def run(arguments: argparse.Namespace) -> int:
     core_files.forbid()
+    interrupts.heed()
     wish = ComposeWish(
         source=Path(arguments.recording).absolute(),
         target=Path(arguments.file).absolute(),

@@ -6,13 +6,14 @@ import math
 from pathlib import Path
 
 from openegress.app.stems import make_stems
-from openegress.cli import core_files
+from openegress.cli import core_files, interrupts
 from openegress.cli.errors import Exit
 from openegress.media.stem_file import StemFormat
 
 
 def run(arguments: argparse.Namespace) -> int:
     core_files.forbid()
+    interrupts.heed()
     source = Path(arguments.recording).absolute()
     folder = Path(arguments.folder).absolute() if arguments.folder else source.parent
     try:
