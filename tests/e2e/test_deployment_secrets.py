@@ -151,7 +151,7 @@ async def test_secrets_stay_secret(tmp_path: Path) -> None:
             places["log"] = service.log
         for name in ("health", "dashboard", "metrics", "log"):
             assert egress_id in places[name], name
-        assert "openegress" in places["argv"]
+        assert "serve" in places["argv"]
         kinds = {name.partition(" ")[0] for name in places if name.endswith(("cmdline", "environ"))}
         assert {"Xvfb", "pulseaudio", "python"} <= kinds and any("chrom" in kind for kind in kinds), kinds
         secrets = (livekit.api_secret, s3.secret, s3.access_key, STREAM_KEY, BACKUP_SECRET, HOOK_PASSWORD)
