@@ -90,7 +90,7 @@ async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -
         await asyncio.sleep(1.5)
         await service.control("ResumeEgress", egress_id)
         await service.call("UpdateLayout", egress_id=egress_id, layout="@marker=After the pause")
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(2.2)  # a stop at the border of a part may leave one picture in the last
         running = await service.info(egress_id)
         assert running["file_results"][0]["location"], "the first part is stored meanwhile"
         info = await service.finish(egress_id)
