@@ -9,7 +9,7 @@ from PIL import features
 
 from openegress.media import fonts
 from openegress.media import text as texts
-from openegress.media.text_runs import TextRun, clusters, runs
+from openegress.media.text_runs import TextRun, clusters, line_height, runs
 
 HEBREW, ARABIC = "שלום", "مرحبا"
 
@@ -75,7 +75,7 @@ def test_nothing_is_lost_or_doubled(text: str) -> None:
 )
 def test_any_text_is_drawn_within_its_width(text: str, size: int) -> None:
     image = texts.draw(text, size, (255, 255, 255), 100)
-    assert image.width <= 101 and image.height == texts.line_height(size)
+    assert image.width <= 101 and image.height == line_height(size)
 
 
 def test_letters_join_and_go_from_right_to_left() -> None:

@@ -126,7 +126,7 @@ class RecordingControl:
         self._send(done)
 
     async def _change(self, order: SetOptions, media_input: MediaInput, outputs: Outputs) -> None:
-        refuse_unsuited(order, self._plan)
+        refuse_unsuited(order.options, self._plan)
         if order.options.stop_when_silent and not self._is_heard:
             raise invalid("stop_when_silent: this egress records no sound")
         before, self._rules = self._rules, changed_rules(self._rules, order.options)

@@ -21,6 +21,7 @@ from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import PIXEL_FORMAT, planes
 from openegress.media.geometry import Rect
+from openegress.media.text_runs import line_height
 
 if TYPE_CHECKING:  # Pillow is loaded when something is drawn: most recordings draw nothing
     from PIL import Image
@@ -146,7 +147,7 @@ class Overlays:
     ) -> "Iterator[tuple[str, Corner, Hashable, int, Callable[[], Image.Image]]]":
         """(kind, corner, what it shows, its height, how it is drawn), from the edge inwards."""
         size = self._text_px(looks)
-        line = _line_height(size)
+        line = _box_height(size)
         if looks.recording_dot:
             yield "dot", Corner.TOP_LEFT, size, size, lambda: _dot(size)
         if looks.logo:
@@ -198,7 +199,7 @@ class Overlays:
 
         rect = mark.rect
         size = max(_LEAST_NAME_PX, min(round(rect.height * _NAME_SHARE), round(self._size[1] * 0.04)))
-        if rect.height < 2 * _line_height(size) or rect.width < 4 * size:
+        if rect.height < 2 * _box_height(size) or rect.width < 4 * size:
             return None
         image = _boxed(mark.name, size, rect.width - 2 * self._gap)
         bottom = rect.y + rect.height - self._gap - image.height
@@ -224,8 +225,8 @@ def _plain(rect: Rect, colour: str) -> "Callable[[], Layer]":
     return draw
 
 
-def _line_height(size: int) -> int:
-    return round(1.4 * size) + 2 * round(_PADDING * size / 2)
+def _box_height(size: int) -> int:
+    return line_height(size) + 2 * round(_PADDING * size / 2)
 
 
 def _boxed(text: str, size: int, width: int) -> "Image.Image":
@@ -235,7 +236,7 @@ def _boxed(text: str, size: int, width: int) -> "Image.Image":
 
     padding = round(_PADDING * size)
     line = texts.draw(text, size, WHITE, max(1, width - 2 * padding))
-    box = Image.new("RGBA", (line.width + 2 * padding, _line_height(size)), _BOX)
+    box = Image.new("RGBA", (line.width + 2 * padding, _box_height(size)), _BOX)
     box.alpha_composite(line, (padding, (box.height - line.height) // 2))
     return box
 

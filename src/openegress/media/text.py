@@ -11,7 +11,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 from openegress.media import fonts
-from openegress.media.text_runs import TextRun, is_emoji, runs
+from openegress.media.text_runs import TextRun, is_emoji, line_height, runs
 
 Rgb = tuple[int, int, int]
 Face = tuple[str, int, bool]
@@ -19,7 +19,7 @@ Face = tuple[str, int, bool]
 
 _BITMAP_PX = 109
 """The only size of Noto's coloured emoji; they are scaled from it."""
-_ASCENT, _HEIGHT = 1.05, 1.4
+_ASCENT = 1.05
 """Of a line, in units of its size."""
 _ELLIPSIS = "…"
 MOST_CHARS = 256
@@ -38,10 +38,6 @@ def tidied(text: str) -> str:
         if marks <= _MOST_MARKS:
             letters.append(letter)
     return "".join(letters)
-
-
-def line_height(size: int) -> int:
-    return round(_HEIGHT * size)
 
 
 def width_of(text: str, size: int) -> int:
@@ -107,7 +103,7 @@ def _length(run: TextRun[Face], size: int) -> float:
 def _emoji(run: TextRun[Face], size: int, length: float) -> Image.Image:
     font = _font(run.font, size)
     width = max(1, round(length * _BITMAP_PX / size))
-    large = Image.new("RGBA", (width, round(_HEIGHT * _BITMAP_PX)))
+    large = Image.new("RGBA", (width, line_height(_BITMAP_PX)))
     pen, base = ImageDraw.Draw(large), (0, round(_ASCENT * _BITMAP_PX))
     pen.text(base, run.text, font=font, anchor="ls", direction=_direction(run, font), embedded_color=True)
     return large.resize((max(1, round(length)), line_height(size)), Image.Resampling.LANCZOS)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+_LINE_HEIGHT = 1.4
+"""Of a line of text, in units of its size."""
 _RIGHT = ("R", "AL")
 _NUMBERS = ("EN", "AN")
 _WITHIN_NUMBERS = ("ES", "CS", "ET")
@@ -28,6 +30,11 @@ class TextRun(Generic[F]):
     text: str
     font: F
     is_rtl: bool
+
+
+def line_height(size: int) -> int:
+    """In pixels."""
+    return round(_LINE_HEIGHT * size)
 
 
 def base_is_rtl(text: str) -> bool:

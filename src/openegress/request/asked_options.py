@@ -17,7 +17,6 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.request import look_options, options
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
-from openegress.request.orders import SetOptions
 from openegress.request.request_kind import room_of
 
 LEAST_LENGTH_S = 1.0
@@ -40,7 +39,7 @@ class AskedOptions:
     def end_rules(self, plan: Plan) -> parts.EndRules:
         """Of a recording of `plan`, whose own are not known yet. Raises EgressError for what the request asks
         and this recording has no way to do; of the configuration and the room that is left out."""
-        _refuse_unsuited(self.asked, plan)
+        refuse_unsuited(self.asked, plan)
         rules = changed_rules(parts.EndRules(), self.all)
         if not _is_of_room(plan):
             rules = msgspec.structs.replace(rules, stop_when_empty_s=0.0, stop_when_idle_s=0.0)
@@ -81,7 +80,7 @@ class AskedOptions:
         why: EgressError | None = None
         if isinstance(source, parts.WebSource | parts.TemplateSource):
             why = unimplemented("sidecars of what a page shows, whose room is not looked into,")
-        elif not any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in outputs):
+        elif not _is_stored(outputs):
             why = invalid("sidecars: they lie beside a file or segments, and this egress has neither")
         if why is None:
             return wanted
@@ -128,11 +127,6 @@ class AskedOptions:
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
-def refuse_unsuited(order: SetOptions, plan: Plan) -> None:
-    """Raises EgressError, naming the option, for what a recording of `plan` has no way to do."""
-    _refuse_unsuited(order.options, plan)
-
-
 def changed_rules(rules: parts.EndRules, asked: Options) -> parts.EndRules:
     """With what `asked` says in the place of what was said before."""
     told = {
@@ -151,15 +145,20 @@ def changed_rules(rules: parts.EndRules, asked: Options) -> parts.EndRules:
     return msgspec.structs.replace(rules, **changes)
 
 
-def _refuse_unsuited(asked: Options, plan: Plan) -> None:
+def refuse_unsuited(asked: Options, plan: Plan) -> None:
+    """Raises EgressError, naming the option, for what a recording of `plan` has no way to do."""
     for key in _OF_A_ROOM:
         if getattr(asked, key) and not _is_of_room(plan):
             raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")
-    is_stored = any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in plan.outputs)
-    if asked.max_size and not is_stored:
+    if asked.max_size and not _is_stored(plan.outputs):
         raise invalid("max_size: only files and segments have a size, and this egress has neither")
     if asked.stop_when_silent and not _has_sound(plan):
         raise invalid("stop_when_silent: this egress records no sound")
+
+
+def _is_stored(outputs: tuple[parts.Output, ...]) -> bool:
+    """As files or segments."""
+    return any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in outputs)
 
 
 def _is_of_room(plan: Plan) -> bool:

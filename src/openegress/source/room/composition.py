@@ -14,19 +14,15 @@ from openegress.media.meeting_file import MeetingFile, MeetingPacket
 from openegress.media.mixer import BLOCK_SAMPLES
 from openegress.media.samples import SAMPLE_RATE
 from openegress.request import layouts
-from openegress.room import EncodedFrame
 from openegress.room.budget import UnhurriedDecoding
 from openegress.source.room.clock import Slots
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.meeting_history import RoomMoment
-from openegress.source.room.packet_stamps import CLOCK, PacketStamps
+from openegress.source.room.packet_frames import AHEAD_NS, PacketFrames
 from openegress.source.room.selection import NOTHING
 from openegress.source.room.track_policy import RoomState
-
-AHEAD_NS = 2 * S
-"""How far packets are read before what is composed: they lie in the file in the order in which they came."""
 
 
 class Composition:
@@ -45,7 +41,7 @@ class Composition:
             Canvas(video.width, video.height), video.framerate, with_audio=True, decoding=UnhurriedDecoding
         )
         self._framerate = video.framerate
-        self._stamps = PacketStamps()
+        self._frames = PacketFrames()
         self._stopped = threading.Event()
         self._selection = NOTHING
         self._state = RoomState((), ())
@@ -109,19 +105,8 @@ class Composition:
             self._compositor.select(self._selection, max(0, at_ns))
 
     def _put(self, packet: MeetingPacket) -> None:
-        track = self._tracks[packet.index]
         known = next((each for each in self._state.tracks if each.sid == str(packet.index)), None)
         if known is None:
             return  # of somebody who is not there, as far as events tell
-        frame = EncodedFrame(
-            track_sid=known.sid,
-            codec=track.codec,
-            data=packet.data,
-            at_ns=packet.at_ns,
-            rtp_timestamp=self._stamps.of(track, packet),
-            clock_rate=CLOCK[track.codec],
-            is_key=packet.is_key,
-            width=track.width if packet.is_key else 0,
-            height=track.height if packet.is_key else 0,
-        )
+        frame = self._frames.of(self._tracks[packet.index], packet)
         self._compositor.put(known, packet.at_ns, frame)

@@ -8,12 +8,8 @@ from openegress.core.units import S
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.mixer import BLOCK_SAMPLES, Channel, mix
 from openegress.media.samples import SAMPLE_RATE
-from openegress.room import EncodedFrame
-from openegress.source.room.packet_stamps import CLOCK, PacketStamps
+from openegress.source.room.packet_frames import AHEAD_NS, PacketFrames
 from openegress.source.room.track_decoder import AudioTrackDecoder
-
-AHEAD_NS = 2 * S
-"""As in source.room.composition."""
 
 
 def voices(file: MeetingFile) -> list[str]:
@@ -29,21 +25,12 @@ def stems(file: MeetingFile) -> Iterator[dict[str, bytes]]:
         identity: [decoders[index].mixed for index, each in tracks.items() if each.identity == identity]
         for identity in voices(file)
     }
-    stamps, packets = PacketStamps(), file.packets()
+    frames, packets = PacketFrames(), file.packets()
     packet = next(packets, None)
     for block in range(-(-file.end_ns * SAMPLE_RATE // (S * BLOCK_SAMPLES))):
         until_ns = block * BLOCK_SAMPLES * S // SAMPLE_RATE + AHEAD_NS
         while packet is not None and packet.at_ns <= until_ns:
             if (track := tracks.get(packet.index)) is not None:
-                frame = EncodedFrame(
-                    track_sid=str(track.index),
-                    codec=track.codec,
-                    data=packet.data,
-                    at_ns=packet.at_ns,
-                    rtp_timestamp=stamps.of(track, packet),
-                    clock_rate=CLOCK[track.codec],
-                    is_key=True,
-                )
-                decoders[track.index].put(packet.at_ns, frame)
+                decoders[track.index].put(packet.at_ns, frames.of(track, packet))
             packet = next(packets, None)
         yield {identity: mix(inputs, block * BLOCK_SAMPLES) for identity, inputs in of_voice.items()}

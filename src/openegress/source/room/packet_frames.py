@@ -1,12 +1,15 @@
-"""RTP time stamps for packets that are read from a file, as their senders would have set them."""
+"""Packets of a recording of tracks as a room's frames, with RTP time stamps as senders would have set them."""
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
 from openegress.media.meeting_file import MeetingPacket
 from openegress.media.meeting_track import MeetingTrack
+from openegress.room import EncodedFrame
 from openegress.room.sound_length import duration_of
 
-CLOCK: dict[AudioCodec | VideoCodec, int] = {
+AHEAD_NS = 2 * S
+"""How far packets are read before what is made of them: they lie in the order in which they came."""
+_CLOCK: dict[AudioCodec | VideoCodec, int] = {
     AudioCodec.OPUS: 48_000,
     AudioCodec.PCMU: 8_000,
     AudioCodec.PCMA: 8_000,
@@ -16,16 +19,29 @@ _JITTER_S = 0.005
 """Matroska keeps milliseconds: sound that follows within less has no gap."""
 
 
-class PacketStamps:
+class PacketFrames:
     """Of the tracks of one file."""
 
     def __init__(self) -> None:
         self._sound_ends: dict[int, int] = {}
         """Where the sound of each track ended so far."""
 
-    def of(self, track: MeetingTrack, packet: MeetingPacket) -> int:
+    def of(self, track: MeetingTrack, packet: MeetingPacket) -> EncodedFrame:
         """Call it for each packet of a track of sound, in order."""
-        rate = CLOCK[track.codec]
+        return EncodedFrame(
+            track_sid=str(track.index),
+            codec=track.codec,
+            data=packet.data,
+            at_ns=packet.at_ns,
+            rtp_timestamp=self._stamp(track, packet),
+            clock_rate=_CLOCK[track.codec],
+            is_key=packet.is_key,
+            width=track.width if packet.is_key else 0,
+            height=track.height if packet.is_key else 0,
+        )
+
+    def _stamp(self, track: MeetingTrack, packet: MeetingPacket) -> int:
+        rate = _CLOCK[track.codec]
         stamp = packet.at_ns * rate // S
         if isinstance(track.codec, AudioCodec):
             expected = self._sound_ends.get(track.index)
