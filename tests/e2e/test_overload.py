@@ -92,7 +92,7 @@ async def test_a_stop_takes_no_longer_where_all_cores_are_busy(tmp_path: Path, k
         await service.active(egress_id)
         await asyncio.sleep(2)  # of media on a machine that has time
         with spinning():
-            await asyncio.sleep(4)  # of media on one that has none
+            await asyncio.sleep(6)  # of media on one that has none
             stopped_s = time.monotonic()
             info = await service.finish(egress_id)
             took_s = time.monotonic() - stopped_s
@@ -101,7 +101,7 @@ async def test_a_stop_takes_no_longer_where_all_cores_are_busy(tmp_path: Path, k
     assert took_s < STOP_S
     # Pictures were too many by far; each that is not there is counted, wherever one looks.
     manifest = json.loads(next(service.out.rglob("EG_*.json")).read_text())
-    assert left_out == manifest["left_out"]["pictures"] > 0
+    assert left_out == manifest["left_out"]["pictures"] > 10
     assert f"{left_out} pictures for want of time to encode them" in info["details"]
     path = location(info)
     assert silent_s(path) <= WINDOW_S
