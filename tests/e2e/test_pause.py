@@ -107,9 +107,9 @@ async def resume(service: Service, egress_id: str) -> None:
     assert (info["status"], info["details"]) == ("EGRESS_ACTIVE", "")
 
 
-async def record_with_pause(service: Service, kept_s: float, **request: object) -> Info:
-    """Of a room, paused once after so long."""
-    started = await service.call("StartRoomCompositeEgress", **request)
+async def record_with_pause(service: Service, method: str, kept_s: float, **request: object) -> Info:
+    """Paused once after so long."""
+    started = await service.call(method, **request)
     egress_id = str(started["egress_id"])
     await service.active(egress_id)
     await asyncio.sleep(kept_s)
@@ -161,6 +161,7 @@ async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PausePa
     async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
         info = await record_with_pause(
             service,
+            "StartRoomCompositeEgress",
             KEPT_S + 0.5,  # not at the end of a segment
             room_name="pieces",
             segment_outputs=[{"filename_prefix": "hls/pieces", "segment_duration": 2}],
@@ -213,9 +214,8 @@ async def test_sound_alone(parts: PauseParts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
         files = [{"filepath": "sound.ogg"}]
-        info = await record_with_pause(
-            service, KEPT_S, room_name="sound", audio_only=True, file_outputs=files
-        )
+        asked = {"room_name": "sound", "audio_only": True, "file_outputs": files}
+        info = await record_with_pause(service, "StartRoomCompositeEgress", KEPT_S, **asked)
     whole_s, (paused_s,) = told(info)
     facts = probe(location(info))
     assert facts.audio is not None and facts.audio.gaps == ()
@@ -228,21 +228,14 @@ async def test_a_stream_goes_on_with_a_card_and_so_does_its_file(parts: PausePar
     service = parts.service
     with RtmpServer() as rtmp:
         async with Publisher(parts.livekit, "held", "ann", CAMERA, STEADY):
-            started = await service.call(
+            info = await record_with_pause(
+                service,
                 "StartRoomCompositeEgress",
+                KEPT_S,
                 room_name="held",
                 file_outputs=[{"filepath": "held.mp4"}],
                 stream_outputs=[{"protocol": "RTMP", "urls": [rtmp.rtmp_url("live/held-by-a-card")]}],
             )
-            egress_id = str(started["egress_id"])
-            await service.active(egress_id)
-            await asyncio.sleep(KEPT_S)
-            await pause(service, egress_id)
-            await asyncio.sleep(PAUSE_S)
-            await resume(service, egress_id)
-            await asyncio.sleep(KEPT_S)
-            info = await service.finish(egress_id)
-        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
         (received,) = rtmp.recordings()
         manifest = json.loads(Path(info["manifest_location"]).read_text())
         (held,) = manifest["pauses"]
@@ -267,22 +260,15 @@ async def test_tracks_as_they_come(parts: PauseParts) -> None:
     service = parts.service
     camera = VideoSpec(codec="h264", width=640, height=360, encoded=True)
     async with Publisher(parts.livekit, "as-they-come", "ann", camera, STEADY) as ann:
-        started = await service.call(
+        info = await record_with_pause(
+            service,
             "StartTrackCompositeEgress",
+            KEPT_S,
             room_name="as-they-come",
             audio_track_id=ann.sid("microphone"),
             video_track_id=ann.sid("camera"),
             file_outputs=[{"filepath": "as-they-come.mp4"}],
         )
-        egress_id = str(started["egress_id"])
-        await service.active(egress_id)
-        await asyncio.sleep(KEPT_S)
-        await pause(service, egress_id)
-        await asyncio.sleep(PAUSE_S)
-        await resume(service, egress_id)
-        await asyncio.sleep(KEPT_S)
-        info = await service.finish(egress_id)
-    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     assert json.loads(Path(info["manifest_location"]).read_text())["passthrough"]
     whole_s, (paused_s,) = told(info)
     facts, steps = probe(location(info)), np.sort(np.diff(counters(location(info)).values))

@@ -41,6 +41,13 @@ FPS = 30
 FRAMES = 60
 
 
+UPLOAD = "openegress.storage.uploader.Uploader.put"
+
+
+async def out_of_order(*_: object, **__: object) -> None:
+    raise EgressError(Code.UNAVAILABLE, "out of order")
+
+
 class Clip:
     """A source that delivers two seconds at once, and can fail at its start, its stop and its end."""
 
@@ -362,11 +369,8 @@ async def test_a_recovery_knows_that_nothing_was_encoded(
 ) -> None:
     rig = Rig(tmp_path, monkeypatch, Packets(), "{passthrough}.mp4", manifest=True)
 
-    async def refuse(*_: object, **__: object) -> None:
-        raise EgressError(Code.UNAVAILABLE, "out of order")
-
     with monkeypatch.context() as away:
-        away.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        away.setattr(UPLOAD, out_of_order)
         ended = await rig.record(0.5)
     assert "out of order" in ended.error
     assert rig.left == [rig.spool / "EG_clip"]
@@ -407,11 +411,8 @@ async def test_a_recovery_clears_what_holds_nothing_and_stores_the_rest(
 ) -> None:
     rig = Rig(tmp_path, monkeypatch, Clip(frames=frames), output=outputs_in(tmp_path / "out")[kind])
 
-    async def refuse(*_: object, **__: object) -> None:
-        raise EgressError(Code.UNAVAILABLE, "out of order")
-
     with monkeypatch.context() as killed:
-        killed.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        killed.setattr(UPLOAD, out_of_order)
         if not frames:
             killed.setattr("openegress.handler.outputs.Outputs.is_settled", lambda _: False)
         await rig.record(0.5)
@@ -428,11 +429,8 @@ async def test_media_that_the_journal_does_not_name_are_kept(
     """A disk that was full when an output began, and has space again."""
     rig = Rig(tmp_path, monkeypatch, Clip(frames=FRAMES), output=outputs_in(tmp_path / "out")[kind])
 
-    async def refuse(*_: object, **__: object) -> None:
-        raise EgressError(Code.UNAVAILABLE, "out of order")
-
     with monkeypatch.context() as killed:
-        killed.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        killed.setattr(UPLOAD, out_of_order)
         killed.setattr("openegress.handler.recording_journal.RecordingJournal._write", lambda *_: None)
         await rig.record(0.5)
     [left] = rig.left
@@ -521,11 +519,8 @@ async def test_a_recovery_stores_beside_what_another_recording_has_stored_since(
 ) -> None:
     rig = Rig(tmp_path, monkeypatch, Clip())
 
-    async def refuse(*_: object, **__: object) -> None:
-        raise EgressError(Code.UNAVAILABLE, "out of order")
-
     with monkeypatch.context() as away:
-        away.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        away.setattr(UPLOAD, out_of_order)
         await rig.record(0.5)
     newer = rig.out / "clip.mp4"
     newer.parent.mkdir(exist_ok=True)
@@ -549,11 +544,8 @@ async def test_a_recovery_of_a_file_that_a_dead_disk_holds_comes_to_its_end(
 ) -> None:
     rig = Rig(tmp_path, monkeypatch, Clip())
 
-    async def refuse(*_: object, **__: object) -> None:
-        raise EgressError(Code.UNAVAILABLE, "out of order")
-
     with monkeypatch.context() as away:
-        away.setattr("openegress.storage.uploader.Uploader.put", refuse)
+        away.setattr(UPLOAD, out_of_order)
         await rig.record(0.5)
     dead = threading.Event()
     monkeypatch.setattr("openegress.handler.recovery.duration_ns", lambda _: dead.wait())

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import threading
 import time
+from collections.abc import Callable
 
 import av
 import pytest
@@ -39,20 +40,25 @@ class Taken:
         return self._kinds.count(kind)
 
 
+def slow_down(monkeypatch: pytest.MonkeyPatch, by_s: float, when: Callable[[], bool] = lambda: True) -> None:
+    """Each picture takes so much longer to encode."""
+    encode = VideoEncoder.encode
+
+    def encode_slowly(encoder: VideoEncoder, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
+        if when():
+            time.sleep(by_s)
+        return encode(encoder, frame, pts_ns)
+
+    monkeypatch.setattr(VideoEncoder, "encode", encode_slowly)
+
+
 async def test_half_the_rate_while_the_encoder_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "WINDOW_S", 0.2)
     monkeypatch.setattr(overload, "PRESSED_WINDOWS", 2)
     monkeypatch.setattr(overload, "CALM_S", 1.0)
     slow = threading.Event()
     slow.set()
-    encode = VideoEncoder.encode
-
-    def encode_slowly(encoder: VideoEncoder, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        if slow.is_set():
-            time.sleep(SLOW_S)
-        return encode(encoder, frame, pts_ns)
-
-    monkeypatch.setattr(VideoEncoder, "encode", encode_slowly)
+    slow_down(monkeypatch, SLOW_S, slow.is_set)
     encoding = VideoEncoding(64, 64, FPS, kbps=100, key_frame_interval_s=4.0)
     errors: list[EgressError] = []
     pipeline = EncodePipeline(encoding, None, steady=False, on_error=errors.append)
@@ -90,13 +96,7 @@ async def test_what_waits_for_a_slow_encoder_in_the_end_is_left_out_but_for_soun
     monkeypatch: pytest.MonkeyPatch, fps: int
 ) -> None:
     """Whoever stops a recording waits for it; nothing of its sound is given up for that."""
-    encode = VideoEncoder.encode
-
-    def encode_slowly(encoder: VideoEncoder, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        time.sleep(0.3)
-        return encode(encoder, frame, pts_ns)
-
-    monkeypatch.setattr(VideoEncoder, "encode", encode_slowly)
+    slow_down(monkeypatch, 0.3)
     errors: list[EgressError] = []
     pipeline = EncodePipeline(
         VideoEncoding(64, 64, fps, kbps=100, key_frame_interval_s=4.0),
@@ -149,13 +149,7 @@ async def test_sound_does_not_wait_behind_pictures_that_take_long(
     monkeypatch: pytest.MonkeyPatch, hold_s: float
 ) -> None:
     """From the first picture that is too slow, not only once that has been noticed for seconds."""
-    encode = VideoEncoder.encode
-
-    def encode_slowly(encoder: VideoEncoder, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        time.sleep(0.25)
-        return encode(encoder, frame, pts_ns)
-
-    monkeypatch.setattr(VideoEncoder, "encode", encode_slowly)
+    slow_down(monkeypatch, 0.25)
     errors: list[EgressError] = []
     pipeline = EncodePipeline(
         VideoEncoding(64, 64, FPS, kbps=100, key_frame_interval_s=4.0),
