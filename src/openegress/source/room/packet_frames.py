@@ -1,4 +1,4 @@
-"""Packets of a recording of tracks as a room's frames, with RTP time stamps as senders would have set them."""
+"""Packets of a recorded track as frames of a room, with RTP time stamps as their senders set them."""
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S
