@@ -85,6 +85,14 @@ def _room(setting: Setting) -> dict[str, Any]:
     return {"room_name": ROOM, "layout": "grid", "file_outputs": _file("room.mp4")}
 
 
+def _seldom(setting: Setting) -> dict[str, Any]:
+    return {**_room(setting), "layout": "grid?variable_frame_rate=true"}
+
+
+def _web_seldom(setting: Setting) -> dict[str, Any]:
+    return {**_web(setting), "openegress": {"variable_frame_rate": True}}
+
+
 def _room_to_all(setting: Setting) -> dict[str, Any]:
     return {**_room(setting), **_others(setting)}
 
@@ -151,12 +159,28 @@ ROWS = (
         target=Target(0.14),
     ),
     Row(
+        "web page, still, variable rate",
+        "StartWebEgress",
+        _web_seldom,
+        page=True,
+        still=True,
+        target=Target(0.08),
+    ),
+    Row(
         "room composite, cameras off",
         START_ROOM,
         _room,
         still=True,
         publishers=2,
         target=Target(0.08),
+    ),
+    Row(
+        "room composite, cameras off, variable rate",
+        START_ROOM,
+        _seldom,
+        still=True,
+        publishers=2,
+        target=Target(0.04),
     ),
     Row(
         "room composite, still screen",

@@ -30,6 +30,9 @@ class Spec:
     audio: AudioCodec | None = AudioCodec.AAC
     sample_rate: int = 48_000
     steady: bool = False
+    shown_for: int = 1
+    """How many slots in a row have the same picture."""
+    has_variable_rate: bool = False
 
 
 class Encoded:
@@ -39,7 +42,14 @@ class Encoded:
         self.spec = spec
         self._video = (
             VideoEncoder(
-                VideoEncoding(spec.width, spec.height, spec.fps, spec.kbps, spec.key_frame_interval_s),
+                VideoEncoding(
+                    spec.width,
+                    spec.height,
+                    spec.fps,
+                    spec.kbps,
+                    spec.key_frame_interval_s,
+                    has_variable_rate=spec.has_variable_rate,
+                ),
                 steady=spec.steady,
             )
             if spec.video
@@ -65,9 +75,10 @@ class Encoded:
         for counter in range(self.frames):
             at_ns = counter * S // self.spec.fps
             if self._video is not None:
-                planes = np.frombuffer(self._picture.draw(counter), np.uint8)
-                shape = (self.spec.height * 3 // 2, self.spec.width)
-                frame = av.VideoFrame.from_ndarray(planes.reshape(shape), "yuv420p")
+                if counter % self.spec.shown_for == 0:
+                    planes = np.frombuffer(self._picture.draw(counter), np.uint8)
+                    shape = (self.spec.height * 3 // 2, self.spec.width)
+                    frame = av.VideoFrame.from_ndarray(planes.reshape(shape), "yuv420p")
                 yield from self._video.encode(frame, at_ns)
             while self._audio is not None and block * BLOCK_NS < (counter + 1) * S // self.spec.fps:
                 yield from self._audio.encode(_stereo(self._sound.block(block)), block * BLOCK_NS, 48_000)

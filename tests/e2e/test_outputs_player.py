@@ -17,7 +17,7 @@ from openegress.output import Opening
 from openegress.output.hls.recorder import HlsRecorder
 from openegress.storage.uploader import Uploader
 from testkit.browser_tab import Tab, open_tab
-from testkit.encoded import PassedThrough, Spec, turning
+from testkit.encoded import Encoded, PassedThrough, Spec, turning
 from testkit.local_app import serving
 from testkit.page_server import PageServer
 from testkit.service import Service
@@ -106,6 +106,30 @@ async def test_hls_js_plays_fmp4_over_a_change_of_format(player: Path, tmp_path:
         assert await tab.run("state.sizes") == [[160, 90], [90, 160], [160, 90]]
         assert await tab.run("video.currentTime") == pytest.approx(12, abs=0.2)
         assert await tab.run("video.getVideoPlaybackQuality().totalVideoFrames > 300")
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_hls_js_plays_a_variable_rate_without_a_gap(
+    player: Path, tmp_path: Path, container: Container
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    storage = plan.StoragePlan(plan.LocalStorage(str(out)), retry_for_s=0)
+    segments = plan.SegmentOutput("", "s", "p.m3u8", "", 2, container, False, storage)
+    output = HlsRecorder(segments, 0, emit=lambda _: None, uploader=Uploader(storage))
+    encoded = Encoded(Spec(seconds=9.0, shown_for=80, has_variable_rate=True))
+    output.open(Opening(encoded.formats, 1_700_000_000 * S, str(tmp_path), {}))
+    for packet in encoded.packets():
+        output.write(packet)
+    await output.finish(1_700_000_009 * S)
+    async with served(player, out) as base, open_tab(640, 360) as tab:
+        await tab.open(f"{base}/player.html?src=/out/p.m3u8")
+        await tab.becomes("document.readyState", "complete")
+        await tab.becomes("video.buffered.length > 0 && video.buffered.end(0) > 8.9", True)
+        assert await tab.run("video.buffered.length") == 1
+        await tab.becomes("state.ended || Boolean(state.fatal)", True, within_s=30)
+        assert await tab.run("state.errors") == []
+        assert await tab.run("video.currentTime") == pytest.approx(9, abs=0.1)
 
 
 async def ends(tab: Tab) -> None:

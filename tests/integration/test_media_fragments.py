@@ -105,6 +105,42 @@ def test_a_plain_copy_says_what_the_encoders_gave(tmp_path: Path, audio: AudioCo
     assert ("sgpd" in starts) == (audio in (AudioCodec.AAC, AudioCodec.OPUS)), "where to begin to decode"
 
 
+def test_at_a_variable_rate_each_picture_lasts_until_the_next(tmp_path: Path) -> None:
+    """In every fragment as it comes, so that a player of fragments sees no gap, and in the plain file."""
+    encoded = Encoded(Spec(seconds=9.5, shown_for=75, has_variable_rate=True))
+    packets = list(encoded.packets())
+    times = [packet.pts for packet in packets if packet.kind is MediaKind.VIDEO]
+    ends = [*times[1:], round(9.5 * 90_000)]
+    assert len(times) < 9.5 * 30 / 2
+    path = written(tmp_path / "a.mp4", encoded.formats, packets)
+    for each in (path, plain(path)):
+        video, sound = mp4_reader.read(each).tracks
+        assert [s.duration for s in video.samples] == [
+            end - at for at, end in zip(times, ends, strict=True)
+        ], each.name
+        assert sum(s.duration for s in sound.samples) / sound.timescale == pytest.approx(9.5, abs=0.05)
+        shown = probe.counters(each)
+        assert sorted(set(shown.values)) == [0, 75, 150, 225] and not shown.unreadable
+        first = {value: times[shown.values.index(value)] for value in shown.values}
+        assert first == {value: value * 3000 for value in first}, "each in its slot"
+
+
+def test_a_kill_costs_no_more_at_a_variable_rate(tmp_path: Path) -> None:
+    """Pictures that may last longer do not hold up the sound beside them."""
+    encoded = Encoded(Spec(seconds=5.0, shown_for=150, has_variable_rate=True))
+    out = io.BytesIO()
+    writer = FragmentWriter(out.write, encoded.formats, header=file_header(encoded.formats))
+    writer.open()
+    for packet in encoded.packets():
+        writer.write(packet)
+        if packet.kind is MediaKind.AUDIO and packet.pts_ns > S:
+            path = tmp_path / "killed.mp4"
+            path.write_bytes(out.getvalue())
+            sound = mp4_reader.read(path).tracks[1].samples if packet.pts % (48 * 1024) == 0 else ()
+            if sound:
+                assert packet.pts_ns / S - (sound[-1].cts + sound[-1].duration) / 48_000 < 0.6
+
+
 @pytest.mark.parametrize("hours", [0, 6, 7, 13.3, 25, 24 * 20])
 @pytest.mark.parametrize("form", ["plain", "in place", "as it grows"])
 def test_a_gap_of_hours_is_as_long_as_it_was(tmp_path: Path, hours: float, form: str) -> None:

@@ -137,11 +137,17 @@ LUMA = """(() => {
 })()"""
 
 
+@pytest.mark.parametrize("has_variable_rate", [False, True])
 @pytest.mark.parametrize("profile", list(H264Profile))
-async def test_pictures_that_were_put_in_without_an_encoder(tmp_path: Path, profile: H264Profile) -> None:
+async def test_pictures_that_were_put_in_without_an_encoder(
+    tmp_path: Path, profile: H264Profile, has_variable_rate: bool
+) -> None:
     """Still for two seconds, darker for one, and changing again in each slot."""
     size, canvas = (320, 180), Canvas(320, 180)
-    encoder = VideoEncoder(VideoEncoding(*size, FPS, 500, 4.0, VideoCodec.H264, profile), steady=False)
+    encoding = VideoEncoding(
+        *size, FPS, 500, 4.0, VideoCodec.H264, profile, has_variable_rate=has_variable_rate
+    )
+    encoder = VideoEncoder(encoding, steady=False)
     packets: list[Packet] = []
     for slot in range(4 * FPS):
         if slot in (0, 2 * FPS) or slot >= 3 * FPS:
@@ -149,9 +155,11 @@ async def test_pictures_that_were_put_in_without_an_encoder(tmp_path: Path, prof
         packets += encoder.encode(canvas.picture(), slot * S // FPS)
     packets += encoder.flush()
     assert [packet.is_key for packet in packets].count(True) == 1
+    assert (len(packets) == 4 * FPS) != has_variable_rate
     written(tmp_path, encoder.format, packets)
     async with open_player(tmp_path, PAGE) as tab:
         assert await tab.run("loaded") == "loaded"
+        assert await tab.run("video.duration") == pytest.approx(4.0, abs=0.01)
         levels = []
         for at_s in (1.5, 1.95, 2.05, 2.95, 3.95):
             await tab.run(

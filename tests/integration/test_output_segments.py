@@ -1,6 +1,7 @@
 """HLS as it is made: real encoders, a real disk, an independent playlist parser, and FFmpeg as the player."""
 
 import asyncio
+import itertools
 import json
 import resource
 import shutil
@@ -165,6 +166,33 @@ async def test_ffmpeg_plays_every_frame_once(rig: Rig, container: Container, sou
     suffix = container.value
     init = {"seg_init.mp4"} if container is Container.FMP4 else set()
     assert names == {"all.m3u8", "now.m3u8", *(f"seg_{n:05d}.{suffix}" for n in range(5)), *init}
+
+
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_a_variable_rate_leaves_segments_as_they_are(rig: Rig, container: Container) -> None:
+    """Cut where they would be, without a gap between two pictures, each picture in its slot."""
+    spec = Spec(seconds=9.0, key_frame_interval_s=2.0, shown_for=50, has_variable_rate=True)
+    await record(rig, rig.output(container), Encoded(spec))
+    path = rig.stored / "live/all.m3u8"
+    check_rules(rig)
+    assert [s.duration for s in m3u8.load(str(path)).segments] == [2.0, 2.0, 2.0, 2.0, 1.0]
+    facts = probe.probe(path)
+    assert facts.audio is not None and facts.audio.contiguous
+    pictures = [packet for packet in played(path) if packet[0] == "video"]
+    assert len(pictures) < 9 * 30 / 2
+    if container is Container.FMP4:
+        parts = [rig.stored / "live/seg_init.mp4", *sorted((rig.stored / "live").glob("*.m4s"))]
+        whole = rig.spool / "whole.mp4"
+        whole.write_bytes(b"".join(each.read_bytes() for each in parts))
+        samples = mp4_reader.read(whole).tracks[0].samples
+        assert len(samples) == len(pictures)
+        assert all(each.dts + each.duration == after.dts for each, after in itertools.pairwise(samples))
+    counters = probe.counters(path)
+    assert sorted(set(counters.values)) == [0, 50, 100, 150, 200, 250] and not counters.unreadable
+    start_s = pictures[0][1]
+    for value in sorted(set(counters.values)):
+        at_s = pictures[counters.values.index(value)][1] - start_s
+        assert at_s == pytest.approx(value / 30, abs=0.001)
 
 
 @pytest.mark.parametrize("container", [Container.TS, Container.FMP4])

@@ -1,5 +1,6 @@
 """Which pictures an encoder has to see: its double gives each out later, and tells what it was given."""
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.media.h264_skip import Headers, RepeatWriter
-from openegress.media.still import StillPictures
+from openegress.media.still import StillPictures, Unit
 
 TICK = 3000
 """A slot, in ticks of the time base."""
@@ -27,8 +28,8 @@ class Input:
 class Stream:
     """An encoder that holds LAG pictures, behind StillPictures."""
 
-    def __init__(self, bits_a_tick: float = 1e6) -> None:
-        self.still = StillPictures(REPEATS, bits_a_tick)
+    def __init__(self, bits_a_tick: float = 1e6, most_ticks: int = 0) -> None:
+        self.still = StillPictures(REPEATS, bits_a_tick, most_ticks)
         self.seen: list[Input] = []
         self.given: list[tuple[int, int]] = []
         """(PTS, bytes) of the stream."""
@@ -36,9 +37,9 @@ class Stream:
 
     def put(self, slot: int, *, is_new: bool, is_key: bool = False) -> bool:
         """True when the encoder saw it."""
-        unit = self.still.take(slot * TICK, is_fresh=is_new or is_key)
-        if unit is not None:
-            self.given.append((unit.pts, len(unit.data)))
+        units = self.still.take(slot * TICK, is_fresh=is_new or is_key)
+        if units is not None:
+            self._note(units)
             return False
         picture = Input(self.still.encoder_pts, is_key, LARGE if is_new or is_key else SMALL)
         self.seen.append(picture)
@@ -50,10 +51,14 @@ class Stream:
     def flush(self) -> None:
         while self._inside:
             self._give(self._inside.popleft())
+        self._note(self.still.skipped())
 
     def _give(self, picture: Input) -> None:
-        unit = self.still.give(b"\0\0\0\1\x41\x9a\x26" + bytes(picture.size - 7), is_key=picture.is_key)
-        self.given.append((unit.pts, len(unit.data)))
+        data = b"\0\0\0\1\x41\x9a\x26" + bytes(picture.size - 7)
+        self._note(self.still.give(data, is_key=picture.is_key))
+
+    def _note(self, units: list[Unit]) -> None:
+        self.given += [(unit.pts, len(unit.data)) for unit in units]
 
 
 def test_what_repeats_is_not_encoded_and_a_change_is_at_once() -> None:
@@ -115,6 +120,30 @@ def test_each_picture_has_its_slot(runs: list[tuple[int, int, bool]]) -> None:
     assert [pts for pts, size in stream.given if size == LARGE] == new
     assert taken == max(0, sum(length for length, _, _ in runs) - LAG)
     assert all(later.pts > earlier.pts for earlier, later in zip(stream.seen, stream.seen[1:], strict=False))
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.booleans()), min_size=1, max_size=12))
+def test_at_a_variable_rate_a_picture_lasts_until_another_one_comes(runs: list[tuple[int, bool]]) -> None:
+    """New pictures lie in their slots; of what repeats, as much is there as tells how long it lasts."""
+    most = 30
+    stream, slot, new = Stream(most_ticks=most * TICK), 0, []
+    for length, is_key in runs:
+        for index in range(length):
+            is_cut = is_key and index == length // 2
+            stream.put(slot, is_new=index == 0, is_key=is_cut)
+            if index == 0 or is_cut:
+                new.append(slot)
+            slot += 1
+    stream.flush()
+    slots = [pts // TICK for pts, _ in stream.given]
+    assert slots == sorted(set(slots)) and slots[-1] == slot - 1
+    assert [pts // TICK for pts, size in stream.given if size == LARGE] == new
+    assert all(later - earlier <= most for earlier, later in itertools.pairwise(slots))
+    assert {each - 1 for each in new if each} <= set(slots), "what a new picture ends is as long as it was"
+    settled = LAG + 4  # until the encoder adds nothing more
+    longest = max(length for length, _ in runs)
+    if longest > 2 * (settled + most):
+        assert len(slots) < slot - longest // 2 + settled + 2 * longest // most
 
 
 # --- h264_skip

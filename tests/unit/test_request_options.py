@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol import egress as wire
+from livekit.protocol import models
 
 from openegress.config.load import load
 from openegress.core.codecs import EncoderSpeed
@@ -67,6 +68,7 @@ OPTIONS = st.builds(
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
     data_topics=st.none() | st.text().map(str.strip),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
+    variable_frame_rate=st.none() | st.booleans(),
 )
 
 
@@ -459,6 +461,33 @@ def test_the_speed_of_the_encoder() -> None:
     assert speed(plan(room(), configured)) is EncoderSpeed.SUPERFAST
     sound.layout = "grid"
     assert plan(sound, configured).video is None
+
+
+def test_a_variable_rate_is_for_files_and_segments_of_h264() -> None:
+    def is_variable(found: Plan) -> bool:
+        return found.video is not None and found.video.has_variable_rate
+
+    asked, configured = "grid?variable_frame_rate=true", OptionDefaults(variable_frame_rate=True)
+    context = replace(CONTEXT, options=configured)
+    assert not is_variable(plan(room()))
+    assert is_variable(plan(room(asked))) and is_variable(plan(room(), context))
+    assert not is_variable(plan(room("grid?variable_frame_rate=false"), context))
+    streamed, webm, sound = room(asked), room(asked), room(asked)
+    streamed.stream_outputs.add(urls=["rtmp://a.example/live/key"])
+    webm.file_outputs[0].filepath = "a.webm"
+    webm.advanced.video_codec = models.VideoCodec.VP8
+    sound.audio_only = True
+    for each, code in (
+        (streamed, Code.INVALID_ARGUMENT),
+        (sound, Code.INVALID_ARGUMENT),
+        (webm, Code.UNIMPLEMENTED),
+    ):
+        with pytest.raises(EgressError) as caught:
+            plan(each)
+        assert caught.value.code is code and caught.value.message.startswith("variable_frame_rate")
+        each.layout = "grid"
+        plan(each, context)
+    assert not any(is_variable(plan(each, context)) for each in (streamed, webm))
 
 
 def test_who_is_recorded() -> None:

@@ -33,6 +33,7 @@ class VideoEncoding(Struct, frozen=True):
     codec: VideoCodec = VideoCodec.H264
     profile: H264Profile = H264Profile.MAIN
     speed: EncoderSpeed = EncoderSpeed.VERYFAST
+    has_variable_rate: bool = False
 
 
 class AudioEncoding(Struct, frozen=True):

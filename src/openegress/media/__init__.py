@@ -60,6 +60,8 @@ class StreamFormat:
     framerate: int = 0
     sample_rate: int = 0
     channels: int = 0
+    has_variable_rate: bool = False
+    """A picture lasts until the next one comes, whatever its packet's duration says."""
 
     @property
     def is_sound(self) -> bool:

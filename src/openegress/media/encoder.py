@@ -22,7 +22,7 @@ from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.h264_skip import Headers, RepeatWriter
-from openegress.media.still import StillPictures
+from openegress.media.still import StillPictures, Unit
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -68,7 +68,8 @@ class VideoEncoder:
     whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
 
     The same frame object again is the same picture again. In H.264 under a ceiling, x264 no longer sees such
-    a picture once it adds nothing to it. With a steady rate x264 sees all pictures.
+    a picture once it adds nothing to it, and at a variable rate the stream has one of them a second. With a
+    steady rate x264 sees all pictures.
     """
 
     def __init__(self, encoding: VideoEncoding, *, steady: bool) -> None:
@@ -107,6 +108,7 @@ class VideoEncoder:
             width=encoding.width,
             height=encoding.height,
             framerate=encoding.framerate,
+            has_variable_rate=encoding.has_variable_rate,
         )
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
@@ -120,8 +122,9 @@ class VideoEncoder:
         is_new, self._last = frame is not self._last, frame
         self.inside += 1
         if self._still is not None:
-            if (repeat := self._still.take(pts, is_fresh=is_new or is_key)) is not None:
-                return [self._packet(repeat.data, repeat.pts, repeat.pts, is_key=False)]
+            if (repeats := self._still.take(pts, is_fresh=is_new or is_key)) is not None:
+                self.inside -= 1
+                return self._repeats(repeats)
             pts = self._still.encoder_pts
         if self._colours is not None:
             frame = self._colours.convert(frame)
@@ -140,6 +143,8 @@ class VideoEncoder:
             given += self._packets([packet])
             if time.monotonic() >= until_s:
                 break
+        if self._still is not None:
+            given += self._repeats(self._still.skipped())
         return given
 
     def _packets(self, packets: "Iterable[av.Packet[Any]]") -> list[Packet]:
@@ -147,21 +152,27 @@ class VideoEncoder:
         for p in packets:
             if p.pts is not None and p.dts is not None:
                 data, pts, dts, is_key = bytes(p), p.pts, p.dts, bool(p.is_keyframe)
+                self.inside -= 1
                 if self._still is not None:
-                    unit = self._still.give(data, is_key=is_key)
+                    *repeats, unit = self._still.give(data, is_key=is_key)
+                    given += self._repeats(repeats)
                     data, pts, dts = unit.data, unit.pts, unit.pts
                 given.append(self._packet(data, pts, dts, is_key=is_key))
         return given
 
+    def _repeats(self, units: Iterable[Unit]) -> list[Packet]:
+        return [self._packet(unit.data, unit.pts, unit.pts, is_key=False) for unit in units]
+
     def _packet(self, data: bytes, pts: int, dts: int, *, is_key: bool) -> Packet:
-        self.inside -= 1
         return Packet(MediaKind.VIDEO, data, pts, dts, self._ticks, VIDEO_TIME_BASE, is_key)
 
 
 def _still_pictures(encoding: VideoEncoding, extradata: bytes | None) -> StillPictures | None:
     if encoding.codec is not VideoCodec.H264 or (headers := Headers.of(extradata or b"")) is None:
         return None
-    return StillPictures(RepeatWriter(headers), encoding.kbps * 1000 / VIDEO_TIME_BASE.denominator)
+    bits_a_tick = encoding.kbps * 1000 / VIDEO_TIME_BASE.denominator
+    most_ticks = VIDEO_TIME_BASE.denominator if encoding.has_variable_rate else 0
+    return StillPictures(RepeatWriter(headers), bits_a_tick, most_ticks)
 
 
 class _ToBt601:

@@ -9,7 +9,7 @@ gap may last for days; memory holds a fragment, however long the recording.
 import itertools
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from av.error import FFmpegError
@@ -112,10 +112,21 @@ class _Track:
     form: StreamFormat
     clamp: Clamp
     last_duration: int
-    """In its time scale; at first a guess, for a picture that no other follows."""
+    """Of a sample that no other follows, in its time scale: as long as the one before, at first a guess; at a
+    variable rate as long as its packet says."""
     samples: list[_Sample] = field(default_factory=list)
     first_ns: int = 0
     """DTS of the first of them, before the offset."""
+
+    last_ns: int = 0
+    """Of the last of them."""
+
+    def known(self) -> "tuple[list[_Sample], list[_Sample]]":
+        """Its samples up to the last whose length is known, and those behind. At a variable rate a picture
+        lasts until another one comes."""
+        if self.form.has_variable_rate and self.samples and not self.samples[-1].duration:
+            return self.samples[:-1], self.samples[-1:]
+        return self.samples, []
 
 
 class FragmentWriter:
@@ -159,6 +170,11 @@ class FragmentWriter:
         if track is None:
             return
         at_ns = packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
+        pts, dts, duration = track.clamp.place(packet)
+        if track.form.has_variable_rate:
+            track.last_duration, duration = duration, 0
+            if track.samples:
+                track.samples[-1] = replace(track.samples[-1], duration=dts - track.samples[-1].dts)
         if track.samples and at_ns - track.first_ns >= FRAGMENT_NS:
             self.flush()
         change = self._entries.change_at(packet) if self._entries is not None else b""
@@ -167,12 +183,20 @@ class FragmentWriter:
             self._put(box(b"uuid", ENTRY_CHANGE, struct.pack(">I", track.number), change))
         if not track.samples:
             track.first_ns = at_ns
-        pts, dts, duration = track.clamp.place(packet)
+        track.last_ns = at_ns
         data = sample(track.form, packet.data)
         track.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
 
     def flush(self) -> None:
-        """Writes what has come as a fragment."""
+        """Writes what has come, and whose length is known, as a fragment."""
+        waiting = {}
+        for kind, track in self._tracks.items():
+            track.samples, waiting[kind] = track.known()
+        self._write()
+        for kind, track in self._tracks.items():
+            track.samples, track.first_ns = waiting[kind], track.last_ns
+
+    def _write(self) -> None:
         tracks = [track for track in self._tracks.values() if track.samples]
         if not tracks:
             return
@@ -193,7 +217,7 @@ class FragmentWriter:
 
     def close(self) -> None:
         """Writes what has come. There is no trailer."""
-        self.flush()
+        self._write()
 
     def abandon(self) -> None:
         """Writes nothing more."""
@@ -212,8 +236,11 @@ class _Traf:
         is_reordered = any(each.composition for each in samples)
         flags |= (_FLAGS if is_video else 0) | (_COMPOSITION if is_reordered else 0)
         durations = [after.dts - each.dts for each, after in itertools.pairwise(samples)]
-        durations.append(samples[-1].duration or (durations[-1] if durations else track.last_duration))
-        track.last_duration = durations[-1]
+        if durations and not track.form.has_variable_rate:
+            track.last_duration = durations[-1]
+        durations.append(samples[-1].duration or track.last_duration)
+        if not track.form.has_variable_rate:
+            track.last_duration = durations[-1]
         rows: list[int] = []
         for each, duration in zip(samples, durations, strict=True):
             rows += (duration, len(each.data))

@@ -6,7 +6,7 @@ import msgspec
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
-from openegress.core.codecs import Container
+from openegress.core.codecs import Container, VideoCodec
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
@@ -98,14 +98,30 @@ class AskedOptions:
             return PauseMode.HOLD
         return self.all.on_pause or PauseMode.CUT
 
-    def speed(self, video: parts.VideoEncoding | None) -> parts.VideoEncoding | None:
-        """`video` at the speed that was asked for. Raises EgressError where the request asks for one and no
-        picture is encoded."""
-        if video is None and self.asked.encoder_speed is not None:
-            raise invalid("encoder_speed: no picture of this egress is encoded; leave it out")
-        if video is None or self.all.encoder_speed is None:
-            return video
-        return msgspec.structs.replace(video, speed=self.all.encoder_speed)
+    def encoded(
+        self, video: parts.VideoEncoding | None, outputs: tuple[parts.Output, ...]
+    ) -> parts.VideoEncoding | None:
+        """`video` at the speed and the rate that were asked for. Raises EgressError where the request asks
+        for what its outputs have no use for."""
+        if video is None:
+            for key in ("encoder_speed", "variable_frame_rate"):
+                if getattr(self.asked, key):
+                    raise invalid(f"{key}: no picture of this egress is encoded; leave it out")
+            return None
+        is_streamed = any(isinstance(each, parts.StreamOutput) for each in outputs)
+        if is_streamed and self.asked.variable_frame_rate:
+            raise invalid(
+                "variable_frame_rate: a stream keeps its rate, and what is beside it has the same pictures; "
+                "leave it out, or stream by an egress of its own"
+            )
+        is_h264 = video.codec is VideoCodec.H264
+        if self.asked.variable_frame_rate and not is_h264:
+            raise unimplemented("variable_frame_rate of pictures that are not H.264")
+        return msgspec.structs.replace(
+            video,
+            speed=self.all.encoder_speed or video.speed,
+            has_variable_rate=bool(self.all.variable_frame_rate) and is_h264 and not is_streamed,
+        )
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only

@@ -80,6 +80,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
     encoder_speed: EncoderSpeed | None = None
     """Of pictures that are encoded."""
+    variable_frame_rate: bool | None = None
+    """Of files and segments: a picture that does not change is not written again for a second."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):

@@ -261,7 +261,7 @@ class _Planner:
             egress_id=self.request.egress_id,
             source=source,
             outputs=self.options.split(found),
-            video=self.options.speed(video),
+            video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
             may_pass_through=may_pass_through,

@@ -16,9 +16,9 @@ from openegress.output.hls.init_segments import InitSegments
 from openegress.output.hls.made import MadeSegments
 from openegress.output.hls.segment_file import SegmentFile
 
-_PASSED_THROUGH_NS = S // 2
-"""How long a packet waits for the other track where nobody here encodes: they come in step, or one of them
-not at all, and what waits is what a kill costs."""
+_SELDOM_NS = S // 2
+"""How long a packet waits for the other track where nobody here encodes, as they come in step or one of them
+not at all, or where pictures come when they change: what waits is what a kill costs."""
 
 
 class SegmentWriter:
@@ -42,8 +42,8 @@ class SegmentWriter:
         self._inits = inits
         self._made = made
         kinds = [f.kind for f in opening.formats]
-        is_passed_through = any(f.is_passed_through for f in opening.formats)
-        self._interleaver = Interleaver(kinds, _PASSED_THROUGH_NS if is_passed_through else MAX_DELAY_NS)
+        is_seldom = any(f.is_passed_through or f.has_variable_rate for f in opening.formats)
+        self._interleaver = Interleaver(kinds, _SELDOM_NS if is_seldom else MAX_DELAY_NS)
         self._cutter = Cutter(segment_s * S, has_video=MediaKind.VIDEO in kinds, limit_ns=limits.limit_ns)
         self._changes = FormatChanges(opening.formats)
         self._early: list[Packet] = []
