@@ -16,7 +16,7 @@ from openegress.media import Packet
 from openegress.media.canvas import Canvas, planes
 from openegress.media.encoder import VideoEncoder
 from openegress.media.geometry import Rect
-from openegress.media.still import StillPictures
+from openegress.media.still import Step, StillPictures
 from testkit.pattern import COLOURS, Picture, PictureSpec
 
 FPS = 30
@@ -72,11 +72,10 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     needed: list[int] = []
     take = StillPictures.take
 
-    def counted(still: StillPictures, pts: int, *, is_fresh: bool) -> object:
-        unit = take(still, pts, is_fresh=is_fresh)
-        if unit is None:
-            needed.append(pts)
-        return unit
+    def counted(still: StillPictures, pts: int, *, is_new: bool, is_key: bool) -> Step:
+        step = take(still, pts, is_new=is_new, is_key=is_key)
+        needed.extend(each.pts for each in step.inputs)
+        return step
 
     monkeypatch.setattr(StillPictures, "take", counted)
     return needed
@@ -111,9 +110,41 @@ def test_repeats_are_the_very_picture_and_changes_come_in_their_slot(
     assert len(seen) < len(shown) // 2
 
 
-def test_quality_and_rate_are_those_of_an_encoder_that_sees_all(seen: list[int]) -> None:
-    frames = pictures(640, 360, 12)
-    shown = [each for index, each in enumerate(frames) for _ in range(1 + 20 * (index % 4))]
+@pytest.mark.parametrize("speed", [EncoderSpeed.VERYFAST, EncoderSpeed.ULTRAFAST])
+def test_key_frames_of_what_does_not_change_are_the_first_one_again(
+    seen: list[int], speed: EncoderSpeed
+) -> None:
+    """Each is a key frame, of the same picture, and what changes later is right on top of it. At superfast
+    x264 goes on refining what is drawn here."""
+    canvas = Canvas(640, 360)
+    for column in range(0, 640, 40):
+        canvas.fill(Rect(column, 0, 20, 360), (60 + column // 5, 100 + column // 16, 140))
+    still = canvas.picture()
+    canvas.fill(Rect(100, 100, 200, 100), (40, 128, 90))
+    changed = canvas.picture()
+    shown = [still] * (3 * KEY_SLOTS + 50) + [changed] * (2 * KEY_SLOTS)
+    encoder = VideoEncoder(asked(640, 360, speed=speed), steady=False)
+    packets = encoded(encoder, shown)
+    keys = [slot for slot, packet in enumerate(packets) if packet.is_key]
+    assert keys == list(range(0, len(shown), KEY_SLOTS)) and len(packets) == len(shown)
+    got = decoded(encoder, packets)
+    assert all((got[slot] == got[100]).all() for slot in (KEY_SLOTS - 1, 3 * KEY_SLOTS + 49))
+    assert all((got[slot] == got[slot - KEY_SLOTS]).all() for slot in range(KEY_SLOTS, 3 * KEY_SLOTS))
+    for slot in (3 * KEY_SLOTS + 80, 4 * KEY_SLOTS + 80, len(shown) - 1):
+        assert np.abs(got[slot] - changed.to_ndarray().astype(np.int32)).mean() < 1, slot
+    assert len(seen) < KEY_SLOTS
+    # From each key frame on by itself, as after seeking.
+    for key in keys[1:4]:
+        tail = decoded(encoder, packets[key:])
+        assert all((one == other).all() for one, other in zip(tail, got[key:], strict=True))
+
+
+@pytest.mark.parametrize(("count", "longest"), [(12, 20), (4, 100)])
+def test_quality_and_rate_are_those_of_an_encoder_that_sees_all(
+    seen: list[int], count: int, longest: int
+) -> None:
+    frames = pictures(640, 360, count)
+    shown = [each for index, each in enumerate(frames) for _ in range(1 + longest * (index % 4))]
     sources = [each.to_ndarray().astype(int) for each in shown]
     measured = []
     for sees_all in (True, False):

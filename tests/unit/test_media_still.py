@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -28,37 +29,45 @@ class Input:
 class Stream:
     """An encoder that holds LAG pictures, behind StillPictures."""
 
-    def __init__(self, bits_a_tick: float = 1e6, most_ticks: int = 0) -> None:
-        self.still = StillPictures(REPEATS, bits_a_tick, most_ticks)
+    def __init__(self, bits_a_tick: float = 1e6, most_ticks: int = 0, patience: int = 0) -> None:
+        """`patience` in slots."""
+        self.still = StillPictures(REPEATS, bits_a_tick, most_ticks, patience * TICK)
         self.seen: list[Input] = []
         self.given: list[tuple[int, int]] = []
         """(PTS, bytes) of the stream."""
+        self.keys: list[int] = []
+        """PTS of its key frames."""
         self._inside: deque[Input] = deque()
 
     def put(self, slot: int, *, is_new: bool, is_key: bool = False) -> bool:
         """True when the encoder saw it."""
-        units = self.still.take(slot * TICK, is_fresh=is_new or is_key)
-        if units is not None:
-            self._note(units)
-            return False
-        picture = Input(self.still.encoder_pts, is_key, LARGE if is_new or is_key else SMALL)
-        self.seen.append(picture)
-        self._inside.append(picture)
-        if len(self._inside) > LAG:
-            self._give(self._inside.popleft())
-        return True
+        step = self.still.take(slot * TICK, is_new=is_new, is_key=is_key)
+        self._note(step.units)
+        for each in step.inputs:
+            is_large = each.is_key or (is_new and each is step.inputs[-1])
+            picture = Input(each.pts, each.is_key, LARGE if is_large else SMALL)
+            self.seen.append(picture)
+            self._inside.append(picture)
+            if len(self._inside) > LAG:
+                self._give(self._inside.popleft())
+        return bool(step.inputs)
 
     def flush(self) -> None:
-        while self._inside:
-            self._give(self._inside.popleft())
-        self._note(self.still.skipped())
+        units = self.still.end()
+        if units is None:
+            while self._inside:
+                self._give(self._inside.popleft())
+            units = self.still.rest()
+        self._note(units)
 
     def _give(self, picture: Input) -> None:
         data = b"\0\0\0\1\x41\x9a\x26" + bytes(picture.size - 7)
         self._note(self.still.give(data, is_key=picture.is_key))
 
-    def _note(self, units: list[Unit]) -> None:
-        self.given += [(unit.pts, len(unit.data)) for unit in units]
+    def _note(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            self.given.append((unit.pts, len(unit.data)))
+            self.keys += [unit.pts] * unit.is_key
 
 
 def test_what_repeats_is_not_encoded_and_a_change_is_at_once() -> None:
@@ -80,6 +89,30 @@ def test_a_key_frame_is_encoded_in_its_slot() -> None:
     assert len(stream.seen) < 40
 
 
+def test_a_key_frame_of_the_same_picture_is_the_one_before() -> None:
+    stream = Stream(patience=12)
+    for slot in range(600):
+        stream.put(slot, is_new=slot in (0, 300), is_key=slot % 120 == 0)
+    stream.flush()
+    assert stream.keys == [slot * TICK for slot in range(0, 600, 120)]
+    # After the change at 300 the encoder makes one of it, at 360, which is that at 480 too.
+    assert [each.is_key for each in stream.seen].count(True) == 2
+    assert [pts // TICK for pts, size in stream.given if size == LARGE] == [0, 120, 240, 300, 360, 480]
+    assert [pts for pts, _ in stream.given] == [slot * TICK for slot in range(600)]
+
+
+def test_a_change_soon_after_a_key_frame_that_waits_finds_it_encoded() -> None:
+    for behind in range(LAG + 6):
+        stream = Stream(patience=12)
+        for slot in range(150):
+            stream.put(slot, is_new=slot in (0, 121 + behind), is_key=slot % 120 == 0)
+        stream.flush()
+        assert stream.keys == [0, 120 * TICK]
+        large = [pts // TICK for pts, size in stream.given if size == LARGE]
+        assert large == [0, 120, 121 + behind]
+        assert [pts for pts, _ in stream.given] == [slot * TICK for slot in range(150)]
+
+
 def test_the_encoder_does_not_learn_of_what_it_does_not_see() -> None:
     stream = Stream()
     for slot in range(100):
@@ -92,25 +125,34 @@ def test_the_encoder_sees_repeats_until_it_may_spend_again_what_it_spent() -> No
     stream = Stream(bits_a_tick=8 * LARGE / (slots * TICK))
     seen = [stream.put(slot, is_new=slot == 0) for slot in range(60)]
     assert LAG + slots <= sum(seen) <= LAG + slots + 3
-    assert Stream(bits_a_tick=0.0).still.take(0, is_fresh=True) is None
+    assert Stream(bits_a_tick=0.0).still.take(0, is_new=True, is_key=True).inputs
 
 
 def test_a_repeat_that_adds_to_the_picture_is_encoded() -> None:
     still = StillPictures(REPEATS, 1e6)
-    still.take(0, is_fresh=True)
+    still.take(0, is_new=True, is_key=True)
     still.give(bytes(LARGE), is_key=True)
     for slot in range(1, 50):
-        assert still.take(slot * TICK, is_fresh=False) is None
+        assert still.take(slot * TICK, is_new=False, is_key=False).inputs
         still.give(bytes(REPEATS.size + 100), is_key=False)
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 3), st.booleans()), max_size=20))
-def test_each_picture_has_its_slot(runs: list[tuple[int, int, bool]]) -> None:
+def slot_count(runs: list[tuple[int, int, bool]]) -> int:
+    return sum(length for length, _, _ in runs)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 3), st.booleans()), max_size=20),
+    st.sampled_from([0, 12, 40]),
+)
+def test_each_picture_has_its_slot(runs: list[tuple[int, int, bool]], patience: int) -> None:
     """Whatever comes, with slots left out: one for each, in order, and new ones as the encoder made them."""
-    stream, slot, new = Stream(), 0, []
+    stream, slot, new, keys = Stream(patience=patience), 0, [], []
     for length, step, is_key in runs:
         for index in range(length):
             stream.put(slot, is_new=index == 0, is_key=is_key and index == length // 2)
+            if is_key and index == length // 2:
+                keys.append(slot * TICK)
             if index == 0 or (is_key and index == length // 2):
                 new.append(slot * TICK)
             slot += step
@@ -118,15 +160,23 @@ def test_each_picture_has_its_slot(runs: list[tuple[int, int, bool]]) -> None:
     stream.flush()
     assert [pts for pts, _ in stream.given] == sorted({pts for pts, _ in stream.given})
     assert [pts for pts, size in stream.given if size == LARGE] == new
-    assert taken == max(0, sum(length for length, _, _ in runs) - LAG)
+    assert stream.keys == keys
+    most_held = LAG + patience
+    assert max(0, slot_count(runs) - most_held) <= taken <= max(0, slot_count(runs) - LAG)
+    assert stream.still.inside == 0
     assert all(later.pts > earlier.pts for earlier, later in zip(stream.seen, stream.seen[1:], strict=False))
 
 
-@given(st.lists(st.tuples(st.integers(1, 200), st.booleans()), min_size=1, max_size=12))
-def test_at_a_variable_rate_a_picture_lasts_until_another_one_comes(runs: list[tuple[int, bool]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(1, 200), st.booleans()), min_size=1, max_size=12),
+    st.sampled_from([0, 12]),
+)
+def test_at_a_variable_rate_a_picture_lasts_until_another_one_comes(
+    runs: list[tuple[int, bool]], patience: int
+) -> None:
     """New pictures lie in their slots; of what repeats, as much is there as tells how long it lasts."""
     most = 30
-    stream, slot, new = Stream(most_ticks=most * TICK), 0, []
+    stream, slot, new = Stream(most_ticks=most * TICK, patience=patience), 0, []
     for length, is_key in runs:
         for index in range(length):
             is_cut = is_key and index == length // 2

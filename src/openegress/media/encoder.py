@@ -57,6 +57,10 @@ _VP8_SPEEDS = {
 """Fixed speeds, as browsers send calls with: at -6 two thirds of x264's time for the same picture at the same
 rate (measured). A positive number would let libvpx choose by the clock."""
 
+_PATIENCE_S = 0.4
+"""How long a key frame of a picture that does not change waits at most, so that it need not be encoded. A
+kill costs as much more, of what shows nothing new."""
+
 _LIMITED, _BT709, _BT601 = 1, 1, 5
 """FFmpeg's numbers of a range, and of matrices, primaries and transfers (H.273)."""
 
@@ -68,8 +72,8 @@ class VideoEncoder:
     whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
 
     The same frame object again is the same picture again. In H.264 under a ceiling, x264 no longer sees such
-    a picture once it adds nothing to it, and at a variable rate the stream has one of them a second. With a
-    steady rate x264 sees all pictures.
+    a picture once it adds nothing to it, nor its key frames, and at a variable rate the stream has one of
+    them a second. With a steady rate x264 sees all pictures.
     """
 
     def __init__(self, encoding: VideoEncoding, *, steady: bool) -> None:
@@ -97,8 +101,8 @@ class VideoEncoder:
         self._interval_ns = max(1, round(encoding.key_frame_interval_s * S))
         self._ticks = round(1 / VIDEO_TIME_BASE / encoding.framerate)
         self._next_key_ns = 0
-        self.inside = 0
-        """Pictures that were put in and have not come out."""
+        self._held = 0
+        """By an encoder that sees all pictures."""
         self.format = StreamFormat(
             kind=MediaKind.VIDEO,
             codec=encoding.codec,
@@ -112,25 +116,36 @@ class VideoEncoder:
         )
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
-        """`frame` is yuv420p of the encoding's size. It must not be written to until the next one has
-        come."""
+        """`frame` is yuv420p of the encoding's size. It must not be written to any more."""
         pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
         # A nanosecond of rounding must not move a key frame by a whole frame.
         is_key = pts_ns + S // 1000 >= self._next_key_ns
         if is_key:
             self._next_key_ns = ((pts_ns + S // 1000) // self._interval_ns + 1) * self._interval_ns
-        is_new, self._last = frame is not self._last, frame
-        self.inside += 1
-        if self._still is not None:
-            if (repeats := self._still.take(pts, is_fresh=is_new or is_key)) is not None:
-                self.inside -= 1
-                return self._repeats(repeats)
-            pts = self._still.encoder_pts
+        before, self._last = self._last, frame
+        if self._still is None:
+            self._held += 1
+            return self._packets(self._context.encode(self._prepared(frame, pts, is_key=is_key)))
+        step = self._still.take(pts, is_new=frame is not before, is_key=is_key)
+        packets = self._units(step.units)
+        for each in step.inputs:
+            shown = frame if each is step.inputs[-1] or before is None else before
+            packets += self._packets(
+                self._context.encode(self._prepared(shown, each.pts, is_key=each.is_key))
+            )
+        return packets
+
+    def _prepared(self, frame: av.VideoFrame, pts: int, *, is_key: bool) -> av.VideoFrame:
         if self._colours is not None:
             frame = self._colours.convert(frame)
         frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
         frame.pict_type = PictureType.I if is_key else PictureType.NONE
-        return self._packets(self._context.encode(frame))
+        return frame
+
+    @property
+    def inside(self) -> int:
+        """Pictures that were put in and have not come out."""
+        return self._held if self._still is None else self._still.inside
 
     def begin_anew(self) -> None:
         """The next picture is a key frame: a cut of what is recorded lies before it."""
@@ -138,30 +153,31 @@ class VideoEncoder:
 
     def flush(self, until_s: float = math.inf) -> list[Packet]:
         """What has not come out by `until_s`, of the monotonic clock, stays inside and is lost."""
+        if self._still is not None and (units := self._still.end()) is not None:
+            return self._units(units)
         given: list[Packet] = []
         for packet in self._context.encode_lazy(None):
             given += self._packets([packet])
             if time.monotonic() >= until_s:
                 break
         if self._still is not None:
-            given += self._repeats(self._still.skipped())
+            given += self._units(self._still.rest())
         return given
 
     def _packets(self, packets: "Iterable[av.Packet[Any]]") -> list[Packet]:
-        given = []
+        given: list[Packet] = []
         for p in packets:
-            if p.pts is not None and p.dts is not None:
-                data, pts, dts, is_key = bytes(p), p.pts, p.dts, bool(p.is_keyframe)
-                self.inside -= 1
-                if self._still is not None:
-                    *repeats, unit = self._still.give(data, is_key=is_key)
-                    given += self._repeats(repeats)
-                    data, pts, dts = unit.data, unit.pts, unit.pts
-                given.append(self._packet(data, pts, dts, is_key=is_key))
+            if p.pts is None or p.dts is None:
+                continue
+            if self._still is not None:
+                given += self._units(self._still.give(bytes(p), is_key=bool(p.is_keyframe)))
+            else:
+                self._held -= 1
+                given.append(self._packet(bytes(p), p.pts, p.dts, is_key=bool(p.is_keyframe)))
         return given
 
-    def _repeats(self, units: Iterable[Unit]) -> list[Packet]:
-        return [self._packet(unit.data, unit.pts, unit.pts, is_key=False) for unit in units]
+    def _units(self, units: Iterable[Unit]) -> list[Packet]:
+        return [self._packet(unit.data, unit.pts, unit.pts, is_key=unit.is_key) for unit in units]
 
     def _packet(self, data: bytes, pts: int, dts: int, *, is_key: bool) -> Packet:
         return Packet(MediaKind.VIDEO, data, pts, dts, self._ticks, VIDEO_TIME_BASE, is_key)
@@ -172,7 +188,8 @@ def _still_pictures(encoding: VideoEncoding, extradata: bytes | None) -> StillPi
         return None
     bits_a_tick = encoding.kbps * 1000 / VIDEO_TIME_BASE.denominator
     most_ticks = VIDEO_TIME_BASE.denominator if encoding.has_variable_rate else 0
-    return StillPictures(RepeatWriter(headers), bits_a_tick, most_ticks)
+    patience_ticks = round(_PATIENCE_S * VIDEO_TIME_BASE.denominator)
+    return StillPictures(RepeatWriter(headers), bits_a_tick, most_ticks, patience_ticks)
 
 
 class _ToBt601:

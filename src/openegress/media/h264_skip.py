@@ -89,11 +89,18 @@ class RepeatWriter:
         self._last = (self._last + 1) % len(self._pictures)
         if not self._put_in:
             return unit
-        renumbered = bytearray(unit)
-        for found in BEGIN.finditer(unit):
-            if found[1][0] & 0x1F == _SLICE:
-                _set_frame_num(renumbered, found.end(), self._last)
-        return bytes(renumbered)
+        return _with_frame_num(unit, self._last)
+
+    def again(self, unit: bytes, *, is_key: bool) -> bytes:
+        """An access unit that the encoder gave before, since its last key frame, in the order of then."""
+        self._put_in = 1
+        self._last = 0 if is_key else (self._last + 1) % len(self._pictures)
+        return unit
+
+    def are_alike(self, unit: bytes, other: bytes) -> bool:
+        """Whether two of the encoder's access units are the same but for their numbers and their last byte:
+        bits without a meaning fill it, which x264 changes from picture to picture."""
+        return _with_frame_num(unit, 0)[:-1] == _with_frame_num(other, 0)[:-1]
 
 
 def _macroblocks(sps: BitReader) -> int:
@@ -171,6 +178,14 @@ def _all_skipped(macroblocks: int) -> str:
             interval, shifts = interval << 1, shifts + 1
     # It was: the code is the upper end, of nine bits, and the last of them is the stop bit.
     return f"{interval | 1:0{shifts + 9}b}"
+
+
+def _with_frame_num(unit: bytes, frame_num: int) -> bytes:
+    numbered = bytearray(unit)
+    for found in BEGIN.finditer(unit):
+        if found[1][0] & 0x1F == _SLICE:
+            _set_frame_num(numbered, found.end(), frame_num)
+    return bytes(numbered)
 
 
 def _set_frame_num(data: bytearray, start: int, frame_num: int) -> None:

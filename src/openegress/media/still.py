@@ -4,10 +4,14 @@ The encoder gives pictures out in the order in which it takes them, some of them
 a repeated picture is put in behind the one it gave out last, as all that it still holds show the same. It
 never learns that time has passed, so it encodes the pictures around as it would have done.
 
+A key frame of a picture that has not changed since the last one is that one again, with what the encoder
+added to it. It can be put in only where enough repeats follow, so it is waited for whether they do.
+
 At a variable rate most of the repeats are not written either: the picture before them lasts.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openegress.media.h264_skip import RepeatWriter
@@ -25,26 +29,59 @@ class Unit:
 
     pts: int
     data: bytes
+    is_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A picture as the encoder is to have it: at a time that is without what it did not see."""
+
+    pts: int
+    is_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What becomes of a picture that was taken."""
+
+    units: tuple[Unit, ...] = ()
+    """The stream goes on with them."""
+    inputs: tuple[Input, ...] = ()
+    """The encoder has to see them. The last one is the picture that was taken; others show the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
     pts: int
-    is_fresh: bool
+    is_new: bool = False
+    """It differs from the one before."""
+    is_key: bool = False
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.is_new or self.is_key
 
 
 class StillPictures:
     """Confined to one thread. PTS are ticks of the stream's time base."""
 
-    def __init__(self, repeats: RepeatWriter, bits_a_tick: float, most_ticks: int = 0) -> None:
+    def __init__(
+        self, repeats: RepeatWriter, bits_a_tick: float, most_ticks: int = 0, patience_ticks: int = 0
+    ) -> None:
         """`bits_a_tick`: the ceiling that the encoder keeps to. `most_ticks`: how long a picture may last; 0:
-        each repeat is written."""
+        each repeat is written. `patience_ticks`: how long a key frame may be waited for."""
         self._repeats = repeats
-        self._most_ticks = most_ticks
         self._bits_a_tick = bits_a_tick
+        self._most_ticks = most_ticks
+        self._patience_ticks = patience_ticks
         self._small = repeats.size + _HEADERS_BYTES
         self._inside: deque[_Taken] = deque()
         """Pictures that were taken and not given out: as many as the encoder holds."""
+        self._waiting: deque[_Taken] = deque()
+        """A key frame that the encoder has not seen, and the repeats behind it."""
+        self._still = _StillKeyFrame(repeats)
+        self._seen_pts = 0
+        """Of the picture before the one that waits."""
         self._last_pts = 0
         self._written_pts = 0
         """Of the picture that was given out last."""
@@ -58,28 +95,105 @@ class StillPictures:
         without this."""
 
     @property
-    def encoder_pts(self) -> int:
-        """Of the picture that was taken last, as the encoder is to have it: without what it did not see."""
-        return self._last_pts - self._unseen_ticks
+    def inside(self) -> int:
+        """Pictures that were taken and have not come out."""
+        return len(self._inside) + len(self._waiting)
 
-    def take(self, pts: int, *, is_fresh: bool) -> list[Unit] | None:
-        """What the stream goes on with where the encoder need not see the picture that is taken; None where
-        it must. `is_fresh`: it differs from the one before, or has to be a key frame."""
+    def take(self, pts: int, *, is_new: bool, is_key: bool) -> Step:
+        """`is_new`: it differs from the one before. `is_key`: it has to be a key frame."""
         since, self._last_pts = pts - self._last_pts, pts
-        self._inside.append(_Taken(pts, is_fresh))
         self._owed_bits = max(0.0, self._owed_bits - since * self._bits_a_tick)
-        is_settled = self._settled >= _SETTLED and not self._owed_bits
-        if not is_settled or any(each.is_fresh for each in self._inside):
-            return None
+        taken = _Taken(pts, is_new, is_key)
+        if self._waiting:
+            return self._wait(taken)
+        if is_new or not self._is_settled:
+            return self._see([taken])
+        if is_key:
+            lasts_ticks = (len(self._inside) + self._still.length) * since
+            if not self._still.is_known or lasts_ticks > self._patience_ticks:
+                return self._see([taken])
+            self._waiting.append(taken)
+            self._seen_pts = pts - since
+            return Step()
         self._unseen_ticks += since
-        due_pts = self._inside.popleft().pts
-        units: list[Unit] = []
-        if due_pts - self._written_pts > self._most_ticks:
-            units = self.skipped()
-        self._skipped_pts = due_pts
-        return units if self._most_ticks else self.skipped()
+        self._inside.append(taken)
+        return Step(tuple(self._repeat(self._inside.popleft().pts)))
 
-    def skipped(self) -> list[Unit]:
+    def give(self, data: bytes, *, is_key: bool) -> list[Unit]:
+        """What goes into the stream with the picture that the encoder gives out."""
+        units = self._skipped()
+        taken = self._inside.popleft()
+        adds_nothing = not taken.is_fresh and len(data) <= self._small
+        self._settled = self._settled + 1 if adds_nothing else 0
+        self._owed_bits += 8 * len(data)
+        self._still.note(data, is_new=taken.is_new, is_key=is_key, is_settled=self._settled >= _SETTLED)
+        self._written_pts = taken.pts
+        units.append(Unit(taken.pts, self._repeats.renumbered(data, is_key=is_key), is_key))
+        return units
+
+    def end(self) -> list[Unit] | None:
+        """What the stream ends with; None where the encoder has to give it. What it holds is of no use
+        then."""
+        if not self._is_settled:
+            return None
+        shown, self._inside = self._inside, deque()
+        units = [unit for each in shown for unit in self._repeat(each.pts)]
+        return units + self._again() + self._skipped()
+
+    def rest(self) -> list[Unit]:
+        """What follows the encoder's last picture."""
+        return self._skipped()
+
+    @property
+    def _is_settled(self) -> bool:
+        """What the encoder holds shows what the stream does, and it has nothing to add."""
+        is_refined = self._settled >= _SETTLED and not self._owed_bits
+        return is_refined and not any(each.is_fresh for each in self._inside)
+
+    def _see(self, taken: Iterable[_Taken]) -> Step:
+        taken = tuple(taken)
+        self._inside += taken
+        return Step(inputs=tuple(Input(each.pts - self._unseen_ticks, each.is_key) for each in taken))
+
+    def _wait(self, taken: _Taken) -> Step:
+        """With a key frame that waits: once what the encoder added to it, and as many as it holds, have room
+        behind, it is put in."""
+        self._waiting.append(taken)
+        if taken.is_fresh:
+            waiting, self._waiting = self._waiting, deque()
+            return self._see(waiting)
+        if len(self._waiting) < self._still.length + len(self._inside):
+            return Step()
+        before, self._inside = self._inside, deque()
+        units = [unit for each in before for unit in self._repeat(each.pts)]
+        self._unseen_ticks += taken.pts - self._seen_pts
+        behind = deque(self._waiting.pop() for _ in before)
+        units += self._again()
+        self._inside.extend(reversed(behind))
+        return Step(tuple(units))
+
+    def _again(self) -> list[Unit]:
+        """The key frame that waits, and what the encoder added to it, in the slots that wait."""
+        slots, self._waiting = self._waiting, deque()
+        if not slots:
+            return []
+        units = self._skipped()
+        for number, slot in enumerate(slots):
+            if number < self._still.length:
+                units.append(Unit(slot.pts, self._still.unit(number), is_key=not number))
+                self._written_pts = slot.pts
+            else:
+                units += self._repeat(slot.pts)
+        return units
+
+    def _repeat(self, pts: int) -> list[Unit]:
+        units: list[Unit] = []
+        if pts - self._written_pts > self._most_ticks:
+            units = self._skipped()
+        self._skipped_pts = pts
+        return units if self._most_ticks else self._skipped()
+
+    def _skipped(self) -> list[Unit]:
         """The last repeat, where it has not been written: before another picture, and at the end. What comes
         before it lasts until then."""
         if self._skipped_pts is None:
@@ -87,13 +201,30 @@ class StillPictures:
         self._written_pts, self._skipped_pts = self._skipped_pts, None
         return [Unit(self._written_pts, self._repeats.repeat())]
 
-    def give(self, data: bytes, *, is_key: bool) -> list[Unit]:
-        """What goes into the stream with the picture that the encoder gives out."""
-        units = self.skipped()
-        taken = self._inside.popleft()
-        adds_nothing = not taken.is_fresh and len(data) <= self._small
-        self._settled = self._settled + 1 if adds_nothing else 0
-        self._owed_bits += 8 * len(data)
-        self._written_pts = taken.pts
-        units.append(Unit(taken.pts, self._repeats.renumbered(data, is_key=is_key)))
-        return units
+
+class _StillKeyFrame:
+    """The last key frame, with what the encoder added while nothing changed."""
+
+    def __init__(self, repeats: RepeatWriter) -> None:
+        self._repeats = repeats
+        self._units: list[bytes] = []
+        """As the encoder gave them."""
+        self.is_known = False
+        """The picture has not changed since, and what was added makes it what it is."""
+
+    @property
+    def length(self) -> int:
+        return len(self._units)
+
+    def note(self, data: bytes, *, is_new: bool, is_key: bool, is_settled: bool) -> None:
+        """What the encoder gives out. `is_settled`: it adds nothing, nor did the one before."""
+        if is_key:
+            self._units, self.is_known = [data], False
+        elif is_new or not self._units:
+            self._units, self.is_known = [], False
+        elif not (self.is_known and is_settled and self._repeats.are_alike(data, self._units[-1])):
+            self._units.append(data)
+            self.is_known = is_settled
+
+    def unit(self, number: int) -> bytes:
+        return self._repeats.again(self._units[number], is_key=not number)
