@@ -21,7 +21,7 @@ from livekit.protocol.egress import (
     WebEgressRequest,
 )
 
-from openegress.api import layouts, pauses
+from openegress.api import layouts
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
 from openegress.api.twirp import TwirpMethod, for_recorders
@@ -256,7 +256,7 @@ class EgressService:
         """To the recorder, on whichever machine it is."""
         _refuse_ended(info, "updated")
         if isinstance(order, PauseOrder):
-            pauses.refuse_unsuited(info, template_base=self._policy.template_base)
+            _refuse_not_recording(info)
         request = UpdateLayoutRequest(egress_id=info.egress_id, layout=str(order))
         try:
             return await self._client.call(EgressHandler.ORDER, request, topic=info.egress_id)
@@ -277,6 +277,11 @@ class EgressService:
 def _refuse_ended(info: EgressInfo, verb: str) -> None:
     if info.status >= EgressStatus.EGRESS_COMPLETE:
         raise _wrong_status(info, verb)
+
+
+def _refuse_not_recording(info: EgressInfo) -> None:
+    if info.status != EgressStatus.EGRESS_ACTIVE:
+        raise _wrong_status(info, "paused or resumed")
 
 
 def _wrong_status(info: EgressInfo, verb: str) -> EgressError:

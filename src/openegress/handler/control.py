@@ -10,7 +10,7 @@ from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import Plan, SegmentOutput
+from openegress.core.plan import Plan
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
@@ -108,10 +108,6 @@ class RecordingControl:
             _log.exception("an order could not be carried out", extra={"order": str(order)})
 
     async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
-        if media_input.passes_through and any(isinstance(o, SegmentOutput) for o in self._plan.outputs):
-            # They would have to begin with a key frame, and sound comes before it.
-            text = "pause of segments of tracks as they come is not supported; ask for an encoding"
-            raise EgressError(Code.UNIMPLEMENTED, text)
         done = await self._pauses.obey(order, media_input)
         if done is None:
             return

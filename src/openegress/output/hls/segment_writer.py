@@ -44,7 +44,12 @@ class SegmentWriter:
         kinds = [f.kind for f in opening.formats]
         is_passed_through = any(f.is_passed_through for f in opening.formats)
         self._interleaver = Interleaver(kinds, _PASSED_THROUGH_NS if is_passed_through else MAX_DELAY_NS)
-        self._cutter = Cutter(segment_s * S, has_video=MediaKind.VIDEO in kinds, limit_ns=limits.limit_ns)
+        self._cutter = Cutter(
+            segment_s * S,
+            has_video=MediaKind.VIDEO in kinds,
+            limit_ns=limits.limit_ns,
+            keyless=not limits.independent,
+        )
         self._changes = FormatChanges(opening.formats)
         self._early: list[Packet] = []
         """Sound before the first key frame."""
