@@ -11,13 +11,15 @@ import m3u8
 import numpy as np
 import pytest
 import pytest_asyncio
+from livekit.api import TwirpError, TwirpErrorCode
+from livekit.protocol.room import UpdateParticipantRequest
 
 from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import extract
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import Counters, counters, probe, sound
-from testkit.service import Info, Refused, Service, location
+from testkit.service import POLL_S, Info, Refused, Service, location
 from testkit.stream_servers import RtmpServer
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
@@ -87,17 +89,6 @@ def check(info: Info, pauses: int) -> None:
     others, jumps = steps[:-pauses], steps[-pauses:]
     assert (jumps - 1) / FPS == pytest.approx(sorted(lengths_s), abs=JUMP_S)
     assert others[0] >= 0 and others[-1] <= FPS // 2
-
-
-async def start_participant(service: Service, room: str, **encoding: str) -> str:
-    """The id of an egress of ann's that is active."""
-    outputs = [{"filepath": f"{room}.mp4"}]
-    started = await service.call(
-        "StartParticipantEgress", room_name=room, identity="ann", file_outputs=outputs, **encoding
-    )
-    egress_id = str(started["egress_id"])
-    await service.active(egress_id)
-    return egress_id
 
 
 async def pause(service: Service, egress_id: str) -> None:
@@ -192,11 +183,28 @@ async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PausePa
 
 
 @pytest.mark.quiet
-async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: PauseParts) -> None:
+async def test_a_participant_is_paused_before_the_first_frame_and_stopped_while_paused(
+    parts: PauseParts,
+) -> None:
+    """The first pause is asked for in the room, before anybody publishes."""
     service = parts.service
-    async with Publisher(parts.livekit, "still", "ann", CAMERA, STEADY):
-        egress_id = await start_participant(service, "still", preset="H264_720P_30")
-        await pause(service, egress_id)
+    async with Publisher(parts.livekit, "still", "ann") as ann:
+        outputs = [{"filepath": "still.mp4"}]
+        started = await service.call(
+            "StartParticipantEgress",
+            room_name="still",
+            identity="ann",
+            file_outputs=outputs,
+            preset="H264_720P_30",
+        )
+        egress_id = str(started["egress_id"])
+        await pause_in_room(parts.livekit, "still", egress_id)
+        await ann.publish("camera", CAMERA)
+        await ann.publish("microphone", STEADY)
+        info = await service.active(egress_id)
+        async with asyncio.timeout(5):
+            while info["details"] != "Paused":
+                info = await service.info(egress_id)
         await asyncio.sleep(PAUSE_S)
         await resume(service, egress_id)
         await asyncio.sleep(KEPT_S)
@@ -210,6 +218,18 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
     assert facts.video is not None and facts.audio is not None
     assert facts.video.duration_s == pytest.approx(whole_s - sum(lengths_s), abs=END_S)
     assert facts.audio.gaps == ()
+
+
+async def pause_in_room(livekit: LivekitServer, room: str, egress_id: str) -> None:
+    """As soon as the recorder is there."""
+    asked = UpdateParticipantRequest(room=room, identity=egress_id, attributes={"egress.paused": "true"})
+    while True:
+        try:
+            await livekit.room_service().update_participant(asked)
+            return
+        except TwirpError as error:
+            assert error.code == TwirpErrorCode.NOT_FOUND
+            await asyncio.sleep(POLL_S)
 
 
 @pytest.mark.quiet
