@@ -22,7 +22,9 @@ from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import Pause
+from openegress.request import options
 from openegress.request.asked_options import changed_rules, refuse_unsuited
+from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 
 _log = logging.getLogger(__name__)
@@ -154,6 +156,9 @@ class RecordingControl:
         refuse_unsuited(order.options, self._plan)
         if order.options.stop_when_silent and not self._is_heard:
             raise invalid("stop_when_silent: this egress records no sound")
+        looks, _ = options.apart(order.options)
+        if looks != LookOptions():
+            await media_input.change_looks(looks)
         before, self._rules = self._rules, changed_rules(self._rules, order.options)
         await media_input.change_rules(self._rules)
         outputs.change_size_limit(self._rules.max_size_bytes)

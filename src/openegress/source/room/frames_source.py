@@ -148,6 +148,15 @@ class RoomFrameSource:
     async def change_rules(self, rules: EndRules) -> None:
         await self._follower.change_rules(rules)
 
+    @property
+    def overlays(self) -> Overlays | None:
+        """None: it gives no picture."""
+        return self._compositor.overlays
+
+    async def change_layout(self, metadata: str) -> None:
+        """As these metadata of the recorder ask for it."""
+        await self._follower.change_layout(metadata)
+
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()
 
