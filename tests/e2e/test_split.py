@@ -18,7 +18,7 @@ from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, probe
-from testkit.service import Info, Service
+from testkit.service import POLL_S, Info, Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,9 +90,10 @@ async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -
         await asyncio.sleep(1.5)
         await service.control("ResumeEgress", egress_id)
         await service.call("UpdateLayout", egress_id=egress_id, layout="@marker=After the pause")
-        await asyncio.sleep(9.2)
-        running = await service.info(egress_id)
-        assert running["file_results"][0]["location"], "the first part is stored meanwhile"
+        await asyncio.sleep(EVERY_S - 3.0)
+        async with asyncio.timeout(10):  # the first part is stored meanwhile
+            while not (await service.info(egress_id))["file_results"][0]["location"]:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
         info = await service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     paths = files_of(info)

@@ -1,9 +1,11 @@
 """Packets as segments: where each begins and ends, and in what format."""
 
+from collections import deque
 from pathlib import Path
 
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import EgressError
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.interleave import Interleaver
@@ -58,6 +60,12 @@ class SegmentWriter:
         """Where the current segment begins, formats change, time leaps, or a pause was."""
         self._paused_ns = 0
         self.media_end_ns = 0
+        self._marked: deque[Marker] = deque()
+        """Those that no media has come to yet."""
+
+    def mark(self, marker: Marker) -> None:
+        """From any thread."""
+        self._marked.append(marker)
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +111,8 @@ class SegmentWriter:
             self._early.append(packet)
             return
         self._current.write(packet)
+        while self._marked and self._marked[0].at_ns <= packet.pts_ns:
+            self._current.mark(self._marked.popleft())
         self.media_end_ns = max(self.media_end_ns, self._current.end_ns)
 
     def _begin_segment(self, first: Packet) -> None:
