@@ -1,6 +1,7 @@
 """A cluster of our own: `serve` and `worker` on one Redis, records and webhooks ours."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -70,12 +71,25 @@ async def written(folder: Path) -> None:
 
 
 async def test_a_recording_from_start_to_webhook(cluster: Cluster) -> None:
+    """It is marked and paused meanwhile, and ended by an option: all over Redis."""
     egress_id = await cluster.start()
     (listed,) = (await cluster.serve.call("ListEgress", active=True))["items"]
     assert listed["egress_id"] == egress_id
     assert cluster.worker.handler_pid()
-    info = await cluster.serve.finish(egress_id)
-    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    await cluster.serve.control("AddMarker", egress_id, name="Three", ago="1s")
+    assert (await cluster.serve.control("PauseEgress", egress_id))["details"] == "Paused"
+    assert (await cluster.serve.control("ResumeEgress", egress_id))["details"] == ""
+    with pytest.raises(Refused, match="changing leave_out of an egress that runs"):
+        await cluster.serve.control("SetOptions", egress_id, options={"leave_out": "bob"})
+    with pytest.raises(Refused, match="tracks are stored as they come"):
+        await cluster.serve.control("SetOptions", egress_id, options={"text": "x"})
+    await cluster.serve.control("SetOptions", egress_id, options={"max_duration": "1s"})
+    info = await cluster.serve.wait(egress_id)
+    assert (info["status"], info["error_code"]) == ("EGRESS_LIMIT_REACHED", 413)
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    (marker,) = manifest["markers"]
+    assert marker["name"] == "Three" and len(manifest["pauses"]) == 1
+    assert marker["position"] / 1e9 == pytest.approx(RECORDED_S - 1, abs=1)
     audio = probe(location(info)).audio
     assert audio is not None and audio.duration_s > RECORDED_S * 0.8
     await cluster.hooks.until(egress_id, "egress_ended")

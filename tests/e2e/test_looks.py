@@ -166,7 +166,7 @@ async def test_a_layout_of_the_operators(parts: LooksParts) -> None:
 
 @pytest.mark.parametrize("kind", ["web", "participant"])
 async def test_what_is_not_laid_out_here(parts: LooksParts, kind: str) -> None:
-    """A page; and tracks that would go as they are, if nothing were drawn on them."""
+    """A page; and tracks that would go as they are, if nothing were drawn on them. Changed while it runs."""
     service, options = (
         parts.service,
         "logo=acme&text=Part%201&text_corner=bottom-left&recording_dot=yes&clock=Asia%2FTokyo",
@@ -182,7 +182,10 @@ async def test_what_is_not_laid_out_here(parts: LooksParts, kind: str) -> None:
         ground = COLOURS[0]
     path = service.out / f"{kind}.mp4"
     assert near(at(path, 1.0, LOGO), ORANGE) and near(at(path, 1.0, DOT), RED)
-    assert caption_off(path, 1.0, "Part 1", ground) < caption_off(path, 1.0, "Pact 2", ground)
+    assert caption_off(path, 1.0, "Part 1", ground) < caption_off(path, 1.0, "Part 2", ground)
+    end_s = probe(path).video.duration_s - 0.3  # type: ignore[union-attr]
+    assert near(at(path, end_s, LOGO), ground) and near(at(path, end_s, DOT), RED)
+    assert caption_off(path, end_s, "Part 2", ground) < caption_off(path, end_s, "Part 1", ground)
 
 
 async def record(service: Service, method: str, options: str, name: str, **request: object) -> Info:
@@ -190,6 +193,13 @@ async def record(service: Service, method: str, options: str, name: str, **reque
     egress_id = (await service.call_with(options, method, **request, **outputs))["egress_id"]
     await service.active(egress_id)
     await asyncio.sleep(2)
+    with pytest.raises(Refused, match="names of anything but a room"):
+        await service.control("SetOptions", egress_id, options={"names": "yes", "text": "x"})
+    with pytest.raises(Refused, match="did you mean acme"):
+        await service.call("UpdateLayout", egress_id=egress_id, layout="?logo=acne")
+    await service.control("SetOptions", egress_id, options={"logo": ""})
+    await service.call("UpdateLayout", egress_id=egress_id, layout="?text=Part%202")
+    await asyncio.sleep(CHANGE_S)
     info = await service.finish(egress_id)
     check_whole(info)
     return info

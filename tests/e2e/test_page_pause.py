@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,14 @@ import m3u8
 import numpy as np
 import pytest
 import pytest_asyncio
+from livekit.protocol.room import UpdateParticipantRequest
 
 from testkit import hls_rules
 from testkit.livekit_server import LivekitServer, free_port
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, frames, probe, sound
-from testkit.service import Info, Service, location
+from testkit.service import POLL_S, Info, Service, location
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,7 +55,10 @@ async def web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Web]:
         yield Web(pages, service)
 
 
-async def pause_twice(service: Service, egress_id: str) -> Info:
+async def pause_twice(
+    service: Service, egress_id: str, steer: Callable[[str], Awaitable[None]] | None = None
+) -> Info:
+    """`steer`: how the second time is asked for, where it is not UpdateLayout."""
     await service.active(egress_id)
     await asyncio.sleep(KEPT_S)
     assert (await service.control("PauseEgress", egress_id))["details"] == "Paused"
@@ -62,8 +66,14 @@ async def pause_twice(service: Service, egress_id: str) -> Info:
     assert (await service.control("ResumeEgress", egress_id))["details"] == ""
     await asyncio.sleep(KEPT_S)
     for layout, details in (("@pause", "Paused"), ("@resume", "")):
-        info = await service.call("UpdateLayout", egress_id=egress_id, layout=layout)
-        assert info["details"] == details
+        if steer is None:
+            info = await service.call("UpdateLayout", egress_id=egress_id, layout=layout)
+            assert info["details"] == details
+        else:
+            await steer(layout)
+            async with asyncio.timeout(1):
+                while (await service.info(egress_id))["details"] != details:  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_S)
         await asyncio.sleep(PAUSE_S if details else KEPT_S)
     info = await service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
@@ -192,7 +202,8 @@ async def test_a_page_that_is_heard_alone(web: Web) -> None:
 
 @pytest.mark.quiet
 async def test_a_template_with_the_sound_of_its_room(tmp_path: Path) -> None:
-    """Both are left out for as long, so sound and picture are as near behind the pauses as before."""
+    """Both are left out for as long, so sound and picture are as near behind the pauses as before. It is
+    steered by its API, and as a livekit-server does it: by the metadata of the page's participant."""
     port = free_port()
     camera, steady = VideoSpec(width=640, height=360, encoded=True), AudioSpec(tone_hz=440, level=0.3)
     async with (
@@ -209,7 +220,13 @@ async def test_a_template_with_the_sound_of_its_room(tmp_path: Path) -> None:
             audio_mixing="DUAL_CHANNEL_AGENT",
             file_outputs=[{"filepath": "beside.mp4"}],
         )
-        info = await pause_twice(service, started["egress_id"])
+        egress_id = started["egress_id"]
+
+        async def steer(layout: str) -> None:
+            asked = {"room": "beside", "identity": egress_id, "metadata": json.dumps({"layout": layout})}
+            await livekit.room_service().update_participant(UpdateParticipantRequest(**asked))
+
+        info = await pause_twice(service, egress_id, steer)
     whole_s, pauses = told(info)
     facts = probe(location(info))
     assert facts.video is not None and facts.audio is not None and facts.audio.contiguous

@@ -11,12 +11,15 @@ import m3u8
 import numpy as np
 import pytest
 import pytest_asyncio
+from livekit.api import TwirpError, TwirpErrorCode
+from livekit.protocol.room import UpdateParticipantRequest
 
 from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
+from testkit.matroska_reader import extract
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import counters, probe, sound
-from testkit.service import Info, Refused, Service, location
+from testkit.probe import Counters, counters, probe, sound
+from testkit.service import POLL_S, Info, Refused, Service, location
 from testkit.stream_servers import RtmpServer
 from testkit.udp_relay import RELAY_ADDRESS, Leg, UdpRelay
 
@@ -29,6 +32,8 @@ END_S = 0.25
 JUMP_S = 0.04
 """A picture is in a slot of the recording's clock, and a pause begins and ends with a block of sound."""
 STEADY = AudioSpec(tone_hz=440, level=0.3, beep_level=0.5)
+KINDS = ("camera", "microphone")
+FMP4 = "HLS_FMP4_PROTOCOL"
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
 
 
@@ -84,17 +89,6 @@ def check(info: Info, pauses: int) -> None:
     others, jumps = steps[:-pauses], steps[-pauses:]
     assert (jumps - 1) / FPS == pytest.approx(sorted(lengths_s), abs=JUMP_S)
     assert others[0] >= 0 and others[-1] <= FPS // 2
-
-
-async def start_participant(service: Service, room: str, **encoding: str) -> str:
-    """The id of an egress of ann's that is active."""
-    outputs = [{"filepath": f"{room}.mp4"}]
-    started = await service.call(
-        "StartParticipantEgress", room_name=room, identity="ann", file_outputs=outputs, **encoding
-    )
-    egress_id = str(started["egress_id"])
-    await service.active(egress_id)
-    return egress_id
 
 
 async def pause(service: Service, egress_id: str) -> None:
@@ -189,11 +183,28 @@ async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PausePa
 
 
 @pytest.mark.quiet
-async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: PauseParts) -> None:
+async def test_a_participant_is_paused_before_the_first_frame_and_stopped_while_paused(
+    parts: PauseParts,
+) -> None:
+    """The first pause is asked for in the room, before anybody publishes."""
     service = parts.service
-    async with Publisher(parts.livekit, "still", "ann", CAMERA, STEADY):
-        egress_id = await start_participant(service, "still", preset="H264_720P_30")
-        await pause(service, egress_id)
+    async with Publisher(parts.livekit, "still", "ann") as ann:
+        outputs = [{"filepath": "still.mp4"}]
+        started = await service.call(
+            "StartParticipantEgress",
+            room_name="still",
+            identity="ann",
+            file_outputs=outputs,
+            preset="H264_720P_30",
+        )
+        egress_id = str(started["egress_id"])
+        await pause_in_room(parts.livekit, "still", egress_id)
+        await ann.publish("camera", CAMERA)
+        await ann.publish("microphone", STEADY)
+        info = await service.active(egress_id)
+        async with asyncio.timeout(5):
+            while info["details"] != "Paused":
+                info = await service.info(egress_id)
         await asyncio.sleep(PAUSE_S)
         await resume(service, egress_id)
         await asyncio.sleep(KEPT_S)
@@ -207,6 +218,18 @@ async def test_a_participant_is_paused_at_once_and_stopped_while_paused(parts: P
     assert facts.video is not None and facts.audio is not None
     assert facts.video.duration_s == pytest.approx(whole_s - sum(lengths_s), abs=END_S)
     assert facts.audio.gaps == ()
+
+
+async def pause_in_room(livekit: LivekitServer, room: str, egress_id: str) -> None:
+    """As soon as the recorder is there."""
+    asked = UpdateParticipantRequest(room=room, identity=egress_id, attributes={"egress.paused": "true"})
+    while True:
+        try:
+            await livekit.room_service().update_participant(asked)
+            return
+        except TwirpError as error:
+            assert error.code == TwirpErrorCode.NOT_FOUND
+            await asyncio.sleep(POLL_S)
 
 
 @pytest.mark.quiet
@@ -248,48 +271,106 @@ async def test_a_stream_goes_on_with_a_card_and_so_does_its_file(parts: PausePar
             assert facts.video.longest_gap_s < 0.2
             assert facts.video.duration_s == pytest.approx(told(info)[0], abs=1.0)
     silent = max(silences_s(location(info)), key=lambda each: each[1])
-    # A packet of sound lasts for 20 ms, and one of AAC spreads over 23.
-    assert silent[0] == pytest.approx(began_s, abs=0.065)
-    assert silent[0] + silent[1] >= ended_s - 0.04
+    assert silent[0] == pytest.approx(began_s, abs=JUMP_S)
+    assert silent[0] + silent[1] >= ended_s - JUMP_S
     read = counters(location(info)).read
     assert [at_s for at_s, counter in read if counter is not None and began_s + 0.1 < at_s < ended_s] == []
 
 
-async def test_tracks_as_they_come(parts: PauseParts) -> None:
-    """The counters jump by the pause, and nothing else is missing."""
-    service = parts.service
+async def test_tracks_as_they_come(tmp_path: Path) -> None:
+    """Two tracks in a file and in segments, and all tracks of the room: what is paused is in none, nothing
+    else is missing, and nothing is received meanwhile."""
     camera = VideoSpec(codec="h264", width=640, height=360, encoded=True)
-    async with Publisher(parts.livekit, "as-they-come", "ann", camera, STEADY) as ann:
-        info = await record_with_pause(
-            service,
+    room = "as-they-come"
+    async with (
+        LivekitServer(tcp=False, announced=RELAY_ADDRESS) as livekit,
+        UdpRelay(livekit.udp_port) as relay,
+        Service(tmp_path, livekit) as service,
+        Publisher(livekit, room, "ann", camera, STEADY) as ann,
+    ):
+        relay.joining = Leg.RECORDER
+        with pytest.raises(Refused, match="on_pause=hold"):
+            await service.call_with(
+                "on_pause=hold",
+                "StartTrackEgress",
+                room_name=room,
+                track_id=ann.sid("camera"),
+                file={"filepath": "never"},
+            )
+        one = await service.call(
             "StartTrackCompositeEgress",
-            KEPT_S,
-            room_name="as-they-come",
+            room_name=room,
             audio_track_id=ann.sid("microphone"),
             video_track_id=ann.sid("camera"),
             file_outputs=[{"filepath": "as-they-come.mp4"}],
+            segment_outputs=[
+                {"filename_prefix": "hls/as-they-come", "segment_duration": 2, "protocol": FMP4}
+            ],
         )
-    assert json.loads(Path(info["manifest_location"]).read_text())["passthrough"]
-    whole_s, (paused_s,) = told(info)
-    facts, steps = probe(location(info)), np.sort(np.diff(counters(location(info)).values))
+        every = await service.call(
+            "StartRoomCompositeEgress",
+            room_name=room,
+            layout="tracks",
+            file_outputs=[{"filepath": "all.mkv"}],
+        )
+        ids = [str(info["egress_id"]) for info in (one, every)]
+        for egress_id in ids:
+            await service.active(egress_id)
+        await asyncio.sleep(KEPT_S)
+        assert sum(relay.received.values()) > 200
+        for egress_id in ids:
+            await pause(service, egress_id)
+        relay.received.clear()
+        await asyncio.sleep(PAUSE_S)
+        # As above, for two recorders.
+        assert sum(relay.received.values()) < 40, relay.received
+        for egress_id in ids:
+            await resume(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        whole, tracks = [await service.finish(egress_id) for egress_id in ids]
+    assert json.loads(Path(whole["manifest_location"]).read_text())["passthrough"]
+    path = location(whole)
+    playlist = service.out / whole["segment_results"][0]["playlist_name"]
+    hls_rules.check(playlist)
+    (broken,) = [each for each in m3u8.load(str(playlist)).segments if each.discontinuity]
+    began_s = int(whole["segment_results"][0]["started_at"]) / 1e9
+    assert broken.program_date_time is not None
+    resumed_s = broken.program_date_time.timestamp() - began_s
+    for found in (counters(path), counters(playlist)):
+        jump = check_jump(found, told(whole)[1])
+        assert resumed_s - told(whole)[1][0] == pytest.approx(
+            found.read[jump + 1][0] - found.read[0][0], abs=JUMP_S
+        )
+    facts = probe(path)
     assert facts.video is not None and facts.audio is not None
     assert facts.video.rising and facts.audio.contiguous
-    assert facts.video.duration_s == pytest.approx(whole_s - paused_s, abs=END_S)
-    assert (steps[-1] - 1) / FPS == pytest.approx(paused_s, abs=2 * JUMP_S)
-    assert steps[0] >= 0 and steps[-2] <= FPS // 2
-    assert not [silent for silent in silences_s(location(info)) if silent[1] > 0.1]
+    assert facts.video.duration_s == pytest.approx(told(whole)[0] - sum(told(whole)[1]), abs=END_S)
+    assert not [silent for silent in silences_s(path) if silent[1] > 0.1]
+    check_tracks(tracks)
 
 
-async def test_what_cannot_be_paused_says_so(parts: PauseParts) -> None:
-    service = parts.service
-    async with Publisher(parts.livekit, "never", "ann", CAMERA, STEADY):
-        files = [{"filepath": "never.mkv"}]
-        started = await service.call(
-            "StartRoomCompositeEgress", room_name="never", layout="tracks", file_outputs=files
-        )
-        egress_id = started["egress_id"]
-        await service.active(egress_id)
-        with pytest.raises(Refused) as refused:
-            await service.control("PauseEgress", egress_id)
-        assert refused.value.code == "unimplemented"
-        assert (await service.finish(egress_id))["status"] == "EGRESS_COMPLETE"
+def check_jump(found: Counters, pauses_s: list[float]) -> int:
+    """Where the counters jump by the only pause; they jump nowhere else."""
+    steps = np.diff(found.values)
+    jump = int(np.argmax(steps))
+    assert (steps[jump] - 1) / FPS == pytest.approx(pauses_s[0], abs=2 * JUMP_S)
+    others = np.delete(steps, jump)
+    assert others.min() >= 0 and others.max() <= FPS // 2
+    return jump
+
+
+def check_tracks(info: Info) -> None:
+    """Both tracks leave out the same, and begin where the pause began, each to within 40 ms."""
+    whole_s, pauses_s = told(info)
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    paused_s = (manifest["pauses"][0]["paused_at"] - manifest["started_at"]) / 1e9
+    path = location(info)
+    picture, voice = (extract(path, f"ann ({what})", path.with_suffix(f".{what}.mkv")) for what in KINDS)
+    found = counters(picture)
+    jump = check_jump(found, pauses_s)
+    assert found.read[jump + 1][0] == pytest.approx(paused_s, abs=JUMP_S)
+    facts = probe(voice)
+    assert facts.audio is not None
+    assert facts.audio.duration_s == pytest.approx(whole_s - sum(pauses_s), abs=END_S)
+    silent = [(at_s, for_s) for at_s, for_s in silences_s(voice) if for_s > JUMP_S]
+    assert not silent, silent

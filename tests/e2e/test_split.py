@@ -18,12 +18,12 @@ from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, probe
-from testkit.service import Info, Service
+from testkit.service import POLL_S, Info, Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FPS = 30
-EVERY_S = 2.0
+EVERY_S = 10.0
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
 STEADY = AudioSpec(tone_hz=440, level=0.3)
 
@@ -90,23 +90,24 @@ async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -
         await asyncio.sleep(1.5)
         await service.control("ResumeEgress", egress_id)
         await service.call("UpdateLayout", egress_id=egress_id, layout="@marker=After the pause")
-        await asyncio.sleep(2.2)  # a stop at the border of a part may leave one picture in the last
-        running = await service.info(egress_id)
-        assert running["file_results"][0]["location"], "the first part is stored meanwhile"
+        await asyncio.sleep(EVERY_S - 3.0)
+        async with asyncio.timeout(10):  # the first part is stored meanwhile
+            while not (await service.info(egress_id))["file_results"][0]["location"]:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
         info = await service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
     paths = files_of(info)
     assert [path.name for path in paths] == [f"call-{n:05d}.mp4" for n in range(1, len(paths) + 1)]
-    assert len(paths) >= 3
-    assert lengths_s(paths[:-1]) == pytest.approx([EVERY_S] * (len(paths) - 1), abs=1 / FPS)
+    assert len(paths) == 2
+    assert lengths_s(paths[:-1]) == pytest.approx([EVERY_S], abs=1 / FPS)
     manifest = json.loads(Path(info["manifest_location"]).read_text())
     (pause,), (marker,) = manifest["pauses"], manifest["markers"]
     # It is where the recording goes on, in the part that has that moment.
     assert marker["position"] / 1e9 == pytest.approx(
         (pause["paused_at"] - manifest["started_at"]) / 1e9, abs=0.3
     )
-    assert [title for _, title in chapters(paths[1])] == ["After the pause"]
-    assert (paths[1].with_suffix(".chapters.vtt")).read_text().startswith("WEBVTT")
+    assert [title for _, title in chapters(paths[0])] == ["After the pause"]
+    assert (paths[0].with_suffix(".chapters.vtt")).read_text().startswith("WEBVTT")
     steps = np.sort(np.diff(joined(paths)))
     paused_s = (pause["resumed_at"] - pause["paused_at"]) / 1e9
     assert (steps[-1] - 1) / FPS == pytest.approx(paused_s, abs=0.05)
@@ -126,7 +127,7 @@ async def test_tracks_as_they_come_are_split_at_key_frames_that_are_asked_for(pa
             file_outputs=[{"filepath": "passed/{part}.mp4"}],
         )
         await service.active(started["egress_id"])
-        await asyncio.sleep(7.0)
+        await asyncio.sleep(13.0)
         info = await service.finish(started["egress_id"])
         dropped = await ann.dropped()
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
@@ -134,7 +135,7 @@ async def test_tracks_as_they_come_are_split_at_key_frames_that_are_asked_for(pa
     assert manifest["passthrough"]
     paths = files_of(info)
     assert [path.name for path in paths] == [f"{n:05d}.mp4" for n in range(1, len(paths) + 1)]
-    assert len(paths) >= 3
+    assert len(paths) >= 2
     # A key frame takes its time to be asked for and to come.
     assert all(EVERY_S - 0.1 < each < EVERY_S + 1.5 for each in lengths_s(paths[:-1]))
     found = joined(paths)
@@ -157,7 +158,7 @@ async def test_a_killed_recording_keeps_its_parts(parts: SplitParts) -> None:
         await service.active(egress_id)
         await asyncio.sleep(0.5)
         await service.control("AddMarker", egress_id, name="Hello")
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(13.0)
         await service.control("AddMarker", egress_id, name="Bye", ago="0.3s")
         await asyncio.sleep(0.5)
         os.kill(service.handler_pid(), signal.SIGKILL)
@@ -166,7 +167,7 @@ async def test_a_killed_recording_keeps_its_parts(parts: SplitParts) -> None:
     paths = files_of(info)
     assert len(paths) >= 2
     found = joined(paths)
-    assert (found[-1] - found[0]) / FPS > 4.0
+    assert (found[-1] - found[0]) / FPS > 11.0
     steps = np.diff(found)
     assert steps.min() >= 0 and steps.max() <= FPS // 2
     assert list((service.data / "spool").glob("EG_*")) == []

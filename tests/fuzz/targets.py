@@ -4,6 +4,7 @@ A target takes a few milliseconds at most; one that takes seconds is a find as w
 """
 
 import asyncio
+import base64
 import contextlib
 import math
 import resource
@@ -56,6 +57,7 @@ from openegress.request.options import (
     of_query,
     of_room_metadata,
 )
+from openegress.request.orders import layout_in
 from openegress.request.validate import plan_of
 from openegress.room import DataArrived
 from openegress.room.frame_keys import Undecryptable
@@ -66,9 +68,10 @@ from openegress.room.signalling import sdp
 from openegress.room.transport.dtls import DtlsError, DtlsSrtp, datagrams
 from openegress.room.transport.fingerprint import Fingerprint
 from openegress.room.transport.ice import IceConnection
+from openegress.source.asked_in_room import asked_in_room
 from openegress.source.memory import own_bytes
-from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.web.cdp import Splitter
+from openegress.source.web.page_room import PageRoom
 from openegress.storage import failures
 from openegress.store import outbox
 from tests.unit.test_request_auto_start import WHOLE
@@ -231,6 +234,16 @@ def data_packet(data: bytes) -> None:
 def signal(data: bytes) -> None:
     with contextlib.suppress(DecodeError):
         SignalResponse.FromString(data)
+
+
+@target
+def page_socket(data: bytes) -> None:
+    """What a page receives on a WebSocket to a room's server, as its recorder overhears it."""
+    room = PageRoom("ws://livekit", "token", "EG_1")
+    room.take("Network.webSocketCreated", {"requestId": "1", "url": "ws://livekit/rtc"})
+    response = {"opcode": 2, "payloadData": base64.b64encode(data).decode()}
+    for told in room.take("Network.webSocketFrameReceived", {"requestId": "1", "response": response}):
+        asked_in_room(told, has_layout=False, of_page=True)
 
 
 # --- files that were left

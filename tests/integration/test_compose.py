@@ -166,11 +166,16 @@ def test_a_signal_ends_it_and_leaves_nothing(meeting: Path, tmp_path: Path, numb
         (["gone.mkv", "film.mp4"], "is not a file"),
         (["{garbage}", "film.mp4"], "cannot be read"),
         (["{film}", "film2.mp4"], "holds no tracks of participants"),
+        (["{timeless}", "film.mp4"], "timeless.events.jsonl: media_s of"),
     ],
 )
 def test_what_cannot_be_composed(arguments: list[str], error: str, meeting: Path, tmp_path: Path) -> None:
     (tmp_path / "garbage.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(range(256)) * 40)
     named = {"meeting": str(meeting), "garbage": str(tmp_path / "garbage.mkv")}
+    if "{timeless}" in arguments:
+        named["timeless"] = str(tmp_path / "timeless.mkv")
+        Path(named["timeless"]).write_bytes(meeting.read_bytes())
+        (tmp_path / "timeless.events.jsonl").write_text('{"media_s": NaN, "event": "track_published"}\n')
     if "{film}" in arguments:
         named["film"] = str(composed(meeting, tmp_path / "a.mp4", "--to", "0.2"))
     command = [

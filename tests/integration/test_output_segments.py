@@ -21,8 +21,10 @@ from openegress.core import plan
 from openegress.core.codecs import VIDEO_TIME_BASE, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, OutputFailed, SegmentsUpdate
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
+from openegress.media.fragments import OFFSET_NS
 from openegress.media.passthrough import video_format
 from openegress.output import Opening
 from openegress.output.hls import playlist_publisher, recorder
@@ -695,3 +697,49 @@ async def test_a_disk_that_takes_no_more_keeps_what_was_recorded_and_says_so(
     read = probe.counters(path).values
     assert read == list(range(len(read))) and len(read) >= 120
     assert output.is_settled()
+
+
+async def test_markers_are_among_the_media_of_fmp4(rig: Rig) -> None:
+    """As ID3 in event messages, each at its moment."""
+    encoded, output = Encoded(Spec(seconds=6.0)), rig.output(Container.FMP4)
+    output.open(rig.opening(encoded))
+    output.mark(Marker("One", S, 0))
+    output.mark(Marker("Zwei: 二", 3 * S, 0))
+    late = [Marker("ago", S, 0)]
+    for packet in encoded.packets():
+        if packet.pts_ns >= 5 * S and late:
+            await output.written()
+            output.mark(late.pop())
+        output.write(packet)
+    await output.finish(STARTED_NS + 6 * S)
+    folder = rig.stored / "live"
+    (one_s, one), (two_s, two), (late_s, ago) = id3_in(folder)
+    assert (one, two, ago) == ("One", "Zwei: 二", "ago")
+    assert (one_s, two_s) == (pytest.approx(1.0, abs=0.001), pytest.approx(3.0, abs=0.001))
+    assert late_s == pytest.approx(4.0, abs=0.001), (
+        "its own segment is stored: the current one begins with it"
+    )
+    check_rules(rig)
+    facts = probe.probe(folder / "all.m3u8")
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.rising and facts.audio.contiguous and facts.video.frames == 180
+
+
+def id3_in(folder: Path) -> list[tuple[float, str]]:
+    """(s since the first segment, text of the frame) of all segments."""
+    found = []
+    for path in sorted(folder.glob("seg_*.m4s")):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+            if kind == b"emsg":
+                scale = int.from_bytes(data[at + 12 : at + 16], "big")
+                begin = int.from_bytes(data[at + 16 : at + 24], "big")
+                assert b"https://aomedia.org/emsg/ID3\0\0ID3\x04" in data[at : at + size]
+                found.append((begin / scale, text_of(data[at : at + size])))
+            at += size
+    return [(at_s - OFFSET_NS / S, text) for at_s, text in found]
+
+
+def text_of(data: bytes) -> str:
+    return data.partition(b"openegress.marker\0")[2].decode()

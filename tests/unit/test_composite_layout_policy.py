@@ -8,11 +8,11 @@ from openegress.core.codecs import MediaKind
 from openegress.core.plan import AudioRoute
 from openegress.media.geometry import Rect
 from openegress.media.mixer import Channel
-from openegress.request import layouts
+from openegress.request import layouts, orders
 from openegress.request.layouts import Arrangement, Layout
 from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.composite.active_speaker import TAKEOVER_S
-from openegress.source.room.composite.layout_policy import DARK, LIGHT, WARM_HIDDEN, LayoutPolicy, layout_in
+from openegress.source.room.composite.layout_policy import DARK, LIGHT, WARM_HIDDEN, LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
 from openegress.source.room.track_policy import RoomState
@@ -132,7 +132,7 @@ def test_metadata_changes_the_layout() -> None:
     ],
 )
 def test_layout_in_metadata(metadata: str, layout: str | None) -> None:
-    assert layout_in(metadata) == layout
+    assert orders.layout_in(metadata) == layout
 
 
 @pytest.mark.parametrize(

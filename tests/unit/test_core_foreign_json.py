@@ -6,7 +6,7 @@ import pytest
 
 from openegress.core import foreign_json
 from openegress.core.errors import EgressError
-from openegress.source.room.composite.layout_policy import layout_in
+from openegress.request.orders import layout_in
 from openegress.storage.gcp import service_account
 
 DEEP = ("[" * 100_000, '{"layout":' * 100_000, "[" * 100_000 + "]" * 100_000)

@@ -22,7 +22,9 @@ from openegress.core.events import (
     ImagesUpdate,
     ManifestStored,
     OutputFailed,
+    Paused,
     Progress,
+    Resumed,
     SegmentsUpdate,
     StreamAdded,
     StreamStatus,
@@ -509,3 +511,14 @@ def test_a_terminal_status_never_changes_and_others_never_go_back(history: list[
         else:
             assert info.ended_at
             assert info.details.startswith("End reason: ")
+
+
+def test_details_say_paused_while_it_is_and_keep_what_else_they_say() -> None:
+    info = EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_ACTIVE, details="a notice")
+    info.room_composite.room_name = "room"
+    paused = infos.apply(info, Paused(1), 1)
+    assert (paused.status, paused.details) == (EgressStatus.EGRESS_ACTIVE, "a notice; Paused")
+    assert infos.is_paused(paused)
+    assert infos.apply(paused, Resumed(2), 2).details == "a notice"
+    ended = infos.apply(paused, Ending(EndReason.API), 3)
+    assert ended.details == "End reason: StopEgress API; a notice"

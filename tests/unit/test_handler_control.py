@@ -1,10 +1,48 @@
 """Orders that a recording gets."""
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 
+from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan, WebSource
+from openegress.core.units import S
 from openegress.handler.control import RecordingControl
-from openegress.request.orders import Order, PauseOrder
+from openegress.request.orders import AddMarker, Order, PauseOrder
+
+PLAN = Plan("EG_1", WebSource("http://e"), (), None, None)
+BEGAN_NS = 1_700_000_000 * S
+
+
+class FakeInput:
+    """A source of packets that is paused at once."""
+
+    passes_through = True
+
+    def __init__(self) -> None:
+        self.paused_at_ns = BEGAN_NS
+        self.unpaused = asyncio.Event()
+
+    def formats(self) -> list[object]:
+        return []
+
+    async def pause(self, mode: PauseMode) -> int:
+        return self.paused_at_ns
+
+    async def resume(self) -> int:
+        await self.unpaused.wait()
+        return self.paused_at_ns + S
+
+
+class FakeOutputs:
+    def mark(self, marker: object) -> None:
+        pass
+
+
+def control(told: list[AnyEvent]) -> RecordingControl:
+    return RecordingControl(PLAN, told.append, lambda reason: None)
 
 
 async def test_an_order_that_goes_wrong_ends_nothing(
@@ -13,9 +51,40 @@ async def test_an_order_that_goes_wrong_ends_nothing(
     async def broken(self: RecordingControl, order: Order) -> None:
         raise ValueError("no such thing")
 
-    monkeypatch.setattr(RecordingControl, "obey", broken)
-    control = RecordingControl(
-        Plan("EG_1", WebSource("http://e"), (), None, None), lambda event: None, lambda reason: None
-    )
-    await control.obey_unasked(PauseOrder.PAUSE)
+    monkeypatch.setattr(RecordingControl, "_carry_out", broken)
+    steered = control([])
+    await steered.obey_unasked(PauseOrder.PAUSE)
+    steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", FakeOutputs()))
+    with pytest.raises(ValueError, match="no such thing"):
+        await steered.obey(PauseOrder.PAUSE)
+    steered.close()
     assert "an order could not be carried out" in caplog.text and "no such thing" in caplog.text
+
+
+async def test_what_is_asked_in_the_room_before_the_first_frame_counts_from_it_on() -> None:
+    told: list[AnyEvent] = []
+    steered, source = control(told), FakeInput()
+    for order in (PauseOrder.PAUSE, PauseOrder.RESUME, AddMarker("Begin"), PauseOrder.PAUSE):
+        await steered.obey_unasked(order)
+    assert told == []
+    source.unpaused.set()
+    steered.record(BEGAN_NS, cast("Any", source), cast("Any", FakeOutputs()))
+    await steered.obey(PauseOrder.PAUSE)  # waits its turn, and it is paused already
+    assert [type(each) for each in told] == [Paused, Resumed, MarkerAdded, Paused]
+    (pause, last) = steered.pauses_until(BEGAN_NS + 9 * S)
+    assert (pause.paused_at_ns, last.resumed_at_ns) == (BEGAN_NS, BEGAN_NS + 9 * S)
+    steered.close()
+
+
+async def test_what_comes_while_earlier_orders_are_carried_out_follows_them() -> None:
+    told: list[AnyEvent] = []
+    steered, source = control(told), FakeInput()
+    for order in (PauseOrder.PAUSE, PauseOrder.RESUME):
+        await steered.obey_unasked(order)
+    steered.record(BEGAN_NS, cast("Any", source), cast("Any", FakeOutputs()))
+    await asyncio.sleep(0)  # it resumes, which takes its time
+    await steered.obey_unasked(PauseOrder.PAUSE)
+    source.unpaused.set()
+    await steered.obey(PauseOrder.PAUSE)
+    assert [type(each) for each in told] == [Paused, Resumed, Paused]
+    steered.close()

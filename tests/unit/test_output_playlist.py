@@ -275,3 +275,12 @@ def test_a_recovery_keeps_what_was_promised() -> None:
         again = promised(render(PlaylistKind.FULL, made, promise=promise), made, segment_s=4)
         assert (again.target_s, again.independent) == (promise.target_s, promise.independent)
     assert promised("", [segment(0, 6.0)], segment_s=4).target_s == 6
+
+
+def test_sound_begins_the_segment_after_a_pause_where_segments_may_do_without_a_key_frame() -> None:
+    cutter = Cutter(4 * S, has_video=True, limit_ns=8 * S, keyless=True)
+    assert cutter.begins(packet(MediaKind.VIDEO, 0))
+    assert cutter.begins(packet(MediaKind.AUDIO, 1), breaks=True)
+    encoded = Cutter(4 * S, has_video=True, limit_ns=8 * S)
+    assert encoded.begins(packet(MediaKind.VIDEO, 0))
+    assert not encoded.begins(packet(MediaKind.AUDIO, 1), breaks=True)

@@ -253,8 +253,7 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
         ("grid?leave_out=bob&text=x", False, Code.UNIMPLEMENTED),
         ("grid?txet=1", False, Code.INVALID_ARGUMENT),
         ("grid?logo_size=9", False, Code.INVALID_ARGUMENT),
-        # A page has no say in what is drawn over it, and nobody tells its recorder.
-        ("own?text=x", True, Code.UNIMPLEMENTED),
+        ("own?leave_out=bob", True, Code.UNIMPLEMENTED),
     ],
 )
 def test_a_change_that_cannot_be_made_is_refused(layout: str, of_page: bool, code: Code) -> None:

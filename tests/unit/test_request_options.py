@@ -309,10 +309,23 @@ def test_what_is_carried_arrives(first: Options, second: Options) -> None:
 # --- in a plan
 
 
-def plan(body: wire.RoomCompositeEgressRequest | wire.WebEgressRequest, context: Context = CONTEXT) -> Plan:
+KINDS = {
+    wire.RoomCompositeEgressRequest: "room_composite",
+    wire.WebEgressRequest: "web",
+    wire.TrackCompositeEgressRequest: "track_composite",
+    wire.TrackEgressRequest: "track",
+}
+Body = (
+    wire.RoomCompositeEgressRequest
+    | wire.WebEgressRequest
+    | wire.TrackCompositeEgressRequest
+    | wire.TrackEgressRequest
+)
+
+
+def plan(body: Body, context: Context = CONTEXT) -> Plan:
     request = rpc.StartEgressRequest(egress_id="EG_1", room_id="RM_1")
-    kind = "web" if isinstance(body, wire.WebEgressRequest) else "room_composite"
-    getattr(request, kind).CopyFrom(body)
+    getattr(request, KINDS[type(body)]).CopyFrom(body)
     return plan_of(request, context)
 
 
@@ -368,8 +381,8 @@ def test_a_file_is_split() -> None:
 @pytest.mark.parametrize(
     ("every", "filepath", "code"),
     [
-        (LengthOrSize(length=0.5), "x.mp4", Code.INVALID_ARGUMENT),
-        (LengthOrSize(size=99_999), "x.mp4", Code.INVALID_ARGUMENT),
+        (LengthOrSize(length=9.9), "x.mp4", Code.INVALID_ARGUMENT),
+        (LengthOrSize(size=4_999_999), "x.mp4", Code.INVALID_ARGUMENT),
         (LengthOrSize(length=60.0), "x.webm", Code.UNIMPLEMENTED),
     ],
 )
@@ -389,6 +402,30 @@ def test_what_becomes_of_a_pause() -> None:
         wire.StreamOutput(protocol=wire.StreamProtocol.RTMP, urls=["rtmp://e/app/key"])
     )
     assert plan(streamed).on_pause is PauseMode.HOLD, "a stream goes on, and the file shows what it shows"
+
+
+def test_tracks_are_encoded_for_a_card_that_the_request_asks_for() -> None:
+    request = wire.TrackCompositeEgressRequest(room_name="a", video_track_id="TR_V", file_outputs=FILE)
+    defaults = replace(CONTEXT, options=OptionDefaults(on_pause=PauseMode.HOLD))
+    passed = plan(request, defaults)
+    assert (passed.may_pass_through, passed.on_pause) == (True, PauseMode.CUT)
+    held = plan(options.carry(request, Options(on_pause=PauseMode.HOLD)))
+    assert (held.may_pass_through, held.on_pause) == (False, PauseMode.HOLD)
+
+
+def test_a_track_that_is_stored_as_it_comes_has_no_place_for_a_card() -> None:
+    file = wire.DirectFileOutput(filepath="x")
+    request = wire.TrackEgressRequest(room_name="a", track_id="TR_1", file=file)
+    assert plan(request).on_pause is PauseMode.CUT
+    with pytest.raises(EgressError, match="on_pause=hold of a track") as refused:
+        plan(options.carry(request, Options(on_pause=PauseMode.HOLD)))
+    assert refused.value.code is Code.UNIMPLEMENTED
+
+
+def test_all_tracks_of_a_room_may_be_held() -> None:
+    request = room("tracks?on_pause=hold")
+    request.file_outputs[0].filepath = "x.mkv"
+    assert plan(request).on_pause is PauseMode.HOLD
 
 
 def test_silence_is_for_what_has_sound() -> None:

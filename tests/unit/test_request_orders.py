@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 
 from openegress.core.errors import Code, EgressError
+from openegress.core.looks import Caption
 from openegress.core.values import Seconds
 from openegress.request import options, orders
 from openegress.request.options import Options
@@ -32,6 +33,10 @@ def test_a_layout_of_ours(layout: str, expected: LayoutOrder) -> None:
 def test_a_page_gets_what_is_not_ours() -> None:
     found = orders.in_layout("own?theme=dark&max_duration=2h", of_page=True)
     assert found == LayoutOrder(TWO_HOURS, "own?theme=dark")
+    found = orders.in_layout("own?theme=dark&text=a&max_duration=2h", of_page=True)
+    both = SetOptions(Options(max_duration=Seconds(7200), text=Caption("a")))
+    assert found == LayoutOrder(both, "own?theme=dark")
+    assert orders.parse(str(both)) == both
     assert orders.in_layout("own?theme=dark", of_page=True) == LayoutOrder(None, "own?theme=dark")
 
 

@@ -72,6 +72,17 @@ def test_a_camera_that_sends_nothing_is_muted_and_a_screen_is_not() -> None:
     assert [seen[2] for seen in history([screen])] == [[("0", False)], []]
 
 
+@pytest.mark.parametrize("media_s", [float("nan"), float("inf"), -float("inf"), 1e300, 10**400])
+def test_a_time_that_is_none_is_told(media_s: float) -> None:
+    with pytest.raises(EgressError, match=r'media_s of "track_published" is .*, which is no time'):
+        of_events([line(1.0, "participant_joined"), line(media_s, "track_published")])
+
+
+def test_speakers_that_are_no_list_are_nobody() -> None:
+    lines = [line(0, "participant_joined"), {"media_s": 1, "event": "active_speakers", "identities": 5}]
+    assert history([camera("ada", (0, 1))], lines)[-1][3] == ()
+
+
 def line(media_s: float, event: str, identity: str = "ada", **more: Any) -> dict[str, Any]:
     return {"media_s": media_s, "event": event, "identity": identity, **more}
 

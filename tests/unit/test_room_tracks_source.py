@@ -1,13 +1,17 @@
 """A whole room as tracks: which packets come of the frames of people who come, go and change."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.errors import Code, EgressError
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import TracksSource
 from openegress.core.units import MS, S
 from openegress.media import Packet
@@ -61,15 +65,17 @@ class FakeFollower:
     left_out: list[tuple[str, Reason]] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("subscribe", "wait_for_media", "release", "close"):
+        if name in ("subscribe", "wait_for_media", "release", "close", "pause", "resume"):
             return self._nothing
         raise AttributeError(name)
 
     async def _nothing(self, *_: object) -> None:
         pass
 
+    now_ms: int = 0
+
     def now_ns(self) -> int:
-        return BEGAN_NS
+        return BEGAN_NS + self.now_ms * MS
 
     def batch_reads(self) -> None:
         pass
@@ -379,3 +385,150 @@ def test_one_who_publishes_hundreds_is_bounded() -> None:
     many = [microphone("ada", f"TR_{n}") for n in range(MOST_TRACKS + 10)]
     taken = EveryTrack(PUBLISHED).select(RoomState([*many, microphone("bob")], []), NOTHING).tracks
     assert len(taken) == MOST_TRACKS + 1
+
+
+# --- paused
+
+
+async def paused(mode: PauseMode, *tracks: Track) -> tuple[RoomTracksSource, FakeFollower, Taken]:
+    """Recorded for a second, sound each 20 ms and pictures each 40, and then paused."""
+    source, follower, taken = await started(*tracks)
+    send(source, tracks, 0, 1000)
+    follower.now_ms = 1000
+    assert await source.pause(mode) == BEGAN_NS + 1000 * MS
+    follower.now_ms = 4000
+    return source, follower, taken
+
+
+def send(source: RoomTracksSource, tracks: Sequence[Track], from_ms: int, to_ms: int) -> None:
+    """Pictures from a key frame on."""
+    for at_ms in range(from_ms, to_ms, 20):
+        for track in tracks:
+            if track.kind is MediaKind.AUDIO:
+                source.on_frame(track, sound(track, at_ms))
+            elif (at_ms - from_ms) % 40 == 0:
+                source.on_frame(track, picture(track, str(at_ms).encode(), at_ms, key=at_ms == from_ms))
+
+
+async def resumed(source: RoomTracksSource, tracks: Sequence[Track], from_ms: int, to_ms: int) -> int:
+    """In ms since the beginning."""
+    resuming = asyncio.create_task(source.resume())
+    await asyncio.sleep(0)
+    send(source, tracks, from_ms, to_ms)
+    at_ms = (await resuming - BEGAN_NS) // MS
+    await source.stop()
+    return at_ms
+
+
+async def test_a_pause_is_left_out_of_every_track() -> None:
+    """Bob comes while it is paused; Ada's sound goes on where it stopped."""
+    hers, his = (microphone("ada"), camera("ada")), (microphone("bob"), camera("bob"))
+    source, follower, taken = await paused(PauseMode.CUT, *hers)
+    source.on_frame(hers[0], sound(hers[0], 1020))  # it was on its way
+    follower.selection = selected(*hers, *his)
+    source.on_selection(follower.selection)
+    assert await resumed(source, (*hers, *his), 4000, 5000) == 4000
+    titles = {track.name: track.number for track in taken.tracks}
+    assert len(titles) == 4
+    for name, number in titles.items():
+        begun_ms, step_ms = 1000 * name.startswith("Bob"), 40 if "camera" in name else 20
+        due = list(range(begun_ms, 2000, step_ms))
+        assert [at_ms for _, at_ms in taken.of(number)] == [pytest.approx(at_ms, abs=1) for at_ms in due]
+    names = [data for data, _ in taken.of(titles["Ada (camera)"])]
+    assert names == [str(at).encode() for at in (*range(0, 1000, 40), *range(4000, 5000, 40))]
+
+
+async def test_a_pause_that_is_held_is_a_hole_in_every_track() -> None:
+    hers = (microphone("ada"), camera("ada"))
+    source, _, taken = await paused(PauseMode.HOLD, *hers)
+    source.on_frame(hers[0], sound(hers[0], 1500))
+    assert await resumed(source, hers, 4000, 5000) == 4000
+    for track in taken.tracks:
+        times = [at_ms for _, at_ms in taken.of(track.number)]
+        assert not [at_ms for at_ms in times if 1000 <= at_ms < 3999]
+        assert times[-1] == pytest.approx(4960 if len(times) < 80 else 4980, abs=1)
+
+
+async def test_the_first_key_frame_of_anybody_says_where_all_go_on() -> None:
+    tracks = (microphone("ada"), camera("ada"), camera("bob"))
+    source, _, taken = await paused(PauseMode.CUT, *tracks)
+    resuming = asyncio.create_task(source.resume())
+    await asyncio.sleep(0)
+    for at_ms in range(4000, 4400, 20):
+        source.on_frame(tracks[0], sound(tracks[0], at_ms))
+    source.on_frame(tracks[1], picture(tracks[1], b"delta", 4020))
+    source.on_frame(tracks[2], picture(tracks[2], b"bob", 4240, key=True))
+    source.on_frame(tracks[1], picture(tracks[1], b"ada", 4200, key=True))
+    assert (await resuming - BEGAN_NS) // MS == 4200
+    await source.stop()
+    numbers = {track.name: track.number for track in taken.tracks}
+    assert taken.of(numbers["Ada (camera)"])[-1] == (b"ada", pytest.approx(1000, abs=1))
+    assert taken.of(numbers["Bob (camera)"])[-1] == (b"bob", pytest.approx(1040, abs=1))
+    assert taken.of(numbers["Ada (microphone)"])[50][1] == pytest.approx(1000, abs=11)
+
+
+async def test_nobody_there_is_waited_for_when_an_empty_room_goes_on() -> None:
+    source, follower, _ = await paused(PauseMode.CUT, microphone("ada"))
+    follower.selection = selected()
+    source.on_selection(follower.selection)
+    async with asyncio.timeout(1):
+        assert await source.resume() == BEGAN_NS + 4000 * MS
+
+
+async def test_a_pause_that_fails_leaves_nothing_out() -> None:
+    voice = microphone("ada")
+    source, follower, taken = await started(voice)
+
+    async def broken() -> None:
+        raise EgressError(Code.UNAVAILABLE, "the room is gone")
+
+    follower.pause = broken  # type: ignore[attr-defined]
+    with pytest.raises(EgressError, match="gone"):
+        await source.pause(PauseMode.CUT)
+    send(source, (voice,), 0, 60)
+    await source.stop()
+    assert [at_ms for _, at_ms in taken.of(1)] == [0, 20, 40]
+
+
+@pytest.mark.parametrize("mode", PauseMode)
+@given(
+    st.lists(st.tuples(st.integers(3, 60), st.integers(1, 90)), min_size=1, max_size=12),
+    st.integers(0, 300),
+)
+def test_a_hundred_pauses(mode: PauseMode, spans: list[tuple[int, int]], late_ms: int) -> None:
+    """Whatever is recorded and left out, in steps of 20 ms: times rise, and only what is cut is missing."""
+
+    async def call() -> None:
+        tracks = (microphone("ada"), camera("ada"))
+        source, follower, taken = await started(*tracks)
+        at_ms, sent, cut_ms = 0, [], 0
+        for number, (kept, left_out) in enumerate(spans):
+            end_ms = at_ms + 20 * kept
+            if number:
+                follower.now_ms = at_ms
+                resuming = asyncio.create_task(source.resume())
+                await asyncio.sleep(0)
+                send(source, tracks, at_ms, end_ms)
+                assert (await resuming - BEGAN_NS) // MS == at_ms
+            else:
+                send(source, tracks, at_ms, end_ms)
+            sent += [(str(each).encode(), each - cut_ms) for each in range(at_ms, end_ms, 40)]
+            follower.now_ms = end_ms
+            await source.pause(mode)
+            source.on_frame(tracks[0], sound(tracks[0], end_ms + late_ms))
+            at_ms = end_ms + 20 * left_out
+            cut_ms += 20 * left_out if mode is PauseMode.CUT else 0
+        await source.stop()
+        numbers = {track.name: track.number for track in taken.tracks}
+        pictures, voice = (taken.of(numbers[f"Ada ({what})"]) for what in ("camera", "microphone"))
+        assert [data for data, _ in pictures] == [data for data, _ in sent]
+        for (_, found_ms), (_, due_ms) in zip(pictures, sent, strict=True):
+            assert found_ms == pytest.approx(due_ms, abs=1)
+        assert len(voice) == sum(kept for kept, _ in spans)
+        times = [each for _, each in voice]
+        assert times == sorted(times)
+        assert times[-1] == pytest.approx(
+            at_ms - cut_ms - 20 * spans[-1][1] * (mode is PauseMode.HOLD) - 20, abs=21
+        )
+
+    asyncio.run(call())

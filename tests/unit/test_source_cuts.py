@@ -75,3 +75,12 @@ def test_a_second_pause_or_resume_changes_nothing() -> None:
     cuts = Cuts().begun(S)
     assert cuts.begun(2 * S) == cuts
     assert cuts.ended(3 * S).ended(4 * S) == cuts.ended(3 * S)
+
+
+@given(LENGTHS, st.integers(0, 1000 * S))
+def test_a_time_is_covered_where_it_is_paused(lengths: list[tuple[int, int]], at_ns: int) -> None:
+    cuts, asked = paused(lengths)
+    inside = [begin <= at_ns < end for begin, end in asked]
+    if cuts.covers(at_ns) != any(inside):  # pauses begin and end with a block
+        assert min(abs(at_ns - edge) for each in asked for edge in each) < BLOCK_NS
+    assert cuts.begun(5000 * S).covers(5000 * S + BLOCK_NS) or cuts.edge_ns > 5000 * S

@@ -21,7 +21,7 @@ from livekit.protocol.egress import (
     WebEgressRequest,
 )
 
-from openegress.api import layouts, pauses
+from openegress.api import layouts
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
 from openegress.api.twirp import TwirpMethod, for_recorders
@@ -211,19 +211,16 @@ class EgressService:
         return await self._change(info, orders.in_layout(request.layout, of_page=of_page))
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """As an UpdateLayout with these options and no layout; but refuses looks of what has no layout of
-        ours. Raises EgressError."""
-        info = await self._records.get(egress_id)
-        order = orders.in_options(asked)
-        if order.changes_picture:
-            layouts.refuse_looks(info, order.looks, own_template=bool(self._policy.template_base))
-        return await self._change(info, order)
+        """As an UpdateLayout with these options and no layout. Raises EgressError."""
+        return await self._change(await self._records.get(egress_id), orders.in_options(asked))
 
     async def _change(self, info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
         _refuse_ended(info, "updated")
         policy, egress_id = self._policy, info.egress_id
         own_template = bool(policy.template_base)
         look_options.refuse_unknown_pictures(asked.looks, policy.pictures)
+        if not layouts.is_laid_out(info, own_template=own_template):
+            asked = asked.with_looks_ordered()
         if asked.order is not None:
             info = await self._order(asked.order, info)
         if not asked.changes_picture:
@@ -256,7 +253,7 @@ class EgressService:
         """To the recorder, on whichever machine it is."""
         _refuse_ended(info, "updated")
         if isinstance(order, PauseOrder):
-            pauses.refuse_unsuited(info, template_base=self._policy.template_base)
+            _refuse_not_recording(info)
         request = UpdateLayoutRequest(egress_id=info.egress_id, layout=str(order))
         try:
             return await self._client.call(EgressHandler.ORDER, request, topic=info.egress_id)
@@ -277,6 +274,11 @@ class EgressService:
 def _refuse_ended(info: EgressInfo, verb: str) -> None:
     if info.status >= EgressStatus.EGRESS_COMPLETE:
         raise _wrong_status(info, verb)
+
+
+def _refuse_not_recording(info: EgressInfo) -> None:
+    if info.status != EgressStatus.EGRESS_ACTIVE:
+        raise _wrong_status(info, "paused or resumed")
 
 
 def _wrong_status(info: EgressInfo, verb: str) -> EgressError:

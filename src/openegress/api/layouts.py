@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.info import details_of
-from openegress.request import layouts, options, orders
-from openegress.request.look_options import LookOptions
+from openegress.request import layouts, options
 from openegress.request.orders import LayoutOrder
 from openegress.request.request_kind import records_tracks, room_request
 
@@ -42,20 +41,18 @@ def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_
     return Ask(_text(layouts.resolve(name), asked), layouts.taken_for(name))
 
 
-def refuse_looks(info: EgressInfo, looks: LookOptions, *, own_template: bool) -> None:
-    """Raises EgressError where they cannot change: only a room that is laid out here draws them anew."""
-    request = room_request(info)
-    is_web = info.WhichOneof("request") == "web" or info.egress.WhichOneof("source") == "web"
-    if is_web or (request is not None and (request.custom_base_url or own_template)):
-        orders.refuse_looks(looks, orders.OF_A_PAGE)
-    elif request is None or request.audio_only or records_tracks(request, own_template=own_template):
-        orders.refuse_looks(looks, "anything but a room in one of this server's layouts")
-
-
 def _text(name: str | None, asked: LayoutOrder) -> str:
     """As it is told to the recorder."""
     query = options.text_of(asked.looks)
     return f"{name or ''}?{query}" if query else name or ""
+
+
+def is_laid_out(info: EgressInfo, *, own_template: bool) -> bool:
+    """A room in a layout of ours, which is told how to look by its layout; all else is by an order."""
+    request = room_request(info)
+    if request is None or request.custom_base_url or own_template or request.audio_only:
+        return False
+    return not records_tracks(request, own_template=own_template)
 
 
 def is_of_page(info: EgressInfo, *, own_template: bool) -> bool:

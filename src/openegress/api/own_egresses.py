@@ -69,8 +69,7 @@ class OwnEgresses:
             return await self._client.call(EgressHandler.ORDER, request, topic=topic)
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """Of limits. How a room looks changes through the room, which is the livekit-server's to write to: by
-        UpdateLayout."""
+        """Over the bus as well. Returns once the recording goes by them."""
         return await self.order(orders.set_options(asked), egress_id)
 
 

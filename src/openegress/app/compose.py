@@ -75,7 +75,10 @@ def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
     """From the events beside the recording; else from its packets and its sound."""
     beside = source.with_suffix(".events.jsonl")
     if beside.is_file() and beside.stat().st_size <= MOST_EVENTS_BYTES:
-        found = of_events(_lines(beside))
+        try:
+            found = of_events(_lines(beside))
+        except EgressError as error:
+            raise invalid(f"{beside.name}: {error.text}; mend it, or move it away to do without") from None
         if any(change.what == "track_published" for change in found):
             return found
         _log.warning("the events beside the recording tell of no tracks: not used", file=beside.name)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -10,7 +11,7 @@ from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import Plan, SegmentOutput
+from openegress.core.plan import Plan
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
@@ -21,10 +22,15 @@ from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import Pause
+from openegress.request import options
 from openegress.request.asked_options import changed_rules, refuse_unsuited
+from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 
 _log = logging.getLogger(__name__)
+
+MOST_EARLY_ORDERS = 100
+"""That wait for the first frame: the last ones count."""
 
 
 class RecordingControl:
@@ -44,6 +50,9 @@ class RecordingControl:
         self._recorded: tuple[MediaInput, Outputs] | None = None
         """While something is."""
         self._is_heard = False
+        self._early: deque[Order] | None = deque(maxlen=MOST_EARLY_ORDERS)
+        """Asked for in the room before anything is recorded; None: they are carried out."""
+        self._beginning: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     def start(self) -> None:
@@ -64,6 +73,7 @@ class RecordingControl:
         self._recorded = media_input, outputs
         self._times.record(started_at_ns)
         self._count_silence()
+        self._beginning = asyncio.create_task(self._obey_early(), name="early orders")
 
     def end(self) -> None:
         """Nothing is recorded any more."""
@@ -71,6 +81,8 @@ class RecordingControl:
         self._silence.stop()
 
     def close(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
         self._silence.stop()
         self._times.close()
 
@@ -80,26 +92,29 @@ class RecordingControl:
 
     async def obey(self, order: Order) -> None:
         """Returns once it is carried out. Raises EgressError."""
+        if self._beginning is not None:
+            await asyncio.wait([self._beginning])  # what was asked before comes before
         async with self._one_at_a_time:
-            if self._recorded is None:
-                raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
-            media_input, outputs = self._recorded
-            match order:
-                case PauseOrder():
-                    await self._pause(order, media_input)
-                case SetOptions():
-                    await self._change(order, media_input, outputs)
-                case AddMarker(name, ago_s):
-                    at_s = max(0.0, self._times.recorded_s - ago_s)
-                    marker = Marker(name, round(at_s * S), time.time_ns() - round(ago_s * S))
-                    await asyncio.to_thread(outputs.mark, marker)
-                    self.sidecars.mark(marker)
-                    self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
+            await self._carry_out(order)
 
     async def obey_unasked(self, order: Order) -> None:
-        """Of somebody who hears no answer: the log says what could not be done."""
+        """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded
+        it waits for that."""
+        if self._early is not None:
+            self._early.append(order)
+            return
+        async with self._one_at_a_time:
+            await self._carry_out_logged(order)
+
+    async def _obey_early(self) -> None:
+        async with self._one_at_a_time:
+            while self._early:
+                await self._carry_out_logged(self._early.popleft())
+            self._early = None
+
+    async def _carry_out_logged(self, order: Order) -> None:
         try:
-            await self.obey(order)
+            await self._carry_out(order)
         except EgressError as error:
             _log.warning(
                 "an order could not be carried out", extra={"order": str(order), "error": error.text}
@@ -107,11 +122,23 @@ class RecordingControl:
         except Exception:
             _log.exception("an order could not be carried out", extra={"order": str(order)})
 
+    async def _carry_out(self, order: Order) -> None:
+        if self._recorded is None:
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
+        media_input, outputs = self._recorded
+        match order:
+            case PauseOrder():
+                await self._pause(order, media_input)
+            case SetOptions():
+                await self._change(order, media_input, outputs)
+            case AddMarker(name, ago_s):
+                at_s = max(0.0, self._times.recorded_s - ago_s)
+                marker = Marker(name, round(at_s * S), time.time_ns() - round(ago_s * S))
+                await asyncio.to_thread(outputs.mark, marker)
+                self.sidecars.mark(marker)
+                self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
+
     async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
-        if media_input.passes_through and any(isinstance(o, SegmentOutput) for o in self._plan.outputs):
-            # They would have to begin with a key frame, and sound comes before it.
-            text = "pause of segments of tracks as they come is not supported; ask for an encoding"
-            raise EgressError(Code.UNIMPLEMENTED, text)
         done = await self._pauses.obey(order, media_input)
         if done is None:
             return
@@ -129,6 +156,9 @@ class RecordingControl:
         refuse_unsuited(order.options, self._plan)
         if order.options.stop_when_silent and not self._is_heard:
             raise invalid("stop_when_silent: this egress records no sound")
+        looks, _ = options.apart(order.options)
+        if looks != LookOptions():
+            await media_input.change_looks(looks)
         before, self._rules = self._rules, changed_rules(self._rules, order.options)
         await media_input.change_rules(self._rules)
         outputs.change_size_limit(self._rules.max_size_bytes)

@@ -3,6 +3,7 @@
 A MediaInput is what a recording drives; it hides whether an encoder is in between.
 """
 
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,11 +12,14 @@ from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError
 from openegress.core.left_out import TrackLosses
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import EndRules, Plan, StreamOutput
+from openegress.core.plan import EndRules, LayoutSource, Plan, StreamOutput
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.overlays import Overlays, OverlaySink
 from openegress.media.pipeline import EncodePipeline
+from openegress.request import look_options
+from openegress.request.look_options import LookOptions
+from openegress.request.options import text_of
 from openegress.source import Attended, PacketSource, Pausable, Source, SourceEvent
 
 
@@ -61,6 +65,10 @@ class MediaInput(Protocol):
     async def change_rules(self, rules: EndRules) -> None:
         """What of the room ends the recording by itself, from now on."""
 
+    async def change_looks(self, asked: LookOptions) -> None:
+        """What the options say lies over the picture from now on. Raises EgressError, naming one, where
+        nothing can."""
+
     def key_frame_at(self, at_ns: int) -> None:
         """The first picture at `at_ns` of the timeline or later is to be a key frame. From any thread."""
 
@@ -76,6 +84,17 @@ class MediaInput(Protocol):
 
 class PausableSource(Source, Pausable, Protocol):
     """A source of raw frames."""
+
+
+class DrawnRoom(Attended, Protocol):
+    """A source of frames of a room."""
+
+    @property
+    def overlays(self) -> Overlays | None:
+        """Of its pictures, if it has any."""
+
+    async def change_layout(self, metadata: str) -> None:
+        """As these metadata of the recorder ask for it."""
 
 
 class AttendedPackets(PacketSource, Attended, Pausable, Protocol):
@@ -98,7 +117,7 @@ class FrameInput:
         *,
         name_values: Callable[[], dict[str, str]] = dict,
         hold_s: float = 0.0,
-        room: Attended | None = None,
+        room: DrawnRoom | None = None,
         overlays: Overlays | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
@@ -108,6 +127,7 @@ class FrameInput:
         self._name_values = name_values
         self._room = room
         self._overlays = overlays
+        self._plan = plan
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
             plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
@@ -145,6 +165,18 @@ class FrameInput:
     async def change_rules(self, rules: EndRules) -> None:
         if self._room is not None:
             await self._room.change_rules(rules)
+
+    async def change_looks(self, asked: LookOptions) -> None:
+        overlays = self._overlays if self._room is None else self._room.overlays
+        if overlays is None:
+            look_options.refuse_undrawn(asked, look_options.NO_PICTURE)
+            return
+        look_options.refuse_of_tiles(asked, self._plan.source)
+        look_options.refuse_unknown_pictures(asked, self._plan.pictures)
+        if self._room is not None and isinstance(self._plan.source, LayoutSource):
+            await self._room.change_layout(json.dumps({"layout": f"?{text_of(asked)}"}))
+        else:
+            overlays.looks = look_options.changed(overlays.looks, asked)
 
     def key_frame_at(self, at_ns: int) -> None:
         self._pipeline.key_frame_at(at_ns)
@@ -208,6 +240,9 @@ class PacketInput:
 
     async def change_rules(self, rules: EndRules) -> None:
         await self._source.change_rules(rules)
+
+    async def change_looks(self, asked: LookOptions) -> None:
+        look_options.refuse_undrawn(asked, look_options.AS_THEY_COME)
 
     def key_frame_at(self, at_ns: int) -> None:
         self._buffer.key_frame_at(at_ns)

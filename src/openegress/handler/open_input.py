@@ -25,6 +25,7 @@ from openegress.source.room.open import open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.sound_beside_page import SoundBesidePage
 from openegress.source.room.tracks_source import RoomTracksSource
+from openegress.source.web.page_room import PageRoom
 from openegress.source.web.source import PageSettings, WebPageSource, template_url
 
 _ROOM_HOLD_S = 1.0
@@ -97,6 +98,9 @@ async def _page_input(
         trusted=_trusted(source),
         own=(source.base_url,) if isinstance(source, TemplateSource) else (),
         memory_bytes=settings.browser.memory_bytes,
+        room=PageRoom(source.ws_url, source.token, plan.egress_id)
+        if isinstance(source, TemplateSource)
+        else None,
     )
     page = WebPageSource(browser, page_settings)
     if not isinstance(source, TemplateSource) or source.sound is None:
@@ -112,7 +116,7 @@ async def _page_input(
 
 
 def _overlays(plan: Plan) -> Overlays | None:
-    """Over the pictures of a page."""
-    if plan.video is None or not plan.looks.draws_over:
+    """Over the pictures of a page, also where there is nothing yet."""
+    if plan.video is None:
         return None
     return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)

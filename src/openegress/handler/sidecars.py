@@ -24,7 +24,6 @@ from openegress.output.sidecar.store import store_sidecars
 from openegress.request import layouts, orders
 from openegress.room import DataArrived, OwnMetadataChanged
 from openegress.source import Observed
-from openegress.source.room.composite.layout_policy import layout_in
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class SidecarRecorder:
     def _keep(self, observed: Observed) -> None:
         event, at_ns = observed.event, observed.at_ns
         if isinstance(event, OwnMetadataChanged):
-            self._change_layout(layout_in(event.metadata), at_ns)
+            self._change_layout(orders.layout_in(event.metadata), at_ns)
         elif isinstance(event, DataArrived):
             for said in self._conversation.entries(event):
                 if Sidecar(said.event) in self._plan.sidecars:

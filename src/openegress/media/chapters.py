@@ -1,10 +1,11 @@
-"""Chapters as MP4 and WebVTT have them. Pure."""
+"""Chapters as MP4, Matroska and WebVTT have them. Pure."""
 
 import struct
 from collections.abc import Sequence
 
-from openegress.core.marker import Marker, in_order
+from openegress.core.marker import Marker, in_order, told_apart
 from openegress.core.units import MS
+from openegress.media.ebml import element, number, text
 from openegress.media.movie import box, full_box
 
 MOST_CHAPTERS = 255
@@ -23,6 +24,23 @@ def chapter_box(markers: Sequence[Marker]) -> bytes:
         title = each.name.encode()[:_MOST_BYTES].decode(errors="ignore").encode()
         rows += struct.pack(">QB", max(0, each.at_ns) // _TICK_NS, len(title)) + title
     return box(b"udta", full_box(b"chpl", 1, 0, bytes(4), struct.pack(">B", len(shown)), bytes(rows)))
+
+
+def matroska_chapters(markers: Sequence[Marker]) -> bytes:
+    """The Chapters element (RFC 9559 section 5.1.7); b"" without markers."""
+    if not markers:
+        return b""
+    atoms = [
+        element(
+            b"\xb6",  # ChapterAtom
+            number(b"\x73\xc4", uid)  # ChapterUID
+            + number(b"\x91", each.at_ns)  # ChapterTimeStart
+            + element(b"\x80", text(b"\x85", each.name) + text(b"\x43\x7c", "und")),  # ChapterDisplay
+        )
+        for uid, each in enumerate(told_apart(tuple(markers), MS), 1)
+    ]
+    edition = number(b"\x45\xbc", 1) + element(b"\x45\xdb", b"\x01")  # EditionUID, EditionFlagDefault
+    return element(b"\x10\x43\xa7\x70", element(b"\x45\xb9", edition + b"".join(atoms)))
 
 
 def webvtt(markers: Sequence[Marker], end_ns: int) -> str:

@@ -14,6 +14,7 @@ from openegress.media.ebml import VOID, Element, element, elements, number, numb
 _SEGMENT, _INFO, _TRACKS, _TAGS = 0x18538067, 0x1549A966, 0x1654AE6B, 0x1254C367
 _CLUSTER, _TIMESTAMP, _SIMPLE_BLOCK, _CUES = 0x1F43B675, 0xE7, 0xA3, 0x1C53BB6B
 _TRACK_ENTRY, _TRACK_NUMBER, _TRACK_TYPE = 0xAE, 0xD7, 0x83
+_CHAPTERS = 0x1043A770
 _VIDEO = 1
 
 _HEADER_BYTES = 512 * 1024
@@ -26,8 +27,8 @@ _LONGEST_STEP_MS = 1_000
 """That the last block of a track is taken to last: what lies before it may have been a pause."""
 _SEGMENT_HEAD_BYTES = 12
 """With its size in eight."""
-_SEEK_HEAD_BYTES = 96
-"""Four entries and what fills the rest."""
+_SEEK_HEAD_BYTES = 112
+"""Five entries and what fills the rest."""
 _LATEST_MS = 1 << 50
 """No cluster is later."""
 _DURATION = 0x4489
@@ -59,9 +60,9 @@ class _Found:
         )
 
 
-def make_seekable(path: Path) -> bool:
-    """Gives `path` its index and duration, and takes off what is torn at its end. False: it has them already.
-    Raises WebmError, or OSError; it then plays as before."""
+def make_seekable(path: Path, chapters: bytes = b"") -> bool:
+    """Gives `path` its index, its duration and `chapters`, an element, and takes off what is torn at its end.
+    False: it has them already. Raises WebmError, or OSError; it then plays as before."""
     with path.open("r+b") as file:
         header = file.read(_HEADER_BYTES)
         length = os.fstat(file.fileno()).st_size
@@ -84,14 +85,16 @@ def make_seekable(path: Path) -> bool:
         cues = _cues(found.cues)
         file.truncate(found.end)
         file.seek(found.end)
-        file.write(cues)
+        file.write(cues + chapters)
         file.flush()
         os.fsync(file.fileno())
-        size = found.end + len(cues) - segment.data
+        size = found.end + len(cues) + len(chapters) - segment.data
         head = bytearray(header[: info.end])
         head[segment.data - 8 : segment.data] = (size | 1 << 56).to_bytes(8, "big")
         places = [(_INFO, info.start), (_TRACKS, tracks.start), (_CUES, found.end)]
         places += [(_TAGS, each.start) for each in parts if each.kind == _TAGS]
+        if chapters:
+            places.append((_CHAPTERS, found.end + len(cues)))
         seek = _seek_head([(kind, at - segment.data) for kind, at in places])
         head[room.start : room.end] = seek + void(room.end - room.start - len(seek))
         head[last.start : last.end] = b"\x44\x89\x88" + struct.pack(">d", found.duration_ms)

@@ -148,6 +148,7 @@ class FragmentWriter:
         self._put = put
         self._header = header
         self._sequence = first
+        self._before = b""
         self._tracks = {
             f.kind: _Track(number, f, Clamp(f.time_base, self._offset_ns(f), least=0), _timescale(f) // _RATE)
             for number, f in enumerate(formats, 1)
@@ -187,6 +188,10 @@ class FragmentWriter:
         data = sample(track.form, packet.data)
         track.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
 
+    def put_before(self, boxes: bytes) -> None:
+        """They go in front of the fragment that is being made."""
+        self._before += boxes
+
     def flush(self) -> None:
         """Writes what has come, and whose length is known, as a fragment."""
         waiting = {}
@@ -213,7 +218,8 @@ class FragmentWriter:
         for track in tracks:
             track.samples = []
         head = struct.pack(">I4s", at - moof_bytes, b"mdat")
-        self._put(b"".join((box(b"moof", *moof), head, *media)))
+        before, self._before = self._before, b""
+        self._put(b"".join((before, box(b"moof", *moof), head, *media)))
 
     def close(self) -> None:
         """Writes what has come. There is no trailer."""

@@ -18,8 +18,8 @@ _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 """Unity: 16.16 and 2.30 fixed point."""
 _UNDETERMINED = 0x55C4
 """ISO 639-2 "und", three letters of five bits."""
-_IN_MOVIE = 3
-"""Track flags: enabled, part of the presentation."""
+_ENABLED, _NOT_ENABLED = 3, 2
+"""Track flags: part of the presentation, and enabled."""
 _MAX_32 = 0xFFFFFFFF
 
 
@@ -39,7 +39,8 @@ class TrackHead:
 
     number: int
     """From 1 on."""
-    kind: MediaKind
+    kind: MediaKind | None
+    """None: text, which is not enabled."""
     timescale: int
     entries: Sequence[bytes]
     """Sample entries, boxes as they stand in the stsd."""
@@ -48,6 +49,8 @@ class TrackHead:
     """In its time scale; 0: unknown."""
     duration: int = 0
     """Of all edits, in MOVIE_TIMESCALE."""
+    chapters: int = 0
+    """The number of the track that has its chapters; 0: none."""
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -63,6 +66,20 @@ def ftyp() -> bytes:
     return box(b"ftyp", BRANDS[0], struct.pack(">I", FTYP_MINOR), *BRANDS)
 
 
+_GENERIC_HEADER = box(
+    b"gmhd",
+    full_box(b"gmin", 0, 0, bytes.fromhex("0040 8000 8000 8000 0000 0000")),
+    box(b"text", struct.pack(">H8IH", 1, 0, 0, 0, 1, 0, 0, 0, 0x4000, 0)),
+)
+"""Of text (QuickTime File Format, "Text Media Information"): unity."""
+_HANDLERS = {
+    MediaKind.VIDEO: (b"vide", b"VideoHandler\0", full_box(b"vmhd", 0, 1, bytes(8))),
+    MediaKind.AUDIO: (b"soun", b"SoundHandler\0", full_box(b"smhd", 0, 0, bytes(4))),
+    None: (b"text", b"TextHandler\0", _GENERIC_HEADER),
+}
+"""(type, name, media header)."""
+
+
 def mvhd(duration: int, tracks: int) -> bytes:
     times = _times(MOVIE_TIMESCALE, duration)
     rest = struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + bytes(24) + struct.pack(">I", tracks + 1)
@@ -71,7 +88,8 @@ def mvhd(duration: int, tracks: int) -> bytes:
 
 def trak(head: TrackHead, tables: bytes) -> bytes:
     """`tables`: the boxes that follow stsd in stbl."""
-    return box(b"trak", _tkhd(head), _edts(head.edits), _mdia(head, tables))
+    chapters = box(b"tref", box(b"chap", struct.pack(">I", head.chapters))) if head.chapters else b""
+    return box(b"trak", _tkhd(head), _edts(head.edits), chapters, _mdia(head, tables))
 
 
 def picture_size(entry: bytes) -> tuple[int, int]:
@@ -81,7 +99,6 @@ def picture_size(entry: bytes) -> tuple[int, int]:
 
 
 def _mdia(head: TrackHead, tables: bytes) -> bytes:
-    is_video = head.kind is MediaKind.VIDEO
     mdhd = full_box(
         b"mdhd",
         _version(head.media_duration),
@@ -89,9 +106,8 @@ def _mdia(head: TrackHead, tables: bytes) -> bytes:
         _times(head.timescale, head.media_duration),
         struct.pack(">HH", _UNDETERMINED, 0),
     )
-    handler, name = (b"vide", b"VideoHandler\0") if is_video else (b"soun", b"SoundHandler\0")
+    handler, name, media_header = _HANDLERS[head.kind]
     hdlr = full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), name)
-    media_header = full_box(b"vmhd", 0, 1, bytes(8)) if is_video else full_box(b"smhd", 0, 0, bytes(4))
     here = full_box(b"url ", 0, 1)
     dinf = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), here))
     stsd = full_box(b"stsd", 0, 0, struct.pack(">I", len(head.entries)), *head.entries)
@@ -105,9 +121,10 @@ def _tkhd(head: TrackHead) -> bytes:
     width, height = picture_size(head.entries[-1]) if is_video else (0, 0)
     version = _version(head.duration)
     times = struct.pack(">QQIIQ" if version else ">IIIII", 0, 0, head.number, 0, head.duration)
-    group, volume = (0, 0) if is_video else (1, 0x100)
+    group, volume = (1, 0x100) if head.kind is MediaKind.AUDIO else (0, 0)
     rest = bytes(8) + struct.pack(">hhHH", 0, group, volume, 0) + _MATRIX
-    return full_box(b"tkhd", version, _IN_MOVIE, times, rest, struct.pack(">II", width << 16, height << 16))
+    flags = _NOT_ENABLED if head.kind is None else _ENABLED
+    return full_box(b"tkhd", version, flags, times, rest, struct.pack(">II", width << 16, height << 16))
 
 
 def _edts(edits: Sequence[Edit]) -> bytes:

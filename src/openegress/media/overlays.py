@@ -59,11 +59,12 @@ class Mark:
 
 
 class Overlays:
-    """Of one recording. Confined to the thread that gives pictures out, but for `zero_ns`."""
+    """Of one recording. Confined to the thread that gives pictures out, but for `zero_ns` and `looks`."""
 
     def __init__(self, width: int, height: int, looks: Looks, pictures: PictureFiles) -> None:
         self._size = (width, height)
-        self._looks = looks
+        self.looks = looks
+        """Replaced as a whole, from any thread."""
         self._pictures = pictures
         self.zero_ns = 0
         """Unix time of media time zero; 0: not known yet, and taken from the first picture."""
@@ -79,9 +80,9 @@ class Overlays:
         self, picture: VideoFrame, at_ns: int, looks: Looks | None = None, marks: tuple[Mark, ...] = ()
     ) -> VideoFrame:
         """`picture`, which is not written to, with all that lies over it at media time `at_ns` (pauses
-        count). `looks`: those that hold now; None: those of the plan."""
+        count). `looks`: those that hold now; None: those of all pictures."""
         self.zero_ns = self.zero_ns or time.time_ns() - at_ns
-        items = dict(self._items(looks or self._looks, marks, self.zero_ns + at_ns))
+        items = dict(self._items(looks or self.looks, marks, self.zero_ns + at_ns))
         if not items:
             self._drawn.clear()
             self._before = None

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from openegress.core.codecs import MediaKind
 from openegress.core.marker import Marker
+from openegress.media.chapter_track import ChapterTrack
 from openegress.media.chapters import chapter_box
 from openegress.media.fragment_index import LONGEST_DELTA, Chunk, FragmentIndex, IndexedTrack, read
 from openegress.media.fragments import ROOM
@@ -39,12 +40,14 @@ def plain_copy(source: Path, target: Path, markers: Sequence[Marker] = ()) -> No
     with source.open("rb") as file, target.open("wb") as out:
         index = read(file)
         head = ftyp()
-        mdat = _mdat_head(index.media_bytes)
+        chapters = _Chapters(markers)
+        mdat = chapters.media + _mdat_head(index.media_bytes)
         # Where the media goes depends on how long the index is, which may grow once by longer offsets.
-        moov = _moov(index, lambda offset: offset, markers)
+        moov = _moov(index, lambda offset: offset, chapters)
         for _ in range(3):
-            moved = _Moved(index.media, len(head) + len(moov) + len(mdat))
-            before, moov = len(moov), _moov(index, moved.offset_of, markers)
+            chapters.at = len(head) + len(moov)
+            moved = _Moved(index.media, chapters.at + len(mdat))
+            before, moov = len(moov), _moov(index, moved.offset_of, chapters)
             if len(moov) == before:
                 break
         out.write(head + moov + mdat)
@@ -60,11 +63,14 @@ def make_plain(path: Path, markers: Sequence[Marker] = ()) -> None:
     among it: for a disk that has no space for a copy. Raises Mp4Error or OSError, with the file unchanged."""
     with path.open("r+b") as file:
         index = read(file)
-        moov = _moov(index, lambda offset: offset, markers)
+        chapters = _Chapters(markers)
+        for _ in range(2):
+            moov = _moov(index, lambda offset: offset, chapters)
+            chapters.at = index.end + len(moov)
         file.truncate(index.end)
         try:
             file.seek(index.end)
-            file.write(moov)
+            file.write(moov + chapters.media)
             file.flush()
             os.fsync(file.fileno())
         except OSError:
@@ -93,27 +99,49 @@ class _Moved:
         return offset + self._by[bisect_right(self._from, offset) - 1]
 
 
-def _moov(index: FragmentIndex, place: Callable[[int], int], markers: Sequence[Marker]) -> bytes:
+class _Chapters:
+    """Those of a file: twice, as some players read the one and some the other."""
+
+    def __init__(self, markers: Sequence[Marker]) -> None:
+        self.box = chapter_box(markers)
+        self.track = ChapterTrack(markers) if markers else None
+        self.media = self.track.media if self.track is not None else b""
+        self.at = 0
+        """Where `media` lies in the file to be."""
+
+
+def _moov(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapters) -> bytes:
     """`place`: where a byte of the media lies in the file to be. Raises Mp4Error where what the fragments say
     does not fit into an index."""
     try:
-        return _written(index, place, chapter_box(markers))
+        return _written(index, place, chapters)
     except (struct.error, OverflowError, IndexError) as error:
         raise Mp4Error(f"what its fragments say cannot be written down: {error}") from None
 
 
-def _written(index: FragmentIndex, place: Callable[[int], int], chapters: bytes) -> bytes:
+def _written(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapters) -> bytes:
     traks, longest = [], 0
+    last = len(index.tracks) + (chapters.track is not None)
     for number, track in enumerate(index.tracks, 1):
         scaled = _Scaled(track)
         edits = scaled.edits()
         duration = sum(edit.duration for edit in edits)
         longest = max(longest, duration)
         head = TrackHead(
-            number, track.kind, scaled.timescale, track.entries, edits, scaled.media_duration, duration
+            number,
+            track.kind,
+            scaled.timescale,
+            track.entries,
+            edits,
+            scaled.media_duration,
+            duration,
+            last if chapters.track is not None else 0,
         )
         traks.append(trak(head, _tables(track, scaled, place)))
-    return box(b"moov", mvhd(longest, len(index.tracks)), *traks, chapters)
+    if chapters.track is not None:
+        traks.append(chapters.track.trak(last, chapters.at, longest))
+        longest = chapters.track.duration(longest)
+    return box(b"moov", mvhd(longest, last), *traks, chapters.box)
 
 
 class _Scaled:

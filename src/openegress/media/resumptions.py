@@ -24,9 +24,9 @@ class Resumptions:
 
     def stamped(self, packets: list[Packet]) -> list[Packet]:
         """An encoder gives some packets from before a pause only after it."""
-        return [self._stamped(packet) for packet in packets] if self._each else packets
+        return [self.stamped_one(packet) for packet in packets] if self._each else packets
 
-    def _stamped(self, packet: Packet) -> Packet:
+    def stamped_one(self, packet: Packet) -> Packet:
         for each in reversed(self._each):
             if each.pts_ns <= packet.pts_ns:
                 return replace(packet, paused_ns=each.paused_ns)

@@ -19,8 +19,9 @@ from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
 
-LEAST_LENGTH_S = 1.0
-LEAST_SIZE_BYTES = 100_000
+LEAST_LENGTH_S = 10.0
+LEAST_SIZE_BYTES = 5_000_000
+"""Of a part: each is one more entry of EgressInfo, which every update carries. 10 s are 8,640 in a day."""
 SPLITTABLE = frozenset({Container.MP4})
 
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
@@ -61,7 +62,7 @@ class AskedOptions:
             size_bytes = max(size_bytes, LEAST_SIZE_BYTES)
         if is_asked and (length_s, size_bytes) != (every.length, every.size):
             raise invalid(
-                f"split_every: {LEAST_LENGTH_S:g}s or {LEAST_SIZE_BYTES // 1000}kB is the least; "
+                f"split_every: {LEAST_LENGTH_S:g}s or {LEAST_SIZE_BYTES // 1_000_000}MB is the least; "
                 "shorter pieces are what segment_outputs are for"
             )
         if is_asked and any(each.container not in SPLITTABLE for each in files):
@@ -92,11 +93,22 @@ class AskedOptions:
     def data_topics(self) -> tuple[str, ...]:
         return tuple(filter(None, map(str.strip, (self.all.data_topics or "").split(","))))
 
-    def on_pause(self, outputs: tuple[parts.Output, ...]) -> PauseMode:
-        """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures."""
+    @property
+    def asks_for_card(self) -> bool:
+        """Tracks that would be stored as they come have to be encoded for it."""
+        return self.asked.on_pause is PauseMode.HOLD
+
+    def on_pause(self, outputs: tuple[parts.Output, ...], *, as_it_comes: bool) -> PauseMode:
+        """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures.
+        `as_it_comes`: one track of a kind is stored so, in which there is no place for a card. Raises
+        EgressError where the request asks for one all the same."""
         if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
             return PauseMode.HOLD
-        return self.all.on_pause or PauseMode.CUT
+        if not as_it_comes:
+            return self.all.on_pause or PauseMode.CUT
+        if self.asks_for_card:
+            raise unimplemented("on_pause=hold of a track that is stored as it comes")
+        return PauseMode.CUT
 
     def encoded(
         self, video: parts.VideoEncoding | None, outputs: tuple[parts.Output, ...]

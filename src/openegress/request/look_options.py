@@ -49,6 +49,8 @@ LOOK_KEYS = LookOptions.__struct_fields__
 L = TypeVar("L", bound=LookOptions)
 OF_TILES = ("names", "speaker_border", "background")
 """They need to know where people are."""
+AS_THEY_COME = "tracks are stored as they come"
+NO_PICTURE = "this egress has no picture"
 
 
 def changed(looks: Looks, options: LookOptions) -> Looks:
@@ -91,22 +93,32 @@ def looks_of(
     looks = changed(Looks(), every)
     has_tiles = isinstance(source, parts.LayoutSource)
     if not is_drawn:
-        for key in LOOK_KEYS:
-            if getattr(asked, key):
-                raise invalid(f"{key}: {_why_not_drawn(source)}, so nothing can be drawn")
+        refuse_undrawn(asked, AS_THEY_COME if _is_stored(source) else NO_PICTURE)
         return Looks()
-    for key in OF_TILES:
-        if getattr(asked, key) and not has_tiles:
-            raise unimplemented(f"{key} of anything but a room in one of this server's layouts")
+    refuse_of_tiles(asked, source)
     if has_tiles:
         return looks
     return msgspec.structs.replace(looks, names=False, speaker_border="", background="")
 
 
-def _why_not_drawn(source: parts.Source) -> str:
+def refuse_undrawn(asked: LookOptions, why: str) -> None:
+    """Raises EgressError for the first of them."""
+    for key in LOOK_KEYS:
+        if getattr(asked, key):
+            raise invalid(f"{key}: {why}, so nothing can be drawn")
+
+
+def refuse_of_tiles(asked: LookOptions, source: parts.Source) -> None:
+    """Raises EgressError for what needs to know where people are, where `source` is no room laid out here."""
+    for key in OF_TILES:
+        if getattr(asked, key) and not isinstance(source, parts.LayoutSource):
+            raise unimplemented(f"{key} of anything but a room in one of this server's layouts")
+
+
+def _is_stored(source: parts.Source) -> bool:
+    """Tracks as they come."""
     is_track = isinstance(source, parts.MediaSource) and bool(source.single_track_id)
-    is_stored = is_track or isinstance(source, parts.TracksSource)
-    return "tracks are stored as they come" if is_stored else "this egress has no picture"
+    return is_track or isinstance(source, parts.TracksSource)
 
 
 def _unknown(key: str, name: str, configured: dict[str, str]) -> EgressError:

@@ -252,6 +252,11 @@ def apart(asked: Options) -> tuple[LookOptions, Options]:
     return LookOptions(**looks), msgspec.structs.replace(asked, **dict.fromkeys(LOOK_KEYS))
 
 
+def together(looks: LookOptions, others: Options) -> Options:
+    """What apart() took apart."""
+    return msgspec.structs.replace(others, **{key: getattr(looks, key) for key in LOOK_KEYS})
+
+
 def text_of(asked: LookOptions) -> str:
     """What of_query() reads."""
     keys = asked.__struct_fields__

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import quote, unquote
 
+from openegress.core import foreign_json
 from openegress.core.block import Block
 from openegress.core.decode import Decoder
 from openegress.core.errors import EgressError, invalid, unimplemented
@@ -20,7 +21,6 @@ from openegress.request.options import Options
 _SET = "@set?"
 _MARKER = "@marker="
 MOST_NAME_CHARS = 200
-OF_A_PAGE = "what a page shows"
 LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
 """Options that an egress which records can have changed, beside its looks."""
 
@@ -71,6 +71,13 @@ class LayoutOrder:
     def changes_picture(self) -> bool:
         return self.layout is not None or self.looks != LookOptions()
 
+    def with_looks_ordered(self) -> "LayoutOrder":
+        """For what is drawn in no layout of ours: how it looks is one more option."""
+        if self.looks == LookOptions():
+            return self
+        others = self.order.options if isinstance(self.order, SetOptions) else Options()
+        return LayoutOrder(SetOptions(options.together(self.looks, others)), self.layout)
+
 
 def parse(text: str) -> Order:
     """What str() of an order gave. Raises EgressError for anything else."""
@@ -86,7 +93,7 @@ def parse(text: str) -> Order:
 def set_options(asked: Options) -> SetOptions:
     """Raises EgressError, naming the option, for one that cannot change any more."""
     for key in options.KEYS:
-        if getattr(asked, key) is not None and key not in LIVE:
+        if getattr(asked, key) is not None and key not in LIVE and key not in LOOK_KEYS:
             raise unimplemented(f"changing {key} of an egress that runs")
     return SetOptions(asked)
 
@@ -125,9 +132,7 @@ def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
     if not found.query:
         return LayoutOrder(None, found.name)
     asked = in_options(options.of_query(found.query, "layout"))
-    if of_page:
-        refuse_looks(asked.looks, OF_A_PAGE)
-    return replace(asked, layout=found.name or None)
+    return replace(asked.with_looks_ordered() if of_page else asked, layout=found.name or None)
 
 
 def in_options(asked: Options) -> LayoutOrder:
@@ -136,17 +141,20 @@ def in_options(asked: Options) -> LayoutOrder:
     return LayoutOrder(set_options(others) if others != Options() else None, None, looks)
 
 
-def refuse_looks(looks: LookOptions, what: str) -> None:
-    """Raises EgressError for the first of them, as those of `what` are those of its start."""
-    for key in LOOK_KEYS:
-        if getattr(looks, key) is not None:
-            raise unimplemented(f"changing {key} of {what}")
+def layout_in(metadata: str) -> str | None:
+    """The layout that a participant's metadata ask for; None where they say nothing about it."""
+    try:
+        parsed = foreign_json.loads(metadata)
+    except ValueError:
+        return None  # free text for its user; only JSON with a layout is meant for us
+    name = parsed.get("layout") if isinstance(parsed, dict) else None
+    return name if isinstance(name, str) else None
 
 
-def in_metadata(layout: str) -> tuple[LayoutOrder, EgressError | None]:
+def in_metadata(layout: str, *, of_page: bool = False) -> tuple[LayoutOrder, EgressError | None]:
     """As in_layout(), of somebody who hears no answer: what is wrong is left out, and told."""
     try:
-        return in_layout(layout), None
+        return in_layout(layout, of_page=of_page), None
     except EgressError as error:
         names_one = not layout.startswith(("@", "?"))
         return LayoutOrder(None, layout.partition("?")[0] if names_one else None), error

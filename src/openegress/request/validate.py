@@ -132,7 +132,8 @@ class _Planner:
             has_video = False
         is_media = isinstance(subject.source, parts.MediaSource)
         looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
-        may_pass = is_media and not wish.asked and _tracks_only(subject.source) and not looks.draws_over
+        may_pass = is_media and not wish.asked and _tracks_only(subject.source)
+        may_pass = may_pass and not (looks.draws_over or self.options.asks_for_card)
         others = _containers(wanted)
         streamed = wanted.stream is not None
         against_webm = encoding.against_webm(
@@ -274,7 +275,10 @@ class _Planner:
             pictures=self.context.pictures if looks is not None else PictureFiles(),
             sidecars=self.options.sidecars(source, found),
             data_topics=self.options.data_topics,
-            on_pause=self.options.on_pause(found),
+            on_pause=self.options.on_pause(
+                found,
+                as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
+            ),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))

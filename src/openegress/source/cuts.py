@@ -44,6 +44,10 @@ class Cuts:
             return self.open_ns
         return self.over[-1].end_ns if self.over else 0
 
+    def covers(self, at_ns: int) -> bool:
+        """Whether that time of the source is in one of them."""
+        return any(begin <= at_ns and (end is None or at_ns < end) for begin, end in self.ranges)
+
     def begun(self, at_ns: int) -> "Cuts":
         """With a cut that begins at the next block; unchanged where one is open already."""
         if self.open_ns is not None:

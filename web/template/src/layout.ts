@@ -37,14 +37,15 @@ export function takenFor(name: string): string {
 
 /**
  * The layout name that participant metadata asks for; null when it says nothing about layout. Names that begin with @
- * are orders for a recorder (@pause), and no layouts.
+ * are orders for a recorder (@pause), and no layouts; so are the options after a "?".
  */
 export function layoutInMetadata(metadata: string | undefined): string | null {
   if (!metadata) return null;
   try {
     const parsed: unknown = JSON.parse(metadata);
     if (typeof parsed !== "object" || parsed === null || !("layout" in parsed)) return null;
-    return typeof parsed.layout === "string" && !parsed.layout.startsWith("@") ? parsed.layout : null;
+    if (typeof parsed.layout !== "string" || /^[@?]/.test(parsed.layout)) return null;
+    return parsed.layout.replace(/\?.*/s, "");
   } catch {
     // Metadata is free text for its user; only JSON with a layout is meant for us.
     return null;

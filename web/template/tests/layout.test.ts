@@ -34,6 +34,8 @@ test.each([
   ['{"layout":"speaker"}', "speaker"],
   ['{"layout":""}', ""],
   ['{"layout":"@pause"}', null],
+  ['{"layout":"?text=x"}', null],
+  ['{"layout":"speaker?text=x&max_duration=2h"}', "speaker"],
   ['{"layout":7}', null],
   ['{"other":1}', null],
   ['"layout"', null],

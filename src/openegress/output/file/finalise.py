@@ -13,6 +13,7 @@ from av.error import FFmpegError
 
 from openegress.core.codecs import Container
 from openegress.core.marker import Marker
+from openegress.media.chapters import matroska_chapters
 from openegress.media.cluster_index import make_seekable
 from openegress.media.fragment_index import is_fragmented, read
 from openegress.media.mcap_index import add_summary
@@ -22,8 +23,8 @@ from openegress.output.file.spare_space import NoSpace, claim, draft_of
 
 
 def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -> str:
-    """Rewrites `path` where that makes it better, an MP4 with chapters at `markers`; memory is bounded and a
-    failure leaves it as it was.
+    """Rewrites `path` where that makes it better, with chapters at `markers` where it is an MP4, Matroska or
+    WebM; memory is bounded and a failure leaves it as it was.
 
     Returns "" or why the file stayed as it was recorded
     (it plays all the same). Blocking, for ever where the disk is dead: to be called through disk_thread.
@@ -36,7 +37,7 @@ def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -
                 plain_copy(path, better, markers)
                 verify_media(path, better)
             case Container.WEBM | Container.MKV | Container.MKA:
-                make_seekable(path)
+                make_seekable(path, matroska_chapters(markers))
                 return ""
             case Container.MCAP:
                 add_summary(path)
@@ -73,7 +74,8 @@ def verify_media(before: Path, after: Path) -> None:
         if file.read(size) != copy.read():
             raise Mp4Error("the rewritten file has other media")
     with _indexed(after) as plain:
-        if [stream.frames for stream in plain.streams] != [len(track.sizes) for track in index.tracks]:
+        frames = [stream.frames for stream in plain.streams][: len(index.tracks)]  # behind them: chapters
+        if frames != [len(track.sizes) for track in index.tracks]:
             raise Mp4Error("the rewritten file has other frames")
 
 

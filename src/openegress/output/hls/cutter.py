@@ -16,11 +16,13 @@ class Cutter:
     frame. Sound alone is cut at the first packet of each multiple. Feed it in DTS order.
 
     No segment gets longer than `limit_ns`: where no key frame comes until then (a track that sends one only
-    when asked, or that is muted), the next packet of any kind begins one.
+    when asked, or that is muted), the next packet of any kind begins one. `keyless`: so does the first packet
+    of any kind after a pause.
     """
 
-    def __init__(self, segment_ns: int, *, has_video: bool, limit_ns: int) -> None:
+    def __init__(self, segment_ns: int, *, has_video: bool, limit_ns: int, keyless: bool = False) -> None:
         self._segment_ns = segment_ns
+        self._keyless = keyless
         self._limit_ns = limit_ns
         self._leading = MediaKind.VIDEO if has_video else MediaKind.AUDIO
         self._begun_ns = 0
@@ -29,14 +31,15 @@ class Cutter:
     def begins(self, packet: Packet, *, breaks: bool = False) -> bool:
         """Whether `packet` is the first of a new segment. The very first packet of the leading kind that can
         begin one is, and so is a key frame that `breaks`: its format or its time does not continue what was
-        before."""
+        before; where segments may do without, so is any packet."""
         at_ns = max(0, packet.pts_ns)  # an audio encoder's priming lies before media time zero
         can_lead = packet.kind is self._leading and packet.is_key
         if self._next_cut_ns is None:
             if not can_lead:
                 return False
         elif not (
-            (can_lead and (breaks or at_ns >= self._next_cut_ns - _TOLERANCE_NS))
+            (can_lead and at_ns >= self._next_cut_ns - _TOLERANCE_NS)
+            or (breaks and (can_lead or self._keyless))
             or at_ns - self._begun_ns >= self._limit_ns
         ):
             return False

@@ -85,8 +85,9 @@ class HlsRecorder:
             self._writer.put(packet)
 
     def mark(self, marker: Marker) -> None:
-        if self._playlists is not None:
+        if self._playlists is not None and self._segments is not None:
             self._playlists.mark(marker)
+            self._segments.mark(marker)
 
     async def finish(self, ended_at_ns: int) -> None:
         """Closes the last segment, stores what is left and the playlists with their end mark."""

@@ -7,7 +7,9 @@ from av.error import FFmpegError
 
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
+from openegress.core.marker import Marker
 from openegress.media import Packet, StreamFormat
+from openegress.media.event_message import event_message
 from openegress.media.fragments import OFFSET_NS, FragmentWriter, init_segment
 from openegress.media.interleave import end_ns
 from openegress.media.muxer import Muxer
@@ -63,6 +65,13 @@ class SegmentFile:
         except (FFmpegError, OSError) as error:
             raise self._explain(error) from error
         self.end_ns = max(self.end_ns, end_ns(packet))
+
+    def mark(self, marker: Marker) -> None:
+        """Among the media that comes now, where the container has a place for it. A moment from before the
+        segment is that of its beginning."""
+        if isinstance(self._muxer, FragmentWriter):
+            at_ns = max(marker.at_ns, self.start_ns)
+            self._muxer.put_before(event_message(marker, at_ns + OFFSET_NS))
 
     def flush(self) -> None:
         """Writes what waits in memory."""

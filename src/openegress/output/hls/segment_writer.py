@@ -1,9 +1,11 @@
 """Packets as segments: where each begins and ends, and in what format."""
 
+from collections import deque
 from pathlib import Path
 
 from openegress.core.codecs import Container, MediaKind
 from openegress.core.errors import EgressError
+from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.interleave import Interleaver
@@ -44,7 +46,12 @@ class SegmentWriter:
         kinds = [f.kind for f in opening.formats]
         is_seldom = any(f.is_passed_through or f.has_variable_rate for f in opening.formats)
         self._interleaver = Interleaver(kinds, _SELDOM_NS if is_seldom else MAX_DELAY_NS)
-        self._cutter = Cutter(segment_s * S, has_video=MediaKind.VIDEO in kinds, limit_ns=limits.limit_ns)
+        self._cutter = Cutter(
+            segment_s * S,
+            has_video=MediaKind.VIDEO in kinds,
+            limit_ns=limits.limit_ns,
+            keyless=not limits.independent,
+        )
         self._changes = FormatChanges(opening.formats)
         self._early: list[Packet] = []
         """Sound before the first key frame."""
@@ -53,6 +60,12 @@ class SegmentWriter:
         """Where the current segment begins, formats change, time leaps, or a pause was."""
         self._paused_ns = 0
         self.media_end_ns = 0
+        self._marked: deque[Marker] = deque()
+        """Those that no media has come to yet."""
+
+    def mark(self, marker: Marker) -> None:
+        """From any thread."""
+        self._marked.append(marker)
 
     @property
     def size_bytes(self) -> int:
@@ -98,6 +111,8 @@ class SegmentWriter:
             self._early.append(packet)
             return
         self._current.write(packet)
+        while self._marked and self._marked[0].at_ns <= packet.pts_ns:
+            self._current.mark(self._marked.popleft())
         self.media_end_ns = max(self.media_end_ns, self._current.end_ns)
 
     def _begin_segment(self, first: Packet) -> None:

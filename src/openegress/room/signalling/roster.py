@@ -37,6 +37,7 @@ from openegress.room import (
     TrackSource,
     TrackUnpublished,
 )
+from openegress.room.signalling.own_participant import OwnParticipant, says_yes
 
 RETURN_GRACE_S = 20.0
 """LiveKit's SDKs try again for some ten seconds, with pauses between."""
@@ -46,10 +47,6 @@ MOST_NAME_CHARS = 256
 
 OPT_OUT = "egress.exclude"
 """An attribute of a participant who is not to be recorded."""
-PAUSED = "egress.paused"
-"""An attribute of the recorder itself."""
-_NO = frozenset({"", "0", "false", "no", "off"})
-"""Whatever else they say is yes: who wants not to be recorded and says so wrongly is not recorded."""
 
 ENCRYPTIONS: dict[int, TrackEncryption] = {
     Encryption.Type.NONE: TrackEncryption.NONE,
@@ -80,7 +77,7 @@ RosterEvent = (
 
 class Roster:
     def __init__(self, own_identity: str, return_grace_s: float = RETURN_GRACE_S) -> None:
-        self._own = own_identity
+        self._self = OwnParticipant(own_identity)
         self._grace_s = return_grace_s
         self._participants: dict[str, Participant] = {}
         self._tracks: dict[str, Track] = {}
@@ -91,9 +88,6 @@ class Roster:
         """Of the connections of those who are there, by SID."""
         self._versions: dict[str, int] = {}
         """Of what was told last of each participant, by SID."""
-        self._metadata = ""
-        self._paused = ""
-        """As our attribute says it."""
         self._away_tracks: dict[str, float] = {}
         """SID -> when it counts as gone."""
         self._away_participants: dict[str, float] = {}
@@ -119,9 +113,8 @@ class Roster:
         """The whole room, at a join or re-join."""
         self._levels.clear()
         self._versions.clear()
-        # We come as somebody new, of whom nothing was asked. What was asked before holds.
-        self._metadata, self._paused = "", ""
-        present = {info.identity: info for info in infos if info.identity != self._own}
+        self._self.join()
+        present = {info.identity: info for info in infos if info.identity != self._self.identity}
         until = now_s + self._grace_s
         for identity, known in self._participants.items():
             if identity not in present or present[identity].sid != known.sid:
@@ -138,8 +131,8 @@ class Roster:
         """Some participants, each with all of its tracks. News that came too late count for nothing."""
         events: list[RosterEvent] = []
         for info in infos:
-            if info.identity == self._own:
-                events += self._told_us(info)
+            if info.identity == self._self.identity:
+                events += self._self.told(info)
                 continue
             if info.version < self._versions.get(info.sid, 0):
                 continue
@@ -149,19 +142,6 @@ class Roster:
                 self._left(info.identity, info.sid, events)
             else:
                 self._present(info, events)
-        return events
-
-    def _told_us(self, info: ParticipantInfo) -> list[RosterEvent]:
-        """What has changed of the recorder itself."""
-        events: list[RosterEvent] = []
-        if info.state == ParticipantInfo.State.DISCONNECTED:
-            return events  # the one that we were before
-        if info.metadata != self._metadata:
-            self._metadata = info.metadata
-            events.append(OwnMetadataChanged(info.metadata))
-        if (paused := info.attributes.get(PAUSED, "")) != self._paused:
-            self._paused = paused
-            events.append(PauseAttributeChanged(_says_yes(info, PAUSED)))
         return events
 
     def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
@@ -204,7 +184,7 @@ class Roster:
             name=info.name[:MOST_NAME_CHARS],
             kind=_kind(info),
             joined_at_ms=_joined_at_ms(info),
-            opts_out=_says_yes(info, OPT_OUT),
+            opts_out=says_yes(info, OPT_OUT),
         )
         known = self._participants.get(info.identity)
         self._participants[info.identity] = participant
@@ -270,10 +250,6 @@ def _kind(info: ParticipantInfo) -> str:
         return ParticipantInfo.Kind.Name(info.kind).lower()
     except ValueError:  # of a server that is newer than we are
         return "standard"
-
-
-def _says_yes(info: ParticipantInfo, attribute: str) -> bool:
-    return info.attributes.get(attribute, "").strip().lower() not in _NO
 
 
 def _joined_at_ms(info: ParticipantInfo) -> int:

@@ -76,6 +76,11 @@ class Compositor:
         if self._picture is not None and self._picture.overlays is not None:
             self._picture.overlays.zero_ns = zero_ns
 
+    @property
+    def overlays(self) -> Overlays | None:
+        """None: there is no picture, or nothing ever lies over it."""
+        return self._picture.overlays if self._picture is not None else None
+
     def select(self, selection: Selection, now_ns: int) -> None:
         """The picture changes when the timeline has come so far, and shown what was sent until then."""
         self._selection = selection

@@ -116,7 +116,7 @@ class RoomFrameSource:
         now_ns = self._follower.now_ns()
         if mode is PauseMode.HOLD:
             paused_ns = self._timeline.hold(now_ns)
-            self._inbox.put((now_ns, CARD))
+            self._inbox.put((paused_ns, CARD))
         else:
             paused_ns = self._timeline.pause(now_ns)
         try:
@@ -147,6 +147,15 @@ class RoomFrameSource:
 
     async def change_rules(self, rules: EndRules) -> None:
         await self._follower.change_rules(rules)
+
+    @property
+    def overlays(self) -> Overlays | None:
+        """None: it gives no picture."""
+        return self._compositor.overlays
+
+    async def change_layout(self, metadata: str) -> None:
+        """As these metadata of the recorder ask for it."""
+        await self._follower.change_layout(metadata)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._follower.events()
@@ -242,7 +251,8 @@ class RoomFrameSource:
 
     def _give_until(self, until_ns: int) -> None:
         assert self._sink is not None
-        self._output.give(self._sink, until_ns, self._timeline.cuts, self._waited_ns)
+        timeline = self._timeline
+        self._output.give(self._sink, until_ns, timeline.cuts, timeline.holds, self._waited_ns)
 
     def _waited_ns(self) -> int:
         """For how long the end of the recording has been waited for."""

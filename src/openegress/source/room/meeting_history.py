@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openegress.core.codecs import MediaKind
+from openegress.core.errors import invalid
+from openegress.core.text import shown
 from openegress.core.units import S
 from openegress.media.meeting_track import MeetingTrack, as_stored
 from openegress.room import Participant, Track, TrackSource
@@ -18,6 +20,8 @@ Key = tuple[str, str, str]
 """Identity, kind and source: what the tracks of a file and the events of a room have in common."""
 
 
+LATEST_S = 1e9
+"""No recording is longer: 31 years."""
 LINGER_NS = S // 2
 """A last picture is seen for so long, and what comes a little out of order is not lost."""
 
@@ -41,11 +45,15 @@ class RoomChange:
 
 
 def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
-    """`lines` of a sidecar; what they do not say is left out."""
+    """`lines` of a sidecar; what they leave out stays so. Raises EgressError for a time that is none."""
     changes = []
     for line in lines:
         media_s, event = line.get("media_s"), line.get("event")
         if isinstance(media_s, int | float) and isinstance(event, str):
+            if not abs(media_s) <= LATEST_S:
+                raise invalid(
+                    f'media_s of "{shown(event, 64)}" is {shown(str(media_s), 20)}, which is no time'
+                )
             changes.append(RoomChange(round(media_s * S), event, line))
     return changes
 
@@ -123,7 +131,8 @@ class MeetingHistory:
             case "track_muted" | "track_unmuted" if key in self._published:
                 self._published[key] = change.what == "track_muted"
             case "active_speakers":
-                self._speakers = tuple(as_stored(str(each)) for each in fields.get("identities", ()))
+                told = fields.get("identities")
+                self._speakers = tuple(map(as_stored, map(str, told))) if isinstance(told, list) else ()
 
     def _state(self, at_ns: int) -> RoomState:
         tracks: dict[Key, Track] = {}

@@ -51,7 +51,14 @@ async def open_source(
     data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars)
     options = SessionOptions(insecure=source.insecure, data=data)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
-    follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
+    follower = TrackFollower(
+        room,
+        source.room_name,
+        _policy(plan, source),
+        patience,
+        memory_bytes,
+        has_layout=isinstance(source, LayoutSource),
+    )
     if plan.sidecars:
         follower.observe(ObservedRoom(plan.recorded))
     try:
@@ -77,8 +84,8 @@ async def open_source(
 
 
 def _overlays(plan: Plan) -> Overlays | None:
-    """None where nothing lies over the picture, and nothing will."""
-    if plan.video is None or not (plan.looks.draws_over or isinstance(plan.source, LayoutSource)):
+    """None where there is no picture. Also where nothing lies over it: something may while it runs."""
+    if plan.video is None:
         return None
     return Overlays(plan.video.width, plan.video.height, plan.looks, plan.pictures)
 

@@ -42,20 +42,28 @@ class PacedOutput:
         complete_ns = self._compositor.complete_ns(known_ns)
         return self._horizon.advance(cuts.recorded_ns(now_ns), cuts.recorded_ns(complete_ns))
 
-    def give(self, sink: FrameSink, until_ns: int, cuts: Cuts, waited_ns: Callable[[], int]) -> None:
+    def give(
+        self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, waited_ns: Callable[[], int]
+    ) -> None:
         """All that lies before `until_ns`. `waited_ns` tells for how long the end has been waited for."""
-        while self._give_one(sink, until_ns, cuts, waited_ns):
+        while self._give_one(sink, until_ns, cuts, holds, waited_ns):
             pass
 
-    def _give_one(self, sink: FrameSink, until_ns: int, cuts: Cuts, waited_ns: Callable[[], int]) -> bool:
+    def _give_one(
+        self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, waited_ns: Callable[[], int]
+    ) -> bool:
         """Sound up to the next picture, and that; False when there is none to give."""
         picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
         if self._blocks is not None:
             while self._blocks.at_ns(self._blocks.next + 1) <= picture_ns:
                 if self._pictures is None:
                     self._tell_cuts(sink, cuts, self._blocks.next_ns)
-                block = cuts.source_ns(self._blocks.next_ns) // BLOCK_NS
-                sink.audio(self._compositor.sound(block), self._blocks.next_ns, SAMPLE_RATE)
+                source_ns = cuts.source_ns(self._blocks.next_ns)
+                samples = self._compositor.sound(source_ns // BLOCK_NS)
+                if holds.covers(source_ns):
+                    # The rest of what was said before, which is heard late.
+                    samples = bytes(len(samples))
+                sink.audio(samples, self._blocks.next_ns, SAMPLE_RATE)
                 self._blocks.next += 1
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False

@@ -6,14 +6,15 @@ Everything runs on the event loop: the work is a few numbers a frame.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import EndRules
+from openegress.core.units import MS
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.media.passthrough import audio_format, video_format
+from openegress.media.resumptions import Resumption, Resumptions
 from openegress.room import EncodedFrame, Track
 from openegress.room.budget import Reason
 from openegress.source import SourceEvent, SourceStats
@@ -49,6 +50,7 @@ class RoomPacketSource:
         self._video: PassthroughVideo | None = None
         self._audio: PassthroughAudio | None = None
         self._cut = PassthroughCut()
+        self._resumptions = Resumptions()
         self._zero_ns = 0
         self._dropped = 0
         """Frames of a kind that is not recorded."""
@@ -125,7 +127,9 @@ class RoomPacketSource:
         before_ns = self._cut.total_ns
         frames = self._cut.end(resumed_ns)
         self._begin_at(self._zero_ns + self._cut.total_ns - before_ns)
-        for frame in frames:
+        # Its times may be rounded down.
+        self._resumptions.note(Resumption(resumed_ns - self._zero_ns - MS, self._cut.total_ns))
+        for _, frame in frames:
             self._take(frame)
         return resumed_ns
 
@@ -167,7 +171,7 @@ class RoomPacketSource:
         if self._sink is None:
             self._held.append(frame)
             self._came.set()
-        elif self._cut.takes(frame):
+        elif self._cut.takes(track, frame):
             self._take(frame)
 
     def on_selection(self, selection: Selection) -> None:
@@ -268,8 +272,8 @@ class RoomPacketSource:
 
     def _emit(self, packet: Packet) -> None:
         if self._sink is not None:
-            paused_ns = self._cut.total_ns
-            self._sink.write(replace(packet, paused_ns=paused_ns) if paused_ns else packet)
+            # What fills the last moment before a pause comes only after it.
+            self._sink.write(self._resumptions.stamped_one(packet))
 
 
 async def wait_for_sound(awaits_sound: Callable[[], bool], came: asyncio.Event) -> None:

@@ -42,6 +42,10 @@ class SoundTrack:
         self._track = track
         return []
 
+    def go_on(self, zero_ns: int) -> None:
+        """`zero_ns`: that of media time zero, later by what pauses leave out."""
+        self._zero_ns = zero_ns
+
     def take(self, frame: EncodedFrame) -> list[Packet]:
         codec = frame.codec
         assert isinstance(codec, AudioCodec)
@@ -92,9 +96,17 @@ class PictureTrack:
 
     def renew(self, track: Track) -> list[Packet]:
         """It was published anew; gives what was still held of it."""
-        held = self.begin()
         self._track = track
-        self._layer = FirstLayer(track.width, track.height)
+        return self.end_sequence()
+
+    def go_on(self, zero_ns: int) -> None:
+        """`zero_ns`: that of media time zero, later by what pauses leave out."""
+        self._zero_ns = zero_ns
+
+    def end_sequence(self) -> list[Packet]:
+        """Whatever comes next begins with a key frame; gives what was still held."""
+        held = self.begin()
+        self._layer = FirstLayer(self._track.width, self._track.height)
         self._shown = PresentationTimes()
         self._codec = None
         return held

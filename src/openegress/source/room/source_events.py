@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
-from openegress.request import orders
 from openegress.room import DataArrived, RoomEvent
-from openegress.source import Failed, Notice, Observed, OrderAsked, SourceEvent
+from openegress.source import Failed, Notice, Observed, SourceEvent
+from openegress.source.asked_in_room import Told, asked_in_room
 from openegress.source.room.observed_room import ObservedRoom
 
 MOST_WAITING_BYTES = 8 * 1024 * 1024
@@ -16,8 +16,10 @@ MOST_WAITING_BYTES = 8 * 1024 * 1024
 class SourceEvents:
     """One Closed or Failed at most. Whoever waits for something is woken by wake(), and by the end."""
 
-    def __init__(self, room_name: str) -> None:
+    def __init__(self, room_name: str, *, has_layout: bool = True) -> None:
+        """`has_layout`: as asked_in_room()'s."""
         self._room_name = room_name
+        self._has_layout = has_layout
         self._queue: asyncio.Queue[SourceEvent | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._over: SourceEvent | None = None
@@ -59,13 +61,11 @@ class SourceEvents:
     def notice(self, text: str, **fields: str | int | float | bool | None) -> None:
         self._queue.put_nowait(Notice(text, fields))
 
-    def take_orders(self, layout: str | None) -> bool:
-        """What the name of a layout in the recorder's metadata orders; whether it changes the picture too."""
-        asked, wrong = orders.in_metadata(layout or "")
-        if wrong is not None:
-            self.notice("what the recorder's metadata ask for cannot be done", error=wrong.text)
-        if asked.order is not None:
-            self.put(OrderAsked(asked.order))
+    def take_orders(self, told: Told) -> bool:
+        """What the recorder's metadata or attributes order; whether they change the picture too."""
+        asked = asked_in_room(told, has_layout=self._has_layout)
+        for event in asked.events:
+            self.put(event)
         return asked.changes_picture
 
     def end(self, event: SourceEvent) -> None:

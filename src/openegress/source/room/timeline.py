@@ -11,9 +11,14 @@ class RoomTimeline:
         """Unix ns of media time zero."""
         self.cuts = Cuts()
         """Replaced as a whole with each pause."""
-        self.held_ns: int | None = None
-        """Unix ns since when nothing of the room is shown though the recording goes on."""
+        self.holds = Cuts()
+        """During which the recording goes on, and nothing of the room is shown or heard. Replaced as well."""
         self._delay_ns = 0
+
+    @property
+    def held_ns(self) -> int | None:
+        """Unix ns since when it is held; None: it is not."""
+        return None if self.holds.open_ns is None else self.zero_ns + self.holds.open_ns
 
     def ns(self, unix_ns: int) -> int:
         """The room's time since media time zero."""
@@ -34,13 +39,13 @@ class RoomTimeline:
 
     def hold(self, now_ns: int) -> int:
         """What comes from now on is not shown. Returns when, in unix ns."""
-        self.held_ns = now_ns
-        return now_ns
+        self.holds = self.holds.begun(now_ns - self.zero_ns)
+        return self.zero_ns + self.holds.edge_ns
 
     def resume(self, at_ns: int) -> int:
         """The recording goes on where it stopped. Returns when, in unix ns."""
         if self.held_ns is not None:
-            self.held_ns = None
-            return at_ns
+            self.holds = self.holds.ended(at_ns - self.zero_ns)
+            return self.zero_ns + self.holds.edge_ns
         self.cuts = self.cuts.ended(at_ns - self.zero_ns)
         return self.zero_ns + self.cuts.edge_ns

@@ -13,7 +13,6 @@ from openegress.core.errors import Code, EgressError, Fault, Phase, internal, in
 from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.plan import EndRules
-from openegress.request.orders import PauseOrder
 from openegress.room import (
     ConnectionLost,
     DataLocked,
@@ -41,9 +40,8 @@ from openegress.room import (
     TrackUnpublished,
 )
 from openegress.room.budget import Reason
-from openegress.source import Closed, Failed, Muted, OrderAsked, SourceEvent
+from openegress.source import Closed, Failed, Muted, SourceEvent
 from openegress.source.room.awaited import Patience, not_found, refuse_useless
-from openegress.source.room.composite.layout_policy import layout_in
 from openegress.source.room.grace import Grace
 from openegress.source.room.memory_watch import watch_memory
 from openegress.source.room.observed_room import ObservedRoom
@@ -64,13 +62,16 @@ class TrackFollower:
         policy: TrackPolicy,
         patience: Patience | None = None,
         memory_bytes: int = 0,
+        *,
+        has_layout: bool = True,
     ) -> None:
-        """`memory_bytes`: what this process may take before it sheds; 0: as much as there is."""
+        """`memory_bytes`: what this process may take before it sheds; 0: as much as there is. `has_layout`:
+        the policy lays out the room."""
         self._room = room
         self._policy = policy
         self._patience = patience or Patience()
         self._memory_bytes = memory_bytes
-        self._events = SourceEvents(room_name)
+        self._events = SourceEvents(room_name, has_layout=has_layout)
         self._tracks = SubscribedTracks(room)
         self._reselection = Reselection(self._select_anew, self.fail)
         self._grace = Grace(self._patience, lambda: self._events.end(Closed()))
@@ -169,6 +170,11 @@ class TrackFollower:
     async def change_rules(self, rules: EndRules) -> None:
         """What ends the recording by itself, from now on."""
         self._policy.change_rules(rules)
+        await self._reselection.change()
+
+    async def change_layout(self, metadata: str) -> None:
+        """As these metadata of the recorder ask for it."""
+        self._metadata = metadata
         await self._reselection.change()
 
     def now_ns(self) -> int:
@@ -284,12 +290,9 @@ class TrackFollower:
             case SpeakersChanged(identities):
                 self._speakers = identities
                 await self._reselection.change()
-            case OwnMetadataChanged(metadata):
-                if self._events.take_orders(layout_in(metadata)):
-                    self._metadata = metadata
-                    await self._reselection.change()
-            case PauseAttributeChanged(paused):
-                self._events.put(OrderAsked(PauseOrder.PAUSE if paused else PauseOrder.RESUME))
+            case OwnMetadataChanged() | PauseAttributeChanged():
+                if self._events.take_orders(event) and isinstance(event, OwnMetadataChanged):
+                    await self.change_layout(event.metadata)
             case MediaArrived(track, at_ns):
                 self.arrived.setdefault(track.sid, at_ns)
                 self._events.wake()

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
-from openegress.core.errors import Code, EgressError
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import EndRules
 from openegress.core.units import S
@@ -20,6 +19,7 @@ from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
 from openegress.source.room.file_tracks import FileTracks
 from openegress.source.room.first_layer import WAIT_NS
+from openegress.source.room.passthrough_cut import PassthroughCut
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, wait_for_sound
 from openegress.source.room.recorded_track import PictureTrack, SoundTrack
 from openegress.source.room.selection import Selection
@@ -42,6 +42,7 @@ class RoomTracksSource:
         """From before the start."""
         self._came = asyncio.Event()
         self._sink: PacketSink | None = None
+        self._cut = PassthroughCut()
         self._zero_ns = 0
         self._file_tracks = FileTracks()
         self._sounds: dict[str, tuple[Track, SoundTrack]] = {}
@@ -79,10 +80,51 @@ class RoomTracksSource:
         return self._zero_ns
 
     async def pause(self, mode: PauseMode) -> int:
-        raise EgressError(Code.UNIMPLEMENTED, "pause of a recording of all tracks is not supported")
+        """What comes from now on is not received, and left out of the recording or a hole in its tracks.
+        Returns when, in unix ns. Raises EgressError where the tracks cannot be given up."""
+        now_ns = self._follower.now_ns()
+        self._cut.begin(now_ns, mode)
+        try:
+            await self._follower.pause()
+        except BaseException:
+            self._cut.abandon()
+            raise
+        self._end_layer_waits()
+        for _, pictures in self._pictures.values():
+            self._emit(pictures.end_sequence())
+        return now_ns
 
     async def resume(self) -> int:
-        raise EgressError(Code.UNIMPLEMENTED, "pause of a recording of all tracks is not supported")
+        """The recording goes on with the first key frame of any picture, or with sound where none is sent;
+        where there is a hole, with what comes. Returns when, in unix ns. Raises EgressError when the room
+        closed meanwhile."""
+        if self._cut.mode is PauseMode.HOLD:
+            resumed_ns = self._follower.now_ns()
+            self._cut.end(resumed_ns)
+            await self._follower.resume(FIRST_MEDIA_S)
+            return resumed_ns
+        self._cut.await_media()
+        try:
+            await self._follower.resume(FIRST_MEDIA_S)
+            sending = [track for track in self._selection.tracks if not track.muted]
+            first_ns = await self._cut.first_ns(
+                with_video=any(track.kind is MediaKind.VIDEO for track in sending),
+                timeout_s=FIRST_MEDIA_S if sending else 0.0,
+            )
+        except BaseException:
+            self._cut.wait_on()
+            raise
+        resumed_ns = self._follower.now_ns() if first_ns is None else first_ns
+        before_ns = self._cut.total_ns
+        frames = self._cut.end(resumed_ns)
+        self._zero_ns += self._cut.total_ns - before_ns
+        for _, sound in self._sounds.values():
+            sound.go_on(self._zero_ns)
+        for _, pictures in self._pictures.values():
+            pictures.go_on(self._zero_ns)
+        for track, frame in frames:
+            self._take(track, frame)
+        return resumed_ns
 
     async def change_rules(self, rules: EndRules) -> None:
         await self._follower.change_rules(rules)
@@ -99,8 +141,7 @@ class RoomTracksSource:
             return
         self._stopped = True
         await self._follower.release()
-        for timer in self._layer_timers.values():
-            timer.cancel()
+        self._end_layer_waits()
         for _, pictures in self._pictures.values():
             self._emit(pictures.begin())
         self._sink = None
@@ -118,7 +159,7 @@ class RoomTracksSource:
             if not self._stopped:
                 self._held.append((track, frame))
                 self._came.set()
-        else:
+        elif self._cut.takes(track, frame):
             self._take(track, frame)
 
     def on_selection(self, selection: Selection) -> None:
@@ -165,6 +206,11 @@ class RoomTracksSource:
     def _end_layer_wait(self, sid: str, pictures: PictureTrack) -> None:
         self._layer_timers.pop(sid, None)
         self._emit(pictures.begin())
+
+    def _end_layer_waits(self) -> None:
+        for timer in self._layer_timers.values():
+            timer.cancel()
+        self._layer_timers.clear()
 
     def _sound(self, track: Track) -> SoundTrack:
         is_new = track.sid not in self._sounds

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from openegress.source.asked_in_room import Told
 from openegress.source.web.cdp import DevToolsConnection, Disconnected, Params
 from openegress.source.web.page_network import KEPT_LINES, PageNetwork
+from openegress.source.web.page_room import PageRoom
 
 LINE_LENGTH = 300
 READ_LENGTH = 4096
@@ -41,7 +43,14 @@ class Crashed:
     """The renderer is gone."""
 
 
-PageEvent = Console | StartSignal | EndSignal | Crashed
+@dataclass(frozen=True, slots=True)
+class RoomTold:
+    """The server of the page's room told it of itself."""
+
+    what: Told
+
+
+PageEvent = Console | StartSignal | EndSignal | Crashed | RoomTold
 
 
 class PageError(Exception):
@@ -76,6 +85,7 @@ class Page:
         self._listener: Callable[[PageEvent], None] = lambda _: None
         self._redact: Callable[[str], str] = lambda text: text
         self.network = PageNetwork(self._shorten)
+        self._room: PageRoom | None = None
         self._rtc_connections = ""
         """The id of an array of them, once looked up: that takes a collection of garbage."""
         self._console_errors: deque[str] = deque(maxlen=KEPT_LINES)
@@ -113,6 +123,10 @@ class Page:
         """`listener` is called in the event loop, in order, and never blocks."""
         self._listener = listener
         self._redact = redact
+
+    def overhear(self, room: PageRoom) -> None:
+        """Before navigate()."""
+        self._room = room
 
     async def navigate(self, url: str) -> None:
         """Returns when the page has loaded. Raises PageError, or Disconnected when the browser went away.
@@ -167,9 +181,10 @@ class Page:
         return self._shorten(str(answer.get("result", {}).get("value", "")).strip())
 
     async def forget_requests(self) -> None:
-        """Stops watching the network: each packet of a video would be an event."""
+        """Stops watching the network, if not for the room: each packet of a video would be an event."""
         self.network.forget_requests()
-        await self._connection.command("Network.disable", self._session_id)
+        if self._room is None:
+            await self._connection.command("Network.disable", self._session_id)
 
     async def buffered(self) -> tuple[float, int]:
         """How long WebRTC pictures have waited in the page before they were shown: (seconds of all of them,
@@ -254,6 +269,8 @@ class Page:
                     self._listener(Crashed())
             case _:
                 self.network.take(method, params)
+                for told in self._room.take(method, params) if self._room is not None else ():
+                    self._listener(RoomTold(told))
 
     def _console_call(self, params: Params) -> None:
         values = [_text(argument) for argument in params["args"]]

@@ -26,6 +26,7 @@ class PageNetwork:
         """Where the navigation got to, by way of redirects, as the browser spells it."""
         self._requests: dict[str, str] = {}
         """URL by request id, while under way."""
+        self._is_forgotten = False
         self._connections: set[str] = set()
         """Request ids of open WebSockets and event streams."""
         self._failed: deque[str] = deque(maxlen=KEPT_LINES)
@@ -47,6 +48,8 @@ class PageNetwork:
         return loader_id == self._main_request
 
     def forget_requests(self) -> None:
+        """Those to come as well."""
+        self._is_forgotten = True
         self._requests.clear()
         self._connections.clear()
 
@@ -64,6 +67,8 @@ class PageNetwork:
 
     def take(self, method: str, params: Params) -> None:
         """An event of the domain."""
+        if self._is_forgotten:
+            return
         match method:
             case "Network.requestWillBeSent":
                 self._requested(params)

@@ -10,6 +10,7 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.pause_mode import PauseMode
 from openegress.media import FrameSink
 from openegress.source import AwaitsSignal, Closed, Notice, SourceEvent, SourceStats
+from openegress.source.asked_in_room import asked_in_room
 from openegress.source.card_picture import card_picture
 from openegress.source.pause_timeline import PausedSound, PauseTimeline
 from openegress.source.web import url as urls
@@ -24,8 +25,10 @@ from openegress.source.web.page import (
     EndSignal,
     PageError,
     PageEvent,
+    RoomTold,
     StartSignal,
 )
+from openegress.source.web.page_room import PageRoom
 from openegress.source.web.url import Redactor, template_url
 from openegress.source.web.video_capture import VideoCapture
 
@@ -73,6 +76,8 @@ class PageSettings:
     """URLs that may be on this service's own ports."""
     memory_bytes: int = 0
     """What the browser may take; 0: as much as there is."""
+    room: PageRoom | None = None
+    """That a template is in."""
 
     @property
     def is_template(self) -> bool:
@@ -117,6 +122,8 @@ class WebPageSource:
     async def prepare(self) -> None:
         urls.check(self._settings.url, "template base url" if self._settings.is_template else "web url")
         self._browser.page.listen(self._page_event, self._redact)
+        if self._settings.room is not None:
+            self._browser.page.overhear(self._settings.room)
         self._watch.processes(self._settings.memory_bytes)
         await self._watch.or_failure(self._prepare())
 
@@ -302,6 +309,9 @@ class WebPageSource:
                 if troubles := self._browser.page.troubles():
                     why = f"{why}; {troubles}"
                 self._watch.fail(why, Fault.DESTINATION)
+            case RoomTold(told):
+                for asked in asked_in_room(told, has_layout=False, of_page=True).events:
+                    self._tell(asked)
             case Console(level, text):
                 if level == "error":
                     self._news.set()

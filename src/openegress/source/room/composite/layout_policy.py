@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from openegress.core import foreign_json
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError
 from openegress.core.layout_spec import LayoutSpec
@@ -87,7 +86,7 @@ class LayoutPolicy(WholeRoom):
         if metadata == self._metadata:
             return
         self._metadata = metadata
-        asked = layout_in(metadata)
+        asked = orders.layout_in(metadata)
         if asked is None:
             return
         # What is wrong with it is told by whoever took its orders.
@@ -167,16 +166,6 @@ class LayoutPolicy(WholeRoom):
             for tile in scene.tiles
             if tile.track is not None and tile.rect is not None
         }
-
-
-def layout_in(metadata: str) -> str | None:
-    """The layout name that participant metadata asks for; None when it says nothing about layout."""
-    try:
-        parsed = foreign_json.loads(metadata)
-    except ValueError:
-        return None  # free text for its user; only JSON with a layout is meant for us
-    name = parsed.get("layout") if isinstance(parsed, dict) else None
-    return name if isinstance(name, str) else None
 
 
 def _eligible(seats: Sequence[Seat]) -> list[str]:

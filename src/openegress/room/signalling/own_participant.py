@@ -1,0 +1,41 @@
+"""What a server says of the recorder itself, as one of the participants. Pure."""
+
+from livekit.protocol.models import ParticipantInfo
+
+from openegress.room import OwnMetadataChanged, PauseAttributeChanged
+
+PAUSED = "egress.paused"
+"""An attribute of the recorder."""
+_NO = frozenset({"", "0", "false", "no", "off"})
+
+
+class OwnParticipant:
+    """What was told of it last."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self._metadata = ""
+        self._paused = ""
+        """As the attribute says it."""
+
+    def join(self) -> None:
+        """It comes as somebody new, of whom nothing was asked. What was asked before holds."""
+        self._metadata, self._paused = "", ""
+
+    def told(self, info: ParticipantInfo) -> list[OwnMetadataChanged | PauseAttributeChanged]:
+        """What has changed."""
+        events: list[OwnMetadataChanged | PauseAttributeChanged] = []
+        if info.state == ParticipantInfo.State.DISCONNECTED:
+            return events  # the one that it was before
+        if info.metadata != self._metadata:
+            self._metadata = info.metadata
+            events.append(OwnMetadataChanged(info.metadata))
+        if (paused := info.attributes.get(PAUSED, "")) != self._paused:
+            self._paused = paused
+            events.append(PauseAttributeChanged(says_yes(info, PAUSED)))
+        return events
+
+
+def says_yes(info: ParticipantInfo, attribute: str) -> bool:
+    """Whatever else it says is yes: who wants not to be recorded and says so wrongly is not recorded."""
+    return info.attributes.get(attribute, "").strip().lower() not in _NO

@@ -1,0 +1,34 @@
+"""What somebody asks of a recorder in its room: by the metadata or an attribute of its participant. Pure."""
+
+from dataclasses import dataclass
+
+from openegress.request import orders
+from openegress.request.orders import PauseOrder
+from openegress.room import OwnMetadataChanged, PauseAttributeChanged
+from openegress.source import Notice, OrderAsked
+
+Told = OwnMetadataChanged | PauseAttributeChanged
+
+
+@dataclass(frozen=True, slots=True)
+class AskedInRoom:
+    events: tuple[OrderAsked | Notice, ...]
+    changes_picture: bool = False
+    """The layout is another one, or looks otherwise."""
+
+
+def asked_in_room(told: Told, *, has_layout: bool = True, of_page: bool = False) -> AskedInRoom:
+    """Nobody hears an answer: what cannot be done is a Notice. `has_layout`: what is drawn in one of this
+    server's layouts looks as the metadata say; all else is ordered to. `of_page`: as orders.in_layout()."""
+    if isinstance(told, PauseAttributeChanged):
+        return AskedInRoom((OrderAsked(PauseOrder.PAUSE if told.paused else PauseOrder.RESUME),))
+    layout = orders.layout_in(told.metadata)
+    asked, wrong = orders.in_metadata(layout or "", of_page=of_page)
+    if not has_layout:
+        asked = asked.with_looks_ordered()
+    found: list[OrderAsked | Notice] = []
+    if wrong is not None:
+        found.append(Notice("what the recorder's metadata ask for cannot be done", {"error": wrong.text}))
+    if asked.order is not None:
+        found.append(OrderAsked(asked.order))
+    return AskedInRoom(tuple(found), layout is not None and asked.changes_picture)

@@ -1,0 +1,84 @@
+"""What a LiveKit server tells a template of its own participant, overheard on the page's WebSocket.
+
+UpdateLayout and UpdateParticipant reach the participant of a recorder, which for a template is the page.
+Nothing is sent, and the page notices nothing. Events are of CDP's domain Network
+(https://chromedevtools.github.io/devtools-protocol/tot/Network/).
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from urllib.parse import parse_qs, urlsplit
+
+from google.protobuf.message import DecodeError
+from livekit.protocol.models import ParticipantInfo
+from livekit.protocol.rtc import SignalResponse
+
+from openegress.room.signalling.own_participant import OwnParticipant
+from openegress.source.asked_in_room import Told
+from openegress.source.web.cdp import Params
+
+_BINARY = 2
+"""RFC 6455 section 5.2."""
+_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+MOST_SOCKETS = 16
+"""To the room's server at once: a page has one, and another while it reconnects."""
+
+
+class PageRoom:
+    """On the event loop. A page says what it likes; a server is believed, which only sockets to it are of."""
+
+    def __init__(self, ws_url: str, token: str, identity: str) -> None:
+        """As the page is given them."""
+        self._server = _server(ws_url)
+        self._token = token
+        self._self = OwnParticipant(identity)
+        self._sockets: dict[str, None] = {}
+        """Request ids of those to the room's server, in order."""
+
+    def take(self, method: str, params: Params) -> list[Told]:
+        """What came of an event of the domain."""
+        match method:
+            case "Network.webSocketCreated" if self._is_ours(params["url"]):
+                self._sockets[params["requestId"]] = None
+                if len(self._sockets) > MOST_SOCKETS:
+                    del self._sockets[next(iter(self._sockets))]
+            case "Network.webSocketClosed":
+                self._sockets.pop(params["requestId"], None)
+            case "Network.webSocketFrameReceived" if params["requestId"] in self._sockets:
+                response = params["response"]
+                if response["opcode"] == _BINARY:
+                    return self._read(response["payloadData"])
+        return []
+
+    def _is_ours(self, url: str) -> bool:
+        """By its address, or by our token: LiveKit Cloud sends people to other servers of its own."""
+        try:
+            query = parse_qs(urlsplit(url).query)
+            return _server(url) == self._server or self._token in query.get("access_token", ())
+        except ValueError:
+            return False
+
+    def _read(self, payload: str) -> list[Told]:
+        try:
+            message = SignalResponse.FromString(base64.b64decode(payload))
+        except (DecodeError, binascii.Error):
+            return []
+        match message.WhichOneof("message"):
+            case "join":
+                self._self.join()
+                return self._of_self([message.join.participant])
+            case "update":
+                return self._of_self(message.update.participants)
+        return []
+
+    def _of_self(self, infos: Iterable[ParticipantInfo]) -> list[Told]:
+        return [
+            event for info in infos if info.identity == self._self.identity for event in self._self.told(info)
+        ]
+
+
+def _server(url: str) -> tuple[str, int]:
+    """(host, port). Raises ValueError for what is no URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
