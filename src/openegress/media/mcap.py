@@ -16,6 +16,7 @@ from openegress.media.file_track import FileTrack
 from openegress.media.mcap_records import (
     MAGIC,
     MAX_CHANNEL,
+    MessagePlace,
     channel,
     chunk,
     header,
@@ -50,6 +51,9 @@ class McapWriter:
         self._before = [MAGIC + header() + told]
         """What goes before the next chunk: a file without media is empty."""
         self._messages: list[bytes] = []
+        self._places: list[MessagePlace] = []
+        self._size_bytes = 0
+        """Of the messages."""
         self._begun_ns: dict[int, int] = {}
         """The first time of each track in this chunk."""
         self._counts: dict[int, int] = {}
@@ -76,17 +80,20 @@ class McapWriter:
         if track.number not in self._counts:
             self._announce(track)
         data = OF_KIND[packet.kind].message(at_ns, packet.data, track.form.codec.value)
-        self._messages.append(message(track.number, self._counts[track.number], at_ns, data))
+        written = message(track.number, self._counts[track.number], at_ns, data)
+        self._places.append(MessagePlace(track.number, at_ns, self._size_bytes))
+        self._messages.append(written)
+        self._size_bytes += len(written)
         self._counts[track.number] += 1
 
     def flush(self) -> None:
         """Writes what has come as a chunk."""
         if not self._messages:
             return
-        before, messages = b"".join(self._before), b"".join(self._messages)
-        self._before, self._messages = [], []
+        before, messages, places = b"".join(self._before), b"".join(self._messages), self._places
+        self._before, self._messages, self._places, self._size_bytes = [], [], [], 0
         self._begun_ns.clear()
-        self._put(before + chunk(messages) + message_indexes(messages))
+        self._put(before + chunk(messages, places) + message_indexes(places))
 
     def close(self) -> None:
         """Writes what has come. The summary is not its business."""
@@ -94,7 +101,7 @@ class McapWriter:
 
     def abandon(self) -> None:
         """Writes nothing more."""
-        self._messages = []
+        self._messages, self._places, self._size_bytes = [], [], 0
 
     def _has_channel(self, track: FileTrack) -> bool:
         if track.number <= MAX_CHANNEL:
