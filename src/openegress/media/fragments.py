@@ -8,7 +8,7 @@ gap may last for days; memory holds a fragment, however long the recording.
 
 import itertools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
-from openegress.media.interleave import Clamp
+from openegress.media.interleave import Clamp, dts_ns
 from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
 from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
@@ -76,20 +76,27 @@ def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
     traks, defaults = [], []
     for number, (f, zero) in enumerate(zip(formats, zeros, strict=True), 1):
         edits = [Edit(0, zero)] if zero else []
-        head = TrackHead(number, f.kind, _timescale(f), [sample_entry(f)], edits)
-        traks.append(trak(head, _EMPTY_TABLES))
-        flags = _SYNC if f.kind is MediaKind.AUDIO else _NON_SYNC
-        defaults.append(full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags)))
+        head = TrackHead(number, f.kind, timescale(f), [sample_entry(f)], edits)
+        traks.append(trak(head, EMPTY_TABLES))
+        defaults.append(trex(number, f.kind))
     return box(b"moov", mvhd(0, len(formats)), *traks, box(b"mvex", *defaults))
 
 
-_EMPTY_TABLES = b"".join(
+def trex(number: int, kind: MediaKind) -> bytes:
+    """What the samples of a track are, where a fragment does not say (8.8.3)."""
+    flags = _SYNC if kind is MediaKind.AUDIO else _NON_SYNC
+    return full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags))
+
+
+EMPTY_TABLES = b"".join(
     full_box(kind, 0, 0, bytes(size))
     for kind, size in ((b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4))
 )
+"""Of a track whose samples are in fragments."""
 
 
-def _timescale(f: StreamFormat) -> int:
+def timescale(f: StreamFormat) -> int:
+    """Raises EgressError."""
     if f.time_base.numerator != 1:
         raise internal(f"an MP4 has no time base of {f.time_base}")
     return f.time_base.denominator
@@ -107,7 +114,9 @@ class _Sample:
 
 
 @dataclass(slots=True)
-class _Track:
+class FragmentTrack:
+    """A track, and what has come of it for the fragment to be written."""
+
     number: int
     form: StreamFormat
     clamp: Clamp
@@ -116,6 +125,42 @@ class _Track:
     samples: list[_Sample] = field(default_factory=list)
     first_ns: int = 0
     """DTS of the first of them, before the offset."""
+
+    @classmethod
+    def of(cls, number: int, form: StreamFormat, offset_ns: int = 0) -> "FragmentTrack":
+        """`offset_ns` is added to every time."""
+        return cls(number, form, Clamp(form.time_base, offset_ns, least=0), timescale(form) // _RATE)
+
+    def is_long(self, packet: Packet) -> bool:
+        """With `packet` it would be too much for one fragment."""
+        return bool(self.samples) and dts_ns(packet) - self.first_ns >= FRAGMENT_NS
+
+    def take(self, packet: Packet) -> None:
+        if not self.samples:
+            self.first_ns = dts_ns(packet)
+        pts, dts, duration = self.clamp.place(packet)
+        data = sample(self.form, packet.data)
+        self.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
+
+
+def fragment(sequence: int, every: Iterable[FragmentTrack]) -> bytes:
+    """What has come of the tracks, which is taken from them; b"": nothing."""
+    tracks = [track for track in every if track.samples]
+    if not tracks:
+        return b""
+    mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", sequence))
+    trafs = [_Traf(track) for track in tracks]
+    moof_bytes = 8 + len(mfhd) + sum(len(traf.box_at(0)) for traf in trafs)
+    at = moof_bytes + 8
+    moof = [mfhd]
+    for traf in trafs:
+        moof.append(traf.box_at(at))
+        at += traf.data_bytes
+    media = [each.data for track in tracks for each in track.samples]
+    for track in tracks:
+        track.samples = []
+    head = struct.pack(">I4s", at - moof_bytes, b"mdat")
+    return b"".join((box(b"moof", *moof), head, *media))
 
 
 class FragmentWriter:
@@ -138,14 +183,13 @@ class FragmentWriter:
         self._header = header
         self._sequence = first
         self._tracks = {
-            f.kind: _Track(number, f, Clamp(f.time_base, self._offset_ns(f), least=0), _timescale(f) // _RATE)
-            for number, f in enumerate(formats, 1)
+            f.kind: FragmentTrack.of(number, f, self._offset_ns(f)) for number, f in enumerate(formats, 1)
         }
         # An HLS segment has one format; where that changes, another begins.
         self._entries = _Entries(formats) if header else None
 
     def _offset_ns(self, f: StreamFormat) -> int:
-        return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
+        return -(-_priming(f) * S // timescale(f)) if self._header else OFFSET_NS
 
     def open(self) -> None:
         """Writes the header."""
@@ -158,38 +202,19 @@ class FragmentWriter:
         track = self._tracks.get(packet.kind)
         if track is None:
             return
-        at_ns = packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
-        if track.samples and at_ns - track.first_ns >= FRAGMENT_NS:
+        if track.is_long(packet):
             self.flush()
         change = self._entries.change_at(packet) if self._entries is not None else b""
         if change:
             self.flush()
             self._put(box(b"uuid", ENTRY_CHANGE, struct.pack(">I", track.number), change))
-        if not track.samples:
-            track.first_ns = at_ns
-        pts, dts, duration = track.clamp.place(packet)
-        data = sample(track.form, packet.data)
-        track.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
+        track.take(packet)
 
     def flush(self) -> None:
         """Writes what has come as a fragment."""
-        tracks = [track for track in self._tracks.values() if track.samples]
-        if not tracks:
-            return
-        mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", self._sequence))
-        self._sequence += 1
-        trafs = [_Traf(track) for track in tracks]
-        moof_bytes = 8 + len(mfhd) + sum(len(traf.box_at(0)) for traf in trafs)
-        at = moof_bytes + 8
-        moof = [mfhd]
-        for traf in trafs:
-            moof.append(traf.box_at(at))
-            at += traf.data_bytes
-        media = [each.data for track in tracks for each in track.samples]
-        for track in tracks:
-            track.samples = []
-        head = struct.pack(">I4s", at - moof_bytes, b"mdat")
-        self._put(b"".join((box(b"moof", *moof), head, *media)))
+        if made := fragment(self._sequence, self._tracks.values()):
+            self._sequence += 1
+            self._put(made)
 
     def close(self) -> None:
         """Writes what has come. There is no trailer."""
@@ -204,7 +229,7 @@ class FragmentWriter:
 class _Traf:
     """A track's part of a fragment (8.8.6 to 8.8.8 and 8.8.12)."""
 
-    def __init__(self, track: _Track) -> None:
+    def __init__(self, track: FragmentTrack) -> None:
         samples = track.samples
         self.data_bytes = sum(len(each.data) for each in samples)
         flags = _DATA_OFFSET | _DURATION | _SIZE

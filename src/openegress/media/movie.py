@@ -34,6 +34,16 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackNames:
+    """Of one track of many. FFmpeg reads both, and older releases the second alone."""
+
+    title: str
+    """As user data (QuickTime File Format, "User data text strings")."""
+    handler: str
+    """As name of its handler (8.4.3)."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrackHead:
     """What the boxes above a track's sample tables say."""
 
@@ -48,6 +58,8 @@ class TrackHead:
     """In its time scale; 0: unknown."""
     duration: int = 0
     """Of all edits, in MOVIE_TIMESCALE."""
+    names: "TrackNames | None" = None
+    """None: it is the only one of its kind."""
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -71,7 +83,8 @@ def mvhd(duration: int, tracks: int) -> bytes:
 
 def trak(head: TrackHead, tables: bytes) -> bytes:
     """`tables`: the boxes that follow stsd in stbl."""
-    return box(b"trak", _tkhd(head), _edts(head.edits), _mdia(head, tables))
+    told = box(b"udta", box(b"name", head.names.title.encode())) if head.names else b""
+    return box(b"trak", _tkhd(head), _edts(head.edits), _mdia(head, tables), told)
 
 
 def picture_size(entry: bytes) -> tuple[int, int]:
@@ -89,8 +102,9 @@ def _mdia(head: TrackHead, tables: bytes) -> bytes:
         _times(head.timescale, head.media_duration),
         struct.pack(">HH", _UNDETERMINED, 0),
     )
-    handler, name = (b"vide", b"VideoHandler\0") if is_video else (b"soun", b"SoundHandler\0")
-    hdlr = full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), name)
+    handler, name = (b"vide", "VideoHandler") if is_video else (b"soun", "SoundHandler")
+    name = head.names.handler if head.names else name
+    hdlr = full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), name.encode() + b"\0")
     media_header = full_box(b"vmhd", 0, 1, bytes(8)) if is_video else full_box(b"smhd", 0, 0, bytes(4))
     here = full_box(b"url ", 0, 1)
     dinf = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), here))
@@ -105,7 +119,8 @@ def _tkhd(head: TrackHead) -> bytes:
     width, height = picture_size(head.entries[-1]) if is_video else (0, 0)
     version = _version(head.duration)
     times = struct.pack(">QQIIQ" if version else ">IIIII", 0, 0, head.number, 0, head.duration)
-    group, volume = (0, 0) if is_video else (1, 0x100)
+    # The sound of several people is no alternative to each other.
+    group, volume = (0, 0) if is_video else (0 if head.names else 1, 0x100)
     rest = bytes(8) + struct.pack(">hhHH", 0, group, volume, 0) + _MATRIX
     return full_box(b"tkhd", version, _IN_MOVIE, times, rest, struct.pack(">II", width << 16, height << 16))
 

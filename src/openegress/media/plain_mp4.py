@@ -110,7 +110,14 @@ def _written(index: FragmentIndex, place: Callable[[int], int], chapters: bytes)
         duration = sum(edit.duration for edit in edits)
         longest = max(longest, duration)
         head = TrackHead(
-            number, track.kind, scaled.timescale, track.entries, edits, scaled.media_duration, duration
+            number,
+            track.kind,
+            scaled.timescale,
+            track.entries,
+            edits,
+            scaled.media_duration,
+            duration,
+            index.names.get(track.number),
         )
         traks.append(trak(head, _tables(track, scaled, place)))
     return box(b"moov", mvhd(longest, len(index.tracks)), *traks, chapters)
