@@ -21,6 +21,8 @@ SHOWN_TEXTS = {
     "TrackVideo": "track_id",
     "ParticipantVideo": "identity",
     "AudioRoute": "value track_name",
+    "VideoRoute": "value track_name",
+    "DataRoute": "identity topic",
     "Selector": "pattern",
     "LayoutSource": "room_name layout ws_url",
     "LayoutSpec": "name background",

@@ -13,6 +13,7 @@ from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Prof
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
+from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
 
@@ -102,6 +103,8 @@ class MediaSource(Struct, frozen=True, tag="media"):
     """Set for a Participant egress: it ends when this participant has left for good."""
     insecure: bool = False
     """Any certificate of the LiveKit server is accepted."""
+    videos: tuple[VideoRoute, ...] = ()
+    """In the place of `video`: each for itself, in a TracksSource."""
 
 
 class LayoutSource(Struct, frozen=True, tag="layout"):
@@ -119,7 +122,7 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
 
 
 class TracksSource(Struct, frozen=True, tag="tracks"):
-    """Every track of a room as it is, each for itself."""
+    """Tracks of a room as they are, each for itself."""
 
     room_name: str
     ws_url: str
@@ -128,6 +131,10 @@ class TracksSource(Struct, frozen=True, tag="tracks"):
     video: bool = True
     insecure: bool = False
     """As a MediaSource's."""
+    chosen: MediaSource | None = None
+    """These tracks alone."""
+    data: tuple[DataRoute, ...] = ()
+    """Goes into the file too."""
 
 
 Source = WebSource | TemplateSource | MediaSource | LayoutSource | TracksSource
@@ -366,6 +373,8 @@ class Plan(Struct, frozen=True):
     """What is kept of the meeting beside the first file or playlist."""
     data_topics: tuple[str, ...] = ()
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
+    data_routes: tuple[DataRoute, ...] = ()
+    """Whose data, and of which topics, the sidecar has; none: all."""
     on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""

@@ -45,7 +45,7 @@ class AskedOptions:
             rules = msgspec.structs.replace(rules, stop_when_empty_s=0.0, stop_when_idle_s=0.0)
         return rules if _has_sound(plan) else msgspec.structs.replace(rules, stop_when_silent_s=0.0)
 
-    def split(self, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
+    def split(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
         """With files that are split. Raises EgressError as end_rules() does."""
         every = self.all.split_every
         if not every:
@@ -66,6 +66,10 @@ class AskedOptions:
             )
         if is_asked and any(each.container not in SPLITTABLE for each in files):
             raise unimplemented("split_every of a file that is not an MP4")
+        if isinstance(source, parts.TracksSource):
+            if is_asked:
+                raise unimplemented("split_every of a file of many tracks")
+            return outputs
         split = parts.Split(length_s, size_bytes)
         return tuple(
             msgspec.structs.replace(each, split=split)
@@ -87,6 +91,18 @@ class AskedOptions:
         if self.asked.sidecars:
             raise why
         return ()
+
+    def with_data(
+        self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
+    ) -> tuple[Sidecar, ...]:
+        """`sidecars` with the data that a media source asks for. Raises EgressError where nothing is stored
+        that it could lie beside."""
+        if not _is_stored(outputs):
+            raise invalid(
+                "media.data: it lies beside a file or segments, or in a file of file_type MCAP, and this"
+                " egress has neither"
+            )
+        return tuple(each for each in Sidecar if each in (*sidecars, Sidecar.DATA))
 
     @property
     def data_topics(self) -> tuple[str, ...]:

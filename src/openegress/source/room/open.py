@@ -22,7 +22,7 @@ from openegress.source.room.awaited import Patience
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
-from openegress.source.room.every_track import EveryTrack
+from openegress.source.room.every_track import ChosenTracks, EveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.passthrough_source import RoomPacketSource
@@ -48,11 +48,12 @@ async def open_source(
     source = plan.source
     if not isinstance(source, MediaSource | LayoutSource | TracksSource):
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
-    data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars)
+    into_file = source.data if isinstance(source, TracksSource) else ()
+    data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars) or bool(into_file)
     options = SessionOptions(insecure=source.insecure, data=data)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(room, source.room_name, _policy(plan, source), patience, memory_bytes)
-    if plan.sidecars:
+    if plan.sidecars or into_file:
         follower.observe(ObservedRoom(plan.recorded))
     try:
         await follower.join()
@@ -62,7 +63,7 @@ async def open_source(
         raise
     if isinstance(source, TracksSource):
         follower.take_best()
-        return RoomTracksSource(follower)
+        return RoomTracksSource(follower, source.data)
     watched = any(isinstance(output, StreamOutput | WebsocketOutput) for output in plan.outputs)
     if isinstance(source, MediaSource) and wants_packets(plan, follower.selection.tracks):
         follower.take_best()
@@ -91,7 +92,7 @@ def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> Tr
 
 def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
     if isinstance(source, TracksSource):
-        return EveryTrack(source)
+        return EveryTrack(source) if source.chosen is None else ChosenTracks(source.chosen)
     video = plan.video
     if isinstance(source, MediaSource):
         needed = video is not None and not plan.passthrough
