@@ -272,6 +272,57 @@ async def test_chosen_tracks_and_data(parts: TrackParts) -> None:
     assert text.decode() == told
 
 
+async def test_tracks_beside_a_composite(parts: TrackParts) -> None:
+    """Of the same packets, on the same timeline, with a cut in the middle, and whole after a kill."""
+    room, service = "beside", parts.service
+    async with person(parts.livekit, room, "ada") as ada, person(parts.livekit, room, "bob") as bob:
+        info = await service.call(
+            "StartRoomCompositeEgress",
+            room_name=room,
+            layout="single-speaker?tracks_file=tracks/{room_name}.mkv",
+            preset="H264_720P_30",
+            file_outputs=[{"filepath": "beside.mp4"}],
+        )
+        egress_id = info["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(2.5)
+        await service.control("PauseEgress", egress_id)
+        await asyncio.sleep(1.5)
+        await service.control("ResumeEgress", egress_id)
+        await asyncio.sleep(3.0)
+        (growing,) = (service.data / "spool" / egress_id).rglob("recording.mkv")
+        while_growing = read(growing)
+        os.kill(service.pid_of(egress_id), signal.SIGKILL)
+        info = await service.wait(egress_id)
+        sent = {"ada": await sent_by(ada), "bob": await sent_by(bob)}
+    composed, kept = (Path(each["location"]) for each in info["file_results"])
+    assert (composed.name, kept.name, kept.parent.name) == ("beside.mp4", "beside.mkv", "tracks")
+    tracks = {track.title: track for track in read(kept)}
+    assert sorted(tracks) == [f"{who} ({what})" for who in sent for what in ("camera", "microphone")]
+    for before in while_growing:
+        after = tracks[before.title]
+        assert after.packets[: len(before.packets)] == before.packets
+    durations = [int(each["duration"]) / S for each in info["file_results"]]
+    assert durations == pytest.approx([5.5, 5.5], abs=1.5)
+    for who in sent:
+        # Each as it was sent; what is missing in the middle is the pause.
+        payloads = [essence(CODECS[who], packet.data) for packet in tracks[f"{who} (camera)"].packets]
+        published = [payload for payload, _ in sent[who].pictures]
+        found = places(payloads, published, len(published))
+        (gap,) = (after - before for before, after in pairwise(found) if after - before > 15)
+        assert 0.9 < gap / 30 < 3.5
+    onsets = {"composed": beep_onsets(sound(composed))}
+    for who in sent:
+        onsets[who] = beep_onsets(
+            sound(extract(kept, f"{who} (microphone)", kept.with_suffix(f".{who}.mka")))
+        )
+    end_s = max(onsets["composed"]) + 0.5  # a kill costs the two files unlike moments
+    for who in sent:
+        heard = [at for at in onsets[who] if at < end_s]
+        apart_s = [min(abs(at - other) for other in onsets["composed"]) for at in heard]
+        assert len(apart_s) >= 3 and max(apart_s) < APART_S, onsets
+
+
 def track_counters(path: Path, title: str) -> Counters:
     return counters(extract(path, title, path.with_suffix(f".{title[:3]}.mkv")))
 

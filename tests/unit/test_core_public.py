@@ -29,6 +29,7 @@ SHOWN_TEXTS = {
     "Looks": "logo text clock recorded_at speaker_border background",
     "TracksSource": "room_name ws_url",
     "FileOutput": "filepath",
+    "TracksFile": "filepath",
     "StoragePlan": "prefix backup_prefix",
     "LocalStorage": "root",
     "S3Storage": "bucket assume_role_arn region endpoint tagging content_disposition server_side_encryption"

@@ -4,11 +4,11 @@ It travels from the worker to the handler over their socket and lies in the reco
 where `without_secrets` is stored apart from what recovery needs; it is never logged whole.
 """
 
-from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
+from openegress.core.checksum import Checksum
 from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
@@ -155,15 +155,6 @@ class LocalStorage(Struct, frozen=True, tag="local"):
     """Folders and files below the root that no recording is written to: they hold other recordings."""
 
 
-class Checksum(StrEnum):
-    """Of each object and part, sent with it, so that the store refuses what arrived damaged. Object Lock
-    buckets take nothing without one."""
-
-    SHA256 = "sha256"
-    CRC64NVME = "crc64nvme"
-    NONE = "none"
-
-
 class NamedStorage(Struct, frozen=True, kw_only=True):
     """One that is somewhere in a network."""
 
@@ -260,6 +251,10 @@ class FileOutput(Struct, frozen=True, tag="file"):
     """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
 
 
+class TracksFile(FileOutput, frozen=True, tag="tracks_file"):
+    """Beside what is composed of a room: its tracks as they come. It is the last output, or the only file."""
+
+
 class SegmentOutput(Struct, frozen=True, tag="segments"):
     directory: str
     """Storage directory of segments and playlists, "" or ending in "/"."""
@@ -313,7 +308,7 @@ class WebsocketOutput(Struct, frozen=True, tag="websocket"):
     """What it leads to, also by redirects, may not be in these."""
 
 
-Output = FileOutput | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
+Output = FileOutput | TracksFile | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
 
 
 class Limits(Struct, frozen=True):
@@ -350,7 +345,7 @@ class Plan(Struct, frozen=True):
     egress_id: str
     source: Source
     outputs: tuple[Output, ...]
-    """In this order: file, segments, images, stream, websockets (core.info counts on it)."""
+    """In this order: file, segments, images, stream, websockets, file of tracks (core.info counts on it)."""
     video: VideoEncoding | None
     """None: no video, or (with passthrough) the source's own."""
     audio: AudioEncoding | None

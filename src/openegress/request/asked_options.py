@@ -51,6 +51,10 @@ class AskedOptions:
         if not every:
             return outputs
         is_asked = bool(self.asked.split_every)
+        if any(isinstance(each, parts.TracksFile) for each in outputs):
+            if is_asked:
+                raise unimplemented("split_every beside tracks_file")
+            return outputs
         files = [each for each in outputs if isinstance(each, parts.FileOutput)]
         if is_asked and not files:
             raise invalid("split_every: this egress has no file to split")
@@ -77,6 +81,14 @@ class AskedOptions:
             else each
             for each in outputs
         )
+
+    def tracks_file(self, source: parts.Source) -> str:
+        """The path of the file of tracks beside what is composed; "": none. Raises as end_rules() does."""
+        if isinstance(source, parts.LayoutSource):
+            return self.all.tracks_file or ""
+        if self.asked.tracks_file:
+            raise unimplemented("tracks_file of anything but a room in one of this server's layouts")
+        return ""
 
     def sidecars(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[Sidecar, ...]:
         """What is kept beside the recording of `source`. Raises as end_rules() does."""
@@ -198,6 +210,10 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
     found = _layout_of(request, body, context)
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
     of_room, passed_over = options.of_room_metadata(context.room_metadata)
+    if of_room.tracks_file:
+        # It would let whoever writes a room's metadata choose among all paths of the storage.
+        of_room = msgspec.structs.replace(of_room, tracks_file=None)
+        passed_over += ("room metadata egress: tracks_file is for requests and configuration (passed over)",)
     of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
     return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)

@@ -5,9 +5,13 @@ import posixpath
 from dataclasses import dataclass
 
 from livekit.protocol.egress import EncodedFileType
+from livekit.protocol.egress import FileOutput as WireFile
 
+from openegress.core import plan as parts
 from openegress.core.codecs import Container
 from openegress.core.errors import invalid, missing_or_invalid
+from openegress.core.text import shown
+from openegress.request import outputs
 from openegress.request.encoding import Wish
 from openegress.request.naming import KNOWN_EXTENSIONS
 from openegress.request.outputs import MCAP
@@ -71,6 +75,32 @@ def container_of(wish: FileWish, has: RecordedMedia) -> Container:
             "filepath ends in .mka, which holds sound alone, and no sound is asked for: name it .mkv"
         )
     return _OURS.get(extension, Container.MKV if has.video else Container.MKA)
+
+
+def with_file(
+    found: tuple[parts.Output, ...], path: str, wanted: RequestedOutputs, names: outputs.Naming
+) -> tuple[parts.Output, ...]:
+    """`found` with a file of tracks at `path` ("": none), in the storage of what is stored beside it. Raises
+    EgressError, INVALID_ARGUMENT, for a name that no such file has."""
+    if not path:
+        return found
+    container = _OURS.get(posixpath.splitext(path)[1].lower())
+    if container is None:
+        raise invalid(f'tracks_file: "{shown(path, 64)}" has to end in {", ".join(_OURS)}')
+    stored = [each.uploads for each in (wanted.file, wanted.segments, *wanted.images) if each is not None]
+    wish = FileWish(WireFile(filepath=path), stored[0] if stored else ())
+    file = outputs.file_output(wish, container, names)
+    tracks = parts.TracksFile(file.filepath, container, file.storage, _has_manifest(found))
+    taken = [each.filepath for each in found if isinstance(each, parts.FileOutput)]
+    if tracks.filepath in taken:
+        raise invalid(f'tracks_file: "{shown(path, 64)}" is the name of the recording beside it')
+    return (*found, tracks) if taken else (tracks, *found)
+
+
+def _has_manifest(found: tuple[parts.Output, ...]) -> bool:
+    """As what it lies beside."""
+    stored = [o for o in found if isinstance(o, parts.FileOutput | parts.SegmentOutput | parts.ImageOutput)]
+    return not stored or any(each.manifest for each in stored)
 
 
 def notices(has: RecordedMedia, wish: Wish, container: Container, what: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.core.ids import check_egress_id
 from openegress.core.looks import Looks, PictureFiles
-from openegress.core.plan import Limits, ParticipantVideo, Plan
+from openegress.core.plan import ParticipantVideo, Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
 from openegress.request import (
@@ -36,6 +36,7 @@ from openegress.request import (
 from openegress.request.asked_options import asked_options
 from openegress.request.context import Context, SessionLimits
 from openegress.request.encoding import Wish
+from openegress.request.limits import limits_of
 from openegress.request.request_kind import (
     RequestKind,
     media_in_tracks,
@@ -209,9 +210,11 @@ class _Planner:
         encodes_audio = formats.audio is not None and not wanted.only_websockets
         audio = encoding.audio_encoding(wish, formats.audio) if encodes_audio and formats.audio else None
         size = (0, 0) if is_media else (wish.width, wish.height)
+        names = self._naming(subject, size)
+        found = self._outputs(wanted, formats.file, names)
         return self._plan(
             _narrowed(subject.source, has_audio, has_video),
-            self._outputs(wanted, formats.file, self._naming(subject, size)),
+            room_tracks.with_file(found, self.options.tracks_file(subject.source), wanted, names),
             video,
             audio,
             values=subject.values,
@@ -323,7 +326,7 @@ class _Planner:
             room_id=self.request.room_id,
             room_name=room_of(self.request),
             name_values=self._values() | values,
-            limits=_limits(found, self.context.limits),
+            limits=limits_of(found, self.context.limits),
             recorded=self.options.recorded(source),
             looks=looks or self.options.looks(source, self.context.pictures, is_drawn=False),
             pictures=self.context.pictures if looks is not None else PictureFiles(),
@@ -374,25 +377,4 @@ def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.S
         source,
         audio=source.audio if has_audio else (),
         video=source.video if has_video else None,
-    )
-
-
-def _limits(found: tuple[parts.Output, ...], limits: SessionLimits) -> Limits:
-    """The shortest limit among the kinds of output there are."""
-    durations: list[float] = []
-    file_bytes = 0
-    for output in found:
-        match output:
-            case parts.FileOutput():
-                durations.append(limits.file_s)
-                file_bytes = limits.file_bytes
-            case parts.SegmentOutput():
-                durations.append(limits.segments_s)
-            case parts.ImageOutput():
-                durations.append(limits.images_s)
-            case parts.StreamOutput() | parts.WebsocketOutput():
-                durations.append(limits.stream_s)
-    return Limits(
-        duration_s=min((seconds for seconds in durations if seconds > 0), default=0.0),
-        file_bytes=file_bytes,
     )

@@ -8,8 +8,8 @@ from openegress.media.mixer import Channel
 from openegress.room import Track
 from openegress.source.room.scene import Scene, Tile
 from openegress.source.room.selection import Missing, Routed, Rule, Selection, Verdict, rule_of, track_ids
-from openegress.source.room.track_policy import RequestedTracks, RoomState
-from openegress.source.room.whole_room import WholeRoom
+from openegress.source.room.track_policy import PolicyAround, RequestedTracks, RoomState, TrackPolicy
+from openegress.source.room.whole_room import TrackBounds, WholeRoom
 
 
 class EveryTrack(WholeRoom):
@@ -28,6 +28,21 @@ class EveryTrack(WholeRoom):
         pictures = (Tile(track.sid, track) for track in tracks if track.kind is MediaKind.VIDEO)
         sounds = (Routed(track, Channel.BOTH) for track in tracks if track.kind is MediaKind.AUDIO)
         return Selection(Scene(tuple(pictures)), tuple(sounds))
+
+
+class WithEveryTrack(PolicyAround):
+    """Implements TrackPolicy around one that composes, for a recording that keeps the tracks beside it: all
+    are received, in the best quality."""
+
+    def __init__(self, policy: TrackPolicy) -> None:
+        super().__init__(policy)
+        self._bounds = TrackBounds()
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        composed = super().select(room, before)
+        known = {track.sid for track in composed.tracks}
+        others = tuple(track for track in self._bounds.within(room.tracks) if track.sid not in known)
+        return replace(composed, qualities={}, beside=others)
 
 
 class ChosenTracks(WholeRoom):

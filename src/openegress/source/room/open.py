@@ -7,6 +7,7 @@ from openegress.core.plan import (
     MediaSource,
     Plan,
     StreamOutput,
+    TracksFile,
     TracksSource,
     WebsocketOutput,
 )
@@ -22,7 +23,7 @@ from openegress.source.room.awaited import Patience
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
-from openegress.source.room.every_track import ChosenTracks, EveryTrack
+from openegress.source.room.every_track import ChosenTracks, EveryTrack, WithEveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.passthrough_source import RoomPacketSource
@@ -77,6 +78,11 @@ async def open_source(
     )
 
 
+def keeps_tracks(plan: Plan) -> bool:
+    """Beside what is composed."""
+    return any(isinstance(output, TracksFile) for output in plan.outputs)
+
+
 def _overlays(plan: Plan) -> Overlays | None:
     """None where nothing lies over the picture, and nothing will."""
     if plan.video is None or not (plan.looks.draws_over or isinstance(plan.source, LayoutSource)):
@@ -101,7 +107,7 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
     if video is None:
         raise invalid("a layout needs a picture")
     canvas = Size(video.width, video.height)
-    return LayoutPolicy(
+    composed = LayoutPolicy(
         layouts.parse(source.layout, source.specs),
         canvas,
         video.framerate,
@@ -110,3 +116,4 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
         pictures=plan.pictures,
         specs=source.specs,
     )
+    return WithEveryTrack(composed) if keeps_tracks(plan) else composed

@@ -30,10 +30,12 @@ class Selection:
     """Where alternating tracks have been put, in order of appearance; a track that returns finds its side."""
     named: Mapping[str, TrackKey] = field(default_factory=dict)
     """What the track ids of the request turned out to be."""
+    beside: tuple[Track, ...] = ()
+    """Received too, and neither shown nor heard."""
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        return (*self.scene.tracks, *(routed.track for routed in self.audio))
+        return (*self.scene.tracks, *(routed.track for routed in self.audio), *self.beside)
 
 
 NOTHING = Selection()
