@@ -51,7 +51,7 @@ class MediaInput(Protocol):
     def connect(
         self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
     ) -> None:
-        """`tracks`: takes the tracks of a room as they come, beside what is encoded."""
+        """`tracks`: takes a room's tracks as they come, beside what is encoded, where that is asked for."""
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
@@ -143,7 +143,7 @@ class FrameInput:
     ) -> None:
         self._pipeline.attach(sinks, taps)
         self._pipeline.start()
-        if self._beside is not None and tracks is not None:
+        if self._beside is not None:
             self._beside.connect(tracks)
 
     def events(self) -> AsyncIterator[SourceEvent]:

@@ -39,8 +39,9 @@ class TracksBeside:
         await self._tracks.start(self._packets)
         self._take_held()
 
-    def connect(self, sink: PacketSink) -> None:
-        self._packets.open(sink)
+    def connect(self, sink: PacketSink | None) -> None:
+        """None: its output did not open, and nobody takes them."""
+        self._packets.open(sink or _Nobody())
 
     def pause(self, mode: PauseMode, paused_ns: int) -> None:
         """What was sent from then on, unix ns, is left out. Of a pause that is held, nothing comes."""
@@ -107,6 +108,11 @@ class _SharedRoom:
 
     async def release(self) -> None:
         """Nothing is subscribed to for the tracks alone."""
+
+
+class _Nobody:
+    def write(self, packet: Packet) -> None:
+        """Nobody takes it."""
 
 
 class _Packets:
