@@ -20,7 +20,7 @@ from openegress.core.errors import EgressError, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.interleave import Clamp, dts_ns
-from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.movie import ROOM, Edit, TrackHead, box, ftyp, full_box, mvhd, trak
 from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
@@ -38,10 +38,6 @@ ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
 """The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
 bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
 file of the fragments puts the entry into it."""
-
-ROOM = box(b"free", bytes(8))
-"""Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
-fragmented one."""
 
 _RATE = 30
 """Pictures a second, where only one has come."""

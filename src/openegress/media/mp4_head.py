@@ -10,8 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openegress.media.fragments import ROOM
-from openegress.media.movie import box, ftyp, mvhd
+from openegress.media.movie import ROOM, box, ftyp, mvhd
 
 MOST_TRACKS = 500
 SLOT_BYTES = 64
