@@ -1,6 +1,7 @@
 """The layout `tracks`: the whole meeting in one file, as people come and go."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -300,6 +301,8 @@ async def test_tracks_beside_a_composite(parts: TrackParts) -> None:
         sent = {"ada": await sent_by(ada), "bob": await sent_by(bob)}
     composed, kept = (Path(each["location"]) for each in info["file_results"])
     assert (composed.name, kept.name, kept.parent.name) == ("beside.mp4", "beside.mkv", "tracks")
+    listed = json.loads(Path(info["manifest_location"]).read_text())["files"]
+    assert [each["filename"] for each in listed] == ["beside.mp4", "tracks/beside.mkv"]
     tracks = {track.title: track for track in read(kept)}
     assert sorted(tracks) == [f"{who} ({what})" for who in sent for what in ("camera", "microphone")]
     for before in while_growing:

@@ -1,4 +1,4 @@
-"""MP4 files of many tracks that come and go, read by FFmpeg, old and new, whole and torn."""
+"""MP4 files of many tracks that come and go, read by FFmpeg, old and new, and by GPAC, whole and torn."""
 
 import json
 import logging
@@ -19,6 +19,7 @@ from openegress.media.mp4_head import BoxRoom, in_slots
 from openegress.media.mp4_tracks import Mp4TracksWriter
 from openegress.media.plain_mp4 import make_plain, plain_copy
 from openegress.output.file.finalise import finalise
+from testkit import mp4_reader
 from testkit.matroska_reader import ReadTrack, read
 from testkit.tracks_maker import FPS, Disk, by_time, pictures, sounds
 
@@ -71,6 +72,20 @@ def test_every_codec_that_a_room_can_send(tmp_path: Path) -> None:
     for number in range(videos):
         with av.open(str(whole)) as container:
             assert sum(1 for _ in container.decode(video=number)) == 2 * FPS
+    for path in (growing, whole, in_place):
+        # GPAC's reader finds the same samples where they are.
+        parsed = mp4_reader.read(path)
+        assert parsed.fragmented == (path is growing)
+        kinds = {"vp08", "vp09", "avc1", "hvc1", "av01", "Opus"}
+        assert {entry.type for track in parsed.tracks for entry in track.entries} == kinds
+        assert {box.path for box in parsed.boxes if box.unread} <= {"moov/trak/udta/name"}
+        content, stored = path.read_bytes(), {track.packets[0].at_s: track for track in read(path)}
+        for one in parsed.tracks:
+            first_s = one.presented_s(parsed.timescale)[0]
+            data = [content[each.offset : each.offset + each.size] for each in one.samples]
+            known = min(stored.values(), key=lambda track: abs(track.packets[0].at_s - first_s))
+            assert data == [packet.data for packet in known.packets]
+    assert mp4_reader.has_index_in_front(whole)
     # FFmpeg of the machine, years older than that of the wheel.
     asked = ["-show_entries", "stream=codec_name,start_time:stream_tags=handler_name", "-of", "json"]
     told = json.loads(subprocess.check_output(["ffprobe", "-v", "error", *asked, str(whole)]))["streams"]

@@ -145,6 +145,9 @@ class FileRecorder:
 
     async def _store(self, ended_at_ns: int) -> None:
         assert self._job is not None and self._opening is not None
+        if self._job.is_empty and isinstance(self._plan, plan.TracksFile):
+            _log.warning("nobody published anything: there is no %s", self._filename)
+            return
         if self._job.is_empty:
             self._failures.report(
                 internal("no frame reached the file: nothing was recorded", Phase.RECORDING)
