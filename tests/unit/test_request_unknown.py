@@ -331,6 +331,13 @@ def test_several_pictures_sounds_and_data(file: dict[str, str], container: Conta
     assert request_kind(request) is RequestKind.ROOM_TRACKS
 
 
+def test_a_file_of_sound_takes_no_pictures() -> None:
+    fields = {"room_name": "r", "media": MANY, "outputs": [{"file": {"filepath": "x.mka"}}]}
+    source = planned("egress", read("egress", fields)).source
+    assert isinstance(source, TracksSource) and source.chosen is not None
+    assert not source.video and not source.chosen.videos and source.chosen.audio
+
+
 def test_data_lies_beside_what_is_mixed() -> None:
     media = {"audio": {"capture_all": True}, "data": {"capture_all": True}}
     fields = {"room_name": "r", "media": media, "outputs": [{"file": {"filepath": "x"}}]}

@@ -4,6 +4,7 @@ What such a request may ask for."""
 import posixpath
 from dataclasses import dataclass
 
+import msgspec
 from livekit.protocol.egress import EncodedFileType
 from livekit.protocol.egress import FileOutput as WireFile
 
@@ -75,6 +76,14 @@ def container_of(wish: FileWish, has: RecordedMedia) -> Container:
             "filepath ends in .mka, which holds sound alone, and no sound is asked for: name it .mkv"
         )
     return _OURS.get(extension, Container.MKV if has.video else Container.MKA)
+
+
+def of_sound(source: parts.TracksSource) -> parts.TracksSource:
+    """Without pictures."""
+    chosen = source.chosen
+    if chosen is not None:
+        chosen = msgspec.structs.replace(chosen, video=None, videos=())
+    return msgspec.structs.replace(source, video=False, chosen=chosen)
 
 
 def with_file(

@@ -166,8 +166,8 @@ class _Planner:
         file = room_tracks.file_of(wanted, what)
         container = room_tracks.container_of(file, has)
         source = subject.source
-        if container is Container.MKA:
-            source = msgspec.structs.replace(source, video=False)
+        if container is Container.MKA and isinstance(source, parts.TracksSource):
+            source = room_tracks.of_sound(source)
         output = outputs.file_output(file, container, self._naming(subject, (0, 0)))
         told = room_tracks.notices(has, wish, container, what)
         return self._plan(
