@@ -8,7 +8,7 @@ gap may last for days; memory holds a fragment, however long the recording.
 
 import itertools
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -19,8 +19,8 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
-from openegress.media.interleave import Clamp, dts_ns
-from openegress.media.movie import ROOM, Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.interleave import Clamp
+from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
 from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
@@ -38,6 +38,10 @@ ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
 """The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
 bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
 file of the fragments puts the entry into it."""
+
+ROOM = box(b"free", bytes(8))
+"""Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
+fragmented one."""
 
 _RATE = 30
 """Pictures a second, where only one has come."""
@@ -72,7 +76,7 @@ def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
     traks, defaults = [], []
     for number, (f, zero) in enumerate(zip(formats, zeros, strict=True), 1):
         edits = [Edit(0, zero)] if zero else []
-        head = TrackHead(number, f.kind, timescale(f), [sample_entry(f)], edits)
+        head = TrackHead(number, f.kind, _timescale(f), [sample_entry(f)], edits)
         traks.append(trak(head, EMPTY_TABLES))
         defaults.append(trex(number, f.kind))
     return box(b"moov", mvhd(0, len(formats)), *traks, box(b"mvex", *defaults))
@@ -91,8 +95,7 @@ EMPTY_TABLES = b"".join(
 """Of a track whose samples are in fragments."""
 
 
-def timescale(f: StreamFormat) -> int:
-    """Raises EgressError."""
+def _timescale(f: StreamFormat) -> int:
     if f.time_base.numerator != 1:
         raise internal(f"an MP4 has no time base of {f.time_base}")
     return f.time_base.denominator
@@ -110,9 +113,7 @@ class _Sample:
 
 
 @dataclass(slots=True)
-class FragmentTrack:
-    """A track, and what has come of it for the fragment to be written."""
-
+class _Track:
     number: int
     form: StreamFormat
     clamp: Clamp
@@ -121,42 +122,6 @@ class FragmentTrack:
     samples: list[_Sample] = field(default_factory=list)
     first_ns: int = 0
     """DTS of the first of them, before the offset."""
-
-    @classmethod
-    def of(cls, number: int, form: StreamFormat, offset_ns: int = 0) -> "FragmentTrack":
-        """`offset_ns` is added to every time."""
-        return cls(number, form, Clamp(form.time_base, offset_ns, least=0), timescale(form) // _RATE)
-
-    def is_long(self, packet: Packet) -> bool:
-        """With `packet` it would be too much for one fragment."""
-        return bool(self.samples) and dts_ns(packet) - self.first_ns >= FRAGMENT_NS
-
-    def take(self, packet: Packet) -> None:
-        if not self.samples:
-            self.first_ns = dts_ns(packet)
-        pts, dts, duration = self.clamp.place(packet)
-        data = sample(self.form, packet.data)
-        self.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
-
-
-def fragment(sequence: int, every: Iterable[FragmentTrack]) -> bytes:
-    """What has come of the tracks, which is taken from them; b"": nothing."""
-    tracks = [track for track in every if track.samples]
-    if not tracks:
-        return b""
-    mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", sequence))
-    trafs = [_Traf(track) for track in tracks]
-    moof_bytes = 8 + len(mfhd) + sum(len(traf.box_at(0)) for traf in trafs)
-    at = moof_bytes + 8
-    moof = [mfhd]
-    for traf in trafs:
-        moof.append(traf.box_at(at))
-        at += traf.data_bytes
-    media = [each.data for track in tracks for each in track.samples]
-    for track in tracks:
-        track.samples = []
-    head = struct.pack(">I4s", at - moof_bytes, b"mdat")
-    return b"".join((box(b"moof", *moof), head, *media))
 
 
 class FragmentWriter:
@@ -178,14 +143,20 @@ class FragmentWriter:
         self._put = put
         self._header = header
         self._sequence = first
-        self._tracks = {
-            f.kind: FragmentTrack.of(number, f, self._offset_ns(f)) for number, f in enumerate(formats, 1)
-        }
+        self._tracks: dict[MediaKind | int, _Track] = {}
+        """By kind; where a packet says which file track it is of, by the number of that."""
+        for number, f in enumerate(formats, 1):
+            self.add(f.kind, number, f)
         # An HLS segment has one format; where that changes, another begins.
         self._entries = _Entries(formats) if header else None
 
     def _offset_ns(self, f: StreamFormat) -> int:
-        return -(-_priming(f) * S // timescale(f)) if self._header else OFFSET_NS
+        return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
+
+    def add(self, key: MediaKind | int, number: int, f: StreamFormat) -> None:
+        """A track of the header. `key`: the kind of its packets, or the number of their file track."""
+        clamp = Clamp(f.time_base, self._offset_ns(f), least=0)
+        self._tracks[key] = _Track(number, f, clamp, _timescale(f) // _RATE)
 
     def open(self) -> None:
         """Writes the header."""
@@ -195,22 +166,41 @@ class FragmentWriter:
     def write(self, packet: Packet) -> None:
         """Takes a packet; the fragment before it is written when it is long enough. Packets of unknown
         streams are ignored."""
-        track = self._tracks.get(packet.kind)
+        track = self._tracks.get(packet.kind if packet.track is None else packet.track.number)
         if track is None:
             return
-        if track.is_long(packet):
+        at_ns = packet.dts * S * packet.time_base.numerator // packet.time_base.denominator
+        if track.samples and at_ns - track.first_ns >= FRAGMENT_NS:
             self.flush()
         change = self._entries.change_at(packet) if self._entries is not None else b""
         if change:
             self.flush()
             self._put(box(b"uuid", ENTRY_CHANGE, struct.pack(">I", track.number), change))
-        track.take(packet)
+        if not track.samples:
+            track.first_ns = at_ns
+        pts, dts, duration = track.clamp.place(packet)
+        data = sample(track.form, packet.data)
+        track.samples.append(_Sample(dts, duration, pts - dts, packet.is_key, data))
 
     def flush(self) -> None:
         """Writes what has come as a fragment."""
-        if made := fragment(self._sequence, self._tracks.values()):
-            self._sequence += 1
-            self._put(made)
+        tracks = [track for track in self._tracks.values() if track.samples]
+        if not tracks:
+            return
+        mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", self._sequence))
+        self._sequence += 1
+        trafs = [_Traf(track) for track in tracks]
+        moof_bytes = 8 + len(mfhd) + sum(len(traf.box_at(0)) for traf in trafs)
+        at = moof_bytes + 8
+        moof = [mfhd]
+        for traf in trafs:
+            moof.append(traf.box_at(at))
+            at += traf.data_bytes
+        media = [each.data for track in tracks for each in track.samples]
+        for track in tracks:
+            track.samples = []
+        head = struct.pack(">I4s", at - moof_bytes, b"mdat")
+        self._put(b"".join((box(b"moof", *moof), head, *media)))
 
     def close(self) -> None:
         """Writes what has come. There is no trailer."""
@@ -225,7 +215,7 @@ class FragmentWriter:
 class _Traf:
     """A track's part of a fragment (8.8.6 to 8.8.8 and 8.8.12)."""
 
-    def __init__(self, track: FragmentTrack) -> None:
+    def __init__(self, track: _Track) -> None:
         samples = track.samples
         self.data_bytes = sum(len(each.data) for each in samples)
         flags = _DATA_OFFSET | _DURATION | _SIZE

@@ -141,8 +141,3 @@ def _times(timescale: int, duration: int) -> bytes:
 
 def _version(duration: int) -> int:
     return int(duration > _MAX_32)
-
-
-ROOM = box(b"free", bytes(8))
-"""Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
-fragmented one."""

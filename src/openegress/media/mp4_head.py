@@ -1,4 +1,4 @@
-"""What an MP4 of many tracks begins with (ISO/IEC 14496-12), with room for tracks nobody knows yet. Pure.
+"""What an MP4 of many tracks begins with (ISO/IEC 14496-12), with room for tracks that nobody knows.
 
 The moov has its size from the beginning. What of it is not used are free boxes, which readers skip: one among
 the tracks, one among their defaults for fragments (mvex). Another box is written inside a free one, with a
@@ -10,7 +10,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openegress.media.movie import ROOM, box, ftyp, mvhd
+from openegress.media.fragments import ROOM
+from openegress.media.movie import box, ftyp, mvhd
 
 MOST_TRACKS = 500
 SLOT_BYTES = 64

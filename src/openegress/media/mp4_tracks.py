@@ -15,7 +15,7 @@ from openegress.core.errors import EgressError
 from openegress.core.text import shown
 from openegress.media import Packet, StreamFormat
 from openegress.media.file_track import VISUAL_ENTRY_BYTES, FileTrack
-from openegress.media.fragments import EMPTY_TABLES, FragmentTrack, fragment, timescale, trex
+from openegress.media.fragments import EMPTY_TABLES, FragmentWriter, trex
 from openegress.media.meeting_track import as_stored
 from openegress.media.movie import TrackHead, TrackNames, box, full_box, trak
 from openegress.media.mp4_head import MOST_TRACKS, TREX_BYTES, Rewrite, head, in_slots
@@ -50,9 +50,9 @@ class Mp4TracksWriter:
         start, self._traks, self._trexes = head()
         self._unwritten = bytearray(start)
         """The head, until the first fragment goes out with it: a file without media is empty."""
-        self._tracks: dict[int, FragmentTrack | None] = {}
-        """By the number of the file track; None: it is left out."""
-        self._sequence = 1
+        self._fragments = FragmentWriter(self._append, [], header=start)
+        self._numbers: dict[int, int] = {}
+        """In the file, by the number of the file track; 0: it is left out."""
 
     def open(self) -> None:
         """Writes nothing: the head comes with the first media."""
@@ -60,54 +60,51 @@ class Mp4TracksWriter:
     def write(self, packet: Packet) -> None:
         """Takes a packet; the fragment before it is written when it is long enough. One that names no track
         is ignored."""
-        if packet.track is None:
-            return
-        number = packet.track.number
-        if number not in self._tracks:
-            self._tracks[number] = self._reveal(packet.track)
-        track = self._tracks[number]
+        track = packet.track
         if track is None:
             return
-        if track.is_long(packet):
-            self.flush()
-        track.take(packet)
+        if track.number not in self._numbers:
+            self._numbers[track.number] = self._reveal(track)
+        self._fragments.write(packet)
 
     def flush(self) -> None:
         """Writes what has come as a fragment."""
-        made = fragment(self._sequence, filter(None, self._tracks.values()))
-        if made:
-            self._sequence += 1
-            start, self._unwritten = bytes(self._unwritten), bytearray()
-            self._put(start + made)
+        self._fragments.flush()
 
     def close(self) -> None:
         """Writes what has come. There is no trailer."""
-        self.flush()
+        self._fragments.close()
 
     def abandon(self) -> None:
         """Writes nothing more."""
-        self._tracks = {}
+        self._fragments.abandon()
 
-    def _reveal(self, track: FileTrack) -> FragmentTrack | None:
+    def _append(self, fragment: bytes) -> None:
+        start, self._unwritten = bytes(self._unwritten), bytearray()
+        self._put(start + fragment)
+
+    def _reveal(self, track: FileTrack) -> int:
+        """Its number in the file, or 0."""
         form, name = track.form, shown(track.name)
         if form.codec not in TAKEN:
             _log.warning("%s is left out: no MP4 takes %s; name the file .mkv", name, form.codec.value)
-            return None
-        number = 1 + sum(each is not None for each in self._tracks.values())
+            return 0
+        number = 1 + max(self._numbers.values(), default=0)
         try:
             entry = described(form)
         except (EgressError, FFmpegError) as error:
             _log.warning("%s is left out: it cannot be described: %s", name, error)
-            return None
-        told = TrackHead(number, form.kind, timescale(form), [entry], names=names_of(track))
+            return 0
+        told = TrackHead(number, form.kind, form.time_base.denominator, [entry], names=names_of(track))
         made = in_slots(trak(told, EMPTY_TABLES))
         has_room = number <= MOST_TRACKS and self._trexes.takes(TREX_BYTES) and self._traks.takes(len(made))
         if not has_room:
             _log.warning("%s is left out: the file has no room for more tracks", name)
-            return None
+            return 0
         self._trexes.reveal(trex(number, form.kind), self._change)
         self._traks.reveal(made, self._change)
-        return FragmentTrack.of(number, form)
+        self._fragments.add(track.number, number, form)
+        return number
 
     def _change(self, at: int, data: bytes) -> None:
         if self._unwritten:

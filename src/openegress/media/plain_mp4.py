@@ -15,7 +15,8 @@ from openegress.core.codecs import MediaKind
 from openegress.core.marker import Marker
 from openegress.media.chapters import chapter_box
 from openegress.media.fragment_index import LONGEST_DELTA, Chunk, FragmentIndex, IndexedTrack, read
-from openegress.media.movie import MOVIE_TIMESCALE, ROOM, Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.fragments import ROOM
+from openegress.media.movie import MOVIE_TIMESCALE, Edit, TrackHead, box, ftyp, full_box, mvhd, trak
 from openegress.media.mp4 import Mp4Error
 
 _COARSE_TIMESCALE = 1000
