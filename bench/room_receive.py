@@ -47,8 +47,8 @@ class Row:
     height: int = 720
     kbps: int = 2500
     fps: int = 30
-    keeps: bool = False
-    """All tracks go into one Matroska file as they are."""
+    keeps: str = ""
+    """All tracks go into one file as they are, which ends in this."""
 
 
 ROWS = (
@@ -56,7 +56,10 @@ ROWS = (
     Row("video track 720p 2.5 Mbps", 0, 1),
     Row("video and audio", 1, 1),
     Row("50 audio, 20 video tracks", 50, 20, "vp8", 640, 360, 500),
-    Row("50 audio, 20 video, kept", 50, 20, "vp8", 640, 360, 500, keeps=True),
+    *(
+        Row(f"50 audio, 20 video, in {kind}", 50, 20, "vp8", 640, 360, 500, keeps=kind)
+        for kind in ("mkv", "mp4", "mcap")
+    ),
 )
 
 
@@ -102,7 +105,7 @@ async def record(url: str, token: str) -> None:
     await subscriber
 
 
-async def keep(url: str, token: str, folder: str) -> None:
+async def keep(url: str, token: str, folder: str, kind: str) -> None:
     """The measured process, with the file."""
     from openegress.core.codecs import Container, MediaKind
     from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan, TracksSource
@@ -112,7 +115,7 @@ async def keep(url: str, token: str, folder: str) -> None:
     from openegress.source.room.open import open_source
     from openegress.source.room.tracks_source import RoomTracksSource
 
-    output = FileOutput("room.mkv", Container.MKV, StoragePlan(LocalStorage(folder)))
+    output = FileOutput(f"room.{kind}", Container(kind), StoragePlan(LocalStorage(folder)))
     source = await open_source(Plan("EG_bench", TracksSource("bench", url, token), (output,), None, None))
     counts = {"audio_frames": 0, "video_frames": 0, "bytes": 0}
     built = build_output(output, 0, emit=lambda event: None)
@@ -217,7 +220,7 @@ async def measure(row: Row, seconds: float) -> str:
     from testkit.raw_connection import send_only
 
     async with LivekitServer() as server, AsyncExitStack() as stack:
-        kept_in = [stack.enter_context(tempfile.TemporaryDirectory())] if row.keeps else []
+        kept_in = [stack.enter_context(tempfile.TemporaryDirectory()), row.keeps] if row.keeps else []
         tokens = [
             server.token("bench", f"p{number}", grants=send_only("bench"))
             for number in range(min(MAX_PUBLISHERS, max(row.audio, row.video)))

@@ -1,4 +1,4 @@
-"""A Matroska file as FFmpeg reads it, track by track, whatever comes in it."""
+"""A file of many tracks, Matroska or MP4, as FFmpeg reads it, whatever comes in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.stream import Stream
 
 from openegress.core.codecs import MediaKind
 
@@ -28,7 +29,7 @@ class ReadTrack:
 
 
 def read(path: Path) -> list[ReadTrack]:
-    """In the order of the file. Raises FFmpegError for what is no Matroska."""
+    """In the order of the file. Raises FFmpegError for what it cannot read."""
     with av.open(str(path)) as container:
         packets: dict[int, list[ReadPacket]] = {stream.index: [] for stream in container.streams}
         for packet in container.demux():
@@ -40,7 +41,7 @@ def read(path: Path) -> list[ReadTrack]:
             ReadTrack(
                 MediaKind(stream.type),
                 stream.codec_context.name,
-                stream.metadata.get("title", ""),
+                title_of(stream),
                 dict(stream.metadata),
                 tuple(packets[stream.index]),
             )
@@ -48,10 +49,15 @@ def read(path: Path) -> list[ReadTrack]:
         ]
 
 
+def title_of(stream: Stream) -> str:
+    """Of a track of Matroska, or of an MP4."""
+    return stream.metadata.get("title") or stream.metadata.get("name", "")
+
+
 def extract(path: Path, title: str, to: Path) -> Path:
     """One track as it is, at its times, in a file of its own."""
     with av.open(str(path)) as container, av.open(str(to), "w", format="matroska") as copy:
-        (stream,) = (each for each in container.streams if each.metadata.get("title") == title)
+        (stream,) = (each for each in container.streams if title_of(each) == title)
         out = copy.add_stream_from_template(stream, opaque=True)
         for packet in container.demux(stream):
             if packet.dts is not None or packet.pts is not None:

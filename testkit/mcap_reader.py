@@ -3,7 +3,9 @@
 import contextlib
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcap.exceptions import McapError
 from mcap.reader import make_reader
@@ -45,12 +47,39 @@ def read_by_summary(path: Path) -> list[ReadTrack]:
         return _tracks(summary.channels, summary.schemas, messages, started_at_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadData:
+    """One packet of a data channel."""
+
+    topic: str
+    """The file's."""
+    metadata: dict[str, str]
+    at_ns: int
+    """Unix ns."""
+    packet: Any
+    """A livekit.DataPacket, decoded by the schema in the file."""
+
+
+def read_data(path: Path) -> list[ReadData]:
+    """Of a whole file, by time."""
+    with path.open("rb") as file:
+        reader = make_reader(file, validate_crcs=True, decoder_factories=[DecoderFactory()])
+        return [
+            ReadData(channel.topic, channel.metadata, message.log_time, packet)
+            for schema, channel, message, packet in reader.iter_decoded_messages()
+            if schema is not None and schema.name == "livekit.DataPacket"
+        ]
+
+
 def _tracks(
     channels: dict[int, Channel], schemas: dict[int, Schema], messages: Iterable[Message], started_at_ns: int
 ) -> list[ReadTrack]:
+    channels = {n: each for n, each in channels.items() if each.metadata["kind"] != MediaKind.DATA}
     packets: dict[int, list[ReadPacket]] = {number: [] for number in channels}
     factory = DecoderFactory()
     for message in messages:
+        if message.channel_id not in channels:
+            continue
         channel = channels[message.channel_id]
         decode = factory.decoder_for(channel.message_encoding, schemas[channel.schema_id])
         assert decode is not None

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from openegress.media.geometry import Rect as Place
 from openegress.source.room.composite.rectangles import Size, grid_rects
+from testkit import mcap_reader
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
 from testkit.parts import Parts
@@ -162,16 +163,18 @@ async def test_packets_of_what_is_excluded_never_reach_the_recorder(tmp_path: Pa
         Publisher(livekit, "wire", "bob", None, AudioSpec(tone_hz=880), kind="agent"),
     ):
 
-        async def record(audio: dict[str, Any]) -> tuple[Info, dict[int, int]]:
+        async def record(
+            audio: dict[str, Any], file: dict[str, str] | None = None, **more: Any
+        ) -> tuple[Info, dict[int, int]]:
             relay.received.clear()
             relay.joining = Leg.RECORDER
-            media, outputs = {"audio": audio}, [{"file": {"filepath": "wire-{utc}.ogg"}}]
+            media, outputs = {"audio": audio, **more}, [{"file": file or {"filepath": "wire-{utc}.ogg"}}]
             started = await service.call("StartEgress", room_name="wire", media=media, outputs=outputs)
             await service.active(started["egress_id"])
             relay.joining = Leg.PUBLISHER
             async with (
-                Publisher(livekit, "wire", "cat", None, AudioSpec(tone_hz=1320)),
-                Publisher(livekit, "wire", "dan", None, AudioSpec(tone_hz=1760), kind="agent"),
+                Publisher(livekit, "wire", "cat", camera(), AudioSpec(tone_hz=1320)),
+                Publisher(livekit, "wire", "dan", camera(), AudioSpec(tone_hz=1760), kind="agent"),
             ):
                 await asyncio.sleep(SECONDS)
                 # A server probes with a few packets of padding; a track sends 50 a second.
@@ -182,6 +185,11 @@ async def test_packets_of_what_is_excluded_never_reach_the_recorder(tmp_path: Pa
         agents = {"participant_kind": "AGENT", "exclude": True}
         info, packets = await record({"capture_all": True, "routes": [agents]})
         everything, all_packets = await record({"capture_all": True})
+        videos = {"capture_all": True, "selectors": [{"participant_identity": "dan", "exclude": True}]}
+        mcap = {"filepath": "wire", "file_type": "MCAP"}
+        each, chosen_packets = await record(
+            {"capture_all": True, "routes": [agents]}, mcap, videos=videos, data={"capture_all": True}
+        )
     heard = tones(location(info), start_s=1.5)
     assert [hz for hz in (440, 880, 1320, 1760) if has_tone(heard, hz)] == [440, 1320], (packets, info)
     assert len(packets) == 2, packets
@@ -190,6 +198,9 @@ async def test_packets_of_what_is_excluded_never_reach_the_recorder(tmp_path: Pa
     found = [hz for hz in (440, 880, 1320, 1760) if has_tone(heard, hz)]
     assert found == [440, 880, 1320, 1760], (all_packets, everything, service.log[-5000:])
     assert len(all_packets) == 4, all_packets
+    tracks = sorted(track.title for track in mcap_reader.read_by_summary(location(each)))
+    assert tracks == ["ann (microphone)", "cat (camera)", "cat (microphone)"]
+    assert len(chosen_packets) == 3, chosen_packets
 
 
 async def test_tracks_are_routed_by_their_names_beside_all_others(parts: Parts) -> None:

@@ -1,9 +1,11 @@
 """The layout `tracks`: the whole meeting in one file, as people come and go."""
 
 import asyncio
+import json
 import os
 import signal
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +21,7 @@ from openegress.core.units import S
 from testkit import mcap_reader
 from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import ReadTrack, extract, read
-from testkit.mcap_reader import read_by_summary
+from testkit.mcap_reader import read_by_summary, read_data
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
 from testkit.probe import Counters, beep_onsets, counters, sound
 from testkit.service import Info, Service, location
@@ -161,7 +163,8 @@ def ends_s(tracks: list[ReadTrack]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "read", "read_whole"), [(".mkv", read, read), (".mcap", mcap_reader.read, read_by_summary)]
+    ("ending", "read", "read_whole"),
+    [(".mkv", read, read), (".mp4", read, read), (".mcap", mcap_reader.read, read_by_summary)],
 )
 async def test_a_kill_keeps_all_but_the_last_moment(
     parts: TrackParts, ending: str, read: Reader, read_whole: Reader
@@ -182,8 +185,12 @@ async def test_a_kill_keeps_all_but_the_last_moment(
     tracks = read_whole(path)
     assert len(tracks) == len(while_growing) == 4
     titles = {track.title: track for track in tracks}
-    for who, pictures in sent.items():
-        check_pictures(titles[f"{who} (camera)"], who, pictures, zero_ns)
+    late_s = [
+        check_pictures(titles[f"{who} (camera)"], who, pictures, zero_ns) for who, pictures in sent.items()
+    ]
+    if ending == ".mp4":
+        late_s += [beeps_late_s(path, f"{who} (microphone)", zero_ns) for who in sent]
+    assert max(late_s) - min(late_s) < APART_S, late_s
     assert all(killed_s - (zero_ns / S + end_s) < 2 for end_s in ends_s(tracks)), ends_s(tracks)
     assert all(end_s > 2 for end_s in ends_s(while_growing))
     for before, after in zip(while_growing, tracks, strict=True):
@@ -214,6 +221,112 @@ async def test_mcap_ends_with_its_summary(parts: TrackParts) -> None:
     check_pictures(tracks["ada (camera)"], "ada", sent, int(result["started_at"]))
     assert float(result["duration"]) / S == pytest.approx(max(ends_s([*tracks.values()])), abs=0.1)
     assert int(result["size"]) == location(info).stat().st_size
+
+
+async def test_chosen_tracks_and_data(parts: TrackParts) -> None:
+    """By a media source of protocol v1.54.0: what is excluded is never subscribed to, and data lies among the
+    media as it came."""
+    livekit, service, room = parts.livekit, parts.service, "chosen"
+    async with person(livekit, room, "ada") as ada, person(livekit, room, "bob") as bob:
+        microphone = {"participant_identity": "ada", "track_name": "microphone"}
+        told = os.urandom(30_000).hex()
+        excluded, included = (bob.sid("camera"), ada.sid("microphone")), ada.sid("camera")
+        info = await service.call(
+            "StartEgress",
+            room_name=room,
+            media={
+                "videos": {
+                    "capture_all": True,
+                    "selectors": [{"participant_identity": "bob", "exclude": True}],
+                },
+                "audio": {"capture_all": True, "routes": [{**microphone, "exclude": True}]},
+                "data": {"selectors": [{"track_name": "slides"}, {"track_name": "lk.chat"}]},
+            },
+            outputs=[{"file": {"filepath": room, "file_type": "MCAP"}}],
+        )
+        await service.active(info["egress_id"])
+        async with person(livekit, room, "eve"):
+            await ada.local.publish_data(b"\x00\xff", topic="slides")
+            await bob.local.publish_data("not asked for", topic="cursor")
+            await bob.local.send_text(told, topic="lk.chat")
+            await asyncio.sleep(2.0)
+            info = await service.finish(info["egress_id"])
+        sent = await sent_by(ada)
+    assert info["status"] == "EGRESS_COMPLETE", info
+    path, zero_ns = location(info), int(info["file_results"][0]["started_at"])
+    tracks = {track.title: track for track in read_by_summary(path)}
+    wanted = ["ada (camera)", "bob (microphone)", "eve (camera)", "eve (microphone)"]
+    assert sorted(tracks) == wanted
+    check_pictures(tracks["ada (camera)"], "ada", sent, zero_ns)
+    subscribed = [line for line in service.log.splitlines() if "track subscribed" in line]
+    assert any(included in line for line in subscribed)
+    assert not any(sid in line for sid in excluded for line in subscribed)
+    data = read_data(path)
+    assert {each.topic for each in data} == {"/ada/data/slides", "/bob/data/lk.chat"}
+    (slide,) = (each for each in data if each.topic == "/ada/data/slides")
+    assert slide.packet.user.payload == b"\x00\xff" and zero_ns <= slide.at_ns < time.time_ns()
+    pieces = [each.packet for each in data if each.topic == "/bob/data/lk.chat"]
+    assert pieces[0].HasField("stream_header") and pieces[-1].HasField("stream_trailer")
+    text = b"".join(each.stream_chunk.content for each in pieces)
+    if pieces[0].stream_header.compression:
+        text = zlib.decompress(text, -zlib.MAX_WBITS)
+    assert text.decode() == told
+
+
+async def test_tracks_beside_a_composite(parts: TrackParts) -> None:
+    """Of the same packets, on the same timeline, with a cut in the middle, and whole after a kill."""
+    room, service = "beside", parts.service
+    async with person(parts.livekit, room, "ada") as ada, person(parts.livekit, room, "bob") as bob:
+        info = await service.call(
+            "StartRoomCompositeEgress",
+            room_name=room,
+            layout="single-speaker?tracks_file=tracks/{room_name}.mkv",
+            preset="H264_720P_30",
+            file_outputs=[{"filepath": "beside.mp4"}],
+        )
+        egress_id = info["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(2.5)
+        await service.control("PauseEgress", egress_id)
+        await asyncio.sleep(1.5)
+        await service.control("ResumeEgress", egress_id)
+        (growing,) = (service.data / "spool" / egress_id).rglob("recording.mkv")
+        paused_s = max(ends_s(read(growing)))
+        async with asyncio.timeout(40):
+            while min(ends_s(read(growing))) < paused_s + 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+        while_growing = read(growing)
+        os.kill(service.pid_of(egress_id), signal.SIGKILL)
+        info = await service.wait(egress_id)
+        sent = {"ada": await sent_by(ada), "bob": await sent_by(bob)}
+    composed, kept = (Path(each["location"]) for each in info["file_results"])
+    assert (composed.name, kept.name, kept.parent.name) == ("beside.mp4", "beside.mkv", "tracks")
+    listed = json.loads(Path(info["manifest_location"]).read_text())["files"]
+    assert [each["filename"] for each in listed] == ["beside.mp4", "tracks/beside.mkv"]
+    tracks = {track.title: track for track in read(kept)}
+    assert sorted(tracks) == [f"{who} ({what})" for who in sent for what in ("camera", "microphone")]
+    for before in while_growing:
+        after = tracks[before.title]
+        assert after.packets[: len(before.packets)] == before.packets
+    durations = [int(each["duration"]) / S for each in info["file_results"]]
+    assert durations == pytest.approx([max(ends_s([*tracks.values()]))] * 2, abs=1.5)
+    for who in sent:
+        # Each as it was sent; what is missing in the middle is the pause.
+        payloads = [essence(CODECS[who], packet.data) for packet in tracks[f"{who} (camera)"].packets]
+        published = [payload for payload, _ in sent[who].pictures]
+        found = places(payloads, published, len(published))
+        (gap,) = (after - before for before, after in pairwise(found) if after - before > 15)
+        assert gap / 30 > 0.9
+    onsets = {"composed": beep_onsets(sound(composed))}
+    for who in sent:
+        onsets[who] = beep_onsets(
+            sound(extract(kept, f"{who} (microphone)", kept.with_suffix(f".{who}.mka")))
+        )
+    end_s = max(onsets["composed"]) + 0.5  # a kill costs the two files unlike moments
+    for who in sent:
+        heard = [at for at in onsets[who] if at < end_s]
+        apart_s = [min(abs(at - other) for other in onsets["composed"]) for at in heard]
+        assert len(apart_s) >= 3 and max(apart_s) < APART_S, onsets
 
 
 def track_counters(path: Path, title: str) -> Counters:

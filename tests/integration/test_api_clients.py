@@ -49,12 +49,12 @@ STEPS = [
     "bad page",
     "bad stream",
     "no such egress",
-    *["StopEgress"] * 9,
+    *["StopEgress"] * 10,
     "stopped twice",
     "wrong secret",
 ]
 STEPS_WITHOUT_V2 = [step for step in STEPS if step not in ("StartEgress", "StopEgress")]
-STEPS_WITHOUT_V2[-2:-2] = ["StopEgress"] * 8
+STEPS_WITHOUT_V2[-2:-2] = ["StopEgress"] * 9
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from livekit.protocol.models import DataPacket, DataStream, RpcAck, UserPacket
 from mcap.reader import make_reader
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError
+from openegress.core.routes import DataRoute
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.duration import duration_ns, has_video, holds_media
@@ -23,9 +25,12 @@ from openegress.media.mcap_index import McapError, add_summary
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.passthrough import audio_format
 from openegress.output.size_guard import IN_MCAP, SizeGuard, SizeLimit
+from openegress.room import DataArrived
+from openegress.source.room.file_tracks import MOST_TOPICS, FileTracks
+from openegress.source.room.recorded_data import RecordedData
 from testkit.markdown import ROOT, blocks
 from testkit.matroska_reader import ReadTrack
-from testkit.mcap_reader import read, read_by_summary
+from testkit.mcap_reader import read, read_by_summary, read_data
 from testkit.tracks_maker import SOUND, STARTED_NS, Disk, PacketList, by_time, pictures, sounds, track_of
 
 
@@ -105,6 +110,57 @@ def test_what_channels_tell(tmp_path: Path) -> None:
         "foxglove.CompressedVideo": "protobuf",
         "foxglove.CompressedAudio": "protobuf",
     }
+
+
+def test_data_lies_among_the_media_as_it_came(tmp_path: Path) -> None:
+    """A channel for each topic of each sender; streams come in pieces of one topic, and what is not chosen is
+    not there."""
+    header = DataPacket(stream_header=DataStream.Header(stream_id="s1", topic="lk.chat"))
+    sent = [
+        ("ada", DataPacket(user=UserPacket(topic="slides", payload=b"\x00\xff"))),
+        ("ada", header),
+        ("bob", DataPacket(user=UserPacket(topic="slides", payload=b"2"))),
+        ("ada", DataPacket(stream_chunk=DataStream.Chunk(stream_id="s1", content=b"hello"))),
+        ("bob", DataPacket(user=UserPacket(topic="noise", payload=b"3"))),
+        ("ada", DataPacket(stream_trailer=DataStream.Trailer(stream_id="s1"))),
+        ("ada", DataPacket(stream_chunk=DataStream.Chunk(stream_id="unknown", content=b"4"))),
+        ("ada", DataPacket(rpc_ack=RpcAck(request_id="5"))),
+        ("", DataPacket(user=UserPacket(payload=b"6"))),
+    ]
+    data = RecordedData((DataRoute(topic="noise", exclude=True), DataRoute()), FileTracks())
+    arrived = [DataArrived(who, packet, STARTED_NS + n * S // 10) for n, (who, packet) in enumerate(sent)]
+    assert not data.take(arrived[0]), "it has not begun"
+    packets = [*data.begin(STARTED_NS), *(packet for each in arrived[1:] for packet in data.take(each))]
+    media = sounds(100, AudioCodec.OPUS)
+    path = tmp_path / "a.mcap"
+    path.write_bytes(written(by_time(media, packets)))
+    add_summary(path)
+    found = read_data(path)
+    assert [(each.topic, each.at_ns) for each in found] == [
+        ("/ada/data/slides", STARTED_NS),
+        ("/ada/data/lk.chat", STARTED_NS + S // 10),
+        ("/bob/data/slides", STARTED_NS + 2 * S // 10),
+        ("/ada/data/lk.chat", STARTED_NS + 3 * S // 10),
+        ("/ada/data/lk.chat", STARTED_NS + 5 * S // 10),
+        ("/server/data", STARTED_NS + 8 * S // 10),
+    ]
+    kept = [sent[n][1].SerializeToString() for n in (0, 1, 2, 3, 5, 8)]
+    assert [each.packet.SerializeToString() for each in found] == kept
+    assert found[0].metadata == {"kind": "data", "participant_identity": "ada", "topic": "slides"}
+    (track,) = read_by_summary(path)
+    check(track, media)
+
+
+def test_who_sends_ever_other_topics_takes_a_bounded_number_of_channels() -> None:
+    data = RecordedData((DataRoute(),), FileTracks())
+    data.begin(STARTED_NS)
+    topics = set()
+    for n in range(MOST_TOPICS + 20):
+        sent = DataPacket(user=UserPacket(topic=str(n)))
+        (packet,) = data.take(DataArrived("ada", sent, STARTED_NS))
+        assert packet.topic is not None
+        topics.add(packet.topic.topic)
+    assert len(topics) == MOST_TOPICS + 1 and "" in topics
 
 
 def test_all_but_the_last_half_second_is_there_while_it_grows(tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ async def test_an_mp4_holds_every_frame_once_with_its_index_in_front(rig: Rig) -
     assert not list(rig.spool.rglob("*.mp4"))
 
 
+async def test_a_room_in_which_nobody_publishes_has_no_file_of_tracks_and_does_not_fail(rig: Rig) -> None:
+    storage = plan.StoragePlan(plan.LocalStorage(str(rig.stored)), retry_for_s=0)
+    file = plan.TracksFile("tracks.mkv", Container.MKV, storage)
+    output = FileRecorder(file, 1, emit=rig.events.append, uploader=Uploader(storage))
+    output.open(Opening((), STARTED_NS, str(rig.spool), {}))
+    await output.finish(STARTED_NS + S)
+    assert output.is_settled() and not output.records().files
+    assert not list(rig.stored.iterdir())
+
+
 @pytest.mark.parametrize(
     ("container", "audio", "codec"),
     [

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from openegress.core.checksum import Checksum
 from openegress.core.errors import EgressError, Fault
-from openegress.core.plan import AliOSSStorage, Checksum, S3Storage
+from openegress.core.plan import AliOSSStorage, S3Storage
 from openegress.storage import open_storage
 from testkit.servers import Versity
 from testkit.strict_s3 import StrictS3, knows_no_checksum, needs_checksum

@@ -15,6 +15,7 @@ from livekit.protocol.models import (
     UserPacket,
 )
 
+from openegress.core.routes import DataRoute
 from openegress.core.sidecars import Sidecar
 from openegress.core.units import S
 from openegress.output.sidecar import entries
@@ -243,3 +244,16 @@ def test_a_gigabyte_that_is_small_on_its_way() -> None:
     bomb = deflated("x" * 50_000_000)
     (said,) = heard(header(CHAT, compression=1), chunk(bomb), chunk(bomb), trailer())
     assert said.fields["message"] == "x" * MOST_TEXT_CHARS
+
+
+def test_data_of_certain_people_and_topics() -> None:
+    """As a media source chooses it; chat has a sidecar of its own, and stays."""
+    routes = (DataRoute("ada"), DataRoute(topic="slides"), DataRoute(topic="noise", exclude=True))
+    conversation = Conversation((), routes)
+
+    def is_kept(identity: str, topic: str) -> bool:
+        packet = DataPacket(user=UserPacket(payload=b"x", topic=topic))
+        return bool(conversation.entries(DataArrived(identity, packet, 1)))
+
+    assert is_kept("ada", "poll") and is_kept("bob", "slides")
+    assert not is_kept("bob", "poll") and not is_kept("ada", "noise")

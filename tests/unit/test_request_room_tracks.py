@@ -11,8 +11,10 @@ from openegress.core import plan as parts
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import LocalStorage, StoragePlan, TracksSource
+from openegress.core.values import LengthOrSize
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.naming import Distinct
+from openegress.request.options import OptionDefaults
 from openegress.request.validate import Context, RequestKind, plan_of, request_kind
 
 CONTEXT = Context(
@@ -88,6 +90,7 @@ def test_the_name_says_what_is_in_it(
         ("a.mkv", {"advanced": {"width": 640}}, "preset and advanced have no effect"),
         ("a.mkv", {"audio_mixing": "DUAL_CHANNEL_AGENT"}, "audio_mixing has no effect"),
         ("a.mka", {}, "no picture is recorded"),
+        ("a.mp4", {}, "no browser plays VP8 from it"),
     ],
 )
 def test_what_has_no_effect_is_told(path: str, body: dict[str, Any], notice: str) -> None:
@@ -105,6 +108,16 @@ def test_mcap_by_the_type_of_the_file(path: str, name: str | None) -> None:
     assert file.filepath == (name or "of/demo-2025-02-14T095704.mcap")
 
 
+@pytest.mark.parametrize(
+    ("path", "file", "name"), [("a.mp4", {}, "a.mp4"), ("a", {"file_type": "MP4"}, "a.mp4")]
+)
+def test_mp4_by_name_or_type(path: str, file: dict[str, str], name: str) -> None:
+    asked = file_of(plan(room(path, file)))
+    assert (asked.container, asked.filepath, asked.split) == (Container.MP4, name, None)
+    configured = replace(CONTEXT, options=OptionDefaults(split_every=LengthOrSize(length=3600.0)))
+    assert file_of(plan(room(path, file), configured)).split is None
+
+
 def test_passthrough_says_the_same_and_needs_no_notice() -> None:
     assert plan(room(preset="PASSTHROUGH")).notices == ()
 
@@ -116,17 +129,16 @@ SEGMENTS: dict[str, Any] = {"segment_outputs": [{"filename_prefix": "a"}]}
 @pytest.mark.parametrize(
     ("request_", "code", "text"),
     [
-        (
-            room("a.mp4"),
-            Code.UNIMPLEMENTED,
-            ".mp4 with layout tracks is not yet supported: name the file .mkv",
-        ),
-        (room(file={"file_type": "MP4"}), Code.UNIMPLEMENTED, "file_type MP4 with layout tracks"),
+        (room("a.mp4", layout="tracks?split_every=1h"), Code.UNIMPLEMENTED, "split_every of a file of many"),
         (room(file={"file_type": "OGG"}), Code.INVALID_ARGUMENT, "file_type OGG holds one track"),
         (room(file={"file_type": 9}), Code.INVALID_ARGUMENT, "file_type"),
         (room("a.webm"), Code.INVALID_ARGUMENT, "ends in .webm, which cannot hold all tracks of a room"),
         (room("a.ogg", audio_only=True), Code.INVALID_ARGUMENT, "ends in .ogg"),
-        (room("a.mka", video_only=True), Code.INVALID_ARGUMENT, "holds sound alone"),
+        (
+            room("a.mka", video_only=True),
+            Code.INVALID_ARGUMENT,
+            "and no sound is asked for",
+        ),
         (room(**STREAM), Code.INVALID_ARGUMENT, "takes no streams"),
         (room(**STREAM, **SEGMENTS), Code.INVALID_ARGUMENT, "takes no segments nor streams"),
         (room(image_outputs=[{}]), Code.INVALID_ARGUMENT, "takes no images"),

@@ -18,13 +18,23 @@ from openegress.core import info
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Ending, EndReason
-from openegress.core.plan import AudioRoute, FileOutput, LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.core.plan import (
+    AudioRoute,
+    FileOutput,
+    LocalStorage,
+    MediaSource,
+    Plan,
+    StoragePlan,
+    TracksSource,
+)
+from openegress.core.routes import DataRoute, VideoRoute
+from openegress.core.sidecars import Sidecar
 from openegress.proto import today
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.unknown import UnknownFields, in_message
-from openegress.request.validate import plan_of
+from openegress.request.validate import RequestKind, plan_of, request_kind
 
 BODIES = {
     "egress": wire.StartEgressRequest,
@@ -203,12 +213,50 @@ def test_audio_routes_of_today(binary: bool) -> None:
 @pytest.mark.parametrize(
     ("fields", "code", "named"),
     [
-        ({"media": {"videos": {"capture_all": True}}}, Code.UNIMPLEMENTED, "media.videos"),
-        ({"media": {"audio": {"capture_all": True}, "data": {}}}, Code.UNIMPLEMENTED, "media.data"),
+        ({"media": {"videos": {}}}, Code.INVALID_ARGUMENT, "videos .nothing is selected"),
         (
-            {"media": {"audio": {"capture_all": True}}, "outputs": [{"file": {"file_type": "MCAP"}}]},
+            {"media": {"videos": {"selectors": [{"track_id": "TR_1", "exclude": True}]}}},
+            Code.INVALID_ARGUMENT,
+            "videos .nothing is selected",
+        ),
+        ({"media": {"videos": {"selectors": [{}]}}}, Code.INVALID_ARGUMENT, "videos selector match"),
+        (
+            {"media": {"videos": {"capture_all": True}}, "preset": "PASSTHROUGH"},
+            Code.INVALID_ARGUMENT,
+            "passthrough videos",
+        ),
+        (
+            {"media": {"videos": {"capture_all": True}}, "outputs": [{"segments": {"filename_prefix": "a"}}]},
+            Code.INVALID_ARGUMENT,
+            "media of several tracks records to one file and takes no segments",
+        ),
+        (
+            {
+                "media": {"audio": {"capture_all": True}},
+                "outputs": [{"file": {"file_type": "MCAP"}}, {"images": {"filename_prefix": "a"}}],
+            },
+            Code.INVALID_ARGUMENT,
+            "takes no images",
+        ),
+        ({"media": {"audio": {"capture_all": True}, "data": {}}}, Code.INVALID_ARGUMENT, "data .nothing"),
+        ({"media": {"data": {"capture_all": True}}}, Code.INVALID_ARGUMENT, "data alone goes into .* MCAP"),
+        (
+            {"media": {"audio": {"capture_all": True}, "data": {"selectors": [{"track_id": "DTR_1"}]}}},
             Code.UNIMPLEMENTED,
-            "MCAP",
+            "media.data by track_id",
+        ),
+        (
+            {
+                "media": {"audio": {"capture_all": True}, "data": {"capture_all": True}},
+                "outputs": [{"stream": {"urls": ["rtmp://h/a/k"]}}],
+            },
+            Code.INVALID_ARGUMENT,
+            "media.data: it lies beside a file or segments",
+        ),
+        (
+            {"template": {"layout": "grid"}, "outputs": [{"file": {"file_type": "MCAP"}}]},
+            Code.UNIMPLEMENTED,
+            "MCAP of anything but layout tracks",
         ),
         (
             {"media": {"audio": {"routes": [{"participant_identity": "b", "exclude": True}]}}},
@@ -226,13 +274,93 @@ def test_audio_routes_of_today(binary: bool) -> None:
         ),
     ],
 )
-def test_what_of_today_is_not_there_yet_is_refused(
+def test_what_of_today_cannot_be_is_refused(
     fields: dict[str, Any], code: Code, named: str, binary: bool
 ) -> None:
     whole = {"room_name": "r", "outputs": [{"file": {"filepath": "x"}}], **fields}
     with pytest.raises(EgressError, match=named) as refused:
         planned("egress", read("egress", whole, binary=binary))
     assert refused.value.code is code
+
+
+VIDEOS = {
+    "capture_all": True,
+    "selectors": [
+        {"participant_identity": "bob", "exclude": True},
+        {"track_name": "slides"},
+        {"track_id": "TR_1"},
+        {"participant_identity": "eve", "track_name": "cam"},
+    ],
+}
+DATA = {"selectors": [{"participant_identity": "ada"}, {"track_name": "noise", "exclude": True}]}
+MANY = {"videos": VIDEOS, "audio": ROUTES, "data": DATA}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(
+    ("file", "container"),
+    [
+        ({"filepath": "x", "file_type": "MCAP"}, Container.MCAP),
+        ({"filepath": "x.mcap"}, Container.MCAP),
+        ({"filepath": "x.mkv"}, Container.MKV),
+        ({"filepath": "x"}, Container.MKV),
+    ],
+)
+def test_several_pictures_sounds_and_data(file: dict[str, str], container: Container, binary: bool) -> None:
+    message = read("egress", {"room_name": "r", "media": MANY, "outputs": [{"file": file}]}, binary=binary)
+    plan = planned("egress", message)
+    (output,) = plan.outputs
+    assert isinstance(output, FileOutput) and output.container is container
+    assert isinstance(plan.source, TracksSource) and plan.source.chosen is not None and plan.passthrough
+    assert plan.source.chosen.videos == (
+        VideoRoute("participant", "bob", exclude=True),
+        VideoRoute("any", track_name="slides"),
+        VideoRoute("track", "TR_1"),
+        VideoRoute("participant", "eve", "cam"),
+        VideoRoute("all"),
+    )
+    assert len(plan.source.chosen.audio) == 4
+    data = (DataRoute("ada"), DataRoute(topic="noise", exclude=True))
+    if container is Container.MCAP:
+        assert (plan.source.data, plan.sidecars) == (data, ())
+    else:
+        assert (plan.source.data, plan.sidecars, plan.data_routes) == ((), (Sidecar.DATA,), data)
+    assert plan.notices == ("the channel of an audio route has no effect: each track is recorded for itself",)
+    assert wire_json.to_dict(message)["media"]["videos"]["selectors"][0]["exclude"] is True
+    request = StartEgressRequest(egress_id="EG_1", egress=message)
+    assert request_kind(request) is RequestKind.ROOM_TRACKS
+
+
+def test_a_file_of_sound_takes_no_pictures() -> None:
+    fields = {"room_name": "r", "media": MANY, "outputs": [{"file": {"filepath": "x.mka"}}]}
+    source = planned("egress", read("egress", fields)).source
+    assert isinstance(source, TracksSource) and source.chosen is not None
+    assert not source.video and not source.chosen.videos and source.chosen.audio
+
+
+def test_data_lies_beside_what_is_mixed() -> None:
+    media = {"audio": {"capture_all": True}, "data": {"capture_all": True}}
+    fields = {"room_name": "r", "media": media, "outputs": [{"file": {"filepath": "x"}}]}
+    plan = planned("egress", read("egress", fields))
+    assert isinstance(plan.source, MediaSource)
+    assert (plan.sidecars, plan.data_routes) == ((Sidecar.DATA,), (DataRoute(),))
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        {"video_track_id": "TR_1", "audio": {"capture_all": True}},
+        {"participant_video": {"identity": "ada"}},
+        {"audio": {"capture_all": True}},
+        {"data": {"capture_all": True}},
+    ],
+)
+def test_one_picture_or_none_goes_into_an_mcap_too(media: dict[str, Any]) -> None:
+    file = {"filepath": "x", "file_type": "MCAP"}
+    plan = planned("egress", read("egress", {"room_name": "r", "media": media, "outputs": [{"file": file}]}))
+    assert isinstance(plan.source, TracksSource) and plan.source.chosen is not None
+    assert plan.source.video == (plan.source.chosen.video is not None)
+    assert plan.source.audio == bool(plan.source.chosen.audio) == ("audio" in media)
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -97,8 +97,9 @@ start 'StartEgress of routes' StartEgress "{\"room_name\":\"$room\",\"media\":{\
         {\"participantIdentity\":\"ann\",\"trackName\":\"music\",\"channel\":\"AUDIO_CHANNEL_LEFT\"}]}},
     \"outputs\":[{\"file\":{\"filepath\":\"conformance/routes-{time}\"}}]}"
 has '"exclude":true'
-refused 'StartEgress into an MCAP file' StartEgress "{\"room_name\":\"$room\",\"media\":{\"videos\":{
-    \"capture_all\":true}},\"outputs\":[{\"file\":{\"file_type\":\"MCAP\"}}]}" 501 unimplemented 'not yet supported'
+start 'StartEgress into an MCAP file' StartEgress "{\"room_name\":\"$room\",\"media\":{\"videos\":{
+    \"capture_all\":true}},\"outputs\":[{\"file\":{\"file_type\":\"MCAP\"}}]}"
+has '"videos":{"capture_all":true'
 
 web=${started[0]} composite=${started[1]}
 

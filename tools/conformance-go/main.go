@@ -147,7 +147,7 @@ func (s *script) starts() {
 	})
 	s.start("StartEgress of routes")(info, err)
 	expect("routes as asked", proto.Equal(info.GetEgress().GetMedia().GetAudio(), audio))
-	_, err = s.other.StartEgress(s.ctx, &livekit.StartEgressRequest{
+	info, err = s.other.StartEgress(s.ctx, &livekit.StartEgressRequest{
 		RoomName: s.room,
 		Source: &livekit.StartEgressRequest_Media{Media: &livekit.MediaSource{
 			Video: &livekit.MediaSource_Videos{Videos: &livekit.VideoConfig{CaptureAll: true}},
@@ -156,7 +156,8 @@ func (s *script) starts() {
 			FileType: livekit.EncodedFileType_MCAP,
 		}}}},
 	})
-	s.refused("StartEgress into an MCAP file", twirp.Unimplemented, "not yet supported", err)
+	s.start("StartEgress into an MCAP file")(info, err)
+	expect("videos as asked", info.GetEgress().GetMedia().GetVideos().GetCaptureAll())
 }
 
 func (s *script) running() {

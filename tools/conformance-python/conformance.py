@@ -177,13 +177,7 @@ class Script:
             room_name=self.room, outputs=[api.Output(file=newer(api.FileOutput(), MCAP))]
         )
         newer(mcap.media, ALL_VIDEOS)
-        await self.refused(
-            "StartEgress into an MCAP file",
-            "unimplemented",
-            501,
-            "not yet supported",
-            self.egress.start_egress(mcap),
-        )
+        await self.start("StartEgress into an MCAP file", self.egress.start_egress(mcap))
 
     async def running(self) -> None:
         web, composite = self.started[:2]

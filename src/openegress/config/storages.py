@@ -3,7 +3,7 @@
 from msgspec import field
 
 from openegress.core.block import Block
-from openegress.core.plan import Checksum
+from openegress.core.checksum import Checksum
 from openegress.core.values import Seconds, Secret
 
 

@@ -8,6 +8,8 @@ from fractions import Fraction
 class MediaKind(StrEnum):
     AUDIO = "audio"
     VIDEO = "video"
+    DATA = "data"
+    """What participants send by data channels."""
 
 
 class AudioCodec(StrEnum):

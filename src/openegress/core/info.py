@@ -134,7 +134,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
         case Ended():
             _end(info, event)
         case FileUpdate():
-            _update_file(_part(info, event), event)
+            _update_file(_file(info, event), event)
         case SegmentsUpdate():
             _update_segments(info.segment_results[0], event)
         case ImagesUpdate():
@@ -269,10 +269,12 @@ def _files(info: EgressInfo) -> int:
     return min(1, len(info.file_results))
 
 
-def _part(info: EgressInfo, event: FileUpdate) -> FileInfo:
-    while len(info.file_results) <= event.part:
+def _file(info: EgressInfo, event: FileUpdate) -> FileInfo:
+    """Each part of a file that is split has a result. One of tracks follows a file that is not split."""
+    place = event.part if event.output == 0 else 1
+    while len(info.file_results) <= place:
         info.file_results.add()
-    return info.file_results[event.part]
+    return info.file_results[place]
 
 
 def _update_file(result: FileInfo, event: FileUpdate) -> None:

@@ -4,15 +4,16 @@ It travels from the worker to the handler over their socket and lies in the reco
 where `without_secrets` is stored apart from what recovery needs; it is never logged whole.
 """
 
-from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
+from openegress.core.checksum import Checksum
 from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
+from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
 
@@ -103,6 +104,8 @@ class MediaSource(Struct, frozen=True, tag="media"):
     """Set for a Participant egress: it ends when this participant has left for good."""
     insecure: bool = False
     """Any certificate of the LiveKit server is accepted."""
+    videos: tuple[VideoRoute, ...] = ()
+    """In the place of `video`: each for itself, in a TracksSource."""
 
 
 class LayoutSource(Struct, frozen=True, tag="layout"):
@@ -120,7 +123,7 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
 
 
 class TracksSource(Struct, frozen=True, tag="tracks"):
-    """Every track of a room as it is, each for itself."""
+    """Tracks of a room as they are, each for itself."""
 
     room_name: str
     ws_url: str
@@ -129,6 +132,10 @@ class TracksSource(Struct, frozen=True, tag="tracks"):
     video: bool = True
     insecure: bool = False
     """As a MediaSource's."""
+    chosen: MediaSource | None = None
+    """These tracks alone."""
+    data: tuple[DataRoute, ...] = ()
+    """Goes into the file too."""
 
 
 Source = WebSource | TemplateSource | MediaSource | LayoutSource | TracksSource
@@ -147,15 +154,6 @@ class LocalStorage(Struct, frozen=True, tag="local"):
     root: str
     private: tuple[str, ...] = ()
     """Folders and files below the root that no recording is written to: they hold other recordings."""
-
-
-class Checksum(StrEnum):
-    """Of each object and part, sent with it, so that the store refuses what arrived damaged. Object Lock
-    buckets take nothing without one."""
-
-    SHA256 = "sha256"
-    CRC64NVME = "crc64nvme"
-    NONE = "none"
 
 
 class NamedStorage(Struct, frozen=True, kw_only=True):
@@ -254,6 +252,10 @@ class FileOutput(Struct, frozen=True, tag="file"):
     """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
 
 
+class TracksFile(FileOutput, frozen=True, tag="tracks_file"):
+    """Beside what is composed of a room: its tracks as they come. It is the last output, or the only file."""
+
+
 class SegmentOutput(Struct, frozen=True, tag="segments"):
     directory: str
     """Storage directory of segments and playlists, "" or ending in "/"."""
@@ -307,7 +309,7 @@ class WebsocketOutput(Struct, frozen=True, tag="websocket"):
     """What it leads to, also by redirects, may not be in these."""
 
 
-Output = FileOutput | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
+Output = FileOutput | TracksFile | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
 
 
 class Limits(Struct, frozen=True):
@@ -344,7 +346,7 @@ class Plan(Struct, frozen=True):
     egress_id: str
     source: Source
     outputs: tuple[Output, ...]
-    """In this order: file, segments, images, stream, websockets (core.info counts on it)."""
+    """In this order: file, segments, images, stream, websockets, file of tracks (core.info counts on it)."""
     video: VideoEncoding | None
     """None: no video, or (with passthrough) the source's own."""
     audio: AudioEncoding | None
@@ -367,6 +369,8 @@ class Plan(Struct, frozen=True):
     """What is kept of the meeting beside the first file or playlist."""
     data_topics: tuple[str, ...] = ()
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
+    data_routes: tuple[DataRoute, ...] = ()
+    """Whose data, and of which topics, the sidecar has; none: all."""
     on_pause: PauseMode = PauseMode.CUT
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""

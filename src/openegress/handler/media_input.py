@@ -21,6 +21,7 @@ from openegress.request import look_options
 from openegress.request.look_options import LookOptions
 from openegress.request.options import text_of
 from openegress.source import Attended, PacketSource, Pausable, Source, SourceEvent
+from openegress.source.room.tracks_beside import TracksBeside
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,10 @@ class MediaInput(Protocol):
     def name_values(self) -> dict[str, str]:
         """The filename placeholders that only the source can fill. Known after prepare()."""
 
-    def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None: ...
+    def connect(
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+    ) -> None:
+        """`tracks`: takes a room's tracks as they come, beside what is encoded, where that is asked for."""
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
@@ -119,15 +123,17 @@ class FrameInput:
         hold_s: float = 0.0,
         room: DrawnRoom | None = None,
         overlays: Overlays | None = None,
+        beside: TracksBeside | None = None,
     ) -> None:
         """`on_error` is called from the encoding thread; `hold_s` is how long the encoder may hold the
         source back. `room` is the source, where it is of a room. `overlays` are drawn on what it gives,
-        unless it does that itself."""
+        unless it does that itself. `beside`: what it is made of, as it comes."""
         self._source = source
         self._name_values = name_values
         self._room = room
         self._overlays = overlays
         self._plan = plan
+        self._beside = beside
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
             plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
@@ -138,9 +144,12 @@ class FrameInput:
 
     async def start(self) -> int:
         if self._overlays is None:
-            return await self._source.start(self._pipeline)
-        zero_ns = await self._source.start(OverlaySink(self._pipeline, self._overlays))
-        self._overlays.zero_ns = zero_ns
+            zero_ns = await self._source.start(self._pipeline)
+        else:
+            zero_ns = await self._source.start(OverlaySink(self._pipeline, self._overlays))
+            self._overlays.zero_ns = zero_ns
+        if self._beside is not None:
+            await self._beside.start(zero_ns)
         return zero_ns
 
     def formats(self) -> Sequence[StreamFormat]:
@@ -149,18 +158,28 @@ class FrameInput:
     def name_values(self) -> dict[str, str]:
         return self._name_values()
 
-    def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
+    def connect(
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+    ) -> None:
         self._pipeline.attach(sinks, taps)
         self._pipeline.start()
+        if self._beside is not None:
+            self._beside.connect(tracks)
 
     def events(self) -> AsyncIterator[SourceEvent]:
         return self._source.events()
 
     async def pause(self, mode: PauseMode) -> int:
-        return await self._source.pause(mode)
+        paused_ns = await self._source.pause(mode)
+        if self._beside is not None:
+            self._beside.pause(mode, paused_ns)
+        return paused_ns
 
     async def resume(self) -> int:
-        return await self._source.resume()
+        resumed_ns = await self._source.resume()
+        if self._beside is not None:
+            self._beside.resume(resumed_ns)
+        return resumed_ns
 
     async def change_rules(self, rules: EndRules) -> None:
         if self._room is not None:
@@ -188,6 +207,8 @@ class FrameInput:
         except Exception:
             await self._pipeline.finish()  # what the source gave until then is encoded all the same
             raise
+        if self._beside is not None:
+            await self._beside.stop()
         await self._pipeline.finish()
 
     async def close(self) -> None:
@@ -226,7 +247,9 @@ class PacketInput:
     def name_values(self) -> dict[str, str]:
         return self._source.name_values()
 
-    def connect(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
+    def connect(
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+    ) -> None:
         self._buffer.open(sinks)
 
     def events(self) -> AsyncIterator[SourceEvent]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
@@ -74,6 +75,11 @@ class Outputs:
         return [sink for built in self._opened.values() if (sink := built.packets) is not None]
 
     @property
+    def tracks(self) -> PacketSink | None:
+        """Where a room's tracks go as they come, beside what is encoded."""
+        return next((built.tracks for built in self._opened.values() if built.tracks is not None), None)
+
+    @property
     def taps(self) -> Sequence[FrameSink]:
         return [sink for built in self._opened.values() if (sink := built.frames) is not None]
 
@@ -105,7 +111,9 @@ class Outputs:
         errors = []
         for index, built in enumerate(self._outputs):
             try:
-                built.output.open(self._opening)
+                # Nobody knows the tracks of a room beforehand.
+                is_of_tracks = built.tracks is not None
+                built.output.open(replace(self._opening, formats=()) if is_of_tracks else self._opening)
             except EgressError as error:
                 errors.append(error)
                 self._emit(OutputFailed(index, error.text, error.code.value))

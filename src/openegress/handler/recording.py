@@ -216,7 +216,8 @@ class Recording:
         frozen: EgressError | None = None
         try:
             sinks, taps = self._control.listeners(media_input)
-            media_input.connect([*outputs.sinks, *sinks], [*outputs.taps, *taps, Thumbnails(self._send)])
+            all_taps = [*outputs.taps, *taps, Thumbnails(self._send)]
+            media_input.connect([*outputs.sinks, *sinks], all_taps, outputs.tracks)
             self._control.record(started_at_ns, media_input, outputs)
             self._send(Active(started_at_ns))
             end = await self._ending

@@ -37,7 +37,7 @@ class SidecarRecorder:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._conversation = Conversation(plan.data_topics)
+        self._conversation = Conversation(plan.data_topics, plan.data_routes)
         self._early: list[LogEntry] = []
         self._lost_early = 0
         self._failed = 0
@@ -50,6 +50,8 @@ class SidecarRecorder:
 
     def observe(self, observed: Observed) -> None:
         """Never raises: strangers decide what comes, and the recording goes on whatever that is."""
+        if not self._plan.sidecars:
+            return
         try:
             self._keep(observed)
         except Exception:

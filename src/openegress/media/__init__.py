@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # types alone: whoever names a packet loads no FFmpeg
     import av
     from av.stream import Stream
 
-    from openegress.media.file_track import FileTrack
+    from openegress.media.file_track import DataTopic, FileTrack
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Packet:
     is_key: bool
     track: "FileTrack | None" = None
     """Which of many tracks it is of; None: the only one of its kind."""
+    topic: "DataTopic | None" = None
+    """What data it is, where it is no media."""
     paused_ns: int = 0
     """How much of the time until then is not on the timeline, as the recording was paused."""
     picture_size: tuple[int, int] = (0, 0)

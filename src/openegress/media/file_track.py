@@ -9,7 +9,7 @@ from openegress.media import StreamFormat
 from openegress.media.mp4 import children
 from openegress.media.sample_entry import sample_entry
 
-_VISUAL_ENTRY_BYTES = 86
+VISUAL_ENTRY_BYTES = 86
 """Of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
 _CONFIGURATION: dict[AudioCodec | VideoCodec, bytes] = {
     VideoCodec.H264: b"avcC",
@@ -32,6 +32,17 @@ class FileTrack:
     """Name and value."""
 
 
+@dataclass(frozen=True, slots=True)
+class DataTopic:
+    """Data of one topic that one participant sends."""
+
+    number: int
+    """Among file tracks."""
+    identity: str
+    """Empty: the server."""
+    topic: str
+
+
 def codec_private(form: StreamFormat) -> bytes:
     """What the mapping of a codec to Matroska (RFC 9559 section 8, draft-ietf-cellar-codec) wants to be told.
 
@@ -46,7 +57,7 @@ def codec_private(form: StreamFormat) -> bytes:
             return struct.pack("<HHIIHHH", _WAVE_FORMAT[codec], 1, rate, rate, 1, 8, 0)
         case VideoCodec.H264 | VideoCodec.H265 | VideoCodec.AV1 as codec:
             entry = sample_entry(form)
-            for kind, at, size in children(entry, _VISUAL_ENTRY_BYTES, len(entry)):
+            for kind, at, size in children(entry, VISUAL_ENTRY_BYTES, len(entry)):
                 if kind == _CONFIGURATION[codec]:
                     return entry[at + 8 : at + size]
             raise internal(f"FFmpeg wrote no {_CONFIGURATION[codec].decode()} box")

@@ -7,7 +7,7 @@ alone. Memory is bounded by the tables, about 20 bytes a sample.
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from openegress.core.codecs import MediaKind
 from openegress.media.fragments import ENTRY_CHANGE
+from openegress.media.movie import TrackNames
 from openegress.media.mp4 import Box, Mp4Error, boxes, children
 
 LONGEST_DELTA = 0x7FFFFFFF
@@ -24,7 +25,7 @@ _MAX_HEADER_BYTES = 1024 * 1024
 """Of a moov or moof: a second of media at a thousand packets a second is 32 kB; more is damage."""
 _SYNC_MASK = 0x00010000
 """sample_is_non_sync_sample (8.8.3.1)."""
-_DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError)
+_DAMAGE = (Mp4Error, struct.error, KeyError, IndexError, RecursionError, UnicodeDecodeError)
 """What reading damaged boxes raises."""
 _LEAST_ENTRY_BYTES = 36
 """A visual one up to its size (12.1.3); one of sound is as long (12.2.3)."""
@@ -79,6 +80,8 @@ class FragmentIndex:
     """(offset, bytes) of each fragment's media, in order."""
     end: int
     """Where the last whole fragment ends."""
+    names: Mapping[int, TrackNames]
+    """Of tracks that are of many, by number."""
 
     @property
     def media_bytes(self) -> int:
@@ -96,13 +99,14 @@ def read(file: BinaryIO) -> FragmentIndex:
     """Raises Mp4Error when it is no file of fragments. What is torn at its end is left out."""
     length = os.fstat(file.fileno()).st_size
     tracks: dict[int, IndexedTrack] = {}
+    names: dict[int, TrackNames] = {}
     media: list[tuple[int, int]] = []
     moof: tuple[Box, bytes] | None = None
     end = 0
     for each in _whole_boxes(file, length):
         match each.kind:
             case b"moov" if not tracks:
-                tracks = _tracks(_content(file, each))
+                tracks, names = _tracks(_content(file, each))
             case b"moov":
                 break  # the index of a process that did not finish: it is made again
             case b"uuid":
@@ -125,7 +129,7 @@ def read(file: BinaryIO) -> FragmentIndex:
         raise Mp4Error("it has no header")
     if not media:
         raise Mp4Error("it holds no media")
-    return FragmentIndex([track for track in tracks.values() if track.sizes], media, end)
+    return FragmentIndex([track for track in tracks.values() if track.sizes], media, end, names)
 
 
 def _whole_boxes(file: BinaryIO, length: int) -> Iterator[Box]:
@@ -146,15 +150,17 @@ def _content(file: BinaryIO, each: Box) -> bytes:
     return file.read(each.size - each.header)
 
 
-def _tracks(moov: bytes) -> dict[int, IndexedTrack]:
+def _tracks(moov: bytes) -> tuple[dict[int, IndexedTrack], dict[int, TrackNames]]:
     """By number. Raises Mp4Error."""
     try:
-        return {track.number: track for track in _parsed_tracks(moov)}
+        parsed = list(_parsed_tracks(moov))
+        names = {track.number: names for track, names in parsed if names is not None}
+        return {track.number: track for track, _ in parsed}, names
     except _DAMAGE as error:
         raise Mp4Error(f"its header is damaged: {error}") from error
 
 
-def _parsed_tracks(moov: bytes) -> Iterator[IndexedTrack]:
+def _parsed_tracks(moov: bytes) -> Iterator[tuple[IndexedTrack, TrackNames | None]]:
     for kind, at, size in children(moov, 0, len(moov)):
         if kind == b"trak":
             found = dict(_leaves(moov, at + 8, at + size))
@@ -165,12 +171,19 @@ def _parsed_tracks(moov: bytes) -> Iterator[IndexedTrack]:
             entry = found[b"stsd"][8:]
             if not timescale or len(entry) < _LEAST_ENTRY_BYTES:
                 raise Mp4Error("a track without a time scale or a description")
-            yield IndexedTrack(number, media, timescale, zero, entry)
+            yield IndexedTrack(number, media, timescale, zero, entry), _names(found)
+
+
+def _names(found: dict[bytes, bytes]) -> TrackNames | None:
+    """Of a track's boxes."""
+    if b"name" not in found:
+        return None
+    return TrackNames(found[b"name"].decode(), found[b"hdlr"][24:].rstrip(b"\0").decode())
 
 
 def _leaves(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
     for kind, at, size in children(data, start, end):
-        if kind in (b"edts", b"mdia", b"minf", b"stbl"):
+        if kind in (b"edts", b"mdia", b"minf", b"stbl", b"udta"):
             yield from _leaves(data, at + 8, at + size)
         else:
             yield kind, data[at + 8 : at + size]

@@ -77,16 +77,22 @@ def _moov(formats: Sequence[StreamFormat], zeros: Sequence[int]) -> bytes:
     for number, (f, zero) in enumerate(zip(formats, zeros, strict=True), 1):
         edits = [Edit(0, zero)] if zero else []
         head = TrackHead(number, f.kind, _timescale(f), [sample_entry(f)], edits)
-        traks.append(trak(head, _EMPTY_TABLES))
-        flags = _SYNC if f.kind is MediaKind.AUDIO else _NON_SYNC
-        defaults.append(full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags)))
+        traks.append(trak(head, EMPTY_TABLES))
+        defaults.append(trex(number, f.kind))
     return box(b"moov", mvhd(0, len(formats)), *traks, box(b"mvex", *defaults))
 
 
-_EMPTY_TABLES = b"".join(
+def trex(number: int, kind: MediaKind) -> bytes:
+    """What the samples of a track are, where a fragment does not say (8.8.3)."""
+    flags = _SYNC if kind is MediaKind.AUDIO else _NON_SYNC
+    return full_box(b"trex", 0, 0, struct.pack(">IIIII", number, 1, 0, 0, flags))
+
+
+EMPTY_TABLES = b"".join(
     full_box(kind, 0, 0, bytes(size))
     for kind, size in ((b"stts", 4), (b"stsc", 4), (b"stsz", 8), (b"stco", 4))
 )
+"""Of a track whose samples are in fragments."""
 
 
 def _timescale(f: StreamFormat) -> int:
@@ -149,15 +155,20 @@ class FragmentWriter:
         self._header = header
         self._sequence = first
         self._before = b""
-        self._tracks = {
-            f.kind: _Track(number, f, Clamp(f.time_base, self._offset_ns(f), least=0), _timescale(f) // _RATE)
-            for number, f in enumerate(formats, 1)
-        }
+        self._tracks: dict[MediaKind | int, _Track] = {}
+        """By kind; where a packet says which file track it is of, by the number of that."""
+        for number, f in enumerate(formats, 1):
+            self.add(f.kind, number, f)
         # An HLS segment has one format; where that changes, another begins.
         self._entries = _Entries(formats) if header else None
 
     def _offset_ns(self, f: StreamFormat) -> int:
         return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
+
+    def add(self, key: MediaKind | int, number: int, f: StreamFormat) -> None:
+        """A track of the header. `key`: the kind of its packets, or the number of their file track."""
+        clamp = Clamp(f.time_base, self._offset_ns(f), least=0)
+        self._tracks[key] = _Track(number, f, clamp, _timescale(f) // _RATE)
 
     def open(self) -> None:
         """Writes the header."""
@@ -167,7 +178,7 @@ class FragmentWriter:
     def write(self, packet: Packet) -> None:
         """Takes a packet; the fragment before it is written when it is long enough. Packets of unknown
         streams are ignored."""
-        track = self._tracks.get(packet.kind)
+        track = self._tracks.get(packet.kind if packet.track is None else packet.track.number)
         if track is None:
             return
         at_ns = packet.dts * S * packet.time_base.numerator // packet.time_base.denominator

@@ -1,6 +1,7 @@
 """All tracks of a room in one MCAP file (https://mcap.dev/spec), written as they come and go.
 
-Each track is a channel, each picture and each packet of sound a message. Nothing is ever rewritten: media
+Each track is a channel, each picture and each packet of sound a message; so is data that participants send,
+with a channel for each topic of each. Nothing is ever rewritten: media
 follows in chunks that are each whole by themselves, with the channels that are new before them, so that a
 reader that takes a file from its beginning reads it at any instant. The summary, which others need, comes in
 the end (media.mcap_index).
@@ -12,10 +13,11 @@ from collections.abc import Callable
 from openegress.core.codecs import MediaKind
 from openegress.media import Packet
 from openegress.media.clusters import CLUSTER_NS
-from openegress.media.file_track import FileTrack
+from openegress.media.file_track import DataTopic, FileTrack
 from openegress.media.mcap_records import (
     MAGIC,
     MAX_CHANNEL,
+    MessagePlace,
     channel,
     chunk,
     header,
@@ -23,7 +25,7 @@ from openegress.media.mcap_records import (
     message_indexes,
     metadata,
 )
-from openegress.media.mcap_schemas import ENCODING, OF_KIND
+from openegress.media.mcap_schemas import DATA_NUMBER, ENCODING, OF_KIND, data_schema
 from openegress.media.meeting_track import as_stored
 
 RECORDING = "recording"
@@ -50,6 +52,9 @@ class McapWriter:
         self._before = [MAGIC + header() + told]
         """What goes before the next chunk: a file without media is empty."""
         self._messages: list[bytes] = []
+        self._places: list[MessagePlace] = []
+        self._size_bytes = 0
+        """Of the messages."""
         self._begun_ns: dict[int, int] = {}
         """The first time of each track in this chunk."""
         self._counts: dict[int, int] = {}
@@ -65,28 +70,33 @@ class McapWriter:
     def write(self, packet: Packet) -> None:
         """Takes a packet; the chunk before it is written when it is long enough. One that names no track is
         ignored."""
-        track = packet.track
-        if track is None or not self._has_channel(track):
+        of = packet.track or packet.topic
+        if of is None or not self._has_channel(of.number):
             return
         at_ns = self._started_at_ns + max(0, packet.pts_ns)
-        begun_ns = self._begun_ns.setdefault(track.number, at_ns)
+        begun_ns = self._begun_ns.setdefault(of.number, at_ns)
         if at_ns - begun_ns >= CLUSTER_NS:
             self.flush()
-            self._begun_ns[track.number] = at_ns
-        if track.number not in self._counts:
-            self._announce(track)
-        data = OF_KIND[packet.kind].message(at_ns, packet.data, track.form.codec.value)
-        self._messages.append(message(track.number, self._counts[track.number], at_ns, data))
-        self._counts[track.number] += 1
+            self._begun_ns[of.number] = at_ns
+        if of.number not in self._counts:
+            self._announce(of)
+        data = packet.data
+        if isinstance(of, FileTrack):
+            data = OF_KIND[packet.kind].message(at_ns, data, of.form.codec.value)
+        written = message(of.number, self._counts[of.number], at_ns, data)
+        self._places.append(MessagePlace(of.number, at_ns, self._size_bytes))
+        self._messages.append(written)
+        self._size_bytes += len(written)
+        self._counts[of.number] += 1
 
     def flush(self) -> None:
         """Writes what has come as a chunk."""
         if not self._messages:
             return
-        before, messages = b"".join(self._before), b"".join(self._messages)
-        self._before, self._messages = [], []
+        before, messages, places = b"".join(self._before), b"".join(self._messages), self._places
+        self._before, self._messages, self._places, self._size_bytes = [], [], [], 0
         self._begun_ns.clear()
-        self._put(before + chunk(messages) + message_indexes(messages))
+        self._put(before + chunk(messages, places) + message_indexes(places))
 
     def close(self) -> None:
         """Writes what has come. The summary is not its business."""
@@ -94,35 +104,44 @@ class McapWriter:
 
     def abandon(self) -> None:
         """Writes nothing more."""
-        self._messages = []
+        self._messages, self._places, self._size_bytes = [], [], 0
 
-    def _has_channel(self, track: FileTrack) -> bool:
-        if track.number <= MAX_CHANNEL:
+    def _has_channel(self, number: int) -> bool:
+        if number <= MAX_CHANNEL:
             return True
         if not self._is_full:
             self._is_full = True
             _log.warning("the file has no room for more tracks: those that come now are left out")
         return False
 
-    def _announce(self, track: FileTrack) -> None:
-        kind = track.form.kind
-        schema = OF_KIND[kind]
+    def _announce(self, of: FileTrack | DataTopic) -> None:
+        if isinstance(of, FileTrack):
+            kind, told = of.form.kind, _metadata(of)
+            schema, number = OF_KIND[kind].record, OF_KIND[kind].number
+            tags = dict(of.tags)
+            topic = _topic(tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
+        else:
+            kind, told, schema, number = MediaKind.DATA, _data_metadata(of), data_schema(), DATA_NUMBER
+            topic = _topic(of.identity or "server", "data", *([of.topic] if of.topic else []))
         if kind not in self._schemas:
             self._schemas.add(kind)
-            self._before.append(schema.record)
-        topic = self._topic(track)
-        self._before.append(channel(track.number, schema.number, topic, ENCODING, _metadata(track)))
-        self._counts[track.number] = 0
-
-    def _topic(self, track: FileTrack) -> str:
-        """No two tracks have the same: readers put together what has."""
-        tags = dict(track.tags)
-        parts = (tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
-        topic = "/" + "/".join(as_stored(each) or "unknown" for each in parts)
+            self._before.append(schema)
         if topic in self._topics:
-            topic = f"{topic}/{track.number}"
+            # No two have the same: readers put together what has.
+            topic = f"{topic}/{of.number}"
         self._topics.add(topic)
-        return topic
+        self._before.append(channel(of.number, number, topic, ENCODING, told))
+        self._counts[of.number] = 0
+
+
+def _topic(*parts: str) -> str:
+    return "/" + "/".join(as_stored(each) or "unknown" for each in parts)
+
+
+def _data_metadata(of: DataTopic) -> dict[str, str]:
+    kind = MediaKind.DATA.value
+    values = {"participant_identity": of.identity, "topic": of.topic}
+    return {"kind": kind} | {name: as_stored(value) for name, value in values.items() if value}
 
 
 def _metadata(track: FileTrack) -> dict[str, str]:

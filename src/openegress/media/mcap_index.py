@@ -23,6 +23,7 @@ from openegress.media.mcap_records import (
     indexed_in,
     message_indexes,
     metadata_index,
+    places_in,
     record_head,
     schema_of,
     statistics,
@@ -186,7 +187,7 @@ def _mend(file: BinaryIO, found: _Scanned) -> int:
     at = last.offset + last.length
     found.schemas = [each for each in found.schemas if each[0] < at]
     found.channels = [each for each in found.channels if each[0] < at]
-    indexes = message_indexes(messages)
+    indexes = message_indexes(places_in(messages))
     found.chunks.append(IndexedChunk(last.head, last.offset, last.length, {}, 0))
     found.counts.append({})
     place = 0

@@ -5,9 +5,10 @@ All are an opcode, the length of what follows, and that. Times are unix ns.
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 MAGIC = b"\x89MCAP0\r\n"
 HEAD_BYTES = 9
@@ -43,6 +44,14 @@ class ChunkHead:
     size_bytes: int
     """Of the records in it."""
     crc: int
+
+
+class MessagePlace(NamedTuple):
+    """Where a message lies in its chunk."""
+
+    channel: int
+    at_ns: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +101,9 @@ def message(channel_number: int, sequence: int, at_ns: int, data: bytes) -> byte
     return record(Opcode.MESSAGE, _MESSAGE.pack(channel_number, sequence, at_ns, at_ns) + data)
 
 
-def chunk(messages: bytes) -> bytes:
-    """Uncompressed: media is compressed already. `messages`: one at least."""
-    times = [at_ns for _, at_ns, _ in _messages(messages)]
+def chunk(messages: bytes, places: Sequence[MessagePlace]) -> bytes:
+    """Uncompressed: media is compressed already. `messages`: one at least, at `places`."""
+    times = [place.at_ns for place in places]
     size = len(messages)
     head = _CHUNK.pack(min(times), max(times), size, zlib.crc32(messages), 0, size)
     return record(Opcode.CHUNK, head + messages)
@@ -112,10 +121,10 @@ def chunk_head(content: bytes) -> ChunkHead | None:
     return None if name_bytes or plain != size else ChunkHead(start_ns, end_ns, size, crc)
 
 
-def message_indexes(messages: bytes) -> bytes:
+def message_indexes(places: Iterable[MessagePlace]) -> bytes:
     """What follows a chunk: for each channel, where its messages are in there."""
     found: dict[int, list[tuple[int, int]]] = {}
-    for number, at_ns, offset in _messages(messages):
+    for number, at_ns, offset in places:
         found.setdefault(number, []).append((at_ns, offset))
     parts = []
     for number, entries in found.items():
@@ -125,13 +134,13 @@ def message_indexes(messages: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _messages(records: bytes) -> Iterator[tuple[int, int, int]]:
-    """(channel, ns, offset) of each message in a chunk."""
+def places_in(records: bytes) -> Iterator[MessagePlace]:
+    """Of each message in a chunk."""
     at = 0
     while at < len(records):
         _, length = record_head(records, at)
         number, _, at_ns, _ = _MESSAGE.unpack_from(records, at + HEAD_BYTES)
-        yield number, at_ns, at
+        yield MessagePlace(number, at_ns, at)
         at += HEAD_BYTES + length
 
 

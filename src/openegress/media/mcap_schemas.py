@@ -1,14 +1,20 @@
-"""What a message of an MCAP file holds: Foxglove's schemas for encoded pictures and sound, in Protobuf.
+"""What a message of an MCAP file holds, in Protobuf: encoded pictures and sound by Foxglove's schemas, data
+as LiveKit's DataPacket.
 
 https://docs.foxglove.dev/docs/sdk/schemas/compressed-video and compressed-audio.
 """
 
+from functools import cache
+from typing import cast
+
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
 
 from openegress.core.codecs import MediaKind
 from openegress.core.units import S
 from openegress.media.mcap_records import schema
+from openegress.proto.today import kind_of
 
 ENCODING = "protobuf"
 
@@ -60,3 +66,22 @@ class MediaSchema:
 VIDEO = MediaSchema(1, "CompressedVideo", {"frame_id": (2, _TEXT), "data": (3, _BYTES), "format": (4, _TEXT)})
 AUDIO = MediaSchema(2, "CompressedAudio", {"data": (2, _BYTES), "format": (3, _TEXT)})
 OF_KIND = {MediaKind.VIDEO: VIDEO, MediaKind.AUDIO: AUDIO}
+
+DATA_NUMBER = 3
+_DATA_PACKET = "livekit.DataPacket"
+
+
+@cache
+def data_schema() -> bytes:
+    """The record; made where data comes, as the descriptors of LiveKit's protocol are read for it."""
+    described = descriptor_pb2.FileDescriptorSet()
+    _describe(cast(FileDescriptor, kind_of(_DATA_PACKET).DESCRIPTOR.file), described)
+    return schema(DATA_NUMBER, _DATA_PACKET, ENCODING, described.SerializeToString())
+
+
+def _describe(file: FileDescriptor, into: descriptor_pb2.FileDescriptorSet) -> None:
+    """After all that it imports, once."""
+    for imported in file.dependencies:
+        _describe(imported, into)
+    if all(each.name != file.name for each in into.file):
+        file.CopyToProto(into.file.add())

@@ -34,6 +34,16 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackNames:
+    """Of one track of many. FFmpeg reads both, and older releases the second alone."""
+
+    title: str
+    """As user data (QuickTime File Format, "User data text strings")."""
+    handler: str
+    """As name of its handler (8.4.3)."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrackHead:
     """What the boxes above a track's sample tables say."""
 
@@ -51,6 +61,8 @@ class TrackHead:
     """Of all edits, in MOVIE_TIMESCALE."""
     chapters: int = 0
     """The number of the track that has its chapters; 0: none."""
+    names: "TrackNames | None" = None
+    """None: it is the only one of its kind."""
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -73,9 +85,9 @@ _GENERIC_HEADER = box(
 )
 """Of text (QuickTime File Format, "Text Media Information"): unity."""
 _HANDLERS = {
-    MediaKind.VIDEO: (b"vide", b"VideoHandler\0", full_box(b"vmhd", 0, 1, bytes(8))),
-    MediaKind.AUDIO: (b"soun", b"SoundHandler\0", full_box(b"smhd", 0, 0, bytes(4))),
-    None: (b"text", b"TextHandler\0", _GENERIC_HEADER),
+    MediaKind.VIDEO: (b"vide", "VideoHandler", full_box(b"vmhd", 0, 1, bytes(8))),
+    MediaKind.AUDIO: (b"soun", "SoundHandler", full_box(b"smhd", 0, 0, bytes(4))),
+    None: (b"text", "TextHandler", _GENERIC_HEADER),
 }
 """(type, name, media header)."""
 
@@ -89,7 +101,8 @@ def mvhd(duration: int, tracks: int) -> bytes:
 def trak(head: TrackHead, tables: bytes) -> bytes:
     """`tables`: the boxes that follow stsd in stbl."""
     chapters = box(b"tref", box(b"chap", struct.pack(">I", head.chapters))) if head.chapters else b""
-    return box(b"trak", _tkhd(head), _edts(head.edits), chapters, _mdia(head, tables))
+    told = box(b"udta", box(b"name", head.names.title.encode())) if head.names else b""
+    return box(b"trak", _tkhd(head), _edts(head.edits), chapters, _mdia(head, tables), told)
 
 
 def picture_size(entry: bytes) -> tuple[int, int]:
@@ -107,7 +120,8 @@ def _mdia(head: TrackHead, tables: bytes) -> bytes:
         struct.pack(">HH", _UNDETERMINED, 0),
     )
     handler, name, media_header = _HANDLERS[head.kind]
-    hdlr = full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), name)
+    name = head.names.handler if head.names else name
+    hdlr = full_box(b"hdlr", 0, 0, bytes(4), handler, bytes(12), name.encode() + b"\0")
     here = full_box(b"url ", 0, 1)
     dinf = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), here))
     stsd = full_box(b"stsd", 0, 0, struct.pack(">I", len(head.entries)), *head.entries)
@@ -121,7 +135,8 @@ def _tkhd(head: TrackHead) -> bytes:
     width, height = picture_size(head.entries[-1]) if is_video else (0, 0)
     version = _version(head.duration)
     times = struct.pack(">QQIIQ" if version else ">IIIII", 0, 0, head.number, 0, head.duration)
-    group, volume = (1, 0x100) if head.kind is MediaKind.AUDIO else (0, 0)
+    # The sound of several people is no alternative to each other.
+    group, volume = (0 if head.names else 1, 0x100) if head.kind is MediaKind.AUDIO else (0, 0)
     rest = bytes(8) + struct.pack(">hhHH", 0, group, volume, 0) + _MATRIX
     flags = _NOT_ENABLED if head.kind is None else _ENABLED
     return full_box(b"tkhd", version, flags, times, rest, struct.pack(">II", width << 16, height << 16))

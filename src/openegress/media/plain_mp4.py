@@ -136,6 +136,7 @@ def _written(index: FragmentIndex, place: Callable[[int], int], chapters: _Chapt
             scaled.media_duration,
             duration,
             last if chapters.track is not None else 0,
+            index.names.get(track.number),
         )
         traks.append(trak(head, _tables(track, scaled, place)))
     if chapters.track is not None:

@@ -25,6 +25,8 @@ class BuiltOutput:
     output: Output
     packets: PacketSink | None = None
     """Takes what was encoded: a file, segments, streams."""
+    tracks: PacketSink | None = None
+    """Takes a room's tracks as they come, beside what is encoded."""
     frames: FrameSink | None = None
     """Takes raw media: images, a websocket."""
     streams: StreamSender | None = None
@@ -58,6 +60,10 @@ def build_output(
     """
     policy = ReconnectPolicy() if stream_retry_s is None else ReconnectPolicy(budget_s=stream_retry_s)
     match output:
+        case plan.TracksFile():
+            recorder = FileRecorder(output, index, emit=emit, uploader=uploader(output.storage))
+            guard = SizeGuard(recorder, size_limit, _packing(output.container))
+            return BuiltOutput(recorder, tracks=guard, guard=guard)
         case plan.FileOutput():
             file = _file(output, index, emit, uploader(output.storage), ask_key)
             guard = SizeGuard(file, size_limit, _packing(output.container))

@@ -41,7 +41,9 @@ _CONTENT_TYPE: dict[Container, tuple[str, str]] = {
 
 
 def content_type(container: Container, formats: Sequence[StreamFormat]) -> str:
-    return content_type_of(container, with_video=any(f.kind is MediaKind.VIDEO for f in formats))
+    """Without formats it is of tracks that come and go, and named for what it may hold."""
+    with_video = not formats or any(f.kind is MediaKind.VIDEO for f in formats)
+    return content_type_of(container, with_video=with_video)
 
 
 def content_type_of(container: Container, *, with_video: bool) -> str:

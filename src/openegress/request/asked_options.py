@@ -46,12 +46,16 @@ class AskedOptions:
             rules = msgspec.structs.replace(rules, stop_when_empty_s=0.0, stop_when_idle_s=0.0)
         return rules if _has_sound(plan) else msgspec.structs.replace(rules, stop_when_silent_s=0.0)
 
-    def split(self, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
+    def split(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
         """With files that are split. Raises EgressError as end_rules() does."""
         every = self.all.split_every
         if not every:
             return outputs
         is_asked = bool(self.asked.split_every)
+        if any(isinstance(each, parts.TracksFile) for each in outputs):
+            if is_asked:
+                raise unimplemented("split_every beside tracks_file")
+            return outputs
         files = [each for each in outputs if isinstance(each, parts.FileOutput)]
         if is_asked and not files:
             raise invalid("split_every: this egress has no file to split")
@@ -67,6 +71,10 @@ class AskedOptions:
             )
         if is_asked and any(each.container not in SPLITTABLE for each in files):
             raise unimplemented("split_every of a file that is not an MP4")
+        if isinstance(source, parts.TracksSource):
+            if is_asked:
+                raise unimplemented("split_every of a file of many tracks")
+            return outputs
         split = parts.Split(length_s, size_bytes)
         return tuple(
             msgspec.structs.replace(each, split=split)
@@ -74,6 +82,14 @@ class AskedOptions:
             else each
             for each in outputs
         )
+
+    def tracks_file(self, source: parts.Source) -> str:
+        """The path of the file of tracks beside what is composed; "": none. Raises as end_rules() does."""
+        if isinstance(source, parts.LayoutSource):
+            return self.all.tracks_file or ""
+        if self.asked.tracks_file:
+            raise unimplemented("tracks_file of anything but a room in one of this server's layouts")
+        return ""
 
     def sidecars(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[Sidecar, ...]:
         """What is kept beside the recording of `source`. Raises as end_rules() does."""
@@ -88,6 +104,18 @@ class AskedOptions:
         if self.asked.sidecars:
             raise why
         return ()
+
+    def with_data(
+        self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
+    ) -> tuple[Sidecar, ...]:
+        """`sidecars` with the data that a media source asks for. Raises EgressError where nothing is stored
+        that it could lie beside."""
+        if not _is_stored(outputs):
+            raise invalid(
+                "media.data: it lies beside a file or segments, or in a file of file_type MCAP, and this"
+                " egress has neither"
+            )
+        return tuple(each for each in Sidecar if each in (*sidecars, Sidecar.DATA))
 
     @property
     def data_topics(self) -> tuple[str, ...]:
@@ -210,6 +238,10 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
     found = _layout_of(request, body, context)
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
     of_room, passed_over = options.of_room_metadata(context.room_metadata)
+    if of_room.tracks_file:
+        # It would let whoever writes a room's metadata choose among all paths of the storage.
+        of_room = msgspec.structs.replace(of_room, tracks_file=None)
+        passed_over += ("room metadata egress: tracks_file is for requests and configuration (passed over)",)
     of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
     return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)

@@ -78,6 +78,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """What is kept of the meeting beside its recording."""
     data_topics: str | None = None
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
+    tracks_file: str | None = None
+    """Path of a file with the room's tracks as they come, beside what is composed of them."""
     encoder_speed: EncoderSpeed | None = None
     """Of pictures that are encoded."""
     variable_frame_rate: bool | None = None

@@ -11,6 +11,7 @@ from livekit.protocol.egress import (
     SegmentedFileProtocol,
     SegmentedFileSuffix,
 )
+from livekit.protocol.egress import FileOutput as WireFile
 from livekit.protocol.models import ImageCodec
 
 from openegress.core.codecs import DEFAULT_SEGMENT_S, Container
@@ -38,6 +39,11 @@ LONGEST_EXTENSION = f".{Container.WEBM.value}"
 
 MCAP = 4
 """EncodedFileType number."""
+
+
+def is_mcap(file: WireFile) -> bool:
+    """By its type, or by its name where no type is set."""
+    return file.file_type == MCAP or (not file.file_type and file.filepath.lower().endswith(".mcap"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from livekit.protocol.egress import (
 
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
+from openegress.proto.today import today
 from openegress.request import layouts
 from openegress.request.encoding import PASSTHROUGH
+from openegress.request.outputs import is_mcap
 
 
 class RequestKind(StrEnum):
@@ -110,6 +112,15 @@ def records_tracks(request: RoomCompositeEgressRequest | TemplateSource, *, own_
     return is_named and not (request.custom_base_url or own_template)
 
 
+def media_in_tracks(request: StartEgressRequest) -> bool:
+    """Whether the tracks of its media source go into a file each for itself: several pictures do, and all
+    that goes into an MCAP."""
+    if request.WhichOneof("source") != "media" or request.preset == PASSTHROUGH:
+        return False
+    files = [each.file for each in request.outputs if each.WhichOneof("config") == "file"]
+    return today(request.media).WhichOneof("video") == "videos" or any(map(is_mcap, files))
+
+
 def _v2_kind(request: StartEgressRequest, template_base: str) -> RequestKind:
     match request.WhichOneof("source"):
         case "template":
@@ -119,6 +130,8 @@ def _v2_kind(request: StartEgressRequest, template_base: str) -> RequestKind:
         case "media":
             if request.preset == PASSTHROUGH:
                 return RequestKind.TRACK
+            if media_in_tracks(request):
+                return RequestKind.ROOM_TRACKS
             match request.media.WhichOneof("video"):
                 case "participant_video":
                     return RequestKind.PARTICIPANT

@@ -1,25 +1,44 @@
-"""The layout `tracks`: every track of a room in one file, each as it is. What such a request may ask for."""
+"""Tracks of a room in one file, each as it is: the layout `tracks`, or several tracks of a v2 media source.
+What such a request may ask for."""
 
 import posixpath
+from dataclasses import dataclass
 
-from livekit.protocol.egress import EncodedFileType, RoomCompositeEgressRequest, TemplateSource
+import msgspec
+from livekit.protocol.egress import EncodedFileType
+from livekit.protocol.egress import FileOutput as WireFile
 
+from openegress.core import plan as parts
 from openegress.core.codecs import Container
-from openegress.core.errors import Code, EgressError, Fault, invalid, missing_or_invalid, unimplemented
-from openegress.request import layouts
+from openegress.core.errors import invalid, missing_or_invalid
+from openegress.core.text import shown
+from openegress.request import outputs
 from openegress.request.encoding import Wish
 from openegress.request.naming import KNOWN_EXTENSIONS
 from openegress.request.outputs import MCAP
 from openegress.request.requested import FileWish, RequestedOutputs
 
-_PLANNED = (".mp4",)
-_OURS = {".mkv": Container.MKV, ".mka": Container.MKA, ".mcap": Container.MCAP}
+_OURS = {
+    ".mkv": Container.MKV,
+    ".mka": Container.MKA,
+    ".mcap": Container.MCAP,
+    ".mp4": Container.MP4,
+}
 _OF_SOUND = (EncodedFileType.OGG, EncodedFileType.MP3)
-_NAME_IT = "name the file .mkv or .mcap, or .mka for sound alone"
+_NAME_IT = "name the file .mkv, .mp4 or .mcap, or .mka for sound alone"
 
 
-def file_of(wanted: RequestedOutputs) -> FileWish:
-    """The only output. Raises EgressError, INVALID_ARGUMENT, where the request has others."""
+@dataclass(frozen=True, slots=True)
+class RecordedMedia:
+    """What the request asks for."""
+
+    audio: bool
+    video: bool
+
+
+def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
+    """The only output. Raises EgressError, INVALID_ARGUMENT, where the request has others. `what`: how it
+    asks for tracks."""
     others = [
         name
         for name, there in (
@@ -31,18 +50,18 @@ def file_of(wanted: RequestedOutputs) -> FileWish:
     ]
     if others or wanted.file is None:
         raise invalid(
-            f"layout {layouts.TRACKS} records to one file and takes no {' nor '.join(others)}: they need a "
-            "picture that is composed; start another egress for them, with another layout"
+            f"{what} records to one file and takes no {' nor '.join(others)}: they need a "
+            f"picture that is composed; start another egress for them ({_NAME_IT} for the tracks)"
         )
     return wanted.file
 
 
-def container_of(wish: FileWish, *, audio_only: bool, video_only: bool) -> Container:
-    """By the file's type or name; without an extension it is Matroska. Raises EgressError: UNIMPLEMENTED for
-    MP4, INVALID_ARGUMENT for files that hold one track of a kind at most."""
+def container_of(wish: FileWish, has: RecordedMedia) -> Container:
+    """By the file's type or name; without an extension it is Matroska. Raises EgressError, INVALID_ARGUMENT,
+    for files that hold one track of a kind at most."""
     file_type = getattr(wish.file, "file_type", 0)
     if file_type == EncodedFileType.MP4:
-        raise _planned("file_type MP4")
+        return Container.MP4
     if file_type == MCAP:
         return Container.MCAP
     if file_type in _OF_SOUND:
@@ -50,29 +69,56 @@ def container_of(wish: FileWish, *, audio_only: bool, video_only: bool) -> Conta
     if file_type:
         raise missing_or_invalid("file_type")
     extension = posixpath.splitext(wish.file.filepath)[1].lower()
-    if extension in _PLANNED:
-        raise _planned(extension)
-    if extension in KNOWN_EXTENSIONS:
+    if extension not in _OURS and extension in KNOWN_EXTENSIONS:
         raise invalid(f"filepath ends in {extension}, which cannot hold all tracks of a room: {_NAME_IT}")
-    if extension == ".mka" and video_only:
-        raise invalid("filepath ends in .mka, which holds sound alone, and video_only is set: name it .mkv")
-    return _OURS.get(extension, Container.MKA if audio_only else Container.MKV)
+    if extension == ".mka" and not has.audio:
+        raise invalid(
+            "filepath ends in .mka, which holds sound alone, and no sound is asked for: name it .mkv"
+        )
+    return _OURS.get(extension, Container.MKV if has.video else Container.MKA)
 
 
-def notices(
-    request: RoomCompositeEgressRequest | TemplateSource, wish: Wish, container: Container
-) -> tuple[str, ...]:
+def of_sound(source: parts.TracksSource) -> parts.TracksSource:
+    """Without pictures."""
+    chosen = source.chosen
+    if chosen is not None:
+        chosen = msgspec.structs.replace(chosen, video=None, videos=())
+    return msgspec.structs.replace(source, video=False, chosen=chosen)
+
+
+def with_file(
+    found: tuple[parts.Output, ...], path: str, wanted: RequestedOutputs, names: outputs.Naming
+) -> tuple[parts.Output, ...]:
+    """`found` with a file of tracks at `path` ("": none), in the storage of what is stored beside it. Raises
+    EgressError, INVALID_ARGUMENT, for a name that no such file has."""
+    if not path:
+        return found
+    container = _OURS.get(posixpath.splitext(path)[1].lower())
+    if container is None:
+        raise invalid(f'tracks_file: "{shown(path, 64)}" has to end in {", ".join(_OURS)}')
+    stored = [each.uploads for each in (wanted.file, wanted.segments, *wanted.images) if each is not None]
+    wish = FileWish(WireFile(filepath=path), stored[0] if stored else ())
+    file = outputs.file_output(wish, container, names)
+    tracks = parts.TracksFile(file.filepath, container, file.storage, _has_manifest(found))
+    taken = [each.filepath for each in found if isinstance(each, parts.FileOutput)]
+    if tracks.filepath in taken:
+        raise invalid(f'tracks_file: "{shown(path, 64)}" is the name of the recording beside it')
+    return (*found, tracks) if taken else (tracks, *found)
+
+
+def _has_manifest(found: tuple[parts.Output, ...]) -> bool:
+    """As what it lies beside."""
+    stored = [o for o in found if isinstance(o, parts.FileOutput | parts.SegmentOutput | parts.ImageOutput)]
+    return not stored or any(each.manifest for each in stored)
+
+
+def notices(has: RecordedMedia, wish: Wish, container: Container, what: str) -> tuple[str, ...]:
     """What of the request has no effect."""
     found = []
     if wish.asked and not wish.passthrough:
-        found.append(f"preset and advanced have no effect: layout {layouts.TRACKS} stores tracks as they are")
-    if isinstance(request, RoomCompositeEgressRequest) and request.audio_mixing:
-        found.append(f"audio_mixing has no effect: layout {layouts.TRACKS} keeps every voice for itself")
-    if container is Container.MKA and not request.audio_only:
+        found.append(f"preset and advanced have no effect: {what} stores tracks as they are")
+    if container is Container.MKA and has.video:
         found.append("a file named .mka holds sound alone: no picture is recorded")
+    if container is Container.MP4:
+        found.append("MP4 holds no G.711, and no browser plays VP8 from it: name the file .mkv for these")
     return tuple(found)
-
-
-def _planned(what: str) -> EgressError:
-    text = f"{unimplemented(f'{what} with layout {layouts.TRACKS}').message}: {_NAME_IT}"
-    return EgressError(Code.UNIMPLEMENTED, text, fault=Fault.SERVICE)

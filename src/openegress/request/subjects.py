@@ -16,13 +16,14 @@ from livekit.protocol.egress import (
 )
 
 from openegress.core import plan as parts
-from openegress.core.errors import Code, EgressError, invalid, missing_or_invalid, unimplemented
+from openegress.core.errors import Code, EgressError, invalid, missing_or_invalid
 from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
+from openegress.core.routes import VideoRoute
 from openegress.core.shown_url import page
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
-from openegress.request import audio_routes, layouts, request_kind
+from openegress.request import audio_routes, layouts, request_kind, track_routes
 from openegress.request.context import METADATA_HOSTS, Context
 from openegress.request.request_kind import RequestKind
 
@@ -149,30 +150,32 @@ class Subjects:
 
     def of_media_source(self, media: MediaSource) -> Subject:
         """v2 media, encoded."""
-        _refuse_planned(media)
-        video: TrackVideo | ParticipantVideo | None = None
-        values: dict[str, str] = {}
-        match media.WhichOneof("video"):
-            case "video_track_id":
-                if not media.video_track_id:
-                    raise missing_or_invalid("video_track_id")
-                video = TrackVideo(track_id=media.video_track_id)
-            case "participant_video":
-                identity = media.participant_video.identity
-                if not identity:
-                    raise missing_or_invalid("identity")
-                prefer = media.participant_video.prefer_screen_share
-                video = ParticipantVideo(identity=identity, prefer_screen_share=prefer)
-                values = {"publisher_identity": identity}
+        video, values = _video_of(media)
         audio = audio_routes.of_config(media.audio) if media.HasField("audio") else ()
         if video is None and not audio:
-            raise missing_or_invalid("audio or video")
+            alone = " (data alone goes into a file of file_type MCAP)" if track_routes.data_of(media) else ""
+            raise missing_or_invalid(f"audio or video{alone}")
         source = self.media(video=video, audio=audio)
         return Subject(source, self._room_name, bool(audio), video is not None, values)
+
+    def of_media_tracks(self, media: MediaSource) -> Subject:
+        """v2 media, each track for itself."""
+        videos, (video, values) = track_routes.videos_of(media), _video_of(media)
+        audio = audio_routes.of_config(media.audio) if media.HasField("audio") else ()
+        has_video = bool(video or videos)
+        if not (has_video or audio or track_routes.data_of(media)):
+            raise missing_or_invalid("audio, video or data")
+        chosen = self.media(video=video, videos=videos, audio=audio)
+        insecure = self.context.insecure
+        source = parts.TracksSource(
+            self._room_name, chosen.ws_url, chosen.token, bool(audio), has_video, insecure, chosen
+        )
+        return Subject(source, self._room_name, bool(audio), has_video, values)
 
     def media(
         self,
         video: TrackVideo | ParticipantVideo | None = None,
+        videos: tuple[VideoRoute, ...] = (),
         audio: tuple[AudioRoute, ...] = (),
         single_track_id: str = "",
         participant_identity: str = "",
@@ -183,6 +186,7 @@ class Subjects:
             ws_url=ws_url,
             token=token,
             video=video,
+            videos=videos,
             audio=audio,
             single_track_id=single_track_id,
             participant_identity=participant_identity,
@@ -237,18 +241,31 @@ def _is_http(url: str) -> bool:
         return False
 
 
-def _refuse_planned(media: MediaSource) -> None:
-    """What protocol v1.54.0 has and this server has not yet."""
-    newest = today(media)
-    if newest.WhichOneof("video") == "videos":
-        raise unimplemented("media.videos")
-    if newest.HasField("data"):
-        raise unimplemented("media.data")
+def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None, dict[str, str]]:
+    """The one picture that it names, and what that says for names of files."""
+    match media.WhichOneof("video"):
+        case "video_track_id":
+            if not media.video_track_id:
+                raise missing_or_invalid("video_track_id")
+            return TrackVideo(track_id=media.video_track_id), {}
+        case "participant_video":
+            identity = media.participant_video.identity
+            if not identity:
+                raise missing_or_invalid("identity")
+            prefer = media.participant_video.prefer_screen_share
+            video = ParticipantVideo(identity=identity, prefer_screen_share=prefer)
+            return video, {"publisher_identity": identity}
+        case _:
+            return None, {}
 
 
 def single_track(media: MediaSource) -> str:
     """The one track of a PASSTHROUGH request. Raises EgressError for what a remux cannot express."""
-    _refuse_planned(media)
+    newest = today(media)
+    if newest.WhichOneof("video") == "videos":
+        raise missing_or_invalid("passthrough videos (they are stored as they are without a preset)")
+    if newest.HasField("data"):
+        raise missing_or_invalid("passthrough data")
     video_id = audio_id = ""
     match media.WhichOneof("video"):
         case "video_track_id":

@@ -14,19 +14,38 @@ from livekit.protocol.egress import (
 )
 
 from openegress.core import plan as parts
-from openegress.core.codecs import Container, VideoCodec
+from openegress.core.codecs import Container
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.core.ids import check_egress_id
 from openegress.core.looks import Looks, PictureFiles
-from openegress.core.plan import Limits, ParticipantVideo, Plan
+from openegress.core.plan import ParticipantVideo, Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
-from openegress.request import encoding, naming, outputs, requested, room_tracks, stream_urls, unknown
+from openegress.request import (
+    containers,
+    encoding,
+    layouts,
+    naming,
+    outputs,
+    requested,
+    room_tracks,
+    stream_urls,
+    track_routes,
+    unknown,
+)
 from openegress.request.asked_options import asked_options
 from openegress.request.context import Context, SessionLimits
 from openegress.request.encoding import Wish
-from openegress.request.request_kind import RequestKind, records_tracks, request_kind, room_of
+from openegress.request.limits import limits_of
+from openegress.request.request_kind import (
+    RequestKind,
+    media_in_tracks,
+    records_tracks,
+    request_kind,
+    room_of,
+)
 from openegress.request.requested import FileWish, RequestedOutputs
+from openegress.request.room_tracks import RecordedMedia
 from openegress.request.subjects import Subject, Subjects, single_track
 
 Live = TypeVar("Live", parts.StreamOutput, parts.WebsocketOutput)
@@ -89,6 +108,8 @@ class _Planner:
             return self._tracks(request.template, wish, requested.of_v2(request))
         if wish.passthrough:
             return self._passed_through(request)
+        if media_in_tracks(request):
+            return self._media_tracks(request, wish)
         match request.WhichOneof("source"):
             case "template":
                 subject = self.subjects.of_room(request.template)
@@ -98,7 +119,31 @@ class _Planner:
                 subject = self.subjects.of_media_source(request.media)
             case _:
                 raise missing_or_invalid("source")
-        return self._encoded(subject, wish, requested.of_v2(request))
+        plan = self._encoded(subject, wish, requested.of_v2(request))
+        return self._with_data(plan, request)
+
+    def _media_tracks(self, request: StartEgressRequest, wish: Wish) -> Plan:
+        """Tracks of a media source, each for itself."""
+        subject = self.subjects.of_media_tracks(request.media)
+        has = RecordedMedia(subject.has_audio, subject.has_video)
+        plan = self._into_tracks(subject, has, wish, requested.of_v2(request), "media of several tracks")
+        if any(route.channel for route in request.media.audio.routes):
+            text = "the channel of an audio route has no effect: each track is recorded for itself"
+            plan = msgspec.structs.replace(plan, notices=(*plan.notices, text))
+        return self._with_data(plan, request)
+
+    def _with_data(self, plan: Plan, request: StartEgressRequest) -> Plan:
+        """Data that a media source asks for goes into an MCAP, and else beside the recording."""
+        routes = track_routes.data_of(request.media) if request.HasField("media") else ()
+        if not routes:
+            return plan
+        into_file = any(
+            isinstance(o, parts.FileOutput) and o.container is Container.MCAP for o in plan.outputs
+        )
+        if into_file and isinstance(plan.source, parts.TracksSource):
+            return msgspec.structs.replace(plan, source=msgspec.structs.replace(plan.source, data=routes))
+        sidecars = self.options.with_data(plan.sidecars, plan.outputs)
+        return msgspec.structs.replace(plan, sidecars=sidecars, data_topics=(), data_routes=routes)
 
     def _records_tracks(self, request: RoomCompositeEgressRequest | TemplateSource) -> bool:
         return records_tracks(request, own_template=bool(self.context.template_base))
@@ -106,17 +151,28 @@ class _Planner:
     def _tracks(
         self, request: RoomCompositeEgressRequest | TemplateSource, wish: Wish, wanted: RequestedOutputs
     ) -> Plan:
-        file = room_tracks.file_of(wanted)
         subject = self.subjects.of_room(request)
-        container = room_tracks.container_of(
-            file, audio_only=request.audio_only, video_only=request.video_only
-        )
+        has = RecordedMedia(not request.video_only, not request.audio_only)
+        plan = self._into_tracks(subject, has, wish, wanted, f"layout {layouts.TRACKS}")
+        if isinstance(request, RoomCompositeEgressRequest) and request.audio_mixing:
+            text = f"audio_mixing has no effect: layout {layouts.TRACKS} keeps every voice for itself"
+            plan = msgspec.structs.replace(plan, notices=(*plan.notices, text))
+        return plan
+
+    def _into_tracks(
+        self, subject: Subject, has: RecordedMedia, wish: Wish, wanted: RequestedOutputs, what: str
+    ) -> Plan:
+        """`what`: how the request asks for tracks."""
+        file = room_tracks.file_of(wanted, what)
+        container = room_tracks.container_of(file, has)
         source = subject.source
-        if container is Container.MKA:
-            source = msgspec.structs.replace(source, video=False)
+        if container is Container.MKA and isinstance(source, parts.TracksSource):
+            source = room_tracks.of_sound(source)
         output = outputs.file_output(file, container, self._naming(subject, (0, 0)))
-        told = room_tracks.notices(request, wish, container)
-        return self._plan(source, (output,), None, None, values={}, passthrough=True, notices=told)
+        told = room_tracks.notices(has, wish, container, what)
+        return self._plan(
+            source, (output,), None, None, values=subject.values, passthrough=True, notices=told
+        )
 
     def _encoded(self, subject: Subject, wish: Wish, wanted: RequestedOutputs) -> Plan:
         if wish.passthrough:
@@ -134,13 +190,13 @@ class _Planner:
         looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
         may_pass = is_media and not wish.asked and _tracks_only(subject.source)
         may_pass = may_pass and not (looks.draws_over or self.options.asks_for_card)
-        others = _containers(wanted)
+        others = containers.of_others(wanted)
         streamed = wanted.stream is not None
         against_webm = encoding.against_webm(
             wish, has_audio=has_audio, file=None, others=others, streamed=streamed
         )
         codec = wish.video_codec if has_video else None
-        file = _file_container(wanted.file, codec, fits_webm=not against_webm) if wanted.file else None
+        file = containers.of_file(wanted.file, codec, fits_webm=not against_webm) if wanted.file else None
         formats = encoding.choose(
             wish,
             has_audio=has_audio,
@@ -155,9 +211,11 @@ class _Planner:
         encodes_audio = formats.audio is not None and not wanted.only_websockets
         audio = encoding.audio_encoding(wish, formats.audio) if encodes_audio and formats.audio else None
         size = (0, 0) if is_media else (wish.width, wish.height)
+        names = self._naming(subject, size)
+        found = self._outputs(wanted, formats.file, names)
         return self._plan(
             _narrowed(subject.source, has_audio, has_video),
-            self._outputs(wanted, formats.file, self._naming(subject, size)),
+            room_tracks.with_file(found, self.options.tracks_file(subject.source), wanted, names),
             video,
             audio,
             values=subject.values,
@@ -261,7 +319,7 @@ class _Planner:
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=self.options.split(found),
+            outputs=self.options.split(source, found),
             video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
@@ -269,7 +327,7 @@ class _Planner:
             room_id=self.request.room_id,
             room_name=room_of(self.request),
             name_values=self._values() | values,
-            limits=_limits(found, self.context.limits),
+            limits=limits_of(found, self.context.limits),
             recorded=self.options.recorded(source),
             looks=looks or self.options.looks(source, self.context.pictures, is_drawn=False),
             pictures=self.context.pictures if looks is not None else PictureFiles(),
@@ -313,36 +371,6 @@ def _tracks_only(source: parts.Source) -> bool:
     )
 
 
-def _file_container(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
-    """What the request says of its file's type; None: nothing, and codecs decide. `codec` is the one that is
-    asked for; `fits_webm`: nothing else of the request keeps it from being a WebM."""
-    asked = getattr(wish.file, "file_type", 0)
-    if asked == outputs.MCAP:
-        raise unimplemented("file_type MCAP without layout tracks")
-    if asked:
-        container = outputs.FILE_CONTAINERS.get(asked)
-        if container is None:
-            raise missing_or_invalid("file_type")
-        return container
-    # The API has no name for WebM: a path may ask for it.
-    path = wish.file.filepath.lower()
-    if path.endswith(".webm") and fits_webm and codec in (None, VideoCodec.VP8):
-        return Container.WEBM
-    # A codec moves a file that is named otherwise, as ever; VP8 only one whose name leaves that open.
-    if path.endswith(".mp4") and codec is VideoCodec.VP8:
-        return Container.MP4
-    return None
-
-
-def _containers(wanted: RequestedOutputs) -> list[Container]:
-    found: list[Container] = []
-    if wanted.segments:
-        found.append(outputs.segment_container(wanted.segments))
-    if wanted.stream:
-        found.append(Container.FLV if wanted.stream.protocol == "rtmp" else Container.TS)
-    return found
-
-
 def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
     """Tracks that no output takes are not subscribed to."""
     if isinstance(source, parts.TemplateSource):
@@ -353,25 +381,4 @@ def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.S
         source,
         audio=source.audio if has_audio else (),
         video=source.video if has_video else None,
-    )
-
-
-def _limits(found: tuple[parts.Output, ...], limits: SessionLimits) -> Limits:
-    """The shortest limit among the kinds of output there are."""
-    durations: list[float] = []
-    file_bytes = 0
-    for output in found:
-        match output:
-            case parts.FileOutput():
-                durations.append(limits.file_s)
-                file_bytes = limits.file_bytes
-            case parts.SegmentOutput():
-                durations.append(limits.segments_s)
-            case parts.ImageOutput():
-                durations.append(limits.images_s)
-            case parts.StreamOutput() | parts.WebsocketOutput():
-                durations.append(limits.stream_s)
-    return Limits(
-        duration_s=min((seconds for seconds in durations if seconds > 0), default=0.0),
-        file_bytes=file_bytes,
     )

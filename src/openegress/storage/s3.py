@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from obstore.store import S3Store
 
+from openegress.core.checksum import Checksum
 from openegress.core.errors import invalid
-from openegress.core.plan import Checksum, S3Storage
+from openegress.core.plan import S3Storage
 from openegress.request import object_headers
 from openegress.storage.failures import FailureKind, refuses_checksums, region_named
 from openegress.storage.objects import Bucket, Retries, Stores, StoreTraits, stores

@@ -19,6 +19,7 @@ from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.interleave import end_ns
 from openegress.media.matroska import MatroskaWriter
 from openegress.media.mcap import McapWriter
+from openegress.media.mp4_tracks import Mp4TracksWriter
 from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
@@ -44,6 +45,9 @@ _OPTIONS: dict[Container, dict[str, str]] = {
     Container.OGG: {"page_duration": str(_PAGE_US), "flush_packets": "1"},
     Container.MP3: {"flush_packets": "1"},
 }
+
+
+_Muxing = Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | Mp4TracksWriter | McapWriter
 
 
 class FileRecorder:
@@ -141,6 +145,9 @@ class FileRecorder:
 
     async def _store(self, ended_at_ns: int) -> None:
         assert self._job is not None and self._opening is not None
+        if self._job.is_empty and isinstance(self._plan, plan.TracksFile):
+            _log.warning("nobody published anything: there is no %s", self._filename)
+            return
         if self._job.is_empty:
             self._failures.report(
                 internal("no frame reached the file: nothing was recorded", Phase.RECORDING)
@@ -221,7 +228,7 @@ class _FileJob:
         self._on_progress = on_progress
         self._file: SpoolFile | None = None
         self._started_at_ns = opening.started_at_ns
-        self._muxer: Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | McapWriter | None = None
+        self._muxer: _Muxing | None = None
         self._next_progress_ns = PROGRESS_NS
         self.media_end_ns = 0
         """End of the last frame written."""
@@ -282,12 +289,12 @@ class _FileJob:
             if self._file is not None:
                 self._file.release()
 
-    def _muxer_for(
-        self, file: SpoolFile
-    ) -> Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | McapWriter:
+    def _muxer_for(self, file: SpoolFile) -> _Muxing:
         """One in which no track waits for another."""
         check_fit(self._container, self._formats)
         match self._container:
+            case Container.MP4 if not self._formats:
+                return Mp4TracksWriter(file.write, file.rewrite)
             case Container.MP4:
                 return FragmentWriter(file.write, self._formats, header=file_header(self._formats))
             case Container.WEBM:

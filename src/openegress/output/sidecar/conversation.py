@@ -15,6 +15,7 @@ from typing import Any
 from livekit.protocol.models import DataPacket, DataStream, Transcription
 
 from openegress.core import foreign_json
+from openegress.core.routes import DataRoute, takes_data
 from openegress.output.sidecar.entries import CHAT, DATA, MOST_CHARS, TRANSCRIPT, LogEntry
 from openegress.room import DataArrived
 
@@ -65,9 +66,11 @@ class _TextStream:
 class Conversation:
     """Of one room."""
 
-    def __init__(self, topics: Sequence[str] = ()) -> None:
-        """`topics`: patterns of those whose data is kept, as fnmatch takes them; none: all."""
+    def __init__(self, topics: Sequence[str] = (), routes: Sequence[DataRoute] = ()) -> None:
+        """`topics`: patterns of those whose data is kept, as fnmatch takes them; none: all. `routes`: of
+        whom, and of which topics; none: all."""
         self._topics = topics
+        self._routes = routes
         self._streams: dict[tuple[str, str], _TextStream] = {}
         """By sender and id."""
 
@@ -97,7 +100,9 @@ class Conversation:
     def _begin(self, header: DataStream.Header, identity: str, sender: str, at_ns: int) -> list[LogEntry]:
         if header.WhichOneof("content_header") != "text_header" or header.compression not in _COMPRESSIONS:
             return []
-        if header.topic not in (CHAT_TOPIC, TRANSCRIPTION_TOPIC) and not self._is_wanted(header.topic):
+        if header.topic not in (CHAT_TOPIC, TRANSCRIPTION_TOPIC) and not self._is_wanted(
+            header.topic, identity
+        ):
             return []
         if len(self._streams) >= MOST_STREAMS:
             del self._streams[next(iter(self._streams))]
@@ -141,7 +146,7 @@ class Conversation:
         payload, topic = packet.user.payload, packet.user.topic
         if topic == OLD_CHAT_TOPIC:
             return _old_chat(payload, identity, at_ns)
-        if not self._is_wanted(topic):
+        if not self._is_wanted(topic, identity):
             return []
         try:
             content = {"text": payload.decode()}
@@ -149,7 +154,9 @@ class Conversation:
             content = {"base64": base64.b64encode(payload).decode()}
         return [_data(at_ns, identity, topic, content)]
 
-    def _is_wanted(self, topic: str) -> bool:
+    def _is_wanted(self, topic: str, identity: str) -> bool:
+        if self._routes and not takes_data(self._routes, identity, topic):
+            return False
         return not self._topics or any(fnmatchcase(topic, each) for each in self._topics)
 
 

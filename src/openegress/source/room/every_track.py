@@ -1,12 +1,15 @@
-"""Everything that is published in a room, each track for itself. Pure."""
+"""The tracks of a room that go into one file, each for itself: all of them, or those chosen. Pure."""
+
+from dataclasses import replace
 
 from openegress.core.codecs import MediaKind
-from openegress.core.plan import TracksSource
+from openegress.core.plan import MediaSource, TracksSource
 from openegress.media.mixer import Channel
+from openegress.room import Track
 from openegress.source.room.scene import Scene, Tile
-from openegress.source.room.selection import Routed, Selection
-from openegress.source.room.track_policy import RoomState
-from openegress.source.room.whole_room import WholeRoom
+from openegress.source.room.selection import Missing, Routed, Rule, Selection, Verdict, rule_of, track_ids
+from openegress.source.room.track_policy import PolicyAround, RequestedTracks, RoomState, TrackPolicy
+from openegress.source.room.whole_room import TrackBounds, WholeRoom
 
 
 class EveryTrack(WholeRoom):
@@ -25,3 +28,47 @@ class EveryTrack(WholeRoom):
         pictures = (Tile(track.sid, track) for track in tracks if track.kind is MediaKind.VIDEO)
         sounds = (Routed(track, Channel.BOTH) for track in tracks if track.kind is MediaKind.AUDIO)
         return Selection(Scene(tuple(pictures)), tuple(sounds))
+
+
+class WithEveryTrack(PolicyAround):
+    """Implements TrackPolicy around one that composes, for a recording that keeps the tracks beside it: all
+    are received, in the best quality."""
+
+    def __init__(self, policy: TrackPolicy) -> None:
+        super().__init__(policy)
+        self._bounds = TrackBounds()
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        composed = super().select(room, before)
+        known = {track.sid for track in composed.tracks}
+        others = tuple(track for track in self._bounds.within(room.tracks) if track.sid not in known)
+        return replace(composed, qualities={}, beside=others)
+
+
+class ChosenTracks(WholeRoom):
+    """Implements source.room.track_policy.TrackPolicy by that of the request. A choice that later tracks may
+    be of ends with the room's last participant; one of tracks by their ids ends with these."""
+
+    def __init__(self, chosen: MediaSource) -> None:
+        super().__init__()
+        self._requested = RequestedTracks(chosen, None)
+        self._ends_with_tracks = rule_of(chosen) is Rule.TRACKS and bool(track_ids(chosen))
+
+    def select(self, room: RoomState, before: Selection) -> Selection:
+        return self._requested.select(replace(room, tracks=self._bounds.within(room.tracks)), before)
+
+    def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
+        return self._requested.missing(room, selection)
+
+    def wrong_kind(self, room: RoomState) -> str:
+        return self._requested.wrong_kind(room)
+
+    def verdict(self, room: RoomState, selection: Selection) -> Verdict:
+        whole = super().verdict(room, selection)
+        return self._requested.verdict(room, selection) if self._ends_with_tracks else whole
+
+    def needs(self, sid: str, selection: Selection) -> bool:
+        return self._requested.needs(sid, selection)
+
+    def names(self, track: Track, selection: Selection) -> bool:
+        return self._requested.names(track, selection)

@@ -9,12 +9,15 @@ from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError
 from openegress.core.text import shown
 from openegress.media import StreamFormat
-from openegress.media.file_track import FileTrack, codec_private
+from openegress.media.file_track import DataTopic, FileTrack, codec_private
 from openegress.room import Track, TrackSource
 
 MOST_OF_ONE = 60
 """Of one participant: a file has room for some hundreds, and nobody takes it from the others by publishing
 ever anew."""
+
+MOST_TOPICS = 60
+"""Of one participant; what has another is under the topic ""."""
 
 MOST_PRIVATE_BYTES = 8 * 1024
 """Of all that a participant's codecs need beside the media: some hundred bytes for each picture track.
@@ -34,6 +37,8 @@ class FileTracks:
         """By identity."""
         self._over: set[str] = set()
         """Who publishes more than that."""
+        self._topics: dict[str, dict[str, DataTopic]] = {}
+        """By identity and topic."""
 
     def make(self, track: Track, form: StreamFormat) -> FileTrack | None:
         """None: nothing describes that format, or its publisher has too many."""
@@ -55,6 +60,15 @@ class FileTracks:
         self._made[identity] += 1
         self._count += 1
         return FileTrack(self._count, form, private, title_of(track), tags_of(track))
+
+    def topic(self, identity: str, topic: str) -> DataTopic:
+        known = self._topics.setdefault(identity, {})
+        if topic not in known and len(known) >= MOST_TOPICS:
+            topic = ""
+        if topic not in known:
+            self._count += 1
+            known[topic] = DataTopic(self._count, identity, topic)
+        return known[topic]
 
 
 def title_of(track: Track) -> str:

@@ -29,6 +29,7 @@ from openegress.source.room.regular_drain import LOOK_S, RELAXED_LOOK_S, Regular
 from openegress.source.room.selection import Selection
 from openegress.source.room.timeline import RoomTimeline
 from openegress.source.room.track_follower import TrackFollower
+from openegress.source.room.tracks_beside import TracksBeside
 
 AUDIO_TICK_S = 0.04
 """Without pictures: two blocks at a time."""
@@ -75,6 +76,12 @@ class RoomFrameSource:
         self._stop_ns = 0
         self._thread: threading.Thread | None = None
         self._keys = KeyRequests()
+
+    def keep_tracks(self) -> TracksBeside:
+        """Before prepare(): what is received goes there too."""
+        beside = TracksBeside(self._follower)
+        self._follower.listen_too(beside)
+        return beside
 
     async def prepare(self) -> None:
         await self._follower.subscribe(self)

@@ -7,6 +7,7 @@ from openegress.core.plan import (
     MediaSource,
     Plan,
     StreamOutput,
+    TracksFile,
     TracksSource,
     WebsocketOutput,
 )
@@ -22,7 +23,7 @@ from openegress.source.room.awaited import Patience
 from openegress.source.room.codec import refuse_unsuitable, wants_packets
 from openegress.source.room.composite.layout_policy import LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
-from openegress.source.room.every_track import EveryTrack
+from openegress.source.room.every_track import ChosenTracks, EveryTrack, WithEveryTrack
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.passthrough_source import RoomPacketSource
@@ -48,7 +49,8 @@ async def open_source(
     source = plan.source
     if not isinstance(source, MediaSource | LayoutSource | TracksSource):
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
-    data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars)
+    into_file = source.data if isinstance(source, TracksSource) else ()
+    data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars) or bool(into_file)
     options = SessionOptions(insecure=source.insecure, data=data)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(
@@ -59,7 +61,7 @@ async def open_source(
         memory_bytes,
         has_layout=isinstance(source, LayoutSource),
     )
-    if plan.sidecars:
+    if plan.sidecars or into_file:
         follower.observe(ObservedRoom(plan.recorded))
     try:
         await follower.join()
@@ -69,7 +71,7 @@ async def open_source(
         raise
     if isinstance(source, TracksSource):
         follower.take_best()
-        return RoomTracksSource(follower)
+        return RoomTracksSource(follower, source.data)
     watched = any(isinstance(output, StreamOutput | WebsocketOutput) for output in plan.outputs)
     if isinstance(source, MediaSource) and wants_packets(plan, follower.selection.tracks):
         follower.take_best()
@@ -81,6 +83,11 @@ async def open_source(
         watched=watched,
         overlays=_overlays(plan),
     )
+
+
+def keeps_tracks(plan: Plan) -> bool:
+    """Beside what is composed."""
+    return any(isinstance(output, TracksFile) for output in plan.outputs)
 
 
 def _overlays(plan: Plan) -> Overlays | None:
@@ -98,7 +105,7 @@ def _policy(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> Tr
 
 def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) -> TrackPolicy:
     if isinstance(source, TracksSource):
-        return EveryTrack(source)
+        return EveryTrack(source) if source.chosen is None else ChosenTracks(source.chosen)
     video = plan.video
     if isinstance(source, MediaSource):
         needed = video is not None and not plan.passthrough
@@ -107,7 +114,7 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
     if video is None:
         raise invalid("a layout needs a picture")
     canvas = Size(video.width, video.height)
-    return LayoutPolicy(
+    composed = LayoutPolicy(
         layouts.parse(source.layout, source.specs),
         canvas,
         video.framerate,
@@ -116,3 +123,4 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
         pictures=plan.pictures,
         specs=source.specs,
     )
+    return WithEveryTrack(composed) if keeps_tracks(plan) else composed

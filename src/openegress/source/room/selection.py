@@ -6,9 +6,10 @@ from enum import Enum, auto
 
 from openegress.core.codecs import MediaKind
 from openegress.core.plan import AudioRoute, MediaSource, ParticipantVideo, TrackVideo
+from openegress.core.routes import VideoRoute
 from openegress.media.mixer import Channel
 from openegress.room import Participant, Track, TrackKey, TrackSource, VideoQuality
-from openegress.source.room.scene import NO_PICTURE, Scene, whole
+from openegress.source.room.scene import NO_PICTURE, Scene, Tile, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,12 @@ class Selection:
     """Where alternating tracks have been put, in order of appearance; a track that returns finds its side."""
     named: Mapping[str, TrackKey] = field(default_factory=dict)
     """What the track ids of the request turned out to be."""
+    beside: tuple[Track, ...] = ()
+    """Received too, and neither shown nor heard."""
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        return (*self.scene.tracks, *(routed.track for routed in self.audio))
+        return (*self.scene.tracks, *(routed.track for routed in self.audio), *self.beside)
 
 
 NOTHING = Selection()
@@ -76,6 +79,10 @@ def select(
     sides = dict(before.sides)
     audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
     audio = route(source.audio, audible, by_id, sides)
+    if source.videos:
+        seen = [track for track in tracks if track.kind is MediaKind.VIDEO]
+        tiles = tuple(Tile(track.sid, track) for track in picked(source.videos, seen, by_id))
+        return Selection(Scene(tiles), audio, {}, sides, named)
     if source.video is None:
         return Selection(NO_PICTURE, audio, {}, sides, named)
     video = _video(source, tracks, by_id)
@@ -88,7 +95,7 @@ def track_ids(source: MediaSource) -> tuple[str, ...]:
     ids = [source.single_track_id]
     if isinstance(source.video, TrackVideo):
         ids.append(source.video.track_id)
-    ids += [route.value for route in source.audio if route.match == "track" and not route.exclude]
+    ids += [route.value for route in _routes(source) if route.match == "track" and not route.exclude]
     return tuple(dict.fromkeys(track_id for track_id in ids if track_id))
 
 
@@ -101,7 +108,11 @@ def participant_of(source: MediaSource) -> str:
 
 def excluded_ids(source: MediaSource) -> tuple[str, ...]:
     """The tracks that a request rules out by their ids: nobody waits for them."""
-    return tuple(route.value for route in source.audio if route.match == "track" and route.exclude)
+    return tuple(route.value for route in _routes(source) if route.match == "track" and route.exclude)
+
+
+def _routes(source: MediaSource) -> tuple[AudioRoute | VideoRoute, ...]:
+    return (*source.videos, *source.audio)
 
 
 def _video(source: MediaSource, tracks: Sequence[Track], by_id: Mapping[str, Track]) -> Track | None:
@@ -148,7 +159,19 @@ def route(
     return tuple(routed)
 
 
-def _takes(route: AudioRoute, track: Track, by_id: Mapping[str, Track]) -> bool:
+def picked(routes: Sequence[VideoRoute], tracks: Sequence[Track], by_id: Mapping[str, Track]) -> list[Track]:
+    """Those of `tracks` (video) that are recorded."""
+    wanted = [route for route in routes if not route.exclude]
+    unwanted = [route for route in routes if route.exclude]
+    return [
+        track
+        for track in tracks
+        if any(route.match == "all" or _takes(route, track, by_id) for route in wanted)
+        and not any(_takes(route, track, by_id) for route in unwanted)
+    ]
+
+
+def _takes(route: AudioRoute | VideoRoute, track: Track, by_id: Mapping[str, Track]) -> bool:
     if route.track_name and track.name != route.track_name:
         return False
     match route.match:
@@ -196,7 +219,7 @@ def rule_of(source: MediaSource) -> Rule:
     if source.participant_identity:
         return Rule.PARTICIPANT
     if isinstance(source.video, ParticipantVideo) or any(
-        route.match != "track" for route in source.audio if not route.exclude
+        route.match != "track" for route in _routes(source) if not route.exclude
     ):
         return Rule.ROOM
     return Rule.TRACKS
@@ -265,11 +288,9 @@ def wrong_kind(source: MediaSource, tracks: Sequence[Track]) -> str:
         video_id = source.video.track_id
         if kinds.get(video_id, MediaKind.VIDEO) is not MediaKind.VIDEO:
             return video_id
-    for route in source.audio:
-        if (
-            route.match == "track"
-            and not route.exclude
-            and kinds.get(route.value, MediaKind.AUDIO) is not MediaKind.AUDIO
-        ):
-            return route.value
+    for kind, routes in ((MediaKind.VIDEO, source.videos), (MediaKind.AUDIO, source.audio)):
+        for route in routes:
+            is_named = route.match == "track" and not route.exclude
+            if is_named and kinds.get(route.value, kind) is not kind:
+                return route.value
     return ""

@@ -39,6 +39,7 @@ class SubscribedTracks:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._listener: Listener | None = None
+        self._beside: Listener | None = None
         self._subscribed: dict[str, Track] = {}
         self._asked: dict[str, VideoQuality] = {}
         """The quality that has been asked for, by SID."""
@@ -58,8 +59,12 @@ class SubscribedTracks:
     def listen(self, listener: Listener) -> None:
         self._listener = listener
 
+    def listen_too(self, listener: Listener) -> None:
+        """To all that the other one hears, after it."""
+        self._beside = listener
+
     def stop_listening(self) -> None:
-        self._listener = None
+        self._listener = self._beside = None
 
     def takes(self, sid: str) -> bool:
         """It is subscribed to and still selected."""
@@ -93,6 +98,8 @@ class SubscribedTracks:
         if self._listener is None:
             return
         self._listener.on_selection(self.selection)
+        if self._beside is not None:
+            self._beside.on_selection(self.selection)
         async with self._applying:
             selection = self.selection
             taken = selection.tracks if self._intake is Intake.SELECTED else ()
@@ -135,3 +142,5 @@ class SubscribedTracks:
     def _on_frame(self, track: Track, frame: EncodedFrame) -> None:
         if self._listener is not None:
             self._listener.on_frame(track, frame)
+        if self._beside is not None:
+            self._beside.on_frame(track, frame)

@@ -120,6 +120,10 @@ class TrackFollower:
         """Before subscribe(): every video in the best quality there is."""
         self._tracks.take_best()
 
+    def listen_too(self, listener: Listener) -> None:
+        """Before subscribe(): to all that its listener hears."""
+        self._tracks.listen_too(listener)
+
     async def subscribe(self, listener: Listener) -> None:
         """Frames and changes go to `listener` from here on. Returns when the media path is up.
 

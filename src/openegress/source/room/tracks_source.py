@@ -11,16 +11,18 @@ from typing import TypeVar
 from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import EndRules
+from openegress.core.routes import DataRoute
 from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat
-from openegress.room import EncodedFrame, Track, TrackSource
+from openegress.room import DataArrived, EncodedFrame, Track, TrackSource
 from openegress.room.budget import Reason
-from openegress.source import SourceEvent, SourceStats
+from openegress.source import Observed, SourceEvent, SourceStats
 from openegress.source.memory import Shedding
 from openegress.source.room.file_tracks import FileTracks
 from openegress.source.room.first_layer import WAIT_NS
 from openegress.source.room.passthrough_cut import PassthroughCut
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, wait_for_sound
+from openegress.source.room.recorded_data import RecordedData
 from openegress.source.room.recorded_track import PictureTrack, SoundTrack
 from openegress.source.room.selection import Selection
 from openegress.source.room.track_follower import TrackFollower
@@ -34,8 +36,8 @@ _SOUND_OF = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
 class RoomTracksSource:
     """Implements source.PacketSource for any number of tracks. Its packets say which they are of."""
 
-    def __init__(self, follower: TrackFollower) -> None:
-        """`follower` has joined; it is closed with the source."""
+    def __init__(self, follower: TrackFollower, data: Sequence[DataRoute] = ()) -> None:
+        """`follower` has joined; it is closed with the source. `data`: what of it is recorded too."""
         self._follower = follower
         self._selection = follower.selection
         self._held: deque[tuple[Track, EncodedFrame]] = deque()
@@ -45,6 +47,7 @@ class RoomTracksSource:
         self._cut = PassthroughCut()
         self._zero_ns = 0
         self._file_tracks = FileTracks()
+        self._data = RecordedData(data, self._file_tracks)
         self._sounds: dict[str, tuple[Track, SoundTrack]] = {}
         self._pictures: dict[str, tuple[Track, PictureTrack]] = {}
         """By SID. Those that are gone stay until their publisher publishes the same again."""
@@ -77,6 +80,7 @@ class RoomTracksSource:
         held, self._held = self._held, deque()
         for track, frame in held:
             self._take(track, frame)
+        self._emit(self._data.begin(self._zero_ns))
         return self._zero_ns
 
     async def pause(self, mode: PauseMode) -> int:
@@ -133,8 +137,11 @@ class RoomTracksSource:
         for sid in self._pictures:
             self._follower.request_key_frame(sid)
 
-    def events(self) -> AsyncIterator[SourceEvent]:
-        return self._follower.events()
+    async def events(self) -> AsyncIterator[SourceEvent]:
+        async for event in self._follower.events():
+            if isinstance(event, Observed) and isinstance(event.event, DataArrived):
+                self._emit(self._data.take(event.event))
+            yield event
 
     async def stop(self) -> None:
         if self._stopped:

@@ -1,0 +1,152 @@
+"""All tracks of a room in one MP4 of fragments, written as they come and go.
+
+The head has room for those to come (media.mp4_head), and media follows in fragments that are each whole by
+themselves (media.fragments): the file plays at any instant. A plain MP4 is made of it in the end.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from av.error import FFmpegError
+
+from openegress.core.codecs import AudioCodec, VideoCodec
+from openegress.core.errors import EgressError
+from openegress.core.text import shown
+from openegress.media import Packet, StreamFormat
+from openegress.media.file_track import VISUAL_ENTRY_BYTES, FileTrack
+from openegress.media.fragments import EMPTY_TABLES, FragmentWriter, trex
+from openegress.media.meeting_track import as_stored
+from openegress.media.movie import TrackHead, TrackNames, box, full_box, trak
+from openegress.media.mp4_head import MOST_TRACKS, TREX_BYTES, Rewrite, head, in_slots
+from openegress.media.sample_entry import sample_entry
+
+_log = logging.getLogger(__name__)
+
+TAKEN: tuple[AudioCodec | VideoCodec, ...] = (
+    AudioCodec.OPUS,
+    AudioCodec.AAC,
+    VideoCodec.H264,
+    VideoCodec.H265,
+    VideoCodec.AV1,
+    VideoCodec.VP9,
+    VideoCodec.VP8,
+)
+"""All that a room sends but G.711. VP8 and VP9 by the VP Codec ISO Media File Format Binding."""
+
+
+class Mp4TracksWriter:
+    """Packets in, bytes out: `put` appends, `rewrite` changes what is there. One writer belongs to one
+    thread. What either raises comes out of write(), flush() and close().
+
+    A packet says in `track` which track it is of; the first of each brings the track into the head. Packets
+    of a track come in decode order. Those of a track that no MP4 takes, or that the head has no more room
+    for, are left out.
+    """
+
+    def __init__(self, put: Callable[[bytes], object], rewrite: Rewrite) -> None:
+        self._put = put
+        self._rewrite = rewrite
+        start, self._traks, self._trexes = head()
+        self._unwritten = bytearray(start)
+        """The head, until the first fragment goes out with it: a file without media is empty."""
+        self._fragments = FragmentWriter(self._append, [], header=start)
+        self._numbers: dict[int, int] = {}
+        """In the file, by the number of the file track; 0: it is left out."""
+
+    def open(self) -> None:
+        """Writes nothing: the head comes with the first media."""
+
+    def write(self, packet: Packet) -> None:
+        """Takes a packet; the fragment before it is written when it is long enough. One that names no track
+        is ignored."""
+        track = packet.track
+        if track is None:
+            return
+        if track.number not in self._numbers:
+            self._numbers[track.number] = self._reveal(track)
+        self._fragments.write(packet)
+
+    def flush(self) -> None:
+        """Writes what has come as a fragment."""
+        self._fragments.flush()
+
+    def close(self) -> None:
+        """Writes what has come. There is no trailer."""
+        self._fragments.close()
+
+    def abandon(self) -> None:
+        """Writes nothing more."""
+        self._fragments.abandon()
+
+    def _append(self, fragment: bytes) -> None:
+        start, self._unwritten = bytes(self._unwritten), bytearray()
+        self._put(start + fragment)
+
+    def _reveal(self, track: FileTrack) -> int:
+        """Its number in the file, or 0."""
+        form, name = track.form, shown(track.name)
+        if form.codec not in TAKEN:
+            _log.warning("%s is left out: no MP4 takes %s; name the file .mkv", name, form.codec.value)
+            return 0
+        number = 1 + max(self._numbers.values(), default=0)
+        try:
+            entry = described(form)
+        except (EgressError, FFmpegError) as error:
+            _log.warning("%s is left out: it cannot be described: %s", name, error)
+            return 0
+        told = TrackHead(number, form.kind, form.time_base.denominator, [entry], names=names_of(track))
+        made = in_slots(trak(told, EMPTY_TABLES))
+        has_room = number <= MOST_TRACKS and self._trexes.takes(TREX_BYTES) and self._traks.takes(len(made))
+        if not has_room:
+            _log.warning("%s is left out: the file has no room for more tracks", name)
+            return 0
+        self._trexes.reveal(trex(number, form.kind), self._change)
+        self._traks.reveal(made, self._change)
+        self._fragments.add(track.number, number, form)
+        return number
+
+    def _change(self, at: int, data: bytes) -> None:
+        if self._unwritten:
+            self._unwritten[at : at + len(data)] = data
+        else:
+            self._rewrite(at, data)
+
+
+def described(form: StreamFormat) -> bytes:
+    """The sample entry of a track. Raises EgressError or FFmpegError."""
+    match form.codec:
+        case AudioCodec.OPUS:
+            # Nothing is left out of its beginning: whoever was in the room heard all of it.
+            entry = sample_entry(form)
+            at = entry.index(b"dOps") + 6  # Opus in ISOBMFF 4.3.2: version, channels, PreSkip
+            return entry[:at] + bytes(2) + entry[at + 2 :]
+        case VideoCodec.VP8 | VideoCodec.VP9:
+            # FFmpeg describes VP9 by its first packet alone, and VP8, which it reads, not at all.
+            entry = sample_entry(replace(form, codec=VideoCodec.VP9))
+            kind = b"vp08" if form.codec is VideoCodec.VP8 else b"vp09"
+            return box(kind, entry[8:VISUAL_ENTRY_BYTES], _vpcc(form))
+        case _:
+            return sample_entry(form)
+
+
+_VP9_LEVELS = {36_864: 10, 73_728: 11, 122_880: 20, 245_760: 21, 552_960: 30, 983_040: 31, 2_228_224: 40}
+"""By the largest picture (VP9 Levels and Decoder Testing)."""
+
+
+def _vpcc(form: StreamFormat) -> bytes:
+    """The configuration of VP8 and VP9 (VP Codec ISO Media File Format Binding): profile 0, 8 bits, 4:2:0, as
+    browsers send it. VP8 has no levels."""
+    size = form.width * form.height
+    level = next((level for most, level in _VP9_LEVELS.items() if size <= most), 50)
+    if form.codec is VideoCodec.VP8:
+        level = 0
+    unspecified = 2
+    return full_box(b"vpcC", 1, 0, bytes((0, level, 8 << 4 | 1 << 1, *[unspecified] * 3)), bytes(2))
+
+
+def names_of(track: FileTrack) -> TrackNames:
+    """What players show, and whose it is."""
+    tags = dict(track.tags)
+    parts = (tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
+    return TrackNames(as_stored(track.name), "/".join(as_stored(each) or "unknown" for each in parts))

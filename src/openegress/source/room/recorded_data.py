@@ -1,0 +1,73 @@
+"""What participants send by data channels, on its way into a file of tracks: whole packets, as they came."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from livekit.protocol.models import DataPacket
+
+from openegress.core.codecs import MediaKind
+from openegress.core.routes import DataRoute, takes_data
+from openegress.core.units import S
+from openegress.media import Packet
+from openegress.room import DataArrived
+from openegress.source.room.file_tracks import FileTracks
+
+MOST_STREAMS = 256
+"""That are open: the oldest makes room."""
+_TIME_BASE = Fraction(1, S)
+_WITHOUT_TOPIC = {"chat_message": "lk.chat", "transcription": "lk.transcription"}
+"""Packets of older SDKs, by the topics of those that took their place."""
+
+
+class RecordedData:
+    """Of one recording."""
+
+    def __init__(self, routes: Sequence[DataRoute], tracks: FileTracks) -> None:
+        self._routes = routes
+        self._tracks = tracks
+        self._streams: dict[tuple[str, str], str] = {}
+        """Topics of those that are open, by sender and id."""
+        self._held: list[DataArrived] = []
+        """From before the beginning."""
+        self._zero_ns: int | None = None
+
+    def begin(self, zero_ns: int) -> list[Packet]:
+        """`zero_ns`: unix ns of media time zero. Gives what came before."""
+        self._zero_ns = zero_ns
+        held, self._held = self._held, []
+        return [packet for each in held for packet in self.take(each)]
+
+    def take(self, arrived: DataArrived) -> list[Packet]:
+        """One packet, or none where it is not recorded."""
+        if self._zero_ns is None:
+            self._held.append(arrived)
+            return []
+        topic = self._topic_of(arrived.packet, arrived.identity)
+        if topic is None or not takes_data(self._routes, arrived.identity, topic):
+            return []
+        of = self._tracks.topic(arrived.identity, topic)
+        at_ns = max(0, arrived.at_ns - self._zero_ns)
+        data = arrived.packet.SerializeToString()
+        return [Packet(MediaKind.DATA, data, at_ns, at_ns, 0, _TIME_BASE, True, topic=of)]
+
+    def _topic_of(self, packet: DataPacket, identity: str) -> str | None:
+        """None: of no topic, such as a call (RPC), or of a stream whose beginning is not known."""
+        # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
+        sender = packet.participant_sid or identity
+        match packet.WhichOneof("value"):
+            case "user":
+                return packet.user.topic
+            case "stream_header":
+                header = packet.stream_header
+                if len(self._streams) >= MOST_STREAMS:
+                    del self._streams[next(iter(self._streams))]
+                self._streams[sender, header.stream_id] = header.topic
+                return header.topic
+            case "stream_chunk":
+                return self._streams.get((sender, packet.stream_chunk.stream_id))
+            case "stream_trailer":
+                return self._streams.pop((sender, packet.stream_trailer.stream_id), None)
+            case "chat_message" | "transcription" as kind:
+                return _WITHOUT_TOPIC[kind]
+            case _:
+                return None

@@ -1,0 +1,135 @@
+"""The tracks of a room as they come, beside what is composed of the same frames.
+
+On the event loop, and on the timeline of what is composed: what that leaves out, its tracks do.
+"""
+
+from collections import deque
+from dataclasses import replace
+from typing import cast
+
+from openegress.core.pause_mode import PauseMode
+from openegress.media import Packet, PacketSink
+from openegress.room import EncodedFrame, Track
+from openegress.source.memory import Shedding
+from openegress.source.room.selection import Selection
+from openegress.source.room.track_follower import TrackFollower
+from openegress.source.room.tracks_source import RoomTracksSource
+
+
+class TracksBeside:
+    """Implements source.room.subscribed_tracks.Listener. start(), then connect(), then stop()."""
+
+    def __init__(self, follower: TrackFollower) -> None:
+        """`follower` is somebody else's, who joins, subscribes, pauses and closes it."""
+        self._shared = _SharedRoom(follower)
+        self._tracks = RoomTracksSource(cast(TrackFollower, self._shared))
+        self._packets = _Packets()
+        self._held: deque[tuple[Track, EncodedFrame]] | None = deque()
+        """From before the start, or since a pause; None: frames are taken at once."""
+        self._from_ns = 0
+        """What was sent before is left out."""
+        self._until_ns: int | None = None
+        """So is what was sent since then. None: nothing."""
+        self._cut_ns = 0
+        """How much of the time until now is left out."""
+
+    async def start(self, zero_ns: int) -> None:
+        """`zero_ns`: unix ns of media time zero."""
+        self._shared.arrived[""] = self._from_ns = zero_ns
+        await self._tracks.start(self._packets)
+        self._take_held()
+
+    def connect(self, sink: PacketSink | None) -> None:
+        """None: its output did not open, and nobody takes them."""
+        self._packets.open(sink or _Nobody())
+
+    def pause(self, mode: PauseMode, paused_ns: int) -> None:
+        """What was sent from then on, unix ns, is left out. Of a pause that is held, nothing comes."""
+        if mode is PauseMode.CUT and self._until_ns is None:
+            self._until_ns, self._held = paused_ns, deque()
+
+    def resume(self, resumed_ns: int) -> None:
+        """It goes on with what was sent at this unix ns or later."""
+        if self._until_ns is None:
+            return
+        self._cut_ns += resumed_ns - self._until_ns
+        self._until_ns, self._from_ns = None, resumed_ns
+        self._take_held()
+
+    async def stop(self) -> None:
+        """Gives out what is still held."""
+        await self._tracks.stop()
+
+    # --- Listener
+
+    def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        is_late = self._until_ns is not None and frame.at_ns < self._until_ns
+        if self._held is None or is_late:
+            self._take(track, frame)
+        else:
+            self._held.append((track, frame))
+
+    def on_selection(self, selection: Selection) -> None:
+        self._shared.selection = selection
+        self._tracks.on_selection(selection)
+
+    def shed(self, what: Shedding) -> None:
+        """Whoever composes sees to it."""
+
+    # --- inside
+
+    def _take_held(self) -> None:
+        held, self._held = self._held or (), None
+        for track, frame in held:
+            self._take(track, frame)
+
+    def _take(self, track: Track, frame: EncodedFrame) -> None:
+        if frame.at_ns >= self._from_ns:
+            recorded = replace(frame, at_ns=frame.at_ns - self._cut_ns) if self._cut_ns else frame
+            self._tracks.on_frame(track, recorded)
+
+
+class _SharedRoom:
+    """The part of a TrackFollower that a RoomTracksSource asks, without what is somebody else's to do."""
+
+    def __init__(self, follower: TrackFollower) -> None:
+        self._follower = follower
+        self.selection = follower.selection
+        self.arrived: dict[str, int] = {}
+
+    def now_ns(self) -> int:
+        return self._follower.now_ns()
+
+    def request_key_frame(self, sid: str) -> None:
+        self._follower.request_key_frame(sid)
+
+    def batch_reads(self) -> None:
+        """Whoever composes knows whether it may wait."""
+
+    async def release(self) -> None:
+        """Nothing is subscribed to for the tracks alone."""
+
+
+class _Nobody:
+    def write(self, packet: Packet) -> None:
+        """Nobody takes it."""
+
+
+class _Packets:
+    """Holds the first ones until their output is open."""
+
+    def __init__(self) -> None:
+        self._held: list[Packet] = []
+        self._sink: PacketSink | None = None
+
+    def write(self, packet: Packet) -> None:
+        if self._sink is None:
+            self._held.append(packet)
+        else:
+            self._sink.write(packet)
+
+    def open(self, sink: PacketSink) -> None:
+        self._sink = sink
+        held, self._held = self._held, []
+        for packet in held:
+            sink.write(packet)
