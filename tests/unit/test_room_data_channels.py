@@ -25,6 +25,8 @@ class Server:
         self.sctp = RTCSctpTransport(self)  # type: ignore[arg-type]
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._receiver: Any = None
+        self.answers = 0
+        """Datagrams of the recorder."""
         self.lost = 0
         """Datagrams that are to be lost on their way to the recorder."""
 
@@ -52,6 +54,7 @@ class Server:
         await asyncio.gather(self._task, return_exceptions=True)
 
     def _receive(self, packet: bytes) -> None:
+        self.answers += 1
         self._inbox.put_nowait(packet)
 
     def _take(self, message: bytes, arrival_ns: int) -> None:
@@ -103,6 +106,32 @@ async def test_a_flood_is_dropped_before_it_costs_anything(monkeypatch: pytest.M
     for _ in range(1000):
         channels.received(b"x", 0)
     assert channels.dropped == 990
+
+
+async def test_what_comes_together_is_acknowledged_once() -> None:
+    server = Server()
+    channel = await server.opened()
+    held: list[bytes] = []
+    came = asyncio.Event()
+
+    def hold(packet: bytes, arrival_ns: int) -> None:
+        held.append(packet)
+        if len(held) == 3:  # as many as are sent without an answer
+            came.set()
+
+    pass_on, server.channels.received = server.channels.received, hold  # type: ignore[method-assign]
+    for number in range(20):
+        channel.send(bytes([number]) * 100)
+    async with asyncio.timeout(10):
+        await came.wait()
+    server.answers = 0
+    for each in held:
+        pass_on(each, 7)
+    server.channels.received = pass_on  # type: ignore[method-assign]
+    await server.until(len(held))
+    assert server.answers == 1
+    await server.until(20)
+    await server.close()
 
 
 async def test_garbage_ends_nothing_but_data() -> None:
