@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
 from aiortc.rtcsctptransport import RTCSctpTransport
+from google_crc32c import value as crc32c
 
 from openegress.room.budget import RefillRate
 from openegress.room.transport import data_channels
@@ -104,7 +105,7 @@ async def test_a_flood_is_dropped_before_it_costs_anything(monkeypatch: pytest.M
     monkeypatch.setattr(data_channels, "DATAGRAMS", RefillRate(0.001, 10))
     channels = DataChannels(lambda packet: None, lambda message, at_ns: None)
     for _ in range(1000):
-        channels.received(b"x", 0)
+        channels.received(bytes(12), 0)
     assert channels.dropped == 990
 
 
@@ -141,6 +142,38 @@ async def test_garbage_ends_nothing_but_data() -> None:
         server.channels.received(garbage, 0)
     channel.send(b"still there")
     await server.until(1)
+    await server.close()
+
+
+def datagram(server: Server, *chunks: bytes) -> bytes:
+    """To the recorder, with its tag and the sum that it must have."""
+    tag = server.sctp._remote_verification_tag.to_bytes(4)
+    head = bytes.fromhex("13881388") + tag
+    body = b"".join(chunks)
+    sum_: int = crc32c(head + bytes(4) + body)
+    return head + sum_.to_bytes(4, "little") + body
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        bytes.fromhex("8200000800110000"),  # a parameter of no length
+        bytes.fromhex("06000008000c0003"),
+        bytes.fromhex("0100001c") + bytes(24),
+        bytes.fromhex("03000006") + bytes(4),  # a SACK that is cut
+        bytes.fromhex("c0000006") + bytes(4),
+        bytes.fromhex("00030004"),
+    ],
+    ids=["re-config", "abort", "init", "sack", "forward tsn", "data"],
+)
+async def test_a_chunk_that_cannot_be_read_is_dropped(chunk: bytes) -> None:
+    server = Server()
+    channel = await server.opened()
+    server.channels.received(datagram(server, chunk), 0)
+    channel.send(b"still there")
+    await server.until(1)
+    assert server.channels.dropped
     await server.close()
 
 

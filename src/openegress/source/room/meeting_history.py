@@ -4,6 +4,8 @@ From the events beside the recording, where there are some; else from when packe
 were.
 """
 
+import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +47,7 @@ def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
     changes = []
     for line in lines:
         media_s, event = line.get("media_s"), line.get("event")
-        if isinstance(media_s, int | float) and isinstance(event, str):
+        if isinstance(media_s, int | float) and math.isfinite(media_s) and isinstance(event, str):
             changes.append(RoomChange(round(media_s * S), event, line))
     return changes
 
@@ -92,12 +94,12 @@ class MeetingHistory:
     def moments(self, changes: Iterable[RoomChange]) -> list[RoomMoment]:
         """In order. A file track begins where its own packets do, whatever was published before."""
         begins = {track.spans_ns[0][0] for track in self._tracks}
-        pending = sorted(changes, key=lambda each: each.at_ns)
+        pending = deque(sorted(changes, key=lambda each: each.at_ns))
         times = sorted({*(each.at_ns for each in pending), *begins})
         moments = []
         for at_ns in times:
             while pending and pending[0].at_ns <= at_ns:
-                self._apply(pending.pop(0))
+                self._apply(pending.popleft())
             moments.append(RoomMoment(at_ns, self._state(at_ns)))
         return moments
 
@@ -122,8 +124,8 @@ class MeetingHistory:
                 self._published.pop(key, None)
             case "track_muted" | "track_unmuted" if key in self._published:
                 self._published[key] = change.what == "track_muted"
-            case "active_speakers":
-                self._speakers = tuple(as_stored(str(each)) for each in fields.get("identities", ()))
+            case "active_speakers" if isinstance(speakers := fields.get("identities", ()), list | tuple):
+                self._speakers = tuple(as_stored(str(each)) for each in speakers)
 
     def _state(self, at_ns: int) -> RoomState:
         tracks: dict[Key, Track] = {}
