@@ -25,11 +25,13 @@ MICROPHONES: list[RawCodec] = ["opus", "opus", "pcmu", "opus"]
 MOST_MIB = 250
 """By which a handler may grow, whatever it is sent."""
 KIND_S, TOGETHER_S = 2.5, 6.0
+SIDECARS = "sidecars=events,speakers,chat,transcript,data"
 
 
 async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
-    """One budget after the other: the bystanders lose no picture and no sound to any of them. Then all at
-    once, with what costs the LiveKit server and all clients most: more than a machine of two cores has."""
+    """One budget after the other, one flood after the other, and then several at once: the bystanders lose no
+    picture and no sound to any of them. All that happens is kept beside the recording. In the end comes all
+    of it as fast as it can be made, which is more than a machine of two cores has."""
     tracks = [*CAMERAS, *MICROPHONES]
     sizes, costly, bombs, endless, times, flood, jumps, noise, muted = range(len(tracks))
     kinds: dict[str, list[Attack]] = {
@@ -39,22 +41,30 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
         "queued media": [("endless_picture", endless), ("wild_times", times), ("wild_times", jumps)],
         "text": [("mutes", muted, 10), ("renames", 25), ("publications", "opus", 100)],
     }
-    of_the_server: list[Attack] = [("flapping",), ("churn", "opus"), ("data", 200), ("renames", 50)]
+    floods: dict[str, list[Attack]] = {
+        "people": [("flapping",), ("crowd", 100)],
+        "tracks": [("churn", "opus"), ("mutes", muted, 50)],
+        "changes": [("renames", 100)],
+        "data": [("data", 1000)],
+        "texts": [("texts", 300)],
+    }
+    several: list[Attack] = [("odd_sizes", sizes), ("bombs", bombs), ("flood", flood, 300), ("flapping",)]
+    several += [("renames", 20), ("mutes", muted, 20), ("texts", 30), ("wild_times", jumps)]
     async with LivekitServer() as livekit, Service(tmp_path, livekit) as service:
         mallory = HostileProcess(livekit, ROOM, "mallory", tracks)
-        async with composite_beside(service, livekit, mallory, len(CAMERAS)) as bystander:
+        async with composite_beside(service, livekit, mallory, len(CAMERAS), SIDECARS) as bystander:
             handler = psutil.Process(service.pid_of(bystander.egress_id))
             calm = [("calm", index) for index in range(len(tracks))]
             await mallory.attack(3, *calm)
             before = handler.memory_info().rss
             usual_ms = await idle_ms(service.health_port)
 
-            async def alone(kind: str) -> None:
+            async def alone(kind: str, attacks: list[Attack]) -> None:
                 with bystander.loses_nothing(kind):
-                    await mallory.attack(KIND_S, *kinds[kind])
+                    await mallory.attack(KIND_S, *attacks)
 
-            for kind in kinds:
-                await keeps_nobody_waiting(service.health_port, usual_ms, partial(alone, kind))
+            for kind, attacks in {**kinds, **floods, "several": several}.items():
+                await keeps_nobody_waiting(service.health_port, usual_ms, partial(alone, kind, attacks))
             async with Strangers(service.port) as strangers:
                 await strangers.connect(2000)
 
@@ -66,8 +76,8 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
 
                 await keeps_nobody_waiting(service.port, usual_ms, connections)
             assert psutil.Process(service.pid).memory_info().rss < 400 * MIB
-            everything = [each for attacks in kinds.values() for each in attacks]
-            await mallory.attack(TOGETHER_S, *everything, *of_the_server)
+            everything = [each for attacks in [*kinds.values(), *floods.values()] for each in attacks]
+            await mallory.attack(TOGETHER_S, *everything)
             grown = handler.memory_info().rss - before
             await mallory.attack(KIND_S, *calm)
         assert min(mallory.done[str(attack[0])] for attack in everything) > 10, mallory.done

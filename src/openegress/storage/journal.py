@@ -97,7 +97,7 @@ class Journal:
             for line in lines[1:]:
                 number += 1
                 journal._apply(msgspec.json.decode(line, type=Line))
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise unusable(folder, f"line {number}: {error}") from error
         return journal
 
@@ -119,7 +119,7 @@ class Journal:
 
     @property
     def names(self) -> dict[str, str]:
-        """Empty until the room has told them. Raises msgspec.DecodeError."""
+        """Empty until the room has told them. Raises ValueError."""
         noted = self.facts.get(_NAMES)
         return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
 

@@ -61,6 +61,6 @@ def _read(folder: Path) -> list[Taken]:
     *lines, _ = (folder / _TAKEN).read_bytes().split(b"\n")
     images = []
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError):  # spoilt by the disk
+        with contextlib.suppress(ValueError):  # spoilt by the disk
             images.append(msgspec.json.decode(line, type=Taken))
     return images
