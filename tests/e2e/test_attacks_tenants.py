@@ -14,6 +14,7 @@ from openegress.config.destination import LOCKS
 from openegress.core.tokens import egress_token
 from testkit.bystander import unharmed_recording
 from testkit.health_watch import idle_ms, keeps_nobody_waiting
+from testkit.odd_requests import answer_to, leave_unanswered, odd_requests
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
 from testkit.service import Refused, Service, location
@@ -186,6 +187,13 @@ async def test_what_is_refused_costs_nobody_a_picture(tmp_path: Path) -> None:
                 url = yarl.URL(f"{service.url}/dashboard/api/egress/EG_x/files/{place}", encoded=True)
                 async with http.get(url, headers=headers) as answer:
                     assert answer.status in (401, 404), place
+
+            for name, sent, status in odd_requests(service.api_key, service.api_secret):
+                if status:
+                    first_line = await answer_to(service.port, sent)
+                    assert first_line.split(b" ")[1:2] == [status], f"{name}: {first_line!r}"
+                else:
+                    await leave_unanswered(service.port, sent)
 
         usual_ms = await idle_ms(service.health_port)
         async with unharmed_recording(service, pages):
