@@ -188,10 +188,10 @@ async def test_what_is_refused_costs_nobody_a_picture(tmp_path: Path) -> None:
                 async with http.get(url, headers=headers) as answer:
                     assert answer.status in (401, 404), place
 
-            for name, sent, status in odd_requests(service.api_key, service.api_secret):
-                if status:
-                    first_line = await answer_to(service.port, sent)
-                    assert first_line.split(b" ")[1:2] == [status], f"{name}: {first_line!r}"
+            for name, sent, wanted in odd_requests(service.api_key, service.api_secret):
+                if wanted:
+                    line = await answer_to(service.port, sent)
+                    assert line.split(b" ")[1:2] == [wanted], f"{name}: {line!r}"
                 else:
                     await leave_unanswered(service.port, sent)
 
