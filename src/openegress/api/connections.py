@@ -8,7 +8,6 @@ repeat no POST by themselves.
 """
 
 import asyncio
-import logging
 import os
 import resource
 import socket
@@ -16,7 +15,6 @@ from typing import Any
 from weakref import WeakSet
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from openegress.core.errors import Code, EgressError
 
@@ -35,19 +33,6 @@ a newcomer has ten turns, of which a request takes six, before a flood makes it 
 WAITING = 1024
 """Connections that the system keeps for the turns after that; it drops what comes beyond, and a caller who
 was dropped tries again a second later."""
-
-
-class _Requests(logging.Filter):
-    """What is no HTTP was answered with 400, and strangers send as much of it as they like: it has no place
-    in the log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
-
-
-_log = logging.getLogger(__name__)
-_log.addFilter(_Requests())
 
 _TRUSTED = web.RequestKey("trusted", bool)
 _CALLERS: WeakSet[asyncio.BaseTransport] = WeakSet()
@@ -128,7 +113,6 @@ class Runner(web.AppRunner):
         super().__init__(
             app,
             access_log=None,
-            logger=_log,
             handle_signals=False,
             shutdown_timeout=shutdown_timeout_s,
             keepalive_timeout=IDLE_S,
