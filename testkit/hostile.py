@@ -264,13 +264,16 @@ class Hostile:
 
     async def crowd(self, most: int) -> None:
         """So many people who come together and stay, and say nothing."""
-        async with contextlib.AsyncExitStack() as there:
+        there: list[Signalling] = []
+        try:
             for number in range(most):
                 identity = f"{self._identity} {number}"
-                signalling = await there.enter_async_context(Signalling(self._server.ws_url))
-                await signalling.open(self._server.token(self._room, identity, grants=send_only(self._room)))
+                there.append(Signalling(self._server.ws_url))
+                await there[-1].open(self._server.token(self._room, identity, grants=send_only(self._room)))
                 self._count("crowd")
             await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(*(each.close() for each in there))
 
     async def texts(self, per_s: int) -> None:
         """Text streams that begin and never end, a piece of each, chat, and calls to nobody."""

@@ -55,10 +55,11 @@ TEXTS = {
       setInterval(() => kept.push(new Uint8Array(32 << 20).fill(1)), 50)</script>""",
     "hostile": BLANK
     + """<script>const kept = [], places = JSON.parse(decodeURIComponent(location.hash.slice(1)))
-      const said = text => { for (let n = 0; n < 500; n++) console.log(text + " " + n + "\\n".repeat(50)) }
+      const said = text => { for (let n = 0; n < 200; n++) console.log(text + " " + n + "\\n".repeat(50)) }
       setInterval(() => {
-        kept.push(new Uint8Array(16 << 20).fill(1))
+        kept.push(new Uint8Array(32 << 20).fill(1))
         said("line")
+        if (kept.length > 5) return
         for (const place of places) {
           fetch("http://" + place, {mode: "no-cors"}).then(() => said("REACHED")).catch(() => {})
           try { new WebSocket("ws://" + place).onopen = () => said("REACHED") } catch {}
@@ -67,8 +68,6 @@ TEXTS = {
           frame.src = "http://" + place
           document.body.append(frame)
         }
-        const work = new Blob(["for (;;) {}"], {type: "text/javascript"})
-        if (kept.length < 3) new Worker(URL.createObjectURL(work))
       }, 100)</script>""",
     "talkative": BLANK
     + """<script>console.log("x".repeat(9 << 20)); for (let n = 0; n < 5000; n++) console.log("line " + n)

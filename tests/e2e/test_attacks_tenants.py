@@ -215,7 +215,7 @@ async def test_a_hostile_page_beside_a_recording(tmp_path: Path) -> None:
         async def attack() -> None:
             request = {"url": url, "file_outputs": [{"filepath": "hostile.mp4"}]}
             egress_id = (await service.call("StartWebEgress", **request))["egress_id"]
-            ended.append(await service.wait(egress_id, timeout_s=60))
+            ended.append(await service.wait(egress_id, timeout_s=30))
 
         usual_ms = await idle_ms(service.health_port)
         async with unharmed_recording(service, pages):

@@ -21,6 +21,8 @@ from openegress.core.ids import check_egress_id
 from openegress.core.text import shown
 
 NAME = "journal.jsonl"
+MOST_BYTES = 64 * 2**20
+"""A recording of a day that is cut into parts of a minute notes two megabytes."""
 LOCK = "lock"
 """Beside the journal; held (flock) by the process that is at work on the folder."""
 VERSION = 1
@@ -78,6 +80,9 @@ class Journal:
     def load(cls, folder: Path) -> "Journal":
         """Raises EgressError when there is no journal, or none that can be read."""
         try:
+            if (size := (folder / NAME).stat().st_size) > MOST_BYTES:
+                # The service reads it, and a recording that was taken over could have written it.
+                raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")
             if torn and lines:
                 # By a power cut: what it said had not been promised to anybody. The next line must not
