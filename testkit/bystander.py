@@ -22,9 +22,9 @@ ROOM = "bystanders"
 TONES_HZ = (440, 660)
 LEVEL = 0.1
 WINDOW_S = 0.1
-FPS = 15
-"""Half of the recording's: it has a place for each picture also where two come closer together than they were
-made, as from a publisher that waits for its machine."""
+FPS = 10
+"""A third of the recording's: it has a place for each picture also where two come closer together than they
+were made, as from a publisher that waits for its machine."""
 
 
 def tile(index: int, others: int) -> Rect:
@@ -73,9 +73,11 @@ async def composite_beside(
     livekit: LivekitServer,
     others: contextlib.AbstractAsyncContextManager[object] | None = None,
     tiles: int = 0,
+    options: str = "",
 ) -> AsyncIterator[Bystander]:
-    """Two people's composite. It runs to its end, with their pictures in order. As long as it is watched, no
-    picture and no sound is missing. `others` join before it begins, with so many `tiles`."""
+    """Two people's composite, with `options` as X-Openegress-Options has them. It runs to its end, with their
+    pictures in order. As long as it is watched, no picture and no sound is missing. `others` join before it
+    begins, with so many `tiles`."""
     people = []
     for index, hz in enumerate(TONES_HZ):
         where = tile(index, tiles)
@@ -86,7 +88,7 @@ async def composite_beside(
         people.append(Publisher(livekit, ROOM, f"person {index}", video, audio))
     async with people[0], people[1], others or contextlib.nullcontext():
         request = {"room_name": ROOM, "layout": "grid", "file_outputs": [{"filepath": "bystander.mp4"}]}
-        egress_id = (await service.call("StartRoomCompositeEgress", **request))["egress_id"]
+        egress_id = (await service.call_with(options, "StartRoomCompositeEgress", **request))["egress_id"]
         await service.active(egress_id)
         bystander = Bystander(egress_id)
         yield bystander

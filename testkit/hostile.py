@@ -262,6 +262,36 @@ class Hostile:
                 await signalling.leave()
             self._count("flapping")
 
+    async def crowd(self, most: int) -> None:
+        """So many people who come together and stay, and say nothing."""
+        there: list[Signalling] = []
+        try:
+            for number in range(most):
+                identity = f"{self._identity} {number}"
+                there.append(Signalling(self._server.ws_url))
+                await there[-1].open(self._server.token(self._room, identity, grants=send_only(self._room)))
+                self._count("crowd")
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(*(each.close() for each in there))
+
+    async def texts(self, per_s: int) -> None:
+        """Text streams that begin and never end, a piece of each, chat, and calls to nobody."""
+        room = rtc.Room()
+        token = self._server.token(self._room, f"{self._identity} writes")
+        await room.connect(self._server.ws_url, token, rtc.RoomOptions(auto_subscribe=False))
+        try:
+            while True:
+                for topic in ("lk.chat", "lk.transcription", "\u202e\x00" * 100):
+                    writer = await room.local_participant.stream_text(
+                        topic=topic, attributes={"lk.segment_id": "s" * 5000}
+                    )
+                    await writer.write("\u0301" * 700)
+                    self._count("texts")
+                await asyncio.sleep(3 / per_s)
+        finally:
+            await room.disconnect()
+
     async def data(self, per_s: int) -> None:
         """Messages over both data channels, each to everybody."""
         room = rtc.Room()

@@ -53,6 +53,22 @@ TEXTS = {
     "hungry": BLANK
     + """<script>const kept = []
       setInterval(() => kept.push(new Uint8Array(32 << 20).fill(1)), 50)</script>""",
+    "hostile": BLANK
+    + """<script>const kept = [], places = JSON.parse(decodeURIComponent(location.hash.slice(1)))
+      const said = text => { for (let n = 0; n < 200; n++) console.log(text + " " + n + "\\n".repeat(50)) }
+      setInterval(() => {
+        kept.push(new Uint8Array(32 << 20).fill(1))
+        said("line")
+        if (kept.length > 5) return
+        for (const place of places) {
+          fetch("http://" + place, {mode: "no-cors"}).then(() => said("REACHED")).catch(() => {})
+          try { new WebSocket("ws://" + place).onopen = () => said("REACHED") } catch {}
+          navigator.sendBeacon("http://" + place, "x")
+          const frame = document.createElement("iframe")
+          frame.src = "http://" + place
+          document.body.append(frame)
+        }
+      }, 100)</script>""",
     "talkative": BLANK
     + """<script>console.log("x".repeat(9 << 20)); for (let n = 0; n < 5000; n++) console.log("line " + n)
       setTimeout(() => console.error("the end"), 500)</script>""",

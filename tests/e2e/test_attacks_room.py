@@ -24,12 +24,14 @@ CAMERAS: list[RawCodec] = ["vp8", "vp8", "vp8", "h264", "vp8"]
 MICROPHONES: list[RawCodec] = ["opus", "opus", "pcmu", "opus"]
 MOST_MIB = 250
 """By which a handler may grow, whatever it is sent."""
-KIND_S, TOGETHER_S = 2.5, 6.0
+KIND_S, TOGETHER_S = 2.5, 5.0
+SIDECARS = "sidecars=events,speakers,chat,transcript,data"
 
 
 async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
-    """One budget after the other: the bystanders lose no picture and no sound to any of them. Then all at
-    once, with what costs the LiveKit server and all clients most: more than a machine of two cores has."""
+    """One budget after the other, one flood after the other, and then several at once: the bystanders lose no
+    picture and no sound to any of them. All that happens is kept beside the recording. In the end comes all
+    of it as fast as it can be made, which is more than a machine of two cores has."""
     tracks = [*CAMERAS, *MICROPHONES]
     sizes, costly, bombs, endless, times, flood, jumps, noise, muted = range(len(tracks))
     kinds: dict[str, list[Attack]] = {
@@ -39,22 +41,29 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
         "queued media": [("endless_picture", endless), ("wild_times", times), ("wild_times", jumps)],
         "text": [("mutes", muted, 10), ("renames", 25), ("publications", "opus", 100)],
     }
+    floods: dict[str, list[Attack]] = {
+        "people and tracks": [("flapping",), ("crowd", 50), ("churn", "opus")],
+        "changes": [("renames", 100), ("mutes", muted, 50)],
+        "data and texts": [("data", 500), ("texts", 150)],
+    }
     of_the_server: list[Attack] = [("flapping",), ("churn", "opus"), ("data", 200), ("renames", 50)]
+    several: list[Attack] = [("odd_sizes", sizes), ("bombs", bombs), ("flood", flood, 300), ("flapping",)]
+    several += [("renames", 20), ("mutes", muted, 20), ("texts", 30), ("wild_times", jumps)]
     async with LivekitServer() as livekit, Service(tmp_path, livekit) as service:
         mallory = HostileProcess(livekit, ROOM, "mallory", tracks)
-        async with composite_beside(service, livekit, mallory, len(CAMERAS)) as bystander:
+        async with composite_beside(service, livekit, mallory, len(CAMERAS), SIDECARS) as bystander:
             handler = psutil.Process(service.pid_of(bystander.egress_id))
             calm = [("calm", index) for index in range(len(tracks))]
             await mallory.attack(3, *calm)
             before = handler.memory_info().rss
             usual_ms = await idle_ms(service.health_port)
 
-            async def alone(kind: str) -> None:
+            async def alone(kind: str, attacks: list[Attack]) -> None:
                 with bystander.loses_nothing(kind):
-                    await mallory.attack(KIND_S, *kinds[kind])
+                    await mallory.attack(KIND_S, *attacks)
 
-            for kind in kinds:
-                await keeps_nobody_waiting(service.health_port, usual_ms, partial(alone, kind))
+            for kind, attacks in {**kinds, **floods, "several": several}.items():
+                await keeps_nobody_waiting(service.health_port, usual_ms, partial(alone, kind, attacks))
             async with Strangers(service.port) as strangers:
                 await strangers.connect(2000)
 
@@ -70,7 +79,8 @@ async def test_whatever_a_participant_sends(tmp_path: Path) -> None:
             await mallory.attack(TOGETHER_S, *everything, *of_the_server)
             grown = handler.memory_info().rss - before
             await mallory.attack(KIND_S, *calm)
-        assert min(mallory.done[str(attack[0])] for attack in everything) > 10, mallory.done
+        carried_out = [*everything, *(each for attacks in floods.values() for each in attacks)]
+        assert min(mallory.done[str(attack[0])] for attack in carried_out) > 10, mallory.done
         assert grown < MOST_MIB * MIB
         assert "Traceback" not in service.log
         left_out = [line for line in service.log.splitlines() if "track left out" in line]

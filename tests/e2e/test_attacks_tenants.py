@@ -1,7 +1,9 @@
 """Callers with a token who ask for what is not theirs are refused, and a recording beside them is whole."""
 
 import asyncio
+import json
 import os
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from openegress.config.destination import LOCKS
 from openegress.core.tokens import egress_token
 from testkit.bystander import unharmed_recording
 from testkit.health_watch import idle_ms, keeps_nobody_waiting
+from testkit.odd_requests import answer_to, leave_unanswered, odd_requests
 from testkit.page_server import PageServer
 from testkit.probe import counters, probe
 from testkit.service import Refused, Service, location
@@ -187,8 +190,31 @@ async def test_what_is_refused_costs_nobody_a_picture(tmp_path: Path) -> None:
                 async with http.get(url, headers=headers) as answer:
                     assert answer.status in (401, 404), place
 
+            for name, sent, wanted in odd_requests(service.api_key, service.api_secret):
+                if wanted:
+                    line = await answer_to(service.port, sent)
+                    assert line.split(b" ")[1:2] == [wanted], f"{name}: {line!r}"
+                else:
+                    await leave_unanswered(service.port, sent)
+
         usual_ms = await idle_ms(service.health_port)
         async with unharmed_recording(service, pages):
             await keeps_nobody_waiting(service.health_port, usual_ms, attack)
         assert "Traceback" not in service.log
+        assert len(service.log) < 200_000
+
+
+async def test_a_hostile_page_beside_a_recording(tmp_path: Path) -> None:
+    """It takes memory, fills the log, and asks for what it must not reach, all at once."""
+    config = {"deny_networks": ["127.0.0.2/32"], "page_max_memory": 0.75}
+    async with PageServer() as pages, Storage() as storage, Service(tmp_path, config=config) as service:
+        places = [storage.at("127.0.0.2").removeprefix("http://"), f"127.0.0.1:{service.health_port}"]
+        url = pages.url("hostile") + "#" + urllib.parse.quote(json.dumps(places))
+        request = {"url": url, "file_outputs": [{"filepath": "hostile.mp4"}]}
+        async with unharmed_recording(service, pages):
+            egress_id = (await service.call("StartWebEgress", **request))["egress_id"]
+            info = await service.wait(egress_id)
+        assert info["error_code"] == 429 and "MiB of memory" in info["error"], info["error"]
+        assert probe(location(info)).video is not None
+        assert storage.asked == [] and "REACHED" not in service.log
         assert len(service.log) < 200_000

@@ -8,11 +8,9 @@ import base64
 import contextlib
 import math
 import resource
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,7 +26,6 @@ from livekit.protocol.egress import (
     WebEgressRequest,
 )
 from livekit.protocol.models import DataPacket
-from livekit.protocol.rtc import SignalResponse
 from yarl import URL
 
 from openegress.api import room_events, wire_json
@@ -74,27 +71,12 @@ from openegress.source.web.cdp import Splitter
 from openegress.source.web.page_room import PageRoom
 from openegress.storage import failures
 from openegress.store import outbox
+from tests.fuzz import left_targets, session_targets
+from tests.fuzz.registry import TARGETS, in_file, pieces, target
 from tests.unit.test_request_auto_start import WHOLE
 from tests.unit.test_request_validate import CONTEXT
 
-Target = Callable[[bytes], None]
-TARGETS: dict[str, Target] = {}
-
-
-def target(function: Target) -> Target:
-    TARGETS[function.__name__] = function
-    return function
-
-
-def pieces(data: bytes) -> list[bytes]:
-    """A payload for each length of two bytes: as they came in, packet by packet."""
-    found, position = [], 0
-    while position + 2 <= len(data):
-        size = int.from_bytes(data[position : position + 2])
-        found.append(data[position + 2 : position + 2 + size])
-        position += 2 + size
-    return [each for each in found if each]
-
+__all__ = ["TARGETS", "left_targets", "session_targets"]
 
 # --- a room
 
@@ -231,12 +213,6 @@ def data_packet(data: bytes) -> None:
 
 
 @target
-def signal(data: bytes) -> None:
-    with contextlib.suppress(DecodeError):
-        SignalResponse.FromString(data)
-
-
-@target
 def page_socket(data: bytes) -> None:
     """What a page receives on a WebSocket to a room's server, as its recorder overhears it."""
     room = PageRoom("ws://livekit", "token", "EG_1")
@@ -249,22 +225,9 @@ def page_socket(data: bytes) -> None:
 # --- files that were left
 
 
-@contextlib.contextmanager
-def _file(data: bytes, name: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="openegress-fuzz-", dir=_memory()) as folder:
-        path = Path(folder) / name
-        path.write_bytes(data)
-        yield path
-
-
-@cache
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
 @target
 def mp4_boxes(data: bytes) -> None:
-    with _file(data, "a.mp4") as path, contextlib.suppress(mp4.Mp4Error):
+    with in_file(data, "a.mp4") as path, contextlib.suppress(mp4.Mp4Error):
         mp4.whole_fragments_bytes(path)
         fragment_index.is_fragmented(path)
         plain_mp4.plain_copy(path, path.with_suffix(".new"))
@@ -283,7 +246,7 @@ def _recovery_memory() -> Iterator[None]:
 
 
 def _finalise(data: bytes, container: Container) -> None:
-    with _recovery_memory(), _file(data, f"a.{container.value}") as path:
+    with _recovery_memory(), in_file(data, f"a.{container.value}") as path:
         finalise(path, container)
         if duration.duration_ns(path) or duration.holds_media(path):
             duration.has_video(path)
@@ -297,6 +260,16 @@ def mp4_recovery(data: bytes) -> None:
 @target
 def ogg_recovery(data: bytes) -> None:
     _finalise(data, Container.OGG)
+
+
+@target
+def matroska_recovery(data: bytes) -> None:
+    _finalise(data, Container.MKV)
+
+
+@target
+def mcap_recovery(data: bytes) -> None:
+    _finalise(data, Container.MCAP)
 
 
 @target

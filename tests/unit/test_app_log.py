@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage
 
 from openegress.app import log, log_rate_limit
 from openegress.app.log_rate_limit import Repeats
@@ -115,6 +116,19 @@ def test_libraries_are_not_debugged(configured: None, capsys: pytest.CaptureFixt
     speak()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["ours"]
+
+
+def test_what_is_no_request_leaves_no_trace(configured: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """As aiohttp tells of it: with a traceback for each."""
+    log.configure(Logging(json=True))
+    server = logging.getLogger("aiohttp.server")
+    for error in (BadHttpMessage("no method"), RuntimeError("ours")):
+        try:
+            raise error
+        except Exception:
+            server.exception("Error handling request from %s", "192.0.2.1")
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert "RuntimeError: ours" in line["exception"]
 
 
 def test_nor_in_a_handler(configured: None) -> None:

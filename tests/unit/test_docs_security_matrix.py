@@ -28,13 +28,31 @@ def functions(file: str) -> frozenset[str]:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
 def test_each_attack_is_carried_out(row: list[str]) -> None:
-    attack, outcome, by = row
-    assert attack and outcome
+    attack, outcome, beside, by = row
+    assert attack and outcome and beside
     if by == "-":
         section = PAGE[: PAGE.index(attack)].rpartition("\n## ")[2].partition("\n")[0]
         assert section in WITHIN_ANOTHER
     else:
         assert NAMED.search(by), "no test is named"
+
+
+WATCHED_BY = {
+    "a recording": re.compile(r"unharmed_recording|composite_beside|counters\("),
+    "`/healthz`": re.compile(r"keeps_nobody_waiting|HealthWatch|/healthz"),
+}
+"""What tests have that look at whoever is beside the attack."""
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
+def test_whoever_is_beside_it_is_looked_at(row: list[str]) -> None:
+    attack, _, beside, by = row
+    named = NAMED.findall(by)
+    if "People in the room" in PAGE[: PAGE.index(attack)].rpartition("\n## ")[2]:
+        named = [("e2e/test_attacks_room.py", "")]
+    sources = "".join((TESTS / file).read_text() for file, _ in named)
+    for who, looks in WATCHED_BY.items():
+        assert who not in beside or looks.search(sources), f"{who} beside: {attack}"
 
 
 @pytest.mark.parametrize(("file", "function"), sorted(set(NAMED.findall(PAGE))))

@@ -14,6 +14,11 @@ def test_each_target_has_a_corpus() -> None:
     assert names() == sorted(TARGETS)
 
 
+def test_the_docs_tell_how_many_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security-matrix.md").read_text()
+    assert f"each of the {len(TARGETS)} parsers" in page
+
+
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("path", INPUTS, ids=[f"{path.parent.name}/{path.name}" for path in INPUTS])
 def test_replayed(path: Path) -> None:

@@ -10,7 +10,7 @@ from openegress.core.looks import PictureFiles
 from openegress.core.plan import Backend, Plan
 from openegress.handler.cage import rules
 from openegress.handler.landlock import READ, Access, PathRule
-from openegress.handler.seccomp import ARCHITECTURES, program
+from openegress.handler.seccomp import ARCHITECTURES, UnixSockets, program
 
 SPOOL, HOME = Path("/data/spool"), Path("/home/egress")
 NAMED = {
@@ -82,9 +82,10 @@ def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.Mon
     assert not paths & {Path("/"), Path("/etc"), HOME, SPOOL, SPOOL.parent, Path("/proc"), Path("/tmp")}
 
 
+@pytest.mark.parametrize("unix_sockets", UnixSockets)
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_every_jump_of_the_filter_lands_in_it(machine: str) -> None:
-    code = program(ARCHITECTURES[machine])
+def test_every_jump_of_the_filter_lands_in_it(machine: str, unix_sockets: UnixSockets) -> None:
+    code = program(ARCHITECTURES[machine], unix_sockets)
     instructions = [code[at : at + 8] for at in range(0, len(code), 8)]
     for position, (low, high, yes, no, *_) in enumerate(instructions):
         if (low | high << 8) & 7 == 5:  # BPF_JMP

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiortc.rtcdatachannel import RTCDataChannel, RTCDataChannelParameters
 from aiortc.rtcsctptransport import RTCSctpTransport
+from google_crc32c import value as crc32c
 
 from openegress.room.budget import RefillRate
 from openegress.room.transport import data_channels
@@ -25,6 +26,8 @@ class Server:
         self.sctp = RTCSctpTransport(self)  # type: ignore[arg-type]
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._receiver: Any = None
+        self.answers = 0
+        """Datagrams of the recorder."""
         self.lost = 0
         """Datagrams that are to be lost on their way to the recorder."""
 
@@ -52,6 +55,7 @@ class Server:
         await asyncio.gather(self._task, return_exceptions=True)
 
     def _receive(self, packet: bytes) -> None:
+        self.answers += 1
         self._inbox.put_nowait(packet)
 
     def _take(self, message: bytes, arrival_ns: int) -> None:
@@ -101,8 +105,34 @@ async def test_a_flood_is_dropped_before_it_costs_anything(monkeypatch: pytest.M
     monkeypatch.setattr(data_channels, "DATAGRAMS", RefillRate(0.001, 10))
     channels = DataChannels(lambda packet: None, lambda message, at_ns: None)
     for _ in range(1000):
-        channels.received(b"x", 0)
+        channels.received(bytes(12), 0)
     assert channels.dropped == 990
+
+
+async def test_what_comes_together_is_acknowledged_once() -> None:
+    server = Server()
+    channel = await server.opened()
+    held: list[bytes] = []
+    came = asyncio.Event()
+
+    def hold(packet: bytes, arrival_ns: int) -> None:
+        held.append(packet)
+        if len(held) == 3:  # as many as are sent without an answer
+            came.set()
+
+    pass_on, server.channels.received = server.channels.received, hold  # type: ignore[method-assign]
+    for number in range(20):
+        channel.send(bytes([number]) * 100)
+    async with asyncio.timeout(10):
+        await came.wait()
+    server.answers = 0
+    for each in held:
+        pass_on(each, 7)
+    server.channels.received = pass_on  # type: ignore[method-assign]
+    await server.until(len(held))
+    assert server.answers == 1
+    await server.until(20)
+    await server.close()
 
 
 async def test_garbage_ends_nothing_but_data() -> None:
@@ -112,6 +142,37 @@ async def test_garbage_ends_nothing_but_data() -> None:
         server.channels.received(garbage, 0)
     channel.send(b"still there")
     await server.until(1)
+    await server.close()
+
+
+def datagram(server: Server, *chunks: bytes) -> bytes:
+    """To the recorder, with its tag and the sum that it must have."""
+    tag = server.sctp._remote_verification_tag.to_bytes(4)
+    head = bytes.fromhex("13881388") + tag
+    body = b"".join(chunks)
+    sum_: int = crc32c(head + bytes(4) + body)
+    return head + sum_.to_bytes(4, "little") + body
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        bytes.fromhex("8200000800110000"),  # a parameter of no length
+        bytes.fromhex("06000008000c0003"),
+        bytes.fromhex("0100001c") + bytes(24),
+        bytes.fromhex("03000006") + bytes(4),  # a SACK that is cut
+        bytes.fromhex("c0000006") + bytes(4),
+    ],
+    ids=["re-config", "abort", "init", "sack", "forward tsn"],
+)
+async def test_a_chunk_that_cannot_be_read_is_dropped(chunk: bytes) -> None:
+    server = Server()
+    channel = await server.opened()
+    server.channels.received(datagram(server, chunk), 0)
+    channel.send(b"still there")
+    await server.until(1)
+    assert server.channels.dropped
     await server.close()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openegress.core.errors import Code, EgressError
-from openegress.storage.journal import NAME, Journal
+from openegress.storage.journal import MOST_BYTES, NAME, Journal
 
 PLAN = b"\x00\xffplan with a secret"
 
@@ -104,3 +104,20 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     (tmp_path / "spool").write_bytes(b"a file")
     with pytest.raises(EgressError, match="spool must be writable"):
         Journal.create(tmp_path / "spool", "EG_1", PLAN)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"is":"\xef\x28"}', b'{"is":"noted","key":"k","value":"\xff"}', b"[" * 10_000, b"\x00"]
+)
+def test_a_journal_that_the_disk_has_spoilt_is_named(journal: Journal, line: bytes) -> None:
+    """Not a journal's trouble alone: whoever looks for what was left goes on with the next."""
+    with (journal.folder / NAME).open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(EgressError, match="line 2"):
+        Journal.load(journal.folder)
+
+
+def test_a_journal_that_is_too_large_to_be_one_is_not_read(journal: Journal) -> None:
+    os.truncate(journal.folder / NAME, MOST_BYTES + 1)
+    with pytest.raises(EgressError, match="more than a recording ever notes"):
+        Journal.load(journal.folder)

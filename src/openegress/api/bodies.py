@@ -70,7 +70,7 @@ async def _as_sent(request: web.Request) -> bytes:
         raise EgressError(
             Code.DEADLINE_EXCEEDED, f"the request's body did not arrive within {READ_S:g} s; send it faster"
         ) from None
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, ConnectionError) as error:
         raise EgressError(Code.MALFORMED, f"the request's body is incomplete: {shown(str(error))}") from None
 
 

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from openegress.app.log_rate_limit import Repeats
@@ -57,6 +58,13 @@ def configure(settings: Logging) -> None:
     for component, level in settings.component_levels.items():
         logging.getLogger(component).setLevel(_LEVELS[level.value])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_of_a_request)
+
+
+def _is_of_a_request(record: logging.LogRecord) -> bool:
+    """What is no HTTP was answered with 400, and strangers send as much of it as they like."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def _on_one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -23,6 +23,7 @@ from openegress.core import plan as plans
 from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, Plan, S3Storage
 from openegress.handler import landlock, seccomp
 from openegress.handler.landlock import READ, WRITE, Access, PathRule
+from openegress.handler.seccomp import UnixSockets
 from openegress.storage.journal import make_folder
 
 _log = logging.getLogger(__name__)
@@ -110,8 +111,9 @@ class Cage:
         if self._is_sealed:
             return
         self._is_sealed = True
+        is_page = self._work is Work.PAGE
         try:
-            restricted = seccomp.restrict()
+            restricted = seccomp.restrict(UnixSockets.ALLOWED if is_page else UnixSockets.REFUSED)
         except OSError as error:
             restricted = False
             _log.warning("seccomp refused to restrict this recording: %s", error)

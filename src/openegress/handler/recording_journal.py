@@ -113,7 +113,7 @@ class RecordingJournal:
 
     @property
     def markers(self) -> tuple[Marker, ...]:
-        """Raises msgspec.DecodeError."""
+        """Raises ValueError."""
         facts = self._journal.facts.items()
         texts = [str(value) for key, value in facts if key.startswith(_MARKER)]
         return tuple(msgspec.json.decode(text, type=Marker) for text in texts)

@@ -10,6 +10,7 @@ import os
 import platform
 import struct
 from dataclasses import dataclass
+from enum import Enum, auto
 
 _PR_SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER, _TSYNC = 1, 1
@@ -17,13 +18,28 @@ _GET_ACTION_AVAIL = 2
 _RET_ERRNO, _RET_ALLOW = 0x0005_0000, 0x7FFF_0000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 """BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, |BPF_JGE, |BPF_JSET, BPF_RET|BPF_K of linux/bpf_common.h."""
-_NUMBER, _ARCHITECTURE, _ARGUMENT_0 = 0, 4, 16
-"""Offsets in struct seccomp_data; of the argument its lower half, on a little-endian machine."""
+_NUMBER, _ARCHITECTURE, _ARGUMENT_0, _ARGUMENT_BYTES = 0, 4, 16, 8
+"""Offsets in struct seccomp_data; of an argument its lower half, on a little-endian machine."""
 _X32 = 0x4000_0000
 """Calls of x86-64's other ABI have this bit."""
 _CLONE_THREAD = 0x0001_0000
-_FAMILIES = (1, 2, 10, 16)
-"""AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: the last is how libc learns of addresses."""
+_FAMILIES = (2, 10, 16)
+"""AF_INET, AF_INET6, AF_NETLINK: the last is how libc learns of addresses."""
+_AF_UNIX = 1
+_NOT_STREAM = 0b110
+"""What SOCK_DGRAM and SOCK_SEQPACKET have, and SOCK_STREAM has not: an end of a pair of datagrams can be
+connected to somebody else."""
+
+
+class UnixSockets(Enum):
+    """Landlock does not restrict connecting to them where they have a path: displays and sound of other
+    recordings do."""
+
+    ALLOWED = auto()
+    """For pages, whose display and sound they are."""
+    REFUSED = auto()
+    """Streams in pairs, which know nobody else, are there all the same."""
+
 
 _DENIED: dict[str, tuple[int | None, int | None]] = {
     # Starting programs, reaching into others.
@@ -94,8 +110,34 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "syslog": (103, 116),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
+    # What processes of one user share without a file: others' pictures among it.
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "semget": (64, 190),
+    "semop": (65, 193),
+    "semctl": (66, 191),
+    "semtimedop": (220, 192),
+    "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "ioprio_set": (251, 30),
 }
 """By architecture: x86-64, aarch64 (asm/unistd_64.h, asm-generic/unistd.h)."""
+
+
+_OWN: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    "prlimit64": (302, 261, (0,)),
+    "setpriority": (141, 140, (0, 1)),  # of PRIO_PROCESS, which is 0 as well
+    "sched_setparam": (142, 118, (0,)),
+    "sched_setscheduler": (144, 119, (0,)),
+    "sched_setaffinity": (203, 122, (0,)),
+    "sched_setattr": (314, 274, (0,)),
+}
+"""What a thread may do to itself alone: the arguments that have to be 0 for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +145,11 @@ class Architecture:
     audit: int
     """AUDIT_ARCH_* of linux/audit.h."""
     denied: tuple[int, ...]
+    own: tuple[tuple[int, tuple[int, ...]], ...]
     clone: int
     clone3: int
-    prlimit64: int
     socket: int
+    socketpair: int
     seccomp: int
 
 
@@ -114,9 +157,11 @@ def _denied(column: int) -> tuple[int, ...]:
     return tuple(number for each in _DENIED.values() if (number := each[column]) is not None)
 
 
+_OWN_X86 = tuple((number, zero) for number, _, zero in _OWN.values())
+_OWN_ARM = tuple((number, zero) for _, number, zero in _OWN.values())
 ARCHITECTURES = {
-    "x86_64": Architecture(0xC000_003E, _denied(0), 56, 435, 302, 41, 317),
-    "aarch64": Architecture(0xC000_00B7, _denied(1), 220, 435, 261, 198, 277),
+    "x86_64": Architecture(0xC000_003E, _denied(0), _OWN_X86, 56, 435, 41, 53, 317),
+    "aarch64": Architecture(0xC000_00B7, _denied(1), _OWN_ARM, 220, 435, 198, 199, 277),
 }
 """By platform.machine()."""
 
@@ -136,13 +181,14 @@ def is_there() -> bool:
     return int(_libc.syscall(here.seccomp, _GET_ACTION_AVAIL, 0, ctypes.byref(action))) == 0
 
 
-def restrict() -> bool:
-    """From here on no thread of this process starts a program or a process, looks into another one, or makes
-    use of what else is in _DENIED: EPERM. Returns False where nothing was restricted. Raises OSError."""
+def restrict(unix_sockets: UnixSockets) -> bool:
+    """From here on no thread of this process starts a program or a process, looks into another one, slows it
+    down, or makes use of what else is in _DENIED: EPERM. Returns False where nothing was restricted. Raises
+    OSError."""
     here = _here()
     if here is None or not is_there():
         return False
-    code = program(here)
+    code = program(here, unix_sockets)
     buffer = ctypes.create_string_buffer(code, len(code))
 
     class Program(ctypes.Structure):
@@ -159,7 +205,7 @@ def restrict() -> bool:
     return True
 
 
-def program(of: Architecture) -> bytes:
+def program(of: Architecture, unix_sockets: UnixSockets) -> bytes:
     """The filter, as an array of struct sock_filter."""
     refused, absent = _RET_ERRNO | errno.EPERM, _RET_ERRNO | errno.ENOSYS
     code = [
@@ -182,16 +228,29 @@ def program(of: Architecture) -> bytes:
         (_ANY_BIT, 0, 1, _CLONE_THREAD),
         (_RETURN, 0, 0, _RET_ALLOW),
         (_RETURN, 0, 0, refused),
-        # Its own limits, and nobody else's.
-        (_EQUAL, 0, 4, of.prlimit64),
-        (_LOAD, 0, 0, _ARGUMENT_0),
-        (_EQUAL, 0, 1, 0),
-        (_RETURN, 0, 0, _RET_ALLOW),
-        (_RETURN, 0, 0, refused),
-        (_EQUAL, 0, 2 * len(_FAMILIES) + 2, of.socket),
-        (_LOAD, 0, 0, _ARGUMENT_0),
     ]
-    for family in _FAMILIES:
+    for number, zero in of.own:
+        code.append((_EQUAL, 0, 3 * len(zero) + 1, number))
+        for argument in zero:
+            code += [
+                (_LOAD, 0, 0, _ARGUMENT_0 + argument * _ARGUMENT_BYTES),
+                (_EQUAL, 1, 0, 0),
+                (_RETURN, 0, 0, refused),
+            ]
+        code.append((_RETURN, 0, 0, _RET_ALLOW))
+    families: tuple[int, ...] = _FAMILIES
+    if unix_sockets is UnixSockets.ALLOWED:
+        families = (*families, _AF_UNIX)
+    else:
+        code += [
+            (_EQUAL, 0, 4, of.socketpair),
+            (_LOAD, 0, 0, _ARGUMENT_0 + _ARGUMENT_BYTES),
+            (_ANY_BIT, 0, 1, _NOT_STREAM),
+            (_RETURN, 0, 0, refused),
+            (_RETURN, 0, 0, _RET_ALLOW),
+        ]
+    code += [(_EQUAL, 0, 2 * len(families) + 2, of.socket), (_LOAD, 0, 0, _ARGUMENT_0)]
+    for family in families:
         code += [(_EQUAL, 0, 1, family), (_RETURN, 0, 0, _RET_ALLOW)]
     code += [(_RETURN, 0, 0, refused), (_RETURN, 0, 0, _RET_ALLOW)]
     return b"".join(struct.pack("=HBBI", *each) for each in code)

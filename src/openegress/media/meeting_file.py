@@ -65,7 +65,7 @@ class MeetingFile:
         """All of them, in the order of the file: by time, give or take a second."""
         kept = {track.index: track for track in self.tracks}
         try:
-            with av.open(str(self._path)) as container:
+            with av.open(str(self._path), metadata_errors="replace") as container:
                 filters = {
                     track.index: BitStreamFilterContext(name, container.streams[track.index])
                     for track in self.tracks
@@ -77,13 +77,13 @@ class MeetingFile:
                     index, at_ns, is_key = block.stream_index, _at_ns(block), block.is_keyframe
                     made = filters[index].filter(block) if index in filters else [block]
                     yield from (MeetingPacket(index, at_ns, bytes(each), is_key) for each in made)
-        except FFmpegError as error:
+        except (FFmpegError, ValueError) as error:
             raise self._unreadable(error) from error
 
     def _scan(self) -> list[MeetingTrack]:
         spans: dict[int, list[tuple[int, int]]] = {}
         try:
-            with av.open(str(self._path)) as container:
+            with av.open(str(self._path), metadata_errors="replace") as container:
                 for block in container.demux():
                     if block.pts is not None:
                         _note(spans.setdefault(block.stream_index, []), _at_ns(block))
@@ -92,7 +92,7 @@ class MeetingFile:
                     for stream in container.streams
                     if (track := _track(stream, spans.get(stream.index, []))) is not None
                 ]
-        except (FFmpegError, OSError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> EgressError:

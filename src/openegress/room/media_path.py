@@ -91,7 +91,7 @@ class MediaPath:
         """Of the server."""
         if trickle.target != SignalTarget.SUBSCRIBER:
             return
-        line = str(foreign_json.loads(trickle.candidateInit).get("candidate", ""))
+        line = candidate_in(trickle.candidateInit)
         if not line:
             return
         if self._ice_username is not None:
@@ -132,3 +132,12 @@ class MediaPath:
         init = json.dumps({"candidate": line, "sdpMLineIndex": 0, "sdpMid": "0"})
         trickle = TrickleRequest(candidateInit=init, target=SignalTarget.SUBSCRIBER)
         await self._signalling.send(trickle=trickle)
+
+
+def candidate_in(init: str) -> str:
+    """The line in a RTCIceCandidateInit (JSON); "" where there is none: the end of them, or no JSON."""
+    try:
+        told = foreign_json.loads(init)
+    except ValueError:
+        return ""
+    return str(told.get("candidate", "")) if isinstance(told, dict) else ""

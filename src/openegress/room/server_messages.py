@@ -12,7 +12,6 @@ from openegress.room import (
     DataLocked,
     RoomEvent,
     SubscriptionFailed,
-    Track,
     TrackPublished,
     TrackUnpublished,
 )
@@ -21,6 +20,7 @@ from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.frame_cipher import RoomCipher
 from openegress.room.signalling import sdp
 from openegress.room.signalling.enum_names import name_of
+from openegress.room.signalling.participant_updates import AGAIN_S, ParticipantUpdates
 from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEvent
 from openegress.room.subscriptions import Subscriptions
 from openegress.room.unix_clock import UnixClock
@@ -45,6 +45,9 @@ class ServerMessages:
         self._cipher = cipher
         self._events = events
         self._clock = clock
+        self._updates = ParticipantUpdates()
+        self._catching_up: asyncio.TimerHandle | None = None
+        """While some of what was told of participants waits."""
         self._locked: set[str] = set()
         """Identities of whom it was told that their data cannot be decrypted."""
         self._joins = 0
@@ -53,8 +56,9 @@ class ServerMessages:
         self._expiry: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, self._catching_up):
+            if timer is not None:
+                timer.cancel()
 
     # --- ConnectionListener
 
@@ -65,12 +69,15 @@ class ServerMessages:
         if self._joins > 1:
             self._settled_at = now_s + RETURN_GRACE_S
         self._cipher.server_mark = join.sif_trailer
+        self._updates.clear()
         self._publish(self._roster.joined(join.other_participants, now_s))
 
     def on_message(self, message: SignalResponse) -> None:
         match message.WhichOneof("message"):
             case "update":
-                self._publish(self._roster.updated(message.update.participants))
+                told = self._updates.take(message.update.participants, time.monotonic_ns())
+                self._publish(self._roster.updated(told))
+                self._catch_up_later()
             case "speakers_changed":
                 self._publish(self._roster.speaking(message.speakers_changed.speakers))
             case "connection_quality":
@@ -146,6 +153,15 @@ class ServerMessages:
             return
         self._subscriptions.drop_absent()
 
+    def _catch_up_later(self) -> None:
+        if self._updates.are_waiting and self._catching_up is None:
+            self._catching_up = asyncio.get_running_loop().call_later(AGAIN_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._catching_up = None
+        self._publish(self._roster.updated(self._updates.due(time.monotonic_ns())))
+        self._catch_up_later()
+
     def _permission(self, update: SubscriptionPermissionUpdate) -> None:
         if not update.allowed:
             reason = "its publisher does not allow the recorder to subscribe"
@@ -153,19 +169,18 @@ class ServerMessages:
 
     def _publish(self, events: list[RosterEvent]) -> None:
         moved: list[str] = []
+        returning = {each.track.key for each in events if isinstance(each, TrackPublished)}
         for event in events:
             match event:
                 case TrackPublished(track):
                     if self._subscriptions.take_over(track):
                         moved.append(track.sid)
-                case TrackUnpublished(track) if not self._may_return(track, events):
+                case TrackUnpublished(track) if track.key not in returning and not self._is_settling():
                     self._subscriptions.drop(track.sid)
             self.emit(event)
         if moved:
             self._subscriptions.request_soon(moved)
 
-    def _may_return(self, track: Track, events: list[RosterEvent]) -> bool:
-        """Whether it is published anew in the same update, or may still be soon after a re-join."""
-        if time.monotonic() < self._settled_at:
-            return True
-        return any(isinstance(each, TrackPublished) and each.track.key == track.key for each in events)
+    def _is_settling(self) -> bool:
+        """What ends may still be published anew after a re-join."""
+        return time.monotonic() < self._settled_at

@@ -43,7 +43,7 @@ def names(folder: Path) -> frozenset[str]:
     for line in filter(None, lines):
         try:
             noted = msgspec.json.decode(line, type=Note)
-        except msgspec.DecodeError:
+        except ValueError:
             continue  # torn: its file was not removed yet
         on_backup[noted.local] = noted.on_backup
     return frozenset(name for name, there in on_backup.items() if there)

@@ -21,6 +21,8 @@ from openegress.core.ids import check_egress_id
 from openegress.core.text import shown
 
 NAME = "journal.jsonl"
+MOST_BYTES = 64 * 2**20
+"""A recording of a day that is cut into parts of a minute notes two megabytes."""
 LOCK = "lock"
 """Beside the journal; held (flock) by the process that is at work on the folder."""
 VERSION = 1
@@ -78,6 +80,9 @@ class Journal:
     def load(cls, folder: Path) -> "Journal":
         """Raises EgressError when there is no journal, or none that can be read."""
         try:
+            if (size := (folder / NAME).stat().st_size) > MOST_BYTES:
+                # The service reads it, and a recording that was taken over could have written it.
+                raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")
             if torn and lines:
                 # By a power cut: what it said had not been promised to anybody. The next line must not
@@ -97,7 +102,7 @@ class Journal:
             for line in lines[1:]:
                 number += 1
                 journal._apply(msgspec.json.decode(line, type=Line))
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise unusable(folder, f"line {number}: {error}") from error
         return journal
 
@@ -119,7 +124,7 @@ class Journal:
 
     @property
     def names(self) -> dict[str, str]:
-        """Empty until the room has told them. Raises msgspec.DecodeError."""
+        """Empty until the room has told them. Raises ValueError."""
         noted = self.facts.get(_NAMES)
         return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import structlog
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
@@ -57,7 +56,7 @@ async def find_leftovers(spool: Path) -> list[LeftRecording]:
             plan, names = plans.decode(journal.plan), journal.names
             if plan.egress_id != journal.egress_id:
                 raise unusable(folder, f'its plan is of the egress "{shown(plan.egress_id)}"')
-        except (EgressError, msgspec.MsgspecError) as error:
+        except (EgressError, ValueError) as error:
             _log.error("a recording in the spool cannot be recovered", folder=str(folder), error=str(error))
             continue
         found.append(LeftRecording(plan, names))

@@ -1,6 +1,7 @@
 """Images that a dead process has taken: which there are, and those no storage has yet, stored."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -58,4 +59,8 @@ def _read(folder: Path) -> list[Taken]:
         return []
     # What follows the last line end was being written when the process died.
     *lines, _ = (folder / _TAKEN).read_bytes().split(b"\n")
-    return [msgspec.json.decode(line, type=Taken) for line in lines]
+    images = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # spoilt by the disk
+            images.append(msgspec.json.decode(line, type=Taken))
+    return images

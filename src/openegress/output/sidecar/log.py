@@ -91,5 +91,5 @@ def read(folder: Path) -> Iterator[LogEntry]:
     with (folder / NAME).open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                with contextlib.suppress(msgspec.DecodeError):
+                with contextlib.suppress(ValueError):
                     yield _DECODER.decode(line)

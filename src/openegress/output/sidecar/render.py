@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from openegress.core.errors import Phase, internal
 from openegress.core.sidecars import Sidecar
 from openegress.output.manifest import rfc3339
 from openegress.output.sidecar import entries
@@ -27,7 +28,7 @@ Log = Callable[[], Iterable[LogEntry]]
 def render(folder: Path, sidecar: Sidecar, recording: str, end_ns: int) -> dict[str, Path]:
     """The files of `sidecar`, by the ending of their names. `recording`: the name of what they are of;
     `end_ns`: where it ends, if the log does not say so. Blocking. Raises EgressError when the disk
-    refuses."""
+    refuses, or has spoilt the log."""
     made: dict[str, Path] = {}
     try:
         for ending, text in _texts(sidecar, lambda: read(folder), recording, end_ns).items():
@@ -36,6 +37,9 @@ def render(folder: Path, sidecar: Sidecar, recording: str, end_ns: int) -> dict[
                 file.writelines(text)
     except OSError as error:
         raise disk_error(error, folder / NAME) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        text = f"the log of what happened in the room is damaged: {error!r}"
+        raise internal(text, Phase.FINISH) from error
     return made
 
 

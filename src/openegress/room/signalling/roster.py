@@ -6,6 +6,7 @@ comes back under a new SID takes the place of the one with the same key.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from livekit.protocol.models import (
     ConnectionQuality,
@@ -81,7 +82,9 @@ class Roster:
         self._grace_s = return_grace_s
         self._participants: dict[str, Participant] = {}
         self._tracks: dict[str, Track] = {}
-        self._layers: dict[str, tuple[VideoLayer, ...]] = {}
+        self._sids: dict[str, dict[str, bytes]] = {}
+        """By identity, the SIDs of their tracks, each with what was told of it last, as it came. Most of what
+        a server tells of somebody with many tracks is what it told before."""
         self._levels: dict[str, float] = {}
         """How loud those are who speak, by SID."""
         self._qualities: dict[str, Quality] = {}
@@ -102,7 +105,8 @@ class Roster:
         return self._tracks.get(sid)
 
     def layers(self, sid: str) -> tuple[VideoLayer, ...]:
-        return self._layers.get(sid, ())
+        track = self._tracks.get(sid)
+        return () if track is None else _layers(TrackInfo.FromString(self._told_of(track)))
 
     @property
     def waiting(self) -> bool:
@@ -187,6 +191,8 @@ class Roster:
             opts_out=says_yes(info, OPT_OUT),
         )
         known = self._participants.get(info.identity)
+        if known == participant:
+            participant = known  # the one that its tracks know
         self._participants[info.identity] = participant
         returned = self._away_participants.pop(info.identity, None) is not None
         if known is None:
@@ -204,26 +210,39 @@ class Roster:
     def _compare_tracks(
         self, info: ParticipantInfo, participant: Participant, events: list[RosterEvent]
     ) -> None:
-        published = {each.sid: _track(each, participant) for each in info.tracks if _is_media(each)}
+        published = {each.sid: each for each in info.tracks if _is_media(each)}
         for sid in self._sids_of(info.identity):
             if sid not in published and sid not in self._away_tracks:
                 self._unpublish(sid, events)
-        for each in info.tracks:
-            track = published.get(each.sid)
-            if track is None:
-                continue
-            self._layers[track.sid] = _layers(each)
-            known = self._tracks.get(track.sid)
+        for sid, each in published.items():
+            told = each.SerializeToString()
+            known = self._tracks.get(sid)
+            if known is not None and known.participant.identity != info.identity:
+                self._unpublish(sid, events)
+                known = None
+            track = self._as_told(known, each, told, participant)
             if known is None:
-                for sid in self._sids_of(info.identity):
-                    if sid in self._away_tracks and self._tracks[sid].key == track.key:
-                        self._unpublish(sid, events)
-            self._away_tracks.pop(track.sid, None)
-            self._tracks[track.sid] = track
+                self._take_place(track, events)
+            self._away_tracks.pop(sid, None)
+            self._tracks[sid] = track
+            self._sids.setdefault(info.identity, {})[sid] = told
             if known is None:
                 events.append(TrackPublished(track))
             elif known.muted != track.muted:
                 events.append(TrackMuted(track))
+
+    def _as_told(self, known: Track | None, info: TrackInfo, told: bytes, participant: Participant) -> Track:
+        if known is None or self._told_of(known) != told:
+            return _track(info, participant)
+        return known if known.participant is participant else replace(known, participant=participant)
+
+    def _take_place(self, track: Track, events: list[RosterEvent]) -> None:
+        """Of those that are away and were the same: it is back under a new SID."""
+        if not self._away_tracks:
+            return
+        for sid in self._sids_of(track.participant.identity):
+            if sid in self._away_tracks and self._tracks[sid].key == track.key:
+                self._unpublish(sid, events)
 
     def _left(self, identity: str, sid: str, events: list[RosterEvent]) -> None:
         known = self._participants.get(identity)
@@ -238,11 +257,18 @@ class Roster:
 
     def _unpublish(self, sid: str, events: list[RosterEvent]) -> None:
         self._away_tracks.pop(sid, None)
-        self._layers.pop(sid, None)
-        events.append(TrackUnpublished(self._tracks.pop(sid)))
+        track = self._tracks.pop(sid)
+        of_identity = self._sids[track.participant.identity]
+        del of_identity[sid]
+        if not of_identity:
+            del self._sids[track.participant.identity]
+        events.append(TrackUnpublished(track))
 
     def _sids_of(self, identity: str) -> list[str]:
-        return [sid for sid, track in self._tracks.items() if track.participant.identity == identity]
+        return list(self._sids.get(identity, ()))
+
+    def _told_of(self, track: Track) -> bytes:
+        return self._sids[track.participant.identity][track.sid]
 
 
 def _kind(info: ParticipantInfo) -> str:

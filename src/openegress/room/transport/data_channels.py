@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from openegress.room.budget import RefillRate, TokenBucket
+from openegress.room.transport.sctp_packet import is_sound
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class DataChannels:
         """Of the datagram that is taken apart."""
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
-        """Datagrams, and messages that are too large."""
+        """Datagrams, also those that cannot be taken apart, and messages that are too large."""
 
     def start(self, port: int) -> None:
         """DTLS is up. `port`: the server's for SCTP, as its offer says."""
@@ -44,7 +45,7 @@ class DataChannels:
     def received(self, packet: bytes, arrival_ns: int) -> None:
         """What DTLS has decrypted."""
         now_ns = time.monotonic_ns()
-        if self._budget.left(now_ns) < 1 or self._waiting.full():
+        if self._budget.left(now_ns) < 1 or self._waiting.full() or not is_sound(packet):
             self.dropped += 1
             return
         self._budget.spend(1, now_ns)
@@ -68,8 +69,18 @@ class DataChannels:
         from aiortc.rtcdatachannel import RTCDataChannel
         from aiortc.rtcsctptransport import RTCSctpTransport
 
+        waiting = self._waiting
+
+        class Sctp(RTCSctpTransport):
+            """Acknowledges what came together at once: to encrypt and send an answer to each datagram takes
+            three times as long as to take it apart."""
+
+            async def _send_sack(self) -> None:
+                if waiting.empty():
+                    await super()._send_sack()
+
         wire = _Wire(self._send)
-        sctp = RTCSctpTransport(wire)  # type: ignore[arg-type]
+        sctp = Sctp(wire)  # type: ignore[arg-type]
 
         def on_channel(channel: RTCDataChannel) -> None:
             channel.on("message", self._take)
@@ -79,9 +90,18 @@ class DataChannels:
             await sctp.start(None, port)
             while True:
                 packet, self._arrived_ns = await self._waiting.get()
-                await wire.receiver._handle_data(packet)
+                await self._take_apart(wire, packet)
         finally:
             await sctp.stop()
+
+    async def _take_apart(self, wire: "_Wire", packet: bytes) -> None:
+        try:
+            await wire.receiver._handle_data(packet)
+        except Exception:
+            # Of what a chunk holds aiortc checks little: one that it stumbles over is dropped.
+            if not self.dropped:
+                _log.warning("a datagram of the data channels is dropped", exc_info=True)
+            self.dropped += 1
 
     def _take(self, message: bytes | str) -> None:
         if isinstance(message, str) or len(message) > MOST_MESSAGE_BYTES:

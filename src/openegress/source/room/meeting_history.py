@@ -4,6 +4,7 @@ From the events beside the recording, where there are some; else from when packe
 were.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,12 +101,12 @@ class MeetingHistory:
     def moments(self, changes: Iterable[RoomChange]) -> list[RoomMoment]:
         """In order. A file track begins where its own packets do, whatever was published before."""
         begins = {track.spans_ns[0][0] for track in self._tracks}
-        pending = sorted(changes, key=lambda each: each.at_ns)
+        pending = deque(sorted(changes, key=lambda each: each.at_ns))
         times = sorted({*(each.at_ns for each in pending), *begins})
         moments = []
         for at_ns in times:
             while pending and pending[0].at_ns <= at_ns:
-                self._apply(pending.pop(0))
+                self._apply(pending.popleft())
             moments.append(RoomMoment(at_ns, self._state(at_ns)))
         return moments
 

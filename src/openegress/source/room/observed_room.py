@@ -38,6 +38,8 @@ class ObservedRoom:
         """By identity, whoever is in the room."""
         self._tracks: dict[str, Track] = {}
         """By SID, whatever they publish."""
+        self._published: dict[str, dict[str, Track]] = {}
+        """The same by identity."""
         self._told: set[str] = set()
         """Identities of those who are there, as far as anybody is told."""
         self._told_tracks: dict[str, Track] = {}
@@ -56,10 +58,10 @@ class ObservedRoom:
                 self._people.pop(participant.identity, None)
                 return self._about(participant.identity, event)
             case TrackPublished(track) | TrackMuted(track):
-                self._tracks[track.sid] = track
+                self._add(track)
                 return self._about(track.participant.identity, event)
             case TrackUnpublished(track):
-                self._tracks.pop(track.sid, None)
+                self._remove(track.sid)
                 was_told = self._told_tracks.pop(track.sid, None) is not None
                 return [*([event] if was_told else []), *self._about(track.participant.identity, None)]
             case SpeakersChanged(identities):
@@ -118,20 +120,36 @@ class ObservedRoom:
         whom = self._streams.get(stream)
         return whom is not None and not (whom - self._told) & self._people.keys()
 
+    def _add(self, track: Track) -> None:
+        known = self._tracks.get(track.sid)
+        if known is not None and known.participant.identity != track.participant.identity:
+            self._remove(track.sid)
+        self._tracks[track.sid] = track
+        self._published.setdefault(track.participant.identity, {})[track.sid] = track
+
+    def _remove(self, sid: str) -> None:
+        track = self._tracks.pop(sid, None)
+        if track is None:
+            return
+        own = self._published[track.participant.identity]
+        del own[sid]
+        if not own:
+            del self._published[track.participant.identity]
+
     def _about(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
         """`event`, unless somebody comes by it, or goes."""
-        tracks = [each for each in self._tracks.values() if each.participant.identity == identity]
-        recorded = [each for each in tracks if self._is_recorded(each)]
+        own = self._published.get(identity, {}).values()
         person = self._people.get(identity)
-        publishing = {identity} if recorded else set()
+        publishing = {identity} if any(map(self._is_recorded, own)) else set()
         if person is None or not is_seen(self._recorded, person, publishing):
             return self._gone(identity, event)
         if identity not in self._told:
             self._told.add(identity)
+            recorded = [each for each in own if self._is_recorded(each)]
             self._told_tracks |= {each.sid: each for each in recorded}
             return [ParticipantJoined(person), *map(TrackPublished, recorded)]
         match event:
-            case TrackPublished(track) | TrackMuted(track) if track in recorded:
+            case TrackPublished(track) | TrackMuted(track) if self._is_recorded(track):
                 self._told_tracks[track.sid] = track
                 return [event]
             case ParticipantChanged():

@@ -159,7 +159,7 @@ class DevToolsConnection(asyncio.Protocol):
         """None for what is not a message: a lost one must not take the others with it."""
         try:
             return self._decoder.decode(raw)
-        except msgspec.DecodeError:
+        except ValueError:
             pass
         try:
             return self._decoder.decode(_whole_characters(raw))

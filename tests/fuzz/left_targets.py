@@ -1,0 +1,97 @@
+"""What is read again later: journals, logs and notes in the spool, records, and files for compose."""
+
+import contextlib
+import os
+
+import msgspec
+
+from openegress.api import wire_json
+from openegress.app import compose
+from openegress.config.settings import RoomKeySettings
+from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.core.errors import EgressError
+from openegress.core.sidecars import Sidecar
+from openegress.core.values import Secret
+from openegress.handler.recording_journal import RecordingJournal
+from openegress.media.meeting_file import MeetingFile
+from openegress.media.meeting_track import MeetingTrack
+from openegress.output.images import recover
+from openegress.output.sidecar import log
+from openegress.output.sidecar.render import render
+from openegress.request.layout_file import LayoutFaults, parse_layout
+from openegress.source.room.meeting_history import MeetingHistory, of_events, of_packets
+from openegress.storage import backed_up, journal
+from openegress.store import record
+from tests.fuzz.registry import in_file, target
+
+
+@target
+def recording_journal(data: bytes) -> None:
+    """Of a recording whose handler died."""
+    with in_file(data, f"EG_1/{journal.NAME}") as path, contextlib.suppress(EgressError, msgspec.DecodeError):
+        found = RecordingJournal.take_over(path.parent)
+        try:
+            assert found.told is not None and found.names is not None and found.markers is not None
+        finally:
+            found.release()
+
+
+@target
+def sidecar_log(data: bytes) -> None:
+    with in_file(data, log.NAME) as path:
+        for sidecar in Sidecar:
+            with contextlib.suppress(EgressError):
+                render(path.parent, sidecar, "recording", 10**18)
+
+
+@target
+def spool_notes(data: bytes) -> None:
+    """Which images were taken, and which files went to the backup."""
+    with in_file(data, recover._TAKEN) as path:
+        recover._read(path.parent)
+        os.link(path, path.with_name(backed_up.NAME))
+        backed_up.names(path.parent)
+
+
+@target
+def stored_record(data: bytes) -> None:
+    """In Redis, or in the database."""
+    info = record.read("EG_1", data)
+    if info is not None:
+        record.judge(None, info)
+        record.judge(info, info)
+        wire_json.to_dict(info)
+
+
+@target
+def tracks_file(data: bytes) -> None:
+    with in_file(data, "a.mkv") as path, contextlib.suppress(EgressError):
+        file = MeetingFile(path)
+        MeetingHistory(file.tracks).moments(of_packets(file.tracks))
+        for _ in file.packets():
+            pass
+
+
+TRACK = MeetingTrack(
+    0, MediaKind.AUDIO, AudioCodec.OPUS, "ann", "Ann", "microphone", "", 0, 0, spans_ns=((0, 10**9),)
+)
+
+
+@target
+def events_file(data: bytes) -> None:
+    with in_file(data, "a.events.jsonl") as path, contextlib.suppress(EgressError):
+        MeetingHistory([TRACK]).moments(of_events(compose._lines(path)))
+
+
+@target
+def layout_file(data: bytes) -> None:
+    with contextlib.suppress(LayoutFaults):
+        parse_layout(data.decode(errors="replace"), "name")
+
+
+@target
+def room_key(data: bytes) -> None:
+    for derivation in ("pbkdf2", "hkdf"):
+        key = RoomKeySettings(rooms=("*",), key=Secret(data.decode("latin-1")), derivation=derivation)  # type: ignore[arg-type]
+        with contextlib.suppress(ValueError):
+            assert key.material is not None
