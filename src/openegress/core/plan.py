@@ -13,6 +13,7 @@ from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Prof
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
+from openegress.core.render import Render
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
 
@@ -367,6 +368,7 @@ class Plan(Struct, frozen=True):
     data_topics: tuple[str, ...] = ()
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
     on_pause: PauseMode = PauseMode.CUT
+    render: Render = Render.LIVE
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

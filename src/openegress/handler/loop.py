@@ -10,6 +10,7 @@ from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, needs_browser
+from openegress.core.render import Render
 from openegress.handler import log
 from openegress.handler.cage import Cage, Confinement, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
@@ -88,7 +89,8 @@ class HandlerLoop:
                 self._browser = None
                 self._running = asyncio.create_task(self._session.run(room_keys), name="session")
             case ipc.Recover(plan):
-                memory.limit(RECOVERY_BYTES)
+                if plan.render is Render.LIVE:
+                    memory.limit(RECOVERY_BYTES)  # composing takes what a live recording does
                 cage = self._cage(plan, Work.RECOVERY)
                 self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send, cage)
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")

@@ -50,16 +50,19 @@ class MeetingFile:
     """Methods raise EgressError for a file that FFmpeg cannot read."""
 
     def __init__(self, path: Path) -> None:
-        """Raises EgressError for what is no recording of tracks."""
+        """Raises EgressError for what cannot be read."""
         self._path = path
         if path.suffix.lower() == ".mcap":
             raise invalid(f'"{path.name}" is an MCAP file, which cannot be read here: record to a .mkv')
         self.tracks = self._scan()
+        self.end_ns = max((track.spans_ns[-1][1] for track in self.tracks), default=0)
+
+    def refuse_without_tracks(self) -> None:
+        """Raises EgressError for a file that is no recording of tracks."""
         if not self.tracks:
             raise invalid(
-                f'"{path.name}" holds no tracks of participants: record the room with layout tracks'
+                f'"{self._path.name}" holds no tracks of participants: record the room with layout tracks'
             )
-        self.end_ns = max(track.spans_ns[-1][1] for track in self.tracks)
 
     def packets(self) -> Iterator[MeetingPacket]:
         """All of them, in the order of the file: by time, give or take a second."""

@@ -275,6 +275,7 @@ class _Planner:
             sidecars=self.options.sidecars(source, found),
             data_topics=self.options.data_topics,
             on_pause=self.options.on_pause(found),
+            render=self.options.render(source, found),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))

@@ -5,6 +5,7 @@ import time
 from openegress.core import info as transitions
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
+from openegress.core.render import Render
 from openegress.request.request_kind import RequestKind
 from openegress.worker import cost
 from openegress.worker.admission import Cost, Reserved, admit, hesitation_s, no_room
@@ -59,6 +60,8 @@ class Capacity:
         return hesitation_s(self._meter.sample(), self._reserved(), len(self._kinds()))
 
     def _cost(self, kind: RequestKind, plan: Plan | None) -> Cost:
+        if plan is not None and plan.render is Render.DEFERRED:
+            return self._config.costs[RequestKind.ROOM_TRACKS]  # composing takes what is left
         base = self._config.costs[kind]
         return base if plan is None else cost.of_plan(base, plan)
 

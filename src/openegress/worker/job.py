@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from openegress.core import ipc
+from openegress.core.deferred import MOST_TRIES
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import (
     Active,
@@ -24,6 +25,7 @@ from openegress.core.events import (
 )
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.render import Render
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
@@ -136,6 +138,12 @@ class Job:
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
         match await self._follow(spawn, ipc.Recover(self.plan)):
+            case Death() if self._may_try_again:
+                await self._finish_left(spawn, text)
+                return
+            case Ended(whole=True) as ended:
+                self._take(ended)
+                return
             case Death(how):
                 kept = f"its files wait in the spool, as their recovery ended too ({how})"
             case Ended(error=error) if error:
@@ -144,6 +152,12 @@ class Job:
             case Ended():
                 kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
+
+    @property
+    def _may_try_again(self) -> bool:
+        """What dies of composing a recording stores its tracks in the end, and the first death may have been
+        of another cause."""
+        return self.plan.render is Render.DEFERRED and len(self.handlers.deaths) <= MOST_TRIES
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()

@@ -4,14 +4,17 @@ recordings, as fast as they go, without leaving out a picture."""
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from openegress.core.plan import AudioRoute, VideoEncoding
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import Looks, PictureFiles
+from openegress.core.plan import AudioRoute, LayoutSource, Plan, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import Canvas
 from openegress.media.meeting_file import MeetingFile, MeetingPacket
 from openegress.media.mixer import BLOCK_SAMPLES
+from openegress.media.overlays import Overlays
 from openegress.media.samples import SAMPLE_RATE
 from openegress.request import layouts
 from openegress.room.budget import UnhurriedDecoding
@@ -25,27 +28,61 @@ from openegress.source.room.selection import NOTHING
 from openegress.source.room.track_policy import RoomState
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is made of a meeting."""
+
+    layout: str
+    """A name of request.layouts, or of `specs`."""
+    routes: tuple[AudioRoute, ...] = (AudioRoute("all"),)
+    """Which sound goes where; none: a picture without sound."""
+    looks: Looks = field(default_factory=Looks)
+    pictures: PictureFiles = field(default_factory=PictureFiles)
+    specs: tuple[LayoutSpec, ...] = ()
+    zero_ns: int = 0
+    """Unix time of media time zero, for clocks over the picture; 0: now."""
+
+    @classmethod
+    def of_plan(cls, plan: Plan, source: LayoutSource, zero_ns: int) -> "View":
+        return cls(source.layout, source.audio, plan.looks, plan.pictures, source.specs, zero_ns)
+
+
 class Composition:
     """Run once, in one thread."""
 
     def __init__(
-        self, file: MeetingFile, moments: Sequence[RoomMoment], layout: str, video: VideoEncoding
+        self,
+        file: MeetingFile | None,
+        moments: Sequence[RoomMoment],
+        view: View,
+        video: VideoEncoding,
     ) -> None:
-        """`layout`: a name of request.layouts."""
+        """`file`: None where nobody sent anything."""
         self._moments = deque(moments)
-        self._tracks = {track.index: track for track in file.tracks}
+        self._tracks = {track.index: track for track in file.tracks} if file is not None else {}
         self._policy = LayoutPolicy(
-            layouts.parse(layout), Size(video.width, video.height), video.framerate, (AudioRoute("all"),)
+            layouts.parse(view.layout, view.specs),
+            Size(video.width, video.height),
+            video.framerate,
+            view.routes,
+            looks=view.looks,
+            pictures=view.pictures,
+            specs=view.specs,
         )
         self._compositor = Compositor(
-            Canvas(video.width, video.height), video.framerate, with_audio=True, decoding=UnhurriedDecoding
+            Canvas(video.width, video.height),
+            video.framerate,
+            with_audio=bool(view.routes),
+            overlays=Overlays(video.width, video.height, view.looks, view.pictures),
+            decoding=UnhurriedDecoding,
         )
+        self._compositor.begin(view.zero_ns)
         self._framerate = video.framerate
         self._frames = PacketFrames()
         self._stopped = threading.Event()
         self._selection = NOTHING
         self._state = RoomState((), ())
-        self._packets = file.packets()
+        self._packets = file.packets() if file is not None else iter(())
         self._packet = next(self._packets, None)
 
     def give(
