@@ -71,7 +71,7 @@ class HandlerLoop:
                     _log.warning("worker is gone: finishing the recording")
                     self._session.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
-                    self._recovery.stop(orphaned=True)
+                    self._recovery.stop(EndReason.KILLED, orphaned=True)
                 return
             await self._take(message)
 
@@ -98,7 +98,7 @@ class HandlerLoop:
                 if self._session is not None:
                     self._session.stop(EndReason(reason))
                 if self._recovery is not None:
-                    self._recovery.stop()
+                    self._recovery.stop(EndReason(reason))
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)

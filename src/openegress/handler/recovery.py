@@ -28,6 +28,7 @@ from openegress.core.events import (
 )
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
+from openegress.core.render import Render
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer, is_left_to_compose
 from openegress.handler.outputs import Uploaders
@@ -52,15 +53,13 @@ from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
-_ALIVE_S = 1.0
-"""The worker takes a handler that says nothing for one that hangs; uploads may wait for hours."""
+_ALIVE_S = 1.0  # the worker takes a handler that says nothing for one that hangs
 
 Send = Callable[[AnyEvent], None]
 
 
 class Recovery:
-    """Of one egress. Run once; what cannot be stored stays in the spool, and the worker has it tried again
-    later."""
+    """Of one egress. Run once; what cannot be stored stays in the spool, and is tried again later."""
 
     def __init__(self, plan: Plan, spool: Path, send: Send, confinement: Confinement) -> None:
         self._plan = plan
@@ -72,9 +71,11 @@ class Recovery:
         self._stopped = asyncio.Event()
         self._orphaned = False
 
-    def stop(self, *, orphaned: bool = False) -> None:
+    def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """What no storage takes now is left to the next recovery. An `orphaned` one also leaves it to the
-        next to report what was stored, as nobody hears that now."""
+        next to report what was stored. Composing only ends with the service."""
+        if self._plan.render is Render.DEFERRED and reason is not EndReason.KILLED:
+            return
         self._orphaned = self._orphaned or orphaned
         self._uploaders.stop_retrying()
         if self._composer is not None:
@@ -96,12 +97,11 @@ class Recovery:
         await self._confinement.enter()
         journal = await self._take_over()
         try:
-            late = await asyncio.to_thread(journal.late_uploads)
+            late = self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
             if is_left_to_compose(self._plan, journal):
                 self._composer = Composer(self._plan, journal, self._send, late, self._stopped)
                 ended, is_settled = await self._composer.run_left()
             else:
-                self._uploaders.late = late
                 ended = _failed(await _Salvage(journal, self._uploaders, self._send).save(self._plan))
                 is_settled = not ended.code
             if is_settled and not self._orphaned:
@@ -138,7 +138,7 @@ class Recovery:
 
 
 def _failed(error: Exception | None) -> Ended:
-    if error is not None and not isinstance(error, EgressError):
+    if not isinstance(error, EgressError | None):
         _log.error("recovery", exc_info=error)
         error = internal(f"recovery failed: {error!r}")
     text, code = (error.text, error.code.value) if error is not None else ("", "")
