@@ -27,8 +27,8 @@ CORNER = Rect(0, 0, 6, 6)
 """Between the tiles."""
 RECORDED_S = 6.0
 IN_STEP_MS = 40
-SHARED_SLOTS = 0.02
-"""Of the pictures: a publisher of 30 a second is late by itself now and then."""
+FPS = 10
+"""Few enough that no two come in one slot, however late a publisher is."""
 MAY_BE_LOST_S = 2.0
 """What a kill may cost."""
 
@@ -46,7 +46,7 @@ async def parts(servers: Parts) -> AsyncIterator[Parts]:
 
 
 def camera(number: int) -> VideoSpec:
-    return VideoSpec(width=320, height=360, kbps=400, colour=COLOURS[number], encoded=True)
+    return VideoSpec(width=320, height=360, fps=FPS, kbps=400, colour=COLOURS[number], encoded=True)
 
 
 async def composed(service: Service, egress_id: str) -> tuple[Info, set[str]]:
@@ -70,12 +70,10 @@ def tiles(film: Path, rect: Rect) -> dict[int, NDArray[np.uint8]]:
 
 
 async def check_complete(film: Path, publisher: Publisher, tile: Rect) -> None:
-    """No picture that was sent between the first and the last is missing, but for those that came in the slot
-    of another."""
+    """No picture that was sent between the first and the last is missing."""
     read = counters(film, tile)
     assert read.in_order
-    missing = read.missing_of(publisher.sent_ns())
-    assert len(missing) <= await publisher.dropped() + SHARED_SLOTS * len(read.values), missing
+    assert len(read.missing_of(publisher.sent_ns())) <= await publisher.dropped()
 
 
 async def test_the_same_film_as_live(parts: Parts) -> None:
@@ -120,7 +118,7 @@ async def test_the_same_film_as_live(parts: Parts) -> None:
 async def test_nothing_is_lost_of_what_dies(tmp_path: Path) -> None:
     async with (
         LivekitServer() as livekit,
-        Publisher(livekit, "calls", "ann", VideoSpec(width=320, height=180, encoded=True)) as ann,
+        Publisher(livekit, "calls", "ann", VideoSpec(width=320, height=180, fps=FPS, encoded=True)) as ann,
         Service(tmp_path, livekit) as service,
     ):
 

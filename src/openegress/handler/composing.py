@@ -20,8 +20,8 @@ from openegress.core.deferred import MOST_TRIES
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, FileUpdate
 from openegress.core.plan import EndRules, FileOutput, LayoutSource, Limits, Plan, SegmentOutput
-from openegress.core.render import Render
 from openegress.core.units import S
+from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.outputs import Outputs, Uploaders
 from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
 from openegress.handler.sidecars import StoredSidecars
@@ -48,20 +48,18 @@ class Composer:
     def __init__(
         self,
         plan: Plan,
-        journal: RecordingJournal,
         send: Callable[[AnyEvent], None],
-        late: LateUploads | None = None,
-        stopped: asyncio.Event | None = None,
+        turn: ComposeTurn,
     ) -> None:
-        """`late`: where this is a recovery. `stopped`: set by whoever does not want it to begin."""
         # What limits a recording has done so while it was recorded.
         self._plan = msgspec.structs.replace(plan, limits=Limits(), end_rules=EndRules())
-        self._journal = journal
         self._send = send
-        self._late = late
-        self._tracks = SpooledTracks(journal.folder)
+        self._turn = turn
+        self._journal: RecordingJournal
+        self._tracks: SpooledTracks
+        self._late: LateUploads | None = None
         self._thread = ThreadPoolExecutor(1, "compose", initializer=_be_idle)
-        self._stopped = stopped or asyncio.Event()
+        self._stopped = asyncio.Event()
         self._composition: Composition | None = None
         self._outputs: Outputs | None = None
         self._failure: EgressError | None = None
@@ -78,9 +76,14 @@ class Composer:
         if self._outputs is not None:
             self._outputs.stop_retrying()
 
-    async def run(self, recorded: RecordedSpan) -> EgressError | None:
+    async def run(self, journal: RecordingJournal, recorded: RecordedSpan) -> EgressError | None:
         """Returns what went wrong. Never raises an EgressError."""
+        self._journal, self._tracks = journal, SpooledTracks(journal.folder)
+        return await self._run(recorded)
+
+    async def _run(self, recorded: RecordedSpan) -> EgressError | None:
         try:
+            await self._wait_for_turn()
             if await asyncio.to_thread(self._journal.begin_composing) > MOST_TRIES:
                 return await self._store_tracks(internal(f"its process ended {MOST_TRIES} times"))
             try:
@@ -90,22 +93,38 @@ class Composer:
             except Exception as error:
                 _log.exception("composing")
                 failure = internal(f"{type(error).__name__}: {error}")
-            return failure if self._stopped.is_set() else await self._store_tracks(failure)
+            if not self._stopped.is_set():
+                return await self._store_tracks(failure)
+            await asyncio.to_thread(self._journal.take_back_composing)
+            return failure
         except EgressError as error:
             return error
         finally:
             self._thread.shutdown(wait=False)
 
-    async def run_left(self) -> tuple[Ended, bool]:
+    async def _wait_for_turn(self) -> None:
+        """Raises EgressError when the service ends first."""
+        self._send(Composing(None))
+        waits = [asyncio.create_task(self._turn.wait()), asyncio.create_task(self._stopped.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        self._refuse_incomplete()
+
+    async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:
         """Of what a process that died has left: the last word on it, and whether the spool is not needed any
         more. Raises EgressError."""
-        recorded = self._journal.recorded
+        self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
+        recorded = journal.recorded
         if recorded is None:  # it died while it recorded
             length_ns = await self._idly(self._recorded_ns)
-            began_ns = min(told.started_at_ns for told in self._journal.told.values())
+            began_ns = min(told.started_at_ns for told in journal.told.values())
             cut_off = RecordedSpan(began_ns, began_ns + length_ns, EndReason.FAILURE)
-            ended = _failed(await self.run(cut_off))
-        elif (error := await self.run(recorded)) is not None:
+            ended = _failed(await self._run(cut_off))
+        elif (error := await self._run(recorded)) is not None:
             ended = _failed(error)
         else:
             how, text, code = recorded.reason, recorded.error, recorded.code
@@ -237,9 +256,9 @@ class Composer:
             self._composition.stop()
 
 
-def is_left_to_compose(plan: Plan, journal: RecordingJournal) -> bool:
+def is_left_to_compose(journal: RecordingJournal) -> bool:
     """Whether a process that died has left it undone."""
-    return plan.render is Render.DEFERRED and not journal.is_composed and bool(journal.told)
+    return not journal.is_composed and bool(journal.told)
 
 
 def _failed(error: EgressError | None) -> Ended:

@@ -27,7 +27,6 @@ from openegress.core.events import (
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.render import Render
 from openegress.core.room_keys import RoomKey
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer
@@ -101,7 +100,9 @@ class Recording:
         browser: WarmBrowser | None,
         confinement: Confinement,
         names: NameClaim,
+        composer: Composer | None = None,
     ) -> None:
+        """`composer`: of a plan that is composed after it was recorded."""
         self._plan = plan
         self._settings = settings
         self._send = send
@@ -114,7 +115,7 @@ class Recording:
         """Done once the outputs are open."""
         self._outputs: Outputs | None = None
         self._media_input: MediaInput | None = None
-        self._composer: Composer | None = None
+        self._composer = composer
         self._stopping: asyncio.Task[_StoppedInput] | None = None
         self._orphaned = False
         self._phase: Phase | None = None
@@ -124,8 +125,7 @@ class Recording:
     @property
     def _work(self) -> Plan:
         """What is recorded as long as there is media."""
-        is_deferred = self._plan.render is Render.DEFERRED
-        return recording_of(self._plan, self._settings.spool) if is_deferred else self._plan
+        return recording_of(self._plan, self._settings.spool) if self._composer is not None else self._plan
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
@@ -196,8 +196,8 @@ class Recording:
                     raise prepared
                 self._phase = None
                 end = await self._capture(media_input, journal)
-                if self._plan.render is Render.DEFERRED:
-                    end = await self._compose(end, media_input, journal)
+                if self._composer is not None:
+                    end = await self._compose(self._composer, end, media_input, journal)
                 if end.is_settled:
                     await self._settle(journal)
             except Exception:
@@ -216,7 +216,7 @@ class Recording:
         outputs = Outputs(
             self._work,
             journal,
-            self._send if self._plan.render is Render.LIVE else _to_nobody,
+            self._send if self._composer is None else _to_nobody,
             self._loop_safe_end,
             self._control.sidecars,
             ask_key=media_input.key_frame_at,
@@ -231,7 +231,7 @@ class Recording:
             media_input.formats(),
             started_at_ns,
             name_values,
-            passthrough=media_input.passes_through and self._plan.render is Render.LIVE,
+            passthrough=media_input.passes_through and self._composer is None,
         )
         self._outputs = outputs
         self._begun.set_result(None)
@@ -252,7 +252,9 @@ class Recording:
         span_ns = started_at_ns, ended_at_ns
         return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out, span_ns)
 
-    async def _compose(self, end: End, media_input: MediaInput, journal: RecordingJournal) -> End:
+    async def _compose(
+        self, composer: Composer, end: End, media_input: MediaInput, journal: RecordingJournal
+    ) -> End:
         """Of what was recorded, to the outputs that were asked for."""
         error = None if _is_empty(end, media_input) else end.error
         text, code = (error.text, error.code.value) if error is not None else ("", "")
@@ -260,9 +262,8 @@ class Recording:
         await asyncio.to_thread(journal.note_recorded, recorded)
         if self._orphaned:
             return replace(end, is_settled=False)  # the next worker has it composed, and tells of it
-        self._composer = Composer(self._plan, journal, self._send)
-        failure = await self._composer.run(recorded)
-        return End(end.reason, error or failure, self._composer.is_settled, end.left_out)
+        failure = await composer.run(journal, recorded)
+        return End(end.reason, error or failure, composer.is_settled, end.left_out)
 
     async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
         """Stops the input once, however often it is called. Never raises: what was recorded has to be

@@ -162,6 +162,10 @@ class RecordingJournal:
         self._journal.note(_COMPOSINGS, count)
         return count
 
+    def take_back_composing(self) -> None:
+        """It was given up in order, and counts for nothing. Raises EgressError."""
+        self._journal.note(_COMPOSINGS, int(self._journal.facts.get(_COMPOSINGS, 0)) - 1)
+
     def note_composed(self) -> None:
         """What is left to do is what is left of any recording. Raises EgressError."""
         self._journal.note(_COMPOSED, True)

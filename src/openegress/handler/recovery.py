@@ -28,7 +28,6 @@ from openegress.core.events import (
 )
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
-from openegress.core.render import Render
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer, is_left_to_compose
 from openegress.handler.outputs import Uploaders
@@ -61,20 +60,22 @@ Send = Callable[[AnyEvent], None]
 class Recovery:
     """Of one egress. Run once; what cannot be stored stays in the spool, and is tried again later."""
 
-    def __init__(self, plan: Plan, spool: Path, send: Send, confinement: Confinement) -> None:
+    def __init__(
+        self, plan: Plan, spool: Path, send: Send, confinement: Confinement, composer: Composer | None = None
+    ) -> None:
         self._plan = plan
         self._confinement = confinement
         self._spool = spool
         self._send = send
         self._uploaders = Uploaders(send)
-        self._composer: Composer | None = None
+        self._composer = composer
         self._stopped = asyncio.Event()
         self._orphaned = False
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """What no storage takes now is left to the next recovery. An `orphaned` one also leaves it to the
         next to report what was stored. Composing only ends with the service."""
-        if self._plan.render is Render.DEFERRED and reason is not EndReason.KILLED:
+        if self._composer is not None and reason is not EndReason.KILLED:
             return
         self._orphaned = self._orphaned or orphaned
         self._uploaders.stop_retrying()
@@ -98,9 +99,8 @@ class Recovery:
         journal = await self._take_over()
         try:
             late = self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
-            if is_left_to_compose(self._plan, journal):
-                self._composer = Composer(self._plan, journal, self._send, late, self._stopped)
-                ended, is_settled = await self._composer.run_left()
+            if self._composer is not None and is_left_to_compose(journal):
+                ended, is_settled = await self._composer.run_left(journal, late)
             else:
                 ended = _failed(await _Salvage(journal, self._uploaders, self._send).save(self._plan))
                 is_settled = not ended.code

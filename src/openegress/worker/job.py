@@ -13,6 +13,7 @@ from openegress.core.events import (
     AnyEvent,
     Aside,
     AwaitingStart,
+    Composing,
     Ended,
     Ending,
     EndReason,
@@ -28,6 +29,7 @@ from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
+from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -49,6 +51,7 @@ class Job:
         on_log: OnLog,
         on_aside: OnAside | None = None,
         claim_names: OnNames | None = None,
+        turns: ComposeTurns | None = None,
         *,
         had_ended: bool = False,
     ) -> None:
@@ -62,7 +65,9 @@ class Job:
         self.active_s: float | None = None
         """When it became active, on the monotonic clock."""
         self.progress: Progress | None = None
-        self.handlers = HandlerLink(plan, self._take, on_log, claim_names)
+        self.composing: Composing | None = None
+        """None: it has not come so far."""
+        self.handlers = HandlerLink(plan, self._take, on_log, claim_names, turns or ComposeTurns(1))
         self._on_aside = on_aside
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -179,6 +184,8 @@ class Job:
                 self.active_s = time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
+            case Composing():
+                self.composing = event
             case Ended():
                 self._ended = event
             case _:
