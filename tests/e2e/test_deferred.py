@@ -20,7 +20,7 @@ from testkit.probe import Rect, av_offset, counters, crop, frames, luma_of, prob
 from testkit.service import Info, Service, location
 from testkit.ssim import ssim
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
 
 LEFT, RIGHT = Rect(8, 8, 628, 704), Rect(644, 8, 628, 704)
 CORNER = Rect(0, 0, 6, 6)
