@@ -15,6 +15,7 @@ from openegress.core.events import (
     AnyEvent,
     AwaitingStart,
     BackupUsed,
+    Composing,
     Ended,
     Ending,
     EndReason,
@@ -509,3 +510,20 @@ def test_a_terminal_status_never_changes_and_others_never_go_back(history: list[
         else:
             assert info.ended_at
             assert info.details.startswith("End reason: ")
+
+
+def test_composing_is_told_until_it_is_over() -> None:
+    info = EgressInfo(status=EgressStatus.EGRESS_ACTIVE)
+    said = []
+    told = (Ending(EndReason.API), Composing(None), Composing(0), Composing(42), Ended(9, EndReason.API))
+    for event in told:
+        info = infos.apply(info, event, 5)
+        said.append(info.details)
+    assert said == [
+        "End reason: StopEgress API",
+        "End reason: StopEgress API; Composing: waits for its turn",
+        "End reason: StopEgress API; Composing: 0 %",
+        "End reason: StopEgress API; Composing: 42 %",
+        "End reason: StopEgress API",
+    ]
+    assert info.status == EgressStatus.EGRESS_COMPLETE

@@ -83,6 +83,12 @@ def is_paused(info: EgressInfo) -> bool:
     return PAUSED in info.details.split(_BETWEEN)
 
 
+def composing(info: EgressInfo) -> str:
+    """How much of a deferred recording is composed, or that it waits; "": neither."""
+    parts = (part for part in info.details.split(_BETWEEN) if part.startswith(COMPOSING))
+    return next(parts, "").removeprefix(COMPOSING)
+
+
 def http_code(code: str) -> int:
     """EgressInfo.error_code of an errors.Code; 0 for one that says nothing."""
     return 0 if code in ("", Code.UNKNOWN) else Code(code).http_status
