@@ -101,6 +101,15 @@ def test_layouts() -> None:
     assert told(grid, speaker) == [(50, "Layout: speaker", "quiet")]
 
 
+def test_composing() -> None:
+    waits, begun, later = (
+        info(status=EgressStatus.EGRESS_ENDING, details=f"End reason: x; Composing: {said}")
+        for said in ("waits for its turn", "0 %", "42 %")
+    )
+    assert told(waits, begun) == [(50, "Composing", "busy")]
+    assert told(begun, later) == []
+
+
 def test_pauses() -> None:
     running = info(status=EgressStatus.EGRESS_ACTIVE)
     paused = info(status=EgressStatus.EGRESS_ACTIVE, details="Paused")

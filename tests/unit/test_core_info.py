@@ -15,6 +15,7 @@ from openegress.core.events import (
     AnyEvent,
     AwaitingStart,
     BackupUsed,
+    Composing,
     Ended,
     Ending,
     EndReason,
@@ -522,3 +523,20 @@ def test_details_say_paused_while_it_is_and_keep_what_else_they_say() -> None:
     assert infos.apply(paused, Resumed(2), 2).details == "a notice"
     ended = infos.apply(paused, Ending(EndReason.API), 3)
     assert ended.details == "End reason: StopEgress API; a notice"
+
+
+def test_composing_is_told_until_it_is_over() -> None:
+    info = EgressInfo(status=EgressStatus.EGRESS_ACTIVE)
+    said = []
+    told = (Ending(EndReason.API), Composing(None), Composing(0), Composing(42), Ended(9, EndReason.API))
+    for event in told:
+        info = infos.apply(info, event, 5)
+        said.append(info.details)
+    assert said == [
+        "End reason: StopEgress API",
+        "End reason: StopEgress API; Composing: waits for its turn",
+        "End reason: StopEgress API; Composing: 0 %",
+        "End reason: StopEgress API; Composing: 42 %",
+        "End reason: StopEgress API",
+    ]
+    assert info.status == EgressStatus.EGRESS_COMPLETE

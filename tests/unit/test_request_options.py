@@ -1,6 +1,7 @@
 """Options of a recording: one schema, whichever way they come."""
 
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -25,6 +26,7 @@ from openegress.core.plan import (
     decode,
     encode,
 )
+from openegress.core.render import Render
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecar, Sidecars
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
@@ -70,6 +72,7 @@ OPTIONS = st.builds(
     tracks_file=st.none() | st.text().map(str.strip),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
     variable_frame_rate=st.none() | st.booleans(),
+    render=st.none() | st.sampled_from(Render),
 )
 
 
@@ -556,6 +559,43 @@ def test_a_page_that_chooses_by_itself_promises_nobody_anything(asked: Options) 
         with pytest.raises(EgressError) as caught:
             plan(request, context)
         assert caught.value.code is Code.UNIMPLEMENTED
+
+
+def test_a_room_in_a_layout_may_be_composed_later() -> None:
+    assert plan(room()).render is Render.LIVE
+    for query in ("render=deferred", "render=deferred&split_every=1m&sidecars=events&text=x"):
+        assert plan(room(f"grid?{query}")).render is Render.DEFERRED
+    # What is asked for of all rooms has no effect on those that cannot.
+    configured = replace(CONTEXT, options=OptionDefaults(render=Render.DEFERRED))
+    assert plan(room("speaker"), configured).render is Render.DEFERRED
+    assert plan(room("speaker?max_size=1GB"), configured).render is Render.LIVE
+    assert plan(room("speaker?render=live"), configured).render is Render.LIVE
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"layout": "grid?render=deferred&max_size=1GB"}, "max_size is not known before it is composed"),
+        ({"layout": "grid?render=deferred&on_pause=hold"}, "on_pause=hold with render=deferred"),
+        ({"layout": "grid?render=deferred&show_left_out=true"}, "show_left_out with render=deferred"),
+        ({"layout": "grid?render=deferred", "audio_only": True}, "a built-in layout with a picture"),
+        ({"layout": "tracks?render=deferred"}, "a built-in layout with a picture"),
+        (
+            {"layout": "grid?render=deferred", "custom_base_url": "http://a"},
+            "a page can only be recorded while it is shown",
+        ),
+        (
+            {"layout": "grid?render=deferred", "stream_outputs": [wire.StreamOutput(urls=["rtmp://a/b/c"])]},
+            "a stream needs its picture now",
+        ),
+    ],
+)
+def test_what_cannot_be_composed_later_is_refused(asked: dict[str, Any], why: str) -> None:
+    filepath = "x.mkv" if str(asked["layout"]).startswith("tracks") else "x"
+    outputs = [wire.EncodedFileOutput(filepath=filepath)]
+    with pytest.raises(EgressError) as caught:
+        plan(wire.RoomCompositeEgressRequest(room_name="r", file_outputs=outputs, **asked))
+    assert why in caught.value.message
 
 
 def test_sidecars_are_of_what_joins_the_room_itself() -> None:

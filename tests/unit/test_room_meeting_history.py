@@ -1,6 +1,7 @@
 """How a room was at each moment of a recording of its tracks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.units import S
 from openegress.media.meeting_track import MeetingTrack, as_stored
-from openegress.source.room.meeting_history import LINGER_NS, MeetingHistory, of_events, of_packets
+from openegress.source.room.meeting_history import (
+    LINGER_NS,
+    MeetingHistory,
+    RoomChange,
+    of_events,
+    of_packets,
+)
 
 
 def camera(
@@ -135,3 +142,16 @@ def test_a_place_in_a_recording(text: str, seconds: float) -> None:
 def test_what_is_no_place(text: str) -> None:
     with pytest.raises(EgressError, match="is not a place in a recording"):
         position_s(text)
+
+
+def test_a_span_is_decoded_from_the_last_key_frames_before_it() -> None:
+    pictures = replace(camera("ada", (0, 100)), keys_ns=(0, 20 * S, 39 * S, 60 * S))
+    assert [pictures.begin_for(at_s * S) // S for at_s in (5, 21, 39, 40, 90)] == [0, 20, 20, 39, 60]
+    assert microphone("ada", 0, 100, 1).begin_for(40 * S) == 39 * S
+
+
+def test_an_asked_layout_is_the_metadata_of_the_recorder() -> None:
+    tracks = [camera("ada", (0, 9))]
+    changes = [RoomChange(3 * S, "layout_asked", {"layout": "speaker?names=true"})]
+    moments = MeetingHistory(tracks).moments(changes)
+    assert [each.state.metadata for each in moments] == ["", '{"layout": "speaker?names=true"}']

@@ -12,6 +12,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.app.worker_config import costs, worker_config
 from openegress.config.settings import CPUCost, Settings
 from openegress.core.errors import Code, Fault
+from openegress.core.events import Composing
 from openegress.core.plan import LayoutSource, Plan, TemplateSource, WebSource
 from openegress.request.request_kind import RequestKind
 from openegress.worker.admission import AdmissionLimits, Cost, Load, Reserved, admit, hesitation_s
@@ -212,6 +213,7 @@ class Running:
     kind: str
     record: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(info=EgressInfo()))
     started_s: float = 0.0
+    composing: Composing | None = None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, SegmentsInfo, StreamInfo
 
 from openegress.core.events import Happening, MarkerAdded, Rejoined, StoredBeside
-from openegress.core.info import is_paused, is_terminal
+from openegress.core.info import composing, is_paused, is_terminal
 from openegress.core.units import S
 
 
@@ -78,6 +78,8 @@ def _life(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
         )
     if after.status == EgressStatus.EGRESS_ENDING != old.status:
         yield Moment(after.updated_at, _because("Ending", after.details), Mood.BUSY)
+    if (composed := composing(after)) and composed[0].isdigit() and not composing(old)[:1].isdigit():
+        yield Moment(after.updated_at, "Composing", Mood.BUSY)
 
 
 def _end(old: EgressInfo, after: EgressInfo) -> Iterator[Moment]:

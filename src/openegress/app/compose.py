@@ -20,7 +20,7 @@ from openegress.media.pipeline import EncodePipeline
 from openegress.output import Opening
 from openegress.output.file.recorder import FileRecorder
 from openegress.request import encoding, layouts
-from openegress.source.room.composition import Composition
+from openegress.source.room.composition import Composition, View
 from openegress.source.room.meeting_history import MeetingHistory, RoomChange, of_events, of_packets
 from openegress.source.room.sound_levels import speaking
 from openegress.storage.uploader import Uploader
@@ -46,13 +46,14 @@ async def compose(wish: ComposeWish, on_progress: Callable[[int, int], None]) ->
     from a thread. Raises EgressError."""
     check(wish)
     file = await asyncio.to_thread(MeetingFile, wish.source)
+    file.refuse_without_tracks()
     to_ns = min(file.end_ns, wish.to_s * S)
     if to_ns <= wish.from_s * S:
         raise invalid(f"--from {wish.from_s} s is not before the end, which is at {to_ns / S:.1f} s")
     changes = await asyncio.to_thread(changes_of, wish.source, file)
     asked = encoding.from_preset(wish.preset)
     video = encoding.video_encoding(asked, VideoCodec.H264, 0, streamed=False)
-    composition = Composition(file, MeetingHistory(file.tracks).moments(changes), wish.layout, video)
+    composition = Composition(file, MeetingHistory(file.tracks).moments(changes), View(wish.layout), video)
     await _encode(wish, composition, video, round(to_ns), on_progress)
     return (to_ns - wish.from_s * S) / S
 

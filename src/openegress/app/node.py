@@ -22,6 +22,7 @@ from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
 from openegress.source.web import page_cgroup
 from openegress.store.heartbeat import Heartbeat
+from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
@@ -96,7 +97,7 @@ class Node:
             self.metrics, watchers, watch, spending, faults, lambda egress_id: self.supervisor.get(egress_id)
         )
         self.supervisor = Supervisor(
-            self._pool, self._ended, observer.aside, observer.logged, keys_of(settings)
+            self._pool, self._ended, observer.aside, observer.logged, keys_of(settings), self._turns(settings)
         )
         self._rooms = room_service(settings, _METADATA_S)
         self.service = WorkerService(
@@ -110,6 +111,11 @@ class Node:
             on_start=of_egresses.wake,
         )
         self._endings = Endings(self.service, self._spool, spending, faults)
+
+    def _turns(self, settings: Settings) -> ComposeTurns:
+        """One encodes with a core while it draws with another."""
+        most = settings.cpu_cost.max_composing or max(1, int(self.machine.load().cores) // 2)
+        return ComposeTurns(most)
 
     async def start(self) -> None:
         await asyncio.to_thread(clear_after_dead, str(self._spool))

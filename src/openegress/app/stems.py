@@ -29,6 +29,7 @@ def make_stems(source: Path, folder: Path, form: StemFormat, target_lufs: float 
     """All are as long as the recording, and begin with it. Blocking. Raises EgressError."""
     check(source, folder, target_lufs)
     file = MeetingFile(source)
+    file.refuse_without_tracks()
     if not voices(file):
         raise invalid(f'"{source.name}" has no sound')
     measured = measure(file)

@@ -102,6 +102,7 @@ class CPUCost(Block, frozen=True):
     track_composite_cpu_cost: float = 0.0
     track_cpu_cost: float = 0.0
     max_concurrent_web: int = 0
+    max_composing: int = 0
     max_pulse_clients: int = 60
     memory_source: str = "cgroup"
     memory_kill_grace_sec: int = 0

@@ -150,6 +150,13 @@ class Ending(Event, frozen=True, tag="ending"):
     """START_SIGNAL: it came while the page's signal was awaited."""
 
 
+class Composing(Event, frozen=True, tag="composing"):
+    """What was recorded is being composed, or waits for its turn. The egress is ending meanwhile."""
+
+    percent: int | None
+    """How much of it is; None: it waits."""
+
+
 class Ended(Event, frozen=True, tag="ended"):
     """The last event. `code` is empty when the egress is complete, else an errors.Code."""
 
@@ -162,6 +169,8 @@ class Ended(Event, frozen=True, tag="ended"):
     died: bool = False
     """Its handler is gone, so nobody has told how the streams ended."""
     left_out: LeftOut = LeftOut()
+    whole: bool = False
+    """Of a recovery: nothing of what was recorded is lost, and this is how the egress ended."""
 
 
 class Progress(Event, frozen=True, tag="progress"):
@@ -244,6 +253,7 @@ AnyEvent = (
     | ManifestStored
     | BackupUsed
     | Ending
+    | Composing
     | Ended
     | Progress
     | Uploaded

@@ -20,6 +20,7 @@ from openegress.core.events import (
     Aside,
     AwaitingStart,
     BackupUsed,
+    Composing,
     Ended,
     Ending,
     EndReason,
@@ -48,6 +49,9 @@ TERMINAL = frozenset(
 
 PAUSED = "Paused"
 """A part of EgressInfo.details while nothing is recorded."""
+COMPOSING = "Composing: "
+"""How a part of it begins that says how much of a deferred recording is composed."""
+_WAITING = "waits for its turn"
 END_REASON = "End reason: "
 STOPPED_BEFORE_START = "Stop called before pipeline could start"
 STOPPED_AWAITING_START = "Start signal not received"
@@ -77,6 +81,12 @@ def details_of(*parts: str) -> str:
 
 def is_paused(info: EgressInfo) -> bool:
     return PAUSED in info.details.split(_BETWEEN)
+
+
+def composing(info: EgressInfo) -> str:
+    """How much of a deferred recording is composed, or that it waits; "": neither."""
+    parts = (part for part in info.details.split(_BETWEEN) if part.startswith(COMPOSING))
+    return next(parts, "").removeprefix(COMPOSING)
 
 
 def http_code(code: str) -> int:
@@ -129,6 +139,9 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.details = _without_pause(info.details)
         case Noticed(text):
             info.details = details_of(info.details, text)
+        case Composing(percent):
+            said = _WAITING if percent is None else f"{percent} %"
+            info.details = details_of(_without(COMPOSING, info.details), f"{COMPOSING}{said}")
         case Ending():
             _end_begun(info, event, now_ns)
         case Ended():
@@ -176,7 +189,7 @@ def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
 def _end(info: EgressInfo, event: Ended) -> None:
     starting = info.status == EgressStatus.EGRESS_STARTING
     _set_details(info, event.reason)
-    info.details = details_of(info.details, sentence(event.left_out))
+    info.details = details_of(_without(COMPOSING, info.details), sentence(event.left_out))
     if event.code or event.reason is EndReason.FAILURE:
         if starting and event.phase is Phase.START_SIGNAL and event.code == Code.FAILED_PRECONDITION:
             # A page that does not start is the one failure that clients know as ABORTED.
@@ -251,6 +264,10 @@ def _set_details(info: EgressInfo, reason: EndReason) -> None:
     info.details = _without_pause(info.details)
     if not info.details.startswith(END_REASON):
         info.details = details_of(f"{END_REASON}{reason.value}", info.details)
+
+
+def _without(beginning: str, details: str) -> str:
+    return details_of(*(part for part in details.split(_BETWEEN) if not part.startswith(beginning)))
 
 
 def _without_pause(details: str) -> str:

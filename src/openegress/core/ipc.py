@@ -123,7 +123,11 @@ class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
     error: str = ""
 
 
-ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed
+class Turn(msgspec.Struct, frozen=True, tag="turn"):
+    """Answer to AskTurn, when it has come."""
+
+
+ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed | Turn
 
 
 # --- handler -> worker
@@ -156,7 +160,11 @@ class ClaimNames(msgspec.Struct, frozen=True, tag="claim_names"):
     """Of a file that has none in the plan, as its track decides."""
 
 
-ToWorker = Ready | Reply | Log | ClaimNames | AnyEvent
+class AskTurn(msgspec.Struct, frozen=True, tag="ask_turn"):
+    """What was recorded is to be composed: when may that begin? The turn lasts as long as the handler."""
+
+
+ToWorker = Ready | Reply | Log | ClaimNames | AskTurn | AnyEvent
 
 
 # --- the process that forks handlers -> worker, each a datagram

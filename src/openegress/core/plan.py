@@ -13,6 +13,7 @@ from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Prof
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
+from openegress.core.render import Render
 from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
@@ -372,6 +373,7 @@ class Plan(Struct, frozen=True):
     data_routes: tuple[DataRoute, ...] = ()
     """Whose data, and of which topics, the sidecar has; none: all."""
     on_pause: PauseMode = PauseMode.CUT
+    render: Render = Render.LIVE
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

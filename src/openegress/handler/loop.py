@@ -10,9 +10,12 @@ from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, needs_browser
+from openegress.core.render import Render
 from openegress.handler import log
 from openegress.handler.cage import Cage, Confinement, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
+from openegress.handler.compose_turn import ComposeTurn
+from openegress.handler.composing import Composer
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
@@ -37,6 +40,7 @@ class HandlerLoop:
         self._session: Recording | None = None
         self._recovery: Recovery | None = None
         self._names: NameClaim | None = None
+        self._turn = ComposeTurn(channel.send)
         self._running: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -70,7 +74,7 @@ class HandlerLoop:
                     _log.warning("worker is gone: finishing the recording")
                     self._session.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
-                    self._recovery.stop(orphaned=True)
+                    self._recovery.stop(EndReason.KILLED, orphaned=True)
                 return
             await self._take(message)
 
@@ -84,22 +88,29 @@ class HandlerLoop:
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
-                self._session = Recording(plan, self._told, send, self._browser, cage, self._names)
+                self._session = Recording(
+                    plan, self._told, send, self._browser, cage, self._names, self._composer(plan)
+                )
                 self._browser = None
                 self._running = asyncio.create_task(self._session.run(room_keys), name="session")
             case ipc.Recover(plan):
-                memory.limit(RECOVERY_BYTES)
+                if plan.render is Render.LIVE:
+                    memory.limit(RECOVERY_BYTES)  # composing takes what a live recording does
                 cage = self._cage(plan, Work.RECOVERY)
-                self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send, cage)
+                self._recovery = Recovery(
+                    plan, Path(self._told.spool), self._channel.send, cage, self._composer(plan)
+                )
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")
             case ipc.Stop(reason):
                 if self._session is not None:
                     self._session.stop(EndReason(reason))
                 if self._recovery is not None:
-                    self._recovery.stop()
+                    self._recovery.stop(EndReason(reason))
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
+            case ipc.Turn():
+                self._turn.give()
             case ipc.UpdateStreams(call, add, remove):
                 self._answer(call, lambda recording: recording.update_streams(add, remove))
             case ipc.Obey(call, order):
@@ -110,6 +121,10 @@ class HandlerLoop:
         if self._settings is None:
             raise RuntimeError("unexpected message from the worker: the first one has to be Warm")
         return self._settings
+
+    def _composer(self, plan: Plan) -> Composer | None:
+        """None: it is composed while it is recorded, or not at all."""
+        return Composer(plan, self._channel.send, self._turn) if plan.render is Render.DEFERRED else None
 
     def _cage(self, plan: Plan, work: Work) -> Confinement:
         return Cage(plan, Path(self._told.spool), work) if self._told.confined else Unconfined()

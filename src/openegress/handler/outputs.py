@@ -11,7 +11,7 @@ from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
 from openegress.handler.recording_journal import RecordingJournal
-from openegress.handler.sidecars import SidecarRecorder
+from openegress.handler.sidecars import SidecarRecorder, StoredSidecars
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
 from openegress.output.build import BuiltOutput, build_output
@@ -39,15 +39,17 @@ class Outputs:
         journal: RecordingJournal,
         emit: Callable[[AnyEvent], None],
         on_end: OnEnd,
-        sidecars: SidecarRecorder,
+        sidecars: SidecarRecorder | StoredSidecars,
         *,
         ask_key: Callable[[int], None] = lambda at_ns: None,
         stream_retry_s: float | None = None,
+        late: LateUploads | None = None,
     ) -> None:
-        """`ask_key`: as build_output's."""
+        """`ask_key`: as build_output's. `late`: where the recording has ended before."""
         self._plan = plan
         self._sidecars = sidecars
         self._uploaders = Uploaders(emit)
+        self._uploaders.late = late
         self._journal = journal
         self._send = emit
         self._on_end = on_end
@@ -93,6 +95,12 @@ class Outputs:
 
     def waiting_uploads(self) -> int:
         return sum(built.output.waiting_uploads() for built in self._opened.values())
+
+    async def written(self) -> None:
+        """Returns when all that outputs were given until now has reached their files."""
+        for built in list(self._opened.values()):
+            if built.patient is not None:
+                await built.patient.written()
 
     def open(
         self,

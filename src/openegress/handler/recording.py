@@ -8,10 +8,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from openegress.core.deferred import recording_of
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import (
     Active,
@@ -28,12 +29,13 @@ from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import RoomKey
 from openegress.handler.cage import Confinement
+from openegress.handler.composing import Composer
 from openegress.handler.control import RecordingControl
 from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
-from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
 from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
@@ -59,6 +61,8 @@ class End:
     is_settled: bool = True
     """Nothing that was recorded waits in the spool."""
     left_out: LeftOut = field(default_factory=LeftOut)
+    span_ns: tuple[int, int] = (0, 0)
+    """From when to when it was recorded, in unix ns."""
 
     def event(self, phase: Phase | None) -> Ended:
         if self.error is None:
@@ -67,6 +71,14 @@ class End:
         return Ended(
             time.time_ns(), self.reason, error.text, error.code.value, error.phase, left_out=self.left_out
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _StoppedInput:
+    error: EgressError | None
+    """The last moments are missing."""
+    closing: asyncio.Task[None]
+    """While the outputs finish."""
 
 
 class _EndedEarly(Exception):
@@ -88,7 +100,9 @@ class Recording:
         browser: WarmBrowser | None,
         confinement: Confinement,
         names: NameClaim,
+        composer: Composer | None = None,
     ) -> None:
+        """`composer`: of a plan that is composed after it was recorded."""
         self._plan = plan
         self._settings = settings
         self._send = send
@@ -101,13 +115,17 @@ class Recording:
         """Done once the outputs are open."""
         self._outputs: Outputs | None = None
         self._media_input: MediaInput | None = None
-        self._stopping: asyncio.Task[EgressError | None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        """While the outputs finish."""
+        self._composer = composer
+        self._stopping: asyncio.Task[_StoppedInput] | None = None
         self._orphaned = False
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
         self._control = RecordingControl(plan, send, lambda reason: self._end(End(reason)))
+
+    @property
+    def _work(self) -> Plan:
+        """What is recorded as long as there is media."""
+        return recording_of(self._plan, self._settings.spool) if self._composer is not None else self._plan
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
@@ -115,6 +133,8 @@ class Recording:
         self._orphaned = self._orphaned or orphaned
         if reason is EndReason.KILLED and self._outputs is not None:
             self._outputs.stop_retrying()
+        if reason is EndReason.KILLED and self._composer is not None:
+            self._composer.stop()
         self._end(End(reason))
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
@@ -149,15 +169,15 @@ class Recording:
         self._end(end)  # for whoever still waits for the beginning
         self._send(end.event(self._phase))
         # Whoever waits for the recording need not wait until a browser has ended.
-        if self._closing is not None:
-            await self._closing
+        if self._stopping is not None:
+            await (await self._stopping).closing
         if self._browser is not None:
             await self._browser.close()
 
     async def _record(self, room_keys: tuple[RoomKey, ...]) -> End:
         await self._confinement.enter()
         media_input = await self._unless_ended(
-            open_input(self._plan, self._settings, self._browser, self._fail_from_thread, room_keys)
+            open_input(self._work, self._settings, self._browser, self._fail_from_thread, room_keys)
         )
         self._confinement.seal()
         watch = asyncio.create_task(self._watch(media_input), name="source events")
@@ -176,6 +196,8 @@ class Recording:
                     raise prepared
                 self._phase = None
                 end = await self._capture(media_input, journal)
+                if self._composer is not None:
+                    end = await self._compose(self._composer, end, media_input, journal)
                 if end.is_settled:
                     await self._settle(journal)
             except Exception:
@@ -192,9 +214,9 @@ class Recording:
 
     async def _capture(self, media_input: MediaInput, journal: RecordingJournal) -> End:
         outputs = Outputs(
-            self._plan,
+            self._work,
             journal,
-            self._send,
+            self._send if self._composer is None else _to_nobody,
             self._loop_safe_end,
             self._control.sidecars,
             ask_key=media_input.key_frame_at,
@@ -209,7 +231,7 @@ class Recording:
             media_input.formats(),
             started_at_ns,
             name_values,
-            passthrough=media_input.passes_through,
+            passthrough=media_input.passes_through and self._composer is None,
         )
         self._outputs = outputs
         self._begun.set_result(None)
@@ -228,16 +250,34 @@ class Recording:
             left_out = _left_out(media_input)
             ended_at_ns = time.time_ns()
             error = await outputs.finish(ended_at_ns, left_out, self._control.pauses_until(ended_at_ns))
-        return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out)
+        span_ns = started_at_ns, ended_at_ns
+        return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out, span_ns)
+
+    async def _compose(
+        self, composer: Composer, end: End, media_input: MediaInput, journal: RecordingJournal
+    ) -> End:
+        """Of what was recorded, to the outputs that were asked for."""
+        error = None if _is_empty(end, media_input) else end.error
+        text, code = (error.text, error.code.value) if error is not None else ("", "")
+        recorded = RecordedSpan(*end.span_ns, end.reason, text, code, end.left_out)
+        await asyncio.to_thread(journal.note_recorded, recorded)
+        if self._orphaned:
+            return replace(end, is_settled=False)  # the next worker has it composed, and tells of it
+        failure = await composer.run(journal, recorded)
+        return End(end.reason, error or failure, composer.is_settled, end.left_out)
 
     async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
         """Stops the input once, however often it is called. Never raises: what was recorded has to be
         finished whatever happens here. Returns the error if the last moments are missing."""
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop_in_time(media_input), name="stop")
-        return await self._stopping
+        return (await self._stopping).error
 
-    async def _stop_in_time(self, media_input: MediaInput) -> EgressError | None:
+    async def _stop_in_time(self, media_input: MediaInput) -> _StoppedInput:
+        error = await self._error_of_stop(media_input)
+        return _StoppedInput(error, asyncio.create_task(self._close(media_input), name="close"))
+
+    async def _error_of_stop(self, media_input: MediaInput) -> EgressError | None:
         limit_s = self._settings.stop_timeout_s
         try:
             async with asyncio.timeout(limit_s) as deadline:
@@ -248,8 +288,6 @@ class Recording:
                 why = f"pipeline frozen: it had not come to its end {limit_s:g} s after the stop"
                 return EgressError(Code.INTERNAL, why, fault=Fault.SERVICE, phase=Phase.FINISH)
             _log.exception("the source did not stop as it should")
-        finally:
-            self._closing = asyncio.create_task(self._close(media_input), name="close")
         return None
 
     async def _close(self, media_input: MediaInput) -> None:
@@ -341,6 +379,15 @@ class Recording:
 
     def _fail_from_thread(self, error: EgressError) -> None:
         self._loop_safe_end(EndReason.FAILURE, error)
+
+
+def _is_empty(end: End, media_input: MediaInput) -> bool:
+    """Nobody sent anything, which no file of tracks can be made of, but a picture."""
+    return end.reason is not EndReason.FAILURE and not media_input.sample().frames
+
+
+def _to_nobody(event: AnyEvent) -> None:
+    """What is told of a file of tracks is of no output that was asked for."""
 
 
 def _left_out(media_input: MediaInput) -> LeftOut:

@@ -12,8 +12,9 @@ import msgspec
 
 from openegress.core import plan as plans
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import AnyEvent, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.events import AnyEvent, EndReason, FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.file_lock import lock
+from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import Plan
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
@@ -25,7 +26,19 @@ OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 
 _PASSTHROUGH = "passthrough"
 _MARKER = "marker-"
+_RECORDED, _COMPOSINGS, _COMPOSED = "recorded", "composings", "composed"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
+
+
+class RecordedSpan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a recording ended whose picture is composed after it. Times are unix ns."""
+
+    started_at_ns: int
+    ended_at_ns: int
+    reason: EndReason
+    error: str = ""
+    code: str = ""
+    left_out: LeftOut = LeftOut()
 
 
 class RecordingJournal:
@@ -129,6 +142,37 @@ class RecordingJournal:
     @property
     def egress_id(self) -> str:
         return self._journal.egress_id
+
+    def note_recorded(self, recorded: RecordedSpan) -> None:
+        """What outputs say from here on is of those that are composed. Raises EgressError."""
+        self._journal.note(_RECORDED, msgspec.json.encode(recorded).decode())
+
+    @property
+    def recorded(self) -> RecordedSpan | None:
+        """Raises msgspec.DecodeError."""
+        noted = self._journal.facts.get(_RECORDED)
+        return None if noted is None else msgspec.json.decode(str(noted), type=RecordedSpan)
+
+    def begin_composing(self) -> int:
+        """All that outputs have told is void. Returns how often it was begun, this time included. Raises
+        EgressError."""
+        self._told.clear()
+        self._unwritten.clear()
+        count = int(self._journal.facts.get(_COMPOSINGS, 0)) + 1
+        self._journal.note(_COMPOSINGS, count)
+        return count
+
+    def take_back_composing(self) -> None:
+        """It was given up in order, and counts for nothing. Raises EgressError."""
+        self._journal.note(_COMPOSINGS, int(self._journal.facts.get(_COMPOSINGS, 0)) - 1)
+
+    def note_composed(self) -> None:
+        """What is left to do is what is left of any recording. Raises EgressError."""
+        self._journal.note(_COMPOSED, True)
+
+    @property
+    def is_composed(self) -> bool:
+        return bool(self._journal.facts.get(_COMPOSED))
 
     def late_uploads(self) -> LateUploads:
         """Blocking."""

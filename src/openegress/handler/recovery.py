@@ -29,6 +29,7 @@ from openegress.core.events import (
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
 from openegress.handler.cage import Confinement
+from openegress.handler.composing import Composer, is_left_to_compose
 from openegress.handler.outputs import Uploaders
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.media.duration import duration_ns, has_video, holds_media
@@ -51,59 +52,61 @@ from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
-_ALIVE_S = 1.0
-"""The worker takes a handler that says nothing for one that hangs; uploads may wait for hours."""
+_ALIVE_S = 1.0  # the worker takes a handler that says nothing for one that hangs
 
 Send = Callable[[AnyEvent], None]
 
 
 class Recovery:
-    """Of one egress. Run once; what cannot be stored stays in the spool, and the worker has it tried again
-    later."""
+    """Of one egress. Run once; what cannot be stored stays in the spool, and is tried again later."""
 
-    def __init__(self, plan: Plan, spool: Path, send: Send, confinement: Confinement) -> None:
+    def __init__(
+        self, plan: Plan, spool: Path, send: Send, confinement: Confinement, composer: Composer | None = None
+    ) -> None:
         self._plan = plan
         self._confinement = confinement
         self._spool = spool
         self._send = send
         self._uploaders = Uploaders(send)
+        self._composer = composer
         self._stopped = asyncio.Event()
         self._orphaned = False
 
-    def stop(self, *, orphaned: bool = False) -> None:
+    def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """What no storage takes now is left to the next recovery. An `orphaned` one also leaves it to the
-        next to report what was stored, as nobody hears that now."""
+        next to report what was stored. Composing only ends with the service."""
+        if self._composer is not None and reason is not EndReason.KILLED:
+            return
         self._orphaned = self._orphaned or orphaned
         self._uploaders.stop_retrying()
+        if self._composer is not None:
+            self._composer.stop()
         self._stopped.set()
 
     async def run(self) -> None:
         """Sends what it could save, output by output, and Ended last. Never raises."""
         heart = asyncio.create_task(self._show_life(), name="recovery alive")
         try:
-            error = await self._run()
-        except EgressError as failure:
-            error = failure
+            ended = await self._run()
         except Exception as failure:
-            _log.exception("recovery")
-            error = internal(f"recovery failed: {failure!r}")
-        finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
-        text, code = (error.text, error.code.value) if error else ("", "")
-        self._send(Ended(time.time_ns(), EndReason.FAILURE, text, code))
+            ended = _failed(failure)
+        heart.cancel()
+        await asyncio.gather(heart, return_exceptions=True)
+        self._send(ended)
 
-    async def _run(self) -> EgressError | None:
-        """Raises EgressError when the spool cannot be taken over; returns what went wrong with an output."""
+    async def _run(self) -> Ended:
         await self._confinement.enter()
         journal = await self._take_over()
         try:
-            self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
-            salvage = _Salvage(journal, self._uploaders, self._send)
-            error = await salvage.save(self._plan)
-            if error is None and not self._orphaned:
+            late = self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
+            if self._composer is not None and is_left_to_compose(journal):
+                ended, is_settled = await self._composer.run_left(journal, late)
+            else:
+                ended = _failed(await _Salvage(journal, self._uploaders, self._send).save(self._plan))
+                is_settled = not ended.code
+            if is_settled and not self._orphaned:
                 await asyncio.to_thread(journal.settle)
-            return error
+            return ended
         finally:
             journal.release()
 
@@ -132,6 +135,14 @@ class Recovery:
         while True:
             self._send(Progress(0, 0, 0, 0, 0))
             await asyncio.sleep(_ALIVE_S)
+
+
+def _failed(error: Exception | None) -> Ended:
+    if not isinstance(error, EgressError | None):
+        _log.error("recovery", exc_info=error)
+        error = internal(f"recovery failed: {error!r}")
+    text, code = (error.text, error.code.value) if error is not None else ("", "")
+    return Ended(time.time_ns(), EndReason.FAILURE, text, code)
 
 
 def _take_over(folder: Path, taken: "Future[RecordingJournal]") -> None:

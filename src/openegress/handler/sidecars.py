@@ -12,6 +12,7 @@ from openegress.core.events import BackupUsed, Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan
+from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
@@ -62,7 +63,10 @@ class SidecarRecorder:
     def _keep(self, observed: Observed) -> None:
         event, at_ns = observed.event, observed.at_ns
         if isinstance(event, OwnMetadataChanged):
-            self._change_layout(orders.layout_in(event.metadata), at_ns)
+            asked = orders.layout_in(event.metadata)
+            if asked is not None and self._plan.render is Render.DEFERRED:
+                self._append(LogEntry(at_ns, entries.ASKED, {"layout": asked}))
+            self._change_layout(asked, at_ns)
         elif isinstance(event, DataArrived):
             for said in self._conversation.entries(event):
                 if Sidecar(said.event) in self._plan.sidecars:
@@ -80,7 +84,7 @@ class SidecarRecorder:
 
     def open(self, opening: Opening) -> None:
         """Media time zero is known."""
-        if plans.beside(self._plan) is None:
+        if plans.beside(self._plan) is None and self._plan.render is Render.LIVE:
             return
         self._opening = opening
         self._log = SidecarLog(Path(opening.spool))
@@ -108,14 +112,13 @@ class SidecarRecorder:
             await self._log.finish(ANSWER_TIMEOUT_S)
         except EgressError as error:
             return Records(), error
-        records, failed, backup_used = await store_sidecars(
-            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader
-        )
-        if backup_used and (beside := plans.beside(self._plan)) is not None:
-            emit(BackupUsed(beside[0]))
-        for event in stored_beside(records.files, time.time_ns()):
-            emit(event)
-        self.is_settled = failed is None
+        if self._plan.render is Render.DEFERRED:
+            self.is_settled = True
+            return Records(), None  # of the log they are made once that was composed
+        stored = StoredSidecars(self._plan)
+        stored.open(self._opening)
+        records, failed = await stored.finish(ended_at_ns, uploader, emit)
+        self.is_settled = stored.is_settled
         return records, failed
 
     def _change_layout(self, text: str | None, at_ns: int) -> None:
@@ -135,3 +138,32 @@ class SidecarRecorder:
             self._early.append(entry)
         else:
             self._lost_early += 1
+
+
+class StoredSidecars:
+    """The files of a log that is complete."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._opening: Opening | None = None
+        self.is_settled = True
+        """As a SidecarRecorder's."""
+
+    def open(self, opening: Opening) -> None:
+        self._opening = opening
+
+    async def finish(
+        self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit
+    ) -> tuple[Records, EgressError | None]:
+        """What is stored, and what of it is not."""
+        assert self._opening is not None
+        self.is_settled = False
+        records, failed, backup_used = await store_sidecars(
+            Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader
+        )
+        if backup_used and (beside := plans.beside(self._plan)) is not None:
+            emit(BackupUsed(beside[0]))
+        for event in stored_beside(records.files, time.time_ns()):
+            emit(event)
+        self.is_settled = failed is None
+        return records, failed

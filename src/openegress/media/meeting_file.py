@@ -42,6 +42,8 @@ class MeetingPacket:
     is_key: bool
 
 
+_OUT_OF_ORDER_NS = 2 * S
+"""So much later a packet may lie in the file than others of its time."""
 GAP_NS = 2 * S
 """A track that sends nothing for so long is muted, as far as its packets tell."""
 
@@ -50,19 +52,23 @@ class MeetingFile:
     """Methods raise EgressError for a file that FFmpeg cannot read."""
 
     def __init__(self, path: Path) -> None:
-        """Raises EgressError for what is no recording of tracks."""
+        """Raises EgressError for what cannot be read."""
         self._path = path
         if path.suffix.lower() == ".mcap":
             raise invalid(f'"{path.name}" is an MCAP file, which cannot be read here: record to a .mkv')
         self.tracks = self._scan()
+        self.end_ns = max((track.spans_ns[-1][1] for track in self.tracks), default=0)
+
+    def refuse_without_tracks(self) -> None:
+        """Raises EgressError for a file that is no recording of tracks."""
         if not self.tracks:
             raise invalid(
-                f'"{path.name}" holds no tracks of participants: record the room with layout tracks'
+                f'"{self._path.name}" holds no tracks of participants: record the room with layout tracks'
             )
-        self.end_ns = max(track.spans_ns[-1][1] for track in self.tracks)
 
-    def packets(self) -> Iterator[MeetingPacket]:
-        """All of them, in the order of the file: by time, give or take a second."""
+    def packets(self, from_ns: int = 0) -> Iterator[MeetingPacket]:
+        """All of them from there on, and perhaps some before, in the order of the file: by time, give or take
+        a second."""
         kept = {track.index: track for track in self.tracks}
         try:
             with av.open(str(self._path), metadata_errors="replace") as container:
@@ -71,6 +77,8 @@ class MeetingFile:
                     for track in self.tracks
                     if isinstance(track.codec, VideoCodec) and (name := _TO_ANNEX_B.get(track.codec))
                 }
+                if from_ns > _OUT_OF_ORDER_NS:
+                    container.seek((from_ns - _OUT_OF_ORDER_NS) // 1000)
                 for block in container.demux([container.streams[index] for index in kept]):
                     if block.pts is None:
                         continue
@@ -82,15 +90,19 @@ class MeetingFile:
 
     def _scan(self) -> list[MeetingTrack]:
         spans: dict[int, list[tuple[int, int]]] = {}
+        keys: dict[int, list[int]] = {}
         try:
             with av.open(str(self._path), metadata_errors="replace") as container:
                 for block in container.demux():
                     if block.pts is not None:
                         _note(spans.setdefault(block.stream_index, []), _at_ns(block))
+                        if block.is_keyframe and isinstance(block.stream, VideoStream):
+                            keys.setdefault(block.stream_index, []).append(_at_ns(block))
                 return [
                     track
                     for stream in container.streams
-                    if (track := _track(stream, spans.get(stream.index, []))) is not None
+                    if (track := _track(stream, spans.get(stream.index, []), keys.get(stream.index, [])))
+                    is not None
                 ]
         except (FFmpegError, OSError, ValueError) as error:
             raise self._unreadable(error) from error
@@ -111,7 +123,7 @@ def _note(spans: list[tuple[int, int]], at_ns: int) -> None:
         spans.append((at_ns, at_ns))
 
 
-def _track(stream: Stream, spans: list[tuple[int, int]]) -> MeetingTrack | None:
+def _track(stream: Stream, spans: list[tuple[int, int]], keys: list[int]) -> MeetingTrack | None:
     tags = {key.upper(): value for key, value in stream.metadata.items()}
     identity = tags.get("PARTICIPANT_IDENTITY")
     codec = _CODECS.get(stream.codec_context.name) if stream.codec_context is not None else None
@@ -128,4 +140,5 @@ def _track(stream: Stream, spans: list[tuple[int, int]]) -> MeetingTrack | None:
         width=stream.codec_context.width if isinstance(stream, VideoStream) else 0,
         height=stream.codec_context.height if isinstance(stream, VideoStream) else 0,
         spans_ns=tuple(spans),
+        keys_ns=tuple(keys),
     )

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.units import S
 
+PREROLL_NS = S
+"""A picture may be shown late, and a decoder of sound has to settle."""
 MOST_TEXT_BYTES = 64
 """Of a name or a value in the file; the rest of a longer one is cut off."""
 
@@ -25,6 +28,15 @@ class MeetingTrack:
     height: int
     spans_ns: tuple[tuple[int, int], ...]
     """From when to when packets came without a gap of meeting_file.GAP_NS; never empty."""
+    keys_ns: tuple[int, ...] = ()
+    """Of a picture: where it can be decoded from."""
+
+    def begin_for(self, at_ns: int) -> int:
+        """From where it is decoded to know it at `at_ns`."""
+        if self.kind is MediaKind.AUDIO:
+            return at_ns - PREROLL_NS
+        before = [key_ns for key_ns in self.keys_ns if key_ns <= at_ns - PREROLL_NS]
+        return before[-1] if before else 0
 
 
 def as_stored(value: str) -> str:

@@ -54,6 +54,13 @@ class Output(Protocol):
         """Nothing that it recorded waits in the spool, however it ended; after finish()."""
 
 
+class Patient(Protocol):
+    """An output that can be waited for."""
+
+    async def written(self) -> None:
+        """Returns when all that it was given until now has reached its file, or it has failed."""
+
+
 class Marked(Protocol):
     """An output that has chapters."""
 

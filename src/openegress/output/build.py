@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from openegress.core import plan
 from openegress.core.codecs import MATROSKA, Container
 from openegress.media import FrameSink, PacketSink
-from openegress.output import Emit, Marked, Output
+from openegress.output import Emit, Marked, Output, Patient
 from openegress.output.file.recorder import FileRecorder
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
@@ -35,6 +35,8 @@ class BuiltOutput:
     """Wants to know when the recorded track is muted."""
     guard: SizeGuard | None = None
     """Keeps below a size what it stores as packets come."""
+    patient: Patient | None = None
+    """Stores what it makes, as quickly as the disk takes it."""
     marked: Marked | None = None
     """Has chapters."""
     is_live: bool = False
@@ -67,18 +69,18 @@ def build_output(
         case plan.FileOutput():
             file = _file(output, index, emit, uploader(output.storage), ask_key)
             guard = SizeGuard(file, size_limit, _packing(output.container))
-            return BuiltOutput(file, packets=guard, guard=guard, marked=file)
+            return BuiltOutput(file, packets=guard, guard=guard, patient=file, marked=file)
         case plan.SegmentOutput():
             segments = HlsRecorder(output, index, emit=emit, uploader=uploader(output.storage))
             packing = IN_TS if output.container is Container.TS else IN_FILE
             guard = SizeGuard(segments, size_limit, packing)
-            return BuiltOutput(segments, packets=guard, guard=guard, marked=segments)
+            return BuiltOutput(segments, packets=guard, guard=guard, patient=segments, marked=segments)
         case plan.StreamOutput():
             streams = StreamSender(output, index, emit=emit, on_empty=on_empty, policy=policy)
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)
         case plan.ImageOutput():
             images = ImageRecorder(output, index, emit=emit, uploader=uploader(output.storage))
-            return BuiltOutput(images, frames=images)
+            return BuiltOutput(images, frames=images, patient=images)
         case plan.WebsocketOutput():
             websocket = WebsocketSender(output, index, emit=emit, policy=policy)
             return BuiltOutput(websocket, frames=websocket, mute_listener=websocket, is_live=True)

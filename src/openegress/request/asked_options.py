@@ -11,10 +11,11 @@ from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan
+from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
 from openegress.core.values import SizeBytes
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
-from openegress.request import look_options, options
+from openegress.request import deferred, look_options, options
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
@@ -163,6 +164,19 @@ class AskedOptions:
             has_variable_rate=bool(self.all.variable_frame_rate) and is_h264 and not is_streamed,
         )
 
+    def render(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> Render:
+        """Of `source`, into `outputs`. Raises EgressError for what cannot be composed after it was recorded,
+        and for options that need a picture while it is; where only the configuration or the room asks for
+        it, such a recording is rendered live."""
+        if self.all.render is not Render.DEFERRED:
+            return Render.LIVE
+        why = deferred.refusal(source, outputs, self.all)
+        if why is None:
+            return Render.DEFERRED
+        if self.asked.render is Render.DEFERRED:
+            raise why
+        return Render.LIVE
+
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
         the configuration or the room says so."""
@@ -208,6 +222,8 @@ def refuse_unsuited(asked: Options, plan: Plan) -> None:
             raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")
     if asked.max_size and not _is_stored(plan.outputs):
         raise invalid("max_size: only files and segments have a size, and this egress has neither")
+    if asked.max_size and plan.render is Render.DEFERRED:
+        raise invalid("max_size: the size is not known before it is composed; use max_duration")
     if asked.stop_when_silent and not _has_sound(plan):
         raise invalid("stop_when_silent: this egress records no sound")
 

@@ -19,6 +19,7 @@ from openegress.core.codecs import EncoderSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
 from openegress.core.pause_mode import PauseMode
+from openegress.core.render import Render
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars
@@ -84,6 +85,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Of pictures that are encoded."""
     variable_frame_rate: bool | None = None
     """Of files and segments: a picture that does not change is not written again for a second."""
+    render: Render | None = None
+    """When the picture of a room is composed."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):

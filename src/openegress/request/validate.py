@@ -337,6 +337,7 @@ class _Planner:
                 found,
                 as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
             ),
+            render=self.options.render(source, found),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))

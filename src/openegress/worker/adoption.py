@@ -10,6 +10,7 @@ import structlog
 
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
+from openegress.core.render import Render
 from openegress.core.tasks import beside
 from openegress.storage.journal import has_ended, has_journal, is_held
 from openegress.worker.leftovers import (
@@ -169,6 +170,8 @@ class Adoption:
             # A record that was forgotten since is not to come back with every round.
             self._recover(left, reason.text, left.on_record or reason.is_first)
             self._waiting.discard(egress_id)
+            if left.plan.render is Render.DEFERRED:
+                return  # composing takes hours, and has a queue of its own
             while not await self._supervisor.wait(egress_id, _PATIENCE_S):
                 if queue and (job := self._supervisor.get(egress_id)) is not None:
                     job.stop_retrying()

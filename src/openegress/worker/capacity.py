@@ -1,18 +1,23 @@
 """What this worker still has room for."""
 
 import time
+from dataclasses import replace
 
 from openegress.core import info as transitions
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
+from openegress.core.render import Render
 from openegress.request.request_kind import RequestKind
 from openegress.worker import cost
-from openegress.worker.admission import Cost, Reserved, admit, hesitation_s, no_room
+from openegress.worker.admission import Cost, Load, Reserved, admit, hesitation_s, no_room
 from openegress.worker.config import WorkerConfig
 from openegress.worker.job import Job
 from openegress.worker.load import LoadMeter
 from openegress.worker.supervisor import Supervisor
+from openegress.worker.usage import UsageMeter
 
+_WINDOW_S = 0.5
+"""As the load is measured in."""
 _SETTLING_S = 8.0
 """How long a new egress counts with its full cost on top of the measured load."""
 
@@ -24,6 +29,8 @@ class Capacity:
         self._config = config
         self._meter = meter
         self._supervisor = supervisor
+        self._usage = UsageMeter()
+        self._idle_cores, self._measured_s = 0.0, 0.0
         self._starting: dict[str, tuple[RequestKind, Plan]] = {}
 
     def reserve(self, egress_id: str, kind: RequestKind, plan: Plan) -> None:
@@ -48,7 +55,7 @@ class Capacity:
         return admit(
             kind.value,
             self._cost(kind, plan),
-            self._meter.sample(),
+            self._load(),
             self._reserved(),
             len(self._kinds()),
             self._config.limits,
@@ -56,9 +63,24 @@ class Capacity:
 
     def hesitation_s(self) -> float:
         """How long to let a worker with more room answer first."""
-        return hesitation_s(self._meter.sample(), self._reserved(), len(self._kinds()))
+        return hesitation_s(self._load(), self._reserved(), len(self._kinds()))
+
+    def _load(self) -> Load:
+        """Less what composing takes, which gives way to all else."""
+        load, now_s = self._meter.sample(), time.monotonic()
+        if now_s - self._measured_s >= _WINDOW_S:
+            pids = {
+                job.plan.egress_id: pid
+                for job in self._running()
+                if job.composing is not None and (pid := job.handlers.pid) is not None
+            }
+            self._idle_cores = sum(each.cores for each in self._usage.measure(pids).values())
+            self._measured_s = now_s
+        return replace(load, used_cores=max(0.0, load.used_cores - self._idle_cores))
 
     def _cost(self, kind: RequestKind, plan: Plan | None) -> Cost:
+        if plan is not None and plan.render is Render.DEFERRED:
+            return self._config.costs[RequestKind.ROOM_TRACKS]  # composing takes what is left
         base = self._config.costs[kind]
         return base if plan is None else cost.of_plan(base, plan)
 

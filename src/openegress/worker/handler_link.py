@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 import msgspec
 import structlog
@@ -14,6 +15,7 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.tasks import beside
+from openegress.worker.compose_turns import ComposePlace, ComposeTurns
 from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
@@ -49,7 +51,14 @@ class Death:
 class HandlerLink:
     """Gives a handler its orders, answers what it asks, and passes on its events."""
 
-    def __init__(self, plan: Plan, on_event: OnEvent, on_log: OnLog, claim_names: OnNames | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        on_event: OnEvent,
+        on_log: OnLog,
+        claim_names: OnNames | None,
+        turns: ComposeTurns,
+    ) -> None:
         """`on_event` gets every event of the recording, `Ended` the last; of a recovery, all but its `Ended`.
         `claim_names`: None lets the handler write any name."""
         self.deaths: list[Death] = []
@@ -59,6 +68,7 @@ class HandlerLink:
         self._on_event = on_event
         self._on_log = on_log
         self._claim_names = claim_names
+        self._turns = turns
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._requests = HandlerRequests()
@@ -94,9 +104,9 @@ class HandlerLink:
     ) -> Ended | Death:
         """Sees one handler through to its exit; returns its last word, or how it died without one. `stop` is
         why it is to end at once."""
-        self._handler = handler
+        self._handler, place = handler, self._turns.place()
         try:
-            ended = await self._listen(handler, order, stop)
+            ended = await self._listen(handler, order, stop, place)
         except (msgspec.MsgspecError, ValueError) as error:
             _log.error(
                 "the recording process cannot be understood: killing it",
@@ -112,6 +122,7 @@ class HandlerLink:
             self._handler = None
             self._stage = _Stage.ALONE
             await handler.reap()
+            await place.leave()
             self.last_words = handler.last_words
         return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
 
@@ -120,7 +131,11 @@ class HandlerLink:
         return death
 
     async def _listen(
-        self, handler: HandlerProcess, order: ipc.Run | ipc.Recover, stop: EndReason | None
+        self,
+        handler: HandlerProcess,
+        order: ipc.Run | ipc.Recover,
+        stop: EndReason | None,
+        place: ComposePlace,
     ) -> Ended | None:
         """Until the handler has nothing more to say; None: it did not come to its end."""
         handler.send(order)
@@ -146,6 +161,8 @@ class HandlerLink:
                         self._requests.answer(message)
                     case ipc.ClaimNames():
                         handler.send(await self._claimed(message))
+                    case ipc.AskTurn():
+                        place.ask(partial(handler.send, ipc.Turn()))
                     case Ended():
                         ended = message
                         if self._stage is _Stage.RECORDING:

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from openegress.core import ipc
+from openegress.core.deferred import MOST_TRIES
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import (
     Active,
     AnyEvent,
     Aside,
     AwaitingStart,
+    Composing,
     Ended,
     Ending,
     EndReason,
@@ -24,8 +26,10 @@ from openegress.core.events import (
 )
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.render import Render
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
+from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -47,6 +51,7 @@ class Job:
         on_log: OnLog,
         on_aside: OnAside | None = None,
         claim_names: OnNames | None = None,
+        turns: ComposeTurns | None = None,
         *,
         had_ended: bool = False,
     ) -> None:
@@ -60,7 +65,9 @@ class Job:
         self.active_s: float | None = None
         """When it became active, on the monotonic clock."""
         self.progress: Progress | None = None
-        self.handlers = HandlerLink(plan, self._take, on_log, claim_names)
+        self.composing: Composing | None = None
+        """None: it has not come so far."""
+        self.handlers = HandlerLink(plan, self._take, on_log, claim_names, turns or ComposeTurns(1))
         self._on_aside = on_aside
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -136,6 +143,12 @@ class Job:
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
         match await self._follow(spawn, ipc.Recover(self.plan)):
+            case Death() if self._may_try_again:
+                await self._finish_left(spawn, text)
+                return
+            case Ended(whole=True) as ended:
+                self._take(ended)
+                return
             case Death(how):
                 kept = f"its files wait in the spool, as their recovery ended too ({how})"
             case Ended(error=error) if error:
@@ -144,6 +157,12 @@ class Job:
             case Ended():
                 kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
+
+    @property
+    def _may_try_again(self) -> bool:
+        """What dies of composing a recording stores its tracks in the end, and the first death may have been
+        of another cause."""
+        return self.plan.render is Render.DEFERRED and len(self.handlers.deaths) <= MOST_TRIES
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()
@@ -165,6 +184,8 @@ class Job:
                 self.active_s = time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
+            case Composing():
+                self.composing = event
             case Ended():
                 self._ended = event
             case _:

@@ -6,26 +6,30 @@ from collections.abc import AsyncGenerator
 import structlog
 
 from openegress.core import ipc
+from openegress.core.events import Composing
 from openegress.worker.process import HandlerProcess
 
 _log = structlog.get_logger(__name__)
 
 _SILENCE_S = 30.0
 """A handler sends something every second; one that is silent this long hangs and is replaced."""
+_COMPOSING_SILENCE_S = 1800.0
+"""One that composes has what the machine has left, which may be nothing for a while."""
 _LAST_CHANCE_S = 3.0
 """This process may have been the one that stood still: then messages are waiting to be read."""
 
 
 async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
     """Until its last message. A silent handler is killed."""
-    messages, patience_s = handler.messages(), _SILENCE_S
+    messages, silence_s = handler.messages(), _SILENCE_S
+    patience_s = silence_s
     while True:
         try:
             async with asyncio.timeout(patience_s):
                 message = await anext(messages, None)
         except TimeoutError:
             messages = handler.messages()
-            if patience_s == _SILENCE_S:
+            if patience_s == silence_s:
                 patience_s = _LAST_CHANCE_S
                 continue
             if not handler.alive:
@@ -34,7 +38,9 @@ async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.
             await handler.dump_stacks()
             handler.kill()
             continue
-        patience_s = _SILENCE_S
         if message is None:
             return
+        if isinstance(message, Composing):
+            silence_s = _COMPOSING_SILENCE_S
+        patience_s = silence_s
         yield message

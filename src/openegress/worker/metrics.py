@@ -237,6 +237,10 @@ class _Scrape(Collector):
                 lambda job: 0,
             ),
             "openegress_paused": ("1 while paused", lambda job: is_paused(job.record.info)),
+            "openegress_composed_ratio": (
+                "How much of a deferred recording is composed",
+                lambda job: (job.composing.percent or 0) / 100 if job.composing is not None else 0,
+            ),
             "openegress_cpu_cores": (
                 "Cores in use",
                 lambda job: now.usage[job.plan.egress_id].cores if job.plan.egress_id in now.usage else 0,

@@ -12,6 +12,7 @@ from openegress.core.events import EndReason
 from openegress.core.plan import Plan
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
+from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import OnLog, OnNames
 from openegress.worker.job import Job, OnAside
 from openegress.worker.pool import Pool
@@ -38,9 +39,11 @@ class Supervisor:
         on_aside: OnAside | None = None,
         on_log: OnLog | None = None,
         keys_of: KeysOf = lambda _: (),
+        turns: ComposeTurns | None = None,
     ) -> None:
         self._pool = pool
         self._keys_of = keys_of
+        self._turns = turns or ComposeTurns(1)
         self._on_log = on_log or relay_log
         self._on_end = on_end
         self._on_aside = on_aside
@@ -60,14 +63,14 @@ class Supervisor:
 
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
-        job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names)
+        job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names, self._turns)
         keys = self._keys_of(plan.room_name)
         self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn, keys))
         return job
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
-        job = Job(plan, kind, record, self._on_log, self._on_aside, had_ended=had_ended)
+        job = Job(plan, kind, record, self._on_log, self._on_aside, turns=self._turns, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 

@@ -147,7 +147,18 @@ const STATUS: Readonly<Record<string, readonly [string, Mood]>> = {
 
 export function statusOf(info: EgressInfo): readonly [string, Mood] {
   const status = info.status ?? "EGRESS_STARTING";
+  const composed = status === "EGRESS_ENDING" ? composing(info) : undefined;
+  if (composed !== undefined) return [`composing: ${composed}`, "busy"];
   return STATUS[status] ?? [status, "quiet"];
+}
+
+/** How much of it is composed, or that it waits; undefined: it is not composed after it was recorded. */
+function composing(info: EgressInfo): string | undefined {
+  const begin = "Composing: ";
+  return (info.details ?? "")
+    .split("; ")
+    .find((part) => part.startsWith(begin))
+    ?.slice(begin.length);
 }
 
 /** The server says so among the details. */

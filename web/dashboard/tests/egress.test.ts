@@ -66,6 +66,14 @@ test.each([
   expect(isActive(info({ status }))).toBe(active);
 });
 
+test("what is composed after it was recorded says how far it is", () => {
+  const status = "EGRESS_ENDING";
+  const details = "End reason: StopEgress API; Composing: 42 %";
+  expect(statusOf(info({ status, details }))).toEqual(["composing: 42 %", "busy"]);
+  expect(statusOf(info({ status, details: "End reason: x" }))[0]).toBe("ending");
+  expect(statusOf(info({ status: "EGRESS_ACTIVE", details }))[0]).toBe("active");
+});
+
 test.each<[Partial<EgressInfo>, boolean, boolean]>([
   [{ status: "EGRESS_ACTIVE", room_composite: {} }, true, false],
   [{ status: "EGRESS_ACTIVE", room_composite: {}, details: "a notice; Paused" }, true, true],

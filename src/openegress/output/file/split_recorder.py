@@ -85,6 +85,11 @@ class SplitRecorder:
             if isinstance(result, BaseException):
                 raise result
 
+    async def written(self) -> None:
+        """Returns when every packet until now has reached its part."""
+        for part in list(self._parts):
+            await part.written()
+
     def size_bytes(self) -> int:
         return sum(part.size_bytes() for part in self._parts)
 

@@ -1,5 +1,6 @@
 """A picture of the recording every few seconds, as JPEG."""
 
+import asyncio
 import functools
 from concurrent.futures import Future
 
@@ -99,6 +100,11 @@ class ImageRecorder:
         except EgressError as error:
             self._failures.report(error)
         self._update()
+
+    async def written(self) -> None:
+        """Returns when every picture until now is encoded."""
+        if self._encoder is not None:
+            await asyncio.wrap_future(self._encoder.submit(lambda: None))
 
     def size_bytes(self) -> int:
         return self._pictures.size_bytes if self._pictures else 0

@@ -74,7 +74,7 @@ def event_lines(log: Iterable[LogEntry], time: MediaTime) -> Iterator[str]:
     """JSON lines: media time, wall clock, what happened, and of whom."""
     told_end = False
     for entry in log:
-        if entry.event in entries.SAID:
+        if entry.event in entries.SAID or entry.event == entries.ASKED:
             continue
         told_end = told_end or entry.event == entries.ENDED
         yield _line(entry, time)

@@ -3,15 +3,19 @@ recordings, as fast as they go, without leaving out a picture."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from openegress.core.plan import AudioRoute, VideoEncoding
+from openegress.core.layout_spec import LayoutSpec
+from openegress.core.looks import Looks, PictureFiles
+from openegress.core.plan import AudioRoute, LayoutSource, Plan, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import Canvas
 from openegress.media.meeting_file import MeetingFile, MeetingPacket
+from openegress.media.meeting_track import PREROLL_NS
 from openegress.media.mixer import BLOCK_SAMPLES
+from openegress.media.overlays import Overlays
 from openegress.media.samples import SAMPLE_RATE
 from openegress.request import layouts
 from openegress.room.budget import UnhurriedDecoding
@@ -25,28 +29,65 @@ from openegress.source.room.selection import NOTHING
 from openegress.source.room.track_policy import RoomState
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is made of a meeting."""
+
+    layout: str
+    """A name of request.layouts, or of `specs`."""
+    routes: tuple[AudioRoute, ...] = (AudioRoute("all"),)
+    """Which sound goes where; none: a picture without sound."""
+    looks: Looks = field(default_factory=Looks)
+    pictures: PictureFiles = field(default_factory=PictureFiles)
+    specs: tuple[LayoutSpec, ...] = ()
+    zero_ns: int = 0
+    """Unix time of media time zero, for clocks over the picture; 0: now."""
+
+    @classmethod
+    def of_plan(cls, plan: Plan, source: LayoutSource, zero_ns: int) -> "View":
+        return cls(source.layout, source.audio, plan.looks, plan.pictures, source.specs, zero_ns)
+
+
 class Composition:
     """Run once, in one thread."""
 
     def __init__(
-        self, file: MeetingFile, moments: Sequence[RoomMoment], layout: str, video: VideoEncoding
+        self,
+        file: MeetingFile | None,
+        moments: Sequence[RoomMoment],
+        view: View,
+        video: VideoEncoding,
     ) -> None:
-        """`layout`: a name of request.layouts."""
+        """`file`: None where nobody sent anything."""
         self._moments = deque(moments)
-        self._tracks = {track.index: track for track in file.tracks}
+        self._tracks = {track.index: track for track in file.tracks} if file is not None else {}
         self._policy = LayoutPolicy(
-            layouts.parse(layout), Size(video.width, video.height), video.framerate, (AudioRoute("all"),)
+            layouts.parse(view.layout, view.specs),
+            Size(video.width, video.height),
+            video.framerate,
+            view.routes,
+            looks=view.looks,
+            pictures=view.pictures,
+            specs=view.specs,
         )
         self._compositor = Compositor(
-            Canvas(video.width, video.height), video.framerate, with_audio=True, decoding=UnhurriedDecoding
+            Canvas(video.width, video.height),
+            video.framerate,
+            with_audio=bool(view.routes),
+            overlays=Overlays(video.width, video.height, view.looks, view.pictures),
+            decoding=UnhurriedDecoding,
         )
+        self._compositor.begin(view.zero_ns)
         self._framerate = video.framerate
         self._frames = PacketFrames()
         self._stopped = threading.Event()
         self._selection = NOTHING
         self._state = RoomState((), ())
-        self._packets = file.packets()
-        self._packet = next(self._packets, None)
+        self._file = file
+        self._begins_ns: dict[int, int] = {}
+        """From where each track is decoded."""
+        self._packets: Iterator[MeetingPacket] = iter(())
+        self._packet: MeetingPacket | None = None
 
     def give(
         self, sink: FrameSink, from_s: int, to_ns: int, on_second: Callable[[int], None] = lambda at_s: None
@@ -55,11 +96,14 @@ class Composition:
         `to_ns`. `on_second` is told each second of media once it is given, and may block."""
         slots, blocks = Slots(self._framerate), Slots(SAMPLE_RATE // BLOCK_SAMPLES)
         zero_ns, done_s = from_s * S, 0
+        first_s = self._seek(zero_ns)
+        slots.next = first_s * self._framerate
+        blocks.next = max(first_s, from_s - PREROLL_NS // S) * SAMPLE_RATE // BLOCK_SAMPLES
         while (slot_ns := slots.next_ns) < to_ns and not self._stopped.is_set():
             self._read_until(slot_ns + AHEAD_NS)
             while blocks.at_ns(blocks.next + 1) <= slot_ns:
                 self._give_sound(sink, blocks, zero_ns)
-            # What lies before the span is decoded, as later pictures need it, and drawn now and then.
+            # What lies before the span is decoded as far as later pictures need it, and drawn now and then.
             if slot_ns >= zero_ns or slots.next % self._framerate == 0:
                 picture = self._compositor.picture(slot_ns)
                 if slot_ns >= zero_ns:
@@ -74,6 +118,16 @@ class Composition:
     def stop(self) -> None:
         """From any thread: give() returns soon, if it has not yet."""
         self._stopped.set()
+
+    def _seek(self, to_ns: int) -> int:
+        """Where packets are read from, in whole seconds: each picture from a key frame on."""
+        tracks = self._tracks.values()
+        self._begins_ns = {track.index: track.begin_for(to_ns) if to_ns else 0 for track in tracks}
+        first_s = max(0, min(self._begins_ns.values(), default=0)) // S
+        if self._file is not None:
+            self._packets = self._file.packets(first_s * S)
+            self._packet = next(self._packets, None)
+        return first_s
 
     def _give_sound(self, sink: FrameSink, blocks: Slots, zero_ns: int) -> None:
         samples = self._compositor.sound(blocks.next)
@@ -106,7 +160,7 @@ class Composition:
 
     def _put(self, packet: MeetingPacket) -> None:
         known = next((each for each in self._state.tracks if each.sid == str(packet.index)), None)
-        if known is None:
-            return  # of somebody who is not there, as far as events tell
+        if known is None or packet.at_ns < self._begins_ns[packet.index]:
+            return  # of somebody who is not there, as far as events tell; or of no use
         frame = self._frames.of(self._tracks[packet.index], packet)
         self._compositor.put(known, packet.at_ns, frame)

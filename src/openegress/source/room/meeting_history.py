@@ -4,6 +4,7 @@ From the events beside the recording, where there are some; else from when packe
 were.
 """
 
+import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,8 @@ class MeetingHistory:
         self._published: dict[Key, bool] = {}
         """Whether it is muted."""
         self._speakers: tuple[str, ...] = ()
+        self._metadata = ""
+        """Of the recorder's participant."""
 
     def moments(self, changes: Iterable[RoomChange]) -> list[RoomMoment]:
         """In order. A file track begins where its own packets do, whatever was published before."""
@@ -131,6 +134,8 @@ class MeetingHistory:
                 self._published.pop(key, None)
             case "track_muted" | "track_unmuted" if key in self._published:
                 self._published[key] = change.what == "track_muted"
+            case "layout_asked":
+                self._metadata = json.dumps({"layout": fields.get("layout", "")})
             case "active_speakers":
                 told = fields.get("identities")
                 self._speakers = tuple(map(as_stored, map(str, told))) if isinstance(told, list) else ()
@@ -144,7 +149,7 @@ class MeetingHistory:
                 tracks[key] = _track(each, self._people[each.identity], muted=self._published[key])
         people = list(self._people.values())
         speakers = tuple(each for each in self._speakers if each in self._people)
-        return RoomState(list(tracks.values()), people, speakers, now_s=at_ns / S)
+        return RoomState(list(tracks.values()), people, speakers, self._metadata, now_s=at_ns / S)
 
 
 def _track(each: MeetingTrack, who: Participant, *, muted: bool) -> Track:

@@ -1,0 +1,290 @@
+"""Composes what was recorded as tracks, from the spool to the outputs of the plan, in the time that the
+machine has left."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from openegress.core import plan as plans
+from openegress.core.codecs import Container
+from openegress.core.deferred import MOST_TRIES
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.events import AnyEvent, Composing, Ended, EndReason, FileUpdate
+from openegress.core.plan import EndRules, FileOutput, LayoutSource, Limits, Plan, SegmentOutput
+from openegress.core.units import S
+from openegress.handler.compose_turn import ComposeTurn
+from openegress.handler.outputs import Outputs, Uploaders
+from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
+from openegress.handler.sidecars import StoredSidecars
+from openegress.handler.spooled_tracks import SpooledTracks
+from openegress.media.meeting_file import MeetingFile
+from openegress.media.pipeline import EncodePipeline
+from openegress.output.naming import content_type_of, sidecar_name
+from openegress.source.room.composition import Composition, View
+from openegress.source.room.meeting_history import MeetingHistory
+from openegress.storage.late import LateUploads
+
+_log = logging.getLogger(__name__)
+
+_STEP_PERCENT = 5
+_STEP_S = 2.0
+"""Between two things that are said of the progress: each is a webhook."""
+
+T = TypeVar("T")
+
+
+class Composer:
+    """Of one egress. Run once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        send: Callable[[AnyEvent], None],
+        turn: ComposeTurn,
+    ) -> None:
+        # What limits a recording has done so while it was recorded.
+        self._plan = msgspec.structs.replace(plan, limits=Limits(), end_rules=EndRules())
+        self._send = send
+        self._turn = turn
+        self._journal: RecordingJournal
+        self._tracks: SpooledTracks
+        self._late: LateUploads | None = None
+        self._thread = ThreadPoolExecutor(1, "compose", initializer=_be_idle)
+        self._stopped = asyncio.Event()
+        self._composition: Composition | None = None
+        self._outputs: Outputs | None = None
+        self._failure: EgressError | None = None
+        self._told = (-1, 0.0)
+        """Percent, and when."""
+        self.is_settled = False
+        """Nothing waits in the spool any more; after run()."""
+
+    def stop(self) -> None:
+        """The process is about to end: what is not composed is left to the next one."""
+        self._stopped.set()
+        if self._composition is not None:
+            self._composition.stop()
+        if self._outputs is not None:
+            self._outputs.stop_retrying()
+
+    async def run(self, journal: RecordingJournal, recorded: RecordedSpan) -> EgressError | None:
+        """Returns what went wrong. Never raises an EgressError."""
+        self._journal, self._tracks = journal, SpooledTracks(journal.folder)
+        return await self._run(recorded)
+
+    async def _run(self, recorded: RecordedSpan) -> EgressError | None:
+        try:
+            await self._wait_for_turn()
+            if await asyncio.to_thread(self._journal.begin_composing) > MOST_TRIES:
+                return await self._store_tracks(internal(f"its process ended {MOST_TRIES} times"))
+            try:
+                return await self._compose(recorded)
+            except EgressError as error:
+                failure = error
+            except Exception as error:
+                _log.exception("composing")
+                failure = internal(f"{type(error).__name__}: {error}")
+            if not self._stopped.is_set():
+                return await self._store_tracks(failure)
+            await asyncio.to_thread(self._journal.take_back_composing)
+            return failure
+        except EgressError as error:
+            return error
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _wait_for_turn(self) -> None:
+        """Raises EgressError when the service ends first."""
+        self._send(Composing(None))
+        waits = [asyncio.create_task(self._turn.wait()), asyncio.create_task(self._stopped.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        self._refuse_incomplete()
+
+    async def run_left(self, journal: RecordingJournal, late: LateUploads) -> tuple[Ended, bool]:
+        """Of what a process that died has left: the last word on it, and whether the spool is not needed any
+        more. Raises EgressError."""
+        self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
+        recorded = journal.recorded
+        if recorded is None:  # it died while it recorded
+            length_ns = await self._idly(self._recorded_ns)
+            began_ns = min(told.started_at_ns for told in journal.told.values())
+            cut_off = RecordedSpan(began_ns, began_ns + length_ns, EndReason.FAILURE)
+            ended = _failed(await self._run(cut_off))
+        elif (error := await self._run(recorded)) is not None:
+            ended = _failed(error)
+        else:
+            how, text, code = recorded.reason, recorded.error, recorded.code
+            ended = Ended(time.time_ns(), how, text, code, left_out=recorded.left_out, whole=True)
+        return ended, self.is_settled
+
+    def _recorded_ns(self) -> int:
+        """Up to the last packet of the file."""
+        path = self._tracks.take()
+        return MeetingFile(path).end_ns if path is not None else 0
+
+    async def _compose(self, recorded: RecordedSpan) -> EgressError | None:
+        """Returns what an output could not store. Raises EgressError for what cannot be composed."""
+        self._tell(0, recorded)
+        plan, source, video = self._plan, self._plan.source, self._plan.video
+        assert isinstance(source, LayoutSource) and video is not None
+        path = await asyncio.to_thread(self._tracks.take)
+        file = await self._idly(partial(MeetingFile, path)) if path is not None else None
+        changes = await self._idly(partial(self._tracks.changes, recorded.started_at_ns))
+        moments = MeetingHistory(file.tracks if file is not None else ()).moments(changes)
+        view = View.of_plan(plan, source, recorded.started_at_ns)
+        composition = await self._idly(partial(Composition, file, moments, view, video))
+        pipeline = await self._idly(
+            partial(EncodePipeline, video, plan.audio, steady=False, on_error=self._fail, hold_s=math.inf)
+        )
+        self._composition = composition
+        outputs = self._opened(recorded, pipeline)
+        for marker in self._journal.markers:
+            await asyncio.to_thread(outputs.mark, marker)
+        pipeline.attach(outputs.sinks, outputs.taps)
+        if self._stopped.is_set():
+            composition.stop()
+        try:
+            await self._idly(pipeline.start)
+            length_ns = recorded.ended_at_ns - recorded.started_at_ns
+            pace = partial(self._pace, asyncio.get_running_loop(), outputs, recorded)
+            await self._idly(partial(composition.give, pipeline, 0, length_ns, pace))
+        finally:
+            composition.stop()
+            await pipeline.finish()
+        self._refuse_incomplete()
+        error = await outputs.finish(recorded.ended_at_ns, recorded.left_out)
+        self._refuse_incomplete()
+        await asyncio.to_thread(self._journal.note_composed)
+        self.is_settled = outputs.is_settled()
+        return error
+
+    def _opened(self, recorded: RecordedSpan, pipeline: EncodePipeline) -> Outputs:
+        outputs = Outputs(
+            self._plan,
+            self._journal,
+            self._send,
+            self._end,
+            StoredSidecars(self._plan),
+            ask_key=pipeline.key_frame_at,
+            late=self._late,
+        )
+        self._outputs = outputs
+        outputs.open(pipeline.formats, recorded.started_at_ns, self._journal.names, passthrough=False)
+        return outputs
+
+    def _pace(
+        self, loop: asyncio.AbstractEventLoop, outputs: Outputs, recorded: RecordedSpan, done_s: int
+    ) -> None:
+        """In the thread. Disks are waited for: what is composed must not pile up in memory."""
+        asyncio.run_coroutine_threadsafe(outputs.written(), loop).result()
+        if self._failure is not None:
+            raise self._failure
+        loop.call_soon_threadsafe(self._tell, done_s, recorded)
+
+    def _tell(self, done_s: int, recorded: RecordedSpan) -> None:
+        length_ns = max(1, recorded.ended_at_ns - recorded.started_at_ns)
+        percent, (told, at_s) = min(100, done_s * S * 100 // length_ns), self._told
+        if told < 0 or (percent >= told + _STEP_PERCENT and time.monotonic() >= at_s + _STEP_S):
+            self._told = (percent, time.monotonic())
+            self._send(Composing(percent))
+
+    def _refuse_incomplete(self) -> None:
+        """Raises EgressError."""
+        if self._failure is not None:
+            raise self._failure
+        if self._stopped.is_set():
+            raise EgressError(
+                Code.UNAVAILABLE,
+                "the service ended before the recording was composed; its next start does that",
+                fault=Fault.SERVICE,
+            )
+
+    async def _store_tracks(self, why: EgressError) -> EgressError:
+        """The recording must not be lost for want of its picture."""
+        _log.error("the recording could not be composed", extra={"error": why.text})
+        tracks = await asyncio.to_thread(self._tracks.take)
+        if tracks is None:
+            return why
+        index, output = _where(self._plan)
+        uploaders = Uploaders(self._send)
+        uploaders.late = self._late
+        uploader = uploaders.make(output.storage)
+        values = {**self._plan.name_values, **self._journal.names}
+        name = _tracks_name(output, values)
+        try:
+            kind = content_type_of(Container.MKV, with_video=True)
+            stored = await uploader.put(tracks, name, kind, delete_local=True)
+        finally:
+            await uploader.close()
+        if isinstance(output, FileOutput):
+            size_bytes, location = stored.size_bytes, stored.location
+            self._send(FileUpdate(index, filename=name, size_bytes=size_bytes, location=location))
+        self.is_settled = True
+        return EgressError(
+            why.code,
+            f"the recording could not be composed ({why.text}); its tracks are stored as they are: {name}",
+            fault=why.fault,
+            phase=Phase.FINISH,
+        )
+
+    async def _idly(self, call: Callable[[], T]) -> T:
+        """In a thread that has what others leave of the machine, as have those that it starts."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _end(self, reason: EndReason, error: EgressError | None) -> None:
+        """No output is left."""
+        self._fail(error or internal("no output takes what is composed"))
+
+    def _fail(self, error: EgressError) -> None:
+        """From any thread."""
+        self._failure = self._failure or error
+        if self._composition is not None:
+            self._composition.stop()
+
+
+def is_left_to_compose(journal: RecordingJournal) -> bool:
+    """Whether a process that died has left it undone."""
+    return not journal.is_composed and bool(journal.told)
+
+
+def _failed(error: EgressError | None) -> Ended:
+    text, code = (error.text, error.code.value) if error is not None else ("", "")
+    return Ended(time.time_ns(), EndReason.FAILURE, text, code)
+
+
+def _be_idle() -> None:
+    """This thread, and those that it starts from here on."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _where(plan: Plan) -> tuple[int, plans.FileOutput | plans.SegmentOutput | plans.ImageOutput]:
+    """The first output that is stored, and its number."""
+    return next(
+        (number, output)
+        for number, output in enumerate(plan.outputs)
+        if isinstance(output, plans.FileOutput | plans.SegmentOutput | plans.ImageOutput)
+    )
+
+
+def _tracks_name(
+    output: plans.FileOutput | plans.SegmentOutput | plans.ImageOutput, values: dict[str, str]
+) -> str:
+    ending = f".{Container.MKV.value}"
+    if isinstance(output, FileOutput | SegmentOutput):
+        return sidecar_name(output, values, ending)
+    return f"{output.directory}{output.prefix}{ending}"

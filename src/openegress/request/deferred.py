@@ -1,0 +1,25 @@
+"""What a recording may ask for whose picture is composed after it. Pure."""
+
+from openegress.core import plan as parts
+from openegress.core.errors import EgressError, invalid, unimplemented
+from openegress.core.pause_mode import PauseMode
+from openegress.request.options import Options
+
+_IT = "render=deferred"
+
+
+def refusal(source: parts.Source, outputs: tuple[parts.Output, ...], every: Options) -> EgressError | None:
+    """None: it can be. `every`: all options that hold for it."""
+    if isinstance(source, parts.WebSource | parts.TemplateSource):
+        return invalid(f"{_IT}: a page can only be recorded while it is shown; leave it out")
+    if not isinstance(source, parts.LayoutSource):
+        return invalid(f"{_IT} is for a room in a built-in layout with a picture; leave it out")
+    if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
+        return invalid(f"{_IT}: a stream needs its picture now; leave one of the two out")
+    if every.max_size:
+        return invalid(f"{_IT}: max_size is not known before it is composed; use max_duration")
+    if every.on_pause is PauseMode.HOLD:
+        return unimplemented(f"on_pause=hold with {_IT}")
+    if every.show_left_out:
+        return unimplemented(f"show_left_out with {_IT}")
+    return None
