@@ -10,9 +10,11 @@ from openegress.core import ipc
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, needs_browser
+from openegress.core.room_keys import KeySupply
 from openegress.handler import log
 from openegress.handler.cage import Cage, Confinement, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
+from openegress.handler.key_questions import KeyQuestions
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
@@ -37,6 +39,7 @@ class HandlerLoop:
         self._session: Recording | None = None
         self._recovery: Recovery | None = None
         self._names: NameClaim | None = None
+        self._keys: KeyQuestions | None = None
         self._running: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -80,13 +83,16 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan, room_keys):
+            case ipc.Run(plan, room_keys, keys_from):
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
                 self._session = Recording(plan, self._told, send, self._browser, cage, self._names)
                 self._browser = None
-                self._running = asyncio.create_task(self._session.run(room_keys), name="session")
+                if keys_from is ipc.KeysFrom.SERVICE:
+                    self._keys = KeyQuestions(send)
+                supply = KeySupply(room_keys, self._keys)
+                self._running = asyncio.create_task(self._session.run(supply), name="session")
             case ipc.Recover(plan):
                 memory.limit(RECOVERY_BYTES)
                 cage = self._cage(plan, Work.RECOVERY)
@@ -100,6 +106,9 @@ class HandlerLoop:
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
+            case ipc.KeysGiven():
+                if self._keys is not None:
+                    self._keys.answer(message)
             case ipc.UpdateStreams(call, add, remove):
                 self._answer(call, lambda recording: recording.update_streams(add, remove))
             case ipc.Obey(call, order):

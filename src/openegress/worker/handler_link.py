@@ -13,7 +13,8 @@ from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.tasks import beside
+from openegress.core.room_keys import KeyAnswer, KeyQuestion
+from openegress.core.tasks import Errands, beside
 from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
@@ -24,6 +25,8 @@ OnLog = Callable[[str, ipc.Log], None]
 OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
 """Claims the paths that the plan's names have become; returns what is to go behind its names so that no
 other recording has them. Raises EgressError."""
+AskKeys = Callable[[Plan, KeyQuestion], Awaitable[KeyAnswer]]
+"""Asks the key service of an egress' room. Raises EgressError."""
 OnEvent = Callable[[AnyEvent], None]
 
 
@@ -49,9 +52,17 @@ class Death:
 class HandlerLink:
     """Gives a handler its orders, answers what it asks, and passes on its events."""
 
-    def __init__(self, plan: Plan, on_event: OnEvent, on_log: OnLog, claim_names: OnNames | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        on_event: OnEvent,
+        on_log: OnLog,
+        claim_names: OnNames | None,
+        ask_keys: AskKeys | None = None,
+    ) -> None:
         """`on_event` gets every event of the recording, `Ended` the last; of a recovery, all but its `Ended`.
-        `claim_names`: None lets the handler write any name."""
+        `claim_names`: None lets the handler write any name. `ask_keys`: None where there is no key
+        service."""
         self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
         """On the standard error of the last handler."""
@@ -59,6 +70,8 @@ class HandlerLink:
         self._on_event = on_event
         self._on_log = on_log
         self._claim_names = claim_names
+        self._ask_keys = ask_keys
+        self._questions = Errands("a question for keys failed")
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._requests = HandlerRequests()
@@ -111,6 +124,7 @@ class HandlerLink:
         finally:
             self._handler = None
             self._stage = _Stage.ALONE
+            await self._questions.cancel()
             await handler.reap()
             self.last_words = handler.last_words
         return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
@@ -146,6 +160,9 @@ class HandlerLink:
                         self._requests.answer(message)
                     case ipc.ClaimNames():
                         handler.send(await self._claimed(message))
+                    case ipc.AskKeys():
+                        # Beside other messages: a key service may take its time.
+                        self._questions.begin(self._give_keys(message, handler))
                     case Ended():
                         ended = message
                         if self._stage is _Stage.RECORDING:
@@ -161,6 +178,15 @@ class HandlerLink:
             return ipc.NamesClaimed(await self._claim_names(self._plan, told))
         except EgressError as error:
             return ipc.NamesClaimed(code=error.code.value, error=error.message)
+
+    async def _give_keys(self, asked: ipc.AskKeys, handler: HandlerProcess) -> None:
+        try:
+            if self._ask_keys is None:
+                raise EgressError(Code.FAILED_PRECONDITION, "its room has no key service")
+            given = ipc.KeysGiven(asked.call, await self._ask_keys(self._plan, asked.question))
+        except EgressError as error:
+            given = ipc.KeysGiven(asked.call, error=error.message)
+        handler.send(given)
 
 
 def not_running() -> EgressError:

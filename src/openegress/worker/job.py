@@ -24,9 +24,9 @@ from openegress.core.events import (
 )
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
+from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
 
@@ -47,11 +47,13 @@ class Job:
         on_log: OnLog,
         on_aside: OnAside | None = None,
         claim_names: OnNames | None = None,
+        room_keys: JobKeys = NO_KEYS,
         *,
         had_ended: bool = False,
     ) -> None:
         """`claim_names` is asked once the room has told what placeholders stand for; without it, any name may
-        be written. `had_ended`: this is a recovery of an egress that has ended before."""
+        be written. `room_keys`: should its room be encrypted. `had_ended`: this is a recovery of an egress
+        that has ended before."""
         self.plan = plan
         self.kind = kind
         self.record = record
@@ -60,7 +62,8 @@ class Job:
         self.active_s: float | None = None
         """When it became active, on the monotonic clock."""
         self.progress: Progress | None = None
-        self.handlers = HandlerLink(plan, self._take, on_log, claim_names)
+        self.handlers = HandlerLink(plan, self._take, on_log, claim_names, room_keys.ask)
+        self._room_keys = room_keys
         self._on_aside = on_aside
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -98,13 +101,13 @@ class Job:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self.handlers.obey(order)
 
-    async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
+    async def run(self, start: Spawn, recover: Spawn) -> None:
         """Returns when the egress has ended and its last state was reported.
 
         `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
         """
         try:
-            match await self._follow(start, ipc.Run(self.plan, room_keys)):
+            match await self._follow(start, self._room_keys.order(self.plan)):
                 case Death(how):
                     await self._recover(recover, how)
         except Exception as error:

@@ -3,6 +3,7 @@
 from openegress.core.codecs import MediaKind
 from openegress.core.plan import TracksSource
 from openegress.media.mixer import Channel
+from openegress.room import Track
 from openegress.source.room.scene import Scene, Tile
 from openegress.source.room.selection import Routed, Selection
 from openegress.source.room.track_policy import RoomState
@@ -25,3 +26,6 @@ class EveryTrack(WholeRoom):
         pictures = (Tile(track.sid, track) for track in tracks if track.kind is MediaKind.VIDEO)
         sounds = (Routed(track, Channel.BOTH) for track in tracks if track.kind is MediaKind.AUDIO)
         return Selection(Scene(tuple(pictures)), tuple(sounds))
+
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return track.kind in self._kinds
