@@ -26,6 +26,7 @@ SECONDS = 3.0
 LEAST = 20
 """Different pictures that are seen of a track, however busy the machine is."""
 OF_ANN, LATER, OF_BEN = "ann's own passphrase", "ann's second passphrase", "ben's own passphrase"
+OF_DAN = "dan's own passphrase"
 
 
 @dataclass
@@ -61,8 +62,8 @@ def camera(codec: Codec = "vp8") -> VideoSpec:
 
 @pytest.mark.quiet
 async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
-    """Two keys, one person in the clear, one whose key nobody knows; then ann takes a key that the service
-    has only by then."""
+    """Two keys, one person in the clear, and dan, of whom the service knows nothing at first; then ann takes
+    another key."""
     parts, keys = world.parts, world.keys
 
     def of(egress_id: str) -> list[Asked]:
@@ -76,7 +77,7 @@ async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
     ann = await parts.join("each", "ann", camera(), AudioSpec(440), OF_ANN.encode())
     await parts.join("each", "ben", camera("h264"), AudioSpec(660), OF_BEN.encode())
     await parts.join("each", "cho", camera(), AudioSpec(880), b"")
-    await parts.join("each", "dan", None, AudioSpec(1230), b"known to nobody else")
+    await parts.join("each", "dan", None, AudioSpec(1230), OF_DAN.encode())
     output = {"filepath": "each.mp4"}
     request = {"room_name": "each", "layout": "grid", "file_outputs": [output]}
     egress_id = (await parts.service.call("StartRoomCompositeEgress", **request))["egress_id"]
@@ -84,9 +85,13 @@ async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
     assert of(egress_id)[0]["identities"] == ["ann", "ben", "dan"]
     await asyncio.sleep(SECONDS)
     found = written(parts.service.folder)
-    keys.keys["each"] = [*of_all, {"identity": "ann", "key": LATER, "index": 3}]
+    of_dan = {"identity": "dan", "key": OF_DAN}
+    keys.keys["each"] = [*of_all, {"identity": "ann", "key": LATER, "index": 3}, of_dan]
     changed = ann.sent["camera"][-1].counter
     ann.change_key(LATER.encode(), 3)
+    asked_about_dan = [each for each in of(egress_id) if "dan" in each["identities"]]
+    while len([each for each in of(egress_id) if "dan" in each["identities"]]) == len(asked_about_dan):
+        await keys.until("each", len(keys.of("each")) + 1)
     await asyncio.sleep(SECONDS)
     shown = [await parts.service.dashboard(), info := await parts.service.finish(egress_id)]
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
@@ -94,14 +99,16 @@ async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
     assert asked and all(each["identities"] == ["ann"] for each in asked)
 
     heard = tones(location(info), min_level=0.003)
-    assert [hz for hz in (440, 660, 880, 1230) if has_tone(heard, hz)] == [440, 660, 880]
+    assert [hz for hz in (440, 660, 880, 1230) if has_tone(heard, hz)] == [440, 660, 880, 1230]
     tiles = [Rect(each.x, each.y, each.width, each.height) for each in grid_rects(3, Size(1280, 720))]
     read = [counters(location(info), tile) for tile in tiles]
     assert all(each.in_order and each.unique > LEAST for each in read)
     assert read[0].values[-1] > changed + LEAST, "ann is seen with her second key"
 
     manifest = json.loads(location(info).with_name(f"{egress_id}.json").read_text())
-    (left_out,) = [each for each in manifest["left_out"]["tracks"] if each["left_out_ms"]]
+    losses = manifest["left_out"]["tracks"]
+    assert not any(each["unusable_pictures"] for each in losses if not each["lost_packets"]), losses
+    (left_out,) = [each for each in losses if each["left_out_ms"]]
     assert (left_out["identity"], left_out["left_out_ms"] > 1000) == ("dan", True)
     assert "its key service gave no key for it" in left_out["left_out_why"]
     assert "(dan: it is end-to-end encrypted, and its key service gave no key for it" in info["details"]
@@ -112,7 +119,7 @@ async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
     found |= {"answers": json.dumps(shown).encode(), "metrics": scraped.encode()}
     found |= {f"{name} at last": text for name, text in written(parts.service.folder).items()}
     assert any(name.endswith("/environ") for name in found)
-    assert holding(found, *(each.encode() for each in (OF_ANN, LATER, OF_BEN))) == []
+    assert holding(found, *(each.encode() for each in (OF_ANN, LATER, OF_BEN, OF_DAN))) == []
 
 
 @pytest.mark.parametrize("room", ["none", "down"])
