@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
+import yaml
 from aiohttp import web
 
 from openegress.source.room.composite.rectangles import Size, grid_rects
@@ -135,3 +139,29 @@ async def test_what_was_named_is_refused_without_a_key(world: World, room: str) 
     assert (info["status"], info["error_code"]) == ("EGRESS_FAILED", 412), info
     assert "of ann is end-to-end encrypted, and its key service gave no key for it" in info["error"]
     assert ("it answers 503" in info["error"]) is is_down
+
+
+async def test_one_recording_without_a_server(world: World, tmp_path: Path) -> None:
+    parts, keys = world.parts, world.keys
+    keys.keys["shot"] = [{"key": OF_ANN}]
+    await parts.join("shot", "ann", None, AudioSpec(440), OF_ANN.encode())
+    config = {
+        "api_key": parts.livekit.api_key,
+        "api_secret": parts.livekit.api_secret,
+        "ws_url": parts.livekit.ws_url,
+        "data_dir": str(tmp_path / "data"),
+        "key_services": [{"rooms": ["*"], "url": keys.url}],
+    }
+    command = (sys.executable, "-m", "openegress.cli", "record", "room:shot", "shot.ogg", "--duration", "2s")
+    environment = os.environ | {"EGRESS_CONFIG_BODY": yaml.safe_dump(config)}
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    assert has_tone(tones(tmp_path / "shot.ogg"), 440)
+    assert holding({"what it said": said}, OF_ANN.encode()) == []

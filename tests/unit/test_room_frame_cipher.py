@@ -73,6 +73,21 @@ def test_of_nal_units_all_is_clear_up_to_the_second_byte_of_the_first_slice(
     assert alice().open(codec, sealed(frame, len(before) + 2, nal=True), 0) == frame
 
 
+@pytest.mark.parametrize("told", [b"", bytes(each ^ 0xFF for each in b"\2\4\0\0\0\7")])
+def test_what_a_sender_tells_of_a_picture_is_cut_off(told: bytes) -> None:
+    mark = told + bytes([len(told) + 5 ^ 0xFF]) + b"LKTS"
+    for codec, frame, clear in (
+        (VideoCodec.VP8, b"\x31\x33\x00picture", 3),
+        (VideoCodec.H264, START + b"\x41\x9a\x02picture", 6),
+        (VideoCodec.VP9, b"\x82picture", 0),
+    ):
+        sent = sealed(frame, clear, nal=codec is VideoCodec.H264)
+        assert alice().open(codec, sent + mark, 0) == frame
+        for wrong in (b"LKTS", b"\xffLKTS", b"\x00LKTS", b"\xfbLKTS"):
+            with pytest.raises(Undecryptable):
+                alice().open(codec, sent + wrong, 0)
+
+
 @given(
     body=st.binary(max_size=40), zeros=st.integers(0, 60), iv=st.sampled_from([IV, bytes(12), b"\0\0\3" * 4])
 )

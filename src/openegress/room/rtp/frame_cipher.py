@@ -5,7 +5,8 @@ LiveKit's format (client-sdk-js, src/e2ee/worker/FrameCryptor.ts; frame_crypto_t
     clear bytes | AES-128-GCM ciphertext and tag | IV | length of the IV | index of the key
 
 The clear bytes are authenticated. How many there are depends on the codec. In H264 and H265, all that follows
-them has emulation prevention bytes, because it passes for a NAL unit.
+them has emulation prevention bytes, because it passes for a NAL unit. Behind all of it a sender may put what
+it tells of a picture (frameMetadata.ts: inverted numbers, their length, "LKTS"), which is cut off.
 """
 
 import glob
@@ -27,6 +28,7 @@ from openegress.room.rtp.depacketise import AccessUnit, join_video, join_vp9
 IV_BYTES = 12
 TAG_BYTES = 16
 TRAILER_BYTES = IV_BYTES + 2
+METADATA_MARK = b"LKTS"
 MOST_FAILURES = 25
 """Frames in a row that no key fits, until the track is left out: half a second of sound. A key may change a
 moment before its sender's frames do."""
@@ -95,6 +97,7 @@ class TrackCipher:
     def _open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
         if codec not in DECRYPTED:
             raise Undecryptable(f"{codec} is not decrypted")
+        frame = _without_metadata(frame)
         clear = _clear_bytes(codec, frame)
         head = frame[:clear]
         sealed = memoryview(frame)[clear:]
@@ -204,6 +207,14 @@ class RoomCipher:
             if not chain.key.identities or fits(identity, chain.key.identities):
                 yield chain
         yield from (self._given_before[place] for place in places if place in self._given_before)
+
+
+def _without_metadata(frame: bytes) -> bytes:
+    """No encrypted frame ends as they do: its last byte but one is the length of the IV."""
+    if not frame.endswith(METADATA_MARK):
+        return frame
+    size = frame[-len(METADATA_MARK) - 1 : -len(METADATA_MARK)]
+    return frame[: -(size[0] ^ 0xFF)] if size and len(METADATA_MARK) < size[0] ^ 0xFF < len(frame) else frame
 
 
 def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:
