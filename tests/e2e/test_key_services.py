@@ -6,21 +6,25 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 import pytest_asyncio
 import yaml
 from aiohttp import web
 
 from openegress.source.room.composite.rectangles import Size, grid_rects
+from testkit.browser_publisher import publishing
 from testkit.key_server import Asked, KeyServer
 from testkit.livekit_server import LivekitServer, free_port
+from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Codec, VideoSpec
 from testkit.parts import Parts
-from testkit.probe import Rect, counters, has_tone, tones
+from testkit.probe import Rect, beep_onsets, counters, frames, has_tone, probe, sound, tones
 from testkit.service import Service, location
 from testkit.written import holding, written
 
@@ -46,7 +50,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
     async with LivekitServer() as livekit, KeyServer() as keys:
         keys.trust(livekit.api_key, livekit.api_secret)
         config = {
-            "key_services": [{"rooms": ["each", "none", "down"], "url": keys.url}],
+            "key_services": [{"rooms": ["each", "browser", "none", "down"], "url": keys.url}],
             "logging": {"level": "debug"},
             "prometheus_port": port,
         }
@@ -124,6 +128,34 @@ async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
     found |= {f"{name} at last": text for name, text in written(parts.service.folder).items()}
     assert any(name.endswith("/environ") for name in found)
     assert holding(found, *(each.encode() for each in (OF_ANN, LATER, OF_BEN, OF_DAN))) == []
+
+
+async def test_a_browser_that_changes_its_only_key(world: World) -> None:
+    """client-sdk-js puts the key of all at index 0, and another one in its place."""
+    parts, keys = world.parts, world.keys
+    keys.keys["browser"] = [{"key": OF_ANN}]
+    async with (
+        PageServer() as pages,
+        publishing(parts.livekit, pages, "browser", "ann", "vp8", OF_ANN) as ann,
+    ):
+        request = {"room_name": "browser", "identity": "ann", "file_outputs": [{"filepath": "browser.mp4"}]}
+        egress_id = (await parts.service.call("StartParticipantEgress", **request))["egress_id"]
+        await parts.service.active(egress_id)
+        await asyncio.sleep(SECONDS)
+        keys.keys["browser"] = [{"key": LATER}]
+        asked = len(keys.of("browser"))
+        await ann.tab.run(f"keyProvider.setKey({json.dumps(LATER)})")
+        await keys.until("browser", asked + 1)
+        await asyncio.sleep(SECONDS)
+        info = await parts.service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    last_s = probe(location(info)).duration_s - SECONDS + 0.5
+    shown = [
+        frame.to_ndarray(format="gray").astype(int) for at_s, frame in frames(location(info)) if at_s > last_s
+    ]
+    assert sum(np.abs(after - before).max() > 50 for before, after in pairwise(shown)) > LEAST, "it rolls on"
+    assert any(onset_s > last_s for onset_s in beep_onsets(sound(location(info))))
+    assert "track left out" not in parts.service.log.partition(egress_id)[2]
 
 
 @pytest.mark.parametrize("room", ["none", "down"])
