@@ -139,3 +139,13 @@ async def test_a_service_that_is_not_there(world: World) -> None:
     nowhere = world.at("http://127.0.0.1:1/")
     assert "Connect call failed" in await world.failure(nowhere)
     await nowhere.close()
+
+
+async def test_keys_do_not_go_through_a_proxy_in_the_clear(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1/")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert (await world.services.ask(plan("board"), ANN)).keys

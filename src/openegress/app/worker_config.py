@@ -135,7 +135,7 @@ def key_services(settings: Settings, count: Callable[[str], None]) -> KeyService
         KeyServiceAddress(each.rooms, each.url, each.api_key or default, float(each.timeout))
         for each in settings.key_services
     ]
-    return KeyServices(addresses, keys, count, insecure=settings.insecure)
+    return KeyServices(addresses, keys, count)
 
 
 def job_keys(settings: Settings, services: KeyServices) -> Callable[[str], JobKeys]:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -73,23 +74,21 @@ class _Talk:
 
 
 class KeyServices:
-    """All of one worker. Holds one HTTP session until close()."""
+    """All of one worker. Holds HTTP sessions until close()."""
 
     def __init__(
         self,
         addresses: Sequence[KeyServiceAddress],
         keys: Mapping[str, Secret],
         count: Callable[[str], None] = lambda _: None,
-        *,
-        insecure: bool = False,
     ) -> None:
         """`keys`: secrets of API keys by their names. `count` gets what became of each question: given, none,
-        failed. `insecure`: any certificate is accepted."""
+        failed."""
         self.addresses = tuple(addresses)
         self._keys = keys
         self._count = count
-        self._insecure = insecure
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        """By scheme."""
         self._talks: dict[_Question, _Talk] = {}
 
     def serves(self, room_name: str) -> bool:
@@ -114,9 +113,9 @@ class KeyServices:
             return talk.answer
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
 
     def _address(self, room_name: str) -> KeyServiceAddress | None:
         return next((each for each in self.addresses if fits(room_name, each.rooms)), None)
@@ -169,7 +168,7 @@ class KeyServices:
         headers = {"Authorization": sign(body, address.signing_key, secret, now_s)}
         timeout = aiohttp.ClientTimeout(total=address.timeout_s)
         try:
-            async with self._http().post(
+            async with self._http(address.url).post(
                 address.url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status == 404:
@@ -188,11 +187,12 @@ class KeyServices:
         except ValueError as error:
             raise _NoAnswer(str(error), is_final=True) from None
 
-    def _http(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=not self._insecure)
-            self._session = aiohttp.ClientSession(connector=connector, headers=HEADERS, trust_env=True)
-        return self._session
+    def _http(self, url: str) -> aiohttp.ClientSession:
+        """What is not encrypted goes to this machine, and not to the proxy that the environment names."""
+        scheme = urlsplit(url).scheme
+        if scheme not in self._sessions:
+            self._sessions[scheme] = aiohttp.ClientSession(headers=HEADERS, trust_env=scheme == "https")
+        return self._sessions[scheme]
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
