@@ -2,6 +2,10 @@
 
 import hmac
 import re
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,6 +22,8 @@ from openegress.room.rtp.depacketise import MalformedPayload
 from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
 from testkit import sealed_frames
 from testkit.sealed_frames import IV, SALT, AtOnce, derived
+
+T = TypeVar("T")
 
 PASSPHRASE = b"known to all"
 SPS_640 = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
@@ -315,6 +321,35 @@ def test_a_frame_of_another_key_asks_for_it() -> None:
     with pytest.raises(Undecryptable, match="the frame is not encrypted"):
         cipher.open(AudioCodec.OPUS, b"\x78in the clear, and long enough to be a frame", 0)
     assert service.wanted[-1] == ("alice", 3), "no key would help"
+
+
+class Later(AtOnce):
+    """What is submitted is done when that is said."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        self.waiting.append((future, partial(call, *args, **kwargs)))
+        return future
+
+    def derive(self) -> None:
+        future, call = self.waiting.pop(0)
+        future.set_result(call())
+
+
+def test_another_key_is_asked_for_before_all_steps_are_derived() -> None:
+    service, later = Service(), Later()
+    room = RoomCipher([MADE], later, service)
+    cipher, wrong = alice(room), sealed(b"\x78opus", 1, key=bytes(16))
+    for _ in range(2):
+        assert opened(cipher, wrong, 3) is None
+        assert service.wanted == [], "it may be the key, or the step behind it"
+        later.derive()
+    assert opened(cipher, wrong, 1) is None
+    assert service.wanted == [("alice", 0)]
+    assert cipher.trouble() is None
 
 
 def test_a_participants_own_key_and_that_of_the_room() -> None:

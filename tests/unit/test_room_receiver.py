@@ -15,7 +15,7 @@ from openegress.room.budget import PROBATION, SOUND, Reason
 from openegress.room.frame_keys import RATCHET_WINDOW
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
-from openegress.room.rtp.frame_assembler import MOST_HELD as pictures_held
+from openegress.room.rtp.frame_assembler import HELD_FOR_NS
 from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.rtp.rtcp import SenderReport
@@ -761,7 +761,7 @@ def test_a_key_that_comes_after_the_last_packet(payload_type: int) -> None:
     assert len(bench.frames) == 1
 
 
-@pytest.mark.parametrize(("payload_type", "most"), [(96, pictures_held), (111, sound_held)])
+@pytest.mark.parametrize(("payload_type", "most"), [(96, HELD_FOR_NS // (20 * MS) + 1), (111, sound_held)])
 def test_who_waits_for_a_key_for_too_long_is_trouble(payload_type: int, most: int) -> None:
     bench = Awaiting(payload_type)
     data = bench.frame(KEY if payload_type == 96 else b"\x78opus")

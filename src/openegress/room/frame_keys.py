@@ -36,12 +36,16 @@ RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
 class Undecryptable(Exception):
     """A frame that no key fits. The text says why, and reveals nothing of keys."""
 
-    def __init__(self, text: str, *, index: int | None = None, is_certain: bool = True) -> None:
+    def __init__(
+        self, text: str, *, index: int | None = None, is_certain: bool = True, is_likely: bool = True
+    ) -> None:
         """`index`: of the key that is missing, or does not fit. Not `is_certain`: a key that fits may be
-        among those that are derived or asked for now."""
+        among those that are derived or asked for now. `is_likely`: none is, unless its sender has gone on by
+        several steps at once."""
         super().__init__(text)
         self.index = index
         self.is_certain = is_certain
+        self.is_likely = is_likely
 
 
 class KeyChain:
@@ -124,9 +128,10 @@ class KeyRing:
                     self._chains[index] = (chain, *(each for each in chains if each is not chain))
                 return plain
         all_tried = [chain.has(self._steps.get(chain, 0) + RATCHET_WINDOW, now_ns) for chain in chains]
+        next_tried = [len(chain.steps) > self._steps.get(chain, 0) + 1 for chain in chains]
         derived = all(chain.steps for chain in chains)
         text = f"the key of index {index} {'does not fit' if derived else 'is being derived'}"
-        raise Undecryptable(text, index=index, is_certain=all(all_tried))
+        raise Undecryptable(text, index=index, is_certain=all(all_tried), is_likely=all(next_tried))
 
 
 def _derive(derivation: KeyDerivation, material: bytes) -> bytes:

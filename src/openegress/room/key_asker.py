@@ -16,7 +16,7 @@ from openegress.core.room_keys import KeyAnswer, KeyQuestion, KeyService
 from openegress.core.units import S
 from openegress.room.budget import RefillRate, TokenBucket
 
-AGAIN = Backoff(first_s=2.0, ceiling_s=60.0, least=0.75)
+AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
 """About one participant, while answers do not help."""
 QUESTIONS = RefillRate(0.5, 6)
 """Of one room."""

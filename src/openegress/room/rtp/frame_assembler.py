@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from openegress.core.codecs import VideoCodec
+from openegress.core.units import S
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_video
 from openegress.room.rtp.frame_cipher import TrackCipher
@@ -16,9 +17,9 @@ BLANK_SIDE = 16
 MAX_FRAME_PACKETS = 4000
 
 
-MOST_HELD = 400
-MOST_HELD_BYTES = 8 * 1024 * 1024
-"""Of pictures whose key is awaited: eight seconds at 8 Mbit/s, longer than a key service may take."""
+HELD_FOR_NS = 2 * S
+"""A picture waits so long for its key: after that a key frame is sooner than to decode all that waits."""
+MOST_HELD_BYTES = 4 * 1024 * 1024
 
 
 class PictureTaker(Protocol):
@@ -62,6 +63,8 @@ class _Gathered:
     timestamp: int
     payloads: list[bytes]
     first_arrival_ns: int
+    at_ns: int
+    """When it was gathered."""
     is_broken: bool
     """Some are lost."""
 
@@ -143,7 +146,7 @@ class FrameAssembler:
             self._held_bytes = max(0, self._held_bytes - gathered.size_bytes)
 
     def _finish(self, now_ns: int) -> None:
-        gathered = _Gathered(self._timestamp, self._payloads, self._first_arrival_ns, self._is_broken)
+        gathered = _Gathered(self._timestamp, self._payloads, self._first_arrival_ns, now_ns, self._is_broken)
         self._payloads = []
         self._is_broken = False
         if self._held or not self._open(gathered, now_ns):
@@ -173,7 +176,8 @@ class FrameAssembler:
             return True
         except Undecryptable as error:
             assert cipher is not None
-            if not error.is_certain and self._held_bytes <= MOST_HELD_BYTES and len(self._held) < MOST_HELD:
+            in_time = now_ns - gathered.at_ns <= HELD_FOR_NS and self._held_bytes <= MOST_HELD_BYTES
+            if in_time and not error.is_certain:
                 return False
             self._taker.on_undecryptable(cipher, error)
             self._refuse(now_ns)

@@ -189,8 +189,9 @@ class RoomCipher:
         try:
             return self.ring(identity).decrypt(index, iv, sealed, clear, now_ns)
         except Undecryptable as error:
-            if error.is_certain and self._asking is not None and error.index is not None:
-                error.is_certain = not self._asking.want(identity, error.index)
+            if self._asking is not None and error.index is not None and error.is_likely:
+                is_awaited = self._asking.want(identity, error.index)
+                error.is_certain = error.is_certain and not is_awaited
             raise
 
     def ring(self, identity: str) -> KeyRing:
