@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,7 @@ from testkit.livekit_server import LivekitServer, free_port
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Codec, VideoSpec
 from testkit.parts import Parts
-from testkit.probe import Rect, beep_onsets, counters, frames, has_tone, probe, sound, tones
+from testkit.probe import Rect, counters, frames, has_tone, tones
 from testkit.service import Service, location
 from testkit.written import holding, written
 
@@ -108,7 +109,7 @@ async def test_each_has_a_key_of_its_own_and_changes_it(world: World) -> None:
     tiles = [Rect(each.x, each.y, each.width, each.height) for each in grid_rects(3, Size(1280, 720))]
     read = [counters(location(info), tile) for tile in tiles]
     assert all(each.in_order and each.unique > LEAST for each in read)
-    assert read[0].values[-1] > changed + LEAST, "ann is seen with her second key"
+    assert read[0].values[-1] > changed + 5, "ann is seen with her second key"
 
     manifest = json.loads(location(info).with_name(f"{egress_id}.json").read_text())
     losses = manifest["left_out"]["tracks"]
@@ -135,24 +136,23 @@ async def test_a_browser_that_changes_its_only_key(world: World) -> None:
         PageServer() as pages,
         publishing(parts.livekit, pages, "browser", "ann", "vp8", OF_ANN) as ann,
     ):
-        request = {"room_name": "browser", "identity": "ann", "file_outputs": [{"filepath": "browser.mp4"}]}
-        egress_id = (await parts.service.call("StartParticipantEgress", **request))["egress_id"]
+        request = {"room_name": "browser", "track_id": ann.camera, "file": {"filepath": "browser.webm"}}
+        egress_id = (await parts.service.call("StartTrackEgress", **request))["egress_id"]
         await parts.service.active(egress_id)
         await asyncio.sleep(SECONDS)
         keys.keys["browser"] = [{"key": LATER}]
-        asked = len(keys.of("browser"))
+        asked, changed_s = len(keys.of("browser")), time.time()
         await ann.tab.run(f"keyProvider.setKey({json.dumps(LATER)})")
         await keys.until("browser", asked + 1)
         await asyncio.sleep(SECONDS)
         info = await parts.service.finish(egress_id)
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
-    last_s = probe(location(info)).duration_s - SECONDS + 0.5
-    shown = [
-        frame.to_ndarray(format="gray").astype(int) for at_s, frame in frames(location(info)) if at_s > last_s
-    ]
-    assert sum(np.abs(after - before).max() > 50 for before, after in pairwise(shown)) > LEAST, "it rolls on"
-    assert any(onset_s > last_s for onset_s in beep_onsets(sound(location(info))))
-    assert "track left out" not in parts.service.log.partition(egress_id)[2]
+    began_s = int(info["file_results"][0]["started_at"]) / 1e9
+    seen = [(began_s + at_s, picture.to_ndarray(format="gray")) for at_s, picture in frames(location(info))]
+    after = [picture.astype(int) for at_s, picture in seen if at_s > changed_s + 0.5]
+    assert sum(np.abs(two - one).max() > 50 for one, two in pairwise(after)) > LEAST, "it rolls on"
+    manifest = json.loads(location(info).with_name(f"{egress_id}.json").read_text())
+    assert not [each for each in manifest.get("left_out", {}).get("tracks", []) if each["left_out_ms"]]
 
 
 @pytest.mark.parametrize("room", ["none", "down"])
