@@ -7,7 +7,7 @@ import msgspec
 
 from openegress.api import wire_json
 from openegress.app import compose
-from openegress.config.settings import RoomKeySettings
+from openegress.config.room_keys import RoomKeySettings
 from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.errors import EgressError
 from openegress.core.sidecars import Sidecar

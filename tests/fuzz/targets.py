@@ -31,7 +31,7 @@ from yarl import URL
 from openegress.api import room_events, wire_json
 from openegress.api.auth import Unauthorized, verify
 from openegress.config.load import load
-from openegress.core import ipc
+from openegress.core import ipc, key_service
 from openegress.core.codecs import AudioCodec, Container, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import RoomKey
@@ -139,16 +139,23 @@ def redundant_audio(data: bytes) -> None:
             opus.duration_samples(block.data)
 
 
-class _Never(Executor):
-    """Nothing is done by then."""
+class _First(Executor):
+    """Only the first thing is done, at once: a key, and none of its ratchet steps."""
+
+    def __init__(self) -> None:
+        self._is_new = True
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return Future()
+        future: Future[Any] = Future()
+        if self._is_new:
+            self._is_new = False
+            future.set_result(call(*args, **kwargs))
+        return future
 
 
 @cache
 def _cipher() -> RoomCipher:
-    return RoomCipher([RoomKey(0, b"known to nobody here")], _Never())
+    return RoomCipher([RoomKey(0, b"known to nobody here")], _First())
 
 
 def _join(codec: VideoCodec, data: bytes) -> None:
@@ -370,6 +377,20 @@ def webhook_answer(data: bytes) -> None:
     """The Location of a redirect, which a receiver gives."""
     with contextlib.suppress(ValueError):
         outbox.redirected(URL("https://hooks.example/a?b=c"), data.decode("latin-1"))
+
+
+@target
+def key_answer(data: bytes) -> None:
+    """Of a key service. What is wrong is told in words of ours: nothing that it sent is in them."""
+    try:
+        answer = key_service.answer_of(data)
+    except ValueError as error:
+        assert error.__suppress_context__ or error.__context__ is None
+        return
+    assert len(answer.keys) <= key_service.MOST_KEYS
+    room = RoomCipher((), _First())
+    room.take(answer.keys)
+    room.ring("ann")
 
 
 @target

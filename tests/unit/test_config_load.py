@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from openegress.app.worker_config import context_maker, keys_of
+from openegress.app.worker_config import context_maker, job_keys, key_services, keys_of
 from openegress.config.check import check
 from openegress.config.destination import LOCKS, storage_plan
 from openegress.config.finding import Level
@@ -14,6 +14,7 @@ from openegress.core.errors import EgressError
 from openegress.core.room_keys import KeyDerivation, RoomKey
 from openegress.core.values import Secret
 from openegress.request.destinations import AssumeRole
+from openegress.worker.key_service import KeyServiceAddress
 
 UPSTREAM = """
 api_key: key
@@ -400,6 +401,64 @@ def test_a_key_of_a_room_that_cannot_be(entry: str, message: str) -> None:
     with pytest.raises(EgressError) as raised:
         load(body=f"room_keys: [{entry}]", environ={})
     assert message in raised.value.message and "hidden" not in raised.value.message
+
+
+def test_keys_of_participants(tmp_path: Path) -> None:
+    body = """
+room_keys:
+  - {rooms: a, key: shared}
+  - {rooms: a, key: hers, identities: ["ann", "anna-*"]}
+  - {rooms: a, key: another}
+"""
+    found = keys_of(load(body=body, environ={}).settings)
+    assert found("a") == (RoomKey(0, b"shared"), RoomKey(0, b"hers", identities=("ann", "anna-*")))
+
+
+def test_key_services() -> None:
+    body = """
+api_key: key
+api_secret: 0123456789
+keys: {other: a-secret-of-at-least-32-characters}
+key_services:
+  - {rooms: "a-*", url: "https://keys.example.com/v1?token=t"}
+  - {rooms: "*", url: "http://localhost:9000/", api_key: other, timeout: 500ms}
+"""
+    settings = load(body=body, environ={}).settings
+    services = key_services(settings, lambda _: None)
+    assert services.serves("a-1") and services.serves("b") and not services.serves("")
+    assert services.addresses == (
+        KeyServiceAddress(("a-*",), "https://keys.example.com/v1?token=t", "key", 3.0),
+        KeyServiceAddress(("*",), "http://localhost:9000/", "other", 0.5),
+    )
+    assert not key_services(Settings(), lambda _: None).serves("a-1")
+    assert job_keys(Settings(), services)("a-1").ask is not None
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{url: 'https://k'}", "key_services[0].rooms: missing"),
+        ("{rooms: a}", "key_services[0].url: missing"),
+        ("{rooms: a, url: 'http://k/hidden-path-of-a-url'}", 'key_services[0].url: "http://k/'),
+        ("{rooms: a, url: 'ftp://localhost'}", "write https://HOST"),
+        ("{rooms: a, url: 'https://'}", "write https://HOST"),
+        ("{rooms: a, url: 'https://h:port/'}", "write https://HOST"),
+        ("{rooms: a, url: 'http://127.0.0.1.example.com'}", "write https://HOST"),
+        ("{rooms: a, url: 'https://k', api_key: other}", '"other" is not a known API key'),
+        ("{rooms: a, url: 'https://k', timeout: 7s}", "key_services[0].timeout: 7 s is not above"),
+        ("{rooms: a, url: 'https://k', timeout: 0}", "key_services[0].timeout: 0 s is not above"),
+    ],
+)
+def test_a_key_service_that_cannot_be(entry: str, message: str) -> None:
+    keys = "{api: a-secret-of-at-least-32-characters}"
+    with pytest.raises(EgressError) as raised:
+        load(body=f"keys: {keys}\nkey_services: [{entry}]", environ={})
+    assert message in raised.value.message and "hidden-path" not in raised.value.message
+
+
+def test_a_key_service_without_a_key_to_sign_with() -> None:
+    with pytest.raises(EgressError, match="requests are signed with a key's secret"):
+        load(body="key_services: [{rooms: a, url: 'https://k'}]", environ={})
 
 
 def test_secrets_print_as_stars() -> None:

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import importlib
 import io
+import json
 import re
 import shlex
 from datetime import UTC
@@ -22,7 +23,9 @@ from openegress.cli import main
 from openegress.cli.parser import build_parser
 from openegress.config.check import check
 from openegress.config.load import load
+from openegress.core.key_service import answer_of, request_body
 from openegress.core.plan import LocalStorage, StoragePlan
+from openegress.core.room_keys import KeyQuestion
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request.context import Context
@@ -99,8 +102,30 @@ def test_layouts_are_layouts(block: Block) -> None:
     assert parse_layout(block.text, "lesson") == read_layout(gallery.LESSON, "lesson")
 
 
+@of("json", "key request")
+def test_key_requests_are_what_is_sent(block: Block) -> None:
+    shown = json.loads(block.text)
+    room, of = shown["room"], shown["egressInfo"]["egressId"]
+    question = KeyQuestion(tuple(shown["identities"]), shown["keyIndex"])
+    sent = request_body(
+        question,
+        room_name=room["name"],
+        room_id=room["sid"],
+        egress_id=of,
+        event_id=shown["id"],
+        now_s=int(shown["createdAt"]),
+    )
+    assert shown == json.loads(sent)
+
+
+@of("json", "key answer")
+def test_key_answers_are_taken(block: Block) -> None:
+    answer = answer_of(block.text.encode())
+    assert [key.index for key in answer.keys] == [3, 0] and answer.refresh_s == 600
+
+
 def test_every_json_says_what_it_is() -> None:
-    titles = {*STARTS, *OTHERS, *MESSAGES, "lesson.json"}
+    titles = {*STARTS, *OTHERS, *MESSAGES, "lesson.json", "key request", "key answer"}
     assert [str(each) for each in BLOCKS if each.language == "json" and each.title not in titles] == []
 
 

@@ -210,6 +210,7 @@ async def exported(tmp_path: Path) -> dict[str, set[str]]:
     snapshot = Snapshot(Load(8, 0, 1, 1), [job], False, True, {}, AdmissionLimits())
     metrics = Metrics("NE_1", "C", lambda: snapshot)
     metrics.count_end(job)
+    metrics.count_key_answer("given")
     metrics.count_upload(Uploaded("video/mp4", 1.0))
     metrics.count_upload(Uploaded("video/mp4", 1.0, on_backup=True))
     metrics.bus.received(EgressInternal.START_EGRESS)

@@ -59,6 +59,9 @@ class Other:
     def names(self, track: Track, selection: Selection) -> bool:
         return track.sid == "TR_4"
 
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return track.sid == "TR_ann"
+
     def change_rules(self, rules: EndRules) -> None:
         pass
 
@@ -143,6 +146,7 @@ def test_all_else_is_the_others() -> None:
     assert policy.refusal(track(person()), Missing.TRACK) == "TR_ann TRACK"
     assert policy.wrong_kind(room(0)) == "TR_3"
     assert policy.needs("TR_4", NOTHING) and not policy.needs("TR_1", NOTHING)
+    assert policy.wants(track(person()), NOTHING)
 
 
 @given(

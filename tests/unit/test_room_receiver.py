@@ -15,9 +15,11 @@ from openegress.room.budget import PROBATION, SOUND, Reason
 from openegress.room.frame_keys import RATCHET_WINDOW
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
+from openegress.room.rtp.frame_assembler import HELD_FOR_NS
 from openegress.room.rtp.frame_cipher import MOST_FAILURES, RoomCipher, TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.rtp.rtcp import SenderReport
+from openegress.room.rtp.sound_assembler import MOST_HELD as sound_held
 from openegress.room.signalling.sdp import Encoding, PayloadType
 from openegress.room.sync.participant import RoomSync
 from testkit.sealed_frames import AtOnce, derived, sealed
@@ -707,6 +709,69 @@ def test_frames_of_another_key_are_trouble(payload_type: int) -> None:
     assert MOST_FAILURES <= sent <= MOST_FAILURES + RATCHET_WINDOW
     assert bench.frames == [] and bench.receiver.stats.dropped == sent
     assert bool(bench.wishes.key_frames) == (payload_type == 96)
+
+
+class Asked:
+    """A key service that has not answered yet; later its answers are of no use."""
+
+    def __init__(self) -> None:
+        self.is_awaited = True
+
+    def want(self, identity: str, index: int | None = None) -> bool:
+        return self.is_awaited
+
+
+class Awaiting(Encrypted):
+    """With a sender who has gone on to a key that a service has yet to give."""
+
+    def __init__(self, payload_type: int) -> None:
+        super().__init__(payload_type)
+        self.service = Asked()
+        self.room = RoomCipher([RoomKey(3, b"before")], AtOnce(), self.service)
+        self.receiver.rename("TR_1", self.room.of("alice"))
+
+    def answer(self) -> None:
+        self.room.take([RoomKey(0, PASSPHRASE)])
+
+
+@pytest.mark.parametrize("payload_type", [96, 111])
+def test_nothing_is_lost_while_a_key_is_awaited(payload_type: int) -> None:
+    bench = Awaiting(payload_type)
+    sent = [KEY, *[DELTA] * 9] if payload_type == 96 else [b"\x78" + bytes([n]) for n in range(10)]
+    for number, data in enumerate(sent):
+        if number == 8:
+            bench.settle()
+            assert bench.frames == []
+            bench.answer()
+        bench.send(20 * number, bench.frame(data))
+    bench.settle()
+    skipped = 1 if payload_type == 96 else 0
+    assert [each.data for each in bench.frames] == [each[skipped:] for each in sent]
+    assert bench.times_ms == [20 * number for number in range(10)], "each at its own time"
+    assert (bench.receiver.stats.dropped, bench.wishes.troubles) == (0, [])
+
+
+@pytest.mark.parametrize("payload_type", [96, 111])
+def test_a_key_that_comes_after_the_last_packet(payload_type: int) -> None:
+    bench = Awaiting(payload_type)
+    bench.send(0, bench.frame(KEY if payload_type == 96 else b"\x78opus"))
+    bench.answer()
+    bench.receiver.tick(bench.now_ns)
+    bench.settle()
+    assert len(bench.frames) == 1
+
+
+@pytest.mark.parametrize(("payload_type", "most"), [(96, HELD_FOR_NS // (20 * MS) + 1), (111, sound_held)])
+def test_who_waits_for_a_key_for_too_long_is_trouble(payload_type: int, most: int) -> None:
+    bench = Awaiting(payload_type)
+    data = bench.frame(KEY if payload_type == 96 else b"\x78opus")
+    for number in range(most + 1):
+        bench.send(20 * number, data)
+    assert bench.receiver.stats.dropped == 1 and bench.wishes.troubles == []
+    bench.service.is_awaited = False
+    bench.send(20 * most + 20, data)
+    assert bench.receiver.stats.dropped == most + 2
+    assert set(bench.wishes.troubles) == {Reason.WRONG_KEY}
 
 
 def test_a_track_that_comes_back_unencrypted_is_taken_as_it_is() -> None:

@@ -1,5 +1,6 @@
 """What a server hands on by data channels, made into events."""
 
+import time
 from typing import Any
 
 import pytest
@@ -57,3 +58,40 @@ async def test_what_is_locked_is_told_once(keys: tuple[RoomKey, ...]) -> None:
 
 async def test_garbage_is_nothing() -> None:
     assert await told(b"\xff\xff", sealed(b"\xff\xff"), keys=(RoomKey(0, KEY),)) == []
+
+
+class Answering:
+    """A key service that is about to answer."""
+
+    def __init__(self) -> None:
+        self.is_awaited = True
+
+    def want(self, identity: str, index: int | None = None) -> bool:
+        return self.is_awaited
+
+
+async def test_what_waits_for_a_key_comes_with_it_and_in_order() -> None:
+    events, service = EventQueue(), Answering()
+    cipher = RoomCipher((), AtOnce(), service)
+    listener = ServerMessages(Roster("recorder"), None, cipher, events, UnixClock())  # type: ignore[arg-type]
+    at_ns = time.monotonic_ns()
+    listener.on_data(SEALED, at_ns)
+    listener.on_data(SEALED, at_ns + 1)
+    cipher.take([RoomKey(0, KEY)])
+    listener.on_data(PLAIN.SerializeToString(), at_ns + 2)
+    events.close()
+    found = [event async for event in events.stream()]
+    times = [event.at_ns for event in found if isinstance(event, DataArrived) and event.packet == PLAIN]
+    assert times == sorted(times) and len(times) == 3
+    listener.close()
+
+
+async def test_what_waits_for_a_key_is_tried_again_by_itself_and_then_told() -> None:
+    events, service = EventQueue(), Answering()
+    cipher = RoomCipher((), AtOnce(), service)
+    listener = ServerMessages(Roster("recorder"), None, cipher, events, UnixClock())  # type: ignore[arg-type]
+    listener.on_data(SEALED, time.monotonic_ns())
+    service.is_awaited = False
+    event = await anext(events.stream())
+    assert isinstance(event, DataLocked) and event.identity == "ada"
+    listener.close()

@@ -11,14 +11,16 @@ from google.protobuf import json_format
 from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
 from openegress.core import ipc
-from openegress.core.errors import EgressError
+from openegress.core.errors import Code, EgressError
 from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, EndReason, Rejoined, StreamAdded
-from openegress.core.plan import LocalStorage, StoragePlan, StreamTarget
+from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamTarget
+from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.validate import plan_of
 from openegress.worker.job import Job
+from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
 from openegress.worker.unreported import Unreported
@@ -75,7 +77,7 @@ class Handler:
 
 
 class World:
-    def __init__(self, folder: Path, body: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, body: dict[str, Any], room_keys: JobKeys = NO_KEYS) -> None:
         context = Context(
             now_ns=1, storage=StoragePlan(LocalStorage("/out")), ws_url="", template_base="", make_token=None
         )
@@ -90,6 +92,7 @@ class World:
             record,
             lambda egress_id, record: None,
             on_aside=lambda job, event: self.asides.append(event),
+            room_keys=room_keys,
         )
 
     async def take(self, info: EgressInfo) -> None:
@@ -233,3 +236,42 @@ async def test_a_room_that_was_joined_again_passes_the_record_by(tmp_path: Path)
     info = await world.run(Handler(Active(5), rejoined, Ended(9, EndReason.API)))
     assert world.asides == [rejoined]
     assert (info.status, info.details) == (Status.EGRESS_COMPLETE, "End reason: StopEgress API")
+
+
+async def test_a_handler_is_given_the_keys_that_it_asks_for(tmp_path: Path) -> None:
+    """While a key service takes its time, whatever else the handler says is heard."""
+    answered = asyncio.Event()
+
+    async def ask(plan: Plan, question: KeyQuestion) -> KeyAnswer:
+        if question.index is None:
+            raise EgressError(Code.UNAVAILABLE, "it answers 503")
+        await answered.wait()
+        return KeyAnswer((RoomKey(question.index, b"hidden"),))
+
+    world = World(tmp_path, FILE, JobKeys((RoomKey(0, b"configured"),), ask))
+    handler = Handler(
+        ipc.AskKeys(1, KeyQuestion(("ann",), 3)),
+        ipc.AskKeys(2, KeyQuestion(("ann",))),
+        Active(5),
+        lingers=True,
+    )
+    running = asyncio.create_task(world.run(handler))
+    order = await handler.heard.get()
+    assert order.room_keys == (RoomKey(0, b"configured"),) and order.keys_from is ipc.KeysFrom.SERVICE
+    assert await handler.heard.get() == ipc.KeysGiven(2, error="it answers 503")
+    answered.set()
+    assert await handler.heard.get() == ipc.KeysGiven(1, KeyAnswer((RoomKey(3, b"hidden"),)))
+    assert world.job.active_s is not None
+    handler.said.put_nowait(Ended(9, EndReason.API))
+    handler.said.put_nowait(None)
+    assert (await running).status == Status.EGRESS_COMPLETE
+
+
+async def test_without_a_key_service_a_handler_has_what_is_configured(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE), Handler(ipc.AskKeys(1, KeyQuestion(())), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    assert (await handler.heard.get()).keys_from is ipc.KeysFrom.CONFIGURATION
+    assert await handler.heard.get() == ipc.KeysGiven(1, error="its room has no key service")
+    handler.said.put_nowait(Ended(9, EndReason.API))
+    handler.said.put_nowait(None)
+    await running

@@ -11,7 +11,13 @@ from openegress.app.endings import Endings
 from openegress.app.machine import Machine
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
-from openegress.app.worker_config import handler_settings, keys_of, room_service, worker_config
+from openegress.app.worker_config import (
+    handler_settings,
+    job_keys,
+    key_services,
+    room_service,
+    worker_config,
+)
 from openegress.config.destination import UNREPORTED, report_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
@@ -96,8 +102,14 @@ class Node:
         observer = EgressObserver(
             self.metrics, watchers, watch, spending, faults, lambda egress_id: self.supervisor.get(egress_id)
         )
+        self._key_services = key_services(settings, self.metrics.count_key_answer)
         self.supervisor = Supervisor(
-            self._pool, self._ended, observer.aside, observer.logged, keys_of(settings), self._turns(settings)
+            self._pool,
+            self._ended,
+            observer.aside,
+            observer.logged,
+            job_keys(settings, self._key_services),
+            self._turns(settings),
         )
         self._rooms = room_service(settings, _METADATA_S)
         self.service = WorkerService(
@@ -149,6 +161,7 @@ class Node:
         await self._pool.close()
         if self._rooms is not None:
             await self._rooms.close()
+        await self._key_services.close()
         await self._server.close()
         await self._client.close()
 

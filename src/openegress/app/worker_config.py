@@ -23,6 +23,8 @@ from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
 from openegress.worker.config import RoomMetadata, WorkerConfig, no_metadata
 from openegress.worker.cost import RATE_720P30, RATE_1080P60
+from openegress.worker.job_keys import JobKeys
+from openegress.worker.key_service import KeyServiceAddress, KeyServices
 
 _MIB = 2**20
 _GIB = 2**30
@@ -111,14 +113,38 @@ def pictures_of(settings: Settings) -> PictureFiles:
 
 
 def keys_of(settings: Settings) -> Callable[[str], tuple[RoomKey, ...]]:
-    """The keys of a room by its name: for each index, the first entry that fits."""
+    """The configured keys of a room by its name: for each index and participants, the first entry that
+    fits."""
 
     def find(room_name: str) -> tuple[RoomKey, ...]:
-        found: dict[int, RoomKey] = {}
+        found: dict[tuple[int, tuple[str, ...]], RoomKey] = {}
         for each in settings.room_keys:
             if fits(room_name, each.rooms):
-                found.setdefault(each.index, RoomKey(each.index, each.material, each.derivation))
+                key = RoomKey(each.index, each.material, each.derivation, each.identities)
+                found.setdefault((key.index, key.identities), key)
         return tuple(found.values())
+
+    return find
+
+
+def key_services(settings: Settings, count: Callable[[str], None]) -> KeyServices:
+    """`count`: see KeyServices."""
+    keys = settings.all_keys
+    default = settings.api_key or next(iter(keys), "")
+    addresses = [
+        KeyServiceAddress(each.rooms, each.url, each.api_key or default, float(each.timeout))
+        for each in settings.key_services
+    ]
+    return KeyServices(addresses, keys, count)
+
+
+def job_keys(settings: Settings, services: KeyServices) -> Callable[[str], JobKeys]:
+    """Of a room by its name."""
+    configured = keys_of(settings)
+
+    def find(room_name: str) -> JobKeys:
+        ask = services.ask if services.serves(room_name) else None
+        return JobKeys(configured(room_name), ask)
 
     return find
 

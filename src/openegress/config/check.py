@@ -8,12 +8,12 @@ import msgspec
 from openegress.config.finding import Finding, Level
 from openegress.config.layouts import layout_faults
 from openegress.config.overlay_faults import overlay_faults
+from openegress.config.room_keys import key_faults, service_faults
 from openegress.config.settings import NO_EFFECT, Settings
 from openegress.config.storages import S3, StorageSettings
 from openegress.core.errors import EgressError
 from openegress.core.ipc import own_proxy
 from openegress.core.networks import networks_of
-from openegress.core.room_keys import KEY_RING
 from openegress.core.shown_url import receiver
 from openegress.request import object_headers
 from openegress.request.auto_start import rule_of
@@ -47,7 +47,8 @@ def find_faults(settings: Settings) -> Iterator[Finding]:
     yield from _ports(settings)
     yield from _urls(settings)
     yield from _keys(settings)
-    yield from _room_keys(settings)
+    yield from key_faults(settings.room_keys)
+    yield from service_faults(settings.key_services, settings.all_keys)
     yield from _room_options(settings)
     yield from overlay_faults(settings)
     yield from layout_faults(settings)
@@ -163,22 +164,6 @@ def _room_options(settings: Settings) -> Iterator[Finding]:
     for number, options in enumerate(settings.options.by_room):
         if not options.rooms:
             yield _error(f"options.by_room[{number}].rooms", "missing: list patterns of room names")
-
-
-def _room_keys(settings: Settings) -> Iterator[Finding]:
-    for number, key in enumerate(settings.room_keys):
-        path = f"room_keys[{number}]"
-        if not key.rooms:
-            yield _error(f"{path}.rooms", "missing: list patterns of the rooms that have this key")
-        if not key.key:
-            place = f"the variable {key.key_env}" if key.key_env else key.key_file
-            yield _error(path, f"{place} holds no key" if place else "needs key, key_file or key_env")
-        if not 0 <= key.index < KEY_RING:
-            yield _error(f"{path}.index", f"{key.index} is not an index: those are 0 to {KEY_RING - 1}")
-        try:
-            key.material  # noqa: B018 - it raises
-        except ValueError:
-            yield _error(f"{path}.key", "the text there (a secret, not shown) is not base64, as hkdf has it")
 
 
 def _s3(path: str, s3: S3) -> Iterator[Finding]:

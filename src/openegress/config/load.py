@@ -11,7 +11,8 @@ import msgspec
 from openegress.config.check import find_faults
 from openegress.config.decode import read_yaml
 from openegress.config.finding import Level
-from openegress.config.settings import CPUCost, RoomKeySettings, Settings
+from openegress.config.room_keys import filled
+from openegress.config.settings import CPUCost, Settings
 from openegress.config.spellings import modernise
 from openegress.config.storages import GCP, S3, Azure, StorageSettings
 from openegress.core.decode import Decoder
@@ -115,7 +116,7 @@ def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
         storage=_filled(settings.storage, environ),
         backup=_filled(settings.backup, environ),
         debug=_filled(settings.debug, environ),
-        room_keys=tuple(_room_key(each, environ) for each in settings.room_keys),
+        room_keys=tuple(filled(each, environ) for each in settings.room_keys),
     )
 
 
@@ -127,19 +128,6 @@ def _keys(text: str) -> dict[str, Secret]:
         if colon and key.strip() and secret.strip():
             keys[key.strip()] = Secret(secret.strip())
     return keys
-
-
-def _room_key(key: RoomKeySettings, environ: Mapping[str, str]) -> RoomKeySettings:
-    if key.key_env and not key.key:
-        return msgspec.structs.replace(key, key=Secret(environ.get(key.key_env, "")))
-    if key.key_file and not key.key:
-        try:
-            text = Path(key.key_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            raise invalid(f"room_keys: {key.key_file} cannot be read: {reason}") from None
-        return msgspec.structs.replace(key, key=Secret(text.rstrip("\r\n")))
-    return key
 
 
 def _filled(storage: S, environ: Mapping[str, str]) -> S:

@@ -4,7 +4,6 @@ reference.yaml says what each one means. Everything has a default; a value of a 
 given keeps its default too. Settings are read once and never changed.
 """
 
-import base64
 import os
 import secrets
 from enum import StrEnum
@@ -13,9 +12,9 @@ from typing import Any
 
 from msgspec import field
 
+from openegress.config.room_keys import KeyServiceSettings, RoomKeySettings
 from openegress.config.storages import StorageSettings
 from openegress.core.block import Block
-from openegress.core.room_keys import KeyDerivation
 from openegress.core.values import Seconds, Secret
 from openegress.request.options import OptionDefaults
 from openegress.request.unknown import UnknownFields
@@ -156,27 +155,6 @@ class Webhook(Block, frozen=True):
     exclude_events: tuple[str, ...] = ()
 
 
-class RoomKeySettings(Block, frozen=True):
-    """A key of rooms whose media is encrypted end to end."""
-
-    rooms: tuple[str, ...] = ()
-    key: Secret = Secret("")
-    key_file: str = ""
-    key_env: str = ""
-    derivation: KeyDerivation = KeyDerivation.PBKDF2
-    index: int = 0
-
-    @property
-    def material(self) -> bytes:
-        """Raises ValueError where it has to be base64 and is not."""
-        text = self.key.reveal()
-        match self.derivation:
-            case KeyDerivation.PBKDF2:
-                return text.encode()
-            case KeyDerivation.HKDF:
-                return base64.b64decode(text, validate=True)
-
-
 class OverlaySettings(Block, frozen=True):
     """Pictures that options may name: paths by names."""
 
@@ -305,6 +283,7 @@ class Settings(Block, frozen=True):
     auto_start: tuple[AutoStartBlock, ...] = ()
 
     room_keys: tuple[RoomKeySettings, ...] = ()
+    key_services: tuple[KeyServiceSettings, ...] = ()
     queue: Queue = Queue()
     retries: RetrySettings = RetrySettings()
     timeouts: Timeouts = Timeouts()

@@ -5,13 +5,14 @@ The socket is handed over, so secrets in a Plan never show in argv or the enviro
 
 import signal
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 import msgspec
 
 from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.room_keys import RoomKey
+from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 
 STACKS_SIGNAL = signal.SIGUSR1
 """A handler answers it, whatever it does, with the stacks of its threads on standard error."""
@@ -85,10 +86,20 @@ class Warm(msgspec.Struct, frozen=True, tag="warm"):
     framerate: int = 0
 
 
+class KeysFrom(StrEnum):
+    """Where the keys of an encrypted room are."""
+
+    CONFIGURATION = "configuration"
+    """All of them are in Run."""
+    SERVICE = "service"
+    """AskKeys gets those that are missing."""
+
+
 class Run(msgspec.Struct, frozen=True, tag="run"):
     plan: Plan
     room_keys: tuple[RoomKey, ...] = ()
     """Of its room, should that be encrypted end to end. The plan is kept on the disk, and these are not."""
+    keys_from: KeysFrom = KeysFrom.CONFIGURATION
 
 
 class Recover(msgspec.Struct, frozen=True, tag="recover"):
@@ -127,7 +138,15 @@ class Turn(msgspec.Struct, frozen=True, tag="turn"):
     """Answer to AskTurn, when it has come."""
 
 
-ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed | Turn
+class KeysGiven(msgspec.Struct, frozen=True, tag="keys_given"):
+    """Answer to AskKeys. Empty error: this is what the key service said."""
+
+    call: int
+    answer: KeyAnswer = KeyAnswer()
+    error: str = ""
+
+
+ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed | Turn | KeysGiven
 
 
 # --- handler -> worker
@@ -164,7 +183,14 @@ class AskTurn(msgspec.Struct, frozen=True, tag="ask_turn"):
     """What was recorded is to be composed: when may that begin? The turn lasts as long as the handler."""
 
 
-ToWorker = Ready | Reply | Log | ClaimNames | AskTurn | AnyEvent
+class AskKeys(msgspec.Struct, frozen=True, tag="ask_keys"):
+    """Of the room's key service, which only the worker reaches."""
+
+    call: int
+    question: KeyQuestion
+
+
+ToWorker = Ready | Reply | Log | ClaimNames | AskTurn | AskKeys | AnyEvent
 
 
 # --- the process that forks handlers -> worker, each a datagram

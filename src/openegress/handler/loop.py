@@ -11,11 +11,13 @@ from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, needs_browser
 from openegress.core.render import Render
+from openegress.core.room_keys import KeySupply
 from openegress.handler import log
 from openegress.handler.cage import Cage, Confinement, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
 from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.composing import Composer
+from openegress.handler.key_questions import KeyQuestions
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
@@ -41,6 +43,7 @@ class HandlerLoop:
         self._recovery: Recovery | None = None
         self._names: NameClaim | None = None
         self._turn = ComposeTurn(channel.send)
+        self._keys: KeyQuestions | None = None
         self._running: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -84,7 +87,7 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan, room_keys):
+            case ipc.Run(plan, room_keys, keys_from):
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
@@ -92,7 +95,10 @@ class HandlerLoop:
                     plan, self._told, send, self._browser, cage, self._names, self._composer(plan)
                 )
                 self._browser = None
-                self._running = asyncio.create_task(self._session.run(room_keys), name="session")
+                if keys_from is ipc.KeysFrom.SERVICE:
+                    self._keys = KeyQuestions(send)
+                supply = KeySupply(room_keys, self._keys)
+                self._running = asyncio.create_task(self._session.run(supply), name="session")
             case ipc.Recover(plan):
                 if plan.render is Render.LIVE:
                     memory.limit(RECOVERY_BYTES)  # composing takes what a live recording does
@@ -111,6 +117,9 @@ class HandlerLoop:
                     self._names.answer(message)
             case ipc.Turn():
                 self._turn.give()
+            case ipc.KeysGiven():
+                if self._keys is not None:
+                    self._keys.answer(message)
             case ipc.UpdateStreams(call, add, remove):
                 self._answer(call, lambda recording: recording.update_streams(add, remove))
             case ipc.Obey(call, order):

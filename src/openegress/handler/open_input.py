@@ -16,7 +16,7 @@ from openegress.core.plan import (
     TracksSource,
     WebSource,
 )
-from openegress.core.room_keys import RoomKey
+from openegress.core.room_keys import NO_KEYS, KeySupply
 from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
 from openegress.handler.warm import BrowserShape, WarmBrowser
 from openegress.media.overlays import Overlays
@@ -42,7 +42,7 @@ async def open_input(
     settings: HandlerSettings,
     warm: WarmBrowser | None,
     on_error: OnError,
-    room_keys: tuple[RoomKey, ...] = (),
+    room_keys: KeySupply = NO_KEYS,
 ) -> MediaInput:
     """`on_error` may be called from any thread. Raises EgressError when the browser does not start."""
     match plan.source:
@@ -53,7 +53,7 @@ async def open_input(
 
 
 async def _room_input(
-    plan: Plan, settings: HandlerSettings, on_error: OnError, room_keys: tuple[RoomKey, ...]
+    plan: Plan, settings: HandlerSettings, on_error: OnError, room_keys: KeySupply
 ) -> MediaInput:
     source = await open_source(plan, memory_bytes=settings.room_memory_bytes, room_keys=room_keys)
     if isinstance(source, RoomPacketSource | RoomTracksSource):
@@ -81,7 +81,7 @@ async def _page_input(
     settings: HandlerSettings,
     warm: WarmBrowser | None,
     on_error: OnError,
-    room_keys: tuple[RoomKey, ...],
+    room_keys: KeySupply,
 ) -> MediaInput:
     shape = BrowserShape.of(plan)
     if shape is None:

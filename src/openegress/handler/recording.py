@@ -27,7 +27,7 @@ from openegress.core.events import (
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.room_keys import RoomKey
+from openegress.core.room_keys import NO_KEYS, KeySupply
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer
 from openegress.handler.control import RecordingControl
@@ -149,7 +149,7 @@ class Recording:
         """Returns once it is carried out. Raises EgressError."""
         await self._control.obey(order)
 
-    async def run(self, room_keys: tuple[RoomKey, ...] = ()) -> None:
+    async def run(self, room_keys: KeySupply = NO_KEYS) -> None:
         """Never raises: what goes wrong is in the Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
         self._control.start()
@@ -174,7 +174,7 @@ class Recording:
         if self._browser is not None:
             await self._browser.close()
 
-    async def _record(self, room_keys: tuple[RoomKey, ...]) -> End:
+    async def _record(self, room_keys: KeySupply) -> End:
         await self._confinement.enter()
         media_input = await self._unless_ended(
             open_input(self._work, self._settings, self._browser, self._fail_from_thread, room_keys)

@@ -39,6 +39,8 @@ class Lock(StrEnum):
     """Why an encrypted track cannot be decrypted, in words that follow "it is encrypted, and"."""
 
     NO_KEY = "no key of its room is configured: see room_keys in the configuration"
+    AWAITED = "its key service has yet to answer"
+    NOT_GIVEN = "its key service gave no key for it"
     CUSTOM = "in a way of its application's own"
     CODEC = "frames of its codec cannot be decrypted: publish it as VP8 or H264"
 
@@ -262,6 +264,14 @@ class DataLocked:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysAnswered:
+    """A key service has answered, or will not: tracks may not be locked any more."""
+
+    problem: str = ""
+    """Why there is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionLost:
     reason: str
 
@@ -308,6 +318,7 @@ RoomEvent = (
     | TrackTakenAgain
     | DataArrived
     | DataLocked
+    | KeysAnswered
     | ConnectionLost
     | Reconnected
     | RoomClosed

@@ -1,14 +1,15 @@
 """The recorder's client of a LiveKit room: joins, subscribes, hands out frames, and joins again when lost."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from openegress.core.left_out import TrackLosses
-from openegress.core.room_keys import RoomKey
-from openegress.room import Joined, Lock, OnFrame, Participant, RoomEvent, Track, VideoQuality
+from openegress.core.room_keys import NO_KEYS, KeyAnswer, KeyService, KeySupply
+from openegress.room import Joined, KeysAnswered, Lock, OnFrame, Participant, RoomEvent, Track, VideoQuality
 from openegress.room.budget import Reason
 from openegress.room.connection import SessionOptions
 from openegress.room.event_queue import EventQueue
+from openegress.room.key_asker import KeyAsker
 from openegress.room.membership import Membership, MembershipOptions
 from openegress.room.rejoin import REJOIN_FOR_S
 from openegress.room.rtp.frame_cipher import RoomCipher
@@ -32,7 +33,7 @@ class RoomClient:
         token: str,
         identity: str,
         *,
-        keys: Sequence[RoomKey] = (),
+        keys: KeySupply = NO_KEYS,
         options: SessionOptions | None = None,
         rejoin_for_s: float = REJOIN_FOR_S,
         make_transport: Callable[..., Transport] = Transport,
@@ -41,7 +42,8 @@ class RoomClient:
         self._roster = Roster(identity)
         self._events = EventQueue()
         self._deriving = ThreadPoolExecutor(1, "room keys")
-        self._cipher = RoomCipher(keys, self._deriving)
+        self._asker = self._asker_of(keys.service)
+        self._cipher = RoomCipher(keys.keys, self._deriving, self._asker)
         self._subscriptions = Subscriptions(
             self._roster, self._cipher, self._unix_clock, self._send, self._events.put
         )
@@ -130,6 +132,8 @@ class RoomClient:
             return
         self._closed = True
         self._messages.close()
+        if self._asker is not None:
+            await self._asker.close()
         await self._membership.stop_watching()
         await self._subscriptions.close()
         await self._membership.leave()
@@ -140,6 +144,22 @@ class RoomClient:
     def path(self) -> str:
         """How media comes in, for logs: `udp host -> address:port`."""
         return self._membership.path
+
+    def _asker_of(self, service: KeyService | None) -> KeyAsker | None:
+        if service is None:
+            return None
+        return KeyAsker(service, self._take_keys, self._keys_told, self._without_key)
+
+    def _take_keys(self, answer: KeyAnswer) -> None:
+        if self._cipher.take(answer.keys):
+            self._subscriptions.try_new_keys()
+
+    def _keys_told(self, problem: str) -> None:
+        self._events.put(KeysAnswered(problem))
+
+    def _without_key(self) -> frozenset[str]:
+        tracks = self._roster.tracks()
+        return frozenset(each.participant.identity for each in tracks if self._cipher.lacks_key(each))
 
     async def _send(self, **message: object) -> None:
         await self._membership.send(**message)

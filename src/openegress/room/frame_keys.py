@@ -7,7 +7,7 @@ derivation gives the key and what follows it. Times are monotonic ns.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future
 
 from cryptography.exceptions import InvalidTag
@@ -27,6 +27,8 @@ KEY_BYTES = 16
 MATERIAL_BYTES = 32
 RATCHET_WINDOW = 8
 """Steps that a sender may be ahead of the last key that fitted."""
+MOST_OF_INDEX = 3
+"""Keys of one index that are tried: of a participant, of the room, and of the time before."""
 RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
 """Steps that are derived: one takes some 50 ms of a processor, and any frame can ask for one."""
 
@@ -34,68 +36,102 @@ RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
 class Undecryptable(Exception):
     """A frame that no key fits. The text says why, and reveals nothing of keys."""
 
-    def __init__(self, text: str, *, is_certain: bool = True) -> None:
-        """False: a key that fits may be among those that are derived now."""
+    def __init__(
+        self, text: str, *, index: int | None = None, is_certain: bool = True, is_likely: bool = True
+    ) -> None:
+        """`index`: of the key that is missing, or does not fit. Not `is_certain`: a key that fits may be
+        among those that are derived or asked for now. `is_likely`: none is, unless its sender has gone on by
+        several steps at once."""
         super().__init__(text)
+        self.index = index
         self.is_certain = is_certain
+        self.is_likely = is_likely
 
 
 class KeyChain:
-    """One key and its ratchet steps, derived as they are needed. All participants share it."""
+    """One key and its ratchet steps, derived as they are needed. All who have the key share it."""
 
     def __init__(self, key: RoomKey, executor: Executor) -> None:
-        """`executor` derives the steps behind the first; it is its owner's."""
-        self._derivation = key.derivation
+        """`executor` derives; it is its owner's."""
+        self.key = key
+        self.steps: list[AESGCM] = []
         self._executor = executor
         self._ratchets = TokenBucket(RATCHETS)
         self._following: Future[bytes] | None = None
-        self._derived = _derive(key.derivation, key.material)
+        self._derived = key.material
         """Of the last step."""
-        self.steps = [AESGCM(self._derived[:KEY_BYTES])]
 
     def has(self, step: int, now_ns: int) -> bool:
         """Whether all steps are known up to this one. If not, the next one is derived meanwhile."""
-        if len(self.steps) > step:
-            return True
-        if self._following is not None and self._following.done():
+        while len(self.steps) <= step:
+            if self._following is None:
+                if self.steps and self._ratchets.left(now_ns) < 1:
+                    return False
+                if self.steps:
+                    self._ratchets.spend(1, now_ns)
+                self._following = self._executor.submit(_derive, self.key.derivation, self._derived)
+            if not self._following.done():
+                return False
             self._derived = self._following.result()
             self._following = None
             self.steps.append(AESGCM(self._derived[:KEY_BYTES]))
-            return self.has(step, now_ns)
-        if self._following is None and self._ratchets.left(now_ns) >= 1:
-            self._ratchets.spend(1, now_ns)
-            self._following = self._executor.submit(_derive, self._derivation, self._derived)
-        return False
+        return True
 
 
 class KeyRing:
     """The keys of one participant, who ratchets them apart from all others."""
 
-    def __init__(self, chains: Mapping[int, KeyChain]) -> None:
-        self._chains = chains
-        self._steps = dict.fromkeys(chains, 0)
+    def __init__(self) -> None:
+        self._chains: dict[int, tuple[KeyChain, ...]] = {}
+        """By index; the one that fitted last is tried first."""
+        self._steps: dict[KeyChain, int] = {}
         """The last step of each key that fitted."""
         self.has_opened = False
         """Some frame of the participant could be decrypted."""
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._chains
+
+    def hold(self, chains: Iterable[KeyChain]) -> None:
+        """In place of those before, the likelier first. What both have goes on at the step where it is."""
+        by_index: dict[int, tuple[KeyChain, ...]] = {}
+        for chain in chains:
+            known = by_index.get(chain.key.index, ())
+            by_index[chain.key.index] = (*known, chain)[:MOST_OF_INDEX]
+        held = {chain for each in by_index.values() for chain in each}
+        self._chains = by_index
+        self._steps = {chain: step for chain, step in self._steps.items() if chain in held}
+
+    def prepare(self, now_ns: int) -> None:
+        """Derives what frames that are about to come may be encrypted with."""
+        for chains in self._chains.values():
+            for chain in chains:
+                chain.has(0, now_ns)
+
     def decrypt(self, index: int, iv: Buffer, sealed: Buffer, clear: Buffer, now_ns: int) -> bytes:
         """`sealed` ends with its tag, and `clear` is authenticated with it. Raises Undecryptable."""
-        chain = self._chains.get(index)
-        if chain is None:
-            raise Undecryptable(f"there is no key of index {index}")
-        first = self._steps[index]
-        chain.has(first + 1, now_ns)  # so that nothing is lost when a sender goes on by one step
-        last = first + RATCHET_WINDOW
-        for step, cipher in enumerate(chain.steps[first : last + 1], first):
-            try:
-                plain = cipher.decrypt(iv, sealed, clear)
-            except InvalidTag:
-                continue
-            self._steps[index] = step
-            self.has_opened = True
-            return plain
-        is_certain = chain.has(last, now_ns)
-        raise Undecryptable(f"the key of index {index} does not fit", is_certain=is_certain)
+        chains = self._chains.get(index, ())
+        if not chains:
+            raise Undecryptable(f"there is no key of index {index}", index=index)
+        for chain in chains:
+            first = self._steps.get(chain, 0)
+            chain.has(first + 1, now_ns)  # so that nothing is lost when a sender goes on by one step
+            for step, cipher in enumerate(chain.steps[first : first + RATCHET_WINDOW + 1], first):
+                try:
+                    plain = cipher.decrypt(iv, sealed, clear)
+                except InvalidTag:
+                    continue
+                self._steps[chain] = step
+                self.has_opened = True
+                if chain is not chains[0]:
+                    self._chains[index] = (chain, *(each for each in chains if each is not chain))
+                return plain
+        all_tried = [chain.has(self._steps.get(chain, 0) + RATCHET_WINDOW, now_ns) for chain in chains]
+        next_tried = [len(chain.steps) > self._steps.get(chain, 0) + 1 for chain in chains]
+        derived = all(chain.steps for chain in chains)
+        text = f"the key of index {index} {'does not fit' if derived else 'is being derived'}"
+        raise Undecryptable(text, index=index, is_certain=all(all_tried), is_likely=all(next_tried))
 
 
 def _derive(derivation: KeyDerivation, material: bytes) -> bytes:

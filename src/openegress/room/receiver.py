@@ -218,6 +218,8 @@ class TrackReceiver:
 
     def tick(self, now_ns: int) -> None:
         """About once a second: time-outs that no packet brings about."""
+        self._pictures.retry(now_ns)
+        self._sound.retry(now_ns)
         if self._demand.is_open:
             self.request_key_frame(now_ns)
 

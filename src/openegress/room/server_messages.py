@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections import deque
 
 from google.protobuf.message import DecodeError
 from livekit.protocol.models import DataPacket, EncryptedPacketPayload, SubscriptionError
 from livekit.protocol.rtc import JoinResponse, SignalResponse, SubscriptionPermissionUpdate
 
+from openegress.core.units import S
 from openegress.room import (
     DataArrived,
     DataLocked,
@@ -25,6 +27,10 @@ from openegress.room.signalling.roster import RETURN_GRACE_S, Roster, RosterEven
 from openegress.room.subscriptions import Subscriptions
 from openegress.room.unix_clock import UnixClock
 
+MOST_HELD = 100
+"""Packets of data, each of 64 KiB at most, whose key is about to be known."""
+HELD_FOR_NS = 15 * S
+RETRY_S = 0.25
 MOST_LOCKED = 1000
 """People of whom is told that their data is locked."""
 
@@ -50,13 +56,16 @@ class ServerMessages:
         """While some of what was told of participants waits."""
         self._locked: set[str] = set()
         """Identities of whom it was told that their data cannot be decrypted."""
+        self._held: deque[tuple[bytes, int]] = deque(maxlen=MOST_HELD)
+        """Packets, and when each came; monotonic ns."""
+        self._retry: asyncio.TimerHandle | None = None
         self._joins = 0
         self._settled_at = 0.0
         """Until then, tracks that end may come back after a re-join; monotonic seconds."""
         self._expiry: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
-        for timer in (self._expiry, self._catching_up):
+        for timer in (self._expiry, self._catching_up, self._retry):
             if timer is not None:
                 timer.cancel()
 
@@ -90,18 +99,8 @@ class ServerMessages:
                 self._permission(message.subscription_permission_update)
 
     def on_data(self, message: bytes, arrival_ns: int) -> None:
-        try:
-            packet = DataPacket.FromString(message)
-            if packet.WhichOneof("value") == "encrypted_packet":
-                packet = self._decrypted(packet, arrival_ns)
-        except DecodeError:
-            return  # a stranger's
-        except Undecryptable as error:
-            if error.is_certain:
-                self._tell_locked(packet.participant_identity, str(error))
-            return
-        identity = packet.participant_identity
-        self.emit(DataArrived(identity, packet, self._clock.offset_ns + arrival_ns))
+        self._read_held()
+        self._read(message, arrival_ns)
 
     def on_offer(self, offer: sdp.Offer) -> None:
         self._subscriptions.offered(offer)
@@ -126,6 +125,37 @@ class ServerMessages:
         self._watch_absent()
 
     # --- inside
+
+    def _read(self, message: bytes, arrival_ns: int) -> None:
+        try:
+            packet = DataPacket.FromString(message)
+            if packet.WhichOneof("value") == "encrypted_packet":
+                packet = self._decrypted(packet, arrival_ns)
+        except DecodeError:
+            return  # a stranger's
+        except Undecryptable as error:
+            if error.is_certain or time.monotonic_ns() - arrival_ns > HELD_FOR_NS:
+                self._tell_locked(packet.participant_identity, str(error))
+            else:
+                self._hold(message, arrival_ns)
+            return
+        identity = packet.participant_identity
+        self.emit(DataArrived(identity, packet, self._clock.offset_ns + arrival_ns))
+
+    def _hold(self, message: bytes, arrival_ns: int) -> None:
+        """Until its key has been derived, or a key service has answered."""
+        self._held.append((message, arrival_ns))
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._read_held)
+
+    def _read_held(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        held = list(self._held)
+        self._held.clear()
+        for message, arrival_ns in held:
+            self._read(message, arrival_ns)
 
     def _decrypted(self, packet: DataPacket, now_ns: int) -> DataPacket:
         """What it holds, as if it had never been encrypted. Raises Undecryptable, and DecodeError."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 
 from openegress.core.units import S
 from openegress.room import TrackKey
@@ -35,6 +35,13 @@ class Standings:
         pause_s = self._by_key[key].leave_out(reason, time.monotonic_ns()) / S
         self._pauses[key] = asyncio.get_running_loop().call_later(pause_s, self._end, key)
         return pause_s
+
+    def take_again(self, reasons: Container[Reason]) -> None:
+        """Those that are left out for one of these, now."""
+        for key, timer in list(self._pauses.items()):
+            if self._by_key[key].reason in reasons:
+                timer.cancel()
+                self._end(key)
 
     def close(self) -> None:
         for timer in self._pauses.values():

@@ -28,7 +28,7 @@ from openegress.room import (
     TrackTakenAgain,
     VideoQuality,
 )
-from openegress.room.budget import Reason, Standing
+from openegress.room.budget import OF_KEYS, Reason, Standing
 from openegress.room.demux import Demux
 from openegress.room.receiver import TrackReceiver
 from openegress.room.rtp.depacketise import AccessUnit
@@ -146,6 +146,10 @@ class Subscriptions:
                 self._requests.begin(self._request_settings(each))
         self._emit(TrackLeftOut(sid, key.identity, reason, round(pause_s)))
 
+    def try_new_keys(self) -> None:
+        """Tracks that are left out because no key fitted are taken again."""
+        self._standings.take_again(OF_KEYS)
+
     def losses(self) -> list[TrackLosses]:
         """Of every track that was subscribed to so far."""
         now = [self._losses_of(sid, each) for sid, each in self._by_sid.items()]
@@ -252,7 +256,7 @@ class Subscriptions:
     def _cipher_of(self, track: Track) -> TrackCipher | None:
         if track.encryption is TrackEncryption.NONE:
             return None
-        return self._cipher.of(track.participant.identity)
+        return self._cipher.of(track.participant.identity, time.monotonic_ns())
 
     def _take_again(self, key: TrackKey) -> None:
         for sid, subscription in self._by_sid.items():

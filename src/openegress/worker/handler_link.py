@@ -14,7 +14,8 @@ from openegress.core import ipc
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.plan import Plan, StreamTarget
-from openegress.core.tasks import beside
+from openegress.core.room_keys import KeyAnswer, KeyQuestion
+from openegress.core.tasks import Errands, beside
 from openegress.worker.compose_turns import ComposePlace, ComposeTurns
 from openegress.worker.handler_requests import HandlerRequests
 from openegress.worker.listening import listen
@@ -26,6 +27,8 @@ OnLog = Callable[[str, ipc.Log], None]
 OnNames = Callable[[Plan, ipc.ClaimNames], Awaitable[str]]
 """Claims the paths that the plan's names have become; returns what is to go behind its names so that no
 other recording has them. Raises EgressError."""
+AskKeys = Callable[[Plan, KeyQuestion], Awaitable[KeyAnswer]]
+"""Asks the key service of an egress' room. Raises EgressError."""
 OnEvent = Callable[[AnyEvent], None]
 
 
@@ -58,9 +61,11 @@ class HandlerLink:
         on_log: OnLog,
         claim_names: OnNames | None,
         turns: ComposeTurns,
+        ask_keys: AskKeys | None = None,
     ) -> None:
         """`on_event` gets every event of the recording, `Ended` the last; of a recovery, all but its `Ended`.
-        `claim_names`: None lets the handler write any name."""
+        `claim_names`: None lets the handler write any name. `ask_keys`: None where there is no key
+        service."""
         self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
         """On the standard error of the last handler."""
@@ -69,6 +74,8 @@ class HandlerLink:
         self._on_log = on_log
         self._claim_names = claim_names
         self._turns = turns
+        self._ask_keys = ask_keys
+        self._questions = Errands("a question for keys failed")
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
         self._requests = HandlerRequests()
@@ -121,6 +128,7 @@ class HandlerLink:
         finally:
             self._handler = None
             self._stage = _Stage.ALONE
+            await self._questions.cancel()
             await handler.reap()
             await place.leave()
             self.last_words = handler.last_words
@@ -163,6 +171,9 @@ class HandlerLink:
                         handler.send(await self._claimed(message))
                     case ipc.AskTurn():
                         place.ask(partial(handler.send, ipc.Turn()))
+                    case ipc.AskKeys():
+                        # Beside other messages: a key service may take its time.
+                        self._questions.begin(self._give_keys(message, handler))
                     case Ended():
                         ended = message
                         if self._stage is _Stage.RECORDING:
@@ -178,6 +189,15 @@ class HandlerLink:
             return ipc.NamesClaimed(await self._claim_names(self._plan, told))
         except EgressError as error:
             return ipc.NamesClaimed(code=error.code.value, error=error.message)
+
+    async def _give_keys(self, asked: ipc.AskKeys, handler: HandlerProcess) -> None:
+        try:
+            if self._ask_keys is None:
+                raise EgressError(Code.FAILED_PRECONDITION, "its room has no key service")
+            given = ipc.KeysGiven(asked.call, await self._ask_keys(self._plan, asked.question))
+        except EgressError as error:
+            given = ipc.KeysGiven(asked.call, error=error.message)
+        handler.send(given)
 
 
 def not_running() -> EgressError:

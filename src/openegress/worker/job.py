@@ -27,10 +27,10 @@ from openegress.core.events import (
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
-from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
+from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
 
@@ -51,12 +51,14 @@ class Job:
         on_log: OnLog,
         on_aside: OnAside | None = None,
         claim_names: OnNames | None = None,
+        room_keys: JobKeys = NO_KEYS,
         turns: ComposeTurns | None = None,
         *,
         had_ended: bool = False,
     ) -> None:
         """`claim_names` is asked once the room has told what placeholders stand for; without it, any name may
-        be written. `had_ended`: this is a recovery of an egress that has ended before."""
+        be written. `room_keys`: should its room be encrypted. `had_ended`: this is a recovery of an egress
+        that has ended before."""
         self.plan = plan
         self.kind = kind
         self.record = record
@@ -67,7 +69,10 @@ class Job:
         self.progress: Progress | None = None
         self.composing: Composing | None = None
         """None: it has not come so far."""
-        self.handlers = HandlerLink(plan, self._take, on_log, claim_names, turns or ComposeTurns(1))
+        self.handlers = HandlerLink(
+            plan, self._take, on_log, claim_names, turns or ComposeTurns(1), room_keys.ask
+        )
+        self._room_keys = room_keys
         self._on_aside = on_aside
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -105,13 +110,13 @@ class Job:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self.handlers.obey(order)
 
-    async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
+    async def run(self, start: Spawn, recover: Spawn) -> None:
         """Returns when the egress has ended and its last state was reported.
 
         `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
         """
         try:
-            match await self._follow(start, ipc.Run(self.plan, room_keys)):
+            match await self._follow(start, self._room_keys.order(self.plan)):
                 case Death(how):
                     await self._recover(recover, how)
         except Exception as error:

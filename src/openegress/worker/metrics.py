@@ -69,6 +69,12 @@ class Metrics:
             ["what", *self._labels],
             registry=self._registry,
         )
+        self._key_answers = Counter(
+            "openegress_key_service_answers",
+            "What key services of encrypted rooms said: given, none, failed",
+            ["result", *self._labels],
+            registry=self._registry,
+        )
         self._uploads = _Tally(
             "livekit_egress_pipeline_uploads",
             "Objects that were stored or given up, by content type",
@@ -102,6 +108,9 @@ class Metrics:
             self._left_out.labels(what=what, **self._labels).inc(count)
         kind = request_type(job.record.info)
         self._ends.labels(type=kind, result=result_of(job), **self._labels).inc()
+
+    def count_key_answer(self, result: str) -> None:
+        self._key_answers.labels(result=result, **self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:
         """Summed over egresses: those of one would be gone with it, mostly before they are read."""

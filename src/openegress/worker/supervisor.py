@@ -10,11 +10,11 @@ import structlog
 from openegress.core import ipc
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan
-from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import OnLog, OnNames
 from openegress.worker.job import Job, OnAside
+from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
 
@@ -25,8 +25,8 @@ _OUR_FIELDS = frozenset({"event", "level", "logger", "timestamp"})
 """Of every line of the log; what a handler calls the same (the level of a page's console) is renamed."""
 
 OnEnd = Callable[[Job], None]
-KeysOf = Callable[[str], tuple[RoomKey, ...]]
-"""The keys of a room by its name; () for one that is not encrypted."""
+KeysOf = Callable[[str], JobKeys]
+"""By the name of a room."""
 
 
 class Supervisor:
@@ -38,7 +38,7 @@ class Supervisor:
         on_end: OnEnd,
         on_aside: OnAside | None = None,
         on_log: OnLog | None = None,
-        keys_of: KeysOf = lambda _: (),
+        keys_of: KeysOf = lambda _: NO_KEYS,
         turns: ComposeTurns | None = None,
     ) -> None:
         self._pool = pool
@@ -63,9 +63,9 @@ class Supervisor:
 
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
-        job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names, self._turns)
         keys = self._keys_of(plan.room_name)
-        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn, keys))
+        job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names, keys, self._turns)
+        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn))
         return job
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:

@@ -1,10 +1,12 @@
 """The pictures of a track, joined from its packets, and which of them a decoder can use. Pure."""
 
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol
 
 from openegress.core.codecs import VideoCodec
+from openegress.core.units import S
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_video
 from openegress.room.rtp.frame_cipher import TrackCipher
@@ -13,6 +15,11 @@ from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 BLANK_SIDE = 16
 """LiveKit ends a track with pictures of 2x2 or 8x8."""
 MAX_FRAME_PACKETS = 4000
+
+
+HELD_FOR_NS = 2 * S
+"""A picture waits so long for its key: after that a key frame is sooner than to decode all that waits."""
+MOST_HELD_BYTES = 4 * 1024 * 1024
 
 
 class PictureTaker(Protocol):
@@ -49,6 +56,23 @@ class _State(Enum):
     """A key frame. Any other picture is the server's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """A frame's packets."""
+
+    timestamp: int
+    payloads: list[bytes]
+    first_arrival_ns: int
+    at_ns: int
+    """When it was gathered."""
+    is_broken: bool
+    """Some are lost."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.payloads))
+
+
 class FrameAssembler:
     """Takes the packets of a track in order."""
 
@@ -67,10 +91,15 @@ class FrameAssembler:
         """Parameter sets that belong to the next picture."""
         self._shown: VideoCodec | None = None
         """The codec whose first key frame was told."""
+        self._held: deque[_Gathered] = deque()
+        """Whose key is awaited, in order."""
+        self._held_bytes = 0
 
     def restart(self) -> None:
         """What comes from here on has nothing to do with what came before."""
         self._payloads = []
+        self._held.clear()
+        self._held_bytes = 0
         self._is_broken = False
         self._state = _State.AWAITS_KEY
         self._prefix = None
@@ -79,6 +108,8 @@ class FrameAssembler:
         """The packets from here on are of another codec; None: of sound."""
         self._codec = codec
         self._payloads = []
+        self._held.clear()
+        self._held_bytes = 0
         self._prefix = None
         self._await_key()
 
@@ -105,36 +136,57 @@ class FrameAssembler:
         if packet.marker or len(self._payloads) > MAX_FRAME_PACKETS:
             self._finish(now_ns)
 
+    def retry(self, now_ns: int) -> None:
+        """What waits for a key is tried again: that may have come."""
+        while self._held:
+            gathered = self._held.popleft()
+            if not self._open(gathered, now_ns):
+                self._held.appendleft(gathered)
+                return
+            self._held_bytes = max(0, self._held_bytes - gathered.size_bytes)
+
     def _finish(self, now_ns: int) -> None:
-        payloads, self._payloads = self._payloads, []
-        if self._is_broken:
+        gathered = _Gathered(self._timestamp, self._payloads, self._first_arrival_ns, now_ns, self._is_broken)
+        self._payloads = []
+        self._is_broken = False
+        if self._held or not self._open(gathered, now_ns):
+            self._held.append(gathered)
+            self._held_bytes += gathered.size_bytes
+            self.retry(now_ns)
+
+    def _open(self, gathered: _Gathered, now_ns: int) -> bool:
+        """False: its key is awaited."""
+        if gathered.is_broken:
             # Nobody knows whether the loss hit this frame or the one before, so both are given up.
-            self._is_broken = False
             self._refuse(now_ns)
-            return
+            return True
         assert self._codec is not None
         cipher = self.cipher
-        if cipher is not None and cipher.is_injected(payloads[-1]):
+        if cipher is not None and cipher.is_injected(gathered.payloads[-1]):
             self._blank()
-            return
+            return True
         try:
             if cipher is None:
-                unit = join_video(self._codec, payloads)
+                unit = join_video(self._codec, gathered.payloads)
             else:
-                unit = cipher.join(self._codec, payloads, now_ns)
+                unit = cipher.join(self._codec, gathered.payloads, now_ns)
         except MalformedPayload as error:
             self._taker.on_malformed(error)
             self._refuse(now_ns)
-            return
+            return True
         except Undecryptable as error:
             assert cipher is not None
+            in_time = now_ns - gathered.at_ns <= HELD_FOR_NS and self._held_bytes <= MOST_HELD_BYTES
+            if in_time and not error.is_certain:
+                return False
             self._taker.on_undecryptable(cipher, error)
             self._refuse(now_ns)
-            return
+            return True
         if unit.parameters_only:
             self._prefix = unit
-            return
-        self._unit(self._with_prefix(unit), now_ns)
+        else:
+            self._unit(self._with_prefix(unit), gathered, now_ns)
+        return True
 
     def _with_prefix(self, unit: AccessUnit) -> AccessUnit:
         if self._prefix is None:
@@ -147,7 +199,7 @@ class FrameAssembler:
             height=unit.height or (prefix.height if unit.is_key else 0),
         )
 
-    def _unit(self, unit: AccessUnit, now_ns: int) -> None:
+    def _unit(self, unit: AccessUnit, gathered: _Gathered, now_ns: int) -> None:
         if unit.is_key:
             is_blank = 0 < unit.width <= BLANK_SIDE and 0 < unit.height <= BLANK_SIDE
             self._state = _State.BLANK if is_blank else _State.DECODABLE
@@ -160,7 +212,7 @@ class FrameAssembler:
             if unit.is_key and self._shown is not self._codec:
                 self._shown = self._codec
                 self._taker.on_first_key_frame(self._codec, unit)
-            self._taker.on_unit(self._timestamp, unit, self._first_arrival_ns)
+            self._taker.on_unit(gathered.timestamp, unit, gathered.first_arrival_ns)
 
     def _blank(self) -> None:
         self._await_key()

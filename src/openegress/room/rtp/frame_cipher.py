@@ -5,25 +5,30 @@ LiveKit's format (client-sdk-js, src/e2ee/worker/FrameCryptor.ts; frame_crypto_t
     clear bytes | AES-128-GCM ciphertext and tag | IV | length of the IV | index of the key
 
 The clear bytes are authenticated. How many there are depends on the codec. In H264 and H265, all that follows
-them has emulation prevention bytes, because it passes for a NAL unit.
+them has emulation prevention bytes, because it passes for a NAL unit. Behind all of it a sender may put what
+it tells of a picture (frameMetadata.ts: inverted numbers, their length, "LKTS"), which is cut off.
 """
 
-from collections.abc import Mapping, Sequence
+import glob
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from openegress.core.annex_b import BEGIN
 from openegress.core.codecs import CODEC_OF_MIME, AudioCodec, VideoCodec
-from openegress.core.room_keys import RoomKey
+from openegress.core.room_keys import KEY_RING, RoomKey
+from openegress.core.room_patterns import fits
 from openegress.room import Lock, Track, TrackEncryption
 from openegress.room.budget import Reason
-from openegress.room.frame_keys import KeyChain, KeyRing, Undecryptable
+from openegress.room.frame_keys import Buffer, KeyChain, KeyRing, Undecryptable
 from openegress.room.rtp.depacketise import AccessUnit, join_video, join_vp9
 
 IV_BYTES = 12
 TAG_BYTES = 16
 TRAILER_BYTES = IV_BYTES + 2
+METADATA_MARK = b"LKTS"
 MOST_FAILURES = 25
 """Frames in a row that no key fits, until the track is left out: half a second of sound. A key may change a
 moment before its sender's frames do."""
@@ -35,12 +40,23 @@ _H264_SLICES = frozenset({1, 5})
 _H265_SLICES = frozenset({*range(10), *range(16, 22)})
 
 
+_Place = tuple[tuple[str, ...], int]
+"""Whose key it is, and its index."""
+
+
+class KeyAsking(Protocol):
+    """Asks a key service for what is missing."""
+
+    def want(self, identity: str, index: int | None = None) -> bool:
+        """A key of a participant is missing; `index`: this one. Whether an answer is awaited."""
+
+
 class TrackCipher:
     """Of one track."""
 
-    def __init__(self, room: "RoomCipher", keys: KeyRing) -> None:
+    def __init__(self, room: "RoomCipher", identity: str) -> None:
         self._room = room
-        self._keys = keys
+        self._identity = identity
         self._failures = 0
         """In a row."""
 
@@ -75,11 +91,13 @@ class TrackCipher:
         if self._failures < MOST_FAILURES:
             return None
         self._failures = 0
-        return Reason.KEY_CHANGED if self._keys.has_opened else Reason.WRONG_KEY
+        has_opened = self._room.ring(self._identity).has_opened
+        return Reason.KEY_CHANGED if has_opened else Reason.WRONG_KEY
 
     def _open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
         if codec not in DECRYPTED:
             raise Undecryptable(f"{codec} is not decrypted")
+        frame = _without_metadata(frame)
         clear = _clear_bytes(codec, frame)
         head = frame[:clear]
         sealed = memoryview(frame)[clear:]
@@ -89,18 +107,50 @@ class TrackCipher:
             raise Undecryptable("the frame is not encrypted")
         end = len(sealed) - TRAILER_BYTES
         iv = sealed[end : end + IV_BYTES]
-        return head + self._keys.decrypt(sealed[-1], iv, sealed[:end], head, now_ns)
+        return head + self._room.decrypt(self._identity, sealed[-1], iv, sealed[:end], head, now_ns)
 
 
 class RoomCipher:
     """The keys of a room; without one, no frame of an encrypted track can be decrypted."""
 
-    def __init__(self, keys: Sequence[RoomKey], executor: Executor) -> None:
-        """See KeyChain."""
-        self._chains: Mapping[int, KeyChain] = {key.index: KeyChain(key, executor) for key in keys}
+    def __init__(self, keys: Sequence[RoomKey], executor: Executor, asking: KeyAsking | None = None) -> None:
+        """See KeyChain. `asking`: None where there is no key service."""
+        self._executor = executor
+        self._asking = asking
+        self._configured = [KeyChain(key, executor) for key in keys]
+        for chain in self._configured:
+            chain.has(0, 0)
+        self._given: dict[_Place, KeyChain] = {}
+        """By the key service."""
+        self._given_before: dict[_Place, KeyChain] = {}
+        """In whose place others came: frames that are under way are encrypted with these."""
         self._rings: dict[str, KeyRing] = {}
         self.server_mark = b""
         """The end of frames that the server made itself (JoinResponse.sif_trailer); empty: there are none."""
+
+    def take(self, keys: Sequence[RoomKey]) -> bool:
+        """What the key service has given, each in place of a participant's key of the same index.
+        False: nothing new."""
+        is_news = False
+        for key in keys:
+            place = (key.identities, key.index)
+            before = self._given.get(place)
+            if before is not None and before.key == key:
+                continue
+            is_news = True
+            earlier = self._given_before.get(place)
+            back_again = earlier is not None and earlier.key == key
+            self._given[place] = earlier if earlier and back_again else KeyChain(key, self._executor)
+            if before is not None:
+                self._given_before[place] = before
+        for identity, ring in self._rings.items():
+            ring.hold(self._chains_of(identity))
+            ring.prepare(0)
+        return is_news
+
+    def lacks_key(self, track: Track) -> bool:
+        """It is encrypted as LiveKit does it, and nobody has given a key of its participant."""
+        return track.encryption is TrackEncryption.GCM and self.ring(track.participant.identity).is_empty
 
     def lock(self, track: Track) -> Lock | None:
         """See Room.lock."""
@@ -108,26 +158,64 @@ class RoomCipher:
             return None
         if track.encryption is TrackEncryption.CUSTOM:
             return Lock.CUSTOM
-        if not self._chains:
-            return Lock.NO_KEY
         codec = CODEC_OF_MIME.get(track.mime_type.lower())
-        return None if codec is None or codec in DECRYPTED else Lock.CODEC
+        if codec is not None and codec not in DECRYPTED:
+            return Lock.CODEC
+        identity = track.participant.identity
+        if not self.ring(identity).is_empty:
+            return None
+        if self._asking is None:
+            return Lock.NO_KEY
+        return Lock.AWAITED if self._asking.want(identity) else Lock.NOT_GIVEN
 
-    def of(self, identity: str) -> TrackCipher:
-        """For a track of that participant."""
-        return TrackCipher(self, self._ring(identity))
+    def of(self, identity: str, now_ns: int = 0) -> TrackCipher:
+        """For a track of that participant, which is about to be received."""
+        self.ring(identity).prepare(now_ns)
+        return TrackCipher(self, identity)
 
     def open_data(self, identity: str, index: int, iv: bytes, sealed: bytes, now_ns: int) -> bytes:
         """A packet of data of that participant (client-sdk-js, src/e2ee/worker/DataCryptor.ts): AES-GCM with
         the keys of its frames. Raises Undecryptable."""
-        if not self._chains:
+        if self.ring(identity).is_empty and self._asking is None:
             raise Undecryptable(Lock.NO_KEY)
         if len(iv) != IV_BYTES or len(sealed) < TAG_BYTES:
             raise Undecryptable("the packet is not encrypted as LiveKit does it")
-        return self._ring(identity).decrypt(index, iv, sealed, b"", now_ns)
+        return self.decrypt(identity, index, iv, sealed, b"", now_ns)
 
-    def _ring(self, identity: str) -> KeyRing:
-        return self._rings.setdefault(identity, KeyRing(self._chains))
+    def decrypt(
+        self, identity: str, index: int, iv: Buffer, sealed: Buffer, clear: Buffer, now_ns: int
+    ) -> bytes:
+        """See KeyRing. Asks for a key that is missing."""
+        try:
+            return self.ring(identity).decrypt(index, iv, sealed, clear, now_ns)
+        except Undecryptable as error:
+            if self._asking is not None and error.index is not None and error.is_likely:
+                is_awaited = self._asking.want(identity, error.index)
+                error.is_certain = error.is_certain and not is_awaited
+            raise
+
+    def ring(self, identity: str) -> KeyRing:
+        ring = self._rings.get(identity)
+        if ring is None:
+            ring = self._rings[identity] = KeyRing()
+            ring.hold(self._chains_of(identity))
+        return ring
+
+    def _chains_of(self, identity: str) -> Iterator[KeyChain]:
+        places = [(whose, index) for whose in ((glob.escape(identity),), ()) for index in range(KEY_RING)]
+        yield from (self._given[place] for place in places if place in self._given)
+        for chain in self._configured:
+            if not chain.key.identities or fits(identity, chain.key.identities):
+                yield chain
+        yield from (self._given_before[place] for place in places if place in self._given_before)
+
+
+def _without_metadata(frame: bytes) -> bytes:
+    """No encrypted frame ends as they do: its last byte but one is the length of the IV."""
+    if not frame.endswith(METADATA_MARK):
+        return frame
+    size = frame[-len(METADATA_MARK) - 1 : -len(METADATA_MARK)]
+    return frame[: -(size[0] ^ 0xFF)] if size and len(METADATA_MARK) < size[0] ^ 0xFF < len(frame) else frame
 
 
 def _clear_bytes(codec: AudioCodec | VideoCodec, frame: bytes) -> int:

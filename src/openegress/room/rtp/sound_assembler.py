@@ -1,5 +1,7 @@
 """The sound of a track: taken out of its packets, without redundancy, and decrypted. Pure."""
 
+from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from openegress.core.codecs import AudioCodec
@@ -8,6 +10,17 @@ from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, red
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.signalling.sdp import Encoding, PayloadType
+
+MOST_HELD = 400
+"""Eight seconds of usual sound: longer than a key service may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    timestamp: int
+    data: bytes
+    arrival_ns: int
+    codec: AudioCodec
 
 
 class SoundTaker(Protocol):
@@ -31,10 +44,13 @@ class SoundAssembler:
         self.cipher = cipher
         self._taker = taker
         self._last_timestamp: int | None = None
+        self._held: deque[_Sealed] = deque()
+        """Whose key is awaited, in order."""
 
     def restart(self) -> None:
         """What comes from here on has nothing to do with what came before."""
         self._last_timestamp = None
+        self._held.clear()
 
     def put(self, packet: RtpPacket, kind: PayloadType, codec: AudioCodec, now_ns: int) -> None:
         if kind.encoding is not Encoding.RED:
@@ -55,16 +71,34 @@ class SoundAssembler:
             if block.data and (newer or block is blocks[-1]):
                 self._sound(timestamp, block.data, packet.arrival_ns, codec, now_ns)
 
+    def retry(self, now_ns: int) -> None:
+        """What waits for a key is tried again: that may have come."""
+        while self._held:
+            sealed = self._held.popleft()
+            if not self._open(sealed, now_ns):
+                self._held.appendleft(sealed)
+                return
+
     def _sound(self, timestamp: int, data: bytes, arrival_ns: int, codec: AudioCodec, now_ns: int) -> None:
         self._last_timestamp = timestamp
+        if self.cipher is None:
+            self._taker.on_unit(timestamp, AccessUnit(data, True), arrival_ns)
+        elif not self.cipher.is_injected(data):
+            self._held.append(_Sealed(timestamp, data, arrival_ns, codec))
+            self.retry(now_ns)
+
+    def _open(self, sealed: _Sealed, now_ns: int) -> bool:
+        """False: its key is awaited."""
         cipher = self.cipher
-        if cipher is not None:
-            if cipher.is_injected(data):
-                return
-            try:
-                data = cipher.open(codec, data, now_ns)
-            except Undecryptable as error:
-                self._taker.on_lost_sound()
-                self._taker.on_undecryptable(cipher, error)
-                return
-        self._taker.on_unit(timestamp, AccessUnit(data, True), arrival_ns)
+        if cipher is None:
+            return True  # whoever sent it goes on unencrypted
+        try:
+            data = cipher.open(sealed.codec, sealed.data, now_ns)
+        except Undecryptable as error:
+            if not error.is_certain and len(self._held) < MOST_HELD:
+                return False
+            self._taker.on_lost_sound()
+            self._taker.on_undecryptable(cipher, error)
+            return True
+        self._taker.on_unit(sealed.timestamp, AccessUnit(data, True), sealed.arrival_ns)
+        return True

@@ -29,6 +29,9 @@ class EveryTrack(WholeRoom):
         sounds = (Routed(track, Channel.BOTH) for track in tracks if track.kind is MediaKind.AUDIO)
         return Selection(Scene(tuple(pictures)), tuple(sounds))
 
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return track.kind in self._kinds
+
 
 class WithEveryTrack(PolicyAround):
     """Implements TrackPolicy around one that composes, for a recording that keeps the tracks beside it: all
@@ -43,6 +46,9 @@ class WithEveryTrack(PolicyAround):
         known = {track.sid for track in composed.tracks}
         others = tuple(track for track in self._bounds.within(room.tracks) if track.sid not in known)
         return replace(composed, qualities={}, beside=others)
+
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return True
 
 
 class ChosenTracks(WholeRoom):
@@ -72,3 +78,6 @@ class ChosenTracks(WholeRoom):
 
     def names(self, track: Track, selection: Selection) -> bool:
         return self._requested.names(track, selection)
+
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return self._requested.wants(track, selection)

@@ -11,7 +11,7 @@ from openegress.core.plan import (
     TracksSource,
     WebsocketOutput,
 )
-from openegress.core.room_keys import RoomKey
+from openegress.core.room_keys import NO_KEYS, KeySupply
 from openegress.core.sidecars import OF_DATA_CHANNELS
 from openegress.media.overlays import Overlays
 from openegress.request import layouts
@@ -37,7 +37,7 @@ async def open_source(
     plan: Plan,
     patience: Patience | None = None,
     memory_bytes: int = 0,
-    room_keys: tuple[RoomKey, ...] = (),
+    room_keys: KeySupply = NO_KEYS,
 ) -> RoomPacketSource | RoomTracksSource | RoomFrameSource:
     """Joins the room, waits for what the request names, and decides whether that goes as it is. This process
     sheds media once it uses `memory_bytes` (0: never).

@@ -42,6 +42,9 @@ class RecordedPeople(PolicyAround):
         why = why_person(self._recorded, track.participant) if whole else why_track(self._recorded, track)
         return why or super().refusal(track, what)
 
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return not why_track(self._recorded, track) and super().wants(track, selection)
+
     def _seen_of(self, room: RoomState) -> RoomState:
         tracks = [track for track in room.tracks if not why_track(self._recorded, track)]
         recorded = {track.participant.identity for track in tracks}

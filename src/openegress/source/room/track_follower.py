@@ -19,6 +19,7 @@ from openegress.room import (
     EndKind,
     Joined,
     KeyFrameArrived,
+    KeysAnswered,
     MediaArrived,
     OwnMetadataChanged,
     ParticipantChanged,
@@ -43,6 +44,7 @@ from openegress.room.budget import Reason
 from openegress.source import Closed, Failed, Muted, SourceEvent
 from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.grace import Grace
+from openegress.source.room.locked_tracks import LockedTracks
 from openegress.source.room.memory_watch import watch_memory
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.reselection import Reselection
@@ -73,6 +75,7 @@ class TrackFollower:
         self._memory_bytes = memory_bytes
         self._events = SourceEvents(room_name, has_layout=has_layout)
         self._tracks = SubscribedTracks(room)
+        self._locked = LockedTracks(room.lock, self.notice)
         self._reselection = Reselection(self._select_anew, self.fail)
         self._grace = Grace(self._patience, lambda: self._events.end(Closed()))
         self._connecting: asyncio.Task[None] | None = None
@@ -206,7 +209,7 @@ class TrackFollower:
 
     def losses(self) -> tuple[TrackLosses, ...]:
         """See Room."""
-        return tuple(self._room.losses())
+        return (*self._room.losses(), *self._locked.losses())
 
     def fail(self, error: EgressError) -> None:
         """The source has found out that it cannot go on."""
@@ -252,8 +255,7 @@ class TrackFollower:
         return what, name
 
     def _why_useless(self, track: Track, what: Missing) -> str:
-        lock = self._room.lock(track)
-        return f"is end-to-end encrypted, and {lock}" if lock else self._policy.refusal(track, what)
+        return self._locked.why(track) or self._policy.refusal(track, what)
 
     async def _connect(self) -> None:
         try:
@@ -287,9 +289,6 @@ class TrackFollower:
             ):
                 if isinstance(event, TrackMuted) and self._is_single(event.track):
                     self._events.put(Muted(event.track.muted, self.now_ns()))
-                if isinstance(event, TrackPublished) and (lock := self._room.lock(event.track)) is not None:
-                    text = "track left out: it is end-to-end encrypted"
-                    self.notice(text, track=event.track.sid, reason=str(lock))
                 await self._reselection.change()
             case SpeakersChanged(identities):
                 self._speakers = identities
@@ -327,6 +326,9 @@ class TrackFollower:
                 await self._reselection.change()
             case RoomClosed(reason, kind):
                 self._on_closed(reason, kind)
+            case KeysAnswered(problem):
+                self._locked.answered(problem)
+                await self._reselection.change()
             case DataLocked(identity, reason):
                 self.notice("data left out: it is end-to-end encrypted", identity=identity, reason=reason)
 
@@ -374,7 +376,8 @@ class TrackFollower:
 
     def _reselect(self) -> None:
         state = self._state()
-        self._tracks.selection = self._policy.select(state, self.selection)
+        self._tracks.selection = selection = self._policy.select(state, self.selection)
+        self._locked.look(self._room.tracks(), lambda track: self._policy.wants(track, selection))
         self._events.wake()
         self._reselection.at(self._policy.recheck_at_s)
         if self._began:

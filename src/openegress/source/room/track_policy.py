@@ -63,6 +63,9 @@ class TrackPolicy(Protocol):
     def names(self, track: Track, selection: Selection) -> bool:
         """The request is for this track, or for its participant."""
 
+    def wants(self, track: Track, selection: Selection) -> bool:
+        """The track would be recorded, were it not encrypted."""
+
     def change_rules(self, rules: EndRules) -> None:
         """What ends the recording by itself, for policies that see to it."""
 
@@ -101,6 +104,9 @@ class PolicyAround:
 
     def names(self, track: Track, selection: Selection) -> bool:
         return self._policy.names(track, selection)
+
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return self._policy.wants(track, selection)
 
     def change_rules(self, rules: EndRules) -> None:
         self._policy.change_rules(rules)
@@ -143,6 +149,10 @@ class RequestedTracks:
     def names(self, track: Track, selection: Selection) -> bool:
         identity = rules.participant_of(self._source)
         return track.participant.identity == identity or track.key in selection.named.values()
+
+    def wants(self, track: Track, selection: Selection) -> bool:
+        alone = rules.select(self._source, [track], Selection(named=selection.named, sides=selection.sides))
+        return track in alone.tracks
 
     def change_rules(self, rules: EndRules) -> None:
         """It has none."""

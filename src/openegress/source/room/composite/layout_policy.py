@@ -13,7 +13,7 @@ from openegress.core.plan import AudioRoute
 from openegress.media.geometry import Rect, drawn_size
 from openegress.request import layouts, look_options, orders
 from openegress.request.layouts import Layout
-from openegress.room import VideoQuality
+from openegress.room import Track, VideoQuality
 from openegress.source.room.composite.active_speaker import ActiveSpeaker, step
 from openegress.source.room.composite.arrange import EMPTY, ArrangedRoom, arrange, by_recency
 from openegress.source.room.composite.rectangles import Size
@@ -81,6 +81,9 @@ class LayoutPolicy(WholeRoom):
         audible = [track for track in tracks if track.kind is MediaKind.AUDIO]
         sides = dict(before.sides)
         return Selection(scene, route(self._routes, audible, {}, sides), self._qualities(scene), sides)
+
+    def wants(self, track: Track, selection: Selection) -> bool:
+        return track.kind is MediaKind.VIDEO or bool(route(self._routes, [track], {}, {}))
 
     def _read_layout(self, metadata: str) -> None:
         if metadata == self._metadata:

@@ -1,0 +1,165 @@
+"""Asks a key service for the keys of people who encrypt: once they are seen, when a frame shows that another
+key is needed, and when the service said to ask again.
+
+What anybody in the room can bring about is bounded: a participant whose keys do not come is asked for less
+and less often, and a room asks only so often whoever it is about.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from openegress.core.backoff import Backoff
+from openegress.core.errors import EgressError
+from openegress.core.room_keys import KeyAnswer, KeyQuestion, KeyService
+from openegress.core.units import S
+from openegress.room.budget import RefillRate, TokenBucket
+
+AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
+"""About one participant, while answers do not help."""
+QUESTIONS = RefillRate(0.5, 6)
+"""Of one room."""
+SOON_S = 2.0
+"""A question that may be asked within this time is waited for: frames until then do not count as lost."""
+AFTER_FAILURE_S = 5.0
+"""At least, before a service is asked again that did not answer."""
+MOST_ASKED = 1000
+"""People whose keys are asked for at one time."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """About one participant."""
+
+    answers: int = 0
+    """That did not help, in a row."""
+    again_at_s: float = 0.0
+    """Not before."""
+
+
+class KeyAsker:
+    """Implements frame_cipher.KeyAsking. Owner of the task that asks."""
+
+    def __init__(
+        self,
+        service: KeyService,
+        take: Callable[[KeyAnswer], None],
+        told: Callable[[str], None],
+        locked: Callable[[], frozenset[str]],
+    ) -> None:
+        """`take` gets what the service gives; then `told`, with why there is no answer, or "". `locked`: the
+        identities of those who have tracks, and no key."""
+        self._service = service
+        self._take = take
+        self._told = told
+        self._locked = locked
+        self._asked: dict[str, _Asked] = {}
+        self._wanted: dict[str, int | None] = {}
+        """By identity, to be asked for: the index that is missing."""
+        self._under_way: frozenset[str] = frozenset()
+        self._bucket = TokenBucket(QUESTIONS)
+        self._refresh_at_s: float | None = None
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def want(self, identity: str, index: int | None = None) -> bool:
+        """See KeyAsking."""
+        if identity in self._under_way or identity in self._wanted:
+            return True
+        now_s = asyncio.get_running_loop().time()
+        asked = self._asked.get(identity) or self._first_asked(identity, now_s)
+        if asked is None or asked.again_at_s > now_s + SOON_S:
+            return False
+        if now_s > asked.again_at_s + AGAIN.ceiling_s:
+            asked.answers = 0
+        self._wanted[identity] = index
+        self._woken.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="asking for keys")
+        return True
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _first_asked(self, identity: str, now_s: float) -> _Asked | None:
+        """None: too many are asked for."""
+        if len(self._asked) >= MOST_ASKED:
+            self._asked = {
+                each: asked
+                for each, asked in self._asked.items()
+                if asked.again_at_s > now_s or each in self._wanted or each in self._under_way
+            }
+        if len(self._asked) >= MOST_ASKED:
+            return None
+        return self._asked.setdefault(identity, _Asked())
+
+    async def _run(self) -> None:
+        while True:
+            await self._until_due()
+            await self._until_allowed()
+            now_s = asyncio.get_running_loop().time()
+            due = {each: index for each, index in self._wanted.items() if self._may_ask(each, now_s)}
+            self._wanted = {each: index for each, index in self._wanted.items() if each not in due}
+            self._under_way = frozenset(due)
+            try:
+                problem = await self._ask(due)
+            finally:
+                self._under_way = frozenset()
+            self._told(problem)
+
+    async def _ask(self, due: dict[str, int | None]) -> str:
+        """Why there is no answer; "" for one. Nobody is due: the answer before is to be made anew."""
+        indices = set(due.values())
+        index = indices.pop() if len(indices) == 1 else None
+        question = KeyQuestion(tuple(sorted(due or self._asked)), index)
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await self._service.ask(question)
+        except EgressError as error:
+            self._put_off(due, AFTER_FAILURE_S)
+            if self._refresh_at_s is not None:
+                self._refresh_at_s = loop.time() + AGAIN.ceiling_s
+            return error.message
+        self._put_off(due, 0.0)
+        self._refresh_at_s = None if answer.refresh_s is None else loop.time() + answer.refresh_s
+        self._take(answer)
+        return ""
+
+    def _put_off(self, identities: Iterable[str], least_s: float) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for asked in [self._asked[identity] for identity in identities if identity in self._asked]:
+            asked.answers += 1
+            asked.again_at_s = now_s + max(least_s, AGAIN.delay_s(asked.answers))
+
+    def _may_ask(self, identity: str, now_s: float) -> bool:
+        asked = self._asked.get(identity)
+        return asked is None or asked.again_at_s <= now_s
+
+    async def _until_due(self) -> None:
+        """Until somebody's key may be asked for, or the service is to be asked again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._woken.clear()
+            locked = self._locked()
+            for identity in locked & self._asked.keys():
+                if self._may_ask(identity, loop.time()):
+                    self._wanted.setdefault(identity, None)
+            waiting = locked | self._wanted.keys()
+            due_s = [asked.again_at_s for each, asked in self._asked.items() if each in waiting]
+            due_s += [] if self._refresh_at_s is None else [self._refresh_at_s]
+            at_s = min(due_s, default=None)
+            if at_s is not None and at_s <= loop.time():
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(at_s):
+                    await self._woken.wait()
+
+    async def _until_allowed(self) -> None:
+        """More may be wanted meanwhile."""
+        loop = asyncio.get_running_loop()
+        left = self._bucket.left(int(loop.time() * S))
+        await asyncio.sleep(max(0.0, 1 - left) / QUESTIONS.per_s)
+        self._bucket.spend(1, int(loop.time() * S))

@@ -1,0 +1,22 @@
+"""Where one egress has the keys of its room from, should that be encrypted end to end."""
+
+from dataclasses import dataclass
+
+from openegress.core import ipc
+from openegress.core.plan import Plan
+from openegress.core.room_keys import RoomKey
+from openegress.worker.handler_link import AskKeys
+
+
+@dataclass(frozen=True, slots=True)
+class JobKeys:
+    configured: tuple[RoomKey, ...] = ()
+    ask: AskKeys | None = None
+    """A key service; None: there is none for the room."""
+
+    def order(self, plan: Plan) -> ipc.Run:
+        keys_from = ipc.KeysFrom.CONFIGURATION if self.ask is None else ipc.KeysFrom.SERVICE
+        return ipc.Run(plan, self.configured, keys_from)
+
+
+NO_KEYS = JobKeys()
