@@ -11,7 +11,7 @@ from openegress.app.endings import Endings
 from openegress.app.machine import Machine
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
-from openegress.app.worker_config import handler_settings, keys_of, room_service, worker_config
+from openegress.app.worker_config import context_maker, handler_settings, keys_of, room_service, worker_config
 from openegress.config.destination import UNREPORTED, report_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
@@ -22,6 +22,7 @@ from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
 from openegress.source.web import page_cgroup
 from openegress.store.heartbeat import Heartbeat
+from openegress.worker.clips import ClipService
 from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
@@ -109,6 +110,14 @@ class Node:
             leases,
             on_start=of_egresses.wake,
         )
+        self._clips = ClipService(
+            self._server,
+            self.supervisor,
+            self._pool.spawn,
+            context_maker(settings),
+            settings.cluster_id,
+            self._spool,
+        )
         self._endings = Endings(self.service, self._spool, spending, faults)
 
     async def start(self) -> None:
@@ -119,6 +128,9 @@ class Node:
         for heartbeat in self._heartbeats.values():
             heartbeat.start()
         await self.service.open()
+        if not self._shares_folders:
+            await asyncio.to_thread(self._clips.clear_after_dead)
+        await self._clips.open()
         self.service.adopt(self._spool, shared=self._shares_folders)
 
     def _confine_pages(self) -> None:
@@ -134,6 +146,7 @@ class Node:
 
     async def close(self) -> None:
         """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool."""
+        await self._clips.close()
         await self.service.close()
         self.supervisor.stop_all(EndReason.KILLED)
         await self.supervisor.wait_idle()

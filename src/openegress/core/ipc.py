@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from openegress.core.clip_plan import ClipMade, ClipPlan, ClipStored
 from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
@@ -97,6 +98,12 @@ class Recover(msgspec.Struct, frozen=True, tag="recover"):
     plan: Plan
 
 
+class MakeClip(msgspec.Struct, frozen=True, tag="make_clip"):
+    """Make a clip of what another handler records, or has stored."""
+
+    plan: ClipPlan
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     reason: str
     """An events.EndReason."""
@@ -123,7 +130,9 @@ class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
     error: str = ""
 
 
-ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed
+ToHandler = (
+    Environment | Warm | Run | Recover | MakeClip | Stop | UpdateStreams | Obey | NamesClaimed | ClipStored
+)
 
 
 # --- handler -> worker
@@ -156,7 +165,7 @@ class ClaimNames(msgspec.Struct, frozen=True, tag="claim_names"):
     """Of a file that has none in the plan, as its track decides."""
 
 
-ToWorker = Ready | Reply | Log | ClaimNames | AnyEvent
+ToWorker = Ready | Reply | Log | ClaimNames | ClipMade | AnyEvent
 
 
 # --- the process that forks handlers -> worker, each a datagram

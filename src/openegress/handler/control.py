@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from openegress.core.clip_plan import ClipStored
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
 from openegress.core.marker import Marker
@@ -20,7 +21,7 @@ from openegress.handler.silence_limit import SilenceLimit
 from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
-from openegress.output.manifest import Pause
+from openegress.output.manifest import ClipRecord, Pause
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 
@@ -95,6 +96,11 @@ class RecordingControl:
                     await asyncio.to_thread(outputs.mark, marker)
                     self.sidecars.mark(marker)
                     self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
+
+    async def note_clip(self, clip: ClipStored, outputs: Outputs) -> None:
+        record = ClipRecord(clip.filename, clip.location, clip.begin_ns, clip.end_ns, clip.presign_error)
+        await asyncio.to_thread(outputs.note_clip, record)
+        self.sidecars.note_clip(record)
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done."""

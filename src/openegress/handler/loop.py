@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from openegress.core import ipc
+from openegress.core.clip_plan import ClipStored
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
-from openegress.core.plan import Plan, needs_browser
+from openegress.core.plan import needs_browser
 from openegress.handler import log
-from openegress.handler.cage import Cage, Confinement, Unconfined, Work
+from openegress.handler.cage import Cage, Confinement, Granted, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
+from openegress.handler.clipping import Clipping
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
@@ -23,8 +25,8 @@ from openegress.source import memory
 _log = logging.getLogger(__name__)
 
 RECOVERY_BYTES = 2**30
-"""Of memory, for reading what was left. FFmpeg believes what a damaged file says of its samples: one of a
-kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
+"""Of memory, for reading what was left, or is cut. FFmpeg believes what a damaged file says of its samples:
+one of a kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
 
 
 class HandlerLoop:
@@ -36,6 +38,7 @@ class HandlerLoop:
         self._browser: WarmBrowser | None = None
         self._session: Recording | None = None
         self._recovery: Recovery | None = None
+        self._clipping: Clipping | None = None
         self._names: NameClaim | None = None
         self._running: asyncio.Task[None] | None = None
         self._requests: set[asyncio.Task[None]] = set()
@@ -71,6 +74,8 @@ class HandlerLoop:
                     self._session.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
                     self._recovery.stop(orphaned=True)
+                if self._clipping is not None:
+                    self._clipping.stop()
                 return
             await self._take(message)
 
@@ -92,11 +97,21 @@ class HandlerLoop:
                 cage = self._cage(plan, Work.RECOVERY)
                 self._recovery = Recovery(plan, Path(self._told.spool), self._channel.send, cage)
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")
+            case ipc.MakeClip(plan=clip):
+                memory.limit(RECOVERY_BYTES)
+                cage = self._cage(clip, Work.CLIP)
+                self._clipping = Clipping(clip, Path(self._told.spool), self._channel.send, cage)
+                self._running = asyncio.create_task(self._clipping.run(), name="clip")
+            case ClipStored():
+                if self._session is not None:
+                    await self._session.note_clip(message)
             case ipc.Stop(reason):
                 if self._session is not None:
                     self._session.stop(EndReason(reason))
                 if self._recovery is not None:
                     self._recovery.stop()
+                if self._clipping is not None:
+                    self._clipping.stop()
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
@@ -111,7 +126,7 @@ class HandlerLoop:
             raise RuntimeError("unexpected message from the worker: the first one has to be Warm")
         return self._settings
 
-    def _cage(self, plan: Plan, work: Work) -> Confinement:
+    def _cage(self, plan: Granted, work: Work) -> Confinement:
         return Cage(plan, Path(self._told.spool), work) if self._told.confined else Unconfined()
 
     async def _warm(self, message: ipc.Warm) -> None:

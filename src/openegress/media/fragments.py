@@ -54,9 +54,12 @@ _TEMPORAL_DELIMITER, _PADDING = 2, 15
 """AV1 OBUs that a sample does not hold (AV1 in ISOBMFF 2.4)."""
 
 
-def file_header(formats: Sequence[StreamFormat]) -> bytes:
-    """What a file begins with."""
-    return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
+def file_header(formats: Sequence[StreamFormat], lead_ns: int | None = None) -> bytes:
+    """What a file begins with. `lead_ns`: how much before media time zero each track may begin; None: its
+    encoder's own samples."""
+    if lead_ns is None:
+        return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
+    return ftyp() + ROOM + _moov(formats, [lead_ns * _timescale(f) // S for f in formats])
 
 
 def init_segment(formats: Sequence[StreamFormat]) -> bytes:
@@ -133,9 +136,12 @@ class FragmentWriter:
         *,
         header: bytes = b"",
         first: int = 1,
+        lead_ns: int | None = None,
     ) -> None:
+        """`lead_ns`: as that of `header`."""
         self._put = put
         self._header = header
+        self._lead_ns = lead_ns
         self._sequence = first
         self._tracks = {
             f.kind: _Track(number, f, Clamp(f.time_base, self._offset_ns(f), least=0), _timescale(f) // _RATE)
@@ -145,6 +151,8 @@ class FragmentWriter:
         self._entries = _Entries(formats) if header else None
 
     def _offset_ns(self, f: StreamFormat) -> int:
+        if self._lead_ns is not None:
+            return self._lead_ns
         return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
 
     def open(self) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from openegress.core import ipc
+from openegress.core.clip_plan import ClipMade, ClipStored
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.plan import Plan, StreamTarget
@@ -72,6 +73,11 @@ class HandlerLink:
         """Asks the handler to end, if there is one."""
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
+
+    def tell(self, message: ClipStored) -> None:
+        """The handler that records, if there is one."""
+        if self._handler is not None and self._stage is _Stage.RECORDING:
+            self._handler.send(message)
 
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool
@@ -137,7 +143,7 @@ class HandlerLink:
         async with aclosing(listen(handler, self._plan.egress_id)) as messages:
             async for message in messages:
                 match message:
-                    case ipc.Ready():
+                    case ipc.Ready() | ClipMade():
                         pass
                     case ipc.Log():
                         with beside("writing a recording's log"):

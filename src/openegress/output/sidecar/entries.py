@@ -34,6 +34,7 @@ SPEAKERS = "active_speakers"
 LOST = "connection_lost"
 LAYOUT = "layout_changed"
 MARKED = "marker"
+CLIPPED = "clip"
 LEFT_OUT = "events_left_out"
 CHAT, TRANSCRIPT, DATA = "chat", "transcript", "data"
 SAID = frozenset({CHAT, TRANSCRIPT, DATA})
