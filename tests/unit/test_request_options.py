@@ -67,6 +67,7 @@ OPTIONS = st.builds(
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
     data_topics=st.none() | st.text().map(str.strip),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
+    storyboard=st.none() | SECONDS,
 )
 
 

@@ -78,6 +78,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """What is kept of the meeting beside its recording."""
     data_topics: str | None = None
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
+    storyboard: Seconds | None = None
+    """How often a thumbnail of the recording is taken, for players to show over their time line."""
     encoder_speed: EncoderSpeed | None = None
     """Of pictures that are encoded."""
 

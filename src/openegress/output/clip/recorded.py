@@ -28,8 +28,6 @@ from openegress.storage.uploader import UploadTarget, join
 T = TypeVar("T")
 
 _MOST_PLAYLIST_BYTES = 64 * 1024 * 1024
-_LEAP_NS = 200 * MS
-"""More than rounding makes of the times of segments."""
 
 
 class StoredBytes:
@@ -270,13 +268,14 @@ class _Segments:
         for n in chosen:
             local = layout.segment(Path(self._plan.left_in), n, f".{self._output.container.value}")
             pieces.append(self._piece(entries[n].uri, local if self._plan.left_in else None))
-        late_ns = OFFSET_NS + self._leap_ns(pieces, starts[first])
+        late_ns = OFFSET_NS + self._ahead_ns(pieces, starts[first])
         opened = Stitched(pieces)
         part = ClipPart(self._output.container, opened, late_ns=late_ns, begin_ns=starts[first])
         return RecordedSpan(part, span, opened.size(), self._files)
 
-    def _leap_ns(self, pieces: list[Piece], begin_ns: int) -> int:
-        """By how much time in the segments is ahead of that in the playlist: nothing came for long."""
+    def _ahead_ns(self, pieces: list[Piece], begin_ns: int) -> int:
+        """By how much time in the segments is ahead of that in the playlist, which players go by: the first
+        picture came late, or nothing came for long."""
         part = ClipPart(self._output.container, Stitched(pieces), late_ns=OFFSET_NS, begin_ns=begin_ns)
         source = ClipSource(part)
         try:
@@ -284,8 +283,9 @@ class _Segments:
             first = next((each for each in source.packets(0) if each.kind is kind), None)
         finally:
             source.close()
-        ahead_ns = first.pts_ns - begin_ns if first is not None else 0
-        return ahead_ns if abs(ahead_ns) > _LEAP_NS else 0
+        # What an encoder of sound puts before media time zero is not heard.
+        at_ns = max(0, first.pts_ns) if first is not None else begin_ns
+        return at_ns - begin_ns
 
     def _listing(self) -> str:
         if self._plan.left_in:
