@@ -145,7 +145,8 @@ def _growing(plan: ClipPlan, files: list[int]) -> RecordedSpan:
     if getattr(plan.recorded, "split", None) is not None:
         raise unimplemented("a clip of a recording that is split, before it has ended,")
     found = sorted(Path(plan.left_in).glob("recording.*"))
-    path = next((each for each in found if not each.name.endswith(".new")), None)
+    # Beside it may lie the draft of what it becomes at its end.
+    path = next((each for each in found if each.name.count(".") == 1), None)
     if path is None:
         raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
     container = _clipped(path.suffix)
@@ -160,7 +161,9 @@ def _growing(plan: ClipPlan, files: list[int]) -> RecordedSpan:
             window = FragmentWindow(file)
         except Mp4Error:
             window = None  # it has become a plain file
-        if window is not None and window.end_ns:
+        if window is not None and not window.end_ns:
+            raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
+        if window is not None:
             span = _wish(plan).of(window.end_ns)
             opened = window.open(max(0, span.begin_ns - SEEK_BEFORE_NS), span.end_ns)
             return RecordedSpan(ClipPart(container, opened), span, opened.size(), files)
