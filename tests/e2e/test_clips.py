@@ -3,17 +3,21 @@ recording that nothing is missing from."""
 
 import asyncio
 import json
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import pytest_asyncio
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import av_offset, counters, probe
+from testkit.probe import av_offset, counters, luma_of, probe
 from testkit.servers import S3Server
 from testkit.service import Info, Refused, Service, location
 
@@ -185,3 +189,32 @@ async def test_clips_from_a_storage(parts: ClipParts, tmp_path: Path) -> None:
             body = await asyncio.to_thread(parts.s3.client().get_object, Bucket=bucket, Key=key)
             paths[-1].write_bytes(body["Body"].read())
         check(paths[0], span_s(clip), paths[1])
+
+
+async def test_a_storyboard_of_a_room(parts: ClipParts, tmp_path: Path) -> None:
+    """Also of a recording that was killed: what the index names is there."""
+    async with (
+        Service(tmp_path, parts.livekit) as service,
+        Publisher(parts.livekit, "board", "ann", CAMERA, None),
+    ):
+        request = {"room_name": "board", "file_outputs": [{"filepath": "board.mp4"}], "video_only": True}
+        started = await service.call_with("storyboard=1s", "StartRoomCompositeEgress", **request)
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        index = service.data / "spool" / egress_id / "images-1" / "storyboard.vtt"
+        async with asyncio.timeout(30):
+            while not await asyncio.to_thread(lambda: index.exists() and index.read_text().count("xywh") > 2):
+                await asyncio.to_thread(time.sleep, 0.1)
+        os.kill(service.pid_of(egress_id), signal.SIGKILL)
+        info = await service.wait(egress_id, "EGRESS_FAILED")
+    assert info["image_results"][0]["filename_prefix"] == "board-storyboard"
+    assert info["image_results"][0]["image_count"] == "1"
+    manifest = json.loads(Path(info["manifest_location"]).read_text())
+    assert [each["filename"] for each in manifest["images"]] == ["board-storyboard_00000.jpeg"]
+    text = (service.out / "board-storyboard.vtt").read_text()
+    assert text.count("board-storyboard_00000.jpeg#xywh=") > 2
+    with av.open(str(service.out / "board-storyboard_00000.jpeg")) as sheet:
+        picture = next(sheet.decode(video=0))
+    assert (picture.width, picture.height) == (1600, 90)
+    tile = luma_of(picture)[:, 160:320]
+    assert 30 < tile.mean() < 200

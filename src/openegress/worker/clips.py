@@ -23,6 +23,7 @@ from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
 from openegress.request import clips
 from openegress.request.context import Context
+from openegress.storage.journal import has_journal
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
@@ -73,7 +74,8 @@ class ClipService:
     def clear_after_dead(self) -> None:
         """Of an earlier life of this worker, where nobody else uses the spool. Blocking."""
         for folder in self._spool.glob(f"{FOLDER_PREFIX}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            if not has_journal(folder):  # else an egress has this name
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def close(self) -> None:
         """Gives up what is being made."""
