@@ -17,7 +17,7 @@ from livekit.protocol.egress import (
 )
 
 from openegress.api.twirp import TwirpMethod, for_recorders
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import check_egress_id
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest
 from openegress.proto.openegress_control_pb2 import ClipInfo, ClipRequest, CutRequest
@@ -82,12 +82,17 @@ class OwnEgresses:
         """Of one that runs on any worker, by what the livekit-server has on record, or has ended."""
         egress_id = check_egress_id(asked.egress_id)
         info = next((each for each in self._infos() if each.egress_id == egress_id), None)
-        with _told_of_none(egress_id):
-            if info is None:
+        if info is None:
+            with _told_of_none(egress_id):
                 info = await self._client.call(IOInfo.GET_EGRESS, GetEgressRequest(egress_id=egress_id))
-            return await self._client.call(
-                EgressInternal.CLIP, CutRequest(asked=asked, egress=info), topic=self._cluster_id
-            )
+        try:
+            request = CutRequest(asked=asked, egress=info)
+            return await self._client.call(EgressInternal.CLIP, request, topic=self._cluster_id)
+        except EgressError as error:
+            if error.code is not Code.UNAVAILABLE:
+                raise
+            why = f"no worker has what is recorded of {egress_id!r}"
+            raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
 
 @contextmanager
