@@ -5,7 +5,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, StopEgressRequest, UpdateLayoutRequest
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    FileInfo,
+    StopEgressRequest,
+    UpdateLayoutRequest,
+)
 from structlog.testing import capture_logs
 
 from openegress.api.control import ControlMethods
@@ -13,10 +19,12 @@ from openegress.api.own_egresses import OwnEgresses
 from openegress.api.server import ApiServer, Listen, Parts
 from openegress.core.errors import Code, EgressError
 from openegress.core.tokens import egress_token
+from openegress.proto.egress_rpc_pb2 import GetEgressRequest
+from openegress.proto.openegress_control_pb2 import ClipInfo, ClipRequest, CutRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
-from openegress.psrpc.services import EgressHandler
+from openegress.psrpc.services import EgressHandler, EgressInternal, IOInfo
 from openegress.request.unknown import UnknownFields
 
 KEYS = {"key": "a secret of more than thirty-two bytes"}
@@ -120,6 +128,48 @@ async def test_an_order_reaches_the_worker_that_runs_it(url: str, bus: MemoryBus
     status, answer = await call(url, "ResumeEgress", service="openegress.Control", egress_id="EG_9")
     assert (status, answer["msg"]) == (404, "no worker runs an egress 'EG_9': it may have ended")
     await worker.close()
+
+
+async def test_a_clip_is_made_by_whoever_has_the_recording(url: str, bus: MemoryBus) -> None:
+    """Of one that runs here, of one that a livekit-server has on record, in JSON and in protobuf."""
+    asked: list[tuple[str, str]] = []
+
+    async def clip(request: CutRequest) -> ClipInfo:
+        asked.append((request.egress.egress_id, request.egress.room_name))
+        made = ClipInfo(egress=request.egress, clip=FileInfo(filename=request.asked.filepath), to=5)
+        setattr(made, "from", 3)
+        return made
+
+    async def on_record(request: GetEgressRequest) -> EgressInfo:
+        if request.egress_id != "EG_7":
+            raise EgressError(Code.NOT_FOUND, "not found")
+        return EgressInfo(egress_id="EG_7", room_name="over", status=EgressStatus.EGRESS_COMPLETE)
+
+    server = RPCServer(bus)
+    await server.register(IOInfo.GET_EGRESS, on_record)
+    control = {"service": "openegress.Control"}
+    status, answer = await call(url, "Clip", egress_id="EG_1", last="30s", **control)
+    assert (status, answer["msg"]) == (503, "no worker has what is recorded of 'EG_1'")
+    await server.register(EgressInternal.CLIP, clip, "")
+    status, answer = await call(url, "Clip", egress_id="EG_1", last="30s", filepath="x", **control)
+    assert (status, answer["clip"]["filename"], answer["from"], answer["to"]) == (200, "x", "3", "5")
+    assert answer["egress"]["egress_id"] == "EG_1"
+    status, answer = await call(url, "Clip", egress_id="EG_9", last="30s", **control)
+    assert (status, answer["msg"]) == (404, "no worker runs an egress 'EG_9': it may have ended")
+    status, answer = await call(url, "Clip", egress_id="EG_7", **{"from": "1:00", "to": "0:30"}, **control)
+    assert (status, answer["msg"]) == (400, "from: 60 s is not before to, which is 30 s")
+    headers = {
+        "Authorization": f"Bearer {egress_token('key', KEYS['key'])}",
+        "Content-Type": "application/protobuf",
+    }
+    body = ClipRequest(egress_id="EG_7", to="1:00").SerializeToString()
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{url}/twirp/openegress.Control/Clip", data=body, headers=headers) as got,
+    ):
+        assert getattr(ClipInfo.FromString(await got.read()), "from") == 3
+    assert asked == [("EG_1", "a"), ("EG_7", "over")]
+    await server.close()
 
 
 async def test_refusals(url: str) -> None:

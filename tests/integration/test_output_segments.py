@@ -610,6 +610,9 @@ class Watched:
     async def size(self, path: str) -> int | None:
         return await self._inner.size(path)
 
+    async def read(self, path: str, offset: int, size: int) -> bytes:
+        return await self._inner.read(path, offset, size)
+
     async def changed_s(self, path: str) -> float | None:
         return await self._inner.changed_s(path)
 

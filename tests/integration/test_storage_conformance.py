@@ -376,6 +376,10 @@ async def test_names_arrive_as_they_are(
     changed_s = await storage.changed_s(path)
     assert changed_s is not None and abs(changed_s - time.time()) < 60
     assert await storage.changed_s(f"{path}-elsewhere") is None
+    assert await storage.read(path, 3, 4) == local.read_bytes()[3:7]
+    with pytest.raises(EgressError) as missing:
+        await storage.read(f"{path}-elsewhere", 0, 4)
+    assert missing.value.code is Code.NOT_FOUND
 
 
 @pytest.mark.parametrize("path", ["", "..", "d/../../a.mp4"])

@@ -27,7 +27,7 @@ from openegress.core.key_service import answer_of, request_body
 from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.core.room_keys import KeyQuestion
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, ClipRequest, SetOptionsRequest
 from openegress.request.context import Context
 from openegress.request.layout_file import parse_layout, read_layout
 from openegress.request.options import HEADER, of_query
@@ -55,6 +55,7 @@ CONTROL_REQUESTS: dict[str, type[Message]] = {
     "ResumeEgress": egress.StopEgressRequest,
     "SetOptions": SetOptionsRequest,
     "AddMarker": AddMarkerRequest,
+    "Clip": ClipRequest,
 }
 MESSAGES = {"EgressInfo": egress.EgressInfo, "Webhook": webhook.WebhookEvent}
 CONTEXT = Context(

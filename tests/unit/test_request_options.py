@@ -73,6 +73,7 @@ OPTIONS = st.builds(
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
     variable_frame_rate=st.none() | st.booleans(),
     render=st.none() | st.sampled_from(Render),
+    storyboard=st.none() | SECONDS,
 )
 
 

@@ -61,6 +61,9 @@ class ScriptedStorage:
     async def size(self, path: str) -> int | None:
         return None if self.unreadable else len(self.objects[path])
 
+    async def read(self, path: str, offset: int, size: int) -> bytes:
+        raise NotImplementedError
+
     async def changed_s(self, path: str) -> float | None:
         return None if self.unreadable else self.changed.get(path)
 

@@ -7,8 +7,8 @@ from livekit.protocol.egress import EgressInfo, StopEgressRequest
 
 from openegress.api.twirp import TwirpMethod, for_recorders
 from openegress.core.errors import invalid
-from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
-from openegress.request import options, orders
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, ClipInfo, ClipRequest, SetOptionsRequest
+from openegress.request import clips, options, orders
 from openegress.request.options import Options
 from openegress.request.orders import Order, PauseOrder
 
@@ -25,10 +25,13 @@ class Ordered(Protocol):
         """Returns once the recording goes by them. Raises EgressError, naming the option, for what cannot
         change."""
 
+    async def clip(self, asked: ClipRequest) -> ClipInfo:
+        """Returns once it is stored. Raises EgressError."""
+
 
 class ControlMethods:
     """Requests are those of proto/openegress_control.proto. Where an egress_id is all there is to say, one is
-    LiveKit's StopEgressRequest. The answer is an EgressInfo."""
+    LiveKit's StopEgressRequest. The answer is an EgressInfo; of a clip also where that is."""
 
     def __init__(self, egress: Ordered) -> None:
         self._egress = egress
@@ -40,6 +43,7 @@ class ControlMethods:
             "ResumeEgress": for_recorders(StopEgressRequest, self._resume),
             "SetOptions": for_recorders(SetOptionsRequest, self._set_options),
             "AddMarker": for_recorders(AddMarkerRequest, self._add_marker),
+            "Clip": for_recorders(ClipRequest, self._clip),
         }
 
     async def _pause(self, request: StopEgressRequest) -> EgressInfo:
@@ -56,3 +60,7 @@ class ControlMethods:
 
     async def _add_marker(self, request: AddMarkerRequest) -> EgressInfo:
         return await self._egress.order(orders.add_marker(request.name, request.ago), request.egress_id)
+
+    async def _clip(self, request: ClipRequest) -> ClipInfo:
+        clips.wish_of(request)  # refuses what makes no sense of any recording
+        return await self._egress.clip(request)

@@ -30,6 +30,7 @@ from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.looks import PictureFiles
 from openegress.proto import egress_rpc_pb2 as rpc
+from openegress.proto.openegress_control_pb2 import ClipInfo, ClipRequest, CutRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import ONCE, CallRetry, EgressHandler, EgressInternal
 from openegress.psrpc.wire_errors import NoResponse
@@ -259,6 +260,19 @@ class EgressService:
             return await self._client.call(EgressHandler.ORDER, request, topic=info.egress_id)
         except EgressError as error:
             raise await self._explained(info.egress_id, error, "updated", remap=True) from error
+
+    async def clip(self, asked: ClipRequest) -> ClipInfo:
+        """By the worker that records, or one that can read what was stored. Returns once it is stored."""
+        info = await self._records.get(asked.egress_id)
+        request = CutRequest(asked=asked, egress=info)
+        try:
+            return await self._client.call(EgressInternal.CLIP, request, topic=self._policy.cluster_id)
+        except EgressError as error:
+            if error.code is not Code.UNAVAILABLE:
+                raise
+            what = "what it has stored" if is_terminal(info) else "the recording"
+            why = f"no worker is connected that has {what}"
+            raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
         """Why a running egress did not answer: it may have ended meanwhile."""

@@ -17,10 +17,12 @@ from livekit.protocol.egress import (
 )
 
 from openegress.api.twirp import TwirpMethod, for_recorders
-from openegress.core.errors import Code, EgressError
+from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import check_egress_id
+from openegress.proto.egress_rpc_pb2 import GetEgressRequest
+from openegress.proto.openegress_control_pb2 import ClipInfo, ClipRequest, CutRequest
 from openegress.psrpc.client import RPCClient
-from openegress.psrpc.services import EgressHandler
+from openegress.psrpc.services import EgressHandler, EgressInternal, IOInfo
 from openegress.psrpc.wire_errors import NoResponse
 from openegress.request import orders
 from openegress.request.options import Options
@@ -33,8 +35,11 @@ _ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, E
 class OwnEgresses:
     """`infos` are those of the egresses that run on this worker."""
 
-    def __init__(self, client: RPCClient, infos: Callable[[], Sequence[EgressInfo]]) -> None:
+    def __init__(
+        self, client: RPCClient, infos: Callable[[], Sequence[EgressInfo]], cluster_id: str = ""
+    ) -> None:
         self._client = client
+        self._cluster_id = cluster_id
         self._infos = infos
 
     def methods(self) -> Mapping[str, TwirpMethod]:
@@ -71,6 +76,22 @@ class OwnEgresses:
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
         """Over the bus as well. Returns once the recording goes by them."""
         return await self.order(orders.set_options(asked), egress_id)
+
+    async def clip(self, asked: ClipRequest) -> ClipInfo:
+        """Of one that runs on any worker, by what the livekit-server has on record, or has ended."""
+        egress_id = check_egress_id(asked.egress_id)
+        info = next((each for each in self._infos() if each.egress_id == egress_id), None)
+        if info is None:
+            with _told_of_none(egress_id):
+                info = await self._client.call(IOInfo.GET_EGRESS, GetEgressRequest(egress_id=egress_id))
+        try:
+            request = CutRequest(asked=asked, egress=info)
+            return await self._client.call(EgressInternal.CLIP, request, topic=self._cluster_id)
+        except EgressError as error:
+            if error.code is not Code.UNAVAILABLE:
+                raise
+            why = f"no worker has what is recorded of {egress_id!r}"
+            raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
 
 @contextmanager

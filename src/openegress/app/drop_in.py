@@ -50,7 +50,7 @@ class DropIn:
                 self._progress, self._board.update, self._board.thumbnail, self._board.happened
             ),
         )
-        own = OwnEgresses(self._client, self._node.infos)
+        own = OwnEgresses(self._client, self._node.infos, settings.cluster_id)
         # The template for a template_base that names it, and the dashboard for whoever forwards the port.
         self._pages = ApiServer(
             Listen("127.0.0.1", settings.template_port),

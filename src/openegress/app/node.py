@@ -12,6 +12,7 @@ from openegress.app.machine import Machine
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
 from openegress.app.worker_config import (
+    context_maker,
     handler_settings,
     job_keys,
     key_services,
@@ -28,6 +29,7 @@ from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
 from openegress.source.web import page_cgroup
 from openegress.store.heartbeat import Heartbeat
+from openegress.worker.clips import ClipService
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
@@ -122,6 +124,14 @@ class Node:
             leases,
             on_start=of_egresses.wake,
         )
+        self._clips = ClipService(
+            self._server,
+            self.supervisor,
+            self._pool.spawn,
+            context_maker(settings),
+            settings.cluster_id,
+            self._spool,
+        )
         self._endings = Endings(self.service, self._spool, spending, faults)
 
     def _turns(self, settings: Settings) -> ComposeTurns:
@@ -137,6 +147,9 @@ class Node:
         for heartbeat in self._heartbeats.values():
             heartbeat.start()
         await self.service.open()
+        if not self._shares_folders:
+            await asyncio.to_thread(self._clips.clear_after_dead)
+        await self._clips.open()
         self.service.adopt(self._spool, shared=self._shares_folders)
 
     def _confine_pages(self) -> None:
@@ -152,6 +165,7 @@ class Node:
 
     async def close(self) -> None:
         """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool."""
+        await self._clips.close()
         await self.service.close()
         self.supervisor.stop_all(EndReason.KILLED)
         await self.supervisor.wait_idle()

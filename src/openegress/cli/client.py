@@ -14,6 +14,7 @@ import aiohttp
 
 from openegress.cli import egress_row, table, terminal
 from openegress.cli.errors import Exit, report
+from openegress.cli.quantities import duration_text
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.text import shown
 from openegress.core.tokens import egress_token
@@ -21,6 +22,8 @@ from openegress.core.tokens import egress_token
 DEFAULT_URL = "http://127.0.0.1:7980"
 TIMEOUT_S = 60.0
 """A start may be looked for among workers for half a minute."""
+CLIP_TIMEOUT_S = 130.0
+"""More than the server waits for one."""
 WATCH_EVERY_S = 2.0
 CLEAR = "\x1b[H\x1b[2J"
 """Cursor to the top, and the screen empty (ECMA-48: CUP, ED)."""
@@ -96,6 +99,17 @@ def set_options(arguments: argparse.Namespace) -> int:
 
 def marker(arguments: argparse.Namespace) -> int:
     return _show(arguments, _control(arguments, "AddMarker", name=arguments.name, ago=arguments.ago))
+
+
+def clip(arguments: argparse.Namespace) -> int:
+    span = {"last": arguments.last, "from": arguments.begin, "to": arguments.end}
+    answer = _control(arguments, "Clip", filepath=arguments.file, **span)
+    if arguments.json:
+        return _print_json(answer)
+    made = answer.get("clip") or {}
+    length_s = int(made.get("duration", 0)) / 1e9
+    print(f"{shown(str(made.get('location', '')), 2000)}  {duration_text(length_s)}")
+    return Exit.DONE
 
 
 def update_stream(arguments: argparse.Namespace) -> int:
@@ -178,7 +192,7 @@ async def _post(
     if not key or not secret:
         raise invalid("no API key: set LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or --api-key and --api-secret")
     headers = {"Authorization": f"Bearer {egress_token(key, secret)}"}
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=CLIP_TIMEOUT_S if method == "Clip" else TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as http,

@@ -144,13 +144,21 @@ def _clients(commands: "Commands") -> None:
     marker.add_argument("--ago", default="", help="10s: the moment was so long ago")
     marker.set_defaults(run=_later("client", "marker"))
 
+    clip = commands.add_parser("clip", help="store part of a recording by itself, also while it runs")
+    clip.add_argument("id", metavar="ID")
+    clip.add_argument("file", metavar="FILE", help="in the storage of the egress, as {from}-{to}.mp4")
+    clip.add_argument("--last", default="", help="30s, 2m: what was recorded last")
+    clip.add_argument("--from", dest="begin", default="", metavar="WHERE", help="90, 10:00, 1:02:03.5")
+    clip.add_argument("--to", dest="end", default="", metavar="WHERE", help="as --from")
+    clip.set_defaults(run=_later("client", "clip"))
+
     stream = commands.add_parser("update-stream", help="add or remove stream URLs")
     stream.add_argument("--id", required=True)
     stream.add_argument("--add-urls", action="append", metavar="URL")
     stream.add_argument("--remove-urls", action="append", metavar="URL")
     stream.set_defaults(run=_later("client", "update_stream"))
 
-    for command in (start, listing, stop, layout, pause, resume, change, marker, stream):
+    for command in (start, listing, stop, layout, pause, resume, change, marker, clip, stream):
         flags.add_json(command, "whole records, as the API has them")
         flags.add_server(command)
 

@@ -82,6 +82,7 @@ class Phase(StrEnum):
     STREAM = "stream"
     STORAGE_CHECK = "storage check"
     STORAGE_WRITE = "storage write"
+    STORAGE_READ = "storage read"
     FINISH = "finish"
     RECOVERY = "recovery"
 

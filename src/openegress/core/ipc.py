@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from openegress.core.clip_plan import ClipMade, ClipPlan, ClipStored
 from openegress.core.codecs import Container
 from openegress.core.events import AnyEvent
 from openegress.core.plan import Plan, StreamTarget
@@ -108,6 +109,12 @@ class Recover(msgspec.Struct, frozen=True, tag="recover"):
     plan: Plan
 
 
+class MakeClip(msgspec.Struct, frozen=True, tag="make_clip"):
+    """Make a clip of what another handler records, or has stored."""
+
+    plan: ClipPlan
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     reason: str
     """An events.EndReason."""
@@ -146,7 +153,20 @@ class KeysGiven(msgspec.Struct, frozen=True, tag="keys_given"):
     error: str = ""
 
 
-ToHandler = Environment | Warm | Run | Recover | Stop | UpdateStreams | Obey | NamesClaimed | Turn | KeysGiven
+ToHandler = (
+    Environment
+    | Warm
+    | Run
+    | Recover
+    | MakeClip
+    | Stop
+    | UpdateStreams
+    | Obey
+    | NamesClaimed
+    | Turn
+    | KeysGiven
+    | ClipStored
+)
 
 
 # --- handler -> worker
@@ -190,7 +210,7 @@ class AskKeys(msgspec.Struct, frozen=True, tag="ask_keys"):
     question: KeyQuestion
 
 
-ToWorker = Ready | Reply | Log | ClaimNames | AskTurn | AskKeys | AnyEvent
+ToWorker = Ready | Reply | Log | ClaimNames | AskTurn | AskKeys | ClipMade | AnyEvent
 
 
 # --- the process that forks handlers -> worker, each a datagram

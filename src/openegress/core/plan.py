@@ -287,6 +287,13 @@ class StreamOutput(Struct, frozen=True, tag="stream"):
     """What a target leads to, also one that is added later, may not be in these."""
 
 
+class Sheet(Struct, frozen=True):
+    """How many thumbnails one picture of a storyboard has."""
+
+    columns: int = 10
+    rows: int = 10
+
+
 class ImageOutput(Struct, frozen=True, tag="images"):
     directory: str
     prefix: str
@@ -297,6 +304,8 @@ class ImageOutput(Struct, frozen=True, tag="images"):
     suffix: Literal["index", "timestamp", "none"]
     storage: StoragePlan
     manifest: bool = True
+    sheet: Sheet | None = None
+    """It is a storyboard: thumbnails of `width` in pictures of so many, and an index of them."""
 
 
 class WebsocketOutput(Struct, frozen=True, tag="websocket"):

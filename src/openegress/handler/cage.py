@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from enum import Enum
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Protocol
 
 import openegress
 from openegress.core import plan as plans
-from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, Plan, S3Storage
+from openegress.core.clip_plan import ClipPlan
+from openegress.core.looks import PictureFiles
+from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage
 from openegress.handler import landlock, seccomp
 from openegress.handler.landlock import READ, WRITE, Access, PathRule
 from openegress.handler.seccomp import UnixSockets
@@ -81,12 +83,24 @@ class Work(Enum):
     ROOM = "room"
     PAGE = "page"
     RECOVERY = "recovery"
+    CLIP = "clip"
+
+
+class Granted(Protocol):
+    """A plan: what it says may be reached."""
+
+    @property
+    def egress_id(self) -> str: ...
+    @property
+    def outputs(self) -> Sequence[plans.Output]: ...
+    @property
+    def pictures(self) -> PictureFiles: ...
 
 
 class Cage:
     """Restricts one handler process, for good."""
 
-    def __init__(self, plan: Plan, spool: Path, work: Work) -> None:
+    def __init__(self, plan: Granted, spool: Path, work: Work) -> None:
         self._plan = plan
         self._spool = spool
         self._work = work
@@ -95,7 +109,7 @@ class Cage:
     async def enter(self) -> None:
         if self._work is Work.PAGE:
             return
-        await _make_folders(self._plan, self._spool if self._work is Work.ROOM else None)
+        await _make_folders(self._plan, self._spool if self._work is not Work.RECOVERY else None)
         try:
             restricted = landlock.restrict(rules(self._plan, self._spool, os.environ, _home()))
         except OSError as error:
@@ -121,7 +135,7 @@ class Cage:
             _log.warning("no system calls are filtered here: decoders could start programs")
 
 
-def rules(plan: Plan, spool: Path, environment: Mapping[str, str], home: Path) -> list[PathRule]:
+def rules(plan: Granted, spool: Path, environment: Mapping[str, str], home: Path) -> list[PathRule]:
     read = [Path(each) for each in (*_READ, sys.prefix, sys.base_prefix, *openegress.__path__)]
     read += [path for each in sys.path if (path := Path(each)).name in _PACKAGES]
     read += [home / each for each in _READ_AT_HOME]
@@ -129,6 +143,8 @@ def rules(plan: Plan, spool: Path, environment: Mapping[str, str], home: Path) -
     if (real := _RESOLVER.resolve()).parent != _RESOLVER.parent:
         read.append(real.parent)  # written anew by whoever the link leads to
     read += [Path(each) for each in (*plan.pictures.logos.values(), *plan.pictures.backgrounds.values())]
+    if isinstance(plan, ClipPlan) and plan.left_in:
+        read.append(Path(plan.left_in))
     written = [spool / plan.egress_id]
     for backend in _backends(plan):
         match backend:
@@ -150,7 +166,7 @@ def _home() -> Path:
         return Path("/nonexistent")
 
 
-def _backends(plan: Plan) -> Iterator[Backend]:
+def _backends(plan: Granted) -> Iterator[Backend]:
     for output in plan.outputs:
         match output:
             case plans.FileOutput() | plans.SegmentOutput() | plans.ImageOutput():
@@ -179,7 +195,7 @@ def _identity(backend: Backend, environment: Mapping[str, str], home: Path) -> I
             pass
 
 
-async def _make_folders(plan: Plan, spool: Path | None) -> None:
+async def _make_folders(plan: Granted, spool: Path | None) -> None:
     """Those that are granted have to be there; a recovery, without `spool`, finds its own or has none. In a
     thread that ends: one of the loop's pool would stay, outside the cage. Raises EgressError."""
     made: Future[None] = Future()
@@ -192,7 +208,7 @@ async def _make_folders(plan: Plan, spool: Path | None) -> None:
             thread.join()
 
 
-def _made_folders(plan: Plan, spool: Path | None, made: "Future[None]") -> None:
+def _made_folders(plan: Granted, spool: Path | None, made: "Future[None]") -> None:
     for backend in _backends(plan):
         if isinstance(backend, LocalStorage):
             with contextlib.suppress(OSError):  # the upload will say it, and is tried again

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from openegress.core.clip_plan import ClipStored
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
 from openegress.core.marker import Marker
@@ -21,7 +22,7 @@ from openegress.handler.silence_limit import SilenceLimit
 from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
-from openegress.output.manifest import Pause
+from openegress.output.manifest import ClipRecord, Pause
 from openegress.request import options
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.look_options import LookOptions
@@ -96,6 +97,11 @@ class RecordingControl:
             await asyncio.wait([self._beginning])  # what was asked before comes before
         async with self._one_at_a_time:
             await self._carry_out(order)
+
+    async def note_clip(self, clip: ClipStored, outputs: Outputs) -> None:
+        record = ClipRecord(clip.filename, clip.location, clip.begin_ns, clip.end_ns, clip.presign_error)
+        await asyncio.to_thread(outputs.note_clip, record)
+        self.sidecars.note_clip(record)
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded

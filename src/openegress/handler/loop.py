@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from openegress.core import ipc
+from openegress.core.clip_plan import ClipStored
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason
 from openegress.core.plan import Plan, needs_browser
 from openegress.core.render import Render
 from openegress.core.room_keys import KeySupply
 from openegress.handler import log
-from openegress.handler.cage import Cage, Confinement, Unconfined, Work
+from openegress.handler.cage import Cage, Confinement, Granted, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
+from openegress.handler.clipping import Clipping
 from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.composing import Composer
 from openegress.handler.key_questions import KeyQuestions
@@ -28,8 +30,8 @@ from openegress.source import memory
 _log = logging.getLogger(__name__)
 
 RECOVERY_BYTES = 2**30
-"""Of memory, for reading what was left. FFmpeg believes what a damaged file says of its samples: one of a
-kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
+"""Of memory, for reading what was left, or is cut. FFmpeg believes what a damaged file says of its samples:
+one of a kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
 
 
 class HandlerLoop:
@@ -41,6 +43,7 @@ class HandlerLoop:
         self._browser: WarmBrowser | None = None
         self._session: Recording | None = None
         self._recovery: Recovery | None = None
+        self._clipping: Clipping | None = None
         self._names: NameClaim | None = None
         self._turn = ComposeTurn(channel.send)
         self._keys: KeyQuestions | None = None
@@ -78,6 +81,8 @@ class HandlerLoop:
                     self._session.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
                     self._recovery.stop(EndReason.KILLED, orphaned=True)
+                if self._clipping is not None:
+                    self._clipping.stop()
                 return
             await self._take(message)
 
@@ -107,11 +112,21 @@ class HandlerLoop:
                     plan, Path(self._told.spool), self._channel.send, cage, self._composer(plan)
                 )
                 self._running = asyncio.create_task(self._recovery.run(), name="recovery")
+            case ipc.MakeClip(plan=clip):
+                memory.limit(RECOVERY_BYTES)
+                cage = self._cage(clip, Work.CLIP)
+                self._clipping = Clipping(clip, Path(self._told.spool), self._channel.send, cage)
+                self._running = asyncio.create_task(self._clipping.run(), name="clip")
+            case ClipStored():
+                if self._session is not None:
+                    await self._session.note_clip(message)
             case ipc.Stop(reason):
                 if self._session is not None:
                     self._session.stop(EndReason(reason))
                 if self._recovery is not None:
                     self._recovery.stop(EndReason(reason))
+                if self._clipping is not None:
+                    self._clipping.stop()
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
@@ -135,7 +150,7 @@ class HandlerLoop:
         """None: it is composed while it is recorded, or not at all."""
         return Composer(plan, self._channel.send, self._turn) if plan.render is Render.DEFERRED else None
 
-    def _cage(self, plan: Plan, work: Work) -> Confinement:
+    def _cage(self, plan: Granted, work: Work) -> Confinement:
         return Cage(plan, Path(self._told.spool), work) if self._told.confined else Unconfined()
 
     async def _warm(self, message: ipc.Warm) -> None:

@@ -15,7 +15,7 @@ from openegress.handler.sidecars import SidecarRecorder, StoredSidecars
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
 from openegress.output.build import BuiltOutput, build_output
-from openegress.output.manifest import Pause, Records
+from openegress.output.manifest import ClipRecord, Pause, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.size_guard import SizeLimit
 from openegress.storage.late import LateUploads
@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 MOST_MARKERS = 1000
 """Of a recording: somebody who sets one each time a key is pressed must not fill its journal."""
+
+MOST_CLIPS = 1000
+"""Of a recording, in its manifest: as of markers."""
 
 OnEnd = Callable[[EndReason, EgressError | None], None]
 """Called from any thread, with what ends the whole egress."""
@@ -58,6 +61,7 @@ class Outputs:
         self._opening: Opening | None = None
         self._has_manifests = False
         self._markers: tuple[Marker, ...] = ()
+        self._clips: tuple[ClipRecord, ...] = ()
         self._outputs = [
             build_output(
                 output,
@@ -170,6 +174,13 @@ class Outputs:
             if built.marked is not None:
                 built.marked.mark(marker)
 
+    def note_clip(self, clip: ClipRecord) -> None:
+        """A clip is stored: manifests list it, up to a number. Blocking."""
+        if len(self._clips) >= MOST_CLIPS:
+            return
+        self._journal.note_clip(len(self._clips), clip)
+        self._clips = (*self._clips, clip)
+
     def set_muted(self, muted: bool, at_ns: int) -> None:
         """The recorded track was muted or unmuted, at a time in unix ns."""
         if self._opening is None:
@@ -243,6 +254,7 @@ class Outputs:
                 left_out=left_out,
                 pauses=pauses,
                 markers=self._markers,
+                clips=self._clips,
             ),
             [(self._plan.outputs[index], built.output.records()) for index, built in self._opened.items()],
             self._opening.spool,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from openegress.core.clip_plan import ClipStored
 from openegress.core.deferred import recording_of
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import (
@@ -148,6 +149,11 @@ class Recording:
     async def obey(self, order: Order) -> None:
         """Returns once it is carried out. Raises EgressError."""
         await self._control.obey(order)
+
+    async def note_clip(self, clip: ClipStored) -> None:
+        """Part of what is recorded was stored by itself."""
+        if self._outputs is not None and not self._ending.done():
+            await self._control.note_clip(clip, self._outputs)
 
     async def run(self, room_keys: KeySupply = NO_KEYS) -> None:
         """Never raises: what goes wrong is in the Ended event."""

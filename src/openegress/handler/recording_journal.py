@@ -17,6 +17,7 @@ from openegress.core.file_lock import lock
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import Plan
+from openegress.output.manifest import ClipRecord
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
 from openegress.storage.late import LateUploads
 
@@ -27,6 +28,7 @@ OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
 _PASSTHROUGH = "passthrough"
 _MARKER = "marker-"
 _RECORDED, _COMPOSINGS, _COMPOSED = "recorded", "composings", "composed"
+_CLIP = "clip-"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -130,6 +132,19 @@ class RecordingJournal:
         facts = self._journal.facts.items()
         texts = [str(value) for key, value in facts if key.startswith(_MARKER)]
         return tuple(msgspec.json.decode(text, type=Marker) for text in texts)
+
+    def note_clip(self, number: int, clip: ClipRecord) -> None:
+        """Never raises: the clip is stored, whether or not a recovery could list it."""
+        try:
+            self._journal.note(f"{_CLIP}{number}", msgspec.json.encode(clip).decode())
+        except EgressError as error:
+            _log.warning("the journal does not know of a clip", extra={"error": error.text})
+
+    @property
+    def clips(self) -> tuple[ClipRecord, ...]:
+        """Raises msgspec.DecodeError."""
+        texts = [str(value) for key, value in self._journal.facts.items() if key.startswith(_CLIP)]
+        return tuple(msgspec.json.decode(text, type=ClipRecord) for text in texts)
 
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""

@@ -340,8 +340,10 @@ class _Salvage:
         started_at_ns = min(each.started_at_ns for each in told)
         ended_at_ns = max(each.ended_at_ns for each in told)
         passthrough = self._journal.is_passthrough
-        markers = self._journal.markers
-        header = header_of(plan, values, started_at_ns, ended_at_ns, passthrough=passthrough, markers=markers)
+        markers, clips = self._journal.markers, self._journal.clips
+        header = header_of(
+            plan, values, started_at_ns, ended_at_ns, passthrough=passthrough, markers=markers, clips=clips
+        )
         await store_manifests(
             header,
             saved,

@@ -14,9 +14,10 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StoragePlan
 from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
+from openegress.core.units import MS
 from openegress.output import Emit, Opening
 from openegress.output.disk_thread import ANSWER_TIMEOUT_S
-from openegress.output.manifest import Records, stored_beside
+from openegress.output.manifest import ClipRecord, Records, stored_beside
 from openegress.output.sidecar import entries
 from openegress.output.sidecar.conversation import Conversation
 from openegress.output.sidecar.entries import LogEntry, entry_of
@@ -81,6 +82,11 @@ class SidecarRecorder:
 
     def mark(self, marker: Marker) -> None:
         self._append(LogEntry(marker.unix_ns, entries.MARKED, {"name": marker.name}))
+
+    def note_clip(self, clip: ClipRecord) -> None:
+        """From where to where it is, as the events have time."""
+        told = {"filename": clip.filename, "from_ms": clip.begin_ns // MS, "to_ms": clip.end_ns // MS}
+        self._append(LogEntry(time.time_ns(), entries.CLIPPED, told))
 
     def open(self, opening: Opening) -> None:
         """Media time zero is known."""

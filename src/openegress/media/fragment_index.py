@@ -16,7 +16,7 @@ from typing import BinaryIO
 from openegress.core.codecs import MediaKind
 from openegress.media.fragments import ENTRY_CHANGE
 from openegress.media.movie import TrackNames
-from openegress.media.mp4 import Box, Mp4Error, boxes, children
+from openegress.media.mp4 import Box, Mp4Error, ReadableFile, boxes, children
 
 LONGEST_DELTA = 0x7FFFFFFF
 """Players read the time between two samples as a signed number of 32 bits; it is unsigned (8.6.1.2)."""
@@ -132,7 +132,45 @@ def read(file: BinaryIO) -> FragmentIndex:
     return FragmentIndex([track for track in tracks.values() if track.sizes], media, end, names)
 
 
-def _whole_boxes(file: BinaryIO, length: int) -> Iterator[Box]:
+@dataclass(frozen=True, slots=True)
+class WholeFragment:
+    """Where a fragment lies, its moof and its mdat, and what it holds."""
+
+    header_bytes: int
+    """Of the file, in front of all fragments."""
+    offset: int
+    size: int
+    runs: Sequence["TrackRun"]
+
+
+def whole_fragments(file: ReadableFile, length: int) -> Iterator[WholeFragment]:
+    """Those of a file of which `length` bytes are there, and that may grow meanwhile. Raises Mp4Error when it
+    is no file of fragments. What is torn at its end is left out."""
+    tracks: dict[int, IndexedTrack] = {}
+    header_bytes = 0
+    moof: tuple[Box, bytes] | None = None
+    for each in _whole_boxes(file, length):
+        match each.kind:
+            case b"moov" if tracks:
+                return
+            case b"moov":
+                tracks, _ = _tracks(_content(file, each))
+                header_bytes = each.offset + each.size
+            case b"moof":
+                moof = (each, _content(file, each))
+            case b"mdat" if moof is not None:
+                place = (each.offset + each.header, each.offset + each.size)
+                try:
+                    runs = tuple(_runs(moof[1], moof[0].offset, place, tracks))
+                except _DAMAGE:
+                    return
+                yield WholeFragment(header_bytes, moof[0].offset, place[1] - moof[0].offset, runs)
+                moof = None
+    if not tracks:
+        raise Mp4Error("it has no header")
+
+
+def _whole_boxes(file: ReadableFile, length: int) -> Iterator[Box]:
     """Up to where the file is cut off, or was torn by a loss of power."""
     try:
         for each in boxes(file, length):
@@ -143,7 +181,7 @@ def _whole_boxes(file: BinaryIO, length: int) -> Iterator[Box]:
         return
 
 
-def _content(file: BinaryIO, each: Box) -> bytes:
+def _content(file: ReadableFile, each: Box) -> bytes:
     if each.size > _MAX_HEADER_BYTES:
         raise Mp4Error(f"a {each.kind.decode('latin-1')} box of {each.size} bytes")
     file.seek(each.offset + each.header)
@@ -200,7 +238,7 @@ def _change_entry(content: bytes, tracks: dict[int, IndexedTrack]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parsed:
+class TrackRun:
     """A track's samples in one fragment."""
 
     track: IndexedTrack
@@ -212,10 +250,14 @@ class _Parsed:
     flags: Sequence[int]
     """Of video."""
 
+    @property
+    def has_sync(self) -> bool:
+        return any(not each & _SYNC_MASK for each in self.flags)
+
 
 def _runs(
     moof: bytes, moof_offset: int, media: tuple[int, int], tracks: dict[int, IndexedTrack]
-) -> Iterator[_Parsed]:
+) -> Iterator[TrackRun]:
     """`media`: from where to where the fragment's lies. Raises one of _DAMAGE."""
     for kind, at, size in children(moof, 0, len(moof)):
         if kind != b"traf":
@@ -229,7 +271,7 @@ def _runs(
         if not 0 < count <= len(trun):
             raise Mp4Error(f"a fragment of {count} samples")
         rows = struct.unpack_from(f">{count * width}I", trun, 12)
-        parsed = _Parsed(
+        parsed = TrackRun(
             track,
             moof_offset + data_offset,
             int.from_bytes(parts[b"tfdt"][4:12], "big"),
@@ -246,7 +288,7 @@ def _runs(
         yield parsed
 
 
-def _add(run: _Parsed) -> None:
+def _add(run: TrackRun) -> None:
     track, dts = run.track, run.dts
     compositions, durations = run.compositions, run.durations
     first = len(track.sizes)

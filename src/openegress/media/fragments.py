@@ -54,9 +54,12 @@ _TEMPORAL_DELIMITER, _PADDING = 2, 15
 """AV1 OBUs that a sample does not hold (AV1 in ISOBMFF 2.4)."""
 
 
-def file_header(formats: Sequence[StreamFormat]) -> bytes:
-    """What a file begins with."""
-    return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
+def file_header(formats: Sequence[StreamFormat], lead_ns: int | None = None) -> bytes:
+    """What a file begins with. `lead_ns`: how much before media time zero each track may begin; None: its
+    encoder's own samples."""
+    if lead_ns is None:
+        return ftyp() + ROOM + _moov(formats, [_priming(f) for f in formats])
+    return ftyp() + ROOM + _moov(formats, [lead_ns * _timescale(f) // S for f in formats])
 
 
 def init_segment(formats: Sequence[StreamFormat]) -> bytes:
@@ -150,9 +153,12 @@ class FragmentWriter:
         *,
         header: bytes = b"",
         first: int = 1,
+        lead_ns: int | None = None,
     ) -> None:
+        """`lead_ns`: as that of `header`."""
         self._put = put
         self._header = header
+        self._lead_ns = lead_ns
         self._sequence = first
         self._before = b""
         self._tracks: dict[MediaKind | int, _Track] = {}
@@ -163,6 +169,8 @@ class FragmentWriter:
         self._entries = _Entries(formats) if header else None
 
     def _offset_ns(self, f: StreamFormat) -> int:
+        if self._lead_ns is not None:
+            return self._lead_ns
         return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
 
     def add(self, key: MediaKind | int, number: int, f: StreamFormat) -> None:

@@ -4,11 +4,17 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 
 class Mp4Error(ValueError):
     """The file is not the MP4 it should be."""
+
+
+class ReadableFile(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,7 @@ class Box:
     """Bytes of the header, 8 or 16."""
 
 
-def boxes(file: BinaryIO, length: int, start: int = 0) -> Iterator[Box]:
+def boxes(file: ReadableFile, length: int, start: int = 0) -> Iterator[Box]:
     """The boxes side by side from `start` on. One that claims to reach beyond `length` is the last, and cut
     off."""
     offset = start

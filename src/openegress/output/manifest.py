@@ -47,6 +47,17 @@ class Records:
     images: tuple[ImageRecord, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ClipRecord:
+    """Part of the recording that was stored as a file of its own, in ns of media time."""
+
+    filename: str
+    location: str
+    begin_ns: int
+    end_ns: int
+    presign_error: str = ""
+
+
 def stored_beside(files: Iterable[FileRecord], at_ns: int) -> list[StoredBeside]:
     """What is told of files that EgressInfo has no place for."""
     return [StoredBeside(at_ns, each.filename) for each in files]
@@ -81,6 +92,7 @@ class Header:
     left_out: LeftOut = field(default_factory=LeftOut)
     pauses: tuple[Pause, ...] = ()
     markers: tuple[Marker, ...] = ()
+    clips: tuple[ClipRecord, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -107,6 +119,10 @@ def build(header: Header, records: Iterable[Records]) -> str:
         "markers": [
             {"name": each.name, "position": each.at_ns, "marked_at": each.unix_ns}
             for each in in_order(header.markers)
+        ],
+        "clips": [
+            {**_file(FileRecord(c.filename, c.location, c.presign_error)), "from": c.begin_ns, "to": c.end_ns}
+            for c in header.clips
         ],
         **header.extra,
     }
@@ -135,6 +151,6 @@ def _left_out(left_out: LeftOut) -> object:
     return msgspec.to_builtins(told) if told.any else None
 
 
-def _file(record: FileRecord) -> dict[str, str]:
+def _file(record: FileRecord) -> dict[str, object]:
     told = {"filename": record.filename, "location": record.location, "presign_error": record.presign_error}
     return {key: value for key, value in told.items() if value or key != "presign_error"}

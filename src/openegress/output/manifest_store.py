@@ -12,7 +12,7 @@ from openegress.core.marker import Marker
 from openegress.core.shown_url import page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
-from openegress.output.manifest import Header, Pause, Records, build
+from openegress.output.manifest import ClipRecord, Header, Pause, Records, build
 from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
 from openegress.output.part_names import beside_parts
 from openegress.output.spool_file import disk_error
@@ -30,6 +30,7 @@ def header_of(
     left_out: LeftOut | None = None,
     pauses: tuple[Pause, ...] = (),
     markers: tuple[Marker, ...] = (),
+    clips: tuple[ClipRecord, ...] = (),
 ) -> Header:
     """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
     source = plan_.source
@@ -51,6 +52,7 @@ def header_of(
         left_out=left_out or LeftOut(),
         pauses=pauses,
         markers=markers,
+        clips=clips,
     )
 
 

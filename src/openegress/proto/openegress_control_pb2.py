@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from livekit.protocol import egress as livekit__egress__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18openegress_control.proto\x12\nopenegress\"\x93\x01\n\x11SetOptionsRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12;\n\x07options\x18\x02 \x03(\x0b\x32*.openegress.SetOptionsRequest.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x10\x41\x64\x64MarkerRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x61go\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18openegress_control.proto\x12\nopenegress\x1a\x14livekit_egress.proto\"\x93\x01\n\x11SetOptionsRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12;\n\x07options\x18\x02 \x03(\x0b\x32*.openegress.SetOptionsRequest.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\x10\x41\x64\x64MarkerRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x61go\x18\x03 \x01(\t\"Z\n\x0b\x43lipRequest\x12\x11\n\tegress_id\x18\x01 \x01(\t\x12\x0c\n\x04last\x18\x02 \x01(\t\x12\x0c\n\x04\x66rom\x18\x03 \x01(\t\x12\n\n\x02to\x18\x04 \x01(\t\x12\x10\n\x08\x66ilepath\x18\x05 \x01(\t\"j\n\x08\x43lipInfo\x12#\n\x06\x65gress\x18\x01 \x01(\x0b\x32\x13.livekit.EgressInfo\x12\x1f\n\x04\x63lip\x18\x02 \x01(\x0b\x32\x11.livekit.FileInfo\x12\x0c\n\x04\x66rom\x18\x03 \x01(\x03\x12\n\n\x02to\x18\x04 \x01(\x03\"Y\n\nCutRequest\x12&\n\x05\x61sked\x18\x01 \x01(\x0b\x32\x17.openegress.ClipRequest\x12#\n\x06\x65gress\x18\x02 \x01(\x0b\x32\x13.livekit.EgressInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +34,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._loaded_options = None
   _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_SETOPTIONSREQUEST']._serialized_start=41
-  _globals['_SETOPTIONSREQUEST']._serialized_end=188
-  _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_start=142
-  _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_end=188
-  _globals['_ADDMARKERREQUEST']._serialized_start=190
-  _globals['_ADDMARKERREQUEST']._serialized_end=254
+  _globals['_SETOPTIONSREQUEST']._serialized_start=63
+  _globals['_SETOPTIONSREQUEST']._serialized_end=210
+  _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_start=164
+  _globals['_SETOPTIONSREQUEST_OPTIONSENTRY']._serialized_end=210
+  _globals['_ADDMARKERREQUEST']._serialized_start=212
+  _globals['_ADDMARKERREQUEST']._serialized_end=276
+  _globals['_CLIPREQUEST']._serialized_start=278
+  _globals['_CLIPREQUEST']._serialized_end=368
+  _globals['_CLIPINFO']._serialized_start=370
+  _globals['_CLIPINFO']._serialized_end=476
+  _globals['_CUTREQUEST']._serialized_start=478
+  _globals['_CUTREQUEST']._serialized_end=567
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,7 @@ from openegress.proto.egress_rpc_pb2 import (
     StartEgressRequest,
     UpdateMetricsRequest,
 )
+from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
 from openegress.psrpc.claims import ClaimSelection
 
 Req = TypeVar("Req", bound=Message)
@@ -43,6 +44,8 @@ class CallRetry:
 
 ORDER_TIMEOUT_S = 6.0
 """For a recording to pause or go on: media that is asked for is waited for 2 s."""
+CLIP_TIMEOUT_S = 120.0
+"""For a clip to be cut and stored; one that is not stored by then goes on."""
 ONCE = CallRetry(attempts=1)
 FIRST = ClaimSelection()
 
@@ -84,6 +87,8 @@ class EgressInternal:
     LIST_ACTIVE_EGRESS = Method(
         "EgressInternal", "ListActiveEgress", ListActiveEgressRequest, ListActiveEgressResponse, multi=True
     )
+    CLIP = Method("EgressInternal", "Clip", CutRequest, ClipInfo, timeout_s=CLIP_TIMEOUT_S)
+    """Ours alone."""
 
 
 class EgressHandler:

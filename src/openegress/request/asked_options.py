@@ -15,7 +15,7 @@ from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
 from openegress.core.values import SizeBytes
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
-from openegress.request import deferred, look_options, options
+from openegress.request import deferred, look_options, options, storyboards
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
@@ -25,6 +25,7 @@ LEAST_SIZE_BYTES = 5_000_000
 """Of a part: each is one more entry of EgressInfo, which every update carries. 10 s are 8,640 in a day."""
 SPLITTABLE = frozenset({Container.MP4})
 
+_STORED = (parts.FileOutput, parts.SegmentOutput, parts.ImageOutput)
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 
 
@@ -117,6 +118,30 @@ class AskedOptions:
                 " egress has neither"
             )
         return tuple(each for each in Sidecar if each in (*sidecars, Sidecar.DATA))
+
+    def storyboard(
+        self, outputs: tuple[parts.Output, ...], video: parts.VideoEncoding | None, *, may_pass_through: bool
+    ) -> tuple[parts.Output, ...]:
+        """With thumbnails, if they are wanted. Raises EgressError where the request asks for them and there
+        is no picture to take them of; what only the configuration or the room wants is left out, also where
+        tracks would have to be decoded for it."""
+        every_s = self.all.storyboard
+        if not every_s:
+            return outputs
+        is_asked = bool(self.asked.storyboard)
+        if is_asked and (every_s < 1 or every_s % 1):
+            raise invalid(f"storyboard: {every_s:g} s; whole seconds, of which one is the least")
+        board = storyboards.beside(outputs, max(1, round(every_s)))
+        if video is None or board is None:
+            if is_asked and video is None:
+                raise invalid("storyboard: no picture of this egress is encoded, and thumbnails are of one")
+            if is_asked:
+                raise invalid("storyboard: it lies beside a file, segments or images, and there are none")
+            return outputs
+        if may_pass_through and not is_asked:
+            return outputs
+        kept = [each for each in outputs if not isinstance(each, _STORED)]
+        return (*(each for each in outputs if isinstance(each, _STORED)), board, *kept)
 
     @property
     def data_topics(self) -> tuple[str, ...]:

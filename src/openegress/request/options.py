@@ -81,6 +81,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
     tracks_file: str | None = None
     """Path of a file with the room's tracks as they come, beside what is composed of them."""
+    storyboard: Seconds | None = None
+    """How often a thumbnail of the recording is taken, for players to show over their time line."""
     encoder_speed: EncoderSpeed | None = None
     """Of pictures that are encoded."""
     variable_frame_rate: bool | None = None

@@ -111,6 +111,8 @@ def _all(plan: Plan, machine: str) -> Iterator[str]:
                 many = "" if output.suffix == "none" else "_*"
                 name = f"{output.directory}{output.prefix}{many}{naming.IMAGE_EXTENSION}"
                 yield _place(output.storage, name, machine)
+                if output.sheet is not None:
+                    yield _place(output.storage, f"{output.directory}{output.prefix}.vtt", machine)
             case _:
                 pass
     for storage, name in _sidecars(plan):

@@ -316,6 +316,7 @@ class _Planner:
         notices: tuple[str, ...] = (),
     ) -> Plan:
         """`looks`: None where nothing is drawn here."""
+        found = self.options.storyboard(found, video, may_pass_through=may_pass_through)
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,

@@ -28,6 +28,11 @@ class Storage(Protocol):
         """When the object was stored, in unix seconds by the storage's clock. None: there is none, or this
         identity may not look."""
 
+    async def read(self, path: str, offset: int, size: int) -> bytes:
+        """Part of the stored object; fewer bytes than `size` only at its end.
+
+        Raises EgressError with code NOT_FOUND when there is no such object."""
+
     async def presign(self, path: str, expires_s: int) -> str:
         """A URL that reads the object without credentials."""
 

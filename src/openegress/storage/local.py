@@ -91,6 +91,9 @@ class LocalFolder:
         """A hard link has the time of the recording's last write."""
         return await asyncio.to_thread(self._changed_s, path)
 
+    async def read(self, path: str, offset: int, size: int) -> bytes:
+        return await asyncio.to_thread(self._read, path, offset, size)
+
     def open(self, path: str) -> int:
         """A descriptor to read a file by, which the caller closes. Raises EgressError not_found for what is
         not a file below the root, or lies in a folder of the server's own."""
@@ -175,6 +178,15 @@ class LocalFolder:
                 return os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
         except OSError as error:
             raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
+
+    def _read(self, path: str, offset: int, size: int) -> bytes:
+        fd = self.open(path)
+        try:
+            return os.pread(fd, size, offset)
+        except OSError as error:
+            raise failure(error, path, self.root, Phase.STORAGE_WRITE) from error
+        finally:
+            os.close(fd)
 
     def _changed_s(self, path: str) -> float | None:
         *folders, name = parts_below(self.root, path)

@@ -206,14 +206,20 @@ class Bucket:
         try:
             meta = await self._head(key)
         except FileNotFoundError:
-            where = self._manner.where
-            raise EgressError(
-                Code.NOT_FOUND,
-                f"{key!r} is not in {where}",
-                fault=Fault.DESTINATION,
-                phase=Phase.STORAGE_WRITE,
-            ) from None
+            raise self._no_such(key) from None
         return None if meta is None else int(meta["size"])
+
+    async def read(self, path: str, offset: int, size: int) -> bytes:
+        key = key_of(path)
+        try:
+            data = await self._call(
+                lambda: obstore.get_range_async(self._stores.upload, key, start=offset, length=size)
+            )
+        except FileNotFoundError:
+            raise self._no_such(key) from None
+        except RAISED as error:
+            raise self._explained(str(error), Phase.STORAGE_READ, "reading") from None
+        return bytes(data)
 
     async def changed_s(self, path: str) -> float | None:
         try:
@@ -221,6 +227,15 @@ class Bucket:
         except FileNotFoundError:
             return None
         return None if meta is None else meta["last_modified"].timestamp()
+
+    def _no_such(self, key: str) -> EgressError:
+        where = self._manner.where
+        return EgressError(
+            Code.NOT_FOUND,
+            f"{key!r} is not in {where}",
+            fault=Fault.DESTINATION,
+            phase=Phase.STORAGE_WRITE,
+        )
 
     async def _head(self, key: str) -> "ObjectMeta | None":
         """None: this identity may not look. Raises FileNotFoundError, EgressError."""

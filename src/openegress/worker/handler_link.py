@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from openegress.core import ipc
+from openegress.core.clip_plan import ClipMade, ClipStored
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
 from openegress.core.plan import Plan, StreamTarget
@@ -90,6 +91,11 @@ class HandlerLink:
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
 
+    def tell(self, message: ClipStored) -> None:
+        """The handler that records, if there is one."""
+        if self._handler is not None and self._stage is _Stage.RECORDING:
+            self._handler.send(message)
+
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool
     ) -> None:
@@ -160,7 +166,7 @@ class HandlerLink:
         async with aclosing(listen(handler, self._plan.egress_id)) as messages:
             async for message in messages:
                 match message:
-                    case ipc.Ready():
+                    case ipc.Ready() | ClipMade():
                         pass
                     case ipc.Log():
                         with beside("writing a recording's log"):

@@ -173,6 +173,10 @@ class Job:
         handler = await spawn()
         return await self.handlers.follow(handler, order, self._stop_reason)
 
+    def happened(self, event: StoredBeside) -> None:
+        """Beside the recording."""
+        self._take(event)
+
     def _take(self, event: AnyEvent) -> None:
         match event:
             case Progress() | Uploaded() | Thumbnail() | Rejoined() | MarkerAdded() | StoredBeside():

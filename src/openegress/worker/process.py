@@ -87,7 +87,7 @@ class HandlerProcess:
 
     def send(self, message: ipc.ToHandler) -> None:
         """Never blocks; a message to a process that is gone is lost, and messages() tells of its end."""
-        if isinstance(message, ipc.Run | ipc.Recover):
+        if isinstance(message, ipc.Run | ipc.Recover | ipc.MakeClip):
             self._folder = Path(self._spool) / message.plan.egress_id
         if not self._writer.is_closing():
             self._writer.write(ipc.frame(message))

@@ -25,7 +25,7 @@ export class Api {
   /** What LiveKit's API has no methods for; `more` is what its request has beside the id. Rejects as call()
    * does. */
   async control(
-    method: "PauseEgress" | "ResumeEgress" | "AddMarker" | "SetOptions",
+    method: "PauseEgress" | "ResumeEgress" | "AddMarker" | "SetOptions" | "Clip",
     egressId: string,
     more: Readonly<Record<string, unknown>> = {},
   ): Promise<unknown> {

@@ -1,4 +1,5 @@
-/** What can be asked of an egress that records: to name a moment, and to go by other limits. */
+/** What can be asked of an egress that records: to name a moment, to store what was recorded last, and to go by other
+ * limits. */
 
 import type { Api } from "./api";
 import { type EgressInfo, isRecording } from "./egress";
@@ -7,6 +8,7 @@ import { find, say } from "./elements";
 export class OrderForms {
   readonly #section = find("details-orders");
   readonly #marker = find<HTMLFormElement>("details-marker");
+  readonly #clip = find<HTMLFormElement>("details-clip");
   readonly #limits = find<HTMLFormElement>("details-limits");
   readonly #done = find("details-ordered");
   readonly #failed = find("details-refused");
@@ -19,6 +21,11 @@ export class OrderForms {
       event.preventDefault();
       const { name = "", ago = "" } = filledIn(this.#marker);
       void this.#send(this.#marker, "AddMarker", { name, ago }, `Marked: ${name}`);
+    });
+    this.#clip.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const { last = "" } = filledIn(this.#clip);
+      void this.#send(this.#clip, "Clip", { last }, `Stored: the last ${last}`);
     });
     this.#limits.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -35,14 +42,14 @@ export class OrderForms {
 
   clear(): void {
     this.#egressId = "";
-    for (const form of [this.#marker, this.#limits]) form.reset();
+    for (const form of [this.#marker, this.#clip, this.#limits]) form.reset();
     say(this.#done, "");
     say(this.#failed, "");
   }
 
   async #send(
     form: HTMLFormElement,
-    method: "AddMarker" | "SetOptions",
+    method: "AddMarker" | "SetOptions" | "Clip",
     body: Readonly<Record<string, unknown>>,
     done: string,
   ): Promise<void> {

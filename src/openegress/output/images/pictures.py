@@ -11,8 +11,8 @@ from openegress.core.errors import Phase, internal
 from openegress.output import Opening
 from openegress.output.images.jpeg import jpeg
 from openegress.output.images.recover import Taken, note_taken
-from openegress.output.manifest import ImageRecord
-from openegress.output.naming import image_names
+from openegress.output.manifest import ImageRecord, Records
+from openegress.output.naming import IMAGE_TYPE, image_names
 from openegress.output.spool_file import disk_error, folder
 from openegress.request import naming
 from openegress.storage.uploader import Stored
@@ -28,6 +28,7 @@ class PictureFile:
     """In the storage."""
     taken_at_ns: int
     """Unix ns."""
+    content_type: str = IMAGE_TYPE
 
 
 class Pictures:
@@ -61,8 +62,8 @@ class Pictures:
         """All that were begun."""
         return self._begun == self._stored
 
-    def make(self, picture: "av.VideoFrame", index: int, taken_at_ns: int) -> PictureFile:
-        """`picture`: from jpeg.full_range(). Raises EgressError."""
+    def make(self, picture: "av.VideoFrame", index: int, taken_at_ns: int, pts_ns: int) -> list[PictureFile]:
+        """What is to be stored. `picture`: from jpeg.full_range(). Raises EgressError."""
         local = self._folder / f"{index:05d}{naming.IMAGE_EXTENSION}"
         path = self._directory + naming.image_file(self._prefix, index, taken_at_ns, self._suffix)
         try:
@@ -76,7 +77,11 @@ class Pictures:
             raise disk_error(error, local) from error
         self.size_bytes += len(data)
         self.count += 1
-        return PictureFile(local, path, taken_at_ns)
+        return [PictureFile(local, path, taken_at_ns)]
+
+    def finish(self) -> list[PictureFile]:
+        """Each was given when it was made."""
+        return []
 
     def note_stored(self, made: PictureFile, stored: Stored) -> None:
         self._stored += 1
@@ -84,5 +89,5 @@ class Pictures:
             self._records.clear()
         self._records.append(ImageRecord(made.path, made.taken_at_ns, stored.location))
 
-    def records(self) -> tuple[ImageRecord, ...]:
-        return tuple(self._records)
+    def records(self) -> Records:
+        return Records(images=tuple(self._records))

@@ -15,8 +15,8 @@ from openegress.output.disk_thread import CLOSE_TIMEOUT_S, DiskThread
 from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.images.jpeg import full_range
 from openegress.output.images.pictures import PictureFile, Pictures
+from openegress.output.images.storyboard import Storyboard
 from openegress.output.manifest import Records
-from openegress.output.naming import IMAGE_TYPE
 from openegress.output.uploads import OrderedUploads, Upload
 from openegress.storage.uploader import Stored, Uploader
 
@@ -36,7 +36,7 @@ class ImageRecorder:
         self._backup = BackupReport(index, emit)
         self._uploader = uploader
         self._uploads = OrderedUploads(uploader)
-        self._pictures: Pictures | None = None
+        self._pictures: Pictures | Storyboard | None = None
         self._encoder: DiskThread | None = None
         self._waiting = 0
         """Pictures that the encoder has yet to make."""
@@ -49,7 +49,12 @@ class ImageRecorder:
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses."""
-        self._pictures = Pictures(self._plan, f"images-{self._index}", opening)
+        name, sheet = f"images-{self._index}", self._plan.sheet
+        self._pictures = (
+            Pictures(self._plan, name, opening)
+            if sheet is None
+            else Storyboard(self._plan, sheet, name, opening)
+        )
         self._encoder = DiskThread(f"image output {self._pictures.prefix}")
         self._update()
 
@@ -65,11 +70,18 @@ class ImageRecorder:
         if self._waiting >= _MAX_WAITING:
             return
         self._waiting += 1
-        picture = full_range(frame, self._plan.width or frame.width, self._plan.height or frame.height)
+        picture = full_range(frame, *self._size(frame))
         at_ns = self._pictures.started_at_ns + pts_ns + self._paused_ns
-        taken = self._encoder.submit(functools.partial(self._make, picture, self._taken, at_ns))
+        taken = self._encoder.submit(functools.partial(self._make, picture, self._taken, at_ns, pts_ns))
         taken.add_done_callback(self._check)
         self._taken += 1
+
+    def _size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Of a thumbnail the height follows from the width."""
+        width, height = self._plan.width, self._plan.height
+        if self._plan.sheet is not None:
+            return width, max(2, round(width * frame.height / frame.width / 2) * 2)
+        return width or frame.width, height or frame.height
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
         """Pictures make no sound."""
@@ -88,6 +100,7 @@ class ImageRecorder:
 
     async def _store(self, encoder: DiskThread) -> None:
         try:
+            encoder.submit(self._make_rest).add_done_callback(self._check_rest)
             await encoder.finish(CLOSE_TIMEOUT_S)
         except EgressError as error:
             self._failures.report(error)
@@ -114,21 +127,34 @@ class ImageRecorder:
 
     def records(self) -> Records:
         """What the manifest lists, after finish()."""
-        return Records(images=self._pictures.records() if self._pictures else ())
+        return self._pictures.records() if self._pictures else Records()
 
     def is_settled(self) -> bool:
         """No for what a stuck disk may still be at."""
         return self._is_over and self._pictures is not None and self._pictures.are_stored
 
-    def _make(self, picture: av.VideoFrame, index: int, taken_at_ns: int) -> None:
+    def _make(self, picture: av.VideoFrame, index: int, taken_at_ns: int, pts_ns: int) -> None:
         """In the encoder's thread."""
         assert self._pictures is not None
-        made = self._pictures.make(picture, index, taken_at_ns)
-        self._uploads.add(Upload(made.local, made.path, IMAGE_TYPE, functools.partial(self._stored, made)))
+        self._upload(self._pictures.make(picture, index, taken_at_ns, pts_ns))
         self._update()
+
+    def _make_rest(self) -> None:
+        """In the encoder's thread, after all pictures. What came to harm before stays in the spool."""
+        assert self._pictures is not None
+        if not self._failures.error:
+            self._upload(self._pictures.finish())
+
+    def _upload(self, made: list[PictureFile]) -> None:
+        for each in made:
+            stored = functools.partial(self._stored, each)
+            self._uploads.add(Upload(each.local, each.path, each.content_type, stored))
 
     def _check(self, taken: Future[None]) -> None:
         self._waiting -= 1
+        self._check_rest(taken)
+
+    def _check_rest(self, taken: Future[None]) -> None:
         error = taken.exception()
         if isinstance(error, EgressError):
             self._failures.report(error)

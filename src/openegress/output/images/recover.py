@@ -7,12 +7,15 @@ from pathlib import Path
 import msgspec
 
 from openegress.core.events import ImagesUpdate
-from openegress.output.manifest import ImageRecord, Records
+from openegress.output.manifest import FileRecord, ImageRecord, Records
 from openegress.output.naming import IMAGE_TYPE
 from openegress.storage import backed_up
 from openegress.storage.uploader import Uploader
 
 _TAKEN = "taken.jsonl"
+INDEX = "storyboard.vtt"
+"""Local name of the file that says what of a storyboard belongs to which time."""
+_INDEX_TYPE = "text/vtt"
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -38,20 +41,26 @@ async def store_left_images(
     be stored."""
     backup_used = False
     records: dict[str, ImageRecord] = {}
+    files: tuple[FileRecord, ...] = ()
     images = await asyncio.to_thread(_read, folder)
     on_backup = await asyncio.to_thread(backed_up.names, folder)
     for taken in images:
         local = folder / taken.local
+        kind = _INDEX_TYPE if taken.local == INDEX else IMAGE_TYPE
         if local.exists():
-            stored = await uploader.put(local, taken.path, IMAGE_TYPE, delete_local=True)
+            stored = await uploader.put(local, taken.path, kind, delete_local=True)
         else:
             stored = await uploader.locate(taken.path, on_backup=taken.local in on_backup)
         backup_used = backup_used or stored.backup_used
+        if taken.local == INDEX:
+            files = (FileRecord(taken.path, stored.location, stored.presign_error),)
+            continue
         # One that overwrites another takes its place.
         records[taken.path] = ImageRecord(taken.path, taken.taken_at_ns, stored.location)
     ended_at_ns = told.ended_at_ns or max((t.taken_at_ns for t in images), default=told.started_at_ns)
-    update = msgspec.structs.replace(told, image_count=len(images), ended_at_ns=ended_at_ns)
-    return update, Records(images=tuple(records.values())), backup_used
+    count = sum(taken.local != INDEX for taken in images)
+    update = msgspec.structs.replace(told, image_count=count, ended_at_ns=ended_at_ns)
+    return update, Records(files=files, images=tuple(records.values())), backup_used
 
 
 def _read(folder: Path) -> list[Taken]:

@@ -36,6 +36,7 @@ LAYOUT = "layout_changed"
 ASKED = "layout_asked"
 """The text of it, options and all: for composing, and in no sidecar."""
 MARKED = "marker"
+CLIPPED = "clip"
 LEFT_OUT = "events_left_out"
 CHAT, TRANSCRIPT, DATA = "chat", "transcript", "data"
 SAID = frozenset({CHAT, TRANSCRIPT, DATA})

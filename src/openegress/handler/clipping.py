@@ -1,0 +1,71 @@
+"""What a handler does that makes a clip: at the back of all that this machine does, and alone in its process,
+so that no recording waits for it."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from openegress.core.clip_plan import ClipMade, ClipPlan
+from openegress.core.errors import EgressError, internal
+from openegress.core.events import AnyEvent, Progress
+from openegress.handler.cage import Confinement
+from openegress.handler.outputs import Uploaders
+from openegress.output.clip.maker import ClipMaker
+
+_log = logging.getLogger(__name__)
+
+NICENESS = 19
+"""Whatever else wants the processor comes first (sched(7))."""
+RETRY_FOR_S = 600.0
+"""Of its upload: the recording is still there, and the clip can be asked for again."""
+_ALIVE_S = 1.0
+
+Send = Callable[[AnyEvent | ClipMade], None]
+
+
+class Clipping:
+    """Run once."""
+
+    def __init__(self, plan: ClipPlan, spool: Path, send: Send, confinement: Confinement) -> None:
+        self._plan = plan
+        self._spool = spool
+        self._send = send
+        self._confinement = confinement
+        self._uploaders = Uploaders(send)
+        storage = plan.target.storage
+        patience_s = min(storage.retry_for_s, RETRY_FOR_S)
+        uploader = self._uploaders.make(msgspec.structs.replace(storage, retry_for_s=patience_s))
+        self._maker = ClipMaker(plan, spool, uploader)
+
+    def stop(self) -> None:
+        """Nobody waits for it any more."""
+        self._maker.stop()
+        self._uploaders.stop_retrying()
+
+    async def run(self) -> None:
+        """Sends what became of it. Never raises."""
+        heart = asyncio.create_task(self._show_life(), name="clip alive")
+        try:
+            os.nice(NICENESS)
+            await self._confinement.enter()
+            made = await self._maker.make()
+        except EgressError as error:
+            made = ClipMade(error.code.value, error.text)
+        except MemoryError:
+            made = ClipMade(internal("").code.value, "cutting this recording takes too much memory")
+        except Exception as error:
+            _log.exception("a clip failed")
+            made = ClipMade(internal("").code.value, f"the clip failed: {error!r}")
+        finally:
+            heart.cancel()
+            await asyncio.gather(heart, return_exceptions=True)
+        self._send(made)
+
+    async def _show_life(self) -> None:
+        while True:
+            self._send(Progress(0, 0, 0, 0, 0))
+            await asyncio.sleep(_ALIVE_S)

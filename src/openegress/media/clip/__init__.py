@@ -1,0 +1,36 @@
+"""Part of a recording as a file of its own: pictures and sound as they are, but for those pictures at its
+edges that cannot be shown without others."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Protocol
+
+from openegress.core.units import S
+
+TICKS = Fraction(1, 90_000)
+"""In which the times of pictures are compared: of all containers but those that count in coarser ones."""
+TICKS_PER_S = 90_000
+
+
+def ticks_of(ns: int) -> int:
+    return (2 * ns * TICKS_PER_S + S) // (2 * S)
+
+
+class Bytes(Protocol):
+    """A file, wherever it lies. Methods raise EgressError and OSError."""
+
+    def size(self) -> int: ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """At most `size`; fewer only at the end."""
+
+
+_BEHIND_NS = 2 * S
+"""A track that is further behind the others has ended, or is muted."""
+
+
+def common_end_ns(ends: Iterable[int]) -> int:
+    """Up to where there is all of what is recorded: an encoder of pictures is behind that of sound."""
+    known = list(ends)
+    latest = max(known, default=0)
+    return min((each for each in known if each > latest - _BEHIND_NS), default=0)

@@ -1,0 +1,78 @@
+"""Those fragments of an MP4 that a span needs, while the file grows: its header and they are a file too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from openegress.core.codecs import MediaKind
+from openegress.core.units import S
+from openegress.media.clip import Bytes, common_end_ns
+from openegress.media.clip.stitched import Piece, Stitched
+from openegress.media.fragment_index import whole_fragments
+
+
+@dataclass(frozen=True, slots=True)
+class _Fragment:
+    offset: int
+    size: int
+    begin_ns: int
+    """Of the first it holds, in media time."""
+    has_key: bool
+    """Whoever begins with it finds a picture that needs no other."""
+
+
+class FragmentWindow:
+    """A file of fragments as it is now. Raises Mp4Error for what is none."""
+
+    def __init__(self, file: Bytes) -> None:
+        self._file = file
+        self._fragments: list[_Fragment] = []
+        self._ends: dict[int, int] = {}
+        """Of each track."""
+        self._header_bytes = 0
+        self._has_video = False
+        self._read()
+
+    def _read(self) -> None:
+        for each in whole_fragments(Stitched.whole(self._file), self._file.size()):
+            if not self._header_bytes:
+                self._header_bytes = each.header_bytes
+            begin_ns, has_key = None, False
+            for run in each.runs:
+                scale = run.track.timescale
+                at_ns = (run.dts - run.track.zero) * S // scale
+                end_ns = (run.dts + sum(run.durations) - run.track.zero) * S // scale
+                begin_ns = at_ns if begin_ns is None else min(begin_ns, at_ns)
+                self._ends[run.track.number] = max(self._ends.get(run.track.number, 0), end_ns)
+                if run.track.kind is MediaKind.VIDEO:
+                    self._has_video = True
+                    has_key = has_key or run.has_sync
+            self._fragments.append(_Fragment(each.offset, each.size, begin_ns or 0, has_key))
+
+    @property
+    def end_ns(self) -> int:
+        """Up to where all that is recorded is on the disk, in media time."""
+        return common_end_ns(self._ends.values())
+
+    def open(self, begin_ns: int, end_ns: int) -> Stitched:
+        """All that pictures and sound from `begin_ns` on, up to `end_ns`, need."""
+        first = 0
+        for number, each in enumerate(self._fragments):
+            if each.begin_ns > begin_ns:
+                break
+            if each.has_key or not self._has_video:
+                first = number
+        # The key frame may be in the middle of the fragment, and behind `begin_ns`.
+        keys = [n for n in range(first) if self._fragments[n].has_key or not self._has_video]
+        first = keys[-1] if keys else 0
+        last = first
+        for number in range(first, len(self._fragments)):
+            last = number
+            if self._fragments[number].begin_ns > end_ns + S:
+                break
+        return Stitched([Piece(self._file, 0, self._header_bytes), *self._pieces(first, last)])
+
+    def _pieces(self, first: int, last: int) -> Sequence[Piece]:
+        return [
+            Piece(self._file, each.offset, each.size) for each in islice(self._fragments, first, last + 1)
+        ]

@@ -1,0 +1,218 @@
+"""What a clip is cut from, opened: its streams, and their packets on the recording's timeline."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import IO, cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet as FileBlock
+from av.stream import Stream
+
+from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
+from openegress.core.errors import EgressError, invalid
+from openegress.core.plan import AudioEncoding
+from openegress.core.units import S
+from openegress.media import Packet, StreamFormat
+from openegress.media.clip import common_end_ns
+from openegress.media.clip.stitched import Stitched
+from openegress.media.encoder import AudioEncoder
+
+_VIDEO: dict[str, VideoCodec] = {
+    "h264": VideoCodec.H264,
+    "hevc": VideoCodec.H265,
+    "vp8": VideoCodec.VP8,
+    "vp9": VideoCodec.VP9,
+    "av1": VideoCodec.AV1,
+    "libdav1d": VideoCodec.AV1,
+}
+_AUDIO: dict[str, AudioCodec] = {
+    "aac": AudioCodec.AAC,
+    "opus": AudioCodec.OPUS,
+    "libopus": AudioCodec.OPUS,
+    "mp3": AudioCodec.MP3,
+    "mp3float": AudioCodec.MP3,
+}
+_TO_ANNEX_B = {VideoCodec.H264: "h264_mp4toannexb", VideoCodec.H265: "hevc_mp4toannexb"}
+_FORMAT = {
+    Container.MP4: "mp4",
+    Container.FMP4: "mp4",
+    Container.WEBM: "matroska",
+    Container.OGG: "ogg",
+    Container.MP3: "mp3",
+    Container.TS: "mpegts",
+}
+CLIPPED = tuple(_FORMAT)
+"""Containers that a clip is cut from."""
+_TS_WRAP = 1 << 33
+"""Of a time in an MPEG-TS, in 90 kHz (ISO/IEC 13818-1 2.4.3.7)."""
+_ADTS_HEADER, _ADTS_CRC = 7, 2
+"""Bytes (ISO/IEC 13818-7 6.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPart:
+    """Bytes that can be read as one file, which hold the span and what it needs."""
+
+    container: Container
+    file: Stitched
+    late_ns: int = 0
+    """Its times less those of the recording."""
+    is_indexed: bool = False
+    """A place in it is found without reading all that comes before."""
+    begin_ns: int = 0
+    """Where on the timeline it begins, roughly: a TS counts time in 26.5 hours."""
+
+
+class ClipSource:
+    """Close it. Methods raise EgressError for what cannot be read, and whatever the file raises."""
+
+    def __init__(self, part: ClipPart) -> None:
+        self._part = part
+        try:
+            self._container = cast(
+                InputContainer,
+                av.open(
+                    cast("IO[bytes]", part.file), format=_FORMAT[part.container], metadata_errors="replace"
+                ),
+            )
+        except (FFmpegError, ValueError) as error:
+            raise _unreadable(error) from error
+        self._video = next(iter(self._container.streams.video), None)
+        self._audio = next(iter(self._container.streams.audio), None)
+        self.video_codec = _codec(self._video, _VIDEO)
+        self.audio_codec = _codec(self._audio, _AUDIO)
+
+    @property
+    def duration_ns(self) -> int:
+        """As its header says; 0: it does not."""
+        return (self._container.duration or 0) * 1000
+
+    @property
+    def reorders(self) -> bool:
+        """Pictures do not come in the order in which they are shown."""
+        return self._video is not None and bool(self._video.codec_context.reorder_depth)
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Of its pictures, as its header says; zeros without."""
+        if self._video is None:
+            return 0, 0
+        return self._video.codec_context.width, self._video.codec_context.height
+
+    def audio_format(self) -> StreamFormat:
+        """Of the sound, as it goes into a container as it is."""
+        assert self._audio is not None and self.audio_codec is not None
+        context = self._audio.codec_context
+        # FFmpeg's decoder of MP3 has a name that no encoder bears; nothing stands beside the stream.
+        template: Stream | None = self._audio if self.audio_codec is not AudioCodec.MP3 else None
+        if self._part.container is Container.TS:
+            # An ADTS stream has no parameters beside it; those that our encoder would have are its own.
+            encoding = AudioEncoding(AudioCodec.AAC, 128, context.sample_rate, context.channels)
+            template = AudioEncoder(encoding).format.template
+        return StreamFormat(
+            MediaKind.AUDIO,
+            self.audio_codec,
+            Fraction(1, context.sample_rate),
+            template,
+            kbps=0,
+            sample_rate=context.sample_rate,
+            channels=context.channels,
+        )
+
+    def packets(self, begin_ns: int) -> Iterator[Packet]:
+        """From the key frame before `begin_ns` on or earlier, in the order of the file. H264 and H265 with
+        start codes, and with their parameter sets before each key frame."""
+        if self._part.is_indexed and begin_ns > 0:
+            self._container.seek((begin_ns + self._part.late_ns) // 1000, backward=True)
+        streams: list[Stream] = [each for each in (self._video, self._audio) if each is not None]
+        convert = self._converter()
+        shifts: dict[int, int] = {}
+        for block in self._blocks(streams):
+            if block.pts is None or not block.size:
+                continue
+            if block.stream_index not in shifts:
+                shifts[block.stream_index] = self._shift(block)
+            if self._audio is not None and block.stream_index == self._audio.index:
+                yield _packet(block, MediaKind.AUDIO, self._sound(block), shifts[block.stream_index])
+                continue
+            # A filter takes what it is given.
+            told = _packet(block, MediaKind.VIDEO, b"", shifts[block.stream_index])
+            for each in convert(block):
+                yield replace(told, data=bytes(each))
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _blocks(self, streams: list[Stream]) -> "Iterator[FileBlock[Stream]]":
+        try:
+            yield from self._container.demux(streams)
+        except (FFmpegError, ValueError) as error:
+            if isinstance(error, EOFError):
+                return
+            raise _unreadable(error) from error
+
+    def _converter(self) -> "Callable[[FileBlock[Stream]], list[FileBlock[Stream]]]":
+        name = _TO_ANNEX_B.get(self.video_codec) if self.video_codec is not None else None
+        if name is None or self._video is None or self._part.container is Container.TS:
+            return lambda block: [block]
+        return BitStreamFilterContext(name, self._video).filter
+
+    def _sound(self, block: "FileBlock[Stream]") -> bytes:
+        data = bytes(block)
+        if self._part.container is not Container.TS or data[:1] != b"\xff" or len(data) < _ADTS_HEADER:
+            return data
+        return data[_ADTS_HEADER + (0 if data[1] & 1 else _ADTS_CRC) :]
+
+    def _shift(self, block: "FileBlock[Stream]") -> int:
+        """What is added to a stream's times, in its time base, to have the recording's."""
+        shift = -_in_ticks(self._part.late_ns, block.time_base)
+        if self._part.container is Container.TS and block.pts is not None:
+            expected = _in_ticks(self._part.begin_ns, block.time_base)
+            shift += _TS_WRAP * round((expected - (block.pts + shift)) / _TS_WRAP)
+        return shift
+
+
+def _packet(block: "FileBlock[Stream]", kind: MediaKind, data: bytes, shift: int) -> Packet:
+    assert block.pts is not None
+    dts = block.dts if block.dts is not None else block.pts
+    return Packet(
+        kind,
+        data,
+        block.pts + shift,
+        dts + shift,
+        block.duration or 0,
+        block.time_base,
+        bool(block.is_keyframe),
+    )
+
+
+def end_ns(source: ClipSource) -> int:
+    """Up to where all of it is there, by its packets. Reads the whole file."""
+    ends: dict[MediaKind, int] = {}
+    for packet in source.packets(0):
+        ticks = packet.pts + packet.duration
+        at_ns = ticks * S * packet.time_base.numerator // packet.time_base.denominator
+        ends[packet.kind] = max(ends.get(packet.kind, 0), at_ns)
+    return common_end_ns(ends.values())
+
+
+def _codec(stream: Stream | None, known: dict[str, VideoCodec] | dict[str, AudioCodec]):  # type: ignore[no-untyped-def]
+    if stream is None:
+        return None
+    name = stream.codec_context.name if stream.codec_context is not None else ""
+    codec = known.get(name)
+    if codec is None:
+        raise invalid(f'a clip cannot be cut from a recording in "{name or "an unknown codec"}"')
+    return codec
+
+
+def _in_ticks(ns: int, time_base: Fraction) -> int:
+    return round(Fraction(ns, S) / time_base)
+
+
+def _unreadable(error: Exception) -> EgressError:
+    return invalid(f"the recording cannot be read: {getattr(error, 'strerror', None) or error}")

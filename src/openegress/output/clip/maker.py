@@ -1,0 +1,155 @@
+"""One clip, from its plan to the storage."""
+
+import asyncio
+import functools
+import os
+import threading
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from openegress.core.clip_plan import ClipMade, ClipPlan
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.span import Span
+from openegress.core.units import MS
+from openegress.media.clip.cut import CLIP_CONTAINER, CutPictures, cut
+from openegress.media.duration import has_video
+from openegress.output.clip.recorded import RecordedSpan, StoredObjects, open_recorded
+from openegress.output.disk_thread import DiskThread
+from openegress.output.file.finalise import finalise
+from openegress.output.naming import content_type_of
+from openegress.output.spool_file import SpoolFile, disk_error
+from openegress.request import naming
+from openegress.request.name_length import limit_of, squeezed
+from openegress.storage.uploader import Uploader
+
+_SPARE_BYTES = 512 * 1024 * 1024
+"""What a clip leaves of the disk that recordings are written to."""
+_MOST_S = 3600.0
+
+
+class _LargeFile(SpoolFile):
+    """Refuses to grow once the disk has little space left: it belongs to who records."""
+
+    _LOOK_EVERY = 16 * 1024 * 1024
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._looked = 0
+
+    def write(self, data: bytes) -> int:
+        written = super().write(data)
+        if self.size_bytes - self._looked > self._LOOK_EVERY:
+            self._looked = self.size_bytes
+            refuse_scarce(self.path.parent, self.size_bytes)
+        return written
+
+
+class ClipMaker:
+    """In the event loop. `uploader` is that of the clip's storage."""
+
+    def __init__(self, plan: ClipPlan, spool: Path, uploader: Uploader) -> None:
+        self._plan = plan
+        self._folder = spool / plan.clip_id
+        self._uploader = uploader
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Nobody waits for it any more. Thread-safe."""
+        self._stopped.set()
+
+    async def make(self) -> ClipMade:
+        """Raises EgressError. Nothing stays in the spool."""
+        loop = asyncio.get_running_loop()
+        stored = StoredObjects(self._plan, loop)
+        thread = DiskThread(f"clip {self._plan.clip_id}")
+        local = self._folder / "clip"
+        try:
+            span, container, pictures = await thread.result(
+                functools.partial(self._cut, stored, local), _MOST_S
+            )
+            path = self._path(span, container)
+            await thread.result(functools.partial(self._refuse_taken, stored, path), _MOST_S)
+            with_video = container in (Container.MP4, Container.WEBM) and await thread.result(
+                functools.partial(has_video, local), _MOST_S
+            )
+            kind = content_type_of(container, with_video=with_video)
+            put = await self._uploader.put(local, path, kind)
+        finally:
+            thread.close()
+            await stored.close()
+            await self._uploader.close()
+            local.unlink(missing_ok=True)
+        return ClipMade(
+            filename=path,
+            location=put.location,
+            presign_error=put.presign_error,
+            begin_ns=span.begin_ns,
+            end_ns=span.end_ns,
+            size_bytes=put.size_bytes,
+            backup_used=put.backup_used,
+            copied=pictures.copied,
+            encoded=pictures.encoded,
+        )
+
+    def _cut(self, stored: StoredObjects, local: Path) -> tuple[Span, Container, CutPictures]:
+        recorded = open_recorded(self._plan, stored)
+        try:
+            return self._cut_from(recorded, local)
+        finally:
+            recorded.close()
+
+    def _cut_from(self, recorded: RecordedSpan, local: Path) -> tuple[Span, Container, CutPictures]:
+        container = CLIP_CONTAINER[recorded.part.container]
+        # Twice: an MP4 is written anew with its index in front.
+        refuse_scarce(local.parent, 2 * recorded.source_bytes)
+        sink = _LargeFile(local)
+        try:
+            pictures = cut(recorded.part, recorded.span, sink, self._stopped.is_set)
+            sink.release()
+        except FFmpegError as error:
+            if sink.error is not None:
+                raise disk_error(sink.error, local) from error
+            raise internal(f"the clip could not be written: {error}", Phase.RECORDING) from error
+        except OSError as error:
+            raise disk_error(error, local) from error
+        if self._stopped.is_set():
+            raise EgressError(Code.CANCELED, "the clip was given up", fault=Fault.SERVICE)
+        if why := finalise(local, container):
+            raise internal(f"the clip could not be finished: {why}", Phase.FINISH)
+        return recorded.span, container, pictures
+
+    def _path(self, span: Span, container: Container) -> str:
+        """In the storage."""
+        target, extension = self._plan.target, f".{container.value}"
+        filled = naming.fill(target.filepath, {"from": place(span.begin_ns), "to": place(span.end_ns)})
+        whole = naming.with_extension(filled, extension)
+        stem = squeezed(whole.removesuffix(extension), limit_of(target.storage), len(extension))
+        return stem + extension
+
+    def _refuse_taken(self, stored: StoredObjects, path: str) -> None:
+        """Raises EgressError where the clip would be put over something else."""
+        if path in self._plan.taken or stored.exists(path):
+            raise EgressError(
+                Code.ALREADY_EXISTS, f'filepath: "{path}" is there already; give the clip another name'
+            )
+
+
+def place(ns: int) -> str:
+    """hh-mm-ss.mmm, as file names have it."""
+    ms = ns // MS
+    return f"{ms // 3_600_000:02d}-{ms // 60_000 % 60:02d}-{ms // 1000 % 60:02d}.{ms % 1000:03d}"
+
+
+def refuse_scarce(folder: Path, size_bytes: int) -> None:
+    """Raises EgressError where `size_bytes` more would leave too little of the disk to recordings."""
+    disk = os.statvfs(folder)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < size_bytes + _SPARE_BYTES:
+        raise EgressError(
+            Code.RESOURCE_EXHAUSTED,
+            f"the clip needs {size_bytes // 10**6} MB on the spool's disk; it has {free_bytes // 10**6} MB,"
+            f" of which {_SPARE_BYTES // 10**6} MB are kept for recordings: free some space, or ask for less",
+            fault=Fault.SERVICE,
+        )

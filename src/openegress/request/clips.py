@@ -1,0 +1,191 @@
+"""From a request for a clip, and what is known of its egress, to the plan of it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from google.protobuf.message import Message
+from livekit.protocol.egress import (
+    AliOSSUpload,
+    AzureBlobUpload,
+    EgressInfo,
+    FileInfo,
+    GCPUpload,
+    S3Upload,
+    SegmentedFileProtocol,
+)
+
+from openegress.core.block import Block
+from openegress.core.clip_plan import ClipPlan, StoredPart
+from openegress.core.codecs import Container
+from openegress.core.decode import Decoder
+from openegress.core.errors import Code, EgressError, missing_or_invalid, unimplemented
+from openegress.core.plan import FileOutput, LocalStorage, Plan, SegmentOutput, StoragePlan
+from openegress.core.span import SpanWish, position_ns
+from openegress.core.units import S
+from openegress.core.values import Seconds
+from openegress.proto.openegress_control_pb2 import ClipRequest
+from openegress.request import destinations, naming
+from openegress.request.context import Context
+
+MOST_PATH_CHARS = 1000
+_UPLOADS = (S3Upload, GCPUpload, AzureBlobUpload, AliOSSUpload)
+
+
+class _Last(Block, frozen=True, forbid_unknown_fields=True):
+    last: Seconds = Seconds(0)
+
+
+def wish_of(request: ClipRequest) -> SpanWish:
+    """Raises EgressError for a span that makes no sense, whatever the recording is."""
+    begin, end = str(getattr(request, "from")), request.to
+    last_ns = round(Decoder().struct({"last": request.last}, _Last, "").last * S) if request.last else None
+    wish = SpanWish(
+        last_ns,
+        position_ns(begin, "from") if begin else None,
+        position_ns(end, "to") if end else None,
+    )
+    wish.check()
+    if len(request.filepath) > MOST_PATH_CHARS:
+        raise missing_or_invalid(f"filepath ({len(request.filepath)} characters)")
+    return wish
+
+
+def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, clip_id: str) -> ClipPlan:
+    """Of an egress that records, whose plan has its storage. Raises EgressError."""
+    wish = wish_of(request)
+    index, output = _clipped(plan)
+    recorded = _stored_name(output, info)
+    if not recorded:
+        raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording yet")
+    kind = "file" if isinstance(output, FileOutput) else "segments"
+    return ClipPlan(
+        clip_id=clip_id,
+        recorded=output,
+        target=_target(request, recorded, output.storage, plan.name_values),
+        last_ns=wish.last_ns,
+        begin_ns=wish.begin_ns,
+        end_ns=wish.end_ns,
+        left_in=str(spool / plan.egress_id / f"{kind}-{index}"),
+        playlist=recorded if isinstance(output, SegmentOutput) else "",
+        taken=(recorded,),
+    )
+
+
+def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: str) -> ClipPlan:
+    """Of an egress that has ended, by what it has stored in the server's own storage. Raises EgressError."""
+    wish = wish_of(request)
+    storage = context.storage
+    files = [each for each in info.file_results if each.location]
+    segments = next((each for each in info.segment_results if each.playlist_location), None)
+    if not files and segments is None:
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            "the egress has stored neither a file nor segments that a clip could be cut from",
+        )
+    name = files[0].filename if files else segments.playlist_name if segments is not None else ""
+    body = info.WhichOneof("request")
+    if body is None or _names_storage(getattr(info, body)):
+        raise EgressError(
+            Code.FAILED_PRECONDITION,
+            "the egress was stored with credentials of its own request, which are not kept after its end:"
+            " clips of it can be cut while it runs; of files in this service's own storage also later",
+        )
+    recorded: FileOutput | SegmentOutput
+    if files:
+        recorded = FileOutput(name, None, storage)
+    else:
+        extension = Container.FMP4 if _is_fmp4(info) else Container.TS
+        recorded = SegmentOutput("", "", name, "", 0, extension, timestamp_suffix=False, storage=storage)
+    values = {
+        "room_name": info.room_name,
+        "room_id": info.room_id,
+        **naming.time_values(context.now_ns, context.zone),
+    }
+    return ClipPlan(
+        clip_id=clip_id,
+        recorded=recorded,
+        target=_target(request, name, storage, values),
+        last_ns=wish.last_ns,
+        begin_ns=wish.begin_ns,
+        end_ns=wish.end_ns,
+        stored=tuple(_part(each, on_backup=info.backup_storage_used) for each in files),
+        playlist="" if files else name,
+        taken=tuple(each.filename for each in files),
+    )
+
+
+def is_within_reach(info: EgressInfo, context: Context) -> bool:
+    """Whether what an ended egress has stored can be read on this machine: a local file is on one alone."""
+    if not isinstance(context.storage.backend, LocalStorage):
+        return True
+    names = [each.location for each in info.file_results if each.location]
+    names += [each.playlist_location for each in info.segment_results if each.playlist_location]
+    return not names or any(Path(each).is_file() for each in names)
+
+
+def started_at_ns(info: EgressInfo) -> int:
+    """Unix ns of media time zero; 0: not known. Pauses are not in it."""
+    for results in (info.file_results, info.segment_results):
+        for each in results:
+            return each.started_at
+    return 0
+
+
+def _clipped(plan: Plan) -> tuple[int, FileOutput | SegmentOutput]:
+    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
+    if not stored:
+        raise unimplemented("a clip of an egress without a file and without segments")
+    return stored[0]
+
+
+def _stored_name(output: FileOutput | SegmentOutput, info: EgressInfo) -> str:
+    if isinstance(output, FileOutput):
+        return next((each.filename for each in info.file_results if each.filename), "")
+    return next((each.playlist_name for each in info.segment_results if each.playlist_name), "")
+
+
+def _target(
+    request: ClipRequest, recorded: str, storage: StoragePlan, values: Mapping[str, str]
+) -> FileOutput:
+    """Raises EgressError where the path leaves the output root."""
+    directory, name = naming.split(recorded)
+    stem = f"{_stem(name)}-clip-{{from}}-{{to}}"
+    if not request.filepath:
+        template = directory + stem
+    else:
+        template = naming.name(request.filepath, values)
+        if not template or template.endswith("/"):
+            template += stem
+    path = destinations.path_in(storage, template, "filepath")
+    return FileOutput(path, None, storage, manifest=False)
+
+
+def _stem(name: str) -> str:
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name
+
+
+def _part(file: FileInfo, *, on_backup: bool) -> StoredPart:
+    return StoredPart(file.filename, file.duration, file.size, on_backup)
+
+
+def _names_storage(message: Message) -> bool:
+    """Whether any part of a request says where files go, and with which credentials."""
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        for part in (value,) if isinstance(value, Message) else value:
+            if isinstance(part, _UPLOADS) or _names_storage(part):
+                return True
+    return False
+
+
+def _is_fmp4(info: EgressInfo) -> bool:
+    body = info.WhichOneof("request")
+    asked = getattr(info, body) if body else None
+    found: Sequence[object] = getattr(asked, "segment_outputs", ()) or ()
+    protocols = [getattr(each, "protocol", 0) for each in found]
+    for output in getattr(asked, "outputs", ()) or ():
+        if output.HasField("segments"):
+            protocols.append(output.segments.protocol)
+    return SegmentedFileProtocol.HLS_FMP4_PROTOCOL in protocols

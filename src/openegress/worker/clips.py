@@ -1,0 +1,229 @@
+"""Clips: what is asked for, which recording it is of, and the handler that makes it."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+from livekit.protocol.egress import EgressInfo, FileInfo
+
+from openegress.core import ipc
+from openegress.core.clip_plan import ClipMade, ClipPlan, ClipStored
+from openegress.core.errors import Code, EgressError, Fault
+from openegress.core.events import StoredBeside
+from openegress.core.ids import new_id
+from openegress.core.info import is_terminal
+from openegress.core.span import shown_s
+from openegress.core.tasks import beside
+from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
+from openegress.psrpc.server import Registration, RPCServer
+from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
+from openegress.request import clips
+from openegress.request.context import Context
+from openegress.storage.journal import has_journal
+from openegress.worker.job import Job
+from openegress.worker.listening import listen
+from openegress.worker.process import HandlerProcess
+from openegress.worker.supervisor import Supervisor, relay_log
+
+_log = structlog.get_logger(__name__)
+
+MOST_AT_ONCE = 2
+"""Clips that are made at a time on a machine: each takes a processor that nobody else wants, and disk."""
+MOST_WAITING = 8
+FOLDER_PREFIX = "CL_"
+"""Of their folders in the spool, beside those of egresses."""
+_LEAVES_S = 10.0
+"""For the handler of a recording that has told its end."""
+_ANSWER_S = CLIP_TIMEOUT_S - 2.0
+
+Spawn = Callable[[], Awaitable[HandlerProcess]]
+
+
+class ClipService:
+    """Takes calls from open() to close()."""
+
+    def __init__(
+        self,
+        server: RPCServer,
+        supervisor: Supervisor,
+        spawn: Spawn,
+        context: Callable[[], Context],
+        cluster_id: str,
+        spool: Path,
+    ) -> None:
+        self._server = server
+        self._supervisor = supervisor
+        self._spawn = spawn
+        self._context = context
+        self._cluster_id = cluster_id
+        self._spool = spool
+        self._registration: Registration[CutRequest, ClipInfo] | None = None
+        self._slots = asyncio.Semaphore(MOST_AT_ONCE)
+        self._tasks: set[asyncio.Task[ClipInfo]] = set()
+        self._handlers: set[HandlerProcess] = set()
+
+    async def open(self) -> None:
+        self._registration = await self._server.register(
+            EgressInternal.CLIP, self._clip, self._cluster_id, affinity=self._affinity
+        )
+
+    def clear_after_dead(self) -> None:
+        """Of an earlier life of this worker, where nobody else uses the spool. Blocking."""
+        for folder in self._spool.glob(f"{FOLDER_PREFIX}*"):
+            if not has_journal(folder):  # else an egress has this name
+                shutil.rmtree(folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Gives up what is being made."""
+        if self._registration is not None:
+            for handler in self._handlers:
+                handler.kill()
+            await self._registration.close()
+            self._registration = None
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _affinity(self, request: CutRequest) -> float | EgressError:
+        """Only who runs it, or can read what it has stored, offers to do it."""
+        job = self._supervisor.get(request.egress.egress_id)
+        if job is not None:
+            return 1.0
+        if not is_terminal(request.egress):
+            return -1.0
+        if clips.is_within_reach(request.egress, self._context()):
+            return 1.0
+        return EgressError(
+            Code.NOT_FOUND, "what the egress has stored is not on the disk of a worker that is connected"
+        )
+
+    async def _clip(self, request: CutRequest) -> ClipInfo:
+        if len(self._tasks) >= MOST_AT_ONCE + MOST_WAITING:
+            raise EgressError(
+                Code.RESOURCE_EXHAUSTED,
+                f"{len(self._tasks)} clips are being made or wait for it here: ask again later",
+                fault=Fault.SERVICE,
+            )
+        job = await self._job(request)
+        plan = self._plan(request, job)
+        task = asyncio.create_task(self._make(request, plan, job), name=f"clip {plan.clip_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        done, _ = await asyncio.wait([task], timeout=_ANSWER_S)
+        if not done:
+            raise EgressError(
+                Code.DEADLINE_EXCEEDED,
+                f"the clip is not stored after {_ANSWER_S:g} s; it goes on, and the log tells of its end",
+                fault=Fault.SERVICE,
+            )
+        return task.result()
+
+    def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has heard it
+
+    async def _job(self, request: CutRequest) -> Job | None:
+        """The one that records; None where it is over, and `request` then has its last word."""
+        job = self._supervisor.get(request.egress.egress_id)
+        if job is None or job.ended is None:
+            return job
+        if not await self._supervisor.wait(job.plan.egress_id, _LEAVES_S):
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress has ended just now: ask again")
+        request.egress.CopyFrom(job.record.info)
+        return None
+
+    def _plan(self, request: CutRequest, job: Job | None) -> ClipPlan:
+        clip_id = new_id(FOLDER_PREFIX)
+        if job is None:
+            return clips.of_ended(request.asked, request.egress, self._context(), clip_id)
+        return clips.of_running(request.asked, job.record.info, job.plan, self._spool, clip_id)
+
+    async def _make(self, request: CutRequest, plan: ClipPlan, job: Job | None) -> ClipInfo:
+        egress_id = request.egress.egress_id
+        async with self._slots:
+            began_s = time.monotonic()
+            try:
+                made = await self._made(plan, egress_id)
+            finally:
+                # Of one that was killed; in its cage it cannot remove the folder itself.
+                await asyncio.to_thread(shutil.rmtree, self._spool / plan.clip_id, ignore_errors=True)
+        if made.code:
+            _log.warning("a clip was not made", egress_id=egress_id, error=made.error)
+            raise EgressError(Code(made.code), made.error)
+        _log.info(
+            "clip stored",
+            egress_id=egress_id,
+            filename=made.filename,
+            begin_s=made.begin_ns / 1e9,
+            end_s=made.end_ns / 1e9,
+            copied=made.copied,
+            encoded=made.encoded,
+            took_s=round(time.monotonic() - began_s, 3),
+        )
+        if job is not None:
+            _tell(job, made)
+        return _answer(job.record.info if job is not None else request.egress, made)
+
+    async def _made(self, plan: ClipPlan, egress_id: str) -> ClipMade:
+        """Raises EgressError."""
+        try:
+            handler = await self._spawn()
+        except OSError as error:
+            why = f"no process can be started for the clip: {error.strerror or error}"
+            raise EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.SERVICE) from error
+        self._handlers.add(handler)
+        made: ClipMade | None = None
+        try:
+            handler.send(ipc.MakeClip(plan))
+            async for message in listen(handler, egress_id):
+                match message:
+                    case ClipMade():
+                        made = message
+                    case ipc.Log():
+                        with beside("writing a clip's log"):
+                            relay_log(egress_id, message)
+                    case _:
+                        pass
+        except (msgspec.MsgspecError, ValueError) as error:
+            handler.kill()
+            raise EgressError(Code.INTERNAL, f"the clip's process cannot be understood: {error}") from error
+        except BaseException:
+            handler.kill()
+            raise
+        finally:
+            self._handlers.discard(handler)
+            await handler.reap()
+        if made is None:
+            why = f"the process that made the clip ended ({handler.ended})"
+            raise EgressError(Code.INTERNAL, why, fault=Fault.SERVICE)
+        return made
+
+
+def _tell(job: Job, made: ClipMade) -> None:
+    """The recording's manifest, whoever watches, and by its details and a webhook whoever asked for it."""
+    job.handlers.tell(
+        ClipStored(made.filename, made.location, made.presign_error, made.begin_ns, made.end_ns)
+    )
+    job.happened(StoredBeside(time.time_ns(), made.filename))
+    if job.ended is None:
+        job.record.notice(
+            f"Clip {made.filename}: {shown_s(made.begin_ns)} to {shown_s(made.end_ns)} of the recording"
+        )
+
+
+def _answer(info: EgressInfo, made: ClipMade) -> ClipInfo:
+    started_at = clips.started_at_ns(info)
+    file = FileInfo(
+        filename=made.filename,
+        started_at=started_at + made.begin_ns if started_at else 0,
+        ended_at=started_at + made.end_ns if started_at else 0,
+        duration=made.end_ns - made.begin_ns,
+        size=made.size_bytes,
+        location=made.location,
+    )
+    answer = ClipInfo(egress=info, clip=file, to=made.end_ns)
+    setattr(answer, "from", made.begin_ns)
+    return answer

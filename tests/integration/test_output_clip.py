@@ -1,0 +1,171 @@
+"""Clips from the spool and from a storage, to the storage: what is read, what is refused, and what stays."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from openegress.core import plan
+from openegress.core.clip_plan import ClipMade, ClipPlan, StoredPart
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError
+from openegress.core.units import S
+from openegress.output import Opening
+from openegress.output.clip import maker
+from openegress.output.clip.maker import ClipMaker
+from openegress.output.file.recorder import FileRecorder
+from openegress.output.hls.recorder import HlsRecorder
+from openegress.storage.uploader import Uploader
+from testkit.encoded import Encoded, Spec
+from testkit.probe import av_offset, counters, probe
+
+FPS = 30
+SPEC = Spec(seconds=12, sample_rate=44_100)
+
+
+@dataclass
+class Rig:
+    spool: Path
+    out: Path
+
+    @property
+    def storage(self) -> plan.StoragePlan:
+        return plan.StoragePlan(plan.LocalStorage(str(self.out)), prefix="kept", retry_for_s=0)
+
+    def file(self) -> plan.FileOutput:
+        return plan.FileOutput("film.mp4", Container.MP4, self.storage)
+
+    def segments(self, container: Container) -> plan.SegmentOutput:
+        return plan.SegmentOutput("live/", "seg", "all.m3u8", "", 2, container, False, self.storage)
+
+    def opening(self, encoded: Encoded) -> Opening:
+        return Opening(encoded.formats, 1_700_000_000 * S, str(self.spool / "EG_1"), {})
+
+    async def recorded(self, output: plan.FileOutput | plan.SegmentOutput, *, ends: bool = True) -> None:
+        encoded, uploader = Encoded(SPEC), Uploader(self.storage)
+        recorder: FileRecorder | HlsRecorder
+        if isinstance(output, plan.FileOutput):
+            recorder = FileRecorder(output, 0, emit=lambda event: None, uploader=uploader)
+        else:
+            recorder = HlsRecorder(output, 0, emit=lambda event: None, uploader=uploader)
+        recorder.open(self.opening(encoded))
+        for packet in encoded.packets():
+            recorder.write(packet)
+        await recorder.written()
+        if isinstance(recorder, HlsRecorder):
+            await recorder.stored()
+        if ends:
+            await recorder.finish(0)
+
+    def clip(self, output: plan.FileOutput | plan.SegmentOutput, **more: object) -> ClipPlan:
+        (self.spool / "CL_1").mkdir(exist_ok=True)
+        fields = {
+            "clip_id": "CL_1",
+            "recorded": output,
+            "target": plan.FileOutput("clip-{from}-{to}", None, self.storage),
+            "begin_ns": 3_100_000_000,
+            "end_ns": 7_700_000_000,
+        }
+        return ClipPlan(**(fields | more))  # type: ignore[arg-type]
+
+    async def made(self, clip: ClipPlan) -> ClipMade:
+        try:
+            return await ClipMaker(clip, self.spool, Uploader(clip.target.storage)).make()
+        finally:
+            assert list((self.spool / "CL_1").iterdir()) == []
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    found = Rig(tmp_path / "spool", tmp_path / "out")
+    (found.spool / "EG_1").mkdir(parents=True)
+    return found
+
+
+def check(made: ClipMade, begin_s: float = 3.1, end_s: float = 7.7) -> None:
+    path = Path(made.location)
+    assert counters(path).values == list(range(round(begin_s * FPS), round(end_s * FPS)))
+    assert made.encoded + made.copied == round((end_s - begin_s) * FPS)
+    assert made.size_bytes == path.stat().st_size
+    facts, offset = probe(path), av_offset(path)
+    assert facts.audio is not None and facts.audio.contiguous and facts.audio.start_s == 0
+    assert max(abs(offset.min_ms), abs(offset.max_ms)) < 3
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("container", [Container.TS, Container.FMP4])
+async def test_of_segments(rig: Rig, container: Container, ends: bool) -> None:
+    """Those that are stored and gone from the spool are read where they are."""
+    output = rig.segments(container)
+    await rig.recorded(output, ends=ends)
+    left_in = "" if ends else str(rig.spool / "EG_1" / "segments-0")
+    made = await rig.made(rig.clip(output, playlist="live/all.m3u8", left_in=left_in))
+    check(made)
+    assert made.filename == "clip-00-00-03.100-00-00-07.700.mp4"
+    assert made.encoded == 27
+
+
+async def test_of_a_file_that_is_stored(rig: Rig) -> None:
+    await rig.recorded(rig.file())
+    size = (rig.out / "kept" / "film.mp4").stat().st_size
+    clip = rig.clip(rig.file(), stored=(StoredPart("film.mp4", 12 * S, size),))
+    check(await rig.made(clip))
+    with pytest.raises(EgressError) as refused:
+        await rig.made(clip)
+    assert refused.value.code is Code.ALREADY_EXISTS
+    with pytest.raises(EgressError) as refused:
+        await rig.made(rig.clip(rig.file(), stored=(StoredPart("film.mp4", 12 * S, size - 1),)))
+    assert "another one now" in refused.value.message
+
+
+async def test_of_a_file_that_grows(rig: Rig) -> None:
+    await rig.recorded(rig.file(), ends=False)
+    left_in = str(rig.spool / "EG_1" / "file-0")
+    check(await rig.made(rig.clip(rig.file(), left_in=left_in)))
+    last = await rig.made(rig.clip(rig.file(), left_in=left_in, begin_ns=None, end_ns=None, last_ns=2 * S))
+    assert last.end_ns - last.begin_ns == 2 * S
+
+
+async def test_of_parts(rig: Rig) -> None:
+    """Of a recording that was split: within one of them."""
+    await rig.recorded(rig.file())
+    size = (rig.out / "kept" / "film.mp4").stat().st_size
+    part = StoredPart("film.mp4", 12 * S, size)
+    second = {"begin_ns": 15_100_000_000, "end_ns": 19_700_000_000}
+    made = await rig.made(rig.clip(rig.file(), stored=(part, part), **second))
+    check(made)
+    with pytest.raises(EgressError) as refused:
+        await rig.made(rig.clip(rig.file(), stored=(part, part), begin_ns=11 * S, end_ns=13 * S))
+    assert "one ends at 12 s" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (lambda path: path.unlink(), Code.FAILED_PRECONDITION, "nothing is recorded yet"),
+        (lambda path: path.write_bytes(b""), Code.INVALID_ARGUMENT, "cannot be read"),
+        (lambda path: path.write_bytes(os.urandom(50_000)), Code.INVALID_ARGUMENT, "cannot be read"),
+        (lambda path: os.truncate(path, 900), Code.INVALID_ARGUMENT, "a clip cannot be cut"),
+        (lambda path: os.truncate(path, 2000), Code.FAILED_PRECONDITION, "nothing is recorded yet"),
+        (lambda path: path.rename(path.with_suffix(".mkv")), Code.UNIMPLEMENTED, "all tracks"),
+    ],
+)
+async def test_what_cannot_be_cut(rig: Rig, change: Callable[[Path], object], code: Code, words: str) -> None:
+    await rig.recorded(rig.file(), ends=False)
+    folder = rig.spool / "EG_1" / "file-0"
+    change(folder / "recording.mp4")
+    with pytest.raises(EgressError) as refused:
+        await rig.made(rig.clip(rig.file(), left_in=str(folder)))
+    assert refused.value.code is code
+    assert words in refused.value.message
+
+
+async def test_the_disk_belongs_to_recordings(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.recorded(rig.file(), ends=False)
+    monkeypatch.setattr(maker, "_SPARE_BYTES", 1 << 60)
+    with pytest.raises(EgressError) as refused:
+        await rig.made(rig.clip(rig.file(), left_in=str(rig.spool / "EG_1" / "file-0")))
+    assert refused.value.code is Code.RESOURCE_EXHAUSTED
+    assert not rig.out.exists()
