@@ -152,8 +152,10 @@ class Checksum(StrEnum):
     """Of each object and part, sent with it, so that the store refuses what arrived damaged. Object Lock
     buckets take nothing without one."""
 
+    CRC32 = "crc32"
     SHA256 = "sha256"
-    CRC64NVME = "crc64nvme"
+    MD5 = "md5"
+    """Content-MD5, for stores that know nothing newer."""
     NONE = "none"
 
 
@@ -179,7 +181,7 @@ class S3Storage(NamedStorage, frozen=True, tag="s3"):
     metadata: dict[str, str] = {}
     tagging: str = ""
     content_disposition: str = ""
-    checksum: Checksum = Checksum.SHA256
+    checksum: Checksum = Checksum.CRC32
     server_side_encryption: str = ""
     """AES256, aws:kms or aws:kms:dsse; empty: as the bucket has it."""
     sse_kms_key_id: str = ""

@@ -1,8 +1,7 @@
 """Credentials of an assumed AWS role, asked of STS again before they expire."""
 
 import asyncio
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from openegress.core.errors import Code, EgressError, Fault
@@ -10,9 +9,7 @@ from openegress.core.plan import S3Storage
 from openegress.core.text import shown
 from openegress.storage.failures import CredentialsRefused, CredentialsUnavailable
 from openegress.storage.s3_address import DEFAULT_REGION, endpoint_url, is_aws
-
-if TYPE_CHECKING:
-    from obstore.store import S3Credential
+from openegress.storage.sigv4 import Credentials
 
 
 def sts_endpoint(endpoint: str) -> str | None:
@@ -24,7 +21,7 @@ def sts_endpoint(endpoint: str) -> str | None:
 
 
 class AssumedRole:
-    """A credential provider for obstore, which keeps the answer until it is about to expire."""
+    """A source of credentials."""
 
     def __init__(self, backend: S3Storage) -> None:
         try:
@@ -38,11 +35,11 @@ class AssumedRole:
         self._backend = backend
         self._client: Any = None
 
-    async def __call__(self) -> "S3Credential":
+    async def __call__(self) -> Credentials:
         return await asyncio.to_thread(self._assume)
 
-    def _assume(self) -> "S3Credential":
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    def _assume(self) -> Credentials:
+        from botocore.exceptions import ClientError, NoCredentialsError
 
         if self._client is None:
             self._client = self._connect()
@@ -60,22 +57,21 @@ class AssumedRole:
         except NoCredentialsError:
             words = "AssumeRole: no credentials to assume the role with; set access_key and secret"
             raise CredentialsRefused(words) from None
-        except BotoCoreError as error:
-            # Not its text, which may hold the proxy's address with its password.
+        except Exception as error:
+            # BotoCoreError, its parser's errors. Not their text, which may hold the proxy's password.
             raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}") from None
-        return {
-            "access_key_id": given["AccessKeyId"],
-            "secret_access_key": given["SecretAccessKey"],
-            "token": given["SessionToken"],
-            # botocore answers with a time zone of its own, which obstore does not know.
-            "expires_at": given["Expiration"].astimezone(UTC),
-        }
+        return Credentials(
+            given["AccessKeyId"],
+            given["SecretAccessKey"],
+            given["SessionToken"],
+            given["Expiration"].timestamp(),
+        )
 
     def _connect(self) -> Any:
         import boto3
         from botocore.config import Config
 
-        from openegress.storage.objects import proxy_url
+        from openegress.storage.traits import proxy_url
 
         backend = self._backend
         keys: dict[str, str] = {}

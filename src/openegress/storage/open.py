@@ -2,6 +2,7 @@
 
 import os
 from typing import TYPE_CHECKING
+from urllib.request import getproxies
 
 import msgspec
 
@@ -18,6 +19,7 @@ from openegress.storage.local import LocalFolder
 
 if TYPE_CHECKING:
     from openegress.storage.objects import Bucket
+    from openegress.storage.s3_bucket import S3Bucket
 
 
 async def connect(backend: Backend) -> Storage:
@@ -26,12 +28,14 @@ async def connect(backend: Backend) -> Storage:
     Raises EgressError when the backend's fields do not fit together."""
     if isinstance(backend, LocalStorage):
         return LocalFolder(backend)
-    if backend.deny_networks is None:
+    if backend.deny_networks is None and not _needs_gateway(backend):
         return _bucket(backend)
     from openegress.storage import identity
     from openegress.storage.gateway import Gateway
 
-    gateway = await Gateway.open(backend.deny_networks, backend.proxy, identity.hosts(backend, os.environ))
+    gateway = await Gateway.open(
+        backend.deny_networks or (), backend.proxy, identity.hosts(backend, os.environ)
+    )
     try:
         bucket = _bucket(msgspec.structs.replace(backend, proxy=gateway.proxy))
     except BaseException:
@@ -41,7 +45,15 @@ async def connect(backend: Backend) -> Storage:
     return bucket
 
 
-def _bucket(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> "Bucket":
+def _needs_gateway(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> bool:
+    """For a proxy that is spoken to by TLS, which http.client does not do for a TLS connection through it."""
+    if not isinstance(backend, S3Storage | AliOSSStorage):
+        return False
+    urls = [backend.proxy.url] if backend.proxy else getproxies().values()
+    return any(url.startswith("https://") for url in urls)
+
+
+def _bucket(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> "Bucket | S3Bucket":
     match backend:
         case S3Storage():
             from openegress.storage import s3

@@ -1,6 +1,7 @@
 """Where a bucket of an S3-compatible service is found, and the form of a location there. Pure."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from openegress.core.errors import invalid
 from openegress.core.shown_url import receiver
 
 DEFAULT_REGION = "us-east-1"
+HOST = re.compile(r"[^\x00-\x20\x7f/\\@<>\"`{}|^%]+")
 
 VIRTUAL_HOST_ONLY = ("aliyuncs.com", "myqcloud.com", "volces.com")
 """Services that refuse the bucket in the path."""
@@ -18,7 +20,7 @@ class Address:
     """How a bucket is addressed."""
 
     endpoint: str
-    """With the bucket in the host when virtual_host, as obstore wants it. No trailing slash."""
+    """With the bucket in the host when virtual_host. No trailing slash."""
     virtual_host: bool
     location_base: str
     """A location is this, "/" and the key."""
@@ -57,7 +59,11 @@ def endpoint_url(endpoint: str) -> str:
     """With a scheme (https unless given) and no trailing slash."""
     url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        is_address = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # a port that is no number, or too large
+        is_address = False
+    if not is_address or not HOST.fullmatch(parts.hostname or "") or parts.query or parts.fragment:
         raise invalid(
             f"storage endpoint {receiver(endpoint)!r} is not an address; write https://host or http://host:port"
         )
