@@ -12,9 +12,10 @@ from openegress.app.machine import Machine
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
 from openegress.app.worker_config import handler_settings, keys_of, room_service, worker_config
-from openegress.config.destination import UNREPORTED, report_plan
+from openegress.config.destination import UNREPORTED, report_plan, storage_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
+from openegress.core.plan import S3Storage
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -24,6 +25,7 @@ from openegress.source.web import page_cgroup
 from openegress.store.heartbeat import Heartbeat
 from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
+from openegress.worker.fork_client import ForkClient
 from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
@@ -65,6 +67,7 @@ class Node:
             browsers=settings.prewarmed_browsers if warm else 0,
             shape=Shape(),
             on_log=lambda record: relay_log("", record),
+            forks=ForkClient(stores_on_s3=isinstance(storage_plan(settings).backend, S3Storage)),
         )
         self.machine = Machine(self.node_id, self._pids)
         self.metrics = Metrics(self.node_id, settings.cluster_id, self._look)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from openegress.core.errors import invalid
 from openegress.core.plan import AliOSSStorage, Checksum
 from openegress.storage.failures import FailureKind
-from openegress.storage.http_link import HttpLink
 from openegress.storage.s3 import static
 from openegress.storage.s3_address import Address, address, endpoint_url
 from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
-from openegress.storage.s3_call import S3Caller
+from openegress.storage.s3_client import S3Client
 from openegress.storage.traits import StoreTraits
 
 OSS_HOST = re.compile(r"(?:s3\.)?oss-(?P<place>[a-z0-9-]+)\.aliyuncs\.com", re.ASCII)
@@ -52,8 +51,8 @@ def connect(backend: AliOSSStorage) -> S3Bucket:
         raise invalid("AliOSS needs access_key and secret")
     at = bearings(backend.bucket, backend.endpoint, backend.region)
 
-    link = HttpLink(at.address.endpoint, backend.proxy)
-    caller = S3Caller(link, at.address, backend.bucket, at.region, static(backend.access_key, backend.secret))
+    identity = static(backend.access_key, backend.secret)
+    client = S3Client(at.address, backend.bucket, at.region, backend.proxy, identity)
     traits = S3Traits(
         StoreTraits(
             kind=FailureKind.ALIOSS,
@@ -62,4 +61,4 @@ def connect(backend: AliOSSStorage) -> S3Bucket:
             secrets=(backend.secret,),
         )
     )
-    return S3Bucket(S3Manner(caller, Checksum.NONE), traits, link.close)
+    return S3Bucket(S3Manner(client, Checksum.NONE), traits)

@@ -60,7 +60,8 @@ ADVICE_BY_CODE: dict[str, str] = {
 }
 
 STATUS = re.compile(r"status code: (\d{3})[^:\n]*:? ?(.*?)(?:\n\nDebug source:|\Z)", re.DOTALL)
-CODE = re.compile(r"<Code>([A-Za-z][A-Za-z0-9.]{0,63})</Code>")
+CODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}")
+CODE = re.compile(rf"<Code>({CODE_NAME.pattern})</Code>")
 REGION = re.compile(r"expecting '([a-z0-9-]+)'|<Region>([a-z0-9-]+)</Region>")
 PROVIDER = re.compile(r"credential provider: (\w+): ([^\n]*)")
 DEBUG_MESSAGE = re.compile(r'message: "([^"\n]*)"')

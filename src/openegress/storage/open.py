@@ -2,7 +2,6 @@
 
 import os
 from typing import TYPE_CHECKING
-from urllib.request import getproxies
 
 import msgspec
 
@@ -28,14 +27,12 @@ async def connect(backend: Backend) -> Storage:
     Raises EgressError when the backend's fields do not fit together."""
     if isinstance(backend, LocalStorage):
         return LocalFolder(backend)
-    if backend.deny_networks is None and not _needs_gateway(backend):
+    if backend.deny_networks is None:
         return _bucket(backend)
     from openegress.storage import identity
     from openegress.storage.gateway import Gateway
 
-    gateway = await Gateway.open(
-        backend.deny_networks or (), backend.proxy, identity.hosts(backend, os.environ)
-    )
+    gateway = await Gateway.open(backend.deny_networks, backend.proxy, identity.hosts(backend, os.environ))
     try:
         bucket = _bucket(msgspec.structs.replace(backend, proxy=gateway.proxy))
     except BaseException:
@@ -43,14 +40,6 @@ async def connect(backend: Backend) -> Storage:
         raise
     bucket.gateway = gateway
     return bucket
-
-
-def _needs_gateway(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> bool:
-    """For a proxy that is spoken to by TLS, which http.client does not do for a TLS connection through it."""
-    if not isinstance(backend, S3Storage | AliOSSStorage):
-        return False
-    urls = [backend.proxy.url] if backend.proxy else getproxies().values()
-    return any(url.startswith("https://") for url in urls)
 
 
 def _bucket(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> "Bucket | S3Bucket":

@@ -1,40 +1,32 @@
 """S3 and what speaks like it: where requests go, with which credentials, and what the location is called."""
 
-import os
+from typing import Any
 
 from openegress.core.errors import invalid
 from openegress.core.plan import Checksum, S3Storage
 from openegress.request import object_headers
 from openegress.storage.failures import FailureKind, asks_for_md5, refuses_checksums, region_named
-from openegress.storage.http_link import HttpLink
 from openegress.storage.s3_address import DEFAULT_REGION, address
 from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
-from openegress.storage.s3_call import CredentialSource, KeptCredentials, NotDone, S3Caller
-from openegress.storage.sigv4 import Credentials
+from openegress.storage.s3_client import Identity, NotDone, S3Client
 from openegress.storage.traits import Retries, StoreTraits
 
 
-def static(access_key: str, secret: str, session_token: str = "") -> CredentialSource:
+def static(access_key: str, secret: str, session_token: str = "") -> Identity:
     """Credentials that nothing in the environment changes and for which nobody is asked."""
-
-    async def credentials() -> Credentials:
-        return Credentials(access_key, secret, session_token)
-
-    return credentials
+    return lambda session: session.set_credentials(access_key, secret, session_token or None)
 
 
 def connect(backend: S3Storage) -> S3Bucket:
     if bool(backend.access_key) != bool(backend.secret):
         raise invalid("S3 access_key and secret go together; set both, or neither for the ambient identity")
-    source = _source(backend)
+    identity = _identity(backend)
     region, checksum = backend.region or DEFAULT_REGION, backend.checksum
     where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
-    links: list[HttpLink] = []
 
     def opened(region: str, checksum: Checksum) -> S3Manner:
         where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
-        links.append(link := HttpLink(where.endpoint, backend.proxy))
-        return S3Manner(S3Caller(link, where, backend.bucket, region, source), checksum)
+        return S3Manner(S3Client(where, backend.bucket, region, backend.proxy, identity), checksum)
 
     def otherwise(error: NotDone) -> S3Manner | None:
         """In the region that S3 names, where none was configured; with the checksum that the store knows."""
@@ -52,10 +44,6 @@ def connect(backend: S3Storage) -> S3Bucket:
             return None
         return opened(region, checksum)
 
-    async def close() -> None:
-        for link in links:
-            await link.close()
-
     traits = S3Traits(
         StoreTraits(
             kind=FailureKind.S3,
@@ -63,35 +51,35 @@ def connect(backend: S3Storage) -> S3Bucket:
             location=lambda key: f"{where.location_base}/{key}",
             secrets=(backend.secret, backend.session_token, backend.proxy.password if backend.proxy else ""),
         ),
-        _headers(backend),
+        _parameters(backend),
         Retries(backend.max_retries, backend.min_retry_delay_s, backend.max_retry_delay_s),
     )
-    manner = opened(region, checksum)
-    return S3Bucket(manner, traits, close, otherwise)
+    return S3Bucket(opened(region, checksum), traits, otherwise)
 
 
-def _source(backend: S3Storage) -> CredentialSource:
+def _identity(backend: S3Storage) -> Identity:
     if backend.assume_role_arn:
         from openegress.storage.assume_role import AssumedRole
 
-        return KeptCredentials(AssumedRole(backend))
+        return AssumedRole(backend).give
     if backend.access_key:
         return static(backend.access_key, backend.secret, backend.session_token)
-    from openegress.storage.aws_identity import AmbientIdentity
-
-    return KeptCredentials(AmbientIdentity(os.environ, backend.region or DEFAULT_REGION, backend.proxy))
+    return lambda session: None
 
 
-def _headers(backend: S3Storage) -> dict[str, str]:
+def _parameters(backend: S3Storage) -> dict[str, Any]:
     """Of each object. Raises EgressError for what can be none."""
-    found = {f"x-amz-meta-{name}": text for name, text in object_headers.metadata(backend.metadata).items()}
-    found["content-disposition"] = object_headers.disposition(backend.content_disposition)
+    found: dict[str, Any] = {
+        "Metadata": object_headers.metadata(backend.metadata),
+        "ContentDisposition": object_headers.disposition(backend.content_disposition),
+    }
     if tags := object_headers.tags(backend.tagging):
-        found["x-amz-tagging"] = object_headers.tagging_header(tags)
-    if backend.server_side_encryption:
-        found["x-amz-server-side-encryption"] = backend.server_side_encryption
-    if backend.sse_kms_key_id:
-        found["x-amz-server-side-encryption-aws-kms-key-id"] = backend.sse_kms_key_id
-    if backend.storage_class:
-        found["x-amz-storage-class"] = backend.storage_class
+        found["Tagging"] = object_headers.tagging_header(tags)
+    for name, value in (
+        ("ServerSideEncryption", backend.server_side_encryption),
+        ("SSEKMSKeyId", backend.sse_kms_key_id),
+        ("StorageClass", backend.storage_class),
+    ):
+        if value:
+            found[name] = value
     return found

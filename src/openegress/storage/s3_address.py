@@ -24,6 +24,8 @@ class Address:
     virtual_host: bool
     location_base: str
     """A location is this, "/" and the key."""
+    service: str
+    """The endpoint without the bucket."""
 
 
 def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
@@ -35,23 +37,24 @@ def address(bucket: str, endpoint: str = "", region: str = "", force_path_style:
     region = region or DEFAULT_REGION
     if not endpoint:
         host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        service = f"https://{host}"
         if force_path_style:
-            return Address(f"https://{host}", False, f"https://s3.amazonaws.com/{bucket}")
+            return Address(service, False, f"https://s3.amazonaws.com/{bucket}", service)
         location = f"https://{bucket}.s3.amazonaws.com"
         if "." in bucket:
-            return Address(f"https://{host}", False, location)
-        return Address(f"https://{bucket}.{host}", True, location)
+            return Address(service, False, location, service)
+        return Address(f"https://{bucket}.{host}", True, location, service)
     url = endpoint_url(endpoint)
     scheme, _, rest = url.partition("://")
     host = urlsplit(url).hostname or ""
-    by_path = Address(url, False, f"{url}/{bucket}")
+    by_path = Address(url, False, f"{url}/{bucket}", url)
     if force_path_style:
         return by_path
     if host.startswith(f"{bucket}."):
-        return Address(url, True, url)
+        return Address(url, True, url, f"{scheme}://{rest.removeprefix(f'{bucket}.')}")
     if is_virtual_host_only(host) or (is_aws(host) and "." not in bucket):
-        url = f"{scheme}://{bucket}.{rest}"
-        return Address(url, True, url)
+        by_host = f"{scheme}://{bucket}.{rest}"
+        return Address(by_host, True, by_host, url)
     return by_path
 
 

@@ -6,54 +6,34 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.
 import base64
 import hashlib
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from openegress.core.plan import Checksum
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Of one body. `value`: in the header's form; "" for none."""
-
-    sha256: str
-    value: str
-
-
-def of(body: bytes | memoryview, checksum: Checksum) -> Sums:
-    digest = hashlib.sha256(body)
+def of(body: bytes, checksum: Checksum) -> dict[str, str]:
+    """As a parameter of botocore; nothing for none. Of what is given, botocore makes a header; of what it
+    computes by itself, a trailer, which other stores than AWS' often do not know."""
     match checksum:
         case Checksum.CRC32:
-            raw = zlib.crc32(body).to_bytes(4, "big")
+            name, raw = "ChecksumCRC32", zlib.crc32(body).to_bytes(4, "big")
         case Checksum.SHA256:
-            raw = digest.digest()
+            name, raw = "ChecksumSHA256", hashlib.sha256(body).digest()
         case Checksum.MD5:
-            raw = hashlib.md5(body, usedforsecurity=False).digest()
-        case Checksum.NONE:
-            raw = b""
-    return Sums(digest.hexdigest(), base64.b64encode(raw).decode())
-
-
-def headers(sums: Sums, checksum: Checksum) -> dict[str, str]:
-    """Of a request with that body."""
-    match checksum:
+            name, raw = "ContentMD5", hashlib.md5(body, usedforsecurity=False).digest()
         case Checksum.NONE:
             return {}
-        case Checksum.MD5:
-            return {"content-md5": sums.value}
-        case _:
-            return {f"x-amz-checksum-{checksum}": sums.value}
+    return {name: base64.b64encode(raw).decode()}
 
 
 def announced(checksum: Checksum) -> dict[str, str]:
-    """Headers that begin an upload in parts."""
-    return {"x-amz-checksum-algorithm": algorithm} if (algorithm := _algorithm(checksum)) else {}
+    """As a parameter of what begins an upload in parts."""
+    return {"ChecksumAlgorithm": algorithm} if (algorithm := _algorithm(checksum)) else {}
 
 
-def of_part(value: str, checksum: Checksum) -> str:
+def of_part(sent: Mapping[str, str], checksum: Checksum) -> dict[str, str]:
     """What the end of an upload in parts says of one."""
-    return (
-        f"<Checksum{algorithm}>{value}</Checksum{algorithm}>" if (algorithm := _algorithm(checksum)) else ""
-    )
+    return dict(sent) if _algorithm(checksum) else {}
 
 
 def _algorithm(checksum: Checksum) -> str:
