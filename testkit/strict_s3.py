@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -23,18 +24,29 @@ CHECKSUM = "X-Amz-Checksum-"
 
 def needs_checksum(request: Request) -> Response | None:
     """As buckets with Object Lock do, and MinIO's (User Guide, "Object Lock considerations")."""
+    return _checked(request, "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests")
+
+
+def needs_md5(request: Request) -> Response | None:
+    """As such buckets did before there were other checksums: it knows none, and wants this."""
+    return _checked(
+        request, "Content-MD5 HTTP header is required for Put Object requests", only=("Content-MD5",)
+    )
+
+
+def _checked(request: Request, text: str, only: tuple[str, ...] = ()) -> Response | None:
     if request.method != "PUT" or not request.path.strip("/").count("/"):
         return None
     body = request.get_data(cache=True)
-    given = {
-        "Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode(),
-        "X-Amz-Checksum-Sha256": base64.b64encode(hashlib.sha256(body).digest()).decode(),
+    right = {
+        "Content-MD5": hashlib.md5(body).digest(),
+        "X-Amz-Checksum-Sha256": hashlib.sha256(body).digest(),
+        "X-Amz-Checksum-Crc32": zlib.crc32(body).to_bytes(4, "big"),
     }
-    named = [name for name in given if name in request.headers]
-    if not named and "X-Amz-Checksum-Crc64nvme" not in request.headers:
-        text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests"
+    given = {name: value for name in only or right if (value := request.headers.get(name)) is not None}
+    if not given:
         return refusal(400, "InvalidRequest", text)
-    if any(request.headers[name] != given[name] for name in named):
+    if any(value != base64.b64encode(right[name]).decode() for name, value in given.items()):
         return refusal(400, "BadDigest", "the checksum does not match")
     return None
 

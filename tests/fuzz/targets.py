@@ -369,7 +369,9 @@ def storage_answer(data: bytes) -> None:
     text = data.decode(errors="replace")
     answer = failures.read(text)
     failures.is_passing(answer)
-    failures.region_named(text)
+    failures.region_named(answer, text)
+    failures.refuses_checksums(answer, text)
+    failures.asks_for_md5(answer, text)
 
 
 @target

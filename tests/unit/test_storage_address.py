@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,12 +18,13 @@ from openegress.core.plan import (
     Proxy,
     S3Storage,
 )
+from openegress.core.shown_url import receiver
 from openegress.request import object_headers
 from openegress.storage import alioss, open_storage, s3
 from openegress.storage.assume_role import sts_endpoint
 from openegress.storage.azure import service_sas
-from openegress.storage.objects import PART_BYTES, key_of, part_bytes, proxy_url
 from openegress.storage.s3_address import Address, address
+from openegress.storage.traits import PART_BYTES, Retries, key_of, part_bytes, proxy_url
 
 AZURE_KEY = "a2V5"
 
@@ -85,16 +85,12 @@ async def test_location(backend: Backend, location: str, monkeypatch: pytest.Mon
 
 
 async def test_s3_is_tried_again_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[object] = []
-    monkeypatch.setattr(s3, "S3Store", lambda bucket, **options: given.append(options["retry_config"]))
+    given: list[Retries] = []
+    monkeypatch.setattr(s3, "S3Traits", lambda store, headers, retries: given.append(retries))
     backend = S3Storage(bucket="b", max_retries=9, min_retry_delay_s=0.5, max_retry_delay_s=30)
     await open_storage(backend)
-    upload, _ = given
-    assert upload == {
-        "max_retries": 9,
-        "retry_timeout": timedelta(seconds=270),
-        "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=30)},
-    }
+    (retries,) = given
+    assert (retries.most, retries.min_delay_s, retries.max_delay_s, retries.within_s) == (9, 0.5, 30, 270)
 
 
 async def test_an_ambient_identity_that_obstore_does_not_know(
@@ -134,11 +130,14 @@ def test_address(
     assert (found.endpoint, found.virtual_host) == expected
 
 
-@pytest.mark.parametrize("endpoint", ["ftp://host", "https://", "http://:9000"])
+@pytest.mark.parametrize(
+    "endpoint",
+    ["ftp://host", "https://", "http://:9000", "http://a b", "http://h:99999", "http://h:x", "http://h/?a=b"],
+)
 def test_bad_endpoints(endpoint: str) -> None:
     with pytest.raises(EgressError, match="is not an address") as raised:
         address("b", endpoint)
-    assert repr(endpoint) in raised.value.message
+    assert repr(receiver(endpoint)) in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -284,13 +283,15 @@ def test_presigned_s3_url_has_the_signature_aws_defines() -> None:
     secret = "the-secret"
 
     async def presign() -> str:
-        storage = await open_storage(S3Storage(bucket="b", access_key="k", secret=secret, region="eu-west-1"))
+        storage = await open_storage(
+            S3Storage(bucket="bkt", access_key="k", secret=secret, region="eu-west-1")
+        )
         return await storage.presign("d/a b.mp4", 604_800)
 
     url = urlsplit(asyncio.run(presign()))
     query = dict(parse_qsl(url.query))
     signature = query.pop("X-Amz-Signature")
-    assert (url.hostname, query["X-Amz-Expires"]) == ("b.s3.eu-west-1.amazonaws.com", "604800")
+    assert (url.hostname, query["X-Amz-Expires"]) == ("bkt.s3.eu-west-1.amazonaws.com", "604800")
     at = query["X-Amz-Date"]
     canonical = "\n".join(
         [

@@ -3,7 +3,7 @@
 import pytest
 
 from openegress.core.errors import Code, Fault, Phase
-from openegress.storage.failures import Answer, FailureKind, explain, read, region_named
+from openegress.storage.failures import STATUS, Answer, FailureKind, explain, read, region_named
 
 
 def answered(status: str, body: str) -> str:
@@ -181,4 +181,5 @@ def test_nothing_of_an_answer_but_its_code_is_told(text: str) -> None:
     ],
 )
 def test_region_that_s3_names(text: str, region: str) -> None:
-    assert region_named(text) == region
+    found = STATUS.search(text)
+    assert region_named(read(text), found[2] if found else text) == region

@@ -19,9 +19,10 @@ from openegress.app.worker_config import (
     room_service,
     worker_config,
 )
-from openegress.config.destination import UNREPORTED, report_plan
+from openegress.config.destination import UNREPORTED, report_plan, storage_plan
 from openegress.config.settings import Settings, new_node_id
 from openegress.core.events import EndReason
+from openegress.core.plan import S3Storage
 from openegress.psrpc import Bus
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -33,6 +34,7 @@ from openegress.worker.clips import ClipService
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
+from openegress.worker.fork_client import ForkClient
 from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
@@ -74,6 +76,7 @@ class Node:
             browsers=settings.prewarmed_browsers if warm else 0,
             shape=Shape(),
             on_log=lambda record: relay_log("", record),
+            forks=ForkClient(stores_on_s3=isinstance(storage_plan(settings).backend, S3Storage)),
         )
         self.machine = Machine(self.node_id, self._pids)
         self.metrics = Metrics(self.node_id, settings.cluster_id, self._look)

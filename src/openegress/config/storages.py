@@ -31,7 +31,7 @@ class S3(Block, frozen=True):
     metadata: dict[str, str] = field(default_factory=dict)
     tagging: str = ""
     content_disposition: str = ""
-    checksum: Checksum = Checksum.SHA256
+    checksum: Checksum = Checksum.CRC32
     server_side_encryption: str = ""
     sse_kms_key_id: str = ""
     storage_class: str = ""

@@ -7,6 +7,8 @@ class Checksum(StrEnum):
     """Of each object and part, sent with it, so that the store refuses what arrived damaged. Object Lock
     buckets take nothing without one."""
 
+    CRC32 = "crc32"
     SHA256 = "sha256"
-    CRC64NVME = "crc64nvme"
+    MD5 = "md5"
+    """Content-MD5, for stores that know nothing newer."""
     NONE = "none"

@@ -179,7 +179,7 @@ class S3Storage(NamedStorage, frozen=True, tag="s3"):
     metadata: dict[str, str] = {}
     tagging: str = ""
     content_disposition: str = ""
-    checksum: Checksum = Checksum.SHA256
+    checksum: Checksum = Checksum.CRC32
     server_side_encryption: str = ""
     """AES256, aws:kms or aws:kms:dsse; empty: as the bucket has it."""
     sse_kms_key_id: str = ""

@@ -1,4 +1,5 @@
-"""Entry point: `python -m openegress.handler FD`, FD being the socket to a worker that asks for handlers."""
+"""Entry point: `python -m openegress.handler FD [s3]`. FD is the socket to a worker that asks for handlers;
+with s3 the client of S3 is loaded too, which takes a third of a second."""
 
 import asyncio
 import faulthandler
@@ -28,6 +29,10 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.register(STACKS_SIGNAL)  # to stderr, which is a handler's own once it is forked
     srt.find()  # kept: to look for it starts programs, which a handler that records may not
+    if "s3" in sys.argv[2:]:
+        from openegress.storage import s3_client
+
+        s3_client.load()
     gc.set_threshold(50_000, 50, 50)
     gc.collect()
     gc.freeze()  # what is loaded by now stays, and its memory shared

@@ -7,7 +7,7 @@ metadata" and "Categorizing your storage using tags").
 import base64
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlencode
 
 from openegress.core.errors import EgressError, missing_or_invalid
 
@@ -22,17 +22,6 @@ MAX_TAGGING = MAX_TAGS * ((MAX_TAG_KEY + MAX_TAG_VALUE) * len("%F0%9F%90%88") + 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_OF_THE_OBJECT = frozenset(
-    {
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "storage-class",
-    }
-)
-"""Names that the client library takes for the object's own headers."""
 
 
 def metadata(asked: Mapping[str, str]) -> dict[str, str]:
@@ -43,8 +32,6 @@ def metadata(asked: Mapping[str, str]) -> dict[str, str]:
         name = key.lower()
         if not _TOKEN.fullmatch(key):
             raise _metadata(key, "a name has letters, digits and -_. only")
-        if name in _OF_THE_OBJECT:
-            raise _metadata(key, "the name of a header that an object has anyway")
         if name in found:
             raise _metadata(key, "given twice, as names are the same in any case")
         if _CONTROL.search(value) or value != value.strip():
@@ -78,6 +65,10 @@ def tags(tagging: str) -> dict[str, str]:
             bounds = f"keys have 1 to {MAX_TAG_KEY} characters, values up to {MAX_TAG_VALUE}"
             raise missing_or_invalid(f"tagging ({key[:64]!r}: {bounds})")
     return found
+
+
+def tagging_header(tags: Mapping[str, str]) -> str:
+    return urlencode(tags, quote_via=quote, safe="")
 
 
 def disposition(asked: str) -> str:

@@ -2,16 +2,16 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from obstore.store import S3Store
-
+from openegress.core.checksum import Checksum
 from openegress.core.errors import invalid
 from openegress.core.plan import AliOSSStorage
 from openegress.storage.failures import FailureKind
-from openegress.storage.objects import Bucket, StoreTraits, stores
 from openegress.storage.s3 import static
 from openegress.storage.s3_address import Address, address, endpoint_url
+from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
+from openegress.storage.s3_client import S3Client
+from openegress.storage.traits import StoreTraits
 
 OSS_HOST = re.compile(r"(?:s3\.)?oss-(?P<place>[a-z0-9-]+)\.aliyuncs\.com", re.ASCII)
 INTERNAL = "-internal"
@@ -47,27 +47,19 @@ def bearings(bucket: str, endpoint: str, region: str) -> Bearings:
     return Bearings(at, region or place.removesuffix(INTERNAL), location)
 
 
-def connect(backend: AliOSSStorage) -> Bucket:
+def connect(backend: AliOSSStorage) -> S3Bucket:
     if not (backend.access_key and backend.secret):
         raise invalid("AliOSS needs access_key and secret")
     at = bearings(backend.bucket, backend.endpoint, backend.region)
 
-    def make(**options: Any) -> S3Store:
-        return S3Store(
-            backend.bucket,
-            endpoint=at.address.endpoint,
-            region=at.region,
-            virtual_hosted_style_request=at.address.virtual_host,
-            credential_provider=static(backend.access_key, backend.secret),
-            skip_signature=False,
-            disable_bulk_delete=True,
-            **options,
+    identity = static(backend.access_key, backend.secret)
+    client = S3Client(at.address, backend.bucket, at.region, backend.proxy, identity)
+    traits = S3Traits(
+        StoreTraits(
+            kind=FailureKind.ALIOSS,
+            where=f"bucket {backend.bucket!r} at {at.address.endpoint}",
+            location=lambda key: f"{at.location_base}/{key}",
+            secrets=(backend.secret,),
         )
-
-    manner = StoreTraits(
-        kind=FailureKind.ALIOSS,
-        where=f"bucket {backend.bucket!r} at {at.address.endpoint}",
-        location=lambda key: f"{at.location_base}/{key}",
-        secrets=(backend.secret,),
     )
-    return Bucket(stores(make, backend.proxy, allow_http=at.address.endpoint.startswith("http://")), manner)
+    return S3Bucket(S3Manner(client, Checksum.NONE), traits)

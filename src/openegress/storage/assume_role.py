@@ -1,18 +1,17 @@
 """Credentials of an assumed AWS role, asked of STS again before they expire."""
 
-import asyncio
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from openegress.core.errors import Code, EgressError, Fault
+from botocore.config import Config
+from botocore.credentials import DeferredRefreshableCredentials
+from botocore.exceptions import ClientError, NoCredentialsError
+
 from openegress.core.plan import S3Storage
 from openegress.core.text import shown
 from openegress.storage.failures import CredentialsRefused, CredentialsUnavailable
 from openegress.storage.s3_address import DEFAULT_REGION, endpoint_url, is_aws
-
-if TYPE_CHECKING:
-    from obstore.store import S3Credential
+from openegress.storage.s3_client import certificates, new_session, proxies
 
 
 def sts_endpoint(endpoint: str) -> str | None:
@@ -24,26 +23,17 @@ def sts_endpoint(endpoint: str) -> str | None:
 
 
 class AssumedRole:
-    """A credential provider for obstore, which keeps the answer until it is about to expire."""
+    """Who botocore signs as, for one storage."""
 
     def __init__(self, backend: S3Storage) -> None:
-        try:
-            import boto3  # noqa: F401
-        except ImportError:
-            raise EgressError(
-                Code.FAILED_PRECONDITION,
-                "assume_role_arn needs boto3; install openegress[aws]",
-                fault=Fault.SERVICE,
-            ) from None
         self._backend = backend
         self._client: Any = None
 
-    async def __call__(self) -> "S3Credential":
-        return await asyncio.to_thread(self._assume)
+    def give(self, session: Any) -> None:
+        """Calls of the session may then raise CredentialsRefused and CredentialsUnavailable."""
+        session._credentials = DeferredRefreshableCredentials(self._assume, "assume-role")
 
-    def _assume(self) -> "S3Credential":
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
+    def _assume(self) -> dict[str, str]:
         if self._client is None:
             self._client = self._connect()
         request = {"RoleArn": self._backend.assume_role_arn, "RoleSessionName": "openegress"}
@@ -60,40 +50,29 @@ class AssumedRole:
         except NoCredentialsError:
             words = "AssumeRole: no credentials to assume the role with; set access_key and secret"
             raise CredentialsRefused(words) from None
-        except BotoCoreError as error:
-            # Not its text, which may hold the proxy's address with its password.
+        except Exception as error:
+            # BotoCoreError, its parser's errors. Not their text, which may hold the proxy's password.
             raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}") from None
         return {
-            "access_key_id": given["AccessKeyId"],
-            "secret_access_key": given["SecretAccessKey"],
+            "access_key": given["AccessKeyId"],
+            "secret_key": given["SecretAccessKey"],
             "token": given["SessionToken"],
-            # botocore answers with a time zone of its own, which obstore does not know.
-            "expires_at": given["Expiration"].astimezone(UTC),
+            "expiry_time": given["Expiration"].isoformat(),
         }
 
     def _connect(self) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        from openegress.storage.objects import proxy_url
-
-        backend = self._backend
-        keys: dict[str, str] = {}
+        backend, session = self._backend, new_session()
         if backend.access_key:
-            keys["aws_access_key_id"] = backend.access_key
-            keys["aws_secret_access_key"] = backend.secret
-            if backend.session_token:
-                keys["aws_session_token"] = backend.session_token
-        proxies = {}
-        if backend.proxy is not None:
-            url = proxy_url(backend.proxy)
-            proxies = {"http": url, "https": url}
-        return boto3.session.Session().client(
+            session.set_credentials(backend.access_key, backend.secret, backend.session_token or None)
+        return session.create_client(
             "sts",
             region_name=backend.region or DEFAULT_REGION,
             endpoint_url=sts_endpoint(backend.endpoint),
+            verify=certificates(),
             config=Config(
-                proxies=proxies, connect_timeout=4, read_timeout=8, retries={"total_max_attempts": 2}
+                proxies=proxies(backend.proxy),
+                connect_timeout=4,
+                read_timeout=8,
+                retries={"total_max_attempts": 2},
             ),
-            **keys,
         )

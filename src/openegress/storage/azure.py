@@ -13,8 +13,9 @@ from obstore.store import AzureStore
 from openegress.core.errors import invalid
 from openegress.core.plan import AzureStorage
 from openegress.storage.failures import FailureKind
-from openegress.storage.objects import Bucket, StoreTraits, stores
+from openegress.storage.objects import Bucket, stores
 from openegress.storage.s3_address import endpoint_url
+from openegress.storage.traits import StoreTraits
 
 
 def location_base(account: str, container: str, endpoint: str) -> str:

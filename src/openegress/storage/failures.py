@@ -3,8 +3,9 @@
 Of its other words nothing is told: whoever may start a recording chooses whom we ask, and must not read
 through us what only we can reach.
 
-obstore raises text only: "... status code: 404 Not Found: <body>\\n\\nDebug source: ..."; the body is the
-XML error document that S3, GCS' XML API, Azure Blob and OSS have in common (Code, Message).
+The body is the XML error document that S3, GCS' XML API, Azure Blob and OSS have in common (Code, Message).
+obstore, the client of Google Cloud and Azure, raises text only: "... status code: 404 Not Found: <body>" and
+"Debug source: ..." two lines below.
 """
 
 import re
@@ -59,7 +60,8 @@ ADVICE_BY_CODE: dict[str, str] = {
 }
 
 STATUS = re.compile(r"status code: (\d{3})[^:\n]*:? ?(.*?)(?:\n\nDebug source:|\Z)", re.DOTALL)
-CODE = re.compile(r"<Code>([A-Za-z][A-Za-z0-9.]{0,63})</Code>")
+CODE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}")
+CODE = re.compile(rf"<Code>({CODE_NAME.pattern})</Code>")
 REGION = re.compile(r"expecting '([a-z0-9-]+)'|<Region>([a-z0-9-]+)</Region>")
 PROVIDER = re.compile(r"credential provider: (\w+): ([^\n]*)")
 DEBUG_MESSAGE = re.compile(r'message: "([^"\n]*)"')
@@ -111,8 +113,13 @@ def read(text: str) -> Answer:
     found = STATUS.search(text)
     if found is None:
         return Answer(0, "", connection_words(text))
-    status, code = int(found[1]), CODE.search(found[2])
-    return Answer(status, code[1] if code else "", code[1] if code else f"HTTP status {status}")
+    return answer_of(int(found[1]), found[2])
+
+
+def answer_of(status: int, body: str) -> Answer:
+    found = CODE.search(body[:READ_CHARS])
+    code = found[1] if found else ""
+    return Answer(status, code, code or f"HTTP status {status}")
 
 
 def connection_words(text: str) -> str:
@@ -127,20 +134,24 @@ def connection_words(text: str) -> str:
     return shown(QUOTED.split(words)[0].strip())
 
 
-def region_named(text: str) -> str:
+def region_named(answer: Answer, body: str) -> str:
     """The region S3 says the bucket is in, when it refuses ours; else ""."""
-    if read(text).status not in (301, 307, 400):
+    if answer.status not in (301, 307, 400):
         return ""
-    found = REGION.search(text)
+    found = REGION.search(body)
     return (found[1] or found[2]) if found else ""
 
 
-def refuses_checksums(text: str) -> bool:
+def refuses_checksums(answer: Answer, body: str) -> bool:
     """Whether a store says that it does not know the headers of a checksum."""
-    answer = read(text)
     if answer.code == "NotImplemented" or answer.status == 501:
         return True
-    return answer.status in (400, 403, 405) and "x-amz-" in text and "checksum" in text.lower()
+    return answer.status in (400, 403, 405) and "x-amz-" in body and "checksum" in body.lower()
+
+
+def asks_for_md5(answer: Answer, body: str) -> bool:
+    """Whether a store wants Content-MD5 and does not speak of the newer headers."""
+    return answer.status == 400 and "content-md5" in body.lower() and "x-amz-checksum" not in body.lower()
 
 
 def is_passing(answer: Answer) -> bool:

@@ -1,7 +1,7 @@
 """The way to storages that requests name: an HTTP proxy on loopback (RFC 9110, 7.3; RFC 9112, 3.2.2) that
 all of a bucket's connections take, also those to token URLs and STS.
 
-The storage client is Rust and resolves names by itself. Through this it connects only to addresses that were
+The storages' clients resolve names by themselves. Through this it connects only to addresses that were
 judged (core.reach), and no answer is longer than what a storage has to say to an upload.
 """
 

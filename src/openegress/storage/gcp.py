@@ -11,7 +11,8 @@ from openegress.core import foreign_json
 from openegress.core.errors import EgressError, invalid
 from openegress.core.plan import GCPStorage
 from openegress.storage.failures import FailureKind
-from openegress.storage.objects import Bucket, StoreTraits, stores
+from openegress.storage.objects import Bucket, stores
+from openegress.storage.traits import StoreTraits
 
 ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 

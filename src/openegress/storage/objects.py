@@ -1,36 +1,42 @@
-"""Storage on an object store: one class over obstore's S3, GCS and Azure clients."""
+"""Storage on an object store: one class over obstore's GCS and Azure clients."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
 from openegress.core.plan import Proxy
-from openegress.core.shown_url import receiver
-from openegress.storage.failures import Answer, FailureKind, explain, read
+from openegress.storage.failures import read
 from openegress.storage.spool import size_of
+from openegress.storage.traits import (
+    CALL_S,
+    CHECK_BODY,
+    CONNECT_S,
+    PARTS_AT_ONCE,
+    PROBE_CONNECT_S,
+    PROBE_S,
+    Retries,
+    StoreTraits,
+    check_key,
+    failure,
+    key_of,
+    part_bytes,
+    proxy_url,
+)
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig
 
     from openegress.storage.gateway import Gateway
 
-    Store = S3Store | GCSStore | AzureStore
+    Store = GCSStore | AzureStore
 
-MIB = 1024 * 1024
-PART_BYTES = 6 * MIB
-PARTS_AT_ONCE = 3
-"""With PART_BYTES: 18 MiB of a file on their way."""
-PARTS_MAX = 9_000
-"""S3 takes 10,000; parts grow when a file would need more."""
-CHECK_BODY = b"openegress write check\n"
 PANIC = "RustPanic"
 """What pyo3 makes of a bug in obstore; it has no public name."""
 RAISED = (BaseError, OSError, ValueError)
@@ -45,65 +51,34 @@ class Stores:
     probe: "Store"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreTraits:
-    """How objects are written and named."""
-
-    kind: FailureKind
-    where: str
-    """The bucket and its endpoint, for error texts."""
-    location: Callable[[str], str]
-    """Key to location."""
-    attributes: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    secrets: tuple[str, ...] = ()
-    sign: Callable[[str, int], str] | None = None
-    """(key, expires_s) to a presigned URL, where obstore's is not enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """Of one call to a storage; the uploader has its own patience with a whole file."""
-
-    most: int = 4
-    min_delay_s: float = 0.1
-    max_delay_s: float = 5.0
-
-
-def retry_config(retries: Retries) -> "RetryConfig":
-    return {
-        "max_retries": retries.most,
-        # obstore stops at this as well: what was asked for must fit in.
-        "retry_timeout": timedelta(seconds=max(120.0, retries.most * retries.max_delay_s)),
-        "backoff": {
-            "init_backoff": timedelta(seconds=retries.min_delay_s),
-            "max_backoff": timedelta(seconds=max(retries.min_delay_s, retries.max_delay_s)),
-        },
-    }
-
-
 def stores(
     make: Callable[..., "Store"],
     proxy: Proxy | None = None,
     *,
     allow_http: bool = False,
-    retries: Retries = Retries(),
 ) -> Stores:
     """`make` takes client_options and retry_config."""
     client: ClientConfig = {
         "user_agent": "openegress",
-        "connect_timeout": timedelta(seconds=10),
-        # A part of 6 MiB, three at a time, gets through at 63 kB/s.
-        "timeout": timedelta(seconds=300),
+        "connect_timeout": timedelta(seconds=CONNECT_S),
+        "timeout": timedelta(seconds=CALL_S),
         "allow_http": allow_http,
     }
     if proxy is not None:
         client["proxy_url"] = proxy_url(proxy)
     probing: ClientConfig = {
         **client,
-        # Whoever started the egress waits for the check.
-        "connect_timeout": timedelta(seconds=3),
-        "timeout": timedelta(seconds=6),
+        "connect_timeout": timedelta(seconds=PROBE_CONNECT_S),
+        "timeout": timedelta(seconds=PROBE_S),
+    }
+    retries = Retries()
+    patient: RetryConfig = {
+        "max_retries": retries.most,
+        "retry_timeout": timedelta(seconds=retries.within_s),
+        "backoff": {
+            "init_backoff": timedelta(seconds=retries.min_delay_s),
+            "max_backoff": timedelta(seconds=retries.max_delay_s),
+        },
     }
     quick: RetryConfig = {
         "max_retries": 1,
@@ -112,69 +87,35 @@ def stores(
     }
     try:
         return Stores(
-            make(client_options=client, retry_config=retry_config(retries)),
+            make(client_options=client, retry_config=patient),
             make(client_options=probing, retry_config=quick),
         )
     except RAISED as error:
         raise invalid(f"storage configuration: {str(error).split(chr(10))[0]}") from None
 
 
-def proxy_url(proxy: Proxy) -> str:
-    """With user and password in it, as the HTTP client wants them. Never logged."""
-    url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
-    if not urlsplit(url).hostname:
-        raise invalid(f"proxy url {receiver(proxy.url)!r} names no host; write http://host:port")
-    if not proxy.username:
-        return url
-    scheme, _, rest = url.partition("://")
-    host = rest.rpartition("@")[2]
-    return f"{scheme}://{quote(proxy.username, safe='')}:{quote(proxy.password, safe='')}@{host}"
-
-
-def key_of(path: str) -> str:
-    """An object's key: no empty part, nothing relative. Raises EgressError for ".."."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not parts or ".." in parts:
-        raise invalid(f"storage path {path!r} names no object")
-    return "/".join(parts)
-
-
-def part_bytes(size_bytes: int) -> int:
-    """PART_BYTES, or as many whole MiB as keep the number of parts within what storages take."""
-    needed = -(-size_bytes // PARTS_MAX)
-    return max(PART_BYTES, -(-needed // MIB) * MIB)
-
-
 class Bucket:
-    """The Storage for S3, GCS, Azure and AliOSS backends."""
+    """The Storage for GCS and Azure."""
 
     def __init__(
         self,
         opened: Stores,
         manner: StoreTraits,
-        otherwise: Callable[[str], Stores | None] = lambda text: None,
     ) -> None:
-        """`otherwise` opens the bucket in another way that the text of an error calls for; None: there is
-        none."""
         self._stores = opened
         self._manner = manner
-        self._otherwise = otherwise
         self.gateway: Gateway | None = None
         """The way to it, where a request names it; closed with this."""
 
     async def check(self, path: str) -> None:
-        folder = key_of(path).rpartition("/")[0]
-        # One name in a folder: an identity that may not delete leaves one small object, not one per egress.
-        name = ".openegress-write-check"
-        key = f"{folder}/{name}" if folder else name
+        key = check_key(path)
         await self._try(
             Phase.STORAGE_CHECK,
             lambda: obstore.put_async(
                 self._stores.probe,
                 key,
                 CHECK_BODY,
-                attributes={**self._manner.attributes, "Content-Type": "text/plain"},
-                tags=self._manner.tags or None,
+                attributes={"Content-Type": "text/plain"},
             ),
         )
         try:
@@ -193,8 +134,7 @@ class Bucket:
                 self._stores.upload,
                 key_of(path),
                 local,
-                attributes={**self._manner.attributes, "Content-Type": content_type},
-                tags=self._manner.tags or None,
+                attributes={"Content-Type": content_type},
                 use_multipart=size_bytes > chunk_bytes,
                 chunk_size=chunk_bytes,
                 max_concurrency=PARTS_AT_ONCE,
@@ -274,29 +214,14 @@ class Bucket:
             raise self._explained(str(error), phase) from None
 
     async def _call(self, call: Callable[[], Any]) -> Any:
-        """Again as long as an error tells how else to go about it."""
-        while True:
-            try:
-                return await call()
-            except RAISED as error:
-                stores = self._otherwise(str(error))
-                if stores is None:
-                    raise
-                self._stores = stores
-            except Exception as error:
-                if type(error).__name__ != PANIC:
-                    raise
-                raise internal(
-                    f"the client of {self._manner.where} failed: {str(error)[:200]}", Phase.STORAGE_WRITE
-                ) from None
+        try:
+            return await call()
+        except Exception as error:
+            if type(error).__name__ != PANIC:
+                raise
+            raise internal(
+                f"the client of {self._manner.where} failed: {str(error)[:200]}", Phase.STORAGE_WRITE
+            ) from None
 
     def _explained(self, text: str, phase: Phase, task: str = "upload") -> EgressError:
-        manner, gateway = self._manner, self.gateway
-        answer = read(text)
-        if gateway is not None and gateway.is_denied:
-            answer = Answer(403, "", gateway.problem)
-        elif gateway is not None and gateway.problem:
-            answer = Answer(407 if "407" in gateway.problem else 0, "", gateway.problem)
-        return explain(
-            answer, kind=manner.kind, where=manner.where, phase=phase, secrets=manner.secrets, task=task
-        )
+        return failure(read(text), self._manner, self.gateway, phase, task)

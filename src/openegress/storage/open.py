@@ -18,6 +18,7 @@ from openegress.storage.local import LocalFolder
 
 if TYPE_CHECKING:
     from openegress.storage.objects import Bucket
+    from openegress.storage.s3_bucket import S3Bucket
 
 
 async def connect(backend: Backend) -> Storage:
@@ -41,7 +42,7 @@ async def connect(backend: Backend) -> Storage:
     return bucket
 
 
-def _bucket(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> "Bucket":
+def _bucket(backend: S3Storage | AliOSSStorage | GCPStorage | AzureStorage) -> "Bucket | S3Bucket":
     match backend:
         case S3Storage():
             from openegress.storage import s3

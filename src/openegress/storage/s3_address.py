@@ -1,6 +1,7 @@
 """Where a bucket of an S3-compatible service is found, and the form of a location there. Pure."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from openegress.core.errors import invalid
 from openegress.core.shown_url import receiver
 
 DEFAULT_REGION = "us-east-1"
+HOST = re.compile(r"[^\x00-\x20\x7f/\\@<>\"`{}|^%]+")
 
 VIRTUAL_HOST_ONLY = ("aliyuncs.com", "myqcloud.com", "volces.com")
 """Services that refuse the bucket in the path."""
@@ -18,10 +20,12 @@ class Address:
     """How a bucket is addressed."""
 
     endpoint: str
-    """With the bucket in the host when virtual_host, as obstore wants it. No trailing slash."""
+    """With the bucket in the host when virtual_host. No trailing slash."""
     virtual_host: bool
     location_base: str
     """A location is this, "/" and the key."""
+    service: str
+    """The endpoint without the bucket."""
 
 
 def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
@@ -33,23 +37,24 @@ def address(bucket: str, endpoint: str = "", region: str = "", force_path_style:
     region = region or DEFAULT_REGION
     if not endpoint:
         host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        service = f"https://{host}"
         if force_path_style:
-            return Address(f"https://{host}", False, f"https://s3.amazonaws.com/{bucket}")
+            return Address(service, False, f"https://s3.amazonaws.com/{bucket}", service)
         location = f"https://{bucket}.s3.amazonaws.com"
         if "." in bucket:
-            return Address(f"https://{host}", False, location)
-        return Address(f"https://{bucket}.{host}", True, location)
+            return Address(service, False, location, service)
+        return Address(f"https://{bucket}.{host}", True, location, service)
     url = endpoint_url(endpoint)
     scheme, _, rest = url.partition("://")
     host = urlsplit(url).hostname or ""
-    by_path = Address(url, False, f"{url}/{bucket}")
+    by_path = Address(url, False, f"{url}/{bucket}", url)
     if force_path_style:
         return by_path
     if host.startswith(f"{bucket}."):
-        return Address(url, True, url)
+        return Address(url, True, url, f"{scheme}://{rest.removeprefix(f'{bucket}.')}")
     if is_virtual_host_only(host) or (is_aws(host) and "." not in bucket):
-        url = f"{scheme}://{bucket}.{rest}"
-        return Address(url, True, url)
+        by_host = f"{scheme}://{bucket}.{rest}"
+        return Address(by_host, True, by_host, url)
     return by_path
 
 
@@ -57,7 +62,11 @@ def endpoint_url(endpoint: str) -> str:
     """With a scheme (https unless given) and no trailing slash."""
     url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        is_address = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # a port that is no number, or too large
+        is_address = False
+    if not is_address or not HOST.fullmatch(parts.hostname or "") or parts.query or parts.fragment:
         raise invalid(
             f"storage endpoint {receiver(endpoint)!r} is not an address; write https://host or http://host:port"
         )

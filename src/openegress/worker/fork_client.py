@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -68,7 +68,9 @@ class Fork:
 class ForkClient:
     """Starts the process that forks, when one is wanted and there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stores_on_s3: bool = False) -> None:
+        """`stores_on_s3`: what handlers need for that is loaded ahead, once for all of them."""
+        self._stores_on_s3 = stores_on_s3
         self._line: _ForkConnection | None = None
         self._opening = asyncio.Lock()
 
@@ -96,7 +98,7 @@ class ForkClient:
                 _log.error("the process that forks handlers has ended", ended=await self._line.close())
                 self._line = None
             if self._line is None:
-                self._line = await _ForkConnection.open()
+                self._line = await _ForkConnection.open(["s3"] * self._stores_on_s3)
             return self._line
 
 
@@ -113,7 +115,8 @@ class _ForkConnection:
         asyncio.get_running_loop().add_reader(control, self._read)
 
     @classmethod
-    async def open(cls) -> "_ForkConnection":
+    async def open(cls, loaded: Sequence[str]) -> "_ForkConnection":
+        """`loaded`: what beside the usual, see openegress.handler."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
@@ -123,6 +126,7 @@ class _ForkConnection:
                     "-m",
                     "openegress.handler",
                     str(theirs.fileno()),
+                    *loaded,
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     stdin=asyncio.subprocess.DEVNULL,

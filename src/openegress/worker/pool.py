@@ -40,7 +40,13 @@ class Pool:
     """Hands out handlers; keeps some with a browser, and makes a new one for each of those that is taken."""
 
     def __init__(
-        self, settings: ipc.HandlerSettings, *, browsers: int | None, shape: Shape, on_log: OnLog
+        self,
+        settings: ipc.HandlerSettings,
+        *,
+        browsers: int | None,
+        shape: Shape,
+        on_log: OnLog,
+        forks: ForkClient | None = None,
     ) -> None:
         """`browsers`: how many wait at any time; None: one, as long as there are pages to record."""
         self._settings = settings
@@ -49,7 +55,7 @@ class Pool:
         """How many wait now."""
         self._shape = shape
         self._on_log = on_log
-        self._forks = ForkClient()
+        self._forks = forks or ForkClient()
         self._ready: list[HandlerProcess] = []
         self._dead: list[HandlerProcess] = []
         """Died while they waited; the filler sees to what they left."""

@@ -1,0 +1,269 @@
+"""The Storage of S3 and what speaks like it: objects in one request or in parts."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from openegress.core.checksum import Checksum
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.storage import s3_checksum
+from openegress.storage.failures import Answer
+from openegress.storage.s3_client import CallTimeouts, NotDone, S3Client, in_thread
+from openegress.storage.spool import size_of, unreadable
+from openegress.storage.traits import (
+    CALL_S,
+    CHECK_BODY,
+    CONNECT_S,
+    PARTS_AT_ONCE,
+    PROBE_CONNECT_S,
+    PROBE_S,
+    Retries,
+    StoreTraits,
+    check_key,
+    failure,
+    key_of,
+    part_bytes,
+)
+
+if TYPE_CHECKING:
+    from openegress.storage.gateway import Gateway
+
+T = TypeVar("T")
+
+PATIENT = CallTimeouts(CONNECT_S, CALL_S)
+QUICK = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
+ONCE_MORE = Retries(1, max_delay_s=1.0, at_least_s=5.0)
+"""No second try after one that timed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Manner:
+    """How a bucket is spoken to; what a store answers may call for another."""
+
+    client: S3Client
+    checksum: Checksum
+
+
+@dataclass(frozen=True, slots=True)
+class S3Traits:
+    """How its objects are written."""
+
+    store: StoreTraits
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Of each object, by botocore's names: metadata, tags, encryption, class."""
+    retries: Retries = field(default_factory=Retries)
+
+
+class S3Bucket:
+    """The Storage for S3 and AliOSS."""
+
+    def __init__(
+        self,
+        manner: S3Manner,
+        traits: S3Traits,
+        otherwise: Callable[[NotDone], S3Manner | None] = lambda error: None,
+    ) -> None:
+        """`otherwise`: the manner that an answer calls for; None: there is no other."""
+        self._manner = manner
+        self._traits = traits
+        self._otherwise = otherwise
+        self.gateway: Gateway | None = None
+        """The way to it, where a request names it; closed with this."""
+
+    async def check(self, path: str) -> None:
+        key, phase = check_key(path), Phase.STORAGE_CHECK
+
+        async def write(manner: S3Manner) -> None:
+            await self._object(manner, key, CHECK_BODY, "text/plain", QUICK, ONCE_MORE)
+
+        async def delete(manner: S3Manner) -> None:
+            await manner.client.ask("delete_object", QUICK, ONCE_MORE, Key=key)
+
+        await self._try(phase, write)
+        try:
+            await self._try(phase, delete)
+        except EgressError as error:
+            if error.fault is not Fault.CALLER:
+                raise
+            # May write but not delete: all that a recording needs.
+
+    async def put(self, local: Path, path: str, content_type: str) -> None:
+        key = key_of(path)
+        size_bytes = await size_of(local)
+
+        async def send(manner: S3Manner) -> None:
+            if size_bytes > part_bytes(size_bytes):
+                await self._put_parts(manner, local, key, size_bytes, content_type)
+            else:
+                body = await in_thread(lambda: _read(local, 0, size_bytes), "read")
+                await self._object(manner, key, body, content_type, PATIENT, self._traits.retries)
+
+        await self._try(Phase.STORAGE_WRITE, send)
+
+    async def size(self, path: str) -> int | None:
+        key = key_of(path)
+        try:
+            answer = await self._head(key)
+        except FileNotFoundError:
+            raise self._no_such(key) from None
+        return None if answer is None else int(answer["ContentLength"])
+
+    async def read(self, path: str, offset: int, size: int) -> bytes:
+        key = key_of(path)
+        places = f"bytes={offset}-{offset + size - 1}"
+
+        async def get(manner: S3Manner) -> Mapping[str, Any]:
+            return await manner.client.ask("get_object", PATIENT, self._traits.retries, Key=key, Range=places)
+
+        try:
+            return bytes((await self._adapted(get))["Body"])
+        except NotDone as error:
+            if error.answer.status == 404:
+                raise self._no_such(key) from None
+            raise self._failed(error.answer, Phase.STORAGE_READ, "reading") from None
+
+    def _no_such(self, key: str) -> EgressError:
+        return EgressError(
+            Code.NOT_FOUND,
+            f"{key!r} is not in {self._traits.store.where}",
+            fault=Fault.DESTINATION,
+            phase=Phase.STORAGE_WRITE,
+        )
+
+    async def changed_s(self, path: str) -> float | None:
+        try:
+            answer = await self._head(key_of(path))
+        except FileNotFoundError:
+            return None
+        return None if answer is None else float(answer["LastModified"].timestamp())
+
+    async def presign(self, path: str, expires_s: int) -> str:
+        key = key_of(path)
+        try:
+            return await self._manner.client.presign(key, expires_s, PATIENT)
+        except NotDone as error:
+            raise self._failed(error.answer, Phase.STORAGE_WRITE, "presigning") from None
+
+    def location(self, path: str) -> str:
+        return self._traits.store.location(key_of(path))
+
+    async def close(self) -> None:
+        await self._manner.client.close()
+        if self.gateway is not None:
+            await self.gateway.close()
+
+    async def _head(self, key: str) -> Mapping[str, Any] | None:
+        """None: this identity may not look. Raises FileNotFoundError, EgressError."""
+        try:
+            return await self._adapted(
+                lambda manner: manner.client.ask("head_object", PATIENT, self._traits.retries, Key=key)
+            )
+        except NotDone as error:
+            if error.answer.status == 404:
+                raise FileNotFoundError from None
+            if error.answer.status in (401, 403) and not (self.gateway and self.gateway.is_denied):
+                return None
+            raise self._failed(error.answer, Phase.STORAGE_WRITE) from None
+
+    async def _object(
+        self,
+        manner: S3Manner,
+        key: str,
+        body: bytes,
+        content_type: str,
+        patience: CallTimeouts,
+        retries: Retries,
+    ) -> None:
+        sums = await in_thread(lambda: s3_checksum.of(body, manner.checksum), "checksum")
+        parameters = {**self._traits.parameters, **sums, "ContentType": content_type}
+        await manner.client.ask("put_object", patience, retries, Key=key, Body=body, **parameters)
+
+    async def _put_parts(
+        self, manner: S3Manner, local: Path, key: str, size_bytes: int, content_type: str
+    ) -> None:
+        client, retries = manner.client, self._traits.retries
+        parameters = {
+            **self._traits.parameters,
+            **s3_checksum.announced(manner.checksum),
+            "ContentType": content_type,
+        }
+        begun = await client.ask("create_multipart_upload", PATIENT, retries, Key=key, **parameters)
+        upload = {"Key": key, "UploadId": str(begun.get("UploadId", ""))}
+        try:
+            parts = await self._parts_sent(manner, local, size_bytes, upload)
+            await client.ask(
+                "complete_multipart_upload", PATIENT, retries, MultipartUpload={"Parts": parts}, **upload
+            )
+        except (NotDone, EgressError):
+            # What has come stays there, and is paid for, until the upload is given up.
+            try:
+                await client.ask("abort_multipart_upload", QUICK, ONCE_MORE, **upload)
+            except NotDone:
+                pass
+            raise
+
+    async def _parts_sent(
+        self, manner: S3Manner, local: Path, size_bytes: int, upload: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """What the end of the upload says of them."""
+        chunk_bytes = part_bytes(size_bytes)
+        waiting = iter(range(-(-size_bytes // chunk_bytes)))
+        done: dict[int, dict[str, Any]] = {}
+
+        async def send_parts() -> None:
+            for index in waiting:
+                read = functools.partial(_read, local, index * chunk_bytes, chunk_bytes)
+                body = await in_thread(read, "read")
+                sums = await in_thread(functools.partial(s3_checksum.of, body, manner.checksum), "checksum")
+                number = {"PartNumber": index + 1}
+                answer = await manner.client.ask(
+                    "upload_part", PATIENT, self._traits.retries, Body=body, **number, **sums, **upload
+                )
+                if not answer.get("ETag"):
+                    raise NotDone(Answer(0, "", "it gave no ETag to a part"))
+                kept = s3_checksum.of_part(sums, manner.checksum)
+                done[index] = {**number, "ETag": answer["ETag"], **kept}
+
+        sending = [asyncio.ensure_future(send_parts()) for _ in range(PARTS_AT_ONCE)]
+        try:
+            await asyncio.gather(*sending)
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+        return [part for _, part in sorted(done.items())]
+
+    async def _try(self, phase: Phase, call: Callable[[S3Manner], Awaitable[T]]) -> T:
+        try:
+            return await self._adapted(call)
+        except NotDone as error:
+            raise self._failed(error.answer, phase) from None
+
+    async def _adapted(self, call: Callable[[S3Manner], Awaitable[T]]) -> T:
+        """Again as long as an answer tells how else to go about it. Raises NotDone."""
+        while True:
+            manner = self._manner
+            try:
+                return await call(manner)
+            except NotDone as error:
+                if manner is self._manner:
+                    other = self._otherwise(error)
+                    if other is None:
+                        raise
+                    self._manner = other
+
+    def _failed(self, answer: Answer, phase: Phase, task: str = "upload") -> EgressError:
+        return failure(answer, self._traits.store, self.gateway, phase, task)
+
+
+def _read(local: Path, offset: int, size_bytes: int) -> bytes:
+    """As much of it as there is. Raises EgressError."""
+    try:
+        with local.open("rb") as file:
+            file.seek(offset)
+            return file.read(size_bytes)
+    except OSError as error:
+        raise unreadable(local, error) from error
