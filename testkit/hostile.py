@@ -83,6 +83,9 @@ class Hostile:
         self.sids: list[str] = []
         self.done: dict[str, int] = {}
         """What each attack did, by its name."""
+        self._speaking: dict[str, asyncio.Task[rtc.Room]] = {}
+        """Others of the same kind who send data, by what they do. LiveKit's SDK does not survive that
+        somebody stops connecting: they stay."""
 
     async def __aenter__(self) -> "Hostile":
         await self._connection.open(self._token)
@@ -94,6 +97,8 @@ class Hostile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for speaking in self._speaking.values():
+            await (await speaking).disconnect()
         await self._connection.close()
 
     async def attack(self, seconds: float, *attacks: Coroutine[None, None, None]) -> None:
@@ -277,34 +282,33 @@ class Hostile:
 
     async def texts(self, per_s: int) -> None:
         """Text streams that begin and never end, a piece of each, chat, and calls to nobody."""
-        room = rtc.Room()
-        token = self._server.token(self._room, f"{self._identity} writes")
-        await room.connect(self._server.ws_url, token, rtc.RoomOptions(auto_subscribe=False))
-        try:
-            while True:
-                for topic in ("lk.chat", "lk.transcription", "\u202e\x00" * 100):
-                    writer = await room.local_participant.stream_text(
-                        topic=topic, attributes={"lk.segment_id": "s" * 5000}
-                    )
-                    await writer.write("\u0301" * 700)
-                    self._count("texts")
-                await asyncio.sleep(3 / per_s)
-        finally:
-            await room.disconnect()
+        room = await self._speaker("writes")
+        while True:
+            for topic in ("lk.chat", "lk.transcription", "\u202e\x00" * 100):
+                writer = await room.local_participant.stream_text(
+                    topic=topic, attributes={"lk.segment_id": "s" * 5000}
+                )
+                await writer.write("\u0301" * 700)
+                self._count("texts")
+            await asyncio.sleep(3 / per_s)
 
     async def data(self, per_s: int) -> None:
         """Messages over both data channels, each to everybody."""
+        room = await self._speaker("tells")
+        while True:
+            for _ in range(per_s // 50):
+                await room.local_participant.publish_data(bytes(1000), reliable=False)
+            await room.local_participant.publish_data(bytes(14_000), reliable=True, topic="\x1b[31m\n" * 20)
+            self._count("data")
+            await asyncio.sleep(0.02)
+
+    async def _speaker(self, what: str) -> rtc.Room:
+        if what not in self._speaking:
+            self._speaking[what] = asyncio.create_task(self._join(f"{self._identity} {what}"))
+        return await asyncio.shield(self._speaking[what])
+
+    async def _join(self, identity: str) -> rtc.Room:
         room = rtc.Room()
-        token = self._server.token(self._room, f"{self._identity} tells")
+        token = self._server.token(self._room, identity)
         await room.connect(self._server.ws_url, token, rtc.RoomOptions(auto_subscribe=False))
-        try:
-            while True:
-                for _ in range(per_s // 50):
-                    await room.local_participant.publish_data(bytes(1000), reliable=False)
-                await room.local_participant.publish_data(
-                    bytes(14_000), reliable=True, topic="\x1b[31m\n" * 20
-                )
-                self._count("data")
-                await asyncio.sleep(0.02)
-        finally:
-            await room.disconnect()
+        return room
