@@ -166,3 +166,16 @@ async def test_nothing_is_lost_of_what_dies(tmp_path: Path) -> None:
         await service.start()
         info, _ = await composed(service, egress_id)
         await check(info, "EGRESS_COMPLETE", RECORDED_S / 2 - 0.2)
+
+        # One that is stopped in order has ended; its film comes later.
+        egress_id = await begun("stopped")
+        await composes(egress_id)
+        await service.stop()
+        await service.start()
+        async with asyncio.timeout(60):
+            while not (info := await service.info(egress_id))["file_results"][0]["location"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert "its next start does that" in info["error"]
+        while list((service.data / "spool").glob("EG_*")):  # noqa: ASYNC110 - it goes after the report
+            await asyncio.sleep(0.05)
+        await check(info, "EGRESS_FAILED", RECORDED_S / 2 - 0.2)

@@ -102,7 +102,7 @@ class Adoption:
             await asyncio.sleep(AGAIN_S)
 
     async def look(self, reason: Round) -> None:
-        """One round over the spool; returns when the last recovery of it has ended."""
+        """One round over the spool; returns when the last recovery has ended, but for what is composed."""
         found = await find_leftovers(self._spool)
         queue = deque(left.plan for left in found if not self._is_busy(left.plan.egress_id))
         self._waiting = {plan.egress_id for plan in queue}
