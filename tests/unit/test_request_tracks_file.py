@@ -54,7 +54,8 @@ def test_tracks_beside_a_picture_are_the_last_output_or_the_only_file(
 @pytest.mark.parametrize(
     ("query", "code", "text"),
     [
-        ("tracks_file=a.webm", Code.INVALID_ARGUMENT, '"a.webm" has to end in .mkv, .mka, .mcap, .mp4'),
+        ("tracks_file=a.webm", Code.INVALID_ARGUMENT, '"a.webm" has to end in .mkv, .mcap, .mp4'),
+        ("tracks_file=a.mka", Code.INVALID_ARGUMENT, '"a.mka" has to end in .mkv'),
         ("tracks_file=x.mp4", Code.INVALID_ARGUMENT, "is the name of the recording beside it"),
         ("tracks_file=a.mkv&split_every=1h", Code.UNIMPLEMENTED, "split_every beside tracks_file"),
         ("tracks_file=/etc/a.mkv", Code.INVALID_ARGUMENT, "lies outside the server's output root"),

@@ -84,7 +84,7 @@ class McapWriter:
         if isinstance(of, FileTrack):
             data = OF_KIND[packet.kind].message(at_ns, data, of.form.codec.value)
         written = message(of.number, self._counts[of.number], at_ns, data)
-        self._places.append(MessagePlace(of.number, at_ns, self._size_bytes))
+        self._places.append((of.number, at_ns, self._size_bytes))
         self._messages.append(written)
         self._size_bytes += len(written)
         self._counts[of.number] += 1

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
 MAGIC = b"\x89MCAP0\r\n"
 HEAD_BYTES = 9
@@ -37,6 +36,10 @@ class Opcode(IntEnum):
     DATA_END = 0x0F
 
 
+MessagePlace = tuple[int, int, int]
+"""(channel, ns, offset) of a message in its chunk: three numbers, as there is one for every packet."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkHead:
     start_ns: int
@@ -44,14 +47,6 @@ class ChunkHead:
     size_bytes: int
     """Of the records in it."""
     crc: int
-
-
-class MessagePlace(NamedTuple):
-    """Where a message lies in its chunk."""
-
-    channel: int
-    at_ns: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +98,7 @@ def message(channel_number: int, sequence: int, at_ns: int, data: bytes) -> byte
 
 def chunk(messages: bytes, places: Sequence[MessagePlace]) -> bytes:
     """Uncompressed: media is compressed already. `messages`: one at least, at `places`."""
-    times = [place.at_ns for place in places]
+    times = [at_ns for _, at_ns, _ in places]
     size = len(messages)
     head = _CHUNK.pack(min(times), max(times), size, zlib.crc32(messages), 0, size)
     return record(Opcode.CHUNK, head + messages)
@@ -140,7 +135,7 @@ def places_in(records: bytes) -> Iterator[MessagePlace]:
     while at < len(records):
         _, length = record_head(records, at)
         number, _, at_ns, _ = _MESSAGE.unpack_from(records, at + HEAD_BYTES)
-        yield MessagePlace(number, at_ns, at)
+        yield number, at_ns, at
         at += HEAD_BYTES + length
 
 

@@ -24,6 +24,8 @@ _OURS = {
     ".mcap": Container.MCAP,
     ".mp4": Container.MP4,
 }
+_BESIDE = {ending: container for ending, container in _OURS.items() if container is not Container.MKA}
+"""Of files that lie beside a picture, and hold pictures too."""
 _OF_SOUND = (EncodedFileType.OGG, EncodedFileType.MP3)
 _NAME_IT = "name the file .mkv, .mp4 or .mcap, or .mka for sound alone"
 
@@ -93,9 +95,9 @@ def with_file(
     EgressError, INVALID_ARGUMENT, for a name that no such file has."""
     if not path:
         return found
-    container = _OURS.get(posixpath.splitext(path)[1].lower())
+    container = _BESIDE.get(posixpath.splitext(path)[1].lower())
     if container is None:
-        raise invalid(f'tracks_file: "{shown(path, 64)}" has to end in {", ".join(_OURS)}')
+        raise invalid(f'tracks_file: "{shown(path, 64)}" has to end in {", ".join(_BESIDE)}')
     stored = [each.uploads for each in (wanted.file, wanted.segments, *wanted.images) if each is not None]
     wish = FileWish(WireFile(filepath=path), stored[0] if stored else ())
     file = outputs.file_output(wish, container, names)
