@@ -1,4 +1,4 @@
-"""Clips through the bus, made by real handlers in their cages: from disks and buckets, many at a time, killed."""
+"""Clips through the bus, made by real handlers in cages: from disks and buckets, many at a time, killed."""
 
 import asyncio
 import os
