@@ -18,7 +18,7 @@ from openegress.output.clip.maker import ClipMaker
 from openegress.output.file.recorder import FileRecorder
 from openegress.output.hls.recorder import HlsRecorder
 from openegress.storage.uploader import Uploader
-from testkit.encoded import Encoded, Spec
+from testkit.encoded import Encoded, PassedThrough, Spec
 from testkit.probe import av_offset, counters, probe
 
 FPS = 30
@@ -43,8 +43,14 @@ class Rig:
     def opening(self, encoded: Encoded) -> Opening:
         return Opening(encoded.formats, 1_700_000_000 * S, str(self.spool / "EG_1"), {})
 
-    async def recorded(self, output: plan.FileOutput | plan.SegmentOutput, *, ends: bool = True) -> None:
-        encoded, uploader = Encoded(SPEC), Uploader(self.storage)
+    async def recorded(
+        self,
+        output: plan.FileOutput | plan.SegmentOutput,
+        encoded: Encoded | None = None,
+        *,
+        ends: bool = True,
+    ) -> None:
+        encoded, uploader = encoded or Encoded(SPEC), Uploader(self.storage)
         recorder: FileRecorder | HlsRecorder
         if isinstance(output, plan.FileOutput):
             recorder = FileRecorder(output, 0, emit=lambda event: None, uploader=uploader)
@@ -105,6 +111,16 @@ async def test_of_segments(rig: Rig, container: Container, ends: bool) -> None:
     check(made)
     assert made.filename == "clip-00-00-03.100-00-00-07.700.mp4"
     assert made.encoded == 27
+
+
+async def test_of_segments_that_begin_without_a_key_frame(rig: Rig) -> None:
+    """Of a publisher who sends one every eight seconds: the clip needs the first segment."""
+    output = rig.segments(Container.FMP4)
+    spec = Spec(seconds=12, sample_rate=44_100, key_frame_interval_s=8.0, steady=True)
+    await rig.recorded(output, PassedThrough(spec))
+    made = await rig.made(rig.clip(output, playlist="live/all.m3u8", begin_ns=6_500_000_000))
+    check(made, 6.5)
+    assert (made.copied, made.encoded) == (0, 36)
 
 
 async def test_of_a_file_that_is_stored(rig: Rig) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from openegress.core.errors import Code, EgressError, invalid, unimplemented
 from openegress.core.plan import SegmentOutput
 from openegress.core.span import Span, SpanWish, shown_s
 from openegress.core.units import MS
+from openegress.media import Packet
 from openegress.media.clip.cut import SEEK_BEFORE_NS
 from openegress.media.clip.fragment_window import FragmentWindow
 from openegress.media.clip.source import CLIPPED, ClipPart, ClipSource, end_ns
@@ -258,23 +259,41 @@ class _Segments:
         starts = _starts(entries)
         length_ns = starts[-1] + entries[-1].duration_ns
         span = _wish(self._plan).of(length_ns)
-        # One more before: what a decoder of sound has to have heard, and a key frame that came late.
         first = max(0, sum(start <= max(0, span.begin_ns - SEEK_BEFORE_NS) for start in starts) - 1)
-        if not self._is_independent and first:
+        while first and not self._has_key(entries, starts, first, span.begin_ns):
             first -= 1
         last = max(first, sum(start < span.end_ns for start in starts) - 1)
         chosen = range(first, last + 1)
         self._refuse_breaks([entries[n] for n in chosen], [starts[n] for n in chosen])
-        pieces = []
-        if self._output.container is Container.FMP4:
-            pieces.append(self._piece(entries[first].init, self._init_of(entries, first)))
-        for n in chosen:
-            local = layout.segment(Path(self._plan.left_in), n, f".{self._output.container.value}")
-            pieces.append(self._piece(entries[n].uri, local if self._plan.left_in else None))
+        pieces = self._pieces(entries, chosen)
         late_ns = OFFSET_NS + self._ahead_ns(pieces, starts[first])
         opened = Stitched(pieces)
         part = ClipPart(self._output.container, opened, late_ns=late_ns, begin_ns=starts[first])
         return RecordedSpan(part, span, opened.size(), self._files)
+
+    def _pieces(self, entries: Sequence[Segment], chosen: Iterable[int]) -> list[Piece]:
+        pieces: list[Piece] = []
+        for n in chosen:
+            if self._output.container is Container.FMP4 and not pieces:
+                pieces.append(self._piece(entries[n].init, self._init_of(entries, n)))
+            local = layout.segment(Path(self._plan.left_in), n, f".{self._output.container.value}")
+            pieces.append(self._piece(entries[n].uri, local if self._plan.left_in else None))
+        return pieces
+
+    def _has_key(self, entries: Sequence[Segment], starts: Sequence[int], number: int, begin_ns: int) -> bool:
+        """Whether the segment has a key frame before the span. One of a track that is recorded as it comes
+        may have none at all."""
+        if self._is_independent:
+            return True
+        file = Stitched(self._pieces(entries, [number]))
+        source = ClipSource(ClipPart(self._output.container, file, OFFSET_NS, begin_ns=starts[number]))
+        try:
+            if source.video_codec is None:
+                return True
+            videos = (each for each in source.packets(0) if each.kind is MediaKind.VIDEO)
+            return any(each.is_key and each.pts_ns <= begin_ns for each in videos)
+        finally:
+            source.close()
 
     def _ahead_ns(self, pieces: list[Piece], begin_ns: int) -> int:
         """By how much time in the segments is ahead of that in the playlist, which players go by: the first
@@ -282,13 +301,16 @@ class _Segments:
         part = ClipPart(self._output.container, Stitched(pieces), late_ns=OFFSET_NS, begin_ns=begin_ns)
         source = ClipSource(part)
         try:
-            kind = MediaKind.AUDIO if source.video_codec is None else MediaKind.VIDEO
-            first = next((each for each in source.packets(0) if each.kind is kind), None)
+            firsts = _firsts(source)
         finally:
             source.close()
+        if not firsts:
+            return 0
+        video = firsts.get(MediaKind.VIDEO)
+        # A segment begins with a key frame or, where none came in time, with whatever came then.
+        begun = video if video is not None and video.is_key else min(firsts.values(), key=lambda p: p.pts_ns)
         # What an encoder of sound puts before media time zero is not heard.
-        at_ns = max(0, first.pts_ns) if first is not None else begin_ns
-        return at_ns - begin_ns
+        return max(0, begun.pts_ns) - begin_ns
 
     def _listing(self) -> str:
         if self._plan.left_in:
@@ -330,6 +352,17 @@ class _Segments:
                 raise unimplemented(
                     f"a clip of segments whose pictures change their size (they do at {shown_s(start)})"
                 )
+
+
+def _firsts(source: ClipSource) -> dict[MediaKind, Packet]:
+    """The first packet of each kind."""
+    wanted = (source.video_codec is not None) + (source.audio_codec is not None)
+    found: dict[MediaKind, Packet] = {}
+    for packet in source.packets(0):
+        found.setdefault(packet.kind, packet)
+        if len(found) == wanted:
+            break
+    return found
 
 
 def _starts(entries: Sequence[Segment]) -> list[int]:
