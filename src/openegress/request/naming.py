@@ -53,7 +53,7 @@ def _local_time(at_ns: int, zone: tzinfo) -> str:
 def clean(path: str) -> str:
     """The shortest path of the same meaning, never above its start; a trailing "/" says directory and stays.
 
-    "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS, or has
+    "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS or has
     control characters.
     """
     if len(path) > MOST_CHARS:
