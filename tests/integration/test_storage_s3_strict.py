@@ -160,6 +160,24 @@ async def test_metadata_in_any_script_arrives(files: list[Path]) -> None:
         assert head["Metadata"] == {"room": "=?UTF-8?B?5Lya6K6uIFrDvHJpY2g=?="}
 
 
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"access_key": "a\r\nX-Evil: b"}, "access_key"),
+        ({"access_key": "schl\u00fcssel"}, "access_key"),
+        ({"session_token": "a\nb"}, "what is sent as x-amz-security-token"),
+        ({"storage_class": "COLD\n"}, "what is sent as x-amz-storage-class"),
+    ],
+)
+async def test_what_no_header_takes(fields: dict[str, str], named: str) -> None:
+    with StrictS3(lambda request: None) as server:
+        storage = await open_storage(at(server, **fields))
+        with pytest.raises(EgressError, match=f"S3 upload failed: {named} has a line break") as raised:
+            await storage.check("x.mp4")
+        await storage.close()
+        assert raised.value.fault is Fault.CALLER and server.seen == []
+
+
 async def test_a_bug_of_a_client_is_no_panic_of_ours(files: list[Path]) -> None:
     """Header values that nobody checked make obstore panic."""
     with GcsDouble() as server:

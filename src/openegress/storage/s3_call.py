@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ T = TypeVar("T")
 CredentialSource = Callable[[], Awaitable[Credentials]]
 RENEWED_BEFORE_S = 300.0
 """Credentials that end so soon are asked for again: an upload has its time."""
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+"""Of a header (RFC 9110, 5.5)."""
 OF_THE_WHOLE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 """What only another upload cures, not the same request."""
 
@@ -123,6 +126,10 @@ class S3Caller:
             self._scope,
             time.time(),
         )
+        for name, value in headers.items():
+            if not FIELD_VALUE.fullmatch(value):
+                what = "access_key" if name == "authorization" else f"what is sent as {name}"
+                raise NotDone(Answer(400, "", f"{what} has a line break, or a character that is not ASCII"))
         target = f"{path}?{query}" if query else path
         try:
             answer = await self._link.ask(call.method, target, headers, call.body, patience)
