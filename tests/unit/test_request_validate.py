@@ -533,9 +533,10 @@ def test_file_type_and_codec(body: dict[str, Any], container: Container, codec: 
 # --- outputs
 
 
-def test_lists_win_over_deprecated_fields() -> None:
+def test_what_stands_in_the_list_and_in_the_deprecated_field_is_one() -> None:
+    """As SDKs write it that serve older servers too; a second one is refused with those of the list."""
     found = room(
-        file={"filepath": "old"},
+        file={"filepath": "new"},
         file_outputs=[{"filepath": "new"}],
         stream_outputs=[{"protocol": "RTMP"}],
     )
