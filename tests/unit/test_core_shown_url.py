@@ -31,8 +31,8 @@ from openegress.request.initial_info import initial
 from openegress.request.validate import plan_of
 from openegress.room.signalling.websocket import signal_url
 from openegress.source.web.url import Redactor
-from openegress.storage.objects import proxy_url
 from openegress.storage.s3_address import endpoint_url
+from openegress.storage.traits import proxy_url
 from openegress.store import Change
 from openegress.store.webhooks import body_of, check_webhooks, events_of
 from openegress.worker.fault_reports import report
