@@ -369,9 +369,11 @@ def storage_answer(data: bytes) -> None:
     text = data.decode(errors="replace")
     answer = failures.read(text)
     failures.is_passing(answer)
-    failures.region_named(answer, text)
-    failures.refuses_checksums(answer, text)
-    failures.asks_for_md5(answer, text)
+    for status in (200, 301, 400, 501):
+        answer = failures.answer_of(status, text)
+        failures.region_named(answer, text)
+        failures.refuses_checksums(answer, text)
+        failures.asks_for_md5(answer, text)
 
 
 @target

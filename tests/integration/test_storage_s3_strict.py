@@ -161,6 +161,22 @@ async def test_metadata_in_any_script_arrives(files: list[Path]) -> None:
         assert head["Metadata"] == {"room": "=?UTF-8?B?5Lya6K6uIFrDvHJpY2g=?="}
 
 
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"access_key": "a\r\nX-Evil: b"}, "access_key"),
+        ({"access_key": "schl\u00fcssel"}, "access_key"),
+        ({"session_token": "a\nb"}, "session_token"),
+        ({"storage_class": "COLD\n"}, "storage_class"),
+    ],
+)
+async def test_what_no_header_takes(fields: dict[str, str], named: str) -> None:
+    with StrictS3(lambda request: None) as server:
+        with pytest.raises(EgressError, match=f"S3 {named} has a line break") as raised:
+            await open_storage(at(server, **fields))
+        assert raised.value.fault is Fault.CALLER and server.seen == []
+
+
 async def test_a_bug_of_a_client_is_no_panic_of_ours(files: list[Path]) -> None:
     """Header values that nobody checked make obstore panic."""
     with GcsDouble() as server:

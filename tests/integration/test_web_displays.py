@@ -3,13 +3,20 @@
 import asyncio
 import contextlib
 import shutil
+import struct
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from openegress.core.units import MS
+from openegress.source.web.damage import Damage
+from openegress.source.web.display import Display
 from openegress.source.web.display_number import CLAIMS, DisplayNumber
+from openegress.source.web.identity import current
+from openegress.source.web.x11 import XConnection
 
 WORKER = """
 import asyncio, socket, struct, sys, tempfile
@@ -99,3 +106,25 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     claimed = DisplayNumber.claim(tmp_path)
     assert not left.exists()
     claimed.release()
+
+
+async def test_a_picture_has_the_time_at_which_it_was_drawn(tmp_path: Path) -> None:
+    """However late the thread that films it gets to run."""
+    create_gc, fill_rectangle = 55, 70
+    display = await Display.start(320, 240, tmp_path, current())
+    damage = Damage(display.number, display.cookie)
+    painter = XConnection(display.number, display.cookie)
+    gc = painter.id_base
+    painter.send(struct.pack("<BxHIII", create_gc, 4, gc, painter.root, 0))
+    for _ in range(2):
+        began_ns = time.monotonic_ns()
+        painter.send(struct.pack("<BxHIIhhHH", fill_rectangle, 5, painter.root, gc, 10, 20, 30, 40))
+        painter.sync()
+        ended_ns = time.monotonic_ns()
+        await asyncio.sleep(0.15)  # the filming thread waits for a core
+        drawn = damage.drain()
+        assert drawn.rows[-1] == (20, 40)
+        assert began_ns - MS <= drawn.at_ns <= ended_ns + MS
+    painter.close()
+    damage.close()
+    await display.close()

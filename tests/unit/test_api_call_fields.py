@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from livekit.protocol import egress as wire
 
 from openegress.api import wire_json
+from openegress.api.control import ControlMethods
 from openegress.api.egress import ApiPolicy, EgressService
 from openegress.api.own_egresses import OwnEgresses
 from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
@@ -19,6 +20,7 @@ from openegress.core.events import Ending, EndReason
 from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamTarget
 from openegress.proto import today
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.memory import MemoryBus
 from openegress.psrpc.server import RPCServer
@@ -141,6 +143,18 @@ async def of_the_api(call: str, request: Message) -> object:
     return kept.asked, answer.SerializeToString()
 
 
+async def of_control(call: str, request: Message) -> object:
+    ordered: list[object] = []
+
+    async def note(*asked: object) -> wire.EgressInfo:
+        ordered.append(asked)
+        return wire.EgressInfo()
+
+    methods = ControlMethods(cast("Any", SimpleNamespace(order=note, set_options=note))).methods()
+    await methods[call].call(request)
+    return ordered
+
+
 Outcome = Callable[[Any], Awaitable[object]]
 CALLS: dict[str, tuple[type[Message], dict[str, Any], Outcome]] = {
     "UpdateLayout": (
@@ -159,8 +173,18 @@ CALLS: dict[str, tuple[type[Message], dict[str, Any], Outcome]] = {
         {"egress_id": "EG_1"},
         lambda request: of_a_worker(EgressHandler.STOP_EGRESS, request),
     ),
+    "SetOptions": (
+        SetOptionsRequest,
+        {"egress_id": "EG_1", "options": {"max_duration": "2h"}},
+        lambda request: of_control("SetOptions", request),
+    ),
+    "AddMarker": (
+        AddMarkerRequest,
+        {"egress_id": "EG_1", "name": "x", "ago": "1s"},
+        lambda request: of_control("AddMarker", request),
+    ),
 }
-OTHERS = {"egress_id": "EG_2", "layout": "speaker", "url": "rtmp://h/b/k", "room_name": "s"}
+OTHERS = {"ago": "2s", "egress_id": "EG_2", "layout": "speaker", "url": "rtmp://h/b/k", "room_name": "s"}
 
 
 def changes(message: Any, path: tuple[str, ...] = ()) -> Any:
@@ -169,7 +193,10 @@ def changes(message: Any, path: tuple[str, ...] = ()) -> Any:
     for field in message.DESCRIPTOR.fields:
         here = (*path, field.name)
         copy = type(message).FromString(whole)
-        if field.message_type is not None:
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            getattr(copy, field.name)["max_duration"] = "3h"
+            yield here, copy
+        elif field.message_type is not None:
             inner = getattr(copy, field.name)
             one = inner[0] if isinstance(field.default_value, list) else inner
             before = one.SerializeToString()

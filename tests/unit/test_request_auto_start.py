@@ -8,6 +8,7 @@ from livekit.protocol.models import ParticipantInfo, Room, TrackInfo, TrackType
 
 from openegress.core.errors import EgressError
 from openegress.core.ids import check_egress_id
+from openegress.proto.today import today
 from openegress.request import auto_start
 from openegress.request.auto_start import AutoStart, rule_of
 
@@ -103,9 +104,27 @@ def test_ids_are_the_same_everywhere_and_differ_by_what_is_recorded() -> None:
         (["*"], {"room": {"file_outputs": [{"path": "x"}]}}, 'no field named "path"'),
         (["*"], {"room": {"audio_only": "perhaps"}}, "audio_only"),
         (["*"], {"tracks": "all"}, "tracks"),
+        (["*"], {"tracks": None}, "starts nothing"),
+        (["*"], {"room": {"preset": "99"}}, r"preset \(99 is not known here"),
+        (["*"], {"room": {"file_outputs": [{"file_type": 77}]}}, r"file_type \(77 is not known here"),
+        (["*"], {"participant": {"file_outputs": [{"file_type": "mp4"}]}}, "participant: .*mp4"),
+        (["*"], {"room": {"file": {}, "stream": {}}}, "room: .*multiple"),
+        (["*"], {"room": {"room_name": "other"}}, "room_name has no effect"),
     ],
 )
 def test_rules_that_say_nothing(rooms: list[str], egress: dict[str, Any], why: str) -> None:
     with pytest.raises(EgressError, match=why) as refused:
         rule_of(rooms, egress)
     assert "\n" not in refused.value.message
+
+
+def test_what_is_of_todays_protocol() -> None:
+    """Newer than the wheel: as a request may name it, a rule may."""
+    outputs = [{"filepath": "x", "file_type": "MCAP"}]
+    egress = {"room": {"layout": "tracks", "file_outputs": outputs}, "participant": {"file_outputs": outputs}}
+    rules = [rule_of(["*"], egress)]
+    (room,) = auto_start.of_room(rules, ROOM)
+    (person,) = auto_start.of_track(rules, ROOM, ANN, VOICE)
+    for body in (room.body, person.body):
+        (output,) = MessageToDict(today(body), preserving_proto_field_name=True)["file_outputs"]
+        assert output == outputs[0]

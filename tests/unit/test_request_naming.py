@@ -13,8 +13,10 @@ from openegress.request import naming
 NOW_NS = 1_739_527_024_816_835_412
 VALUES = {"time": "2025-02-14T095704", "utc": "20250214095704816", "room_name": "demo", "room_id": "RM_1"}
 
-paths = st.text(st.sampled_from("ab./\\{}_-é\0\n ~"), max_size=24)
-values = st.dictionaries(st.sampled_from(["a", "b", "a_b"]), paths, max_size=3)
+paths = st.text(st.sampled_from("ab./\\{}_-é ~"), max_size=24)
+told = st.text(st.sampled_from("ab./\\{}_-é\0\n ~"), max_size=24)
+"""What a room is named: anything."""
+values = st.dictionaries(st.sampled_from(["a", "b", "a_b"]), told, max_size=3)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,6 @@ values = st.dictionaries(st.sampled_from(["a", "b", "a_b"]), paths, max_size=3)
         ("//abs//x/", "/abs/x/"),
         ("/../x", "/x"),
         ("a/../../..", ""),
-        ("a\0b", "ab"),
     ],
 )
 def test_clean(path: str, cleaned: str) -> None:
@@ -84,10 +85,31 @@ def test_values_are_not_templates() -> None:
 
 @pytest.mark.parametrize(
     ("value", "filled"),
-    [("a/b", "x/a/b.mp4"), ("../../etc", "x/etc.mp4"), ("..", "x/.mp4"), ("/", "x/.mp4")],
+    [
+        ("a/b", "x/a/b.mp4"),
+        ("../../etc", "x/etc~74ccf3c5.mp4"),
+        ("..", "x/~5ec1f7e7.mp4"),
+        ("/", "x/~8a5edab2.mp4"),
+        ("a\nb", "x/ab~7e18f737.mp4"),
+    ],
 )
 def test_values_cannot_climb(value: str, filled: str) -> None:
     assert naming.fill("x/{room_name}.mp4", {"room_name": value}) == filled
+
+
+@given(told, told)
+def test_two_rooms_are_two_files(one: str, other: str) -> None:
+    """Whatever of their names a path cannot have."""
+    first, second = (naming.fill("x/{room_name}.mp4", {"room_name": name}) for name in (one, other))
+    assert (first == second) == (one == other)
+
+
+@pytest.mark.parametrize("control", ["\0", "\n", "\x1b", "\x7f"])
+def test_what_a_request_names_has_no_control_characters(control: str) -> None:
+    """To leave them out would store it under another name than was asked for."""
+    with pytest.raises(EgressError, match=rf"control character U\+00{ord(control):02X}") as raised:
+        naming.file_path(f"a{control}b.mp4", "r", VALUES, ".mp4")
+    assert raised.value.code is Code.INVALID_ARGUMENT
 
 
 def test_time_is_local_and_utc_is_utc() -> None:

@@ -31,6 +31,7 @@ from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.sidecars import Sidecar
 from openegress.proto import today
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.proto.openegress_control_pb2 import AddMarkerRequest, SetOptionsRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.unknown import UnknownFields, in_message
@@ -49,6 +50,8 @@ CALLS = {
     "update_stream": wire.UpdateStreamRequest,
     "list": wire.ListEgressRequest,
     "stop": wire.StopEgressRequest,
+    "set_options": SetOptionsRequest,
+    "add_marker": AddMarkerRequest,
 }
 """What test_api_call_fields.py does with what is read here."""
 READ = BODIES | CALLS

@@ -533,9 +533,10 @@ def test_file_type_and_codec(body: dict[str, Any], container: Container, codec: 
 # --- outputs
 
 
-def test_lists_win_over_deprecated_fields() -> None:
+def test_what_stands_in_the_list_and_in_the_deprecated_field_is_one() -> None:
+    """As SDKs write it that serve older servers too; a second one is refused with those of the list."""
     found = room(
-        file={"filepath": "old"},
+        file={"filepath": "new"},
         file_outputs=[{"filepath": "new"}],
         stream_outputs=[{"protocol": "RTMP"}],
     )
@@ -752,3 +753,28 @@ def test_request_kind_where_the_server_has_a_template(
 ) -> None:
     body = body if kind == "room_composite" else {"template": body}
     assert request_kind(request(kind, body), "http://own/") is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"audio_only": True, "advanced": {"width": 640, "height": 360, "key_frame_interval": 2}},
+            ["advanced.width", "advanced.height", "advanced.key_frame_interval"],
+        ),
+        ({"audio_only": True, "advanced": {"audio_bitrate": 96}}, []),
+        (
+            {"video_only": True, "advanced": {"audio_frequency": 48_000, "framerate": 25}},
+            ["advanced.audio_frequency"],
+        ),
+        ({"video_only": True, "audio_mixing": "DUAL_CHANNEL_AGENT"}, ["audio_mixing"]),
+        ({"advanced": {"width": 640, "audio_bitrate": 96}}, []),
+    ],
+)
+def test_what_is_asked_of_a_picture_or_sound_that_is_not_recorded(
+    fields: dict[str, Any], told: list[str]
+) -> None:
+    """A setting without effect is told, so that nobody believes it had one."""
+    what = "picture" if "audio_only" in fields else "sound"
+    notices = room(file_outputs=[{}], **fields).notices
+    assert list(notices) == [f"{name} has no effect: no {what} is recorded" for name in told]

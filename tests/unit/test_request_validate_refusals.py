@@ -49,6 +49,26 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
         "multiple stream outputs",
     ),
     ("room_composite", ROOM | {"segment_outputs": [{}, {}]}, "multiple segmented file outputs"),
+    (
+        "room_composite",
+        ROOM | {"file": {"filepath": "a"}, "file_outputs": [{"filepath": "b"}]},
+        "multiple file outputs",
+    ),
+    (
+        "room_composite",
+        ROOM
+        | {
+            "stream_outputs": [
+                {
+                    "destinations": [
+                        {"url": "rtmp://h/a/k", "id": "1"},
+                        {"url": "RTMP://h/a/k", "id": "2"},
+                    ]
+                }
+            ]
+        },
+        "stream url (rtmp://h/a/{...} is there twice, with two ids)",
+    ),
     ("room_composite", ROOM | {"audio_only": True, "image_outputs": [{}]}, "audio_only images"),
     ("room_composite", ROOM | {"file_outputs": [{"file_type": 9}]}, "file_type"),
     ("room_composite", ROOM | {"segment_outputs": [{"filename_suffix": 9}]}, "filename_suffix"),
@@ -87,6 +107,36 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("egress", {"room_name": "demo"} | V2_FILE, "source"),
     ("egress", {"room_name": "demo", "template": {}}, "output"),
     ("egress", {"room_name": "demo", "template": {}, "outputs": [{}]}, "output config"),
+    (
+        "egress",
+        {
+            "room_name": "demo",
+            "template": {},
+            "outputs": [{"file": {"filepath": "a"}}, {"file": {"filepath": "b"}}],
+        },
+        "multiple file outputs",
+    ),
+    (
+        "egress",
+        {
+            "room_name": "demo",
+            "template": {},
+            "outputs": [
+                {"stream": {"urls": ["rtmp://h/a/k"]}},
+                {"stream": {"protocol": 3, "urls": ["ws://h/a"]}},
+            ],
+        },
+        "multiple stream outputs",
+    ),
+    (
+        "egress",
+        {
+            "room_name": "demo",
+            "template": {},
+            "outputs": [{"segments": {"filename_prefix": "a"}}, {"segments": {"filename_prefix": "b"}}],
+        },
+        "multiple segmented file outputs",
+    ),
     ("egress", {"template": {}} | V2_FILE, "room_name"),
     ("egress", {"room_name": "demo", "media": {}} | V2_FILE, "audio or video"),
     ("egress", {"room_name": "demo", "media": {"participant_video": {}}} | V2_FILE, "identity"),

@@ -1,6 +1,8 @@
 """Which picture a page's recording shows in each slot, with pauses."""
 
+import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import av
 import pytest
@@ -9,6 +11,7 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.units import MS, S
 from openegress.source.card_picture import card_picture
 from openegress.source.pause_timeline import PauseTimeline
+from openegress.source.web.damage import OLDEST_MS, drawn_ns
 from openegress.source.web.filming import Filming
 from openegress.source.web.pacing import Pacer
 
@@ -142,3 +145,44 @@ def test_the_card_fills_the_picture() -> None:
     assert (card.width, card.height, card.format.name) == (640, 360, "yuv420p")
     luma = card.to_ndarray()[:360]
     assert luma.min() < 60 and luma.max() > 200  # dark, with light words
+
+
+@pytest.mark.parametrize("late_ms", [5, 40, 90])
+def test_a_thread_that_runs_late_leaves_pictures_in_their_slots(late_ms: int) -> None:
+    """Beside other work it looks when it gets a core; what it then finds was drawn when it was drawn."""
+    chance = random.Random(late_ms)
+    display, shown = Display(), Shown()
+    card = av.VideoFrame(64, 36, "yuv420p")
+    filming = Filming(shown, display, Pacer(FPS, ORIGIN_NS), lambda width, height: card)
+    drawn, at_ns = 0, 0
+    while at_ns < 20 * S:
+        at_ns += chance.randrange(1, late_ms) * MS
+        newest = (at_ns - 5 * MS) // PAGE_PERIOD_NS
+        if newest > drawn:
+            drawn = newest
+            display.now_ns = ORIGIN_NS + drawn * PAGE_PERIOD_NS + 5 * MS
+            filming.drawn(display.now_ns)
+        filming.fill(ORIGIN_NS + at_ns)
+    off_ms = [
+        (pts_ns - (shown_ns - ORIGIN_NS)) / MS
+        for (_, before), (pts_ns, shown_ns) in pairwise(shown.pictures)
+        if shown_ns is not None and shown_ns != before
+    ]
+    assert len(off_ms) > 150
+    assert max(off_ms) - min(off_ms) < 1000 / FPS + 1, "within one slot of each other"
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "now_ns", "at_ns"),
+    [
+        (1_000, 1_090_200_000, 1_000_500_000),
+        (1_000, 1_000_200_000, 1_000_200_000),
+        (2**32 - 10, (2**32 + 30) * MS, (2**32 - 10) * MS + 500_000),
+        (5, (2**32 + 30) * MS, (2**32 + 5) * MS + 500_000),
+        (1_000, (1_001 + OLDEST_MS) * MS, (1_001 + OLDEST_MS) * MS),
+        (5_000, 1_000 * MS, 1_000 * MS),
+    ],
+    ids=["late", "now", "before it wraps", "after it wraps", "too old", "to come"],
+)
+def test_the_time_of_a_display(timestamp_ms: int, now_ns: int, at_ns: int) -> None:
+    assert drawn_ns(timestamp_ms, now_ns) == at_ns

@@ -30,6 +30,10 @@ LOCAL = LocalStorage("/out")
 S3 = S3Storage(bucket="b", access_key="a")
 
 
+def at(endpoint: str) -> S3Storage:
+    return S3Storage(bucket="b", endpoint=endpoint)
+
+
 def file(path: str, backend: Backend = LOCAL, prefix: str = "") -> FileOutput:
     return FileOutput(path, Container.MP4, StoragePlan(backend, prefix=prefix))
 
@@ -68,6 +72,14 @@ def plan_of(*outputs: Output, egress_id: str = "EG_1", room: str = "r", track: s
         (file("x.mp4", S3), file("x.mp4", S3Storage(bucket="b", access_key="other")), True),
         (file("x.mp4", S3), file("x.mp4", S3Storage(bucket="c")), False),
         (file("x.mp4", S3), file("x.mp4", GCPStorage(bucket="b")), False),
+        (file("x.mp4", at("http://h:9000")), file("x.mp4", at("http://H:9000/")), True),
+        (file("x.mp4", at("http://h")), file("x.mp4", at("http://h:80")), True),
+        (file("x.mp4", at("h")), file("x.mp4", at("https://h:443")), True),
+        (file("x.mp4", at("h")), file("x.mp4", at("https://b.h")), True),
+        (file("x.mp4", at("http://h:9000")), file("x.mp4", at("http://h:9001")), False),
+        (file("x.mp4", S3), file("x.mp4", at("https://s3.eu-west-1.amazonaws.com")), True),
+        (file("a//x.mp4", S3), file("a/./x.mp4", S3), True),
+        (file("x.mp4", S3, "a//b/"), file("x.mp4", S3, "/a/b"), True),
         (file("x.mp4", AzureStorage("c", "one")), file("x.mp4", AzureStorage("c", "two")), False),
         (segments("d/", "s", "p.m3u8"), segments("d/", "t", "p.m3u8"), True),
         (segments("d/", "s", "p.m3u8"), segments("d/", "s", "q.m3u8"), True),

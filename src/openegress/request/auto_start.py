@@ -23,6 +23,9 @@ from openegress.core.errors import invalid
 from openegress.core.ids import derived_id
 from openegress.core.room_patterns import fits
 from openegress.proto import egress_rpc_pb2 as rpc
+from openegress.proto import today
+from openegress.request import unknown
+from openegress.request.unknown import printable
 
 _FLAGS = {"true": True, "false": False}
 
@@ -74,11 +77,36 @@ def rule_of(rooms: Sequence[str], egress: Mapping[str, Any]) -> AutoStartRule:
     if not rooms:
         raise invalid('rooms: missing; list patterns of room names, "*" for every room')
     message = RoomEgress()
-    try:
-        json_format.ParseDict(_typed(egress, message.DESCRIPTOR), message)
-    except json_format.ParseError as error:
-        raise invalid(f"egress: {' '.join(str(error).split())}") from None
+    for name, asked in egress.items():
+        if asked is None:
+            continue
+        field = _named(name, message.DESCRIPTOR)
+        if field is None or field.message_type is None:
+            raise invalid(
+                f'egress: there is no field named "{printable(name)}"; write room, participant or tracks'
+            )
+        part = getattr(message, field.name)
+        try:
+            part.CopyFrom(today.in_wheel(_part(asked, field.message_type.full_name), type(part)))
+        except json_format.ParseError as error:
+            raise invalid(f"egress: {field.name}: {' '.join(str(error).split())}") from None
+    if message.room.room_name:
+        raise invalid("egress: room: room_name has no effect: it is the room that is opened; use `rooms`")
     return AutoStartRule(tuple(rooms), message)
+
+
+def _part(asked: Any, kind: str) -> Message:
+    """As today's protocol has it. Raises ParseError, and EgressError for a number that no enum knows."""
+    message = today.kind_of(kind)()
+    json_format.ParseDict(_typed(asked, message.DESCRIPTOR), message)
+    for each in unknown.in_message(message):
+        raise each.refusal
+    return message
+
+
+def _named(name: str, kind: Any) -> FieldDescriptor | None:
+    found: FieldDescriptor | None = next((f for f in kind.fields if name in (f.name, f.json_name)), None)
+    return found
 
 
 def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
@@ -122,8 +150,9 @@ def _matching(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStartR
 
 def _with_fields_of(source: Message, target: M) -> M:
     """Fields of the same names: LiveKit's automatic requests are parts of those that are sent."""
-    json_format.ParseDict(json_format.MessageToDict(source), target)
-    return target
+    newest = today.today(target)
+    json_format.ParseDict(json_format.MessageToDict(today.today(source)), newest)
+    return today.in_wheel(newest, type(target))
 
 
 def _typed(tree: Any, kind: Any) -> Any:

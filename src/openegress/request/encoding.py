@@ -97,6 +97,20 @@ class Wish:
     sample_rate: int = DEFAULT_AUDIO_HZ
     notices: tuple[str, ...] = ()
     """What of it has no effect."""
+    of_picture: tuple[str, ...] = ()
+    of_sound: tuple[str, ...] = ()
+    """Fields of `advanced` that are set, by what they are about."""
+
+    def without_effect(self, *, has_audio: bool, has_video: bool) -> tuple[str, ...]:
+        """Of all that it asks for, where one of the two is not recorded."""
+        missing = [] if has_video else [("picture", self.of_picture)]
+        missing += [] if has_audio else [("sound", self.of_sound)]
+        told = tuple(
+            f"advanced.{name} has no effect: no {what} is recorded"
+            for what, names in missing
+            for name in names
+        )
+        return self.notices + told
 
 
 def from_preset(number: int) -> Wish:
@@ -144,7 +158,13 @@ def from_options(options: EncodingOptions) -> Wish:
         audio_kbps=audio_kbps,
         sample_rate=options.audio_frequency or default.sample_rate,
         notices=tuple(f"advanced.{name} has no effect" for name in _without_effect(options)),
+        of_picture=tuple(name for name in _OF_PICTURE if getattr(options, name)),
+        of_sound=tuple(name for name in _OF_SOUND if getattr(options, name)),
     )
+
+
+_OF_PICTURE = ("width", "height", "framerate", "video_codec", "video_bitrate", "key_frame_interval")
+_OF_SOUND = ("audio_codec", "audio_bitrate", "audio_frequency")
 
 
 def _without_effect(options: EncodingOptions) -> Iterator[str]:

@@ -81,11 +81,16 @@ def cut(text: str, longest_bytes: int) -> str:
     encoded = text.encode()
     if len(encoded) <= longest_bytes:
         return text
-    mark = "~" + hashlib.sha256(encoded).hexdigest()[:_HASH_CHARS]
+    mark = mark_of(text)
     kept = encoded[: max(0, longest_bytes - len(mark))].decode(errors="ignore")
     while kept and _continues(text[len(kept) :]):
         kept = kept[:-1]
     return kept.removesuffix(_ZERO_WIDTH_JOINER) + mark
+
+
+def mark_of(text: str) -> str:
+    """What goes behind a value that could not stay as it was, so that two that differ stay two."""
+    return "~" + hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
 
 
 def _continues(rest: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from openegress.core.errors import invalid
 from openegress.core.units import S
+from openegress.request.name_length import mark_of
 
 KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg", ".m4s")
 """Endings that are replaced when another container is recorded; anything else is part of the name."""
@@ -52,14 +53,18 @@ def _local_time(at_ns: int, zone: tzinfo) -> str:
 def clean(path: str) -> str:
     """The shortest path of the same meaning, never above its start; a trailing "/" says directory and stays.
 
-    "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS.
+    "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS or has
+    control characters.
     """
     if len(path) > MOST_CHARS:
         raise invalid(
             f"request has missing or invalid field: a path of {len(path)} characters; "
             f"at most {MOST_CHARS} can be stored"
         )
-    path = _CONTROL.sub("", path)
+    if control := _CONTROL.search(path):
+        raise invalid(
+            f"request has missing or invalid field: a path with the control character U+{ord(control[0]):04X}"
+        )
     is_directory = path.endswith("/")
     rooted = path.startswith("/")
     parts: list[str] = []
@@ -78,12 +83,16 @@ def fill(path: str, values: Mapping[str, str]) -> str:
     """Puts `values` in place of their {placeholders}; unknown ones stay verbatim.
 
     A value may hold "/" (a room named "a/b" makes a directory) but can never climb: its own "." and ".."
-    parts are dropped, and so is a part of the result that the values turned into one.
+    parts are dropped, and so is a part of the result that the values turned into one. A value that loses
+    something has a hash behind it, so that rooms named ".." and "." are not recorded to one file.
     """
 
     def value_of(match: re.Match[str]) -> str:
         value = values.get(match[1])
-        return match[0] if value is None else _harmless(value)
+        if value is None:
+            return match[0]
+        kept = _harmless(value)
+        return kept if kept == value else kept + mark_of(value)
 
     rooted, is_directory = path.startswith("/"), path.endswith("/")
     inner = _harmless(_PLACEHOLDER.sub(value_of, path))

@@ -161,7 +161,8 @@ def _place(storage: StoragePlan, path: str, machine: str) -> str:
         full = posixpath.normpath(posixpath.join(backend.root, storage.prefix, path))
         return f"local|{machine}|{full}"
     prefix = f"{storage.prefix.strip('/')}/" if storage.prefix else ""
-    return f"{_bucket(backend)}|{prefix}{path.lstrip('/')}"
+    key = "/".join(part for part in f"{prefix}{path}".split("/") if part not in ("", "."))
+    return f"{_bucket(backend)}|{key}"
 
 
 def local_path(place: str) -> str | None:
@@ -173,16 +174,30 @@ def local_path(place: str) -> str | None:
 
 def _bucket(backend: Backend) -> str:
     match backend:
-        case S3Storage():
-            return f"s3|{backend.endpoint}/{backend.bucket}"
+        case S3Storage() | AliOSSStorage():
+            kind = "s3" if isinstance(backend, S3Storage) else "alioss"
+            return f"{kind}|{_service(backend.endpoint, backend.bucket)}/{backend.bucket}"
         case GCPStorage():
             return f"gcp|{backend.bucket}"
         case AzureStorage():
-            return f"azure|{backend.endpoint or backend.account_name}/{backend.container}"
-        case AliOSSStorage():
-            return f"alioss|{backend.endpoint}/{backend.bucket}"
+            return f"azure|{_service(backend.endpoint) or backend.account_name}/{backend.container}"
         case LocalStorage():
             return "local"
+
+
+_CLOUDS = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com")
+"""Whatever the endpoint there, a bucket's name is that of one bucket."""
+
+
+def _service(endpoint: str, bucket: str = "") -> str:
+    """The same for each way to write an endpoint; "" for a cloud's own."""
+    scheme, found, rest = endpoint.lower().rpartition("://")
+    host = rest.rstrip("/")
+    if not found or scheme == "https":
+        host = host.removesuffix(":443")
+    elif scheme == "http":
+        host = host.removesuffix(":80")
+    return "" if host.endswith(_CLOUDS) else host.removeprefix(f"{bucket.lower()}.")
 
 
 def _shown(place: str) -> str:

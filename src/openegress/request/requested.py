@@ -76,19 +76,18 @@ def of_encoded(request: Encoded) -> RequestedOutputs:
     legacy: Literal["file", "stream", "segments"] | None = None
     if not isinstance(request, ParticipantEgressRequest):
         legacy = request.WhichOneof("output")
-    _at_most_one(len(request.file_outputs), "multiple file outputs")
-    _at_most_one(len(request.stream_outputs), "multiple stream outputs")
-    _at_most_one(len(request.segment_outputs), "multiple segmented file outputs")
     files = list(request.file_outputs)
     streams = list(request.stream_outputs)
     segments = list(request.segment_outputs)
     if not isinstance(request, ParticipantEgressRequest):
-        if not files and legacy == "file":
-            files = [request.file]
-        if not streams and legacy == "stream":
-            streams = [request.stream]
-        if not segments and legacy == "segments":
-            segments = [request.segments]
+        # One that stands in both places, as older clients of newer servers write it, is one.
+        if legacy == "file" and request.file not in files:
+            files.append(request.file)
+        if legacy == "stream" and request.stream not in streams:
+            streams.append(request.stream)
+        if legacy == "segments" and request.segments not in segments:
+            segments.append(request.segments)
+    _at_most_one_of_each(len(files), len(streams), len(segments))
     _at_most(MAX_IMAGE_OUTPUTS, len(request.image_outputs), "image_outputs")
     others = bool(files or segments or request.image_outputs)
     found = RequestedOutputs(
@@ -125,6 +124,7 @@ def of_v2(request: StartEgressRequest) -> RequestedOutputs:
                 images.append(ImageWish(output.images, (*own, output.images, *shared)))
             case None:
                 raise missing_or_invalid("output config")
+    _at_most_one_of_each(len(files), len(streams), len(segments))
     _at_most(MAX_IMAGE_OUTPUTS, len(images), "image outputs")
     stream: StreamOutput | None = None
     websockets: tuple[WebsocketOutput, ...] = ()
@@ -142,9 +142,10 @@ def of_v2(request: StartEgressRequest) -> RequestedOutputs:
     )
 
 
-def _at_most_one(count: int, field: str) -> None:
-    if count > 1:
-        raise missing_or_invalid(field)
+def _at_most_one_of_each(files: int, streams: int, segments: int) -> None:
+    for count, kind in ((files, "file"), (streams, "stream"), (segments, "segmented file")):
+        if count > 1:
+            raise missing_or_invalid(f"multiple {kind} outputs")
 
 
 def _at_most(most: int, count: int, field: str) -> None:
@@ -186,7 +187,8 @@ def _stream(stream: WireStream, others: bool) -> StreamOutput:
     targets: dict[str, StreamTarget] = {}
     for url, stream_id in urls:
         target = stream_urls.target(url, kind, stream_id)
-        targets.setdefault(target.url, target)
+        if targets.setdefault(target.url, target).id != stream_id:
+            raise missing_or_invalid(f"stream url ({target.redacted} is there twice, with two ids)")
     return StreamOutput(
         protocol="rtmp" if kind is StreamKind.RTMP else "srt", targets=tuple(targets.values())
     )

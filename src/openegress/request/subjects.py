@@ -84,6 +84,8 @@ class Subjects:
                 insecure=self.context.insecure,
                 specs=self.context.layouts,
             )
+        if mixing and not has_audio:
+            notices += ("audio_mixing has no effect: no sound is recorded",)
         return Subject(source, room_name, has_audio, has_video, notices=notices)
 
     def _page_of_room(

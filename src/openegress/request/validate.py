@@ -221,7 +221,9 @@ class _Planner:
             values=subject.values,
             may_pass_through=may_pass,
             looks=looks,
-            notices=wish.notices + formats.notices + subject.notices,
+            notices=wish.without_effect(has_audio=has_audio, has_video=has_video)
+            + formats.notices
+            + subject.notices,
         )
 
     def _outputs(

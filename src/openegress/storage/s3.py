@@ -1,5 +1,6 @@
 """S3 and what speaks like it: where requests go, with which credentials, and what the location is called."""
 
+import re
 from typing import Any
 
 from openegress.core.checksum import Checksum
@@ -12,6 +13,11 @@ from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
 from openegress.storage.s3_client import Identity, NotDone, S3Client
 from openegress.storage.traits import Retries, StoreTraits
 
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+"""Of a header (RFC 9110, 5.5)."""
+_IN_HEADERS = ("access_key", "session_token", "server_side_encryption", "sse_kms_key_id", "storage_class")
+"""Settings that are sent as they are."""
+
 
 def static(access_key: str, secret: str, session_token: str = "") -> Identity:
     """Credentials that nothing in the environment changes and for which nobody is asked."""
@@ -21,6 +27,9 @@ def static(access_key: str, secret: str, session_token: str = "") -> Identity:
 def connect(backend: S3Storage) -> S3Bucket:
     if bool(backend.access_key) != bool(backend.secret):
         raise invalid("S3 access_key and secret go together; set both, or neither for the ambient identity")
+    for name in _IN_HEADERS:
+        if not _FIELD_VALUE.fullmatch(getattr(backend, name)):
+            raise invalid(f"S3 {name} has a line break, or a character that is not ASCII")
     identity = _identity(backend)
     region, checksum = backend.region or DEFAULT_REGION, backend.checksum
     where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)

@@ -6,13 +6,35 @@ what is drawn later makes another event.
 """
 
 import struct
+import time
+from dataclasses import dataclass
 
 from openegress.source.web.x11 import QUERY_EXTENSION, XConnection, XError
 
 QUERY_VERSION, CREATE = 0, 1
 RAW_RECTANGLES = 0
+TIMESTAMP_OFFSET = 12
+"""In a DamageNotify event: milliseconds of the server's clock, which is the monotonic one (Xvfb on Linux)."""
 AREA_TOP_OFFSET = 18
-"""In a DamageNotify event: there is a rectangle of x, y, width, height from 16 on."""
+"""There is a rectangle of x, y, width, height from 16 on."""
+OLDEST_MS = 1000
+"""A time stamp that is older is not of this clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    rows: list[tuple[int, int]]
+    """(top, number) of the rows that were drawn on, for each drawing operation."""
+    at_ns: int
+    """When the last of them was, on the monotonic clock: this process may learn of it much later."""
+
+
+def drawn_ns(timestamp_ms: int, now_ns: int) -> int:
+    """From the server's clock, which wraps at 32 bits and has no fractions of a millisecond."""
+    age_ms = (now_ns // 1_000_000 - timestamp_ms) % 2**32
+    if age_ms > OLDEST_MS:
+        return now_ns
+    return min(now_ns, (now_ns // 1_000_000 - age_ms) * 1_000_000 + 500_000)
 
 
 class Damage:
@@ -47,14 +69,14 @@ class Damage:
     def fileno(self) -> int:
         return self._connection.fileno()
 
-    def drain(self) -> list[tuple[int, int]]:
-        """Reads what is there: (top, number) of the rows that were drawn on, for each drawing operation since
-        the last call."""
-        return [
-            struct.unpack_from("<hxxH", event, AREA_TOP_OFFSET)
-            for event in self._connection.receive()
-            if event[0] & 0x7F == self._event
-        ]
+    def drain(self) -> Drawn:
+        """Reads what is there: all that was drawn since the last call."""
+        events = [event for event in self._connection.receive() if event[0] & 0x7F == self._event]
+        at_ns = time.monotonic_ns()
+        if events:
+            (timestamp_ms,) = struct.unpack_from("<I", events[-1], TIMESTAMP_OFFSET)
+            at_ns = drawn_ns(timestamp_ms, at_ns)
+        return Drawn([struct.unpack_from("<hxxH", event, AREA_TOP_OFFSET) for event in events], at_ns)
 
     def close(self) -> None:
         self._connection.close()

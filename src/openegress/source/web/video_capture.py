@@ -97,15 +97,16 @@ class VideoCapture:
         poll.register(woken, select.POLLIN)
         first_ns = time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)
         if self._wait(poll, damage, woken, first_ns):
-            framebuffer.follow(damage.drain())
+            framebuffer.follow(damage.drain().rows)
         origin_ns = time.monotonic_ns()
         self._filming = filming = Filming(sink, framebuffer, Pacer(self._framerate, origin_ns), self._card)
         self._started.set_result(origin_ns)
         wait_ns = filming.fill(origin_ns)
         while self._end_ns is None:
             if self._wait(poll, damage, woken, wait_ns):
-                framebuffer.follow(damage.drain())
-                filming.drawn(time.monotonic_ns())
+                drawn = damage.drain()
+                framebuffer.follow(drawn.rows)
+                filming.drawn(drawn.at_ns)
             if self._end_ns is not None:
                 break
             pause_ns = self._follow_pauses(filming, origin_ns)
