@@ -100,6 +100,11 @@ def check(path: Path, span: tuple[float, float], recording: Path, *, is_open: bo
     assert facts.audio.contiguous
     assert facts.audio.start_s == pytest.approx(0.0, abs=0.001)
     assert facts.audio.duration_s == pytest.approx(end_s - begin_s, abs=0.03)
+
+
+def check_step(path: Path, begin_s: float, recording: Path) -> None:
+    """Sound is where it is in the recording."""
+    late_s = counters(recording).read[0][0] if recording.suffix == ".m3u8" else 0.0
     before, after = dict(av_offset(recording).samples), av_offset(path).samples
     for at, offset_ms in after:
         nearest = min(before, key=lambda flash: abs(flash - late_s - begin_s - at))
@@ -150,14 +155,15 @@ async def test_clips_while_it_records_and_after_its_end(parts: ClipParts, tmp_pa
     assert last["clip"]["filename"] in info["details"]
     for clip in (last, within, later):
         check(Path(clip["clip"]["location"]), span_s(clip), whole, is_open=clip is last)
+        check_step(Path(clip["clip"]["location"]), span_s(clip)[0], whole)
     assert span_s(last)[1] - span_s(last)[0] == pytest.approx(2.5, abs=0.001)
     assert span_s(within) == (1.1, 4.7)
     assert within["clip"]["location"].endswith("00-00-01.100/mine.mp4")
     assert len(counters(whole).missing_of(sent)) <= dropped
+    playlist = Path(hls["segment_results"][0]["playlist_location"])
     for clip in (of_segments, of_list):
-        check(
-            Path(clip["clip"]["location"]), span_s(clip), Path(hls["segment_results"][0]["playlist_location"])
-        )
+        check(Path(clip["clip"]["location"]), span_s(clip), playlist)
+        check_step(Path(clip["clip"]["location"]), span_s(clip)[0], playlist)
 
 
 async def test_clips_from_a_storage(parts: ClipParts, tmp_path: Path) -> None:
