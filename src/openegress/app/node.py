@@ -28,6 +28,7 @@ from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.process import clear_after_dead
+from openegress.worker.room_check import RoomCheck
 from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
@@ -95,10 +96,15 @@ class Node:
         observer = EgressObserver(
             self.metrics, watchers, watch, spending, faults, lambda egress_id: self.supervisor.get(egress_id)
         )
-        self.supervisor = Supervisor(
-            self._pool, self._ended, observer.aside, observer.logged, keys_of(settings)
-        )
         self._rooms = room_service(settings, _METADATA_S)
+        self.supervisor = Supervisor(
+            self._pool,
+            self._ended,
+            observer.aside,
+            observer.logged,
+            keys_of(settings),
+            RoomCheck(self._rooms.find if self._rooms is not None else None),
+        )
         self.service = WorkerService(
             worker_config(settings, self._rooms.metadata if self._rooms is not None else no_metadata),
             self.node_id,

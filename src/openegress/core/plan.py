@@ -367,6 +367,8 @@ class Plan(Struct, frozen=True):
     data_topics: tuple[str, ...] = ()
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
     on_pause: PauseMode = PauseMode.CUT
+    resumes: bool = False
+    """Another handler goes on with it when one dies."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

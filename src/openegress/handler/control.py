@@ -14,6 +14,7 @@ from openegress.core.plan import Plan, SegmentOutput
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
+from openegress.handler.past import Past
 from openegress.handler.pauses import Pauses
 from openegress.handler.sidecars import SidecarRecorder
 from openegress.handler.silence_limit import SilenceLimit
@@ -23,6 +24,8 @@ from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import Pause
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
+from openegress.room import OwnMetadataChanged
+from openegress.source import Observed
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +62,23 @@ class RecordingControl:
             return [SoundProbe(hearing, formats)], []
         return [], [SoundTap(hearing)]
 
-    def record(self, started_at_ns: int, media_input: MediaInput, outputs: Outputs) -> None:
-        """Media time zero was at this unix time."""
+    def record(
+        self, started_at_ns: int, media_input: MediaInput, outputs: Outputs, past: Past | None = None
+    ) -> None:
+        """What is recorded now began at this unix time. `past`: it goes on behind that."""
         self._recorded = media_input, outputs
         self._times.record(started_at_ns)
-        self._count_silence()
+        if past is not None:
+            self._go_on(past, started_at_ns)
+        if not self._pauses.is_paused:
+            self._count_silence()
+
+    def _go_on(self, past: Past, started_at_ns: int) -> None:
+        self._times.go_on(past.end_ns / S, past.started_at_ns)
+        self._pauses.go_on(past.pauses)
+        if past.is_cut_now:
+            self._times.note(Paused(started_at_ns))
+        self.sidecars.note_gap(past.lost_at_ns, None if past.is_cut_now else started_at_ns)
 
     def end(self) -> None:
         """Nothing is recorded any more."""
@@ -86,7 +101,7 @@ class RecordingControl:
             media_input, outputs = self._recorded
             match order:
                 case PauseOrder():
-                    await self._pause(order, media_input)
+                    await self._pause(order, media_input, outputs)
                 case SetOptions():
                     await self._change(order, media_input, outputs)
                 case AddMarker(name, ago_s):
@@ -95,6 +110,12 @@ class RecordingControl:
                     await asyncio.to_thread(outputs.mark, marker)
                     self.sidecars.mark(marker)
                     self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
+
+    async def observe(self, observed: Observed) -> None:
+        """What happens in the room."""
+        self.sidecars.observe(observed)
+        if isinstance(observed.event, OwnMetadataChanged) and self._recorded is not None:
+            await asyncio.to_thread(self._recorded[1].note_change, observed.event.metadata)
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done."""
@@ -107,7 +128,7 @@ class RecordingControl:
         except Exception:
             _log.exception("an order could not be carried out", extra={"order": str(order)})
 
-    async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
+    async def _pause(self, order: PauseOrder, media_input: MediaInput, outputs: Outputs) -> None:
         if media_input.passes_through and any(isinstance(o, SegmentOutput) for o in self._plan.outputs):
             # They would have to begin with a key frame, and sound comes before it.
             text = "pause of segments of tracks as they come is not supported; ask for an encoding"
@@ -118,6 +139,7 @@ class RecordingControl:
         if self._plan.on_pause is PauseMode.CUT:
             self._times.note(done)  # a card is recorded like all else
         self.sidecars.note(done)
+        await asyncio.to_thread(outputs.note_pauses, self._pauses.until(0))
         match done:
             case Paused():
                 self._silence.stop()
@@ -133,6 +155,7 @@ class RecordingControl:
         await media_input.change_rules(self._rules)
         outputs.change_size_limit(self._rules.max_size_bytes)
         self._times.change(self._rules)
+        await asyncio.to_thread(outputs.note_change, self._rules)
         if self._rules.stop_when_silent_s != before.stop_when_silent_s and not self._pauses.is_paused:
             self._count_silence()
         _log.info("options changed", extra={"options": str(order)})

@@ -14,6 +14,7 @@ from openegress.handler import log
 from openegress.handler.cage import Cage, Confinement, Unconfined, Work
 from openegress.handler.channel import WorkerChannel
 from openegress.handler.name_claim import NameClaim
+from openegress.handler.past import as_changed
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
 from openegress.handler.warm import BrowserShape, WarmBrowser
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 RECOVERY_BYTES = 2**30
 """Of memory, for reading what was left. FFmpeg believes what a damaged file says of its samples: one of a
 kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
+
+
+ORPHANED = 3
+"""The exit status, as for a kill: what is written is in the spool."""
 
 
 class HandlerLoop:
@@ -66,6 +71,9 @@ class HandlerLoop:
                 return
             message = following.result()
             if message is None:
+                if self._session is not None and self._session.is_left_to_next:
+                    _log.warning("worker is gone: the next one goes on with the recording")
+                    os._exit(ORPHANED)
                 if self._session is not None:
                     _log.warning("worker is gone: finishing the recording")
                     self._session.stop(EndReason.KILLED, orphaned=True)
@@ -80,13 +88,17 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan, room_keys):
+            case ipc.Run(plan, room_keys, resumes):
+                if resumes:
+                    plan = await asyncio.to_thread(as_changed, plan, Path(self._told.spool))
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
                 self._session = Recording(plan, self._told, send, self._browser, cage, self._names)
                 self._browser = None
-                self._running = asyncio.create_task(self._session.run(room_keys), name="session")
+                self._running = asyncio.create_task(
+                    self._session.run(room_keys, resumes=resumes), name="session"
+                )
             case ipc.Recover(plan):
                 memory.limit(RECOVERY_BYTES)
                 cage = self._cage(plan, Work.RECOVERY)

@@ -8,7 +8,9 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
-from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
+from openegress.core.plan import EndRules, FileOutput, Output, Plan, StoragePlan, StreamTarget
+from openegress.core.restart import Restart
+from openegress.handler.past import Past
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import SidecarRecorder
 from openegress.media import FrameSink, PacketSink, StreamFormat
@@ -55,6 +57,7 @@ class Outputs:
         self._opening: Opening | None = None
         self._has_manifests = False
         self._markers: tuple[Marker, ...] = ()
+        self._restarts: tuple[Restart, ...] = ()
         self._outputs = [
             build_output(
                 output,
@@ -77,6 +80,11 @@ class Outputs:
     def taps(self) -> Sequence[FrameSink]:
         return [sink for built in self._opened.values() if (sink := built.frames) is not None]
 
+    @property
+    def goes_on_at_ns(self) -> int:
+        """Of the timeline, how much an earlier handler has recorded."""
+        return self._opening.goes_on_at_ns if self._opening is not None else 0
+
     def size_bytes(self) -> int:
         return sum(built.output.size_bytes() for built in self._opened.values())
 
@@ -95,13 +103,20 @@ class Outputs:
         name_values: dict[str, str],
         *,
         passthrough: bool,
+        past: Past | None = None,
     ) -> None:
-        """`passthrough`: the packets are the source's own. Raises EgressError when no output opens."""
+        """`passthrough`: the packets are the source's own. `past`: what is recorded goes on behind it, and
+        `started_at_ns` is that of its beginning. Raises EgressError when no output opens, or one that should
+        go on does not."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
             self._journal.note_passthrough()
-        self._opening = Opening(formats, started_at_ns, str(self._journal.folder), values)
+        if self._plan.resumes:
+            self._journal.note_started(started_at_ns)
+        spool = str(self._journal.folder)
+        self._opening = Opening(formats, started_at_ns, spool, values, past.end_ns if past else 0)
+        self._restarts = past.restarts if past else ()
         errors = []
         for index, built in enumerate(self._outputs):
             try:
@@ -111,9 +126,43 @@ class Outputs:
                 self._emit(OutputFailed(index, error.text, error.code.value))
             else:
                 self._opened[index] = built
-        if not self._opened:
+        if not self._opened or (past is not None and errors):
             raise errors[0]
+        if past is not None:
+            self._go_on(past)
         self._sidecars.open(self._opening)
+
+    def _go_on(self, past: Past) -> None:
+        self._markers = past.markers
+        for marker in past.markers:
+            self._hand_on(marker)
+        for built in self._opened.values():
+            if built.guard is not None:
+                built.guard.go_on(built.output.size_bytes(), past.end_ns)
+
+    def note_restart(self, restart: Restart) -> None:
+        """Blocking. Raises EgressError when the disk does not take it."""
+        self._journal.note_restart(len(self._restarts), restart)
+        self._restarts = (*self._restarts, restart)
+
+    def note_change(self, change: EndRules | str) -> None:
+        """Rules, or metadata of the recorder's participant, for whoever goes on with it. Blocking."""
+        if not self._plan.resumes:
+            return
+        try:
+            if isinstance(change, str):
+                self._journal.note_metadata(change)
+            else:
+                self._journal.note_rules(change)
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
+
+    def note_pauses(self, pauses: tuple[Pause, ...]) -> None:
+        """All until now, of which the last has changed. Blocking."""
+        try:
+            self._journal.note_pause(len(pauses) - 1, pauses[-1])
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
@@ -150,6 +199,9 @@ class Outputs:
             raise EgressError(Code.RESOURCE_EXHAUSTED, why)
         self._journal.note_marker(len(self._markers), marker)
         self._markers = (*self._markers, marker)
+        self._hand_on(marker)
+
+    def _hand_on(self, marker: Marker) -> None:
         for built in self._opened.values():
             if built.marked is not None:
                 built.marked.mark(marker)
@@ -226,6 +278,7 @@ class Outputs:
                 passthrough=self._journal.is_passthrough,
                 left_out=left_out,
                 pauses=pauses,
+                restarts=self._restarts,
                 markers=self._markers,
             ),
             [(self._plan.outputs[index], built.output.records()) for index, built in self._opened.items()],

@@ -22,10 +22,12 @@ from openegress.core.events import (
     EndReason,
     Progress,
     Rejoined,
+    Restarted,
 )
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.restart import missing_ns
 from openegress.core.room_keys import RoomKey
 from openegress.handler.cage import Confinement
 from openegress.handler.control import RecordingControl
@@ -33,10 +35,12 @@ from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
+from openegress.handler.past import Past, journal_and_past
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
+from openegress.media.later import LaterFrames, LaterPackets
 from openegress.request.orders import Order
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked
 
@@ -109,6 +113,11 @@ class Recording:
         """START_SIGNAL while a page is waited for."""
         self._control = RecordingControl(plan, send, lambda reason: self._end(End(reason)))
 
+    @property
+    def is_left_to_next(self) -> bool:
+        """Whoever comes after this process goes on with what it has recorded."""
+        return self._plan.resumes and self._begun.done() and not self._ending.done()
+
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
         next worker to report."""
@@ -129,12 +138,13 @@ class Recording:
         """Returns once it is carried out. Raises EgressError."""
         await self._control.obey(order)
 
-    async def run(self, room_keys: tuple[RoomKey, ...] = ()) -> None:
-        """Never raises: what goes wrong is in the Ended event."""
+    async def run(self, room_keys: tuple[RoomKey, ...] = (), *, resumes: bool = False) -> None:
+        """`resumes`: it goes on with what another handler has left. Never raises: what goes wrong is in the
+        Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
         self._control.start()
         try:
-            end = await self._record(room_keys)
+            end = await self._record(room_keys, resumes)
         except _EndedEarly as early:
             end = early.end
         except EgressError as error:
@@ -154,7 +164,7 @@ class Recording:
         if self._browser is not None:
             await self._browser.close()
 
-    async def _record(self, room_keys: tuple[RoomKey, ...]) -> End:
+    async def _record(self, room_keys: tuple[RoomKey, ...], resumes: bool) -> End:
         await self._confinement.enter()
         media_input = await self._unless_ended(
             open_input(self._plan, self._settings, self._browser, self._fail_from_thread, room_keys)
@@ -163,23 +173,26 @@ class Recording:
         watch = asyncio.create_task(self._watch(media_input), name="source events")
         watch.add_done_callback(self._watch_ended)
         try:
-            # The disk may be slow to take the plan.
-            prepared, journal = await asyncio.gather(
+            opening = journal_and_past(Path(self._settings.spool), self._plan, resumes)
+            prepared, opened = await asyncio.gather(
                 self._unless_ended(media_input.prepare()),
-                asyncio.to_thread(RecordingJournal.create, Path(self._settings.spool), self._plan),
+                # Whoever works on it still may take long; a folder is made whatever ends the recording.
+                self._unless_ended(opening) if resumes else opening,
                 return_exceptions=True,
             )
-            if isinstance(journal, BaseException):
-                raise prepared or journal
+            if isinstance(opened, BaseException):
+                raise prepared or opened
+            journal, past = opened
             try:
                 if prepared is not None:
                     raise prepared
                 self._phase = None
-                end = await self._capture(media_input, journal)
+                end = await self._capture(media_input, journal, past)
                 if end.is_settled:
                     await self._settle(journal)
             except Exception:
-                if self._outputs is None:  # none was opened: there is nothing that a recovery could find
+                if self._outputs is None and past is None:
+                    # None was opened: there is nothing that a recovery could find.
                     await self._settle(journal)
                 raise
             finally:
@@ -190,7 +203,7 @@ class Recording:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _capture(self, media_input: MediaInput, journal: RecordingJournal) -> End:
+    async def _capture(self, media_input: MediaInput, journal: RecordingJournal, past: Past | None) -> End:
         outputs = Outputs(
             self._plan,
             journal,
@@ -200,34 +213,55 @@ class Recording:
             ask_key=media_input.key_frame_at,
             stream_retry_s=self._settings.stream_retry_s,
         )
-        name_values = await self._unless_ended(
-            self._names.settle(media_input.name_values(), media_input.formats())
-        )
-        started_at_ns = await media_input.start()
+        name_values = journal.names
+        if past is None:
+            name_values = await self._unless_ended(
+                self._names.settle(media_input.name_values(), media_input.formats())
+            )
+        source_at_ns = started_at_ns = await media_input.start()
+        later = None
+        if past is not None:
+            later = await past.later_of(media_input, source_at_ns)
+            started_at_ns = past.started_at_ns
         self._media_input = media_input
         outputs.open(
             media_input.formats(),
             started_at_ns,
             name_values,
             passthrough=media_input.passes_through,
+            past=past,
         )
         self._outputs = outputs
         self._begun.set_result(None)
         frozen: EgressError | None = None
         try:
             sinks, taps = self._control.listeners(media_input)
-            media_input.connect([*outputs.sinks, *sinks], [*outputs.taps, *taps, Thumbnails(self._send)])
-            self._control.record(started_at_ns, media_input, outputs)
-            self._send(Active(started_at_ns))
+            packets, frames = outputs.sinks, outputs.taps
+            if later is not None:
+                packets = [LaterPackets(sink, later) for sink in packets]
+                frames = [LaterFrames(tap, later) for tap in frames]
+            media_input.connect([*packets, *sinks], [*frames, *taps, Thumbnails(self._send)])
+            resumed_at_ns = source_at_ns + (later.from_ns if later else 0)
+            self._control.record(resumed_at_ns, media_input, outputs, past)
+            self._send(self._restarted(past, resumed_at_ns, outputs) if past else Active(started_at_ns))
             end = await self._ending
             self._control.end()
             self._send(Ending(end.reason))
+            if self._plan.resumes:
+                await asyncio.to_thread(journal.note_ending)
             frozen = await self._stop_input(media_input)
         finally:
             left_out = _left_out(media_input)
             ended_at_ns = time.time_ns()
             error = await outputs.finish(ended_at_ns, left_out, self._control.pauses_until(ended_at_ns))
         return End(end.reason, end.error or frozen or error, outputs.is_settled(), left_out)
+
+    def _restarted(self, past: Past, resumed_at_ns: int, outputs: Outputs) -> Restarted:
+        """Raises EgressError."""
+        restart = past.restarted(resumed_at_ns)
+        outputs.note_restart(restart)
+        restarts = (*past.restarts, restart)
+        return Restarted(resumed_at_ns, restart.lost_at_ns, len(restarts), missing_ns(restarts))
 
     async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
         """Stops the input once, however often it is called. Never raises: what was recorded has to be
@@ -294,7 +328,7 @@ class Recording:
                 case OrderAsked(order):
                     await self._control.obey_unasked(order)
                 case Observed():
-                    self._control.sidecars.observe(event)
+                    await self._control.observe(event)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
                 case Rejoined():
@@ -317,7 +351,7 @@ class Recording:
             sample, now_s = self._media_input.sample(), time.monotonic()
             self._send(
                 Progress(
-                    media_ns=sample.media_ns,
+                    media_ns=sample.media_ns + self._outputs.goes_on_at_ns,
                     frames=sample.frames,
                     unique_frames=sample.unique_frames,
                     dropped_frames=sample.dropped_frames,

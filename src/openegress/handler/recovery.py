@@ -3,19 +3,16 @@
 import asyncio
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from openegress.core import plan as plans
 from openegress.core.codecs import MATROSKA, Container
-from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.errors import EgressError, internal
 from openegress.core.events import (
     AnyEvent,
     BackupUsed,
@@ -96,7 +93,8 @@ class Recovery:
     async def _run(self) -> EgressError | None:
         """Raises EgressError when the spool cannot be taken over; returns what went wrong with an output."""
         await self._confinement.enter()
-        journal = await self._take_over()
+        folder = self._spool / self._plan.egress_id
+        journal = await RecordingJournal.taken_over(folder, self._stopped)
         try:
             self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
             salvage = _Salvage(journal, self._uploaders, self._send)
@@ -107,38 +105,10 @@ class Recovery:
         finally:
             journal.release()
 
-    async def _take_over(self) -> RecordingJournal:
-        """Waits for a handler that outlived its worker to finish. Raises EgressError."""
-        taken: Future[RecordingJournal] = Future()
-        folder = self._spool / self._plan.egress_id
-        # A daemon: nobody can interrupt it while it waits for the lock.
-        threading.Thread(target=_take_over, args=(folder, taken), name="take over", daemon=True).start()
-        taking = asyncio.wrap_future(taken)
-        stopped = asyncio.create_task(self._stopped.wait())
-        waiting: list[asyncio.Future[Any]] = [taking, stopped]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        await asyncio.gather(stopped, return_exceptions=True)
-        if taking.done():
-            return taking.result()
-        raise EgressError(
-            Code.FAILED_PRECONDITION,
-            f"{folder}: another process is still at work on it",
-            fault=Fault.SERVICE,
-            phase=Phase.RECOVERY,
-        )
-
     async def _show_life(self) -> None:
         while True:
             self._send(Progress(0, 0, 0, 0, 0))
             await asyncio.sleep(_ALIVE_S)
-
-
-def _take_over(folder: Path, taken: "Future[RecordingJournal]") -> None:
-    try:
-        taken.set_result(RecordingJournal.take_over(folder))
-    except Exception as error:
-        taken.set_exception(error)
 
 
 class _Salvage:
@@ -330,7 +300,16 @@ class _Salvage:
         ended_at_ns = max(each.ended_at_ns for each in told)
         passthrough = self._journal.is_passthrough
         markers = self._journal.markers
-        header = header_of(plan, values, started_at_ns, ended_at_ns, passthrough=passthrough, markers=markers)
+        header = header_of(
+            plan,
+            values,
+            started_at_ns,
+            ended_at_ns,
+            passthrough=passthrough,
+            pauses=tuple(each.until(ended_at_ns) for each in self._journal.pauses),
+            restarts=self._journal.restarts,
+            markers=markers,
+        )
         await store_manifests(
             header,
             saved,

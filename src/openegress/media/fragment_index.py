@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from openegress.core.codecs import MediaKind
-from openegress.media.fragments import ENTRY_CHANGE
-from openegress.media.mp4 import Box, Mp4Error, boxes, children
+from openegress.media.mp4 import ENTRY_CHANGE, Box, Mp4Error, boxes, children
 
 LONGEST_DELTA = 0x7FFFFFFF
 """Players read the time between two samples as a signed number of 32 bits; it is unsigned (8.6.1.2)."""
@@ -79,6 +78,8 @@ class FragmentIndex:
     """(offset, bytes) of each fragment's media, in order."""
     end: int
     """Where the last whole fragment ends."""
+    every: Sequence[IndexedTrack] = ()
+    """Those of the header."""
 
     @property
     def media_bytes(self) -> int:
@@ -125,7 +126,8 @@ def read(file: BinaryIO) -> FragmentIndex:
         raise Mp4Error("it has no header")
     if not media:
         raise Mp4Error("it holds no media")
-    return FragmentIndex([track for track in tracks.values() if track.sizes], media, end)
+    every = list(tracks.values())
+    return FragmentIndex([track for track in every if track.sizes], media, end, every)
 
 
 def _whole_boxes(file: BinaryIO, length: int) -> Iterator[Box]:

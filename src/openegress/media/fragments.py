@@ -10,7 +10,6 @@ import itertools
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from av.error import FFmpegError
 
@@ -19,8 +18,10 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
+from openegress.media.fragment_end import FragmentsEnd
 from openegress.media.interleave import Clamp
 from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.mp4 import ENTRY_CHANGE
 from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
@@ -33,11 +34,6 @@ fragment's decode time has no sign. It is more than any encoder's delay."""
 
 PRIMING_SAMPLES = {AudioCodec.AAC: 1024, AudioCodec.OPUS: 312, AudioCodec.MP3: 1105}
 """What our encoders put before media time zero. In a file an edit declares it, and players skip that much."""
-
-ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
-"""The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
-bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
-file of the fragments puts the entry into it."""
 
 ROOM = box(b"free", bytes(8))
 """Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
@@ -133,14 +129,21 @@ class FragmentWriter:
         *,
         header: bytes = b"",
         first: int = 1,
+        behind: FragmentsEnd | None = None,
     ) -> None:
+        """`behind`: what the file has already, its header too. Raises EgressError where that is of other
+        tracks."""
         self._put = put
         self._header = header
-        self._sequence = first
+        self._sequence = behind.fragments + 1 if behind is not None else first
+        least = _after(behind, formats) if behind is not None else dict.fromkeys((f.kind for f in formats), 0)
         self._tracks = {
-            f.kind: _Track(number, f, Clamp(f.time_base, self._offset_ns(f), least=0), _timescale(f) // _RATE)
+            f.kind: _Track(
+                number, f, Clamp(f.time_base, self._offset_ns(f), least=least[f.kind]), _timescale(f) // _RATE
+            )
             for number, f in enumerate(formats, 1)
         }
+        self._behind = behind
         # An HLS segment has one format; where that changes, another begins.
         self._entries = _Entries(formats) if header else None
 
@@ -148,8 +151,13 @@ class FragmentWriter:
         return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
 
     def open(self) -> None:
-        """Writes the header."""
-        if self._header:
+        """Writes the header, or what has changed since."""
+        if self._behind is not None:
+            for track in self._tracks.values():
+                entry = sample_entry(track.form)
+                if (before := self._behind.entries.get(track.number)) is not None and before != entry:
+                    self._put(_entry_change(track.number, entry))
+        elif self._header:
             self._put(self._header)
 
     def write(self, packet: Packet) -> None:
@@ -164,7 +172,7 @@ class FragmentWriter:
         change = self._entries.change_at(packet) if self._entries is not None else b""
         if change:
             self.flush()
-            self._put(box(b"uuid", ENTRY_CHANGE, struct.pack(">I", track.number), change))
+            self._put(_entry_change(track.number, change))
         if not track.samples:
             track.first_ns = at_ns
         pts, dts, duration = track.clamp.place(packet)
@@ -199,6 +207,23 @@ class FragmentWriter:
         """Writes nothing more."""
         for track in self._tracks.values():
             track.samples = []
+
+
+def _after(behind: FragmentsEnd, formats: Sequence[StreamFormat]) -> dict[MediaKind, int]:
+    """The least decode time of each track's next sample. Raises EgressError."""
+    wanted = {number: (f.kind, _timescale(f), sample_entry(f)[4:8]) for number, f in enumerate(formats, 1)}
+    there = {
+        number: (track.kind, track.timescale, behind.entries[number][4:8])
+        for number, track in behind.tracks.items()
+    }
+    if any(wanted.get(number) != track for number, track in there.items()):
+        raise internal("what is recorded now has other tracks or codecs than the file that it goes on with")
+    ends = {track.kind: track.last_dts + 1 for track in behind.tracks.values()}
+    return {f.kind: ends.get(f.kind, 0) for f in formats}
+
+
+def _entry_change(number: int, entry: bytes) -> bytes:
+    return box(b"uuid", ENTRY_CHANGE, struct.pack(">I", number), entry)
 
 
 class _Traf:

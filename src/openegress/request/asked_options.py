@@ -98,6 +98,15 @@ class AskedOptions:
             return PauseMode.HOLD
         return self.all.on_pause or PauseMode.CUT
 
+    def resumes(self, outputs: tuple[parts.Output, ...]) -> bool:
+        """A recording into `outputs`. Raises EgressError as end_rules() does."""
+        if not self.all.resume:
+            return False
+        cannot = next((why for each in outputs if (why := _why_not_resumed(each))), "")
+        if cannot and self.asked.resume:
+            raise unimplemented(f"resume of {cannot}")
+        return not cannot
+
     def speed(self, video: parts.VideoEncoding | None) -> parts.VideoEncoding | None:
         """`video` at the speed that was asked for. Raises EgressError where the request asks for one and no
         picture is encoded."""
@@ -125,6 +134,19 @@ class AskedOptions:
     def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
         """Of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
+
+
+def _why_not_resumed(output: parts.Output) -> str:
+    """What of it nobody can go on with; "": somebody can."""
+    match output:
+        case parts.FileOutput(split=parts.Split()):
+            return "a file that is split"
+        case parts.FileOutput(container=container) if container is not Container.MP4:
+            return "a file that is not an MP4"
+        case parts.StreamOutput() | parts.WebsocketOutput():
+            return "a stream"
+        case _:
+            return ""
 
 
 def changed_rules(rules: parts.EndRules, asked: Options) -> parts.EndRules:

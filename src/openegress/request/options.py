@@ -80,6 +80,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
     encoder_speed: EncoderSpeed | None = None
     """Of pictures that are encoded."""
+    resume: bool | None = None
+    """It goes on as the same egress when the process that records it dies, or its whole service."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):

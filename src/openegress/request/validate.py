@@ -257,10 +257,11 @@ class _Planner:
         notices: tuple[str, ...] = (),
     ) -> Plan:
         """`looks`: None where nothing is drawn here."""
+        split = self.options.split(found)
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=self.options.split(found),
+            outputs=split,
             video=self.options.speed(video),
             audio=audio,
             passthrough=passthrough,
@@ -275,6 +276,7 @@ class _Planner:
             sidecars=self.options.sidecars(source, found),
             data_topics=self.options.data_topics,
             on_pause=self.options.on_pause(found),
+            resumes=self.options.resumes(split),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))

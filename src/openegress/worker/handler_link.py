@@ -1,9 +1,10 @@
 """What connects an egress to its handler processes: one at a time, and a second one to recover what the first
 left."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import msgspec
@@ -44,6 +45,7 @@ class Death:
     how: str
     of_memory: bool = False
     """The kernel killed it to have memory."""
+    at_s: float = field(default_factory=time.monotonic)
 
 
 class HandlerLink:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import structlog
 
@@ -18,12 +20,14 @@ from openegress.core.events import (
     MarkerAdded,
     Progress,
     Rejoined,
+    Restarted,
     StoredBeside,
     Thumbnail,
     Uploaded,
 )
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.restart_policy import RestartPolicy
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
@@ -32,8 +36,26 @@ from openegress.worker.records import Record
 
 _log = structlog.get_logger(__name__)
 
-OnAside = Callable[["Job", Aside], None]
+OnAside = Callable[["Job", Aside | Restarted], None]
 Spawn = Callable[[], Awaitable[HandlerProcess]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawns:
+    """Where the handlers of a recording come from, and what they are told."""
+
+    start: Spawn
+    """For the plan."""
+    recover: Spawn
+    """To finish what a dead one left."""
+    is_room_on: Callable[[Plan], Awaitable[bool]]
+    room_keys: tuple[RoomKey, ...] = ()
+
+
+class _Stage(Enum):
+    RECORDED = auto()
+    TAKEN_OVER = auto()
+    """A handler is on its way to go on with what a dead one recorded."""
 
 
 class Job:
@@ -66,6 +88,7 @@ class Job:
         self._ended: Ended | None = None
         self._phase: Phase | None = None
         """START_SIGNAL while the page's signal is awaited."""
+        self._stage = _Stage.RECORDED
 
     @property
     def ended(self) -> Ended | None:
@@ -98,15 +121,11 @@ class Job:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self.handlers.obey(order)
 
-    async def run(self, start: Spawn, recover: Spawn, room_keys: tuple[RoomKey, ...] = ()) -> None:
-        """Returns when the egress has ended and its last state was reported.
-
-        `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
-        """
+    async def run(self, spawns: Spawns, *, resumes: bool = False) -> None:
+        """Returns when the egress has ended and its last state was reported. `resumes`: an earlier life of
+        this worker began it."""
         try:
-            match await self._follow(start, ipc.Run(self.plan, room_keys)):
-                case Death(how):
-                    await self._recover(recover, how)
+            await self._record(spawns, resumes)
         except Exception as error:
             # Nothing may leave a record behind that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
@@ -124,9 +143,41 @@ class Job:
         finally:
             await self.record.close()
 
+    async def _record(self, spawns: Spawns, resumes: bool) -> None:
+        """By one handler, and by others as long as each dies."""
+        died = "with its worker"
+        while True:
+            if resumes:
+                self._stage = _Stage.TAKEN_OVER
+                if not await spawns.is_room_on(self.plan):
+                    await self._finish_after(spawns, died, "its room is over")
+                    return
+            outcome = await self._follow(spawns.start, ipc.Run(self.plan, spawns.room_keys, resumes))
+            if isinstance(outcome, Ended):
+                if self._stage is _Stage.TAKEN_OVER:
+                    await self._finish_after(spawns, died, outcome.error)
+                return
+            died = outcome.how
+            if not self._may_resume(resumes):
+                await self._recover(spawns.recover, died)
+                return
+            resumes = True
+            _log.error("another process goes on with a recording", egress_id=self.plan.egress_id, died=died)
+
+    def _may_resume(self, has_begun: bool) -> bool:
+        deaths_s = [each.at_s for each in self.handlers.deaths]
+        has_begun = has_begun or self.active_s is not None
+        is_wanted = self.plan.resumes and has_begun and self._stop_reason is None
+        return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
+
+    async def _finish_after(self, spawns: Spawns, died: str, why: str) -> None:
+        """Nobody can go on with it; no `why`: it was stopped before somebody had."""
+        reason = f" and nobody could go on with it: {why}" if why else ""
+        await self._finish_left(spawns.recover, f"the recording process ended ({died}){reason}")
+
     async def _recover(self, spawn: Spawn, died: str) -> None:
         text = f"the recording process ended ({died})"
-        if self.active_s is None:
+        if self.active_s is None and self._stage is _Stage.RECORDED:
             # Nothing to save, but it may have left a folder in the spool.
             await self._follow(spawn, ipc.Recover(self.plan))
             self._end_failed(f"{text} before it could record")
@@ -141,35 +192,51 @@ class Job:
             case Ended(error=error) if error:
                 _log.error("a recovery failed", egress_id=self.plan.egress_id, error=error)
                 kept = f"what was recorded until then could not be stored: {error}"
+            case Ended() if self.plan.resumes and self._stop_reason not in (None, EndReason.FAILURE):
+                # It was to end, and all that there was until then is stored.
+                self._stage = _Stage.RECORDED
+                self.record.notice(text)
+                self._take(Ended(time.time_ns(), self._stop_reason))
+                return
             case Ended():
                 kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()
-        return await self.handlers.follow(handler, order, self._stop_reason)
+        # A recovery is at the end anyway: it is only told when there is no time for it.
+        is_told = isinstance(order, ipc.Run) or self._stop_reason is EndReason.KILLED
+        return await self.handlers.follow(handler, order, self._stop_reason if is_told else None)
 
     def _take(self, event: AnyEvent) -> None:
         match event:
             case Progress() | Uploaded() | Thumbnail() | Rejoined() | MarkerAdded() | StoredBeside():
                 if isinstance(event, Progress):
                     self.progress = event
-                if self._on_aside is not None:
-                    with beside("watching a recording"):
-                        self._on_aside(self, event)
+                self._tell_aside(event)
                 return
             case AwaitingStart():
                 self._phase = Phase.START_SIGNAL
-            case Active():
+            case Active() | Restarted():
                 self._phase = None
-                self.active_s = time.monotonic()
+                if isinstance(event, Restarted):
+                    self._tell_aside(event)
+                self._stage = _Stage.RECORDED
+                self.active_s = self.active_s or time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
+            case Ended() if self._stage is _Stage.TAKEN_OVER:
+                return  # of a handler that did not come to record
             case Ended():
                 self._ended = event
             case _:
                 pass
         self.record.apply(event)
+
+    def _tell_aside(self, event: Aside | Restarted) -> None:
+        if self._on_aside is not None:
+            with beside("watching a recording"):
+                self._on_aside(self, event)
 
     @property
     def left_out(self) -> LeftOut:
@@ -178,4 +245,5 @@ class Job:
 
     def _end_failed(self, text: str) -> None:
         error = f"{Phase.RECORDING}: {text}"
+        self._stage = _Stage.RECORDED
         self._take(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))

@@ -63,6 +63,12 @@ class Metrics:
             [*self._labels],
             registry=self._registry,
         )
+        self._restarts = Counter(
+            "openegress_restarts",
+            "Recordings that went on after their process had died",
+            [*self._labels],
+            registry=self._registry,
+        )
         self._left_out = Counter(
             "openegress_left_out",
             "Lost packets, unusable pictures, seconds of tracks; pictures that were not encoded",
@@ -102,6 +108,9 @@ class Metrics:
             self._left_out.labels(what=what, **self._labels).inc(count)
         kind = request_type(job.record.info)
         self._ends.labels(type=kind, result=result_of(job), **self._labels).inc()
+
+    def count_restart(self) -> None:
+        self._restarts.labels(**self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:
         """Summed over egresses: those of one would be gone with it, mostly before they are read."""

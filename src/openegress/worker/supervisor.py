@@ -13,9 +13,10 @@ from openegress.core.plan import Plan
 from openegress.core.room_keys import RoomKey
 from openegress.core.tasks import beside
 from openegress.worker.handler_link import OnLog, OnNames
-from openegress.worker.job import Job, OnAside
+from openegress.worker.job import Job, OnAside, Spawns
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
+from openegress.worker.room_check import RoomCheck
 
 _log = structlog.get_logger(__name__)
 _handler_log = structlog.get_logger("openegress.handler")
@@ -38,9 +39,12 @@ class Supervisor:
         on_aside: OnAside | None = None,
         on_log: OnLog | None = None,
         keys_of: KeysOf = lambda _: (),
+        rooms: RoomCheck | None = None,
     ) -> None:
+        """`rooms`: None where recordings are of no room."""
         self._pool = pool
         self._keys_of = keys_of
+        self._rooms = rooms or RoomCheck()
         self._on_log = on_log or relay_log
         self._on_end = on_end
         self._on_aside = on_aside
@@ -61,9 +65,18 @@ class Supervisor:
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
         job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names)
-        keys = self._keys_of(plan.room_name)
-        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn, keys))
+        self._start(job, job.run(self._spawns(plan)))
         return job
+
+    def go_on(self, plan: Plan, kind: str, record: Record) -> Job:
+        """As launch(), with a recording that an earlier life of this worker began."""
+        job = Job(plan, kind, record, self._on_log, self._on_aside)
+        self._start(job, job.run(self._spawns(plan), resumes=True))
+        return job
+
+    def _spawns(self, plan: Plan) -> Spawns:
+        keys = self._keys_of(plan.room_name)
+        return Spawns(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on, keys)
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""

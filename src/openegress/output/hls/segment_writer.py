@@ -52,7 +52,7 @@ class SegmentWriter:
         self._is_discontinuous = False
         """Where the current segment begins, formats change, time leaps, or a pause was."""
         self._paused_ns = 0
-        self.media_end_ns = 0
+        self.media_end_ns = opening.goes_on_at_ns
 
     @property
     def size_bytes(self) -> int:

@@ -50,6 +50,12 @@ class ImageRecorder:
         """Raises EgressError when the disk refuses."""
         self._pictures = Pictures(self._plan, f"images-{self._index}", opening)
         self._encoder = DiskThread(f"image output {self._pictures.prefix}")
+        if opening.goes_on_at_ns:
+            for made in self._pictures.go_on():
+                self._upload(made)
+            self._taken = self._pictures.count
+            interval_ns = self._plan.interval_s * S
+            self._next_ns = -(-opening.goes_on_at_ns // interval_ns) * interval_ns
         self._update()
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
@@ -96,6 +102,8 @@ class ImageRecorder:
         self._is_over = True
         try:
             await self._uploads.finish()
+            if self._pictures is not None:
+                await self._pictures.locate_before(self._uploader)
         except EgressError as error:
             self._failures.report(error)
         self._update()
@@ -118,8 +126,11 @@ class ImageRecorder:
         """In the encoder's thread."""
         assert self._pictures is not None
         made = self._pictures.make(picture, index, taken_at_ns)
-        self._uploads.add(Upload(made.local, made.path, IMAGE_TYPE, functools.partial(self._stored, made)))
+        self._upload(made)
         self._update()
+
+    def _upload(self, made: PictureFile) -> None:
+        self._uploads.add(Upload(made.local, made.path, IMAGE_TYPE, functools.partial(self._stored, made)))
 
     def _check(self, taken: Future[None]) -> None:
         self._waiting -= 1
