@@ -148,12 +148,14 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
         raise _refused("it was ending")
     if not past.started_at_ns:
         raise _refused("nothing was recorded")
-    ends = [0]
+    ends: dict[int, int] = {}
     for (index, part), told in journal.told.items():
         if told.ended_at_ns:
             raise _refused(f"output {index} had ended")
-        ends.append(_end_ns(plan, journal.folder, index, part, told, past))
-    return replace(past, end_ns=max(ends))
+        ends[index] = _end_ns(plan, journal.folder, index, part, told, past)
+    # A picture is taken before those that follow it in a file.
+    media = [end for index, end in ends.items() if not isinstance(plan.outputs[index], ImageOutput)]
+    return replace(past, end_ns=max(media or ends.values(), default=0))
 
 
 def _end_ns(plan: Plan, folder: Path, index: int, part: int, told: OutputUpdate, past: Past) -> int:
