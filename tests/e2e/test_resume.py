@@ -28,8 +28,8 @@ LIMIT_S = 8
 JUMP_S = 0.1
 """A picture more or less at both ends of a gap."""
 HELD_S = 1.5
-"""Of pictures, what waits for the encoder and what that holds, which a kill costs beside the gap: a second on a
-machine that is busy. Sound is written until the gap."""
+"""Of pictures, what waits for the encoder and what that holds, which a kill costs beside the gap: a second on
+a machine that is busy. Sound is written until the gap."""
 STEADY = AudioSpec(tone_hz=440, level=0.3, beep_level=0.5)
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
 

@@ -67,6 +67,7 @@ OPTIONS = st.builds(
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
     data_topics=st.none() | st.text().map(str.strip),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
+    resume=st.none() | st.booleans(),
 )
 
 
@@ -351,6 +352,43 @@ def test_a_plan_with_every_option_is_sent_to_a_handler(every: str) -> None:
     query += "&stop_when_silent=1m&start_timeout=1m&on_pause=hold&leave_out=bob&opt_out=no"
     found = plan(room(f"grid?{query}"))
     assert decode(encode(found)) == found
+
+
+def test_what_can_go_on_goes_on() -> None:
+    assert not plan(room()).resumes
+    assert plan(room("grid?resume=true")).resumes
+    assert plan(room(), replace(CONTEXT, options=OptionDefaults(resume=True))).resumes
+    assert not plan(room("grid?resume=no"), replace(CONTEXT, options=OptionDefaults(resume=True))).resumes
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (room("grid?split_every=1m"), "a file that is split"),
+        (
+            wire.RoomCompositeEgressRequest(
+                room_name="demo", file_outputs=[wire.EncodedFileOutput(filepath="a.webm")]
+            ),
+            "a file that is not an MP4",
+        ),
+        (
+            wire.RoomCompositeEgressRequest(
+                room_name="demo",
+                file_outputs=FILE,
+                stream_outputs=[wire.StreamOutput(protocol="RTMP", urls=["rtmp://e/app/key"])],
+            ),
+            "a stream",
+        ),
+    ],
+)
+def test_what_nobody_can_go_on_with_is_refused_where_it_is_asked(
+    request_: wire.RoomCompositeEgressRequest, what: str
+) -> None:
+    assert not plan(request_, replace(CONTEXT, options=OptionDefaults(resume=True))).resumes
+    with pytest.raises(EgressError) as caught:
+        plan(options.carry(request_, Options(resume=True)))
+    assert caught.value.code is Code.UNIMPLEMENTED
+    assert caught.value.message.startswith(f"resume of {what}")
 
 
 def test_a_file_is_split() -> None:
