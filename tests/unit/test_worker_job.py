@@ -324,3 +324,25 @@ async def test_one_that_is_stopped_before_another_goes_on_is_complete(tmp_path: 
 async def test_one_that_recorded_nothing_is_not_gone_on_with(tmp_path: Path) -> None:
     info = await World(tmp_path, FILE, resumes=True).run(Handler())
     assert info.error.endswith("before it could record")
+
+
+async def test_one_that_is_left_to_the_next_start_does_not_end(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE, resumes=True), Handler(Active(5), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    assert not world.job.leave(), "there is nothing yet to go on with"
+    while world.job.active_s is None:  # noqa: ASYNC110 - its event is taken within a few turns
+        await asyncio.sleep(0)
+    assert world.job.leave()
+    info = await running
+    assert (handler.killed, handler.reaped, world.job.is_left) == (True, True, True)
+    assert (info.status, info.error, info.details) == (Status.EGRESS_ACTIVE, "", "")
+
+
+async def test_one_without_the_option_is_not_left(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE), Handler(Active(5), Ended(9, EndReason.KILLED), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    while world.job.active_s is None:  # noqa: ASYNC110 - its event is taken within a few turns
+        await asyncio.sleep(0)
+    assert not world.job.leave()
+    handler.said.put_nowait(None)
+    assert (await running).status == Status.EGRESS_COMPLETE

@@ -139,8 +139,11 @@ class Node:
         await self.service.drain()
 
     async def close(self) -> None:
-        """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool."""
+        """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool. Recordings
+        that go on with the next start are left to it."""
         await self.service.close()
+        if not self._shares_folders:
+            self.supervisor.leave_all()
         self.supervisor.stop_all(EndReason.KILLED)
         await self.supervisor.wait_idle()
         await self._endings.wait()
@@ -179,5 +182,6 @@ class Node:
         )
 
     def _ended(self, job: Job) -> None:
-        self.metrics.count_end(job)
+        if not job.is_left:
+            self.metrics.count_end(job)
         self._endings.begin(job)

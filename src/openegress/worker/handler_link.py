@@ -75,6 +75,11 @@ class HandlerLink:
         if self._handler is not None:
             self._handler.send(ipc.Stop(reason.value))
 
+    def kill(self) -> None:
+        """What it has recorded stays in the spool."""
+        if self._handler is not None:
+            self._handler.kill()
+
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool
     ) -> None:

@@ -56,6 +56,8 @@ class _Stage(Enum):
     RECORDED = auto()
     TAKEN_OVER = auto()
     """A handler is on its way to go on with what a dead one recorded."""
+    LEFT = auto()
+    """To whoever comes after this worker."""
 
 
 class Job:
@@ -104,6 +106,19 @@ class Job:
         self.record.apply(Ending(reason, self._phase))
         self.handlers.stop(reason)
 
+    def leave(self) -> bool:
+        """Its handler goes at once, and the next life of this worker goes on with it. False: nobody would."""
+        has_begun = self.active_s is not None or self._stage is _Stage.TAKEN_OVER
+        if not (self.plan.resumes and has_begun) or self._stop_reason is not None or self._ended is not None:
+            return False
+        self._stage = _Stage.LEFT
+        self.handlers.kill()
+        return True
+
+    @property
+    def is_left(self) -> bool:
+        return self._stage is _Stage.LEFT
+
     def stop_retrying(self) -> None:
         """Of a recovery: what no storage takes now is left to the next one."""
         self.handlers.stop(EndReason.KILLED)
@@ -147,12 +162,17 @@ class Job:
         """By one handler, and by others as long as each dies."""
         died = "with its worker"
         while True:
-            if resumes:
+            if resumes and not self.is_left:
                 self._stage = _Stage.TAKEN_OVER
-                if not await spawns.is_room_on(self.plan):
+                is_on = await spawns.is_room_on(self.plan)
+                if self.is_left:
+                    return
+                if not is_on:
                     await self._finish_after(spawns, died, "its room is over")
                     return
             outcome = await self._follow(spawns.start, ipc.Run(self.plan, spawns.room_keys, resumes))
+            if self.is_left:
+                return
             if isinstance(outcome, Ended):
                 if self._stage is _Stage.TAKEN_OVER:
                     await self._finish_after(spawns, died, outcome.error)
@@ -204,6 +224,8 @@ class Job:
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()
+        if self.is_left:
+            handler.kill()
         # A recovery is at the end anyway: it is only told when there is no time for it.
         is_told = isinstance(order, ipc.Run) or self._stop_reason is EndReason.KILLED
         return await self.handlers.follow(handler, order, self._stop_reason if is_told else None)
@@ -221,7 +243,8 @@ class Job:
                 self._phase = None
                 if isinstance(event, Restarted):
                     self._tell_aside(event)
-                self._stage = _Stage.RECORDED
+                if not self.is_left:
+                    self._stage = _Stage.RECORDED
                 self.active_s = self.active_s or time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason

@@ -88,6 +88,12 @@ class Supervisor:
         for job in self:
             job.stop(reason)
 
+    def leave_all(self) -> None:
+        """The recordings that the next life of this worker goes on with."""
+        for job in self:
+            if job.leave():
+                _log.warning("a recording is left to the next start", egress_id=job.plan.egress_id)
+
     async def wait(self, egress_id: str, timeout_s: float) -> bool:
         """Whether an egress has ended, after as long as that takes or `timeout_s`."""
         task = self._tasks.get(egress_id)
