@@ -333,6 +333,7 @@ async def test_one_that_is_left_to_the_next_start_does_not_end(tmp_path: Path) -
     while world.job.active_s is None:  # noqa: ASYNC110 - its event is taken within a few turns
         await asyncio.sleep(0)
     assert world.job.leave()
+    world.job.stop(EndReason.KILLED)
     info = await running
     assert (handler.killed, handler.reaped, world.job.is_left) == (True, True, True)
     assert (info.status, info.error, info.details) == (Status.EGRESS_ACTIVE, "", "")
