@@ -97,8 +97,8 @@ class Job:
         return self._ended
 
     def stop(self, reason: EndReason) -> None:
-        """Asks for the end. Idempotent, but for KILLED: that hurries an end that is under way. What is left to
-        the next start does not end."""
+        """Asks for the end. Idempotent, but for KILLED: that hurries an end that is under way. Nothing comes
+        of it where it is left to the next start."""
         if self.is_left:
             return
         if self._stop_reason is not None or self._ended is not None:
