@@ -40,6 +40,9 @@ class FakeOutputs:
     def mark(self, marker: object) -> None:
         pass
 
+    def note_pauses(self, pauses: object) -> None:
+        pass
+
 
 def control(told: list[AnyEvent]) -> RecordingControl:
     return RecordingControl(PLAN, told.append, lambda reason: None)

@@ -111,7 +111,7 @@ def test_a_clip_stays_in_the_output_root(path: str) -> None:
 
 def test_what_a_room_is_called_leads_nowhere_else() -> None:
     made = clips.of_ended(asked(filepath="{room_name}/x"), ended(), CONTEXT, "CL_1")
-    assert made.target.filepath == "r/s/x"
+    assert made.target.filepath.startswith("r/s~") and made.target.filepath.endswith("/x")
 
 
 @pytest.mark.parametrize(

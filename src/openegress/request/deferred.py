@@ -16,6 +16,8 @@ def refusal(source: parts.Source, outputs: tuple[parts.Output, ...], every: Opti
         return invalid(f"{_IT} is for a room in a built-in layout with a picture; leave it out")
     if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
         return invalid(f"{_IT}: a stream needs its picture now; leave one of the two out")
+    if any(isinstance(each, parts.TracksFile) for each in outputs):
+        return unimplemented(f"tracks_file with {_IT}")
     if every.max_size:
         return invalid(f"{_IT}: max_size is not known before it is composed; use max_duration")
     if every.on_pause is PauseMode.HOLD:

@@ -15,7 +15,7 @@ from openegress.core.span import Span
 from openegress.core.units import MS
 from openegress.media.clip.cut import CLIP_CONTAINER, CutPictures, cut
 from openegress.media.duration import has_video
-from openegress.output.clip.recorded import RecordedSpan, StoredObjects, open_recorded
+from openegress.output.clip.recorded import SpanSource, StoredObjects, open_recorded
 from openegress.output.disk_thread import DiskThread
 from openegress.output.file.finalise import finalise
 from openegress.output.naming import content_type_of
@@ -100,7 +100,7 @@ class ClipMaker:
         finally:
             recorded.close()
 
-    def _cut_from(self, recorded: RecordedSpan, local: Path) -> tuple[Span, Container, CutPictures]:
+    def _cut_from(self, recorded: SpanSource, local: Path) -> tuple[Span, Container, CutPictures]:
         container = CLIP_CONTAINER[recorded.part.container]
         # Twice: an MP4 is written anew with its index in front.
         refuse_scarce(local.parent, 2 * recorded.source_bytes)

@@ -107,7 +107,7 @@ class StoredObjects:
 
 
 @dataclass(slots=True)
-class RecordedSpan:
+class SpanSource:
     """A span of it, opened; times of `part` are those of the recording."""
 
     part: ClipPart
@@ -122,7 +122,7 @@ class RecordedSpan:
             os.close(fd)
 
 
-def open_recorded(plan: ClipPlan, stored: StoredObjects) -> RecordedSpan:
+def open_recorded(plan: ClipPlan, stored: StoredObjects) -> SpanSource:
     """Blocking. Raises EgressError: for a span that it does not have, and for what is not there."""
     files: list[int] = []
     try:
@@ -141,7 +141,7 @@ def _wish(plan: ClipPlan) -> SpanWish:
     return SpanWish(plan.last_ns, plan.begin_ns, plan.end_ns)
 
 
-def _growing(plan: ClipPlan, files: list[int]) -> RecordedSpan:
+def _growing(plan: ClipPlan, files: list[int]) -> SpanSource:
     """A file in the spool, as far as it is on the disk."""
     if getattr(plan.recorded, "split", None) is not None:
         raise unimplemented("a clip of a recording that is split, before it has ended,")
@@ -167,14 +167,14 @@ def _growing(plan: ClipPlan, files: list[int]) -> RecordedSpan:
         if window is not None:
             span = _wish(plan).of(window.end_ns)
             opened = window.open(max(0, span.begin_ns - SEEK_BEFORE_NS), span.end_ns)
-            return RecordedSpan(ClipPart(container, opened), span, opened.size(), files)
+            return SpanSource(ClipPart(container, opened), span, opened.size(), files)
     length_ns = _length_ns(container, lambda: Stitched.whole(file))
     span = _wish(plan).of(length_ns)
     part = ClipPart(container, Stitched.whole(file), is_indexed=container is Container.MP4)
-    return RecordedSpan(part, span, _share(file.size(), span, length_ns), files)
+    return SpanSource(part, span, _share(file.size(), span, length_ns), files)
 
 
-def _finished(plan: ClipPlan, stored: StoredObjects) -> RecordedSpan:
+def _finished(plan: ClipPlan, stored: StoredObjects) -> SpanSource:
     parts = plan.stored
     if not parts:
         raise EgressError(Code.NOT_FOUND, "the egress has stored no file that a clip could be cut from")
@@ -195,14 +195,14 @@ def _finished(plan: ClipPlan, stored: StoredObjects) -> RecordedSpan:
     raise invalid(f"from: {shown_s(span.begin_ns)} is beyond the end")
 
 
-def _of_file(part: StoredPart, stored: StoredObjects, wish: SpanWish, part_begin_ns: int) -> RecordedSpan:
+def _of_file(part: StoredPart, stored: StoredObjects, wish: SpanWish, part_begin_ns: int) -> SpanSource:
     container = _clipped(Path(part.path).suffix)
     file = stored.bytes_of(part.path, size_bytes=part.size_bytes)
     # A file without an index is read to its end to know it; EgressInfo tells it as well.
     length_ns = part.length_ns or _length_ns(container, lambda: Stitched.whole(file))
     span = wish.of(length_ns)
     is_indexed = container in (Container.MP4, Container.WEBM)
-    return RecordedSpan(
+    return SpanSource(
         ClipPart(container, Stitched.whole(file), is_indexed=is_indexed),
         span,
         _share(file.size(), span, length_ns),
@@ -252,7 +252,7 @@ class _Segments:
         self._text = ""
         """Of the playlist."""
 
-    def open(self) -> RecordedSpan:
+    def open(self) -> SpanSource:
         entries = parse_entries(self._listing())
         if not entries:
             raise EgressError(Code.FAILED_PRECONDITION, "no segment of the egress is whole yet")
@@ -269,7 +269,7 @@ class _Segments:
         late_ns = OFFSET_NS + self._ahead_ns(pieces, starts[first])
         opened = Stitched(pieces)
         part = ClipPart(self._output.container, opened, late_ns=late_ns, begin_ns=starts[first])
-        return RecordedSpan(part, span, opened.size(), self._files)
+        return SpanSource(part, span, opened.size(), self._files)
 
     def _pieces(self, entries: Sequence[Segment], chosen: Iterable[int]) -> list[Piece]:
         pieces: list[Piece] = []

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from openegress.core.end_rules import EndRules
-from openegress.core.errors import Code, EgressError, Fault, Phase, internal, invalid
+from openegress.core.errors import EgressError, Phase, internal, invalid
 from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.room import (
@@ -42,6 +42,7 @@ from openegress.room import (
 )
 from openegress.room.budget import Reason
 from openegress.source import Closed, Failed, Muted, SourceEvent
+from openegress.source.room import room_failures
 from openegress.source.room.awaited import Patience, not_found, refuse_useless
 from openegress.source.room.grace import Grace
 from openegress.source.room.locked_tracks import LockedTracks
@@ -336,8 +337,7 @@ class TrackFollower:
         """Fails the recording if it is for this track, of which nothing could be decrypted so far."""
         track = next((each for each in self.selection.tracks if each.sid == sid), None)
         if track is not None and self._policy.names(track, self.selection):
-            text = f"track {sid} of {identity} cannot be recorded: {Reason.WRONG_KEY}"
-            self.fail(EgressError(Code.FAILED_PRECONDITION, text, phase=Phase.FIRST_TRACK))
+            self.fail(room_failures.undecipherable(sid, identity))
 
     def _is_single(self, track: Track) -> bool:
         """The one track that is recorded, whatever SID it has by now."""
@@ -348,17 +348,14 @@ class TrackFollower:
             return
         self.notice("failed to subscribe to track", track=sid, reason=reason)
         if self._policy.needs(sid, self.selection):
-            text = f"failed to subscribe to track {sid}: {reason}"
-            self.fail(EgressError(Code.UNAVAILABLE, text, fault=Fault.SERVICE, phase=Phase.FIRST_TRACK))
+            self.fail(room_failures.not_subscribed(sid, reason))
 
     def _on_closed(self, reason: str, kind: EndKind) -> None:
         if kind is EndKind.OVER:
             self._events.end(Closed())
             return
-        text = "recording ended early: connection to room failed" + (f": {reason}" if reason else "")
-        code = Code.ABORTED if kind is EndKind.REPLACED else Code.UNAVAILABLE
         phase = Phase.RECORDING if self._began else Phase.SIGNALLING
-        self.fail(EgressError(code, text, fault=Fault.SERVICE, phase=phase))
+        self.fail(room_failures.connection_failed(reason, kind, phase))
 
     def _state(self) -> RoomState:
         out = self._room.left_out()

@@ -6,6 +6,7 @@ Everything runs on the event loop: the work is a few numbers a frame.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
@@ -33,6 +34,15 @@ _SOUND_OF = {TrackSource.SCREEN_SHARE: TrackSource.SCREEN_SHARE_AUDIO}
 """What a picture is in step with; all others are with the microphone."""
 
 
+@dataclass(slots=True)
+class Counted:
+    """Frames of all tracks."""
+
+    frames: int = 0
+    """That were recorded."""
+    dropped: int = 0
+
+
 class RoomTracksSource:
     """Implements source.PacketSource for any number of tracks. Its packets say which they are of."""
 
@@ -54,8 +64,7 @@ class RoomTracksSource:
         self._newest_sound: dict[tuple[str, TrackSource], SoundTrack] = {}
         """By identity and source."""
         self._layer_timers: dict[str, asyncio.TimerHandle] = {}
-        self._frames = 0
-        self._dropped = 0
+        self._counted = Counted()
         self._stopped = False
 
     async def prepare(self) -> None:
@@ -122,6 +131,7 @@ class RoomTracksSource:
         before_ns = self._cut.total_ns
         frames = self._cut.end(resumed_ns)
         self._zero_ns += self._cut.total_ns - before_ns
+        self._emit(self._data.begin(self._zero_ns))
         for _, sound in self._sounds.values():
             sound.go_on(self._zero_ns)
         for _, pictures in self._pictures.values():
@@ -139,7 +149,7 @@ class RoomTracksSource:
 
     async def events(self) -> AsyncIterator[SourceEvent]:
         async for event in self._follower.events():
-            if isinstance(event, Observed) and isinstance(event.event, DataArrived):
+            if isinstance(event, Observed) and isinstance(event.event, DataArrived) and not self._is_paused:
                 self._emit(self._data.take(event.event))
             yield event
 
@@ -157,7 +167,9 @@ class RoomTracksSource:
         await self._follower.close()
 
     def stats(self) -> SourceStats:
-        return SourceStats(self._frames, self._frames, self._dropped, self._follower.losses())
+        return SourceStats(
+            self._counted.frames, self._counted.frames, self._counted.dropped, self._follower.losses()
+        )
 
     # --- Listener
 
@@ -181,6 +193,10 @@ class RoomTracksSource:
 
     # --- inside
 
+    @property
+    def _is_paused(self) -> bool:
+        return self._cut.open_since_ns is not None
+
     def _awaits_sound(self) -> bool:
         """Whether sound has arrived, but not yet its place on the timeline: it must not lie before media time
         zero."""
@@ -193,16 +209,16 @@ class RoomTracksSource:
     def _take(self, track: Track, frame: EncodedFrame) -> None:
         if isinstance(frame.codec, AudioCodec):
             packets = self._sound(track).take(frame)
-            self._dropped += not packets
+            self._counted.dropped += not packets
             self._emit(packets)
             return
         pictures = self._picture(track)
         if pictures.needs_key(frame):
-            self._dropped += 1
+            self._counted.dropped += 1
             self._follower.request_key_frame(frame.track_sid)
             return
         packets = pictures.take(frame, self._sound_late_ns(track))
-        self._dropped += not packets and not pictures.is_waiting
+        self._counted.dropped += not packets and not pictures.is_waiting
         self._emit(packets)
         if pictures.is_waiting and track.sid not in self._layer_timers:
             # By the clock too: a picture that stands still is not followed by one that ends the wait.
@@ -255,7 +271,7 @@ class RoomTracksSource:
         return sound.late_ns if sound is not None else 0
 
     def _emit(self, packets: Sequence[Packet]) -> None:
-        self._frames += len(packets)
+        self._counted.frames += len(packets)
         if self._sink is not None:
             for packet in packets:
                 self._sink.write(packet)

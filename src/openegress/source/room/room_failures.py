@@ -1,0 +1,21 @@
+"""Why a recording of a room cannot go on: the errors that callers see. Pure."""
+
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.room import EndKind
+from openegress.room.budget import Reason
+
+
+def not_subscribed(sid: str, reason: str) -> EgressError:
+    text = f"failed to subscribe to track {sid}: {reason}"
+    return EgressError(Code.UNAVAILABLE, text, fault=Fault.SERVICE, phase=Phase.FIRST_TRACK)
+
+
+def undecipherable(sid: str, identity: str) -> EgressError:
+    text = f"track {sid} of {identity} cannot be recorded: {Reason.WRONG_KEY}"
+    return EgressError(Code.FAILED_PRECONDITION, text, phase=Phase.FIRST_TRACK)
+
+
+def connection_failed(reason: str, kind: EndKind, phase: Phase) -> EgressError:
+    text = "recording ended early: connection to room failed" + (f": {reason}" if reason else "")
+    code = Code.ABORTED if kind is EndKind.REPLACED else Code.UNAVAILABLE
+    return EgressError(code, text, fault=Fault.SERVICE, phase=phase)
