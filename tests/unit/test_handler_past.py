@@ -12,12 +12,12 @@ from openegress.core.errors import EgressError
 from openegress.core.events import FileUpdate
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan
+from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, WebSource
 from openegress.core.restart import Restart
 from openegress.core.units import S
 from openegress.handler.past import Past, as_changed, past_of
 from openegress.handler.recording_journal import RecordingJournal
-from openegress.output.manifest import Pause
+from openegress.output.manifest import ClipRecord, Pause
 
 BEGAN_NS = 1_700_000_000 * S
 PLAN = Plan(
@@ -51,6 +51,8 @@ def test_a_journal_tells_what_was(tmp_path: Path) -> None:
     journal.note_restart(0, restart)
     marker = Marker("here", S, BEGAN_NS + S)
     journal.note_marker(0, marker)
+    clip = ClipRecord("c.mp4", "/out/c.mp4", 0, S)
+    journal.note_clip(0, clip)
     past = past_of(PLAN, taken_over(journal))
     assert past == Past(
         BEGAN_NS,
@@ -59,6 +61,7 @@ def test_a_journal_tells_what_was(tmp_path: Path) -> None:
         (Pause(BEGAN_NS + S, BEGAN_NS + 3 * S), Pause(BEGAN_NS + 5 * S, 0)),
         (restart,),
         (marker,),
+        (clip,),
     )
     assert past.is_paused and past.is_cut_now
 
@@ -125,6 +128,15 @@ def test_what_was_changed_while_it_ran_holds_on(tmp_path: Path) -> None:
     assert isinstance(found.source, LayoutSource)
     assert (found.end_rules.max_duration_s, found.source.layout) == (5.0, "speaker")
     assert (found.looks.names, found.looks.text) == (True, "Part 2")
+
+
+def test_a_page_has_the_looks_that_were_asked_for_last(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(PLAN, source=WebSource("http://e"))
+    journal = RecordingJournal.create(tmp_path, plan)
+    journal.note_metadata('{"layout": "?text=Part%202"}')
+    journal.release()
+    found = as_changed(plan, tmp_path)
+    assert (found.source, found.looks.text) == (plan.source, "Part 2")
 
 
 def test_a_journal_that_is_gone_changes_nothing(tmp_path: Path) -> None:

@@ -399,6 +399,9 @@ def test_what_can_go_on_goes_on() -> None:
             ),
             "a stream",
         ),
+        (room("grid?render=deferred"), "a recording whose picture is composed after it"),
+        (room("grid?tracks_file=t.mkv"), "a recording with a tracks_file"),
+        (room("grid?storyboard=10s"), "a storyboard"),
     ],
 )
 def test_what_nobody_can_go_on_with_is_refused_where_it_is_asked(

@@ -322,6 +322,22 @@ async def test_another_handler_goes_on_with_what_a_dead_one_recorded(tmp_path: P
     assert world.asides == [AGAIN]
 
 
+async def test_another_handler_has_the_keys_of_the_room_too(tmp_path: Path) -> None:
+    async def ask(plan: Plan, question: KeyQuestion) -> KeyAnswer:
+        return KeyAnswer((RoomKey(3, b"hidden"),))
+
+    world = World(tmp_path, FILE, JobKeys((RoomKey(0, b"configured"),), ask), resumes=True)
+    second = Handler(ipc.AskKeys(1, KeyQuestion(())), AGAIN, lingers=True)
+    running = asyncio.create_task(world.run_each([Handler(Active(5)), second]))
+    order = await second.heard.get()
+    assert order.resumes and order.keys_from is ipc.KeysFrom.SERVICE
+    assert order.room_keys == (RoomKey(0, b"configured"),)
+    assert await second.heard.get() == ipc.KeysGiven(1, KeyAnswer((RoomKey(3, b"hidden"),)))
+    for each in (Ended(9, EndReason.API), None):
+        second.said.put_nowait(each)
+    assert (await running).status == Status.EGRESS_COMPLETE
+
+
 async def test_handlers_that_die_again_and_again_are_not_followed_without_end(tmp_path: Path) -> None:
     world = World(tmp_path, FILE, resumes=True)
     dying = [Handler(Active(5)), Handler(AGAIN), Handler(AGAIN), Handler(AGAIN)]
