@@ -48,7 +48,7 @@ def sidecar_log(data: bytes) -> None:
 def spool_notes(data: bytes) -> None:
     """Which images were taken, and which files went to the backup."""
     with in_file(data, recover._TAKEN) as path:
-        recover._read(path.parent)
+        recover.read_taken(path.parent)
         os.link(path, path.with_name(backed_up.NAME))
         backed_up.names(path.parent)
 

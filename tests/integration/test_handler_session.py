@@ -17,6 +17,7 @@ import pytest
 
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Phase
 from openegress.core.events import Active, AnyEvent, BackupUsed, Ended, EndReason, FileUpdate
 from openegress.core.ipc import HandlerSettings, NamesClaimed
@@ -166,7 +167,7 @@ class Packets:
         self.closed = True
         self._over.put_nowait(None)
 
-    async def change_rules(self, rules: plans.EndRules) -> None:
+    async def change_rules(self, rules: EndRules) -> None:
         pass
 
     def request_key_frames(self) -> None:

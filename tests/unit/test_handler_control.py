@@ -5,12 +5,15 @@ from typing import Any, cast
 
 import pytest
 
+from openegress.core.end_rules import EndRules
 from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan, WebSource
 from openegress.core.units import S
 from openegress.handler.control import RecordingControl
-from openegress.request.orders import AddMarker, Order, PauseOrder
+from openegress.request.look_options import LookOptions
+from openegress.request.options import Options
+from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 
 PLAN = Plan("EG_1", WebSource("http://e"), (), None, None)
 BEGAN_NS = 1_700_000_000 * S
@@ -28,6 +31,12 @@ class FakeInput:
     def formats(self) -> list[object]:
         return []
 
+    async def change_looks(self, asked: LookOptions) -> None:
+        pass
+
+    async def change_rules(self, rules: EndRules) -> None:
+        pass
+
     async def pause(self, mode: PauseMode) -> int:
         return self.paused_at_ns
 
@@ -38,6 +47,9 @@ class FakeInput:
 
 class FakeOutputs:
     def mark(self, marker: object) -> None:
+        pass
+
+    def note_pauses(self, pauses: object) -> None:
         pass
 
 
@@ -88,3 +100,22 @@ async def test_what_comes_while_earlier_orders_are_carried_out_follows_them() ->
     await steered.obey(PauseOrder.PAUSE)
     assert [type(each) for each in told] == [Paused, Resumed, Paused]
     steered.close()
+
+
+async def test_how_a_recording_looks_is_noted_for_whoever_goes_on_with_it() -> None:
+    source = FakeInput()
+    noted: list[object] = []
+
+    class Outputs(FakeOutputs):
+        def note_change(self, change: object) -> None:
+            noted.append(change)
+
+        def change_size_limit(self, max_bytes: int) -> None:
+            pass
+
+    steered = control([])
+    steered.start()
+    steered.record(BEGAN_NS, cast("Any", source), cast("Any", Outputs()))
+    await steered.obey(SetOptions(Options(names=True)))
+    steered.close()
+    assert noted == ['{"layout": "?names=true"}', PLAN.end_rules]

@@ -2,8 +2,9 @@
 
 import asyncio
 
+from openegress.core.end_rules import EndRules
 from openegress.core.events import EndReason, Paused, Resumed
-from openegress.core.plan import EndRules, LocalStorage, Plan, StoragePlan, WebSource
+from openegress.core.plan import LocalStorage, Plan, StoragePlan, WebSource
 from openegress.handler.time_limits import TimeLimits
 
 PLAN = Plan(

@@ -12,10 +12,10 @@ from livekit.protocol import models
 
 from openegress.config.load import load
 from openegress.core.codecs import EncoderSpeed
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
-    EndRules,
     FileOutput,
     LayoutSource,
     LocalStorage,
@@ -74,6 +74,7 @@ OPTIONS = st.builds(
     variable_frame_rate=st.none() | st.booleans(),
     render=st.none() | st.sampled_from(Render),
     storyboard=st.none() | SECONDS,
+    resume=st.none() | st.booleans(),
 )
 
 
@@ -371,6 +372,46 @@ def test_a_plan_with_every_option_is_sent_to_a_handler(every: str) -> None:
     query += "&stop_when_silent=1m&start_timeout=1m&on_pause=hold&leave_out=bob&opt_out=no"
     found = plan(room(f"grid?{query}"))
     assert decode(encode(found)) == found
+
+
+def test_what_can_go_on_goes_on() -> None:
+    assert not plan(room()).resumes
+    assert plan(room("grid?resume=true")).resumes
+    assert plan(room(), replace(CONTEXT, options=OptionDefaults(resume=True))).resumes
+    assert not plan(room("grid?resume=no"), replace(CONTEXT, options=OptionDefaults(resume=True))).resumes
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (room("grid?split_every=1m"), "a file that is split"),
+        (
+            wire.RoomCompositeEgressRequest(
+                room_name="demo", file_outputs=[wire.EncodedFileOutput(filepath="a.webm")]
+            ),
+            "a file that is not an MP4",
+        ),
+        (
+            wire.RoomCompositeEgressRequest(
+                room_name="demo",
+                file_outputs=FILE,
+                stream_outputs=[wire.StreamOutput(protocol="RTMP", urls=["rtmp://e/app/key"])],
+            ),
+            "a stream",
+        ),
+        (room("grid?render=deferred"), "a recording whose picture is composed after it"),
+        (room("grid?tracks_file=t.mkv"), "a recording with a tracks_file"),
+        (room("grid?storyboard=10s"), "a storyboard"),
+    ],
+)
+def test_what_nobody_can_go_on_with_is_refused_where_it_is_asked(
+    request_: wire.RoomCompositeEgressRequest, what: str
+) -> None:
+    assert not plan(request_, replace(CONTEXT, options=OptionDefaults(resume=True))).resumes
+    with pytest.raises(EgressError) as caught:
+        plan(options.carry(request_, Options(resume=True)))
+    assert caught.value.code is Code.UNIMPLEMENTED
+    assert caught.value.message.startswith(f"resume of {what}")
 
 
 def test_a_file_is_split() -> None:

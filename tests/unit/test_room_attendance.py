@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.codecs import MediaKind
-from openegress.core.plan import EndRules
+from openegress.core.end_rules import EndRules
 from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.attendance import Attendance, is_empty, is_idle
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
@@ -51,18 +52,30 @@ class World:
         self.most_at_once = 0
         self.reported: list[bool] = []
         self.had_ended: list[bool] = []
+        self.gone_on: list[str] = []
+        self.status = EgressStatus.EGRESS_ACTIVE
         self.adoption = Adoption(
-            spool, self.lookup, cast("Supervisor", self), self.paths, self.busy.__contains__, self.recover
+            spool,
+            self.lookup,
+            cast("Supervisor", self),
+            self.paths,
+            self.busy.__contains__,
+            self.recover,
+            self.go_on,
         )
 
-    def leave(self, egress_id: str, *outputs: Output) -> Journal:
-        return Journal.create(self.spool, egress_id, plans.encode(of(egress_id, *outputs)))
+    def leave(self, egress_id: str, *outputs: Output, resumes: bool = False) -> Journal:
+        plan = msgspec.structs.replace(of(egress_id, *outputs), resumes=resumes)
+        return Journal.create(self.spool, egress_id, plans.encode(plan))
+
+    async def go_on(self, left: Leftover) -> None:
+        self.gone_on.append(left.plan.egress_id)
+        self.busy.add(left.plan.egress_id)
 
     async def lookup(self, egress_id: str) -> EgressInfo | None:
         if (error := self.refused.get(egress_id)) is not None:
             raise error
-        status = EgressStatus.EGRESS_ACTIVE
-        return EgressInfo(egress_id=egress_id, status=status) if self.on_record else None
+        return EgressInfo(egress_id=egress_id, status=self.status) if self.on_record else None
 
     def recover(self, left: Leftover, text: str, is_reported: bool) -> None:
         self.begun.append(left.plan.egress_id)
@@ -265,3 +278,33 @@ async def test_what_another_process_writes_stays_its_own(tmp_path: Path) -> None
     assert await look(world) == []
     os.close(held)
     assert await world.leases.held() == theirs.held() == {"s3|/b|x.mp4"}
+
+
+async def test_what_is_to_go_on_goes_on_before_anything_is_recovered(tmp_path: Path) -> None:
+    world = World(tmp_path, "EG_1", "EG_2", "EG_3")
+    world.leave("EG_4", resumes=True)
+    looking = asyncio.create_task(world.adoption.look(FIRST))
+    await until(lambda: len(world.begun) == 2)
+    assert world.gone_on == ["EG_4"]
+    while not looking.done():
+        world.end_all()
+        await asyncio.wait([looking], timeout=0.01)
+    await looking
+    assert world.gone_on == ["EG_4"] and sorted(world.begun) == ["EG_1", "EG_2", "EG_3"]
+
+
+@pytest.mark.parametrize("status", [EgressStatus.EGRESS_ENDING, EgressStatus.EGRESS_FAILED])
+async def test_what_was_ending_or_has_ended_does_not_go_on(tmp_path: Path, status: EgressStatus) -> None:
+    world = World(tmp_path)
+    world.leave("EG_1", resumes=True)
+    world.status = status
+    assert await look(world, FIRST) == ["EG_1"]
+    assert world.gone_on == []
+
+
+async def test_what_an_earlier_life_has_ended_does_not_go_on(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.leave("EG_1", resumes=True)
+    mark_ended(tmp_path / "EG_1")
+    assert await look(world) == ["EG_1"]
+    assert world.gone_on == []

@@ -12,14 +12,23 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 
 from openegress.core import ipc
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Active, AnyEvent, AwaitingStart, Ended, EndReason, Rejoined, StreamAdded
+from openegress.core.events import (
+    Active,
+    AnyEvent,
+    AwaitingStart,
+    Ended,
+    EndReason,
+    Rejoined,
+    Restarted,
+    StreamAdded,
+)
 from openegress.core.plan import LocalStorage, Plan, StoragePlan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.validate import plan_of
-from openegress.worker.job import Job
+from openegress.worker.job import Job, Spawns, Supplies
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -77,12 +86,16 @@ class Handler:
 
 
 class World:
-    def __init__(self, folder: Path, body: dict[str, Any], room_keys: JobKeys = NO_KEYS) -> None:
+    room_is_on = True
+
+    def __init__(
+        self, folder: Path, body: dict[str, Any], room_keys: JobKeys = NO_KEYS, *, resumes: bool = False
+    ) -> None:
         context = Context(
             now_ns=1, storage=StoragePlan(LocalStorage("/out")), ws_url="", template_base="", make_token=None
         )
         request = json_format.ParseDict({"egress_id": "EG_1", "web": body}, StartEgressRequest())
-        plan = plan_of(request, context)
+        plan = msgspec.structs.replace(plan_of(request, context), resumes=resumes)
         self.told: list[EgressInfo] = []
         self.asides: list[AnyEvent] = []
         record = Record(initial(request, plan, 1), self.take, Unreported(folder))
@@ -92,14 +105,26 @@ class World:
             record,
             lambda egress_id, record: None,
             on_aside=lambda job, event: self.asides.append(event),
-            room_keys=room_keys,
+            supplies=Supplies(room_keys=room_keys),
         )
 
     async def take(self, info: EgressInfo) -> None:
         self.told.append(info)
 
     async def run(self, handler: Handler, recovery: Handler | None = None) -> EgressInfo:
-        await self.job.run(lambda: _given(handler), lambda: _given(recovery or Handler()))
+        return await self.run_each([handler], recovery)
+
+    async def run_each(
+        self, handlers: list[Handler], recovery: Handler | None = None, *, began_before: bool = False
+    ) -> EgressInfo:
+        """One handler after the other, where the plan says so."""
+        following = iter(handlers)
+
+        async def is_room_on(plan: Plan) -> bool:
+            return self.room_is_on
+
+        spawns = Spawns(lambda: _given(next(following)), lambda: _given(recovery or Handler()), is_room_on)
+        await self.job.run(spawns, resumes=began_before)
         return self.job.record.info
 
 
@@ -275,3 +300,110 @@ async def test_without_a_key_service_a_handler_has_what_is_configured(tmp_path: 
     handler.said.put_nowait(Ended(9, EndReason.API))
     handler.said.put_nowait(None)
     await running
+
+
+AGAIN = Restarted(8, 6, 1, 2_000_000_000)
+
+
+async def test_another_handler_goes_on_with_what_a_dead_one_recorded(tmp_path: Path) -> None:
+    world = World(tmp_path, FILE, resumes=True)
+    first, second = Handler(Active(5)), Handler(AGAIN, Ended(9, EndReason.API))
+    info = await world.run_each([first, second])
+    assert (first.heard.get_nowait().resumes, second.heard.get_nowait().resumes) == (False, True)
+    assert info.status == Status.EGRESS_COMPLETE
+    assert info.details == (
+        "End reason: StopEgress API; Resumed after the recording process had died (2.0 s are missing)"
+    )
+    assert [each.status for each in world.told] == [
+        Status.EGRESS_ACTIVE,
+        Status.EGRESS_ACTIVE,
+        Status.EGRESS_COMPLETE,
+    ]
+    assert world.asides == [AGAIN]
+
+
+async def test_another_handler_has_the_keys_of_the_room_too(tmp_path: Path) -> None:
+    async def ask(plan: Plan, question: KeyQuestion) -> KeyAnswer:
+        return KeyAnswer((RoomKey(3, b"hidden"),))
+
+    world = World(tmp_path, FILE, JobKeys((RoomKey(0, b"configured"),), ask), resumes=True)
+    second = Handler(ipc.AskKeys(1, KeyQuestion(())), AGAIN, lingers=True)
+    running = asyncio.create_task(world.run_each([Handler(Active(5)), second]))
+    order = await second.heard.get()
+    assert order.resumes and order.keys_from is ipc.KeysFrom.SERVICE
+    assert order.room_keys == (RoomKey(0, b"configured"),)
+    assert await second.heard.get() == ipc.KeysGiven(1, KeyAnswer((RoomKey(3, b"hidden"),)))
+    for each in (Ended(9, EndReason.API), None):
+        second.said.put_nowait(each)
+    assert (await running).status == Status.EGRESS_COMPLETE
+
+
+async def test_handlers_that_die_again_and_again_are_not_followed_without_end(tmp_path: Path) -> None:
+    world = World(tmp_path, FILE, resumes=True)
+    dying = [Handler(Active(5)), Handler(AGAIN), Handler(AGAIN), Handler(AGAIN)]
+    info = await world.run_each(dying, Handler(Ended(9, EndReason.FAILURE)))
+    assert info.status == Status.EGRESS_FAILED
+    assert info.error.endswith("what was recorded until then is kept")
+    assert [each.heard.empty() for each in dying] == [False, False, False, True]
+
+
+async def test_one_that_cannot_go_on_is_finished(tmp_path: Path) -> None:
+    world = World(tmp_path, FILE, resumes=True)
+    helpless = Handler(Ended(7, EndReason.FAILURE, "recovery: its journal is damaged", "internal"))
+    recovery = Handler(Ended(9, EndReason.FAILURE))
+    info = await world.run_each([Handler(Active(5)), helpless], recovery)
+    assert isinstance(recovery.heard.get_nowait(), ipc.Recover)
+    assert info.status == Status.EGRESS_FAILED
+    assert "nobody could go on with it: recovery: its journal is damaged; what was" in info.error
+
+
+async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:
+    world = World(tmp_path, FILE, resumes=True)
+    world.room_is_on = False
+    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), began_before=True)
+    assert info.status == Status.EGRESS_FAILED
+    assert "its room is over; what was recorded until then is kept" in info.error
+
+
+async def test_one_that_is_stopped_before_another_goes_on_is_complete(tmp_path: Path) -> None:
+    world = World(tmp_path, FILE, resumes=True)
+    late = Handler(lingers=True)
+    running = asyncio.create_task(
+        world.run_each([Handler(Active(5)), late], Handler(Ended(9, EndReason.FAILURE)))
+    )
+    assert (await late.heard.get()).resumes
+    world.job.stop(EndReason.API)
+    assert isinstance(await late.heard.get(), ipc.Stop)
+    for each in (Ended(8, EndReason.API), None):
+        late.said.put_nowait(each)
+    info = await running
+    assert (info.status, info.error) == (Status.EGRESS_COMPLETE, "")
+    assert "the recording process ended (exit status 1)" in info.details
+
+
+async def test_one_that_recorded_nothing_is_not_gone_on_with(tmp_path: Path) -> None:
+    info = await World(tmp_path, FILE, resumes=True).run(Handler())
+    assert info.error.endswith("before it could record")
+
+
+async def test_one_that_is_left_to_the_next_start_does_not_end(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE, resumes=True), Handler(Active(5), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    assert not world.job.leave(), "there is nothing yet to go on with"
+    while world.job.active_s is None:  # noqa: ASYNC110 - its event is taken within a few turns
+        await asyncio.sleep(0)
+    assert world.job.leave()
+    world.job.stop(EndReason.KILLED)
+    info = await running
+    assert (handler.killed, handler.reaped, world.job.is_left) == (True, True, True)
+    assert (info.status, info.error, info.details) == (Status.EGRESS_ACTIVE, "", "")
+
+
+async def test_one_without_the_option_is_not_left(tmp_path: Path) -> None:
+    world, handler = World(tmp_path, FILE), Handler(Active(5), Ended(9, EndReason.KILLED), lingers=True)
+    running = asyncio.create_task(world.run(handler))
+    while world.job.active_s is None:  # noqa: ASYNC110 - its event is taken within a few turns
+        await asyncio.sleep(0)
+    assert not world.job.leave()
+    handler.said.put_nowait(None)
+    assert (await running).status == Status.EGRESS_COMPLETE

@@ -7,7 +7,16 @@ from livekit.protocol.egress import EgressInfo
 from openegress.app.node_watch import NodeWatch, Watchers
 from openegress.app.spending import SpendingReports
 from openegress.core import ipc
-from openegress.core.events import Aside, MarkerAdded, Progress, Rejoined, StoredBeside, Thumbnail, Uploaded
+from openegress.core.events import (
+    Aside,
+    MarkerAdded,
+    Progress,
+    Rejoined,
+    Restarted,
+    StoredBeside,
+    Thumbnail,
+    Uploaded,
+)
 from openegress.core.info import is_terminal
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.job import Job
@@ -35,8 +44,10 @@ class EgressObserver:
         self._faults = faults
         self._find_job = find_job
 
-    def aside(self, job: Job, event: Aside) -> None:
+    def aside(self, job: Job, event: Aside | Restarted) -> None:
         match event:
+            case Restarted():
+                self._metrics.count_restart()
             case Progress():
                 self._watch.progress(job)
             case Uploaded():

@@ -39,6 +39,8 @@ class Endings:
 
     async def _forget(self, job: Job) -> None:
         await self._service.forget(job)
+        if job.is_left:
+            return
         try:
             await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
         except EgressError as error:

@@ -39,6 +39,7 @@ from openegress.worker.job import Job
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.process import clear_after_dead
+from openegress.worker.room_check import RoomCheck
 from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
 from openegress.worker.unreported import Unreported
@@ -108,6 +109,7 @@ class Node:
             self.metrics, watchers, watch, spending, faults, lambda egress_id: self.supervisor.get(egress_id)
         )
         self._key_services = key_services(settings, self.metrics.count_key_answer)
+        self._rooms = room_service(settings, _METADATA_S)
         self.supervisor = Supervisor(
             self._pool,
             self._ended,
@@ -115,8 +117,8 @@ class Node:
             observer.logged,
             job_keys(settings, self._key_services),
             self._turns(settings),
+            RoomCheck(self._rooms.find if self._rooms is not None else None),
         )
-        self._rooms = room_service(settings, _METADATA_S)
         self.service = WorkerService(
             worker_config(settings, self._rooms.metadata if self._rooms is not None else no_metadata),
             self.node_id,
@@ -167,9 +169,12 @@ class Node:
         await self.service.drain()
 
     async def close(self) -> None:
-        """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool."""
+        """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool. Recordings
+        that go on with the next start are left to it."""
         await self._clips.close()
         await self.service.close()
+        if not self._shares_folders:
+            self.supervisor.leave_all()
         self.supervisor.stop_all(EndReason.KILLED)
         await self.supervisor.wait_idle()
         await self._endings.wait()
@@ -209,5 +214,6 @@ class Node:
         )
 
     def _ended(self, job: Job) -> None:
-        self.metrics.count_end(job)
+        if not job.is_left:
+            self.metrics.count_end(job)
         self._endings.begin(job)

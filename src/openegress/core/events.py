@@ -54,6 +54,18 @@ class Resumed(Event, frozen=True, tag="resumed"):
     at_ns: int
 
 
+class Restarted(Event, frozen=True, tag="restarted"):
+    """Its handler had died, and another one goes on with it."""
+
+    at_ns: int
+    lost_at_ns: int
+    """What was recorded before ends here."""
+    times: int
+    """With this one."""
+    missing_ns: int
+    """With all before."""
+
+
 class Noticed(Event, frozen=True, tag="noticed"):
     """What a caller is told by EgressInfo.details."""
 
@@ -243,6 +255,7 @@ AnyEvent = (
     | Active
     | Paused
     | Resumed
+    | Restarted
     | Noticed
     | FileUpdate
     | SegmentsUpdate

@@ -30,6 +30,7 @@ from openegress.core.events import (
     Noticed,
     OutputFailed,
     Paused,
+    Restarted,
     Resumed,
     SegmentsUpdate,
     StreamAdded,
@@ -37,6 +38,7 @@ from openegress.core.events import (
     StreamUpdate,
 )
 from openegress.core.left_out import sentence
+from openegress.core.units import S
 
 TERMINAL = frozenset(
     {
@@ -47,6 +49,7 @@ TERMINAL = frozenset(
     }
 )
 
+_RESUMED = "Resumed after the recording process had died"
 PAUSED = "Paused"
 """A part of EgressInfo.details while nothing is recorded."""
 COMPOSING = "Composing: "
@@ -137,6 +140,8 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.details = details_of(_without_pause(info.details), PAUSED)
         case Resumed():
             info.details = _without_pause(info.details)
+        case Restarted():
+            _resume(info, event)
         case Noticed(text):
             info.details = details_of(info.details, text)
         case Composing(percent):
@@ -166,6 +171,14 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             info.backup_storage_used = True
     mirror(info)
     return info
+
+
+def _resume(info: EgressInfo, event: Restarted) -> None:
+    if info.status == EgressStatus.EGRESS_STARTING:
+        info.status = EgressStatus.EGRESS_ACTIVE
+    others = (part for part in info.details.split(_BETWEEN) if not part.startswith(_RESUMED))
+    times = "" if event.times == 1 else f" {event.times} times"
+    info.details = details_of(*others, f"{_RESUMED}{times} ({event.missing_ns / S:.1f} s are missing)")
 
 
 def ended_by_crash(info: EgressInfo, text: str, now_ns: int) -> EgressInfo:

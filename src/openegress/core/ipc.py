@@ -101,6 +101,8 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     room_keys: tuple[RoomKey, ...] = ()
     """Of its room, should that be encrypted end to end. The plan is kept on the disk, and these are not."""
     keys_from: KeysFrom = KeysFrom.CONFIGURATION
+    resumes: bool = False
+    """Another handler has begun, and left what it recorded in the spool."""
 
 
 class Recover(msgspec.Struct, frozen=True, tag="recover"):

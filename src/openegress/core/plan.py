@@ -10,6 +10,7 @@ import msgspec
 
 from openegress.core.checksum import Checksum
 from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Profile, VideoCodec
+from openegress.core.end_rules import EndRules
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
@@ -329,19 +330,6 @@ class Limits(Struct, frozen=True):
     file_bytes: int = 0
 
 
-class EndRules(Struct, frozen=True):
-    """What ends the recording by itself, as request.options has it. 0: none."""
-
-    max_duration_s: float = 0.0
-    """Of what is recorded."""
-    max_size_bytes: int = 0
-    """Of each output that is stored."""
-    stop_when_empty_s: float = 0.0
-    stop_when_idle_s: float = 0.0
-    stop_when_silent_s: float = 0.0
-    start_timeout_s: float = 0.0
-
-
 class Recorded(Struct, frozen=True):
     """Who and what of a room is recorded, as request.options has it."""
 
@@ -383,6 +371,8 @@ class Plan(Struct, frozen=True):
     """Whose data, and of which topics, the sidecar has; none: all."""
     on_pause: PauseMode = PauseMode.CUT
     render: Render = Render.LIVE
+    resumes: bool = False
+    """Another handler goes on with it when one dies."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -13,7 +13,7 @@ from openegress.core.clip_plan import ClipMade, ClipPlan
 from openegress.core.errors import EgressError, internal
 from openegress.core.events import AnyEvent, Progress
 from openegress.handler.cage import Confinement
-from openegress.handler.outputs import Uploaders
+from openegress.handler.uploaders import Uploaders
 from openegress.output.clip.maker import ClipMaker
 
 _log = logging.getLogger(__name__)

@@ -17,15 +17,17 @@ import msgspec
 from openegress.core import plan as plans
 from openegress.core.codecs import Container
 from openegress.core.deferred import MOST_TRIES
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.events import AnyEvent, Composing, Ended, EndReason, FileUpdate
-from openegress.core.plan import EndRules, FileOutput, LayoutSource, Limits, Plan, SegmentOutput
+from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan, SegmentOutput
 from openegress.core.units import S
 from openegress.handler.compose_turn import ComposeTurn
-from openegress.handler.outputs import Outputs, Uploaders
+from openegress.handler.outputs import Outputs
 from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
 from openegress.handler.sidecars import StoredSidecars
 from openegress.handler.spooled_tracks import SpooledTracks
+from openegress.handler.uploaders import Uploaders
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.pipeline import EncodePipeline
 from openegress.output.naming import content_type_of, sidecar_name

@@ -1,6 +1,7 @@
 """What ends or interrupts a recording without its source: limits and orders, both of which may change."""
 
 import asyncio
+import json
 import logging
 import time
 from collections import deque
@@ -12,10 +13,11 @@ from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import Plan
+from openegress.core.plan import LayoutSource, Plan
 from openegress.core.units import S
 from openegress.handler.media_input import MediaInput
 from openegress.handler.outputs import Outputs
+from openegress.handler.past import Past
 from openegress.handler.pauses import Pauses
 from openegress.handler.sidecars import SidecarRecorder
 from openegress.handler.silence_limit import SilenceLimit
@@ -27,6 +29,8 @@ from openegress.request import options
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
+from openegress.room import OwnMetadataChanged
+from openegress.source import Observed
 
 _log = logging.getLogger(__name__)
 
@@ -69,12 +73,24 @@ class RecordingControl:
             return [SoundProbe(hearing, formats)], []
         return [], [SoundTap(hearing)]
 
-    def record(self, started_at_ns: int, media_input: MediaInput, outputs: Outputs) -> None:
-        """Media time zero was at this unix time."""
+    def record(
+        self, started_at_ns: int, media_input: MediaInput, outputs: Outputs, past: Past | None = None
+    ) -> None:
+        """What is recorded now began at this unix time. `past`: it goes on behind that."""
         self._recorded = media_input, outputs
         self._times.record(started_at_ns)
-        self._count_silence()
+        if past is not None:
+            self._go_on(past, started_at_ns)
+        if not self._pauses.is_paused:
+            self._count_silence()
         self._beginning = asyncio.create_task(self._obey_early(), name="early orders")
+
+    def _go_on(self, past: Past, started_at_ns: int) -> None:
+        self._times.go_on(past.end_ns / S, past.started_at_ns)
+        self._pauses.go_on(past.pauses)
+        if past.is_cut_now:
+            self._times.note(Paused(started_at_ns))
+        self.sidecars.note_gap(past.lost_at_ns, None if past.is_cut_now else started_at_ns)
 
     def end(self) -> None:
         """Nothing is recorded any more."""
@@ -102,6 +118,13 @@ class RecordingControl:
         record = ClipRecord(clip.filename, clip.location, clip.begin_ns, clip.end_ns, clip.presign_error)
         await asyncio.to_thread(outputs.note_clip, record)
         self.sidecars.note_clip(record)
+
+    async def observe(self, observed: Observed) -> None:
+        """What happens in the room."""
+        self.sidecars.observe(observed)
+        of_layout = isinstance(self._plan.source, LayoutSource)
+        if of_layout and isinstance(observed.event, OwnMetadataChanged) and self._recorded is not None:
+            await asyncio.to_thread(self._recorded[1].note_change, observed.event.metadata)
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded
@@ -134,7 +157,7 @@ class RecordingControl:
         media_input, outputs = self._recorded
         match order:
             case PauseOrder():
-                await self._pause(order, media_input)
+                await self._pause(order, media_input, outputs)
             case SetOptions():
                 await self._change(order, media_input, outputs)
             case AddMarker(name, ago_s):
@@ -144,13 +167,14 @@ class RecordingControl:
                 self.sidecars.mark(marker)
                 self._send(MarkerAdded(marker.unix_ns, name, marker.at_ns))
 
-    async def _pause(self, order: PauseOrder, media_input: MediaInput) -> None:
+    async def _pause(self, order: PauseOrder, media_input: MediaInput, outputs: Outputs) -> None:
         done = await self._pauses.obey(order, media_input)
         if done is None:
             return
         if self._plan.on_pause is PauseMode.CUT:
             self._times.note(done)  # a card is recorded like all else
         self.sidecars.note(done)
+        await asyncio.to_thread(outputs.note_pauses, self._pauses.until(0))
         match done:
             case Paused():
                 self._silence.stop()
@@ -165,10 +189,13 @@ class RecordingControl:
         looks, _ = options.apart(order.options)
         if looks != LookOptions():
             await media_input.change_looks(looks)
+            asked = json.dumps({"layout": f"?{options.text_of(looks)}"})
+            await asyncio.to_thread(outputs.note_change, asked)
         before, self._rules = self._rules, changed_rules(self._rules, order.options)
         await media_input.change_rules(self._rules)
         outputs.change_size_limit(self._rules.max_size_bytes)
         self._times.change(self._rules)
+        await asyncio.to_thread(outputs.note_change, self._rules)
         if self._rules.stop_when_silent_s != before.stop_when_silent_s and not self._pauses.is_paused:
             self._count_silence()
         _log.info("options changed", extra={"options": str(order)})

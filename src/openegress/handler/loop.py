@@ -21,6 +21,7 @@ from openegress.handler.compose_turn import ComposeTurn
 from openegress.handler.composing import Composer
 from openegress.handler.key_questions import KeyQuestions
 from openegress.handler.name_claim import NameClaim
+from openegress.handler.past import as_changed
 from openegress.handler.recording import Recording
 from openegress.handler.recovery import Recovery
 from openegress.handler.warm import BrowserShape, WarmBrowser
@@ -32,6 +33,10 @@ _log = logging.getLogger(__name__)
 RECOVERY_BYTES = 2**30
 """Of memory, for reading what was left, or is cut. FFmpeg believes what a damaged file says of its samples:
 one of a kilobyte can claim gigabytes. An MP4 of a whole day takes 300 MiB."""
+
+
+ORPHANED = 3
+"""The exit status, as for a kill: what is written is in the spool."""
 
 
 class HandlerLoop:
@@ -76,6 +81,9 @@ class HandlerLoop:
                 return
             message = following.result()
             if message is None:
+                if self._session is not None and self._session.is_left_to_next:
+                    _log.warning("worker is gone: the next one goes on with the recording")
+                    os._exit(ORPHANED)
                 if self._session is not None:
                     _log.warning("worker is gone: finishing the recording")
                     self._session.stop(EndReason.KILLED, orphaned=True)
@@ -92,7 +100,9 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan, room_keys, keys_from):
+            case ipc.Run(plan, room_keys, keys_from, resumes):
+                if resumes:
+                    plan = await asyncio.to_thread(as_changed, plan, Path(self._told.spool))
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)
@@ -103,7 +113,9 @@ class HandlerLoop:
                 if keys_from is ipc.KeysFrom.SERVICE:
                     self._keys = KeyQuestions(send)
                 supply = KeySupply(room_keys, self._keys)
-                self._running = asyncio.create_task(self._session.run(supply), name="session")
+                self._running = asyncio.create_task(
+                    self._session.run(supply, resumes=resumes), name="session"
+                )
             case ipc.Recover(plan):
                 if plan.render is Render.LIVE:
                     memory.limit(RECOVERY_BYTES)  # composing takes what a live recording does

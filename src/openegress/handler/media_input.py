@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from openegress.core.codecs import MediaKind
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
 from openegress.core.left_out import TrackLosses
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import EndRules, LayoutSource, Plan, StreamOutput
+from openegress.core.plan import LayoutSource, Plan, StreamOutput
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.overlays import Overlays, OverlaySink

@@ -5,13 +5,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.events import AnyEvent, EndReason, OutputFailed, Uploaded
+from openegress.core.events import AnyEvent, EndReason, OutputFailed
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
-from openegress.core.plan import FileOutput, Output, Plan, StoragePlan, StreamTarget
+from openegress.core.plan import FileOutput, Output, Plan, StreamTarget
+from openegress.core.restart import Restart
+from openegress.handler.past import Past
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import SidecarRecorder, StoredSidecars
+from openegress.handler.uploaders import Uploaders
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
 from openegress.output.build import BuiltOutput, build_output
@@ -19,7 +23,6 @@ from openegress.output.manifest import ClipRecord, Pause, Records
 from openegress.output.manifest_store import header_of, store_manifests
 from openegress.output.size_guard import SizeLimit
 from openegress.storage.late import LateUploads
-from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class Outputs:
         self._has_manifests = False
         self._markers: tuple[Marker, ...] = ()
         self._clips: tuple[ClipRecord, ...] = ()
+        self._restarts: tuple[Restart, ...] = ()
         self._outputs = [
             build_output(
                 output,
@@ -89,6 +93,11 @@ class Outputs:
     def taps(self) -> Sequence[FrameSink]:
         return [sink for built in self._opened.values() if (sink := built.frames) is not None]
 
+    @property
+    def goes_on_at_ns(self) -> int:
+        """Of the timeline, how much an earlier handler has recorded."""
+        return self._opening.goes_on_at_ns if self._opening is not None else 0
+
     def size_bytes(self) -> int:
         return sum(built.output.size_bytes() for built in self._opened.values())
 
@@ -113,13 +122,20 @@ class Outputs:
         name_values: dict[str, str],
         *,
         passthrough: bool,
+        past: Past | None = None,
     ) -> None:
-        """`passthrough`: the packets are the source's own. Raises EgressError when no output opens."""
+        """`passthrough`: the packets are the source's own. `past`: what is recorded goes on behind it, and
+        `started_at_ns` is that of its beginning. Raises EgressError when no output opens, or one that should
+        go on does not."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
             self._journal.note_passthrough()
-        self._opening = Opening(formats, started_at_ns, str(self._journal.folder), values)
+        if self._plan.resumes:
+            self._journal.note_started(started_at_ns)
+        spool = str(self._journal.folder)
+        self._opening = Opening(formats, started_at_ns, spool, values, past.end_ns if past else 0)
+        self._restarts = past.restarts if past else ()
         errors = []
         for index, built in enumerate(self._outputs):
             try:
@@ -131,9 +147,43 @@ class Outputs:
                 self._emit(OutputFailed(index, error.text, error.code.value))
             else:
                 self._opened[index] = built
-        if not self._opened:
+        if not self._opened or (past is not None and errors):
             raise errors[0]
+        if past is not None:
+            self._go_on(past)
         self._sidecars.open(self._opening)
+
+    def _go_on(self, past: Past) -> None:
+        self._markers, self._clips = past.markers, past.clips
+        for marker in past.markers:
+            self._hand_on(marker)
+        for built in self._opened.values():
+            if built.guard is not None:
+                built.guard.go_on(built.output.size_bytes(), past.end_ns)
+
+    def note_restart(self, restart: Restart) -> None:
+        """Blocking. Raises EgressError when the disk does not take it."""
+        self._journal.note_restart(len(self._restarts), restart)
+        self._restarts = (*self._restarts, restart)
+
+    def note_change(self, change: EndRules | str) -> None:
+        """Rules, or metadata of the recorder's participant, for whoever goes on with it. Blocking."""
+        if not self._plan.resumes:
+            return
+        try:
+            if isinstance(change, str):
+                self._journal.note_metadata(change)
+            else:
+                self._journal.note_rules(change)
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
+
+    def note_pauses(self, pauses: tuple[Pause, ...]) -> None:
+        """All until now, of which the last has changed. Blocking."""
+        try:
+            self._journal.note_pause(len(pauses) - 1, pauses[-1])
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
 
     async def update_streams(self, add: tuple[StreamTarget, ...], remove: tuple[str, ...]) -> None:
         """Raises EgressError with everything that did not work; what did is applied. Streams that are slow
@@ -170,6 +220,9 @@ class Outputs:
             raise EgressError(Code.RESOURCE_EXHAUSTED, why)
         self._journal.note_marker(len(self._markers), marker)
         self._markers = (*self._markers, marker)
+        self._hand_on(marker)
+
+    def _hand_on(self, marker: Marker) -> None:
         for built in self._opened.values():
             if built.marked is not None:
                 built.marked.mark(marker)
@@ -253,6 +306,7 @@ class Outputs:
                 passthrough=self._journal.is_passthrough,
                 left_out=left_out,
                 pauses=pauses,
+                restarts=self._restarts,
                 markers=self._markers,
                 clips=self._clips,
             ),
@@ -285,81 +339,3 @@ def _size_limit(plan: Plan, output: Output, own_bytes: int, on_end: OnEnd) -> Si
     if session_bytes and not 0 < own_bytes < session_bytes:
         return SizeLimit(session_bytes, lambda: on_end(EndReason.LIMIT, None))
     return SizeLimit(own_bytes, lambda: on_end(EndReason.MAX_SIZE, None)) if own_bytes else None
-
-
-class Uploaders:
-    """The uploaders of one egress. They log what they try again, report how it ended, share what one learns
-    of a storage, and stop retrying together."""
-
-    def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
-        self._emit = emit
-        self.late: LateUploads | None = None
-        """Set before the first is made where the recording has ended before."""
-        self.stored_bytes = 0
-        self._made: list[Uploader] = []
-        self._standings: list[tuple[StoragePlan, Failover]] = []
-        self._unsigned: set[str] = set()
-        self._hurried = False
-
-    def make(self, storage: StoragePlan) -> Uploader:
-        uploader = Uploader(
-            storage, on_retry=_log_retry, on_outcome=self._tell, standing=self._standing(storage)
-        )
-        if self._hurried:
-            uploader.stop_retrying()
-        self._made.append(uploader)
-        return uploader
-
-    def _standing(self, storage: StoragePlan) -> Failover:
-        """Outputs and their manifests, one after another, must not each wait for it as long as it takes."""
-        for plan, standing in self._standings:
-            if plan == storage:
-                return standing
-        standing = Failover(late=self.late)
-        self._standings.append((storage, standing))
-        return standing
-
-    def _log_unsigned(self, stored: Stored) -> None:
-        """Once for each reason: each segment of a recording would repeat it."""
-        if stored.presign_error not in self._unsigned:
-            self._unsigned.add(stored.presign_error)
-            _log.warning(
-                "location is not presigned",
-                extra={"path": stored.path, "error": stored.presign_error, "backup": stored.backup_used},
-            )
-
-    def stop_retrying(self) -> None:
-        """In the event loop: nothing that fails from now on is tried again."""
-        self._hurried = True
-        for uploader in self._made:
-            uploader.stop_retrying()
-
-    def _tell(self, outcome: Outcome) -> None:
-        size_bytes = outcome.stored.size_bytes if outcome.stored is not None else 0
-        self.stored_bytes += size_bytes
-        if outcome.stored is not None and outcome.stored.presign_error:
-            self._log_unsigned(outcome.stored)
-        self._emit(
-            Uploaded(
-                content_type=outcome.content_type,
-                elapsed_ms=outcome.elapsed_s * 1000,
-                size_bytes=size_bytes,
-                stored=outcome.stored is not None,
-                on_backup=outcome.on_backup,
-                status=outcome.status,
-                custom_endpoint=outcome.custom_endpoint,
-            )
-        )
-
-
-def _log_retry(retry: UploadRetry) -> None:
-    _log.warning(
-        "upload failed: trying again",
-        extra={
-            "path": retry.path,
-            "attempt": retry.attempt,
-            "delay_s": round(retry.delay_s, 1),
-            "error": retry.error.text,
-            "backup": retry.on_backup,
-        },
-    )

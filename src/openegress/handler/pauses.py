@@ -32,6 +32,11 @@ class Pauses:
                 return Resumed(at_ns)
         return None
 
+    def go_on(self, pauses: tuple[Pause, ...]) -> None:
+        """What was before, of a recording that another handler began. One without an end goes on."""
+        self._over = [each for each in pauses if each.resumed_at_ns]
+        self._since_ns = next((each.paused_at_ns for each in pauses if not each.resumed_at_ns), None)
+
     def until(self, ended_at_ns: int) -> tuple[Pause, ...]:
         """All of them. One that has not ended yet ends with the recording."""
         open_now = () if self._since_ns is None else (Pause(self._since_ns, ended_at_ns),)

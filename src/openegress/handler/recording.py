@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from openegress.core.clip_plan import ClipStored
 from openegress.core.deferred import recording_of
-from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.errors import Code, EgressError, Phase, internal
 from openegress.core.events import (
     Active,
     AnyEvent,
@@ -24,22 +24,26 @@ from openegress.core.events import (
     EndReason,
     Progress,
     Rejoined,
+    Restarted,
 )
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
+from openegress.core.restart import missing_ns
 from openegress.core.room_keys import NO_KEYS, KeySupply
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer
 from openegress.handler.control import RecordingControl
+from openegress.handler.input_stop import InputStop
 from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
+from openegress.handler.past import Past, journal_and_past
 from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
-from openegress.handler.stacks import stacks
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
+from openegress.media.later import LaterFrames, LaterPackets
 from openegress.request.orders import Order
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked
 
@@ -72,14 +76,6 @@ class End:
         return Ended(
             time.time_ns(), self.reason, error.text, error.code.value, error.phase, left_out=self.left_out
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _StoppedInput:
-    error: EgressError | None
-    """The last moments are missing."""
-    closing: asyncio.Task[None]
-    """While the outputs finish."""
 
 
 class _EndedEarly(Exception):
@@ -117,7 +113,7 @@ class Recording:
         self._outputs: Outputs | None = None
         self._media_input: MediaInput | None = None
         self._composer = composer
-        self._stopping: asyncio.Task[_StoppedInput] | None = None
+        self._input_stop: InputStop | None = None
         self._orphaned = False
         self._phase: Phase | None = None
         """START_SIGNAL while a page is waited for."""
@@ -127,6 +123,11 @@ class Recording:
     def _work(self) -> Plan:
         """What is recorded as long as there is media."""
         return recording_of(self._plan, self._settings.spool) if self._composer is not None else self._plan
+
+    @property
+    def is_left_to_next(self) -> bool:
+        """Whoever comes after this process goes on with what it has recorded."""
+        return self._plan.resumes and self._begun.done() and not self._ending.done()
 
     def stop(self, reason: EndReason, *, orphaned: bool = False) -> None:
         """`orphaned`: nobody receives the events any more. What they would say stays in the spool, for the
@@ -155,12 +156,13 @@ class Recording:
         if self._outputs is not None and not self._ending.done():
             await self._control.note_clip(clip, self._outputs)
 
-    async def run(self, room_keys: KeySupply = NO_KEYS) -> None:
-        """Never raises: what goes wrong is in the Ended event."""
+    async def run(self, room_keys: KeySupply = NO_KEYS, *, resumes: bool = False) -> None:
+        """`resumes`: it goes on with what another handler has left. Never raises: what goes wrong is in the
+        Ended event."""
         heart = asyncio.create_task(self._report_progress(), name="progress")
         self._control.start()
         try:
-            end = await self._record(room_keys)
+            end = await self._record(room_keys, resumes)
         except _EndedEarly as early:
             end = early.end
         except EgressError as error:
@@ -175,50 +177,56 @@ class Recording:
         self._end(end)  # for whoever still waits for the beginning
         self._send(end.event(self._phase))
         # Whoever waits for the recording need not wait until a browser has ended.
-        if self._stopping is not None:
-            await (await self._stopping).closing
+        if self._input_stop is not None:
+            await self._input_stop.closed()
         if self._browser is not None:
             await self._browser.close()
 
-    async def _record(self, room_keys: KeySupply) -> End:
+    async def _record(self, room_keys: KeySupply, resumes: bool) -> End:
         await self._confinement.enter()
         media_input = await self._unless_ended(
             open_input(self._work, self._settings, self._browser, self._fail_from_thread, room_keys)
         )
         self._confinement.seal()
+        input_stop = self._input_stop = InputStop(media_input, self._settings.stop_timeout_s)
         watch = asyncio.create_task(self._watch(media_input), name="source events")
         watch.add_done_callback(self._watch_ended)
         try:
-            # The disk may be slow to take the plan.
-            prepared, journal = await asyncio.gather(
+            opening = journal_and_past(Path(self._settings.spool), self._plan, resumes)
+            prepared, opened = await asyncio.gather(
                 self._unless_ended(media_input.prepare()),
-                asyncio.to_thread(RecordingJournal.create, Path(self._settings.spool), self._plan),
+                # Whoever works on it still may take long; a folder is made whatever ends the recording.
+                self._unless_ended(opening) if resumes else opening,
                 return_exceptions=True,
             )
-            if isinstance(journal, BaseException):
-                raise prepared or journal
+            if isinstance(opened, BaseException):
+                raise prepared or opened
+            journal, past = opened
             try:
                 if prepared is not None:
                     raise prepared
                 self._phase = None
-                end = await self._capture(media_input, journal)
+                end = await self._capture(media_input, input_stop, journal, past)
                 if self._composer is not None:
                     end = await self._compose(self._composer, end, media_input, journal)
                 if end.is_settled:
                     await self._settle(journal)
             except Exception:
-                if self._outputs is None:  # none was opened: there is nothing that a recovery could find
+                if self._outputs is None and past is None:
+                    # None was opened: there is nothing that a recovery could find.
                     await self._settle(journal)
                 raise
             finally:
                 journal.release()
             return end
         finally:
-            await self._stop_input(media_input)
+            await input_stop.stop()
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _capture(self, media_input: MediaInput, journal: RecordingJournal) -> End:
+    async def _capture(
+        self, media_input: MediaInput, input_stop: InputStop, journal: RecordingJournal, past: Past | None
+    ) -> End:
         outputs = Outputs(
             self._work,
             journal,
@@ -228,30 +236,44 @@ class Recording:
             ask_key=media_input.key_frame_at,
             stream_retry_s=self._settings.stream_retry_s,
         )
-        name_values = await self._unless_ended(
-            self._names.settle(media_input.name_values(), media_input.formats())
-        )
-        started_at_ns = await media_input.start()
+        name_values = journal.names
+        if past is None:
+            name_values = await self._unless_ended(
+                self._names.settle(media_input.name_values(), media_input.formats())
+            )
+        source_at_ns = started_at_ns = await media_input.start()
+        later = None
+        if past is not None:
+            later = await past.later_of(media_input, source_at_ns)
+            started_at_ns = past.started_at_ns
         self._media_input = media_input
         outputs.open(
             media_input.formats(),
             started_at_ns,
             name_values,
             passthrough=media_input.passes_through and self._composer is None,
+            past=past,
         )
         self._outputs = outputs
         self._begun.set_result(None)
         frozen: EgressError | None = None
         try:
             sinks, taps = self._control.listeners(media_input)
-            all_taps = [*outputs.taps, *taps, Thumbnails(self._send)]
-            media_input.connect([*outputs.sinks, *sinks], all_taps, outputs.tracks)
-            self._control.record(started_at_ns, media_input, outputs)
-            self._send(Active(started_at_ns))
+            packets, frames = outputs.sinks, outputs.taps
+            if later is not None:
+                packets = [LaterPackets(sink, later) for sink in packets]
+                frames = [LaterFrames(tap, later) for tap in frames]
+            all_taps = [*frames, *taps, Thumbnails(self._send)]
+            media_input.connect([*packets, *sinks], all_taps, outputs.tracks)
+            resumed_at_ns = source_at_ns + (later.from_ns if later else 0)
+            self._control.record(resumed_at_ns, media_input, outputs, past)
+            self._send(self._restarted(past, resumed_at_ns, outputs) if past else Active(started_at_ns))
             end = await self._ending
             self._control.end()
             self._send(Ending(end.reason))
-            frozen = await self._stop_input(media_input)
+            if self._plan.resumes:
+                await asyncio.to_thread(journal.note_ending)
+            frozen = await input_stop.stop()
         finally:
             left_out = _left_out(media_input)
             ended_at_ns = time.time_ns()
@@ -272,36 +294,12 @@ class Recording:
         failure = await composer.run(journal, recorded)
         return End(end.reason, error or failure, composer.is_settled, end.left_out)
 
-    async def _stop_input(self, media_input: MediaInput) -> EgressError | None:
-        """Stops the input once, however often it is called. Never raises: what was recorded has to be
-        finished whatever happens here. Returns the error if the last moments are missing."""
-        if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop_in_time(media_input), name="stop")
-        return (await self._stopping).error
-
-    async def _stop_in_time(self, media_input: MediaInput) -> _StoppedInput:
-        error = await self._error_of_stop(media_input)
-        return _StoppedInput(error, asyncio.create_task(self._close(media_input), name="close"))
-
-    async def _error_of_stop(self, media_input: MediaInput) -> EgressError | None:
-        limit_s = self._settings.stop_timeout_s
-        try:
-            async with asyncio.timeout(limit_s) as deadline:
-                await media_input.stop()
-        except Exception:
-            if deadline.expired():
-                _log.error("the pipeline is frozen", extra={"stacks": stacks()})
-                why = f"pipeline frozen: it had not come to its end {limit_s:g} s after the stop"
-                return EgressError(Code.INTERNAL, why, fault=Fault.SERVICE, phase=Phase.FINISH)
-            _log.exception("the source did not stop as it should")
-        return None
-
-    async def _close(self, media_input: MediaInput) -> None:
-        try:
-            async with asyncio.timeout(self._settings.stop_timeout_s):
-                await media_input.close()
-        except Exception:
-            _log.exception("the source could not clean up")
+    def _restarted(self, past: Past, resumed_at_ns: int, outputs: Outputs) -> Restarted:
+        """Raises EgressError."""
+        restart = past.restarted(resumed_at_ns)
+        outputs.note_restart(restart)
+        restarts = (*past.restarts, restart)
+        return Restarted(resumed_at_ns, restart.lost_at_ns, len(restarts), missing_ns(restarts))
 
     async def _settle(self, journal: RecordingJournal) -> None:
         """Nothing waits in the spool but, for an orphan, its last words."""
@@ -339,7 +337,7 @@ class Recording:
                 case OrderAsked(order):
                     await self._control.obey_unasked(order)
                 case Observed():
-                    self._control.sidecars.observe(event)
+                    await self._control.observe(event)
                 case Notice(text, fields):
                     _log.info(text, extra=fields)
                 case Rejoined():
@@ -362,7 +360,7 @@ class Recording:
             sample, now_s = self._media_input.sample(), time.monotonic()
             self._send(
                 Progress(
-                    media_ns=sample.media_ns,
+                    media_ns=sample.media_ns + self._outputs.goes_on_at_ns,
                     frames=sample.frames,
                     unique_frames=sample.unique_frames,
                     dropped_frames=sample.dropped_frames,

@@ -4,31 +4,42 @@ Beside the media lies the journal: the plan, and the last thing each output said
 tells a recording that runs from one that was left behind.
 """
 
+import asyncio
 import logging
 import os
+import threading
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from openegress.core import plan as plans
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import AnyEvent, EndReason, FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.file_lock import lock
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import Plan
-from openegress.output.manifest import ClipRecord
+from openegress.core.restart import Restart
+from openegress.output.manifest import ClipRecord, Pause
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
 from openegress.storage.late import LateUploads
 
 _log = logging.getLogger(__name__)
 
 OutputUpdate = FileUpdate | SegmentsUpdate | ImagesUpdate
+T = TypeVar("T")
 
 _PASSTHROUGH = "passthrough"
 _MARKER = "marker-"
 _RECORDED, _COMPOSINGS, _COMPOSED = "recorded", "composings", "composed"
 _CLIP = "clip-"
+_PAUSE = "pause-"
+_RESTART = "restart-"
+_STARTED, _ENDING = "started", "ending"
+_RULES, _METADATA = "rules", "metadata-"
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -81,6 +92,31 @@ class RecordingJournal:
                 ledger._told[_key(update)] = update
         return ledger
 
+    @classmethod
+    async def taken_over(cls, folder: Path, given_up: "asyncio.Event | None" = None) -> "RecordingJournal":
+        """As take_over(), which nobody can interrupt while it waits: where `given_up` comes first it is left
+        alone, and the folder is refused."""
+        if not await asyncio.to_thread(is_held, folder):
+            return await asyncio.to_thread(cls.take_over, folder)
+        taken: Future[RecordingJournal] = Future()
+
+        def take() -> None:
+            try:
+                taken.set_result(cls.take_over(folder))
+            except Exception as error:
+                taken.set_exception(error)
+
+        threading.Thread(target=take, name="take over", daemon=True).start()
+        taking = asyncio.wrap_future(taken)
+        stopped = asyncio.create_task((given_up or asyncio.Event()).wait())
+        waiting: list[asyncio.Future[Any]] = [taking, stopped]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await asyncio.gather(stopped, return_exceptions=True)
+        if taking.done():
+            return taking.result()
+        raise _refused(folder, "another process is still at work on it")
+
     @property
     def folder(self) -> Path:
         return self._journal.folder
@@ -129,9 +165,60 @@ class RecordingJournal:
     @property
     def markers(self) -> tuple[Marker, ...]:
         """Raises ValueError."""
+        return self._noted(_MARKER, Marker)
+
+    def _noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
         facts = self._journal.facts.items()
-        texts = [str(value) for key, value in facts if key.startswith(_MARKER)]
-        return tuple(msgspec.json.decode(text, type=Marker) for text in texts)
+        texts = [str(value) for key, value in facts if key.startswith(prefix)]
+        return tuple(msgspec.json.decode(text, type=kind) for text in texts)
+
+    def note_pause(self, number: int, pause: Pause) -> None:
+        """One that goes on has no end yet: 0. Raises EgressError when the disk does not take it."""
+        self._journal.note(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        """Raises msgspec.DecodeError."""
+        return self._noted(_PAUSE, Pause)
+
+    def note_restart(self, number: int, restart: Restart) -> None:
+        """Raises EgressError when the disk does not take it."""
+        self._journal.note(f"{_RESTART}{number}", msgspec.json.encode(restart).decode())
+
+    @property
+    def restarts(self) -> tuple[Restart, ...]:
+        """Raises msgspec.DecodeError."""
+        return self._noted(_RESTART, Restart)
+
+    def note_started(self, at_ns: int) -> None:
+        """Unix ns of media time zero. Raises EgressError when the disk does not take it."""
+        self._journal.note(_STARTED, at_ns)
+
+    @property
+    def started_at_ns(self) -> int:
+        """0: nothing was recorded yet."""
+        return int(self._journal.facts.get(_STARTED, 0))
+
+    def note_ending(self) -> None:
+        """Nobody goes on with it. Never raises: at worst it is gone on with for a moment."""
+        try:
+            self._journal.note(_ENDING, True)
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
+
+    @property
+    def is_ending(self) -> bool:
+        return bool(self._journal.facts.get(_ENDING))
+
+    def note_rules(self, rules: EndRules) -> None:
+        """In the place of the plan's. Raises EgressError when the disk does not take it."""
+        self._journal.note(_RULES, msgspec.json.encode(rules).decode())
+
+    def note_metadata(self, metadata: str) -> None:
+        """Of the recorder's participant, which say how it is to look. Raises EgressError when the disk does
+        not take it."""
+        number = sum(key.startswith(_METADATA) for key in self._journal.facts)
+        self._journal.note(f"{_METADATA}{number}", metadata)
 
     def note_clip(self, number: int, clip: ClipRecord) -> None:
         """Never raises: the clip is stored, whether or not a recovery could list it."""
@@ -143,8 +230,7 @@ class RecordingJournal:
     @property
     def clips(self) -> tuple[ClipRecord, ...]:
         """Raises msgspec.DecodeError."""
-        texts = [str(value) for key, value in self._journal.facts.items() if key.startswith(_CLIP)]
-        return tuple(msgspec.json.decode(text, type=ClipRecord) for text in texts)
+        return self._noted(_CLIP, ClipRecord)
 
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""
@@ -203,6 +289,17 @@ class RecordingJournal:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+def changed_rules_of(journal: Journal) -> EndRules | None:
+    """None: they are the plan's. Raises msgspec.DecodeError."""
+    noted = journal.facts.get(_RULES)
+    return None if noted is None else msgspec.json.decode(str(noted), type=EndRules)
+
+
+def metadata_of(journal: Journal) -> list[str]:
+    """All that came while it was recorded, in order."""
+    return [str(value) for key, value in journal.facts.items() if key.startswith(_METADATA)]
 
 
 def _key(event: OutputUpdate) -> tuple[int, int]:

@@ -3,19 +3,16 @@
 import asyncio
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from openegress.core import plan as plans
 from openegress.core.codecs import MATROSKA, Container
-from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.errors import EgressError, internal
 from openegress.core.events import (
     AnyEvent,
     BackupUsed,
@@ -30,8 +27,8 @@ from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer, is_left_to_compose
-from openegress.handler.outputs import Uploaders
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.uploaders import Uploaders
 from openegress.media.duration import duration_ns, has_video, holds_media
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.file.chapters_file import store_chapters
@@ -96,7 +93,8 @@ class Recovery:
 
     async def _run(self) -> Ended:
         await self._confinement.enter()
-        journal = await self._take_over()
+        folder = self._spool / self._plan.egress_id
+        journal = await RecordingJournal.taken_over(folder, self._stopped)
         try:
             late = self._uploaders.late = await asyncio.to_thread(journal.late_uploads)
             if self._composer is not None and is_left_to_compose(journal):
@@ -110,27 +108,6 @@ class Recovery:
         finally:
             journal.release()
 
-    async def _take_over(self) -> RecordingJournal:
-        """Waits for a handler that outlived its worker to finish. Raises EgressError."""
-        taken: Future[RecordingJournal] = Future()
-        folder = self._spool / self._plan.egress_id
-        # A daemon: nobody can interrupt it while it waits for the lock.
-        threading.Thread(target=_take_over, args=(folder, taken), name="take over", daemon=True).start()
-        taking = asyncio.wrap_future(taken)
-        stopped = asyncio.create_task(self._stopped.wait())
-        waiting: list[asyncio.Future[Any]] = [taking, stopped]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        await asyncio.gather(stopped, return_exceptions=True)
-        if taking.done():
-            return taking.result()
-        raise EgressError(
-            Code.FAILED_PRECONDITION,
-            f"{folder}: another process is still at work on it",
-            fault=Fault.SERVICE,
-            phase=Phase.RECOVERY,
-        )
-
     async def _show_life(self) -> None:
         while True:
             self._send(Progress(0, 0, 0, 0, 0))
@@ -143,13 +120,6 @@ def _failed(error: Exception | None) -> Ended:
         error = internal(f"recovery failed: {error!r}")
     text, code = (error.text, error.code.value) if error is not None else ("", "")
     return Ended(time.time_ns(), EndReason.FAILURE, text, code)
-
-
-def _take_over(folder: Path, taken: "Future[RecordingJournal]") -> None:
-    try:
-        taken.set_result(RecordingJournal.take_over(folder))
-    except Exception as error:
-        taken.set_exception(error)
 
 
 class _Salvage:
@@ -340,9 +310,16 @@ class _Salvage:
         started_at_ns = min(each.started_at_ns for each in told)
         ended_at_ns = max(each.ended_at_ns for each in told)
         passthrough = self._journal.is_passthrough
-        markers, clips = self._journal.markers, self._journal.clips
         header = header_of(
-            plan, values, started_at_ns, ended_at_ns, passthrough=passthrough, markers=markers, clips=clips
+            plan,
+            values,
+            started_at_ns,
+            ended_at_ns,
+            passthrough=passthrough,
+            pauses=tuple(each.until(ended_at_ns) for each in self._journal.pauses),
+            restarts=self._journal.restarts,
+            markers=self._journal.markers,
+            clips=self._journal.clips,
         )
         await store_manifests(
             header,

@@ -80,6 +80,14 @@ class SidecarRecorder:
         is_cut = self._plan.on_pause is PauseMode.CUT
         self._append(LogEntry(change.at_ns, event, {entries.IS_CUT: is_cut}))
 
+    def note_gap(self, lost_at_ns: int, resumed_at_ns: int | None) -> None:
+        """Nothing was recorded in between, as there was no handler. None: a pause goes on, as if it had begun
+        where what was recorded ends."""
+        fields = {entries.IS_CUT: True, entries.IS_RESTART: True}
+        self._append(LogEntry(lost_at_ns, entries.PAUSED, fields))
+        if resumed_at_ns is not None:
+            self._append(LogEntry(resumed_at_ns, entries.RESUMED, fields))
+
     def mark(self, marker: Marker) -> None:
         self._append(LogEntry(marker.unix_ns, entries.MARKED, {"name": marker.name}))
 
@@ -94,14 +102,18 @@ class SidecarRecorder:
             return
         self._opening = opening
         self._log = SidecarLog(Path(opening.spool))
+        if not opening.goes_on_at_ns:
+            self._begin(opening)
+        early, self._early = self._early, []
+        for entry in early:
+            self._append(entry)
+
+    def _begin(self, opening: Opening) -> None:
         started = {"egress_id": self._plan.egress_id, "room": self._plan.room_name[: entries.MOST_CHARS]}
         self._append(LogEntry(opening.started_at_ns, entries.STARTED, started))
         if isinstance(self._plan.source, LayoutSource):
             layout = {"layout": layouts.resolve(self._plan.source.layout)}
             self._append(LogEntry(opening.started_at_ns, entries.LAYOUT, layout))
-        early, self._early = self._early, []
-        for entry in early:
-            self._append(entry)
 
     async def finish(
         self, ended_at_ns: int, uploader: Callable[[StoragePlan], Uploader], emit: Emit

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from openegress.core.end_rules import EndRules
 from openegress.core.events import AnyEvent, EndReason, Paused, Resumed
-from openegress.core.plan import EndRules, Plan
+from openegress.core.plan import Plan
 from openegress.core.units import S
 
 _LONGEST_LEAD_S = 5.0
@@ -41,6 +42,12 @@ class TimeLimits:
         lead_s = min(_LONGEST_LEAD_S, max(0.0, (time.time_ns() - started_at_ns) / S))
         self._count_recorded(lead_s)
 
+    def go_on(self, recorded_s: float, since_ns: int) -> None:
+        """After record(), of a recording that another handler began at this unix time."""
+        self._recorded_s += recorded_s
+        self._count_session(max(0.0, (time.time_ns() - since_ns) / S))
+        self.change(self._endings)
+
     def note(self, event: AnyEvent) -> None:
         """The session goes on while the recording is paused; what is recorded does not."""
         match event:
@@ -70,9 +77,10 @@ class TimeLimits:
     def _count_up(self) -> None:
         self._recorded_s = self.recorded_s
 
-    def _count_session(self) -> None:
+    def _count_session(self, over_s: float = 0.0) -> None:
         self._stop(self._session)
-        self._session = self._after(self._limits.duration_s, EndReason.LIMIT)
+        limit_s = self._limits.duration_s
+        self._session = self._after(limit_s and max(1e-3, limit_s - over_s), EndReason.LIMIT)
 
     def _count_recorded(self, lead_s: float) -> None:
         self._stop(self._own)

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from openegress.core.codecs import MediaKind
-from openegress.media.fragments import ENTRY_CHANGE
 from openegress.media.movie import TrackNames
-from openegress.media.mp4 import Box, Mp4Error, ReadableFile, boxes, children
+from openegress.media.mp4 import ENTRY_CHANGE, Box, Mp4Error, ReadableFile, boxes, children
 
 LONGEST_DELTA = 0x7FFFFFFF
 """Players read the time between two samples as a signed number of 32 bits; it is unsigned (8.6.1.2)."""
@@ -82,6 +81,8 @@ class FragmentIndex:
     """Where the last whole fragment ends."""
     names: Mapping[int, TrackNames]
     """Of tracks that are of many, by number."""
+    every: Sequence[IndexedTrack] = ()
+    """Those of the header."""
 
     @property
     def media_bytes(self) -> int:
@@ -129,7 +130,8 @@ def read(file: BinaryIO) -> FragmentIndex:
         raise Mp4Error("it has no header")
     if not media:
         raise Mp4Error("it holds no media")
-    return FragmentIndex([track for track in tracks.values() if track.sizes], media, end, names)
+    every = list(tracks.values())
+    return FragmentIndex([track for track in every if track.sizes], media, end, names, every)
 
 
 @dataclass(frozen=True, slots=True)

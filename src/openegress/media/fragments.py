@@ -10,7 +10,6 @@ import itertools
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from uuid import UUID
 
 from av.error import FFmpegError
 
@@ -19,8 +18,10 @@ from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
+from openegress.media.fragment_end import FragmentsEnd
 from openegress.media.interleave import Clamp
 from openegress.media.movie import Edit, TrackHead, box, ftyp, full_box, mvhd, trak
+from openegress.media.mp4 import ENTRY_CHANGE
 from openegress.media.passthrough import obus, parameter_sets, renewed
 from openegress.media.sample_entry import sample_entry
 
@@ -33,11 +34,6 @@ fragment's decode time has no sign. It is more than any encoder's delay."""
 
 PRIMING_SAMPLES = {AudioCodec.AAC: 1024, AudioCodec.OPUS: 312, AudioCodec.MP3: 1105}
 """What our encoders put before media time zero. In a file an edit declares it, and players skip that much."""
-
-ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
-"""The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
-bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
-file of the fragments puts the entry into it."""
 
 ROOM = box(b"free", bytes(8))
 """Behind a file's ftyp: the head of an mdat with a 64-bit size fits into it, which makes a plain file of a
@@ -154,17 +150,21 @@ class FragmentWriter:
         header: bytes = b"",
         first: int = 1,
         lead_ns: int | None = None,
+        behind: FragmentsEnd | None = None,
     ) -> None:
-        """`lead_ns`: as that of `header`."""
+        """`lead_ns`: as that of `header`. `behind`: what the file has already, its header too. Raises
+        EgressError where that is of other tracks."""
         self._put = put
         self._header = header
         self._lead_ns = lead_ns
-        self._sequence = first
+        self._behind = behind
+        self._sequence = behind.fragments + 1 if behind is not None else first
         self._before = b""
         self._tracks: dict[MediaKind | int, _Track] = {}
         """By kind; where a packet says which file track it is of, by the number of that."""
+        least = _after(behind, formats) if behind is not None else {}
         for number, f in enumerate(formats, 1):
-            self.add(f.kind, number, f)
+            self.add(f.kind, number, f, least=least.get(f.kind, 0))
         # An HLS segment has one format; where that changes, another begins.
         self._entries = _Entries(formats) if header else None
 
@@ -173,14 +173,20 @@ class FragmentWriter:
             return self._lead_ns
         return -(-_priming(f) * S // _timescale(f)) if self._header else OFFSET_NS
 
-    def add(self, key: MediaKind | int, number: int, f: StreamFormat) -> None:
-        """A track of the header. `key`: the kind of its packets, or the number of their file track."""
-        clamp = Clamp(f.time_base, self._offset_ns(f), least=0)
+    def add(self, key: MediaKind | int, number: int, f: StreamFormat, *, least: int = 0) -> None:
+        """A track of the header. `key`: the kind of its packets, or the number of their file track. `least`:
+        the earliest decode time of its next sample."""
+        clamp = Clamp(f.time_base, self._offset_ns(f), least=least)
         self._tracks[key] = _Track(number, f, clamp, _timescale(f) // _RATE)
 
     def open(self) -> None:
-        """Writes the header."""
-        if self._header:
+        """Writes the header, or what has changed since."""
+        if self._behind is not None:
+            for track in self._tracks.values():
+                entry = sample_entry(track.form)
+                if (before := self._behind.entries.get(track.number)) is not None and before != entry:
+                    self._put(_entry_change(track.number, entry))
+        elif self._header:
             self._put(self._header)
 
     def write(self, packet: Packet) -> None:
@@ -200,7 +206,7 @@ class FragmentWriter:
         change = self._entries.change_at(packet) if self._entries is not None else b""
         if change:
             self.flush()
-            self._put(box(b"uuid", ENTRY_CHANGE, struct.pack(">I", track.number), change))
+            self._put(_entry_change(track.number, change))
         if not track.samples:
             track.first_ns = at_ns
         track.last_ns = at_ns
@@ -248,6 +254,23 @@ class FragmentWriter:
         """Writes nothing more."""
         for track in self._tracks.values():
             track.samples = []
+
+
+def _after(behind: FragmentsEnd, formats: Sequence[StreamFormat]) -> dict[MediaKind, int]:
+    """The least decode time of each track's next sample. Raises EgressError."""
+    wanted = {number: (f.kind, _timescale(f), sample_entry(f)[4:8]) for number, f in enumerate(formats, 1)}
+    there = {
+        number: (track.kind, track.timescale, behind.entries[number][4:8])
+        for number, track in behind.tracks.items()
+    }
+    if any(wanted.get(number) != track for number, track in there.items()):
+        raise internal("what is recorded now has other tracks or codecs than the file that it goes on with")
+    ends = {track.kind: track.last_dts + 1 for track in behind.tracks.values()}
+    return {f.kind: ends.get(f.kind, 0) for f in formats}
+
+
+def _entry_change(number: int, entry: bytes) -> bytes:
+    return box(b"uuid", ENTRY_CHANGE, struct.pack(">I", number), entry)
 
 
 class _Traf:

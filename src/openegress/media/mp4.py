@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
+
+ENTRY_CHANGE = UUID("6f0bb1a7-8f5c-4a8e-9d53-5f2a1f6f5b0e").bytes
+"""The type of a box of ours (ISO/IEC 14496-12 4.2) that stands before a fragment: a track's number in 32
+bits, and the sample entry of its samples from there on. The header is written by then; whoever makes a plain
+file of the fragments puts the entry into it."""
 
 
 class Mp4Error(ValueError):

@@ -29,6 +29,8 @@ class Opening:
     """Folder of this egress on the local disk; an output's files live below it until stored."""
     name_values: dict[str, str]
     """All filename placeholders, the track's included."""
+    goes_on_at_ns: int = 0
+    """Where on the timeline it goes on behind what lies in the spool; 0: it begins."""
 
 
 class Output(Protocol):

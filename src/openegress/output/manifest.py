@@ -14,6 +14,7 @@ import msgspec
 from openegress.core.events import StoredBeside
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker, in_order
+from openegress.core.restart import Restart
 from openegress.core.units import S
 
 
@@ -70,6 +71,10 @@ class Pause:
     paused_at_ns: int
     resumed_at_ns: int
 
+    def until(self, ended_at_ns: int) -> "Pause":
+        """One that has no end, 0, ends with the recording."""
+        return self if self.resumed_at_ns else Pause(self.paused_at_ns, max(self.paused_at_ns, ended_at_ns))
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -91,6 +96,7 @@ class Header:
     """Encoded frames were stored as they came."""
     left_out: LeftOut = field(default_factory=LeftOut)
     pauses: tuple[Pause, ...] = ()
+    restarts: tuple[Restart, ...] = ()
     markers: tuple[Marker, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
@@ -115,6 +121,10 @@ def build(header: Header, records: Iterable[Records]) -> str:
         "left_out": _left_out(header.left_out),
         "pauses": [
             {"paused_at": pause.paused_at_ns, "resumed_at": pause.resumed_at_ns} for pause in header.pauses
+        ],
+        "restarts": [
+            {"lost_at": each.lost_at_ns, "resumed_at": each.resumed_at_ns, "position": each.at_ns}
+            for each in header.restarts
         ],
         "markers": [
             {"name": each.name, "position": each.at_ns, "marked_at": each.unix_ns}

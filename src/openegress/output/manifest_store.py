@@ -9,6 +9,7 @@ from openegress.core.errors import EgressError
 from openegress.core.events import ManifestStored
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
+from openegress.core.restart import Restart
 from openegress.core.shown_url import page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
@@ -29,6 +30,7 @@ def header_of(
     passthrough: bool = False,
     left_out: LeftOut | None = None,
     pauses: tuple[Pause, ...] = (),
+    restarts: tuple[Restart, ...] = (),
     markers: tuple[Marker, ...] = (),
     clips: tuple[ClipRecord, ...] = (),
 ) -> Header:
@@ -51,6 +53,7 @@ def header_of(
         passthrough=passthrough,
         left_out=left_out or LeftOut(),
         pauses=pauses,
+        restarts=restarts,
         markers=markers,
         clips=clips,
     )

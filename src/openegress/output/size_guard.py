@@ -85,6 +85,11 @@ class SizeGuard:
         self._cut_ns: int | None = None
         """From here on nothing is written."""
 
+    def go_on(self, size_bytes: int, at_ns: int) -> None:
+        """Behind what another process has written, up to this time."""
+        self._size_bytes = max(self._size_bytes, size_bytes)
+        self._window_ns = at_ns
+
     def write(self, packet: Packet) -> None:
         at_ns, packet_bytes = packet.pts_ns, self._packing.packet_bytes(len(packet.data))
         if self._cut_ns is not None and at_ns >= self._cut_ns:

@@ -19,14 +19,17 @@ class SpoolFile:
     which would turn a file that plays up to its last whole fragment into one that does not play at all.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Creates or empties the file. Raises EgressError."""
+    def __init__(self, path: Path, *, keep_bytes: int = 0) -> None:
+        """Creates or empties the file, but for its first `keep_bytes`. Raises EgressError."""
         self.path = path
         self.closed = False
         self.error: OSError | None = None
-        self._end = 0
+        self._end = keep_bytes
         try:
-            self._file = FileIO(path, "w")
+            self._file = FileIO(path, "r+" if keep_bytes else "w")
+            if keep_bytes:
+                self._file.truncate(keep_bytes)
+                self._file.seek(keep_bytes)
         except OSError as error:
             raise disk_error(error, path) from error
 

@@ -7,6 +7,7 @@ from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
 from openegress.core.codecs import Container, VideoCodec
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.pause_mode import PauseMode
@@ -39,11 +40,11 @@ class AskedOptions:
     """What of the request's layout names one."""
     notices: tuple[str, ...] = ()
 
-    def end_rules(self, plan: Plan) -> parts.EndRules:
+    def end_rules(self, plan: Plan) -> EndRules:
         """Of a recording of `plan`, whose own are not known yet. Raises EgressError for what the request asks
         and this recording has no way to do; of the configuration and the room that is left out."""
         refuse_unsuited(self.asked, plan)
-        rules = changed_rules(parts.EndRules(), self.all)
+        rules = changed_rules(EndRules(), self.all)
         if not _is_of_room(plan):
             rules = msgspec.structs.replace(rules, stop_when_empty_s=0.0, stop_when_idle_s=0.0)
         return rules if _has_sound(plan) else msgspec.structs.replace(rules, stop_when_silent_s=0.0)
@@ -202,6 +203,19 @@ class AskedOptions:
             raise why
         return Render.LIVE
 
+    def resumes(self, source: parts.Source, outputs: tuple[parts.Output, ...], render: Render) -> bool:
+        """A recording of `source` into `outputs`. Raises EgressError as end_rules() does."""
+        if not self.all.resume:
+            return False
+        cannot = next((why for each in outputs if (why := _why_not_resumed(each))), "")
+        if render is Render.DEFERRED:
+            cannot = "a recording whose picture is composed after it"
+        elif isinstance(source, parts.TracksSource):
+            cannot = "all tracks of a room"
+        if cannot and self.asked.resume:
+            raise unimplemented(f"resume of {cannot}")
+        return not cannot
+
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
         the configuration or the room says so."""
@@ -222,7 +236,24 @@ class AskedOptions:
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
-def changed_rules(rules: parts.EndRules, asked: Options) -> parts.EndRules:
+def _why_not_resumed(output: parts.Output) -> str:
+    """What of it nobody can go on with; "": somebody can."""
+    match output:
+        case parts.TracksFile():
+            return "a recording with a tracks_file"
+        case parts.FileOutput(split=parts.Split()):
+            return "a file that is split"
+        case parts.FileOutput(container=container) if container is not Container.MP4:
+            return "a file that is not an MP4"
+        case parts.StreamOutput() | parts.WebsocketOutput():
+            return "a stream"
+        case parts.ImageOutput(sheet=parts.Sheet()):
+            return "a storyboard"
+        case _:
+            return ""
+
+
+def changed_rules(rules: EndRules, asked: Options) -> EndRules:
     """With what `asked` says in the place of what was said before."""
     told = {
         "max_duration_s": asked.max_duration,

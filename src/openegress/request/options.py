@@ -89,6 +89,8 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Of files and segments: a picture that does not change is not written again for a second."""
     render: Render | None = None
     """When the picture of a room is composed."""
+    resume: bool | None = None
+    """It goes on as the same egress when the process that records it dies, or its whole service."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):

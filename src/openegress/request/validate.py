@@ -319,10 +319,11 @@ class _Planner:
     ) -> Plan:
         """`looks`: None where nothing is drawn here."""
         found = self.options.storyboard(found, video, may_pass_through=may_pass_through)
+        split, render = self.options.split(source, found), self.options.render(source, found)
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=self.options.split(source, found),
+            outputs=split,
             video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
@@ -340,7 +341,8 @@ class _Planner:
                 found,
                 as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
             ),
-            render=self.options.render(source, found),
+            render=render,
+            resumes=self.options.resumes(source, split, render),
             notices=notices + self.options.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))

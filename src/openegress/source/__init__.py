@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
 from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import EndRules
 from openegress.request.orders import Order
 from openegress.room import RoomEvent
 

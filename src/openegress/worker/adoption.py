@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,15 +63,18 @@ class Adoption:
         paths: Paths,
         is_busy: Callable[[str], bool],
         recover: Callable[[Leftover, str, bool], None],
+        go_on: Callable[[Leftover], Awaitable[None]],
     ) -> None:
         """`is_busy` tells of egresses that run or are reported here; `recover` starts a job for
-        one, with the text to end it with and whether its end is to be reported."""
+        one, with the text to end it with and whether its end is to be reported. `go_on` starts one that
+        records it further."""
         self._spool = spool
         self._lookup = lookup
         self._supervisor = supervisor
         self._paths = paths
         self._is_busy = is_busy
         self._recover = recover
+        self._go_on = go_on
         self._waiting: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -104,7 +107,9 @@ class Adoption:
     async def look(self, reason: Round) -> None:
         """One round over the spool; returns when the last recovery has ended, but for what is composed."""
         found = await find_leftovers(self._spool)
-        queue = deque(left.plan for left in found if not self._is_busy(left.plan.egress_id))
+        plans = [left.plan for left in found if not self._is_busy(left.plan.egress_id)]
+        # Each second before somebody goes on with a recording is missing of it.
+        queue = deque(sorted(plans, key=lambda plan: not plan.resumes))
         self._waiting = {plan.egress_id for plan in queue}
         for each in found:
             with beside("keeping the paths of a left recording"):
@@ -167,6 +172,10 @@ class Adoption:
     ) -> None:
         egress_id = left.plan.egress_id
         try:
+            if left.may_go_on:
+                await self._go_on(left)
+                self._waiting.discard(egress_id)
+                return
             # A record that was forgotten since is not to come back with every round.
             self._recover(left, reason.text, left.on_record or reason.is_first)
             self._waiting.discard(egress_id)

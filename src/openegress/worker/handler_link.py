@@ -1,9 +1,10 @@
 """What connects an egress to its handler processes: one at a time, and a second one to recover what the first
 left."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 
@@ -50,6 +51,7 @@ class Death:
     how: str
     of_memory: bool = False
     """The kernel killed it to have memory."""
+    at_s: float = field(default_factory=time.monotonic)
 
 
 class HandlerLink:
@@ -95,6 +97,11 @@ class HandlerLink:
         """The handler that records, if there is one."""
         if self._handler is not None and self._stage is _Stage.RECORDING:
             self._handler.send(message)
+
+    def kill(self) -> None:
+        """What it has recorded stays in the spool."""
+        if self._handler is not None:
+            self._handler.kill()
 
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, has_begun: bool

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import structlog
 
@@ -20,6 +22,7 @@ from openegress.core.events import (
     MarkerAdded,
     Progress,
     Rejoined,
+    Restarted,
     StoredBeside,
     Thumbnail,
     Uploaded,
@@ -27,6 +30,7 @@ from openegress.core.events import (
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
+from openegress.core.restart_policy import RestartPolicy
 from openegress.core.tasks import beside
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
@@ -36,8 +40,38 @@ from openegress.worker.records import Record
 
 _log = structlog.get_logger(__name__)
 
-OnAside = Callable[["Job", Aside], None]
+OnAside = Callable[["Job", Aside | Restarted], None]
 Spawn = Callable[[], Awaitable[HandlerProcess]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawns:
+    """Where the handlers of a recording come from, and whether another may go on with it."""
+
+    start: Spawn
+    """For the plan."""
+    recover: Spawn
+    """To finish what a dead one left."""
+    is_room_on: Callable[[Plan], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """What its handlers ask the worker for."""
+
+    claim_names: OnNames | None = None
+    """Asked once the room has told what placeholders stand for; without it, any name may be written."""
+    room_keys: JobKeys = NO_KEYS
+    """Should its room be encrypted."""
+    turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
+
+
+class _Stage(Enum):
+    RECORDED = auto()
+    TAKEN_OVER = auto()
+    """A handler is on its way to go on with what a dead one recorded."""
+    LEFT = auto()
+    """To whoever comes after this worker."""
 
 
 class Job:
@@ -50,15 +84,11 @@ class Job:
         record: Record,
         on_log: OnLog,
         on_aside: OnAside | None = None,
-        claim_names: OnNames | None = None,
-        room_keys: JobKeys = NO_KEYS,
-        turns: ComposeTurns | None = None,
+        supplies: Supplies = Supplies(),
         *,
         had_ended: bool = False,
     ) -> None:
-        """`claim_names` is asked once the room has told what placeholders stand for; without it, any name may
-        be written. `room_keys`: should its room be encrypted. `had_ended`: this is a recovery of an egress
-        that has ended before."""
+        """`had_ended`: this is a recovery of an egress that has ended before."""
         self.plan = plan
         self.kind = kind
         self.record = record
@@ -70,21 +100,25 @@ class Job:
         self.composing: Composing | None = None
         """None: it has not come so far."""
         self.handlers = HandlerLink(
-            plan, self._take, on_log, claim_names, turns or ComposeTurns(1), room_keys.ask
+            plan, self._take, on_log, supplies.claim_names, supplies.turns, supplies.room_keys.ask
         )
-        self._room_keys = room_keys
+        self._room_keys = supplies.room_keys
         self._on_aside = on_aside
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
         self._phase: Phase | None = None
         """START_SIGNAL while the page's signal is awaited."""
+        self._stage = _Stage.RECORDED
 
     @property
     def ended(self) -> Ended | None:
         return self._ended
 
     def stop(self, reason: EndReason) -> None:
-        """Asks for the end. Idempotent, but for KILLED: that hurries an end that is under way."""
+        """Asks for the end. Idempotent, but for KILLED: that hurries an end that is under way. Nothing comes
+        of it where it is left to the next start."""
+        if self.is_left:
+            return
         if self._stop_reason is not None or self._ended is not None:
             if reason is EndReason.KILLED:
                 self.handlers.stop(reason)
@@ -92,6 +126,19 @@ class Job:
         self._stop_reason = reason
         self.record.apply(Ending(reason, self._phase))
         self.handlers.stop(reason)
+
+    def leave(self) -> bool:
+        """Its handler goes at once, and the next life of this worker goes on with it. False: nobody would."""
+        has_begun = self.active_s is not None or self._stage is _Stage.TAKEN_OVER
+        if not (self.plan.resumes and has_begun) or self._stop_reason is not None or self._ended is not None:
+            return False
+        self._stage = _Stage.LEFT
+        self.handlers.kill()
+        return True
+
+    @property
+    def is_left(self) -> bool:
+        return self._stage is _Stage.LEFT
 
     def stop_retrying(self) -> None:
         """Of a recovery: what no storage takes now is left to the next one."""
@@ -110,15 +157,11 @@ class Job:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self.handlers.obey(order)
 
-    async def run(self, start: Spawn, recover: Spawn) -> None:
-        """Returns when the egress has ended and its last state was reported.
-
-        `start` gives the handler for the plan, `recover` one that finishes what a dead handler left.
-        """
+    async def run(self, spawns: Spawns, *, resumes: bool = False) -> None:
+        """Returns when the egress has ended and its last state was reported. `resumes`: an earlier life of
+        this worker began it."""
         try:
-            match await self._follow(start, self._room_keys.order(self.plan)):
-                case Death(how):
-                    await self._recover(recover, how)
+            await self._record(spawns, resumes)
         except Exception as error:
             # Nothing may leave a record behind that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
@@ -136,9 +179,46 @@ class Job:
         finally:
             await self.record.close()
 
+    async def _record(self, spawns: Spawns, resumes: bool) -> None:
+        """By one handler, and by others as long as each dies."""
+        died = "with its worker"
+        while True:
+            if resumes and not self.is_left:
+                self._stage = _Stage.TAKEN_OVER
+                is_on = await spawns.is_room_on(self.plan)
+                if self.is_left:
+                    return
+                if not is_on:
+                    await self._finish_after(spawns, died, "its room is over")
+                    return
+            outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=resumes))
+            if self.is_left:
+                return
+            if isinstance(outcome, Ended):
+                if self._stage is _Stage.TAKEN_OVER:
+                    await self._finish_after(spawns, died, outcome.error)
+                return
+            died = outcome.how
+            if not self._may_resume(resumes):
+                await self._recover(spawns.recover, died)
+                return
+            resumes = True
+            _log.error("another process goes on with a recording", egress_id=self.plan.egress_id, died=died)
+
+    def _may_resume(self, has_begun: bool) -> bool:
+        deaths_s = [each.at_s for each in self.handlers.deaths]
+        has_begun = has_begun or self.active_s is not None
+        is_wanted = self.plan.resumes and has_begun and self._stop_reason is None
+        return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
+
+    async def _finish_after(self, spawns: Spawns, died: str, why: str) -> None:
+        """Nobody can go on with it; no `why`: it was stopped before somebody had."""
+        reason = f" and nobody could go on with it: {why}" if why else ""
+        await self._finish_left(spawns.recover, f"the recording process ended ({died}){reason}")
+
     async def _recover(self, spawn: Spawn, died: str) -> None:
         text = f"the recording process ended ({died})"
-        if self.active_s is None:
+        if self.active_s is None and self._stage is _Stage.RECORDED:
             # Nothing to save, but it may have left a folder in the spool.
             await self._follow(spawn, ipc.Recover(self.plan))
             self._end_failed(f"{text} before it could record")
@@ -159,6 +239,12 @@ class Job:
             case Ended(error=error) if error:
                 _log.error("a recovery failed", egress_id=self.plan.egress_id, error=error)
                 kept = f"what was recorded until then could not be stored: {error}"
+            case Ended() if self.plan.resumes and self._stop_reason not in (None, EndReason.FAILURE):
+                # It was to end, and all that there was until then is stored.
+                self._stage = _Stage.RECORDED
+                self.record.notice(text)
+                self._take(Ended(time.time_ns(), self._stop_reason))
+                return
             case Ended():
                 kept = "what was recorded until then is kept"
         self._end_failed(f"{text}; {kept}")
@@ -171,7 +257,11 @@ class Job:
 
     async def _follow(self, spawn: Spawn, order: ipc.Run | ipc.Recover) -> Ended | Death:
         handler = await spawn()
-        return await self.handlers.follow(handler, order, self._stop_reason)
+        if self.is_left:
+            handler.kill()
+        # A recovery is at the end anyway: it is only told when there is no time for it.
+        is_told = isinstance(order, ipc.Run) or self._stop_reason is EndReason.KILLED
+        return await self.handlers.follow(handler, order, self._stop_reason if is_told else None)
 
     def happened(self, event: StoredBeside) -> None:
         """Beside the recording."""
@@ -182,24 +272,33 @@ class Job:
             case Progress() | Uploaded() | Thumbnail() | Rejoined() | MarkerAdded() | StoredBeside():
                 if isinstance(event, Progress):
                     self.progress = event
-                if self._on_aside is not None:
-                    with beside("watching a recording"):
-                        self._on_aside(self, event)
+                self._tell_aside(event)
                 return
             case AwaitingStart():
                 self._phase = Phase.START_SIGNAL
-            case Active():
+            case Active() | Restarted():
                 self._phase = None
-                self.active_s = time.monotonic()
+                if isinstance(event, Restarted):
+                    self._tell_aside(event)
+                if not self.is_left:
+                    self._stage = _Stage.RECORDED
+                self.active_s = self.active_s or time.monotonic()
             case Ending() if self._stop_reason is None:
                 self._stop_reason = event.reason
             case Composing():
                 self.composing = event
+            case Ended() if self._stage is _Stage.TAKEN_OVER:
+                return  # of a handler that did not come to record
             case Ended():
                 self._ended = event
             case _:
                 pass
         self.record.apply(event)
+
+    def _tell_aside(self, event: Aside | Restarted) -> None:
+        if self._on_aside is not None:
+            with beside("watching a recording"):
+                self._on_aside(self, event)
 
     @property
     def left_out(self) -> LeftOut:
@@ -208,4 +307,5 @@ class Job:
 
     def _end_failed(self, text: str) -> None:
         error = f"{Phase.RECORDING}: {text}"
+        self._stage = _Stage.RECORDED
         self._take(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))

@@ -14,9 +14,10 @@ class JobKeys:
     ask: AskKeys | None = None
     """A key service; None: there is none for the room."""
 
-    def order(self, plan: Plan) -> ipc.Run:
+    def order(self, plan: Plan, *, resumes: bool = False) -> ipc.Run:
+        """`resumes`: another handler has begun it."""
         keys_from = ipc.KeysFrom.CONFIGURATION if self.ask is None else ipc.KeysFrom.SERVICE
-        return ipc.Run(plan, self.configured, keys_from)
+        return ipc.Run(plan, self.configured, keys_from, resumes)
 
 
 NO_KEYS = JobKeys()

@@ -46,6 +46,12 @@ class Leftover:
     had_ended: bool = False
     """A worker has ended it before: only what is stored of it is new."""
 
+    @property
+    def may_go_on(self) -> bool:
+        """As the same egress, unless its room is over or the spool says that it was ending."""
+        is_running = self.info.status in (EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE)
+        return self.plan.resumes and self.on_record and not self.had_ended and is_running
+
 
 async def find_leftovers(spool: Path) -> list[LeftRecording]:
     """What to finish, oldest first. A journal that cannot be read is named in the log and left alone."""

@@ -63,6 +63,12 @@ class Metrics:
             [*self._labels],
             registry=self._registry,
         )
+        self._restarts = Counter(
+            "openegress_restarts",
+            "Recordings that went on after their process had died",
+            [*self._labels],
+            registry=self._registry,
+        )
         self._left_out = Counter(
             "openegress_left_out",
             "Lost packets, unusable pictures, seconds of tracks; pictures that were not encoded",
@@ -111,6 +117,9 @@ class Metrics:
 
     def count_key_answer(self, result: str) -> None:
         self._key_answers.labels(result=result, **self._labels).inc()
+
+    def count_restart(self) -> None:
+        self._restarts.labels(**self._labels).inc()
 
     def count_upload(self, upload: Uploaded) -> None:
         """Summed over egresses: those of one would be gone with it, mostly before they are read."""

@@ -97,7 +97,9 @@ class WorkerService:
         if not shared:
             self._records.repeat_left()
         lookup = self._records.keeper.get
-        self._adoption = Adoption(spool, lookup, self._supervisor, self._paths, self._is_busy, self._recover)
+        self._adoption = Adoption(
+            spool, lookup, self._supervisor, self._paths, self._is_busy, self._recover, self._go_on
+        )
         self._adoption.start(BESIDE if shared else FIRST)
 
     def egress_ids(self) -> Collection[str]:
@@ -123,6 +125,17 @@ class WorkerService:
         record = self._records.of_recovery(left.info, is_reported=is_reported)
         self._supervisor.recover(left.plan, left.kind.value, record, text, had_ended=left.had_ended)
         self._on_start()
+
+    async def _go_on(self, left: Leftover) -> None:
+        """Raises EgressError."""
+        egress_id = left.plan.egress_id
+        self._records.keeper.doubt(egress_id)
+        await self._calls.open(egress_id)
+        record = self._records.of_start(left.info)
+        self._supervisor.go_on(left.plan, left.kind.value, record)
+        self._records.show(left.info)
+        self._on_start()
+        _log.warning("a recording goes on that an earlier worker began", egress_id=egress_id)
 
     async def give_up_ended(self, egress_ids: Collection[str]) -> None:
         """After this worker was out of reach: others may have ended these, and clients cannot stop them any

@@ -13,10 +13,11 @@ from openegress.core.plan import Plan
 from openegress.core.tasks import beside
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import OnLog, OnNames
-from openegress.worker.job import Job, OnAside
+from openegress.worker.job import Job, OnAside, Spawns, Supplies
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
+from openegress.worker.room_check import RoomCheck
 
 _log = structlog.get_logger(__name__)
 _handler_log = structlog.get_logger("openegress.handler")
@@ -40,10 +41,13 @@ class Supervisor:
         on_log: OnLog | None = None,
         keys_of: KeysOf = lambda _: NO_KEYS,
         turns: ComposeTurns | None = None,
+        rooms: RoomCheck | None = None,
     ) -> None:
+        """`rooms`: None where recordings are of no room."""
         self._pool = pool
         self._keys_of = keys_of
         self._turns = turns or ComposeTurns(1)
+        self._rooms = rooms or RoomCheck()
         self._on_log = on_log or relay_log
         self._on_end = on_end
         self._on_aside = on_aside
@@ -63,20 +67,39 @@ class Supervisor:
 
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
         """Takes a handler and gives it the plan; returns at once."""
-        keys = self._keys_of(plan.room_name)
-        job = Job(plan, kind, record, self._on_log, self._on_aside, claim_names, keys, self._turns)
-        self._start(job, job.run(lambda: self._pool.take(plan), self._pool.spawn))
+        job = self._job(plan, kind, record, claim_names)
+        self._start(job, job.run(self._spawns(plan)))
         return job
+
+    def go_on(self, plan: Plan, kind: str, record: Record) -> Job:
+        """As launch(), with a recording that an earlier life of this worker began."""
+        job = self._job(plan, kind, record)
+        self._start(job, job.run(self._spawns(plan), resumes=True))
+        return job
+
+    def _job(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
+        supplies = Supplies(claim_names, self._keys_of(plan.room_name), self._turns)
+        return Job(plan, kind, record, self._on_log, self._on_aside, supplies)
+
+    def _spawns(self, plan: Plan) -> Spawns:
+        return Spawns(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)
 
     def recover(self, plan: Plan, kind: str, record: Record, text: str, *, had_ended: bool = False) -> Job:
         """Finishes what an earlier life of this worker left of an egress; it ends as FAILED with `text`."""
-        job = Job(plan, kind, record, self._on_log, self._on_aside, turns=self._turns, had_ended=had_ended)
+        supplies = Supplies(turns=self._turns)
+        job = Job(plan, kind, record, self._on_log, self._on_aside, supplies, had_ended=had_ended)
         self._start(job, job.finish_left(self._pool.spawn, text))
         return job
 
     def stop_all(self, reason: EndReason) -> None:
         for job in self:
             job.stop(reason)
+
+    def leave_all(self) -> None:
+        """The recordings that the next life of this worker goes on with."""
+        for job in self:
+            if job.leave():
+                _log.warning("a recording is left to the next start", egress_id=job.plan.egress_id)
 
     async def wait(self, egress_id: str, timeout_s: float) -> bool:
         """Whether an egress has ended, after as long as that takes or `timeout_s`."""

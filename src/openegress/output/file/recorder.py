@@ -15,6 +15,7 @@ from openegress.core.marker import Marker
 from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.clusters import ClusterWriter
+from openegress.media.fragment_end import FragmentsEnd, end_of
 from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.interleave import end_ns
 from openegress.media.matroska import MatroskaWriter
@@ -87,7 +88,8 @@ class FileRecorder:
         self._filename = stored_name(self._plan, self._part or 0, whole)
         local = spool_name(self._plan, self._part or 0, self._container)
         self._path = folder(opening.spool, f"file-{self._index}") / local
-        self._job = _FileJob(self._path, self._container, opening, self._update)
+        behind = left_in(self._path, self._container) if opening.goes_on_at_ns else None
+        self._job = _FileJob(self._path, self._container, opening, self._update, behind)
         self._writer = QueuedWriter(f"file output {self._filename}", self._job, self._failures.report)
         self._writer.start(OPEN_TIMEOUT_S)
         self._update()
@@ -216,11 +218,27 @@ class FileRecorder:
         )
 
 
+def left_in(path: Path, container: Container) -> FragmentsEnd | None:
+    """Where a file ends that another process has left; None: nothing is there to go on with. Raises
+    EgressError. Blocking."""
+    if container is not Container.MP4:
+        return None
+    try:
+        return end_of(path)
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
 class _FileJob:
     """The file as its writer's thread sees it (output.writer.Job)."""
 
     def __init__(
-        self, path: Path, container: Container, opening: Opening, on_progress: Callable[[], None]
+        self,
+        path: Path,
+        container: Container,
+        opening: Opening,
+        on_progress: Callable[[], None],
+        behind: FragmentsEnd | None,
     ) -> None:
         self._path = path
         self._container = container
@@ -229,10 +247,11 @@ class _FileJob:
         self._file: SpoolFile | None = None
         self._started_at_ns = opening.started_at_ns
         self._muxer: _Muxing | None = None
-        self._next_progress_ns = PROGRESS_NS
-        self.media_end_ns = 0
+        self._behind = behind
+        self.media_end_ns = behind.end_ns if behind is not None else 0
         """End of the last frame written."""
-        self.is_empty = True
+        self._next_progress_ns = self.media_end_ns + PROGRESS_NS
+        self.is_empty = behind is None
         """No packet has reached the muxer."""
 
     @property
@@ -240,7 +259,8 @@ class _FileJob:
         return self._file.size_bytes if self._file else 0
 
     def open(self) -> None:
-        self._file = SpoolFile(self._path)
+        kept_bytes = self._behind.size_bytes if self._behind is not None else 0
+        self._file = SpoolFile(self._path, keep_bytes=kept_bytes)
         try:
             self._muxer = self._muxer_for(self._file)
             self._muxer.open()
@@ -296,7 +316,8 @@ class _FileJob:
             case Container.MP4 if not self._formats:
                 return Mp4TracksWriter(file.write, file.rewrite)
             case Container.MP4:
-                return FragmentWriter(file.write, self._formats, header=file_header(self._formats))
+                header = file_header(self._formats)
+                return FragmentWriter(file.write, self._formats, header=header, behind=self._behind)
             case Container.WEBM:
                 return ClusterWriter(file.write, self._formats, file.rewrite)
             case Container.MKV | Container.MKA:

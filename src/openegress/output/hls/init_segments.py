@@ -20,6 +20,15 @@ class InitSegments:
         """Of the one in force."""
         self._count = 0
 
+    def go_on(self) -> None:
+        """Behind those that another process has left. Raises OSError."""
+        inits = layout.inits(self._folder)
+        self._count = len(inits)
+        self._content = inits[-1].read_bytes() if inits else b""
+        for number, local in enumerate(inits):
+            # It may have died before the storage had it.
+            self._on_init(local, naming.init_file(self._prefix, number))
+
     @property
     def uri(self) -> str:
         """Of the one in force; "" while there is none, as with MPEG-TS."""

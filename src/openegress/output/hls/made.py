@@ -1,6 +1,6 @@
 """The segments of an HLS recording that are whole on the local disk, and the list of them for a recovery."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,15 @@ class MadeSegments:
         self._listing = playlist.Listing(limits)
         self.count = 0
         self.size_bytes = 0
+
+    def go_on(self, entries: Sequence[playlist.Segment], size_bytes: int) -> None:
+        """Behind those that another process has made. Raises EgressError when the disk does not take the
+        list."""
+        for entry in entries:
+            self._listing.add(entry)
+        self.count, self.size_bytes = len(entries), size_bytes
+        if entries:
+            self._write_list(ended=False)
 
     def add(
         self, segment: SegmentFile, end_ns: int, *, is_discontinuous: bool, init_uri: str, ended: bool

@@ -28,6 +28,10 @@ class Segment:
     init: str = ""
     """The initialisation segment it needs, as `uri`; empty: none."""
 
+    @property
+    def ended_at_ns(self) -> int:
+        return self.started_at_ns + self.duration_ns
+
 
 @dataclass(frozen=True, slots=True)
 class PlaylistLimits:

@@ -1,5 +1,6 @@
 """HLS: segments cut on key frames, a playlist of all and a live one, stored while they are made."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,13 +18,15 @@ from openegress.output.hls.init_segments import InitSegments
 from openegress.output.hls.made import MadeSegment, MadeSegments
 from openegress.output.hls.playlist import PlaylistLimits
 from openegress.output.hls.playlist_publisher import PlaylistPublisher
+from openegress.output.hls.recover import find_left, left_bytes
 from openegress.output.hls.segment_writer import SegmentWriter
 from openegress.output.manifest import FileRecord, PlaylistRecord, Records
 from openegress.output.naming import content_type, segment_names
-from openegress.output.spool_file import folder
+from openegress.output.spool_file import disk_error, folder
 from openegress.output.uploads import OrderedUploads, Upload
 from openegress.output.writer import QueuedWriter
 from openegress.request.naming import SegmentNames
+from openegress.storage import backed_up
 from openegress.storage.uploader import Stored, Uploader
 
 _PUBLISH_EVERY = 5
@@ -48,7 +51,8 @@ class HlsRecorder:
         self._segments: SegmentWriter | None = None
         self._writer: QueuedWriter | None = None
         self._playlists: PlaylistPublisher | None = None
-        self._stored: list[tuple[MadeSegment, Stored]] = []
+        self._stored: list[tuple[MadeSegment, Stored | None]] = []
+        """None: where is not known yet, as a process that died has stored it."""
         self._ended_at_ns = 0
 
     def open(self, opening: Opening) -> None:
@@ -63,22 +67,55 @@ class HlsRecorder:
         self._made = MadeSegments(
             where, names.prefix, self._plan, limits, opening.started_at_ns, self._on_segment
         )
+        inits = InitSegments(where, names.prefix, self._on_init)
         self._segments = SegmentWriter(
             where,
             self._plan.container,
             self._plan.segment_s,
             opening,
             limits,
-            InitSegments(where, names.prefix, self._on_init),
+            inits,
             self._made,
         )
         name = f"segment output {names.playlist}"
         self._writer = QueuedWriter(name, self._segments, self._failures.report)
-        self._writer.start(OPEN_TIMEOUT_S)
         self._playlists = PlaylistPublisher(
             f"playlists of {name}", where, names, limits, self._uploader, self._backup
         )
+        if opening.goes_on_at_ns:
+            self._go_on(where, opening, inits)
+        self._writer.start(OPEN_TIMEOUT_S)
         self._update()
+
+    def _go_on(self, where: Path, opening: Opening, inits: InitSegments) -> None:
+        """Behind what another process has left: it lists the segments that are stored, and stores others."""
+        assert self._made is not None and self._playlists is not None
+        try:
+            left = find_left(where, self._plan, self._names.prefix, opening.started_at_ns)
+            self._made.go_on([each.entry for each in left], left_bytes(where, left))
+            inits.go_on()
+            for each in left:
+                is_here = each.local.exists()
+                size_bytes = each.local.stat().st_size if is_here else 0
+                done = MadeSegment(each.local, each.entry.uri, each.entry, size_bytes)
+                if is_here:
+                    self._upload(done.local, done.uri, functools.partial(self._after_segment, done))
+                else:
+                    self._stored.append((done, None))
+                    self._playlists.add(done.entry)
+        except OSError as error:
+            raise disk_error(error, where) from error
+
+    async def _locate_before(self) -> None:
+        """Where the segments are that a process before this one has stored. Raises EgressError."""
+        on_backup: frozenset[str] | None = None
+        for number, (done, stored) in enumerate(self._stored):
+            if stored is None:
+                if on_backup is None:
+                    on_backup = await asyncio.to_thread(backed_up.names, done.local.parent)
+                path = self._names.directory + done.uri
+                located = await self._uploader.locate(path, on_backup=done.local.name in on_backup)
+                self._stored[number] = done, located
 
     def write(self, packet: Packet) -> None:
         if self._writer is not None:
@@ -111,6 +148,7 @@ class HlsRecorder:
         self._update()
         try:
             await self._uploads.finish()
+            await self._locate_before()
             if self._stored:
                 await self._publish(ended=True)
             else:
@@ -130,6 +168,7 @@ class HlsRecorder:
         segments = tuple(
             FileRecord(self._names.directory + done.uri, stored.location, stored.presign_error)
             for done, stored in self._stored
+            if stored is not None
         )
         location = self._playlists.location(self._names.playlist) if self._playlists else ""
         return Records(playlists=(PlaylistRecord(location, segments),)) if segments else Records()

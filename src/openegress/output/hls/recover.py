@@ -159,6 +159,16 @@ def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> 
     return playlist.PlaylistLimits(target_s, target_s * S, "#EXT-X-INDEPENDENT-SEGMENTS" in text)
 
 
+def find_left(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int) -> list[Left]:
+    """The segments in order; from the last one that is taken which cannot be played. Blocking."""
+    return _find(folder, output, prefix, media_zero_ns, _made(folder)) if folder.is_dir() else []
+
+
+def left_bytes(folder: Path, left: Sequence[Left]) -> int:
+    """Of all that find_left() found, stored or not. Blocking."""
+    return _size(_made(folder), left)
+
+
 def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int, text: str) -> list[Left]:
     """The segments in order; `text` is the playlist of those that were finished."""
     extension = f".{output.container.value}"

@@ -59,7 +59,7 @@ class SegmentWriter:
         self._is_discontinuous = False
         """Where the current segment begins, formats change, time leaps, or a pause was."""
         self._paused_ns = 0
-        self.media_end_ns = 0
+        self.media_end_ns = opening.goes_on_at_ns
         self._marked: deque[Marker] = deque()
         """Those that no media has come to yet."""
 

@@ -1,21 +1,24 @@
 """The pictures of an image output: files in the spool, names in the storage, and what the manifest lists."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from av.error import FFmpegError
 
 from openegress.core import plan
 from openegress.core.errors import Phase, internal
 from openegress.output import Opening
 from openegress.output.images.jpeg import jpeg
-from openegress.output.images.recover import Taken, note_taken
+from openegress.output.images.recover import Taken, note_taken, read_taken
 from openegress.output.manifest import ImageRecord, Records
 from openegress.output.naming import IMAGE_TYPE, image_names
 from openegress.output.spool_file import disk_error, folder
 from openegress.request import naming
-from openegress.storage.uploader import Stored
+from openegress.storage import backed_up
+from openegress.storage.uploader import Stored, Uploader
 
 if TYPE_CHECKING:
     import av
@@ -44,6 +47,8 @@ class Pictures:
         """Files; the last may be torn."""
         self._stored = 0
         self._records: list[ImageRecord] = []
+        self._before: list[PictureFile] = []
+        """Taken by a process that died."""
         self.count = 0
         self.size_bytes = 0
 
@@ -61,6 +66,31 @@ class Pictures:
     def are_stored(self) -> bool:
         """All that were begun."""
         return self._begun == self._stored
+
+    def go_on(self) -> list[PictureFile]:
+        """Those that another process has taken, and that no storage may have. Raises EgressError."""
+        try:
+            taken = [(self._folder / each.local, each) for each in read_taken(self._folder)]
+            made = [PictureFile(local, each.path, each.taken_at_ns) for local, each in taken]
+            waiting = [each for each in made if each.local.exists()]
+        except (OSError, msgspec.DecodeError) as error:
+            raise internal(f"the pictures in {self._folder} cannot be gone on with: {error}") from error
+        self._before = made
+        self._begun = self.count = len(taken)
+        self._stored = len(taken) - len(waiting)
+        return waiting
+
+    async def locate_before(self, uploader: Uploader) -> None:
+        """Where those are that a process before this one has stored. Raises EgressError."""
+        known = {record.filename for record in self._records}
+        on_backup = await asyncio.to_thread(backed_up.names, self._folder)
+        located = []
+        for each in self._before:
+            if each.path not in known and not each.local.exists():
+                stored = await uploader.locate(each.path, on_backup=each.local.name in on_backup)
+                located.append(ImageRecord(each.path, each.taken_at_ns, stored.location))
+        self._records[:0] = located
+        self._before = []
 
     def make(self, picture: "av.VideoFrame", index: int, taken_at_ns: int, pts_ns: int) -> list[PictureFile]:
         """What is to be stored. `picture`: from jpeg.full_range(). Raises EgressError."""

@@ -56,6 +56,11 @@ class ImageRecorder:
             else Storyboard(self._plan, sheet, name, opening)
         )
         self._encoder = DiskThread(f"image output {self._pictures.prefix}")
+        if opening.goes_on_at_ns and isinstance(self._pictures, Pictures):
+            self._upload(self._pictures.go_on())
+            self._taken = self._pictures.count
+            interval_ns = self._plan.interval_s * S
+            self._next_ns = -(-opening.goes_on_at_ns // interval_ns) * interval_ns
         self._update()
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
@@ -110,6 +115,8 @@ class ImageRecorder:
         self._is_over = True
         try:
             await self._uploads.finish()
+            if isinstance(self._pictures, Pictures):
+                await self._pictures.locate_before(self._uploader)
         except EgressError as error:
             self._failures.report(error)
         self._update()

@@ -42,7 +42,7 @@ async def store_left_images(
     backup_used = False
     records: dict[str, ImageRecord] = {}
     files: tuple[FileRecord, ...] = ()
-    images = await asyncio.to_thread(_read, folder)
+    images = await asyncio.to_thread(read_taken, folder)
     on_backup = await asyncio.to_thread(backed_up.names, folder)
     for taken in images:
         local = folder / taken.local
@@ -63,7 +63,13 @@ async def store_left_images(
     return update, Records(files=files, images=tuple(records.values())), backup_used
 
 
-def _read(folder: Path) -> list[Taken]:
+def last_taken_ns(folder: Path) -> int:
+    """Unix ns; 0: none was. Blocking."""
+    return max((taken.taken_at_ns for taken in read_taken(folder)), default=0)
+
+
+def read_taken(folder: Path) -> list[Taken]:
+    """In order. Raises OSError, and msgspec.DecodeError where the disk has damaged it. Blocking."""
     if not (folder / _TAKEN).exists():
         return []
     # What follows the last line end was being written when the process died.

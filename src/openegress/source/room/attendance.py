@@ -1,6 +1,6 @@
 """Ends a recording whose room has been empty, or in which nobody has published, for long enough. Pure."""
 
-from openegress.core.plan import EndRules
+from openegress.core.end_rules import EndRules
 from openegress.room import Participant
 from openegress.source.room.selection import Selection, Verdict
 from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy

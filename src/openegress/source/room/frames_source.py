@@ -8,9 +8,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Phase, internal
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import EndRules, VideoEncoding
+from openegress.core.plan import VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink
 from openegress.media.canvas import Canvas

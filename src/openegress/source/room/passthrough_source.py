@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import EndRules
 from openegress.core.units import MS
 from openegress.media import Packet, PacketSink, StreamFormat
 from openegress.media.passthrough import audio_format, video_format

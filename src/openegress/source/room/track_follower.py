@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, Phase, internal, invalid
 from openegress.core.events import EndReason, Rejoined
 from openegress.core.left_out import TrackLosses
-from openegress.core.plan import EndRules
 from openegress.room import (
     ConnectionLost,
     DataLocked,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from openegress.core.plan import EndRules, MediaSource
+from openegress.core.end_rules import EndRules
+from openegress.core.plan import MediaSource
 from openegress.room import Participant, Track, VideoQuality
 from openegress.source.room import selection as rules
 from openegress.source.room.selection import Missing, Selection, Verdict

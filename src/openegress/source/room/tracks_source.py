@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.core.end_rules import EndRules
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import EndRules
 from openegress.core.routes import DataRoute
 from openegress.core.units import S
 from openegress.media import Packet, PacketSink, StreamFormat

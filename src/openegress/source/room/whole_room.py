@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from openegress.core.codecs import MediaKind
-from openegress.core.plan import EndRules
+from openegress.core.end_rules import EndRules
 from openegress.core.text import shown
 from openegress.room import Track
 from openegress.source.room.composite.tiles import attendees

@@ -1,0 +1,186 @@
+"""What a recording has behind it when another handler goes on with it, as its journal and its spool say."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.marker import Marker
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import FileOutput, ImageOutput, LayoutSource, Plan, SegmentOutput
+from openegress.core.restart import Restart
+from openegress.handler.media_input import MediaInput
+from openegress.handler.recording_journal import (
+    OutputUpdate,
+    RecordingJournal,
+    changed_rules_of,
+    metadata_of,
+)
+from openegress.media.later import Later
+from openegress.output.file.recorder import left_in
+from openegress.output.hls.recover import find_left
+from openegress.output.images.recover import last_taken_ns
+from openegress.output.manifest import ClipRecord, Pause
+from openegress.output.part_names import spool_name
+from openegress.request import look_options, orders
+from openegress.storage.journal import Journal
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    started_at_ns: int
+    """Unix ns of media time zero."""
+    end_ns: int
+    """On the timeline: nothing is recorded behind it."""
+    mode: PauseMode
+    pauses: tuple[Pause, ...] = ()
+    """One that goes on comes last, and has no end: 0."""
+    restarts: tuple[Restart, ...] = ()
+    markers: tuple[Marker, ...] = ()
+    clips: tuple[ClipRecord, ...] = ()
+
+    @property
+    def is_paused(self) -> bool:
+        return bool(self.pauses) and not self.pauses[-1].resumed_at_ns
+
+    @property
+    def is_cut_now(self) -> bool:
+        """It is paused, and leaves that out."""
+        return self.is_paused and self.mode is PauseMode.CUT
+
+    @property
+    def lost_at_ns(self) -> int:
+        """Unix ns of the end of what was recorded."""
+        return self.started_at_ns + self.end_ns + self._left_out_ns
+
+    @property
+    def _left_out_ns(self) -> int:
+        """Of the time until then, what is not on the timeline."""
+        cut = self.pauses if self.mode is PauseMode.CUT else ()
+        paused_ns = sum(each.resumed_at_ns - each.paused_at_ns for each in cut if each.resumed_at_ns)
+        return paused_ns + sum(each.gap_ns for each in self.restarts)
+
+    def restarted(self, resumed_at_ns: int) -> Restart:
+        """What is missing until then, or until the pause that goes on began."""
+        if self.is_cut_now:
+            resumed_at_ns = max(self.lost_at_ns, self.pauses[-1].paused_at_ns)
+        return Restart(self.lost_at_ns, resumed_at_ns, self.end_ns)
+
+    async def later_of(self, media_input: MediaInput, source_at_ns: int) -> Later:
+        """Where the media go of an input that began at this unix time. What was paused goes on being paused
+        from its first frame on. Raises EgressError."""
+        if not self.is_paused:
+            return self.later(source_at_ns)
+        from_ns = max(1, await media_input.pause(self.mode) - source_at_ns)
+        media_input.key_frame_at(from_ns)
+        return self.later(source_at_ns, from_ns)
+
+    def later(self, source_at_ns: int, from_ns: int = 0) -> Later:
+        """Of a source whose time zero was at this unix time. What counts begins at `from_ns` of it."""
+        by_ns = self.end_ns - from_ns
+        return Later(by_ns, source_at_ns - self.started_at_ns - by_ns, from_ns)
+
+
+def as_changed(plan: Plan, spool: Path) -> Plan:
+    """With what was asked of the recording while it ran. Never raises: whoever goes on with it finds what is
+    wrong with its journal. Blocking."""
+    try:
+        journal = Journal.load(spool / plan.egress_id)
+        plan = msgspec.structs.replace(plan, end_rules=changed_rules_of(journal) or plan.end_rules)
+        for metadata in metadata_of(journal):
+            plan = _as_shown(plan, metadata)
+    except (EgressError, msgspec.MsgspecError) as error:
+        _log.warning("what was changed of a recording is lost: %s", error)
+    return plan
+
+
+def _as_shown(plan: Plan, metadata: str) -> Plan:
+    """As LayoutPolicy takes the metadata of the recorder's participant. What is no room in a layout has looks
+    alone."""
+    asked = orders.layout_in(metadata)
+    if asked is None:
+        return plan
+    change, _ = orders.in_metadata(asked)
+    looks = plan.looks
+    with contextlib.suppress(EgressError):
+        look_options.refuse_unknown_pictures(change.looks, plan.pictures)
+        looks = look_options.changed(looks, change.looks)
+    source = plan.source
+    if isinstance(source, LayoutSource) and change.layout is not None:
+        source = msgspec.structs.replace(source, layout=change.layout)
+    return msgspec.structs.replace(plan, source=source, looks=looks)
+
+
+async def journal_and_past(spool: Path, plan: Plan, resumes: bool) -> tuple[RecordingJournal, Past | None]:
+    """Of a recording that begins, or of one that goes on. Raises EgressError where it cannot."""
+    if not resumes:
+        # The disk may be slow to take the plan.
+        return await asyncio.to_thread(RecordingJournal.create, spool, plan), None
+    journal = await RecordingJournal.taken_over(spool / plan.egress_id)
+    try:
+        return journal, await asyncio.to_thread(past_of, plan, journal)
+    except BaseException:
+        journal.release()
+        raise
+
+
+def past_of(plan: Plan, journal: RecordingJournal) -> Past:
+    """Raises EgressError where nobody can go on with it. Blocking."""
+    try:
+        past = Past(
+            journal.started_at_ns,
+            0,
+            plan.on_pause,
+            journal.pauses,
+            journal.restarts,
+            journal.markers,
+            journal.clips,
+        )
+    except ValueError as error:
+        raise _refused(f"its journal is damaged: {error}") from None
+    if journal.is_ending:
+        raise _refused("it was ending")
+    if not past.started_at_ns:
+        raise _refused("nothing was recorded")
+    ends: dict[int, int] = {}
+    for (index, part), told in journal.told.items():
+        if told.ended_at_ns:
+            raise _refused(f"output {index} had ended")
+        ends[index] = _end_ns(plan, journal.folder, index, part, told, past)
+    # A picture is taken before those that follow it in a file.
+    media = [end for index, end in ends.items() if not isinstance(plan.outputs[index], ImageOutput)]
+    return replace(past, end_ns=max(media or ends.values(), default=0))
+
+
+def _end_ns(plan: Plan, folder: Path, index: int, part: int, told: OutputUpdate, past: Past) -> int:
+    """Where the media of an output end that can be gone on with; 0: it has none."""
+    match plan.outputs[index], told:
+        case FileOutput() as output, FileUpdate():
+            container = Container(Path(told.filename).suffix.removeprefix("."))
+            behind = left_in(folder / f"file-{index}" / spool_name(output, part, container), container)
+            return behind.end_ns if behind is not None else 0
+        case SegmentOutput() as output, SegmentsUpdate():
+            left = find_left(folder / f"segments-{index}", output, "", told.started_at_ns)
+            return left[-1].entry.ended_at_ns - past.lost_at_ns if left else 0
+        case ImageOutput(), ImagesUpdate():
+            taken_ns = last_taken_ns(folder / f"images-{index}")
+            return taken_ns - past.lost_at_ns if taken_ns else 0
+        case _:
+            return 0
+
+
+def _refused(why: str) -> EgressError:
+    return EgressError(
+        Code.FAILED_PRECONDITION,
+        f"the recording cannot be gone on with: {why}",
+        fault=Fault.SERVICE,
+        phase=Phase.RECOVERY,
+    )

@@ -1,0 +1,89 @@
+"""What stores the files of one egress."""
+
+import logging
+from collections.abc import Callable
+
+from openegress.core.events import AnyEvent, Uploaded
+from openegress.core.plan import StoragePlan
+from openegress.storage.late import LateUploads
+from openegress.storage.uploader import Failover, Outcome, Stored, Uploader, UploadRetry
+
+_log = logging.getLogger(__name__)
+
+
+class Uploaders:
+    """The uploaders of one egress. They log what they try again, report how it ended, share what one learns
+    of a storage, and stop retrying together."""
+
+    def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
+        self._emit = emit
+        self.late: LateUploads | None = None
+        """Set before the first is made where the recording has ended before."""
+        self.stored_bytes = 0
+        self._made: list[Uploader] = []
+        self._standings: list[tuple[StoragePlan, Failover]] = []
+        self._unsigned: set[str] = set()
+        self._hurried = False
+
+    def make(self, storage: StoragePlan) -> Uploader:
+        uploader = Uploader(
+            storage, on_retry=_log_retry, on_outcome=self._tell, standing=self._standing(storage)
+        )
+        if self._hurried:
+            uploader.stop_retrying()
+        self._made.append(uploader)
+        return uploader
+
+    def _standing(self, storage: StoragePlan) -> Failover:
+        """Outputs and their manifests, one after another, must not each wait for it as long as it takes."""
+        for plan, standing in self._standings:
+            if plan == storage:
+                return standing
+        standing = Failover(late=self.late)
+        self._standings.append((storage, standing))
+        return standing
+
+    def _log_unsigned(self, stored: Stored) -> None:
+        """Once for each reason: each segment of a recording would repeat it."""
+        if stored.presign_error not in self._unsigned:
+            self._unsigned.add(stored.presign_error)
+            _log.warning(
+                "location is not presigned",
+                extra={"path": stored.path, "error": stored.presign_error, "backup": stored.backup_used},
+            )
+
+    def stop_retrying(self) -> None:
+        """In the event loop: nothing that fails from now on is tried again."""
+        self._hurried = True
+        for uploader in self._made:
+            uploader.stop_retrying()
+
+    def _tell(self, outcome: Outcome) -> None:
+        size_bytes = outcome.stored.size_bytes if outcome.stored is not None else 0
+        self.stored_bytes += size_bytes
+        if outcome.stored is not None and outcome.stored.presign_error:
+            self._log_unsigned(outcome.stored)
+        self._emit(
+            Uploaded(
+                content_type=outcome.content_type,
+                elapsed_ms=outcome.elapsed_s * 1000,
+                size_bytes=size_bytes,
+                stored=outcome.stored is not None,
+                on_backup=outcome.on_backup,
+                status=outcome.status,
+                custom_endpoint=outcome.custom_endpoint,
+            )
+        )
+
+
+def _log_retry(retry: UploadRetry) -> None:
+    _log.warning(
+        "upload failed: trying again",
+        extra={
+            "path": retry.path,
+            "attempt": retry.attempt,
+            "delay_s": round(retry.delay_s, 1),
+            "error": retry.error.text,
+            "backup": retry.on_backup,
+        },
+    )

@@ -1,0 +1,58 @@
+"""Where a file of fragments ends, in bytes and in time, for whoever goes on with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from openegress.core.codecs import MediaKind
+from openegress.core.units import S
+from openegress.media.fragment_index import read
+from openegress.media.mp4 import Mp4Error
+
+
+@dataclass(frozen=True, slots=True)
+class TrackEnd:
+    kind: MediaKind
+    timescale: int
+    last_dts: int
+    """-1: it has no sample."""
+    end_pts: int
+    """In its time scale, from where an encoder's first sample lies."""
+
+    @property
+    def end_ns(self) -> int:
+        """Where on the timeline its next encoder may begin, which puts its first sample a little before."""
+        return -(-self.end_pts * S // self.timescale)
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentsEnd:
+    size_bytes: int
+    """Up to its last whole fragment."""
+    fragments: int
+    tracks: Mapping[int, TrackEnd]
+    """By number; all of the header."""
+    entries: Mapping[int, bytes]
+    """The sample entry in force, by number."""
+
+    @property
+    def end_ns(self) -> int:
+        return max(track.end_ns for track in self.tracks.values())
+
+
+def end_of(path: Path) -> FragmentsEnd | None:
+    """None: there is no file, or one without media. Raises OSError. Blocking; takes as long as reading its
+    index."""
+    try:
+        with path.open("rb") as file:
+            index = read(file)
+    except (FileNotFoundError, Mp4Error):
+        return None
+    tracks = {
+        track.number: TrackEnd(
+            track.kind, track.timescale, track.last_dts if track.sizes else -1, track.end_pts
+        )
+        for track in index.every
+    }
+    entries = {track.number: track.entry for track in index.every}
+    return FragmentsEnd(index.end, len(index.media), tracks, entries)

@@ -1,0 +1,62 @@
+"""The timeline of a recording that goes on, over media that begin at zero again."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from openegress.core.units import S
+from openegress.media import FrameSink, Packet, PacketSink
+
+if TYPE_CHECKING:
+    import av
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """How media of a source come onto the timeline."""
+
+    by_ns: int
+    paused_ns: int
+    """What of the time until the source began is not on the timeline."""
+    from_ns: int = 0
+    """In the source's time: what lies before it is left out. 0: nothing is, also not what an encoder puts
+    before zero."""
+
+    def has(self, pts_ns: int) -> bool:
+        return not self.from_ns or pts_ns >= self.from_ns
+
+
+class LaterPackets:
+    """A PacketSink before another one."""
+
+    def __init__(self, sink: PacketSink, later: Later) -> None:
+        self._sink = sink
+        self._later = later
+
+    def write(self, packet: Packet) -> None:
+        later = self._later
+        if not later.has(packet.pts_ns):
+            return
+        ticks = round(Fraction(later.by_ns, S) / packet.time_base)
+        paused_ns = packet.paused_ns + later.paused_ns
+        self._sink.write(replace(packet, pts=packet.pts + ticks, dts=packet.dts + ticks, paused_ns=paused_ns))
+
+
+class LaterFrames:
+    """A FrameSink before another one."""
+
+    def __init__(self, sink: FrameSink, later: Later) -> None:
+        self._sink = sink
+        self._later = later
+        sink.resumed(later.from_ns + later.by_ns, later.paused_ns)
+
+    def video(self, frame: "av.VideoFrame", pts_ns: int) -> None:
+        if self._later.has(pts_ns):
+            self._sink.video(frame, pts_ns + self._later.by_ns)
+
+    def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
+        if self._later.has(pts_ns):
+            self._sink.audio(samples, pts_ns + self._later.by_ns, sample_rate)
+
+    def resumed(self, pts_ns: int, paused_ns: int) -> None:
+        self._sink.resumed(pts_ns + self._later.by_ns, paused_ns + self._later.paused_ns)

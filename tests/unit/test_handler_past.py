@@ -1,0 +1,143 @@
+"""What a handler finds that another one has begun: where on the timeline it goes on, and what is missing."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openegress.core.end_rules import EndRules
+from openegress.core.errors import EgressError
+from openegress.core.events import FileUpdate
+from openegress.core.marker import Marker
+from openegress.core.pause_mode import PauseMode
+from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, WebSource
+from openegress.core.restart import Restart
+from openegress.core.units import S
+from openegress.handler.past import Past, as_changed, past_of
+from openegress.handler.recording_journal import RecordingJournal
+from openegress.output.manifest import ClipRecord, Pause
+
+BEGAN_NS = 1_700_000_000 * S
+PLAN = Plan(
+    "EG_1",
+    LayoutSource("r", "grid", "ws://h", "t"),
+    (FileOutput("a.mp4", None, StoragePlan(LocalStorage("/out"))),),
+    None,
+    None,
+    resumes=True,
+)
+
+
+def begun(spool: Path) -> RecordingJournal:
+    journal = RecordingJournal.create(spool, PLAN)
+    journal.note_started(BEGAN_NS)
+    journal.note(FileUpdate(output=0, filename="a.mp4", started_at_ns=BEGAN_NS))
+    return journal
+
+
+def taken_over(journal: RecordingJournal) -> RecordingJournal:
+    journal.release()
+    return RecordingJournal.take_over(journal.folder)
+
+
+def test_a_journal_tells_what_was(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.note_pause(0, Pause(BEGAN_NS + S, 0))
+    journal.note_pause(0, Pause(BEGAN_NS + S, BEGAN_NS + 3 * S))
+    journal.note_pause(1, Pause(BEGAN_NS + 5 * S, 0))
+    restart = Restart(BEGAN_NS + 4 * S, BEGAN_NS + 5 * S, 2 * S)
+    journal.note_restart(0, restart)
+    marker = Marker("here", S, BEGAN_NS + S)
+    journal.note_marker(0, marker)
+    clip = ClipRecord("c.mp4", "/out/c.mp4", 0, S)
+    journal.note_clip(0, clip)
+    past = past_of(PLAN, taken_over(journal))
+    assert past == Past(
+        BEGAN_NS,
+        0,
+        PauseMode.CUT,
+        (Pause(BEGAN_NS + S, BEGAN_NS + 3 * S), Pause(BEGAN_NS + 5 * S, 0)),
+        (restart,),
+        (marker,),
+        (clip,),
+    )
+    assert past.is_paused and past.is_cut_now
+
+
+@pytest.mark.parametrize("what", ["ending", "ended", "nothing", "damaged"])
+def test_what_nobody_can_go_on_with(tmp_path: Path, what: str) -> None:
+    journal = RecordingJournal.create(tmp_path, PLAN) if what == "nothing" else begun(tmp_path)
+    match what:
+        case "ending":
+            journal.note_ending()
+        case "ended":
+            journal.note(FileUpdate(output=0, filename="a.mp4", started_at_ns=BEGAN_NS, ended_at_ns=9))
+        case "damaged":
+            journal._journal.note("pause-0", "{")
+    again = taken_over(journal)
+    with pytest.raises(EgressError, match="the recording cannot be gone on with"):
+        past_of(PLAN, again)
+    again.release()
+
+
+TIMES = st.integers(0, 1000 * S)
+
+
+@given(TIMES, TIMES, TIMES)
+def test_every_packet_is_at_its_time_of_the_room(end_ns: int, gap_ns: int, at_ns: int) -> None:
+    """Its time on the timeline, and what the recording does not have until then, make the wall clock's."""
+    past = Past(BEGAN_NS, end_ns, PauseMode.CUT)
+    source_ns = past.lost_at_ns + gap_ns
+    later = past.later(source_ns)
+    assert (later.by_ns, later.paused_ns) == (end_ns, gap_ns)
+    assert BEGAN_NS + (at_ns + later.by_ns) + later.paused_ns == source_ns + at_ns
+    assert past.restarted(source_ns).gap_ns == gap_ns
+
+
+@given(st.lists(st.tuples(TIMES, TIMES), max_size=5), st.sampled_from(PauseMode))
+def test_what_was_left_out_before_counts(lives: list[tuple[int, int]], mode: PauseMode) -> None:
+    past = Past(BEGAN_NS, 0, mode)
+    wall_ns = BEGAN_NS
+    for length_ns, gap_ns in lives:
+        past = Past(BEGAN_NS, past.end_ns + length_ns, mode, restarts=past.restarts)
+        wall_ns += length_ns
+        assert past.lost_at_ns == wall_ns
+        wall_ns += gap_ns
+        past = Past(BEGAN_NS, past.end_ns, mode, restarts=(*past.restarts, past.restarted(wall_ns)))
+
+
+def test_a_pause_that_goes_on_is_no_gap(tmp_path: Path) -> None:
+    pause = Pause(BEGAN_NS + 10 * S, 0)
+    past = Past(BEGAN_NS, 9 * S, PauseMode.CUT, (pause,))
+    restart = past.restarted(BEGAN_NS + 60 * S)
+    assert (restart.lost_at_ns, restart.gap_ns) == (BEGAN_NS + 9 * S, S), "what was not written before it"
+    held = Past(BEGAN_NS, 20 * S, PauseMode.HOLD, (pause,))
+    assert held.restarted(BEGAN_NS + 60 * S).gap_ns == 40 * S, "a card is recorded as all else is"
+
+
+def test_what_was_changed_while_it_ran_holds_on(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    journal.note_rules(EndRules(max_duration_s=5.0))
+    for layout in ("speaker?names=true", "?text=Part%202", "@pause"):
+        journal.note_metadata(msgspec.json.encode({"layout": layout}).decode())
+    journal.note_metadata("free text")
+    journal.release()
+    found = as_changed(PLAN, tmp_path)
+    assert isinstance(found.source, LayoutSource)
+    assert (found.end_rules.max_duration_s, found.source.layout) == (5.0, "speaker")
+    assert (found.looks.names, found.looks.text) == (True, "Part 2")
+
+
+def test_a_page_has_the_looks_that_were_asked_for_last(tmp_path: Path) -> None:
+    plan = msgspec.structs.replace(PLAN, source=WebSource("http://e"))
+    journal = RecordingJournal.create(tmp_path, plan)
+    journal.note_metadata('{"layout": "?text=Part%202"}')
+    journal.release()
+    found = as_changed(plan, tmp_path)
+    assert (found.source, found.looks.text) == (plan.source, "Part 2")
+
+
+def test_a_journal_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+    assert as_changed(PLAN, tmp_path) is PLAN
