@@ -6,6 +6,7 @@ import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.api.health import Check
+from openegress.api.rooms import RoomService
 from openegress.app.egress_observer import EgressObserver
 from openegress.app.endings import Endings
 from openegress.app.machine import Machine
@@ -36,6 +37,7 @@ from openegress.worker.config import WorkerLeases, no_metadata
 from openegress.worker.fault_reports import FaultReports
 from openegress.worker.fork_client import ForkClient
 from openegress.worker.job import Job
+from openegress.worker.key_service import KeyServices
 from openegress.worker.metrics import Metrics, Snapshot
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.process import clear_after_dead
@@ -108,19 +110,21 @@ class Node:
         observer = EgressObserver(
             self.metrics, watchers, watch, spending, faults, lambda egress_id: self.supervisor.get(egress_id)
         )
-        self._key_services = key_services(settings, self.metrics.count_key_answer)
-        self._rooms = room_service(settings, _METADATA_S)
+        keys = key_services(settings, self.metrics.count_key_answer)
+        rooms = room_service(settings, _METADATA_S)
+        self._asked: list[KeyServices | RoomService] = [keys] if rooms is None else [rooms, keys]
+        """Services of others, which are asked about rooms."""
         self.supervisor = Supervisor(
             self._pool,
             self._ended,
             observer.aside,
             observer.logged,
-            job_keys(settings, self._key_services),
+            job_keys(settings, keys),
             self._turns(settings),
-            RoomCheck(self._rooms.find if self._rooms is not None else None),
+            RoomCheck(rooms.find if rooms is not None else None),
         )
         self.service = WorkerService(
-            worker_config(settings, self._rooms.metadata if self._rooms is not None else no_metadata),
+            worker_config(settings, rooms.metadata if rooms is not None else no_metadata),
             self.node_id,
             self._server,
             WorkerRecords(keeper, Unreported(settings.data_path / UNREPORTED), observer.changed),
@@ -181,9 +185,8 @@ class Node:
         for heartbeat in self._heartbeats.values():
             await heartbeat.close()
         await self._pool.close()
-        if self._rooms is not None:
-            await self._rooms.close()
-        await self._key_services.close()
+        for service in self._asked:
+            await service.close()
         await self._server.close()
         await self._client.close()
 

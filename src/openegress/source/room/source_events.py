@@ -4,13 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from openegress.core.errors import Code, EgressError, Phase
+from openegress.core.events import EndReason
 from openegress.room import DataArrived, RoomEvent
-from openegress.source import Failed, Notice, Observed, SourceEvent
+from openegress.source import Closed, Failed, Notice, Observed, SourceEvent
 from openegress.source.asked_in_room import Told, asked_in_room
 from openegress.source.room.observed_room import ObservedRoom
+from openegress.source.room.selection import Verdict
 
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 """Of what people send before anybody reads events: a recorder may wait for hours for somebody to publish."""
+
+
+ENDS = {
+    Verdict.END: Closed(),
+    Verdict.END_EMPTY: Closed(EndReason.EMPTY),
+    Verdict.END_IDLE: Closed(EndReason.IDLE),
+}
+"""What is over for good, and why."""
 
 
 class SourceEvents:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, Phase, internal, invalid
-from openegress.core.events import EndReason, Rejoined
+from openegress.core.events import Rejoined
 from openegress.core.left_out import TrackLosses
 from openegress.room import (
     ConnectionLost,
@@ -50,7 +50,7 @@ from openegress.source.room.memory_watch import watch_memory
 from openegress.source.room.observed_room import ObservedRoom
 from openegress.source.room.reselection import Reselection
 from openegress.source.room.selection import Missing, Selection, Verdict
-from openegress.source.room.source_events import SourceEvents
+from openegress.source.room.source_events import ENDS, SourceEvents
 from openegress.source.room.subscribed_tracks import Intake, Listener, SubscribedTracks
 from openegress.source.room.track_policy import RoomState, TrackPolicy
 
@@ -392,11 +392,7 @@ class TrackFollower:
         match self._policy.verdict(state, self.selection):
             case Verdict.GO_ON:
                 self._grace.revoke()
-            case Verdict.END:
-                self._events.end(Closed())
-            case Verdict.END_EMPTY:
-                self._events.end(Closed(EndReason.EMPTY))
-            case Verdict.END_IDLE:
-                self._events.end(Closed(EndReason.IDLE))
             case Verdict.END_UNLESS_BACK:
                 self._grace.begin(rejoined_recently=state.rejoined_recently)
+            case verdict:
+                self._events.end(ENDS[verdict])
