@@ -209,6 +209,8 @@ async def test_segments_and_images_go_on_in_the_same_playlists(parts: ResumePart
     listed = [each["location"] for each in manifest["playlists"][0]["segments"]]
     assert listed == [str(path.parent / str(each.uri)) for each in playlist.segments]
     assert sum(each.duration for each in playlist.segments) == pytest.approx(LIMIT_S, abs=0.5)
+    tags = [(path.parent / str(each.uri)).read_bytes().count(b"ID3\x04") for each in playlist.segments]
+    assert sum(tags) == 2, "each marker is among the media once"
     assert broken.program_date_time is not None
     (restart,) = manifest["restarts"]
     assert broken.program_date_time.timestamp() == pytest.approx(restart["resumed_at"] / 1e9, abs=JUMP_S)

@@ -134,8 +134,10 @@ class Outputs:
         if self._plan.resumes:
             self._journal.note_started(started_at_ns)
         spool = str(self._journal.folder)
-        self._opening = Opening(formats, started_at_ns, spool, values, past.end_ns if past else 0)
-        self._restarts = past.restarts if past else ()
+        self._opening = Opening(formats, started_at_ns, spool, values)
+        if past is not None:
+            self._opening = replace(self._opening, goes_on_at_ns=past.end_ns, markers=past.markers)
+            self._restarts = past.restarts
         errors = []
         for index, built in enumerate(self._outputs):
             try:
@@ -155,8 +157,6 @@ class Outputs:
 
     def _go_on(self, past: Past) -> None:
         self._markers, self._clips = past.markers, past.clips
-        for marker in past.markers:
-            self._hand_on(marker)
         for built in self._opened.values():
             if built.guard is not None:
                 built.guard.go_on(built.output.size_bytes(), past.end_ns)
@@ -220,9 +220,6 @@ class Outputs:
             raise EgressError(Code.RESOURCE_EXHAUSTED, why)
         self._journal.note_marker(len(self._markers), marker)
         self._markers = (*self._markers, marker)
-        self._hand_on(marker)
-
-    def _hand_on(self, marker: Marker) -> None:
         for built in self._opened.values():
             if built.marked is not None:
                 built.marked.mark(marker)

@@ -31,6 +31,8 @@ class Opening:
     """All filename placeholders, the track's included."""
     goes_on_at_ns: int = 0
     """Where on the timeline it goes on behind what lies in the spool; 0: it begins."""
+    markers: Sequence[Marker] = ()
+    """Of before, where it goes on."""
 
 
 class Output(Protocol):

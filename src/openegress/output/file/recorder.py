@@ -83,6 +83,7 @@ class FileRecorder:
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
         self._opening = opening
+        self._markers = tuple(opening.markers)
         self._container = self._plan.container or container_for(opening.formats)
         whole = naming.with_extension(file_name(self._plan, opening.name_values), f".{self._container.value}")
         self._filename = stored_name(self._plan, self._part or 0, whole)

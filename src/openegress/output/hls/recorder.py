@@ -94,6 +94,11 @@ class HlsRecorder:
             left = find_left(where, self._plan, self._names.prefix, opening.started_at_ns)
             self._made.go_on([each.entry for each in left], left_bytes(where, left))
             inits.go_on()
+            for marker in opening.markers:
+                if marker.at_ns < opening.goes_on_at_ns:
+                    self._playlists.mark(marker)  # its segment was made
+                else:
+                    self.mark(marker)
             for each in left:
                 is_here = each.local.exists()
                 size_bytes = each.local.stat().st_size if is_here else 0
