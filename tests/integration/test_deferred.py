@@ -8,7 +8,7 @@ import pytest
 from openegress.core.codecs import AudioCodec, Container
 from openegress.core.deferred import FOLDER, MOST_TRIES, TRACKS
 from openegress.core.errors import Code
-from openegress.core.events import AnyEvent, Composing, EndReason, FileUpdate
+from openegress.core.events import AnyEvent, Composing, Ended, EndReason, FileUpdate
 from openegress.core.marker import Marker
 from openegress.core.plan import (
     AudioEncoding,
@@ -91,6 +91,13 @@ class Spool:
         error = await composer.run(self.journal, HOW)
         return composer, "" if error is None else error.text
 
+    async def compose_left(self) -> tuple[Ended, bool]:
+        """Of a process that died while it recorded."""
+        self.journal.note(FileUpdate(0, "film.mkv", ZERO_NS))
+        turn = ComposeTurn(lambda asked: turn.give())
+        composer = Composer(self.plan, self.events.append, turn)
+        return await composer.run_left(self.journal, self.journal.late_uploads())
+
 
 async def test_parts_and_markers_of_a_whole_recording(tmp_path: Path) -> None:
     spool = Spool(tmp_path, Split(every_s=2.0))
@@ -116,6 +123,32 @@ async def test_a_room_in_which_nobody_sent_anything(tmp_path: Path) -> None:
     facts = probe(film)
     assert facts.video is not None and facts.video.frames == LENGTH_S * 30 and facts.audio is not None
     assert max(mean_colour(film, 1.0)) < 40
+
+
+@pytest.mark.parametrize("died", ["while it recorded", "later"])
+async def test_a_file_that_nobody_sent_anything_for(tmp_path: Path, died: str) -> None:
+    """It is made ahead of the first packet."""
+    spool = Spool(tmp_path)
+    written = spool.journal.folder / "file-0" / "recording.mkv"
+    written.parent.mkdir()
+    written.write_bytes(b"")
+    if died == "later":
+        composer, error = await spool.compose()
+        assert not error and composer.is_settled
+        assert probe(spool.out / "film.mp4").video is not None
+        return
+    ended, is_settled = await spool.compose_left()
+    assert is_settled and not list(spool.out.glob("*.mkv")), ended
+
+
+async def test_tracks_of_a_process_that_died_are_stored_where_they_cannot_be_read(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    written = spool.journal.folder / "file-0" / "recording.mkv"
+    written.parent.mkdir()
+    written.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(60))
+    ended, is_settled = await spool.compose_left()
+    assert is_settled and "its tracks are stored as they are: film.mkv" in ended.error
+    assert (spool.out / "film.mkv").stat().st_size == 64
 
 
 @pytest.mark.parametrize("deaths", [0, MOST_TRIES])

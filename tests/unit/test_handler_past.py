@@ -56,7 +56,7 @@ def test_a_journal_tells_what_was(tmp_path: Path) -> None:
     past = past_of(PLAN, taken_over(journal))
     assert past == Past(
         BEGAN_NS,
-        0,
+        2 * S,  # where the first one went on, though nothing is on the disk
         PauseMode.CUT,
         (Pause(BEGAN_NS + S, BEGAN_NS + 3 * S), Pause(BEGAN_NS + 5 * S, 0)),
         (restart,),

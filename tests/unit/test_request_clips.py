@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from livekit.protocol.egress import (
     EgressInfo,
@@ -25,8 +26,10 @@ from openegress.core.plan import (
     S3Storage,
     SegmentOutput,
     StoragePlan,
+    TracksFile,
     WebSource,
 )
+from openegress.core.render import Render
 from openegress.proto.openegress_control_pb2 import ClipRequest
 from openegress.request import clips
 from openegress.request.context import Context
@@ -96,6 +99,34 @@ def test_credentials_of_a_request_are_not_kept() -> None:
         clips.of_ended(asked(), info, CONTEXT, "CL_1")
     assert refused.value.code is Code.FAILED_PRECONDITION
     assert "credentials of its own request" in refused.value.message
+
+
+def test_the_file_of_a_rooms_tracks_is_not_what_is_clipped() -> None:
+    tracks = FileInfo(filename="tracks.mp4", location="/out/tracks.mp4", duration=90, size=7)
+    beside = clips.of_ended(asked(), ended(file_results=[*ended().file_results, tracks]), CONTEXT, "CL_1")
+    assert [part.path for part in beside.stored] == ["a/film.mp4"]
+    segments = [SegmentsInfo(playlist_name="a/all.m3u8", playlist_location="/out/a/all.m3u8")]
+    request = RoomCompositeEgressRequest(segment_outputs=[SegmentedFileOutput()])
+    info = ended(room_composite=request, file_results=[tracks], segment_results=segments)
+    assert clips.of_ended(asked(), info, CONTEXT, "CL_1").playlist == "a/all.m3u8"
+    cut = SegmentOutput("a/", "s", "all.m3u8", "", 4, Container.TS, False, STORAGE)
+    plan = running(TracksFile("tracks.mp4", Container.MP4, STORAGE), cut)
+    assert clips.of_running(asked(), info, plan, Path("/spool"), "CL_1").recorded == cut
+    parts = [
+        FileInfo(filename=f"film-0000{number}.mp4", location=f"/out/film-0000{number}.mp4")
+        for number in (1, 2)
+    ]
+    split = clips.of_ended(asked(), ended(file_results=parts), CONTEXT, "CL_1")
+    assert len(split.stored) == 2
+
+
+def test_what_is_composed_later_is_clipped_later() -> None:
+    plan = msgspec.structs.replace(
+        running(FileOutput("a/film.mp4", Container.MP4, STORAGE)), render=Render.DEFERRED
+    )
+    with pytest.raises(EgressError, match="composed after it was recorded") as refused:
+        clips.of_running(asked(), ended(), plan, Path("/spool"), "CL_1")
+    assert refused.value.code is Code.FAILED_PRECONDITION
 
 
 @pytest.mark.parametrize("path", ["/etc/clip", "/out/spool/EG_1/clip"])

@@ -74,6 +74,34 @@ async def test_a_pause_is_cut_or_a_gap(mode: PauseMode) -> None:
     assert [at_ms for _, at_ms in taken.of(1)] == [0, 20, 40, *after]
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", list(PauseMode))
+async def test_pictures_go_on_with_a_key_frame_each(mode: PauseMode) -> None:
+    """That of the first camera lies before the moment at which a cut recording goes on."""
+    other = camera("bob")
+    follower, taken = FakeFollower(selected(CAM, other)), Taken()
+    tracks = beside(follower)
+    tracks.on_selection(follower.selection)
+    await tracks.start(BEGAN_NS)
+    tracks.connect(taken)
+    for each in (CAM, other):
+        tracks.on_frame(each, picture(each, b"key", 0, key=True))
+    tracks.pause(mode, BEGAN_NS + 60 * MS)
+    tracks.on_frame(CAM, picture(CAM, b"K2", 5980, key=True))
+    tracks.on_frame(CAM, picture(CAM, b"p3", 6010))
+    tracks.on_frame(other, picture(other, b"K2", 6020, key=True))
+    tracks.resume(BEGAN_NS + 6000 * MS)
+    tracks.on_frame(CAM, picture(CAM, b"p4", 6040))
+    tracks.on_frame(CAM, picture(CAM, b"K5", 6060, key=True))
+    await tracks.stop()
+    is_cut = mode is PauseMode.CUT
+    assert [data for data, _ in taken.of(1)] == (
+        [b"key", b"K5"] if is_cut else [b"key", b"K2", b"p3", b"p4", b"K5"]
+    )
+    assert [data for data, _ in taken.of(2)] == [b"key", b"K2"]
+    assert follower.asked == ([CAM.sid] * 2 if is_cut else [])
+
+
 def test_all_tracks_are_received_and_those_composed_come_first() -> None:
     bob = camera("bob")
     everybody: Any = EveryTrack(TracksSource("room", "ws://livekit", "token", audio=True, video=False))

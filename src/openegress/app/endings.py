@@ -38,9 +38,9 @@ class Endings:
         await asyncio.gather(*self._tasks)
 
     async def _forget(self, job: Job) -> None:
-        await self._service.forget(job)
         if job.is_left:
-            return
+            return  # its paths are still its own
+        await self._service.forget(job)
         try:
             await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
         except EgressError as error:

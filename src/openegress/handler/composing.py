@@ -65,6 +65,8 @@ class Composer:
         self._composition: Composition | None = None
         self._outputs: Outputs | None = None
         self._failure: EgressError | None = None
+        self._began_ns = 0
+        """Unix ns of media time zero, of what a process that died has left."""
         self._told = (-1, 0.0)
         """Percent, and when."""
         self.is_settled = False
@@ -83,12 +85,15 @@ class Composer:
         self._journal, self._tracks = journal, SpooledTracks(journal.folder)
         return await self._run(recorded)
 
-    async def _run(self, recorded: RecordedSpan) -> EgressError | None:
+    async def _run(self, recorded: RecordedSpan | None) -> EgressError | None:
+        """None: whoever recorded it died meanwhile."""
         try:
             await self._wait_for_turn()
             if await asyncio.to_thread(self._journal.begin_composing) > MOST_TRIES:
                 return await self._store_tracks(internal(f"its process ended {MOST_TRIES} times"))
             try:
+                if recorded is None:
+                    recorded = await self._idly(self._cut_off)
                 return await self._compose(recorded)
             except EgressError as error:
                 failure = error
@@ -121,22 +126,22 @@ class Composer:
         more. Raises EgressError."""
         self._journal, self._tracks, self._late = journal, SpooledTracks(journal.folder), late
         recorded = journal.recorded
-        if recorded is None:  # it died while it recorded
-            length_ns = await self._idly(self._recorded_ns)
-            began_ns = min(told.started_at_ns for told in journal.told.values())
-            cut_off = RecordedSpan(began_ns, began_ns + length_ns, EndReason.FAILURE)
-            ended = _failed(await self._run(cut_off))
-        elif (error := await self._run(recorded)) is not None:
+        if recorded is None:
+            # To compose forgets what was told of the outputs.
+            self._began_ns = min((told.started_at_ns for told in journal.told.values()), default=0)
+        error = await self._run(recorded)
+        if recorded is None or error is not None:
             ended = _failed(error)
         else:
             how, text, code = recorded.reason, recorded.error, recorded.code
             ended = Ended(time.time_ns(), how, text, code, left_out=recorded.left_out, whole=True)
         return ended, self.is_settled
 
-    def _recorded_ns(self) -> int:
-        """Up to the last packet of the file."""
+    def _cut_off(self) -> RecordedSpan:
+        """What was recorded by a process that died: up to the last packet of the file."""
         path = self._tracks.take()
-        return MeetingFile(path).end_ns if path is not None else 0
+        length_ns = MeetingFile(path).end_ns if path is not None else 0
+        return RecordedSpan(self._began_ns, self._began_ns + length_ns, EndReason.FAILURE)
 
     async def _compose(self, recorded: RecordedSpan) -> EgressError | None:
         """Returns what an output could not store. Raises EgressError for what cannot be composed."""
@@ -220,6 +225,7 @@ class Composer:
         _log.error("the recording could not be composed", extra={"error": why.text})
         tracks = await asyncio.to_thread(self._tracks.take)
         if tracks is None:
+            self.is_settled = True  # nobody sent anything
             return why
         index, output = _where(self._plan)
         uploaders = Uploaders(self._send)

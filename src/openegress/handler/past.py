@@ -28,6 +28,7 @@ from openegress.output.hls.recover import find_left
 from openegress.output.images.recover import last_taken_ns
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.output.part_names import spool_name
+from openegress.output.size_guard import HEADER_BYTES
 from openegress.request import look_options, orders
 from openegress.storage.journal import Journal
 
@@ -59,14 +60,18 @@ class Past:
     @property
     def lost_at_ns(self) -> int:
         """Unix ns of the end of what was recorded."""
-        return self.started_at_ns + self.end_ns + self._left_out_ns
+        return self.started_at_ns + self.end_ns + self._left_out_ns()
 
-    @property
-    def _left_out_ns(self) -> int:
-        """Of the time until then, what is not on the timeline."""
+    def media_ns(self, unix_ns: int) -> int:
+        """Where on the timeline it is what was recorded then."""
+        return unix_ns - self.started_at_ns - self._left_out_ns(unix_ns)
+
+    def _left_out_ns(self, until_ns: int | None = None) -> int:
+        """What is not on the timeline, of the time until then; None: all."""
         cut = self.pauses if self.mode is PauseMode.CUT else ()
-        paused_ns = sum(each.resumed_at_ns - each.paused_at_ns for each in cut if each.resumed_at_ns)
-        return paused_ns + sum(each.gap_ns for each in self.restarts)
+        spans = [(each.resumed_at_ns, each.resumed_at_ns - each.paused_at_ns) for each in cut]
+        spans += [(each.resumed_at_ns, each.gap_ns) for each in self.restarts]
+        return sum(length for end, length in spans if end and (until_ns is None or end <= until_ns))
 
     def restarted(self, resumed_at_ns: int) -> Restart:
         """What is missing until then, or until the pause that goes on began."""
@@ -157,7 +162,9 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
         ends[index] = _end_ns(plan, journal.folder, index, part, told, past)
     # A picture is taken before those that follow it in a file.
     media = [end for index, end in ends.items() if not isinstance(plan.outputs[index], ImageOutput)]
-    return replace(past, end_ns=max(media or ends.values(), default=0))
+    # A handler may have died before it had anything on the disk.
+    gone_on_ns = [each.at_ns for each in past.restarts]
+    return replace(past, end_ns=max([*(media or ends.values()), *gone_on_ns], default=0))
 
 
 def _end_ns(plan: Plan, folder: Path, index: int, part: int, told: OutputUpdate, past: Past) -> int:
@@ -165,14 +172,17 @@ def _end_ns(plan: Plan, folder: Path, index: int, part: int, told: OutputUpdate,
     match plan.outputs[index], told:
         case FileOutput() as output, FileUpdate():
             container = Container(Path(told.filename).suffix.removeprefix("."))
-            behind = left_in(folder / f"file-{index}" / spool_name(output, part, container), container)
+            path = folder / f"file-{index}" / spool_name(output, part, container)
+            behind = left_in(path, container)
+            if behind is None and path.exists() and path.stat().st_size > HEADER_BYTES:
+                raise _refused("its file cannot be read, and is not to be begun anew")
             return behind.end_ns if behind is not None else 0
         case SegmentOutput() as output, SegmentsUpdate():
             left = find_left(folder / f"segments-{index}", output, "", told.started_at_ns)
-            return left[-1].entry.ended_at_ns - past.lost_at_ns if left else 0
+            return past.media_ns(left[-1].entry.ended_at_ns) if left else 0
         case ImageOutput(), ImagesUpdate():
             taken_ns = last_taken_ns(folder / f"images-{index}")
-            return taken_ns - past.lost_at_ns if taken_ns else 0
+            return past.media_ns(taken_ns) if taken_ns else 0
         case _:
             return 0
 

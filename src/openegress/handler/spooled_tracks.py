@@ -16,6 +16,11 @@ _WRITTEN = f"file-0/recording.{Container.MKV.value}"
 """While it is recorded."""
 
 
+def _has_bytes(path: Path) -> bool:
+    """A file is made ahead of the first packet, and has nothing if none came."""
+    return path.exists() and path.stat().st_size > 0
+
+
 class SpooledTracks:
     """Methods raise EgressError when the disk refuses."""
 
@@ -29,7 +34,7 @@ class SpooledTracks:
         nobody sent anything."""
         try:
             written = self._folder / _WRITTEN
-            if not self._whole.exists() and written.exists():
+            if not self._whole.exists() and _has_bytes(written):
                 self._whole.parent.mkdir(exist_ok=True)
                 finalise(written, Container.MKV)
                 written.replace(self._whole)
@@ -38,7 +43,7 @@ class SpooledTracks:
                     shutil.rmtree(made)
         except OSError as error:
             raise disk_error(error, self._folder) from error
-        return self._whole if self._whole.exists() else None
+        return self._whole if _has_bytes(self._whole) else None
 
     def changes(self, zero_ns: int) -> list[RoomChange]:
         """What happened in the room; `zero_ns` is media time zero in unix ns."""

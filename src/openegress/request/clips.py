@@ -19,7 +19,8 @@ from openegress.core.clip_plan import ClipPlan, StoredPart
 from openegress.core.codecs import Container
 from openegress.core.decode import Decoder
 from openegress.core.errors import Code, EgressError, missing_or_invalid, unimplemented
-from openegress.core.plan import FileOutput, LocalStorage, Plan, SegmentOutput, StoragePlan
+from openegress.core.plan import FileOutput, LocalStorage, Plan, SegmentOutput, StoragePlan, TracksFile
+from openegress.core.render import Render
 from openegress.core.span import SpanWish, position_ns
 from openegress.core.units import S
 from openegress.core.values import Seconds
@@ -53,6 +54,9 @@ def wish_of(request: ClipRequest) -> SpanWish:
 def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, clip_id: str) -> ClipPlan:
     """Of an egress that records, whose plan has its storage. Raises EgressError."""
     wish = wish_of(request)
+    if plan.render is Render.DEFERRED:
+        why = "the egress is composed after it was recorded: ask when it is complete"
+        raise EgressError(Code.FAILED_PRECONDITION, why)
     index, output = _clipped(plan)
     recorded = _stored_name(output, info)
     if not recorded:
@@ -75,7 +79,7 @@ def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: 
     """Of an egress that has ended, by what it has stored in the server's own storage. Raises EgressError."""
     wish = wish_of(request)
     storage = context.storage
-    files = [each for each in info.file_results if each.location]
+    files = _files_of_recording(info)
     segments = next((each for each in info.segment_results if each.playlist_location), None)
     if not files and segments is None:
         raise EgressError(
@@ -114,6 +118,22 @@ def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: 
     )
 
 
+def _files_of_recording(info: EgressInfo) -> list[FileInfo]:
+    """Its parts, in order, without the file that has the tracks of its room."""
+    files = [each for each in info.file_results if each.location]
+    body = info.WhichOneof("request")
+    if body is None or not _asks_for_file(getattr(info, body)):
+        return []
+    are_parts = all(f"{number:05d}" in each.filename for number, each in enumerate(files, 1))
+    return files if are_parts else files[:1]
+
+
+def _asks_for_file(request: Message) -> bool:
+    if any(field.name in ("file_outputs", "file") for field, _ in request.ListFields()):
+        return True
+    return any(output.HasField("file") for output in getattr(request, "outputs", ()))
+
+
 def is_within_reach(info: EgressInfo, context: Context) -> bool:
     """Whether what an ended egress has stored can be read on this machine: a local file is on one alone."""
     if not isinstance(context.storage.backend, LocalStorage):
@@ -132,7 +152,11 @@ def started_at_ns(info: EgressInfo) -> int:
 
 
 def _clipped(plan: Plan) -> tuple[int, FileOutput | SegmentOutput]:
-    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
+    stored = [
+        (n, o)
+        for n, o in enumerate(plan.outputs)
+        if isinstance(o, FileOutput | SegmentOutput) and not isinstance(o, TracksFile)
+    ]
     if not stored:
         raise unimplemented("a clip of an egress without a file and without segments")
     return stored[0]

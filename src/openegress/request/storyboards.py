@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from openegress.core.plan import FileOutput, ImageOutput, Output, SegmentOutput, Sheet
+from openegress.core.plan import FileOutput, ImageOutput, Output, SegmentOutput, Sheet, TracksFile
 from openegress.request import naming
 
 THUMBNAIL_WIDTH = 160
@@ -13,9 +13,8 @@ _PART = "{part}"
 
 def beside(outputs: Sequence[Output], interval_s: int) -> ImageOutput | None:
     """A storyboard beside the first of `outputs` that is stored, and named after it. None: none is."""
-    first = next(
-        (each for each in outputs if isinstance(each, FileOutput | SegmentOutput | ImageOutput)), None
-    )
+    stored = (each for each in outputs if isinstance(each, FileOutput | SegmentOutput | ImageOutput))
+    first = next((each for each in stored if not isinstance(each, TracksFile)), None)
     match first:
         case FileOutput():
             extension = f".{first.container.value}" if first.container else ""

@@ -61,7 +61,8 @@ class AssumedRole:
         }
 
     def _connect(self) -> Any:
-        backend, session = self._backend, new_session()
+        backend = self._backend
+        session = new_session(is_given=bool(backend.access_key))
         if backend.access_key:
             session.set_credentials(backend.access_key, backend.secret, backend.session_token or None)
         return session.create_client(

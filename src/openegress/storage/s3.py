@@ -6,15 +6,17 @@ from typing import Any
 from openegress.core.checksum import Checksum
 from openegress.core.errors import invalid
 from openegress.core.plan import S3Storage
+from openegress.core.text import shown
 from openegress.request import object_headers
 from openegress.storage.failures import FailureKind, asks_for_md5, refuses_checksums, region_named
 from openegress.storage.s3_address import DEFAULT_REGION, address
 from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
-from openegress.storage.s3_client import Identity, NotDone, S3Client
+from openegress.storage.s3_client import Identity, NotDone, S3Client, ambient
 from openegress.storage.traits import Retries, StoreTraits
 
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
 """Of a header (RFC 9110, 5.5)."""
+_REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 _IN_HEADERS = ("access_key", "session_token", "server_side_encryption", "sse_kms_key_id", "storage_class")
 """Settings that are sent as they are."""
 
@@ -30,6 +32,8 @@ def connect(backend: S3Storage) -> S3Bucket:
     for name in _IN_HEADERS:
         if not _FIELD_VALUE.fullmatch(getattr(backend, name)):
             raise invalid(f"S3 {name} has a line break, or a character that is not ASCII")
+    if backend.region and not _REGION.fullmatch(backend.region):
+        raise invalid(f"S3 region {shown(backend.region)!r} is not the name of one; write it as in us-east-1")
     identity = _identity(backend)
     region, checksum = backend.region or DEFAULT_REGION, backend.checksum
     where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
@@ -74,7 +78,7 @@ def _identity(backend: S3Storage) -> Identity:
         return AssumedRole(backend).give
     if backend.access_key:
         return static(backend.access_key, backend.secret, backend.session_token)
-    return lambda session: None
+    return ambient
 
 
 def _parameters(backend: S3Storage) -> dict[str, Any]:

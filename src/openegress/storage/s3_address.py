@@ -24,8 +24,6 @@ class Address:
     virtual_host: bool
     location_base: str
     """A location is this, "/" and the key."""
-    service: str
-    """The endpoint without the bucket."""
 
 
 def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
@@ -39,22 +37,22 @@ def address(bucket: str, endpoint: str = "", region: str = "", force_path_style:
         host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
         service = f"https://{host}"
         if force_path_style:
-            return Address(service, False, f"https://s3.amazonaws.com/{bucket}", service)
+            return Address(service, False, f"https://s3.amazonaws.com/{bucket}")
         location = f"https://{bucket}.s3.amazonaws.com"
         if "." in bucket:
-            return Address(service, False, location, service)
-        return Address(f"https://{bucket}.{host}", True, location, service)
+            return Address(service, False, location)
+        return Address(f"https://{bucket}.{host}", True, location)
     url = endpoint_url(endpoint)
     scheme, _, rest = url.partition("://")
     host = urlsplit(url).hostname or ""
-    by_path = Address(url, False, f"{url}/{bucket}", url)
+    by_path = Address(url, False, f"{url}/{bucket}")
     if force_path_style:
         return by_path
     if host.startswith(f"{bucket}."):
-        return Address(url, True, url, f"{scheme}://{rest.removeprefix(f'{bucket}.')}")
+        return Address(url, True, url)
     if is_virtual_host_only(host) or (is_aws(host) and "." not in bucket):
         by_host = f"{scheme}://{bucket}.{rest}"
-        return Address(by_host, True, by_host, url)
+        return Address(by_host, True, by_host)
     return by_path
 
 

@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 PATIENT = CallTimeouts(CONNECT_S, CALL_S)
 QUICK = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
+MOST_MANNERS = 4
+"""In another region, and with another checksum, or none."""
 ONCE_MORE = Retries(1, max_delay_s=1.0, at_least_s=5.0)
 """No second try after one that timed out."""
 
@@ -143,7 +145,7 @@ class S3Bucket:
     async def presign(self, path: str, expires_s: int) -> str:
         key = key_of(path)
         try:
-            return await self._manner.client.presign(key, expires_s, PATIENT)
+            return await self._manner.client.presign(key, expires_s)
         except NotDone as error:
             raise self._failed(error.answer, Phase.STORAGE_WRITE, "presigning") from None
 
@@ -243,17 +245,20 @@ class S3Bucket:
             raise self._failed(error.answer, phase) from None
 
     async def _adapted(self, call: Callable[[S3Manner], Awaitable[T]]) -> T:
-        """Again as long as an answer tells how else to go about it. Raises NotDone."""
-        while True:
+        """Again where an answer tells how else to go about it. Raises NotDone."""
+        for left in reversed(range(MOST_MANNERS)):
             manner = self._manner
             try:
                 return await call(manner)
             except NotDone as error:
-                if manner is self._manner:
-                    other = self._otherwise(error)
-                    if other is None:
-                        raise
-                    self._manner = other
+                if manner is not self._manner:
+                    continue
+                other = self._otherwise(error) if left else None
+                if other is None:
+                    raise
+                self._manner = other
+                await manner.client.close()
+        raise NotDone(Answer(0, "", "it answers each try otherwise"))
 
     def _failed(self, answer: Answer, phase: Phase, task: str = "upload") -> EgressError:
         return failure(answer, self._traits.store, self.gateway, phase, task)

@@ -13,10 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 import botocore.exceptions
+import botocore.parsers
 import botocore.session
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 from openegress.core.backoff import Backoff
@@ -41,10 +46,17 @@ NO_IDENTITY = (
     "environment, or give the machine a role"
 )
 CONNECTIONS = 8
+_HOST, _BUCKET = "s3.invalid", "bucket"
+"""What botocore is told, see S3Client."""
+_BUNDLES = ("ca-certificates.crt", "ca-bundle.crt", "ca-bundle.pem", "cert.pem")
+"""Of Debian, Fedora, SUSE, Alpine."""
 
 Identity = Callable[[Any], None]
-"""Gives a session of botocore the credentials it has to use; without any it looks for those of the machine or
-container, in the order of AWS' SDKs."""
+"""Gives a session of botocore the credentials it has to use."""
+
+
+def ambient(session: Any) -> None:
+    """Those of the machine or container, which botocore looks for in the order of AWS' SDKs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +88,12 @@ class S3Client:
         identity: Identity,
     ) -> None:
         """Raises EgressError for a proxy that is none."""
-        self._address = address
-        self._bucket = bucket
+        self._scheme = urlsplit(address.endpoint).scheme
+        self._base = address.endpoint if address.virtual_host else f"{address.endpoint}/{quote(bucket, '')}"
         self._region = region
         self._proxies = proxies(proxy)
         self._identity = identity
+        self._session: Any = None
         self._clients: dict[CallTimeouts, Any] = {}
         self._making = threading.Lock()
 
@@ -107,16 +120,19 @@ class S3Client:
                 raise failed
             await asyncio.sleep(backoff.delay_s(attempt))
 
-    async def presign(self, key: str, expires_s: int, patience: CallTimeouts) -> str:
+    async def presign(self, key: str, expires_s: int) -> str:
         """Raises NotDone."""
 
         def presigned() -> str:
-            with _translated():
-                client = self._client(patience)
-                parameters = {"Bucket": self._bucket, "Key": key}
-                return str(
-                    client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=expires_s)
-                )
+            with self._making, _translated():
+                request = AWSRequest("GET", f"{self._base}/{quote(key, '/~')}")
+                credentials = self._signed_in().get_credentials()
+                if credentials is None:
+                    raise botocore.exceptions.NoCredentialsError
+                S3SigV4QueryAuth(
+                    credentials.get_frozen_credentials(), "s3", self._region, expires_s
+                ).add_auth(request)
+                return str(request.url)
 
         return await in_thread(presigned, "presign")
 
@@ -131,7 +147,7 @@ class S3Client:
         self, operation: str, patience: CallTimeouts, parameters: Mapping[str, object]
     ) -> Mapping[str, Any]:
         with _translated():
-            answer = getattr(self._client(patience), operation)(Bucket=self._bucket, **parameters)
+            answer = getattr(self._client(patience), operation)(Bucket=_BUCKET, **parameters)
             assert isinstance(answer, dict)
             return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
 
@@ -143,10 +159,9 @@ class S3Client:
             return self._clients[patience]
 
     def _made(self, patience: CallTimeouts) -> Any:
-        style = "virtual" if self._address.virtual_host else "path"
         config = Config(
             signature_version="s3v4",
-            s3={"addressing_style": style},
+            s3={"addressing_style": "path"},
             connect_timeout=patience.connect_s,
             read_timeout=patience.whole_s,
             retries={"total_max_attempts": 1, "mode": "standard"},
@@ -156,17 +171,29 @@ class S3Client:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        session = new_session()
-        self._identity(session)
-        client = session.create_client(
+        client = self._signed_in().create_client(
             "s3",
             region_name=self._region,
-            endpoint_url=self._address.service,
+            endpoint_url=f"{self._scheme}://{_HOST}",
             verify=certificates(),
             config=config,
         )
         client.meta.events.register_last("before-parameter-build.s3", _follow_nowhere)
+        client.meta.events.register_first("before-sign.s3", self._place)
         return client
+
+    def _signed_in(self) -> Any:
+        if self._session is None:
+            session = new_session(is_given=self._identity is not ambient)
+            self._identity(session)
+            self._session = session
+        return self._session
+
+    def _place(self, request: Any, **_: object) -> None:
+        """botocore knows no hosts with underscores, buckets with colons or endpoints with the bucket in them:
+        it is told of one that it knows, and what it signs and sends goes where the storage is."""
+        told = f"{self._scheme}://{_HOST}/{_BUCKET}"
+        request.url = self._base + request.url.removeprefix(told)
 
 
 def _follow_nowhere(context: dict[str, Any], **_: object) -> None:
@@ -175,9 +202,12 @@ def _follow_nowhere(context: dict[str, Any], **_: object) -> None:
     context["s3_redirect"]["redirected"] = True
 
 
-def new_session() -> Any:
-    """Knows AWS' services as those before it: their descriptions take 50 ms to read."""
-    session = botocore.session.Session()
+def new_session(*, is_given: bool) -> Any:
+    """Knows AWS' services as those before it: their descriptions take 50 ms to read. `is_given`: credentials
+    are, so that profiles and files of this machine's own do not count."""
+    nothing = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
+    own = {name: (None, None, value, None) for name, value in nothing.items()}
+    session = botocore.session.Session(session_vars=own if is_given else None)
     session.register_component("data_loader", _loader())
     return session
 
@@ -190,13 +220,16 @@ def _loader() -> Any:
 def load() -> None:
     """What a client needs, in a process from which others are forked."""
     keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
-    new_session().create_client("s3", region_name="us-east-1", **keys).close()
+    new_session(is_given=True).create_client("s3", region_name="us-east-1", **keys).close()
 
 
 def certificates() -> str | bool:
-    """Of the system (SSL_CERT_FILE, SSL_CERT_DIR); True, where it has none: of botocore's own list."""
+    """Of AWS_CA_BUNDLE or of the system (SSL_CERT_FILE, SSL_CERT_DIR), in one file; True, where there is
+    none: of botocore's own list."""
     paths = ssl.get_default_verify_paths()
-    return paths.cafile or paths.capath or True
+    inside = [Path(paths.capath) / name for name in _BUNDLES] if paths.capath else []
+    found = next((str(each) for each in inside if each.is_file()), "")
+    return os.environ.get("AWS_CA_BUNDLE") or paths.cafile or found or True
 
 
 def proxies(proxy: Proxy | None) -> dict[str, str] | None:
@@ -255,14 +288,18 @@ class _translated:
                 raise NotDone(_unanswered(error)) from None
             case OSError():
                 raise NotDone(Answer(0, "", "the connection was lost")) from None
+            case ValueError() | TypeError():
+                raise NotDone(_senseless(error)) from None
 
 
 def _refused(error: "botocore.exceptions.ClientError") -> NotDone:
     found = error.response.get("Error", {})
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    metadata = error.response.get("ResponseMetadata", {})
+    status = metadata.get("HTTPStatusCode", 0)
     told = str(found.get("Code", ""))
     code = told if CODE_NAME.fullmatch(told) else ""
-    text = " ".join(str(value) for value in found.values())
+    region = found.get("Region") or metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
+    text = " ".join((*map(str, found.values()), f"<Region>{region}</Region>"))
     if status == 200:
         status = 500  # S3 answers 200 to the end of an upload in parts before it has put them together
     return NotDone(Answer(status, code, code or f"HTTP status {status}"), text)
@@ -280,7 +317,7 @@ _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
 
 def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
     if isinstance(error, botocore.exceptions.ProxyConnectionError):
-        is_auth = "407" in str(error)
+        is_auth = "407 Proxy Authentication" in str(error.kwargs.get("error", ""))
         return Answer(407 if is_auth else 0, "", "proxy authentication required" if is_auth else "no proxy")
     for kind, words in _WORDS:
         if isinstance(error, kind):
@@ -291,5 +328,11 @@ def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
             return Answer(0, "", "the host name is not known")
         number = _ERRNO.search(cause)
         return Answer(0, "", os.strerror(int(number[1])) if number else "the connection was lost")
-    # Its name says what: a parameter, an endpoint, an answer that is none.
-    return Answer(0, "", shown(type(error).__name__, 64))
+    if isinstance(error, botocore.parsers.ResponseParserError):
+        return Answer(0, "", "it answered with something else than S3")
+    return _senseless(error)
+
+
+def _senseless(error: Exception) -> Answer:
+    """What botocore does not send: its name says what is wrong, and no other try will cure it."""
+    return Answer(400, "", f"botocore refuses it ({shown(type(error).__name__, 64)})")

@@ -18,6 +18,7 @@ from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.span import shown_s
 from openegress.core.tasks import beside
+from openegress.core.text import shown
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
@@ -64,6 +65,8 @@ class ClipService:
         self._registration: Registration[CutRequest, ClipInfo] | None = None
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[ClipInfo]] = set()
+        self._names: dict[asyncio.Task[ClipInfo], str] = {}
+        """What they are to be stored as."""
         self._handlers: set[HandlerProcess] = set()
 
     async def open(self) -> None:
@@ -80,11 +83,11 @@ class ClipService:
     async def close(self) -> None:
         """Gives up what is being made."""
         if self._registration is not None:
-            for handler in self._handlers:
-                handler.kill()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._registration.close()
             self._registration = None
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _affinity(self, request: CutRequest) -> float | EgressError:
         """Only who runs it, or can read what it has stored, offers to do it."""
@@ -108,8 +111,10 @@ class ClipService:
             )
         job = await self._job(request)
         plan = self._plan(request, job)
+        self._refuse_twice(plan)
         task = asyncio.create_task(self._make(request, plan, job), name=f"clip {plan.clip_id}")
         self._tasks.add(task)
+        self._names[task] = plan.target.filepath
         task.add_done_callback(self._done)
         done, _ = await asyncio.wait([task], timeout=_ANSWER_S)
         if not done:
@@ -118,12 +123,21 @@ class ClipService:
                 f"the clip is not stored after {_ANSWER_S:g} s; it goes on, and the log tells of its end",
                 fault=Fault.SERVICE,
             )
+        if task.cancelled():
+            raise EgressError(Code.UNAVAILABLE, "the worker ends, and gave the clip up", fault=Fault.SERVICE)
         return task.result()
 
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
         self._tasks.discard(task)
+        del self._names[task]
         if not task.cancelled():
             task.exception()  # whoever waited has heard it
+
+    def _refuse_twice(self, plan: ClipPlan) -> None:
+        """What is stored already is seen in the storage; of what is being made nothing is there yet."""
+        if plan.target.filepath in self._names.values():
+            why = f"another clip is being made as {shown(plan.target.filepath)!r}; name this one otherwise"
+            raise EgressError(Code.ALREADY_EXISTS, why)
 
     async def _job(self, request: CutRequest) -> Job | None:
         """The one that records; None where it is over, and `request` then has its last word."""

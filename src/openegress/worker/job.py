@@ -70,6 +70,8 @@ class _Stage(Enum):
     RECORDED = auto()
     TAKEN_OVER = auto()
     """A handler is on its way to go on with what a dead one recorded."""
+    FINISHING = auto()
+    """A handler finishes what a dead one recorded."""
     LEFT = auto()
     """To whoever comes after this worker."""
 
@@ -129,6 +131,8 @@ class Job:
 
     def leave(self) -> bool:
         """Its handler goes at once, and the next life of this worker goes on with it. False: nobody would."""
+        if self._stage is _Stage.FINISHING:
+            return False
         has_begun = self.active_s is not None or self._stage is _Stage.TAKEN_OVER
         if not (self.plan.resumes and has_begun) or self._stop_reason is not None or self._ended is not None:
             return False
@@ -227,6 +231,7 @@ class Job:
 
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
         _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
+        self._stage = _Stage.FINISHING
         match await self._follow(spawn, ipc.Recover(self.plan)):
             case Death() if self._may_try_again:
                 await self._finish_left(spawn, text)

@@ -2,8 +2,7 @@
 recordings, as fast as they go, without leaving out a picture."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from openegress.core.layout_spec import LayoutSpec
@@ -54,12 +53,14 @@ class Composition:
     def __init__(
         self,
         file: MeetingFile | None,
-        moments: Sequence[RoomMoment],
+        moments: Iterable[RoomMoment],
         view: View,
         video: VideoEncoding,
     ) -> None:
         """`file`: None where nobody sent anything."""
-        self._moments = deque(moments)
+        self._moments = iter(moments)
+        self._moment = next(self._moments, None)
+        """The next one."""
         self._tracks = {track.index: track for track in file.tracks} if file is not None else {}
         self._policy = LayoutPolicy(
             layouts.parse(view.layout, view.specs),
@@ -148,13 +149,14 @@ class Composition:
         while True:
             recheck_s = self._policy.recheck_at_s
             recheck_ns = round(recheck_s * S) if recheck_s is not None else None
-            moment_ns = self._moments[0].at_ns if self._moments else None
+            moment_ns = self._moment.at_ns if self._moment is not None else None
             due = [at_ns for at_ns in (recheck_ns, moment_ns) if at_ns is not None and at_ns <= until_ns]
             if not due:
                 return
             at_ns = min(due)
-            if at_ns == moment_ns:
-                self._state = self._moments.popleft().state
+            if self._moment is not None and at_ns == moment_ns:
+                self._state = self._moment.state
+                self._moment = next(self._moments, None)
             self._selection = self._policy.select(replace(self._state, now_s=at_ns / S), self._selection)
             self._compositor.select(self._selection, max(0, at_ns))
 

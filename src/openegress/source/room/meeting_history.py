@@ -6,7 +6,7 @@ were.
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,17 +101,16 @@ class MeetingHistory:
         self._metadata = ""
         """Of the recorder's participant."""
 
-    def moments(self, changes: Iterable[RoomChange]) -> list[RoomMoment]:
-        """In order. A file track begins where its own packets do, whatever was published before."""
+    def moments(self, changes: Iterable[RoomChange]) -> Iterator[RoomMoment]:
+        """In order, each made when it is asked for: hours of a large room have many. A file track begins
+        where its own packets do, whatever was published before."""
         begins = {track.spans_ns[0][0] for track in self._tracks}
         pending = deque(sorted(changes, key=lambda each: each.at_ns))
         times = sorted({*(each.at_ns for each in pending), *begins})
-        moments = []
         for at_ns in times:
             while pending and pending[0].at_ns <= at_ns:
                 self._apply(pending.popleft())
-            moments.append(RoomMoment(at_ns, self._state(at_ns)))
-        return moments
+            yield RoomMoment(at_ns, self._state(at_ns))
 
     def _apply(self, change: RoomChange) -> None:
         fields = change.fields

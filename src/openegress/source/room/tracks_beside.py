@@ -45,13 +45,18 @@ class TracksBeside:
 
     def pause(self, mode: PauseMode, paused_ns: int) -> None:
         """What was sent from then on, unix ns, is left out. Of a pause that is held, nothing comes."""
-        if mode is PauseMode.CUT and self._until_ns is None:
+        if mode is PauseMode.HOLD:
+            self._tracks.end_sequences()
+        elif self._until_ns is None:
             self._until_ns, self._held = paused_ns, deque()
 
     def resume(self, resumed_ns: int) -> None:
         """It goes on with what was sent at this unix ns or later."""
         if self._until_ns is None:
             return
+        # What was sent before the pause has come by now. Key frames may lie in what is left out: others are
+        # asked for.
+        self._tracks.end_sequences()
         self._cut_ns += resumed_ns - self._until_ns
         self._until_ns, self._from_ns = None, resumed_ns
         self._take_held()

@@ -102,10 +102,14 @@ class RoomTracksSource:
         except BaseException:
             self._cut.abandon()
             raise
+        self.end_sequences()
+        return now_ns
+
+    def end_sequences(self) -> None:
+        """Pictures go on with a key frame each: what comes next does not follow what was there."""
         self._end_layer_waits()
         for _, pictures in self._pictures.values():
             self._emit(pictures.end_sequence())
-        return now_ns
 
     async def resume(self) -> int:
         """The recording goes on with the first key frame of any picture, or with sound where none is sent;
