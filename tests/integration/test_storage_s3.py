@@ -2,6 +2,8 @@
 asked for credentials when they are given."""
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,11 +14,20 @@ import msgspec
 import pytest
 
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.plan import AliOSSStorage, AzureStorage, Backend, GCPStorage, S3Storage, StoragePlan
+from openegress.core.plan import (
+    AliOSSStorage,
+    AzureStorage,
+    Backend,
+    GCPStorage,
+    Proxy,
+    S3Storage,
+    StoragePlan,
+)
 from openegress.storage import open_storage
+from openegress.storage.s3_client import certificates
 from openegress.storage.uploader import Uploader
 from testkit.gcs_double import GcsDouble
-from testkit.servers import Azurite, S3Server
+from testkit.servers import AuthProxy, Azurite, S3Server
 
 BUCKET = "recordings"
 
@@ -249,3 +260,113 @@ async def test_given_credentials_are_the_only_ones(metadata_server: list[str], t
             assert await storage.size("d/a.mp4") == 5
             await storage.presign("d/a.mp4", 60)
     assert metadata_server == []
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name is of this machine."""
+    asked = socket.getaddrinfo
+
+    def found(host: str, *args: Any, **kwargs: Any) -> Any:
+        return asked("127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("host", "bucket", "path"),
+    [
+        ("minio_server", "b", "/b/d/x%20y.mp4"),
+        ("store.example", "tenant:b", "/tenant%3Ab/d/x%20y.mp4"),
+        ("10.example", "10", "/d/x%20y.mp4"),
+        ("my.bucket.store.example", "my.bucket", "/d/x%20y.mp4"),
+    ],
+)
+async def test_hosts_and_buckets_that_aws_has_not(tmp_path: Path, host: str, bucket: str, path: str) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    with Recorder() as server:
+        port = server.url.rpartition(":")[2]
+        backend = S3Storage(bucket, "key", "secret", endpoint=f"http://{host}:{port}")
+        storage = await open_storage(backend)
+        await storage.put(tmp_path / "x", "d/x y.mp4", "video/mp4")
+        url = await storage.presign("d/x y.mp4", 60)
+        await storage.close()
+    assert server.requests == [f"PUT {path}"]
+    assert server.headers[0]["host"] == f"{host}:{port}"
+    assert url.startswith(f"http://{host}:{port}{path}?")
+
+
+class Elsewhere(Recorder):
+    """A store that names another region each time: in its answer, or where there is none, beside it."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._left = most
+
+    def reply(self, authorization: str) -> tuple[int, bytes]:
+        if not self._left:
+            return 200, b""
+        self._left -= 1
+        code = b"<Code>AuthorizationHeaderMalformed</Code><Region>eu-%d</Region>" % self._left
+        return 400, b"<Error>" + code + b"</Error>"
+
+
+@pytest.mark.parametrize(("most", "requests"), [(2, 3), (100, 4)])
+async def test_a_store_is_followed_so_far(tmp_path: Path, most: int, requests: int) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    with Elsewhere(most) as server:
+        storage = await open_storage(S3Storage(BUCKET, "key", "secret", endpoint=server.url))
+        if most < 3:
+            await storage.put(tmp_path / "x", "x.mp4", "video/mp4")
+        else:
+            with pytest.raises(EgressError, match="another region"):
+                await storage.put(tmp_path / "x", "x.mp4", "video/mp4")
+        await storage.close()
+    assert len(server.requests) == requests
+
+
+@pytest.mark.parametrize("fields", [{"region": "us_east"}, {"region": "1"}, {"region": "-a"}])
+async def test_what_is_no_region(fields: dict[str, Any]) -> None:
+    with pytest.raises(EgressError, match="is not the name of one") as raised:
+        await open_storage(S3Storage(BUCKET, "key", "secret", **fields))
+    assert raised.value.fault is Fault.CALLER
+
+
+async def test_a_proxy_that_wants_another_password() -> None:
+    with AuthProxy() as proxy:
+        wrong = Proxy(proxy.url, proxy.username, "wrong")
+        storage = await open_storage(
+            S3Storage(BUCKET, "key", "secret", endpoint="https://localhost:1", proxy=wrong)
+        )
+        with pytest.raises(EgressError, match="proxy authentication required") as raised:
+            await storage.check("x.mp4")
+        await storage.close()
+    assert raised.value.fault is Fault.CALLER and "wrong" not in raised.value.message
+
+
+async def test_a_profile_of_the_server_does_not_count_beside_given_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "recordings")
+    (tmp_path / "x").write_bytes(b"x")
+    with Recorder() as server:
+        storage = await open_storage(S3Storage(BUCKET, "key", "secret", endpoint=server.url))
+        await storage.put(tmp_path / "x", "x.mp4", "video/mp4")
+        await storage.close()
+    assert len(server.requests) == 1
+
+
+def test_certificates_are_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(cafile: Any) -> ssl.DefaultVerifyPaths:
+        return ssl.DefaultVerifyPaths(cafile, str(tmp_path), "", "", "", "")
+
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known("/a.pem"))
+    assert certificates() == "/a.pem"
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known(None))
+    assert certificates() is True, "a folder is none"
+    (tmp_path / "ca-certificates.crt").write_text("")
+    assert certificates() == str(tmp_path / "ca-certificates.crt")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/theirs.pem")
+    assert certificates() == "/theirs.pem"
