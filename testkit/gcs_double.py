@@ -20,6 +20,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 PART_NUMBER = re.compile(r"<PartNumber>(\d+)</PartNumber>")
 
 
@@ -133,11 +134,13 @@ class GcsDouble:
                 return failure(404, "NoSuchBucket", "The specified bucket does not exist.")
             if "uploads" in query or "uploadId" in query:
                 return self._multipart(method, self.buckets[bucket], key, query, content_type, body)
-            return self._object(method, self.buckets[bucket], key, content_type, body)
+            return self._object(method, self.buckets[bucket], key, headers, body)
 
     def _object(
-        self, method: str, objects: dict[str, Object], key: str, content_type: str, body: bytes
+        self, method: str, objects: dict[str, Object], key: str, headers: Message, body: bytes
     ) -> Reply:
+        content_type = headers.get("Content-Type", "")
+        asked = RANGE.fullmatch(headers.get("Range", "")) if method == "GET" else None
         if method == "PUT":
             objects[key] = Object(body, {"Content-Type": content_type})
             return Reply(headers={"ETag": objects[key].etag})
@@ -148,6 +151,11 @@ class GcsDouble:
             del objects[key]
             return Reply(204)
         dated = {"ETag": found.etag, "Last-Modified": found.stored}
+        if asked is not None:
+            first, last = int(asked[1]), min(int(asked[2]), len(found.data) - 1)
+            places = {"Content-Range": f"bytes {first}-{last}/{len(found.data)}"}
+            part = found.data[first : last + 1]
+            return Reply(206, part, headers={**found.headers, **dated, **places})
         return Reply(body=found.data, headers={**found.headers, **dated})
 
     def _multipart(

@@ -64,6 +64,9 @@ async def test_a_handler_has_it_from_its_worker(forks: ForkClient, monkeypatch: 
             for message in sent:
                 yield message
 
+        def send(self, message: ipc.ToWorker) -> None:
+            """Nobody listens."""
+
     monkeypatch.setattr(HandlerProcess, "send", lambda self, message: sent.append(message))
     handler = await HandlerProcess.spawn(forks, HandlerSettings("/nowhere"))
     handler.kill()

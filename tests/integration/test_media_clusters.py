@@ -63,7 +63,7 @@ def test_every_packet_at_its_time(tmp_path: Path, codec: VideoCodec, gap_s: int)
     path = tmp_path / "a.webm"
     packets = written(path, codec, 4, gap_s=gap_s)
     assert make_seekable(path)
-    for kind in MediaKind:
+    for kind in (MediaKind.VIDEO, MediaKind.AUDIO):
         given = [packet.pts_ns / S for packet in packets if packet.kind is kind]
         # Opus says in its header how much of its beginning is left out: half a packet and less.
         assert times_s(path, kind.value) == pytest.approx(given, abs=0.008)

@@ -137,7 +137,9 @@ class MeetingHistory:
                 self._metadata = json.dumps({"layout": fields.get("layout", "")})
             case "active_speakers":
                 told = fields.get("identities")
-                self._speakers = tuple(map(as_stored, map(str, told))) if isinstance(told, list) else ()
+                self._speakers = (
+                    tuple(map(as_stored, map(str, told))) if isinstance(told, list | tuple) else ()
+                )
 
     def _state(self, at_ns: int) -> RoomState:
         tracks: dict[Key, Track] = {}
