@@ -100,7 +100,7 @@ class S3Bucket:
             if size_bytes > part_bytes(size_bytes):
                 await self._put_parts(manner, local, key, size_bytes, content_type)
             else:
-                body = await in_thread(lambda: _read(local, 0, size_bytes), "read")
+                body = await in_thread(lambda: _read(local), "read")
                 await self._object(manner, key, body, content_type, PATIENT, self._traits.retries)
 
         await self._try(Phase.STORAGE_WRITE, send)
@@ -216,8 +216,10 @@ class S3Bucket:
         done: dict[int, dict[str, Any]] = {}
 
         async def send_parts() -> None:
+            # One for all its parts: what each thread would allocate, the allocator keeps for it.
+            buffer = bytearray(chunk_bytes)
             for index in waiting:
-                read = functools.partial(_read, local, index * chunk_bytes, chunk_bytes)
+                read = functools.partial(_read_into, buffer, local, index * chunk_bytes)
                 body = await in_thread(read, "read")
                 sums = await in_thread(functools.partial(s3_checksum.of, body, manner.checksum), "checksum")
                 number = {"PartNumber": index + 1}
@@ -264,11 +266,20 @@ class S3Bucket:
         return failure(answer, self._traits.store, self.gateway, phase, task)
 
 
-def _read(local: Path, offset: int, size_bytes: int) -> bytes:
-    """As much of it as there is. Raises EgressError."""
+def _read(local: Path) -> bytes:
+    """Raises EgressError."""
+    try:
+        return local.read_bytes()
+    except OSError as error:
+        raise unreadable(local, error) from error
+
+
+def _read_into(buffer: bytearray, local: Path, offset: int) -> bytes | bytearray:
+    """As much of it as there is, in `buffer` if that is full. Raises EgressError."""
     try:
         with local.open("rb") as file:
             file.seek(offset)
-            return file.read(size_bytes)
+            size_bytes = file.readinto(buffer)
     except OSError as error:
         raise unreadable(local, error) from error
+    return buffer if size_bytes == len(buffer) else bytes(memoryview(buffer)[:size_bytes])

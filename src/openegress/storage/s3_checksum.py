@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from openegress.core.checksum import Checksum
 
 
-def of(body: bytes, checksum: Checksum) -> dict[str, str]:
+def of(body: bytes | bytearray, checksum: Checksum) -> dict[str, str]:
     """As a parameter of botocore; nothing for none. Of what is given, botocore makes a header; of what it
     computes by itself, a trailer, which other stores than AWS' often do not know."""
     match checksum:
