@@ -169,7 +169,8 @@ async def test_clips_while_it_records_and_after_its_end(parts: ClipParts, tmp_pa
 async def test_clips_from_a_storage(parts: ClipParts, tmp_path: Path) -> None:
     """Of files that are only there: with the service's own credentials, and with those of a request while it
     records."""
-    config = {"storage": {"prefix": "all", "s3": access(parts.s3, "server")}}
+    folder = tmp_path.name  # of this try: no clip is stored over another
+    config = {"storage": {"prefix": folder, "s3": access(parts.s3, "server")}}
     request = {"filepath": "theirs.mp4", "s3": access(parts.s3, "request")}
     async with (
         Service(tmp_path, parts.livekit, config) as service,
@@ -186,8 +187,8 @@ async def test_clips_from_a_storage(parts: ClipParts, tmp_path: Path) -> None:
         assert why.startswith("failed_precondition: ") and "credentials of its own request" in why
     assert of_theirs["clip"]["filename"] == "theirs-clip-00-00-00.400-00-00-02.600.mp4"
     for clip, bucket, prefix, whole in (
-        (of_own, "server", "all/", "all/own.mp4"),
-        (of_theirs, "request", "all/", "all/theirs.mp4"),
+        (of_own, "server", f"{folder}/", f"{folder}/own.mp4"),
+        (of_theirs, "request", f"{folder}/", f"{folder}/theirs.mp4"),
     ):
         paths: list[Path] = []
         for key in (prefix + clip["clip"]["filename"], whole):

@@ -85,8 +85,8 @@ class StillPictures:
         self._last_pts = 0
         self._written_pts = 0
         """Of the picture that was given out last."""
-        self._skipped_pts: int | None = None
-        """Of the last repeat, while it is not written."""
+        self._skipped_pts: deque[int] = deque(maxlen=2)
+        """Of the last repeats, while they are not written."""
         self._unseen_ticks = 0
         """Of the time until now."""
         self._settled = 0
@@ -188,18 +188,23 @@ class StillPictures:
 
     def _repeat(self, pts: int) -> list[Unit]:
         units: list[Unit] = []
-        if pts - self._written_pts > self._most_ticks:
-            units = self._skipped()
-        self._skipped_pts = pts
+        if self._skipped_pts and pts - self._written_pts > self._most_ticks:
+            units = [self._written(self._skipped_pts.pop())]
+            self._skipped_pts.clear()
+        self._skipped_pts.append(pts)
         return units if self._most_ticks else self._skipped()
 
     def _skipped(self) -> list[Unit]:
-        """The last repeat, where it has not been written: before another picture, and at the end. What comes
-        before it lasts until then."""
-        if self._skipped_pts is None:
-            return []
-        self._written_pts, self._skipped_pts = self._skipped_pts, None
-        return [Unit(self._written_pts, self._repeats.repeat())]
+        """The last two repeats, where they have not been written: before another picture, and at the end.
+        What comes before them lasts until then. Where no container says how long the last picture of a
+        segment is, players take it to be as long as the one before."""
+        units = [self._written(pts) for pts in self._skipped_pts]
+        self._skipped_pts.clear()
+        return units
+
+    def _written(self, pts: int) -> Unit:
+        self._written_pts = pts
+        return Unit(pts, self._repeats.repeat())
 
 
 class _StillKeyFrame:
