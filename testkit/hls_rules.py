@@ -17,15 +17,15 @@ DATE_SLACK_S = 0.002
 def check(path: Path) -> None:
     """Raises CalledProcessError for what may not be written so, AssertionError for what does not hold.
 
-    No duration rounds to more than the target (4.3.3.1). Dates go on by the durations, but where a
-    discontinuity is told of. Another initialisation segment comes with a discontinuity. A discontinuity
-    counts one further (6.2.1).
+    No duration rounds to more than the target (4.3.3.1); the one before a pause may be of a moment. Dates go
+    on by the durations, but where a discontinuity is told of. Another initialisation segment comes with a
+    discontinuity. A discontinuity counts one further (6.2.1).
     """
     found = _read(path)
     segments = found["segments"]
     assert segments
     for segment in segments:
-        assert 0 < int(segment["duration"] + 0.5) <= found["target"], segment
+        assert segment["duration"] > 0 and int(segment["duration"] + 0.5) <= found["target"], segment
     for before, after in pairwise(segments):
         assert after["sequence"] - before["sequence"] == int(after["discontinuity"]), after
         step_s = after["date"] - before["date"]
