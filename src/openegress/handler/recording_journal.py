@@ -7,13 +7,12 @@ tells a recording that runs from one that was left behind.
 import asyncio
 import logging
 import os
-import threading
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from openegress.core import daemon_thread
 from openegress.core import plan as plans
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase
@@ -98,16 +97,7 @@ class RecordingJournal:
         alone, and the folder is refused."""
         if not await asyncio.to_thread(is_held, folder):
             return await asyncio.to_thread(cls.take_over, folder)
-        taken: Future[RecordingJournal] = Future()
-
-        def take() -> None:
-            try:
-                taken.set_result(cls.take_over(folder))
-            except Exception as error:
-                taken.set_exception(error)
-
-        threading.Thread(target=take, name="take over", daemon=True).start()
-        taking = asyncio.wrap_future(taken)
+        taking = asyncio.wrap_future(daemon_thread.begun("take over", lambda: cls.take_over(folder)))
         stopped = asyncio.create_task((given_up or asyncio.Event()).wait())
         waiting: list[asyncio.Future[Any]] = [taking, stopped]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

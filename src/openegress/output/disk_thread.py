@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TypeVar
 
+from openegress.core.daemon_thread import settle
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
 T = TypeVar("T")
@@ -34,8 +35,7 @@ def patience_s(size_bytes: int) -> float:
 
 
 class DiskThread:
-    """Does what it is given, in order. A daemon, which nobody has to wait for: a call that hangs must not
-    keep the process from ending, as the threads of an executor do."""
+    """Does what it is given, in order. A daemon, as those of core.daemon_thread."""
 
     def __init__(self, name: str) -> None:
         """`name`: what it does, for the thread and for errors."""
@@ -46,7 +46,7 @@ class DiskThread:
     def submit(self, call: Callable[[], T]) -> "Future[T]":
         """Never blocks. A call that was not begun can be cancelled."""
         result: Future[T] = Future()
-        self._calls.put(functools.partial(_settle, result, call))
+        self._calls.put(functools.partial(settle, result, call))
         return result
 
     async def result(self, call: Callable[[], T], timeout_s: float) -> T:
@@ -78,15 +78,6 @@ class DiskThread:
     def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
-
-
-def _settle(result: "Future[T]", call: Callable[[], T]) -> None:
-    if not result.set_running_or_notify_cancel():
-        return
-    try:
-        result.set_result(call())
-    except BaseException as error:
-        result.set_exception(error)
 
 
 async def in_time(name: str, call: Callable[[], T], timeout_s: float = ANSWER_TIMEOUT_S) -> T:

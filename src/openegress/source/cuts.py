@@ -6,6 +6,7 @@ hole. Cuts begin and end at whole blocks of sound: a block lies before a cut or 
 
 from dataclasses import dataclass
 
+from openegress.core.span import Span
 from openegress.core.units import MS
 
 BLOCK_NS = 20 * MS
@@ -13,20 +14,10 @@ BLOCK_NS = 20 * MS
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    begin_ns: int
-    end_ns: int
-
-    @property
-    def length_ns(self) -> int:
-        return self.end_ns - self.begin_ns
-
-
-@dataclass(frozen=True, slots=True)
 class Cuts:
     """Times are ns since media time zero; each change gives a new value, so threads may share one."""
 
-    over: tuple[_Cut, ...] = ()
+    over: tuple[Span, ...] = ()
     """In order, none inside another."""
     open_ns: int | None = None
     """In the source's time, when the cut began that has no end yet."""
@@ -58,7 +49,7 @@ class Cuts:
         """With the open cut ended at the next block; unchanged where none is open."""
         if self.open_ns is None:
             return self
-        return Cuts((*self.over, _Cut(self.open_ns, max(self.open_ns, _next_block(at_ns)))))
+        return Cuts((*self.over, Span(self.open_ns, max(self.open_ns, _next_block(at_ns)))))
 
     def recorded_ns(self, source_ns: int) -> int:
         """The recording's time at a time of the source; during a cut, that of its beginning."""

@@ -24,6 +24,7 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
+from openegress.core import daemon_thread
 from openegress.core.backoff import Backoff
 from openegress.core.plan import Proxy
 from openegress.core.text import shown
@@ -239,31 +240,7 @@ def proxies(proxy: Proxy | None) -> dict[str, str] | None:
 
 async def in_thread(task: Callable[[], T], name: str) -> T:
     """Of its own, which is left to itself when the wait is cancelled."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result: T | None = None
-        error: BaseException | None = None
-        try:
-            result = task()
-        except BaseException as raised:
-            error = raised
-        try:
-            loop.call_soon_threadsafe(tell, result, error)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits
-
-    threading.Thread(target=run, name=f"s3 {name}", daemon=True).start()
-    return await done
+    return await asyncio.wrap_future(daemon_thread.begun(f"s3 {name}", task))
 
 
 class _translated:
