@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, RoomCompositeEgressRequest
+from livekit.protocol.egress import (
+    EgressInfo,
+    EgressStatus,
+    EncodedFileOutput,
+    FileInfo,
+    RoomCompositeEgressRequest,
+)
 
 from openegress.core import ipc, plan
 from openegress.core.codecs import Container
@@ -62,7 +68,9 @@ async def recorded(storage: plan.StoragePlan, spool: Path) -> EgressInfo:
     return EgressInfo(
         egress_id="EG_1",
         status=EgressStatus.EGRESS_COMPLETE,
-        room_composite=RoomCompositeEgressRequest(room_name="r"),
+        room_composite=RoomCompositeEgressRequest(
+            room_name="r", file_outputs=[EncodedFileOutput(filepath=told.filename)]
+        ),
         file_results=[FileInfo(filename=told.filename, location=told.location, started_at=1_700_000_000)],
     )
 
