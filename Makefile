@@ -35,10 +35,14 @@ check: setup-python ## Lint, types, layers, unit tests
 check-pages: ## Lint, types and unit tests of the TypeScript pages
 	cd web && npm run --silent check && npm run --silent test
 
+# What measures runs two at a time, and what fails so once more, alone.
+QUIET := -m quiet -o cache_dir=.pytest_cache/quiet tests/integration tests/e2e
+
 test: setup ## Everything: check, then integration and end-to-end tests
 	$(MAKE) check check-pages
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30 -m "not quiet" tests/integration tests/e2e
-	$(PYTHON) -m pytest --durations=30 -m quiet tests/integration tests/e2e
+	$(PYTHON) -m pytest $(QUIET) -n 2 --dist loadfile --no-loadscope-reorder --cache-clear --durations=30 || \
+	$(PYTHON) -m pytest $(QUIET) --last-failed --last-failed-no-failures none --durations=30
 
 fuzz: ## Fuzz every parser of foreign bytes, SECONDS=60 each
 	@uv sync --frozen --quiet --inexact --group fuzz
