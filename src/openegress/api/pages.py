@@ -48,7 +48,8 @@ class Pages:
         for prefix, folder in self._mounts.items():
             if request.path == prefix and prefix:
                 # Relative URLs of the page need the slash.
-                query = f"?{request.query_string}" if request.query_string else ""
+                # As it came: taken apart, it may hold what no header can.
+                query = f"?{raw}" if (raw := request.rel_url.raw_query_string) else ""
                 return web.Response(status=308, headers={"Location": f"{prefix}/{query}"})
             if request.path.startswith(prefix + "/"):
                 return _file(folder, request.path[len(prefix) + 1 :], request.path)

@@ -21,7 +21,7 @@ from openegress.api import connections, wire_json
 from openegress.api.auth import Caller, Unauthorized, verify
 from openegress.api.bodies import Bodies, TooLarge
 from openegress.api.idempotent_calls import MAX_ID_CHARS, REQUEST_ID_HEADER, IdempotentCalls
-from openegress.core.errors import Code, EgressError, Fault, internal
+from openegress.core.errors import Code, EgressError, Fault, internal, invalid
 from openegress.core.text import shown
 from openegress.request import options, redact, unknown
 from openegress.request.unknown import UnknownFields
@@ -170,8 +170,13 @@ class TwirpService:
 
 
 def _options_of(request: web.Request) -> str:
-    """A header may come more than once."""
-    return "&".join(request.headers.getall(options.HEADER, ()))
+    """A header may come more than once. Raises EgressError for bytes that are no text."""
+    text = "&".join(request.headers.getall(options.HEADER, ()))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(f'{options.HEADER}: "{shown(text)}" is not UTF-8; write other bytes as %XX') from None
+    return text
 
 
 def _single_slash(path: str) -> str:

@@ -25,7 +25,7 @@ from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.request import options
+from openegress.request import options, orders
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
@@ -122,9 +122,12 @@ class RecordingControl:
     async def observe(self, observed: Observed) -> None:
         """What happens in the room."""
         self.sidecars.observe(observed)
-        of_layout = isinstance(self._plan.source, LayoutSource)
-        if of_layout and isinstance(observed.event, OwnMetadataChanged) and self._recorded is not None:
-            await asyncio.to_thread(self._recorded[1].note_change, observed.event.metadata)
+        event, of_layout = observed.event, isinstance(self._plan.source, LayoutSource)
+        if not of_layout or not isinstance(event, OwnMetadataChanged) or self._recorded is None:
+            return
+        if (layout := orders.layout_in(event.metadata)) is not None:
+            # Without what else is in there, which may be long.
+            await asyncio.to_thread(self._recorded[1].note_change, json.dumps({"layout": layout}))
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded

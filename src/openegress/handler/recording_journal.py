@@ -39,6 +39,9 @@ _PAUSE = "pause-"
 _RESTART = "restart-"
 _STARTED, _ENDING = "started", "ending"
 _RULES, _METADATA = "rules", "metadata-"
+MOST_ASKED_BYTES = 16 * 2**20
+"""From this size on a journal takes no more of what somebody asks for, as often as they like: what the
+recording itself notes has room, and whoever goes on with it can read all of it (journal.MOST_BYTES)."""
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -150,7 +153,7 @@ class RecordingJournal:
 
     def note_marker(self, number: int, marker: Marker) -> None:
         """Raises EgressError when the disk does not take it."""
-        self._journal.note(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
+        self._note_asked(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
 
     @property
     def markers(self) -> tuple[Marker, ...]:
@@ -164,7 +167,7 @@ class RecordingJournal:
 
     def note_pause(self, number: int, pause: Pause) -> None:
         """One that goes on has no end yet: 0. Raises EgressError when the disk does not take it."""
-        self._journal.note(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
+        self._note_asked(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
 
     @property
     def pauses(self) -> tuple[Pause, ...]:
@@ -202,13 +205,20 @@ class RecordingJournal:
 
     def note_rules(self, rules: EndRules) -> None:
         """In the place of the plan's. Raises EgressError when the disk does not take it."""
-        self._journal.note(_RULES, msgspec.json.encode(rules).decode())
+        self._note_asked(_RULES, msgspec.json.encode(rules).decode())
 
     def note_metadata(self, metadata: str) -> None:
         """Of the recorder's participant, which say how it is to look. Raises EgressError when the disk does
         not take it."""
         number = sum(key.startswith(_METADATA) for key in self._journal.facts)
-        self._journal.note(f"{_METADATA}{number}", metadata)
+        self._note_asked(f"{_METADATA}{number}", metadata)
+
+    def _note_asked(self, key: str, value: str) -> None:
+        """Raises EgressError when the disk does not take it, or there is too much."""
+        if self._journal.size_bytes + len(value) > MOST_ASKED_BYTES:
+            why = f"journal in {self.folder}: the recording has been asked for too much"
+            raise EgressError(Code.RESOURCE_EXHAUSTED, why, phase=Phase.RECORDING)
+        self._journal.note(key, value)
 
     def note_clip(self, number: int, clip: ClipRecord) -> None:
         """Never raises: the clip is stored, whether or not a recovery could list it."""

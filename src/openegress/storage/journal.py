@@ -114,6 +114,14 @@ class Journal:
         found = [entry for entry in spool.iterdir() if (entry / NAME).is_file()]
         return sorted(found, key=lambda folder: (folder / NAME).stat().st_ctime_ns)
 
+    @property
+    def size_bytes(self) -> int:
+        """On the disk; 0 where that does not say."""
+        try:
+            return (self.folder / NAME).stat().st_size
+        except OSError:
+            return 0
+
     def note(self, key: str, value: Fact) -> None:
         """Keeps a fact for whoever recovers this; the last value counts."""
         self._append(Noted(key, value))

@@ -25,6 +25,7 @@ from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
 from openegress.request import clips
 from openegress.request.context import Context
 from openegress.storage.journal import has_journal
+from openegress.worker.handler_words import HandlerWords
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
@@ -192,7 +193,9 @@ class ClipService:
         made: ClipMade | None = None
         try:
             handler.send(ipc.MakeClip(plan))
+            words = HandlerWords(outputs=1)
             async for message in listen(handler, egress_id):
+                words.check(message)
                 match message:
                     case ClipMade():
                         made = message
