@@ -181,7 +181,7 @@ def test_bad_endpoints(endpoint: str) -> None:
     ],
 )
 def test_oss_bearings(endpoint: str, region: str, host: str, signed_for: str, location: str) -> None:
-    found = alioss.bearings("b", endpoint, region)
+    found = alioss.oss_address("b", endpoint, region)
     assert isinstance(found.address, Address)
     assert (found.address.endpoint, found.region, found.location_base) == (host, signed_for, location)
 
