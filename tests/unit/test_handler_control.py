@@ -8,12 +8,14 @@ import pytest
 from openegress.core.end_rules import EndRules
 from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import Plan, WebSource
+from openegress.core.plan import LayoutSource, Plan, WebSource
 from openegress.core.units import S
 from openegress.handler.control import RecordingControl
 from openegress.request.look_options import LookOptions
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
+from openegress.room import OwnMetadataChanged
+from openegress.source import Observed
 
 PLAN = Plan("EG_1", WebSource("http://e"), (), None, None)
 BEGAN_NS = 1_700_000_000 * S
@@ -119,3 +121,22 @@ async def test_how_a_recording_looks_is_noted_for_whoever_goes_on_with_it() -> N
     await steered.obey(SetOptions(Options(names=True)))
     steered.close()
     assert noted == ['{"layout": "?names=true"}', PLAN.end_rules]
+
+
+async def test_a_layout_of_before_the_first_frame_is_noted_with_it() -> None:
+    noted: list[object] = []
+
+    class Outputs(FakeOutputs):
+        def note_change(self, change: object) -> None:
+            noted.append(change)
+
+    plan = Plan("EG_1", LayoutSource("r", "grid", "ws://h", "t"), (), None, None)
+    steered = RecordingControl(plan, lambda event: None, lambda reason: None)
+    for metadata in ('{"layout": "speaker"}', '{"layout": "?names=true"}'):
+        await steered.observe(Observed(OwnMetadataChanged(metadata), BEGAN_NS))
+    assert noted == []
+    steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", Outputs()))
+    await steered.observe(Observed(OwnMetadataChanged('{"layout": "grid"}'), BEGAN_NS))
+    await steered.obey(PauseOrder.RESUME)  # what came before has been carried out
+    steered.close()
+    assert noted == ['{"layout": "speaker"}', '{"layout": "?names=true"}', '{"layout": "grid"}']
