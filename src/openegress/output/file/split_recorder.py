@@ -55,7 +55,7 @@ class SplitRecorder:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
         kinds = {form.kind for form in opening.formats}
         self._opening = opening
-        self._markers = tuple(opening.markers)
+        self._markers = (*opening.markers, *self._markers)
         self._left.open(opening)
         restart = opening.restart
         started_at_ns = restart.resumed_at_ns if restart is not None else opening.started_at_ns
