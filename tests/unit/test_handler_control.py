@@ -152,3 +152,22 @@ async def test_more_pauses_than_a_recording_may_have() -> None:
     with pytest.raises(EgressError, match="1000 pauses"):
         await paused.obey(PauseOrder.PAUSE, cast("Any", source))
     assert not paused.is_paused and len(paused.until(0)) == MOST_PAUSES
+
+
+async def test_a_layout_of_before_the_first_frame_is_noted_with_it() -> None:
+    noted: list[object] = []
+
+    class Outputs(FakeOutputs):
+        def note_change(self, change: object) -> None:
+            noted.append(change)
+
+    plan = Plan("EG_1", LayoutSource("r", "grid", "ws://h", "t"), (), None, None)
+    steered = RecordingControl(plan, lambda event: None, lambda reason: None)
+    for metadata in ('{"layout": "speaker"}', '{"layout": "?names=true"}'):
+        await steered.observe(Observed(OwnMetadataChanged(metadata), BEGAN_NS))
+    assert noted == []
+    steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", Outputs()))
+    await steered.observe(Observed(OwnMetadataChanged('{"layout": "grid"}'), BEGAN_NS))
+    await steered.obey(PauseOrder.RESUME)  # what came before has been carried out
+    steered.close()
+    assert noted == ['{"layout": "speaker"}', '{"layout": "?names=true"}', '{"layout": "grid"}']

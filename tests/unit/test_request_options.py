@@ -384,23 +384,15 @@ def test_what_can_go_on_goes_on() -> None:
 @pytest.mark.parametrize(
     ("request_", "what"),
     [
-        (room("grid?split_every=1m"), "a file that is split"),
-        (
-            wire.RoomCompositeEgressRequest(
-                room_name="demo", file_outputs=[wire.EncodedFileOutput(filepath="a.webm")]
-            ),
-            "a file that is not an MP4",
-        ),
+        (room("grid?render=deferred"), "a recording whose picture is composed after it"),
         (
             wire.RoomCompositeEgressRequest(
                 room_name="demo",
-                file_outputs=FILE,
-                stream_outputs=[wire.StreamOutput(protocol="RTMP", urls=["rtmp://e/app/key"])],
+                layout="grid?tracks_file=t.mkv",
+                file_outputs=[wire.EncodedFileOutput(filepath="a.webm")],
             ),
-            "a stream",
+            "a tracks_file beside a file that is not an MP4",
         ),
-        (room("grid?render=deferred"), "a recording whose picture is composed after it"),
-        (room("grid?tracks_file=t.mkv"), "a recording with a tracks_file"),
         (room("grid?storyboard=10s"), "a storyboard"),
     ],
 )
@@ -412,6 +404,37 @@ def test_what_nobody_can_go_on_with_is_refused_where_it_is_asked(
         plan(options.carry(request_, Options(resume=True)))
     assert caught.value.code is Code.UNIMPLEMENTED
     assert caught.value.message.startswith(f"resume of {what}")
+
+
+@pytest.mark.parametrize(
+    "query", ["split_every=1m", "tracks_file=t.mkv", "tracks_file=t.mp4", "record_only=ann"]
+)
+def test_what_goes_on_in_another_file_is_gone_on_with(query: str) -> None:
+    assert plan(room(f"grid?resume=true&{query}")).resumes
+
+
+def test_all_tracks_of_a_room_are_gone_on_with() -> None:
+    request = wire.RoomCompositeEgressRequest(
+        room_name="demo",
+        layout="tracks?resume=true",
+        file_outputs=[wire.EncodedFileOutput(filepath="a.mkv")],
+    )
+    assert plan(request).resumes
+
+
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        (OptionDefaults(storyboard=Seconds(10)), "resume leaves out a storyboard"),
+        (OptionDefaults(render=Render.DEFERRED), "resume leaves out render=deferred"),
+    ],
+)
+def test_what_only_the_configuration_asks_for_gives_way(configured: OptionDefaults, told: str) -> None:
+    found = plan(room("grid?resume=true"), replace(CONTEXT, options=configured))
+    assert (found.resumes, found.render, len(found.outputs)) == (True, Render.LIVE, 1)
+    assert [each for each in found.notices if each.startswith(told)]
+    asked = plan(room(), replace(CONTEXT, options=configured))
+    assert not asked.resumes and not asked.notices
 
 
 def test_a_file_is_split() -> None:

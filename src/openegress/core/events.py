@@ -81,7 +81,9 @@ class FileUpdate(Event, frozen=True, tag="file"):
     size_bytes: int = 0
     location: str = ""
     part: int = 0
-    """Of a file that is split, from 0."""
+    """Of a file in several parts, from 0."""
+    begin_ns: int = 0
+    """Where on the recording's timeline the part begins."""
 
 
 class SegmentsUpdate(Event, frozen=True, tag="segments"):

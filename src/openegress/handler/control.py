@@ -57,6 +57,8 @@ class RecordingControl:
         self._is_heard = False
         self._early: deque[Order] | None = deque(maxlen=MOST_EARLY_ORDERS)
         """Asked for in the room before anything is recorded; None: they are carried out."""
+        self._early_layouts: deque[str] = deque(maxlen=MOST_EARLY_ORDERS)
+        """As `_early`: whoever goes on with the recording shows them."""
         self._beginning: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -122,12 +124,18 @@ class RecordingControl:
     async def observe(self, observed: Observed) -> None:
         """What happens in the room."""
         self.sidecars.observe(observed)
-        event, of_layout = observed.event, isinstance(self._plan.source, LayoutSource)
-        if not of_layout or not isinstance(event, OwnMetadataChanged) or self._recorded is None:
+        if not isinstance(self._plan.source, LayoutSource) or not isinstance(
+            observed.event, OwnMetadataChanged
+        ):
             return
-        if (layout := orders.layout_in(event.metadata)) is not None:
+        if (layout := orders.layout_in(observed.event.metadata)) is not None:
             # Without what else is in there, which may be long.
-            await asyncio.to_thread(self._recorded[1].note_change, json.dumps({"layout": layout}))
+            self._early_layouts.append(json.dumps({"layout": layout}))
+            await self._note_layouts()
+
+    async def _note_layouts(self) -> None:
+        while self._recorded is not None and self._early_layouts:
+            await asyncio.to_thread(self._recorded[1].note_change, self._early_layouts.popleft())
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded
@@ -139,6 +147,7 @@ class RecordingControl:
             await self._carry_out_logged(order)
 
     async def _obey_early(self) -> None:
+        await self._note_layouts()
         async with self._one_at_a_time:
             while self._early:
                 await self._carry_out_logged(self._early.popleft())

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.events import AnyEvent, EndReason, OutputFailed
+from openegress.core.events import AnyEvent, EndReason, OutputFailed, StreamUpdate
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, Output, Plan, StreamTarget
 from openegress.core.restart import Restart
-from openegress.handler.past import Past
+from openegress.handler.past import Past, left_of
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import SidecarRecorder, StoredSidecars
 from openegress.handler.uploaders import Uploaders
@@ -74,6 +74,7 @@ class Outputs:
                 size_limit=_size_limit(plan, output, plan.end_rules.max_size_bytes, on_end),
                 on_empty=self._on_empty,
                 stream_retry_s=stream_retry_s,
+                left=left_of(plan, index, journal),
                 uploader=self._uploaders.make,
                 ask_key=ask_key,
             )
@@ -123,10 +124,11 @@ class Outputs:
         *,
         passthrough: bool,
         past: Past | None = None,
+        resumed_at_ns: int = 0,
     ) -> None:
-        """`passthrough`: the packets are the source's own. `past`: what is recorded goes on behind it, and
-        `started_at_ns` is that of its beginning. Raises EgressError when no output opens, or one that should
-        go on does not."""
+        """`passthrough`: the packets are the source's own. `past`: what is recorded from `resumed_at_ns` on
+        goes on behind it, and `started_at_ns` is that of its beginning. Raises EgressError when no output
+        opens, or one that should go on does not."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
@@ -136,7 +138,8 @@ class Outputs:
         spool = str(self._journal.folder)
         self._opening = Opening(formats, started_at_ns, spool, values)
         if past is not None:
-            self._opening = replace(self._opening, goes_on_at_ns=past.end_ns, markers=past.markers)
+            restart = past.restarted(resumed_at_ns)
+            self._opening = replace(self._opening, restart=restart, markers=past.markers)
             self._restarts = past.restarts
         errors = []
         for index, built in enumerate(self._outputs):
@@ -165,6 +168,15 @@ class Outputs:
         """Blocking. Raises EgressError when the disk does not take it."""
         self._journal.note_restart(len(self._restarts), restart)
         self._restarts = (*self._restarts, restart)
+
+    @property
+    def only_sends(self) -> bool:
+        """Another process may go on with it, and no media on the disk tell it where."""
+        return self._plan.resumes and all(built.is_live for built in self._outputs)
+
+    def note_alive(self) -> None:
+        """Blocking."""
+        self._journal.note_alive()
 
     def note_change(self, change: EndRules | str) -> None:
         """Rules, or metadata of the recorder's participant, for whoever goes on with it. Blocking."""
@@ -195,6 +207,8 @@ class Outputs:
         for target in add:
             try:
                 streams.add(target)
+                if self._plan.resumes:
+                    self._journal.note_target(streams.index, streams.number_of(target), target)
             except EgressError as error:
                 errors.append(error)
         removals = await asyncio.gather(*(streams.remove(url) for url in remove), return_exceptions=True)
@@ -318,6 +332,8 @@ class Outputs:
     def _emit(self, event: AnyEvent) -> None:
         """From any thread."""
         self._journal.note(event)
+        if isinstance(event, StreamUpdate) and self._plan.resumes:
+            self._journal.note_stream(event)
         self._send(event)
         if isinstance(event, OutputFailed):
             self._failures.setdefault(event.output, event)

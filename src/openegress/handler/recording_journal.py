@@ -5,8 +5,10 @@ tells a recording that runs from one that was left behind.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +18,20 @@ from openegress.core import daemon_thread
 from openegress.core import plan as plans
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import AnyEvent, EndReason, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.events import (
+    AnyEvent,
+    EndReason,
+    FileUpdate,
+    ImagesUpdate,
+    SegmentsUpdate,
+    StreamUpdate,
+)
 from openegress.core.file_lock import lock
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
+from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
 from openegress.storage.late import LateUploads
@@ -39,6 +49,8 @@ _PAUSE = "pause-"
 _RESTART = "restart-"
 _STARTED, _ENDING = "started", "ending"
 _RULES, _METADATA = "rules", "metadata-"
+_STREAM, _TARGET = "stream-", "target-"
+_ALIVE = b"%020d"
 MOST_ASKED_BYTES = 16 * 2**20
 """From this size on a journal takes no more of what somebody asks for, as often as they like: what the
 recording itself notes has room, and whoever goes on with it can read all of it (journal.MOST_BYTES)."""
@@ -192,6 +204,54 @@ class RecordingJournal:
         """0: nothing was recorded yet."""
         return int(self._journal.facts.get(_STARTED, 0))
 
+    def note_alive(self) -> None:
+        """It records now. In the lock file, and not for good: a second more or less is no matter. Never
+        raises."""
+        with contextlib.suppress(OSError), (self.folder / LOCK).open("r+b", buffering=0) as file:
+            file.write(_ALIVE % time.time_ns())
+
+    @property
+    def alive_at_ns(self) -> int:
+        """Unix ns of the last sign of life; 0: there was none."""
+        try:
+            return int((self.folder / LOCK).read_bytes() or 0)
+        except (OSError, ValueError):
+            return 0
+
+    def note_stream(self, update: StreamUpdate) -> None:
+        """The last word of a stream or a websocket. Never raises: at worst its numbers begin anew."""
+        self._try_note(_numbered(_STREAM, update.output, update.stream), update)
+
+    def note_target(self, output: int, number: int, target: StreamTarget) -> None:
+        """One that was added. Never raises: at worst it is not sent to any more."""
+        self._try_note(_numbered(_TARGET, output, number), target)
+
+    def _try_note(self, key: str, what: StreamUpdate | StreamTarget) -> None:
+        try:
+            self._journal.note(key, msgspec.json.encode(what).decode())
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
+
+    def stream(self, output: int, number: int = 0) -> StreamUpdate | None:
+        """Raises msgspec.DecodeError."""
+        return self._noted_one(_numbered(_STREAM, output, number), StreamUpdate)
+
+    def streams(self, output: StreamOutput, index: int) -> tuple[LeftStream, ...]:
+        """Those of the plan, and those that were added. Raises msgspec.DecodeError."""
+        found: list[LeftStream] = []
+        while True:
+            number = len(found)
+            target = self._noted_one(_numbered(_TARGET, index, number), StreamTarget)
+            if target is None and number < len(output.targets):
+                target = output.targets[number]
+            if target is None:
+                return tuple(found)
+            found.append(LeftStream(target, self.stream(index, number)))
+
+    def _noted_one(self, key: str, kind: type[T]) -> T | None:
+        noted = self._journal.facts.get(key)
+        return None if noted is None else msgspec.json.decode(str(noted), type=kind)
+
     def note_ending(self) -> None:
         """Nobody goes on with it. Never raises: at worst it is gone on with for a moment."""
         try:
@@ -305,6 +365,10 @@ def metadata_of(journal: Journal) -> list[str]:
 def _key(event: OutputUpdate) -> tuple[int, int]:
     """(output, part)."""
     return event.output, event.part if isinstance(event, FileUpdate) else 0
+
+
+def _numbered(prefix: str, output: int, number: int) -> str:
+    return f"{prefix}{output}-{number}"
 
 
 def _fact(event: OutputUpdate) -> str:

@@ -31,6 +31,16 @@ _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeChoice:
+    """What becomes of a recording when its handler dies, and what it records so that this holds."""
+
+    outputs: tuple[parts.Output, ...]
+    render: Render
+    resumes: bool
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AskedOptions:
     all: Options
     """The configuration's and the room's too."""
@@ -203,18 +213,27 @@ class AskedOptions:
             raise why
         return Render.LIVE
 
-    def resumes(self, source: parts.Source, outputs: tuple[parts.Output, ...], render: Render) -> bool:
-        """A recording of `source` into `outputs`. Raises EgressError as end_rules() does."""
+    def resumption(self, outputs: tuple[parts.Output, ...], render: Render) -> ResumeChoice:
+        """Of a recording into `outputs`. What only the configuration or the room asks for, and nobody can go
+        on with, gives way to a request for `resume`. Raises EgressError as end_rules() does."""
         if not self.all.resume:
-            return False
-        cannot = next((why for each in outputs if (why := _why_not_resumed(each))), "")
+            return ResumeChoice(outputs, render, resumes=False)
+        notices = []
+        if self.asked.resume:
+            for each in outputs:
+                why, option = _why_not_resumed(each, outputs)
+                if why and not getattr(self.asked, option):
+                    outputs = tuple(other for other in outputs if other is not each)
+                    notices.append(f"resume leaves out {why}, which the request does not ask for")
+            if render is Render.DEFERRED and self.asked.render is not Render.DEFERRED:
+                render = Render.LIVE
+                notices.append("resume leaves out render=deferred, which the request does not ask for")
+        cannot = next((why for each in outputs if (why := _why_not_resumed(each, outputs)[0])), "")
         if render is Render.DEFERRED:
             cannot = "a recording whose picture is composed after it"
-        elif isinstance(source, parts.TracksSource):
-            cannot = "all tracks of a room"
         if cannot and self.asked.resume:
             raise unimplemented(f"resume of {cannot}")
-        return not cannot
+        return ResumeChoice(outputs, render, not cannot, tuple(notices))
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
@@ -236,21 +255,22 @@ class AskedOptions:
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
-def _why_not_resumed(output: parts.Output) -> str:
-    """What of it nobody can go on with; "": somebody can."""
+def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) -> tuple[str, str]:
+    """What of it nobody can go on with, and the option that asks for it; "": somebody can."""
     match output:
-        case parts.TracksFile():
-            return "a recording with a tracks_file"
-        case parts.FileOutput(split=parts.Split()):
-            return "a file that is split"
-        case parts.FileOutput(container=container) if container is not Container.MP4:
-            return "a file that is not an MP4"
-        case parts.StreamOutput() | parts.WebsocketOutput():
-            return "a stream"
+        case parts.TracksFile() if _has_parts(outputs[0]):
+            return "a tracks_file beside a file that is not an MP4", "tracks_file"
         case parts.ImageOutput(sheet=parts.Sheet()):
-            return "a storyboard"
+            return "a storyboard", "storyboard"
         case _:
-            return ""
+            return "", ""
+
+
+def _has_parts(output: parts.Output) -> bool:
+    """It would go on in another file."""
+    if isinstance(output, parts.TracksFile) or not isinstance(output, parts.FileOutput):
+        return False
+    return output.split is not None or output.container is not Container.MP4
 
 
 def changed_rules(rules: EndRules, asked: Options) -> EndRules:

@@ -124,7 +124,8 @@ def _files_of_recording(info: EgressInfo) -> list[FileInfo]:
     body = info.WhichOneof("request")
     if body is None or not _asks_for_file(getattr(info, body)):
         return []
-    are_parts = all(f"{number:05d}" in each.filename for number, each in enumerate(files, 1))
+    # The first has no number where the file was not to be split.
+    are_parts = all(f"{number:05d}" in each.filename for number, each in enumerate(files[1:], 2))
     return files if are_parts else files[:1]
 
 

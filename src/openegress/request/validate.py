@@ -320,10 +320,11 @@ class _Planner:
         """`looks`: None where nothing is drawn here."""
         found = self.options.storyboard(found, video, may_pass_through=may_pass_through)
         split, render = self.options.split(source, found), self.options.render(source, found)
+        resumption = self.options.resumption(split, render)
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=split,
+            outputs=resumption.outputs,
             video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
@@ -341,9 +342,9 @@ class _Planner:
                 found,
                 as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
             ),
-            render=render,
-            resumes=self.options.resumes(source, split, render),
-            notices=notices + self.options.notices,
+            render=resumption.render,
+            resumes=resumption.resumes,
+            notices=notices + self.options.notices + resumption.notices,
         )
         return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
 

@@ -145,6 +145,8 @@ def _growing(plan: ClipPlan, files: list[int]) -> SpanSource:
     """A file in the spool, as far as it is on the disk."""
     if getattr(plan.recorded, "split", None) is not None:
         raise unimplemented("a clip of a recording that is split, before it has ended,")
+    if any(Path(plan.left_in).glob("recording-*")):
+        raise unimplemented("a clip of a recording that went on in another file, before it has ended,")
     found = sorted(Path(plan.left_in).glob("recording.*"))
     # Beside it may lie the draft of what it becomes at its end.
     path = next((each for each in found if each.name.count(".") == 1), None)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from av.error import FFmpegError
@@ -48,6 +49,16 @@ _OPTIONS: dict[Container, dict[str, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a file in several."""
+
+    number: int
+    """From 0."""
+    begin_ns: int
+    """On the recording's timeline."""
+
+
 _Muxing = Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | Mp4TracksWriter | McapWriter
 
 
@@ -61,9 +72,9 @@ class FileRecorder:
         *,
         emit: Emit,
         uploader: Uploader,
-        part: int | None = None,
+        part: Part | None = None,
     ) -> None:
-        """`part`: which one of a split file it is, from 0; the uploader is then also that of others."""
+        """`part`: which one of a file in parts it is; the uploader is then also that of others."""
         self._plan = output
         self._index = index
         self._part = part
@@ -86,8 +97,8 @@ class FileRecorder:
         self._markers = tuple(opening.markers)
         self._container = self._plan.container or container_for(opening.formats)
         whole = naming.with_extension(file_name(self._plan, opening.name_values), f".{self._container.value}")
-        self._filename = stored_name(self._plan, self._part or 0, whole)
-        local = spool_name(self._plan, self._part or 0, self._container)
+        self._filename = stored_name(self._plan, self._number, whole)
+        local = spool_name(self._plan, self._number, self._container)
         self._path = folder(opening.spool, f"file-{self._index}") / local
         behind = left_in(self._path, self._container) if opening.goes_on_at_ns else None
         self._job = _FileJob(self._path, self._container, opening, self._update, behind)
@@ -117,6 +128,10 @@ class FileRecorder:
         if self._part is None:
             await self._uploader.close()
         self._failures.raise_if_any()
+
+    @property
+    def _number(self) -> int:
+        return self._part.number if self._part is not None else 0
 
     @property
     def is_writing(self) -> bool:
@@ -208,7 +223,8 @@ class FileRecorder:
         self._emit(
             FileUpdate(
                 output=self._index,
-                part=self._part or 0,
+                part=self._number,
+                begin_ns=self._part.begin_ns if self._part is not None else 0,
                 filename=self._filename,
                 started_at_ns=self._opening.started_at_ns,
                 ended_at_ns=ended_at_ns,

@@ -19,7 +19,7 @@ from openegress.media.interleave import end_ns
 from openegress.output.live import reconnect
 from openegress.output.live.connection import StreamConnection, connection, explain
 from openegress.output.live.queue import LiveQueue
-from openegress.output.live.reconnect import Link, ReconnectPolicy
+from openegress.output.live.reconnect import FRESH, Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
 
 _INTERRUPT_S = 1.0
@@ -57,6 +57,7 @@ class LiveStream:
         on_failed: Callable[[str], None],
         on_sent: Callable[[int], None],
         networks: Sequence[Network] = (),
+        link: Link = FRESH,
     ) -> None:
         """From the stream's thread, `on_failed` gets the error by which it was given up while it was wanted,
         `on_sent` the bytes of each packet."""
@@ -67,13 +68,13 @@ class LiveStream:
         self._networks = networks
         self._on_failed = on_failed
         self._on_sent = on_sent
-        self._link = Link()
+        self._link = link
         self._queue = LiveQueue(has_video=any(f.kind is MediaKind.VIDEO for f in formats))
         self._changed = threading.Condition()
         self._wish = _Wish.SEND
         self._connection: StreamConnection | None = None
         self._first_ns: int | None = None
-        """PTS of the first packet sent."""
+        """PTS of the first packet sent, less what an earlier process had sent."""
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=f"stream {target.redacted}", daemon=True)
 
@@ -181,7 +182,8 @@ class LiveStream:
             for packet in packets:
                 self._connection.write(packet)
                 self._on_sent(len(packet.data))
-                self._first_ns = packet.pts_ns if self._first_ns is None else self._first_ns
+                if self._first_ns is None:
+                    self._first_ns = packet.pts_ns - self.report.duration_ns
                 self.report.duration_ns = max(self.report.duration_ns, end_ns(packet) - self._first_ns)
         except (OSError, FFmpegError) as error:
             self._broke(error, was_connected=True)
