@@ -14,6 +14,7 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan
 from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
+from openegress.core.stems import StemFormat
 from openegress.core.values import SizeBytes
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.request import deferred, look_options, options, storyboards
@@ -107,6 +108,31 @@ class AskedOptions:
         if self.asked.sidecars:
             raise why
         return ()
+
+    def stems(self, plan: Plan) -> StemFormat | None:
+        """Of a recording of `plan`. Raises as end_rules() does."""
+        wanted = self.all.stems.form if self.all.stems else None
+        why = _why_no_stems(plan) if wanted is not None else None
+        if why is None:
+            return wanted
+        if self.asked.stems:
+            raise why
+        return None
+
+    def loudness_lufs(self, plan: Plan) -> float:
+        """Of the sound of `plan`, and of its stems; 0: it stays as it is. Raises as end_rules() does."""
+        target = float(self.all.loudness or 0.0)
+        is_encoded = plan.audio is not None and not plan.may_pass_through and not plan.passthrough
+        if not target or is_encoded or plan.stems is not None:
+            return target
+        if self.asked.loudness:
+            raise invalid("loudness: no sound of this egress is encoded, and none is brought to a loudness")
+        return 0.0
+
+    @property
+    def asks_for_loudness(self) -> bool:
+        """Tracks that would be stored as they come have to be encoded for it."""
+        return bool(self.asked.loudness)
 
     def with_data(
         self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
@@ -203,15 +229,17 @@ class AskedOptions:
             raise why
         return Render.LIVE
 
-    def resumes(self, source: parts.Source, outputs: tuple[parts.Output, ...], render: Render) -> bool:
-        """A recording of `source` into `outputs`. Raises EgressError as end_rules() does."""
+    def resumes(self, plan: Plan) -> bool:
+        """Whether another handler goes on with it. Raises EgressError as end_rules() does."""
         if not self.all.resume:
             return False
-        cannot = next((why for each in outputs if (why := _why_not_resumed(each))), "")
-        if render is Render.DEFERRED:
+        cannot = next((why for each in plan.outputs if (why := _why_not_resumed(each))), "")
+        if plan.render is Render.DEFERRED:
             cannot = "a recording whose picture is composed after it"
-        elif isinstance(source, parts.TracksSource):
+        elif isinstance(plan.source, parts.TracksSource):
             cannot = "all tracks of a room"
+        elif plan.stems is not None:
+            cannot = "a recording with stems"
         if cannot and self.asked.resume:
             raise unimplemented(f"resume of {cannot}")
         return not cannot
@@ -234,6 +262,19 @@ class AskedOptions:
     def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
         """Of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
+
+
+def _why_no_stems(plan: Plan) -> EgressError | None:
+    """None: it can have them."""
+    if not _is_of_room(plan):
+        return unimplemented("stems of what a page shows, whose room is not looked into,")
+    if not _is_stored(plan.outputs):
+        return invalid("stems: they lie beside a file or segments, and this egress has neither")
+    if not _has_sound(plan):
+        return invalid("stems: this egress records no sound")
+    if isinstance(plan.source, parts.MediaSource) and (plan.passthrough or plan.may_pass_through):
+        return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
+    return None
 
 
 def _why_not_resumed(output: parts.Output) -> str:

@@ -189,7 +189,8 @@ class _Planner:
         is_media = isinstance(subject.source, parts.MediaSource)
         looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
         may_pass = is_media and not wish.asked and _tracks_only(subject.source)
-        may_pass = may_pass and not (looks.draws_over or self.options.asks_for_card)
+        needs_encoding = self.options.asks_for_card or self.options.asks_for_loudness
+        may_pass = may_pass and not (looks.draws_over or needs_encoding)
         others = containers.of_others(wanted)
         streamed = wanted.stream is not None
         against_webm = encoding.against_webm(
@@ -319,11 +320,10 @@ class _Planner:
     ) -> Plan:
         """`looks`: None where nothing is drawn here."""
         found = self.options.storyboard(found, video, may_pass_through=may_pass_through)
-        split, render = self.options.split(source, found), self.options.render(source, found)
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=split,
+            outputs=self.options.split(source, found),
             video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
@@ -341,11 +341,15 @@ class _Planner:
                 found,
                 as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
             ),
-            render=render,
-            resumes=self.options.resumes(source, split, render),
+            render=self.options.render(source, found),
             notices=notices + self.options.notices,
         )
-        return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
+        plan = msgspec.structs.replace(
+            plan, end_rules=self.options.end_rules(plan), stems=self.options.stems(plan)
+        )
+        return msgspec.structs.replace(
+            plan, loudness_lufs=self.options.loudness_lufs(plan), resumes=self.options.resumes(plan)
+        )
 
 
 def _wish(
