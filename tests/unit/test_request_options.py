@@ -14,6 +14,7 @@ from openegress.config.load import load
 from openegress.core.codecs import EncoderSpeed
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
+from openegress.core.loudness_target import LoudnessTarget
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
@@ -29,6 +30,7 @@ from openegress.core.plan import (
 from openegress.core.render import Render
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecar, Sidecars
+from openegress.core.stems import StemFormat, Stems
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
@@ -70,6 +72,8 @@ OPTIONS = st.builds(
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
     data_topics=st.none() | st.text().map(str.strip),
     tracks_file=st.none() | st.text().map(str.strip),
+    stems=st.none() | st.sampled_from(["", *StemFormat]).map(Stems.parse),
+    loudness=st.none() | st.floats(-50, -5).map(lambda lufs: LoudnessTarget(round(lufs, 3))),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
     variable_frame_rate=st.none() | st.booleans(),
     render=st.none() | st.sampled_from(Render),

@@ -18,6 +18,7 @@ from openegress.core.render import Render
 from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
+from openegress.core.stems import StemFormat
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
@@ -369,18 +370,16 @@ class Plan(Struct, frozen=True):
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
     data_routes: tuple[DataRoute, ...] = ()
     """Whose data, and of which topics, the sidecar has; none: all."""
+    stems: StemFormat | None = None
+    """Each participant's voice is kept in a file of its own, beside the first file or playlist."""
+    loudness_lufs: float = 0.0
+    """What encoded sound, and stems, are brought to; 0: nothing."""
     on_pause: PauseMode = PauseMode.CUT
     render: Render = Render.LIVE
     resumes: bool = False
     """Another handler goes on with it when one dies."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
-
-
-def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
-    """The output that sidecars lie beside, and its number. None: there are none."""
-    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
-    return stored[0] if stored and plan.sidecars else None
 
 
 def needs_browser(plan: Plan) -> bool:

@@ -155,7 +155,15 @@ class Composer:
         view = View.of_plan(plan, source, recorded.started_at_ns)
         composition = await self._idly(partial(Composition, file, moments, view, video))
         pipeline = await self._idly(
-            partial(EncodePipeline, video, plan.audio, steady=False, on_error=self._fail, hold_s=math.inf)
+            partial(
+                EncodePipeline,
+                video,
+                plan.audio,
+                steady=False,
+                on_error=self._fail,
+                hold_s=math.inf,
+                loudness_lufs=plan.loudness_lufs,
+            )
         )
         self._composition = composition
         outputs = self._opened(recorded, pipeline)

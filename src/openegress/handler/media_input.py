@@ -54,9 +54,9 @@ class MediaInput(Protocol):
         """The filename placeholders that only the source can fill. Known after prepare()."""
 
     def connect(
-        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
-        """`tracks`: takes a room's tracks as they come, beside what is encoded, where that is asked for."""
+        """`tracks`: take a room's tracks as they come, beside what is encoded, where that is asked for."""
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
@@ -137,7 +137,12 @@ class FrameInput:
         self._beside = beside
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
-            plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
+            plan.video,
+            plan.audio,
+            steady=steady,
+            on_error=on_error,
+            hold_s=hold_s,
+            loudness_lufs=plan.loudness_lufs,
         )
 
     async def prepare(self) -> None:
@@ -160,7 +165,7 @@ class FrameInput:
         return self._name_values()
 
     def connect(
-        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
         self._pipeline.attach(sinks, taps)
         self._pipeline.start()
@@ -249,7 +254,7 @@ class PacketInput:
         return self._source.name_values()
 
     def connect(
-        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
         self._buffer.open(sinks)
 

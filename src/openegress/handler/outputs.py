@@ -15,6 +15,7 @@ from openegress.core.restart import Restart
 from openegress.handler.past import Past, left_of
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import SidecarRecorder, StoredSidecars
+from openegress.handler.stems import StemRecorder
 from openegress.handler.uploaders import Uploaders
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
@@ -54,6 +55,7 @@ class Outputs:
         """`ask_key`: as build_output's. `late`: where the recording has ended before."""
         self._plan = plan
         self._sidecars = sidecars
+        self._stems = StemRecorder(plan)
         self._uploaders = Uploaders(emit)
         self._uploaders.late = late
         self._journal = journal
@@ -83,12 +85,14 @@ class Outputs:
 
     @property
     def sinks(self) -> Sequence[PacketSink]:
-        return [sink for built in self._opened.values() if (sink := built.packets) is not None]
+        sinks = [sink for built in self._opened.values() if (sink := built.packets) is not None]
+        return [*sinks, *self._stems.of_packets]
 
     @property
-    def tracks(self) -> PacketSink | None:
+    def tracks(self) -> Sequence[PacketSink]:
         """Where a room's tracks go as they come, beside what is encoded."""
-        return next((built.tracks for built in self._opened.values() if built.tracks is not None), None)
+        sinks = [sink for built in self._opened.values() if (sink := built.tracks) is not None]
+        return [*sinks, *self._stems.of_tracks]
 
     @property
     def taps(self) -> Sequence[FrameSink]:
@@ -157,6 +161,7 @@ class Outputs:
         if past is not None:
             self._go_on(past)
         self._sidecars.open(self._opening)
+        self._stems.open(replace(self._opening, formats=()))
 
     def _go_on(self, past: Past) -> None:
         self._markers, self._clips = past.markers, past.clips
@@ -275,10 +280,13 @@ class Outputs:
         for index, failed in self._failures.items():
             text, code = failed.error, Code(failed.code)
             errors.setdefault(index, EgressError(code, text, fault=Fault.DESTINATION))
-        beside, failure = await self._sidecars.finish(ended_at_ns, self._uploaders.make, self._emit)
-        if failure is not None:
-            errors[len(self._outputs)] = failure
+        told, uploader = self._journal.told, self._uploaders.make
+        sidecars, failure = await self._sidecars.finish(ended_at_ns, uploader, self._emit)
+        stems, no_stems = await self._stems.finish(told, uploader, self._emit)
+        if (missing := failure or no_stems) is not None:
+            errors[len(self._outputs)] = missing
         try:
+            beside = Records(files=(*sidecars.files, *stems.files))
             await self._store_manifests(ended_at_ns, left_out, pauses, beside)
             self._has_manifests = True
         except EgressError as error:
@@ -287,7 +295,7 @@ class Outputs:
 
     def is_settled(self) -> bool:
         """After finish(): the spool is not needed any more, as everything is stored or there was nothing."""
-        is_settled = self._has_manifests and self._sidecars.is_settled
+        is_settled = self._has_manifests and self._sidecars.is_settled and self._stems.is_settled
         return is_settled and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:

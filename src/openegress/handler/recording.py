@@ -271,7 +271,7 @@ class Recording:
             if later is not None:
                 packets = [LaterPackets(sink, later) for sink in packets]
                 frames = [LaterFrames(tap, later) for tap in frames]
-                tracks = LaterPackets(tracks, later) if tracks is not None else None
+                tracks = [LaterPackets(sink, later) for sink in tracks]
             all_taps = [*frames, *taps, Thumbnails(self._send)]
             media_input.connect([*packets, *sinks], all_taps, tracks)
             self._control.record(resumed_at_ns, media_input, outputs, past)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openegress.core import plan as plans
+from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError, internal
 from openegress.core.events import (
     AnyEvent,
@@ -23,6 +24,7 @@ from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer, is_left_to_compose
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.stems import store_stems
 from openegress.handler.uploaders import Uploaders
 from openegress.media.duration import holds_media
 from openegress.output.file.recover import store_left_file
@@ -126,9 +128,13 @@ class _Salvage:
             for output, each in zip(plan.outputs, outcomes, strict=True)
             if isinstance(each, Records)
         ]
-        beside, failed = await self._save_sidecars(plan)
-        if failed is not None:
-            errors.append(failed)
+        sidecars, failed = await self._save_sidecars(plan)
+        values = {**plan.name_values, **self._journal.names}
+        stems, no_stems = await store_stems(
+            self._journal.folder, plan, values, self._journal.told, self._uploaders.make, self._send
+        )
+        errors += [each for each in (failed, no_stems) if each is not None]
+        beside = Records(files=(*sidecars.files, *stems.files))
         try:
             await self._store_manifests(plan, saved, beside)
         except EgressError as failure:
@@ -230,7 +236,7 @@ class _Salvage:
         records, failed, backup_used = await store_sidecars(
             self._journal.folder, plan, values, end_ns, self._uploaders.make
         )
-        if backup_used and (beside := plans.beside(plan)) is not None:
+        if backup_used and (beside := with_sidecars(plan)) is not None:
             self._send(BackupUsed(beside[0]))
         self._tell_beside(records.files)
         return records, failed

@@ -17,6 +17,7 @@ from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
+from openegress.media.levelled_encoder import LevelledEncoder
 from openegress.media.resumptions import Resumption, Resumptions
 
 _LAST_PACKETS_S = 0.5
@@ -38,15 +39,17 @@ class EncodePipeline:
         steady: bool,
         on_error: OnError,
         hold_s: float = 0.0,
+        loudness_lufs: float = 0.0,
     ) -> None:
         """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
         Such a source sees itself when it falls behind; a full queue is only how it catches up.
+        `loudness_lufs`: what encoded sound is brought to; 0: it stays as it is.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
         try:
             self._video = VideoEncoder(video, steady=steady) if video else None
-            self._audio = AudioEncoder(audio) if audio else None
+            self._audio = _audio_encoder(audio, loudness_lufs) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
         self._queue = FrameQueue(video.framerate if video else None, hold_s)
@@ -155,3 +158,8 @@ class EncodePipeline:
     def _fail(self, error: EgressError) -> None:
         self._queue.abandon()
         self._on_error(error)
+
+
+def _audio_encoder(encoding: AudioEncoding, loudness_lufs: float) -> AudioEncoder | LevelledEncoder:
+    encoder = AudioEncoder(encoding)
+    return LevelledEncoder(encoder, loudness_lufs) if loudness_lufs else encoder

@@ -118,6 +118,38 @@ class AskedOptions:
             raise why
         return ()
 
+    def with_stems(self, plan: Plan) -> Plan:
+        """`plan` with the stems it may have. Nobody can go on with them: stems that only the configuration
+        or the room wants give way to a request for `resume`. Raises as end_rules() does."""
+        wanted = self.all.stems.form if self.all.stems else None
+        if wanted is None:
+            return plan
+        if (why := _why_no_stems(plan)) is not None:
+            if self.asked.stems:
+                raise why
+            return plan
+        if plan.resumes and self.asked.resume:
+            if self.asked.stems:
+                raise unimplemented("resume of a recording with stems")
+            notice = "resume leaves out stems, which the request does not ask for"
+            return msgspec.structs.replace(plan, notices=(*plan.notices, notice))
+        return msgspec.structs.replace(plan, stems=wanted, resumes=False)
+
+    def loudness_lufs(self, plan: Plan) -> float:
+        """Of the sound of `plan`, and of its stems; 0: it stays as it is. Raises as end_rules() does."""
+        target = float(self.all.loudness or 0.0)
+        is_encoded = plan.audio is not None and not plan.may_pass_through and not plan.passthrough
+        if not target or is_encoded or plan.stems is not None:
+            return target
+        if self.asked.loudness:
+            raise invalid("loudness: no sound of this egress is encoded, and none is brought to a loudness")
+        return 0.0
+
+    @property
+    def asks_for_loudness(self) -> bool:
+        """Tracks that would be stored as they come have to be encoded for it."""
+        return bool(self.asked.loudness)
+
     def with_data(
         self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
     ) -> tuple[Sidecar, ...]:
@@ -253,6 +285,19 @@ class AskedOptions:
     def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
         """Of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
+
+
+def _why_no_stems(plan: Plan) -> EgressError | None:
+    """None: it can have them."""
+    if not _is_of_room(plan):
+        return unimplemented("stems of what a page shows, whose room is not looked into,")
+    if not _is_stored(plan.outputs):
+        return invalid("stems: they lie beside a file or segments, and this egress has neither")
+    if not _has_sound(plan):
+        return invalid("stems: this egress records no sound")
+    if isinstance(plan.source, parts.MediaSource) and (plan.passthrough or plan.may_pass_through):
+        return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
+    return None
 
 
 def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) -> tuple[str, str]:

@@ -189,7 +189,8 @@ class _Planner:
         is_media = isinstance(subject.source, parts.MediaSource)
         looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
         may_pass = is_media and not wish.asked and _tracks_only(subject.source)
-        may_pass = may_pass and not (looks.draws_over or self.options.asks_for_card)
+        needs_encoding = self.options.asks_for_card or self.options.asks_for_loudness
+        may_pass = may_pass and not (looks.draws_over or needs_encoding)
         others = containers.of_others(wanted)
         streamed = wanted.stream is not None
         against_webm = encoding.against_webm(
@@ -346,7 +347,8 @@ class _Planner:
             resumes=resumption.resumes,
             notices=notices + self.options.notices + resumption.notices,
         )
-        return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
+        plan = self.options.with_stems(msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan)))
+        return msgspec.structs.replace(plan, loudness_lufs=self.options.loudness_lufs(plan))
 
 
 def _wish(

@@ -1,6 +1,7 @@
 """Opens the source for a plan that records a room: joins it, and decides whether its tracks go as they
 are."""
 
+from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid
 from openegress.core.plan import (
     LayoutSource,
@@ -85,8 +86,14 @@ async def open_source(
     )
 
 
-def keeps_tracks(plan: Plan) -> bool:
-    """Beside what is composed."""
+def kept_kinds(plan: Plan) -> frozenset[MediaKind]:
+    """Of tracks that are kept as they come, beside what is composed of them."""
+    if _keeps_tracks(plan):
+        return frozenset(MediaKind)
+    return frozenset({MediaKind.AUDIO}) if plan.stems is not None else frozenset()
+
+
+def _keeps_tracks(plan: Plan) -> bool:
     return any(isinstance(output, TracksFile) for output in plan.outputs)
 
 
@@ -123,4 +130,4 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
         pictures=plan.pictures,
         specs=source.specs,
     )
-    return WithEveryTrack(composed) if keeps_tracks(plan) else composed
+    return WithEveryTrack(composed) if _keeps_tracks(plan) else composed
