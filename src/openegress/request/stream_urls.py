@@ -140,9 +140,9 @@ def redact(url: str) -> str:
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
-    """Where nothing follows the application, its last part may be the key."""
+    """Where nothing follows the application, the last part of its path may be the key."""
     app, end = parts.app, identifier(parts.key) if parts.key else ""
-    if not parts.key and "/" in app:
+    if not parts.key and "/" in app and "?" not in app:
         head, _, last = app.rpartition("/")
         app = f"{head}/{identifier(last)}"
     written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")

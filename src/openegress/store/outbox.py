@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -33,9 +34,10 @@ REQUEST_TIMEOUT_S = 10.0
 CLAIM_S = 30.0
 """How long a delivery stays with the process that took it, should that one die: longer than a request."""
 
-IN_FLIGHT = 64
+IN_FLIGHT = 128
+IN_FLIGHT_PER_HOST = 8
 IN_FLIGHT_PER_URL = 4
-"""One URL that hangs leaves room for the others."""
+"""One URL that hangs leaves room for the others, and so does a host that has many of them."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
@@ -77,6 +79,7 @@ class _Url:
 
     failures: int = 0
     rests_until_ns: int = 0
+    in_flight: int = 0
 
     @property
     def at_once(self) -> int:
@@ -112,6 +115,7 @@ class WebhookSender:
         self._now_ns = now_ns
         self._urls: dict[str, _Url] = {}
         self._in_flight: Counter[str] = Counter()
+        """By host and port."""
         self._sending: set[asyncio.Task[None]] = set()
         self._claimed: dict[int, Delivery] = {}
         """By id: what is ours until its outcome is kept."""
@@ -130,10 +134,11 @@ class WebhookSender:
         self._woken.set()
 
     async def start(self) -> None:
-        self._project_session = _session(aiohttp.TCPConnector())
+        self._project_session = _session(aiohttp.TCPConnector(limit=IN_FLIGHT))
         # Whoever may start an egress must not reach, through us, what only we may reach.
         networks = networks_of(self._webhooks.deny_networks)
-        self._request_session = _session(aiohttp.TCPConnector(socket_factory=guarded(networks)))
+        connector = aiohttp.TCPConnector(limit=IN_FLIGHT, socket_factory=guarded(networks))
+        self._request_session = _session(connector)
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
     async def drain(self, timeout_s: float) -> bool:
@@ -195,13 +200,15 @@ class WebhookSender:
         claimed = await self._outbox.claim(now_ns, now_ns + int(CLAIM_S * 1e9), free)
         self._claimed.update((delivery.id, delivery) for delivery in claimed)
         for delivery in claimed:
-            url = self._urls.setdefault(delivery.url, _Url())
-            if now_ns < url.rests_until_ns or self._in_flight[delivery.url] >= url.at_once:
+            url, host = self._urls.setdefault(delivery.url, _Url()), _host_of(delivery.url)
+            is_full = url.in_flight >= url.at_once or self._in_flight[host] >= IN_FLIGHT_PER_HOST
+            if now_ns < url.rests_until_ns or is_full:
                 due_ns = max(url.rests_until_ns, now_ns + int(FIRST_PAUSE_S * 1e9))
                 await self._outbox.postpone(delivery, due_ns, delivery.attempts)
                 del self._claimed[delivery.id]
                 continue
-            self._in_flight[delivery.url] += 1
+            url.in_flight += 1
+            self._in_flight[host] += 1
             task = asyncio.create_task(self._deliver(delivery, url))
             self._sending.add(task)
             task.add_done_callback(self._done)
@@ -229,11 +236,13 @@ class WebhookSender:
             # The claim runs out and the delivery comes again: at least once, not exactly once.
             _log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
         finally:
-            self._in_flight[delivery.url] -= 1
-            if not self._in_flight[delivery.url]:
-                del self._in_flight[delivery.url]
-                if not url.failures:
-                    self._urls.pop(delivery.url, None)
+            host = _host_of(delivery.url)
+            self._in_flight[host] -= 1
+            if not self._in_flight[host]:
+                del self._in_flight[host]
+            url.in_flight -= 1
+            if not url.in_flight and not url.failures:
+                self._urls.pop(delivery.url, None)
         del self._claimed[delivery.id]  # unless it was cut off
 
     async def _failed(self, delivery: Delivery, url: _Url, failure: _Failure) -> None:
@@ -286,6 +295,11 @@ class WebhookSender:
         if 200 <= status < 300:
             return None
         return _Failure(f"answered {status}", 300 <= status < 500 and status not in ASK_AGAIN)
+
+
+def _host_of(url: str) -> str:
+    """With its port."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
 async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
