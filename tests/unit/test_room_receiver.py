@@ -293,6 +293,14 @@ def test_blank_pictures_are_dropped_quietly() -> None:
     assert bench.times_ms == [0, 3000]
 
 
+def test_a_publishers_own_small_pictures_are_no_blank_ones() -> None:
+    bench = started()
+    bench.send(33, bytes.fromhex("103033009d012a1000100001c7"))
+    bench.send(66, DELTA)
+    assert [(frame.width, frame.height) for frame in bench.frames[1:]] == [(16, 16), (0, 0)]
+    assert bench.receiver.stats.blank == 0
+
+
 def test_parameter_sets_alone_join_the_next_unit() -> None:
     sps = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
     bench = Bench(108)

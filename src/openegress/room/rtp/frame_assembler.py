@@ -12,7 +12,7 @@ from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_v
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 
-BLANK_SIDE = 16
+BLANK_SIDE = 8
 """LiveKit ends a track with pictures of 2x2 or 8x8."""
 MAX_FRAME_PACKETS = 4000
 
