@@ -99,6 +99,8 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("web", WEB | {"url": "file:///etc/passwd"}, "web url"),
     ("web", WEB | {"url": "http://"}, "web url"),
     ("web", WEB | {"url": "http://[::1"}, "web url"),
+    ("web", WEB | {"url": "https://ex ample/"}, "web url"),
+    ("web", WEB | {"url": "https://x:99999/"}, "web url"),
     ("web", WEB | {"audio_only": True, "video_only": True}, "audio_only and video_only"),
     ("participant", ROOM, "identity"),
     ("track_composite", ROOM, "audio_track_id or video_track_id"),
