@@ -199,3 +199,18 @@ async def test_two_outputs_that_become_one_are_refused() -> None:
     assert await paths.claim(plan) is None
     with pytest.raises(EgressError, match="two outputs of the request write to the same path"):
         await paths.claim_filled(plan, ClaimNames(ANN), [""])
+
+
+async def test_a_heartbeat_amid_a_claim_is_nobody_elses() -> None:
+    class Beating(MemoryLeases):
+        async def take(self, worker_id: str, egress_id: str) -> bool:
+            await self.hold(worker_id, paths.held())
+            return await super().take(worker_id, egress_id)
+
+    leases = Beating()
+    paths = Paths(leases, "w1", lambda _: False)
+    plan = plan_of(track("x"))
+    assert await paths.claim(plan) is None
+    assert len(paths.held()) > 1
+    await paths.release("EG_1")
+    assert not paths.held() and not await leases.held()

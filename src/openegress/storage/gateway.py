@@ -123,7 +123,15 @@ class Gateway:
         hop = self._hop("https" if is_tunnel else "http", host, port)
         networks = () if hop.is_trusted else self._networks
         tls = ssl.create_default_context() if hop.tls else None
-        reader, writer = await reach.connect(hop.host, hop.port, networks, tls=tls, limit=CHUNK_BYTES)
+        try:
+            reader, writer = await reach.connect(hop.host, hop.port, networks, tls=tls, limit=CHUNK_BYTES)
+        except reach.Denied:
+            raise
+        except OSError as error:
+            if not hop.is_proxy:
+                raise
+            why = error.strerror or str(error)
+            raise ConnectionCut(f"its proxy {hop.host}:{hop.port} cannot be reached: {why}") from error
         try:
             if not is_tunnel:
                 path = target if hop.is_proxy else _origin(parts)

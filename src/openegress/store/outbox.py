@@ -18,6 +18,7 @@ from yarl import URL
 
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
+from openegress.core.exact_url import as_written
 from openegress.core.networks import networks_of
 from openegress.core.reach import guarded
 from openegress.core.shown_url import receiver
@@ -304,7 +305,7 @@ def _host_of(url: str) -> str:
 
 async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
     """The HTTP status of where the URL leads, by way of redirects that keep the method (RFC 9110)."""
-    url, status = _as_written(delivery.url), 0
+    url, status = as_written(delivery.url), 0
     for _ in range(1 + REDIRECTS):
         # The Authorization header is the signature's: as in Go, a user's name and password give way.
         async with session.post(
@@ -319,9 +320,4 @@ async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str
 
 def redirected(url: URL, there: str) -> URL:
     """Where the Location of an answer leads. Raises ValueError for what is no URL."""
-    return url.join(_as_written(there))
-
-
-def _as_written(url: str) -> URL:
-    """Byte for byte, where it can stand in a request line: receivers may sign or compare what they see."""
-    return URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))
+    return url.join(as_written(there))

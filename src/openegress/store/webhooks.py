@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import jwt
 from google.protobuf import json_format
@@ -20,6 +19,7 @@ from livekit.protocol.webhook import WebhookEvent
 
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
+from openegress.core.http_url import is_http
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.shown_url import receiver
@@ -106,7 +106,7 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
     if len(webhooks) > MAX_WEBHOOKS:
         raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are taken")
     for webhook in webhooks:
-        if not _is_http(webhook.url):
+        if not is_http(webhook.url):
             raise invalid(f'webhook url "{receiver(webhook.url)}" is not an http or https URL with a host')
         key = webhook.signing_key or fallback_key
         if not key:
@@ -115,15 +115,6 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
             raise invalid(
                 f'no secret for provided signing key "{shown(key)}": name an API key of this server'
             )
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        # A port that is none raises.
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 class Webhooks:

@@ -29,10 +29,13 @@ class Paths:
         self._is_over = is_over
         self._machine = platform.node()
         self._held: dict[str, frozenset[str]] = {}
+        """By egress; those on their way to be taken too."""
+        self._taken: set[str] = set()
 
     def held(self) -> frozenset[str]:
-        """All of this worker, for its heartbeat."""
-        return frozenset[str]().union(*self._held.values())
+        """All that this worker has taken, for its heartbeat: one that held what a claim is about to take
+        would have that claim fail."""
+        return frozenset(self._taken)
 
     async def keep(self, plan: Plan, names: Mapping[str, str]) -> None:
         """Of a recovery: its paths are its own, whoever has begun to write there since. `names` are what its
@@ -41,6 +44,7 @@ class Paths:
         filled = places.filled(plan, told, names.get(naming.MARK, ""))
         held = places.places_of(plan, self._machine) | places.places_of(filled, self._machine)
         self._held[plan.egress_id] = held
+        self._taken |= held
         try:
             for place in sorted(held):
                 await self._leases.take(self._worker_id, place)
@@ -60,15 +64,16 @@ class Paths:
         for egress_id, held in self._held.items():
             if (shared := held & wanted) and egress_id != plan.egress_id and not self._is_over(egress_id):
                 return min(shared)
-        ours = self.held()
         self._held[plan.egress_id] = before | wanted
-        claimed: list[str] = []
-        for place in sorted(wanted - ours):
+        claimed: set[str] = set()
+        for place in sorted(wanted - self._taken):
             if not await self._take(place):
                 self._held[plan.egress_id] = before
+                self._taken -= claimed
                 await self._leases.release(claimed)
                 return place
-            claimed.append(place)
+            claimed.add(place)
+            self._taken.add(place)
         return None
 
     async def claim_filled(self, plan: Plan, told: ClaimNames, marks: Sequence[str]) -> str:
@@ -88,8 +93,10 @@ class Paths:
     async def release(self, egress_id: str) -> None:
         """What no other recording of ours has taken over meanwhile is free for everybody."""
         left = self._held.pop(egress_id, frozenset())
+        left -= frozenset[str]().union(*self._held.values())
+        self._taken -= left
         try:
-            await self._leases.release(left - self.held())
+            await self._leases.release(left)
         except EgressError as away:
             _log.warning("leases of paths are left to run out", egress_id=egress_id, error=away.text)
 

@@ -157,6 +157,8 @@ class WebsocketSender(StoresNothing):
     async def _connect(self, session: "ClientSession") -> None:
         from aiohttp import ClientError, ClientWSTimeout
 
+        from openegress.core.exact_url import as_written
+
         where = self._plan.redacted
         headers = {
             "Content-Type": "audio/x-raw",
@@ -167,7 +169,7 @@ class WebsocketSender(StoresNothing):
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    self._plan.url,
+                    as_written(self._plan.url),
                     headers=headers,
                     heartbeat=PING_S,
                     timeout=ClientWSTimeout(ws_close=SEND_S),
