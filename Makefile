@@ -22,7 +22,7 @@ hooks: ## Install the Git hook that checks commit messages
 demo: setup-demo ## Record a room of three drawn people who talk in turns for 15 seconds
 	@PYTHONPATH=. $(PYTHON) examples/demo.py
 
-pictures: setup-demo ## Make the pictures of the documentation anew, from recordings of the demo (two minutes)
+pictures: setup ## Make the pictures of the documentation anew, from recordings of the demo (three minutes)
 	@PYTHONPATH=. $(PYTHON) -m examples.pictures
 
 check: setup-python ## Lint, types, layers, unit tests

@@ -1,7 +1,7 @@
-"""Sends what the outbox holds: in order for each egress and URL, again and again until it is accepted.
+"""Sends the deliveries of the outbox, in order for each egress and URL, with retries until they are accepted.
 
-A receiver that refuses an event (it answers 4xx, as many do to events they do not know) gets it a few times;
-then that event gives way to newer ones of its egress. The last one is tried for as long as any other.
+A receiver that refuses an event (with 4xx, as many do for unknown events) gets it a few times; then newer
+events of the egress are sent instead. The last event of an egress is retried for the full time.
 """
 
 import asyncio
@@ -30,35 +30,35 @@ from openegress.store.webhooks import HEADERS, Webhooks, sign
 _log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
-"""A receiver answers first and works afterwards."""
+"""Receivers are expected to answer before they start long work."""
 
 CLAIM_S = 30.0
-"""How long a delivery stays with the process that took it, should that one die: longer than a request."""
+"""Lifetime of a claim, for the case that its process dies. Longer than a request."""
 
 IN_FLIGHT = 128
 IN_FLIGHT_PER_HOST = 8
 IN_FLIGHT_PER_URL = 4
-"""One URL that hangs leaves room for the others, and so does a host that has many of them."""
+"""Keep one hanging URL, or a host with many of them, from blocking the others."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
 
 IDLE_S = 5.0
-"""Another process may have put something into a shared outbox without our hearing of it."""
+"""How often a shared outbox is checked for deliveries of other processes."""
 
 
 REFUSED_ATTEMPTS = 4
-"""An event that is refused so often (which takes some seven seconds) keeps newer ones waiting no longer."""
+"""After so many refusals (about seven seconds), newer events are sent instead."""
 
 ASK_AGAIN = frozenset({408, 425, 429})
-"""Of 4xx, those that say nothing about the event (RFC 9110, 8470, 6585)."""
+"""4xx that say nothing about the event (RFC 9110, 8470, 6585)."""
 
 MOVED = frozenset({307, 308})
 REDIRECTS = 3
 
 
 def pause_s(failures: int) -> float:
-    """Pause after so many failures in a row: doubling, with a spread of a half."""
+    """The pause after so many failures in a row: doubles each time, and varies by a quarter up and down."""
     return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, least=0.75, most=1.25).delay_s(failures)
 
 
@@ -71,12 +71,12 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 class _Failure:
     text: str
     is_refusal: bool = False
-    """The receiver is there and does not want this event."""
+    """The receiver answered and does not want this event."""
 
 
 @dataclass(slots=True)
 class _Url:
-    """How a URL has been behaving."""
+    """The recent failures of a URL."""
 
     failures: int = 0
     rests_until_ns: int = 0
@@ -84,7 +84,7 @@ class _Url:
 
     @property
     def at_once(self) -> int:
-        """A URL that fails is tried with one delivery at a time."""
+        """Parallel deliveries to the URL: one only while it fails."""
         return 1 if self.failures else IN_FLIGHT_PER_URL
 
 
@@ -96,9 +96,9 @@ class Tally:
 
 
 class WebhookSender:
-    """The notifier of an IOInfoService: announces changes and delivers what is announced.
+    """The Notifier of an IOInfoService: makes deliveries for changes, and sends them.
 
-    start() and close() frame its life; what close() leaves behind is sent after the next start.
+    Works from start() to close(). Deliveries that are left then are sent after the next start.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class WebhookSender:
         """By host and port."""
         self._sending: set[asyncio.Task[None]] = set()
         self._claimed: dict[int, Delivery] = {}
-        """By id: what is ours until its outcome is kept."""
+        """By id: deliveries that this process has claimed, until their outcome is stored."""
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -136,14 +136,14 @@ class WebhookSender:
 
     async def start(self) -> None:
         self._project_session = _session(aiohttp.TCPConnector(limit=IN_FLIGHT))
-        # Whoever may start an egress must not reach, through us, what only we may reach.
+        # Callers must not reach through this server what only the server can reach.
         networks = networks_of(self._webhooks.deny_networks)
         connector = aiohttp.TCPConnector(limit=IN_FLIGHT, socket_factory=guarded(networks))
         self._request_session = _session(connector)
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
     async def drain(self, timeout_s: float) -> bool:
-        """Waits until nothing is left to send; False when something still is."""
+        """Waits until the outbox is empty. False if it is not after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -155,12 +155,12 @@ class WebhookSender:
             return False
 
     async def close(self) -> None:
-        """Stops sending; deliveries in flight are cut off and are due at once for whoever starts next."""
+        """Stops sending. Interrupted deliveries are due at once for the next process."""
         tasks = [*self._sending, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(EgressError):  # the claims run out
+        with contextlib.suppress(EgressError):  # the claims run out by themselves
             for delivery in list(self._claimed.values()):
                 await self._outbox.postpone(delivery, self._now_ns(), delivery.attempts)
         for session in (self._project_session, self._request_session):
@@ -168,7 +168,7 @@ class WebhookSender:
                 await session.close()
 
     async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
+        """For health checks: why it has stopped; None while it works."""
         return stopped(self._task)
 
     async def _run(self) -> None:
@@ -183,7 +183,7 @@ class WebhookSender:
                     _log.warning("webhooks wait, their outbox is away", error=error.message)
                 away, wait_s = True, FIRST_PAUSE_S
             except Exception:
-                # A mistake of ours in one round must not end all webhooks until the next restart.
+                # A bug in one round must not stop all webhooks until the next restart.
                 _log.exception("a round of webhooks failed")
                 wait_s = IDLE_S
             try:
@@ -193,7 +193,7 @@ class WebhookSender:
                 pass  # something is due
 
     async def _round(self) -> float:
-        """Takes what is due and sends it; seconds until the next round."""
+        """Claims and sends deliveries that are due. Returns seconds until the next round."""
         free = IN_FLIGHT - len(self._sending)
         if not free:
             return IDLE_S
@@ -234,7 +234,7 @@ class WebhookSender:
             else:
                 await self._failed(delivery, url, failure)
         except EgressError as error:
-            # The claim runs out and the delivery comes again: at least once, not exactly once.
+            # The claim runs out and the event is sent again: delivery is at least once, not exactly once.
             _log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
         finally:
             host = _host_of(delivery.url)
@@ -244,7 +244,7 @@ class WebhookSender:
             url.in_flight -= 1
             if not url.in_flight and not url.failures:
                 self._urls.pop(delivery.url, None)
-        del self._claimed[delivery.id]  # unless it was cut off
+        del self._claimed[delivery.id]  # not reached if cancelled: close() needs it then
 
     async def _failed(self, delivery: Delivery, url: _Url, failure: _Failure) -> None:
         now_ns = self._now_ns()
@@ -278,7 +278,7 @@ class WebhookSender:
         await self._outbox.postpone(delivery, due_ns, attempts)
 
     async def _post(self, delivery: Delivery) -> _Failure | None:
-        """What went wrong; None when the receiver accepted the event."""
+        """Sends a delivery. Returns what went wrong; None if the receiver accepted it."""
         ours = delivery.url in self._webhooks.project_urls
         session = self._project_session if ours else self._request_session
         assert session is not None, "start() comes first"
@@ -291,7 +291,7 @@ class WebhookSender:
         except TimeoutError:
             return _Failure(f"no answer in {REQUEST_TIMEOUT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Not its whole text, which may hold the URL and what is secret in it.
+            # The error's text may hold the URL with secrets.
             return _Failure(getattr(error, "strerror", None) or type(error).__name__)
         if 200 <= status < 300:
             return None
@@ -304,10 +304,10 @@ def _host_of(url: str) -> str:
 
 
 async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
-    """The HTTP status of where the URL leads, by way of redirects that keep the method (RFC 9110)."""
+    """Posts to the URL and returns the HTTP status. Follows redirects that keep the method (RFC 9110)."""
     url, status = as_written(delivery.url), 0
     for _ in range(1 + REDIRECTS):
-        # The Authorization header is the signature's: as in Go, a user's name and password give way.
+        # The Authorization header holds the signature; a user name in the URL is dropped, as in Go.
         async with session.post(
             url.with_user(None), data=delivery.body, headers={"Authorization": token}, allow_redirects=False
         ) as response:
@@ -319,5 +319,5 @@ async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str
 
 
 def redirected(url: URL, there: str) -> URL:
-    """Where the Location of an answer leads. Raises ValueError for what is no URL."""
+    """The URL of a Location header. Raises ValueError if it is not a URL."""
     return url.join(as_written(there))
