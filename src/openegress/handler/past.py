@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -60,6 +60,8 @@ class Past:
     restarts: tuple[Restart, ...] = ()
     markers: tuple[Marker, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
+    stopped_s: float = field(default=0.0, compare=False)
+    """When what was recorded was written to last, in unix seconds."""
 
     @property
     def is_paused(self) -> bool:
@@ -161,6 +163,7 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
             journal.restarts,
             journal.markers,
             journal.clips,
+            journal.last_change_s(),
         )
     except ValueError as error:
         raise _refused(f"its journal is damaged: {error}") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openegress.core.errors import EgressError, Fault
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _UNANSWERED = 2
@@ -22,6 +23,8 @@ class Upload:
     then: Callable[[Stored], Awaitable[None]]
     """Awaited once it is stored, before the next upload; raises EgressError when it could not do its part."""
     keep_local: bool = False
+    late: LateUploads | None = None
+    """Where it was made by a process that has died since."""
 
 
 class OrderedUploads:
@@ -133,7 +136,11 @@ class OrderedUploads:
 
     async def _store(self, upload: Upload) -> None:
         stored = await self._uploader.put(
-            upload.local, upload.path, upload.content_type, delete_local=not upload.keep_local
+            upload.local,
+            upload.path,
+            upload.content_type,
+            delete_local=not upload.keep_local,
+            late=upload.late,
         )
         # Stored once is stored: what follows (a playlist) is made anew with the next object.
         self._queue.popleft()

@@ -74,7 +74,7 @@ class LateUploads:
         """Blocking. The first recovery notes when the recording stopped, as its own work changes files."""
         stopped_s = journal.facts.get(_STOPPED)
         if stopped_s is None:
-            stopped_s = _last_change_s(journal.folder)
+            stopped_s = last_change_s(journal.folder)
             with contextlib.suppress(EgressError):  # a full disk, for which storing makes room
                 journal.note(_STOPPED, stopped_s)
         return cls(float(stopped_s), SentByJournal(journal))
@@ -107,6 +107,7 @@ class LateUploads:
         )
 
 
-def _last_change_s(folder: Path) -> float:
-    """A folder changes when a file in it has been stored, and goes."""
+def last_change_s(folder: Path) -> float:
+    """When the process that is at work on it wrote last, in unix seconds. A folder changes when a file in it
+    has been stored, and goes. Blocking."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.name != LOCK)
