@@ -350,6 +350,46 @@ async def test_a_websocket_hears_of_the_gap(parts: ResumeParts) -> None:
     assert int(stream["duration"]) / 1e9 == pytest.approx(len(receiver.sound) / 32_000, abs=1.5)
 
 
+async def test_streams_and_parts_outlive_their_service(tmp_path: Path) -> None:
+    """All of it is killed, and then a handler of each."""
+    with RtmpServer() as server:
+        async with (
+            LivekitServer() as livekit,
+            Service(tmp_path, livekit) as service,
+            Publisher(livekit, "parts", "ann", CAMERA, STEADY),
+        ):
+            sent = [{"protocol": "RTMP", "urls": [server.rtmp_url("live/1")]}]
+            file = [{"filepath": "parts.webm"}]
+            ids = [
+                await start(service, "parts", advanced=SMALL, stream_outputs=sent),
+                await start(service, "parts", advanced=SMALL, file_outputs=file),
+            ]
+            (before,) = await streams_are(service, ids[0], "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            await service.kill_all()
+            await service.start()
+            for egress_id in ids:
+                await resumed(service, egress_id, "died (")
+            await asyncio.sleep(KEPT_S)
+            for egress_id in ids:
+                os.kill(service.pid_of(egress_id), signal.SIGKILL)
+            for egress_id in ids:
+                await resumed(service, egress_id, "died 2 times (")
+            await asyncio.sleep(KEPT_S)
+            streamed, stored = [await service.finish(egress_id) for egress_id in ids]
+        for info in (streamed, stored):
+            assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        (after,) = streamed["stream_results"]
+        assert (after["status"], after["started_at"]) == ("FINISHED", before["started_at"])
+        read = [counters(path) for path in server.recordings()]
+        assert len(read) == 3 and all(each.in_order for each in read)
+        names = ["parts.webm", "parts-00002.webm", "parts-00003.webm"]
+        assert [each["filename"] for each in stored["file_results"]] == names
+        found = [counters(each["location"]) for each in stored["file_results"]]
+        for one, other, gap_s in zip(found, found[1:], gaps_s(stored), strict=False):
+            assert gap_s - JUMP_S < (other.values[0] - one.values[-1]) / FPS < gap_s + HELD_S
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A recording that goes on in another file."""
