@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
+from testkit.mcap_reader import read_by_summary
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.probe import counters, has_tone, probe, tones, tones_of
 from testkit.service import Info, Service, location
@@ -349,6 +350,46 @@ async def test_a_websocket_hears_of_the_gap(parts: ResumeParts) -> None:
     assert int(stream["duration"]) / 1e9 == pytest.approx(len(receiver.sound) / 32_000, abs=1.5)
 
 
+async def test_streams_and_parts_outlive_their_service(tmp_path: Path) -> None:
+    """All of it is killed, and then a handler of each."""
+    with RtmpServer() as server:
+        async with (
+            LivekitServer() as livekit,
+            Service(tmp_path, livekit) as service,
+            Publisher(livekit, "parts", "ann", CAMERA, STEADY),
+        ):
+            sent = [{"protocol": "RTMP", "urls": [server.rtmp_url("live/1")]}]
+            file = [{"filepath": "parts.webm"}]
+            ids = [
+                await start(service, "parts", advanced=SMALL, stream_outputs=sent),
+                await start(service, "parts", advanced=SMALL, file_outputs=file),
+            ]
+            (before,) = await streams_are(service, ids[0], "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            await service.kill_all()
+            await service.start()
+            for egress_id in ids:
+                await resumed(service, egress_id, "died (")
+            await asyncio.sleep(KEPT_S)
+            for egress_id in ids:
+                os.kill(service.pid_of(egress_id), signal.SIGKILL)
+            for egress_id in ids:
+                await resumed(service, egress_id, "died 2 times (")
+            await asyncio.sleep(KEPT_S)
+            streamed, stored = [await service.finish(egress_id) for egress_id in ids]
+        for info in (streamed, stored):
+            assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        (after,) = streamed["stream_results"]
+        assert (after["status"], after["started_at"]) == ("FINISHED", before["started_at"])
+        read = [counters(path) for path in server.recordings()]
+        assert len(read) == 3 and all(each.in_order for each in read)
+        names = ["parts.webm", "parts-00002.webm", "parts-00003.webm"]
+        assert [each["filename"] for each in stored["file_results"]] == names
+        found = [counters(each["location"]) for each in stored["file_results"]]
+        for one, other, gap_s in zip(found, found[1:], gaps_s(stored), strict=False):
+            assert gap_s - JUMP_S < (other.values[0] - one.values[-1]) / FPS < gap_s + HELD_S
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A recording that goes on in another file."""
@@ -407,7 +448,8 @@ def check_parts(info: Info, names: tuple[str, ...]) -> None:
             assert facts.audio is not None and sum(length for _, length in facts.audio.gaps) < 0.05
             assert has_tone(tones(path, start_s=0.5, end_s=facts.audio.duration_s - 0.1), 440)
     if first.video is not None:
-        assert second.video is not None and second.video.start_s < JUMP_S
+        # Where each track is for itself, sound does not wait for a key frame.
+        assert second.video is not None and second.video.start_s < HELD_S
         before, after = [counters(path) for path in paths]
         assert before.in_order and after.in_order
         assert gap_s - JUMP_S < (after.values[0] - before.values[-1]) / FPS < gap_s + HELD_S
@@ -433,7 +475,29 @@ async def test_tracks_as_they_come_go_on_in_another_file(parts: ResumeParts) -> 
             of_track("camera{}.webm", ann.sid("camera")),
             of_track("microphone{}.ogg", ann.sid("microphone")),
             of_room("all{}.mkv", layout="tracks"),
+            of_room("all{}.mp4", layout="tracks"),
+            of_room("all{}.mcap", layout="tracks"),
+            of_room("film{}.mp4", options="tracks_file=beside.mkv", advanced=SMALL),
         ]
-        infos = await recorded_over_a_kill(parts.service, "as-it-comes", wishes)
-    for info, wish in zip(infos, wishes, strict=True):
+        *infos, of_messages, beside = await recorded_over_a_kill(parts.service, "as-it-comes", wishes)
+    for info, wish in zip(infos, wishes, strict=False):
         check_parts(info, wish.names)
+    check_messages(of_messages)
+    film, *kept = beside["file_results"]
+    assert [each["filename"] for each in kept] == ["beside.mkv", "beside-00002.mkv"]
+    check({**beside, "file_results": [film]}, 1)
+    first, second = [counters(each["location"]) for each in kept]
+    assert first.in_order and second.in_order
+    (gap_s,) = gaps_s(beside)
+    assert gap_s - JUMP_S < (second.values[0] - first.values[-1]) / FPS < gap_s + HELD_S
+
+
+def check_messages(info: Info) -> None:
+    (restart,) = manifest_of(info)["restarts"]
+    first, second = [read_by_summary(Path(each["location"])) for each in info["file_results"]]
+    assert len(first) == len(second) == 2
+    assert max(track.packets[-1].at_s for track in first) == pytest.approx(
+        restart["position"] / 1e9, abs=JUMP_S
+    )
+    for track in second:
+        assert track.packets[0].at_s < HELD_S and track.packets[-1].at_s > KEPT_S - 0.5

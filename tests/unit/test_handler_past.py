@@ -23,6 +23,7 @@ from openegress.core.plan import (
     StoragePlan,
     StreamOutput,
     StreamTarget,
+    TracksFile,
     TracksSource,
     WebSource,
 )
@@ -215,6 +216,24 @@ def test_parts_that_have_ended_do_not_end_the_file(tmp_path: Path) -> None:
     journal = taken_over(journal)
     assert past_of(SPLIT, journal).end_ns == 9 * S, "where the part begins of which nothing is left"
     assert left_of(SPLIT, 0, journal).parts == (first, second)
+
+
+def test_an_mp4_decides_where_all_goes_on(tmp_path: Path) -> None:
+    """What is beside it may have come further, as nothing encodes that."""
+    (output,) = PLAN.outputs
+    assert isinstance(output, FileOutput)
+    beside = TracksFile("t.mkv", Container.MKV, output.storage)
+    plan = msgspec.structs.replace(PLAN, outputs=(output, beside))
+    journal = RecordingJournal.create(tmp_path, plan)
+    journal.note_started(BEGAN_NS)
+    journal.note(FileUpdate(0, "a.mp4", BEGAN_NS))
+    journal.note(FileUpdate(1, "t-00002.mkv", BEGAN_NS, part=1, begin_ns=7 * S))
+    assert past_of(plan, taken_over(journal)).end_ns == 0
+    alone = msgspec.structs.replace(plan, outputs=(beside, beside))
+    journal = RecordingJournal.create(tmp_path / "alone", alone)
+    journal.note_started(BEGAN_NS)
+    journal.note(FileUpdate(1, "t-00002.mkv", BEGAN_NS, part=1, begin_ns=7 * S))
+    assert past_of(alone, taken_over(journal)).end_ns == 7 * S
 
 
 def test_a_journal_that_is_gone_changes_nothing(tmp_path: Path) -> None:

@@ -450,6 +450,17 @@ async def test_a_late_upload_leaves_what_another_recording_has_stored_since(reco
     assert not (await bench.uploader.put(recording, "b.mp4", "video/mp4")).backup_used
 
 
+async def test_what_was_made_before_a_crash_is_late_and_what_follows_is_not(recording: Path) -> None:
+    storage = ScriptedStorage()
+    for name in ("a.mp4", "b.mp4"):
+        storage.objects[name], storage.changed[name] = b"newer", 2_000.0
+    bench = Bench(PLAN, storage)
+    with pytest.raises(Superseded):
+        await bench.uploader.put(recording, "a.mp4", "video/mp4", late=LateUploads(1_000.0, Notes()))
+    await bench.uploader.put(recording, "b.mp4", "video/mp4")
+    assert storage.objects == {"a.mp4": b"newer", "b.mp4": recording.read_bytes()}
+
+
 @pytest.mark.parametrize("changed_s", [None, 1.0, 1_000.0, 1_000.0 + MARGIN_S])
 async def test_a_late_upload_replaces_what_is_older(recording: Path, changed_s: float | None) -> None:
     storage = ScriptedStorage()

@@ -143,7 +143,8 @@ class Outputs:
         self._opening = Opening(formats, started_at_ns, spool, values)
         if past is not None:
             restart = past.restarted(resumed_at_ns)
-            self._opening = replace(self._opening, restart=restart, markers=past.markers)
+            late = self._journal.late_since(past.stopped_s)
+            self._opening = replace(self._opening, restart=restart, late=late, markers=past.markers)
             self._restarts = past.restarts
         errors = []
         for index, built in enumerate(self._outputs):

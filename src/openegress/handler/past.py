@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,8 @@ class Past:
     restarts: tuple[Restart, ...] = ()
     markers: tuple[Marker, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
+    stopped_s: float = field(default=0.0, compare=False)
+    """When what was recorded was written to last, in unix seconds."""
 
     @property
     def is_paused(self) -> bool:
@@ -160,6 +163,7 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
             journal.restarts,
             journal.markers,
             journal.clips,
+            journal.last_change_s(),
         )
     except ValueError as error:
         raise _refused(f"its journal is damaged: {error}") from None
@@ -173,13 +177,20 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
         if told.ended_at_ns:
             raise _refused(f"output {index} had ended")
         ends[index] = _end_ns(plan, journal.folder, index, told, past)
-    # A picture is taken before those that follow it in a file.
-    media = [end for index, end in ends.items() if not isinstance(plan.outputs[index], ImageOutput)]
     if not ends and journal.alive_at_ns:
-        media = [past.media_ns(journal.alive_at_ns)]  # it only sends
+        ends[0] = past.media_ns(journal.alive_at_ns)  # it only sends
     # A handler may have died before it had anything on the disk.
     gone_on_ns = [each.at_ns for each in past.restarts]
-    return replace(past, end_ns=max([*(media or ends.values()), *gone_on_ns], default=0))
+    return replace(past, end_ns=max([*_decisive(plan, journal, ends), *gone_on_ns], default=0))
+
+
+def _decisive(plan: Plan, journal: RecordingJournal, ends: Mapping[int, int]) -> list[int]:
+    """Those of `ends`, by output, of which the last one is where the timeline goes on. What is joined must
+    not have a hole because something beside it, with a clock of its own, came further. A picture is taken
+    before those that follow it in a file."""
+    stored = [n for n in ends if not isinstance(plan.outputs[n], ImageOutput)]
+    joined = [n for n in stored if not left_of(plan, n, journal).parts]
+    return [ends[n] for n in joined or stored or ends]
 
 
 def left_of(plan: Plan, index: int, journal: RecordingJournal) -> LeftOutput:

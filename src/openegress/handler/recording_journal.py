@@ -34,7 +34,7 @@ from openegress.core.restart import Restart
 from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.storage.journal import LOCK, Journal, has_journal, is_held
-from openegress.storage.late import LateUploads
+from openegress.storage.late import LateUploads, SentByJournal, last_change_s
 
 _log = logging.getLogger(__name__)
 
@@ -334,6 +334,14 @@ class RecordingJournal:
     @property
     def is_composed(self) -> bool:
         return bool(self._journal.facts.get(_COMPOSED))
+
+    def last_change_s(self) -> float:
+        """When the process wrote last that is at work on it, in unix seconds. Blocking."""
+        return last_change_s(self.folder)
+
+    def late_since(self, stopped_s: float) -> LateUploads:
+        """Of what was made before that, while the recording goes on."""
+        return LateUploads(stopped_s, SentByJournal(self._journal))
 
     def late_uploads(self) -> LateUploads:
         """Blocking."""

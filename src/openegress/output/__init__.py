@@ -14,6 +14,7 @@ from openegress.core.marker import Marker
 from openegress.core.restart import Restart
 from openegress.media import StreamFormat
 from openegress.output.manifest import Records
+from openegress.storage.late import LateUploads
 
 Emit = Callable[[AnyEvent], None]
 """Thread-safe."""
@@ -32,6 +33,8 @@ class Opening:
     """All filename placeholders, the track's included."""
     restart: Restart | None = None
     """It goes on behind what lies in the spool; None: it begins."""
+    late: LateUploads | None = None
+    """For what was made before, where it goes on: somebody else may have stored under its name since."""
     markers: Sequence[Marker] = ()
     """Of before, where it goes on."""
 

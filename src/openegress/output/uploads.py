@@ -8,6 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from openegress.core.errors import EgressError, Fault
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _UNANSWERED = 2
@@ -34,6 +35,8 @@ class Upload:
     then: Callable[[Stored], Awaitable[None]]
     """Awaited when the object is stored, before the next upload. May raise EgressError."""
     keep_local: bool = False
+    late: LateUploads | None = None
+    """Where it was made by a process that has died since."""
 
 
 class OrderedUploads:
@@ -149,7 +152,11 @@ class OrderedUploads:
 
     async def _store(self, upload: Upload) -> None:
         stored = await self._uploader.put(
-            upload.local, upload.path, upload.content_type, delete_local=not upload.keep_local
+            upload.local,
+            upload.path,
+            upload.content_type,
+            delete_local=not upload.keep_local,
+            late=upload.late,
         )
         # The object stays stored if `then` fails: what `then` makes (a playlist) is made again with the next.
         self._queue.popleft()

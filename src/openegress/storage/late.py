@@ -78,7 +78,7 @@ class LateUploads:
         files."""
         stopped_s = journal.facts.get(_STOPPED)
         if stopped_s is None:
-            stopped_s = _last_change_s(journal.folder)
+            stopped_s = last_change_s(journal.folder)
             with contextlib.suppress(EgressError):  # a full disk; uploading frees space
                 journal.note(_STOPPED, stopped_s)
         return cls(float(stopped_s), SentByJournal(journal))
@@ -111,6 +111,7 @@ class LateUploads:
         )
 
 
-def _last_change_s(folder: Path) -> float:
-    """Unix seconds. Folders count too: they change when a stored file is removed from them."""
+def last_change_s(folder: Path) -> float:
+    """When the process that works on it wrote last, in unix seconds. Folders count too: they change when a
+    stored file is removed from them. Blocking."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.name != LOCK)

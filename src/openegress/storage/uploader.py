@@ -99,6 +99,17 @@ class UploadTarget:
             self._storage = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """What is to be stored."""
+
+    local: Path
+    path: str
+    """Without the prefix of the plan."""
+    content_type: str
+    late: LateUploads | None
+
+
 @dataclass(slots=True)
 class Failover:
     """Whether the storage of a StoragePlan was given up. The uploaders of one egress share it, so that not
@@ -163,13 +174,22 @@ class Uploader:
                 raise
             await (await self._backup.storage()).check(join(self._backup.prefix, path))
 
-    async def put(self, local: Path, path: str, content_type: str, *, delete_local: bool = False) -> Stored:
+    async def put(
+        self,
+        local: Path,
+        path: str,
+        content_type: str,
+        *,
+        delete_local: bool = False,
+        late: LateUploads | None = None,
+    ) -> Stored:
         """Stores `local` under the plan's prefix + `path` and returns when the storage has confirmed it.
 
-        `delete_local` removes the local file after that. Raises EgressError (phase STORAGE_WRITE) when
-        neither storage nor backup accepted the file, which then stays where it is.
+        `delete_local` removes the local file after that. `late` is set for files from before a restart of
+        the recording. Raises EgressError (phase STORAGE_WRITE) when neither storage nor backup accepted the
+        file, which then stays where it is.
         """
-        stored = await self._put(local, path, content_type)
+        stored = await self._put(_Object(local, path, content_type, late or self._failover.late))
         if delete_local:
             await asyncio.to_thread(_remove, local, on_backup=stored.backup_used)
         return stored
@@ -186,19 +206,19 @@ class Uploader:
         if self._backup is not None:
             await self._backup.close()
 
-    async def _put(self, local: Path, path: str, content_type: str) -> Stored:
+    async def _put(self, what: _Object) -> Stored:
         if self._backup is None:
-            return await self._put_to(self._primary, local, path, content_type)
+            return await self._put_to(self._primary, what)
         if self._failover.gave_up is None:
             try:
-                return await self._put_to(self._primary, local, path, content_type)
+                return await self._put_to(self._primary, what)
             except EgressError as error:
                 if error.fault is Fault.SERVICE:
                     raise  # the file cannot be read, or is superseded: no other storage helps
                 self._failover.gave_up = error
         first = self._failover.gave_up
         try:
-            return await self._put_to(self._backup, local, path, content_type)
+            return await self._put_to(self._backup, what)
         except EgressError as error:
             if error.fault is Fault.SERVICE:
                 raise
@@ -209,32 +229,32 @@ class Uploader:
                 phase=Phase.STORAGE_WRITE,
             ) from error
 
-    async def _put_to(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
+    async def _put_to(self, target: UploadTarget, what: _Object) -> Stored:
         began_s = self._clock()
 
         def report(stored: Stored | None, status: int = 0) -> None:
             if self._on_outcome is not None:
                 elapsed_s, endpoint = self._clock() - began_s, getattr(target.backend, "endpoint", "")
                 self._on_outcome(
-                    Outcome(content_type, elapsed_s, target.is_backup, stored, status, bool(endpoint))
+                    Outcome(what.content_type, elapsed_s, target.is_backup, stored, status, bool(endpoint))
                 )
 
         try:
-            stored = await self._persist(target, local, path, content_type)
+            stored = await self._persist(target, what)
         except EgressError as error:
             report(None, error.status if isinstance(error, StorageError) else 0)
             raise
         report(stored)
         return stored
 
-    async def _persist(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
+    async def _persist(self, target: UploadTarget, what: _Object) -> Stored:
         deadline = self._clock() + self.plan.retry_for_s
-        path = join(target.prefix, path)
+        path = join(target.prefix, what.path)
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(target, local, path, content_type)
+                return await self._attempt(target, what, path)
             except EgressError as error:
                 error.phase = Phase.STORAGE_WRITE
                 delay_s = self._backoff.delay_s(attempt)
@@ -259,13 +279,13 @@ class Uploader:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _attempt(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
+    async def _attempt(self, target: UploadTarget, what: _Object, path: str) -> Stored:
+        """`path`: there."""
         storage = await target.storage()
-        size_bytes = await size_of(local)
-        late = self._failover.late
+        size_bytes, late = await size_of(what.local), what.late
         if late is not None:
             await late.begin(storage, path, size_bytes)
-        await storage.put(local, path, content_type)
+        await storage.put(what.local, path, what.content_type)
         if late is not None:
             await late.stored(storage, path)
         there_bytes = await storage.size(path)

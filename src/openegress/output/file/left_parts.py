@@ -80,8 +80,15 @@ class LeftParts:
         markers = within(self._opening.markers, told.begin_ns, end_ns)
         if told.location and not markers:
             return Records(files=(FileRecord(told.filename, told.location),))
-        egress_id = self._folder.parent.name
-        kept = await store_left_file(self._folder, self._plan, told, markers, egress_id, self._uploader)
+        kept = await store_left_file(
+            self._folder,
+            self._plan,
+            told,
+            markers,
+            self._folder.parent.name,
+            self._uploader,
+            self._opening.late,
+        )
         if kept is None:
             return Records()
         if kept.backup_used:

@@ -25,7 +25,7 @@ from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
 from openegress.request.name_length import limit_of, squeezed
 from openegress.storage import backed_up
-from openegress.storage.late import Superseded
+from openegress.storage.late import LateUploads, Superseded
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
@@ -57,9 +57,10 @@ async def store_left_file(
     markers: Sequence[Marker],
     egress_id: str,
     uploader: Uploader,
+    late: LateUploads | None = None,
 ) -> KeptFile | None:
-    """`folder` is that of the output, `told` what was said last of the file. None: no frame had reached it.
-    Raises EgressError when nothing of it plays, or no storage takes it."""
+    """`folder` is that of the output, `told` what was said last of the file. `late`: as Uploader.put(). None:
+    no frame had reached it. Raises EgressError when nothing of it plays, or no storage takes it."""
     local, container = local_path(folder, output, told), container_of(told)
     if not local.exists():
         return await _find(local, told, markers, uploader)
@@ -75,11 +76,11 @@ async def store_left_file(
         _log.warning("%s is kept as it was recorded: %s", told.filename, restored.why)
     kind = content_type_of(container, with_video=restored.has_video)
     try:
-        stored = await uploader.put(local, told.filename, kind, delete_local=True)
+        stored = await uploader.put(local, told.filename, kind, delete_local=True, late=late)
     except Superseded as superseded:
         beside = _beside(told.filename, egress_id, output)
         _log.warning("%s; this one goes to %s", superseded.message, beside)
-        stored = await uploader.put(local, beside, kind, delete_local=True)
+        stored = await uploader.put(local, beside, kind, delete_local=True, late=late)
         told = msgspec.structs.replace(told, filename=beside)
     chapters = await store_chapters(local, told.filename, markers, restored.duration_ns, uploader)
     record = FileRecord(told.filename, stored.location, stored.presign_error)
