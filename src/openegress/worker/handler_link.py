@@ -173,7 +173,7 @@ class HandlerLink:
         async with aclosing(listen(handler, self._plan.egress_id)) as messages:
             async for message in messages:
                 match message:
-                    case ipc.Ready() | ClipMade():
+                    case ipc.Ready() | ClipMade() | ipc.ClaimClip():
                         pass
                     case ipc.Log():
                         with beside("writing a recording's log"):
