@@ -19,10 +19,12 @@ from openegress.output.images import recover
 from openegress.output.sidecar import log
 from openegress.output.sidecar.render import render
 from openegress.request.layout_file import LayoutFaults, parse_layout
+from openegress.room.rtp.data_track import DataFrames
+from openegress.room.rtp.data_track import parse as parse_data_track
 from openegress.source.room.meeting_history import MeetingHistory, of_events, of_packets
 from openegress.storage import backed_up, journal
 from openegress.store import record
-from tests.fuzz.registry import in_file, target
+from tests.fuzz.registry import in_file, pieces, target
 
 
 @target
@@ -95,3 +97,12 @@ def room_key(data: bytes) -> None:
         key = RoomKeySettings(rooms=("*",), key=Secret(data.decode("latin-1")), derivation=derivation)  # type: ignore[arg-type]
         with contextlib.suppress(ValueError):
             assert key.material is not None
+
+
+@target
+def data_track(data: bytes) -> None:
+    """What participants send by data tracks: packets, one after another."""
+    frames = DataFrames()
+    for payload in pieces(data):
+        if (packet := parse_data_track(payload)) is not None:
+            frames.take(packet)
