@@ -25,10 +25,12 @@ from openegress.output.images import recover
 from openegress.output.sidecar import log
 from openegress.output.sidecar.render import render
 from openegress.request.layout_file import LayoutFaults, parse_layout
+from openegress.room.rtp.data_track import DataFrames
+from openegress.room.rtp.data_track import parse as parse_data_track
 from openegress.source.room.meeting_history import MeetingHistory, of_events, of_packets
 from openegress.storage import backed_up, journal
 from openegress.store import record
-from tests.fuzz.registry import in_file, recovery_memory, target
+from tests.fuzz.registry import in_file, pieces, recovery_memory, target
 
 
 @target
@@ -143,3 +145,12 @@ def resumed_file(data: bytes) -> None:
         end = fragment_end.end_of(path)
         if end is not None:
             assert end.size_bytes <= len(data) and end.end_ns is not None
+
+
+@target
+def data_track(data: bytes) -> None:
+    """What participants send by data tracks: packets, one after another."""
+    frames = DataFrames()
+    for payload in pieces(data):
+        if (packet := parse_data_track(payload)) is not None:
+            frames.take(packet)

@@ -25,6 +25,7 @@ from openegress.core.plan import (
     Plan,
     S3Storage,
     SegmentOutput,
+    Split,
     StoragePlan,
     TracksFile,
     WebSource,
@@ -66,6 +67,18 @@ def test_of_one_that_records() -> None:
     assert named.target.filepath == "hall/x.mp4"
     folder = clips.of_running(asked(filepath="x/"), ended(), plan, Path("/spool"), "CL_1")
     assert folder.target.filepath == "x/film-clip-{from}-{to}"
+
+
+def test_of_one_that_is_split_while_it_records() -> None:
+    files = [
+        FileInfo(filename="a/film-00001.mp4", location="/out/a/film-00001.mp4", duration=90, size=7),
+        FileInfo(filename="a/film-00002.mp4", duration=40, size=3),
+    ]
+    plan = running(FileOutput("a/film.mp4", Container.MP4, STORAGE, split=Split(every_s=60.0)))
+    made = clips.of_running(asked(), ended(file_results=files), plan, Path("/spool"), "CL_1")
+    assert made.left_in == "/spool/EG_1/file-0"
+    assert [(part.length_ns, part.size_bytes) for part in made.stored] == [(90, 7), (40, 0)]
+    assert set(made.taken) == {"a/film-00001.mp4", "a/film-00002.mp4"}
 
 
 def test_of_one_that_has_ended() -> None:

@@ -58,6 +58,7 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         why = "the egress is composed after it was recorded: ask when it is complete"
         raise EgressError(Code.FAILED_PRECONDITION, why)
     index, output = _clipped(plan)
+    parts = info.file_results if isinstance(output, FileOutput) and output.split is not None else ()
     recorded = _stored_name(output, info)
     if not recorded:
         raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording yet")
@@ -70,8 +71,9 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         begin_ns=wish.begin_ns,
         end_ns=wish.end_ns,
         left_in=str(spool / plan.egress_id / f"{kind}-{index}"),
+        stored=tuple(_part(each, on_backup=info.backup_storage_used) for each in parts),
         playlist=recorded if isinstance(output, SegmentOutput) else "",
-        taken=(recorded,),
+        taken=(recorded, *(each.filename for each in parts)),
     )
 
 
@@ -191,7 +193,8 @@ def _stem(name: str) -> str:
 
 
 def _part(file: FileInfo, *, on_backup: bool) -> StoredPart:
-    return StoredPart(file.filename, file.duration, file.size, on_backup)
+    """One that is not stored yet may still become larger."""
+    return StoredPart(file.filename, file.duration, file.size if file.location else 0, on_backup)
 
 
 def _names_storage(message: Message) -> bool:

@@ -41,10 +41,10 @@ def places_of(plan: Plan, machine: str) -> frozenset[str]:
 
 
 def places_of_clip(storage: StoragePlan, path: str, machine: str) -> frozenset[str]:
-    """As places_of(). It takes part in the places of files that are split, too: it may be called as a part
-    of them will be."""
+    """As places_of(), with those of files that are split: it may be called as one of their parts is."""
     numbers = re.finditer(r"\d{5,}", path)
-    paths = [path, *(f"{path[: each.start()]}*{path[each.end() :]}" for each in numbers)]
+    whole = re.sub(r"-\d{5,}(?=\.\w+$)", "", path)
+    paths = [path, whole, *(f"{path[: each.start()]}*{path[each.end() :]}" for each in numbers)]
     return frozenset(_place(storage, each, machine) for each in paths)
 
 

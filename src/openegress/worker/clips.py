@@ -18,7 +18,6 @@ from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.span import shown_s
 from openegress.core.tasks import beside
-from openegress.core.text import shown
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
@@ -28,6 +27,7 @@ from openegress.storage.journal import has_journal
 from openegress.worker.handler_words import HandlerWords
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
+from openegress.worker.paths import Paths
 from openegress.worker.process import HandlerProcess
 from openegress.worker.supervisor import Supervisor, relay_log
 
@@ -56,6 +56,7 @@ class ClipService:
         context: Callable[[], Context],
         cluster_id: str,
         spool: Path,
+        paths: Paths,
     ) -> None:
         self._server = server
         self._supervisor = supervisor
@@ -63,11 +64,10 @@ class ClipService:
         self._context = context
         self._cluster_id = cluster_id
         self._spool = spool
+        self._paths = paths
         self._registration: Registration[CutRequest, ClipInfo] | None = None
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[ClipInfo]] = set()
-        self._names: dict[asyncio.Task[ClipInfo], str] = {}
-        """What they are to be stored as."""
         self._handlers: set[HandlerProcess] = set()
 
     async def open(self) -> None:
@@ -112,10 +112,8 @@ class ClipService:
             )
         job = await self._job(request)
         plan = self._plan(request, job)
-        self._refuse_twice(plan)
         task = asyncio.create_task(self._make(request, plan, job), name=f"clip {plan.clip_id}")
         self._tasks.add(task)
-        self._names[task] = plan.target.filepath
         task.add_done_callback(self._done)
         done, _ = await asyncio.wait([task], timeout=_ANSWER_S)
         if not done:
@@ -130,15 +128,8 @@ class ClipService:
 
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
         self._tasks.discard(task)
-        del self._names[task]
         if not task.cancelled():
             task.exception()  # whoever waited has heard it
-
-    def _refuse_twice(self, plan: ClipPlan) -> None:
-        """What is stored already is seen in the storage; of what is being made nothing is there yet."""
-        if plan.target.filepath in self._names.values():
-            why = f"another clip is being made as {shown(plan.target.filepath)!r}; name this one otherwise"
-            raise EgressError(Code.ALREADY_EXISTS, why)
 
     async def _job(self, request: CutRequest) -> Job | None:
         """The one that records; None where it is over, and `request` then has its last word."""
@@ -163,6 +154,7 @@ class ClipService:
             try:
                 made = await self._made(plan, egress_id)
             finally:
+                await self._paths.release(plan.clip_id)
                 # Of one that was killed; in its cage it cannot remove the folder itself.
                 await asyncio.to_thread(shutil.rmtree, self._spool / plan.clip_id, ignore_errors=True)
         if made.code:
@@ -199,6 +191,8 @@ class ClipService:
                 match message:
                     case ClipMade():
                         made = message
+                    case ipc.ClaimClip(path):
+                        handler.send(await self._claimed(plan, path))
                     case ipc.Log():
                         with beside("writing a clip's log"):
                             relay_log(egress_id, message)
@@ -217,6 +211,14 @@ class ClipService:
             why = f"the process that made the clip ended ({handler.ended})"
             raise EgressError(Code.INTERNAL, why, fault=Fault.SERVICE)
         return made
+
+    async def _claimed(self, plan: ClipPlan, path: str) -> ipc.NamesClaimed:
+        """What is stored already, the clip's process sees; what is being written, nobody but the worker."""
+        try:
+            await self._paths.claim_clip(plan.clip_id, plan.target.storage, path)
+        except EgressError as error:
+            return ipc.NamesClaimed(code=error.code.value, error=error.message)
+        return ipc.NamesClaimed()
 
 
 def _tell(job: Job, made: ClipMade) -> None:

@@ -176,7 +176,7 @@ class HandlerLink:
             async for message in messages:
                 words.check(message)
                 match message:
-                    case ipc.Ready() | ClipMade():
+                    case ipc.Ready() | ClipMade() | ipc.ClaimClip():
                         pass
                     case ipc.Log():
                         with beside("writing a recording's log"):

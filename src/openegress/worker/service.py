@@ -102,6 +102,11 @@ class WorkerService:
         )
         self._adoption.start(BESIDE if shared else FIRST)
 
+    @property
+    def held_paths(self) -> Paths:
+        """Which clips ask too."""
+        return self._paths
+
     def egress_ids(self) -> Collection[str]:
         """What this worker answers for: what runs here, and what waits to be recovered."""
         waiting = self._adoption.waiting if self._adoption is not None else ()

@@ -13,7 +13,7 @@ from openegress.core.plan import (
     WebsocketOutput,
 )
 from openegress.core.room_keys import NO_KEYS, KeySupply
-from openegress.core.sidecars import OF_DATA_CHANNELS
+from openegress.core.sidecars import OF_DATA_CHANNELS, Sidecar
 from openegress.media.overlays import Overlays
 from openegress.request import layouts
 from openegress.room import VideoQuality
@@ -52,7 +52,8 @@ async def open_source(
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
     into_file = source.data if isinstance(source, TracksSource) else ()
     data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars) or bool(into_file)
-    options = SessionOptions(insecure=source.insecure, data=data)
+    data_tracks = Sidecar.DATA in plan.sidecars or bool(into_file)
+    options = SessionOptions(insecure=source.insecure, data=data, data_tracks=data_tracks)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(
         room,
