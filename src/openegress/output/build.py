@@ -76,7 +76,9 @@ def build_output(
             guard = SizeGuard(segments, size_limit, packing)
             return BuiltOutput(segments, packets=guard, guard=guard, patient=segments, marked=segments)
         case plan.StreamOutput():
-            streams = StreamSender(output, index, emit=emit, on_empty=on_empty, policy=policy)
+            streams = StreamSender(
+                output, index, emit=emit, on_empty=on_empty, policy=policy, ask_key=ask_key
+            )
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)
         case plan.ImageOutput():
             images = ImageRecorder(output, index, emit=emit, uploader=uploader(output.storage))

@@ -17,7 +17,7 @@ from openegress.output.failure import FailureReport
 from openegress.output.live import StoresNothing
 from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.report import StreamReport
-from openegress.output.live.stream import LiveStream
+from openegress.output.live.stream import LiveStream, StreamListener
 from openegress.request.stream_urls import redact, shown_alike
 
 FINISH_S = 6.0
@@ -39,12 +39,15 @@ class StreamSender(StoresNothing):
         emit: Emit,
         on_empty: Callable[[], None] | None = None,
         policy: ReconnectPolicy | None = None,
+        ask_key: Callable[[int], None] = lambda at_ns: None,
     ) -> None:
-        """`on_empty` is called, from any thread, when the last URL was removed and none is left."""
+        """`on_empty` is called, from any thread, when the last URL was removed and none is left. `ask_key`:
+        see build_output(); a stream that is added begins with what it gives."""
         self._plan = output
         self._emit = emit
         self._on_empty = on_empty
         self._policy = policy or ReconnectPolicy()
+        self._ask_key = ask_key
         self._index = index
         self._failures = FailureReport(index, emit)
         self._opening: Opening | None = None
@@ -131,13 +134,15 @@ class StreamSender(StoresNothing):
             self._opening.formats,
             self._policy,
             StreamReport(self._emit, self._index, target.redacted, number),
-            self._given_up,
-            self._sent,
+            StreamListener(self._given_up, self._sent, self._ask_key_now),
             networks_of(self._plan.deny_networks),
         )
         with self._lock:
             self._streams[target.url] = stream
         return stream
+
+    def _ask_key_now(self) -> None:
+        self._ask_key(0)
 
     def _sent(self, count: int) -> None:
         self._bytes_sent += count
