@@ -5,7 +5,11 @@ import pytest
 
 from openegress.core.codecs import AudioCodec
 from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.core.units import S
+from openegress.media import Packet
 from openegress.media.encoder import AudioEncoder, VideoEncoder
+from openegress.media.frame_queue import QueuedPicture
+from openegress.media.pipeline import EncodePipeline
 from openegress.request import encoding
 
 FRAME_NS = 20_000_000
@@ -37,3 +41,30 @@ def test_h264_takes_every_bound(width: int, height: int, framerate: int, interva
         packets += encoder.encode(av.VideoFrame(width, height, "yuv420p"), n * 1_000_000_000 // framerate)
     packets += encoder.flush()
     assert len(packets) == 20 and packets[0].is_key
+
+
+class Keys:
+    """A sink that remembers when key frames were."""
+
+    def __init__(self) -> None:
+        self.pts_ns: list[int] = []
+
+    def write(self, packet: Packet) -> None:
+        if packet.is_key:
+            self.pts_ns.append(packet.pts_ns)
+
+
+async def test_every_key_frame_that_is_asked_for_comes() -> None:
+    """A file that is split asks for one to come, a stream that is added meanwhile for one at once."""
+    asked = VideoEncoding(64, 64, 10, kbps=100, key_frame_interval_s=100.0)
+    pipeline = EncodePipeline(asked, None, steady=True, on_error=lambda _: None)
+    keys = Keys()
+    pipeline.attach([keys], [])
+    for n in range(40):
+        if n == 10:
+            pipeline.key_frame_at(3 * S)
+            pipeline.key_frame_at(0)
+        pipeline._encode(QueuedPicture(av.VideoFrame(64, 64, "yuv420p"), n * S // 10))
+    pipeline.start()
+    await pipeline.finish()
+    assert keys.pts_ns == [0, S, 3 * S]

@@ -299,15 +299,16 @@ class _HoldBuffer:
 
     def __init__(self, request_key_frames: Callable[[], None]) -> None:
         self._request_key_frames = request_key_frames
-        self._key_at_ns: int | None = None
+        self._keys_at_ns: list[int] = []
+        """Asked for, and not come so far. Added to from any thread."""
         self._held: list[Packet] | None = []
         self._sinks: Sequence[PacketSink] = ()
         self.last_pts_ns = 0
 
     def write(self, packet: Packet) -> None:
         self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
-        if self._key_at_ns is not None and packet.pts_ns >= self._key_at_ns:
-            self._await_key(packet)
+        if due := [at_ns for at_ns in tuple(self._keys_at_ns) if packet.pts_ns >= at_ns]:
+            self._await_key(packet, due)
         if self._held is not None:
             self._held.append(packet)
             return
@@ -322,12 +323,12 @@ class _HoldBuffer:
                 sink.write(packet)
 
     def key_frame_at(self, at_ns: int) -> None:
-        self._key_at_ns = at_ns
+        self._keys_at_ns.append(at_ns)
 
-    def _await_key(self, packet: Packet) -> None:
-        if packet.kind is MediaKind.VIDEO and packet.is_key:
-            self._key_at_ns = None
-        else:
+    def _await_key(self, packet: Packet, due: Sequence[int]) -> None:
+        for at_ns in due:
+            self._keys_at_ns.remove(at_ns)
+        if not (packet.kind is MediaKind.VIDEO and packet.is_key):
             # Again after a while: the request, or its answer, may be lost.
-            self._key_at_ns = packet.pts_ns + S
+            self._keys_at_ns.append(packet.pts_ns + S)
             self._request_key_frames()

@@ -61,7 +61,8 @@ class EncodePipeline:
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
-        self._key_at_ns: int | None = None
+        self._keys_at_ns: list[int] = []
+        """Asked for, and not encoded so far. Added to from any thread."""
         self._unfinished = 0
         self.encoded_frames = 0
         self.last_pts_ns = 0
@@ -95,8 +96,8 @@ class EncodePipeline:
         self._queue.put_resumption(Resumption(pts_ns, paused_ns))
 
     def key_frame_at(self, at_ns: int) -> None:
-        """The first picture at `at_ns` or later is a key frame. From any thread; the last word counts."""
-        self._key_at_ns = at_ns
+        """The first picture at `at_ns` or later is a key frame. From any thread."""
+        self._keys_at_ns.append(at_ns)
 
     def expect_end(self) -> None:
         """The source is about to stop: whoever stops it waits, so from now on there is little time for
@@ -132,9 +133,11 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
-                    if self._key_at_ns is not None and pts_ns + S // 1000 >= self._key_at_ns:
-                        self._key_at_ns = None
+                    due = [at_ns for at_ns in tuple(self._keys_at_ns) if pts_ns + S // 1000 >= at_ns]
+                    if due:
                         self._video.begin_anew()
+                    for at_ns in due:
+                        self._keys_at_ns.remove(at_ns)
                     self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):

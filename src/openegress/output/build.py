@@ -80,7 +80,13 @@ def build_output(
             return BuiltOutput(segments, packets=guard, guard=guard, patient=segments, marked=segments)
         case plan.StreamOutput():
             streams = StreamSender(
-                output, index, emit=emit, on_empty=on_empty, policy=policy, left=left.streams
+                output,
+                index,
+                emit=emit,
+                on_empty=on_empty,
+                policy=policy,
+                left=left.streams,
+                ask_key=ask_key,
             )
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)
         case plan.ImageOutput():

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from openegress.core.errors import EgressError, Phase, invalid
+from openegress.core.http_url import is_http
 from openegress.core.plan import Proxy
 from openegress.core.shown_url import receiver
 from openegress.storage.failures import Answer, FailureKind, explain
@@ -76,8 +77,8 @@ def proxy_url(proxy: Proxy) -> str:
     """The proxy's URL with user and password in it, as HTTP clients expect them. Must not be logged.
     Raises EgressError if the URL has no host."""
     url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
-    if not urlsplit(url).hostname:
-        raise invalid(f"proxy url {receiver(proxy.url)!r} names no host; write http://host:port")
+    if not is_http(url):
+        raise invalid(f"proxy url {receiver(proxy.url)!r} is not an HTTP proxy; write http://host:port")
     if not proxy.username:
         return url
     scheme, _, rest = url.partition("://")

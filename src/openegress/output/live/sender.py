@@ -19,7 +19,7 @@ from openegress.output.left import LeftStream
 from openegress.output.live import StoresNothing, reconnect
 from openegress.output.live.reconnect import Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
-from openegress.output.live.stream import LiveStream
+from openegress.output.live.stream import LiveStream, StreamListener
 from openegress.request.stream_urls import redact, shown_alike
 
 FINISH_S = 6.0
@@ -42,14 +42,17 @@ class StreamSender(StoresNothing):
         on_empty: Callable[[], None] | None = None,
         policy: ReconnectPolicy | None = None,
         left: Sequence[LeftStream] = (),
+        ask_key: Callable[[int], None] = lambda at_ns: None,
     ) -> None:
         """`on_empty` is called, from any thread, when the last URL was removed and none is left. `left`: what
-        another process has sent to until now, in the place of the plan's targets."""
+        another process has sent to until now, in the place of the plan's targets. `ask_key`: see
+        build_output(); a stream that is added begins with what it gives."""
         self._plan = output
         self._emit = emit
         self._on_empty = on_empty
         self._policy = policy or ReconnectPolicy()
         self._left = left or [LeftStream(target) for target in output.targets]
+        self._ask_key = ask_key
         self.index = index
         self._failures = FailureReport(index, emit)
         self._opening: Opening | None = None
@@ -145,14 +148,16 @@ class StreamSender(StoresNothing):
             self._opening.formats,
             self._policy,
             report,
-            self._given_up,
-            self._sent,
+            StreamListener(self._given_up, self._sent, self._ask_key_now),
             networks_of(self._plan.deny_networks),
             link,
         )
         with self._lock:
             self._streams[target.url] = stream
         return stream
+
+    def _ask_key_now(self) -> None:
+        self._ask_key(0)
 
     def _sent(self, count: int) -> None:
         self._bytes_sent += count

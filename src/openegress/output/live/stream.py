@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from av.error import FFmpegError
@@ -45,6 +46,18 @@ class _Wish(Enum):
     """The same for this URL alone, and how it ends is no failure of the output."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamListener:
+    """What a stream tells its owner, from its thread."""
+
+    on_failed: Callable[[str], None]
+    """The error by which it was given up while it was wanted."""
+    on_sent: Callable[[int], None]
+    """The bytes of each packet."""
+    on_awaits_key: Callable[[], None]
+    """It is connected, and can send nothing before the next key frame."""
+
+
 class LiveStream:
     """One URL: connects, sends, and comes back after a loss, until it is finished or given up."""
 
@@ -54,20 +67,16 @@ class LiveStream:
         formats: Sequence[StreamFormat],
         policy: ReconnectPolicy,
         report: StreamReport,
-        on_failed: Callable[[str], None],
-        on_sent: Callable[[int], None],
+        listener: StreamListener,
         networks: Sequence[Network] = (),
         link: Link = FRESH,
     ) -> None:
-        """From the stream's thread, `on_failed` gets the error by which it was given up while it was wanted,
-        `on_sent` the bytes of each packet."""
         self.target = target
         self.report = report
         self._formats = formats
         self._policy = policy
         self._networks = networks
-        self._on_failed = on_failed
-        self._on_sent = on_sent
+        self._listener = listener
         self._link = link
         self._queue = LiveQueue(has_video=any(f.kind is MediaKind.VIDEO for f in formats))
         self._changed = threading.Condition()
@@ -141,7 +150,7 @@ class LiveStream:
             failed = self._link.phase is reconnect.LinkPhase.FAILED
             self._tell(StreamStatus.FAILED if failed else StreamStatus.FINISHED)
             if failed and self._wish is not _Wish.REMOVE:
-                self._on_failed(self._link.error)
+                self._listener.on_failed(self._link.error)
             self._ended.set_result(None)
 
     def _connect(self) -> None:
@@ -161,6 +170,9 @@ class LiveStream:
             return
         with self._changed:
             self._queue.restart()
+            awaits_key = self._queue.awaits_key
+        if awaits_key:
+            self._listener.on_awaits_key()
         self._link = reconnect.connected(self._link)
         self.report.started_at_ns = self.report.started_at_ns or time.time_ns()
         self._tell(StreamStatus.ACTIVE)
@@ -181,7 +193,7 @@ class LiveStream:
                 return
             for packet in packets:
                 self._connection.write(packet)
-                self._on_sent(len(packet.data))
+                self._listener.on_sent(len(packet.data))
                 if self._first_ns is None:
                     self._first_ns = packet.pts_ns - self.report.duration_ns
                 self.report.duration_ns = max(self.report.duration_ns, end_ns(packet) - self._first_ns)
