@@ -1,7 +1,6 @@
 """A connection to a stream server: RTMP(S) or SRT, with the words for what goes wrong on it."""
 
 import errno
-import os
 import socket
 import ssl
 import threading
@@ -21,7 +20,7 @@ from openegress.media import Packet, StreamFormat
 from openegress.media.avio import Avio, AvioError, Interrupt
 from openegress.media.muxer import Muxer
 from openegress.media.srt import SrtConnection, SrtError
-from openegress.output.rtmp_tunnel import RtmpTunnel
+from openegress.output.tls_tunnel import TlsTunnel
 from openegress.request.rtmp_url import parse as parse_rtmp
 from openegress.request.srt_url import parse as parse_srt
 
@@ -66,16 +65,16 @@ class StreamConnection(Protocol):
 
 
 class RtmpConnection:
-    """RTMP by FFmpeg. The connection itself is ours: to an address that was judged, with TLS around it where
-    that is asked for, and with a bound on what the server says."""
+    """RTMP by FFmpeg, which is told the address: one that it finds itself might be another. TLS around it is
+    ours."""
 
     def __init__(self, url: str, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()) -> None:
         self._url = parse_rtmp(url)
         self._formats = formats
         self._networks = networks
         self._far: socket.socket | None = None
-        """Until its tunnel has it."""
-        self._tunnel: RtmpTunnel | None = None
+        """Of RTMPS, until its tunnel has it."""
+        self._tunnel: TlsTunnel | None = None
         self._interrupt = Interrupt()
         self._avio: Avio | None = None
         self._muxer: Muxer | None = None
@@ -95,36 +94,29 @@ class RtmpConnection:
         problem: OSError = OSError(errno.EHOSTUNREACH, "no address")
         for each in found:
             try:
-                return self._dial_one(each, buffer_bytes)
+                if self._url.scheme == "rtmps":
+                    return self._dial_tls(each, buffer_bytes)
+                return self._speak(str(each[4][0]), self._url.port, buffer_bytes)
             except OSError as error:
                 problem = error
                 if error.errno not in _OF_ONE_ADDRESS or self._interrupt.is_set:
                     break
         raise problem
 
-    def _dial_one(self, to: AddrInfo, buffer_bytes: int) -> Avio:
+    def _dial_tls(self, to: AddrInfo, buffer_bytes: int) -> Avio:
+        context = ssl.create_default_context()  # SSL_CERT_FILE names other authorities
         family, kind, protocol, _, address = to
         plain = self._far = socket.socket(family, kind, protocol)
         try:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(STALL_S)
             plain.connect(address)
-            if self._url.scheme == "rtmps":
-                context = ssl.create_default_context()  # SSL_CERT_FILE names other authorities
-                self._far = context.wrap_socket(plain, server_hostname=self._url.host)
-        except TimeoutError:
-            self._far.close()
-            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+            far = self._far = context.wrap_socket(plain, server_hostname=self._url.host)
         except BaseException:
             self._far.close()
             raise
-        self._tunnel = RtmpTunnel(self._far)
-        try:
-            return self._speak(*self._tunnel.address, _MIN_BUFFER_BYTES)
-        except BaseException:
-            self._tunnel.close()
-            raise
+        self._tunnel = TlsTunnel(far)
+        return self._speak(*self._tunnel.address, _MIN_BUFFER_BYTES)
 
     def _speak(self, host: str, port: int, buffer_bytes: int) -> Avio:
         options = {
