@@ -53,6 +53,8 @@ class World:
         self.reported: list[bool] = []
         self.had_ended: list[bool] = []
         self.gone_on: list[str] = []
+        self.taken: set[str] = set()
+        """Another worker has gone on with these."""
         self.status = EgressStatus.EGRESS_ACTIVE
         self.adoption = Adoption(
             spool,
@@ -62,7 +64,11 @@ class World:
             self.busy.__contains__,
             self.recover,
             self.go_on,
+            self.is_ours,
         )
+
+    async def is_ours(self, left: Leftover) -> bool:
+        return left.plan.egress_id not in self.taken
 
     def leave(self, egress_id: str, *outputs: Output, resumes: bool = False) -> Journal:
         plan = msgspec.structs.replace(of(egress_id, *outputs), resumes=resumes)

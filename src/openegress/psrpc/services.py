@@ -100,6 +100,8 @@ class EgressHandler:
         "EgressHandler", "Order", UpdateLayoutRequest, EgressInfo, queue=True, timeout_s=ORDER_TIMEOUT_S
     )
     """Ours alone: the layout is an order (request.orders). A livekit-server hands those on in the room."""
+    ADD_PART = Method("EgressHandler", "AddPart", EgressInfo, Empty, queue=True)
+    """Ours alone: what became of a part of the egress that another worker has recorded before."""
 
 
 class IOInfo:
@@ -112,6 +114,8 @@ class IOInfo:
     REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, queue=True)
     """Ours alone: what an ended record learns of its files. A livekit-server has no such thing, and announces
     every update of an ended record as another end."""
+    ADD_PART = Method("IOInfo", "AddPart", EgressInfo, Empty, queue=True)
+    """Ours alone: what an egress learns of a part that is not its last one."""
     COUNT_EGRESS = Method("IOInfo", "CountEgress", EgressInfo, Empty, queue=True)
     """Ours alone: what has been recorded so far. A livekit-server would announce it to webhooks."""
     UPDATE_METRICS = Method("IOInfo", "UpdateMetrics", UpdateMetricsRequest, Empty, queue=True)
