@@ -12,7 +12,7 @@ from openegress.core.plan import FileOutput, Plan, S3Storage, StoragePlan, WebSo
 from openegress.core.restart import Restart
 from openegress.psrpc.connection import RedisLink
 from openegress.store import handovers as handovers_module
-from openegress.store.handovers import Handovers, Offer, Standing
+from openegress.store.handovers import HandoverOffer, Handovers, Holding
 from testkit.redis_server import RedisServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SHORT_S = 0.5
 SECRET = "a-secret-of-at-least-32-characters"
 STORAGE = StoragePlan(S3Storage("bucket", access_key="key", secret="of-the-storage"))
-OFFER = Offer(
+OFFER = HandoverOffer(
     Plan(
         "EG_1", WebSource("https://example.com"), (FileOutput("a.mp4", Container.MP4, STORAGE),), None, None
     ),
@@ -73,7 +73,7 @@ async def test_one_of_many_claims_what_is_lost(worker: Worker) -> None:
     (claimed,) = [each for each in claims if each is not None]
     assert (claimed.offer, claimed.number) == (OFFER, 1)
     standings = [await one.standing("EG_1", 1) for one in others]
-    assert standings.count(Standing.OURS) == 1 and standings.count(Standing.TAKEN) == len(others) - 1
+    assert standings.count(Holding.OURS) == 1 and standings.count(Holding.TAKEN) == len(others) - 1
 
 
 async def test_one_that_was_out_of_reach_learns_that_it_lost(worker: Worker) -> None:
@@ -85,9 +85,9 @@ async def test_one_that_was_out_of_reach_learns_that_it_lost(worker: Worker) -> 
     assert await first.beat({"EG_1": 0}) == {"EG_1": False}
     assert not await first.offer(OFFER, 0) and not await first.release("EG_1", 0)
     assert await second.beat({"EG_1": 1}) == {"EG_1": True}
-    assert await first.standing("EG_1", 0) is Standing.TAKEN
+    assert await first.standing("EG_1", 0) is Holding.TAKEN
     assert await second.release("EG_1", 1)
-    assert await first.standing("EG_1", 0) is Standing.ENDED
+    assert await first.standing("EG_1", 0) is Holding.ENDED
     await run_out()
     assert await first.lost() == []
 
@@ -96,7 +96,7 @@ async def test_the_next_life_of_a_worker_goes_on_if_nobody_was_first(worker: Wor
     await worker("first").offer(OFFER, 0)
     await run_out()
     returned, second = worker("first"), worker("second")
-    assert await returned.standing("EG_1", 0) is Standing.OURS
+    assert await returned.standing("EG_1", 0) is Holding.OURS
     assert await returned.offer(OFFER, 0)
     assert await second.claim("EG_1") is None
 
@@ -110,8 +110,8 @@ async def test_a_worker_that_has_a_later_part_has_lost_its_first(worker: Worker)
     await run_out()
     claimed = await first.claim("EG_1")
     assert claimed is not None and claimed.number == 2
-    assert await first.standing("EG_1", 0) is Standing.TAKEN
-    assert await first.standing("EG_1", 2) is Standing.OURS
+    assert await first.standing("EG_1", 0) is Holding.TAKEN
+    assert await first.standing("EG_1", 2) is Holding.OURS
     assert not await first.offer(OFFER, 0)
 
 
@@ -132,7 +132,7 @@ async def test_what_redis_has_lost_is_offered_anew(worker: Worker, settings: Red
     await link.run(link.client.flushall)
     await link.close()
     assert await first.beat({"EG_1": 0}) == {"EG_1": None}
-    assert await first.standing("EG_1", 0) is Standing.OURS
+    assert await first.standing("EG_1", 0) is Holding.OURS
     assert await first.release("EG_1", 0) and await first.offer(OFFER, 0)
 
 

@@ -314,3 +314,16 @@ async def test_what_an_earlier_life_has_ended_does_not_go_on(tmp_path: Path) -> 
     mark_ended(tmp_path / "EG_1")
     assert await look(world) == ["EG_1"]
     assert world.gone_on == []
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_what_another_worker_has_taken_over_is_a_part_to_be_stored(
+    tmp_path: Path, is_taken: bool
+) -> None:
+    world = World(tmp_path)
+    world.leave("EG_1", resumes=True)
+    if is_taken:
+        world.taken.add("EG_1")
+    await look(world, FIRST)
+    assert (world.gone_on, world.begun) == (([], ["EG_1"]) if is_taken else (["EG_1"], []))
+    assert not is_taken or (world.had_ended, world.reported) == ([True], [True])

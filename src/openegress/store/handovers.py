@@ -42,7 +42,7 @@ KEPT_S = 7 * 24 * 3600
 _NONCE_BYTES = 12
 
 
-class Standing(Enum):
+class Holding(Enum):
     """Of a worker in an egress that it has recorded."""
 
     OURS = auto()
@@ -53,7 +53,7 @@ class Standing(Enum):
     """Another worker has recorded it since, and it is over, or was lost by that one too."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class HandoverOffer(msgspec.Struct, frozen=True):
     """What it takes to go on with an egress."""
 
     plan: Plan
@@ -66,7 +66,7 @@ class Offer(msgspec.Struct, frozen=True):
 class Claimed:
     """An egress that is the claimer's now."""
 
-    offer: Offer
+    offer: HandoverOffer
     number: int
     heard_ns: int
     """Unix ns by Redis' clock: when the worker before was heard of last."""
@@ -161,7 +161,7 @@ class Handovers:
         """`holder` is this worker, and its next life with the same spool. Before all else."""
         self._holder = holder
 
-    async def offer(self, offer: Offer, number: int) -> bool:
+    async def offer(self, offer: HandoverOffer, number: int) -> bool:
         """This worker records part `number` of it. False: another one has taken it over."""
         egress_id = offer.plan.egress_id
         sealed = self._seal(egress_id, msgspec.msgpack.encode(offer))
@@ -186,23 +186,23 @@ class Handovers:
         arguments: list[Argument] = [egress_id, self._holder, number]
         return bool(await self._keys.script(_RELEASE, [self._index, self._key(egress_id)], arguments))
 
-    async def standing(self, egress_id: str, number: int | None = None) -> Standing:
+    async def standing(self, egress_id: str, number: int | None = None) -> Holding:
         """`number`: of the part that this worker has recorded; None: it is not known."""
         keys = [self._index, self._key(egress_id)]
         holder, known, lives = await self._keys.script(_STANDING, keys, [egress_id])
         if not holder:
-            return Standing.OURS
+            return Holding.OURS
         is_same = number is None or int(known) <= number
         if holder.decode(errors="replace") == self._holder and is_same:
-            return Standing.OURS
-        return Standing.TAKEN if lives else Standing.ENDED
+            return Holding.OURS
+        return Holding.TAKEN if lives else Holding.ENDED
 
     async def lost(self) -> Sequence[str]:
         """Ids of those that anybody may claim."""
         rows = await self._keys.script(_LOST, [self._index], [CLAIM_S, KEPT_S])
         return [one for row in rows if is_egress_id(one := row.decode(errors="replace"))]
 
-    async def look(self, egress_id: str) -> Offer | None:
+    async def look(self, egress_id: str) -> HandoverOffer | None:
         """None: there is none that can be read."""
         sealed = await self._keys.run([self._key(egress_id)], self._redis.client.hget, "offer")
         return None if sealed is None else self._open(egress_id, sealed)
@@ -226,10 +226,12 @@ class Handovers:
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, data, egress_id.encode())
 
-    def _open(self, egress_id: str, sealed: bytes) -> Offer | None:
+    def _open(self, egress_id: str, sealed: bytes) -> HandoverOffer | None:
         try:
             nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-            offer = msgspec.msgpack.decode(self._cipher.decrypt(nonce, text, egress_id.encode()), type=Offer)
+            offer = msgspec.msgpack.decode(
+                self._cipher.decrypt(nonce, text, egress_id.encode()), type=HandoverOffer
+            )
         except (InvalidTag, ValueError) as error:
             _log.warning("what another worker offers cannot be read", egress_id=egress_id, error=repr(error))
             return None

@@ -68,7 +68,7 @@ class Supplies:
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
 
 
-class Begun(Enum):
+class BegunAt(Enum):
     """Where a recording has begun before."""
 
     NOWHERE = auto()
@@ -187,7 +187,7 @@ class Job:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self.handlers.obey(order)
 
-    async def run(self, spawns: Spawns, begun: Begun = Begun.NOWHERE) -> None:
+    async def run(self, spawns: Spawns, begun: BegunAt = BegunAt.NOWHERE) -> None:
         """Returns when the egress has ended and its last state was reported."""
         try:
             await self._record(spawns, begun)
@@ -208,9 +208,9 @@ class Job:
         finally:
             await self.record.close()
 
-    async def _record(self, spawns: Spawns, begun: Begun) -> None:
+    async def _record(self, spawns: Spawns, begun: BegunAt) -> None:
         """By one handler, and by others as long as each dies."""
-        died, resumes = "with its worker", begun is not Begun.NOWHERE
+        died, resumes = "with its worker", begun is not BegunAt.NOWHERE
         while True:
             if resumes and not self.is_left:
                 self._stage = _Stage.TAKEN_OVER
@@ -220,12 +220,12 @@ class Job:
                 if not is_on:
                     await self._finish_after(spawns, died, "its room is over", begun)
                     return
-            is_here = resumes and begun is not Begun.ELSEWHERE
+            is_here = resumes and begun is not BegunAt.ELSEWHERE
             outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=is_here))
             if self.is_left:
                 return
             if self.active_s is not None:
-                begun = Begun.HERE
+                begun = BegunAt.HERE
             if isinstance(outcome, Ended):
                 if self._stage is _Stage.TAKEN_OVER:
                     await self._finish_after(spawns, died, outcome.error, begun)
@@ -243,10 +243,10 @@ class Job:
         is_wanted = self.plan.resumes and has_begun and self._stop_reason is None
         return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
 
-    async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: Begun) -> None:
+    async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
         """Nobody can go on with it; no `why`: it was stopped before somebody had."""
         reason = f" and nobody could go on with it: {why}" if why else ""
-        if begun is Begun.ELSEWHERE:
+        if begun is BegunAt.ELSEWHERE:
             # Nothing to save, but it may have left a folder in the spool.
             await self._follow(spawns.recover, ipc.Recover(self.plan))
             self._end_unbegun(f"the worker that recorded this was lost{reason}")

@@ -179,7 +179,9 @@ class WorkerService:
         tenures = self._records.tenures
         if tenures is None or not left.plan.resumes:
             return True
-        return await tenures.keep(left.plan) if left.may_go_on else not await tenures.is_taken(left.plan)
+        if left.may_go_on and not transitions.is_paused(left.info):
+            return await tenures.keep(left.plan)
+        return not await tenures.is_taken(left.plan)
 
     async def lose(self, egress_id: str) -> None:
         """Another worker has taken an egress over: nobody asks for it here any more."""

@@ -8,6 +8,7 @@ import structlog
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.errors import EgressError
+from openegress.core.info import is_paused
 from openegress.core.plan import Plan
 from openegress.core.tasks import stopped
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -93,7 +94,7 @@ class Takeovers:
             return
         await asyncio.sleep(self._hesitation_s())
         info = await self._keeper.get(egress_id)
-        if info is None or info.status != EgressStatus.EGRESS_ACTIVE:
+        if info is None or info.status != EgressStatus.EGRESS_ACTIVE or is_paused(info):
             return
         claimed = await self._handovers.claim(egress_id)
         if claimed is None:

@@ -17,7 +17,7 @@ from openegress.core.units import S
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.services import EgressHandler
-from openegress.store.handovers import TENURE_S, Handovers, Offer, Standing
+from openegress.store.handovers import TENURE_S, HandoverOffer, Handovers, Holding
 from openegress.worker.job import Job
 from openegress.worker.supervisor import Supervisor
 
@@ -55,7 +55,7 @@ class Tenures:
         self._client = client
         self._on_lost = on_lost
         self._held: dict[str, _Held] = {}
-        self._offers: dict[str, Offer] = {}
+        self._offers: dict[str, HandoverOffer] = {}
         """Of those that this worker has taken over."""
         self._task: asyncio.Task[None] | None = None
 
@@ -109,10 +109,10 @@ class Tenures:
         job = self._supervisor.get(egress_id)
         number = number_of(job) if job is not None else None
         standing = await self._handovers.standing(egress_id, number)
-        if standing is Standing.OURS:
+        if standing is Holding.OURS:
             await self._keeper.update(info)
         elif is_terminal(info):
-            if standing is Standing.TAKEN:
+            if standing is Holding.TAKEN:
                 await self._client.call(EgressHandler.ADD_PART, info, topic=egress_id)
             else:
                 await self._keeper.add_part(info)
@@ -123,18 +123,18 @@ class Tenures:
         offer = await self._whole(plan)
         number = plan.part.number if plan.part is not None else 0
         if offer is None:
-            return await self._handovers.standing(plan.egress_id, number) is Standing.OURS
+            return await self._handovers.standing(plan.egress_id, number) is Holding.OURS
         return await self._handovers.offer(offer, number)
 
     async def is_taken(self, plan: Plan) -> bool:
         """Another worker has gone on with what this one has recorded. Raises EgressError (unavailable)."""
         number = plan.part.number if plan.part is not None else 0
-        return await self._handovers.standing(plan.egress_id, number) is not Standing.OURS
+        return await self._handovers.standing(plan.egress_id, number) is not Holding.OURS
 
-    async def _whole(self, plan: Plan) -> Offer | None:
+    async def _whole(self, plan: Plan) -> HandoverOffer | None:
         """None: it is another part of an egress that nobody knows the whole of any more."""
         if plan.part is None:
-            return Offer(plan)
+            return HandoverOffer(plan)
         known = self._offers.get(plan.egress_id) or await self._handovers.look(plan.egress_id)
         if known is not None:
             self._offers[plan.egress_id] = known
