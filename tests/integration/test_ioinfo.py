@@ -98,6 +98,21 @@ async def test_an_ended_record_learns_of_its_files_and_of_nothing_else(ends: End
         await ends.client.call(IOInfo.REVISE_EGRESS, EgressInfo(egress_id="EG_9"))
 
 
+@pytest.mark.parametrize("status", [EgressStatus.EGRESS_ACTIVE, EgressStatus.EGRESS_COMPLETE])
+async def test_a_record_learns_of_a_part_that_is_not_its_last(ends: Ends, status: EgressStatus) -> None:
+    known = EgressInfo(egress_id="EG_1", updated_at=5, status=status)
+    known.file_results.add(filename="a.mp4", started_at=1)
+    known.file_results.add(filename="a-00002.mp4", started_at=3)
+    await ends.service.update(known)
+    part = EgressInfo(egress_id="EG_1", updated_at=4, status=EgressStatus.EGRESS_FAILED, error="taken over")
+    part.file_results.add(filename="a.mp4", started_at=1, location="/out/a.mp4", size=7)
+    for _ in range(2):  # its worker may tell it twice
+        await ends.client.call(IOInfo.ADD_PART, part)
+    stored = await ends.service.get("EG_1")
+    assert (stored.status, stored.error) == (status, "")
+    assert [each.location for each in stored.file_results] == ["/out/a.mp4", ""]
+
+
 @pytest.mark.parametrize(
     ("stored", "counted", "count"),
     [

@@ -53,6 +53,8 @@ class World:
         self.reported: list[bool] = []
         self.had_ended: list[bool] = []
         self.gone_on: list[str] = []
+        self.taken: set[str] = set()
+        """Another worker has gone on with these."""
         self.status = EgressStatus.EGRESS_ACTIVE
         self.adoption = Adoption(
             spool,
@@ -62,7 +64,11 @@ class World:
             self.busy.__contains__,
             self.recover,
             self.go_on,
+            self.is_ours,
         )
+
+    async def is_ours(self, left: Leftover) -> bool:
+        return left.plan.egress_id not in self.taken
 
     def leave(self, egress_id: str, *outputs: Output, resumes: bool = False) -> Journal:
         plan = msgspec.structs.replace(of(egress_id, *outputs), resumes=resumes)
@@ -315,3 +321,16 @@ async def test_who_shares_the_spool_leaves_what_goes_on_to_the_service(tmp_path:
     world.leave("EG_2", resumes=True)
     assert await look(world, BESIDE) == ["EG_1"]
     assert world.gone_on == []
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_what_another_worker_has_taken_over_is_a_part_to_be_stored(
+    tmp_path: Path, is_taken: bool
+) -> None:
+    world = World(tmp_path)
+    world.leave("EG_1", resumes=True)
+    if is_taken:
+        world.taken.add("EG_1")
+    await look(world, FIRST)
+    assert (world.gone_on, world.begun) == (([], ["EG_1"]) if is_taken else (["EG_1"], []))
+    assert not is_taken or (world.had_ended, world.reported) == ([True], [True])

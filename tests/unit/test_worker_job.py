@@ -29,7 +29,7 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.context import Context
 from openegress.request.initial_info import initial
 from openegress.request.validate import plan_of
-from openegress.worker.job import Job, Spawns, Supplies
+from openegress.worker.job import BegunAt, Job, Spawns, Supplies
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -125,7 +125,7 @@ class World:
             return self.room_is_on
 
         spawns = Spawns(lambda: _given(next(following)), lambda: _given(recovery or Handler()), is_room_on)
-        await self.job.run(spawns, resumes=began_before)
+        await self.job.run(spawns, BegunAt.HERE if began_before else BegunAt.NOWHERE)
         return self.job.record.info
 
 

@@ -1,5 +1,6 @@
 """A worker behind a livekit-server: requests come over Redis, records and webhooks are the server's."""
 
+import asyncio
 from importlib import metadata
 
 from openegress.api.control import ControlMethods
@@ -18,9 +19,11 @@ from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.redis import RedisBus
+from openegress.store.handovers import Handovers
 from openegress.store.janitor import Janitor
 from openegress.store.redis_leases import RedisLeases
 from openegress.worker.config import WorkerLeases
+from openegress.worker.holder import holder_of
 from openegress.worker.job import Job
 
 
@@ -41,11 +44,13 @@ class DropIn:
         self._bus = RedisBus(settings.redis)
         self._leases = RedisLeases(settings.redis)
         self._path_leases = path_leases(settings, RedisLeases(settings.redis, "paths"))
+        secret = settings.api_secret.reveal()
+        self._handovers = Handovers(settings.redis, settings.cluster_id, secret) if secret else None
         self._client = RPCClient(self._bus)
         self._node = Node(
             settings,
             self._bus,
-            WorkerLeases(self._leases, self._path_leases),
+            WorkerLeases(self._leases, self._path_leases, self._handovers),
             watchers=Watchers(
                 self._progress, self._board.update, self._board.thumbnail, self._board.happened
             ),
@@ -80,6 +85,8 @@ class DropIn:
     async def start(self) -> None:
         """Waits for Redis. Raises EgressError when a port or a folder cannot be had."""
         make_folders(self._settings)
+        if self._handovers is not None:
+            self._handovers.open(await asyncio.to_thread(holder_of, self._settings.spool_path))
         self._loop.start()
         await self._pages.start()
         await self._ports.start()
@@ -96,6 +103,8 @@ class DropIn:
         await self._node.close()
         await self._client.close()
         await self._leases.close()
+        if self._handovers is not None:
+            await self._handovers.close()
         await self._path_leases.close()
         await self._ports.close()
         await self._pages.close()

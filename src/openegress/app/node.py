@@ -44,6 +44,7 @@ from openegress.worker.process import clear_after_dead
 from openegress.worker.room_check import RoomCheck
 from openegress.worker.service import WorkerService
 from openegress.worker.supervisor import Supervisor, relay_log
+from openegress.worker.tenures import Tenures
 from openegress.worker.unreported import Unreported
 from openegress.worker.worker_records import WorkerRecords
 
@@ -127,7 +128,12 @@ class Node:
             worker_config(settings, rooms.metadata if rooms is not None else no_metadata),
             self.node_id,
             self._server,
-            WorkerRecords(keeper, Unreported(settings.data_path / UNREPORTED), observer.changed),
+            WorkerRecords(
+                keeper,
+                Unreported(settings.data_path / UNREPORTED),
+                observer.changed,
+                self._tenures(leases, keeper),
+            ),
             self.supervisor,
             self.machine.meter,
             leases,
@@ -148,6 +154,17 @@ class Node:
         """One encodes with a core while it draws with another."""
         most = settings.cpu_cost.max_composing or max(1, int(self.machine.load().cores) // 2)
         return ComposeTurns(most)
+
+    def _tenures(self, leases: WorkerLeases, keeper: IOInfoClient) -> Tenures | None:
+        if leases.handovers is None:
+            return None
+        return Tenures(
+            leases.handovers,
+            self.supervisor,
+            keeper,
+            self._client,
+            lambda egress_id: self.service.lose(egress_id),
+        )
 
     async def start(self) -> None:
         await asyncio.to_thread(clear_after_dead, str(self._spool))
@@ -202,7 +219,8 @@ class Node:
 
     def alive(self) -> dict[str, Check]:
         """The tasks that have to run as long as this process lives."""
-        return {name: heartbeat.stopped for name, heartbeat in self._heartbeats.items()}
+        beats = {name: heartbeat.stopped for name, heartbeat in self._heartbeats.items()}
+        return beats | self.service.alive()
 
     def _pids(self) -> dict[str, int]:
         return {job.plan.egress_id: pid for job in self.supervisor if (pid := job.handlers.pid)}

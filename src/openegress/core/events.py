@@ -25,6 +25,8 @@ class EndReason(StrEnum):
     IDLE = "Nobody publishes (stop_when_idle)"
     SILENT = "Nobody heard (stop_when_silent)"
     START_TIMEOUT = "start_timeout reached"
+    TAKEN_OVER = "Another worker goes on with it"
+    """Of a part, whose egress goes on."""
     FAILURE = "Failure"
 
 

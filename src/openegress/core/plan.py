@@ -13,6 +13,7 @@ from openegress.core.codecs import AudioCodec, Container, EncoderSpeed, H264Prof
 from openegress.core.end_rules import EndRules
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
+from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
 from openegress.core.render import Render
 from openegress.core.routes import DataRoute, VideoRoute
@@ -378,6 +379,8 @@ class Plan(Struct, frozen=True):
     render: Render = Render.LIVE
     resumes: bool = False
     """Another handler goes on with it when one dies."""
+    part: Part | None = None
+    """None: the first of the egress, and the only one unless a worker is lost."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

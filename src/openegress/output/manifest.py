@@ -81,6 +81,9 @@ class Header:
     """Of the egress as a whole; empty fields are left out."""
 
     egress_id: str
+    part: str = ""
+    """The number of the part that it is of, where other workers have recorded the others; "": it is of the
+    whole, or of the first."""
     room_id: str = ""
     room_name: str = ""
     url: str = ""
@@ -102,10 +105,16 @@ class Header:
     extra: dict[str, str] = field(default_factory=dict)
 
 
+def name_of(header: Header) -> str:
+    """Without its extension."""
+    return f"{header.egress_id}-{header.part}" if header.part else header.egress_id
+
+
 def build(header: Header, records: Iterable[Records]) -> str:
     """The manifest's text."""
     fields: dict[str, object] = {
         "egress_id": header.egress_id,
+        "part": int(header.part or 0),
         "room_id": header.room_id,
         "room_name": header.room_name,
         "url": header.url,

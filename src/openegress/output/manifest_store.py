@@ -13,7 +13,7 @@ from openegress.core.restart import Restart
 from openegress.core.shown_url import page
 from openegress.output import Emit
 from openegress.output.disk_thread import in_time
-from openegress.output.manifest import ClipRecord, Header, Pause, Records, build
+from openegress.output.manifest import ClipRecord, Header, Pause, Records, build, name_of
 from openegress.output.naming import JSON_TYPE, file_name, image_names, segment_names
 from openegress.output.part_names import beside_parts
 from openegress.output.spool_file import disk_error
@@ -36,9 +36,12 @@ def header_of(
 ) -> Header:
     """`values` are those of the placeholders. `passthrough`: encoded frames were stored as they came."""
     source = plan_.source
+    if plan_.part is not None:
+        restarts = (*plan_.part.restarts_until(started_at_ns), *restarts)
     audio_id, video_id = _composed(source)
     return Header(
         egress_id=plan_.egress_id,
+        part=plan_.part.mark if plan_.part is not None else "",
         room_id=plan_.room_id,
         room_name=plan_.room_name,
         url=page(source.url) if isinstance(source, plan.WebSource) else "",
@@ -87,7 +90,7 @@ async def store_manifests(
     records = [each for _, each in outputs]
     if not any(r.files or r.playlists or r.images for r in records):
         return
-    local = Path(spool) / f"{header.egress_id}{naming.MANIFEST_EXTENSION}"
+    local = Path(spool) / f"{name_of(header)}{naming.MANIFEST_EXTENSION}"
     await in_time(
         f"manifest {local.name}",
         functools.partial(_write, local, build(header, [*records, beside or Records()])),
@@ -96,7 +99,7 @@ async def store_manifests(
     places: list[tuple[plan.StoragePlan, str]] = []
     told = False
     for each, _ in outputs:
-        place = _place(each, header.egress_id, values)
+        place = _place(each, name_of(header), values)
         if place is None or place in places:
             continue
         places.append(place)
@@ -124,9 +127,7 @@ def _write(local: Path, text: str) -> None:
         raise disk_error(error, local) from error
 
 
-def _place(
-    output: plan.Output, egress_id: str, values: dict[str, str]
-) -> tuple[plan.StoragePlan, str] | None:
+def _place(output: plan.Output, name: str, values: dict[str, str]) -> tuple[plan.StoragePlan, str] | None:
     """Where an output's manifest goes; None: it has none."""
     match output:
         case plan.FileOutput():
@@ -137,4 +138,4 @@ def _place(
             directory = image_names(output, values)[0]
         case _:
             return None
-    return (output.storage, naming.manifest_path(directory, egress_id)) if output.manifest else None
+    return (output.storage, naming.manifest_path(directory, name)) if output.manifest else None

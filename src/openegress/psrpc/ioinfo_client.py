@@ -7,13 +7,14 @@ this client therefore looks up the record before it sends the update again.
 from collections.abc import Callable
 from dataclasses import replace
 
+from google.protobuf.empty_pb2 import Empty
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
 from openegress.psrpc.client import RPCClient
-from openegress.psrpc.services import FIRST, IOInfo
+from openegress.psrpc.services import FIRST, IOInfo, Method
 
 _IN_DOUBT = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN})
 """Errors after which the update may still have been applied: the answer was lost, or a later step failed."""
@@ -78,6 +79,11 @@ class IOInfoClient:
         usage = UpdateMetricsRequest(info=info, avg_cpu_usage=mean_cores, max_cpu_usage=most_cores)
         await self._client.call(IOInfo.UPDATE_METRICS, usage)
 
+    async def add_part(self, info: EgressInfo) -> None:
+        """What became of a part that is not the last one of its egress. Raises EgressError."""
+        if await self.get(info.egress_id) is not None:
+            await self._ours_alone(IOInfo.ADD_PART, info)
+
     async def get(self, egress_id: str) -> EgressInfo | None:
         """The record, or None if there is none. Raises EgressError if the record keeper does not answer."""
         try:
@@ -93,13 +99,13 @@ class IOInfoClient:
             return False
         if is_terminal(stored):
             if is_terminal(info) and info.updated_at > stored.updated_at:
-                await self._revise(info)
+                await self._ours_alone(IOInfo.REVISE_EGRESS, info)
             return True
         return stored.status == info.status and stored.updated_at >= info.updated_at
 
-    async def _revise(self, info: EgressInfo) -> None:
+    async def _ours_alone(self, method: Method[EgressInfo, Empty], info: EgressInfo) -> None:
         try:
-            await self._client.call(IOInfo.REVISE_EGRESS, info, timeout_s=self._update_timeout_s)
+            await self._client.call(method, info, timeout_s=self._update_timeout_s)
         except EgressError as error:
             if error.code is not Code.UNAVAILABLE:
                 raise

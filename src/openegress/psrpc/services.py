@@ -123,6 +123,8 @@ class EgressHandler:
     )
     """Not part of LiveKit's protocol: the layout is an order (request.orders). A livekit-server has no such
     method, and orders reach the recorder in the room."""
+    ADD_PART = Method("EgressHandler", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
+    """Not part of LiveKit's protocol: the results of a part that another worker recorded before."""
 
 
 class IOInfo:
@@ -137,6 +139,8 @@ class IOInfo:
     REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, routing=Routing.QUEUED)
     """Not part of LiveKit's protocol: adds stored files to an ended record. A livekit-server would report any
     update of an ended record to webhooks as another end."""
+    ADD_PART = Method("IOInfo", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
+    """Not part of LiveKit's protocol: the results of a part of an egress that is not its last one."""
     COUNT_EGRESS = Method("IOInfo", "CountEgress", EgressInfo, Empty, routing=Routing.QUEUED)
     """Not part of LiveKit's protocol: what has been recorded so far. A livekit-server would report it to
     webhooks."""

@@ -12,6 +12,7 @@ from livekit.protocol.egress import EgressInfo, ListEgressRequest, ListEgressRes
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ids import check_egress_id
 from openegress.core.info import is_terminal, with_request_of, with_results_of
+from openegress.core.part_records import with_part
 from openegress.core.tasks import beside
 from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest, UpdateMetricsRequest
@@ -60,6 +61,7 @@ class IOInfoService:
             await server.register(IOInfo.CREATE_EGRESS, self._rpc_update),
             await server.register(IOInfo.UPDATE_EGRESS, self._rpc_update),
             await server.register(IOInfo.REVISE_EGRESS, self._rpc_revise),
+            await server.register(IOInfo.ADD_PART, self._rpc_add_part),
             await server.register(IOInfo.COUNT_EGRESS, self._rpc_count),
             await server.register(IOInfo.GET_EGRESS, self._rpc_get),
             await server.register(IOInfo.LIST_EGRESS, self.list),
@@ -118,6 +120,12 @@ class IOInfoService:
     async def _rpc_revise(self, info: EgressInfo) -> Empty:
         stored = await self.get(info.egress_id)
         await self.update(with_results_of(stored, info, time.time_ns()))
+        return Empty()
+
+    async def _rpc_add_part(self, info: EgressInfo) -> Empty:
+        known = with_part(await self.get(info.egress_id), info)
+        known.updated_at = max(time.time_ns(), known.updated_at + 1)
+        await self.update(known)
         return Empty()
 
     async def _rpc_count(self, info: EgressInfo) -> Empty:

@@ -41,6 +41,11 @@ LEASES = PREFIX + "leases"
 """Sorted set: egress ids by the time their lease runs out, in unix seconds."""
 HOLDERS = PREFIX + "holders"
 """Hash: egress id -> worker id."""
+HANDOVERS = PREFIX + "handovers:"
+"""Sorted sets, by cluster: egress ids by the time until which their worker is taken for alive, in unix
+seconds."""
+HANDOVER = PREFIX + "handover:"
+"""Hashes, by cluster and egress id: who records it, and what it takes to go on with it."""
 DAMAGED = PREFIX + "damaged"
 """Hash: values that could not be decoded, by the place where they were found. Keys of a wrong type are
 renamed to "<DAMAGED>:<their name>:<unix ns>"."""
@@ -87,6 +92,10 @@ def holds(key: str) -> Holds | None:
         return Holds.SET
     if key.startswith(LANE):
         return Holds.LIST
+    if key.startswith(HANDOVERS):
+        return Holds.SORTED_SET
+    if key.startswith(HANDOVER):
+        return Holds.HASH
     if key.startswith((LEASES, HOLDERS)):  # other leases have keys with a suffix
         return Holds.SORTED_SET if key.startswith(LEASES) else Holds.HASH
     return _HOLDS[key]

@@ -20,6 +20,7 @@ from openegress.worker.leftovers import (
     Lookup,
     find_leftovers,
     leftover,
+    taken_over,
 )
 from openegress.worker.paths import Paths
 from openegress.worker.supervisor import Supervisor
@@ -66,10 +67,12 @@ class Adoption:
         is_busy: Callable[[str], bool],
         recover: Callable[[Leftover, str, bool], None],
         go_on: Callable[[Leftover], Awaitable[None]],
+        is_ours: Callable[[Leftover], Awaitable[bool]],
     ) -> None:
         """`is_busy` tells of egresses that run or are reported here; `recover` starts a job for
         one, with the text to end it with and whether its end is to be reported. `go_on` starts one that
-        records it further."""
+        records it further. `is_ours`: no other worker has taken it over, nor can from then on; it may raise
+        EgressError."""
         self._spool = spool
         self._lookup = lookup
         self._supervisor = supervisor
@@ -77,6 +80,7 @@ class Adoption:
         self._is_busy = is_busy
         self._recover = recover
         self._go_on = go_on
+        self._is_ours = is_ours
         self._waiting: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -144,6 +148,8 @@ class Adoption:
                     left = await leftover(plan, self._lookup)
                     had_ended = await asyncio.to_thread(has_ended, self._spool / egress_id)
                     left = replace(left, had_ended=had_ended)
+                    if not await self._is_ours(left):
+                        left = taken_over(plan)
                     if not self._is_busy(egress_id):
                         return left
             except EgressError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from openegress.request.context import Context
 from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
+from openegress.store.handovers import Handovers
 from openegress.store.leases import Leases
 from openegress.worker.admission import AdmissionLimits, Cost
 
@@ -40,3 +41,5 @@ class WorkerLeases:
     """Ids of egresses that run."""
     paths: Leases
     """What they write to."""
+    handovers: Handovers | None = None
+    """Egresses that another worker goes on with; None: no other does."""

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 import structlog
+from google.protobuf.empty_pb2 import Empty
 from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateLayoutRequest, UpdateStreamRequest
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
+from openegress.core.info import is_terminal
 from openegress.core.plan import StreamOutput
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import EgressHandler
@@ -38,6 +40,7 @@ class HandlerCalls:
             await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
         )
         topics.append(await self._server.register(EgressHandler.ORDER, self._obey, egress_id))
+        topics.append(await self._server.register(EgressHandler.ADD_PART, self._add_part, egress_id))
 
     async def close(self, egress_id: str) -> None:
         for registration in self._topics.pop(egress_id, ()):
@@ -56,6 +59,13 @@ class HandlerCalls:
         job = self._job(request.egress_id)
         await job.obey(request.layout)
         return job.record.info
+
+    async def _add_part(self, part: EgressInfo) -> Empty:
+        job = self._job(part.egress_id)
+        if job.plan.part is None or is_terminal(job.record.info):
+            raise EgressError(Code.UNAVAILABLE, "it is not the one that took the egress over")
+        job.record.add_part(part)
+        return Empty()
 
     async def _update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
         unknown.told(request, self._unknown_fields())  # refuses them all: they say where media goes

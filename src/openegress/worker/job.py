@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import structlog
+from livekit.protocol.egress import EgressStatus
 
 from openegress.core import ipc
 from openegress.core.deferred import MOST_TRIES
@@ -27,6 +28,7 @@ from openegress.core.events import (
     Thumbnail,
     Uploaded,
 )
+from openegress.core.info import is_paused
 from openegress.core.left_out import LeftOut
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
@@ -66,6 +68,16 @@ class Supplies:
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
 
 
+class BegunAt(Enum):
+    """Where a recording has begun before."""
+
+    NOWHERE = auto()
+    HERE = auto()
+    """In an earlier life of this worker, whose spool has what was recorded."""
+    ELSEWHERE = auto()
+    """On another worker, which is lost: this one records another part."""
+
+
 class _Stage(Enum):
     RECORDED = auto()
     TAKEN_OVER = auto()
@@ -90,7 +102,7 @@ class Job:
         *,
         had_ended: bool = False,
     ) -> None:
-        """`had_ended`: this is a recovery of an egress that has ended before."""
+        """`had_ended`: this is a recovery of an egress that has ended before, or goes on elsewhere."""
         self.plan = plan
         self.kind = kind
         self.record = record
@@ -144,6 +156,20 @@ class Job:
     def is_left(self) -> bool:
         return self._stage is _Stage.LEFT
 
+    @property
+    def goes_on(self) -> bool:
+        """Another worker is to go on with it, should this one be lost. Not while it is paused: nobody else
+        knows how to begin with a pause."""
+        info = self.record.info
+        is_over = self._stage in (_Stage.FINISHING, _Stage.LEFT) or self._stop_reason or self._ended
+        is_on = info.status == EgressStatus.EGRESS_ACTIVE and not is_paused(info)
+        return self.plan.resumes and is_on and not is_over
+
+    def lose(self) -> None:
+        """Another worker goes on with the egress: what was recorded here is a part of it, which ends."""
+        self.had_ended = True
+        self.stop(EndReason.TAKEN_OVER)
+
     def stop_retrying(self) -> None:
         """Of a recovery: what no storage takes now is left to the next one."""
         self.handlers.stop(EndReason.KILLED)
@@ -161,11 +187,10 @@ class Job:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self.handlers.obey(order)
 
-    async def run(self, spawns: Spawns, *, resumes: bool = False) -> None:
-        """Returns when the egress has ended and its last state was reported. `resumes`: an earlier life of
-        this worker began it."""
+    async def run(self, spawns: Spawns, begun: BegunAt = BegunAt.NOWHERE) -> None:
+        """Returns when the egress has ended and its last state was reported."""
         try:
-            await self._record(spawns, resumes)
+            await self._record(spawns, begun)
         except Exception as error:
             # Nothing may leave a record behind that claims to be running.
             _log.exception("egress failed in the worker", egress_id=self.plan.egress_id)
@@ -183,9 +208,9 @@ class Job:
         finally:
             await self.record.close()
 
-    async def _record(self, spawns: Spawns, resumes: bool) -> None:
+    async def _record(self, spawns: Spawns, begun: BegunAt) -> None:
         """By one handler, and by others as long as each dies."""
-        died = "with its worker"
+        died, resumes = "with its worker", begun is not BegunAt.NOWHERE
         while True:
             if resumes and not self.is_left:
                 self._stage = _Stage.TAKEN_OVER
@@ -193,14 +218,17 @@ class Job:
                 if self.is_left:
                     return
                 if not is_on:
-                    await self._finish_after(spawns, died, "its room is over")
+                    await self._finish_after(spawns, died, "its room is over", begun)
                     return
-            outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=resumes))
+            is_here = resumes and begun is not BegunAt.ELSEWHERE
+            outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=is_here))
             if self.is_left:
                 return
+            if self.active_s is not None:
+                begun = BegunAt.HERE
             if isinstance(outcome, Ended):
                 if self._stage is _Stage.TAKEN_OVER:
-                    await self._finish_after(spawns, died, outcome.error)
+                    await self._finish_after(spawns, died, outcome.error, begun)
                 return
             died = outcome.how
             if not self._may_resume(resumes):
@@ -215,10 +243,24 @@ class Job:
         is_wanted = self.plan.resumes and has_begun and self._stop_reason is None
         return is_wanted and RestartPolicy().allows(deaths_s, time.monotonic())
 
-    async def _finish_after(self, spawns: Spawns, died: str, why: str) -> None:
+    async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
         """Nobody can go on with it; no `why`: it was stopped before somebody had."""
         reason = f" and nobody could go on with it: {why}" if why else ""
+        if begun is BegunAt.ELSEWHERE:
+            # Nothing to save, but it may have left a folder in the spool.
+            await self._follow(spawns.recover, ipc.Recover(self.plan))
+            self._end_unbegun(f"the worker that recorded this was lost{reason}")
+            return
         await self._finish_left(spawns.recover, f"the recording process ended ({died}){reason}")
+
+    def _end_unbegun(self, text: str) -> None:
+        """Of a part of which nothing was recorded."""
+        if self._stop_reason in (None, EndReason.FAILURE):
+            self._end_failed(text)
+            return
+        self._stage = _Stage.RECORDED
+        self.record.notice(text)
+        self._take(Ended(time.time_ns(), self._stop_reason))
 
     async def _recover(self, spawn: Spawn, died: str) -> None:
         text = f"the recording process ended ({died})"
@@ -283,6 +325,8 @@ class Job:
                 self._phase = Phase.START_SIGNAL
             case Active() | Restarted():
                 self._phase = None
+                if isinstance(event, Active) and self.plan.part is not None:
+                    self._take(self.plan.part.begun(event.at_ns))
                 if isinstance(event, Restarted):
                     self._tell_aside(event)
                 if not self.is_left:

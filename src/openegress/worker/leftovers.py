@@ -44,7 +44,7 @@ class Leftover:
     info: EgressInfo
     on_record: bool
     had_ended: bool = False
-    """A worker has ended it before: only what is stored of it is new."""
+    """A worker has ended it before, or goes on with it: only what is stored of it is new."""
 
     @property
     def may_go_on(self) -> bool:
@@ -74,6 +74,13 @@ async def leftover(plan: Plan, lookup: Lookup) -> Leftover:
     nobody can say."""
     stored = await lookup(plan.egress_id)
     return Leftover(plan, kind_of(plan), _unfinished(plan, stored), on_record=stored is not None)
+
+
+def taken_over(plan: Plan) -> Leftover:
+    """A part whose egress another worker has gone on with."""
+    info = initial(StartEgressRequest(egress_id=plan.egress_id), plan, time.time_ns())
+    info.status = EgressStatus.EGRESS_ACTIVE
+    return Leftover(plan, kind_of(plan), info, on_record=True, had_ended=True)
 
 
 def _unfinished(plan: Plan, stored: EgressInfo | None) -> EgressInfo:

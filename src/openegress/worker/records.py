@@ -10,6 +10,7 @@ import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core import info as transitions
+from openegress.core import part_records
 from openegress.core.backoff import Backoff
 from openegress.core.errors import MAX_MESSAGE_CHARS, Code, EgressError
 from openegress.core.events import AnyEvent, Noticed
@@ -52,10 +53,14 @@ class Record:
         unreported: Unreported,
         watch: Watch | None = None,
         count: Send | None = None,
+        earlier: EgressInfo | None = None,
     ) -> None:
         """`count` delivers the numbers of images and segments when there is no other change to report.
-        `watch` is called with every change at once, before it is reported."""
-        self.info = info
+        `watch` is called with every change at once, before it is reported. `earlier` has the results of parts
+        that other workers recorded."""
+        self._earlier = earlier or EgressInfo()
+        self._last = info
+        self.info = info = part_records.joined(self._earlier, info)
         self._send = send
         self._unreported = unreported
         self._watch = watch
@@ -71,8 +76,18 @@ class Record:
         self._reporter = asyncio.create_task(self._report(), name=f"report {info.egress_id}")
 
     def apply(self, event: AnyEvent) -> None:
-        before, self.info = self.info, transitions.apply(self.info, event, time.time_ns())
-        if self.info is not before and self._watch is not None:
+        last = transitions.apply(self._last, event, time.time_ns())
+        if last is not self._last:
+            self._change(last)
+
+    def add_part(self, part: EgressInfo) -> None:
+        """What has become of a part that another worker has recorded before."""
+        self._earlier = part_records.with_part(self._earlier, part)
+        self._change(transitions.apply(self._last, Noticed(""), time.time_ns()))
+
+    def _change(self, last: EgressInfo) -> None:
+        self._last, self.info = last, part_records.joined(self._earlier, last)
+        if self._watch is not None:
             with beside("watching a record"):
                 self._watch(self.info)
         reported = reported_part(self.info)

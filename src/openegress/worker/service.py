@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -10,8 +10,10 @@ import structlog
 from livekit.protocol.egress import EgressInfo
 
 from openegress.core import info as transitions
+from openegress.core import part_records
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import EndReason
+from openegress.core.part import Part
 from openegress.core.plan import Plan
 from openegress.proto.egress_rpc_pb2 import (
     ListActiveEgressRequest,
@@ -20,22 +22,29 @@ from openegress.proto.egress_rpc_pb2 import (
 )
 from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressInternal
+from openegress.request import places
 from openegress.request.initial_info import initial
+from openegress.request.later_part import later_part
 from openegress.request.request_kind import RequestKind, request_kind
 from openegress.request.validate import plan_of
+from openegress.store.handovers import Claimed, Handovers
 from openegress.worker.admission import AdmissionLimits
 from openegress.worker.adoption import BESIDE, FIRST, Adoption
 from openegress.worker.capacity import Capacity
 from openegress.worker.config import WorkerConfig, WorkerLeases
 from openegress.worker.handler_calls import HandlerCalls
 from openegress.worker.job import Job
-from openegress.worker.leftovers import Leftover
+from openegress.worker.leftovers import Leftover, kind_of
 from openegress.worker.load import LoadMeter
 from openegress.worker.paths import Paths
 from openegress.worker.room_context import context_of
 from openegress.worker.start import StartAttempt, Starter
 from openegress.worker.supervisor import Supervisor
+from openegress.worker.takeovers import Takeovers
 from openegress.worker.worker_records import WorkerRecords
+
+Check = Callable[[], Awaitable[str | None]]
+"""Why something has stopped; None: it runs."""
 
 _log = structlog.get_logger(__name__)
 
@@ -71,10 +80,30 @@ class WorkerService:
         self._on_start = on_start
         self._registrations: list[Registration] = []  # type: ignore[type-arg]
         self._adoption: Adoption | None = None
+        self._takeovers = self._make_takeovers(leases.handovers)
         self._draining = False
+
+    def _make_takeovers(self, handovers: Handovers | None) -> Takeovers | None:
+        if handovers is None:
+            return None
+        return Takeovers(
+            handovers,
+            self._records.keeper,
+            self._is_busy,
+            lambda plan: self.would_admit(kind_of(plan), plan),
+            self._take_over,
+            self._capacity.hesitation_s,
+        )
+
+    def alive(self) -> dict[str, Check]:
+        """The tasks that have to run as long as it is open."""
+        found = {"tenures": self._records.tenures, "takeovers": self._takeovers}
+        return {name: each.stopped for name, each in found.items() if each is not None}
 
     async def open(self) -> None:
         """Takes requests from here on."""
+        if self._records.tenures is not None:
+            self._records.tenures.start()
         self._registrations = [
             await self._server.register(
                 EgressInternal.START_EGRESS,
@@ -98,9 +127,18 @@ class WorkerService:
             self._records.repeat_left()
         lookup = self._records.keeper.get
         self._adoption = Adoption(
-            spool, lookup, self._supervisor, self._paths, self._is_busy, self._recover, self._go_on
+            spool,
+            lookup,
+            self._supervisor,
+            self._paths,
+            self._is_busy,
+            self._recover,
+            self._go_on,
+            self._is_ours,
         )
         self._adoption.start(BESIDE if shared else FIRST)
+        if self._takeovers is not None:
+            self._takeovers.start(spool)
 
     @property
     def held_paths(self) -> Paths:
@@ -127,7 +165,7 @@ class WorkerService:
         return self._capacity.is_starting(egress_id) or self._supervisor.get(egress_id) is not None
 
     def _recover(self, left: Leftover, text: str, is_reported: bool) -> None:
-        record = self._records.of_recovery(left.info, is_reported=is_reported)
+        record = self._records.of_recovery(left.plan, left.info, is_reported=is_reported)
         self._supervisor.recover(left.plan, left.kind.value, record, text, had_ended=left.had_ended)
         self._on_start()
 
@@ -136,11 +174,49 @@ class WorkerService:
         egress_id = left.plan.egress_id
         self._records.keeper.doubt(egress_id)
         await self._calls.open(egress_id)
-        record = self._records.of_start(left.info)
+        record = self._records.of_start(left.plan, left.info)
         self._supervisor.go_on(left.plan, left.kind.value, record)
         self._records.show(left.info)
         self._on_start()
         _log.warning("a recording goes on that an earlier worker began", egress_id=egress_id)
+
+    async def _is_ours(self, left: Leftover) -> bool:
+        tenures = self._records.tenures
+        if tenures is None or not left.plan.resumes:
+            return True
+        if left.may_go_on and not transitions.is_paused(left.info):
+            return await tenures.keep(left.plan)
+        return not await tenures.is_taken(left.plan)
+
+    async def lose(self, egress_id: str) -> None:
+        """Another worker has taken an egress over: nobody asks for it here any more."""
+        await self._calls.close(egress_id)
+
+    async def _take_over(self, claimed: Claimed, info: EgressInfo) -> None:
+        """Records another part of an egress. Raises EgressError."""
+        offer, now_ns = claimed.offer, time.time_ns()
+        part = Part(claimed.number, claimed.heard_ns, offer.restarts)
+        storage = self._config.context().storage
+        plan = later_part(offer.plan, part, part_records.started_at_ns(info), now_ns, storage)
+        if plan is None:
+            raise EgressError(Code.FAILED_PRECONDITION, "its storage is on the disk of another worker")
+        egress_id, kind = plan.egress_id, kind_of(plan)
+        self._capacity.reserve(egress_id, kind, plan)
+        try:
+            if (taken := await self._paths.claim(plan)) is not None:
+                raise places.taken(taken)
+            await self._calls.open(egress_id)
+            own = initial(StartEgressRequest(egress_id=egress_id), plan, now_ns)
+            record = self._records.of_start(plan, part_records.extended(info, own, part.lost_at_ns))
+            self._supervisor.take_over(plan, kind.value, record, self._starter.claim_names)
+        except BaseException:
+            await self._paths.release(egress_id)
+            await self._calls.close(egress_id)
+            raise
+        finally:
+            self._capacity.free(egress_id)
+        self._records.show(record.info)
+        self._on_start()
 
     async def give_up_ended(self, egress_ids: Collection[str]) -> None:
         """After this worker was out of reach: others may have ended these, and clients cannot stop them any
@@ -157,8 +233,9 @@ class WorkerService:
     async def drain(self) -> None:
         """Takes no further request; returns when the last egress has ended by itself."""
         self._draining = True
-        if self._adoption is not None:
-            await self._adoption.close()
+        for each in (self._adoption, self._takeovers):
+            if each is not None:
+                await each.close()
         await self._supervisor.wait_idle()
 
     async def close(self) -> None:
@@ -166,8 +243,9 @@ class WorkerService:
         for registration in self._registrations:
             await registration.close()
         self._registrations.clear()
-        if self._adoption is not None:
-            await self._adoption.close()
+        for each in (self._adoption, self._takeovers, self._records.tenures):
+            if each is not None:
+                await each.close()
         for job in self._supervisor:
             job.record.stop_retrying()
         await self._records.close()
@@ -234,7 +312,7 @@ class WorkerService:
 
     def _launch(self, attempt: StartAttempt) -> EgressInfo:
         egress_id, info = attempt.plan.egress_id, attempt.info
-        record = self._records.of_start(info)
+        record = self._records.of_start(attempt.plan, info)
         self._supervisor.launch(attempt.plan, attempt.kind.value, record, self._starter.claim_names)
         self._records.show(info)
         self._on_start()

@@ -13,7 +13,7 @@ from openegress.core.plan import Plan
 from openegress.core.tasks import beside
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import OnLog, OnNames
-from openegress.worker.job import Job, OnAside, Spawns, Supplies
+from openegress.worker.job import BegunAt, Job, OnAside, Spawns, Supplies
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.pool import Pool
 from openegress.worker.records import Record
@@ -74,7 +74,13 @@ class Supervisor:
     def go_on(self, plan: Plan, kind: str, record: Record) -> Job:
         """As launch(), with a recording that an earlier life of this worker began."""
         job = self._job(plan, kind, record)
-        self._start(job, job.run(self._spawns(plan), resumes=True))
+        self._start(job, job.run(self._spawns(plan), BegunAt.HERE))
+        return job
+
+    def take_over(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> Job:
+        """As launch(), with another part of a recording that another worker began."""
+        job = self._job(plan, kind, record, claim_names)
+        self._start(job, job.run(self._spawns(plan), BegunAt.ELSEWHERE))
         return job
 
     def _job(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:

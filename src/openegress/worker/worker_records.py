@@ -5,9 +5,14 @@ from collections.abc import Callable
 
 from livekit.protocol.egress import EgressInfo
 
+from openegress.core import part_records
+from openegress.core.plan import Plan
 from openegress.core.tasks import beside
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc.ioinfo_client import IOInfoClient
-from openegress.worker.records import Record
+from openegress.request.initial_info import initial
+from openegress.worker.records import Record, Send
+from openegress.worker.tenures import Tenures
 from openegress.worker.unreported import Unreported
 
 
@@ -19,21 +24,30 @@ class WorkerRecords:
         keeper: IOInfoClient,
         unreported: Unreported,
         on_info: Callable[[EgressInfo], None] | None = None,
+        tenures: Tenures | None = None,
     ) -> None:
-        """`on_info` is called with each change of a record."""
+        """`on_info` is called with each change of a record. `tenures`: None where no other worker takes over
+        what is recorded here."""
         self.keeper = keeper
+        self.tenures = tenures
         self._unreported = unreported
         self._on_info = on_info
         self._repeating: list[Record] = []
 
-    def of_start(self, info: EgressInfo) -> Record:
-        return Record(info, self.keeper.update, self._unreported, self._on_info, self.keeper.count)
+    def of_start(self, plan: Plan, info: EgressInfo) -> Record:
+        """`info` is the record of all parts of an egress, of which the last is that of `plan`."""
+        earlier, last = _parts_of(plan, info)
+        return Record(last, self._sender(plan), self._unreported, self._on_info, self.keeper.count, earlier)
 
-    def of_recovery(self, info: EgressInfo, *, is_reported: bool) -> Record:
+    def of_recovery(self, plan: Plan, info: EgressInfo, *, is_reported: bool) -> Record:
         """`is_reported`: its end is reported to the keeper. Another worker may be ending it right now."""
         self.keeper.doubt(info.egress_id)
-        send = self.keeper.update if is_reported else _to_nobody
-        return Record(info, send, self._unreported, self._on_info)
+        send = self._sender(plan) if is_reported else _to_nobody
+        earlier, last = _parts_of(plan, info)
+        return Record(last, send, self._unreported, self._on_info, earlier=earlier)
+
+    def _sender(self, plan: Plan) -> Send:
+        return self.tenures.send if self.tenures is not None and plan.resumes else self.keeper.update
 
     def show(self, info: EgressInfo) -> None:
         """A new record, to whoever watches."""
@@ -63,9 +77,17 @@ class WorkerRecords:
 
     def _repeat(self, info: EgressInfo) -> None:
         self.keeper.doubt(info.egress_id)
-        record = self.of_start(info)
+        send = self.tenures.send if self.tenures is not None else self.keeper.update
+        record = Record(info, send, self._unreported, self._on_info)
         record.repeat()
         self._repeating.append(record)
+
+
+def _parts_of(plan: Plan, info: EgressInfo) -> tuple[EgressInfo | None, EgressInfo]:
+    """(what earlier parts have, the record of this one)."""
+    if plan.part is None:
+        return None, info
+    return part_records.split(info, initial(StartEgressRequest(egress_id=plan.egress_id), plan, 0))
 
 
 async def _to_nobody(info: EgressInfo) -> None:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """Of a file in several."""
 
     number: int
@@ -49,7 +49,7 @@ class FileRecorder:
         *,
         emit: Emit,
         uploader: Uploader,
-        part: Part | None = None,
+        part: FilePart | None = None,
     ) -> None:
         """`part`: which one of a file in parts it is; the uploader is then also that of others."""
         self._plan = output

@@ -13,7 +13,7 @@ from openegress.core.marker import Marker, within
 from openegress.media import Packet
 from openegress.output import Emit, Opening
 from openegress.output.file.left_parts import LeftParts
-from openegress.output.file.recorder import FileRecorder, Part
+from openegress.output.file.recorder import FilePart, FileRecorder
 from openegress.output.file.splitter import Begun, Complete, FileSplitter, Step, Written
 from openegress.output.manifest import Records
 from openegress.storage.uploader import Uploader
@@ -140,7 +140,7 @@ class SplitRecorder:
             self._index,
             emit=partial(self._tell, place),
             uploader=self._uploader,
-            part=Part(self._left.next_part + place, begin_ns),
+            part=FilePart(self._left.next_part + place, begin_ns),
         )
         self._parts.append(part)
         self._begins_ns.append(begin_ns)

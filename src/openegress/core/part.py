@@ -1,0 +1,32 @@
+"""A part of a recording, which another worker went on with when the worker before was lost. Pure."""
+
+import msgspec
+
+from openegress.core.events import Restarted
+from openegress.core.restart import Restart, missing_ns
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Of an egress that has several."""
+
+    number: int
+    """From 0, which is the part of the worker that began it. A worker that takes over and comes to nothing
+    has had a number too."""
+    lost_at_ns: int
+    """Unix ns: when the worker before was heard of last."""
+    restarts: tuple[Restart, ...] = ()
+    """Before this part."""
+
+    @property
+    def mark(self) -> str:
+        """What goes behind the names of its outputs."""
+        return f"{self.number + 1:05d}"
+
+    def restarts_until(self, started_at_ns: int) -> tuple[Restart, ...]:
+        """With the one that began this part at that unix time, which has a timeline of its own."""
+        return (*self.restarts, Restart(self.lost_at_ns, started_at_ns, 0))
+
+    def begun(self, at_ns: int) -> Restarted:
+        """What its first picture or sound, at that unix time, is for the egress."""
+        restarts = self.restarts_until(at_ns)
+        return Restarted(at_ns, self.lost_at_ns, len(restarts), missing_ns(restarts))

@@ -1,0 +1,82 @@
+"""The plan of a part that another worker records of an egress. Pure."""
+
+import msgspec
+
+from openegress.core.end_rules import EndRules
+from openegress.core.part import Part
+from openegress.core.plan import (
+    FileOutput,
+    ImageOutput,
+    Limits,
+    LocalStorage,
+    Output,
+    Plan,
+    SegmentOutput,
+    StoragePlan,
+)
+from openegress.core.units import S
+from openegress.request import naming
+
+_LEAST_S = 1.0
+"""Of a part whose egress has come to its limit while nobody recorded."""
+
+
+def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: StoragePlan) -> Plan | None:
+    """`plan` is that of the whole egress, of which this is another part. Its time began at `started_at_ns`,
+    and `own` is where this worker stores what says nothing else. None: its storage is not here.
+
+    Names have the number of the part behind them. Limits of time go on counting; what was paused counts."""
+    outputs = []
+    for output in plan.outputs:
+        here = _stored_here(output, own)
+        if here is None:
+            return None
+        outputs.append(_named(here, part.mark))
+    recorded_s = max(0, part.lost_at_ns - started_at_ns - sum(each.gap_ns for each in part.restarts)) / S
+    return msgspec.structs.replace(
+        plan,
+        outputs=tuple(outputs),
+        part=part,
+        limits=_limits(plan.limits, max(0, now_ns - started_at_ns) / S),
+        end_rules=_end_rules(plan.end_rules, recorded_s),
+    )
+
+
+def _stored_here(output: Output, own: StoragePlan) -> Output | None:
+    """What is on the disk of a worker is on this one's disk, where it has one for recordings."""
+    if not isinstance(output, FileOutput | SegmentOutput | ImageOutput):
+        return output
+    if not isinstance(output.storage.backend, LocalStorage):
+        return output
+    if not isinstance(own.backend, LocalStorage):
+        return None
+    storage = msgspec.structs.replace(output.storage, backend=own.backend)
+    return msgspec.structs.replace(output, storage=storage)
+
+
+def _named(output: Output, mark: str) -> Output:
+    match output:
+        case FileOutput():
+            return msgspec.structs.replace(output, filepath=naming.distinct(output.filepath, mark))
+        case SegmentOutput():
+            live = output.live_playlist
+            return msgspec.structs.replace(
+                output,
+                prefix=naming.distinct(output.prefix, mark),
+                playlist=naming.distinct(output.playlist, mark),
+                live_playlist=naming.distinct(live, mark) if live else "",
+            )
+        case ImageOutput():
+            return msgspec.structs.replace(output, prefix=naming.distinct(output.prefix, mark))
+        case _:
+            return output
+
+
+def _limits(limits: Limits, passed_s: float) -> Limits:
+    left_s = max(_LEAST_S, limits.duration_s - passed_s) if limits.duration_s else 0.0
+    return msgspec.structs.replace(limits, duration_s=left_s)
+
+
+def _end_rules(rules: EndRules, recorded_s: float) -> EndRules:
+    left_s = max(_LEAST_S, rules.max_duration_s - recorded_s) if rules.max_duration_s else 0.0
+    return msgspec.structs.replace(rules, max_duration_s=left_s)

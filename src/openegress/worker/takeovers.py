@@ -1,0 +1,117 @@
+"""Finds egresses whose worker is lost, and goes on with those that there is room for here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from livekit.protocol.egress import EgressInfo, EgressStatus
+
+from openegress.core.errors import EgressError
+from openegress.core.info import is_paused
+from openegress.core.plan import Plan
+from openegress.core.tasks import stopped
+from openegress.psrpc.ioinfo_client import IOInfoClient
+from openegress.storage.journal import has_journal
+from openegress.store.handovers import TENURE_S, Claimed, Handovers
+
+_log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+
+
+class Takeovers:
+    """From start() to close(). After its own start, and after Redis could not be reached, it first waits as
+    long as a worker may be silent: the others could not be heard meanwhile either."""
+
+    def __init__(
+        self,
+        handovers: Handovers,
+        keeper: IOInfoClient,
+        is_busy: Callable[[str], bool],
+        refusal: Callable[[Plan], EgressError | None],
+        begin: Callable[[Claimed, EgressInfo], Awaitable[None]],
+        hesitation_s: Callable[[], float],
+    ) -> None:
+        """`is_busy` tells of egresses that run here, `refusal` why there is no room for one. `begin` starts a
+        part of one, whose record it gets; it may raise EgressError, and others may claim it then."""
+        self._handovers = handovers
+        self._keeper = keeper
+        self._is_busy = is_busy
+        self._refusal = refusal
+        self._begin = begin
+        self._hesitation_s = hesitation_s
+        self._spool: Path | None = None
+        self._hearing_since_s: float | None = None
+        self._refused: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, spool: Path) -> None:
+        self._spool = spool
+        self._task = asyncio.create_task(self._run(), name="takeovers")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._task)
+
+    async def look(self) -> None:
+        """Claims what is lost and can be gone on with here. Raises EgressError."""
+        now_s = asyncio.get_running_loop().time()
+        try:
+            lost = await self._handovers.lost()
+        except EgressError:
+            self._hearing_since_s = None
+            raise
+        if self._hearing_since_s is None:
+            self._hearing_since_s = now_s
+        if now_s - self._hearing_since_s < TENURE_S:
+            return
+        self._refused &= set(lost)
+        for egress_id in lost:
+            if not await self._is_ours(egress_id):
+                await self._try(egress_id)
+
+    async def _is_ours(self, egress_id: str) -> bool:
+        """It runs here, or a part of it waits in the spool for its storage."""
+        if self._is_busy(egress_id):
+            return True
+        return self._spool is not None and await asyncio.to_thread(has_journal, self._spool / egress_id)
+
+    async def _try(self, egress_id: str) -> None:
+        offer = await self._handovers.look(egress_id)
+        if offer is None:
+            return
+        if (refusal := self._refusal(offer.plan)) is not None:
+            if egress_id not in self._refused:
+                _log.warning("no room for a lost egress", egress_id=egress_id, error=refusal.message)
+            self._refused.add(egress_id)
+            return
+        await asyncio.sleep(self._hesitation_s())
+        info = await self._keeper.get(egress_id)
+        if info is None or info.status != EgressStatus.EGRESS_ACTIVE or is_paused(info):
+            return
+        claimed = await self._handovers.claim(egress_id)
+        if claimed is None:
+            return
+        _log.error("taking over an egress whose worker is lost", egress_id=egress_id, part=claimed.number + 1)
+        await self._begin(claimed, info)
+
+    async def _run(self) -> None:
+        away = False
+        while True:
+            try:
+                await self.look()
+                away = False
+            except EgressError as error:
+                if not away:
+                    _log.warning("lost egresses are not taken over for now", error=error.text)
+                away = True
+            except Exception:
+                _log.exception("a look for lost egresses failed")
+            await asyncio.sleep(LOOK_S)

@@ -1,0 +1,179 @@
+"""What this worker records of those egresses that another one goes on with when it is lost."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from livekit.protocol.egress import EgressInfo
+
+from openegress.core.errors import EgressError
+from openegress.core.info import is_terminal
+from openegress.core.plan import Plan
+from openegress.core.tasks import stopped
+from openegress.core.units import S
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.ioinfo_client import IOInfoClient
+from openegress.psrpc.services import EgressHandler
+from openegress.store.handovers import TENURE_S, HandoverOffer, Handovers, Holding
+from openegress.worker.job import Job
+from openegress.worker.supervisor import Supervisor
+
+_log = structlog.get_logger(__name__)
+
+BEAT_S = 1.5
+SURE_S = TENURE_S - 2 * BEAT_S
+"""So long after a beat nobody else can have an egress, with time for what is sent to arrive."""
+
+
+@dataclass(slots=True)
+class _Held:
+    job: Job
+    number: int
+    is_begun: bool
+    """What was offered says when this part began."""
+    beat_at_s: float
+
+
+class Tenures:
+    """From start() to close()."""
+
+    def __init__(
+        self,
+        handovers: Handovers,
+        supervisor: Supervisor,
+        keeper: IOInfoClient,
+        client: RPCClient,
+        on_lost: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`on_lost` gets the id of an egress that another worker has taken over."""
+        self._handovers = handovers
+        self._supervisor = supervisor
+        self._keeper = keeper
+        self._client = client
+        self._on_lost = on_lost
+        self._held: dict[str, _Held] = {}
+        self._offers: dict[str, HandoverOffer] = {}
+        """Of those that this worker has taken over."""
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="tenures")
+
+    async def close(self) -> None:
+        """What still runs is let run out, and so found by others."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it does its work no more."""
+        return stopped(self._task)
+
+    async def beat(self) -> None:
+        """Says what is recorded here, and learns what is no more to be. Raises EgressError (unavailable)."""
+        going_on = {job.plan.egress_id: job for job in self._supervisor if job.goes_on}
+        for egress_id, held in list(self._held.items()):
+            if going_on.get(egress_id) is not held.job:
+                del self._held[egress_id]
+                if self._supervisor.get(egress_id) is not held.job:
+                    self._offers.pop(egress_id, None)
+                if not held.job.is_left and not await self._handovers.release(egress_id, held.number):
+                    await self._lose(egress_id, held.job)
+        for egress_id, job in going_on.items():
+            held_now = self._held.get(egress_id)
+            if held_now is None or (job.active_s is not None and not held_now.is_begun):
+                await self._offer(job)
+        begun_s = time.monotonic()
+        said = await self._handovers.beat({one: held.number for one, held in self._held.items()})
+        for egress_id, is_ours in said.items():
+            held = self._held[egress_id]
+            if is_ours is None:
+                await self._offer(held.job)
+            elif is_ours:
+                held.beat_at_s = begun_s
+            else:
+                del self._held[egress_id]
+                await self._lose(egress_id, held.job)
+
+    async def send(self, info: EgressInfo) -> None:
+        """Tells the keeper of an egress; of one that another worker has taken over, only what became of this
+        part of it. Raises EgressError; calling again is the way to try again."""
+        egress_id = info.egress_id
+        held = self._held.get(egress_id)
+        if held is not None and time.monotonic() - held.beat_at_s < SURE_S:
+            await self._keeper.update(info)
+            return
+        job = self._supervisor.get(egress_id)
+        number = number_of(job) if job is not None else None
+        standing = await self._handovers.standing(egress_id, number)
+        if standing is Holding.OURS:
+            await self._keeper.update(info)
+        elif is_terminal(info):
+            if standing is Holding.TAKEN:
+                await self._client.call(EgressHandler.ADD_PART, info, topic=egress_id)
+            else:
+                await self._keeper.add_part(info)
+
+    async def keep(self, plan: Plan) -> bool:
+        """Before this worker goes on with what an earlier life of it has recorded. False: another worker has
+        taken it over. Raises EgressError (unavailable)."""
+        offer = await self._whole(plan)
+        number = plan.part.number if plan.part is not None else 0
+        if offer is None:
+            return await self._handovers.standing(plan.egress_id, number) is Holding.OURS
+        return await self._handovers.offer(offer, number)
+
+    async def is_taken(self, plan: Plan) -> bool:
+        """Another worker has gone on with what this one has recorded. Raises EgressError (unavailable)."""
+        number = plan.part.number if plan.part is not None else 0
+        return await self._handovers.standing(plan.egress_id, number) is not Holding.OURS
+
+    async def _whole(self, plan: Plan) -> HandoverOffer | None:
+        """None: it is another part of an egress that nobody knows the whole of any more."""
+        if plan.part is None:
+            return HandoverOffer(plan)
+        known = self._offers.get(plan.egress_id) or await self._handovers.look(plan.egress_id)
+        if known is not None:
+            self._offers[plan.egress_id] = known
+        return known
+
+    async def _offer(self, job: Job) -> None:
+        egress_id, number, now_s = job.plan.egress_id, number_of(job), time.monotonic()
+        offer = await self._whole(job.plan)
+        if offer is None:
+            return
+        part, is_begun = job.plan.part, job.active_s is not None
+        if part is not None and job.active_s is not None:
+            began_at_ns = time.time_ns() - int((now_s - job.active_s) * S)
+            offer = msgspec.structs.replace(offer, restarts=part.restarts_until(began_at_ns))
+        if await self._handovers.offer(offer, number):
+            self._held[egress_id] = _Held(job, number, is_begun, now_s)
+        else:
+            self._held.pop(egress_id, None)
+            await self._lose(egress_id, job)
+
+    async def _lose(self, egress_id: str, job: Job) -> None:
+        _log.error("another worker has taken an egress over: its part here ends", egress_id=egress_id)
+        job.lose()
+        await self._on_lost(egress_id)
+
+    async def _run(self) -> None:
+        missed = False
+        while True:
+            try:
+                await self.beat()
+                missed = False
+            except EgressError as error:
+                if not missed:
+                    _log.warning("others may take over what is recorded here", error=error.message)
+                missed = True
+            except Exception:
+                _log.exception("a beat of tenures failed")
+            await asyncio.sleep(BEAT_S)
+
+
+def number_of(job: Job) -> int:
+    return job.plan.part.number if job.plan.part is not None else 0

@@ -1,0 +1,167 @@
+"""A worker that records is lost, and another one goes on with the same egress, as another part of it."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testkit.fault_proxy import FaultProxy
+from testkit.livekit_server import LivekitServer
+from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.probe import counters, has_tone, probe, tones
+from testkit.redis_server import RedisServer
+from testkit.service import EgressClient, Info, Service
+
+FPS = 30
+KEPT_S = 3.0
+TAKEN_OVER_S = 15.0
+"""After the death of a worker another one records."""
+HEARD_S = 8.0
+"""A worker that was just started waits as long as others may be silent."""
+MAY_BE_LOST_S = 2.0
+OVERLAP_S = 0.5
+STEADY = AudioSpec(tone_hz=440, level=0.3)
+CAMERA = VideoSpec(width=640, height=360, encoded=True)
+
+
+@dataclass
+class Cluster:
+    folder: Path
+    redis: RedisServer
+    livekit: LivekitServer
+    stack: AsyncExitStack
+
+    async def worker(self, name: str, **config: Any) -> Service:
+        config = {"redis": {"address": self.redis.address}, **config}
+        return await self.stack.enter_async_context(
+            Service(self.folder / name, self.livekit, config, "worker")
+        )
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(RedisServer())
+        livekit = await stack.enter_async_context(LivekitServer(redis_url=redis.url))
+        yield Cluster(tmp_path, redis, livekit, stack)
+
+
+async def start(client: EgressClient, room: str) -> str:
+    info = await client.call(
+        "StartRoomCompositeEgress",
+        room_name=room,
+        layout="grid?resume=true",
+        file_outputs=[{"filepath": f"{room}.mp4"}],
+    )
+    egress_id = str(info["egress_id"])
+    await client.active(egress_id)
+    await asyncio.sleep(KEPT_S)
+    return egress_id
+
+
+async def taken_over(client: EgressClient, egress_id: str) -> Info:
+    """The record once another worker has its first picture. It is active all the time."""
+    async with asyncio.timeout(TAKEN_OVER_S):
+        # The record tells nobody that it changes.
+        while "Resumed" not in (info := await client.info(egress_id))["details"]:
+            assert info["status"] == "EGRESS_ACTIVE", info
+            await asyncio.sleep(0.05)
+    assert info["status"] == "EGRESS_ACTIVE"
+    return info
+
+
+async def with_first_part(client: EgressClient, egress_id: str, status: str) -> Info:
+    """The record once it says where that is; the status stays what it is."""
+    async with asyncio.timeout(20):
+        while True:
+            info = await client.info(egress_id)
+            assert info["status"] == status, info
+            if info["file_results"][0]["location"]:
+                return info
+            await asyncio.sleep(0.1)
+
+
+def manifest_of(info: Info) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(info["manifest_location"]).read_text())
+    return found
+
+
+def check_parts(first: Path, second: Path, gap_s: float) -> None:
+    """Each is whole by itself, and the counter of the second goes on behind the gap."""
+    for path in (first, second):
+        facts = probe(path)
+        assert facts.video is not None and facts.video.rising and facts.audio is not None
+        assert has_tone(tones(path, start_s=0.5, end_s=1.5), 440)
+        assert facts.duration_s > KEPT_S - MAY_BE_LOST_S
+    jump_s = (counters(second).values[0] - counters(first).values[-1]) / FPS
+    assert gap_s - MAY_BE_LOST_S < jump_s < gap_s + MAY_BE_LOST_S, (jump_s, gap_s)
+
+
+async def test_a_worker_that_is_killed_is_followed_by_another_and_adds_its_part(cluster: Cluster) -> None:
+    """Behind a livekit-server, whose clients find the new worker; the old one returns before the end."""
+    first = await cluster.worker("first")
+    livekit = cluster.livekit
+    async with (
+        EgressClient(livekit.http_url, livekit.api_key, livekit.api_secret) as client,
+        Publisher(livekit, "lost", "ann", CAMERA, STEADY),
+    ):
+        egress_id = await start(client, "lost")
+        second = await cluster.worker("second")
+        await asyncio.sleep(HEARD_S)
+        killed_s = await first.kill_all()
+        info = await taken_over(client, egress_id)
+        took_s = time.time() - killed_s
+        assert took_s < TAKEN_OVER_S
+        assert second.handler_pid()
+        await first.start()
+        await with_first_part(client, egress_id, "EGRESS_ACTIVE")
+        info = await client.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    one, two = info["file_results"]
+    assert [one["filename"], two["filename"]] == ["lost.mp4", "lost-00002.mp4"]
+    (gap,) = manifest_of(info)["restarts"]
+    gap_s = (gap["resumed_at"] - gap["lost_at"]) / 1e9
+    assert 0 < gap_s < TAKEN_OVER_S
+    check_parts(Path(one["location"]), Path(two["location"]), gap_s)
+    assert Path(one["location"]).parent == first.out
+    assert not list((first.data / "spool").glob("EG_*"))
+
+
+async def test_a_worker_that_is_cut_off_notices_that_another_has_its_egress(tmp_path: Path) -> None:
+    """In a cluster of our own, and only Redis is out of its reach. The egress has ended when it is back: what
+    it recorded is a part of that, and its own end tells nobody anything."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        redis, livekit = await enter(RedisServer()), await enter(LivekitServer())
+        cut = await enter(FaultProxy(redis.port))
+        address = {"redis": {"address": redis.address}}
+        serve = await enter(Service(tmp_path / "serve", livekit, address))
+        through = {"redis": {"address": f"127.0.0.1:{cut.port}"}}
+        first = await enter(Service(tmp_path / "first", livekit, through, "worker"))
+        await enter(Publisher(livekit, "cut", "ann", CAMERA, STEADY))
+        egress_id = await start(serve, "cut")
+        second = await enter(Service(tmp_path / "second", livekit, address, "worker"))
+        await asyncio.sleep(HEARD_S)
+        await cut.refuse()
+        await taken_over(serve, egress_id)
+        assert second.handler_pid()
+        await asyncio.sleep(KEPT_S)
+        info = await serve.finish(egress_id)
+        assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        assert not info["file_results"][0]["location"]
+        await cut.accept()
+        info = await with_first_part(serve, egress_id, "EGRESS_COMPLETE")
+        assert not [pid for pid in first.handlers() if first.records(pid)]
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    one, two = info["file_results"]
+    assert [one["filename"], two["filename"]] == ["cut.mp4", "cut-00002.mp4"]
+    assert manifest_of(info)["part"] == 2
+    last, follows = counters(Path(one["location"])).values[-1], counters(Path(two["location"])).values[0]
+    # The room has sent the first away when the second came.
+    assert -OVERLAP_S < (follows - last) / FPS < MAY_BE_LOST_S

@@ -1,0 +1,129 @@
+"""The record, the plan and the events of an egress of several parts."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo
+
+from openegress.core import part_records
+from openegress.core.codecs import Container
+from openegress.core.end_rules import EndRules
+from openegress.core.part import Part
+from openegress.core.plan import (
+    FileOutput,
+    ImageOutput,
+    Limits,
+    LocalStorage,
+    Plan,
+    S3Storage,
+    SegmentOutput,
+    StoragePlan,
+    WebSource,
+)
+from openegress.core.restart import Restart
+from openegress.core.units import S
+from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request.initial_info import initial
+from openegress.request.later_part import later_part
+
+HERE, THERE = StoragePlan(LocalStorage("/here")), StoragePlan(LocalStorage("/there"))
+BUCKET = StoragePlan(S3Storage("bucket"))
+
+
+def plan_with(storage: StoragePlan = THERE) -> Plan:
+    outputs = (
+        FileOutput("a/film.mp4", Container.MP4, storage),
+        SegmentOutput("b/", "seg", "list.m3u8", "live.m3u8", 2, Container.TS, False, storage),
+        ImageOutput("c/", "pic", 1, 0, 0, "index", storage),
+    )
+    return Plan("EG_1", WebSource("https://example.com"), outputs, None, None)
+
+
+def results(plan: Plan) -> EgressInfo:
+    return initial(StartEgressRequest(egress_id="EG_1"), plan, 1)
+
+
+@given(st.integers(1, 5))
+def test_parts_are_joined_as_they_were_taken_apart(count: int) -> None:
+    own = results(plan_with())
+    info = results(plan_with())
+    for number in range(1, count):
+        info = part_records.extended(info, own, number)
+        info.file_results[number].filename = f"{number}.mp4"
+    earlier, last = part_records.split(info, own)
+    assert len(earlier.file_results) == count - 1
+    assert (len(last.file_results), len(last.segment_results), len(last.image_results)) == (1, 1, 1)
+    assert part_records.joined(earlier, last) == info
+
+
+def test_a_part_ends_where_its_worker_was_lost() -> None:
+    info = EgressInfo(file_results=[FileInfo(filename="a.mp4", started_at=3 * S)])
+    kept = part_records.extended(info, EgressInfo(file_results=[FileInfo(filename="b.mp4")]), 8 * S)
+    lost, own = kept.file_results
+    assert (lost.ended_at, lost.duration) == (8 * S, 5 * S)
+    assert (own.filename, own.ended_at) == ("b.mp4", 0)
+
+
+def test_what_a_part_has_become_is_in_its_place() -> None:
+    info = EgressInfo(
+        status=EgressStatus.EGRESS_ACTIVE,
+        file_results=[FileInfo(filename="a.mp4", started_at=1), FileInfo(filename="b.mp4", started_at=5)],
+    )
+    part = EgressInfo(file_results=[FileInfo(filename="a.mp4", started_at=1, location="/a.mp4", size=7)])
+    known = part_records.with_part(info, part)
+    assert [each.location for each in known.file_results] == ["/a.mp4", ""]
+    assert known.status == EgressStatus.EGRESS_ACTIVE
+    assert part_records.with_part(known, part) == known
+    worse = EgressInfo(file_results=[FileInfo(filename="a.mp4", started_at=1)])
+    assert part_records.with_part(known, worse) == known
+    unknown = EgressInfo(file_results=[FileInfo(filename="c.mp4", started_at=3, location="/c.mp4")])
+    assert [each.filename for each in part_records.with_part(info, unknown).file_results] == [
+        "a.mp4",
+        "c.mp4",
+        "b.mp4",
+    ]
+
+
+def test_a_later_part_has_names_of_its_own() -> None:
+    part = Part(1, 0)
+    plan = later_part(plan_with(), part, 0, 0, HERE)
+    assert plan is not None and plan.part == part
+    file, segments, images = plan.outputs
+    assert isinstance(file, FileOutput) and file.filepath == "a/film-00002.mp4"
+    assert isinstance(segments, SegmentOutput) and isinstance(images, ImageOutput)
+    assert (segments.directory, segments.prefix) == ("b/", "seg-00002")
+    assert (segments.playlist, segments.live_playlist) == ("list-00002.m3u8", "live-00002.m3u8")
+    assert (images.directory, images.prefix) == ("c/", "pic-00002")
+    assert file.storage == segments.storage == images.storage == HERE
+
+
+@pytest.mark.parametrize(
+    ("planned", "own", "used"), [(THERE, HERE, HERE), (BUCKET, HERE, BUCKET), (THERE, BUCKET, None)]
+)
+def test_a_disk_is_that_of_the_worker_that_records(
+    planned: StoragePlan, own: StoragePlan, used: StoragePlan | None
+) -> None:
+    plan = later_part(plan_with(planned), Part(1, 0), 0, 0, own)
+    assert (plan is None) == (used is None)
+    assert plan is None or all(
+        each.storage == used for each in plan.outputs if isinstance(each, FileOutput | SegmentOutput)
+    )
+
+
+@pytest.mark.parametrize(("longest_s", "left_s"), [(0.0, 0.0), (60.0, 33.0), (20.0, 1.0)])
+def test_limits_go_on_counting(longest_s: float, left_s: float) -> None:
+    """30 s until the worker was lost, of which 3 s had been lost before; 5 s later another one has it."""
+    plan = msgspec.structs.replace(
+        plan_with(), end_rules=EndRules(max_duration_s=longest_s), limits=Limits(duration_s=longest_s)
+    )
+    part = Part(2, 130 * S, (Restart(110 * S, 113 * S, 0),))
+    found = later_part(plan, part, 100 * S, 135 * S, HERE)
+    assert found is not None
+    assert found.end_rules.max_duration_s == left_s
+    assert found.limits.duration_s == (max(1.0, longest_s - 35) if longest_s else 0.0)
+
+
+def test_gaps_of_all_parts_are_told_together() -> None:
+    told = Part(2, 130 * S, (Restart(110 * S, 113 * S, 0),)).begun(135 * S)
+    assert (told.times, told.missing_ns, told.lost_at_ns, told.at_ns) == (2, 8 * S, 130 * S, 135 * S)
