@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -29,7 +30,11 @@ VERSION = 1
 _ENDED = "ended"
 _NAMES = "names"
 
+RESTART = "restart-"
+"""And a number: a core.restart.Restart."""
+
 Fact = str | int | float | bool
+T = TypeVar("T")
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
@@ -77,14 +82,15 @@ class Journal:
         return cls(folder, opened)
 
     @classmethod
-    def load(cls, folder: Path) -> "Journal":
-        """Raises EgressError when there is no journal, or none that can be read."""
+    def load(cls, folder: Path, *, mends: bool = True) -> "Journal":
+        """`mends`: nobody is at work on it, and a torn end is cut off. Raises EgressError when there is no
+        journal, or none that can be read."""
         try:
             if (size := (folder / NAME).stat().st_size) > MOST_BYTES:
                 # The service reads it, and a recording that was taken over could have written it.
                 raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")
-            if torn and lines:
+            if torn and lines and mends:
                 # By a power cut: what it said had not been promised to anybody. The next line must not
                 # continue it.
                 os.truncate(folder / NAME, sum(len(line) + 1 for line in lines))
@@ -117,6 +123,11 @@ class Journal:
     def note(self, key: str, value: Fact) -> None:
         """Keeps a fact for whoever recovers this; the last value counts."""
         self._append(Noted(key, value))
+
+    def noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
+        """All of a kind, whose keys begin so, in the order in which they came. Raises ValueError."""
+        texts = [str(value) for key, value in self.facts.items() if key.startswith(prefix)]
+        return tuple(msgspec.json.decode(text, type=kind) for text in texts)
 
     def note_names(self, values: dict[str, str]) -> None:
         """What the placeholders of file names stand for. Raises EgressError."""
