@@ -112,8 +112,13 @@ async def test_a_handler_that_is_killed_twice_is_followed_by_another(parts: Resu
             os.kill(service.handler_pid(), signal.SIGKILL)
             await resumed(service, egress_id, text)
         await asyncio.sleep(KEPT_S)
+        made = await service.control("Clip", egress_id, last="1s")
         info = await service.finish(egress_id)
     check(info, 2)
+    missing_ns = sum(each["resumed_at"] - each["lost_at"] for each in manifest_of(info)["restarts"])
+    (file,) = info["file_results"]
+    at_ns = int(file["started_at"]) + int(made["from"]) + missing_ns
+    assert int(made["clip"]["started_at"]) == at_ns, "a clip is of the time that it shows"
 
 
 async def test_a_service_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:

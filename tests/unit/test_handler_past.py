@@ -27,7 +27,7 @@ from openegress.core.plan import (
     TracksSource,
     WebSource,
 )
-from openegress.core.restart import Restart
+from openegress.core.restart import Restart, gaps_before_ns
 from openegress.core.units import S
 from openegress.handler.past import Past, as_changed, left_of, past_of
 from openegress.handler.recording_journal import RecordingJournal
@@ -238,3 +238,8 @@ def test_an_mp4_decides_where_all_goes_on(tmp_path: Path) -> None:
 
 def test_a_journal_that_is_gone_changes_nothing(tmp_path: Path) -> None:
     assert as_changed(PLAN, tmp_path) is PLAN
+
+
+def test_what_is_missing_before_a_moment() -> None:
+    restarts = (Restart(0, 4 * S, 10 * S), Restart(20 * S, 21 * S, 15 * S))
+    assert [gaps_before_ns(restarts, at_s * S) for at_s in (9, 10, 14, 15)] == [0, 4 * S, 4 * S, 5 * S]

@@ -31,6 +31,7 @@ from openegress.core.plan import (
     WebSource,
 )
 from openegress.core.render import Render
+from openegress.core.units import S
 from openegress.proto.openegress_control_pb2 import ClipRequest
 from openegress.request import clips
 from openegress.request.context import Context
@@ -131,6 +132,23 @@ def test_the_file_of_a_rooms_tracks_is_not_what_is_clipped() -> None:
     ]
     split = clips.of_ended(asked(), ended(file_results=parts), CONTEXT, "CL_1")
     assert len(split.stored) == 2
+
+
+def test_of_one_that_went_on_in_another_file() -> None:
+    """The wall clock of its second part knows of the gap."""
+    info = EgressInfo(
+        status=EgressStatus.EGRESS_COMPLETE,
+        room_composite=RoomCompositeEgressRequest(file_outputs=[EncodedFileOutput(filepath="a.webm")]),
+        file_results=[
+            FileInfo(filename="a.webm", location="/a.webm", started_at=1000 * S, duration=10 * S),
+            FileInfo(filename="a-00002.webm", location="/b", started_at=1060 * S, duration=10 * S),
+        ],
+    )
+    plan = clips.of_ended(asked(), info, CONTEXT, "CL_1")
+    assert [part.path for part in plan.stored] == ["a.webm", "a-00002.webm"]
+    assert clips.started_at_ns(info, 9 * S) == 1000 * S
+    assert clips.started_at_ns(info, 12 * S) == 1050 * S
+    assert clips.started_at_ns(EgressInfo(), 0) == 0
 
 
 def test_what_is_composed_later_is_clipped_later() -> None:

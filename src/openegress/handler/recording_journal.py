@@ -33,7 +33,7 @@ from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
 from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.storage.journal import LOCK, Journal, has_journal, is_held
+from openegress.storage.journal import LOCK, RESTART, Journal, has_journal, is_held
 from openegress.storage.late import LateUploads, SentByJournal, last_change_s
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ _MARKER = "marker-"
 _RECORDED, _COMPOSINGS, _COMPOSED = "recorded", "composings", "composed"
 _CLIP = "clip-"
 _PAUSE = "pause-"
-_RESTART = "restart-"
 _STARTED, _ENDING = "started", "ending"
 _RULES, _METADATA = "rules", "metadata-"
 _STREAM, _TARGET = "stream-", "target-"
@@ -170,12 +169,7 @@ class RecordingJournal:
     @property
     def markers(self) -> tuple[Marker, ...]:
         """Raises ValueError."""
-        return self._noted(_MARKER, Marker)
-
-    def _noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
-        facts = self._journal.facts.items()
-        texts = [str(value) for key, value in facts if key.startswith(prefix)]
-        return tuple(msgspec.json.decode(text, type=kind) for text in texts)
+        return self._journal.noted(_MARKER, Marker)
 
     def note_pause(self, number: int, pause: Pause) -> None:
         """One that goes on has no end yet: 0. Raises EgressError when the disk does not take it."""
@@ -184,16 +178,16 @@ class RecordingJournal:
     @property
     def pauses(self) -> tuple[Pause, ...]:
         """Raises msgspec.DecodeError."""
-        return self._noted(_PAUSE, Pause)
+        return self._journal.noted(_PAUSE, Pause)
 
     def note_restart(self, number: int, restart: Restart) -> None:
         """Raises EgressError when the disk does not take it."""
-        self._journal.note(f"{_RESTART}{number}", msgspec.json.encode(restart).decode())
+        self._journal.note(f"{RESTART}{number}", msgspec.json.encode(restart).decode())
 
     @property
     def restarts(self) -> tuple[Restart, ...]:
         """Raises msgspec.DecodeError."""
-        return self._noted(_RESTART, Restart)
+        return self._journal.noted(RESTART, Restart)
 
     def note_started(self, at_ns: int) -> None:
         """Unix ns of media time zero. Raises EgressError when the disk does not take it."""
@@ -290,7 +284,7 @@ class RecordingJournal:
     @property
     def clips(self) -> tuple[ClipRecord, ...]:
         """Raises msgspec.DecodeError."""
-        return self._noted(_CLIP, ClipRecord)
+        return self._journal.noted(_CLIP, ClipRecord)
 
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""

@@ -146,12 +146,16 @@ def is_within_reach(info: EgressInfo, context: Context) -> bool:
     return not names or any(Path(each).is_file() for each in names)
 
 
-def started_at_ns(info: EgressInfo) -> int:
-    """Unix ns of media time zero; 0: not known. Pauses are not in it."""
-    for results in (info.file_results, info.segment_results):
-        for each in results:
-            return each.started_at
-    return 0
+def started_at_ns(info: EgressInfo, at_ns: int) -> int:
+    """Unix ns of media time zero, as it counts for what lies at `at_ns`; 0: not known. What is left out
+    within a file is not in it."""
+    begin_ns = 0
+    files = _files_of_recording(info) or info.file_results[:1]
+    for each in files:
+        if at_ns < begin_ns + each.duration or each is files[-1]:
+            return max(0, each.started_at - begin_ns)
+        begin_ns += each.duration
+    return info.segment_results[0].started_at if info.segment_results else 0
 
 
 def _clipped(plan: Plan) -> tuple[int, FileOutput | SegmentOutput]:

@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -28,7 +29,11 @@ VERSION = 1
 _ENDED = "ended"
 _NAMES = "names"
 
+RESTART = "restart-"
+"""And a number: a core.restart.Restart."""
+
 Fact = str | int | float | bool
+T = TypeVar("T")
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
@@ -76,14 +81,15 @@ class Journal:
         return cls(folder, opened)
 
     @classmethod
-    def load(cls, folder: Path) -> "Journal":
-        """Reads the journal in `folder`. Raises EgressError when there is none, or it cannot be read."""
+    def load(cls, folder: Path, *, mends: bool = True) -> "Journal":
+        """Reads the journal in `folder`. `mends` cuts off a torn last line, which is safe only while nobody
+        else writes. Raises EgressError when there is none, or it cannot be read."""
         try:
             if (size := (folder / NAME).stat().st_size) > MOST_BYTES:
                 # The service reads what a handler wrote, and an attacker may have taken over the handler.
                 raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")
-            if torn and lines:
+            if torn and lines and mends:
                 # Torn by a power cut, so note() had not returned. The next line must not continue it.
                 os.truncate(folder / NAME, sum(len(line) + 1 for line in lines))
         except OSError as error:
@@ -123,6 +129,11 @@ class Journal:
     def note(self, key: str, value: Fact) -> None:
         """Keeps a fact for a recovery; a later value of the same key replaces it. Raises EgressError."""
         self._append(Noted(key, value))
+
+    def noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
+        """All of a kind, whose keys begin so, in the order in which they came. Raises ValueError."""
+        texts = [str(value) for key, value in self.facts.items() if key.startswith(prefix)]
+        return tuple(msgspec.json.decode(text, type=kind) for text in texts)
 
     def note_names(self, values: dict[str, str]) -> None:
         """Keeps the values of placeholders in file names. Raises EgressError."""

@@ -16,6 +16,7 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import StoredBeside
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
+from openegress.core.restart import Restart, gaps_before_ns
 from openegress.core.span import shown_s
 from openegress.core.tasks import beside
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
@@ -23,7 +24,7 @@ from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
 from openegress.request import clips
 from openegress.request.context import Context
-from openegress.storage.journal import has_journal
+from openegress.storage.journal import RESTART, Journal, has_journal
 from openegress.worker.handler_words import HandlerWords
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
@@ -172,7 +173,16 @@ class ClipService:
         )
         if job is not None:
             _tell(job, made)
-        return _answer(job.record.info if job is not None else request.egress, made)
+        if job is None:
+            return _answer(request.egress, made)
+        return _answer(job.record.info, made, await asyncio.to_thread(self._restarts, egress_id))
+
+    def _restarts(self, egress_id: str) -> tuple[Restart, ...]:
+        """Of a recording that runs."""
+        try:
+            return Journal.load(self._spool / egress_id, mends=False).noted(RESTART, Restart)
+        except (EgressError, ValueError):
+            return ()  # it has ended meanwhile
 
     async def _made(self, plan: ClipPlan, egress_id: str) -> ClipMade:
         """Raises EgressError."""
@@ -233,8 +243,10 @@ def _tell(job: Job, made: ClipMade) -> None:
         )
 
 
-def _answer(info: EgressInfo, made: ClipMade) -> ClipInfo:
-    started_at = clips.started_at_ns(info)
+def _answer(info: EgressInfo, made: ClipMade, restarts: tuple[Restart, ...] = ()) -> ClipInfo:
+    started_at = clips.started_at_ns(info, made.begin_ns)
+    if started_at:
+        started_at += gaps_before_ns(restarts, made.begin_ns)
     file = FileInfo(
         filename=made.filename,
         started_at=started_at + made.begin_ns if started_at else 0,
