@@ -11,7 +11,7 @@ from livekit.protocol import egress as wire
 from livekit.protocol import models
 
 from openegress.config.load import load
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import AskedCodec, EncoderSpeed
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
 from openegress.core.pause_mode import PauseMode
@@ -71,6 +71,7 @@ OPTIONS = st.builds(
     data_topics=st.none() | st.text().map(str.strip),
     tracks_file=st.none() | st.text().map(str.strip),
     encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
+    video_codec=st.none() | st.sampled_from(AskedCodec),
     variable_frame_rate=st.none() | st.booleans(),
     render=st.none() | st.sampled_from(Render),
     storyboard=st.none() | SECONDS,

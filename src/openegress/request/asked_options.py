@@ -171,7 +171,7 @@ class AskedOptions:
         """`video` at the speed and the rate that were asked for. Raises EgressError where the request asks
         for what its outputs have no use for."""
         if video is None:
-            for key in ("encoder_speed", "variable_frame_rate"):
+            for key in ("encoder_speed", "video_codec", "variable_frame_rate"):
                 if getattr(self.asked, key):
                     raise invalid(f"{key}: no picture of this egress is encoded; leave it out")
             return None
