@@ -55,6 +55,16 @@ class EncoderSpeed(StrEnum):
     VERYFAST = "veryfast"
 
 
+class AskedSpeed(StrEnum):
+    """What the option encoder_speed may be."""
+
+    AUTO = "auto"
+    """As quick as the machine needs it."""
+    ULTRAFAST = "ultrafast"
+    SUPERFAST = "superfast"
+    VERYFAST = "veryfast"
+
+
 class Container(StrEnum):
     """What a packet ends up in. The value is also the file extension without its dot."""
 

@@ -49,8 +49,7 @@ from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Obser
 
 _log = logging.getLogger(__name__)
 
-_PROGRESS_S = 1.0
-"""Also the sign of life by which the worker knows a handler that hangs."""
+_PROGRESS_S = 1.0  # also the sign of life by which the worker knows a handler that hangs
 
 T = TypeVar("T")
 Send = Callable[[AnyEvent], None]
@@ -369,6 +368,7 @@ class Recording:
                     sent_bytes=self._outputs.sent_bytes(),
                     waiting_uploads=self._outputs.waiting_uploads(),
                     fps=(sample.frames - frames) / (now_s - at_s),
+                    speed=sample.speed,
                 )
             )
             frames, at_s = sample.frames, now_s
@@ -397,4 +397,4 @@ def _to_nobody(event: AnyEvent) -> None:
 def _left_out(media_input: MediaInput) -> LeftOut:
     """Of tracks as they are, all that was dropped is told of the tracks."""
     sample = media_input.sample()
-    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames)
+    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames, sample.quicker)

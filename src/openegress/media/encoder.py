@@ -23,6 +23,7 @@ from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.encoder_settings import BT601, BT709, kept_schedule, settings_of
 from openegress.media.h264_skip import Headers, RepeatWriter
+from openegress.media.passthrough import parameter_sets
 from openegress.media.still import StillPictures, Unit
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class VideoEncoder:
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
         """`frame` is yuv420p of the encoding's size. It must not be written to any more."""
         pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
-        # A nanosecond of rounding must not move a key frame by a whole frame.
-        is_key = pts_ns + S // 1000 >= self._next_key_ns
+        is_key = self.is_key_due(pts_ns)
         if is_key:
             self._next_key_ns = ((pts_ns + S // 1000) // self._interval_ns + 1) * self._interval_ns
         before, self._last = self._last, frame
@@ -116,6 +116,16 @@ class VideoEncoder:
         frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
         frame.pict_type = PictureType.I if is_key else PictureType.NONE
         return frame
+
+    def is_key_due(self, pts_ns: int) -> bool:
+        """A picture of that time is a key frame."""
+        # A nanosecond of rounding must not move a key frame by a whole frame.
+        return pts_ns + S // 1000 >= self._next_key_ns
+
+    @property
+    def parameter_sets(self) -> bytes:
+        """Of H.264: what stands beside the stream, in Annex B."""
+        return parameter_sets(VideoCodec.H264, bytes(self._context.extradata or b""))
 
     @property
     def inside(self) -> int:

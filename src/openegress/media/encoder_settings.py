@@ -39,6 +39,9 @@ _X264: dict[EncoderSpeed, dict[str, str]] = {
     EncoderSpeed.SUPERFAST: {"preset": "superfast", "rc-lookahead": "0"},
     EncoderSpeed.VERYFAST: {"preset": "veryfast", "rc-lookahead": str(_LOOKAHEAD)},
 }
+_X264_ADAPTING = {"coder": "1", "8x8dct": "1", "weightp": "1"}
+"""What ultrafast turns off, and other speeds name in their parameter sets; baseline and main turn off what
+they have not."""
 _VP8_SPEEDS = {
     EncoderSpeed.ULTRAFAST: -16,
     EncoderSpeed.SUPERFAST: -10,
@@ -114,6 +117,7 @@ def _x264(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
     """
     options: dict[str, object] = {
         **_X264[encoding.speed],
+        **(_X264_ADAPTING if encoding.adapts else {}),
         "profile": encoding.profile.value,
         "threads": _threads(encoding),
         "bf": "0",

@@ -6,7 +6,7 @@ import msgspec
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
-from openegress.core.codecs import Container, VideoCodec
+from openegress.core.codecs import AskedSpeed, Container, EncoderSpeed, VideoCodec
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
@@ -184,9 +184,14 @@ class AskedOptions:
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
             raise unimplemented("variable_frame_rate of pictures that are not H.264")
+        speed = self.all.encoder_speed or AskedSpeed.VERYFAST
+        is_auto = speed is AskedSpeed.AUTO
+        if is_auto and self.asked.encoder_speed and not is_h264:
+            raise unimplemented("encoder_speed=auto of pictures that are not H.264")
         return msgspec.structs.replace(
             video,
-            speed=self.all.encoder_speed or video.speed,
+            speed=EncoderSpeed.VERYFAST if is_auto else EncoderSpeed(speed.value),
+            adapts=is_auto and is_h264,
             has_variable_rate=bool(self.all.variable_frame_rate) and is_h264 and not is_streamed,
         )
 

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core import foreign_json
-from openegress.core.codecs import AskedCodec, EncoderSpeed
+from openegress.core.codecs import AskedCodec, AskedSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
 from openegress.core.pause_mode import PauseMode
@@ -83,7 +83,7 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Path of a file with the room's tracks as they come, beside what is composed of them."""
     storyboard: Seconds | None = None
     """How often a thumbnail of the recording is taken, for players to show over their time line."""
-    encoder_speed: EncoderSpeed | None = None
+    encoder_speed: AskedSpeed | None = None
     """Of pictures that are encoded."""
     video_codec: AskedCodec | None = None
     """Of pictures that are encoded."""
