@@ -11,7 +11,7 @@ from livekit.protocol import egress as wire
 from livekit.protocol import models
 
 from openegress.config.load import load
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import AskedCodec, AskedSpeed, EncoderSpeed
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
 from openegress.core.loudness_target import LoudnessTarget
@@ -74,7 +74,8 @@ OPTIONS = st.builds(
     tracks_file=st.none() | st.text().map(str.strip),
     stems=st.none() | st.sampled_from(["", *StemFormat]).map(Stems.parse),
     loudness=st.none() | st.floats(-50, -5).map(lambda lufs: LoudnessTarget(round(lufs, 3))),
-    encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
+    encoder_speed=st.none() | st.sampled_from(AskedSpeed),
+    video_codec=st.none() | st.sampled_from(AskedCodec),
     variable_frame_rate=st.none() | st.booleans(),
     render=st.none() | st.sampled_from(Render),
     storyboard=st.none() | SECONDS,
@@ -108,7 +109,7 @@ def values(found: Options) -> dict[str, object]:
         ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
         ("data_topics=slides*,poll", Options(data_topics="slides*,poll")),
         ("sidecars=", Options(sidecars=Sidecars())),
-        ("encoder_speed=superfast", Options(encoder_speed=EncoderSpeed.SUPERFAST)),
+        ("encoder_speed=superfast", Options(encoder_speed=AskedSpeed.SUPERFAST)),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
@@ -139,7 +140,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
         ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
         ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers, chat'),
-        ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of ultrafast, superfast, veryfast'),
+        ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of auto, ultrafast, superfast, veryfast'),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
@@ -567,10 +568,28 @@ def test_the_speed_of_the_encoder() -> None:
     with pytest.raises(EgressError) as caught:
         plan(sound)
     assert caught.value.message.startswith("encoder_speed: no picture of this egress is encoded")
-    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=EncoderSpeed.SUPERFAST))
+    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=AskedSpeed.SUPERFAST))
     assert speed(plan(room(), configured)) is EncoderSpeed.SUPERFAST
     sound.layout = "grid"
     assert plan(sound, configured).video is None
+
+
+def test_a_speed_that_follows_the_machine_is_for_h264() -> None:
+    """It begins at veryfast, which whoever admits it changes."""
+
+    def speeds(found: Plan) -> tuple[EncoderSpeed, bool]:
+        assert found.video is not None
+        return found.video.speed, found.video.adapts
+
+    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=AskedSpeed.AUTO))
+    assert speeds(plan(room())) == (EncoderSpeed.VERYFAST, False)
+    assert speeds(plan(room("grid?encoder_speed=auto"))) == (EncoderSpeed.VERYFAST, True)
+    assert speeds(plan(room(), configured)) == (EncoderSpeed.VERYFAST, True)
+    assert speeds(plan(room("grid?encoder_speed=superfast"), configured)) == (EncoderSpeed.SUPERFAST, False)
+    assert speeds(plan(room("grid?video_codec=av1"), configured)) == (EncoderSpeed.VERYFAST, False)
+    with pytest.raises(EgressError) as caught:
+        plan(room("grid?video_codec=av1&encoder_speed=auto"))
+    assert caught.value.code is Code.UNIMPLEMENTED
 
 
 def test_a_variable_rate_is_for_files_and_segments_of_h264() -> None:

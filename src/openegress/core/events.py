@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import Phase
 from openegress.core.left_out import LeftOut
 
@@ -205,6 +206,8 @@ class Progress(Event, frozen=True, tag="progress"):
     """To streams and, once stored, to storages."""
     waiting_uploads: int = 0
     """Segments and images that no storage has confirmed yet."""
+    speed: EncoderSpeed | None = None
+    """That pictures are encoded with; None: none are."""
 
 
 class Uploaded(Event, frozen=True, tag="uploaded"):

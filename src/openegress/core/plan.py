@@ -39,6 +39,8 @@ class VideoEncoding(Struct, frozen=True):
     profile: H264Profile = H264Profile.MAIN
     speed: EncoderSpeed = EncoderSpeed.VERYFAST
     has_variable_rate: bool = False
+    adapts: bool = False
+    """`speed` is where it begins, and follows what time the machine has."""
 
 
 class AudioEncoding(Struct, frozen=True):

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from openegress.core.codecs import MediaKind
+from openegress.core.codecs import EncoderSpeed, MediaKind
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
-from openegress.core.left_out import TrackLosses
+from openegress.core.left_out import QuickerEncoding, TrackLosses
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StreamOutput
 from openegress.core.units import S
@@ -35,6 +35,9 @@ class Sample:
     dropped_frames: int = 0
     queue: int = 0
     losses: tuple[TrackLosses, ...] = ()
+    speed: EncoderSpeed | None = None
+    """That pictures are encoded with."""
+    quicker: tuple[QuickerEncoding, ...] = ()
 
 
 class MediaInput(Protocol):
@@ -229,6 +232,8 @@ class FrameInput:
             dropped_frames=stats.dropped_frames + self._pipeline.dropped_frames,
             queue=self._pipeline.queued_frames,
             losses=stats.losses,
+            speed=self._pipeline.speed,
+            quicker=self._pipeline.quicker,
         )
 
 

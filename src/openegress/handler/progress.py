@@ -43,6 +43,7 @@ async def report_progress(
                 sent_bytes=outputs.sent_bytes(),
                 waiting_uploads=outputs.waiting_uploads(),
                 fps=(sample.frames - frames) / (now_s - at_s),
+                speed=sample.speed,
             )
         )
         frames, at_s = sample.frames, now_s

@@ -382,4 +382,4 @@ def _to_nobody(event: AnyEvent) -> None:
 def _left_out(media_input: MediaInput) -> LeftOut:
     """Of tracks as they are, all that was dropped is told of the tracks."""
     sample = media_input.sample()
-    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames)
+    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames, sample.quicker)

@@ -11,10 +11,13 @@ from concurrent.futures import Future
 
 import av
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import EgressError, Phase, internal
+from openegress.core.left_out import QuickerEncoding
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.adapting_encoder import AdaptingEncoder
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
 from openegress.media.levelled_encoder import LevelledEncoder
@@ -47,12 +50,15 @@ class EncodePipeline:
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
+        self._queue = FrameQueue(video.framerate if video else None, hold_s)
+        self._adapting: AdaptingEncoder | None = None
         try:
-            self._video = VideoEncoder(video, steady=steady) if video else None
+            if video is not None and video.adapts:
+                self._adapting = AdaptingEncoder(video, self._queue.pressure, steady=steady)
+            self._video = self._adapting or (VideoEncoder(video, steady=steady) if video else None)
             self._audio = _audio_encoder(audio, loudness_lufs) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
-        self._queue = FrameQueue(video.framerate if video else None, hold_s)
         self._on_error = on_error
         self._sinks: Sequence[PacketSink] = ()
         self._taps: Sequence[FrameSink] = ()
@@ -61,6 +67,7 @@ class EncodePipeline:
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+        self._speed = video.speed if video else None
         self._keys_at_ns: list[int] = []
         """Asked for, and not encoded so far. Added to from any thread."""
         self._unfinished = 0
@@ -79,6 +86,16 @@ class EncodePipeline:
     def dropped_frames(self) -> int:
         """Pictures that were left out, in the end also those that the encoder was not waited for."""
         return self._queue.dropped + self._unfinished
+
+    @property
+    def quicker(self) -> tuple[QuickerEncoding, ...]:
+        """For how long pictures had less effort than they could have."""
+        return self._adapting.quicker if self._adapting is not None else ()
+
+    @property
+    def speed(self) -> EncoderSpeed | None:
+        """That pictures are encoded with now."""
+        return self._adapting.speed if self._adapting is not None else self._speed
 
     def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._sinks, self._taps = sinks, taps

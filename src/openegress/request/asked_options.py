@@ -6,7 +6,7 @@ import msgspec
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
-from openegress.core.codecs import Container, VideoCodec
+from openegress.core.codecs import AskedSpeed, Container, EncoderSpeed, VideoCodec
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
@@ -213,7 +213,7 @@ class AskedOptions:
         """`video` at the speed and the rate that were asked for. Raises EgressError where the request asks
         for what its outputs have no use for."""
         if video is None:
-            for key in ("encoder_speed", "variable_frame_rate"):
+            for key in ("encoder_speed", "video_codec", "variable_frame_rate"):
                 if getattr(self.asked, key):
                     raise invalid(f"{key}: no picture of this egress is encoded; leave it out")
             return None
@@ -226,9 +226,14 @@ class AskedOptions:
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
             raise unimplemented("variable_frame_rate of pictures that are not H.264")
+        speed = self.all.encoder_speed or AskedSpeed.VERYFAST
+        is_auto = speed is AskedSpeed.AUTO
+        if is_auto and self.asked.encoder_speed and not is_h264:
+            raise unimplemented("encoder_speed=auto of pictures that are not H.264")
         return msgspec.structs.replace(
             video,
-            speed=self.all.encoder_speed or video.speed,
+            speed=EncoderSpeed.VERYFAST if is_auto else EncoderSpeed(speed.value),
+            adapts=is_auto and is_h264,
             has_variable_rate=bool(self.all.variable_frame_rate) and is_h264 and not is_streamed,
         )
 

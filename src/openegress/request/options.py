@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core import foreign_json
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import AskedCodec, AskedSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
 from openegress.core.loudness_target import LoudnessTarget
@@ -89,7 +89,9 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """What sound that is encoded, and stems, are brought to."""
     storyboard: Seconds | None = None
     """How often a thumbnail of the recording is taken, for players to show over their time line."""
-    encoder_speed: EncoderSpeed | None = None
+    encoder_speed: AskedSpeed | None = None
+    """Of pictures that are encoded."""
+    video_codec: AskedCodec | None = None
     """Of pictures that are encoded."""
     variable_frame_rate: bool | None = None
     """Of files and segments: a picture that does not change is not written again for a second."""

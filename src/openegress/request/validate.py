@@ -27,6 +27,7 @@ from openegress.request import (
     layouts,
     naming,
     outputs,
+    picture_codec,
     requested,
     room_tracks,
     stream_urls,
@@ -186,6 +187,8 @@ class _Planner:
             has_audio = False
         if wanted.only_websockets:
             has_video = False
+        options = self.options
+        wish = picture_codec.chosen(wish, options.all, options.asked, wanted, has_video=has_video)
         is_media = isinstance(subject.source, parts.MediaSource)
         looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
         may_pass = is_media and not wish.asked and _tracks_only(subject.source)

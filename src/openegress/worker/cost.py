@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import EncoderSpeed, VideoCodec
 from openegress.core.plan import ImageOutput, Output, Plan
 from openegress.worker.admission import Cost
 
@@ -15,10 +15,22 @@ RATE_1080P60 = 1920 * 1080 * 60
 SHARE_AT = {EncoderSpeed.ULTRAFAST: 0.75, EncoderSpeed.SUPERFAST: 0.85, EncoderSpeed.VERYFAST: 1.0}
 """Factors for our own estimates, which are for calm pictures: encoding is a third of their cost."""
 
+SHARE_OF = {
+    VideoCodec.H264: 1.0,
+    VideoCodec.VP8: 1.0,
+    VideoCodec.VP9: 1.1,
+    VideoCodec.AV1: 1.3,
+    VideoCodec.H265: 1.4,
+}
+"""Of all estimates, which are of H.264: that third takes so much longer (bench.speeds)."""
+
 FRAMES_HELD = 24
 """Frames in the encoder, its lookahead and the queue before it. An estimate, as the base is measured at
 720p."""
 FRAME_BYTES_PER_PIXEL = 1.5
+
+OTHER_BYTES_PER_PIXEL = 45
+"""More than x264 and VP8's encoder take, of the others: 40 MiB at 720p (measured)."""
 
 IMAGE_CORE_S_PER_PIXEL = 20e-9
 """For one picture: a noisy 720p picture takes 10 ms to compress (measured), and as long to scale and
@@ -34,9 +46,12 @@ def of_plan(base: Cost, plan: Plan) -> Cost:
     if plan.video is not None:
         pixels = plan.video.width * plan.video.height
         cores *= max(1.0, pixels * plan.video.framerate / base.pixels_per_s)
+        cores *= SHARE_OF[plan.video.codec]
         if base.pixels_per_s == RATE_720P30:
             cores *= SHARE_AT[plan.video.speed]
         memory_bytes += max(0, pixels - PIXELS_720P) * FRAME_BYTES_PER_PIXEL * FRAMES_HELD
+        if plan.video.codec not in (VideoCodec.H264, VideoCodec.VP8):
+            memory_bytes += pixels * OTHER_BYTES_PER_PIXEL
     for output in _images(plan.outputs):
         pixels = (output.width * output.height) or _pixels(plan)
         cores += IMAGE_CORE_S_PER_PIXEL * pixels / output.interval_s

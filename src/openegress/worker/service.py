@@ -290,7 +290,7 @@ class WorkerService:
         context, told = await context_of(request, self._config)
         if self._is_at_work(egress_id):
             raise EgressError(Code.ALREADY_EXISTS, "egress already exists")
-        plan = plan_of(request, context)
+        plan = self._capacity.suited(kind, plan_of(request, context))
         plan = msgspec.structs.replace(plan, notices=plan.notices + told)
         refusal = self.would_admit(kind, plan)
         if refusal is not None:
