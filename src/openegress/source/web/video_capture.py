@@ -95,9 +95,8 @@ class VideoCapture:
         poll.register(screen, select.POLLIN)
         poll.register(woken, select.POLLIN)
         first_ns = time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)
-        if self._wait(poll, screen, woken, first_ns):
-            screen.look()
-        origin_ns = time.monotonic_ns()
+        page_draws = self._wait(poll, screen, woken, first_ns)
+        origin_ns = screen.look() if page_draws else time.monotonic_ns()
         self._filming = filming = Filming(sink, screen, Pacer(self._framerate, origin_ns), self._card)
         self._started.set_result(origin_ns)
         wait_ns = filming.fill(origin_ns)
