@@ -64,9 +64,13 @@ class Page:
     said: PlayoutWaits = field(default_factory=PlayoutWaits)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     plays: bool = True
+    never: asyncio.Event | None = None
+    """Waited for before it answers."""
 
     async def waits(self, is_template: bool) -> PlayoutWaits:
         self.looked.set()
+        if self.never is not None:
+            await self.never.wait()
         if not self.plays:
             return PlayoutWaits()
         shown, sound = self.said.shown, self.said.sound
@@ -91,9 +95,11 @@ class Capture:
     off_ns: int = 0
     began_with_ns: int | None = None
     stopped: bool = False
+    began: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:
         self.began_with_ns = self.delay_ns
+        self.began.set()
 
     async def stop(self, end_ns: int) -> None:
         assert self.began_with_ns is not None, "it has sound to deliver"
@@ -144,6 +150,19 @@ async def test_a_page_that_plays_no_webrtc_keeps_its_delay(monkeypatch: pytest.M
     sound.start(None, 0)  # type: ignore[arg-type]
     await page.is_asked()
     assert capture.began_with_ns == capture.delay_ns == -10 * MS
+    await sound.stop(0)
+
+
+async def test_a_page_that_does_not_answer_does_not_hold_up_its_sound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = Page()
+    capture, sound = page_sound_of(page, monkeypatch)
+    monkeypatch.setattr(page_sound, "BUSY_S", 0.01)
+    page.never = asyncio.Event()
+    sound.start(None, 0)  # type: ignore[arg-type]
+    await capture.began.wait()
+    assert capture.began_with_ns == -10 * MS
     await sound.stop(0)
 
 

@@ -1,5 +1,6 @@
 """Asks a page's browser how long its WebRTC pictures and sound wait before they are shown and heard."""
 
+import time
 from typing import Any
 
 from openegress.source.playout import PlayoutWaits, Waits
@@ -21,6 +22,8 @@ HELD = """async function () {
   return [...held.video, ...held.audio, ...held.played];
 }"""
 """Of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and RTCAudioPlayoutStats)."""
+SOON_S, SELDOM_S = 0.2, 16.0
+"""From one look for connections that play something to the next, while there are none."""
 WORLD = "openegress"
 SHOWN = """(() => {
   const shown = globalThis.shown ??= { seconds: 0, count: 0, watched: new WeakSet() };
@@ -52,6 +55,9 @@ class PagePlayout:
         """The id of our world's context, once made."""
         self._rtc_connections = ""
         """The id of an array of them, once looked up: that takes a collection of garbage."""
+        self._look_up_s = SOON_S
+        self._look_up_at_s = 0.0
+        """Monotonic, the earliest."""
 
     async def waits(self, is_template: bool) -> PlayoutWaits:
         """What the page says now; nothing where it does not answer. A page that is no template is asked for
@@ -84,6 +90,8 @@ class PagePlayout:
     async def _held(self, shown: Waits) -> PlayoutWaits:
         command, session = self._connection.command, self._session_id
         if not self._rtc_connections:
+            if time.monotonic() < self._look_up_at_s:
+                return PlayoutWaits(shown=shown)
             prototype = await command("Runtime.evaluate", session, expression="RTCPeerConnection.prototype")
             found = await command(
                 "Runtime.queryObjects", session, prototypeObjectId=prototype["result"]["objectId"]
@@ -99,8 +107,12 @@ class PagePlayout:
         )
         value = answer["result"].get("value")
         waits = PlayoutWaits(_waits(value, 0), shown, _waits(value, 2), _waits(value, 4))
-        if not waits.pictures.count and not waits.sound.count:
+        if waits.pictures.count or waits.sound.count:
+            self._look_up_s = SOON_S
+        else:
             self._rtc_connections = ""  # others may have been made
+            self._look_up_at_s = time.monotonic() + self._look_up_s
+            self._look_up_s = min(2 * self._look_up_s, SELDOM_S)
         return waits
 
 

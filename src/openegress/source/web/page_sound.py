@@ -11,6 +11,8 @@ from openegress.source.web.page_playout import PagePlayout
 
 SETTLE_S = 0.3
 """A page is measured for so long before its sound is given out, which then lies right from its beginning."""
+BUSY_S = 0.6
+"""A page whose script runs for longer does not hold up its sound."""
 LOOK_S = 1.0
 STEADY_NS = 5 * MS
 """A change by less than this is not followed."""
@@ -58,10 +60,14 @@ class PageSound:
             await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self, playout: PagePlayout) -> None:
-        await self._look(playout)
-        await asyncio.sleep(SETTLE_S)
-        if (wanted_ns := await self._look(playout)) is not None:
-            self.capture.delay_ns = wanted_ns
+        try:
+            async with asyncio.timeout(BUSY_S):
+                await self._look(playout)
+                await asyncio.sleep(SETTLE_S)
+                if (wanted_ns := await self._look(playout)) is not None:
+                    self.capture.delay_ns = wanted_ns
+        except TimeoutError:
+            pass
         self._begin_once()
         while True:
             await asyncio.sleep(LOOK_S)
