@@ -26,8 +26,6 @@ from testkit.service import Info, Refused, Service, end_reason, location
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LIP_SYNC_MS = (-40.0, 60.0)
-"""Of sound against its picture (EBU R 37)."""
 ATTEMPTS = 3
 """For machines that have much else to do. Measured on two cores: with processor time left, each of three
 recordings had every picture and its sound within 14 ms; with none left, two of nine were 260 and 400 ms out
@@ -106,11 +104,9 @@ async def test_video_elements_are_in_step_with_their_sound(web: Web) -> None:
     camera = VideoSpec(width=640, height=360)
     async with LivekitServer() as livekit, Publisher(livekit, "room", "ann", camera, AudioSpec()):
         joined = {"url": livekit.ws_url, "token": livekit.token("room", "page")}
-        # WebRTC's own buffers settle in the first second, and Chromium itself plays its sound up to a picture
-        # and a half late on a busy machine.
-        await check_in_step(
-            web, f"watcher.html?{urlencode(joined)}", within_ms=LIP_SYNC_MS, first_ms=math.inf
-        )
+        # WebRTC's own buffers settle in the first second, and the sound follows what they are measured to be.
+        watched = f"watcher.html?{urlencode(joined)}"
+        await check_in_step(web, watched, within_ms=(-25, 25), first_ms=math.inf)
 
 
 async def check_in_step(web: Web, path: str, *, within_ms: tuple[float, float], first_ms: float) -> None:

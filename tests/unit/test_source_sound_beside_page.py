@@ -11,8 +11,9 @@ from openegress.core.units import MS, S
 from openegress.media import FrameSink
 from openegress.source import Closed, SourceEvent, SourceStats
 from openegress.source.pause_timeline import PauseTimeline
+from openegress.source.playout import LONGEST_NS, SHOWN_NS, PlayoutWaits, Waits
 from openegress.source.room import sound_beside_page
-from openegress.source.room.sound_beside_page import LONGEST_DELAY_NS, SHOWN_NS, STEADY_NS, SoundBesidePage
+from openegress.source.room.sound_beside_page import STEADY_NS, SoundBesidePage
 
 
 class Part:
@@ -55,8 +56,8 @@ class Part:
         self.pauses.pauses = self.pauses.ended(2 * S)
         return 2 * S
 
-    async def buffered(self) -> tuple[float, int]:
-        return self.buffer
+    async def waits(self) -> PlayoutWaits:
+        return PlayoutWaits(pictures=Waits(*self.buffer))
 
     async def events(self) -> AsyncIterator[SourceEvent]:
         while (event := await self.told.get()) is not None:
@@ -146,7 +147,7 @@ async def test_the_sound_waits_as_long_as_the_page_holds_pictures(monkeypatch: p
         before = len(sound.delays)
         await source._look()
         assert (len(sound.delays) > before) is told
-    assert sound.delays[1:] == [500 * MS + SHOWN_NS, LONGEST_DELAY_NS + SHOWN_NS, SHOWN_NS]
+    assert sound.delays[1:] == [500 * MS + SHOWN_NS, LONGEST_NS + SHOWN_NS, SHOWN_NS]
     await source.close()
 
 

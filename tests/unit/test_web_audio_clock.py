@@ -7,7 +7,7 @@ import pytest
 
 from openegress.core.units import MS
 from openegress.source.web.audio_capture import stretch
-from openegress.source.web.audio_clock import READY_BLOCKS, AudioClock, BlockPlacement
+from openegress.source.web.audio_clock import FASTEST_SAMPLES, READY_BLOCKS, AudioClock, BlockPlacement
 
 RATE = 48_000
 BLOCK = 960
@@ -68,7 +68,17 @@ def test_a_wrong_origin_at_the_start_is_put_right_within_seconds() -> None:
     late = [60 * MS] * READY_BLOCKS + [0] * 1500
     position, placements = deliver(AudioClock(RATE), late, 0)
     assert position / RATE == pytest.approx(len(late) * 0.02, abs=0.004)
-    assert max(abs(p.stretch) for p in placements) == 4
+    assert max(abs(p.stretch) for p in placements) == FASTEST_SAMPLES
+
+
+def test_silence_is_put_right_at_once() -> None:
+    clock = AudioClock(RATE)
+    position, _ = deliver(clock, [0] * 300, 0)
+    spoken = clock.place(position, 300 * BLOCK, BLOCK, 50 * MS)
+    assert spoken == BlockPlacement(stretch=-FASTEST_SAMPLES)
+    assert clock.off_ns == -50 * MS
+    for zero_ms, wanted in ((50, BlockPlacement(skip=BLOCK)), (-50, BlockPlacement(silence=2400))):
+        assert clock.place(position, 300 * BLOCK, BLOCK, zero_ms * MS, is_silent=True) == wanted
 
 
 def test_unsteady_arrivals_are_waited_out() -> None:

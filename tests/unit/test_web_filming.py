@@ -29,6 +29,15 @@ class Display:
     height: int = 36
     grabbed: list[int] = field(default_factory=list)
 
+    newer: list[int] = field(default_factory=list)
+    """When it is drawn on while it is grabbed, once each."""
+
+    def drawn_meanwhile(self) -> int | None:
+        if not self.newer:
+            return None
+        self.now_ns = self.newer.pop(0)
+        return self.now_ns
+
     def grab(self) -> av.VideoFrame:
         self.grabbed.append(self.now_ns)
         frame = av.VideoFrame(self.width, self.height, "yuv420p")
@@ -145,6 +154,30 @@ def test_the_card_fills_the_picture() -> None:
     assert (card.width, card.height, card.format.name) == (640, 360, "yuv420p")
     luma = card.to_ndarray()[:360]
     assert luma.min() < 60 and luma.max() > 200  # dark, with light words
+
+
+def test_what_is_drawn_while_it_is_grabbed_has_the_time_of_the_newer_picture() -> None:
+    """The thread may lose its core before it grabs: rows are then of two pictures."""
+    display, shown = Display(newer=[ORIGIN_NS + 70 * MS, ORIGIN_NS + 103 * MS]), Shown()
+    filming = Filming(shown, display, Pacer(FPS, ORIGIN_NS), lambda width, height: av.VideoFrame(64, 36))
+    display.now_ns = ORIGIN_NS + 36 * MS
+    filming.drawn(display.now_ns)
+    filming.fill(ORIGIN_NS + 110 * MS)
+    first_ns = shown.pictures[0][1]
+    assert [(pts_ns // MS, grabbed_ns) for pts_ns, grabbed_ns in shown.pictures] == [
+        *((at_ms, first_ns) for at_ms in (0, 33, 66)),
+        (100, ORIGIN_NS + 103 * MS),
+    ]
+    assert filming.stats.dropped_frames == 2
+
+
+def test_a_page_that_always_draws_is_shown() -> None:
+    display, shown = Display(newer=[ORIGIN_NS + at_ms * MS for at_ms in (34, 35, 36, 37)]), Shown()
+    filming = Filming(shown, display, Pacer(FPS, ORIGIN_NS), lambda width, height: av.VideoFrame(64, 36))
+    filming.drawn(ORIGIN_NS + 33 * MS)
+    filming.fill(ORIGIN_NS + 40 * MS)
+    assert [pts_ns // MS for pts_ns, _ in shown.pictures] == [0, 33]
+    assert shown.pictures[1][1] == ORIGIN_NS + 36 * MS
 
 
 @pytest.mark.parametrize("late_ms", [5, 40, 90])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core.units import MS
-from openegress.source.web.pacing import Pacer, Take, Wait
+from openegress.source.web.pacing import FARTHEST, Pacer, Take, Wait
 
 ORIGIN = 5_000 * MS
 
@@ -93,6 +93,17 @@ def test_a_page_that_stalls_and_recovers_is_in_step_again() -> None:
     slots = run(30, times, 11_000)
     late = [slot * 1000 / 30 - times[picture] for slot, picture in slots[-200:]]
     assert max(map(abs, late)) <= 25
+
+
+@given(st.integers(0, 2**32), st.sampled_from([15, 30, 60]), st.floats(0.0, 60.0))
+def test_no_picture_is_shown_long_before_it_was_drawn(seed: int, fps: int, held_ms: float) -> None:
+    """Beside other work a page draws when it gets a core; its sound is where it was heard."""
+    chance, period_ms = random.Random(seed), 1000 / fps
+    drawn = sorted(5 + k * period_ms + chance.random() * held_ms for k in range(10 * fps))
+    slots = run(fps, drawn, 10_500)
+    firsts = {picture: slot for slot, picture in reversed(slots) if picture >= 0}
+    early_ms = [drawn[picture] - slot * period_ms for picture, slot in firsts.items()]
+    assert max(early_ms) <= (FARTHEST + 0.01) * period_ms
 
 
 def test_a_capture_that_was_held_up_fills_the_slots_it_missed() -> None:

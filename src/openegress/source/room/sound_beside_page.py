@@ -7,22 +7,18 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 from openegress.core.pause_mode import PauseMode
-from openegress.core.units import MS, S
+from openegress.core.units import MS
 from openegress.media import FrameSink
 from openegress.source import Pausable, Source, SourceEvent, SourceStats
 from openegress.source.pause_timeline import PausedSound, PauseTimeline
+from openegress.source.playout import PlayoutDelays, PlayoutWaits
 from openegress.source.room.frames_source import RoomFrameSource
 
-SHOWN_NS = 36 * MS
-"""From a picture's leaving the page's buffer to its being captured: decoded, composed, drawn. 32 to 40 ms,
-measured with the bundled template by flash and beep of a publisher."""
 LOOK_S = 1.0
 SETTLING_S = (0.4, 0.3)
 """A page that has just begun still fills its buffer. Sound is given out later by this, but lies right from
 its beginning: a track that is under way is moved by no more than 4 ms a second."""
-LONGEST_DELAY_NS = 2000 * MS
-"""Bounds what a page says, which may be anything."""
-STEADY_NS = 20 * MS
+STEADY_NS = 10 * MS
 """A change of the buffer by less than this is not followed, because each step can be heard."""
 
 
@@ -30,8 +26,8 @@ class PictureSource(Source, Pausable, Protocol):
     pauses: PauseTimeline
     """Of its media."""
 
-    async def buffered(self) -> tuple[float, int]:
-        """How long what it plays has waited in it: (seconds of all pictures, how many), since it began."""
+    async def waits(self) -> PlayoutWaits:
+        """How long what it plays has waited in it."""
 
 
 class SoundBesidePage:
@@ -42,8 +38,7 @@ class SoundBesidePage:
         s late, and ever later. `sound` has joined and gives no picture."""
         self._page = page
         self._sound = sound
-        self._buffered = (0.0, 0)
-        """As the page said last."""
+        self._delays = PlayoutDelays()
         self._delay_ns = 0
         self._begin_sound: Callable[[], None] | None = None
         """From start() on, until it has begun."""
@@ -60,7 +55,7 @@ class SoundBesidePage:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._buffered = await self._page.buffered()
+        self._delays.look(await self._page.waits())
 
     async def start(self, sink: FrameSink) -> int:
         zero_ns = await self._page.start(_PicturesTo(sink))
@@ -121,16 +116,9 @@ class SoundBesidePage:
             self._begin_sound = None
 
     async def _look(self) -> None:
-        before, self._buffered = self._buffered, await self._page.buffered()
-        seconds, count = self._buffered
-        if count == before[1]:
-            return
-        if count > before[1]:  # otherwise it counts anew, after a reconnect
-            seconds, count = seconds - before[0], count - before[1]
-        if not count:
-            return
-        delay_ns = max(0, min(LONGEST_DELAY_NS, round(seconds / count * S))) + SHOWN_NS
-        if abs(delay_ns - self._delay_ns) > STEADY_NS:
+        self._delays.look(await self._page.waits())
+        delay_ns = self._delays.seen_ns
+        if delay_ns is not None and abs(delay_ns - self._delay_ns) > STEADY_NS:
             self._delay_ns = delay_ns
             self._sound.delay(delay_ns)
 

@@ -23,6 +23,8 @@ FRAGMENT_MS = 10
 for less that lead is the same whether a page plays or not, and constant while streams come and go."""
 CHANNELS = 2
 BYTES_PER_SAMPLE = 2 * CHANNELS
+QUIET = 33
+"""Samples below this, 60 dB below full scale, are silence."""
 TAIL_NS = 200_000_000
 """How long stop() waits for sound that was made before it and is still on its way."""
 BACKLOG_BLOCKS = 2400
@@ -123,7 +125,8 @@ class AudioCapture:
         """`delay_ns`: added to the time of all sound, so that it fits the picture of the same moment."""
         self._pulse = pulse
         self._rate = sample_rate
-        self._delay_ns = delay_ns
+        self.delay_ns = delay_ns
+        """May be changed while it runs: by less than audio_clock.JUMP_NS at once, sound is slewed."""
         self._clock = AudioClock(sample_rate)
         self._thread: threading.Thread | None = None
         self._opened: Future[None] = Future()
@@ -135,6 +138,11 @@ class AudioCapture:
         """Samples delivered."""
         self.lost: Future[str] = Future()
         """Done when the sound server went away: what it said. Holds what the sink raised, if it did."""
+
+    @property
+    def off_ns(self) -> int:
+        """By how much its sound lies too early still."""
+        return self._clock.off_ns
 
     def open(self) -> None:
         """Begins to read; opened() tells how that went."""
@@ -201,7 +209,8 @@ class AudioCapture:
 
     def _deliver(self, sink: FrameSink, first: int, data: bytes) -> None:
         samples = len(data) // BYTES_PER_SAMPLE
-        placement = self._clock.place(self._position, first, samples, self._zero_ns - self._delay_ns)
+        zero_ns = self._zero_ns - self.delay_ns
+        placement = self._clock.place(self._position, first, samples, zero_ns, is_silent(data))
         if placement.skip:
             data = data[placement.skip * BYTES_PER_SAMPLE :]
         if placement.silence:
@@ -225,6 +234,12 @@ class AudioCapture:
         if self._sink is not None:
             missing = (until_ns - self._zero_ns) * self._rate // S - self._position
             self._emit(self._sink, bytes(max(0, missing) * BYTES_PER_SAMPLE))
+
+
+def is_silent(data: bytes) -> bool:
+    """Of s16."""
+    wave: npt.NDArray[np.int16] = np.frombuffer(data, np.int16)
+    return bool(wave.max() < QUIET and wave.min() > -QUIET)
 
 
 def stretch(data: bytes, samples: int) -> bytes:

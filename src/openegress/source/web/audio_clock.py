@@ -24,7 +24,10 @@ SLEW_END_NS = 500_000
 """Drift is corrected from the first to the second, a sample in each block (a pitch 0.1 % off)."""
 SLEW_FAST_NS = 10_000_000
 FAST_SAMPLES = 4
-"""Beyond this the origin was wrong at the start, and is corrected four times as fast."""
+"""Beyond this the origin was wrong at the start, or the page plays later than it did: four times as fast."""
+SLEW_FASTEST_NS = 30_000_000
+FASTEST_SAMPLES = 10
+"""Of a page that has too little time, whose own sound is stretched by more than this."""
 JUMP_NS = 120_000_000
 """Beyond this it is not drift: sound was lost, or the machine slept."""
 
@@ -51,6 +54,8 @@ class AudioClock:
         self._origins: deque[int] = deque(maxlen=WINDOW_BLOCKS)
         self._slewing = 0
         self._ready = False
+        self.off_ns = 0
+        """How much later the last block belonged than it would have gone."""
 
     @property
     def ready(self) -> bool:
@@ -77,19 +82,24 @@ class AudioClock:
         ordered = sorted(self._origins)
         return ordered[int(len(ordered) * PERCENTILE)]
 
-    def place(self, position: int, first: int, samples: int, zero_ns: int) -> BlockPlacement:
+    def place(
+        self, position: int, first: int, samples: int, zero_ns: int, is_silent: bool = False
+    ) -> BlockPlacement:
         """Places samples `first`.. of the stream where `position` samples of the timeline are filled.
 
-        `zero_ns`: media time zero on the clock of the arrivals, less the constant delay of the sound.
+        `zero_ns`: media time zero on the clock of the arrivals, less the delay of the sound. What is silent
+        is put right at once, as nobody hears that.
         """
         error = (self.origin_ns() - zero_ns) * self._rate // 1_000_000_000 + first - position
         """Samples by which the block belongs later than where it would go."""
-        error_ns = error * 1_000_000_000 // self._rate
-        if position == 0 or abs(error_ns) > JUMP_NS:
+        error_ns = self.off_ns = error * 1_000_000_000 // self._rate
+        if position == 0 or abs(error_ns) > JUMP_NS or (is_silent and abs(error_ns) > SLEW_START_NS):
             self._slewing = 0
             return BlockPlacement(silence=max(0, error), skip=min(samples, max(0, -error)))
         if abs(error_ns) > SLEW_START_NS:
-            samples = FAST_SAMPLES if abs(error_ns) > SLEW_FAST_NS else 1
+            samples = 1
+            if abs(error_ns) > SLEW_FAST_NS:
+                samples = FASTEST_SAMPLES if abs(error_ns) > SLEW_FASTEST_NS else FAST_SAMPLES
             self._slewing = samples if error > 0 else -samples
         elif error_ns * self._slewing < SLEW_END_NS:
             self._slewing = 0

@@ -71,7 +71,15 @@ class Damage:
 
     def drain(self) -> Drawn:
         """Reads what is there: all that was drawn since the last call."""
-        events = [event for event in self._connection.receive() if event[0] & 0x7F == self._event]
+        return self._drawn(self._connection.receive())
+
+    def settled(self) -> Drawn | None:
+        """As drain(), of what was drawn or was being drawn until now; None: nothing was."""
+        drawn = self._drawn(self._connection.settled())
+        return drawn if drawn.rows else None
+
+    def _drawn(self, messages: list[bytes]) -> Drawn:
+        events = [event for event in messages if event[0] & 0x7F == self._event]
         at_ns = time.monotonic_ns()
         if events:
             (timestamp_ms,) = struct.unpack_from("<I", events[-1], TIMESTAMP_OFFSET)

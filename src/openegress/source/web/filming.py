@@ -23,6 +23,13 @@ class Screen(Protocol):
 
     def grab(self) -> av.VideoFrame: ...
 
+    def drawn_meanwhile(self) -> int | None:
+        """When the page drew last, if it did since it was asked: what was grabbed may be of two pictures."""
+
+
+LOOKS = 3
+"""At a page that draws while it is grabbed, for a picture that is whole and of its time."""
+
 
 class _Shows(Enum):
     PAGE = auto()
@@ -73,12 +80,22 @@ class Filming:
         if not self._drawn_ns:
             self._repeat(pacer.repeats(now_ns))
             return pacer.due_ns()
+        frame: av.VideoFrame | None = None
+        for _ in range(LOOKS):
+            if wait := pacer.wait(self._drawn_ns, now_ns):
+                return wait.until_ns
+            frame = self._screen.grab()
+            newer_ns = self._screen.drawn_meanwhile()
+            if newer_ns is None:
+                break
+            self.drawn(newer_ns)
+            frame = None
         filled = pacer.last
         decision = pacer.picture(self._drawn_ns, now_ns)
         if isinstance(decision, Wait):
             return decision.until_ns
         self._repeat(range(filled + 1, decision.slot))
-        self._grab(decision.slot)
+        self._show(frame or self._screen.grab(), decision.slot)
         return pacer.due_ns()
 
     def pause(self, mode: PauseMode, at_ns: int) -> None:
@@ -109,9 +126,12 @@ class Filming:
             self._repeat(self._pacer.until(end_ns))
 
     def _grab(self, slot: int) -> None:
-        self._frame = self._screen.grab()
+        self._show(self._screen.grab(), slot)
+
+    def _show(self, frame: av.VideoFrame, slot: int) -> None:
+        self._frame = frame
         self._drawn_ns = 0
-        self._sink.video(self._frame, self._pacer.pts_ns(slot))
+        self._sink.video(frame, self._pacer.pts_ns(slot))
         self._count(1, 1, 0)
 
     def _repeat(self, slots: range) -> None:

@@ -4,7 +4,9 @@ Pure: times go in, slot numbers come out. A page draws at its own clock, which o
 each picture to the nearest slot loses every second picture when the two clocks meet half-way between
 slots, so the phase follows the page: a picture takes the next slot while it is neither much too early nor
 much too late against the page's own average, and only when that average has moved by more than half a slot
-is one slot repeated or one picture left out.
+is one slot repeated or one picture left out. On a machine with too little time the page draws irregularly:
+then a picture that would lie far from its time is left out or put a slot later, because sound lies where it
+was heard.
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ SLIP = 0.6
 """Of a period. Once the page's average is off its slots by this, the numbering slips by one."""
 FOLLOW = 1 / 16
 """Weight of a picture in the average phase."""
+FARTHEST = 0.9
+"""Of a period. No picture is shown by more than this before it was drawn. It is more than SLIP, so that a
+page which draws evenly loses nothing by it."""
 IDLE_SLOTS = 3
 """After so many repeats the page has stood still, and its phase is learned again."""
 
@@ -61,16 +66,17 @@ class Pacer:
             self._phase_ns = min(0.5 * self._period_ns, drawn_ns - self._nominal_ns(slot))
             self._repeats, self.last = 0, slot
             return Take(slot)
-        late_ns = drawn_ns - self._nominal_ns(following) - self._phase_ns
-        if late_ns < -EARLY * self._period_ns:
-            until_ns = int(self._nominal_ns(following) + self._phase_ns + HELD_UNTIL * self._period_ns)
-            if now_ns < until_ns:
-                return Wait(until_ns)
+        if wait := self.wait(drawn_ns, now_ns):
+            return wait
+        if self._is_early(drawn_ns):
             self._repeats, self.last = 0, following
             return Take(following)
+        late_ns = drawn_ns - self._nominal_ns(following) - self._phase_ns
         slot = following
         if late_ns > LATE * self._period_ns:  # we were held up ourselves
             slot += round(late_ns / self._period_ns)
+        if drawn_ns - self._nominal_ns(slot) > FARTHEST * self._period_ns:
+            slot += 1
         self._phase_ns += FOLLOW * (drawn_ns - self._nominal_ns(slot) - self._phase_ns)
         if self._phase_ns > SLIP * self._period_ns:
             self._phase_ns -= self._period_ns
@@ -80,9 +86,17 @@ class Pacer:
         self._repeats, self.last = 0, slot
         return Take(slot)
 
+    def wait(self, drawn_ns: int, now_ns: int) -> Wait | None:
+        """Whether picture() would say so."""
+        if self._repeats >= IDLE_SLOTS or not self._is_early(drawn_ns):
+            return None
+        until_ns = int(self._nominal_ns(self.last + 1) + self._phase_ns + HELD_UNTIL * self._period_ns)
+        return Wait(until_ns) if now_ns < until_ns else None
+
     def due_ns(self) -> int:
         """When the next slot is repeated if no picture has come."""
-        return int(self._nominal_ns(self.last + 1) + self._phase_ns + LATE * self._period_ns)
+        late_ns = min(self._phase_ns + LATE * self._period_ns, FARTHEST * self._period_ns)
+        return int(self._nominal_ns(self.last + 1) + late_ns)
 
     def repeats(self, now_ns: int) -> range:
         """Slots that must repeat the last picture by now."""
@@ -111,6 +125,9 @@ class Pacer:
         slots = int((end_ns - self._origin_ns) / self._period_ns)
         self.last = max(self.last, slots)
         return range(first, self.last + 1)
+
+    def _is_early(self, drawn_ns: int) -> bool:
+        return drawn_ns - self._nominal_ns(self.last + 1) - self._phase_ns < -EARLY * self._period_ns
 
     def _nominal_ns(self, slot: int) -> float:
         return self._origin_ns + slot * self._period_ns

@@ -11,6 +11,7 @@ import msgspec
 from openegress.source.asked_in_room import Told
 from openegress.source.web.cdp import DevToolsConnection, Disconnected, Params
 from openegress.source.web.page_network import KEPT_LINES, PageNetwork
+from openegress.source.web.page_playout import PagePlayout
 from openegress.source.web.page_room import PageRoom
 
 LINE_LENGTH = 300
@@ -61,20 +62,6 @@ _NO_PRINT = "window.print = () => {}"
 """There is nobody to close the preview, which would cover the page to the end."""
 
 
-BUFFERED = """async function () {
-  const held = { video: [0, 0], audio: [0, 0] };
-  for (const connection of this) {
-    for (const stats of (await connection.getStats()).values()) {
-      if (stats.type !== "inbound-rtp" || !stats.jitterBufferEmittedCount) continue;
-      held[stats.kind][0] += stats.jitterBufferDelay;
-      held[stats.kind][1] += stats.jitterBufferEmittedCount;
-    }
-  }
-  return held.video[1] ? held.video : held.audio;
-}"""
-"""Of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats)."""
-
-
 class Page:
     """The one tab of a browser. `redact` hides the secrets of its URL in all it reports."""
 
@@ -86,8 +73,7 @@ class Page:
         self._redact: Callable[[str], str] = lambda text: text
         self.network = PageNetwork(self._shorten)
         self._room: PageRoom | None = None
-        self._rtc_connections = ""
-        """The id of an array of them, once looked up: that takes a collection of garbage."""
+        self.playout = PagePlayout(connection, target_id, session_id)
         self._console_errors: deque[str] = deque(maxlen=KEPT_LINES)
         self._loaded = asyncio.Event()
         self._painted = asyncio.Event()
@@ -185,30 +171,6 @@ class Page:
         self.network.forget_requests()
         if self._room is None:
             await self._connection.command("Network.disable", self._session_id)
-
-    async def buffered(self) -> tuple[float, int]:
-        """How long WebRTC pictures have waited in the page before they were shown: (seconds of all of them,
-        how many); of sound where there are none. Raises what command() raises."""
-        command, session = self._connection.command, self._session_id
-        if not self._rtc_connections:
-            prototype = await command("Runtime.evaluate", session, expression="RTCPeerConnection.prototype")
-            found = await command(
-                "Runtime.queryObjects", session, prototypeObjectId=prototype["result"]["objectId"]
-            )
-            self._rtc_connections = found["objects"]["objectId"]
-        answer = await command(
-            "Runtime.callFunctionOn",
-            session,
-            objectId=self._rtc_connections,
-            functionDeclaration=BUFFERED,
-            awaitPromise=True,
-            returnByValue=True,
-        )
-        match answer["result"].get("value"):  # the page may have put anything in place of getStats
-            case [int() | float() as seconds, int() as count] if count > 0:
-                return float(seconds), count
-        self._rtc_connections = ""  # others may have been made
-        return 0.0, 0
 
     def troubles(self) -> str:
         """Last console errors, failed and unfinished requests, for an error text; empty if none."""

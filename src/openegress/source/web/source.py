@@ -13,6 +13,7 @@ from openegress.source import AwaitsSignal, Closed, Notice, OrderAsked, SourceEv
 from openegress.source.asked_in_room import asked_in_room
 from openegress.source.card_picture import card_picture
 from openegress.source.pause_timeline import PausedSound, PauseTimeline
+from openegress.source.playout import PlayoutWaits
 from openegress.source.web import url as urls
 from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
@@ -29,6 +30,7 @@ from openegress.source.web.page import (
     StartSignal,
 )
 from openegress.source.web.page_room import PageRoom
+from openegress.source.web.page_sound import PageSound
 from openegress.source.web.url import Redactor, template_url
 from openegress.source.web.video_capture import VideoCapture
 
@@ -52,9 +54,10 @@ The sound of `<video>` is heard 11 ms after the time Chromium counts on, Web Aud
 delay, on average of runs at 30 and 60 Hz, sound is therefore 8 and 30 ms late for `<video>`, 25 and 28 ms
 for WebRTC, and 11 and 13 ms early for a canvas that draws what `getOutputTimestamp` says is heard. One delay
 serves all of them: a page may hold each, and its sound comes as one. A canvas is drawn a refresh or two later
-in some runs, whose sound is then 15 or 30 ms earlier still. Few runs, on a machine with other work."""
+in some runs, whose sound is then 15 or 30 ms earlier still. Few runs, on a machine with other work. A page
+that shows WebRTC is measured, see PageSound."""
 TEMPLATE_SOUND_DELAY_NS = -25_000_000
-"""Of a template, all of whose sound comes by WebRTC."""
+"""Of a template, all of whose sound comes by WebRTC, until that is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +117,13 @@ class WebPageSource:
         self._video: VideoCapture | None = None
         if settings.video:
             self._video = VideoCapture(browser.display, settings.framerate, self.pauses, card_picture)
-        self._audio: AudioCapture | None = None
+        self._audio: PageSound | None = None
         if settings.audio and browser.pulse is not None:
             delay_ns = TEMPLATE_SOUND_DELAY_NS if settings.is_template else SOUND_DELAY_NS
-            self._audio = AudioCapture(browser.pulse, settings.sample_rate, delay_ns)
+            capture = AudioCapture(browser.pulse, settings.sample_rate, delay_ns)
+            self._audio = PageSound(
+                capture, browser.page.playout if settings.video else None, settings.is_template
+            )
 
     async def prepare(self) -> None:
         urls.check(self._settings.url, "template base url" if self._settings.is_template else "web url")
@@ -180,15 +186,14 @@ class WebPageSource:
         if not self._closed:
             self._closed = True
             await self._watch.close()
+            if self._audio is not None:
+                await self._audio.close()
             self._events.put_nowait(None)
         await self._browser.close()
 
-    async def buffered(self) -> tuple[float, int]:
-        """As Page's; (0, 0) where the page does not tell."""
-        try:
-            return await self._browser.page.buffered()
-        except (CommandError, Disconnected, TimeoutError):
-            return 0.0, 0
+    async def waits(self) -> PlayoutWaits:
+        """Of a template."""
+        return await self._browser.page.playout.waits(is_template=True)
 
     def stats(self) -> SourceStats:
         return self._video.stats() if self._video is not None else SourceStats()
@@ -199,7 +204,7 @@ class WebPageSource:
         await self._load()
         if self._audio is not None:
             await self._audio.opened()
-            self._watch.sound(self._audio)
+            self._watch.sound(self._audio.capture)
         await self._check_template()
         if self._settings.await_start_signal or self._settings.is_template:
             await self._wait_for_signal()

@@ -10,11 +10,10 @@ from concurrent.futures import Future
 from openegress.media import FrameSink
 from openegress.source import SourceStats
 from openegress.source.pause_timeline import PauseTimeline
-from openegress.source.web.damage import Damage
 from openegress.source.web.display import Display
 from openegress.source.web.filming import Card, Filming
-from openegress.source.web.framebuffer import Framebuffer
 from openegress.source.web.pacing import Pacer
+from openegress.source.web.screen import DisplayScreen
 from openegress.source.web.x11 import XError
 
 FIRST_PICTURE_PERIODS = 1.5
@@ -76,11 +75,11 @@ class VideoCapture:
 
     def _run(self, sink: FrameSink, woken: socket.socket) -> None:
         try:
-            damage = Damage(self._display.number, self._display.cookie)
+            screen = DisplayScreen(self._display)
             try:
-                self._film(damage, Framebuffer(self._display.framebuffer_file), woken, sink)
+                self._film(screen, woken, sink)
             finally:
-                damage.close()
+                screen.close()
         except Exception as e:  # whatever it was, somebody waits for one of these two
             if not self._started.done():
                 self._started.set_exception(e)
@@ -91,22 +90,19 @@ class VideoCapture:
             self._answer(self._asked)
             woken.close()
 
-    def _film(self, damage: Damage, framebuffer: Framebuffer, woken: socket.socket, sink: FrameSink) -> None:
+    def _film(self, screen: DisplayScreen, woken: socket.socket, sink: FrameSink) -> None:
         poll = select.poll()
-        poll.register(damage, select.POLLIN)
+        poll.register(screen, select.POLLIN)
         poll.register(woken, select.POLLIN)
         first_ns = time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)
-        if self._wait(poll, damage, woken, first_ns):
-            framebuffer.follow(damage.drain().rows)
-        origin_ns = time.monotonic_ns()
-        self._filming = filming = Filming(sink, framebuffer, Pacer(self._framerate, origin_ns), self._card)
+        page_draws = self._wait(poll, screen, woken, first_ns)
+        origin_ns = screen.look() if page_draws else time.monotonic_ns()
+        self._filming = filming = Filming(sink, screen, Pacer(self._framerate, origin_ns), self._card)
         self._started.set_result(origin_ns)
         wait_ns = filming.fill(origin_ns)
         while self._end_ns is None:
-            if self._wait(poll, damage, woken, wait_ns):
-                drawn = damage.drain()
-                framebuffer.follow(drawn.rows)
-                filming.drawn(drawn.at_ns)
+            if self._wait(poll, screen, woken, wait_ns):
+                filming.drawn(screen.look())
             if self._end_ns is not None:
                 break
             pause_ns = self._follow_pauses(filming, origin_ns)
@@ -132,11 +128,13 @@ class VideoCapture:
         if asked is not None and not asked.done():
             asked.set_result(None)
 
-    def _wait(self, poll: select.poll, damage: Damage, woken: socket.socket, until_ns: int | None) -> bool:
+    def _wait(
+        self, poll: select.poll, screen: DisplayScreen, woken: socket.socket, until_ns: int | None
+    ) -> bool:
         """Until the picture changes (True), the time comes, or somebody wants something."""
         timeout_ms = None if until_ns is None else max(0.0, (until_ns - time.monotonic_ns()) / 1e6)
         for fd, events in poll.poll(timeout_ms):
-            if fd == damage.fileno():
+            if fd == screen.fileno():
                 if not events & select.POLLIN:
                     raise XError("the display is gone")
                 return True

@@ -81,6 +81,14 @@ class XConnection:
             events.append(self._message())
         return events
 
+    def settled(self) -> list[bytes]:
+        """All events of what the server had done, or had begun, when it was asked."""
+        self.sync()
+        events, self.events = self.events, []
+        while len(self._buffer) >= 32:
+            events.append(self._message())
+        return events
+
     def resize_windows(self, width: int, height: int, timeout_s: float) -> None:
         """Gives every window shown the exact frame, from its corner; waits for the first to be shown.
 

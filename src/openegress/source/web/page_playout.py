@@ -1,0 +1,124 @@
+"""Asks a page's browser how long its WebRTC pictures and sound wait before they are shown and heard."""
+
+import time
+from typing import Any
+
+from openegress.source.playout import PlayoutWaits, Waits
+from openegress.source.web.cdp import CommandError, DevToolsConnection, Disconnected
+
+HELD = """async function () {
+  const held = { video: [0, 0], audio: [0, 0], played: [0, 0] };
+  for (const connection of this) {
+    for (const stats of (await connection.getStats()).values()) {
+      if (stats.type === "media-playout") {
+        held.played[0] += stats.totalPlayoutDelay;
+        held.played[1] += stats.totalSamplesCount;
+      }
+      if (stats.type !== "inbound-rtp" || !stats.jitterBufferEmittedCount) continue;
+      held[stats.kind][0] += stats.jitterBufferDelay;
+      held[stats.kind][1] += stats.jitterBufferEmittedCount;
+    }
+  }
+  return [...held.video, ...held.audio, ...held.played];
+}"""
+"""Of all RTCPeerConnections (W3C webrtc-stats, RTCInboundRtpStreamStats and RTCAudioPlayoutStats)."""
+SOON_S, SELDOM_S = 0.2, 16.0
+"""From one look for connections that play something to the next, while there are none."""
+WORLD = "openegress"
+SHOWN = """(() => {
+  const shown = globalThis.shown ??= { seconds: 0, count: 0, watched: new WeakSet() };
+  for (const video of [...document.querySelectorAll("video")].slice(0, 32)) {
+    if (shown.watched.has(video)) continue;
+    shown.watched.add(video);
+    let left = 8;
+    video.requestVideoFrameCallback(function look(now, frame) {
+      if (frame.receiveTime === undefined || --left < 0) return void shown.watched.delete(video);
+      shown.seconds += (frame.presentationTime - frame.receiveTime) / 1000;
+      shown.count++;
+      video.requestVideoFrameCallback(look);
+    });
+  }
+  return [shown.seconds, shown.count];
+})()"""
+"""Of eight pictures of each <video> after each look, in a world that the page does not share. Only pictures
+that came by WebRTC have a receiveTime."""
+
+
+class PagePlayout:
+    """Of the main frame of a page."""
+
+    def __init__(self, connection: DevToolsConnection, frame_id: str, session_id: str) -> None:
+        self._connection = connection
+        self._frame_id = frame_id
+        self._session_id = session_id
+        self._world = 0
+        """The id of our world's context, once made."""
+        self._rtc_connections = ""
+        """The id of an array of them, once looked up: that takes a collection of garbage."""
+        self._look_up_s = SOON_S
+        self._look_up_at_s = 0.0
+        """Monotonic, the earliest."""
+
+    async def waits(self, is_template: bool) -> PlayoutWaits:
+        """What the page says now; nothing where it does not answer. A page that is no template is asked for
+        its connections only once it shows a picture of one, as looking for them holds a page up."""
+        try:
+            shown = await self._shown()
+            if not is_template and not shown.count:
+                return PlayoutWaits()
+            return await self._held(shown)
+        except (CommandError, Disconnected, TimeoutError, KeyError):
+            self._world, self._rtc_connections = 0, ""  # the page may have gone elsewhere
+            return PlayoutWaits()
+
+    async def _shown(self) -> Waits:
+        command = self._connection.command
+        if not self._world:
+            made = await command(
+                "Page.createIsolatedWorld", self._session_id, frameId=self._frame_id, worldName=WORLD
+            )
+            self._world = made["executionContextId"]
+        answer = await command(
+            "Runtime.evaluate",
+            self._session_id,
+            expression=SHOWN,
+            contextId=self._world,
+            returnByValue=True,
+        )
+        return _waits(answer["result"].get("value"), 0)
+
+    async def _held(self, shown: Waits) -> PlayoutWaits:
+        command, session = self._connection.command, self._session_id
+        if not self._rtc_connections:
+            if time.monotonic() < self._look_up_at_s:
+                return PlayoutWaits(shown=shown)
+            prototype = await command("Runtime.evaluate", session, expression="RTCPeerConnection.prototype")
+            found = await command(
+                "Runtime.queryObjects", session, prototypeObjectId=prototype["result"]["objectId"]
+            )
+            self._rtc_connections = found["objects"]["objectId"]
+        answer = await command(
+            "Runtime.callFunctionOn",
+            session,
+            objectId=self._rtc_connections,
+            functionDeclaration=HELD,
+            awaitPromise=True,
+            returnByValue=True,
+        )
+        value = answer["result"].get("value")
+        waits = PlayoutWaits(_waits(value, 0), shown, _waits(value, 2), _waits(value, 4))
+        if waits.pictures.count or waits.sound.count:
+            self._look_up_s = SOON_S
+        else:
+            self._rtc_connections = ""  # others may have been made
+            self._look_up_at_s = time.monotonic() + self._look_up_s
+            self._look_up_s = min(2 * self._look_up_s, SELDOM_S)
+        return waits
+
+
+def _waits(value: Any, at: int) -> Waits:
+    """The page may have put anything in place of getStats."""
+    match value[at : at + 2] if isinstance(value, list) else None:
+        case [int() | float() as seconds, int() as count] if count > 0:
+            return Waits(float(seconds), count)
+    return Waits()

@@ -1,0 +1,88 @@
+"""The sound of a page, in step with its picture: by what its browser measures, where it plays WebRTC."""
+
+import asyncio
+from collections.abc import Callable
+
+from openegress.core.units import MS
+from openegress.media import FrameSink
+from openegress.source.playout import PlayoutDelays
+from openegress.source.web.audio_capture import AudioCapture
+from openegress.source.web.page_playout import PagePlayout
+
+SETTLE_S = 0.3
+"""A page is measured for so long before its sound is given out, which then lies right from its beginning."""
+BUSY_S = 0.6
+"""A page whose script runs for longer does not hold up its sound."""
+LOOK_S = 1.0
+STEADY_NS = 5 * MS
+"""A change by less than this is not followed."""
+FARTHEST_NS = 60 * MS
+"""Sound that is to be moved by more than audio_clock.JUMP_NS is cut, not slewed, so that is not asked for."""
+
+
+class PageSound:
+    """Owns the capture."""
+
+    def __init__(self, capture: AudioCapture, playout: PagePlayout | None, is_template: bool) -> None:
+        """`playout`: None where there is no picture to be in step with."""
+        self.capture = capture
+        self._playout = playout
+        self._is_template = is_template
+        self._delays = PlayoutDelays()
+        self._begin_sound: Callable[[], None] | None = None
+        """From start() on, until it has begun."""
+        self._following: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self.capture.open()
+
+    async def opened(self) -> None:
+        """Raises EgressError when there is no sound to be had."""
+        await self.capture.opened()
+
+    def start(self, sink: FrameSink, zero_ns: int) -> None:
+        """`zero_ns`: media time zero on the monotonic clock."""
+        if self._playout is None:
+            self.capture.start(sink, zero_ns)
+        else:
+            self._begin_sound = lambda: self.capture.start(sink, zero_ns)
+            self._following = asyncio.create_task(self._follow(self._playout), name="page sound")
+
+    async def stop(self, end_ns: int) -> None:
+        """Delivers the sound made up to `end_ns` and ends. Idempotent."""
+        await self.close()
+        self._begin_once()
+        await self.capture.stop(end_ns)
+
+    async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    async def _follow(self, playout: PagePlayout) -> None:
+        try:
+            async with asyncio.timeout(BUSY_S):
+                await self._look(playout)
+                await asyncio.sleep(SETTLE_S)
+                if (wanted_ns := await self._look(playout)) is not None:
+                    self.capture.delay_ns = wanted_ns
+        except TimeoutError:
+            pass
+        self._begin_once()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            wanted_ns, delay_ns = await self._look(playout), self.capture.delay_ns
+            if wanted_ns is not None and abs(wanted_ns - delay_ns) > STEADY_NS:
+                most_ns = max(0, FARTHEST_NS - abs(self.capture.off_ns))
+                self.capture.delay_ns = max(delay_ns - most_ns, min(delay_ns + most_ns, wanted_ns))
+
+    def _begin_once(self) -> None:
+        if self._begin_sound is not None:
+            self._begin_sound()
+            self._begin_sound = None
+
+    async def _look(self, playout: PagePlayout) -> int | None:
+        """What the delay of the sound should be; None: nothing tells."""
+        self._delays.look(await playout.waits(self._is_template))
+        shown_ns, heard_ns = self._delays.shown_ns, self._delays.heard_ns
+        return None if shown_ns is None or heard_ns is None else shown_ns - heard_ns
