@@ -74,8 +74,12 @@ class Takeovers:
             return
         self._refused &= set(lost)
         for egress_id in lost:
-            if not await self._is_ours(egress_id):
+            if await self._is_ours(egress_id):
+                continue
+            try:
                 await self._try(egress_id)
+            except EgressError as error:
+                _log.warning("a lost egress is not taken over", egress_id=egress_id, error=error.text)
 
     async def _is_ours(self, egress_id: str) -> bool:
         """It runs here, or a part of it waits in the spool for its storage."""
