@@ -1,18 +1,20 @@
-"""What each `encoder_speed` costs and is worth: CPU milliseconds a picture, and PSNR at the same rate.
+"""What each `encoder_speed` and `video_codec` costs and is worth: CPU milliseconds a picture, and PSNR.
 
-    python -m bench.speeds
+    python -m bench.speeds [speeds|codecs]
 
-H.264 of 1280x720 at a steady rate, from FFmpeg's own sources: a zoom into a fractal (textures and motion), a
-test pattern with a counter and noise (text and edges), and colour bars with the noise of a camera (calm).
+1280x720 from FFmpeg's own sources: a zoom into a fractal (textures and motion), a test pattern with a counter
+and noise (text and edges), and colour bars with the noise of a camera (calm). Speeds are of H.264 at a steady
+rate, codecs as files have them: below a ceiling.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
 import av
+import msgspec
 import numpy as np
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
@@ -32,6 +34,13 @@ CONTENT: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = {
     "calm": (1000, (("smptehdbars", SIZE), ("noise", "alls=2:allf=t"))),
 }
 """kbit/s, and filters."""
+# Without VP8, whose colours have another matrix.
+DECODER = {
+    VideoCodec.H264: "h264",
+    VideoCodec.H265: "hevc",
+    VideoCodec.VP9: "vp9",
+    VideoCodec.AV1: "libdav1d",
+}
 
 
 def pictures(filters: tuple[tuple[str, str], ...]) -> Iterator[VideoFrame]:
@@ -47,16 +56,17 @@ def pictures(filters: tuple[tuple[str, str], ...]) -> Iterator[VideoFrame]:
         yield frame
 
 
-def measured(frames: list[VideoFrame], speed: EncoderSpeed, kbps: int) -> tuple[float, float, float]:
+def measured(
+    frames: list[VideoFrame], encoding: VideoEncoding, *, steady: bool
+) -> tuple[float, float, float]:
     """CPU milliseconds a picture, kbit/s, and PSNR of luma in dB."""
-    encoding = VideoEncoding(1280, 720, FPS, kbps, 4.0, VideoCodec.H264, speed=speed)
-    encoder = VideoEncoder(encoding, steady=True)
+    encoder = VideoEncoder(encoding, steady=steady)
     packets, began_s = [], time.process_time()
     for number, frame in enumerate(frames):
         packets += encoder.encode(frame, number * S // FPS)
     packets += encoder.flush()
     spent_s = time.process_time() - began_s
-    decoder = av.CodecContext.create("h264", "r")
+    decoder = av.CodecContext.create(DECODER[encoding.codec], "r")
     assert isinstance(decoder, VideoCodecContext) and encoder.format.template is not None
     decoder.extradata, decoder.thread_count = encoder.format.template.codec_context.extradata, 1
     shown = [frame for packet in packets for frame in decoder.decode(av.Packet(packet.data))]
@@ -69,15 +79,32 @@ def measured(frames: list[VideoFrame], speed: EncoderSpeed, kbps: int) -> tuple[
     return spent_s * 1000 / len(frames), float(rate), float(10 * np.log10(255**2 / np.mean(errors)))
 
 
-def main() -> None:
-    sys.stdout.write("| content | encoder_speed | ms a picture | kbit/s | PSNR dB |\n|---|---|---|---|---|\n")
+def row(*cells: str) -> None:
+    sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.flush()
+
+
+def table(names: Sequence[str], encodings: Sequence[VideoEncoding], *, steady: bool) -> None:
+    row("content", *names, "ms a picture", "kbit/s", "PSNR dB")
+    row(*["---"] * (len(names) + 4))
     for name, (kbps, filters) in CONTENT.items():
         frames = list(pictures(filters))
-        for speed in reversed(EncoderSpeed):
-            took, rate, psnr = min(measured(frames, speed, kbps) for _ in range(PASSES))
-            sys.stdout.write(f"| {name} | {speed.value} | {took:.1f} | {rate:.0f} | {psnr:.1f} |\n")
-            sys.stdout.flush()
+        for each in encodings:
+            encoding = msgspec.structs.replace(each, kbps=kbps)
+            took, rate, psnr = min(measured(frames, encoding, steady=steady) for _ in range(PASSES))
+            told = {"codec": each.codec.value, "encoder_speed": each.speed.value}
+            row(name, *(told[key] for key in names), f"{took:.1f}", f"{rate:.0f}", f"{psnr:.1f}")
+
+
+def main(which: str) -> None:
+    usual = VideoEncoding(1280, 720, FPS, 0, 4.0)
+    speeds = [msgspec.structs.replace(usual, speed=speed) for speed in reversed(EncoderSpeed)]
+    if which in ("", "speeds"):
+        table(["encoder_speed"], speeds, steady=True)
+    if which in ("", "codecs"):
+        every = [msgspec.structs.replace(each, codec=codec) for codec in DECODER for each in speeds]
+        table(["codec", "encoder_speed"], every, steady=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else "")

@@ -6,41 +6,44 @@ starts a livekit-server, three people and `openegress serve`, sends the requests
 
 import asyncio
 import contextlib
+import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-import numpy.typing as npt
 from aiohttp import web
 from livekit import api
 from PIL import Image
 
+from examples.drawing import (
+    element,
+    film_strip,
+    frame_at,
+    photograph,
+    save,
+    side_by_side,
+    stacked,
+    terminal,
+    wave,
+)
 from examples.people import CAST, Person
 from openegress.core.tokens import egress_token
 from testkit.browser_tab import Tab, open_tab
 from testkit.livekit_server import LivekitServer
 from testkit.local_app import serving
-from testkit.probe import frames
 from testkit.service import Service, location
+from testkit.stream_servers import RtmpServer
 
 HERE = Path(__file__).parent
-IMAGES = HERE.parent / "docs" / "images"
 ROOM = "weekly-call"
 LAYOUTS = ("grid", "speaker-light", "single-speaker")
-COLOURS = 160
-"""Of a PNG with a palette: drawn faces need no more, and a page loads in a blink."""
-WAVE_HEIGHT = 90
-WAVES = ((31, 78, 121), (194, 69, 45))
-GAP = 6
-
-Pixels = npt.NDArray[np.uint8]
+SHOWN_FOLDER = "/srv/recordings"
+"""Shown in place of the temporary folder."""
 
 
 @dataclass(frozen=True)
@@ -71,55 +74,6 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
         pages.router.add_static("/", HERE)
         port = await stack.enter_async_context(serving(pages))
         yield Studio(server, service, people, f"http://127.0.0.1:{port}/board.html")
-
-
-def frame_at(path: Path, at_s: float, width: int) -> Pixels:
-    """The picture at this time, or the last one."""
-    found = None
-    for time_s, frame in frames(path):
-        if found is not None and time_s > at_s:
-            break
-        found = frame
-    if found is None:
-        raise SystemExit(f"{path} has no picture")
-    height = round(found.height * width / found.width / 2) * 2
-    return found.reformat(width=width, height=height, format="rgb24").to_ndarray().astype(np.uint8)
-
-
-def wave(path: Path, width: int) -> Pixels:
-    """The sound of a file, a row for each channel: how loud it is, from left to right."""
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="fltp", layout="stereo")
-        blocks = [
-            block.to_ndarray() for frame in container.decode(audio=0) for block in resampler.resample(frame)
-        ]
-    samples = np.concatenate(blocks, axis=1)
-    drawn = np.full((2 * WAVE_HEIGHT, width, 3), 250, np.uint8)
-    edges = np.linspace(0, samples.shape[1], width + 1, dtype=int)
-    loudest = max(0.05, float(np.abs(samples).max()))
-    for row, channel in enumerate(samples):
-        middle = row * WAVE_HEIGHT + WAVE_HEIGHT // 2
-        for x, (begin, end) in enumerate(pairwise(edges)):
-            half = int(
-                float(np.abs(channel[begin : max(end, begin + 1)]).max()) / loudest * (WAVE_HEIGHT // 2 - 6)
-            )
-            drawn[middle - half : middle + half + 1, x] = WAVES[row]
-    return drawn
-
-
-def side_by_side(pictures: Sequence[Pixels]) -> Pixels:
-    height = max(each.shape[0] for each in pictures)
-    between = np.full((height, GAP, 3), 255, np.uint8)
-    row: list[Pixels] = []
-    for each in pictures:
-        below = np.full((height - each.shape[0], each.shape[1], 3), 255, np.uint8)
-        row += [between, np.concatenate([each, below])] if row else [np.concatenate([each, below])]
-    return np.concatenate(row, axis=1)
-
-
-def save(name: str, pixels: Pixels) -> None:
-    Image.fromarray(pixels).quantize(COLOURS).save(IMAGES / f"{name}.png", optimize=True)
-    print(f"docs/images/{name}.png")
 
 
 async def rooms(studio: Studio) -> None:
@@ -215,29 +169,120 @@ async def dashboard(studio: Studio) -> None:
     for info in (room, page):
         await service.active(info["egress_id"])
     async with open_tab(1280, 800) as tab:
-        token = egress_token(service.api_key, service.api_secret)
-        await tab.open(f"{service.url}/dashboard/#token={token}")
+        await open_dashboard(tab, service)
         await tab.becomes("document.querySelectorAll('#running img[src^=\"data:\"]').length", 2, within_s=30)
         await asyncio.sleep(15)  # for the graphs to have something to draw
-        await photograph(tab, "dashboard")
+        save("dashboard", await photograph(tab))
         await tab.appear(1280, 800, dark=True)
         await tab.click("#running .title")
-        await photograph(tab, "dashboard-dark")
+        save("dashboard-dark", await photograph(tab))
         await tab.click("#details-close")
         await tab.appear(390, 844, phone=True)
-        await photograph(tab, "dashboard-phone")
+        save("dashboard-phone", await photograph(tab))
     for info in (room, page):
         await service.finish(info["egress_id"])
 
 
-async def photograph(tab: Tab, name: str) -> None:
-    path = IMAGES / f"{name}.png"
-    await tab.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    await tab.photograph(path)
-    save(name, np.asarray(Image.open(path).convert("RGB")))
+async def start_egress(studio: Studio) -> None:
+    """Ada on the left channel, everybody else on both."""
+    path = await studio.record(
+        "StartEgress",
+        12,
+        room_name=ROOM,
+        media={
+            "participant_video": {"identity": "Ada"},
+            "audio": {
+                "routes": [{"participant_identity": "Ada", "channel": "AUDIO_CHANNEL_LEFT"}],
+                "capture_all": True,
+            },
+        },
+        preset="H264_720P_30",
+        outputs=[{"file": {"filepath": "{room_name}-{time}.mp4"}}],
+    )
+    save("start-egress", side_by_side([frame_at(path, 3, 320), wave(path, 320)]))
 
 
-PARTS = {each.__name__: each for each in (rooms, tracks, page_and_images, dashboard)}
+async def update_stream(studio: Studio) -> None:
+    """What a server receives: the second stream is added after three seconds, then the first is removed."""
+    service = studio.service
+    with RtmpServer() as receiver:
+        urls = [receiver.rtmp_url("live/stream-key"), receiver.rtmp_url("live/second-key")]
+        started = await service.call(
+            "StartRoomCompositeEgress",
+            room_name=ROOM,
+            layout="speaker",
+            stream_outputs=[{"protocol": "RTMP", "urls": urls[:1]}],
+        )
+        egress_id = started["egress_id"]
+        await service.active(egress_id)
+        await asyncio.sleep(3)
+        await service.call("UpdateStream", egress_id=egress_id, add_output_urls=urls[1:])
+        await asyncio.sleep(7)  # the added stream begins with the next key frame
+        await service.call("UpdateStream", egress_id=egress_id, remove_output_urls=urls[:1])
+        await asyncio.sleep(4)
+        results = (await service.finish(egress_id))["stream_results"]
+        begin_s, end_s = zip(
+            *((int(r["started_at"]) / 1e9, int(r["ended_at"]) / 1e9) for r in results), strict=True
+        )
+        strips = [
+            film_strip(path, began_s - begin_s[0], max(end_s) - begin_s[0], 640, 8)
+            for path, began_s in zip(receiver.recordings(), begin_s, strict=True)
+        ]
+    save("update-stream", stacked(strips))
+
+
+async def list_and_stop(studio: Studio) -> None:
+    """The command's list of egresses, and what the dashboard shows of one that was stopped."""
+    service = studio.service
+    files = [{"filepath": "{room_name}-{time}.mp4"}]
+    await studio.record("StartParticipantEgress", 5, room_name=ROOM, identity="Ada", file_outputs=files)
+    room = await service.call("StartRoomCompositeEgress", room_name=ROOM, layout="grid", file_outputs=files)
+    await service.active(room["egress_id"])
+    await asyncio.sleep(5)
+    listed = (await command(service, "list", "--room", ROOM)).replace(str(service.out), SHOWN_FOLDER)
+    await service.finish(room["egress_id"])
+    save("list-egress", await terminal([f"$ openegress list --room {ROOM}", *listed.splitlines()]))
+    async with open_tab(820, 1400) as tab:
+        await open_dashboard(tab, service)
+        await tab.click("#history .title")
+        await tab.becomes("document.querySelectorAll('#details-files li').length", 1)
+        await tab.run(
+            f"""(() => {{
+              const find = (id) => document.getElementById(id);
+              find("details").style.maxHeight = "none";
+              find("details-player").hidden = true;
+              find("details-outputs").innerHTML =
+                find("details-outputs").innerHTML.replaceAll("{service.out}", "{SHOWN_FOLDER}");
+            }})()"""
+        )
+        save("stop-egress", await element(tab, "#details > header", "#details-timeline + details"))
+
+
+async def command(service: Service, *arguments: str) -> str:
+    """What `openegress` prints."""
+    environment = {
+        **os.environ,
+        "OPENEGRESS_URL": service.url,
+        "LIVEKIT_API_KEY": service.api_key,
+        "LIVEKIT_API_SECRET": service.api_secret,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "openegress.cli", *arguments, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    return printed.decode()
+
+
+async def open_dashboard(tab: Tab, service: Service) -> None:
+    token = egress_token(service.api_key, service.api_secret)
+    await tab.open(f"{service.url}/dashboard/#token={token}")
+    await tab.becomes("document.getElementById('board')?.hidden", False)
+
+
+PARTS = {
+    each.__name__: each
+    for each in (rooms, tracks, page_and_images, start_egress, update_stream, list_and_stop, dashboard)
+}
 
 
 async def main(names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from openegress.core.codecs import AudioCodec, MediaKind
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
@@ -33,6 +33,7 @@ class Spec:
     shown_for: int = 1
     """How many slots in a row have the same picture."""
     has_variable_rate: bool = False
+    codec: VideoCodec = VideoCodec.H264
 
 
 class Encoded:
@@ -48,6 +49,7 @@ class Encoded:
                     spec.fps,
                     spec.kbps,
                     spec.key_frame_interval_s,
+                    spec.codec,
                     has_variable_rate=spec.has_variable_rate,
                 ),
                 steady=spec.steady,

@@ -72,6 +72,10 @@ TEXTS = {
     "talkative": BLANK
     + """<script>console.log("x".repeat(9 << 20)); for (let n = 0; n < 5000; n++) console.log("line " + n)
       setTimeout(() => console.error("the end"), 500)</script>""",
+    "storing": BLANK
+    + """<script>caches.open("x").then(async cache => {
+      for (let n = 0; ; n++) await cache.put("/" + n, new Response(new Uint8Array(4 << 20)))
+    })</script>""",
     "hidden": BLANK + "<script>console.log(document.visibilityState, document.hasFocus())</script>",
 }
 """What is served under each name."""

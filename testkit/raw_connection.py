@@ -18,7 +18,7 @@ from livekit.protocol.rtc import AddTrackRequest, SessionDescription, SignalTarg
 from openegress.room.signalling import sdp
 from openegress.room.signalling.websocket import Signalling
 from openegress.room.transport.media import Transport
-from testkit.rtp_sender import RtpSender, feedback
+from testkit.rtp_sender import AUDIO_LEVEL, RtpSender, feedback
 
 CONNECT_TIMEOUT_S = 10.0
 REPORT_S = 0.5
@@ -87,6 +87,8 @@ class Section:
         yield f"a=mid:{self.mid}"
         yield "a=sendonly" if self.active else "a=inactive"
         yield from ("a=rtcp-mux", "a=rtcp-rsize", "a=setup:active")
+        if kind == "audio":
+            yield f"a=extmap:{AUDIO_LEVEL} urn:ietf:params:rtp-hdrext:ssrc-audio-level"
         yield from (f"a={line}" for each in ordered for line in each.lines)
         if self.active:
             yield f"a=msid:{self.cid} {self.cid}"

@@ -22,6 +22,8 @@ from openegress.room.rtp.rtcp import (
 
 MAX_PAYLOAD_BYTES = 1100
 HISTORY_PACKETS = 1024
+AUDIO_LEVEL = 1
+"""The number of its header extension (RFC 8285)."""
 
 
 def nal_units(unit: bytes) -> list[bytes]:
@@ -117,6 +119,8 @@ class RtpSender:
 
     def __init__(self, payload_type: int, clock_rate: int) -> None:
         self.ssrc = random.getrandbits(31) + 1
+        self.level: int | None = None
+        """How far below the loudest a sound is, in dB, as its packets say (RFC 6464), whatever is in them."""
         self.reports_off_s = 0.0
         """By how much the wall clock of its reports differs from the one its packets are stamped by."""
         self._payload_type = payload_type
@@ -133,12 +137,14 @@ class RtpSender:
             marker = 0x80 if index == len(payloads) else 0
             head = struct.pack(
                 "!BBHII",
-                0x80,
+                0x80 if self.level is None else 0x90,
                 marker | self._payload_type,
                 self._sequence,
                 self._timestamp(at_ns),
                 self.ssrc,
             )
+            if self.level is not None:
+                head += struct.pack("!HHBBxx", 0xBEDE, 1, AUDIO_LEVEL << 4, self.level)
             self._history[self._sequence] = head + payload
             self._history.pop(self._sequence - HISTORY_PACKETS & 0xFFFF, None)
             self._sequence = self._sequence + 1 & 0xFFFF

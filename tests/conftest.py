@@ -2,6 +2,7 @@
 
 A test of real servers, browsers and networks (integration, e2e) that fails is run again:
 
+- a quiet one that ran beside another one (`-n 2`), alone: `make test` runs what failed so once more;
 - a quiet one while the machine itself stood still, as it measures the recorder by the machine's clock. The
   failure says nothing then;
 - any other once. One that then passes is listed as flaky, with its failure: a defect to be found. A run with
@@ -92,7 +93,10 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _reports(item: pytest.Function, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
-    watch = item.config.stash.get(_watch, None) if item.get_closest_marker("quiet") else None
+    is_quiet = item.get_closest_marker("quiet") is not None
+    if is_quiet and hasattr(item.config, "workerinput"):
+        return runtestprotocol(item, nextitem=nextitem, log=False)
+    watch = item.config.stash.get(_watch, None) if is_quiet else None
     if watch is not None:
         watch.since_last()
     first_failure, stood_still = "", 0

@@ -135,9 +135,9 @@ def _list(connection: http.client.HTTPConnection, service: Service) -> int:
     return answer.status
 
 
-@pytest.mark.parametrize("first", [b"", HALF_A_HEADER], ids=["idle", "half a header"])
-async def test_more_connections_than_descriptors(tmp_path: Path, first: bytes) -> None:
-    """A recording runs, callers and health are answered, the log stays short, and nobody holds for long.
+async def test_more_connections_than_descriptors(tmp_path: Path) -> None:
+    """Half of them say nothing, the others half a header: a recording runs, callers and health are answered,
+    the log stays short, and nobody holds for long.
 
     A connection that a caller keeps is not closed for strangers."""
     async with PageServer() as pages, Service(tmp_path) as service:
@@ -149,7 +149,7 @@ async def test_more_connections_than_descriptors(tmp_path: Path, first: bytes) -
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (256, 256))
         async with unharmed_recording(service, pages):
             async with HealthWatch(service.port) as watch, Strangers(service.port) as strangers:
-                await strangers.connect(400, first)
+                await asyncio.gather(strangers.connect(200), strangers.connect(200, HALF_A_HEADER))
                 try:
                     for _ in range(20):
                         assert (await service.call("ListEgress"))["items"]

@@ -16,7 +16,7 @@ from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
 from testkit.parts import Parts
 from testkit.pattern import COLOURS, read_counter
-from testkit.probe import Rect, av_offset, counters, crop, frames, luma_of, probe
+from testkit.probe import Rect, av_offset, counters, crop, frames, has_tone, luma_of, probe, tones
 from testkit.service import Info, Service, location
 from testkit.ssim import ssim
 
@@ -82,7 +82,7 @@ async def test_the_same_film_as_live(parts: Parts) -> None:
     live = await parts.start(room_name="both", layout="grid", file_outputs=[{"filepath": "live.mp4"}])
     deferred = await parts.start(
         room_name="both",
-        layout="grid?render=deferred&sidecars=events",
+        layout="grid?render=deferred&sidecars=events&stems=flac&loudness=-16",
         file_outputs=[{"filepath": "deferred.mp4"}],
         segment_outputs=[{"filename_prefix": "deferred", "segment_duration": 2}],
         image_outputs=[{"filename_prefix": "deferred", "capture_interval": 2}],
@@ -110,6 +110,10 @@ async def test_the_same_film_as_live(parts: Parts) -> None:
     (segments,) = info["segment_results"]
     assert int(segments["segment_count"]) == pytest.approx(RECORDED_S / 2, abs=1)
     assert int(info["image_results"][0]["image_count"]) == pytest.approx(RECORDED_S / 2, abs=1)
+    for who, hz in (("ann", 440), ("ben", 660)):
+        stem = film.with_suffix(f".{who}.flac")
+        assert probe(stem).duration_s == pytest.approx(facts.duration_s, abs=0.05)
+        assert has_tone(tones(stem, start_s=2.0, end_s=4.0), hz)
     lines = [json.loads(line) for line in film.with_suffix(".events.jsonl").read_text().splitlines()]
     assert {"recording_started", "recording_ended", "track_published"} <= {line["event"] for line in lines}
     assert not list((parts.service.data / "spool").glob("EG_*"))

@@ -133,6 +133,26 @@ async def test_video_options(
 
 
 @pytest.mark.quiet
+@pytest.mark.parametrize(
+    ("codec", "found", "suffix"),
+    [("hevc", "hevc", ".mp4"), ("av1", "libdav1d", ".mp4"), ("vp9", "vp9", ".webm")],
+)
+async def test_codecs_that_the_protocol_does_not_name(
+    service: Service, pages: PageServer, codec: str, found: str, suffix: str
+) -> None:
+    size = {"width": 640, "height": 360}
+    asked: dict[str, Any] = {"advanced": size, "openegress": {"video_codec": codec}}
+    path = await record(service, pages, "pattern.html?tone=1", **asked)
+    facts, read = probe(path), counters(path)
+    assert path.suffix == suffix
+    assert facts.video is not None and facts.audio is not None
+    assert (facts.video.codec, facts.video.sizes) == (found, ((640, 360),))
+    assert facts.audio.contiguous and has_tone(tones(path, start_s=0.5), 300)
+    assert read.in_order and read.unreadable == 0
+    check_rate(path, facts, 30)
+
+
+@pytest.mark.quiet
 async def test_video_bitrate(service: Service, pages: PageServer) -> None:
     rates = []
     for kbps in (40, 1000):

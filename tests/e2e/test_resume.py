@@ -16,9 +16,12 @@ import pytest_asyncio
 
 from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
+from testkit.mcap_reader import read_by_summary
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import counters, has_tone, probe, tones
+from testkit.probe import counters, has_tone, probe, tones, tones_of
 from testkit.service import Info, Service, location
+from testkit.stream_servers import RtmpServer
+from testkit.websocket_receiver import WebsocketReceiver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,6 +37,7 @@ MAY_BE_LOST_S = 2.0
 """As tests.e2e.test_crashes has it."""
 STEADY = AudioSpec(tone_hz=440, level=0.3, beep_level=0.5)
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
+SMALL = {"width": 320, "height": 180, "framerate": FPS, "video_bitrate": 400, "key_frame_interval": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,13 @@ async def test_a_handler_that_is_killed_twice_is_followed_by_another(parts: Resu
             os.kill(service.handler_pid(), signal.SIGKILL)
             await resumed(service, egress_id, text)
         await asyncio.sleep(KEPT_S)
+        made = await service.control("Clip", egress_id, last="1s")
         info = await service.finish(egress_id)
     check(info, 2)
+    missing_ns = sum(each["resumed_at"] - each["lost_at"] for each in manifest_of(info)["restarts"])
+    (file,) = info["file_results"]
+    at_ns = int(file["started_at"]) + int(made["from"]) + missing_ns
+    assert int(made["clip"]["started_at"]) == at_ns, "a clip is of the time that it shows"
 
 
 async def test_a_service_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -259,3 +268,241 @@ async def test_tracks_go_on_as_they_come(parts: ResumeParts) -> None:
     assert len([n for n in found.missing_of(sent_ns) if not first < n < last]) <= dropped
     facts = probe(location(info))
     assert facts.video is not None and facts.audio is not None and facts.video.rising
+
+
+async def test_streams_are_dialled_again(parts: ResumeParts) -> None:
+    """That of the request, and one that was added; one that had failed stays so. The file beside them goes on
+    too."""
+    service = parts.service
+    with RtmpServer() as server:
+        urls = [server.rtmp_url("denied/1"), server.rtmp_url("live/2"), server.rtmp_url("live/3")]
+        async with Publisher(parts.livekit, "streams", "ann", CAMERA, STEADY):
+            egress_id = await start(
+                service,
+                "streams",
+                advanced=SMALL,
+                file_outputs=[{"filepath": "streams.mp4"}],
+                stream_outputs=[{"protocol": "RTMP", "urls": urls[:2]}],
+            )
+            await service.call("UpdateStream", egress_id=egress_id, add_output_urls=urls[2:])
+            before = await streams_are(service, egress_id, "FAILED", "ACTIVE", "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            os.kill(service.handler_pid(), signal.SIGKILL)
+            await resumed(service, egress_id, "died (")
+            async with asyncio.timeout(20):
+                while len(server.recordings()) < 4:  # noqa: ASYNC110 - a folder tells nobody
+                    await asyncio.sleep(0.05)
+            await streams_are(service, egress_id, "FAILED", "ACTIVE", "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            info = await service.finish(egress_id)
+        after = info["stream_results"]
+        assert [each["status"] for each in after] == ["FAILED", "FINISHED", "FINISHED"]
+        for old, new in zip(before, after, strict=True):
+            assert old["started_at"] == new["started_at"]
+        assert (after[0]["error"], after[0]["ended_at"]) == (before[0]["error"], before[0]["ended_at"])
+        check(info, 1)
+        (gap_s,) = gaps_s(info)
+        for each in after[1:]:
+            lasted_s = (int(each["ended_at"]) - int(each["started_at"])) / 1e9
+            assert int(each["duration"]) / 1e9 == pytest.approx(lasted_s - gap_s, abs=HELD_S)
+        *_, last = server.recordings()
+        again = counters(last)
+        assert again.in_order and has_tone(tones(last, start_s=0.5, end_s=1.5), 440)
+        assert set(again.values) <= set(counters(location(info)).values)
+
+
+async def streams_are(service: Service, egress_id: str, *statuses: str) -> list[Info]:
+    """The results once each is so, and what is active has begun."""
+    async with asyncio.timeout(20):
+        while True:
+            found: list[Info] = (await service.info(egress_id))["stream_results"]
+            begun = all(each["status"] != "ACTIVE" or int(each["started_at"]) for each in found)
+            if begun and [each["status"] for each in found] == list(statuses):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_a_websocket_hears_of_the_gap(parts: ResumeParts) -> None:
+    service = parts.service
+    async with (
+        WebsocketReceiver() as receiver,
+        Publisher(parts.livekit, "socket", "ann", None, STEADY) as ann,
+    ):
+        info = await service.call_with(
+            "resume=true",
+            "StartTrackEgress",
+            room_name="socket",
+            track_id=ann.sid("microphone"),
+            websocket_url=f"ws://127.0.0.1:{receiver.port}/in?rate=16000&channels=1",
+        )
+        egress_id = str(info["egress_id"])
+        await service.active(egress_id)
+        await receiver.has(sound_bytes=64_000)
+        os.kill(service.handler_pid(), signal.SIGKILL)
+        info = await resumed(service, egress_id, "died (")
+        await receiver.has(sound_bytes=len(receiver.sound) + 64_000, texts=1)
+        began = (info["stream_results"][0])["started_at"]
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    ((at, text),) = receiver.texts
+    assert isinstance(text, dict)
+    assert f"({text['gap_ms'] / 1000:.1f} s are missing)" in info["details"]
+    wave = np.frombuffer(receiver.sound, "<i2").astype(np.float32) / np.float32(32768)
+    for heard in (wave[at // 2 - 12_000 : at // 2 - 800], wave[at // 2 + 1600 : at // 2 + 12_800]):
+        assert has_tone(tones_of(heard, 16_000), 440)
+    (stream,) = info["stream_results"]
+    assert (stream["status"], stream["started_at"]) == ("FINISHED", began)
+    assert int(stream["duration"]) / 1e9 == pytest.approx(len(receiver.sound) / 32_000, abs=1.5)
+
+
+async def test_streams_and_parts_outlive_their_service(tmp_path: Path) -> None:
+    """All of it is killed, and then a handler of each."""
+    with RtmpServer() as server:
+        async with (
+            LivekitServer() as livekit,
+            Service(tmp_path, livekit) as service,
+            Publisher(livekit, "parts", "ann", CAMERA, STEADY),
+        ):
+            sent = [{"protocol": "RTMP", "urls": [server.rtmp_url("live/1")]}]
+            file = [{"filepath": "parts.webm"}]
+            ids = [
+                await start(service, "parts", advanced=SMALL, stream_outputs=sent),
+                await start(service, "parts", advanced=SMALL, file_outputs=file),
+            ]
+            (before,) = await streams_are(service, ids[0], "ACTIVE")
+            await asyncio.sleep(KEPT_S)
+            await service.kill_all()
+            await service.start()
+            for egress_id in ids:
+                await resumed(service, egress_id, "died (")
+            await asyncio.sleep(KEPT_S)
+            for egress_id in ids:
+                os.kill(service.pid_of(egress_id), signal.SIGKILL)
+            for egress_id in ids:
+                await resumed(service, egress_id, "died 2 times (")
+            await asyncio.sleep(KEPT_S)
+            streamed, stored = [await service.finish(egress_id) for egress_id in ids]
+        for info in (streamed, stored):
+            assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+        (after,) = streamed["stream_results"]
+        assert (after["status"], after["started_at"]) == ("FINISHED", before["started_at"])
+        read = [counters(path) for path in server.recordings()]
+        assert len(read) == 3 and all(each.in_order for each in read)
+        names = ["parts.webm", "parts-00002.webm", "parts-00003.webm"]
+        assert [each["filename"] for each in stored["file_results"]] == names
+        found = [counters(each["location"]) for each in stored["file_results"]]
+        for one, other, gap_s in zip(found, found[1:], gaps_s(stored), strict=False):
+            assert gap_s - JUMP_S < (other.values[0] - one.values[-1]) / FPS < gap_s + HELD_S
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A recording that goes on in another file."""
+
+    method: str
+    names: tuple[str, ...]
+    request: dict[str, Any]
+    options: str = ""
+
+
+def of_room(path: str, *, options: str = "", file_type: str = "DEFAULT_FILETYPE", **request: Any) -> Wish:
+    """Its parts are called as told by the path, in which {} is the number."""
+    asked = {"file_outputs": [{"filepath": path.format(""), "file_type": file_type}], **request}
+    first = "-00001" if "split_every" in options else ""
+    return Wish("StartRoomCompositeEgress", (path.format(first), path.format("-00002")), asked, f"&{options}")
+
+
+def of_track(path: str, track_id: str) -> Wish:
+    asked = {"track_id": track_id, "file": {"filepath": path.format("")}}
+    return Wish("StartTrackEgress", (path.format(""), path.format("-00002")), asked)
+
+
+async def recorded_over_a_kill(service: Service, room: str, wishes: list[Wish]) -> list[Info]:
+    """All at once, of which each process is killed once."""
+    ids = []
+    for wish in wishes:
+        options = f"resume=true{wish.options}"
+        info = await service.call_with(options, wish.method, room_name=room, **wish.request)
+        ids.append(str(info["egress_id"]))
+    for egress_id in ids:
+        await service.active(egress_id)
+    await asyncio.sleep(KEPT_S)
+    for egress_id in ids:
+        os.kill(service.pid_of(egress_id), signal.SIGKILL)
+    for egress_id in ids:
+        await resumed(service, egress_id, "died (")
+    await asyncio.sleep(KEPT_S)
+    return [await service.finish(egress_id) for egress_id in ids]
+
+
+def check_parts(info: Info, names: tuple[str, ...]) -> None:
+    """Two files, each whole by itself, between which what the manifest tells is missing and nothing else."""
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    results, manifest, (gap_s,) = info["file_results"], manifest_of(info), gaps_s(info)
+    assert tuple(each["filename"] for each in results) == names
+    paths = [Path(each["location"]) for each in results]
+    assert [Path(each["location"]) for each in manifest["files"]] == paths
+    (restart,) = manifest["restarts"]
+    assert int(results[1]["started_at"]) == restart["resumed_at"]
+    first, second = [probe(path) for path in paths]
+    assert first.duration_s == pytest.approx(restart["position"] / 1e9, abs=JUMP_S)
+    assert second.duration_s > KEPT_S - 0.5
+    if first.audio is not None:
+        assert second.audio is not None and second.audio.start_s < JUMP_S
+        for path, facts in zip(paths, (first, second), strict=True):
+            assert facts.audio is not None and sum(length for _, length in facts.audio.gaps) < 0.05
+            assert has_tone(tones(path, start_s=0.5, end_s=facts.audio.duration_s - 0.1), 440)
+    if first.video is not None:
+        # Where each track is for itself, sound does not wait for a key frame.
+        assert second.video is not None and second.video.start_s < HELD_S
+        before, after = [counters(path) for path in paths]
+        assert before.in_order and after.in_order
+        assert gap_s - JUMP_S < (after.values[0] - before.values[-1]) / FPS < gap_s + HELD_S
+
+
+async def test_what_no_file_goes_on_with_goes_on_in_another(parts: ResumeParts) -> None:
+    wishes = [
+        of_room("split{}.mp4", options="split_every=10s", advanced=SMALL),
+        of_room("film{}.webm", advanced=SMALL),
+        of_room("sound{}.ogg", audio_only=True, file_type="OGG"),
+        of_room("sound{}.mp3", audio_only=True, file_type="MP3"),
+    ]
+    async with Publisher(parts.livekit, "parts", "ann", CAMERA, STEADY):
+        infos = await recorded_over_a_kill(parts.service, "parts", wishes)
+    for info, wish in zip(infos, wishes, strict=True):
+        check_parts(info, wish.names)
+
+
+async def test_tracks_as_they_come_go_on_in_another_file(parts: ResumeParts) -> None:
+    camera = VideoSpec("vp8", width=320, height=180, kbps=400, encoded=True)
+    async with Publisher(parts.livekit, "as-it-comes", "ann", camera, STEADY) as ann:
+        wishes = [
+            of_track("camera{}.webm", ann.sid("camera")),
+            of_track("microphone{}.ogg", ann.sid("microphone")),
+            of_room("all{}.mkv", layout="tracks"),
+            of_room("all{}.mp4", layout="tracks"),
+            of_room("all{}.mcap", layout="tracks"),
+            of_room("film{}.mp4", options="tracks_file=beside.mkv", advanced=SMALL),
+        ]
+        *infos, of_messages, beside = await recorded_over_a_kill(parts.service, "as-it-comes", wishes)
+    for info, wish in zip(infos, wishes, strict=False):
+        check_parts(info, wish.names)
+    check_messages(of_messages)
+    film, *kept = beside["file_results"]
+    assert [each["filename"] for each in kept] == ["beside.mkv", "beside-00002.mkv"]
+    check({**beside, "file_results": [film]}, 1)
+    first, second = [counters(each["location"]) for each in kept]
+    assert first.in_order and second.in_order
+    (gap_s,) = gaps_s(beside)
+    assert gap_s - JUMP_S < (second.values[0] - first.values[-1]) / FPS < gap_s + HELD_S
+
+
+def check_messages(info: Info) -> None:
+    (restart,) = manifest_of(info)["restarts"]
+    first, second = [read_by_summary(Path(each["location"])) for each in info["file_results"]]
+    assert len(first) == len(second) == 2
+    assert max(track.packets[-1].at_s for track in first) == pytest.approx(
+        restart["position"] / 1e9, abs=JUMP_S
+    )
+    for track in second:
+        assert track.packets[0].at_s < HELD_S and track.packets[-1].at_s > KEPT_S - 0.5

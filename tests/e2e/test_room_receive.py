@@ -94,7 +94,7 @@ async def test_every_picture_arrives_as_it_was_encoded(server: LivekitServer, co
         RoomListener(server, "r") as listener,
     ):
         camera, microphone = await publish(listener)
-        await listener.until(lambda: len(listener.of(camera)) > 200 and len(listener.of(microphone)) > 300)
+        await listener.until(lambda: len(listener.of(camera)) > 120 and len(listener.of(microphone)) > 180)
         frames, sounds = list(listener.of(camera)), list(listener.of(microphone))
         pictures = await account(frames, alice)
         delays = delays_ms(frames, pictures)
@@ -163,8 +163,7 @@ class LossOf5(Lossy):
     chance = 0.05
 
 
-@pytest.mark.parametrize("transport", [LossOf2, LossOf5])
-@pytest.mark.parametrize("codec", ["vp8", "h264"])
+@pytest.mark.parametrize(("codec", "transport"), [("vp8", LossOf5), ("h264", LossOf2)])
 async def test_no_frame_is_lost_where_packets_are(
     server: LivekitServer, codec: Codec, transport: type[Lossy]
 ) -> None:
@@ -181,7 +180,7 @@ async def test_no_frame_is_lost_where_packets_are(
     ):
         camera, microphone = await publish(listener)
         await listener.until(
-            lambda: len(listener.of(camera)) > 400 and len(listener.of(microphone)) > 600, 40
+            lambda: len(listener.of(camera)) > 300 and len(listener.of(microphone)) > 450, 40
         )
         # Before the end, which does not wait for what is still being asked for.
         frames, sounds = list(listener.of(camera)), list(listener.of(microphone))
@@ -221,7 +220,7 @@ async def test_five_seconds_without_the_network_are_made_up_for(server: LivekitS
         await asyncio.sleep(5)  # the length of the outage is the point
         made[0].cut = False
         known = len(listener.of(camera))
-        await listener.until(lambda: len(listener.of(camera)) > known + 200)
+        await listener.until(lambda: len(listener.of(camera)) > known + 170)
         await listener.close()
         assert listener.told(ConnectionLost) == []
         frames = listener.of(camera)

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import pytest
 import pytest_asyncio
+from livekit import rtc
 
 from openegress.core.units import S
 from testkit.livekit_server import LivekitServer
@@ -207,6 +208,15 @@ def cues(path: Path) -> list[tuple[float, float, str]]:
         ]
 
 
+async def send_frames(who: Publisher, name: str) -> None:
+    """By a data track, from when on somebody has subscribed to it: nothing tells its publisher."""
+    track = await who.local.publish_data_track(name=name)
+    await asyncio.sleep(1.0)
+    for number in range(3):
+        track.try_push(rtc.DataTrackFrame(str(number).encode() * 5000, user_timestamp=number))
+        await asyncio.sleep(0.1)
+
+
 @pytest.mark.quiet
 async def test_what_was_said_is_in_step_with_the_sound(parts: SidecarParts) -> None:
     """Ada beeps each second. Her agent transcribes each beep, as agents do: first what it takes it for, or
@@ -243,6 +253,8 @@ async def test_what_was_said_is_in_step_with_the_sound(parts: SidecarParts) -> N
         await ada.local.publish_data(b"\x00\xff", topic="slides")
         await ada.local.publish_data("3", topic="slides.page", reliable=False)
         await ada.local.publish_data("not asked for", topic="cursor")
+        for name in ("slides.track", "cursors"):
+            await send_frames(ada, name)
         await asyncio.sleep(1.0)
         info = await service.finish(egress_id)
     assert info["status"] == "EGRESS_COMPLETE", info
@@ -260,7 +272,8 @@ async def test_what_was_said_is_in_step_with_the_sound(parts: SidecarParts) -> N
     chat = [(each["identity"], each["message"], each["operation"]) for each in lines_of(info, "chat")]
     assert chat == [("ada", "Guten Tag " * 100, "create"), ("ada", "of old", "create")]
     data = [(each["topic"], each.get("text"), each.get("base64")) for each in lines_of(info, "data")]
-    assert sorted(data) == [("slides", None, "AP8="), ("slides.page", "3", None)]
+    frames = [("slides.track", str(number) * 5000, None) for number in range(3)]
+    assert sorted(data) == [("slides", None, "AP8="), ("slides.page", "3", None), *frames]
 
 
 async def test_what_is_said_in_an_encrypted_room(parts: SidecarParts) -> None:

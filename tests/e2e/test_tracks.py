@@ -23,7 +23,7 @@ from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import ReadTrack, extract, read
 from testkit.mcap_reader import read_by_summary, read_data
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
-from testkit.probe import Counters, beep_onsets, counters, sound
+from testkit.probe import Counters, beep_onsets, counters, has_tone, probe, sound, tones
 from testkit.service import Info, Service, location
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.quiet]
@@ -328,6 +328,55 @@ async def test_tracks_beside_a_composite(parts: TrackParts) -> None:
         heard = [at for at in onsets[who] if at < end_s]
         apart_s = [min(abs(at - other) for other in onsets["composed"]) for at in heard]
         assert len(apart_s) >= 3 and max(apart_s) < APART_S, onsets
+
+
+async def test_stems_beside_a_composite(parts: TrackParts) -> None:
+    """In step with it, with a cut in the middle, and after a kill."""
+    room, service, tones_hz = "stems", parts.service, {"ada": 440, "bob": 660}
+
+    async def begun(name: str, **fields: object) -> str:
+        info = await service.call(
+            "StartRoomCompositeEgress",
+            room_name=room,
+            layout=f"single-speaker?stems={name}",
+            file_outputs=[{"filepath": f"{room}-{name}.mp4"}],
+            **fields,
+        )
+        await service.active(info["egress_id"])
+        return str(info["egress_id"])
+
+    async with (
+        Publisher(parts.livekit, room, "ada", None, AudioSpec(tone_hz=440, level=0.1)),
+        # Beeps as loud as Ada's may cancel hers out where both are mixed.
+        Publisher(parts.livekit, room, "bob", None, AudioSpec(tone_hz=660, level=0.1, beep_level=0.12)),
+    ):
+        cut = await begun("flac", advanced={"audio_frequency": 48_000})
+        killed = await begun("opus", audio_only=True)
+        await asyncio.sleep(3.0)
+        await service.control("PauseEgress", cut)
+        await asyncio.sleep(1.5)
+        await service.control("ResumeEgress", cut)
+        await asyncio.sleep(3.0)
+        os.kill(service.pid_of(killed), signal.SIGKILL)
+        infos = [await service.finish(cut), await service.wait(killed)]
+    assert [info["status"] for info in infos] == ["EGRESS_COMPLETE", "EGRESS_FAILED"], infos
+    for info, form in zip(infos, ("flac", "opus"), strict=True):
+        composed = location(info)
+        listed = json.loads(Path(info["manifest_location"]).read_text())["files"]
+        stems = {who: composed.with_suffix(f".{who}.{form}") for who in tones_hz}
+        assert {Path(each["location"]) for each in listed} == {composed, *stems.values()}
+        facts = probe(composed).audio
+        assert facts is not None and facts.sample_rate == 48_000
+        onsets = beep_onsets(sound(composed))
+        for who, stem in stems.items():
+            facts = probe(stem).audio
+            assert facts is not None and (facts.codec, facts.sample_rate) == (form, 48_000)
+            assert facts.duration_s == pytest.approx(int(info["file_results"][0]["duration"]) / S, abs=0.03)
+            heard = tones(stem, start_s=1.2, end_s=2.8)
+            assert {each for each, hz in tones_hz.items() if has_tone(heard, hz)} == {who}
+            heard_s = beep_onsets(sound(stem))
+            apart_s = [min(abs(at - other) for other in onsets) for at in heard_s]
+            assert len(apart_s) >= 3 and max(apart_s) < APART_S, (stem.name, heard_s, onsets)
 
 
 def track_counters(path: Path, title: str) -> Counters:

@@ -1,6 +1,7 @@
 """What is read again later: journals, logs and notes in the spool, records, and files for compose."""
 
 import contextlib
+import io
 import os
 
 import msgspec
@@ -13,16 +14,23 @@ from openegress.core.errors import EgressError
 from openegress.core.sidecars import Sidecar
 from openegress.core.values import Secret
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.media import fragment_end
+from openegress.media.clip.fragment_window import FragmentWindow
+from openegress.media.clip.source import CLIPPED, ClipPart, ClipSource, end_ns
+from openegress.media.clip.stitched import Stitched
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.meeting_track import MeetingTrack
+from openegress.media.mp4 import Mp4Error
 from openegress.output.images import recover
 from openegress.output.sidecar import log
 from openegress.output.sidecar.render import render
 from openegress.request.layout_file import LayoutFaults, parse_layout
+from openegress.room.rtp.data_track import DataFrames
+from openegress.room.rtp.data_track import parse as parse_data_track
 from openegress.source.room.meeting_history import MeetingHistory, of_events, of_packets
 from openegress.storage import backed_up, journal
 from openegress.store import record
-from tests.fuzz.registry import in_file, target
+from tests.fuzz.registry import in_file, pieces, recovery_memory, target
 
 
 @target
@@ -95,3 +103,54 @@ def room_key(data: bytes) -> None:
         key = RoomKeySettings(rooms=("*",), key=Secret(data.decode("latin-1")), derivation=derivation)  # type: ignore[arg-type]
         with contextlib.suppress(ValueError):
             assert key.material is not None
+
+
+class _Bytes:
+    """Implements media.clip.Bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def size(self) -> int:
+        return len(self._data)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+
+@target
+def clip_source(data: bytes) -> None:
+    """What a clip is cut from lies in a storage, where others may have put something else. The first byte
+    says what it is."""
+    if not data:
+        return
+    container, file = CLIPPED[data[0] % len(CLIPPED)], _Bytes(data[1:])
+    with recovery_memory():
+        with contextlib.suppress(EgressError):
+            source = ClipSource(ClipPart(container, Stitched.whole(file)))
+            try:
+                assert source.duration_ns is not None and source.reorders is not None
+                end_ns(source)
+            finally:
+                source.close()
+        with contextlib.suppress(Mp4Error):
+            window = FragmentWindow(file)
+            window.open(0, window.end_ns).seek(0, io.SEEK_END)
+
+
+@target
+def resumed_file(data: bytes) -> None:
+    """Of fragments, which another process goes on with."""
+    with in_file(data, "recording.mp4") as path:
+        end = fragment_end.end_of(path)
+        if end is not None:
+            assert end.size_bytes <= len(data) and end.end_ns is not None
+
+
+@target
+def data_track(data: bytes) -> None:
+    """What participants send by data tracks: packets, one after another."""
+    frames = DataFrames()
+    for payload in pieces(data):
+        if (packet := parse_data_track(payload)) is not None:
+            frames.take(packet)

@@ -1,10 +1,14 @@
 """The targets by name, and what they share."""
 
 import contextlib
+import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+
+from openegress.handler.loop import RECOVERY_BYTES
+from openegress.source.memory import own_bytes
 
 Target = Callable[[bytes], None]
 TARGETS: dict[str, Target] = {}
@@ -32,6 +36,17 @@ def in_file(data: bytes, name: str) -> Iterator[Path]:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         yield path
+
+
+@contextlib.contextmanager
+def recovery_memory() -> Iterator[None]:
+    """No more than who reads what was left has, or cuts it."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (RECOVERY_BYTES + own_bytes("self"), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 @cache

@@ -68,7 +68,7 @@ async def _follow(messages: list[bytes]) -> None:
     clock, events, cipher = UnixClock(), EventQueue(), RoomCipher([], AtOnce())
     roster = Roster("recorder")
     subscriptions = Subscriptions(roster, cipher, clock, _unsent, events.put)
-    listener = ServerMessages(roster, subscriptions, cipher, events, clock)
+    listener = ServerMessages(roster, subscriptions, cipher, events, clock, _unsent)
     for each in messages:
         with contextlib.suppress(DecodeError):
             message = SignalResponse.FromString(each)
@@ -77,7 +77,7 @@ async def _follow(messages: list[bytes]) -> None:
             else:
                 listener.on_message(message)
     events.close()
-    listener.close()
+    await listener.close()
     observed = ObservedRoom(Recorded())
     speakers: tuple[str, ...] = ()
     async for event in events.stream():

@@ -7,8 +7,7 @@ import asyncio
 import base64
 import contextlib
 import math
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import cache
 from typing import Any
@@ -35,7 +34,6 @@ from openegress.core import ipc, key_service
 from openegress.core.codecs import AudioCodec, Container, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import RoomKey
-from openegress.handler.loop import RECOVERY_BYTES
 from openegress.media import duration, fragment_index, mp4, plain_mp4
 from openegress.output.file.finalise import finalise
 from openegress.output.hls import layout, recover
@@ -66,17 +64,16 @@ from openegress.room.transport.dtls import DtlsError, DtlsSrtp, datagrams
 from openegress.room.transport.fingerprint import Fingerprint
 from openegress.room.transport.ice import IceConnection
 from openegress.source.asked_in_room import asked_in_room
-from openegress.source.memory import own_bytes
 from openegress.source.web.cdp import Splitter
 from openegress.source.web.page_room import PageRoom
 from openegress.storage import failures
 from openegress.store import outbox
-from tests.fuzz import left_targets, session_targets
-from tests.fuzz.registry import TARGETS, in_file, pieces, target
+from tests.fuzz import asked_targets, left_targets, session_targets
+from tests.fuzz.registry import TARGETS, in_file, pieces, recovery_memory, target
 from tests.unit.test_request_auto_start import WHOLE
 from tests.unit.test_request_validate import CONTEXT
 
-__all__ = ["TARGETS", "left_targets", "session_targets"]
+__all__ = ["TARGETS", "asked_targets", "left_targets", "session_targets"]
 
 # --- a room
 
@@ -241,19 +238,8 @@ def mp4_boxes(data: bytes) -> None:
         plain_mp4.make_plain(path)
 
 
-@contextlib.contextmanager
-def _recovery_memory() -> Iterator[None]:
-    """No more than a recovery has."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (RECOVERY_BYTES + own_bytes("self"), before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
 def _finalise(data: bytes, container: Container) -> None:
-    with _recovery_memory(), in_file(data, f"a.{container.value}") as path:
+    with recovery_memory(), in_file(data, f"a.{container.value}") as path:
         finalise(path, container)
         if duration.duration_ns(path) or duration.holds_media(path):
             duration.has_video(path)

@@ -126,6 +126,20 @@ async def test_not_found(api: EgressApi, path: bytes) -> None:
     assert b"secret\n" not in raw and not raw.endswith(b"secret")
 
 
+@pytest.mark.parametrize(
+    "query", [b"?a=%0d%0aSet-Cookie:%20x=y", b"?%00", b"?a=%ff&b=%u0041", b"?" + b"%0a" * 2000]
+)
+async def test_a_query_that_no_header_can_hold(api: EgressApi, query: bytes) -> None:
+    """The page's slash is added, and the query is as it came."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+    writer.write(b"GET /dashboard" + query + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    raw = await reader.read()
+    writer.close()
+    assert raw.startswith(b"HTTP/1.1 308 ")
+    assert b"Location: /dashboard/" + query + b"\r\n" in raw
+    assert b"\nSet-Cookie" not in raw
+
+
 async def test_pages_that_were_not_built(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

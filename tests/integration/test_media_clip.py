@@ -35,7 +35,7 @@ GROUP = 60
 
 def clip_of(part: ClipPart, span: Span, container: Container, path: Path) -> CutPictures:
     sink = SpoolFile(path)
-    pictures = cut(part, span, sink, lambda: False)
+    pictures = cut((part,), span, sink, lambda: False)
     sink.release()
     assert finalise(path, container) == ""
     return pictures

@@ -3,10 +3,15 @@
 import av
 import pytest
 
-from openegress.core.codecs import AudioCodec
+from openegress.core.codecs import AskedCodec, AudioCodec, EncoderSpeed, VideoCodec
 from openegress.core.plan import AudioEncoding, VideoEncoding
+from openegress.core.units import S
+from openegress.media import Packet
 from openegress.media.encoder import AudioEncoder, VideoEncoder
+from openegress.media.frame_queue import QueuedPicture
+from openegress.media.pipeline import EncodePipeline
 from openegress.request import encoding
+from openegress.request.picture_codec import MAX_AV1_HEIGHT, MIN_AV1_SIDE
 
 FRAME_NS = 20_000_000
 
@@ -37,3 +42,61 @@ def test_h264_takes_every_bound(width: int, height: int, framerate: int, interva
         packets += encoder.encode(av.VideoFrame(width, height, "yuv420p"), n * 1_000_000_000 // framerate)
     packets += encoder.flush()
     assert len(packets) == 20 and packets[0].is_key
+
+
+class Keys:
+    """A sink that remembers when key frames were."""
+
+    def __init__(self) -> None:
+        self.pts_ns: list[int] = []
+
+    def write(self, packet: Packet) -> None:
+        if packet.is_key:
+            self.pts_ns.append(packet.pts_ns)
+
+
+async def test_every_key_frame_that_is_asked_for_comes() -> None:
+    """A file that is split asks for one to come, a stream that is added meanwhile for one at once."""
+    asked = VideoEncoding(64, 64, 10, kbps=100, key_frame_interval_s=100.0)
+    pipeline = EncodePipeline(asked, None, steady=True, on_error=lambda _: None)
+    keys = Keys()
+    pipeline.attach([keys], [])
+    for n in range(40):
+        if n == 10:
+            pipeline.key_frame_at(3 * S)
+            pipeline.key_frame_at(0)
+        pipeline._encode(QueuedPicture(av.VideoFrame(64, 64, "yuv420p"), n * S // 10))
+    pipeline.start()
+    await pipeline.finish()
+    assert keys.pts_ns == [0, S, 3 * S]
+
+
+@pytest.mark.parametrize("codec", [each.codec for each in AskedCodec])
+@pytest.mark.parametrize(
+    ("width", "height", "framerate"),
+    [
+        (encoding.MIN_SIDE, encoding.MIN_SIDE, 30),
+        (322, 182, encoding.MAX_FRAMERATE),
+        (encoding.MAX_SIDE, 64, 30),
+        (64, encoding.MAX_SIDE, 30),
+        (1922, 1082, 60),
+    ],
+)
+def test_every_codec_takes_every_bound(codec: VideoCodec, width: int, height: int, framerate: int) -> None:
+    if codec is VideoCodec.AV1:
+        width, height = max(width, MIN_AV1_SIDE), max(MIN_AV1_SIDE, min(height, MAX_AV1_HEIGHT))
+    asked = VideoEncoding(width, height, framerate, 500, 4.0, codec)
+    encoder = VideoEncoder(asked, steady=False)
+    packets = []
+    for n in range(12):
+        packets += encoder.encode(av.VideoFrame(width, height, "yuv420p"), n * 1_000_000_000 // framerate)
+    packets += encoder.flush()
+    assert len(packets) == 12 and [packet.is_key for packet in packets].count(True) == 1
+
+
+@pytest.mark.parametrize("codec", [each.codec for each in AskedCodec])
+def test_every_codec_takes_every_speed(codec: VideoCodec) -> None:
+    for speed in EncoderSpeed:
+        encoder = VideoEncoder(VideoEncoding(320, 180, 30, 500, 4.0, codec, speed=speed), steady=False)
+        packets = [*encoder.encode(av.VideoFrame(320, 180, "yuv420p"), 0), *encoder.flush()]
+        assert len(packets) == 1 and packets[0].is_key

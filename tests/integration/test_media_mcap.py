@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ from openegress.core.units import S
 from openegress.media import Packet
 from openegress.media.duration import duration_ns, has_video, holds_media
 from openegress.media.mcap import McapWriter
-from openegress.media.mcap_index import McapError, add_summary
+from openegress.media.mcap_index import McapError, add_summary, span
+from openegress.media.mcap_records import MAX_CHANNEL, Opcode, record
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.passthrough import audio_format
 from openegress.output.size_guard import IN_MCAP, SizeGuard, SizeLimit
@@ -269,6 +271,20 @@ def test_a_full_disk_leaves_what_was_recorded(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="full"):
         add_summary(path)
     assert path.read_bytes() == recorded
+
+
+@pytest.mark.timeout(10)
+def test_a_chunk_with_an_index_for_every_channel(tmp_path: Path) -> None:
+    """Of whoever took over the process that wrote it: it is read in a time that grows as its size does."""
+    path = tmp_path / "crafted.mcap"
+    content = written(pictures(1, VideoCodec.VP8))
+    indexes = b"".join(
+        record(Opcode.MESSAGE_INDEX, struct.pack("<HI", number, 0)) for number in range(MAX_CHANNEL)
+    )
+    path.write_bytes(content + 4 * indexes)
+    assert span(path).has_video
+    assert add_summary(path)
+    assert written_in(path.read_bytes(), path) == written_in(content, path)
 
 
 @pytest.mark.parametrize("gap_s", [100, 7 * 3600])

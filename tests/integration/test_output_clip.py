@@ -1,21 +1,25 @@
 """Clips from the spool and from a storage, to the storage: what is read, what is refused, and what stays."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from openegress.core import plan
 from openegress.core.clip_plan import ClipMade, ClipPlan, StoredPart
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
+from openegress.core.events import FileUpdate
 from openegress.core.units import S
 from openegress.output import Opening
 from openegress.output.clip import maker
 from openegress.output.clip.maker import ClipMaker
 from openegress.output.file.recorder import FileRecorder
+from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
 from openegress.storage.uploader import Uploader
 from testkit.encoded import Encoded, PassedThrough, Spec
@@ -76,9 +80,12 @@ class Rig:
         }
         return ClipPlan(**(fields | more))  # type: ignore[arg-type]
 
+    async def claim(self, path: str) -> None:
+        """Nothing else is being written."""
+
     async def made(self, clip: ClipPlan) -> ClipMade:
         try:
-            return await ClipMaker(clip, self.spool, Uploader(clip.target.storage)).make()
+            return await ClipMaker(clip, self.spool, Uploader(clip.target.storage), self.claim).make()
         finally:
             assert list((self.spool / "CL_1").iterdir()) == []
 
@@ -144,17 +151,43 @@ async def test_of_a_file_that_grows(rig: Rig) -> None:
     assert last.end_ns - last.begin_ns == 2 * S
 
 
-async def test_of_parts(rig: Rig) -> None:
-    """Of a recording that was split: within one of them."""
-    await rig.recorded(rig.file())
-    size = (rig.out / "kept" / "film.mp4").stat().st_size
-    part = StoredPart("film.mp4", 12 * S, size)
-    second = {"begin_ns": 15_100_000_000, "end_ns": 19_700_000_000}
-    made = await rig.made(rig.clip(rig.file(), stored=(part, part), **second))
-    check(made)
-    with pytest.raises(EgressError) as refused:
-        await rig.made(rig.clip(rig.file(), stored=(part, part), begin_ns=11 * S, end_ns=13 * S))
-    assert "one ends at 12 s" in refused.value.message
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize(
+    ("begin_s", "end_s"),
+    [(4.3, 7.7), (3.1, 5.0), (4.0, 8.0), (1.0, 11.0)],
+    ids=["within one", "over two", "one exactly", "over three"],
+)
+async def test_of_parts(rig: Rig, begin_s: float, end_s: float, ends: bool) -> None:
+    """Of a recording that is split: some are stored, and while it runs one is in the spool."""
+    output = replace(rig.file(), split=plan.Split(every_s=4.0))
+    told: dict[int, FileUpdate] = {}
+    stored = asyncio.Event()
+
+    def emit(event: object) -> None:
+        if isinstance(event, FileUpdate):
+            told[event.part] = event
+            if sum(bool(each.location) for each in told.values()) == 2:
+                stored.set()
+
+    encoded = Encoded(SPEC)
+    recorder = SplitRecorder(output, 0, emit=emit, uploader=Uploader(rig.storage), ask_key=lambda at_ns: None)
+    recorder.open(rig.opening(encoded))
+    for packet in encoded.packets():
+        recorder.write(packet)
+    await recorder.written()
+    await asyncio.wait_for(stored.wait(), 10)
+    if ends:
+        await recorder.finish(0)
+    parts = tuple(
+        StoredPart(each.filename, each.duration_ns, each.size_bytes if each.location else 0)
+        for _, each in sorted(told.items())
+    )
+    left_in = "" if ends else str(rig.spool / "EG_1" / "file-0")
+    assert ends or [each.name for each in Path(left_in).iterdir()] == ["recording-00003.mp4"]
+    span = {"begin_ns": round(begin_s * S), "end_ns": round(end_s * S)}
+    made = await rig.made(rig.clip(output, stored=parts, left_in=left_in, **span))
+    check(made, begin_s, end_s)
+    assert (made.begin_ns, made.end_ns) == tuple(span.values())
 
 
 @pytest.mark.parametrize(

@@ -702,6 +702,21 @@ async def test_a_disk_that_takes_no_more_keeps_what_was_recorded_and_says_so(
     assert output.is_settled()
 
 
+@pytest.mark.parametrize(("codec", "entry"), [(VideoCodec.H265, b"hvc1"), (VideoCodec.AV1, b"av01")])
+async def test_fmp4_of_other_codecs(rig: Rig, codec: VideoCodec, entry: bytes) -> None:
+    encoded = Encoded(Spec(seconds=5.0, codec=codec))
+    await record(rig, rig.output(Container.FMP4), encoded)
+    path = rig.stored / "live/all.m3u8"
+    check_rules(rig)
+    assert [s.duration for s in m3u8.load(str(path)).segments] == [2.0, 2.0, 1.0]
+    assert entry in (rig.stored / "live/seg_init.mp4").read_bytes()
+    assert probe.counters(path).values == list(range(150)) and not probe.counters(path).unreadable
+    facts = probe.probe(path)
+    assert facts.video is not None and facts.audio is not None
+    assert facts.video.rising and facts.audio.contiguous
+    assert len([p for p in played(path) if p[0] == "video"]) == 150
+
+
 async def test_markers_are_among_the_media_of_fmp4(rig: Rig) -> None:
     """As ID3 in event messages, each at its moment."""
     encoded, output = Encoded(Spec(seconds=6.0)), rig.output(Container.FMP4)

@@ -1,6 +1,7 @@
 """A file that is split: its parts, put together, are the file that it would have been."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from openegress.core.codecs import AudioCodec, Container
 from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, FileUpdate
 from openegress.core.marker import Marker
+from openegress.core.restart import Restart
 from openegress.core.units import S
 from openegress.media import Packet
+from openegress.media.later import Later, LaterPackets
 from openegress.output import Opening
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.storage.uploader import Uploader
@@ -24,10 +27,12 @@ STARTED_NS = 1_700_000_000 * S
 
 
 class SplitRig:
-    def __init__(self, folder: Path, rule: plan.Split, path: str = "call.mp4") -> None:
+    def __init__(
+        self, folder: Path, rule: plan.Split, path: str = "call.mp4", left: Sequence[FileUpdate] = ()
+    ) -> None:
         self.spool, self.stored = folder / "spool", folder / "stored"
-        self.spool.mkdir()
-        self.stored.mkdir()
+        for each in (self.spool, self.stored):
+            each.mkdir(exist_ok=True)
         self.events: list[AnyEvent] = []
         storage = plan.StoragePlan(plan.LocalStorage(str(self.stored)), retry_for_s=0)
         self.output = SplitRecorder(
@@ -36,6 +41,7 @@ class SplitRig:
             emit=self.events.append,
             uploader=Uploader(storage),
             ask_key=lambda at_ns: None,
+            left=left,
         )
 
     async def record(self, encoded: Encoded) -> list[Packet]:
@@ -45,6 +51,11 @@ class SplitRig:
             self.output.write(packet)
         await self.output.finish(STARTED_NS + round(encoded.spec.seconds * S))
         return packets
+
+    def told(self) -> list[FileUpdate]:
+        """The last word of each part."""
+        last = {event.part: event for event in self.events if isinstance(event, FileUpdate)}
+        return [last[part] for part in sorted(last)]
 
     def parts(self) -> list[Path]:
         return sorted(self.stored.glob("*.mp4"))
@@ -126,6 +137,45 @@ async def test_a_part_is_stored_while_the_next_is_recorded(tmp_path: Path) -> No
         rig.output.write(packet)
     await rig.output.finish(STARTED_NS + 5 * S)
     assert len(rig.parts()) == 3
+
+
+async def test_whoever_goes_on_stores_what_was_left_and_begins_the_next_part(tmp_path: Path) -> None:
+    """Three seconds until its process dies, and three that follow. Each part has the chapter in it."""
+    rule, encoded = plan.Split(every_s=2.0), Encoded(Spec(seconds=3.0))
+    first = SplitRig(tmp_path, rule)
+    first.output.open(Opening(encoded.formats, STARTED_NS, str(first.spool), {}))
+    for packet in encoded.packets():
+        first.output.write(packet)
+    await first.output.written()
+    async with asyncio.timeout(10):
+        while not first.told()[0].location:  # noqa: ASYNC110 - a storage tells nobody
+            await asyncio.sleep(0.01)
+    left = first.told()
+    assert [bool(each.location) for each in left] == [True, False]
+    rig = SplitRig(tmp_path, rule, left=left)
+    gap = Restart(STARTED_NS + 3 * S, STARTED_NS + 10 * S, 3 * S)
+    markers = [Marker(name, at_ns, STARTED_NS) for name, at_ns in (("Before", 5 * S // 2), ("Behind", 4 * S))]
+    opening = Opening(encoded.formats, STARTED_NS, str(rig.spool), {}, restart=gap, markers=markers)
+    rig.output.open(opening)
+    later = LaterPackets(rig.output, Later(3 * S, gap.gap_ns))
+    for packet in Encoded(Spec(seconds=3.0)).packets():
+        later.write(packet)
+    await rig.output.finish(STARTED_NS + 13 * S)
+    assert rig.output.is_settled()
+    names = [f"call-{number:05d}.mp4" for number in range(1, 5)]
+    assert [path.name for path in rig.parts()] == names
+    stored = [each.filename for each in rig.output.records().files if each.filename.endswith(".mp4")]
+    assert stored == names
+    told = rig.told()[-2:]
+    assert [(each.part, each.begin_ns) for each in told] == [(2, 3 * S), (3, 5 * S)]
+    assert [each.started_at_ns for each in told] == [STARTED_NS + 10 * S, STARTED_NS + 12 * S]
+    found = []
+    for path in rig.parts():
+        assert probe.counters(path).in_order
+        with av.open(str(path)) as file:
+            found.append([chapter_of(each) for each in file.chapters()])
+    assert found == [[], [(0.5, "Before")], [(1.0, "Behind")], []]
+    assert sum(len(probe.counters(path).read) for path in rig.parts()[2:]) == 90
 
 
 async def test_the_number_may_be_anywhere_in_the_path(tmp_path: Path) -> None:

@@ -480,6 +480,27 @@ async def test_streams_are_added_and_removed_while_it_runs(rig: Rig, rtmp: RtmpS
         assert [b for a, b in pairwise(values[:-3]) if b - a != 1] == []
 
 
+async def test_a_stream_that_is_added_asks_for_the_key_frame_it_begins_with(
+    rig: Rig, rtmp: RtmpServer
+) -> None:
+    encoded, packets = encode(3.0)
+    first, second = [
+        plan.StreamTarget(url, redacted(url)) for url in map(rtmp.rtmp_url, ("live/first", "live/second"))
+    ]
+    asked: list[int] = []
+    output = StreamSender(plan.StreamOutput("rtmp", (first,)), 0, emit=rig.emit, ask_key=asked.append)
+    output.open(rig.opening(encoded))
+    await rig.until(first.url, StreamStatus.ACTIVE)
+    feeding = Feeding(packets, [output])
+    await feeding.reaches(0.3)
+    asked.clear()
+    output.add(second)
+    await rig.until(second.url, StreamStatus.ACTIVE)
+    assert asked == [0]
+    await feeding.cancel()
+    await output.finish(time.time_ns())
+
+
 async def test_streams_whose_keys_look_alike_are_two(rig: Rig, rtmp: RtmpServer) -> None:
     encoded, packets = encode(3.0)
     urls = [rtmp.rtmp_url(f"live/{key}") for key in ("room-1-hd", "room-2-hd", "room-3-hd")]

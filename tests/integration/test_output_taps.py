@@ -42,6 +42,7 @@ from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.websocket import WebsocketSender
 from openegress.output.manifest import Header
 from openegress.output.manifest_store import store_manifests
+from openegress.request import stream_urls
 from openegress.storage.uploader import Stored, Uploader
 from testkit.encoded import Encoded, Spec
 from testkit.local_app import serving
@@ -202,6 +203,8 @@ class Receiver:
 
     url: str = ""
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    """As they stood in the request line."""
     connections: list[list[bytes | str]] = field(default_factory=list)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -213,6 +216,7 @@ class Receiver:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.headers.append(dict(request.headers))
+        self.paths.append(request.raw_path)
         got: list[bytes | str] = []
         self.connections.append(got)
         self.sockets.append(socket)
@@ -246,7 +250,7 @@ class Receiver:
 async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
-    app.router.add_get("/sink", receiver.handle)
+    app.router.add_get("/sink{more:.*}", receiver.handle)
     async with serving(app) as port:
         receiver.url = f"ws://127.0.0.1:{port}/sink"
         yield receiver
@@ -283,6 +287,25 @@ async def test_sound_arrives_as_it_was(tmp_path: Path, receiver: Receiver) -> No
         S,
         "",
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("?sig=a%2Fb%2Bc%3D&x=a+b&y=%7E~", "?sig=a%2Fb%2Bc%3D&x=a+b&y=%7E~"),
+        ("/a%2Fb/%E4%BC%9A", "/a%2Fb/%E4%BC%9A"),
+        ("/会?q=ü", "/%E4%BC%9A?q=%C3%BC"),
+    ],
+)
+async def test_receivers_see_their_urls_as_they_were_given(
+    tmp_path: Path, receiver: Receiver, path: str, seen: str
+) -> None:
+    wanted = stream_urls.websocket(f"{receiver.url}{path}")
+    output = WebsocketSender(wanted, 0, emit=lambda _: None)
+    output.open(opening(tmp_path))
+    await receiver.until_connections(1)
+    await output.finish(STARTED_NS)
+    assert receiver.paths == [f"/sink{seen}"]
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (48_000, 1)])

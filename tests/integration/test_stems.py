@@ -11,7 +11,8 @@ import av
 import pytest
 
 from openegress.app.stems import name_of
-from openegress.media.stem_file import LoudnessMeter, StemFormat
+from openegress.core.stems import StemFormat
+from openegress.media.loudness_meter import LoudnessMeter
 from testkit.meeting_maker import Attendance, make_meeting
 from testkit.probe import beep_onsets, has_tone, probe, rms, sound, tones
 

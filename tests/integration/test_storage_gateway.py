@@ -157,6 +157,13 @@ async def test_denied_on_every_way(
     assert "deny_networks" in refused.value.message
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_is_not_there_is_named(opens: Opens, scheme: str) -> None:
+    storage = await opens(s3(f"{scheme}://storage.example", Proxy("http://127.0.0.1:1", "u", "p")))
+    with pytest.raises(EgressError, match=r"its proxy 127\.0\.0\.1:1 cannot be reached: Connection refused"):
+        await storage.check("x.mp4")
+
+
 async def test_a_token_url_in_credentials(opens: Opens, names: dict[str, list[str]]) -> None:
     """The client library signs its tokens itself today; should it ask for them, it is refused."""
     names["storage.googleapis.com"] = ["127.0.0.1"]

@@ -19,6 +19,7 @@ from av import VideoFrame
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.ipc import BrowserSettings
 from openegress.source import Failed, Notice
+from openegress.source.web import browser_watch
 from openegress.source.web.browser import Browser, sweep
 from openegress.source.web.cdp import COMMAND_TIMEOUT_S
 from openegress.source.web.console_log import LINES_A_MINUTE
@@ -319,6 +320,26 @@ async def test_without_its_sound_server_the_recording_goes_on_in_silence(
     sound = sink.sound()
     assert sound.samples.shape[1] / 44_100 == pytest.approx(len(sink.pictures) / 30, abs=0.15)
     assert abs(sound.samples[:, -8_820:]).max() == 0
+
+
+async def test_a_page_that_fills_the_disk(
+    server: PageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended, and nothing of what it has stored is left."""
+    monkeypatch.setattr(browser_watch, "MOST_STORED_BYTES", 100 << 20)
+    source = await start_source(tmp_path, server.url("storing"))
+    folder = source._browser.folder
+    try:
+        await recording(source)
+        event = await next_event(source, Failed)
+        assert event.error.message == "the page has stored more than 100 MiB on the disk"
+        assert (event.error.code, event.error.fault) == (Code.RESOURCE_EXHAUSTED, Fault.DESTINATION)
+        async with asyncio.timeout(SECONDS):
+            await asyncio.shield(source._browser.chromium.child.exited)
+    finally:
+        await source.stop()
+        await source.close()
+    assert not folder.exists()
 
 
 async def test_an_audio_recording_without_its_sound_server_fails(server: PageServer, tmp_path: Path) -> None:

@@ -267,6 +267,26 @@ async def test_a_url_that_hangs_or_refuses_keeps_nothing_from_the_others(
     await service.stop()
 
 
+async def test_a_host_that_hangs_keeps_nothing_from_the_others(
+    receivers: list[Receiver], tmp_path: Path
+) -> None:
+    """Whoever may start recordings names any number of URLs of it, and does so again and again."""
+    hung, good = receivers
+    hung.hung = True
+    service = await Service(tmp_path / "db", settings_for(good)).start()
+    for n in range(2 * outbox_module.IN_FLIGHT):
+        webhook = WebhookConfig(url=f"http://127.0.0.1:{hung.port}/hook{n}", signing_key=KEY)
+        request = WebEgressRequest(url="https://x", webhooks=[webhook])
+        await service.records.update(info(EgressStatus.EGRESS_STARTING, 1, f"EG_{n}", web=request))
+    for _ in range(2 * outbox_module.IN_FLIGHT):
+        await good.next()
+    async with asyncio.timeout(5):
+        await service.records.update(info(EgressStatus.EGRESS_STARTING, 1, "EG_last"))
+        assert json.loads((await good.next())[1])["egressInfo"]["egressId"] == "EG_last"
+    assert 0 < len(hung.paths) <= outbox_module.IN_FLIGHT_PER_HOST
+    await service.stop()
+
+
 async def test_a_request_has_webhooks_of_its_own(receivers: list[Receiver], tmp_path: Path) -> None:
     project, own = receivers
     service = await Service(tmp_path / "db", settings_for(project)).start()

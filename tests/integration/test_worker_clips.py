@@ -29,7 +29,9 @@ from openegress.psrpc.server import RPCServer
 from openegress.psrpc.services import EgressInternal
 from openegress.request.context import Context
 from openegress.storage.uploader import Uploader
+from openegress.store.leases import MemoryLeases
 from openegress.worker.clips import MOST_AT_ONCE, MOST_WAITING, ClipService
+from openegress.worker.paths import Paths
 from openegress.worker.pool import Pool, Shape
 from openegress.worker.supervisor import Supervisor
 from testkit.encoded import Encoded, Spec
@@ -45,6 +47,7 @@ class Rig:
     client: RPCClient
     spool: Path
     info: EgressInfo
+    paths: Paths
 
     async def clip(self, begin: str, end: str, name: str = "") -> ClipInfo:
         asked = ClipRequest(egress_id="EG_1", to=end, filepath=name)
@@ -86,10 +89,11 @@ async def rig_of(storage: plan.StoragePlan, tmp_path: Path) -> AsyncIterator[Rig
     server, client = RPCServer(bus), RPCClient(bus)
     supervisor = Supervisor(pool, lambda job: None)
     context = Context(now_ns=0, storage=storage)
-    service = ClipService(server, supervisor, pool.spawn, lambda: context, "", spool)
+    paths = Paths(MemoryLeases(), "NE_1", lambda egress_id: False)
+    service = ClipService(server, supervisor, pool.spawn, lambda: context, "", spool, paths)
     await service.open()
     try:
-        yield Rig(service, client, spool, info)
+        yield Rig(service, client, spool, info, paths)
     finally:
         await service.close()
         await client.close()
@@ -174,3 +178,26 @@ async def test_many_at_once(tmp_path: Path) -> None:
         assert [each.code for each in refused] == [Code.RESOURCE_EXHAUSTED] * 2
         assert len([each for each in done if isinstance(each, ClipInfo)]) == most
         rig.check_clean()
+
+
+async def test_two_never_write_one_path(tmp_path: Path) -> None:
+    async with rig_of(local(tmp_path), tmp_path) as rig:
+        calls = [rig.clip("1.5", "2.5", "same"), rig.clip("3.5", "4.5", "same"), rig.clip("3.5", "4.5")]
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [each for each in done if isinstance(each, EgressError)]
+        assert [each.code for each in refused] == [Code.ALREADY_EXISTS]
+        storage = local(tmp_path)
+        running = plan.Plan(
+            "EG_2",
+            plan.WebSource("http://e"),
+            (plan.FileOutput("other.mp4", Container.MP4, storage),),
+            None,
+            None,
+        )
+        assert await rig.paths.claim(running) is None
+        with pytest.raises(EgressError, match="written by a recording"):
+            await rig.clip("1.5", "2.5", "other")
+        rig.check_clean()
+        await rig.paths.release("EG_2")
+        assert (await rig.clip("1.5", "2.5", "other")).clip.filename == "other.mp4"
+        assert rig.paths.held() == frozenset()

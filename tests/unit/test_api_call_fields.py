@@ -231,6 +231,17 @@ async def test_every_field_does_something_or_is_refused(call: str) -> None:
     assert tried >= len(newest().DESCRIPTOR.fields)
 
 
+async def test_a_stream_that_an_update_names_twice_is_meant_once() -> None:
+    request = wire.UpdateStreamRequest(
+        egress_id="EG_1",
+        add_output_urls=["rtmp://h/a/k", "rtmp://h/a/k"],
+        remove_output_urls=["rtmp://h/app/key", "rtmp://h/app/key"],
+    )
+    running, _ = await over_the_bus(EgressHandler.UPDATE_STREAM, request)
+    add, remove = cast("tuple[tuple[StreamTarget, ...], tuple[str, ...]]", running.asked[-1])
+    assert ([target.url for target in add], remove) == (["rtmp://h/a/k"], ("rtmp://h/app/key",))
+
+
 async def test_no_list_has_pages() -> None:
     request = wire.ListEgressRequest()
     request.page_token.token = "second\n"

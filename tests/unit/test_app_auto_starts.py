@@ -10,8 +10,10 @@ from livekit.protocol.webhook import WebhookEvent
 from structlog.testing import capture_logs
 
 from openegress.app.auto_starts import TRIES, AutoStarts
+from openegress.app.start_budgets import MOST_KNOWN, STARTS, StartBudgets
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
+from openegress.core.units import S
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.auto_start import rule_of
 
@@ -85,6 +87,32 @@ async def test_each_once_whatever_is_told_how_often() -> None:
     world.auto.on_event(event("room_started", room=Room(sid="RM_2", name="meeting")))
     await world.settle()
     assert world.kinds() == ["room_composite", "participant", "track", "track"]
+
+
+async def test_who_publishes_ever_anew_takes_the_machine_from_nobody() -> None:
+    world = World()
+    with capture_logs() as logs:
+        for number in range(200):
+            world.auto.on_event(
+                event("track_published", TrackInfo(sid=f"TR_m{number}", type=TrackType.VIDEO))
+            )
+        ben = ParticipantInfo(sid="PA_3", identity="ben")
+        world.auto.on_event(WebhookEvent(event="track_published", room=ROOM, participant=ben, track=VOICE))
+        await world.settle()
+    people = [each.participant.identity for each in world.started if each.HasField("participant")]
+    tracks = [each.track.track_id for each in world.started if each.HasField("track")]
+    assert sorted(people) == ["ann", "ben"]
+    assert len(tracks) == STARTS.burst + 1 and VOICE.sid in tracks
+    assert sum("too many tracks" in each["event"] for each in logs) == 200 - STARTS.burst
+
+
+def test_a_budget_fills_again_and_is_forgotten() -> None:
+    budgets = StartBudgets()
+    assert [budgets.spend("r", "ann", 0) for _ in range(21)] == [True] * 20 + [False]
+    assert not budgets.spend("r", "ann", 29 * S) and budgets.spend("r", "ann", 31 * S)
+    for number in range(MOST_KNOWN):
+        assert budgets.spend("r", str(number), 31 * S)
+    assert len(budgets._budgets) == MOST_KNOWN
 
 
 async def test_a_start_without_room_for_it_is_tried_again() -> None:

@@ -15,7 +15,7 @@ from openegress.source.room.composite.active_speaker import TAKEOVER_S
 from openegress.source.room.composite.layout_policy import DARK, LIGHT, WARM_HIDDEN, LayoutPolicy
 from openegress.source.room.composite.rectangles import Size
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
-from openegress.source.room.track_policy import RoomState
+from openegress.source.room.track_policy import LastRejoin, RoomState
 
 HD = Size(1280, 720)
 ALL = (AudioRoute("all"),)
@@ -163,7 +163,7 @@ def test_it_waits_for_nobody_and_ends_with_the_last() -> None:
     assert room.verdict(recorder, nothing) is Verdict.GO_ON
     assert room.verdict(ROOM, nothing) is Verdict.GO_ON
     assert room.verdict(recorder, nothing) is Verdict.END
-    assert room.verdict(replace(empty, rejoined_recently=True), nothing) is Verdict.END_UNLESS_BACK
+    assert room.verdict(replace(empty, last_rejoin=LastRejoin.RECENT), nothing) is Verdict.END_UNLESS_BACK
 
 
 def test_no_track_is_vital() -> None:

@@ -372,7 +372,8 @@ def test_streams_come_and_go() -> None:
 def test_every_output_that_failed_is_named() -> None:
     first = OutputFailed(0, "disk: full", "resource_exhausted")
     second = OutputFailed(1, "storage write: refused", "permission_denied")
-    info = after(begin(), ACTIVE, first, second)
+    # Whoever goes on with it tells of the first once more.
+    info = after(begin(), ACTIVE, first, second, first)
     assert info.error == "disk: full\nstorage write: refused"
     assert info.error_code == 429
 

@@ -7,13 +7,14 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core import info
 from openegress.core.events import Ended, EndReason
-from openegress.core.left_out import LeftOut, TrackLosses, sentence
+from openegress.core.left_out import LeftOut, QuickerEncoding, TrackLosses, sentence
 from openegress.output.manifest import Header, build
 
 ADA = TrackLosses("TR_a", "ada", lost_packets=3, unusable_pictures=1)
 BOB = TrackLosses("TR_b", "bob", lost_packets=1)
 EVE = TrackLosses("TR_e", "eve", left_out_ms=15_200, left_out_why="it sends too much")
 WHOLE = TrackLosses("TR_c", "cleo")
+QUICKER = (QuickerEncoding("superfast", 41_700), QuickerEncoding("ultrafast", 8_000))
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,14 @@ WHOLE = TrackLosses("TR_c", "cleo")
             LeftOut((ADA,), 20),
             "left out: 3 lost packets and 1 unusable picture of TR_a (ada), 20 pictures for want of time to"
             " encode them",
+        ),
+        (
+            LeftOut(quicker=QUICKER),
+            "encoded quicker for want of time: 42 s with superfast, 8 s with ultrafast",
+        ),
+        (
+            LeftOut((BOB,), quicker=QUICKER[1:]),
+            "left out: 1 lost packet of TR_b (bob); encoded quicker for want of time: 8 s with ultrafast",
         ),
     ],
 )
@@ -61,3 +70,8 @@ def test_the_manifest_counts_it() -> None:
         "pictures": 2,
     }
     assert "left_out" not in json.loads(build(Header("EG_1"), []))
+    quicker = json.loads(build(Header("EG_1", left_out=LeftOut(quicker=QUICKER)), []))["left_out"]
+    assert quicker["quicker"] == [
+        {"speed": "superfast", "ms": 41_700},
+        {"speed": "ultrafast", "ms": 8_000},
+    ]

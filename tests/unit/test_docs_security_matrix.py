@@ -20,10 +20,28 @@ WITHIN_ANOTHER = {"Decoders: code that was taken over while it read what strange
 
 
 @cache
-def functions(file: str) -> frozenset[str]:
+def definitions(file: str) -> dict[str, ast.stmt]:
+    """Functions and classes of a file, by name."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     tree = ast.parse((TESTS / file).read_text())
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+    return {node.name: node for node in tree.body if isinstance(node, kinds)}
+
+
+@cache
+def source_of(file: str, function: str) -> str:
+    """Of a test with all of its file that it uses, fixtures too; "": of the whole file."""
+    if not function:
+        return (TESTS / file).read_text()
+    known, used, waiting = definitions(file), set[str](), [function]
+    while waiting:
+        name = waiting.pop()
+        if name in used or name not in known:
+            continue
+        used.add(name)
+        for node in ast.walk(known[name]):
+            waiting += [node.id] if isinstance(node, ast.Name) else []
+            waiting += [node.arg] if isinstance(node, ast.arg) else []
+    return "\n".join(ast.unparse(known[name]) for name in sorted(used))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0][:40] for row in ROWS])
@@ -49,21 +67,22 @@ def test_whoever_is_beside_it_is_looked_at(row: list[str]) -> None:
     attack, _, beside, by = row
     named = NAMED.findall(by)
     if "People in the room" in PAGE[: PAGE.index(attack)].rpartition("\n## ")[2]:
-        named = [("e2e/test_attacks_room.py", "")]
-    sources = "".join((TESTS / file).read_text() for file, _ in named)
+        named.append(("e2e/test_attacks_room.py", "test_whatever_a_participant_sends"))
+    sources = [source_of(file, function) for file, function in named]
     for who, looks in WATCHED_BY.items():
-        assert who not in beside or looks.search(sources), f"{who} beside: {attack}"
+        assert who not in beside or any(map(looks.search, sources)), f"{who} beside: {attack}"
 
 
 @pytest.mark.parametrize(("file", "function"), sorted(set(NAMED.findall(PAGE))))
 def test_each_test_is_there(file: str, function: str) -> None:
     assert (TESTS / file).is_file()
-    assert not function or function in functions(file)
+    assert not function or function in definitions(file)
 
 
 def test_each_test_of_an_attack_has_a_row() -> None:
     told = set(NAMED.findall(PAGE))
     for path in (TESTS / "e2e").glob("test_attacks_*.py"):
         file = f"e2e/{path.name}"
-        missing = {name for name in functions(file) if name.startswith("test_") and (file, name) not in told}
+        tests = {name for name in definitions(file) if name.startswith("test_")}
+        missing = {name for name in tests if (file, name) not in told}
         assert (file, "") in told or not missing, f"{file}: {sorted(missing)}"

@@ -3,17 +3,22 @@
 import asyncio
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from openegress.core.end_rules import EndRules
+from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import Plan, WebSource
+from openegress.core.plan import LayoutSource, Plan, WebSource
 from openegress.core.units import S
 from openegress.handler.control import RecordingControl
+from openegress.handler.pauses import MOST_PAUSES, Pauses
 from openegress.request.look_options import LookOptions
 from openegress.request.options import Options
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
+from openegress.room import OwnMetadataChanged
+from openegress.source import Observed
 
 PLAN = Plan("EG_1", WebSource("http://e"), (), None, None)
 BEGAN_NS = 1_700_000_000 * S
@@ -119,3 +124,50 @@ async def test_how_a_recording_looks_is_noted_for_whoever_goes_on_with_it() -> N
     await steered.obey(SetOptions(Options(names=True)))
     steered.close()
     assert noted == ['{"layout": "?names=true"}', PLAN.end_rules]
+
+
+async def test_of_metadata_only_the_layout_that_they_ask_for_is_noted() -> None:
+    noted: list[object] = []
+
+    class Outputs(FakeOutputs):
+        def note_change(self, change: object) -> None:
+            noted.append(change)
+
+    source = LayoutSource("r", "grid", "ws://h", "t")
+    steered = RecordingControl(msgspec.structs.replace(PLAN, source=source), lambda _: None, lambda _: None)
+    steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", Outputs()))
+    notes = '"notes": "' + "n" * 60_000 + '"'
+    for metadata in ("m" * 60_000, f"{{{notes}}}", f'{{"layout": "speaker", {notes}}}'):
+        await steered.observe(Observed(OwnMetadataChanged(metadata), BEGAN_NS))
+    steered.close()
+    assert noted == ['{"layout": "speaker"}']
+
+
+async def test_more_pauses_than_a_recording_may_have() -> None:
+    paused, source = Pauses(PauseMode.CUT), FakeInput()
+    source.unpaused.set()
+    for _ in range(MOST_PAUSES):
+        await paused.obey(PauseOrder.PAUSE, cast("Any", source))
+        await paused.obey(PauseOrder.RESUME, cast("Any", source))
+    with pytest.raises(EgressError, match="1000 pauses"):
+        await paused.obey(PauseOrder.PAUSE, cast("Any", source))
+    assert not paused.is_paused and len(paused.until(0)) == MOST_PAUSES
+
+
+async def test_a_layout_of_before_the_first_frame_is_noted_with_it() -> None:
+    noted: list[object] = []
+
+    class Outputs(FakeOutputs):
+        def note_change(self, change: object) -> None:
+            noted.append(change)
+
+    plan = Plan("EG_1", LayoutSource("r", "grid", "ws://h", "t"), (), None, None)
+    steered = RecordingControl(plan, lambda event: None, lambda reason: None)
+    for metadata in ('{"layout": "speaker"}', '{"layout": "?names=true"}'):
+        await steered.observe(Observed(OwnMetadataChanged(metadata), BEGAN_NS))
+    assert noted == []
+    steered.record(BEGAN_NS, cast("Any", FakeInput()), cast("Any", Outputs()))
+    await steered.observe(Observed(OwnMetadataChanged('{"layout": "grid"}'), BEGAN_NS))
+    await steered.obey(PauseOrder.RESUME)  # what came before has been carried out
+    steered.close()
+    assert noted == ['{"layout": "speaker"}', '{"layout": "?names=true"}', '{"layout": "grid"}']

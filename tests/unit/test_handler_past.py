@@ -1,5 +1,6 @@
 """What a handler finds that another one has begun: where on the timeline it goes on, and what is missing."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -7,16 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openegress.core.codecs import Container
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
-from openegress.core.events import FileUpdate
+from openegress.core.events import FileUpdate, StreamStatus, StreamUpdate
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, WebSource
-from openegress.core.restart import Restart
+from openegress.core.plan import (
+    FileOutput,
+    LayoutSource,
+    LocalStorage,
+    Plan,
+    Split,
+    StoragePlan,
+    StreamOutput,
+    StreamTarget,
+    TracksFile,
+    TracksSource,
+    WebSource,
+)
+from openegress.core.restart import Restart, gaps_before_ns
 from openegress.core.units import S
-from openegress.handler.past import Past, as_changed, past_of
+from openegress.handler.past import Past, as_changed, left_of, past_of
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
 
 BEGAN_NS = 1_700_000_000 * S
@@ -139,5 +154,92 @@ def test_a_page_has_the_looks_that_were_asked_for_last(tmp_path: Path) -> None:
     assert (found.source, found.looks.text) == (plan.source, "Part 2")
 
 
+RTMP = StreamTarget("rtmp://e/app/key", "rtmp://e/app/{...}")
+STREAM = msgspec.structs.replace(PLAN, outputs=(StreamOutput("rtmp", (RTMP,)),))
+
+
+def test_what_only_sends_ends_with_its_last_sign_of_life(tmp_path: Path) -> None:
+    began_ns = time.time_ns()
+    journal = RecordingJournal.create(tmp_path, STREAM)
+    journal.note_started(began_ns)
+    journal = taken_over(journal)
+    assert past_of(STREAM, journal).end_ns == 0, "it gave none"
+    journal.note_alive()
+    past = past_of(STREAM, taken_over(journal))
+    assert began_ns < past.lost_at_ns <= time.time_ns()
+    assert past.end_ns == past.lost_at_ns - began_ns
+
+
+def test_streams_go_on_with_their_numbers(tmp_path: Path) -> None:
+    journal = RecordingJournal.create(tmp_path, STREAM)
+    added = StreamTarget("rtmp://e/app/other", "rtmp://e/app/{...}", "mine")
+    failed = StreamUpdate(0, RTMP.redacted, StreamStatus.FAILED, started_at_ns=1, ended_at_ns=2, error="no")
+    sent = StreamUpdate(0, added.redacted, StreamStatus.ACTIVE, stream=1, started_at_ns=3)
+    journal.note_target(0, 1, added)
+    for update in (failed, sent):
+        journal.note_stream(update)
+    left = left_of(STREAM, 0, taken_over(journal))
+    assert left.streams == (LeftStream(RTMP, failed), LeftStream(added, sent))
+
+
+SPLIT = msgspec.structs.replace(
+    PLAN,
+    outputs=(FileOutput("a.mp4", Container.MP4, StoragePlan(LocalStorage("/out")), split=Split(60.0)),),
+)
+OF_TRACKS = msgspec.structs.replace(PLAN, source=TracksSource("r", "ws://h", "t"))
+
+
+@pytest.mark.parametrize(
+    ("plan", "name", "is_apart"),
+    [
+        (PLAN, "a.mp4", False),
+        (PLAN, "a.ogg", True),
+        (PLAN, "a.webm", True),
+        (SPLIT, "a-00001.mp4", True),
+        (OF_TRACKS, "a.mp4", True),
+    ],
+)
+def test_what_goes_on_in_the_same_file(tmp_path: Path, plan: Plan, name: str, is_apart: bool) -> None:
+    journal = RecordingJournal.create(tmp_path, plan)
+    told = FileUpdate(output=0, filename=name, started_at_ns=BEGAN_NS)
+    journal.note(told)
+    assert left_of(plan, 0, taken_over(journal)).parts == ((told,) if is_apart else ())
+
+
+def test_parts_that_have_ended_do_not_end_the_file(tmp_path: Path) -> None:
+    journal = RecordingJournal.create(tmp_path, SPLIT)
+    journal.note_started(BEGAN_NS)
+    first = FileUpdate(0, "a-00001.mp4", BEGAN_NS, BEGAN_NS + 9 * S, 9 * S, location="/out/a-00001.mp4")
+    second = FileUpdate(0, "a-00002.mp4", BEGAN_NS + 9 * S, part=1, begin_ns=9 * S)
+    for update in (first, second):
+        journal.note(update)
+    journal = taken_over(journal)
+    assert past_of(SPLIT, journal).end_ns == 9 * S, "where the part begins of which nothing is left"
+    assert left_of(SPLIT, 0, journal).parts == (first, second)
+
+
+def test_an_mp4_decides_where_all_goes_on(tmp_path: Path) -> None:
+    """What is beside it may have come further, as nothing encodes that."""
+    (output,) = PLAN.outputs
+    assert isinstance(output, FileOutput)
+    beside = TracksFile("t.mkv", Container.MKV, output.storage)
+    plan = msgspec.structs.replace(PLAN, outputs=(output, beside))
+    journal = RecordingJournal.create(tmp_path, plan)
+    journal.note_started(BEGAN_NS)
+    journal.note(FileUpdate(0, "a.mp4", BEGAN_NS))
+    journal.note(FileUpdate(1, "t-00002.mkv", BEGAN_NS, part=1, begin_ns=7 * S))
+    assert past_of(plan, taken_over(journal)).end_ns == 0
+    alone = msgspec.structs.replace(plan, outputs=(beside, beside))
+    journal = RecordingJournal.create(tmp_path / "alone", alone)
+    journal.note_started(BEGAN_NS)
+    journal.note(FileUpdate(1, "t-00002.mkv", BEGAN_NS, part=1, begin_ns=7 * S))
+    assert past_of(alone, taken_over(journal)).end_ns == 7 * S
+
+
 def test_a_journal_that_is_gone_changes_nothing(tmp_path: Path) -> None:
     assert as_changed(PLAN, tmp_path) is PLAN
+
+
+def test_what_is_missing_before_a_moment() -> None:
+    restarts = (Restart(0, 4 * S, 10 * S), Restart(20 * S, 21 * S, 15 * S))
+    assert [gaps_before_ns(restarts, at_s * S) for at_s in (9, 10, 14, 15)] == [0, 4 * S, 4 * S, 5 * S]

@@ -1,16 +1,21 @@
 """What a recording notes for its recovery, on a disk that has space and on one that has not."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openegress.core.errors import EgressError
+from openegress.core.end_rules import EndRules
+from openegress.core.errors import Code, EgressError
 from openegress.core.events import FileUpdate
+from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput as FilePlan
 from openegress.core.plan import LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.handler import recording_journal
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.output.manifest import Pause
 from openegress.storage.journal import NAME
 
 PLAN = Plan(
@@ -80,3 +85,27 @@ def test_what_a_manifest_says_survives_its_process(tmp_path: Path) -> None:
     again = RecordingJournal.take_over(ledger.folder)
     again.release()
     assert again.is_passthrough and again.names == {"track_id": "TR_1"}
+
+
+def test_what_is_asked_without_end_leaves_room_for_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever administers a room changes its recorder as often as they like."""
+    monkeypatch.setattr(recording_journal, "MOST_ASKED_BYTES", 20_000)
+    ledger = RecordingJournal.create(tmp_path, PLAN)
+    ledger.note_metadata('{"layout": "speaker"}')
+    asks: list[Callable[[int], None]] = [
+        lambda number: ledger.note_metadata('{"layout": "?title=' + "a" * 7000 + '"}'),
+        lambda number: ledger.note_rules(EndRules(max_duration_s=number)),
+        lambda number: ledger.note_marker(number, Marker("m" * 200, number, number)),
+        lambda number: ledger.note_pause(number, Pause(number, number + 1)),
+    ]
+    for ask in asks:
+        with pytest.raises(EgressError, match="asked for too much") as refused:
+            for number in range(1000):
+                ask(number)
+        assert refused.value.code is Code.RESOURCE_EXHAUSTED
+    assert (ledger.folder / NAME).stat().st_size < 25_000
+    ledger.note(update(size_bytes=2))
+    ledger.note_names({"track_id": "TR_1"})
+    assert taken_over(ledger) == {(0, 0): update(size_bytes=2)}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from openegress.core.backoff import Backoff
 from openegress.core.codecs import MediaKind
+from openegress.core.events import StreamStatus, StreamUpdate
 from openegress.media import Packet
 from openegress.output.live import reconnect
 from openegress.output.live.queue import LiveQueue
@@ -89,6 +90,24 @@ def test_what_worked_is_tried_again_ever_more_slowly_until_the_budget_is_spent()
         link = reconnect.broke(reconnect.retried(link), at_s, "refused", POLICY)
     assert waits == [1, 2, 4]
     assert (link.phase, link.retries, link.error) == (LinkPhase.FAILED, 3, "refused")
+
+
+@pytest.mark.parametrize(
+    ("status", "phase"),
+    [
+        (StreamStatus.ACTIVE, LinkPhase.CONNECTING),
+        (StreamStatus.FAILED, LinkPhase.FAILED),
+        (StreamStatus.FINISHED, LinkPhase.FINISHED),
+    ],
+)
+def test_what_a_dead_process_sent_to_goes_on_as_it_was(status: StreamStatus, phase: LinkPhase) -> None:
+    told = StreamUpdate(0, "rtmp://e", status, error="why", retries=2)
+    link = reconnect.left(told, 100.0)
+    assert (link.phase, link.retries) == (phase, 2)
+    if not link.is_over:
+        # The server may still take the dead one for the publisher.
+        refused = reconnect.broke(link, 100.5, "taken", POLICY)
+        assert (refused.phase, refused.lost_at_s) == (LinkPhase.WAITING, 100.0)
 
 
 def test_media_that_gets_through_for_a_while_renews_the_budget() -> None:

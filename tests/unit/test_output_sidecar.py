@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openegress.core import plan as plans
+from openegress.core.beside import with_sidecars
 from openegress.core.codecs import Container
 from openegress.core.plan import (
     FileOutput,
@@ -266,5 +267,5 @@ def test_sidecars_lie_beside_the_first_output_that_is_stored() -> None:
     output = SegmentOutput("a/", "s", "p.m3u8", "", 2, Container.TS, False, STORAGE)
     images = plans.ImageOutput("", "i", 1, 0, 0, "index", STORAGE)
     plan = Plan("EG_1", TracksSource("r", "", ""), (images, output), None, None, sidecars=tuple(Sidecar))
-    assert plans.beside(plan) == (1, output)
+    assert with_sidecars(plan) == (1, output)
     assert MediaTime(0, 5 * MS).s(5 * MS) == 0.005

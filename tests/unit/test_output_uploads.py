@@ -9,6 +9,7 @@ import pytest
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.plan import LocalStorage, StoragePlan
 from openegress.output.uploads import OrderedUploads, Upload
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 AWAY = EgressError(Code.UNAVAILABLE, "away", fault=Fault.DESTINATION)
@@ -30,7 +31,15 @@ class Scripted(Uploader):
     def stop_retrying(self) -> None:
         self.hurried = True
 
-    async def put(self, local: Path, path: str, content_type: str, *, delete_local: bool = False) -> Stored:
+    async def put(
+        self,
+        local: Path,
+        path: str,
+        content_type: str,
+        *,
+        delete_local: bool = False,
+        late: LateUploads | None = None,
+    ) -> Stored:
         self.on_put()
         self.tried.append(path)
         if (error := self.answers.get(path)) is not None:

@@ -25,11 +25,13 @@ from openegress.core.plan import (
     Plan,
     S3Storage,
     SegmentOutput,
+    Split,
     StoragePlan,
     TracksFile,
     WebSource,
 )
 from openegress.core.render import Render
+from openegress.core.units import S
 from openegress.proto.openegress_control_pb2 import ClipRequest
 from openegress.request import clips
 from openegress.request.context import Context
@@ -66,6 +68,18 @@ def test_of_one_that_records() -> None:
     assert named.target.filepath == "hall/x.mp4"
     folder = clips.of_running(asked(filepath="x/"), ended(), plan, Path("/spool"), "CL_1")
     assert folder.target.filepath == "x/film-clip-{from}-{to}"
+
+
+def test_of_one_that_is_split_while_it_records() -> None:
+    files = [
+        FileInfo(filename="a/film-00001.mp4", location="/out/a/film-00001.mp4", duration=90, size=7),
+        FileInfo(filename="a/film-00002.mp4", duration=40, size=3),
+    ]
+    plan = running(FileOutput("a/film.mp4", Container.MP4, STORAGE, split=Split(every_s=60.0)))
+    made = clips.of_running(asked(), ended(file_results=files), plan, Path("/spool"), "CL_1")
+    assert made.left_in == "/spool/EG_1/file-0"
+    assert [(part.length_ns, part.size_bytes) for part in made.stored] == [(90, 7), (40, 0)]
+    assert set(made.taken) == {"a/film-00001.mp4", "a/film-00002.mp4"}
 
 
 def test_of_one_that_has_ended() -> None:
@@ -118,6 +132,23 @@ def test_the_file_of_a_rooms_tracks_is_not_what_is_clipped() -> None:
     ]
     split = clips.of_ended(asked(), ended(file_results=parts), CONTEXT, "CL_1")
     assert len(split.stored) == 2
+
+
+def test_of_one_that_went_on_in_another_file() -> None:
+    """The wall clock of its second part knows of the gap."""
+    info = EgressInfo(
+        status=EgressStatus.EGRESS_COMPLETE,
+        room_composite=RoomCompositeEgressRequest(file_outputs=[EncodedFileOutput(filepath="a.webm")]),
+        file_results=[
+            FileInfo(filename="a.webm", location="/a.webm", started_at=1000 * S, duration=10 * S),
+            FileInfo(filename="a-00002.webm", location="/b", started_at=1060 * S, duration=10 * S),
+        ],
+    )
+    plan = clips.of_ended(asked(), info, CONTEXT, "CL_1")
+    assert [part.path for part in plan.stored] == ["a.webm", "a-00002.webm"]
+    assert clips.started_at_ns(info, 9 * S) == 1000 * S
+    assert clips.started_at_ns(info, 12 * S) == 1050 * S
+    assert clips.started_at_ns(EgressInfo(), 0) == 0
 
 
 def test_what_is_composed_later_is_clipped_later() -> None:

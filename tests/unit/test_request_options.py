@@ -11,9 +11,10 @@ from livekit.protocol import egress as wire
 from livekit.protocol import models
 
 from openegress.config.load import load
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import AskedCodec, AskedSpeed, EncoderSpeed
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
+from openegress.core.loudness_target import LoudnessTarget
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
@@ -29,6 +30,7 @@ from openegress.core.plan import (
 from openegress.core.render import Render
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecar, Sidecars
+from openegress.core.stems import StemFormat, Stems
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import options
@@ -70,7 +72,10 @@ OPTIONS = st.builds(
     sidecars=st.none() | st.lists(st.sampled_from(Sidecar)).map(lambda each: Sidecars.parse(",".join(each))),
     data_topics=st.none() | st.text().map(str.strip),
     tracks_file=st.none() | st.text().map(str.strip),
-    encoder_speed=st.none() | st.sampled_from(EncoderSpeed),
+    stems=st.none() | st.sampled_from(["", *StemFormat]).map(Stems.parse),
+    loudness=st.none() | st.floats(-50, -5).map(lambda lufs: LoudnessTarget(round(lufs, 3))),
+    encoder_speed=st.none() | st.sampled_from(AskedSpeed),
+    video_codec=st.none() | st.sampled_from(AskedCodec),
     variable_frame_rate=st.none() | st.booleans(),
     render=st.none() | st.sampled_from(Render),
     storyboard=st.none() | SECONDS,
@@ -104,7 +109,7 @@ def values(found: Options) -> dict[str, object]:
         ("sidecars=speakers,+events", Options(sidecars=Sidecars(tuple(Sidecar)[:2]))),
         ("data_topics=slides*,poll", Options(data_topics="slides*,poll")),
         ("sidecars=", Options(sidecars=Sidecars())),
-        ("encoder_speed=superfast", Options(encoder_speed=EncoderSpeed.SUPERFAST)),
+        ("encoder_speed=superfast", Options(encoder_speed=AskedSpeed.SUPERFAST)),
         ("record_only=&opt_out=no", Options(record_only=Selectors(), opt_out=False)),
     ],
 )
@@ -135,7 +140,7 @@ def test_a_query(text: str, expected: Options) -> None:
         ("leave_out=kind:robot", 'X.leave_out: "kind:robot" is not a list with a kind that LiveKit has'),
         ("leave_out=sip_+49", "X: leave_out has a +; write %2B for a plus and %20 for a space"),
         ("sidecars=event", 'X.sidecars: "event" is not a list of events, speakers, chat'),
-        ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of ultrafast, superfast, veryfast'),
+        ("encoder_speed=slow", 'X.encoder_speed: "slow" is not one of auto, ultrafast, superfast, veryfast'),
         ("opt_out=maybe", 'X.opt_out: "maybe" is not true or false'),
         ("max_duration=" + "1" * 5000, "X: options longer than 4096 characters"),
     ],
@@ -384,23 +389,15 @@ def test_what_can_go_on_goes_on() -> None:
 @pytest.mark.parametrize(
     ("request_", "what"),
     [
-        (room("grid?split_every=1m"), "a file that is split"),
-        (
-            wire.RoomCompositeEgressRequest(
-                room_name="demo", file_outputs=[wire.EncodedFileOutput(filepath="a.webm")]
-            ),
-            "a file that is not an MP4",
-        ),
+        (room("grid?render=deferred"), "a recording whose picture is composed after it"),
         (
             wire.RoomCompositeEgressRequest(
                 room_name="demo",
-                file_outputs=FILE,
-                stream_outputs=[wire.StreamOutput(protocol="RTMP", urls=["rtmp://e/app/key"])],
+                layout="grid?tracks_file=t.mkv",
+                file_outputs=[wire.EncodedFileOutput(filepath="a.webm")],
             ),
-            "a stream",
+            "a tracks_file beside a file that is not an MP4",
         ),
-        (room("grid?render=deferred"), "a recording whose picture is composed after it"),
-        (room("grid?tracks_file=t.mkv"), "a recording with a tracks_file"),
         (room("grid?storyboard=10s"), "a storyboard"),
     ],
 )
@@ -412,6 +409,37 @@ def test_what_nobody_can_go_on_with_is_refused_where_it_is_asked(
         plan(options.carry(request_, Options(resume=True)))
     assert caught.value.code is Code.UNIMPLEMENTED
     assert caught.value.message.startswith(f"resume of {what}")
+
+
+@pytest.mark.parametrize(
+    "query", ["split_every=1m", "tracks_file=t.mkv", "tracks_file=t.mp4", "record_only=ann"]
+)
+def test_what_goes_on_in_another_file_is_gone_on_with(query: str) -> None:
+    assert plan(room(f"grid?resume=true&{query}")).resumes
+
+
+def test_all_tracks_of_a_room_are_gone_on_with() -> None:
+    request = wire.RoomCompositeEgressRequest(
+        room_name="demo",
+        layout="tracks?resume=true",
+        file_outputs=[wire.EncodedFileOutput(filepath="a.mkv")],
+    )
+    assert plan(request).resumes
+
+
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        (OptionDefaults(storyboard=Seconds(10)), "resume leaves out a storyboard"),
+        (OptionDefaults(render=Render.DEFERRED), "resume leaves out render=deferred"),
+    ],
+)
+def test_what_only_the_configuration_asks_for_gives_way(configured: OptionDefaults, told: str) -> None:
+    found = plan(room("grid?resume=true"), replace(CONTEXT, options=configured))
+    assert (found.resumes, found.render, len(found.outputs)) == (True, Render.LIVE, 1)
+    assert [each for each in found.notices if each.startswith(told)]
+    asked = plan(room(), replace(CONTEXT, options=configured))
+    assert not asked.resumes and not asked.notices
 
 
 def test_a_file_is_split() -> None:
@@ -540,10 +568,28 @@ def test_the_speed_of_the_encoder() -> None:
     with pytest.raises(EgressError) as caught:
         plan(sound)
     assert caught.value.message.startswith("encoder_speed: no picture of this egress is encoded")
-    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=EncoderSpeed.SUPERFAST))
+    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=AskedSpeed.SUPERFAST))
     assert speed(plan(room(), configured)) is EncoderSpeed.SUPERFAST
     sound.layout = "grid"
     assert plan(sound, configured).video is None
+
+
+def test_a_speed_that_follows_the_machine_is_for_h264() -> None:
+    """It begins at veryfast, which whoever admits it changes."""
+
+    def speeds(found: Plan) -> tuple[EncoderSpeed, bool]:
+        assert found.video is not None
+        return found.video.speed, found.video.adapts
+
+    configured = replace(CONTEXT, options=OptionDefaults(encoder_speed=AskedSpeed.AUTO))
+    assert speeds(plan(room())) == (EncoderSpeed.VERYFAST, False)
+    assert speeds(plan(room("grid?encoder_speed=auto"))) == (EncoderSpeed.VERYFAST, True)
+    assert speeds(plan(room(), configured)) == (EncoderSpeed.VERYFAST, True)
+    assert speeds(plan(room("grid?encoder_speed=superfast"), configured)) == (EncoderSpeed.SUPERFAST, False)
+    assert speeds(plan(room("grid?video_codec=av1"), configured)) == (EncoderSpeed.VERYFAST, False)
+    with pytest.raises(EgressError) as caught:
+        plan(room("grid?video_codec=av1&encoder_speed=auto"))
+    assert caught.value.code is Code.UNIMPLEMENTED
 
 
 def test_a_variable_rate_is_for_files_and_segments_of_h264() -> None:

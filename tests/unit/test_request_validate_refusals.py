@@ -92,6 +92,19 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
         "live_playlist_name cannot be identical to playlist_name",
     ),
     ("room_composite", {"room_name": "demo", "file_outputs": [{"s3": {}}]}, "s3 bucket"),
+    *(
+        (
+            "room_composite",
+            ROOM | {"file_outputs": [{storage: {"bucket": "b", "proxy": {"url": url}}}]},
+            f"proxy url ('{shown}' is not an HTTP proxy; write http://host:port)",
+        )
+        for storage in ("s3", "gcp")
+        for url, shown in (
+            ("socks5://u:p@h:1", "socks5://{...}@h:1"),
+            ("h:1:2", "{...}"),
+            ("http://", "http://"),
+        )
+    ),
     ("room_composite", {"room_name": "demo", "file_outputs": [{"gcp": {}}]}, "gcp bucket"),
     ("room_composite", {"room_name": "demo", "file_outputs": [{"azure": {}}]}, "azure container_name"),
     ("room_composite", {"room_name": "demo", "file_outputs": [{"aliOSS": {}}]}, "aliOSS bucket"),
@@ -99,6 +112,8 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
     ("web", WEB | {"url": "file:///etc/passwd"}, "web url"),
     ("web", WEB | {"url": "http://"}, "web url"),
     ("web", WEB | {"url": "http://[::1"}, "web url"),
+    ("web", WEB | {"url": "https://ex ample/"}, "web url"),
+    ("web", WEB | {"url": "https://x:99999/"}, "web url"),
     ("web", WEB | {"audio_only": True, "video_only": True}, "audio_only and video_only"),
     ("participant", ROOM, "identity"),
     ("track_composite", ROOM, "audio_track_id or video_track_id"),

@@ -10,7 +10,7 @@ from openegress.core.end_rules import EndRules
 from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.attendance import Attendance, is_empty, is_idle
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
-from openegress.source.room.track_policy import RoomState
+from openegress.source.room.track_policy import LastRejoin, RoomState
 
 GO_ON, EMPTY, IDLE = Verdict.GO_ON, Verdict.END_EMPTY, Verdict.END_IDLE
 
@@ -24,9 +24,12 @@ def track(of: Participant, muted: bool = False) -> Track:
 
 
 def room(
-    now_s: float, *people: Participant, tracks: Sequence[Track] = (), rejoined_recently: bool = False
+    now_s: float,
+    *people: Participant,
+    tracks: Sequence[Track] = (),
+    last_rejoin: LastRejoin = LastRejoin.NEVER,
 ) -> RoomState:
-    return RoomState(tracks, people, now_s=now_s, rejoined_recently=rejoined_recently)
+    return RoomState(tracks, people, now_s=now_s, last_rejoin=last_rejoin)
 
 
 class Other:
@@ -118,9 +121,9 @@ def test_idle_is_counted_by_itself() -> None:
 def test_who_may_be_on_the_way_back_after_a_lost_connection_is_not_away() -> None:
     policy = of_empty(3)
     look(policy, room(0, person()))
-    assert look(policy, room(1, rejoined_recently=True)) is GO_ON
+    assert look(policy, room(1, last_rejoin=LastRejoin.RECENT)) is GO_ON
     assert policy.recheck_at_s == 2
-    assert look(policy, room(15, rejoined_recently=True)) is GO_ON
+    assert look(policy, room(15, last_rejoin=LastRejoin.RECENT)) is GO_ON
     assert look(policy, room(20)) is GO_ON
     assert look(policy, room(23)) is EMPTY
 
@@ -160,7 +163,9 @@ def test_it_ends_after_no_less_and_is_always_looked_at_again(
     for wait_s, is_there, rejoined in steps:
         now_s += wait_s
         people = [person()] if is_there else []
-        verdict = look(policy, room(now_s, *people, rejoined_recently=rejoined))
+        verdict = look(
+            policy, room(now_s, *people, last_rejoin=LastRejoin.RECENT if rejoined else LastRejoin.NEVER)
+        )
         away_since = None if is_there else now_s if away_since is None else away_since
         if verdict is EMPTY:
             assert away_since is not None and now_s - away_since >= limit_s * (1 - 1e-9)

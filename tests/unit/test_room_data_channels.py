@@ -21,8 +21,9 @@ class Server:
 
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, int]] = []
+        self.of_tracks: list[tuple[bytes, int]] = []
         self.came = asyncio.Event()
-        self.channels = DataChannels(self._receive, self._take)
+        self.channels = DataChannels(self._receive, self._take, self._take_of_track)
         self.sctp = RTCSctpTransport(self)  # type: ignore[arg-type]
         self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self._receiver: Any = None
@@ -31,11 +32,11 @@ class Server:
         self.lost = 0
         """Datagrams that are to be lost on their way to the recorder."""
 
-    async def opened(self) -> RTCDataChannel:
+    async def opened(self, label: str = "_reliable") -> RTCDataChannel:
         self.channels.start(5000)
         await self.sctp.start(None, 5000)
         self._task = asyncio.create_task(self._run())
-        channel = RTCDataChannel(self.sctp, RTCDataChannelParameters(label="_reliable"))
+        channel = RTCDataChannel(self.sctp, RTCDataChannelParameters(label=label))
         opened = asyncio.Event()
         channel.on("open", opened.set)
         async with asyncio.timeout(10):
@@ -60,6 +61,10 @@ class Server:
 
     def _take(self, message: bytes, arrival_ns: int) -> None:
         self.messages.append((message, arrival_ns))
+        self.came.set()
+
+    def _take_of_track(self, packet: bytes, arrival_ns: int) -> None:
+        self.of_tracks.append((packet, arrival_ns))
         self.came.set()
 
     async def _run(self) -> None:
@@ -90,6 +95,16 @@ async def test_messages_arrive_whole_and_in_order() -> None:
     await server.close()
 
 
+async def test_packets_of_data_tracks_come_by_a_channel_of_their_own() -> None:
+    server = Server()
+    channel = await server.opened("_data_track")
+    channel.send(b"packet")
+    async with asyncio.timeout(10):
+        await server.came.wait()
+    assert (server.of_tracks, server.messages) == ([(b"packet", 7)], [])
+    await server.close()
+
+
 async def test_what_is_lost_is_sent_again() -> None:
     server = Server()
     channel = await server.opened()
@@ -103,7 +118,7 @@ async def test_what_is_lost_is_sent_again() -> None:
 
 async def test_a_flood_is_dropped_before_it_costs_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_channels, "DATAGRAMS", RefillRate(0.001, 10))
-    channels = DataChannels(lambda packet: None, lambda message, at_ns: None)
+    channels = DataChannels(lambda packet: None, lambda message, at_ns: None, lambda packet, at_ns: None)
     for _ in range(1000):
         channels.received(bytes(12), 0)
     assert channels.dropped == 990
@@ -177,7 +192,7 @@ async def test_a_chunk_that_cannot_be_read_is_dropped(chunk: bytes) -> None:
 
 
 async def test_closing_twice_is_closing() -> None:
-    channels = DataChannels(lambda packet: None, lambda message, at_ns: None)
+    channels = DataChannels(lambda packet: None, lambda message, at_ns: None, lambda packet, at_ns: None)
     await channels.close()
     channels.start(5000)
     await channels.close()

@@ -124,7 +124,7 @@ async def test_the_newest_is_told_in_the_end() -> None:
                 names.append(event.participant.name)
             if names and names[-1] == "name 39":
                 break
-    listener.close()
+    await listener.close()
     assert names == sorted(names, key=lambda name: int(name.split()[1])) and len(names) < 30
 
 

@@ -101,6 +101,18 @@ def test_pictures_after_one_that_was_placed_late_are_drawn_together() -> None:
     assert [b - a for a, b in pairwise(placed)] == [1500, 1500, 1500, 1500, 2700, 3000, 3000]
 
 
+@pytest.mark.parametrize("late", [1500, 4500, 6300])
+def test_pictures_that_are_reordered_behind_one_that_was_placed_late_keep_their_order(late: int) -> None:
+    times = PresentationTimes()
+    placed, wall = {}, -1
+    for n in (0, 3, 1, 2, 6, 4, 5, 9, 7, 8):
+        wall = max(wall + 1, n * FRAME, 0 if n else late)
+        placed[n] = times.place(wall, n * FRAME, is_key=n == 0)
+    shown = [placed[n] for n in range(10)]
+    assert all(a < b for a, b in pairwise(shown)), shown
+    assert shown[6:] == [n * FRAME for n in range(6, 10)]
+
+
 @pytest.mark.parametrize(("rtp", "is_key"), [(1000, True), (50, False)])
 def test_a_clock_that_began_anew_is_no_reordering(rtp: int, is_key: bool) -> None:
     times = PresentationTimes()

@@ -293,6 +293,14 @@ def test_blank_pictures_are_dropped_quietly() -> None:
     assert bench.times_ms == [0, 3000]
 
 
+def test_a_publishers_own_small_pictures_are_no_blank_ones() -> None:
+    bench = started()
+    bench.send(33, bytes.fromhex("103033009d012a1000100001c7"))
+    bench.send(66, DELTA)
+    assert [(frame.width, frame.height) for frame in bench.frames[1:]] == [(16, 16), (0, 0)]
+    assert bench.receiver.stats.blank == 0
+
+
 def test_parameter_sets_alone_join_the_next_unit() -> None:
     sps = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
     bench = Bench(108)
@@ -303,6 +311,28 @@ def test_parameter_sets_alone_join_the_next_unit() -> None:
     start = b"\0\0\0\1"
     assert frame.data == start + sps + start + b"\x68p" + start + b"\x65idr"
     assert (frame.is_key, frame.width, frame.height) == (True, 640, 360)
+
+
+def test_parameter_sets_may_come_each_by_itself() -> None:
+    sps = bytes.fromhex("6742c01eda0280bfe584000003000400000300f03c58ba80")
+    bench = Bench(108)
+    for payload in (sps, b"\x68p", b"\x65idr"):
+        bench.send(0, payload)
+    bench.settle()
+    (frame,) = bench.frames
+    start = b"\0\0\0\1"
+    assert frame.data == start + sps + start + b"\x68p" + start + b"\x65idr"
+    assert (frame.is_key, frame.width, frame.height) == (True, 640, 360)
+
+
+def test_parameter_sets_that_never_end_are_not_kept() -> None:
+    bench = Bench(108)
+    for _ in range(40):
+        bench.send(0, b"\x68" + bytes(1000))
+    bench.send(1, b"\x65idr")
+    bench.settle()
+    (frame,) = bench.frames
+    assert len(frame.data) < 20_000
 
 
 def test_another_codec_on_the_same_ssrc() -> None:

@@ -83,7 +83,7 @@ async def test_what_waits_for_a_key_comes_with_it_and_in_order() -> None:
     found = [event async for event in events.stream()]
     times = [event.at_ns for event in found if isinstance(event, DataArrived) and event.packet == PLAIN]
     assert times == sorted(times) and len(times) == 3
-    listener.close()
+    await listener.close()
 
 
 async def test_what_waits_for_a_key_is_tried_again_by_itself_and_then_told() -> None:
@@ -94,4 +94,4 @@ async def test_what_waits_for_a_key_is_tried_again_by_itself_and_then_told() -> 
     service.is_awaited = False
     event = await anext(events.stream())
     assert isinstance(event, DataLocked) and event.identity == "ada"
-    listener.close()
+    await listener.close()

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from openegress.core.codecs import MediaKind
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import TracksSource
 from openegress.source.room.every_track import EveryTrack, WithEveryTrack
@@ -43,7 +44,7 @@ async def test_what_was_sent_before_media_time_zero_is_not_kept() -> None:
     assert follower.asked == [CAM.sid], "a picture needs the one that was lost"
     tracks.on_frame(ADA, sound(ADA, 40))
     assert not taken.packets, "its output is not open yet"
-    tracks.connect(taken)
+    tracks.connect([taken])
     tracks.on_frame(CAM, picture(CAM, b"again", 60, key=True))
     await tracks.stop()
     assert [at_ms for _, at_ms in taken.of(1)] == [0, 20, 40]
@@ -57,7 +58,7 @@ async def test_a_pause_is_cut_or_a_gap(mode: PauseMode) -> None:
     tracks = beside(follower)
     tracks.on_selection(follower.selection)
     await tracks.start(BEGAN_NS)
-    tracks.connect(taken)
+    tracks.connect([taken])
     for at_ms in (0, 20):
         tracks.on_frame(ADA, sound(ADA, at_ms))
     tracks.pause(mode, BEGAN_NS + 60 * MS)
@@ -83,7 +84,7 @@ async def test_pictures_go_on_with_a_key_frame_each(mode: PauseMode) -> None:
     tracks = beside(follower)
     tracks.on_selection(follower.selection)
     await tracks.start(BEGAN_NS)
-    tracks.connect(taken)
+    tracks.connect([taken])
     for each in (CAM, other):
         tracks.on_frame(each, picture(each, b"key", 0, key=True))
     tracks.pause(mode, BEGAN_NS + 60 * MS)
@@ -109,3 +110,17 @@ def test_all_tracks_are_received_and_those_composed_come_first() -> None:
     found = WithEveryTrack(everybody).select(state, NOTHING)
     assert found.tracks == (ADA, CAM, bob)
     assert found.beside == (CAM, bob) and not found.qualities
+
+
+@pytest.mark.asyncio
+async def test_stems_need_no_pictures() -> None:
+    follower, taken = FakeFollower(selected(ADA, CAM)), Taken()
+    tracks = TracksBeside(cast(TrackFollower, follower), {MediaKind.AUDIO})
+    tracks.on_selection(follower.selection)
+    await tracks.start(BEGAN_NS)
+    tracks.connect([taken, Taken()])
+    tracks.on_frame(CAM, picture(CAM, b"p", 0))
+    tracks.on_frame(ADA, sound(ADA, 20))
+    await tracks.stop()
+    assert not follower.asked, "a key frame would cost who is recorded, and those who look on"
+    assert [at_ms for _, at_ms in taken.of(1)] == [20]

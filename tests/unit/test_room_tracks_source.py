@@ -24,7 +24,7 @@ from openegress.source.room.every_track import EveryTrack
 from openegress.source.room.file_tracks import MOST_OF_ONE, FileTracks, title_of
 from openegress.source.room.recorded_track import MOST_FORMATS
 from openegress.source.room.selection import NOTHING, Missing, Selection, Verdict
-from openegress.source.room.track_policy import RoomState
+from openegress.source.room.track_policy import LastRejoin, RoomState
 from openegress.source.room.tracks_source import RoomTracksSource
 from openegress.source.room.whole_room import MOST_TRACKS
 from testkit.live_encoder import LiveEncoder
@@ -378,7 +378,7 @@ def test_it_waits_for_nobody_and_ends_with_the_last() -> None:
     assert every.verdict(empty, NOTHING) is Verdict.GO_ON
     assert every.verdict(full, NOTHING) is Verdict.GO_ON
     assert every.verdict(empty, NOTHING) is Verdict.END
-    assert every.verdict(replace(empty, rejoined_recently=True), NOTHING) is Verdict.END_UNLESS_BACK
+    assert every.verdict(replace(empty, last_rejoin=LastRejoin.RECENT), NOTHING) is Verdict.END_UNLESS_BACK
 
 
 def test_one_who_publishes_hundreds_is_bounded() -> None:

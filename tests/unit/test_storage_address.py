@@ -181,7 +181,7 @@ def test_bad_endpoints(endpoint: str) -> None:
     ],
 )
 def test_oss_bearings(endpoint: str, region: str, host: str, signed_for: str, location: str) -> None:
-    found = alioss.bearings("b", endpoint, region)
+    found = alioss.oss_address("b", endpoint, region)
     assert isinstance(found.address, Address)
     assert (found.address.endpoint, found.region, found.location_base) == (host, signed_for, location)
 
@@ -204,7 +204,8 @@ BAD_BACKENDS: list[tuple[Backend, str]] = [
     (S3Storage(bucket="b", secret="very-secret"), "go together"),
     (S3Storage(bucket="b", tagging="no tags"), "key=value&key2=value2"),
     (S3Storage(bucket="b", endpoint="http://"), "is not an address"),
-    (S3Storage(bucket="b", proxy=Proxy(url="http://", password="very-secret")), "names no host"),
+    (S3Storage(bucket="b", proxy=Proxy(url="http://", password="very-secret")), "is not an HTTP proxy"),
+    (S3Storage(bucket="b", proxy=Proxy(url="socks5://h:1")), "is not an HTTP proxy"),
     (GCPStorage(bucket=""), "bucket is empty"),
     (GCPStorage(bucket="b", credentials="very-secret"), "are not JSON"),
     (GCPStorage(bucket="b", credentials='["very-secret"]'), "type None"),

@@ -58,6 +58,8 @@ def test_torn_last_line_is_dropped_and_writing_goes_on(journal: Journal, kept_by
     whole = (journal.folder / NAME).read_bytes()
     end = len(before) + kept_bytes if kept_bytes >= 0 else len(whole) - 1
     (journal.folder / NAME).write_bytes(whole[:end])
+    assert Journal.load(journal.folder, mends=False).facts == {"before": 1}
+    assert (journal.folder / NAME).read_bytes() == whole[:end], "somebody may be about to write the rest"
     again = Journal.load(journal.folder)
     assert again.facts == {"before": 1}
     again.note("after", True)

@@ -87,7 +87,7 @@ class Bench:
         plan: StoragePlan,
         primary: ScriptedStorage,
         backup: ScriptedStorage | None = None,
-        standing: Failover | None = None,
+        failover: Failover | None = None,
     ) -> None:
         self.now_s = 0.0
         self.slept: list[float] = []
@@ -113,7 +113,7 @@ class Bench:
             sleep=sleep,
             backoff=Backoff(random=lambda: 0.0),
             connect=connect,
-            standing=standing,
+            failover=failover,
         )
 
 
@@ -218,12 +218,12 @@ async def test_backup_takes_over_after_the_budget_and_stays(recording: Path) -> 
 
 
 async def test_what_one_uploader_has_waited_for_the_next_does_not(recording: Path) -> None:
-    standing, primary, backup = Failover(), ScriptedStorage(forever=away()), ScriptedStorage()
-    first = Bench(WITH_BACKUP, primary, backup, standing)
+    failover, primary, backup = Failover(), ScriptedStorage(forever=away()), ScriptedStorage()
+    first = Bench(WITH_BACKUP, primary, backup, failover)
     await first.uploader.put(recording, "a.mp4", "video/mp4")
     assert first.now_s > 540
     tried = primary.calls
-    manifest = Bench(WITH_BACKUP, primary, backup, standing)
+    manifest = Bench(WITH_BACKUP, primary, backup, failover)
     assert (await manifest.uploader.put(recording, "a.json", "application/json")).backup_used
     assert (manifest.now_s, primary.calls) == (0, tried)
     backup.forever = away("also")
@@ -436,8 +436,8 @@ def late(stopped_s: float) -> tuple[Failover, Notes]:
 async def test_a_late_upload_leaves_what_another_recording_has_stored_since(recording: Path) -> None:
     primary, backup = ScriptedStorage(), ScriptedStorage()
     primary.objects["main/a.mp4"], primary.changed["main/a.mp4"] = b"newer", 2_000.0
-    standing, _ = late(1_000.0)
-    bench = Bench(WITH_BACKUP, primary, backup, standing)
+    failover, _ = late(1_000.0)
+    bench = Bench(WITH_BACKUP, primary, backup, failover)
     with pytest.raises(Superseded) as refused:
         await bench.uploader.put(recording, "a.mp4", "video/mp4", delete_local=True)
     assert refused.value.message == (
@@ -450,14 +450,25 @@ async def test_a_late_upload_leaves_what_another_recording_has_stored_since(reco
     assert not (await bench.uploader.put(recording, "b.mp4", "video/mp4")).backup_used
 
 
+async def test_what_was_made_before_a_crash_is_late_and_what_follows_is_not(recording: Path) -> None:
+    storage = ScriptedStorage()
+    for name in ("a.mp4", "b.mp4"):
+        storage.objects[name], storage.changed[name] = b"newer", 2_000.0
+    bench = Bench(PLAN, storage)
+    with pytest.raises(Superseded):
+        await bench.uploader.put(recording, "a.mp4", "video/mp4", late=LateUploads(1_000.0, Notes()))
+    await bench.uploader.put(recording, "b.mp4", "video/mp4")
+    assert storage.objects == {"a.mp4": b"newer", "b.mp4": recording.read_bytes()}
+
+
 @pytest.mark.parametrize("changed_s", [None, 1.0, 1_000.0, 1_000.0 + MARGIN_S])
 async def test_a_late_upload_replaces_what_is_older(recording: Path, changed_s: float | None) -> None:
     storage = ScriptedStorage()
     if changed_s is not None:
         storage.objects["a.mp4"], storage.changed["a.mp4"] = b"older", changed_s
-    standing, notes = late(1_000.0)
+    failover, notes = late(1_000.0)
     storage.clock_s = 5_000.0
-    bench = Bench(PLAN, storage, standing=standing)
+    bench = Bench(PLAN, storage, failover=failover)
     await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert storage.objects["a.mp4"] == recording.read_bytes()
     # The next recovery knows it for its own, as long as it is that one.
@@ -473,10 +484,10 @@ async def test_a_late_upload_whose_answer_was_lost_is_done_again(recording: Path
     """Or whose process was killed before it could note that it was stored."""
     storage = ScriptedStorage(away())
     storage.clock_s = 5_000.0
-    standing, notes = late(1_000.0)
+    failover, notes = late(1_000.0)
     notes.note_sent("a.mp4", recording.stat().st_size)
     storage.objects["a.mp4"], storage.changed["a.mp4"] = recording.read_bytes(), 2_000.0
-    bench = Bench(PLAN, storage, standing=standing)
+    bench = Bench(PLAN, storage, failover=failover)
     await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert len(bench.retries) == 1
     assert notes.stored == {"a.mp4": 5_000.0}
@@ -485,7 +496,7 @@ async def test_a_late_upload_whose_answer_was_lost_is_done_again(recording: Path
 async def test_a_late_upload_that_arrived_cut_off_is_done_again(recording: Path) -> None:
     storage = ScriptedStorage(shrink=1)
     storage.clock_s = 5_000.0
-    bench = Bench(PLAN, storage, standing=late(1_000.0)[0])
+    bench = Bench(PLAN, storage, failover=late(1_000.0)[0])
     await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert len(bench.retries) == 1
     assert storage.objects["a.mp4"] == recording.read_bytes()
@@ -494,7 +505,7 @@ async def test_a_late_upload_that_arrived_cut_off_is_done_again(recording: Path)
 async def test_an_identity_that_may_not_look_cannot_tell(recording: Path) -> None:
     storage = ScriptedStorage()
     storage.unreadable, storage.changed["a.mp4"] = True, 2_000.0
-    bench = Bench(PLAN, storage, standing=late(1_000.0)[0])
+    bench = Bench(PLAN, storage, failover=late(1_000.0)[0])
     await bench.uploader.put(recording, "a.mp4", "video/mp4")
     assert storage.objects["a.mp4"] == recording.read_bytes()
 

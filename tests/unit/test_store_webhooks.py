@@ -157,6 +157,7 @@ def test_events_are_chosen_per_request() -> None:
         (WebhookConfig(url="https://a"), "", "webhook without signing_key"),
         (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is not an http'),
         (WebhookConfig(url="https://", signing_key="key"), "key", "is not an http"),
+        (WebhookConfig(url="https://a b/x", signing_key="key"), "key", "is not an http"),
         (
             WebhookConfig(url="https://[hunter2/", signing_key="key"),
             "key",

@@ -20,7 +20,7 @@ from openegress.storage.journal import LOCK, Journal, mark_ended
 from openegress.store.leases import MemoryLeases
 from openegress.worker import adoption as adoptions
 from openegress.worker import paths as paths_module
-from openegress.worker.adoption import FIRST, LATER, Adoption, Round
+from openegress.worker.adoption import BESIDE, FIRST, LATER, Adoption, Round
 from openegress.worker.leftovers import Leftover
 from openegress.worker.paths import Paths
 from openegress.worker.supervisor import Supervisor
@@ -313,6 +313,13 @@ async def test_what_an_earlier_life_has_ended_does_not_go_on(tmp_path: Path) -> 
     world.leave("EG_1", resumes=True)
     mark_ended(tmp_path / "EG_1")
     assert await look(world) == ["EG_1"]
+    assert world.gone_on == []
+
+
+async def test_who_shares_the_spool_leaves_what_goes_on_to_the_service(tmp_path: Path) -> None:
+    world = World(tmp_path, "EG_1")
+    world.leave("EG_2", resumes=True)
+    assert await look(world, BESIDE) == ["EG_1"]
     assert world.gone_on == []
 
 

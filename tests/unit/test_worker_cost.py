@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import EncoderSpeed, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.plan import ImageOutput, LocalStorage, Plan, StoragePlan, VideoEncoding, WebSource
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -54,6 +54,18 @@ def test_a_quick_encoder_costs_less_unless_the_cost_is_configured() -> None:
     assert quick == sorted(quick) and 0.3 < quick[0] < quick[1] < quick[2] == BASE.cores
     configured = Cost(3.0, 500 * MIB, RATE_1080P60)
     assert {at(speed, configured) for speed in EncoderSpeed} == {3.0}
+
+
+def test_other_codecs_cost_more_whoever_says_what_h264_costs() -> None:
+    def at(codec: VideoCodec, base: Cost) -> float:
+        video = VideoEncoding(1280, 720, 30, 3000, 4.0, codec)
+        return of_plan(base, Plan("EG_1", WebSource(url="http://a"), (), video, None)).cores / base.cores
+
+    for base in (BASE, Cost(3.0, 500 * MIB, RATE_1080P60)):
+        costs = [
+            at(codec, base) for codec in (VideoCodec.H264, VideoCodec.VP9, VideoCodec.AV1, VideoCodec.H265)
+        ]
+        assert costs == sorted(costs) and costs[0] == 1.0 and costs[-1] < 2
 
 
 def test_memory_of_large_pictures() -> None:

@@ -18,6 +18,7 @@ from openegress.core.events import (
     AwaitingStart,
     Ended,
     EndReason,
+    FileUpdate,
     Rejoined,
     Restarted,
     StreamAdded,
@@ -158,6 +159,16 @@ async def test_what_was_recorded_is_recovered_when_a_handler_speaks_gibberish(tm
         "recording: the recording process ended (its messages could not be read: truncated);"
         " what was recorded until then is kept"
     )
+
+
+async def test_a_handler_that_was_taken_over_costs_the_service_nothing(tmp_path: Path) -> None:
+    """It names a part of its file for which the record would need a trillion others."""
+    world, handler = World(tmp_path, FILE), Handler(Active(5), FileUpdate(0, part=2**40), lingers=True)
+    recovery = Handler(Ended(9, EndReason.FAILURE))
+    info = await world.run(handler, recovery)
+    assert handler.killed and isinstance(recovery.heard.get_nowait(), ipc.Recover)
+    assert info.status == Status.EGRESS_FAILED and len(info.file_results) == 1
+    assert "a message of part 1099511627776 of a file" in info.error
 
 
 async def test_a_handler_that_ends_by_itself_is_not_killed(tmp_path: Path) -> None:

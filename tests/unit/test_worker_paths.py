@@ -3,6 +3,7 @@
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
@@ -18,6 +19,7 @@ from openegress.core.plan import (
     Plan,
     S3Storage,
     SegmentOutput,
+    Split,
     StoragePlan,
     WebSource,
 )
@@ -199,3 +201,45 @@ async def test_two_outputs_that_become_one_are_refused() -> None:
     assert await paths.claim(plan) is None
     with pytest.raises(EgressError, match="two outputs of the request write to the same path"):
         await paths.claim_filled(plan, ClaimNames(ANN), [""])
+
+
+async def test_a_heartbeat_amid_a_claim_is_nobody_elses() -> None:
+    class Beating(MemoryLeases):
+        async def take(self, worker_id: str, egress_id: str) -> bool:
+            await self.hold(worker_id, paths.held())
+            return await super().take(worker_id, egress_id)
+
+    leases = Beating()
+    paths = Paths(leases, "w1", lambda _: False)
+    plan = plan_of(track("x"))
+    assert await paths.claim(plan) is None
+    assert len(paths.held()) > 1
+    await paths.release("EG_1")
+    assert not paths.held() and not await leases.held()
+
+
+@pytest.mark.parametrize(
+    ("output", "taken", "free"),
+    [
+        (file("day/x.mp4"), "day/x.mp4", "day/x-clip.mp4"),
+        (replace(file("x-{part}.mp4"), split=Split(every_s=60.0)), "x-00007.mp4", "x-7.mp4"),
+        (replace(file("x.mp4"), split=Split(every_s=60.0)), "x-00007.mp4", "x-7.mp4"),
+    ],
+)
+async def test_a_clip_keeps_away_from_what_is_recorded(
+    output: FileOutput, taken: str, free: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths_module, "_PAUSE_S", 0.0)
+    leases, storage = MemoryLeases(), StoragePlan(LOCAL)
+    one, two = (Paths(leases, worker, lambda _: False) for worker in ("NE_1", "NE_2"))
+    assert await one.claim(plan_of(output)) is None
+    for paths in (one, two):
+        with pytest.raises(EgressError, match="is written by a recording or a clip") as refused:
+            await paths.claim_clip("CL_1", storage, taken)
+        assert refused.value.code is Code.ALREADY_EXISTS
+    await one.claim_clip("CL_1", storage, free)
+    with pytest.raises(EgressError):
+        await two.claim_clip("CL_2", storage, free)
+    assert await two.claim(plan_of(file(free), egress_id="EG_2")) is not None, "nor is it written over"
+    await one.release("CL_1")
+    await two.claim_clip("CL_2", storage, free)

@@ -200,7 +200,7 @@ def test_what_grows_and_what_a_playlist_is_signed_with_is_no_news() -> None:
         info = starting()
         segments = info.segment_results.add(segment_count=count, size=count, playlist_location=location)
         info.segments.CopyFrom(segments)
-        return records.told(info)
+        return records.reported_part(info)
 
     first = after(1, "https://s3/a.m3u8?X-Amz-Signature=1")
     assert after(2, "https://s3/a.m3u8?X-Amz-Signature=2") == first

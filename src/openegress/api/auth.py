@@ -1,4 +1,4 @@
-"""Who calls: the Bearer token of a request, checked against the API keys this server knows.
+"""Checks the Bearer token of a request against the server's API keys.
 
 Tokens are JWTs as LiveKit's SDKs make them: HS256, `iss` the API key, `exp` required, grants under `video`.
 """
@@ -17,19 +17,19 @@ LEEWAY_S = 60
 
 
 class Unauthorized(Exception):
-    """The token is no good; answered as plain text with HTTP 401, as LiveKit's middleware does."""
+    """The token is invalid. Answered as plain text with HTTP 401, as LiveKit's middleware does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A verified token, or none at all."""
+    """What a verified token says about its holder; empty without a token."""
 
     api_key: str = ""
     identity: str = ""
     room_record: bool = False
 
     def require_record(self) -> None:
-        """Raises EgressError unauthenticated (not permission_denied: clients know it so)."""
+        """Raises EgressError with code UNAUTHENTICATED, as upstream does (not PERMISSION_DENIED)."""
         if not self.room_record:
             raise EgressError(Code.UNAUTHENTICATED, "permissions denied")
 
@@ -52,7 +52,7 @@ def verify(authorization: str | None, access_token: str | None, keys: Mapping[st
 
 
 def signer(token: str, keys: Mapping[str, str]) -> tuple[str, str] | None:
-    """(API key, secret) of whoever a token says has signed it; None where that key is not known. Nothing is
+    """(API key, secret) of the issuer that a token names; None if the key is unknown. The signature is not
     verified. Raises jwt.PyJWTError or ValueError for what is not a token."""
     issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
     secret = keys.get(issuer) if isinstance(issuer, str) else None
@@ -72,7 +72,7 @@ def _verified(token: str, keys: Mapping[str, str]) -> Caller:
 
 
 def verified_claims(token: str, keys: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The API key that has signed a token, and what it says. Raises Unauthorized."""
+    """The API key that signed a token, and the token's claims. Raises Unauthorized."""
     try:
         found = signer(token, keys)
     except (jwt.PyJWTError, ValueError):

@@ -1,4 +1,4 @@
-"""Bodies of requests: read in time, unpacked within bounds, and decoded where nobody else has to wait."""
+"""Reads, decompresses and decodes the bodies of requests, with bounds on time, size and blocking."""
 
 import asyncio
 import zlib
@@ -11,16 +11,17 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.text import shown
 
 READ_S = 20.0
-"""For a whole body of at most a megabyte: 50 kB/s, which the slowest line of a caller has."""
+"""Limit for a whole body of at most a megabyte: 50 kB/s, which even slow callers reach."""
 OFF_THE_LOOP_BYTES = 16 * 1024
-"""Decoding so much takes a millisecond; a megabyte can take a second, in which nobody else is answered."""
+"""Larger bodies are decoded in a thread. This much takes a millisecond; a megabyte can take a second, during
+which the event loop would answer nobody."""
 AT_ONCE = 2
-"""Large bodies decoded at a time: each holds the interpreter for milliseconds at a stretch."""
+"""Large bodies that are decoded in parallel: each holds the interpreter lock for milliseconds."""
 MEMBERS = 16
-"""Of a gzip body; clients send one. Each costs a copy of what follows it, and one may hold nothing."""
+"""Limit for the members of a gzip body; clients send one. Each costs a copy of the rest, and may be empty."""
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-"""zlib's own way to say: whichever of the two headers is there."""
+"""Makes zlib accept either header."""
 
 _PLAIN = frozenset({"", "identity"})
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
@@ -29,18 +30,18 @@ T = TypeVar("T")
 
 
 class TooLarge(Exception):
-    """The body is larger than the server takes, as sent or once unpacked."""
+    """The body is too large, as sent or decompressed."""
 
 
 class Bodies:
-    """Reads and decodes bodies, large ones a few at a time."""
+    """Reads and decodes bodies; at most AT_ONCE large ones in parallel."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def read(self, request: web.Request) -> bytes:
-        """The body, unpacked. Raises TooLarge, and EgressError for one that comes too slowly, is cut off, or
-        is packed in a way this server does not know (RFC 9110, 8.4: gzip and deflate are)."""
+        """The decompressed body. Raises TooLarge, and EgressError if the body arrives too slowly, is
+        incomplete, or has an unknown content coding (RFC 9110, 8.4; gzip and deflate are supported)."""
         coding = request.headers.get("Content-Encoding", "").strip().lower()
         if coding not in _PLAIN | _PACKED:
             raise EgressError(
@@ -53,7 +54,7 @@ class Bodies:
             return await asyncio.to_thread(unpacked, body, request.client_max_size)
 
     async def decode(self, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """The result of `decode`, which runs in a thread where the body is large."""
+        """The result of `decode`, which runs in a thread if the body is large."""
         if len(body) < OFF_THE_LOOP_BYTES:
             return decode(body)
         async with self._turns:
@@ -75,8 +76,8 @@ async def _as_sent(request: web.Request) -> bytes:
 
 
 def unpacked(packed: bytes, limit_bytes: int) -> bytes:
-    """What gzip (RFC 1952, one member or more) or zlib (RFC 1950) data holds; never more than the limit is
-    unpacked. Raises TooLarge; EgressError for data that is neither, or not whole."""
+    """Decompresses gzip (RFC 1952, one member or more) or zlib (RFC 1950) data, never beyond the limit.
+    Raises TooLarge; EgressError for data that is neither, or incomplete."""
     found = b""
     for _ in range(MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)

@@ -1,10 +1,9 @@
-"""Who is connected: never so many that the process runs out of descriptors, and nobody for nothing.
+"""Bounds the number of HTTP connections, so that the process never runs out of file descriptors.
 
-When there are too many, the one that has been there longest without a caller of ours makes room, so that a
-newcomer (a health check, a caller with a token) is always let in. At most half of them are at a caller's
-request: who has a token cannot keep the others out either. A connection that a caller keeps for the
-next request goes only where there are no others: a request that meets a closed one is lost, and clients
-repeat no POST by themselves.
+A new connection (a health check, a caller with a token) is always accepted. If there are too many, the oldest
+one without an authorised request is closed. Authorised requests may hold at most half of the connections, so
+that callers with a token cannot lock out others either. Idle connections of authorised callers are closed
+last: a request on a closed connection is lost, and clients do not repeat a POST by themselves.
 """
 
 import asyncio
@@ -19,35 +18,35 @@ from aiohttp import web
 from openegress.core.errors import Code, EgressError
 
 IDLE_S = 30.0
-"""Until the headers of a request are whole, counted from the connection's begin or the answer before:
-proxies keep connections for a minute and open another without ado."""
+"""Limit for receiving the headers of a request, from the start of the connection or the previous answer.
+Proxies keep connections for a minute and open new ones easily."""
 LINGER_S = 2.0
-"""How long the rest of a body that nobody wants is thrown away, so that its sender reads the answer."""
+"""How long the rest of a refused body is read and discarded, so that its sender reads the answer."""
 SHARE = 6
-"""One in so many of the descriptors the process may have, for each of up to three ports: recordings, storage
-and Redis get the others."""
+"""Each of up to three ports gets one sixth of the process's file descriptors. Recordings, storage and Redis
+get the rest."""
 MOST = 4096
 AT_ONCE = 4
-"""Connections taken in one turn of the event loop. So many descriptors are needed beside those of `most`; and
-a newcomer has ten turns, of which a request takes six, before a flood makes it the oldest."""
+"""Connections accepted in one turn of the event loop, which need descriptors beyond `most`. A request takes
+six turns; in a flood, a new connection becomes the oldest after ten at the earliest."""
 WAITING = 1024
-"""Connections that the system keeps for the turns after that; it drops what comes beyond, and a caller who
-was dropped tries again a second later."""
+"""The system's queue of connections that are not accepted yet. It drops further ones, whose callers try again
+after a second."""
 
 _TRUSTED = web.RequestKey("trusted", bool)
 _CALLERS: WeakSet[asyncio.BaseTransport] = WeakSet()
-"""Connections that a request of a caller came by."""
+"""Connections that have carried an authorised request."""
 
 
 def most() -> int:
-    """How many may be connected at a time, by the limit of descriptors as it is now."""
+    """How many connections one port may have, by the current limit of file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, soft // SHARE))
 
 
 def trust(request: web.Request) -> None:
-    """The request is of a caller who may: it does not make room for strangers. Raises EgressError,
-    RESOURCE_EXHAUSTED, where as many are under way as may be."""
+    """Marks the request as authorised, so that its connection is not closed to make room. Raises EgressError
+    (RESOURCE_EXHAUSTED) if too many authorised requests are in progress."""
     server, most_busy = request.protocol._manager, most() // 2
     handlers = server.connections if server is not None else []
     if len(handlers) > most_busy and sum(map(_is_trusted, _connected(handlers))) >= most_busy:
@@ -60,7 +59,7 @@ def trust(request: web.Request) -> None:
 
 
 class _Server(web.Server):
-    """aiohttp's, with a bound on its connections."""
+    """aiohttp's server with a bound on its connections."""
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -69,7 +68,7 @@ class _Server(web.Server):
 
     def _make_room(self, connected: list[Any]) -> None:
         callers: list[asyncio.Transport] = []
-        for handler in connected[:-1]:  # those that came first, first; the newcomer stays
+        for handler in connected[:-1]:  # oldest first; the new connection stays
             transport = handler.transport
             if transport is None or transport.is_closing() or _is_trusted(handler):
                 continue
@@ -83,31 +82,31 @@ class _Server(web.Server):
 
 
 def _connected(handlers: list[Any]) -> list[Any]:
-    """Without those whose other side is gone, and which have yet to notice: a feed does when it writes."""
+    """Handlers that still have a connection. A feed notices only at its next write that its peer is gone."""
     return [each for each in handlers if each.transport is not None]
 
 
 def _is_trusted(handler: Any) -> bool:
-    # aiohttp tells nobody else which request a connection is at.
+    # aiohttp has no public way to ask which request a connection serves.
     request = handler._current_request
     return request is not None and bool(request.get(_TRUSTED))
 
 
 async def listen(runner: web.AppRunner, host: str, port: int) -> web.TCPSite:
-    """Begins to take connections. Raises OSError."""
+    """Starts accepting connections. Raises OSError."""
     site = web.TCPSite(runner, host or None, port, backlog=AT_ONCE)
     await site.start()
     server = site._server
     assert isinstance(server, asyncio.Server)
     for listening in server.sockets:
-        # asyncio has one number for both: this is the system's alone.
+        # asyncio uses one number for the accept loop and the system's queue; this changes the queue only.
         with socket.socket(fileno=os.dup(listening.fileno())) as same:
             same.listen(WAITING)
     return site
 
 
 class Runner(web.AppRunner):
-    """Of every port this service listens on."""
+    """aiohttp's runner with the settings that all ports of this service share."""
 
     def __init__(self, app: web.Application, *, shutdown_timeout_s: float = 60.0) -> None:
         super().__init__(
@@ -117,7 +116,7 @@ class Runner(web.AppRunner):
             shutdown_timeout=shutdown_timeout_s,
             keepalive_timeout=IDLE_S,
             lingering_time=LINGER_S,
-            # Bodies are unpacked by api.bodies, once it is known who sends them.
+            # api.bodies decompresses bodies after the caller is authorised.
             auto_decompress=False,
         )
 

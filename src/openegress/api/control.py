@@ -15,25 +15,26 @@ from openegress.request.orders import Order, PauseOrder
 CONTROL = "openegress.Control"
 
 
-class Ordered(Protocol):
-    """Whoever brings an order to the recorder."""
+class Controlled(Protocol):
+    """Delivers orders to the recorders of egresses."""
 
     async def order(self, order: Order, egress_id: str) -> EgressInfo:
-        """Returns once it is carried out. Raises EgressError."""
+        """Returns once the recorder has carried out the order. Raises EgressError."""
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """Returns once the recording goes by them. Raises EgressError, naming the option, for what cannot
+        """Returns once the recording uses the options. Raises EgressError that names an option which cannot
         change."""
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
-        """Returns once it is stored. Raises EgressError."""
+        """Returns once the clip is stored. Raises EgressError."""
 
 
 class ControlMethods:
-    """Requests are those of proto/openegress_control.proto. Where an egress_id is all there is to say, one is
-    LiveKit's StopEgressRequest. The answer is an EgressInfo; of a clip also where that is."""
+    """The methods of openegress.Control. Requests are those of proto/openegress_control.proto; a method that
+    needs only an egress_id takes LiveKit's StopEgressRequest. Answers are EgressInfo, or ClipInfo for
+    Clip."""
 
-    def __init__(self, egress: Ordered) -> None:
+    def __init__(self, egress: Controlled) -> None:
         self._egress = egress
 
     def methods(self) -> Mapping[str, TwirpMethod]:
@@ -62,5 +63,5 @@ class ControlMethods:
         return await self._egress.order(orders.add_marker(request.name, request.ago), request.egress_id)
 
     async def _clip(self, request: ClipRequest) -> ClipInfo:
-        clips.wish_of(request)  # refuses what makes no sense of any recording
+        clips.wish_of(request)  # refuses requests that are invalid for any recording
         return await self._egress.clip(request)

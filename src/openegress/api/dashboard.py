@@ -1,4 +1,4 @@
-"""The dashboard's feed: server-sent events (WHATWG HTML 9.2), a snapshot first and then what changes."""
+"""The dashboard's feed of server-sent events (WHATWG HTML 9.2): a snapshot, then changes."""
 
 import asyncio
 import json
@@ -28,10 +28,10 @@ class Dashboard:
         self._keys = keys
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """`event: snapshot` {"egresses": [entry ...], "samples": {egress id: [progress ...]}, "node": {...}},
-        then `event: egress` one entry each: {"egress_id", "progress": {...} | null, "info": EgressInfo,
-        "moments": [{"at_ms", "text", "mood"} ...], "thumbnail": data URL | null}, the last three only where
-        they have changed."""
+        """Sends `event: snapshot` with {"egresses": [entry ...], "samples": {egress id: [progress ...]},
+        "node": {...}}, then `event: egress` with one entry for each change: {"egress_id", "progress": {...} |
+        null, "info": EgressInfo, "moments": [{"at_ms", "text", "mood"} ...], "thumbnail": data URL | null}.
+        Each of the last three is present only if it has changed."""
         try:
             caller = verify(
                 request.headers.get("Authorization"), request.query.get("access_token"), self._keys
@@ -54,7 +54,7 @@ class Dashboard:
         try:
             await self._feed(response)
         except ConnectionResetError:
-            pass  # the watcher is gone, which is how watching ends
+            pass  # the watcher is gone, which is the usual end
         return response
 
     async def _feed(self, response: web.StreamResponse) -> None:
@@ -74,7 +74,7 @@ class Dashboard:
                 change = asyncio.ensure_future(anext(changes, None))
                 egress_id = entry.info.egress_id
                 await response.write(_event("egress", entry.to_dict(sent.pop(egress_id, None))))
-                if not is_terminal(entry.info):  # nothing comes after that, or all of it once more
+                if not is_terminal(entry.info):  # an ended entry rarely changes, and is then sent whole
                     sent[egress_id] = entry
         finally:
             change.cancel()

@@ -1,6 +1,7 @@
-"""What the dashboard shows, kept current and handed to every watcher as it changes.
+"""The state that the dashboard shows, and the feed of its changes.
 
-A watcher that reads slowly misses steps, never the latest state: changes wait for it one per egress.
+For each watcher, only the latest state of each egress is queued: a slow watcher misses intermediate states
+but never the last one.
 """
 
 import asyncio
@@ -22,11 +23,11 @@ from openegress.request.redact import shown
 from openegress.store.record import rank
 
 KEPT_ENDED = 100
-"""How many ended egresses the page goes on showing."""
+"""How many ended egresses the page shows."""
 KEPT_MOMENTS = 60
-"""Of an egress; a stream that is tried for hours would have hundreds."""
+"""Limit for the timeline of an egress: a stream that is retried for hours would fill it with hundreds."""
 KEPT_SAMPLES = 120
-"""Progress of two minutes, so that graphs are not empty when a page is opened."""
+"""Progress of the last two minutes, so that graphs are not empty when a page is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +35,27 @@ class Entry:
     info: EgressInfo
     progress: Progress | None = None
     thumbnail: str = ""
-    """data: URL of a small JPEG; empty: none."""
+    """A small JPEG as a data: URL; empty: none."""
     moments: tuple[Moment, ...] = ()
-    """The oldest first."""
+    """Oldest first."""
 
     def to_dict(self, since: "Entry | None" = None) -> dict[str, Any]:
-        """For the page; without what it knows already from `since`: progress comes every second, and a
-        picture is a hundred times as large."""
-        told: dict[str, Any] = {
+        """The entry as JSON for the page, without what has not changed since `since`: progress is sent every
+        second, and a picture is a hundred times as large."""
+        fields: dict[str, Any] = {
             "egress_id": self.info.egress_id,
             "progress": msgspec.to_builtins(self.progress) if self.progress else None,
         }
         if since is None or since.info is not self.info:
-            told["info"] = wire_json.to_dict(shown(self.info))
+            fields["info"] = wire_json.to_dict(shown(self.info))
         if since is None or since.info is not self.info or since.moments is not self.moments:
-            # A double does not hold nanoseconds since 1970.
-            told["moments"] = [
+            # Milliseconds, as a double cannot hold nanoseconds since 1970.
+            fields["moments"] = [
                 {"at_ms": each.at_ns // MS, "text": each.text, "mood": each.mood} for each in self.moments
             ]
         if since is None or since.thumbnail != self.thumbnail:
-            told["thumbnail"] = self.thumbnail or None
-        return told
+            fields["thumbnail"] = self.thumbnail or None
+        return fields
 
 
 @dataclass(eq=False)
@@ -64,7 +65,7 @@ class _Watcher:
 
 
 class DashboardState:
-    """Fed from the event loop's thread by whoever sees infos and progress."""
+    """All methods are called in the event loop's thread."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -74,12 +75,12 @@ class DashboardState:
         self._closed = False
 
     def load(self, infos: Iterable[EgressInfo]) -> None:
-        """Records of earlier, newest first."""
+        """Adds records from the store, which are given newest first."""
         for info in reversed(list(infos)):
             self.update(info)
 
     def update(self, info: EgressInfo) -> None:
-        """An egress as it is now. One that is older than what is shown is left out."""
+        """Shows a new state of an egress. A state that is older than the one shown is ignored."""
         shown = self._entries.get(info.egress_id)
         if shown is None:
             self._set(Entry(info, moments=tuple(moments(None, info)[-KEPT_MOMENTS:])))
@@ -96,9 +97,9 @@ class DashboardState:
             self._set(replace(shown, progress=progress))
 
     def happened(self, egress_id: str, event: Happening) -> None:
-        """Something that no record tells of."""
+        """Adds an event that is not part of records to the timeline."""
         if shown := self._entries.get(egress_id):
-            # A marker may be of some time ago.
+            # Sorted, as a marker may name a moment in the past.
             every = sorted((*shown.moments, moment_of(event)), key=lambda moment: moment.at_ns)
             self._set(replace(shown, moments=tuple(every)[-KEPT_MOMENTS:]))
 
@@ -107,10 +108,11 @@ class DashboardState:
             self._set(replace(shown, thumbnail=data_url))
 
     def node(self, look: Callable[[], dict[str, Any]]) -> None:
-        """Tells of this machine (cores, load, memory, version ...) to watchers that come."""
+        """`look` returns facts about this machine (cores, load, memory, version ...) for new watchers."""
         self._node = look
 
     def snapshot(self) -> dict[str, Any]:
+        """The whole state as JSON; see Dashboard.events."""
         newest_first = sorted(self._entries.values(), key=lambda entry: -entry.info.started_at)
         return {
             "egresses": [entry.to_dict() for entry in newest_first],
@@ -121,17 +123,17 @@ class DashboardState:
         }
 
     def entries(self) -> dict[str, Entry]:
-        """By the ids of their egresses, as they are now."""
+        """The current entries by egress id."""
         return dict(self._entries)
 
     async def find(self, egress_id: str) -> EgressInfo:
-        """The record of an egress that is shown. Raises EgressError not_found."""
+        """The record of an egress that is shown. Raises EgressError with code NOT_FOUND."""
         if entry := self._entries.get(egress_id):
             return entry.info
         raise EgressError(Code.NOT_FOUND, "egress does not exist")
 
     async def watch(self) -> AsyncGenerator[Entry]:
-        """Changes from now on; ends with close()."""
+        """Yields entries as they change from now on, until close()."""
         watcher = _Watcher()
         self._watchers.add(watcher)
         try:
@@ -144,7 +146,7 @@ class DashboardState:
             self._watchers.discard(watcher)
 
     def close(self) -> None:
-        """Lets every watcher go."""
+        """Ends the feeds of all watchers."""
         self._closed = True
         for watcher in self._watchers:
             watcher.woken.set()

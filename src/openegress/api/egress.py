@@ -1,4 +1,4 @@
-"""The Egress API's ten methods: what a client asks for becomes calls to workers, records and rooms."""
+"""The ten methods of the Egress API: turns requests into calls to workers, records and rooms."""
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -61,29 +61,29 @@ Start = (
 
 @dataclass(frozen=True, slots=True)
 class ApiPolicy:
-    """What the server's owner has decided."""
+    """The operator's settings for the API."""
 
     signing_keys: Collection[str]
     """API keys that may sign webhooks."""
     default_signing_key: str = ""
-    """Signs webhooks whose request names no key; empty: they must name one."""
+    """Signs webhooks that name no key; empty: they must name one."""
     cluster_id: str = ""
     start_retry: CallRetry = ONCE
-    """How often a start that found no worker is tried again."""
+    """How often a start that found no worker is retried."""
     queue_size: int = 0
     """How many starts may wait for a free worker."""
     queue_max_wait_s: float = 60.0
     no_room: Code = Code.UNAVAILABLE
     template_base: str = ""
-    """The page that lays out rooms whose request names none; empty: the built-in layouts."""
+    """The template page for rooms whose request names none; empty: the built-in layouts."""
     pictures: PictureFiles = field(default_factory=PictureFiles)
-    """Those that options may name."""
+    """The pictures that options may name."""
     layouts: Collection[str] = ()
-    """Names of the operator's own."""
+    """Names of the operator's own layouts."""
 
 
 class EgressService:
-    """Answers for all egresses on record. `rooms` is None where no LiveKit server is configured."""
+    """The API over all egresses on record. `rooms` is None if no LiveKit server is configured."""
 
     def __init__(
         self, client: RPCClient, records: IOInfoService, rooms: Rooms | None, policy: ApiPolicy
@@ -126,12 +126,12 @@ class EgressService:
         return start
 
     async def start(self, request: rpc.StartEgressRequest) -> EgressInfo:
-        """Starts one egress; `request` has an id and a body. Returns it in STARTING.
+        """Starts one egress; `request` has an id and a body. Returns its record in EGRESS_STARTING.
 
-        Raises EgressError: what the request got wrong, or why no worker takes it.
+        Raises EgressError that says what is wrong with the request, or why no worker takes it.
         """
         body = getattr(request, request.WhichOneof("request"))
-        request_kind(request)  # refuses what no worker can do
+        request_kind(request)  # refuses kinds that no worker supports
         check_webhooks(body.webhooks, self._policy.signing_keys, self._policy.default_signing_key)
         room_name = room_of(request)
         if room_name:
@@ -185,7 +185,8 @@ class EgressService:
     # --- running
 
     async def list(self, request: ListEgressRequest) -> ListEgressResponse:
-        """By id: that one, whatever else is asked. Else those of a room, or active, or all."""
+        """One egress by its id, whatever else the request says; else those of a room, active ones, or all.
+        Raises EgressError, with code NOT_FOUND for an unknown id."""
         return await self._records.list(request)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
@@ -205,14 +206,14 @@ class EgressService:
             raise await self._explained(request.egress_id, error, "updated", remap=False) from error
 
     async def update_layout(self, request: UpdateLayoutRequest) -> EgressInfo:
-        """Tells the recorder's page its layout, by its participant's metadata."""
+        """Sets the recorder's layout, by its participant's metadata. Raises EgressError."""
         info = await self._records.get(request.egress_id)
         own_template = bool(self._policy.template_base)
         of_page = layouts.is_of_page(info, own_template=own_template)
         return await self._change(info, orders.in_layout(request.layout, of_page=of_page))
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """As an UpdateLayout with these options and no layout. Raises EgressError."""
+        """Does the same as an UpdateLayout with these options and no layout. Raises EgressError."""
         return await self._change(await self._records.get(egress_id), orders.in_options(asked))
 
     async def _change(self, info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
@@ -233,7 +234,7 @@ class EgressService:
             metadata = json.dumps({"layout": ask.layout})
             await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
         except EgressError as error:
-            # By its new options it may be over at once, and its recorder on its way out of the room.
+            # The new options may have ended the egress at once, so that its recorder is leaving the room.
             latest = await self._records.get(egress_id)
             is_over = error.code is Code.NOT_FOUND or latest.status not in _RUNNING
             if asked.order is None or not is_over:
@@ -243,15 +244,15 @@ class EgressService:
             changed = layouts.with_layout(await self._records.get(egress_id), asked)
             if await self._records.update(changed) is not Change.STALE:
                 return layouts.noted(changed, ask.notice)
-            # The worker wrote to the record in between: its word and the layout both count.
+            # The worker updated the record in between: try again, to keep its update and the layout.
 
     async def order(self, order: Order, egress_id: str) -> EgressInfo:
-        """Returns once it is carried out: nothing is recorded any more or, of a resume, media is recorded
-        again."""
+        """Returns once the order is carried out: after a pause nothing is recorded any more, after a resume
+        media is recorded again. Raises EgressError."""
         return await self._order(order, await self._records.get(egress_id))
 
     async def _order(self, order: Order, info: EgressInfo) -> EgressInfo:
-        """To the recorder, on whichever machine it is."""
+        """Sends the order to the worker that runs the egress, on whichever machine."""
         _refuse_ended(info, "updated")
         if isinstance(order, PauseOrder):
             _refuse_not_recording(info)
@@ -262,7 +263,8 @@ class EgressService:
             raise await self._explained(info.egress_id, error, "updated", remap=True) from error
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
-        """By the worker that records, or one that can read what was stored. Returns once it is stored."""
+        """Has the worker that records, or one that can read what was stored, make a clip. Returns once the
+        clip is stored. Raises EgressError."""
         info = await self._records.get(asked.egress_id)
         request = CutRequest(asked=asked, egress=info)
         try:
@@ -275,7 +277,7 @@ class EgressService:
             raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
-        """Why a running egress did not answer: it may have ended meanwhile."""
+        """The error for the caller when an egress did not answer: it may have ended meanwhile."""
         info = await self._records.get(egress_id)
         gone = error.code in _NO_ANSWER or error.code is Code.NOT_FOUND
         if gone and info.status not in _RUNNING:

@@ -1,4 +1,4 @@
-"""Is the service alive, is it ready, and what does it do: for orchestrators and upstream's dashboards."""
+"""Health checks for orchestrators (alive, ready), and upstream's status page for its dashboards."""
 
 import asyncio
 import json
@@ -16,14 +16,15 @@ from openegress.request.redact import redacted, shown
 _log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[str | None]]
-"""None: all is well. Otherwise what is wrong and what to do, without secrets."""
+"""Returns None if all is well, else what is wrong and what to do, without secrets."""
 
 CHECK_TIMEOUT_S = 2.0
-"""Shorter than an orchestrator's own patience, so that it learns the reason."""
+"""Shorter than the time-outs of orchestrators, so that they learn the reason."""
 
 
 class Health:
-    """`alive` checks fail /healthz (restart me), `ready` checks fail /readyz too (send no traffic)."""
+    """A failed check of `alive` fails /healthz (restart the service) and /readyz; one of `ready` fails
+    /readyz alone (send no traffic)."""
 
     def __init__(
         self, alive: Mapping[str, Check] | None = None, ready: Mapping[str, Check] | None = None
@@ -50,7 +51,7 @@ async def _one(check: Check) -> str | None:
     except TimeoutError:
         return f"no answer within {CHECK_TIMEOUT_S:g} s"
     except Exception as error:
-        # Its text is for the log: it may hold anything.
+        # The error's text goes only to the log, as it may hold secrets.
         _log.exception("a health check failed")
         return f"the check failed ({type(error).__name__}); the log has the details"
 

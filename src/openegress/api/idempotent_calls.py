@@ -1,7 +1,7 @@
-"""Requests that a client sends again under one id are carried out once.
+"""Carries out a request once even if the client repeats it under the same id.
 
-LiveKit's SDKs replay a call on a transport error or HTTP 5xx with the same X-Livekit-Request-Id: without
-this, a start whose answer got lost on the way would record twice.
+LiveKit's SDKs repeat a call after a transport error or HTTP 5xx with the same X-Livekit-Request-Id. Without
+this, a start whose answer was lost would record twice.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from google.protobuf.message import Message
 REQUEST_ID_HEADER = "X-Livekit-Request-Id"
 
 KEPT_S = 120.0
-"""Longer than an SDK's attempts together."""
+"""Longer than all attempts of an SDK take together."""
 KEPT_AT_MOST = 10_000
 KEPT_BYTES = 16 * 1024 * 1024
-"""Of answers: each repeats its request, and a request may be a megabyte."""
+"""Limit for the kept answers: each repeats its request, which may have a megabyte."""
 MAX_ID_CHARS = 128
 
 M = TypeVar("M", bound=Message)
@@ -30,11 +30,11 @@ class _Answer:
     task: "asyncio.Task[Message]"
     at_s: float
     size_bytes: int = 0
-    """Once it is there."""
+    """0 until the answer is there."""
 
 
 class IdempotentCalls:
-    """Answers by request. Failures are forgotten at once, so that a replay tries anew."""
+    """Keeps answers by request. Failures are forgotten at once, so that a repeated call tries again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,13 +43,14 @@ class IdempotentCalls:
 
     @property
     def kept_bytes(self) -> int:
-        """Of the answers that are remembered."""
+        """The size of all kept answers."""
         return self._bytes
 
     async def answer(self, key: tuple[str, ...], call: Callable[[], Awaitable[Message]]) -> Message:
-        """The answer to the request `key`: the one under way or given before, else that of `call`.
+        """The answer to the request `key`: that of the earlier call with this key, else that of `call`.
 
-        The call goes on when whoever waits for it goes away: a replay will ask for its answer.
+        The call goes on if the caller disconnects, as a repeated call will ask for its answer. Raises what
+        `call` raises.
         """
         self._forget_old()
         known = self._answers.get(key)
@@ -61,7 +62,7 @@ class IdempotentCalls:
         return await asyncio.shield(known.task)
 
     async def close(self) -> None:
-        """Waits for calls under way."""
+        """Waits for calls in progress."""
         tasks = [answer.task for answer in self._answers.values()]
         await asyncio.gather(*tasks, return_exceptions=True)
         self._answers.clear()

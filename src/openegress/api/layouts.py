@@ -1,4 +1,4 @@
-"""Layouts of the built-in template, and whether an egress has one to change."""
+"""Decides what an UpdateLayout does: whether the egress has a layout, and what its recorder is told."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from openegress.request.request_kind import records_tracks, room_request
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What an UpdateLayout comes to."""
+    """The effect of an UpdateLayout."""
 
     layout: str | None
-    """What the recorder is told; None: nothing, as it has no layout."""
+    """The layout for the recorder; None: it has no layout to change."""
     notice: str = ""
-    """What the caller is told."""
+    """A notice for the caller, for `details` of the answer."""
 
 
 def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_template: bool) -> Ask:
-    """A template of the request, or of the server (`own_template`), knows its own layouts; the built-in one
-    reads any name, as upstream's does. `own`: names of the operator's layouts."""
+    """A template of the request, or of the server (`own_template`), gets the name unchanged. The built-in
+    layouts accept any name, as upstream's template does. `own`: names of the operator's layouts."""
     request, name = room_request(info), asked.layout
     if request is None:
         kind = info.WhichOneof("request")
@@ -42,13 +42,14 @@ def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_
 
 
 def _text(name: str | None, asked: LayoutOrder) -> str:
-    """As it is told to the recorder."""
+    """The layout in the form that the recorder reads, with looks as a query."""
     query = options.text_of(asked.looks)
     return f"{name or ''}?{query}" if query else name or ""
 
 
 def is_laid_out(info: EgressInfo, *, own_template: bool) -> bool:
-    """A room in a layout of ours, which is told how to look by its layout; all else is by an order."""
+    """Whether the egress records a room in a built-in layout. Its looks change with the layout; those of
+    other egresses change by an order."""
     request = room_request(info)
     if request is None or request.custom_base_url or own_template or request.audio_only:
         return False
@@ -56,7 +57,7 @@ def is_laid_out(info: EgressInfo, *, own_template: bool) -> bool:
 
 
 def is_of_page(info: EgressInfo, *, own_template: bool) -> bool:
-    """Its layout is read by a page of the request's, or of the server's (`own_template`)."""
+    """Whether a template page reads the layout: the request's, or the server's (`own_template`)."""
     request = room_request(info)
     return request is not None and bool(request.custom_base_url or own_template)
 
@@ -66,7 +67,7 @@ def _without_layout(what: str) -> str:
 
 
 def noted(info: EgressInfo, notice: str) -> EgressInfo:
-    """For the caller alone; the record stays as it is."""
+    """A copy of the info with a notice in its details, for the caller; the record does not change."""
     if not notice:
         return info
     copy = EgressInfo()
@@ -76,8 +77,8 @@ def noted(info: EgressInfo, notice: str) -> EgressInfo:
 
 
 def with_layout(info: EgressInfo, asked: LayoutOrder) -> EgressInfo:
-    """The info with the layout in its request's echo. It stays in the time of the worker that wrote the
-    record: a stamp of our clock could make the worker's next updates look old."""
+    """A copy of the info with the layout in its request. `updated_at` grows by one nanosecond only: a time of
+    our clock could make the worker's next update look older."""
     changed = EgressInfo()
     changed.CopyFrom(info)
     changed.updated_at = info.updated_at + 1

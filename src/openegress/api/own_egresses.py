@@ -1,7 +1,7 @@
-"""What a worker can answer of the Egress API by itself: for its dashboard it lists and stops what runs, and
-passes on orders.
+"""The part of the Egress API that a worker answers for its own dashboard: it lists and stops running
+egresses, and passes on orders.
 
-Starting, and what has ended, is the business of the livekit-server before it.
+Starts and ended egresses belong to the livekit-server in front of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ _ACTIVE = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE, E
 
 
 class OwnEgresses:
-    """`infos` are those of the egresses that run on this worker."""
+    """`infos` returns the records of the egresses that run on this worker."""
 
     def __init__(
         self, client: RPCClient, infos: Callable[[], Sequence[EgressInfo]], cluster_id: str = ""
@@ -61,24 +61,27 @@ class OwnEgresses:
         return ListEgressResponse(items=items)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
-        """Over the bus, as a livekit-server asks: another worker's egress is stopped as well."""
+        """Sent over the bus, as a livekit-server does, so it works for egresses of other workers too. Raises
+        EgressError."""
         topic = check_egress_id(request.egress_id)
         with _told_of_none(topic):
             return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=topic)
 
     async def order(self, order: Order, egress_id: str) -> EgressInfo:
-        """Over the bus, to whichever worker runs it. Returns once it is carried out."""
+        """Sent over the bus to the worker that runs the egress. Returns once the order is carried out. Raises
+        EgressError."""
         topic = check_egress_id(egress_id)
         request = UpdateLayoutRequest(egress_id=topic, layout=str(order))
         with _told_of_none(topic):
             return await self._client.call(EgressHandler.ORDER, request, topic=topic)
 
     async def set_options(self, asked: Options, egress_id: str) -> EgressInfo:
-        """Over the bus as well. Returns once the recording goes by them."""
+        """Sent over the bus too. Returns once the recording uses the options. Raises EgressError."""
         return await self.order(orders.set_options(asked), egress_id)
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
-        """Of one that runs on any worker, by what the livekit-server has on record, or has ended."""
+        """A clip of an egress that runs on any worker, or has ended. The record comes from the
+        livekit-server if the egress does not run here. Raises EgressError."""
         egress_id = check_egress_id(asked.egress_id)
         info = next((each for each in self._infos() if each.egress_id == egress_id), None)
         if info is None:
@@ -96,7 +99,7 @@ class OwnEgresses:
 
 @contextmanager
 def _told_of_none(egress_id: str) -> Iterator[None]:
-    """Raises EgressError, saying that no worker runs it where none answers."""
+    """Replaces the error of a call that no worker answers by one that says so."""
     try:
         yield
     except EgressError as error:

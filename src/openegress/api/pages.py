@@ -1,4 +1,4 @@
-"""The pages this server carries: the recording template at /, the dashboard at /dashboard."""
+"""Serves the built-in pages: the recording template at /, the dashboard at /dashboard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from aiohttp import web
 STATIC = Path(__file__).parent / "static"
 
 NO_CACHE = "no-cache"
-"""Names of built files never change: browsers ask each time, and are told when nothing is new."""
+"""Built files keep their names, so browsers have to revalidate them each time."""
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -21,19 +21,19 @@ CONTENT_TYPES = {
     ".ico": "image/x-icon",
     ".woff2": "font/woff2",
 }
-"""Our own, because the host's table differs from host to host."""
+"""Our own table, because that of the system differs from host to host."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "frame-ancestors 'none'",
 }
-"""A template's URL holds a token: it must not leak to other sites as a referrer. And no other site shows a
-page of ours in a frame of its own: whoever clicks there would stop recordings."""
+"""A template's URL holds a token, which must not leak to other sites as a referrer. Other sites may not show
+the dashboard in a frame, where they could trick users into stopping recordings (clickjacking)."""
 
 
 class Pages:
-    """Files below mounted folders; `mounts` maps URL prefixes ("/", "/dashboard") to folders."""
+    """Serves files below mounted folders; `mounts` maps URL prefixes ("/", "/dashboard") to folders."""
 
     def __init__(self, mounts: Mapping[str, Path] | None = None) -> None:
         mounts = mounts or {"/": STATIC / "template", "/dashboard": STATIC / "dashboard"}
@@ -48,7 +48,8 @@ class Pages:
         for prefix, folder in self._mounts.items():
             if request.path == prefix and prefix:
                 # Relative URLs of the page need the slash.
-                query = f"?{request.query_string}" if request.query_string else ""
+                # As it came: taken apart, it may hold what no header can.
+                query = f"?{raw}" if (raw := request.rel_url.raw_query_string) else ""
                 return web.Response(status=308, headers={"Location": f"{prefix}/{query}"})
             if request.path.startswith(prefix + "/"):
                 return _file(folder, request.path[len(prefix) + 1 :], request.path)
@@ -68,7 +69,7 @@ def _file(folder: Path, name: str, path: str) -> web.StreamResponse:
         file = (folder / name).resolve()
         found = file.is_relative_to(folder) and file.is_file()
     except (OSError, ValueError):
-        found = False  # no name a file could have
+        found = False  # not a valid file name
     if not found:
         return not_found(path)
     content_type = CONTENT_TYPES.get(file.suffix, "application/octet-stream")

@@ -1,8 +1,8 @@
-"""Recordings on the local disk, for the dashboard: which there are of an egress, and their bytes.
+"""Serves recordings on the local disk to the dashboard: lists the files of an egress, and sends them.
 
-Only a file that a record names is served, and only from below the server's own storage folder. A player
-cannot send a header, and a token in a URL would be copied with it. So whoever may see the record gets a
-ticket for one file, which opens nothing else.
+Only files that a record names are served, and only from the server's own storage folders. A player cannot
+send a header, and a token in a URL would be shared together with the URL. Whoever may see the record
+therefore gets a ticket for each file, which opens only that file.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ FILES_PATH = "/dashboard/api/egress/{egress_id}/files"
 FILE_PATH = FILES_PATH + "/{place}"
 
 TICKET_S = 12 * 3600
-"""A player asks for more of a file as it goes on: a ticket outlives the longest recording that is watched."""
+"""A player requests more of a file while it plays, so a ticket lasts longer than anybody watches."""
 TICKET_AUDIENCE = "openegress file"
 CHUNK_BYTES = 256 * 1024
 
@@ -44,7 +44,7 @@ CONTENT_TYPES = {
     ".aac": "audio/aac",
     ".ivf": "video/x-ivf",
 }
-"""Whatever else a request has named its file, a browser shall not read it as a page: it is bytes."""
+"""Files with other extensions are sent as BYTES, so that a browser never shows one as a page."""
 BYTES = "application/octet-stream"
 
 HEADERS = {
@@ -57,11 +57,11 @@ HEADERS = {
 }
 
 Find = Callable[[str], Awaitable[EgressInfo]]
-"""The record of an egress id. Raises EgressError not_found."""
+"""The record of an egress id. Raises EgressError with code NOT_FOUND."""
 
 
 class Recordings:
-    """Serves FILES_PATH and FILE_PATH. `folders`: where this server stores recordings."""
+    """Serves FILES_PATH and FILE_PATH. `folders`: the folders in which this server stores recordings."""
 
     def __init__(self, find: Find, folders: Sequence[LocalStorage], keys: Mapping[str, str]) -> None:
         self._find = find
@@ -69,10 +69,9 @@ class Recordings:
         self._keys = keys
 
     async def files(self, request: web.Request) -> web.Response:
-        """{"files": [{"name", "size_bytes", "content_type", "url"}]}: those of an ended egress that are here.
-
-        `url` is relative to FILES_PATH and holds a ticket. Needs a token with roomRecord.
-        """
+        """Answers {"files": [{"name", "size_bytes", "content_type", "url"}]} with the files of an ended
+        egress that are on this disk. `url` is relative to FILES_PATH and holds a ticket. Needs a token with
+        roomRecord."""
         try:
             caller = self._caller(request)
             info = await self._record(request)
@@ -82,7 +81,7 @@ class Recordings:
         return web.json_response({"files": files}, headers={"Cache-Control": "no-store"})
 
     async def file(self, request: web.Request) -> web.StreamResponse:
-        """The bytes of one file, or a range of them (RFC 9110, 14). ?download saves instead of showing."""
+        """Sends one file, or a range of it (RFC 9110, 14). With ?download, browsers save it."""
         try:
             self._check_ticket(request)
             info = await self._record(request)
@@ -102,7 +101,7 @@ class Recordings:
         return caller
 
     def _check_ticket(self, request: web.Request) -> None:
-        """A ticket for this file, or a token as for files(). Raises Unauthorized and EgressError."""
+        """Accepts a ticket for this file, or a token as for files(). Raises Unauthorized and EgressError."""
         ticket = request.query.get("ticket")
         if ticket is None:
             self._caller(request)
@@ -146,7 +145,7 @@ class Recordings:
             try:
                 fd = self._open(result) if is_terminal(info) else None
             except EgressError:
-                continue  # it is elsewhere, or was taken away
+                continue  # it is in another storage, or was removed
             if fd is None:
                 continue
             os.close(fd)
@@ -163,8 +162,8 @@ class Recordings:
         return found
 
     def _open(self, result: FileInfo) -> int:
-        """A descriptor of the file. Raises EgressError not_found for one that is not here, or is not the one
-        that was recorded: another recording may have the name since."""
+        """A file descriptor. Raises EgressError with code NOT_FOUND if the file is not here, or has another
+        size: another recording may have the name since."""
         for folder in self._folders:
             if not result.location.startswith(f"{folder.root}/"):
                 continue
@@ -176,7 +175,7 @@ class Recordings:
 
 
 def _result(info: EgressInfo, place: str) -> FileInfo:
-    """Raises EgressError not_found."""
+    """The result of that number in the record. Raises EgressError with code NOT_FOUND."""
     if is_terminal(info) and place.isascii() and place.isdigit() and len(place) < 4:
         number = int(place)
         if number < len(info.file_results):
@@ -222,13 +221,13 @@ async def _send(request: web.Request, fd: int, name: str) -> web.StreamResponse:
             await response.write(await asyncio.to_thread(os.pread, fd, length, start))
         await response.write_eof()
     except ConnectionResetError:
-        pass  # a player that seeks leaves the rest
+        pass  # a player that seeks drops the connection
     return response
 
 
 def _range(request: web.Request, etag: str, size: int) -> range | None:
-    """The bytes that are asked for; None: there are none of them. What is not a single range is ignored, and
-    so is a range of a file that has changed (If-Range)."""
+    """The requested bytes; None if the range lies outside the file. Anything but a single range is ignored,
+    and so is the range of a file that has changed (If-Range)."""
     whole = range(size)
     if "Range" not in request.headers or request.headers.get("If-Range", etag) != etag:
         return whole

@@ -1,7 +1,7 @@
-"""LiveKit's webhooks: what happens in its rooms, told by a server that signs with a key we share.
+"""Receives LiveKit's webhooks about its rooms, signed with an API key that both servers know.
 
 The Authorization header holds a JWT whose claim `sha256` is the hash of the body in base64, as LiveKit's SDKs
-check it (livekit_webhook.proto, WebhookEvent). Who may not is sent away before the body is read.
+check it (livekit_webhook.proto, WebhookEvent). The token is checked before the body is read.
 """
 
 import base64
@@ -23,11 +23,11 @@ from openegress.core.units import S
 
 PATH = "/webhooks/livekit"
 KEPT_NS = 600 * S
-"""How long an event is known for taken: its token is good for five minutes."""
+"""How long the id of an event is remembered. A token is valid for five minutes."""
 
 
 class RoomEvents:
-    """Hands each event to `on_event`, once."""
+    """Passes each event to `on_event` once."""
 
     def __init__(self, keys: Mapping[str, str], on_event: Callable[[WebhookEvent], None]) -> None:
         self._keys = keys
@@ -50,7 +50,7 @@ class RoomEvents:
             return web.Response(status=413, text="the body is too large for a webhook of LiveKit")
         except EgressError as error:
             return web.Response(status=error.code.http_status, text=error.message)
-        if not _is_of(body, claims.get("sha256")):
+        if not _matches(body, claims.get("sha256")):
             return web.Response(status=401, text="the token is not that of this body")
         try:
             event = await self._bodies.decode(body, parse)
@@ -61,18 +61,18 @@ class RoomEvents:
         return web.Response()
 
     def _is_new(self, event_id: str) -> bool:
-        """A server that got no answer tells again; so does whoever has overheard it."""
+        """False for an event that was repeated: by a server that got no answer, or by an attacker."""
         now_ns = time.time_ns()
         return not event_id or self._seen.is_new(event_id, now_ns + KEPT_NS, now_ns)
 
 
-def _is_of(body: bytes, claimed: object) -> bool:
+def _matches(body: bytes, claimed: object) -> bool:
     found = base64.b64encode(hashlib.sha256(body).digest()).decode()
     return isinstance(claimed, str) and hmac.compare_digest(found.encode(), claimed.encode())
 
 
 def parse(body: bytes) -> WebhookEvent:
-    """Raises ParseError, UnicodeDecodeError and RecursionError."""
+    """Decodes an event in JSON. Raises ParseError, UnicodeDecodeError and RecursionError."""
     event = WebhookEvent()
     json_format.Parse(body.decode(), event, ignore_unknown_fields=True, max_recursion_depth=20)
     if not event.event:

@@ -1,5 +1,5 @@
-"""LiveKit's RoomService, as far as it is needed: which rooms there are and who is in them, and to tell a
-recorder its layout."""
+"""A client of LiveKit's RoomService: finds rooms and participants, and sets the metadata of recorders, which
+holds their layout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from openegress.core.shown_url import receiver
 from openegress.core.tokens import room_service_token
 
 TIMEOUT_S = 5.0
-"""Long enough for a busy server on another continent, short enough for somebody who waits."""
+"""Long enough for a busy server on another continent, short enough for a caller who waits."""
 
 M = TypeVar("M", bound=Message)
 
@@ -32,10 +32,11 @@ class Rooms(Protocol):
     """What the API asks of a LiveKit server."""
 
     async def find(self, name: str) -> str | None:
-        """The room's id; None: there is no such room. Raises EgressError."""
+        """The room's id, or None if there is no such room. Raises EgressError."""
 
     async def set_metadata(self, room: str, identity: str, metadata: str) -> None:
-        """Raises EgressError; not_found when the participant is not in the room."""
+        """Sets a participant's metadata. Raises EgressError, with code NOT_FOUND when the participant is not
+        in the room."""
 
     async def close(self) -> None: ...
 
@@ -73,12 +74,12 @@ class RoomService:
         return next((room.sid for room in _named(rooms, name)), None)
 
     async def metadata(self, name: str) -> str:
-        """Of the room; "" where there is none. Raises EgressError."""
+        """The metadata of a room; "" if there is no such room. Raises EgressError."""
         rooms = await self._call("ListRooms", ListRoomsRequest(names=[name]), ListRoomsResponse, "")
         return next((room.metadata for room in _named(rooms, name)), "")
 
     async def rooms(self) -> Sequence[Room]:
-        """All that are open. Raises EgressError."""
+        """All open rooms. Raises EgressError."""
         return (await self._call("ListRooms", ListRoomsRequest(), ListRoomsResponse, "")).rooms
 
     async def participants(self, room: str) -> Sequence[ParticipantInfo]:
@@ -127,7 +128,7 @@ class RoomService:
     def _refusal(self, method: str, status: int, body: bytes) -> EgressError:
         code, message = _twirp_error(body)
         if code is Code.NOT_FOUND and status == 404:
-            # livekit-server hands on what its own clients call the error.
+            # livekit-server prefixes the error of its internal call.
             return EgressError(code, message.removeprefix("twirp error unknown: "))
         if status in (401, 403):
             return EgressError(
@@ -148,7 +149,7 @@ def _named(rooms: ListRoomsResponse, name: str) -> list[Room]:
 
 
 def _twirp_error(body: bytes) -> tuple[Code, str]:
-    """(code, message) of an error body, which need not be Twirp's."""
+    """(code, message) of an error body; UNAVAILABLE if it is not Twirp's."""
     try:
         error = foreign_json.loads(body)
         return Code(error["code"]), str(error["msg"])

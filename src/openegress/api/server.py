@@ -24,29 +24,29 @@ from openegress.core.plan import LocalStorage
 from openegress.request.unknown import UnknownFields
 
 MAX_BODY_BYTES = 256 * 1024
-"""Far above any request of the API, GCP credentials included; more would take so long to decode that others
-had to wait."""
+"""Far above any request of the API, even with GCP credentials. Decoding more would delay other callers."""
 CLOSE_TIMEOUT_S = 5.0
-"""For calls in progress; a start takes longer only when no worker answers."""
+"""How long close() waits for calls in progress. A start takes longer only if no worker answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
     host: str = "127.0.0.1"
     port: int = 7980
-    """0: any free one."""
+    """0: any free port."""
     max_body_bytes: int = MAX_BODY_BYTES
 
 
 class EgressMethods(Protocol):
-    """The Egress API, or what there is of it."""
+    """A Twirp service; it need not have all methods of the Egress API."""
 
-    def methods(self) -> Mapping[str, TwirpMethod]: ...
+    def methods(self) -> Mapping[str, TwirpMethod]:
+        """Twirp methods by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the server offers. Without `egress` there is no API, only pages and health."""
+    """The parts that the server serves. Without `egress` it serves only pages and health."""
 
     keys: Mapping[str, str]
     """API key -> secret."""
@@ -55,9 +55,9 @@ class Parts:
     health: Health = field(default_factory=Health)
     pages: Pages = field(default_factory=Pages)
     folders: Sequence[LocalStorage] = ()
-    """Where recordings are stored on this machine."""
+    """The folders of this machine in which recordings are stored."""
     find: Find | None = None
-    """Finds records whose recordings are served; None: those on the board."""
+    """Finds the records whose recordings are served; None: those that the dashboard shows."""
     control: EgressMethods | None = None
     room_events: RoomEvents | None = None
     unknown_fields: UnknownFields = UnknownFields.WARN
@@ -77,7 +77,7 @@ class ApiServer:
 
     @property
     def port(self) -> int:
-        """The one listened on, once started."""
+        """The port it listens on; 0 before start()."""
         return self._port
 
     @property
@@ -88,7 +88,7 @@ class ApiServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     async def start(self) -> None:
-        """Raises EgressError when the port cannot be had."""
+        """Starts listening. Raises EgressError if the port is not available."""
         runner = connections.Runner(self._app(), shutdown_timeout_s=CLOSE_TIMEOUT_S)
         await runner.setup()
         try:
@@ -105,7 +105,7 @@ class ApiServer:
         self._port = _port_of(site)
 
     async def close(self) -> None:
-        """Takes no more calls; waits for those in progress. Idempotent."""
+        """Stops listening and waits for calls in progress. Idempotent."""
         self._parts.board.close()
         if self._runner is not None:
             await self._runner.cleanup()

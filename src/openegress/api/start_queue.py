@@ -1,4 +1,4 @@
-"""Starts that wait for a free worker in place of a refusal, first come, first served."""
+"""Queues start requests until a worker is free, first come, first served."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import TypeVar
 from openegress.core.errors import Code, EgressError, Fault
 
 RETRY_S = 2.0
-"""Load falls without anybody saying so: the first in line asks again this often, and whenever an egress
+"""How often the first in line tries again, as load falls without notice. It also tries whenever an egress
 ends."""
 BUSY = frozenset({Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE})
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class StartQueue:
-    """At most `size` starts wait, each at most `max_wait_s`. Size 0: none waits."""
+    """At most `size` starts wait, each at most `max_wait_s` seconds. With size 0, a start never waits."""
 
     def __init__(self, size: int, max_wait_s: float, no_room: Code = Code.UNAVAILABLE) -> None:
-        """`no_room` is the code of a start that others are before."""
+        """`no_room` is the error code of a start that finds others in the queue."""
         self._size = size
         self._no_room = no_room
         self._why = "all workers are busy"
-        """What is missing, as the workers said last."""
+        """The workers' last reason for a refusal."""
         self._max_wait_s = max_wait_s
         self._line: deque[asyncio.Event] = deque()
 
@@ -38,8 +38,8 @@ class StartQueue:
             self._line[0].set()
 
     async def place(self, start: Callable[[], Awaitable[T]]) -> T:
-        """The result of `start` once there is room for it. Raises its EgressError when it is not about
-        room, or when waiting is no use any more."""
+        """The result of `start` once a worker has room. Raises its EgressError at once if the error is not
+        about room, or when the queue is full or `max_wait_s` is over."""
         if not self._line:
             try:
                 return await start()
@@ -65,7 +65,7 @@ class StartQueue:
                     async with asyncio.timeout(min(left_s, RETRY_S) if first else left_s):
                         await turn.wait()
                 except TimeoutError:
-                    pass  # the first in line asks again, the others' time is over
+                    pass  # the first in line tries again; others have waited too long
                 turn.clear()
                 if self._line[0] is not turn:
                     continue

@@ -1,4 +1,4 @@
-"""What has happened to an egress, as moments in time: told from one EgressInfo to the next. Pure."""
+"""The timeline of an egress: derives what has happened from one EgressInfo and the next. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,16 +35,16 @@ ENDS = {
 
 
 def moments(before: EgressInfo | None, after: EgressInfo) -> list[Moment]:
-    """What has happened since `before`, the oldest first. None: nothing was known, so everything that
-    `after` has a time for is reported."""
+    """What has happened since `before`, oldest first. If `before` is None, everything that `after` has a time
+    for."""
     old = before or EgressInfo()
-    # Its end comes last of what happens at one time.
+    # The sort is stable, so the end comes last among moments of the same time.
     found = [*_life(before, after), *_streams(old, after), *_stored(before, after), *_end(old, after)]
     return sorted(found, key=lambda moment: moment.at_ns)
 
 
 def moment_of(event: Happening) -> Moment:
-    """Of what no record tells."""
+    """The moment of an event that is not part of records."""
     match event:
         case Rejoined(at_ns, after_s):
             return Moment(at_ns, f"Joined the room again after {after_s:.1f} s", Mood.BUSY)
@@ -89,7 +89,7 @@ def _end(old: EgressInfo, after: EgressInfo) -> Iterator[Moment]:
 
 
 def _media_began(info: EgressInfo) -> int:
-    """Media time zero, as the outputs know it; 0: not yet."""
+    """Media time zero in unix ns, from the outputs; 0: not known yet."""
     results: list[FileInfo | SegmentsInfo | StreamInfo] = [
         *info.file_results,
         *info.segment_results,
@@ -123,7 +123,7 @@ def _stream(old: StreamInfo, new: StreamInfo, now_ns: int) -> Iterator[Moment]:
 
 
 def _stored(before: EgressInfo | None, after: EgressInfo) -> Iterator[Moment]:
-    """Only the change says when a file was stored: a record has no time for it."""
+    """Files that were stored since `before`. A record has no time for that, so the change's time is used."""
     if before is None:
         return
     places = {result.location for result in before.file_results}

@@ -21,7 +21,7 @@ from openegress.api import connections, wire_json
 from openegress.api.auth import Caller, Unauthorized, verify
 from openegress.api.bodies import Bodies, TooLarge
 from openegress.api.idempotent_calls import MAX_ID_CHARS, REQUEST_ID_HEADER, IdempotentCalls
-from openegress.core.errors import Code, EgressError, Fault, internal
+from openegress.core.errors import Code, EgressError, Fault, internal, invalid
 from openegress.core.text import shown
 from openegress.request import options, redact, unknown
 from openegress.request.unknown import UnknownFields
@@ -33,8 +33,8 @@ PROTOBUF = "application/protobuf"
 TIMEOUT_HEADER = "X-Twirp-Timeout-Ms"
 MAX_TIMEOUT_MS = 3_600_000
 MAX_VALUES = 10_000
-"""In one request. The largest that make sense have some hundreds; tens of thousands would hold the
-interpreter for longer than others wait for an answer."""
+"""Limit for the values in one request. The largest sensible requests have some hundreds; decoding tens of
+thousands would block the interpreter for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class TwirpMethod:
     request: type[Message]
     call: Callable[[Any], Awaitable[Message]]
     authorise: Callable[[Caller], None]
-    """Raises EgressError for a caller who may not; asked before the request is read."""
+    """Raises EgressError for a caller without permission. Called before the body is read."""
     starts: bool = False
-    """It starts an egress: options may come with it, and a replay under the same request id gets the first
-    answer."""
+    """It starts an egress: options may come with the request, and a repeated call with the same request id
+    gets the first answer."""
     worker_tells: bool = False
-    """A worker is asked, and says what of the request it does not know; of a start it always does."""
+    """A worker gets the request and reports its unknown fields itself; always so for a start."""
 
 
 def for_recorders(
@@ -62,7 +62,7 @@ def for_recorders(
     """A method that needs the grant roomRecord."""
 
     last: tuple[Message, Message] | None = None
-    """An answer, and what of it may be shown: a list that has not changed is the same object again."""
+    """The last answer and its redacted form. An unchanged list is the same object, so it is redacted once."""
 
     async def shown_call(message: Any) -> Message:
         nonlocal last
@@ -95,7 +95,7 @@ class TwirpService:
         self._written: dict[tuple[type[Message], str], tuple[Message, bytes]] = {}
 
     async def close(self) -> None:
-        """Waits for calls whose callers went away."""
+        """Waits for calls whose callers have disconnected."""
         await self._replays.close()
 
     def takes(self, path: str) -> bool:
@@ -134,7 +134,7 @@ class TwirpService:
         body = await self._bodies.read(request)
         message = await self._bodies.decode(body, partial(_decode, method, media_type))
         if not method.worker_tells:
-            self._tell_unknown(message, request.path)
+            self._log_unknown(message, request.path)
         if method.starts and (text := _options_of(request)):
             message = options.carry(message, options.of_query(text, options.HEADER))
         answer = await _within(
@@ -142,13 +142,14 @@ class TwirpService:
         )
         return web.Response(body=self._body(method, media_type, answer), content_type=media_type)
 
-    def _tell_unknown(self, message: Message, path: str) -> None:
-        """Fields that decide nothing. Raises EgressError where the configuration has them refused."""
+    def _log_unknown(self, message: Message, path: str) -> None:
+        """Logs unknown fields that do no harm. Raises EgressError if the configuration refuses them."""
         for notice in unknown.told(message, self._unknown_fields):
             _log.warning("unknown fields in a request", path=path, notice=notice)
 
     def _body(self, method: TwirpMethod, media_type: str, answer: Message) -> bytes:
-        """Long lists are asked for again and again; the same object was written before."""
+        """The encoded answer, cached for lists, which are requested again and again. An unchanged list is the
+        same object."""
         written = self._written.get((method.request, media_type))
         if written is not None and written[0] is answer:
             return written[1]
@@ -170,8 +171,14 @@ class TwirpService:
 
 
 def _options_of(request: web.Request) -> str:
-    """A header may come more than once."""
-    return "&".join(request.headers.getall(options.HEADER, ()))
+    """The options of all headers, as a header may be repeated. Raises EgressError for bytes that are not
+    UTF-8."""
+    text = "&".join(request.headers.getall(options.HEADER, ()))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(f'{options.HEADER}: "{shown(text)}" is not UTF-8; write other bytes as %XX') from None
+    return text
 
 
 def _single_slash(path: str) -> str:
@@ -181,7 +188,7 @@ def _single_slash(path: str) -> str:
 def _decode(method: TwirpMethod, media_type: str, body: bytes) -> Message:
     kind = method.request
     if media_type == JSON:
-        # By the characters that begin or part values: before any of them is made.
+        # Counts the characters that begin or separate values, before anything is decoded.
         if body.count(b"{") + body.count(b",") > MAX_VALUES:
             raise _too_many_values()
         try:
@@ -197,7 +204,7 @@ def _decode(method: TwirpMethod, media_type: str, body: bytes) -> Message:
 
 
 def _values(message: Message, most: int) -> int:
-    """How many values are in it; above `most` only that there are more."""
+    """The number of values in a message; above `most` counting stops."""
     count = 0
     for field, value in message.ListFields():
         count += len(value) if isinstance(value, Sized) and not isinstance(value, str | bytes) else 1
@@ -217,8 +224,8 @@ def _too_many_values() -> EgressError:
 
 
 async def _within(timeout_ms: str | None, answer: Awaitable[Message]) -> Message:
-    """The answer, or deadline_exceeded after the time the caller gives it. A header that is no number of
-    milliseconds sets no time."""
+    """The answer. Raises EgressError (DEADLINE_EXCEEDED) after the time that the caller's header gives in
+    milliseconds; an invalid header is ignored."""
     if timeout_ms is None or not re.fullmatch(r"[0-9]{1,9}", timeout_ms) or int(timeout_ms) == 0:
         return await answer
     allowed_ms = min(int(timeout_ms), MAX_TIMEOUT_MS)

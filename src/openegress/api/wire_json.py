@@ -1,7 +1,8 @@
-"""Messages as the JSON that Twirp servers of LiveKit speak.
+"""Converts messages to and from the JSON of LiveKit's Twirp servers.
 
-In: field names in snake_case or lowerCamelCase, enums by name or number. Unknown names are refused where they
-decide something, and else carried on, so that whoever starts the egress can tell (request.unknown).
+In: field names in snake_case or lowerCamelCase, enums by name or number. Unknown names are refused if they
+select what is recorded or where it goes. Others stay in the message, so that the worker can report them
+(request.unknown).
 Out: snake_case, every field present, 64-bit integers as strings, unset messages null, unset oneofs absent.
 """
 
@@ -28,9 +29,9 @@ M = TypeVar("M", bound=Message)
 
 
 def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
-    """Raises ValueError when the body is not this message in JSON, and EgressError for what is not known here
-    and decides something. `has_options`: beside the message there may be options, which it then carries
-    (request.options)."""
+    """Decodes a message. Raises ValueError if the body is not this message in JSON, and EgressError for
+    unknown fields that must be refused. `has_options`: the body may have options beside the message, which
+    the result carries (request.options)."""
     message = today.kind_of(kind.DESCRIPTOR.full_name)()
     try:
         value = foreign_json.loads(body.decode(), _object)
@@ -38,20 +39,20 @@ def parse(body: bytes, kind: type[M], *, has_options: bool = False) -> M:
             raise ValueError("a message is a JSON object")
         given = value.pop(options.BODY_KEY, None) if has_options else None
         descriptor: Any = message.DESCRIPTOR
-        # Numbers that an enum does not know are still there for whoever reads them; names are not.
+        # Unknown numbers of an enum stay in the parsed message; unknown names are lost.
         found = [each for each in unknown.in_json(value, descriptor) if not each.value.isdigit()]
         json_format.ParseDict(value, message, ignore_unknown_fields=True)
     except (json_format.ParseError, RecursionError, OverflowError) as error:
         raise ValueError(str(error)) from None
-    told = [each for each in found if not each.deciding]
+    harmless = [each for each in found if not each.deciding]
     _refuse_deciding(found)
-    data = message.SerializeToString() + (unknown.carried(told) if told else b"")
+    data = message.SerializeToString() + (unknown.carried(harmless) if harmless else b"")
     parsed = kind.FromString(data)
     return parsed if given is None else options.carry(parsed, options.of_json(given, options.BODY_KEY))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises EgressError where a name comes twice: nobody could tell which of the two was meant."""
+    """Raises EgressError if a name comes twice, as it is not clear which value was meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -61,7 +62,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_binary(body: bytes, kind: type[M]) -> M:
-    """Raises DecodeError, and EgressError for what is not known here and decides something."""
+    """Decodes a message in protobuf. Raises DecodeError, and EgressError for unknown fields that must be
+    refused."""
     message = kind.FromString(body)
     _refuse_deciding(each for each in unknown.in_message(today.today(message)) if not each.value)
     return message
@@ -90,8 +92,8 @@ def dump(message: Message) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _ended(info: bytes) -> msgspec.Raw:
-    """A record as written before: most of a list are ended egresses, which change no more. Those that run
-    are not kept, as each of their changes would be."""
+    """The JSON of an ended record, cached: most records of a list have ended and do not change any more.
+    Running ones are not cached, as each of their states would be kept."""
     return msgspec.Raw(msgspec.json.encode(to_dict(EgressInfo.FromString(info))))
 
 
@@ -99,7 +101,7 @@ def _page_token(message: ListEgressResponse) -> TokenPagination | None:
     return message.next_page_token if message.HasField("next_page_token") else None
 
 
-# --- writing: one function per message type, made once, because a list may hold a thousand of them
+# --- writing: one function for each message type, built once, because a list may hold a thousand messages
 
 
 _Write = Callable[[Any], Any]
@@ -162,7 +164,7 @@ def _well_known(message: Message) -> Any:
 
 
 def _value_writer(field: FieldDescriptor) -> _Write | None:
-    """None: the value is JSON as it is."""
+    """Converts a value of the field to JSON; None if no conversion is needed."""
     if field.message_type is not None:
         kind = field.message_type
         return lambda message: _writer(kind)(message)

@@ -5,6 +5,7 @@ recorded again.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from livekit.protocol.models import ParticipantInfo, Room
 from livekit.protocol.webhook import WebhookEvent
 
+from openegress.app.start_budgets import StartBudgets
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
@@ -60,6 +62,7 @@ class AutoStarts:
         self._records = records
         self._backoff = backoff or Backoff(ceiling_s=15.0)
         self._errands = Errands("an automatic start failed")
+        self._budgets = StartBudgets()
         self._left_over: dict[str, AutoStart] = {}
         """Egresses by id that the records called running when this process started. Theirs may be gone."""
 
@@ -68,12 +71,26 @@ class AutoStarts:
         match event.event:
             case "room_started":
                 starts = auto_start.of_room(self._rules, event.room)
-            case "track_published":
+            case "track_published" if auto_start.follows_people(self._rules, event.room):
+                if not self._may_start(event):
+                    return
                 starts = auto_start.of_track(self._rules, event.room, event.participant, event.track)
             case _:
                 return
         for each in starts:
             self._errands.begin(self._once(each))
+
+    def _may_start(self, event: WebhookEvent) -> bool:
+        identity = event.participant.identity
+        if self._budgets.spend(event.room.name, identity, time.monotonic_ns()):
+            return True
+        _log.warning(
+            "too many tracks of one participant: auto_start leaves one out",
+            room=event.room.name,
+            identity=identity,
+            track=event.track.sid,
+        )
+        return False
 
     def look_round(self, lister: RoomLister) -> None:
         """Returns at once; a LiveKit server that does not answer is asked again until it does."""

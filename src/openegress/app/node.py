@@ -146,6 +146,7 @@ class Node:
             context_maker(settings),
             settings.cluster_id,
             self._spool,
+            self.service.held_paths,
         )
         self._endings = Endings(self.service, self._spool, spending, faults)
 

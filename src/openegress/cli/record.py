@@ -27,6 +27,7 @@ from openegress.cli.errors import Exit
 from openegress.cli.flags import settings_of
 from openegress.cli.quantities import duration_text, size_text
 from openegress.config.settings import Settings
+from openegress.core import lookup_loop
 from openegress.core.errors import invalid
 from openegress.core.events import Progress
 from openegress.core.ids import new_id
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     log.configure(settings.logging)
     if arguments.duration:
         settings = limited(settings, parse_duration(arguments.duration))
-    return asyncio.run(record(settings, request_for(arguments, target), as_json=arguments.json))
+    return lookup_loop.run(record(settings, request_for(arguments, target), as_json=arguments.json))
 
 
 def limited(settings: Settings, duration_s: float) -> Settings:

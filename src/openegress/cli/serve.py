@@ -1,7 +1,6 @@
 """`openegress serve` and `openegress worker`."""
 
 import argparse
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from openegress.cli import core_files, descriptors
 from openegress.cli.flags import settings_of
 from openegress.cli.signals import Signals
 from openegress.config.settings import Settings
+from openegress.core import lookup_loop
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace, make: Callable[[Settings], Service]) -> 
         _log.warning(warning)
     core_files.forbid()
     descriptors.allow()
-    asyncio.run(_live(settings, make))
+    lookup_loop.run(_live(settings, make))
     return 0
 
 

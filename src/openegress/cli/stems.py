@@ -8,7 +8,7 @@ from pathlib import Path
 from openegress.app.stems import make_stems
 from openegress.cli import core_files, interrupts
 from openegress.cli.errors import Exit
-from openegress.media.stem_file import StemFormat
+from openegress.core.stems import StemFormat
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ class ClipPlan(Struct, frozen=True):
     left_in: str = ""
     """The folder of this output in the spool, while the egress runs."""
     stored: tuple[StoredPart, ...] = ()
-    """What it has stored once it has ended: files in their order, or a playlist."""
+    """Files in their order: once it has ended, or of one that is split also those that are stored before."""
     playlist: str = ""
     """Path in the storage, of segments."""
     taken: tuple[str, ...] = ()

@@ -28,6 +28,19 @@ class VideoCodec(StrEnum):
     AV1 = "av1"
 
 
+class AskedCodec(StrEnum):
+    """What pictures may be encoded to, by the names of the option video_codec."""
+
+    H264 = "h264"
+    HEVC = "hevc"
+    VP9 = "vp9"
+    AV1 = "av1"
+
+    @property
+    def codec(self) -> VideoCodec:
+        return VideoCodec.H265 if self is AskedCodec.HEVC else VideoCodec(self.value)
+
+
 class H264Profile(StrEnum):
     BASELINE = "baseline"
     MAIN = "main"
@@ -37,6 +50,16 @@ class H264Profile(StrEnum):
 class EncoderSpeed(StrEnum):
     """What an encoder spends on a picture, by the names of x264's presets; the quickest first."""
 
+    ULTRAFAST = "ultrafast"
+    SUPERFAST = "superfast"
+    VERYFAST = "veryfast"
+
+
+class AskedSpeed(StrEnum):
+    """What the option encoder_speed may be."""
+
+    AUTO = "auto"
+    """As quick as the machine needs it."""
     ULTRAFAST = "ultrafast"
     SUPERFAST = "superfast"
     VERYFAST = "veryfast"
@@ -83,7 +106,10 @@ VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
     Container.FMP4: (VideoCodec.H264, VideoCodec.H265, VideoCodec.AV1),
     Container.FLV: (VideoCodec.H264,),
 }
-"""The video codecs a container takes, the default first."""
+"""The video codecs a container takes as they come, the default first."""
+
+ENCODED_VIDEO_IN = VIDEO_IN | {Container.MP4: (*VIDEO_IN[Container.MP4], VideoCodec.VP9)}
+"""Those it takes when they are asked for. A track of VP9 goes into a WebM, which more players take."""
 
 MATROSKA = (Container.MKV, Container.MKA)
 """Files that hold any number of tracks (media.matroska)."""

@@ -36,5 +36,7 @@ def recording_of(plan: Plan, spool: str) -> Plan:
         passthrough=True,
         looks=Looks(),
         pictures=PictureFiles(),
+        stems=None,
+        loudness_lufs=0.0,
         sidecars=tuple(dict.fromkeys((Sidecar.EVENTS, *plan.sidecars))),
     )

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import Phase
 from openegress.core.left_out import LeftOut
 
@@ -83,7 +84,9 @@ class FileUpdate(Event, frozen=True, tag="file"):
     size_bytes: int = 0
     location: str = ""
     part: int = 0
-    """Of a file that is split, from 0."""
+    """Of a file in several parts, from 0."""
+    begin_ns: int = 0
+    """Where on the recording's timeline the part begins."""
 
 
 class SegmentsUpdate(Event, frozen=True, tag="segments"):
@@ -203,6 +206,8 @@ class Progress(Event, frozen=True, tag="progress"):
     """To streams and, once stored, to storages."""
     waiting_uploads: int = 0
     """Segments and images that no storage has confirmed yet."""
+    speed: EncoderSpeed | None = None
+    """That pictures are encoded with; None: none are."""
 
 
 class Uploaded(Event, frozen=True, tag="uploaded"):

@@ -163,7 +163,9 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
         case StreamUpdate():
             _update_stream(info.stream_results[_place(info, event.output, event.stream)], event)
         case OutputFailed():
-            info.error = "\n".join(filter(None, [info.error, event.error]))
+            told = info.error.split("\n") if info.error else []
+            # Whoever goes on with it tells it again.
+            info.error = "\n".join(told if event.error in told else [*told, event.error])
             info.error_code = info.error_code or http_code(event.code)
         case ManifestStored():
             info.manifest_location = info.manifest_location or event.location
@@ -300,8 +302,8 @@ def _files(info: EgressInfo) -> int:
 
 
 def _file(info: EgressInfo, event: FileUpdate) -> FileInfo:
-    """Each part of a file that is split has a result. One of tracks follows a file that is not split."""
-    place = event.part if event.output == 0 else 1
+    """Each part of a file has a result. The file of tracks follows one that has no other part."""
+    place = event.part + min(1, event.output)
     while len(info.file_results) <= place:
         info.file_results.add()
     return info.file_results[place]

@@ -135,7 +135,7 @@ class Obey(msgspec.Struct, frozen=True, tag="obey"):
 
 
 class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
-    """Answer to ClaimNames. Empty code: the names are the recording's."""
+    """Answer to ClaimNames, or to ClaimClip. Empty code: the names are the recording's, or the clip's."""
 
     mark: str = ""
     """What goes behind each name, as another recording has them without it."""
@@ -201,6 +201,12 @@ class ClaimNames(msgspec.Struct, frozen=True, tag="claim_names"):
     """Of a file that has none in the plan, as its track decides."""
 
 
+class ClaimClip(msgspec.Struct, frozen=True, tag="claim_clip"):
+    """A clip is cut: may this path be written? The answer is NamesClaimed, without a mark."""
+
+    path: str
+
+
 class AskTurn(msgspec.Struct, frozen=True, tag="ask_turn"):
     """What was recorded is to be composed: when may that begin? The turn lasts as long as the handler."""
 
@@ -212,7 +218,7 @@ class AskKeys(msgspec.Struct, frozen=True, tag="ask_keys"):
     question: KeyQuestion
 
 
-ToWorker = Ready | Reply | Log | ClaimNames | AskTurn | AskKeys | ClipMade | AnyEvent
+ToWorker = Ready | Reply | Log | ClaimNames | ClaimClip | AskTurn | AskKeys | ClipMade | AnyEvent
 
 
 # --- the process that forks handlers -> worker, each a datagram

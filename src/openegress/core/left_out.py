@@ -29,20 +29,36 @@ class TrackLosses(msgspec.Struct, frozen=True):
         return bool(self.lost_packets or self.unusable_pictures or self.left_out_ms)
 
 
+class QuickerEncoding(msgspec.Struct, frozen=True):
+    """Pictures that had less effort than they were to have, as the machine had no time for more."""
+
+    speed: str
+    ms: int
+    """How long that speed was used, of the timeline."""
+
+
 class LeftOut(msgspec.Struct, frozen=True):
     """Of one egress. What never reached the server is unknown here, and no part of it."""
 
     tracks: tuple[TrackLosses, ...] = ()
     pictures: int = 0
     """Of the recording, not of a track: the machine had no time to encode them."""
+    quicker: tuple[QuickerEncoding, ...] = ()
+    """Effort, where encoder_speed is auto."""
 
     @property
     def any(self) -> bool:
-        return bool(self.pictures) or any(track.any for track in self.tracks)
+        return bool(self.pictures or self.quicker) or any(track.any for track in self.tracks)
 
 
 def sentence(left_out: LeftOut) -> str:
     """For EgressInfo.details; "" where there is nothing to tell."""
+    spans = [f"{each.ms / 1000:.0f} s with {each.speed}" for each in left_out.quicker]
+    quicker = f"encoded quicker for want of time: {', '.join(spans)}" if spans else ""
+    return "; ".join(filter(None, (_losses(left_out), quicker)))
+
+
+def _losses(left_out: LeftOut) -> str:
     tracks = [track for track in left_out.tracks if track.any]
     parts = [_of_track(track) for track in tracks[:MOST_TOLD]]
     if len(tracks) > MOST_TOLD:

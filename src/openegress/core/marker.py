@@ -1,5 +1,7 @@
 """A named point of a recording, set while it runs. Pure."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -12,6 +14,15 @@ class Marker(msgspec.Struct, frozen=True):
     def earlier(self, by_ns: int) -> "Marker":
         """In a file that begins at `by_ns` of the timeline."""
         return msgspec.structs.replace(self, at_ns=self.at_ns - by_ns)
+
+
+def within(markers: Iterable[Marker], begin_ns: int, end_ns: int | None) -> tuple[Marker, ...]:
+    """Those of a part of the recording, in its own time; `end_ns` None: up to the end."""
+    return tuple(
+        each.earlier(begin_ns)
+        for each in markers
+        if begin_ns <= each.at_ns and (end_ns is None or each.at_ns < end_ns)
+    )
 
 
 def in_order(markers: "tuple[Marker, ...]") -> "tuple[Marker, ...]":

@@ -19,6 +19,7 @@ from openegress.core.render import Render
 from openegress.core.routes import DataRoute, VideoRoute
 from openegress.core.selectors import Selector
 from openegress.core.sidecars import Sidecar
+from openegress.core.stems import StemFormat
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag=False):
@@ -38,6 +39,8 @@ class VideoEncoding(Struct, frozen=True):
     profile: H264Profile = H264Profile.MAIN
     speed: EncoderSpeed = EncoderSpeed.VERYFAST
     has_variable_rate: bool = False
+    adapts: bool = False
+    """`speed` is where it begins, and follows what time the machine has."""
 
 
 class AudioEncoding(Struct, frozen=True):
@@ -370,6 +373,10 @@ class Plan(Struct, frozen=True):
     """Patterns of the topics whose data is kept (fnmatch); none: all."""
     data_routes: tuple[DataRoute, ...] = ()
     """Whose data, and of which topics, the sidecar has; none: all."""
+    stems: StemFormat | None = None
+    """Each participant's voice is kept in a file of its own, beside the first file or playlist."""
+    loudness_lufs: float = 0.0
+    """What encoded sound, and stems, are brought to; 0: nothing."""
     on_pause: PauseMode = PauseMode.CUT
     render: Render = Render.LIVE
     resumes: bool = False
@@ -378,12 +385,6 @@ class Plan(Struct, frozen=True):
     """None: the first of the egress, and the only one unless a worker is lost."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
-
-
-def beside(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
-    """The output that sidecars lie beside, and its number. None: there are none."""
-    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
-    return stored[0] if stored and plan.sidecars else None
 
 
 def needs_browser(plan: Plan) -> bool:

@@ -18,6 +18,11 @@ class Restart(msgspec.Struct, frozen=True):
         return max(0, self.resumed_at_ns - self.lost_at_ns)
 
 
+def gaps_before_ns(restarts: tuple[Restart, ...], at_ns: int) -> int:
+    """What is missing between the beginning and `at_ns` of the timeline."""
+    return missing_ns(tuple(each for each in restarts if each.at_ns <= at_ns))
+
+
 def missing_ns(restarts: tuple[Restart, ...]) -> int:
     """Of all of them together."""
     return sum(each.gap_ns for each in restarts)

@@ -1,13 +1,13 @@
 """Entry point: `python -m openegress.handler FD [s3]`. FD is the socket to a worker that asks for handlers;
 with s3 the client of S3 is loaded too, which takes a third of a second."""
 
-import asyncio
 import faulthandler
 import gc
 import signal
 import socket
 import sys
 
+from openegress.core import lookup_loop
 from openegress.core.ipc import STACKS_SIGNAL
 from openegress.handler.channel import WorkerChannel
 from openegress.handler.fork_server import ForkServer
@@ -38,4 +38,4 @@ if __name__ == "__main__":
     gc.freeze()  # what is loaded by now stays, and its memory shared
     channel_fd = ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
     if channel_fd is not None:
-        asyncio.run(main(channel_fd))
+        lookup_loop.run(main(channel_fd))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from openegress.core import ipc
 from openegress.core.clip_plan import ClipMade, ClipPlan
-from openegress.core.errors import EgressError, internal
+from openegress.core.errors import Code, EgressError, internal
 from openegress.core.events import AnyEvent, Progress
 from openegress.handler.cage import Confinement
 from openegress.handler.uploaders import Uploaders
@@ -24,7 +25,7 @@ RETRY_FOR_S = 600.0
 """Of its upload: the recording is still there, and the clip can be asked for again."""
 _ALIVE_S = 1.0
 
-Send = Callable[[AnyEvent | ClipMade], None]
+Send = Callable[[AnyEvent | ClipMade | ipc.ClaimClip], None]
 
 
 class Clipping:
@@ -39,12 +40,24 @@ class Clipping:
         storage = plan.target.storage
         patience_s = min(storage.retry_for_s, RETRY_FOR_S)
         uploader = self._uploaders.make(msgspec.structs.replace(storage, retry_for_s=patience_s))
-        self._maker = ClipMaker(plan, spool, uploader)
+        self._claimed: asyncio.Future[ipc.NamesClaimed] = asyncio.get_running_loop().create_future()
+        self._maker = ClipMaker(plan, spool, uploader, self._claim)
 
     def stop(self) -> None:
         """Nobody waits for it any more."""
         self._maker.stop()
         self._uploaders.stop_retrying()
+
+    def answer(self, message: ipc.NamesClaimed) -> None:
+        if not self._claimed.done():
+            self._claimed.set_result(message)
+
+    async def _claim(self, path: str) -> None:
+        """Raises EgressError where something else is being written there."""
+        self._send(ipc.ClaimClip(path))
+        answer = await self._claimed
+        if answer.code:
+            raise EgressError(Code(answer.code), answer.error)
 
     async def run(self) -> None:
         """Sends what became of it. Never raises."""

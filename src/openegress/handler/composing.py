@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 _STEP_PERCENT = 5
 _STEP_S = 2.0
-"""Between two things that are said of the progress: each is a webhook."""
+"""Minimum time between two reports of the progress, as each causes a webhook."""
 
 T = TypeVar("T")
 
@@ -67,8 +67,9 @@ class Composer:
         self._failure: EgressError | None = None
         self._began_ns = 0
         """Unix ns of media time zero, of what a process that died has left."""
-        self._told = (-1, 0.0)
-        """Percent, and when."""
+        self._reported_percent = -1
+        self._reported_at_s = 0.0
+        """Monotonic time of the last report of progress."""
         self.is_settled = False
         """Nothing waits in the spool any more; after run()."""
 
@@ -145,7 +146,7 @@ class Composer:
 
     async def _compose(self, recorded: RecordedSpan) -> EgressError | None:
         """Returns what an output could not store. Raises EgressError for what cannot be composed."""
-        self._tell(0, recorded)
+        self._report_progress(0, recorded)
         plan, source, video = self._plan, self._plan.source, self._plan.video
         assert isinstance(source, LayoutSource) and video is not None
         path = await asyncio.to_thread(self._tracks.take)
@@ -155,7 +156,15 @@ class Composer:
         view = View.of_plan(plan, source, recorded.started_at_ns)
         composition = await self._idly(partial(Composition, file, moments, view, video))
         pipeline = await self._idly(
-            partial(EncodePipeline, video, plan.audio, steady=False, on_error=self._fail, hold_s=math.inf)
+            partial(
+                EncodePipeline,
+                video,
+                plan.audio,
+                steady=False,
+                on_error=self._fail,
+                hold_s=math.inf,
+                loudness_lufs=plan.loudness_lufs,
+            )
         )
         self._composition = composition
         outputs = self._opened(recorded, pipeline)
@@ -200,13 +209,15 @@ class Composer:
         asyncio.run_coroutine_threadsafe(outputs.written(), loop).result()
         if self._failure is not None:
             raise self._failure
-        loop.call_soon_threadsafe(self._tell, done_s, recorded)
+        loop.call_soon_threadsafe(self._report_progress, done_s, recorded)
 
-    def _tell(self, done_s: int, recorded: RecordedSpan) -> None:
+    def _report_progress(self, done_s: int, recorded: RecordedSpan) -> None:
         length_ns = max(1, recorded.ended_at_ns - recorded.started_at_ns)
-        percent, (told, at_s) = min(100, done_s * S * 100 // length_ns), self._told
-        if told < 0 or (percent >= told + _STEP_PERCENT and time.monotonic() >= at_s + _STEP_S):
-            self._told = (percent, time.monotonic())
+        percent, now_s = min(100, done_s * S * 100 // length_ns), time.monotonic()
+        is_first = self._reported_percent < 0
+        is_due = percent >= self._reported_percent + _STEP_PERCENT and now_s >= self._reported_at_s + _STEP_S
+        if is_first or is_due:
+            self._reported_percent, self._reported_at_s = percent, now_s
             self._send(Composing(percent))
 
     def _refuse_incomplete(self) -> None:

@@ -25,7 +25,7 @@ from openegress.handler.time_limits import TimeLimits
 from openegress.media import FrameSink, PacketSink
 from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.request import options
+from openegress.request import options, orders
 from openegress.request.asked_options import changed_rules, refuse_unsuited
 from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
@@ -57,6 +57,8 @@ class RecordingControl:
         self._is_heard = False
         self._early: deque[Order] | None = deque(maxlen=MOST_EARLY_ORDERS)
         """Asked for in the room before anything is recorded; None: they are carried out."""
+        self._early_layouts: deque[str] = deque(maxlen=MOST_EARLY_ORDERS)
+        """As `_early`: whoever goes on with the recording shows them."""
         self._beginning: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -122,9 +124,18 @@ class RecordingControl:
     async def observe(self, observed: Observed) -> None:
         """What happens in the room."""
         self.sidecars.observe(observed)
-        of_layout = isinstance(self._plan.source, LayoutSource)
-        if of_layout and isinstance(observed.event, OwnMetadataChanged) and self._recorded is not None:
-            await asyncio.to_thread(self._recorded[1].note_change, observed.event.metadata)
+        if not isinstance(self._plan.source, LayoutSource) or not isinstance(
+            observed.event, OwnMetadataChanged
+        ):
+            return
+        if (layout := orders.layout_in(observed.event.metadata)) is not None:
+            # Without what else is in there, which may be long.
+            self._early_layouts.append(json.dumps({"layout": layout}))
+            await self._note_layouts()
+
+    async def _note_layouts(self) -> None:
+        while self._recorded is not None and self._early_layouts:
+            await asyncio.to_thread(self._recorded[1].note_change, self._early_layouts.popleft())
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded
@@ -136,6 +147,7 @@ class RecordingControl:
             await self._carry_out_logged(order)
 
     async def _obey_early(self) -> None:
+        await self._note_layouts()
         async with self._one_at_a_time:
             while self._early:
                 await self._carry_out_logged(self._early.popleft())

@@ -142,6 +142,8 @@ class HandlerLoop:
             case ipc.NamesClaimed():
                 if self._names is not None:
                     self._names.answer(message)
+                if self._clipping is not None:
+                    self._clipping.answer(message)
             case ipc.Turn():
                 self._turn.give()
             case ipc.KeysGiven():

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from openegress.core.codecs import MediaKind
+from openegress.core.codecs import EncoderSpeed, MediaKind
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
-from openegress.core.left_out import TrackLosses
+from openegress.core.left_out import QuickerEncoding, TrackLosses
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StreamOutput
 from openegress.core.units import S
@@ -35,6 +35,9 @@ class Sample:
     dropped_frames: int = 0
     queue: int = 0
     losses: tuple[TrackLosses, ...] = ()
+    speed: EncoderSpeed | None = None
+    """That pictures are encoded with."""
+    quicker: tuple[QuickerEncoding, ...] = ()
 
 
 class MediaInput(Protocol):
@@ -54,9 +57,9 @@ class MediaInput(Protocol):
         """The filename placeholders that only the source can fill. Known after prepare()."""
 
     def connect(
-        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
-        """`tracks`: takes a room's tracks as they come, beside what is encoded, where that is asked for."""
+        """`tracks`: take a room's tracks as they come, beside what is encoded, where that is asked for."""
 
     def events(self) -> AsyncIterator[SourceEvent]: ...
 
@@ -137,7 +140,12 @@ class FrameInput:
         self._beside = beside
         steady = any(isinstance(output, StreamOutput) for output in plan.outputs)
         self._pipeline = EncodePipeline(
-            plan.video, plan.audio, steady=steady, on_error=on_error, hold_s=hold_s
+            plan.video,
+            plan.audio,
+            steady=steady,
+            on_error=on_error,
+            hold_s=hold_s,
+            loudness_lufs=plan.loudness_lufs,
         )
 
     async def prepare(self) -> None:
@@ -160,7 +168,7 @@ class FrameInput:
         return self._name_values()
 
     def connect(
-        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
         self._pipeline.attach(sinks, taps)
         self._pipeline.start()
@@ -224,6 +232,8 @@ class FrameInput:
             dropped_frames=stats.dropped_frames + self._pipeline.dropped_frames,
             queue=self._pipeline.queued_frames,
             losses=stats.losses,
+            speed=self._pipeline.speed,
+            quicker=self._pipeline.quicker,
         )
 
 
@@ -249,7 +259,7 @@ class PacketInput:
         return self._source.name_values()
 
     def connect(
-        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: PacketSink | None = None
+        self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink], tracks: Sequence[PacketSink] = ()
     ) -> None:
         self._buffer.open(sinks)
 
@@ -294,15 +304,16 @@ class _HoldBuffer:
 
     def __init__(self, request_key_frames: Callable[[], None]) -> None:
         self._request_key_frames = request_key_frames
-        self._key_at_ns: int | None = None
+        self._keys_at_ns: list[int] = []
+        """Asked for, and not come so far. Added to from any thread."""
         self._held: list[Packet] | None = []
         self._sinks: Sequence[PacketSink] = ()
         self.last_pts_ns = 0
 
     def write(self, packet: Packet) -> None:
         self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
-        if self._key_at_ns is not None and packet.pts_ns >= self._key_at_ns:
-            self._await_key(packet)
+        if due := [at_ns for at_ns in tuple(self._keys_at_ns) if packet.pts_ns >= at_ns]:
+            self._await_key(packet, due)
         if self._held is not None:
             self._held.append(packet)
             return
@@ -317,12 +328,12 @@ class _HoldBuffer:
                 sink.write(packet)
 
     def key_frame_at(self, at_ns: int) -> None:
-        self._key_at_ns = at_ns
+        self._keys_at_ns.append(at_ns)
 
-    def _await_key(self, packet: Packet) -> None:
-        if packet.kind is MediaKind.VIDEO and packet.is_key:
-            self._key_at_ns = None
-        else:
+    def _await_key(self, packet: Packet, due: Sequence[int]) -> None:
+        for at_ns in due:
+            self._keys_at_ns.remove(at_ns)
+        if not (packet.kind is MediaKind.VIDEO and packet.is_key):
             # Again after a while: the request, or its answer, may be lost.
-            self._key_at_ns = packet.pts_ns + S
+            self._keys_at_ns.append(packet.pts_ns + S)
             self._request_key_frames()

@@ -21,7 +21,7 @@ from openegress.handler.media_input import FrameInput, MediaInput, PacketInput
 from openegress.handler.warm import BrowserShape, WarmBrowser
 from openegress.media.overlays import Overlays
 from openegress.source.room.frames_source import RoomFrameSource
-from openegress.source.room.open import keeps_tracks, open_source
+from openegress.source.room.open import kept_kinds, open_source
 from openegress.source.room.passthrough_source import RoomPacketSource
 from openegress.source.room.sound_beside_page import SoundBesidePage
 from openegress.source.room.tracks_source import RoomTracksSource
@@ -62,7 +62,8 @@ async def _room_input(
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
     # A whole room has no one track that its files could be named after.
     name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values
-    beside = source.keep_tracks() if keeps_tracks(plan) else None
+    kinds = kept_kinds(plan)
+    beside = source.keep_tracks(kinds) if kinds else None
     return FrameInput(
         source, plan, on_error, name_values=name_values, hold_s=_ROOM_HOLD_S, room=source, beside=beside
     )

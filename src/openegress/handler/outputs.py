@@ -7,14 +7,15 @@ from dataclasses import replace
 
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault
-from openegress.core.events import AnyEvent, EndReason, OutputFailed
+from openegress.core.events import AnyEvent, EndReason, OutputFailed, StreamUpdate
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
 from openegress.core.plan import FileOutput, Output, Plan, StreamTarget
 from openegress.core.restart import Restart
-from openegress.handler.past import Past
+from openegress.handler.past import Past, left_of
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.handler.sidecars import SidecarRecorder, StoredSidecars
+from openegress.handler.stems import StemRecorder
 from openegress.handler.uploaders import Uploaders
 from openegress.media import FrameSink, PacketSink, StreamFormat
 from openegress.output import Opening
@@ -54,6 +55,7 @@ class Outputs:
         """`ask_key`: as build_output's. `late`: where the recording has ended before."""
         self._plan = plan
         self._sidecars = sidecars
+        self._stems = StemRecorder(plan)
         self._uploaders = Uploaders(emit)
         self._uploaders.late = late
         self._journal = journal
@@ -74,6 +76,7 @@ class Outputs:
                 size_limit=_size_limit(plan, output, plan.end_rules.max_size_bytes, on_end),
                 on_empty=self._on_empty,
                 stream_retry_s=stream_retry_s,
+                left=left_of(plan, index, journal),
                 uploader=self._uploaders.make,
                 ask_key=ask_key,
             )
@@ -82,12 +85,14 @@ class Outputs:
 
     @property
     def sinks(self) -> Sequence[PacketSink]:
-        return [sink for built in self._opened.values() if (sink := built.packets) is not None]
+        sinks = [sink for built in self._opened.values() if (sink := built.packets) is not None]
+        return [*sinks, *self._stems.of_packets]
 
     @property
-    def tracks(self) -> PacketSink | None:
+    def tracks(self) -> Sequence[PacketSink]:
         """Where a room's tracks go as they come, beside what is encoded."""
-        return next((built.tracks for built in self._opened.values() if built.tracks is not None), None)
+        sinks = [sink for built in self._opened.values() if (sink := built.tracks) is not None]
+        return [*sinks, *self._stems.of_tracks]
 
     @property
     def taps(self) -> Sequence[FrameSink]:
@@ -123,10 +128,11 @@ class Outputs:
         *,
         passthrough: bool,
         past: Past | None = None,
+        resumed_at_ns: int = 0,
     ) -> None:
-        """`passthrough`: the packets are the source's own. `past`: what is recorded goes on behind it, and
-        `started_at_ns` is that of its beginning. Raises EgressError when no output opens, or one that should
-        go on does not."""
+        """`passthrough`: the packets are the source's own. `past`: what is recorded from `resumed_at_ns` on
+        goes on behind it, and `started_at_ns` is that of its beginning. Raises EgressError when no output
+        opens, or one that should go on does not."""
         values = {**self._plan.name_values, **name_values}
         self._journal.note_names(values)
         if passthrough:
@@ -136,7 +142,9 @@ class Outputs:
         spool = str(self._journal.folder)
         self._opening = Opening(formats, started_at_ns, spool, values)
         if past is not None:
-            self._opening = replace(self._opening, goes_on_at_ns=past.end_ns, markers=past.markers)
+            restart = past.restarted(resumed_at_ns)
+            late = self._journal.late_since(past.stopped_s)
+            self._opening = replace(self._opening, restart=restart, late=late, markers=past.markers)
             self._restarts = past.restarts
         errors = []
         for index, built in enumerate(self._outputs):
@@ -154,6 +162,7 @@ class Outputs:
         if past is not None:
             self._go_on(past)
         self._sidecars.open(self._opening)
+        self._stems.open(replace(self._opening, formats=()))
 
     def _go_on(self, past: Past) -> None:
         self._markers, self._clips = past.markers, past.clips
@@ -165,6 +174,15 @@ class Outputs:
         """Blocking. Raises EgressError when the disk does not take it."""
         self._journal.note_restart(len(self._restarts), restart)
         self._restarts = (*self._restarts, restart)
+
+    @property
+    def only_sends(self) -> bool:
+        """Another process may go on with it, and no media on the disk tell it where."""
+        return self._plan.resumes and all(built.is_live for built in self._outputs)
+
+    def note_alive(self) -> None:
+        """Blocking."""
+        self._journal.note_alive()
 
     def note_change(self, change: EndRules | str) -> None:
         """Rules, or metadata of the recorder's participant, for whoever goes on with it. Blocking."""
@@ -195,6 +213,8 @@ class Outputs:
         for target in add:
             try:
                 streams.add(target)
+                if self._plan.resumes:
+                    self._journal.note_target(streams.index, streams.number_of(target), target)
             except EgressError as error:
                 errors.append(error)
         removals = await asyncio.gather(*(streams.remove(url) for url in remove), return_exceptions=True)
@@ -261,10 +281,13 @@ class Outputs:
         for index, failed in self._failures.items():
             text, code = failed.error, Code(failed.code)
             errors.setdefault(index, EgressError(code, text, fault=Fault.DESTINATION))
-        beside, failure = await self._sidecars.finish(ended_at_ns, self._uploaders.make, self._emit)
-        if failure is not None:
-            errors[len(self._outputs)] = failure
+        told, uploader = self._journal.told, self._uploaders.make
+        sidecars, failure = await self._sidecars.finish(ended_at_ns, uploader, self._emit)
+        stems, no_stems = await self._stems.finish(told, uploader, self._emit)
+        if (missing := failure or no_stems) is not None:
+            errors[len(self._outputs)] = missing
         try:
+            beside = Records(files=(*sidecars.files, *stems.files))
             await self._store_manifests(ended_at_ns, left_out, pauses, beside)
             self._has_manifests = True
         except EgressError as error:
@@ -273,7 +296,7 @@ class Outputs:
 
     def is_settled(self) -> bool:
         """After finish(): the spool is not needed any more, as everything is stored or there was nothing."""
-        is_settled = self._has_manifests and self._sidecars.is_settled
+        is_settled = self._has_manifests and self._sidecars.is_settled and self._stems.is_settled
         return is_settled and all(built.output.is_settled() for built in self._opened.values())
 
     def _verdict(self, errors: dict[int, EgressError]) -> EgressError | None:
@@ -318,6 +341,8 @@ class Outputs:
     def _emit(self, event: AnyEvent) -> None:
         """From any thread."""
         self._journal.note(event)
+        if isinstance(event, StreamUpdate) and self._plan.resumes:
+            self._journal.note_stream(event)
         self._send(event)
         if isinstance(event, OutputFailed):
             self._failures.setdefault(event.output, event)

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,17 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.events import FileUpdate, ImagesUpdate, SegmentsUpdate
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
-from openegress.core.plan import FileOutput, ImageOutput, LayoutSource, Plan, SegmentOutput
+from openegress.core.plan import (
+    FileOutput,
+    ImageOutput,
+    LayoutSource,
+    Plan,
+    SegmentOutput,
+    StreamOutput,
+    TracksFile,
+    TracksSource,
+    WebsocketOutput,
+)
 from openegress.core.restart import Restart
 from openegress.handler.media_input import MediaInput
 from openegress.handler.recording_journal import (
@@ -22,12 +33,14 @@ from openegress.handler.recording_journal import (
     changed_rules_of,
     metadata_of,
 )
+from openegress.media.duration import duration_ns
 from openegress.media.later import Later
 from openegress.output.file.recorder import left_in
+from openegress.output.file.recover import container_of, local_path
 from openegress.output.hls.recover import find_left
 from openegress.output.images.recover import last_taken_ns
+from openegress.output.left import NOTHING_LEFT, LeftOutput
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.output.part_names import spool_name
 from openegress.output.size_guard import HEADER_BYTES
 from openegress.request import look_options, orders
 from openegress.storage.journal import Journal
@@ -47,6 +60,8 @@ class Past:
     restarts: tuple[Restart, ...] = ()
     markers: tuple[Marker, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
+    stopped_s: float = field(default=0.0, compare=False)
+    """When what was recorded was written to last, in unix seconds."""
 
     @property
     def is_paused(self) -> bool:
@@ -148,6 +163,7 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
             journal.restarts,
             journal.markers,
             journal.clips,
+            journal.last_change_s(),
         )
     except ValueError as error:
         raise _refused(f"its journal is damaged: {error}") from None
@@ -155,25 +171,59 @@ def past_of(plan: Plan, journal: RecordingJournal) -> Past:
         raise _refused("it was ending")
     if not past.started_at_ns:
         raise _refused("nothing was recorded")
+    last = {index: journal.told[index, part] for index, part in sorted(journal.told)}
     ends: dict[int, int] = {}
-    for (index, part), told in journal.told.items():
+    for index, told in last.items():
         if told.ended_at_ns:
             raise _refused(f"output {index} had ended")
-        ends[index] = _end_ns(plan, journal.folder, index, part, told, past)
-    # A picture is taken before those that follow it in a file.
-    media = [end for index, end in ends.items() if not isinstance(plan.outputs[index], ImageOutput)]
+        ends[index] = _end_ns(plan, journal.folder, index, told, past)
+    if not ends and journal.alive_at_ns:
+        ends[0] = past.media_ns(journal.alive_at_ns)  # it only sends
     # A handler may have died before it had anything on the disk.
     gone_on_ns = [each.at_ns for each in past.restarts]
-    return replace(past, end_ns=max([*(media or ends.values()), *gone_on_ns], default=0))
+    return replace(past, end_ns=max([*_decisive(plan, journal, ends), *gone_on_ns], default=0))
 
 
-def _end_ns(plan: Plan, folder: Path, index: int, part: int, told: OutputUpdate, past: Past) -> int:
+def _decisive(plan: Plan, journal: RecordingJournal, ends: Mapping[int, int]) -> list[int]:
+    """Those of `ends`, by output, of which the last one is where the timeline goes on. What is joined must
+    not have a hole because something beside it, with a clock of its own, came further. A picture is taken
+    before those that follow it in a file."""
+    stored = [n for n in ends if not isinstance(plan.outputs[n], ImageOutput)]
+    joined = [n for n in stored if not left_of(plan, n, journal).parts]
+    return [ends[n] for n in joined or stored or ends]
+
+
+def left_of(plan: Plan, index: int, journal: RecordingJournal) -> LeftOutput:
+    """What an output goes on behind; nothing of one that begins. Raises msgspec.DecodeError."""
+    match plan.outputs[index]:
+        case FileOutput() as output:
+            every = (journal.told[key] for key in sorted(journal.told) if key[0] == index)
+            parts = tuple(each for each in every if isinstance(each, FileUpdate))
+            is_joined = len(parts) == 1 and _is_joined(plan, output, parts[0])
+            return NOTHING_LEFT if is_joined else LeftOutput(parts)
+        case StreamOutput() as output:
+            return LeftOutput(streams=journal.streams(output, index))
+        case WebsocketOutput():
+            return LeftOutput(websocket=journal.stream(index))
+        case _:
+            return NOTHING_LEFT
+
+
+def _is_joined(plan: Plan, output: FileOutput, told: FileUpdate) -> bool:
+    """Whether what follows goes into the same file, and not into one more part."""
+    holds_tracks = isinstance(output, TracksFile) or isinstance(plan.source, TracksSource)
+    is_apart = output.split is not None or told.part or holds_tracks
+    return not is_apart and container_of(told) is Container.MP4
+
+
+def _end_ns(plan: Plan, folder: Path, index: int, told: OutputUpdate, past: Past) -> int:
     """Where the media of an output end that can be gone on with; 0: it has none."""
     match plan.outputs[index], told:
         case FileOutput() as output, FileUpdate():
-            container = Container(Path(told.filename).suffix.removeprefix("."))
-            path = folder / f"file-{index}" / spool_name(output, part, container)
-            behind = left_in(path, container)
+            path = local_path(folder / f"file-{index}", output, told)
+            if not _is_joined(plan, output, told):
+                return told.begin_ns + (duration_ns(path) if path.exists() else 0)
+            behind = left_in(path, container_of(told))
             if behind is None and path.exists() and path.stat().st_size > HEADER_BYTES:
                 raise _refused("its file cannot be read, and is not to be begun anew")
             return behind.end_ns if behind is not None else 0

@@ -1,10 +1,14 @@
 """The pauses of one recording: what came of each order, and their list for the manifest."""
 
+from openegress.core.errors import Code, EgressError
 from openegress.core.events import Paused, Resumed
 from openegress.core.pause_mode import PauseMode
 from openegress.handler.media_input import MediaInput
 from openegress.output.manifest import Pause
 from openegress.request.orders import PauseOrder
+
+MOST_PAUSES = 1000
+"""Of a recording: each piece of its sound is placed by all of them."""
 
 
 class Pauses:
@@ -23,6 +27,9 @@ class Pauses:
         """What came of it; None: it was so already. Raises EgressError where it cannot be."""
         match order:
             case PauseOrder.PAUSE if self._since_ns is None:
+                if len(self._over) >= MOST_PAUSES:
+                    why = f"the recording has {MOST_PAUSES} pauses, which is the most it may have"
+                    raise EgressError(Code.RESOURCE_EXHAUSTED, why)
                 self._since_ns = await media_input.pause(self._mode)
                 return Paused(self._since_ns)
             case PauseOrder.RESUME if self._since_ns is not None:

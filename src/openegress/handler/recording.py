@@ -22,7 +22,6 @@ from openegress.core.events import (
     Ended,
     Ending,
     EndReason,
-    Progress,
     Rejoined,
     Restarted,
 )
@@ -40,17 +39,15 @@ from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
 from openegress.handler.past import Past, journal_and_past
+from openegress.handler.progress import report_progress
 from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
 from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
-from openegress.media.later import LaterFrames, LaterPackets
+from openegress.media.later import Later, LaterFrames, LaterPackets
 from openegress.request.orders import Order
 from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked
 
 _log = logging.getLogger(__name__)
-
-_PROGRESS_S = 1.0
-"""Also the sign of life by which the worker knows a handler that hangs."""
 
 T = TypeVar("T")
 Send = Callable[[AnyEvent], None]
@@ -159,7 +156,7 @@ class Recording:
     async def run(self, room_keys: KeySupply = NO_KEYS, *, resumes: bool = False) -> None:
         """`resumes`: it goes on with what another handler has left. Never raises: what goes wrong is in the
         Ended event."""
-        heart = asyncio.create_task(self._report_progress(), name="progress")
+        heart = asyncio.create_task(report_progress(self._send, self._recorded), name="progress")
         self._control.start()
         try:
             end = await self._record(room_keys, resumes)
@@ -181,6 +178,11 @@ class Recording:
             await self._input_stop.closed()
         if self._browser is not None:
             await self._browser.close()
+
+    def _recorded(self) -> tuple[MediaInput, Outputs] | None:
+        if self._media_input is None or self._outputs is None:
+            return None
+        return self._media_input, self._outputs
 
     async def _record(self, room_keys: KeySupply, resumes: bool) -> End:
         await self._confinement.enter()
@@ -227,13 +229,18 @@ class Recording:
     async def _capture(
         self, media_input: MediaInput, input_stop: InputStop, journal: RecordingJournal, past: Past | None
     ) -> End:
+        later: Later | None = None
+
+        def ask_key(at_ns: int) -> None:
+            media_input.key_frame_at(at_ns if later is None else at_ns - later.by_ns)
+
         outputs = Outputs(
             self._work,
             journal,
             self._send if self._composer is None else _to_nobody,
             self._loop_safe_end,
             self._control.sidecars,
-            ask_key=media_input.key_frame_at,
+            ask_key=ask_key,
             stream_retry_s=self._settings.stream_retry_s,
         )
         name_values = journal.names
@@ -242,30 +249,31 @@ class Recording:
                 self._names.settle(media_input.name_values(), media_input.formats())
             )
         source_at_ns = started_at_ns = await media_input.start()
-        later = None
         if past is not None:
             later = await past.later_of(media_input, source_at_ns)
             started_at_ns = past.started_at_ns
         self._media_input = media_input
+        resumed_at_ns = source_at_ns + (later.from_ns if later else 0)
         outputs.open(
             media_input.formats(),
             started_at_ns,
             name_values,
             passthrough=media_input.passes_through and self._composer is None,
             past=past,
+            resumed_at_ns=resumed_at_ns,
         )
         self._outputs = outputs
         self._begun.set_result(None)
         frozen: EgressError | None = None
         try:
             sinks, taps = self._control.listeners(media_input)
-            packets, frames = outputs.sinks, outputs.taps
+            packets, frames, tracks = outputs.sinks, outputs.taps, outputs.tracks
             if later is not None:
                 packets = [LaterPackets(sink, later) for sink in packets]
                 frames = [LaterFrames(tap, later) for tap in frames]
+                tracks = [LaterPackets(sink, later) for sink in tracks]
             all_taps = [*frames, *taps, Thumbnails(self._send)]
-            media_input.connect([*packets, *sinks], all_taps, outputs.tracks)
-            resumed_at_ns = source_at_ns + (later.from_ns if later else 0)
+            media_input.connect([*packets, *sinks], all_taps, tracks)
             self._control.record(resumed_at_ns, media_input, outputs, past)
             self._send(self._restarted(past, resumed_at_ns, outputs) if past else Active(started_at_ns))
             end = await self._ending
@@ -350,29 +358,6 @@ class Recording:
             text = f"the source's events could not be followed: {error!r}"
             self._end(End(EndReason.FAILURE, internal(text, Phase.RECORDING)))
 
-    async def _report_progress(self) -> None:
-        frames, at_s = 0, time.monotonic()
-        while True:
-            await asyncio.sleep(_PROGRESS_S)
-            if self._media_input is None or self._outputs is None:
-                self._send(Progress(0, 0, 0, 0, 0))
-                continue
-            sample, now_s = self._media_input.sample(), time.monotonic()
-            self._send(
-                Progress(
-                    media_ns=sample.media_ns + self._outputs.goes_on_at_ns,
-                    frames=sample.frames,
-                    unique_frames=sample.unique_frames,
-                    dropped_frames=sample.dropped_frames,
-                    size_bytes=self._outputs.size_bytes(),
-                    queue=sample.queue,
-                    sent_bytes=self._outputs.sent_bytes(),
-                    waiting_uploads=self._outputs.waiting_uploads(),
-                    fps=(sample.frames - frames) / (now_s - at_s),
-                )
-            )
-            frames, at_s = sample.frames, now_s
-
     def _end(self, end: End) -> None:
         if not self._ending.done():
             self._ending.set_result(end)
@@ -397,4 +382,4 @@ def _to_nobody(event: AnyEvent) -> None:
 def _left_out(media_input: MediaInput) -> LeftOut:
     """Of tracks as they are, all that was dropped is told of the tracks."""
     sample = media_input.sample()
-    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames)
+    return LeftOut(sample.losses, 0 if media_input.passes_through else sample.dropped_frames, sample.quicker)

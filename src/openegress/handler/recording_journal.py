@@ -5,8 +5,10 @@ tells a recording that runs from one that was left behind.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,15 +18,23 @@ from openegress.core import daemon_thread
 from openegress.core import plan as plans
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import AnyEvent, EndReason, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.events import (
+    AnyEvent,
+    EndReason,
+    FileUpdate,
+    ImagesUpdate,
+    SegmentsUpdate,
+    StreamUpdate,
+)
 from openegress.core.file_lock import lock
 from openegress.core.left_out import LeftOut
 from openegress.core.marker import Marker
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
+from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.storage.journal import LOCK, Journal, has_journal, is_held
-from openegress.storage.late import LateUploads
+from openegress.storage.journal import LOCK, RESTART, Journal, has_journal, is_held
+from openegress.storage.late import LateUploads, SentByJournal, last_change_s
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +46,13 @@ _MARKER = "marker-"
 _RECORDED, _COMPOSINGS, _COMPOSED = "recorded", "composings", "composed"
 _CLIP = "clip-"
 _PAUSE = "pause-"
-_RESTART = "restart-"
 _STARTED, _ENDING = "started", "ending"
 _RULES, _METADATA = "rules", "metadata-"
+_STREAM, _TARGET = "stream-", "target-"
+_ALIVE = b"%020d"
+MOST_ASKED_BYTES = 16 * 2**20
+"""From this size on a journal takes no more of what somebody asks for, as often as they like: what the
+recording itself notes has room, and whoever goes on with it can read all of it (journal.MOST_BYTES)."""
 _UPDATE: msgspec.json.Decoder[OutputUpdate] = msgspec.json.Decoder(OutputUpdate)
 
 
@@ -150,35 +164,30 @@ class RecordingJournal:
 
     def note_marker(self, number: int, marker: Marker) -> None:
         """Raises EgressError when the disk does not take it."""
-        self._journal.note(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
+        self._note_asked(f"{_MARKER}{number}", msgspec.json.encode(marker).decode())
 
     @property
     def markers(self) -> tuple[Marker, ...]:
         """Raises ValueError."""
-        return self._noted(_MARKER, Marker)
-
-    def _noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
-        facts = self._journal.facts.items()
-        texts = [str(value) for key, value in facts if key.startswith(prefix)]
-        return tuple(msgspec.json.decode(text, type=kind) for text in texts)
+        return self._journal.noted(_MARKER, Marker)
 
     def note_pause(self, number: int, pause: Pause) -> None:
         """One that goes on has no end yet: 0. Raises EgressError when the disk does not take it."""
-        self._journal.note(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
+        self._note_asked(f"{_PAUSE}{number}", msgspec.json.encode(pause).decode())
 
     @property
     def pauses(self) -> tuple[Pause, ...]:
         """Raises msgspec.DecodeError."""
-        return self._noted(_PAUSE, Pause)
+        return self._journal.noted(_PAUSE, Pause)
 
     def note_restart(self, number: int, restart: Restart) -> None:
         """Raises EgressError when the disk does not take it."""
-        self._journal.note(f"{_RESTART}{number}", msgspec.json.encode(restart).decode())
+        self._journal.note(f"{RESTART}{number}", msgspec.json.encode(restart).decode())
 
     @property
     def restarts(self) -> tuple[Restart, ...]:
         """Raises msgspec.DecodeError."""
-        return self._noted(_RESTART, Restart)
+        return self._journal.noted(RESTART, Restart)
 
     def note_started(self, at_ns: int) -> None:
         """Unix ns of media time zero. Raises EgressError when the disk does not take it."""
@@ -188,6 +197,54 @@ class RecordingJournal:
     def started_at_ns(self) -> int:
         """0: nothing was recorded yet."""
         return int(self._journal.facts.get(_STARTED, 0))
+
+    def note_alive(self) -> None:
+        """It records now. In the lock file, and not for good: a second more or less is no matter. Never
+        raises."""
+        with contextlib.suppress(OSError), (self.folder / LOCK).open("r+b", buffering=0) as file:
+            file.write(_ALIVE % time.time_ns())
+
+    @property
+    def alive_at_ns(self) -> int:
+        """Unix ns of the last sign of life; 0: there was none."""
+        try:
+            return int((self.folder / LOCK).read_bytes() or 0)
+        except (OSError, ValueError):
+            return 0
+
+    def note_stream(self, update: StreamUpdate) -> None:
+        """The last word of a stream or a websocket. Never raises: at worst its numbers begin anew."""
+        self._try_note(_numbered(_STREAM, update.output, update.stream), update)
+
+    def note_target(self, output: int, number: int, target: StreamTarget) -> None:
+        """One that was added. Never raises: at worst it is not sent to any more."""
+        self._try_note(_numbered(_TARGET, output, number), target)
+
+    def _try_note(self, key: str, what: StreamUpdate | StreamTarget) -> None:
+        try:
+            self._journal.note(key, msgspec.json.encode(what).decode())
+        except EgressError as error:
+            _log.error("the journal is behind", extra={"error": error.text})
+
+    def stream(self, output: int, number: int = 0) -> StreamUpdate | None:
+        """Raises msgspec.DecodeError."""
+        return self._noted_one(_numbered(_STREAM, output, number), StreamUpdate)
+
+    def streams(self, output: StreamOutput, index: int) -> tuple[LeftStream, ...]:
+        """Those of the plan, and those that were added. Raises msgspec.DecodeError."""
+        found: list[LeftStream] = []
+        while True:
+            number = len(found)
+            target = self._noted_one(_numbered(_TARGET, index, number), StreamTarget)
+            if target is None and number < len(output.targets):
+                target = output.targets[number]
+            if target is None:
+                return tuple(found)
+            found.append(LeftStream(target, self.stream(index, number)))
+
+    def _noted_one(self, key: str, kind: type[T]) -> T | None:
+        noted = self._journal.facts.get(key)
+        return None if noted is None else msgspec.json.decode(str(noted), type=kind)
 
     def note_ending(self) -> None:
         """Nobody goes on with it. Never raises: at worst it is gone on with for a moment."""
@@ -202,13 +259,20 @@ class RecordingJournal:
 
     def note_rules(self, rules: EndRules) -> None:
         """In the place of the plan's. Raises EgressError when the disk does not take it."""
-        self._journal.note(_RULES, msgspec.json.encode(rules).decode())
+        self._note_asked(_RULES, msgspec.json.encode(rules).decode())
 
     def note_metadata(self, metadata: str) -> None:
         """Of the recorder's participant, which say how it is to look. Raises EgressError when the disk does
         not take it."""
         number = sum(key.startswith(_METADATA) for key in self._journal.facts)
-        self._journal.note(f"{_METADATA}{number}", metadata)
+        self._note_asked(f"{_METADATA}{number}", metadata)
+
+    def _note_asked(self, key: str, value: str) -> None:
+        """Raises EgressError when the disk does not take it, or there is too much."""
+        if self._journal.size_bytes + len(value) > MOST_ASKED_BYTES:
+            why = f"journal in {self.folder}: the recording has been asked for too much"
+            raise EgressError(Code.RESOURCE_EXHAUSTED, why, phase=Phase.RECORDING)
+        self._journal.note(key, value)
 
     def note_clip(self, number: int, clip: ClipRecord) -> None:
         """Never raises: the clip is stored, whether or not a recovery could list it."""
@@ -220,7 +284,7 @@ class RecordingJournal:
     @property
     def clips(self) -> tuple[ClipRecord, ...]:
         """Raises msgspec.DecodeError."""
-        return self._noted(_CLIP, ClipRecord)
+        return self._journal.noted(_CLIP, ClipRecord)
 
     def note_passthrough(self) -> None:
         """Encoded frames are stored as they come."""
@@ -265,6 +329,14 @@ class RecordingJournal:
     def is_composed(self) -> bool:
         return bool(self._journal.facts.get(_COMPOSED))
 
+    def last_change_s(self) -> float:
+        """When the process wrote last that is at work on it, in unix seconds. Blocking."""
+        return last_change_s(self.folder)
+
+    def late_since(self, stopped_s: float) -> LateUploads:
+        """Of what was made before that, while the recording goes on."""
+        return LateUploads(stopped_s, SentByJournal(self._journal))
+
     def late_uploads(self) -> LateUploads:
         """Blocking."""
         return LateUploads.of(self._journal)
@@ -295,6 +367,10 @@ def metadata_of(journal: Journal) -> list[str]:
 def _key(event: OutputUpdate) -> tuple[int, int]:
     """(output, part)."""
     return event.output, event.part if isinstance(event, FileUpdate) else 0
+
+
+def _numbered(prefix: str, output: int, number: int) -> str:
+    return f"{prefix}{output}-{number}"
 
 
 def _fact(event: OutputUpdate) -> str:

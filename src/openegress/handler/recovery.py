@@ -1,17 +1,13 @@
 """Finishes what a handler that died has left in the spool: makes files whole, stores them, reports them."""
 
 import asyncio
-import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import msgspec
-
 from openegress.core import plan as plans
-from openegress.core.codecs import MATROSKA, Container
+from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError, internal
 from openegress.core.events import (
     AnyEvent,
@@ -23,29 +19,21 @@ from openegress.core.events import (
     Progress,
     SegmentsUpdate,
 )
-from openegress.core.marker import Marker
+from openegress.core.marker import within
 from openegress.core.plan import FileOutput, ImageOutput, Plan, SegmentOutput
 from openegress.handler.cage import Confinement
 from openegress.handler.composing import Composer, is_left_to_compose
 from openegress.handler.recording_journal import RecordingJournal
+from openegress.handler.stems import store_stems
 from openegress.handler.uploaders import Uploaders
-from openegress.media.duration import duration_ns, has_video, holds_media
-from openegress.output.disk_thread import in_time, patience_s
-from openegress.output.file.chapters_file import store_chapters
-from openegress.output.file.finalise import finalise
+from openegress.media.duration import holds_media
+from openegress.output.file.recover import store_left_file
 from openegress.output.hls.recover import store_left_segments
 from openegress.output.images.recover import store_left_images
 from openegress.output.manifest import FileRecord, Records, stored_beside
 from openegress.output.manifest_store import header_of, store_manifests
-from openegress.output.naming import content_type_of
-from openegress.output.part_names import spool_name
 from openegress.output.sidecar.store import store_sidecars
-from openegress.output.size_guard import MATROSKA_HEADER_BYTES
 from openegress.output.spool_file import HEADER_BYTES
-from openegress.request.name_length import limit_of, squeezed
-from openegress.storage import backed_up
-from openegress.storage.late import Superseded
-from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
@@ -140,9 +128,13 @@ class _Salvage:
             for output, each in zip(plan.outputs, outcomes, strict=True)
             if isinstance(each, Records)
         ]
-        beside, failed = await self._save_sidecars(plan)
-        if failed is not None:
-            errors.append(failed)
+        sidecars, failed = await self._save_sidecars(plan)
+        values = {**plan.name_values, **self._journal.names}
+        stems, no_stems = await store_stems(
+            self._journal.folder, plan, values, self._journal.told, self._uploaders.make, self._send
+        )
+        errors += [each for each in (failed, no_stems) if each is not None]
+        beside = Records(files=(*sidecars.files, *stems.files))
         try:
             await self._store_manifests(plan, saved, beside)
         except EgressError as failure:
@@ -183,76 +175,29 @@ class _Salvage:
         updates = sorted(key for key in self._journal.told if key[0] == index)
         parts = [told for key in updates if isinstance(told := self._journal.told[key], FileUpdate)]
         saved = await asyncio.gather(
-            *(self._save_file(output, told) for told in parts), return_exceptions=True
+            *(self._save_file(output, told, parts) for told in parts), return_exceptions=True
         )
         for each in saved:
             if isinstance(each, BaseException):
                 raise each
         return Records(files=tuple(f for each in saved if isinstance(each, Records) for f in each.files))
 
-    async def _save_file(self, output: FileOutput, told: FileUpdate) -> Records:
-        container = Container(Path(told.filename).suffix.removeprefix("."))
-        local = self._journal.folder / f"file-{told.output}" / spool_name(output, told.part, container)
+    async def _save_file(self, output: FileOutput, told: FileUpdate, parts: list[FileUpdate]) -> Records:
         uploader = self._uploaders.make(output.storage)
-        markers = self._markers_of(told)
+        folder = self._journal.folder / f"file-{told.output}"
+        later = [each.begin_ns for each in parts if each.part > told.part]
+        markers = within(self._journal.markers, told.begin_ns, min(later, default=None))
         try:
-            if not local.exists():
-                found = await self._find_file(local, told, uploader)
-                chapters = await store_chapters(local, told.filename, markers, told.duration_ns, uploader)
-                self._tell_beside(chapters)
-                return Records(files=(*found.files, *chapters))
-            restored = await in_time(
-                f"recovery of {told.filename}",
-                functools.partial(_restore, local, container, told.filename, markers),
-                patience_s(local.stat().st_size),
-            )
-            if restored is None:
-                _log.warning("no frame had reached %s", told.filename)
-                return Records()
-            if restored.why:
-                _log.warning("%s is kept as it was recorded: %s", told.filename, restored.why)
-            kind = content_type_of(container, with_video=restored.has_video)
-            try:
-                stored = await uploader.put(local, told.filename, kind, delete_local=True)
-            except Superseded as superseded:
-                beside = _beside(told.filename, self._journal.egress_id, output)
-                _log.warning("%s; this one goes to %s", superseded.message, beside)
-                stored = await uploader.put(local, beside, kind, delete_local=True)
-                told = msgspec.structs.replace(told, filename=beside)
-            chapters = await store_chapters(local, told.filename, markers, restored.duration_ns, uploader)
+            kept = await store_left_file(folder, output, told, markers, self._journal.egress_id, uploader)
         finally:
             await uploader.close()
-        if stored.backup_used:
+        if kept is None:
+            return Records()
+        if kept.backup_used:
             self._send(BackupUsed(told.output))
-        self._tell(_file_update(told, restored.duration_ns, restored.size_bytes, stored.location))
-        self._tell_beside(chapters)
-        record = FileRecord(told.filename, stored.location, stored.presign_error)
-        return Records(files=(record, *chapters))
-
-    def _markers_of(self, told: FileUpdate) -> tuple[Marker, ...]:
-        """Of a file or, in its own time, of a part of one. Those before the last are whole."""
-        durations = {
-            part: each.duration_ns
-            for (output, part), each in self._journal.told.items()
-            if output == told.output and isinstance(each, FileUpdate)
-        }
-        begin_ns = sum(length for part, length in durations.items() if part < told.part)
-        end_ns = begin_ns + told.duration_ns if told.part < max(durations) else None
-        markers = (each for each in self._journal.markers if begin_ns <= each.at_ns)
-        return tuple(each.earlier(begin_ns) for each in markers if end_ns is None or each.at_ns < end_ns)
-
-    async def _find_file(self, local: Path, told: FileUpdate, uploader: Uploader) -> Records:
-        """An output that was stored; only the report of it may have been lost."""
-        on_backup = local.name in await asyncio.to_thread(backed_up.names, local.parent)
-        if told.location:
-            record = FileRecord(told.filename, told.location)
-        else:
-            stored = await uploader.locate(told.filename, on_backup=on_backup)
-            record = FileRecord(told.filename, stored.location, stored.presign_error)
-        if on_backup:
-            self._send(BackupUsed(told.output))
-        self._tell(_file_update(told, told.duration_ns, told.size_bytes, record.location))
-        return Records(files=(record,))
+        self._tell(kept.update)
+        self._tell_beside(kept.records.files[1:])
+        return kept.records
 
     async def _save_segments(self, output: SegmentOutput, told: SegmentsUpdate) -> Records:
         folder = self._journal.folder / f"segments-{told.output}"
@@ -291,7 +236,7 @@ class _Salvage:
         records, failed, backup_used = await store_sidecars(
             self._journal.folder, plan, values, end_ns, self._uploaders.make
         )
-        if backup_used and (beside := plans.beside(plan)) is not None:
+        if backup_used and (beside := with_sidecars(plan)) is not None:
             self._send(BackupUsed(beside[0]))
         self._tell_beside(records.files)
         return records, failed
@@ -334,46 +279,3 @@ class _Salvage:
     def _tell(self, update: FileUpdate | SegmentsUpdate | ImagesUpdate) -> None:
         self._journal.note(update)
         self._send(update)
-
-
-@dataclass(frozen=True, slots=True)
-class _Restored:
-    """A file as it is stored."""
-
-    why: str
-    """It stayed as it was recorded; "": it is finalised."""
-    duration_ns: int
-    size_bytes: int
-    has_video: bool
-
-
-def _restore(local: Path, container: Container, filename: str, markers: Sequence[Marker]) -> _Restored | None:
-    """None: no frame had reached it. Raises EgressError when nothing of it plays. Blocking."""
-    recorded_bytes = local.stat().st_size
-    why = finalise(local, container, markers)
-    duration = duration_ns(local)
-    if duration or holds_media(local):
-        return _Restored(why, duration, local.stat().st_size, has_video(local))
-    if recorded_bytes > (MATROSKA_HEADER_BYTES if container in MATROSKA else HEADER_BYTES):
-        raise internal(f"nothing playable was recorded of {filename}")
-    return None
-
-
-def _beside(filename: str, egress_id: str, output: FileOutput) -> str:
-    """A name that no other recording has."""
-    extension = Path(filename).suffix
-    ending = f"-{egress_id}{extension}"
-    return squeezed(filename.removesuffix(extension), limit_of(output.storage), len(ending)) + ending
-
-
-def _file_update(told: FileUpdate, duration: int, size_bytes: int, location: str) -> FileUpdate:
-    return FileUpdate(
-        output=told.output,
-        part=told.part,
-        filename=told.filename,
-        started_at_ns=told.started_at_ns,
-        ended_at_ns=told.ended_at_ns or told.started_at_ns + duration,
-        duration_ns=duration,
-        size_bytes=size_bytes,
-        location=location,
-    )

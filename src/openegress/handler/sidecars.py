@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from openegress.core import plan as plans
+from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
 from openegress.core.events import BackupUsed, Paused, Resumed
 from openegress.core.marker import Marker
@@ -98,7 +98,7 @@ class SidecarRecorder:
 
     def open(self, opening: Opening) -> None:
         """Media time zero is known."""
-        if plans.beside(self._plan) is None and self._plan.render is Render.LIVE:
+        if with_sidecars(self._plan) is None and self._plan.render is Render.LIVE:
             return
         self._opening = opening
         self._log = SidecarLog(Path(opening.spool))
@@ -179,7 +179,7 @@ class StoredSidecars:
         records, failed, backup_used = await store_sidecars(
             Path(self._opening.spool), self._plan, self._opening.name_values, ended_at_ns, uploader
         )
-        if backup_used and (beside := plans.beside(self._plan)) is not None:
+        if backup_used and (beside := with_sidecars(self._plan)) is not None:
             emit(BackupUsed(beside[0]))
         for event in stored_beside(records.files, time.time_ns()):
             emit(event)

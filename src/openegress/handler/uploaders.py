@@ -1,4 +1,4 @@
-"""What stores the files of one egress."""
+"""The uploaders of one egress, which store its files."""
 
 import logging
 from collections.abc import Callable
@@ -12,36 +12,36 @@ _log = logging.getLogger(__name__)
 
 
 class Uploaders:
-    """The uploaders of one egress. They log what they try again, report how it ended, share what one learns
-    of a storage, and stop retrying together."""
+    """Makes the uploaders of one egress. They log retries, report outcomes as events, share one Failover for
+    each storage, and stop retrying together."""
 
     def __init__(self, emit: Callable[[AnyEvent], None]) -> None:
         self._emit = emit
         self.late: LateUploads | None = None
-        """Set before the first is made where the recording has ended before."""
+        """Set before the first uploader is made, for a recording that has ended before."""
         self.stored_bytes = 0
         self._made: list[Uploader] = []
-        self._standings: list[tuple[StoragePlan, Failover]] = []
+        self._failovers: list[tuple[StoragePlan, Failover]] = []
         self._unsigned: set[str] = set()
-        self._hurried = False
+        self._retries = True
 
     def make(self, storage: StoragePlan) -> Uploader:
         uploader = Uploader(
-            storage, on_retry=_log_retry, on_outcome=self._tell, standing=self._standing(storage)
+            storage, on_retry=_log_retry, on_outcome=self._report, failover=self._failover(storage)
         )
-        if self._hurried:
+        if not self._retries:
             uploader.stop_retrying()
         self._made.append(uploader)
         return uploader
 
-    def _standing(self, storage: StoragePlan) -> Failover:
-        """Outputs and their manifests, one after another, must not each wait for it as long as it takes."""
-        for plan, standing in self._standings:
+    def _failover(self, storage: StoragePlan) -> Failover:
+        """One for each storage, so that outputs and manifests do not each wait until it is given up."""
+        for plan, failover in self._failovers:
             if plan == storage:
-                return standing
-        standing = Failover(late=self.late)
-        self._standings.append((storage, standing))
-        return standing
+                return failover
+        failover = Failover(late=self.late)
+        self._failovers.append((storage, failover))
+        return failover
 
     def _log_unsigned(self, stored: Stored) -> None:
         """Once for each reason: each segment of a recording would repeat it."""
@@ -53,12 +53,12 @@ class Uploaders:
             )
 
     def stop_retrying(self) -> None:
-        """In the event loop: nothing that fails from now on is tried again."""
-        self._hurried = True
+        """Failed uploads are not retried from now on. Called in the event loop."""
+        self._retries = False
         for uploader in self._made:
             uploader.stop_retrying()
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report(self, outcome: Outcome) -> None:
         size_bytes = outcome.stored.size_bytes if outcome.stored is not None else 0
         self.stored_bytes += size_bytes
         if outcome.stored is not None and outcome.stored.presign_error:

@@ -16,12 +16,14 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import PictureType
 
-from openegress.core.codecs import AudioCodec, EncoderSpeed, MediaKind, VideoCodec
+from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import internal
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
+from openegress.media.encoder_settings import BT601, BT709, kept_schedule, settings_of
 from openegress.media.h264_skip import Headers, RepeatWriter
+from openegress.media.passthrough import parameter_sets
 from openegress.media.still import StillPictures, Unit
 
 if TYPE_CHECKING:
@@ -36,40 +38,19 @@ _AUDIO_ENCODER: dict[AudioCodec, str] = {
     AudioCodec.OPUS: "libopus",
     AudioCodec.MP3: "libmp3lame",
 }
-_CRF = 19
-"""Constant quality under a ceiling: calm pictures take less than the rate asked for, busy ones all of it."""
-_LOOKAHEAD = 5
-"""Half of veryfast's. It costs 0.4 dB at the same rate, but live streams are a sixth of a second closer to
-live, a recording ends sooner, and a twentieth of the work is saved."""
-_VP8_CRF = 10
-"""The same of VP8."""
-
-_PRESETS: dict[EncoderSpeed, dict[str, str]] = {
-    EncoderSpeed.ULTRAFAST: {"preset": "ultrafast", "rc-lookahead": "0"},
-    EncoderSpeed.SUPERFAST: {"preset": "superfast", "rc-lookahead": "0"},
-    EncoderSpeed.VERYFAST: {"preset": "veryfast", "rc-lookahead": str(_LOOKAHEAD)},
-}
-_VP8_SPEEDS = {
-    EncoderSpeed.ULTRAFAST: -16,
-    EncoderSpeed.SUPERFAST: -10,
-    EncoderSpeed.VERYFAST: -6,
-}
-"""Fixed speeds, as browsers send calls with: at -6 two thirds of x264's time for the same picture at the same
-rate (measured). A positive number would let libvpx choose by the clock."""
-
 _PATIENCE_S = 0.4
 """How long a key frame of a picture that does not change waits at most, so that it need not be encoded. A
 kill costs as much more, of what shows nothing new."""
 
-_LIMITED, _BT709, _BT601 = 1, 1, 5
-"""FFmpeg's numbers of a range, and of matrices, primaries and transfers (H.273)."""
+_LIMITED = 1
+"""FFmpeg's number of a range."""
 
 
 class VideoEncoder:
-    """H.264 by x264 or VP8 by libvpx, one frame in, no or one packet out; confined to one thread.
+    """Pictures of any codec, one frame in, no or some packets out; confined to one thread.
 
-    `steady` holds the asked bit rate (live streams); otherwise it is a ceiling. Key frames come at every
-    whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
+    `steady` holds the asked bit rate (live streams), in H.264; otherwise it is a ceiling. Key frames come at
+    every whole multiple of the interval on the timeline, and nowhere else, so that segments cut there.
 
     The same frame object again is the same picture again. In H.264 under a ceiling, x264 no longer sees such
     a picture once it adds nothing to it, nor its key frames, and at a variable rate the stream has one of
@@ -77,25 +58,20 @@ class VideoEncoder:
     """
 
     def __init__(self, encoding: VideoEncoding, *, steady: bool) -> None:
-        match encoding.codec:
-            case VideoCodec.H264:
-                host, name, options, matrix = "mp4", "libx264", _x264_options(encoding, steady), _BT709
-            case VideoCodec.VP8:
-                host, name, options, matrix = "webm", "libvpx", _vp8_options(encoding), _BT601
-            case _:
-                raise internal(f"no encoder for {encoding.codec.value}")
-        self._host = av.open(io.BytesIO(), "w", format=host)
-        stream = cast("VideoStream", self._host.add_stream(name, rate=encoding.framerate))
+        settings = settings_of(encoding, steady=steady)
+        self._host = av.open(io.BytesIO(), "w", format=settings.host)
+        stream = cast("VideoStream", self._host.add_stream(settings.name, rate=encoding.framerate))
         stream.width, stream.height, stream.pix_fmt = encoding.width, encoding.height, "yuv420p"
-        stream.options = options
+        stream.options = settings.options
         context = stream.codec_context
         context.time_base = VIDEO_TIME_BASE
         context.framerate = Fraction(encoding.framerate)
-        context.color_range, context.colorspace = _LIMITED, matrix
-        context.color_primaries, context.color_trc = _BT709, _BT709
-        self._host.start_encoding()  # opens the codec and completes the stream's parameters
+        context.color_range, context.colorspace = _LIMITED, settings.matrix
+        context.color_primaries, context.color_trc = BT709, BT709
+        with kept_schedule():
+            self._host.start_encoding()  # opens the codec and completes the stream's parameters
         self._context = context
-        self._colours = _ToBt601(encoding) if matrix == _BT601 else None
+        self._colours = _ToBt601(encoding) if settings.matrix == BT601 else None
         self._last: av.VideoFrame | None = None
         self._still = None if steady else _still_pictures(encoding, context.extradata)
         self._interval_ns = max(1, round(encoding.key_frame_interval_s * S))
@@ -118,8 +94,7 @@ class VideoEncoder:
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
         """`frame` is yuv420p of the encoding's size. It must not be written to any more."""
         pts = round(pts_ns * VIDEO_TIME_BASE.denominator / S)
-        # A nanosecond of rounding must not move a key frame by a whole frame.
-        is_key = pts_ns + S // 1000 >= self._next_key_ns
+        is_key = self.is_key_due(pts_ns)
         if is_key:
             self._next_key_ns = ((pts_ns + S // 1000) // self._interval_ns + 1) * self._interval_ns
         before, self._last = self._last, frame
@@ -141,6 +116,16 @@ class VideoEncoder:
         frame.pts, frame.time_base = pts, VIDEO_TIME_BASE
         frame.pict_type = PictureType.I if is_key else PictureType.NONE
         return frame
+
+    def is_key_due(self, pts_ns: int) -> bool:
+        """A picture of that time is a key frame."""
+        # A nanosecond of rounding must not move a key frame by a whole frame.
+        return pts_ns + S // 1000 >= self._next_key_ns
+
+    @property
+    def parameter_sets(self) -> bytes:
+        """Of H.264: what stands beside the stream, in Annex B."""
+        return parameter_sets(VideoCodec.H264, bytes(self._context.extradata or b""))
 
     @property
     def inside(self) -> int:
@@ -286,44 +271,3 @@ class AudioEncoder:
             for p in packets
             if p.pts is not None and p.dts is not None
         ]
-
-
-def _x264_options(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
-    """One thread is enough at 720p30 (15 ms a hard frame), two above.
-
-    Without B-frames, as livekit/egress has it: they take a quarter to a third more time for 2 dB at most on
-    hard pictures and for next to nothing on calls, and hold back live streams by two frames.
-    """
-    pixels_per_s = encoding.width * encoding.height * encoding.framerate
-    options: dict[str, object] = {
-        **_PRESETS[encoding.speed],
-        "profile": encoding.profile.value,
-        "threads": "1" if pixels_per_s <= 1280 * 720 * 30 else "2",
-        "bf": "0",
-        "sc_threshold": "0",
-        "forced-idr": "1",
-        "g": "100000",
-        "maxrate": f"{encoding.kbps}k",
-        "bufsize": f"{encoding.kbps * (1 if steady else 2)}k",
-    }
-    if steady:
-        options["b"] = f"{encoding.kbps}k"
-    else:
-        options["crf"] = str(_CRF)
-    return options
-
-
-def _vp8_options(encoding: VideoEncoding) -> dict[str, object]:
-    """libvpx as for a call: it holds no picture back, leaves none out, and makes no key frame unasked."""
-    pixels_per_s = encoding.width * encoding.height * encoding.framerate
-    return {
-        "deadline": "realtime",
-        "cpu-used": str(_VP8_SPEEDS[encoding.speed]),
-        "lag-in-frames": "0",
-        "auto-alt-ref": "0",
-        "threads": "1" if pixels_per_s <= 1280 * 720 * 30 else "2",
-        "g": "100000",
-        "keyint_min": "100000",
-        "crf": str(_VP8_CRF),
-        "b": f"{encoding.kbps}k",
-    }

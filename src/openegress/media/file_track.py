@@ -7,10 +7,8 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import internal
 from openegress.media import StreamFormat
 from openegress.media.mp4 import children
-from openegress.media.sample_entry import sample_entry
+from openegress.media.sample_entry import VISUAL_ENTRY_BYTES, sample_entry
 
-VISUAL_ENTRY_BYTES = 86
-"""Of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
 _CONFIGURATION: dict[AudioCodec | VideoCodec, bytes] = {
     VideoCodec.H264: b"avcC",
     VideoCodec.H265: b"hvcC",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import av
 
 from openegress.core.units import S
-from openegress.media.overload import EncoderPace, Lag, LastPictures, Overload, Rate
+from openegress.media.overload import EncoderPace, Lag, LastPictures, Overload, Pressure, Rate
 from openegress.media.resumptions import Resumption
 
 _log = logging.getLogger(__name__)
@@ -71,13 +71,16 @@ class FrameQueue:
         """That wait."""
         self.dropped = 0
         """Pictures that were left out."""
+        self.pressure = Pressure()
 
     def put_picture(self, frame: av.VideoFrame, pts_ns: int) -> None:
         with self._changed:
             self._offered_ns = pts_ns
+            self.pressure.offered += 1
             if self._thins_out(pts_ns):
                 self._leave_out()
                 return
+            self.pressure.pressed += self._is_full and not self._waits
             behind_ns = self._lag.at(pts_ns, time.monotonic_ns())
             if self._waits:
                 self._changed.wait_for(lambda: self._is_closed or not self._is_full)
@@ -111,7 +114,7 @@ class FrameQueue:
         """Waits for the next item; None: the queue is closed and empty. Of a closed queue it gives all sound,
         and as many pictures as there is time for."""
         with self._changed:
-            self._pace.asked(time.monotonic())
+            self.pressure.worked_s += self._pace.asked(time.monotonic())
         while True:
             with self._changed:
                 while not self._items:
@@ -127,6 +130,7 @@ class FrameQueue:
                 if self._waits or not is_late:
                     self._pace.given(time.monotonic())
                     return item
+                self.pressure.pressed += 1
                 self._leave_out()
 
     def expect_end(self) -> None:
@@ -182,7 +186,7 @@ class FrameQueue:
     def _thins_out(self, pts_ns: int) -> bool:
         """Whether this picture is left out so that the encoder keeps up with the others."""
         overload = self.overload
-        if overload is None:
+        if overload is None or not self.pressure.is_quickest:
             return False
         if not overload.takes(pts_ns):
             return True

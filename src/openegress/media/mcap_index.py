@@ -6,7 +6,7 @@ In place: the chunks stay where they are, and the summary follows them.
 import os
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from openegress.media.mcap_records import (
     CHUNK_HEAD_BYTES,
     HEAD_BYTES,
     MAGIC,
+    ChunkHead,
     IndexedChunk,
     Opcode,
     chunk_head,
@@ -52,8 +53,16 @@ class _Scanned:
     """(where it begins, record)."""
     has_video: bool = False
     chunks: list[IndexedChunk] = field(default_factory=list)
+    indexes: list[dict[int, int]] = field(default_factory=list)
+    """Those of each chunk: it has as many as there are channels."""
     counts: list[dict[int, int]] = field(default_factory=list)
     """Messages in each chunk, by channel."""
+
+    def add(self, head: ChunkHead, at: int, length: int) -> None:
+        """A chunk whose indexes are yet to come."""
+        self.indexes.append({})
+        self.counts.append({})
+        self.chunks.append(IndexedChunk(head, at, length, self.indexes[-1], 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +138,7 @@ def _scan(file: BinaryIO, size: int) -> _Scanned:
             told = chunk_head(file.read(min(length, CHUNK_HEAD_BYTES)))
             if told is None or told.size_bytes != length - CHUNK_HEAD_BYTES:
                 break
-            found.chunks.append(IndexedChunk(told, at, end - at, {}, 0))
-            found.counts.append({})
+            found.add(told, at, end - at)
             file.seek(end)
         elif opcode in _KEPT:
             if not _keep(found, opcode, at, head, file.read(length)):
@@ -167,8 +175,8 @@ def _keep(found: _Scanned, opcode: int, at: int, head: bytes, content: bytes) ->
 
 def _index(found: _Scanned, number: int, count: int, at: int, length: int) -> None:
     last = found.chunks[-1]
-    indexes = {**last.indexes, number: at}
-    found.chunks[-1] = IndexedChunk(last.head, last.offset, last.length, indexes, last.indexes_bytes + length)
+    found.indexes[-1][number] = at
+    found.chunks[-1] = replace(last, indexes_bytes=last.indexes_bytes + length)
     found.counts[-1][number] = count
 
 
@@ -177,6 +185,7 @@ def _mend(file: BinaryIO, found: _Scanned) -> int:
     torn. Returns where it then ends."""
     while found.chunks:
         last = found.chunks.pop()
+        found.indexes.pop()
         found.counts.pop()
         file.seek(last.offset + HEAD_BYTES + CHUNK_HEAD_BYTES)
         messages = file.read(last.head.size_bytes)
@@ -188,8 +197,7 @@ def _mend(file: BinaryIO, found: _Scanned) -> int:
     found.schemas = [each for each in found.schemas if each[0] < at]
     found.channels = [each for each in found.channels if each[0] < at]
     indexes = message_indexes(places_in(messages))
-    found.chunks.append(IndexedChunk(last.head, last.offset, last.length, {}, 0))
-    found.counts.append({})
+    found.add(last.head, last.offset, last.length)
     place = 0
     while place < len(indexes):
         _, length = record_head(indexes, place)

@@ -6,7 +6,6 @@ themselves (media.fragments): the file plays at any instant. A plain MP4 is made
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 from av.error import FFmpegError
 
@@ -14,10 +13,10 @@ from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.text import shown
 from openegress.media import Packet, StreamFormat
-from openegress.media.file_track import VISUAL_ENTRY_BYTES, FileTrack
+from openegress.media.file_track import FileTrack
 from openegress.media.fragments import EMPTY_TABLES, FragmentWriter, trex
 from openegress.media.meeting_track import as_stored
-from openegress.media.movie import TrackHead, TrackNames, box, full_box, trak
+from openegress.media.movie import TrackHead, TrackNames, trak
 from openegress.media.mp4_head import MOST_TRACKS, TREX_BYTES, Rewrite, head, in_slots
 from openegress.media.sample_entry import sample_entry
 
@@ -121,28 +120,8 @@ def described(form: StreamFormat) -> bytes:
             entry = sample_entry(form)
             at = entry.index(b"dOps") + 6  # Opus in ISOBMFF 4.3.2: version, channels, PreSkip
             return entry[:at] + bytes(2) + entry[at + 2 :]
-        case VideoCodec.VP8 | VideoCodec.VP9:
-            # FFmpeg describes VP9 by its first packet alone, and VP8, which it reads, not at all.
-            entry = sample_entry(replace(form, codec=VideoCodec.VP9))
-            kind = b"vp08" if form.codec is VideoCodec.VP8 else b"vp09"
-            return box(kind, entry[8:VISUAL_ENTRY_BYTES], _vpcc(form))
         case _:
             return sample_entry(form)
-
-
-_VP9_LEVELS = {36_864: 10, 73_728: 11, 122_880: 20, 245_760: 21, 552_960: 30, 983_040: 31, 2_228_224: 40}
-"""By the largest picture (VP9 Levels and Decoder Testing)."""
-
-
-def _vpcc(form: StreamFormat) -> bytes:
-    """The configuration of VP8 and VP9 (VP Codec ISO Media File Format Binding): profile 0, 8 bits, 4:2:0, as
-    browsers send it. VP8 has no levels."""
-    size = form.width * form.height
-    level = next((level for most, level in _VP9_LEVELS.items() if size <= most), 50)
-    if form.codec is VideoCodec.VP8:
-        level = 0
-    unspecified = 2
-    return full_box(b"vpcC", 1, 0, bytes((0, level, 8 << 4 | 1 << 1, *[unspecified] * 3)), bytes(2))
 
 
 def names_of(track: FileTrack) -> TrackNames:

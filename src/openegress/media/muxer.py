@@ -9,7 +9,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
-from openegress.core.codecs import AUDIO_IN, VIDEO_IN, AudioCodec, Container, MediaKind, VideoCodec
+from openegress.core.codecs import AUDIO_IN, ENCODED_VIDEO_IN, AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
@@ -154,7 +154,7 @@ class Muxer:
 def check_fit(container: Container, formats: Sequence[StreamFormat]) -> None:
     """Raises EgressError when the container does not take one of the codecs."""
     for f in formats:
-        taken: tuple[AudioCodec | VideoCodec, ...] = (*AUDIO_IN[container], *VIDEO_IN[container])
+        taken: tuple[AudioCodec | VideoCodec, ...] = (*AUDIO_IN[container], *ENCODED_VIDEO_IN[container])
         if f.codec not in taken:
             names = ", ".join(codec.value for codec in taken)
             raise EgressError(

@@ -5,6 +5,7 @@ A full queue leaves out pictures by itself, but in clumps, at full load, and wit
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
@@ -60,6 +61,19 @@ _SLOW_S = 0.15
 """Slow at any rate."""
 
 
+@dataclass(slots=True)
+class Pressure:
+    """Pictures of a recording until now."""
+
+    offered: int = 0
+    pressed: int = 0
+    """Met a full queue, or were left out as they had waited too long."""
+    worked_s: float = 0.0
+    """What the encoder took for those that it has seen."""
+    is_quickest: bool = True
+    """The encoder has no quicker way: what it has no time for has to be left out."""
+
+
 class EncoderPace:
     """Whether the encoder takes more than twice the time that it has. Seconds are of a clock that never goes
     back."""
@@ -75,11 +89,14 @@ class EncoderPace:
         """The encoder gets a picture."""
         self._given_at_s = now_s
 
-    def asked(self, now_s: float) -> None:
-        """The encoder has done what it had to."""
-        if self._given_at_s is not None:
-            self._took_s.append(now_s - self._given_at_s)
-            self._given_at_s = None
+    def asked(self, now_s: float) -> float:
+        """The encoder has done what it had to. How long that took."""
+        if self._given_at_s is None:
+            return 0.0
+        took_s = now_s - self._given_at_s
+        self._took_s.append(took_s)
+        self._given_at_s = None
+        return took_s
 
     @property
     def is_slow(self) -> bool:

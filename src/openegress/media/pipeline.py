@@ -11,12 +11,16 @@ from concurrent.futures import Future
 
 import av
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import EgressError, Phase, internal
+from openegress.core.left_out import QuickerEncoding
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.adapting_encoder import AdaptingEncoder
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
+from openegress.media.levelled_encoder import LevelledEncoder
 from openegress.media.resumptions import Resumption, Resumptions
 
 _LAST_PACKETS_S = 0.5
@@ -38,18 +42,23 @@ class EncodePipeline:
         steady: bool,
         on_error: OnError,
         hold_s: float = 0.0,
+        loudness_lufs: float = 0.0,
     ) -> None:
         """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
         Such a source sees itself when it falls behind; a full queue is only how it catches up.
+        `loudness_lufs`: what encoded sound is brought to; 0: it stays as it is.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
+        self._queue = FrameQueue(video.framerate if video else None, hold_s)
+        self._adapting: AdaptingEncoder | None = None
         try:
-            self._video = VideoEncoder(video, steady=steady) if video else None
-            self._audio = AudioEncoder(audio) if audio else None
+            if video is not None and video.adapts:
+                self._adapting = AdaptingEncoder(video, self._queue.pressure, steady=steady)
+            self._video = self._adapting or (VideoEncoder(video, steady=steady) if video else None)
+            self._audio = _audio_encoder(audio, loudness_lufs) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
-        self._queue = FrameQueue(video.framerate if video else None, hold_s)
         self._on_error = on_error
         self._sinks: Sequence[PacketSink] = ()
         self._taps: Sequence[FrameSink] = ()
@@ -58,7 +67,9 @@ class EncodePipeline:
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
-        self._key_at_ns: int | None = None
+        self._speed = video.speed if video else None
+        self._keys_at_ns: list[int] = []
+        """Asked for, and not encoded so far. Added to from any thread."""
         self._unfinished = 0
         self.encoded_frames = 0
         self.last_pts_ns = 0
@@ -76,6 +87,16 @@ class EncodePipeline:
         """Pictures that were left out, in the end also those that the encoder was not waited for."""
         return self._queue.dropped + self._unfinished
 
+    @property
+    def quicker(self) -> tuple[QuickerEncoding, ...]:
+        """For how long pictures had less effort than they could have."""
+        return self._adapting.quicker if self._adapting is not None else ()
+
+    @property
+    def speed(self) -> EncoderSpeed | None:
+        """That pictures are encoded with now."""
+        return self._adapting.speed if self._adapting is not None else self._speed
+
     def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._sinks, self._taps = sinks, taps
 
@@ -92,8 +113,8 @@ class EncodePipeline:
         self._queue.put_resumption(Resumption(pts_ns, paused_ns))
 
     def key_frame_at(self, at_ns: int) -> None:
-        """The first picture at `at_ns` or later is a key frame. From any thread; the last word counts."""
-        self._key_at_ns = at_ns
+        """The first picture at `at_ns` or later is a key frame. From any thread."""
+        self._keys_at_ns.append(at_ns)
 
     def expect_end(self) -> None:
         """The source is about to stop: whoever stops it waits, so from now on there is little time for
@@ -129,9 +150,11 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
-                    if self._key_at_ns is not None and pts_ns + S // 1000 >= self._key_at_ns:
-                        self._key_at_ns = None
+                    due = [at_ns for at_ns in tuple(self._keys_at_ns) if pts_ns + S // 1000 >= at_ns]
+                    if due:
                         self._video.begin_anew()
+                    for at_ns in due:
+                        self._keys_at_ns.remove(at_ns)
                     self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):
@@ -155,3 +178,8 @@ class EncodePipeline:
     def _fail(self, error: EgressError) -> None:
         self._queue.abandon()
         self._on_error(error)
+
+
+def _audio_encoder(encoding: AudioEncoding, loudness_lufs: float) -> AudioEncoder | LevelledEncoder:
+    encoder = AudioEncoder(encoding)
+    return LevelledEncoder(encoder, loudness_lufs) if loudness_lufs else encoder

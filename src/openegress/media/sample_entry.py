@@ -1,18 +1,24 @@
 """How a stream is described in an MP4 (ISO/IEC 14496-12 8.5.2): FFmpeg knows the boxes of every codec."""
 
 import io
+from dataclasses import replace
 
 import av
 
 from openegress.core.codecs import VideoCodec
 from openegress.core.errors import internal
 from openegress.media import StreamFormat
+from openegress.media.movie import box, full_box
 from openegress.media.mp4 import children
 from openegress.media.streams import add_stream
 
 _PATH = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 _STSD_HEADER = 8
 """Version, flags and the count of entries."""
+VISUAL_ENTRY_BYTES = 86
+"""Of a VisualSampleEntry before its boxes (ISO/IEC 14496-12 12.1.3)."""
+_VP9_LEVELS = {36_864: 10, 73_728: 11, 122_880: 20, 245_760: 21, 552_960: 30, 983_040: 31, 2_228_224: 40}
+"""By the largest picture (VP9 Levels and Decoder Testing)."""
 
 
 def sample_entry(form: StreamFormat) -> bytes:
@@ -25,7 +31,8 @@ def sample_entry(form: StreamFormat) -> bytes:
     """
     buffer = io.BytesIO()
     container = av.open(buffer, "w", format="mp4", container_options={"movflags": "empty_moov"})
-    add_stream(container, form)
+    # FFmpeg describes VP9 by its first packet alone, and VP8, which it reads, not at all.
+    add_stream(container, replace(form, codec=VideoCodec.VP9) if form.codec is VideoCodec.VP8 else form)
     container.start_encoding()
     data = buffer.getvalue()
     container.close()
@@ -38,6 +45,22 @@ def sample_entry(form: StreamFormat) -> bytes:
         else:
             raise internal(f"FFmpeg wrote no {wanted.decode()} box for {form.codec.value}")
     entry = data[start + _STSD_HEADER : end]
-    if form.codec is VideoCodec.H265:
-        return entry[:4] + b"hvc1" + entry[8:]
-    return entry
+    match form.codec:
+        case VideoCodec.H265:
+            return entry[:4] + b"hvc1" + entry[8:]
+        case VideoCodec.VP8 | VideoCodec.VP9:
+            kind = b"vp08" if form.codec is VideoCodec.VP8 else b"vp09"
+            return box(kind, entry[8:VISUAL_ENTRY_BYTES], _vpcc(form))
+        case _:
+            return entry
+
+
+def _vpcc(form: StreamFormat) -> bytes:
+    """The configuration of VP8 and VP9 (VP Codec ISO Media File Format Binding): profile 0, 8 bits, 4:2:0, as
+    browsers and we encode it. VP8 has no levels."""
+    size = form.width * form.height
+    level = next((level for most, level in _VP9_LEVELS.items() if size <= most), 50)
+    if form.codec is VideoCodec.VP8:
+        level = 0
+    unspecified = 2
+    return full_box(b"vpcC", 1, 0, bytes((0, level, 8 << 4 | 1 << 1, *[unspecified] * 3)), bytes(2))

@@ -11,8 +11,10 @@ from typing import Protocol
 
 from openegress.core.events import AnyEvent
 from openegress.core.marker import Marker
+from openegress.core.restart import Restart
 from openegress.media import StreamFormat
 from openegress.output.manifest import Records
+from openegress.storage.late import LateUploads
 
 Emit = Callable[[AnyEvent], None]
 """Thread-safe."""
@@ -29,10 +31,17 @@ class Opening:
     """Folder of this egress on the local disk; an output's files live below it until stored."""
     name_values: dict[str, str]
     """All filename placeholders, the track's included."""
-    goes_on_at_ns: int = 0
-    """Where on the timeline it goes on behind what lies in the spool; 0: it begins."""
+    restart: Restart | None = None
+    """It goes on behind what lies in the spool; None: it begins."""
+    late: LateUploads | None = None
+    """For what was made before, where it goes on: somebody else may have stored under its name since."""
     markers: Sequence[Marker] = ()
     """Of before, where it goes on."""
+
+    @property
+    def goes_on_at_ns(self) -> int:
+        """Where on the timeline; 0: nothing lies before it."""
+        return self.restart.at_ns if self.restart is not None else 0
 
 
 class Output(Protocol):

@@ -11,6 +11,7 @@ from openegress.output.file.recorder import FileRecorder
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
 from openegress.output.images.recorder import ImageRecorder
+from openegress.output.left import NOTHING_LEFT, LeftOutput
 from openegress.output.live.reconnect import ReconnectPolicy
 from openegress.output.live.sender import StreamSender
 from openegress.output.live.websocket import WebsocketSender
@@ -51,23 +52,25 @@ def build_output(
     size_limit: SizeLimit | None = None,
     on_empty: Callable[[], None] | None = None,
     stream_retry_s: float | None = None,
+    left: LeftOutput = NOTHING_LEFT,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
     ask_key: Callable[[int], None] = lambda at_ns: None,
 ) -> BuiltOutput:
     """The output number `index` of a plan. Call it in the event loop.
 
     `size_limit`: of a file, or of all segments. `on_empty`: the last URL of a stream output was removed; it
-    may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again. `ask_key`:
-    the first picture at this time of the timeline or later is to be a key frame; called from any thread.
+    may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again. `left`: what
+    it goes on behind. `ask_key`: the first picture at this time of the timeline or later is to be a key
+    frame; called from any thread.
     """
     policy = ReconnectPolicy() if stream_retry_s is None else ReconnectPolicy(budget_s=stream_retry_s)
     match output:
         case plan.TracksFile():
-            recorder = FileRecorder(output, index, emit=emit, uploader=uploader(output.storage))
-            guard = SizeGuard(recorder, size_limit, _packing(output.container))
-            return BuiltOutput(recorder, tracks=guard, guard=guard)
+            tracks = _file(output, index, left, emit, uploader(output.storage), ask_key)
+            guard = SizeGuard(tracks, size_limit, _packing(output.container))
+            return BuiltOutput(tracks, tracks=guard, guard=guard)
         case plan.FileOutput():
-            file = _file(output, index, emit, uploader(output.storage), ask_key)
+            file = _file(output, index, left, emit, uploader(output.storage), ask_key)
             guard = SizeGuard(file, size_limit, _packing(output.container))
             return BuiltOutput(file, packets=guard, guard=guard, patient=file, marked=file)
         case plan.SegmentOutput():
@@ -76,13 +79,21 @@ def build_output(
             guard = SizeGuard(segments, size_limit, packing)
             return BuiltOutput(segments, packets=guard, guard=guard, patient=segments, marked=segments)
         case plan.StreamOutput():
-            streams = StreamSender(output, index, emit=emit, on_empty=on_empty, policy=policy)
+            streams = StreamSender(
+                output,
+                index,
+                emit=emit,
+                on_empty=on_empty,
+                policy=policy,
+                left=left.streams,
+                ask_key=ask_key,
+            )
             return BuiltOutput(streams, packets=streams, streams=streams, is_live=True)
         case plan.ImageOutput():
             images = ImageRecorder(output, index, emit=emit, uploader=uploader(output.storage))
             return BuiltOutput(images, frames=images, patient=images)
         case plan.WebsocketOutput():
-            websocket = WebsocketSender(output, index, emit=emit, policy=policy)
+            websocket = WebsocketSender(output, index, emit=emit, policy=policy, left=left.websocket)
             return BuiltOutput(websocket, frames=websocket, mute_listener=websocket, is_live=True)
 
 
@@ -94,8 +105,13 @@ def _packing(container: Container | None) -> Packing:
 
 
 def _file(
-    output: plan.FileOutput, index: int, emit: Emit, uploader: Uploader, ask_key: Callable[[int], None]
+    output: plan.FileOutput,
+    index: int,
+    left: LeftOutput,
+    emit: Emit,
+    uploader: Uploader,
+    ask_key: Callable[[int], None],
 ) -> FileRecorder | SplitRecorder:
-    if output.split is not None:
-        return SplitRecorder(output, index, emit=emit, uploader=uploader, ask_key=ask_key)
+    if output.split is not None or left.parts:
+        return SplitRecorder(output, index, emit=emit, uploader=uploader, ask_key=ask_key, left=left.parts)
     return FileRecorder(output, index, emit=emit, uploader=uploader)

@@ -166,8 +166,11 @@ def rfc3339(at_ns: int) -> str:
 
 
 def _left_out(left_out: LeftOut) -> object:
-    told = LeftOut(tuple(track for track in left_out.tracks if track.any), left_out.pictures)
-    return msgspec.to_builtins(told) if told.any else None
+    told = msgspec.structs.replace(left_out, tracks=tuple(track for track in left_out.tracks if track.any))
+    if not told.any:
+        return None
+    fields = msgspec.to_builtins(told)
+    return fields if told.quicker else {key: value for key, value in fields.items() if key != "quicker"}
 
 
 def _file(record: FileRecord) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from openegress.core.codecs import Container
 from openegress.core.plan import FileOutput
+from openegress.request.name_length import limit_of, squeezed
 
 PART = "{part}"
 """In a path: where the number goes. Without it, it goes behind the name."""
@@ -9,18 +10,22 @@ PART = "{part}"
 
 def spool_name(output: FileOutput, part: int, container: Container) -> str:
     """Below the folder of the output; `part` from 0."""
-    number = f"-{_number(part)}" if output.split is not None else ""
+    number = f"-{_number(part)}" if output.split is not None or part else ""
     return f"recording{number}.{container.value}"
 
 
 def stored_name(output: FileOutput, part: int, name: str) -> str:
-    """`name`, which has its extension, as the part is called in the storage."""
-    if output.split is None:
+    """`name`, which has its extension, as the part is called in the storage. Of a file that is not split, the
+    first has no number: others come only where one could not be gone on with."""
+    if output.split is None and not part:
         return name
-    if PART in name:
+    if output.split is not None and PART in name:
         return name.replace(PART, _number(part))
     stem, dot, extension = name.rpartition(".")
-    return f"{stem}-{_number(part)}{dot}{extension}"
+    ending = f"-{_number(part)}{dot}{extension}"
+    if output.split is None:
+        stem = squeezed(stem, limit_of(output.storage), len(ending))
+    return stem + ending
 
 
 def beside_parts(output: FileOutput, path: str) -> str:

@@ -1,35 +1,50 @@
-"""Objects of one output on their way to the storage, one after the other in the order they were made."""
+"""Uploads the objects of one output to the storage, one after the other in the order they were made."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from openegress.core.errors import EgressError, Fault
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _UNANSWERED = 2
-"""Failures of a storage in a row, at the end, that mean it is away: the rest waits in the spool."""
+"""After so many failures in a row at the end, the storage counts as down: the rest stays in the spool."""
+
+
+class _UploadsState(Enum):
+    OPEN = auto()
+    """More objects may come."""
+    FINISHING = auto()
+    """No object comes any more; each one left is tried once more."""
+    ABANDONED = auto()
+    """Nothing is uploaded any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
+    """One object to upload."""
+
     local: Path
     path: str
-    """In the storage."""
+    """Path in the storage."""
     content_type: str
     then: Callable[[Stored], Awaitable[None]]
-    """Awaited once it is stored, before the next upload; raises EgressError when it could not do its part."""
+    """Awaited when the object is stored, before the next upload. May raise EgressError."""
     keep_local: bool = False
+    late: LateUploads | None = None
+    """Where it was made by a process that has died since."""
 
 
 class OrderedUploads:
-    """Stores what add() is given, in order, in one task.
+    """Uploads what add() is given, in order, in one task.
 
-    The uploader repeats what may pass. What it gives up stays on the disk and at the head of the queue,
-    and is tried again when the next object comes: none is overtaken. At the end each is tried once more by
-    itself, so that one that cannot be stored does not keep the others back.
+    The uploader retries errors that may pass. An object that it gives up stays on the disk and at the head of
+    the queue, and is tried again when the next object comes, so the order is kept. At the end each object is
+    tried once more separately, so that one that cannot be stored does not block the others.
     """
 
     def __init__(self, uploader: Uploader) -> None:
@@ -40,50 +55,54 @@ class OrderedUploads:
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        """Nothing is being uploaded: the queue is empty, or its head was given up for now."""
-        self._ending = False
-        self._abandoned = False
+        """Set while nothing is being uploaded: the queue is empty, or its head was given up for now."""
+        self._state = _UploadsState.OPEN
         self._loop = asyncio.get_running_loop()
 
     @property
     def pending(self) -> int:
         return len(self._queue)
 
+    @property
+    def _is_finishing(self) -> bool:
+        return self._state is _UploadsState.FINISHING
+
     def add(self, upload: Upload) -> None:
         """Thread-safe; never blocks."""
         self._loop.call_soon_threadsafe(self._add, upload)
 
     async def settled(self) -> None:
-        """Returns when everything added until now was stored, or given up for now."""
-        passed: asyncio.Future[None] = self._loop.create_future()
-        # Behind the add() calls that other threads have made.
-        self._loop.call_soon_threadsafe(passed.set_result, None)
-        await passed
+        """Returns when everything added until now is stored, or given up for now."""
+        await self._earlier_adds()
         await self._settled.wait()
 
     async def finish(self) -> None:
-        """Returns when everything is stored; raises the EgressError of what could not be.
+        """Returns when everything is stored. Raises the first EgressError of what could not be stored.
 
-        Call it after the last add() has returned: it goes through the event loop as well.
+        To be called after the last add() has returned.
         """
-        passed: asyncio.Future[None] = self._loop.create_future()
-        self._loop.call_soon_threadsafe(passed.set_result, None)
-        await passed
-        self._ending = True
+        await self._earlier_adds()
+        self._state = _UploadsState.FINISHING
         self._changed.set()
         if self._task is not None:
             await self._task
 
     async def abandon(self) -> None:
-        """Instead of finish(), where the disk that they lie on does not answer: what is not stored waits
-        there."""
-        self._abandoned = True
+        """To be called instead of finish() if the disk of the objects does not answer. What is not stored
+        stays there."""
+        self._state = _UploadsState.ABANDONED
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def _earlier_adds(self) -> None:
+        """Returns when the event loop has handled the add() calls that other threads have made."""
+        passed: asyncio.Future[None] = self._loop.create_future()
+        self._loop.call_soon_threadsafe(passed.set_result, None)
+        await passed
+
     def _add(self, upload: Upload) -> None:
-        if self._abandoned:
+        if self._state is _UploadsState.ABANDONED:
             return
         self._queue.append(upload)
         self._settled.clear()
@@ -94,25 +113,25 @@ class OrderedUploads:
     async def _run(self) -> None:
         while True:
             while not self._queue:
-                if self._ending:
+                if self._is_finishing:
                     return
                 self._changed.clear()
                 self._settled.set()
                 await self._changed.wait()
-            if self._ending:
+            if self._is_finishing:
                 await self._store_rest()
                 return
             self._changed.clear()
             try:
                 await self._store(self._queue[0])
             except EgressError:
-                # Not told yet: whether something is lost shows at the end.
-                if not self._ending:
+                # Not reported yet: the object may still be stored at the end.
+                if not self._is_finishing:
                     self._settled.set()
                     await self._changed.wait()
 
     async def _store_rest(self) -> None:
-        """Raises the first EgressError when all were tried, or the storage is away."""
+        """Raises the first EgressError when all objects were tried, or the storage is down."""
         first: EgressError | None = None
         unanswered = 0
         while self._queue and unanswered < _UNANSWERED:
@@ -123,7 +142,7 @@ class OrderedUploads:
             except EgressError as error:
                 first = first or error
                 if error.fault is Fault.DESTINATION:
-                    # It has had all the time there is: the next are not to wait as long, one after another.
+                    # The storage has had the whole time for retries. The next objects are tried only once.
                     unanswered += 1
                     self._uploader.stop_retrying()
                 if self._queue and self._queue[0] is upload:
@@ -133,8 +152,12 @@ class OrderedUploads:
 
     async def _store(self, upload: Upload) -> None:
         stored = await self._uploader.put(
-            upload.local, upload.path, upload.content_type, delete_local=not upload.keep_local
+            upload.local,
+            upload.path,
+            upload.content_type,
+            delete_local=not upload.keep_local,
+            late=upload.late,
         )
-        # Stored once is stored: what follows (a playlist) is made anew with the next object.
+        # The object stays stored if `then` fails: what `then` makes (a playlist) is made again with the next.
         self._queue.popleft()
         await upload.then(stored)

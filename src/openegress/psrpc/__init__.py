@@ -1,29 +1,32 @@
-"""Request/response over publish/subscribe, wire-compatible with github.com/livekit/psrpc."""
+"""RPC over publish/subscribe, wire-compatible with github.com/livekit/psrpc."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 
 class Subscription(Protocol):
-    """Payloads of one channel, in order, until closed."""
+    """Iterates over the payloads of one channel, in order, until close()."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Ends the iteration. Idempotent."""
 
 
 class Bus(Protocol):
-    """What psrpc needs of a message bus. Payloads are serialised internal.Msg."""
+    """A message bus for psrpc. Payloads are serialised internal.Msg (psrpc.envelope)."""
 
     in_process: bool
-    """Whether all who use it are in this process, and so none but our own clients."""
+    """Whether the bus connects only clients and servers of this process."""
 
-    async def publish(self, channel: str, payload: bytes) -> None: ...
+    async def publish(self, channel: str, payload: bytes) -> None:
+        """Raises EgressError (UNAVAILABLE) if the bus cannot be reached."""
 
     async def subscribe(self, channel: str) -> Subscription:
-        """Live when this returns: a payload published after that is seen."""
+        """Subscribes to a channel. Payloads published after this returns are received. Raises EgressError."""
 
     async def subscribe_queue(self, channel: str) -> Subscription:
-        """As subscribe, but of all queue subscribers of a channel one gets each payload."""
+        """As subscribe(), but each payload goes to only one of a channel's queue subscribers."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Ends all subscriptions."""

@@ -1,10 +1,11 @@
-"""Names of the bus' channels, as github.com/livekit/psrpc forms them for Redis."""
+"""Names of channels on the bus, as github.com/livekit/psrpc forms them for Redis."""
 
 _PLAIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 
 
 def escape(part: str) -> str:
-    """One part of a name: what is not [0-9A-Za-z_] becomes u+hhhh, above U+FFFF U+hhhhhhhh."""
+    """Escapes one part of a name: characters other than [0-9A-Za-z_] become u+hhhh, above U+FFFF
+    U+hhhhhhhh."""
     return "".join(c if c in _PLAIN else _escape(ord(c)) for c in part)
 
 
@@ -13,22 +14,22 @@ def _escape(code_point: int) -> str:
 
 
 def join(*parts: str) -> str:
-    """The parts with "|" between them; an empty part leaves no delimiter behind."""
+    """Joins the parts with "|", without empty ones."""
     return "|".join(escape(part) for part in parts if part)
 
 
 def requests(service: str, method: str, topic: str = "") -> str:
-    """Client to servers: who takes this call?"""
+    """Client to servers: a request, which servers may claim."""
     return join(service, method, topic, "REQ")
 
 
 def claim_responses(service: str, method: str, topic: str = "") -> str:
-    """Client to servers: this one shall."""
+    """Client to servers: which server was chosen."""
     return join(service, method, topic, "RCLAIM")
 
 
 def claim_requests(service: str, client_id: str) -> str:
-    """Servers to one client: I would, with this affinity."""
+    """Servers to one client: claims with an affinity."""
     return join(service, client_id, "CLAIM")
 
 

@@ -1,10 +1,10 @@
-"""Which of the servers that want a call gets it: a pure decision over the claims so far."""
+"""Chooses the server that gets a call, from the claims so far. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 AFTER_REFUSAL_S = 0.1
-"""How long after a refusal a claim may still come: refusals are made late (psrpc.server), claims at once."""
+"""How long after a refusal a claim may still arrive. Servers claim at once and refuse late (psrpc.server)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class ClaimSelection:
     """How a client chooses; the defaults are psrpc's. Durations in seconds since the request."""
 
     first_wins: bool = True
-    """Without affinity any server will do."""
+    """The first claim wins, whatever its affinity."""
     maximum: float = 0.0
-    """A claim of at least this much is taken at once; 0: none is."""
+    """A claim with at least this affinity wins at once; 0: the client always waits for better ones."""
     short_circuit_s: float = 0.2
-    """How long after the first claim better ones are waited for."""
+    """How long the client waits for better claims after the first one."""
     timeout_s: float = 1.0
-    """How long claims are waited for at all."""
+    """How long the client waits for claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,17 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Nobody:
     unfit: int
-    """How many claimed with an affinity of 0 or less, which is no offer."""
+    """How many servers claimed with an affinity of 0 or less, which is not an offer."""
 
 
 def choose(
     claims: Sequence[Claim], now_s: float, rule: ClaimSelection, refused_at_s: float | None = None
 ) -> Chosen | Waiting | Nobody:
-    """The decision at `now_s`. `refused_at_s`: when the first server said why it cannot, if one did.
+    """The decision at `now_s`. `refused_at_s`: when the first refusal arrived, if any. All times are seconds
+    since the request.
 
-    Servers are asked all at once, so those that have not spoken shortly after a refusal will not at all.
+    All servers get a request at the same time, so those that have not claimed it shortly after a refusal will
+    not do so later.
     """
     offers = [claim for claim in claims if claim.affinity > 0]
     for claim in offers:

@@ -1,4 +1,4 @@
-"""The calling side of psrpc: publishes a request, chooses among the claims, awaits the response."""
+"""The client side of psrpc: publishes a request, chooses among the claims, awaits the response."""
 
 import asyncio
 import time
@@ -18,13 +18,13 @@ from openegress.psrpc.services import CallRetry, Method, Req, Res
 from openegress.psrpc.wire_errors import NoResponse, from_wire, timed_out, to_wire
 
 STOOD_STILL_S = 0.05
-"""A time-out that ends later than this tells that the process was busy with something else. What came in that
-time has not been read yet, and so the wait goes on for as long."""
+"""A time-out that fires later than this shows that the process was blocked. Claims that arrived meanwhile
+have not been read yet, so the wait is extended by the same time."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """What arrives for one request: claims and responses in the order of the bus."""
+    """Claims and responses for one request, in the order of the bus."""
 
     arrivals: asyncio.Queue[ClaimRequest | Response] = field(default_factory=asyncio.Queue)
 
@@ -38,7 +38,7 @@ class _Inbox:
 
 
 class RPCClient:
-    """Calls methods of any service. One per process is enough; close() ends its readers."""
+    """Calls methods of any service. One client per process is enough."""
 
     def __init__(self, bus: Bus, client_id: str = "", observer: Observer = NOBODY) -> None:
         self._bus = bus
@@ -58,10 +58,10 @@ class RPCClient:
         metadata: Mapping[str, str] | None = None,
         retry: CallRetry | None = None,
     ) -> Res:
-        """Calls the method on one server; `timeout_s` and `retry` are the method's own unless given.
+        """Calls the method on one server. `timeout_s` and `retry` default to those of the method.
 
-        Raises EgressError: what the server answered; unavailable "no response from servers" when none
-        wants the call; deadline_exceeded "request timed out" when the chosen one stays silent.
+        Raises EgressError: the server's error; UNAVAILABLE "no response from servers" if no server claims the
+        call; DEADLINE_EXCEEDED "request timed out" if the chosen server does not answer.
         """
         policy = retry or method.retry
         attempt_timeout_s = method.timeout_s if timeout_s is None else timeout_s
@@ -76,7 +76,7 @@ class RPCClient:
         raise AssertionError("a retry policy has at least one attempt")
 
     async def close(self) -> None:
-        """Ends the readers. Calls in progress end with their time-outs."""
+        """Ends the subscriptions. Calls in progress end with their time-outs."""
         self._closed = True
         for inbox in self._inboxes.values():
             for subscription in inbox.subscriptions:
@@ -105,7 +105,7 @@ class RPCClient:
                 )
                 while True:
                     arrival = await call.arrivals.get()
-                    # A server that was not chosen may still be saying why it cannot take the call.
+                    # Servers that were not chosen may still refuse the call.
                     if isinstance(arrival, Response) and arrival.server_id in ("", server_id):
                         result = _result(method, arrival)
                         answered_bytes, code = len(arrival.raw_response), ""
@@ -118,16 +118,16 @@ class RPCClient:
             raise
         finally:
             del self._calls[envelope.request_id]
-            self._told(method, began_s, code, envelope, answered_bytes)
+            self._observe(method, began_s, code, envelope, answered_bytes)
 
-    def _told(
+    def _observe(
         self, method: Method[Req, Res], began_s: float, code: str, sent: Request, answered_bytes: int
     ) -> None:
         elapsed_ms = (time.monotonic() - began_s) * 1000
         self._observer.called(Role.CLIENT, method, elapsed_ms, code, len(sent.raw_request), answered_bytes)
 
     async def _select(self, method: Method[Req, Res], call: _Call) -> str:
-        """The server that gets the call. Raises EgressError when none wants it."""
+        """The id of the server that gets the call. Raises EgressError if none wants it."""
         started_s = time.monotonic()
         claims: list[Claim] = []
         refusal: EgressError | None = None

@@ -18,27 +18,27 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.tasks import cancellable
 
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""What a command raises when Redis cannot be reached or does not take it."""
+"""What a command raises if Redis cannot be reached or refuses it."""
 
 Argument = str | bytes | int | float
 
 QUICK_RETRIES = 2
-"""A connection that died while idle is replaced without anybody noticing."""
+"""A retry replaces a connection that was lost while idle."""
 
 
 POOL_SIZE = 50
-"""Commands at a time where `pool_size` says nothing; more wait for their turn."""
+"""Parallel commands if `pool_size` is not set. Further ones wait."""
 
 
 def connect(settings: config.Redis) -> "Redis | RedisCluster":
-    """A client for commands; it connects on its first one, and again after every loss."""
+    """A client for commands. It connects for its first command, and again after each loss."""
     retries = max(QUICK_RETRIES, settings.max_redirects if settings.cluster_addresses else 0)
     retry = Retry(ExponentialWithJitterBackoff(cap=0.2, base=0.02), retries)
     options = _options(settings) | {
         "retry": retry,
         "socket_timeout": max(settings.read_timeout, settings.write_timeout) / 1000,
     }
-    # A pool that is used up raises an error; RedisLink never lets it come to that.
+    # redis-py raises an error if all connections are in use; RedisLink waits before that.
     options["max_connections"] = pool_size(settings)
     if settings.sentinel_addresses:
         return _master(settings, options)
@@ -54,9 +54,9 @@ def connect(settings: config.Redis) -> "Redis | RedisCluster":
 
 
 def connect_subscriber(settings: config.Redis) -> Redis:
-    """A client for one subscription connection, which is never retried behind its owner's back.
+    """A client for one subscription connection, without automatic retries.
 
-    In a cluster any node will do, as messages reach all of them: each time another.
+    In a cluster messages reach all nodes, so it connects to a random one.
     """
     options = _options(settings) | {"retry": Retry(NoBackoff(), 0), "protocol": 2}
     if settings.sentinel_addresses:
@@ -73,7 +73,7 @@ def pool_size(settings: config.Redis) -> int:
 
 
 class RedisLink:
-    """A pool of connections for commands, whose failures are EgressErrors."""
+    """A pool of connections for commands. Failures are raised as EgressError."""
 
     def __init__(self, settings: config.Redis) -> None:
         self._settings = settings
@@ -81,7 +81,7 @@ class RedisLink:
         self.client: Any = connect(settings)
 
     async def run(self, command: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
-        """Runs a command of `client`. Raises EgressError (unavailable) when it cannot be carried out."""
+        """Runs a command of `client`. Raises EgressError (UNAVAILABLE) if it fails."""
         await self._turn()
         try:
             return await cancellable(command(*arguments, **options))
@@ -91,7 +91,7 @@ class RedisLink:
             self._turns.release()
 
     async def _turn(self) -> None:
-        """Returns when one of the connections is ours."""
+        """Waits for a free connection."""
         patience_s = float(self._settings.pool_timeout)
         try:
             async with asyncio.timeout(patience_s or None):
@@ -103,7 +103,7 @@ class RedisLink:
             raise unreachable(self._settings, error) from None
 
     async def script(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
-        """Runs a Lua script, which nothing else interrupts."""
+        """Runs a Lua script, which Redis executes atomically."""
         return await self.run(self.client.eval, script, len(keys), *keys, *arguments)
 
     async def close(self) -> None:
@@ -121,14 +121,14 @@ async def disconnect(client: "Redis | RedisCluster") -> None:
 
 
 def unreachable(settings: config.Redis, error: BaseException) -> EgressError:
-    """The failure of a command as the caller sees it: without the password that redis-py never prints."""
+    """The failure of a command as an EgressError. redis-py never prints the password."""
     where = ", ".join(settings.sentinel_addresses or settings.cluster_addresses or (settings.address,))
     reason = str(error) or type(error).__name__
     return EgressError(Code.UNAVAILABLE, f"redis at {where}: {reason}", fault=Fault.SERVICE)
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """host:port, [v6]:port or just a host."""
+    """Splits host:port, [v6]:port or a host alone; the default port is 6379."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
         return address.strip("[]"), 6379
@@ -176,8 +176,8 @@ def _master(settings: config.Redis, options: dict[str, Any]) -> Redis:
 
 
 def _name_in(client: "Redis | RedisCluster", tls: config.RedisTLS) -> None:
-    """redis-py knows a server by its address alone. The name in its certificate, which it is also asked for
-    (SNI), goes to each connection here."""
+    """Sets the server name for certificate checks and SNI. redis-py has no setting for it and would use the
+    address, so each connection gets it here."""
     if not (tls.enabled and tls.server_name):
         return
     if isinstance(client, RedisCluster):

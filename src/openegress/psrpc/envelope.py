@@ -1,4 +1,4 @@
-"""The envelope of every payload on the bus (psrpc's internal.Msg), and the ids inside."""
+"""The envelope of every payload on the bus (psrpc's internal.Msg)."""
 
 from typing import TypeVar
 
@@ -8,20 +8,20 @@ from openegress.proto import psrpc_pb2
 
 TYPE_URL_PREFIX = "type.googleapis.com/"
 MAX_BYTES = 8 * 1024 * 1024
-"""A list of ten thousand records; nothing else comes near it."""
+"""Enough for a list of ten thousand records, the largest payload."""
 
 M = TypeVar("M", bound=Message)
 
 
 def seal(message: Message) -> bytes:
-    """The message in its envelope. `channel` stays empty: on Redis the channel's name says it all."""
+    """The message in its envelope. The field `channel` is empty, as Redis needs only the channel's name."""
     return psrpc_pb2.Msg(
         type_url=TYPE_URL_PREFIX + message.DESCRIPTOR.full_name, value=message.SerializeToString()
     ).SerializeToString()
 
 
 def unseal(payload: bytes, kind: type[M]) -> M | None:
-    """The message in an envelope; None when the payload is something else, which a reader skips."""
+    """The message in an envelope; None if the payload is anything else, or too large."""
     if len(payload) > MAX_BYTES:
         return None
     try:

@@ -1,7 +1,7 @@
-"""The worker's side of IOInfo: records told once, although calls may have to be made twice.
+"""The worker's client of IOInfo: delivers each update of a record once, even if a call has to be repeated.
 
-A livekit-server announces every update it gets to webhooks, a copy too. So after a call whose outcome is not
-known, its record is looked up before the update is sent again.
+A livekit-server reports every update to webhooks, even a repeated one. After a call whose outcome is unknown,
+this client therefore looks up the record before it sends the update again.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,7 @@ from openegress.psrpc.client import RPCClient
 from openegress.psrpc.services import FIRST, IOInfo, Method
 
 _IN_DOUBT = frozenset({Code.DEADLINE_EXCEEDED, Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN})
-"""Errors after which the update may have been taken all the same: its answer was lost, or came of a later
-step."""
+"""Errors after which the update may still have been applied: the answer was lost, or a later step failed."""
 
 
 class IOInfoClient:
@@ -32,8 +31,8 @@ class IOInfoClient:
         selection_timeout_s: float = FIRST.timeout_s,
         in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`selection_timeout_s`: until somebody offers to take a record. `in_doubt`: whether others may have
-        ended any egress by now, as this worker was out of reach."""
+        """`selection_timeout_s`: how long to wait for a claim. `in_doubt`: whether this worker was out of
+        reach, so that others may have ended its egresses."""
         selection = replace(FIRST, timeout_s=selection_timeout_s)
         self._create = replace(IOInfo.CREATE_EGRESS, selection=selection)
         self._update = replace(IOInfo.UPDATE_EGRESS, selection=selection)
@@ -44,17 +43,17 @@ class IOInfoClient:
         self._in_doubt: set[str] = set()
 
     async def create(self, info: EgressInfo) -> None:
-        """Idempotent on every kind of record keeper. Raises EgressError."""
+        """Creates a record. Idempotent, also at a livekit-server. Raises EgressError."""
         await self._client.call(self._create, info, timeout_s=self._create_timeout_s)
 
     def doubt(self, egress_id: str) -> None:
-        """Others may have ended this egress: look at its record before it is updated."""
+        """Notes that others may have ended this egress: its record is looked up before the next update."""
         self._in_doubt.add(egress_id)
 
     async def update(self, info: EgressInfo) -> None:
-        """Raises EgressError; calling again with the same info is the way to try again.
+        """Updates a record. Raises EgressError; call it again with the same info to retry.
 
-        A record that somebody else has ended stays ended; it only learns what became of the files.
+        A record that another process has ended stays ended, and only its files are updated.
         """
         if self._all_in_doubt():
             self.doubt(info.egress_id)
@@ -71,12 +70,12 @@ class IOInfoClient:
         self._in_doubt.discard(info.egress_id)
 
     async def count(self, info: EgressInfo) -> None:
-        """What has been recorded so far, of a record that is as it was last updated. Raises EgressError
-        (UNAVAILABLE where a livekit-server keeps the records)."""
+        """Updates the counts of images and segments in a record whose last update was delivered. Raises
+        EgressError (UNAVAILABLE if a livekit-server keeps the records)."""
         await self._client.call(IOInfo.COUNT_EGRESS, info, timeout_s=self._update_timeout_s)
 
     async def report_usage(self, info: EgressInfo, mean_cores: float, most_cores: float) -> None:
-        """Of an egress that has ended; livekit-server logs it. Raises EgressError."""
+        """Reports how many cores an ended egress used; livekit-server logs it. Raises EgressError."""
         usage = UpdateMetricsRequest(info=info, avg_cpu_usage=mean_cores, max_cpu_usage=most_cores)
         await self._client.call(IOInfo.UPDATE_METRICS, usage)
 
@@ -86,7 +85,7 @@ class IOInfoClient:
             await self._ours_alone(IOInfo.ADD_PART, info)
 
     async def get(self, egress_id: str) -> EgressInfo | None:
-        """None when there is no such record. Raises EgressError when nobody can say."""
+        """The record, or None if there is none. Raises EgressError if the record keeper does not answer."""
         try:
             return await self._client.call(IOInfo.GET_EGRESS, GetEgressRequest(egress_id=egress_id))
         except EgressError as error:
@@ -110,4 +109,4 @@ class IOInfoClient:
         except EgressError as error:
             if error.code is not Code.UNAVAILABLE:
                 raise
-            # A livekit-server keeps the record: it has answered, but takes no revisions.
+            # A livekit-server keeps the record, and has no such method.

@@ -1,4 +1,4 @@
-"""The bus inside one process: the same bytes as on Redis, without Redis."""
+"""The bus inside one process: the same payloads as over Redis, without Redis."""
 
 from collections import defaultdict, deque
 
@@ -7,7 +7,8 @@ from openegress.psrpc.subscription import QueuedSubscription
 
 
 class MemoryBus:
-    """Delivers at once, in order, to whoever is subscribed; payloads without a subscriber are gone."""
+    """Delivers payloads at once and in order to all subscribers. Payloads without a subscriber are
+    dropped."""
 
     in_process = True
 

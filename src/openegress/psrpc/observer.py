@@ -1,4 +1,4 @@
-"""Who counts calls: told of each one, on either side, with what psrpc's own metrics are made of."""
+"""Observes calls on both sides, with the values that psrpc's own metrics count."""
 
 from enum import StrEnum
 from typing import Any
@@ -12,26 +12,26 @@ class Role(StrEnum):
 
 
 class ClaimOutcome(StrEnum):
-    """What became of a server's wish to have a request; psrpc's words."""
+    """The result of a server's claim, in psrpc's words."""
 
     GRANTED = "granted"
     LOST_TO_PEER = "lost_to_peer"
     TIMED_OUT = "timed_out"
     SKIPPED = "skipped"
-    """It wanted none."""
+    """The server made no claim."""
 
 
 class Observer:
-    """Hears everything and counts nothing. Its methods must neither block nor raise."""
+    """Ignores all events; subclasses count them. Methods must neither block nor raise."""
 
     def received(self, method: Method[Any, Any]) -> None:
-        """By a server, whoever answers it in the end."""
+        """A server received a request; another one may answer it."""
 
     def expired(self, method: Method[Any, Any]) -> None:
-        """Received when nobody waited for its answer any more."""
+        """A server received a request after its time-out."""
 
     def claimed(self, method: Method[Any, Any], outcome: ClaimOutcome, wait_ms: float) -> None:
-        """By a server."""
+        """A server's claim was decided after `wait_ms`."""
 
     def called(
         self,
@@ -42,7 +42,7 @@ class Observer:
         request_bytes: int,
         response_bytes: int,
     ) -> None:
-        """A call has come to its end. `error_code` is psrpc's, "" where there is none."""
+        """A call has ended. `error_code` is psrpc's; "" without an error."""
 
 
 NOBODY = Observer()

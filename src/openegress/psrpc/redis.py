@@ -21,38 +21,39 @@ from openegress.psrpc.subscription import QueuedSubscription
 _log = structlog.get_logger(__name__)
 
 LOCK_S = 5
-"""How long a payload of a queue stays taken; psrpc's own number."""
+"""Lifetime of the lock on a payload of a queue, as in psrpc."""
 
 QUIET_S = 5.0
-"""After this long without a message the connection is asked whether it lives, and gets as long to answer."""
+"""After so long without a message the connection is pinged. It is lost after the same time without an
+answer."""
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 """Between attempts to reconnect."""
 
 PUBLISH_PAUSE_S = 0.25
-"""Between attempts to publish while Redis is away, where the caller asked for them."""
+"""Between attempts to publish while Redis is unreachable, if the caller wants retries."""
 
 
 @dataclass(slots=True)
 class _Channel:
-    """Who listens to one channel on this connection."""
+    """The subscriptions to one channel on this connection."""
 
-    everyone: list[QueuedSubscription] = field(default_factory=list)
-    one_of: deque[QueuedSubscription] = field(default_factory=deque)
+    broadcast: list[QueuedSubscription] = field(default_factory=list)
+    queue: deque[QueuedSubscription] = field(default_factory=deque)
     live: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while Redis has confirmed the subscription."""
 
     def deliver(self, payload: bytes) -> None:
-        for subscription in self.everyone:
+        for subscription in self.broadcast:
             subscription.deliver(payload)
-        if self.one_of:
-            self.one_of[0].deliver(payload)
-            self.one_of.rotate(-1)
+        if self.queue:
+            self.queue[0].deliver(payload)
+            self.queue.rotate(-1)
 
 
-class _TakenPayloads(QueuedSubscription):
-    """Yields the payloads that no other subscriber of the queue has taken."""
+class _LockedPayloads(QueuedSubscription):
+    """Yields the payloads that no other subscriber of the queue has locked."""
 
     def __init__(
         self,
@@ -69,10 +70,10 @@ class _TakenPayloads(QueuedSubscription):
 
 
 class RedisBus:
-    """One connection for all subscriptions, a pool for everything else.
+    """One connection for all subscriptions, and a pool for everything else.
 
-    A lost connection is made again for ever, with all its subscriptions; what was published meanwhile is
-    lost, as Redis keeps nothing. subscribe() waits until Redis is there.
+    A lost connection is renewed with all its subscriptions, however long that takes. Payloads that were
+    published meanwhile are lost, as Redis does not keep them. subscribe() waits until Redis is reachable.
     """
 
     in_process = False
@@ -87,7 +88,7 @@ class RedisBus:
         self._reader: asyncio.Task[None] | None = None
 
     async def publish(self, channel: str, payload: bytes, retry_for_s: float = 0.0) -> None:
-        """Raises EgressError (unavailable) when Redis cannot be reached, at once or after `retry_for_s`."""
+        """Raises EgressError (UNAVAILABLE) if Redis cannot be reached within `retry_for_s` seconds."""
         give_up_s = asyncio.get_running_loop().time() + retry_for_s
         while True:
             try:
@@ -100,37 +101,37 @@ class RedisBus:
 
     async def subscribe(self, channel: str) -> Subscription:
         async def forget(subscription: QueuedSubscription) -> None:
-            self._channels[channel].everyone.remove(subscription)
+            self._channels[channel].broadcast.remove(subscription)
             await self._leave(channel)
 
         subscription = QueuedSubscription(forget)
         entry = self._entry(channel)
-        entry.everyone.append(subscription)
+        entry.broadcast.append(subscription)
         await self._join(channel, entry, subscription)
         return subscription
 
     async def subscribe_queue(self, channel: str) -> Subscription:
         async def forget(subscription: QueuedSubscription) -> None:
-            self._channels[channel].one_of.remove(subscription)
+            self._channels[channel].queue.remove(subscription)
             await self._leave(channel)
 
-        subscription = _TakenPayloads(forget, self._take)
+        subscription = _LockedPayloads(forget, self._take)
         entry = self._entry(channel)
-        entry.one_of.append(subscription)
+        entry.queue.append(subscription)
         await self._join(channel, entry, subscription)
         return subscription
 
     async def ping(self) -> None:
-        """For health checks. Raises EgressError (unavailable) when Redis does not answer."""
+        """For health checks. Raises EgressError (UNAVAILABLE) if Redis does not answer."""
         await self._redis.run(self._redis.client.ping)
 
     async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
+        """For health checks: why the reader has stopped; None while it works."""
         return stopped(self._reader)
 
     async def close(self) -> None:
         for entry in self._channels.values():
-            for subscription in (*entry.everyone, *entry.one_of):
+            for subscription in (*entry.broadcast, *entry.queue):
                 subscription.end()
         self._channels.clear()
         if self._reader is not None:
@@ -141,12 +142,12 @@ class RedisBus:
     # --- queues
 
     async def _take(self, payload: bytes) -> bool:
-        """Whether this subscriber is the first of all to take the payload."""
+        """Locks the payload. False if another subscriber has locked it before."""
         key = base64.b64encode(hashlib.sha256(payload).digest()).decode()
         try:
             return bool(await self._redis.run(self._redis.client.set, key, b"1", nx=True, ex=LOCK_S))
         except EgressError as error:
-            # Whoever can still reach Redis takes it; the caller tries again if nobody does.
+            # A subscriber that can still reach Redis takes it. If there is none, the caller tries again.
             _log.warning("a request was passed over", error=error.message)
             return False
 
@@ -158,7 +159,7 @@ class RedisBus:
         return self._channels.setdefault(channel, _Channel())
 
     async def _join(self, channel: str, entry: _Channel, subscription: QueuedSubscription) -> None:
-        """Returns when Redis has confirmed; the subscription is undone if the caller stops waiting."""
+        """Returns when Redis has confirmed the subscription, which is undone if the caller is cancelled."""
         try:
             if not entry.live.is_set():
                 async with self._writing:
@@ -166,7 +167,7 @@ class RedisBus:
                         try:
                             await cancellable(self._pubsub.subscribe(channel))
                         except FAILURES:
-                            pass  # the reader sees the same loss and subscribes to everything anew
+                            pass  # the reader notices the loss and subscribes again to everything
             await entry.live.wait()
         except BaseException:
             await subscription.close()
@@ -174,19 +175,19 @@ class RedisBus:
 
     async def _leave(self, channel: str) -> None:
         entry = self._channels[channel]
-        if entry.everyone or entry.one_of:
+        if entry.broadcast or entry.queue:
             return
         del self._channels[channel]
         async with self._writing:
-            # Somebody may have joined again while we waited for our turn.
+            # There may be a new subscription to the channel since.
             if self._pubsub is not None and channel not in self._channels:
                 try:
                     await cancellable(self._pubsub.unsubscribe(channel))
                 except FAILURES:
-                    pass  # a connection that is lost has no subscriptions
+                    pass  # a lost connection has no subscriptions
 
     async def _run(self) -> None:
-        """Owner of the subscription connection: makes it, reads it, makes it again."""
+        """Opens the subscription connection, reads it, and opens it again after a loss."""
         pause_s = FIRST_PAUSE_S
         lost = False
         while True:
@@ -207,7 +208,7 @@ class RedisBus:
                     _log.warning("redis is away", error=unreachable(self._settings, error).message)
                 lost = True
             except Exception:
-                # Without subscriptions the service is deaf: whatever it was, a new connection is the cure.
+                # Without subscriptions the service gets no requests, so any error leads to a new connection.
                 _log.exception("the subscription connection failed")
                 lost = True
             finally:
@@ -220,17 +221,17 @@ class RedisBus:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _receive(self, pubsub: PubSub) -> None:
-        asked = False
+        pinged = False
         while True:
             message = await pubsub.get_message(timeout=QUIET_S)
             if message is None:
-                if asked:
+                if pinged:
                     raise RedisConnectionError(f"no answer for {QUIET_S:g} s")
-                asked = True
+                pinged = True
                 async with self._writing:
                     await cancellable(pubsub.ping())
                 continue
-            asked = False
+            pinged = False
             entry = self._channels.get(message["channel"].decode()) if message["channel"] else None
             if entry is None:
                 continue

@@ -1,4 +1,4 @@
-"""The answering side of psrpc: claims requests, runs their handlers, publishes what they return."""
+"""The server side of psrpc: claims requests, runs their handlers, publishes the results."""
 
 import asyncio
 import time
@@ -17,39 +17,40 @@ from openegress.proto.psrpc_pb2 import ClaimRequest, ClaimResponse, Request, Res
 from openegress.psrpc import Bus, Subscription, channels
 from openegress.psrpc.envelope import seal, unseal
 from openegress.psrpc.observer import NOBODY, ClaimOutcome, Observer, Role
-from openegress.psrpc.services import Method, Req, Res
+from openegress.psrpc.services import Method, Req, Res, Routing
 from openegress.psrpc.wire_errors import to_wire
 
 _log = structlog.get_logger(__name__)
 
 Handler = Callable[[Req], Awaitable[Res]]
 Affinity = Callable[[Req], float | EgressError]
-"""How much a server wants a request: 0 < a <= 1; negative: not at all, silently; an EgressError: not at
-all, and this is why (the caller learns it unless another server takes the call)."""
+"""How much a server wants a request: 0 < a <= 1. Negative: it does not take the call, and is silent. An
+EgressError: it does not take the call and gives this reason, which the caller gets unless another server
+takes the call."""
 
 REFUSAL_DELAY_S = 0.5
-"""A refusal must not overtake the answer of a server that was chosen: stock clients take the first
-response that comes after their choice. Whoever wants the call has claimed it by then. Our own clients
-look who answers, so on a bus that only they use there is nothing to wait for."""
+"""A refusal must not arrive before the answer of a chosen server, as stock clients take the first response
+after their choice. By now, all servers that want the call have claimed it. Our own clients check who answers,
+so no delay is needed on the bus inside one process."""
 
 CHOICE_S = 1.2
-"""A client chooses within a second of asking; longer is not worth waiting for."""
+"""Clients choose within a second of their request."""
 
 PUBLISH_PAUSE_S = 0.25
-"""Between attempts to get an answer out while the bus is away."""
+"""Between attempts to publish an answer while the bus is unreachable."""
 
 
 MOST_RUNNING = 1_000
-"""Calls of one method at a time; what comes beyond is left to other servers, or not answered."""
+"""Calls of one method in parallel. Further ones are left to other servers, or not answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """What a handler may know of its request beside the message."""
+    """What a handler may use of its request beside the message."""
 
     client_id: str
     expiry_ns: int
-    """Unix ns; nobody waits for the answer after this."""
+    """Unix ns; the client stops waiting for the answer then."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -59,7 +60,7 @@ incoming: ContextVar[Incoming] = ContextVar("incoming")
 
 @dataclass(frozen=True, slots=True)
 class Served(Generic[Req, Res]):
-    """What a server does for those who call a method."""
+    """How a server serves one method."""
 
     method: Method[Req, Res]
     handler: Handler[Req, Res]
@@ -67,8 +68,8 @@ class Served(Generic[Req, Res]):
     affinity: Affinity[Req] | None = None
     """None: it takes every call."""
     hesitation_s: Callable[[], float] | None = None
-    """How long other servers are given to claim a request first. Nobody else is on a bus within the
-    process."""
+    """How long it waits for other servers to claim a request first. Ignored on the bus inside one process,
+    which has no other servers."""
 
 
 class Registration(Generic[Req, Res]):
@@ -95,7 +96,8 @@ class Registration(Generic[Req, Res]):
         self._readers: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Nothing is left of it when it fails, or when the caller stops waiting."""
+        """Subscribes. If that fails or is cancelled, all subscriptions are closed again. Raises
+        EgressError."""
         try:
             await self._open()
         except BaseException:
@@ -106,17 +108,18 @@ class Registration(Generic[Req, Res]):
 
     async def _open(self) -> None:
         method, topic = self._method, self._served.topic
-        if method.claim:
+        if method.is_claimed:
             choices = await self._bus.subscribe(channels.claim_responses(method.service, method.name, topic))
             self._subscriptions.append(choices)
             self._readers.append(asyncio.create_task(self._read_choices(choices)))
-        subscribe = self._bus.subscribe_queue if method.queue else self._bus.subscribe
+        is_queued = method.routing is Routing.QUEUED
+        subscribe = self._bus.subscribe_queue if is_queued else self._bus.subscribe
         requests = await subscribe(channels.requests(method.service, method.name, topic))
         self._subscriptions.append(requests)
         self._readers.append(asyncio.create_task(self._read_requests(requests)))
 
     async def close(self) -> None:
-        """Takes no further request; returns when those it has claimed are answered, or given to others."""
+        """Takes no further requests. Returns when the claimed ones are answered or were given to others."""
         self._on_close(self)
         *choices, requests = self._subscriptions
         await requests.close()
@@ -127,7 +130,7 @@ class Registration(Generic[Req, Res]):
         for subscription in choices:
             await subscription.close()
         await asyncio.gather(*self._readers)
-        # A handler may be what closes its own registration; it cannot wait for itself.
+        # A handler may close its own registration, and cannot wait for itself.
         await asyncio.gather(*(self._running - {asyncio.current_task()}))
 
     async def _read_choices(self, choices: Subscription) -> None:
@@ -159,12 +162,12 @@ class Registration(Generic[Req, Res]):
         return False
 
     async def _serve(self, request: Request) -> None:
-        """Owner of one request: whatever happens in it becomes a response or a log line."""
+        """Serves one request. Any exception becomes a response or a log line."""
         answer = Response(request_id=request.request_id, server_id=self._server_id)
         began_s = time.monotonic()
         try:
             message = self._method.request.FromString(request.raw_request)
-            if self._method.claim and not await self._won(request, message):
+            if self._method.is_claimed and not await self._won(request, message):
                 return
             began_s = time.monotonic()
             incoming.set(Incoming(request.client_id, request.expiry, dict(request.metadata)))
@@ -177,7 +180,7 @@ class Registration(Generic[Req, Res]):
                 "malformed_request",
             )
         except Exception:
-            # Its text may hold anything, secrets too: the caller gets the id to look for in the log.
+            # The error's text may hold secrets. The caller gets the id to look for in the log.
             _log.exception("request failed", method=str(self._method), request_id=request.request_id)
             answer.error = f"internal error, logged by the server under {request.request_id}"
             answer.code = Code.INTERNAL.value
@@ -195,7 +198,8 @@ class Registration(Generic[Req, Res]):
         )
 
     async def _won(self, request: Request, message: Req) -> bool:
-        """Claims the request; whether it became ours. Raises EgressError to refuse it aloud."""
+        """Claims the request. Returns whether the client chose this server. Raises EgressError to refuse the
+        request with a reason."""
         choice: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._choices[request.request_id] = choice
         began_s = time.monotonic()
@@ -206,7 +210,7 @@ class Registration(Generic[Req, Res]):
                 if choice.done():
                     outcome = ClaimOutcome.LOST_TO_PEER
                     return False
-            # Not before: another request may have got the room meanwhile.
+            # Asked only now, as another request may have taken the room meanwhile.
             affinity = self._served.affinity(message) if self._served.affinity else 1.0
             if isinstance(affinity, EgressError):
                 if not self._bus.in_process:
@@ -233,7 +237,7 @@ class Registration(Generic[Req, Res]):
             self._observer.claimed(self._method, outcome, (time.monotonic() - began_s) * 1000)
 
     async def _publish(self, channel: str, answer: Response, expiry_ns: int) -> None:
-        """Gets the answer out for as long as somebody waits for it."""
+        """Publishes the answer, with retries as long as the client waits for it."""
         while True:
             try:
                 await self._bus.publish(channel, seal(answer))
@@ -262,7 +266,8 @@ class RPCServer:
         affinity: Affinity[Req] | None = None,
         hesitation_s: Callable[[], float] | None = None,
     ) -> "Registration[Req, Res]":
-        """Serves the method from the moment this returns until the registration is closed. See Served."""
+        """Serves the method from the moment this returns until the registration is closed. See Served for the
+        parameters. Raises EgressError."""
         served = Served(method, handler, topic, affinity, hesitation_s)
         registration = Registration(
             self._bus, self.server_id, served, self._registrations.discard, self._observer
@@ -272,6 +277,6 @@ class RPCServer:
         return registration
 
     async def close(self) -> None:
-        """Closes what is still registered; handlers in progress finish first."""
+        """Closes all registrations. Handlers in progress finish first."""
         while self._registrations:
             await next(iter(self._registrations)).close()

@@ -1,6 +1,7 @@
 """The services that livekit-server and its egress workers offer each other, as a table of methods."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from google.protobuf.empty_pb2 import Empty
@@ -35,7 +36,7 @@ _BACKOFF = Backoff(first_s=1.0, least=1.0, most=2.0)
 
 @dataclass(frozen=True, slots=True)
 class CallRetry:
-    """A call is tried again on these codes; each attempt has twice the time of the one before."""
+    """How often a call is retried after errors with these codes. Each attempt doubles the time-out."""
 
     attempts: int = 3
     backoff: Backoff = _BACKOFF
@@ -43,30 +44,40 @@ class CallRetry:
 
 
 ORDER_TIMEOUT_S = 6.0
-"""For a recording to pause or go on: media that is asked for is waited for 2 s."""
+"""A recording that resumes waits up to 2 s for its media."""
 CLIP_TIMEOUT_S = 120.0
-"""For a clip to be cut and stored; one that is not stored by then goes on."""
+"""Limit for cutting and storing a clip. The worker goes on with a clip that takes longer."""
 ONCE = CallRetry(attempts=1)
 FIRST = ClaimSelection()
 
 
+class Routing(Enum):
+    """Which servers get a request and answer it (psrpc's options of a method)."""
+
+    CLAIMED = auto()
+    """All servers get it; those that want it claim it, and the client chooses one."""
+    QUEUED = auto()
+    """One server gets it, by a lock on the bus, and claims it."""
+    BROADCAST = auto()
+    """All servers get it and answer without a claim ("multi")."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Req, Res]):
+    """One method of a service. A call ends after `timeout_s` without an answer."""
+
     service: str
     name: str
     request: type[Req]
     response: type[Res]
     selection: ClaimSelection = FIRST
-    multi: bool = False
-    """Every server answers; nobody claims."""
-    queue: bool = False
-    """One server sees the request, by a lock on the bus."""
+    routing: Routing = Routing.CLAIMED
     timeout_s: float = 3.0
     retry: CallRetry = ONCE
 
     @property
-    def claim(self) -> bool:
-        return not self.multi
+    def is_claimed(self) -> bool:
+        return self.routing is not Routing.BROADCAST
 
     def __str__(self) -> str:
         return f"{self.service}.{self.name}"
@@ -85,7 +96,11 @@ class EgressInternal:
         retry=CallRetry(),
     )
     LIST_ACTIVE_EGRESS = Method(
-        "EgressInternal", "ListActiveEgress", ListActiveEgressRequest, ListActiveEgressResponse, multi=True
+        "EgressInternal",
+        "ListActiveEgress",
+        ListActiveEgressRequest,
+        ListActiveEgressResponse,
+        routing=Routing.BROADCAST,
     )
     CLIP = Method("EgressInternal", "Clip", CutRequest, ClipInfo, timeout_s=CLIP_TIMEOUT_S)
     """Ours alone."""
@@ -94,28 +109,39 @@ class EgressInternal:
 class EgressHandler:
     """Offered by the worker that runs an egress; the topic is the egress id."""
 
-    STOP_EGRESS = Method("EgressHandler", "StopEgress", StopEgressRequest, EgressInfo, queue=True)
-    UPDATE_STREAM = Method("EgressHandler", "UpdateStream", UpdateStreamRequest, EgressInfo, queue=True)
-    ORDER = Method(
-        "EgressHandler", "Order", UpdateLayoutRequest, EgressInfo, queue=True, timeout_s=ORDER_TIMEOUT_S
+    STOP_EGRESS = Method("EgressHandler", "StopEgress", StopEgressRequest, EgressInfo, routing=Routing.QUEUED)
+    UPDATE_STREAM = Method(
+        "EgressHandler", "UpdateStream", UpdateStreamRequest, EgressInfo, routing=Routing.QUEUED
     )
-    """Ours alone: the layout is an order (request.orders). A livekit-server hands those on in the room."""
-    ADD_PART = Method("EgressHandler", "AddPart", EgressInfo, Empty, queue=True)
-    """Ours alone: what became of a part of the egress that another worker has recorded before."""
+    ORDER = Method(
+        "EgressHandler",
+        "Order",
+        UpdateLayoutRequest,
+        EgressInfo,
+        routing=Routing.QUEUED,
+        timeout_s=ORDER_TIMEOUT_S,
+    )
+    """Not part of LiveKit's protocol: the layout is an order (request.orders). A livekit-server has no such
+    method, and orders reach the recorder in the room."""
+    ADD_PART = Method("EgressHandler", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
+    """Not part of LiveKit's protocol: the results of a part that another worker recorded before."""
 
 
 class IOInfo:
-    """Offered by livekit-server, or by us where the records are ours; no topic."""
+    """Offered by livekit-server, or by openegress where it keeps the records itself; no topic."""
 
-    CREATE_EGRESS = Method("IOInfo", "CreateEgress", EgressInfo, Empty, queue=True)
-    UPDATE_EGRESS = Method("IOInfo", "UpdateEgress", EgressInfo, Empty, queue=True)
-    GET_EGRESS = Method("IOInfo", "GetEgress", GetEgressRequest, EgressInfo, queue=True)
-    LIST_EGRESS = Method("IOInfo", "ListEgress", ListEgressRequest, ListEgressResponse, queue=True)
-    REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, queue=True)
-    """Ours alone: what an ended record learns of its files. A livekit-server has no such thing, and announces
-    every update of an ended record as another end."""
-    ADD_PART = Method("IOInfo", "AddPart", EgressInfo, Empty, queue=True)
-    """Ours alone: what an egress learns of a part that is not its last one."""
-    COUNT_EGRESS = Method("IOInfo", "CountEgress", EgressInfo, Empty, queue=True)
-    """Ours alone: what has been recorded so far. A livekit-server would announce it to webhooks."""
-    UPDATE_METRICS = Method("IOInfo", "UpdateMetrics", UpdateMetricsRequest, Empty, queue=True)
+    CREATE_EGRESS = Method("IOInfo", "CreateEgress", EgressInfo, Empty, routing=Routing.QUEUED)
+    UPDATE_EGRESS = Method("IOInfo", "UpdateEgress", EgressInfo, Empty, routing=Routing.QUEUED)
+    GET_EGRESS = Method("IOInfo", "GetEgress", GetEgressRequest, EgressInfo, routing=Routing.QUEUED)
+    LIST_EGRESS = Method(
+        "IOInfo", "ListEgress", ListEgressRequest, ListEgressResponse, routing=Routing.QUEUED
+    )
+    REVISE_EGRESS = Method("IOInfo", "ReviseEgress", EgressInfo, Empty, routing=Routing.QUEUED)
+    """Not part of LiveKit's protocol: adds stored files to an ended record. A livekit-server would report any
+    update of an ended record to webhooks as another end."""
+    ADD_PART = Method("IOInfo", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
+    """Not part of LiveKit's protocol: the results of a part of an egress that is not its last one."""
+    COUNT_EGRESS = Method("IOInfo", "CountEgress", EgressInfo, Empty, routing=Routing.QUEUED)
+    """Not part of LiveKit's protocol: what has been recorded so far. A livekit-server would report it to
+    webhooks."""
+    UPDATE_METRICS = Method("IOInfo", "UpdateMetrics", UpdateMetricsRequest, Empty, routing=Routing.QUEUED)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 class QueuedSubscription:
-    """Payloads wait here for their reader; iteration ends when it is closed."""
+    """Queues payloads for one reader. Its iteration ends when the subscription is closed."""
 
     def __init__(self, on_close: Callable[["QueuedSubscription"], Awaitable[None]]) -> None:
         self._payloads: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -17,7 +17,7 @@ class QueuedSubscription:
             self._payloads.put_nowait(payload)
 
     def end(self) -> None:
-        """No further payload: the bus is closing. What already waits is still read."""
+        """Accepts no further payloads, as the bus is closing. Those in the queue are still read."""
         if not self._closed:
             self._closed = True
             self._payloads.put_nowait(None)

@@ -1,6 +1,6 @@
-"""Errors on the wire: EgressError to and from a Response's `code` and `error`.
+"""Converts EgressError to and from the `code` and `error` of a Response.
 
-psrpc's codes are Twirp's but for a few (psrpc errors.go); an unknown one is `unknown`.
+psrpc's codes are Twirp's with a few exceptions (psrpc errors.go). Unknown ones become `unknown`.
 """
 
 from openegress.core.errors import Code, EgressError, Fault
@@ -47,12 +47,12 @@ def from_wire(code: str, message: str) -> EgressError:
 
 
 class NoResponse(EgressError):
-    """Nobody answered. The text is psrpc's; clients match on it."""
+    """No server answered. The text is psrpc's, and clients match on it."""
 
     def __init__(self) -> None:
         super().__init__(Code.UNAVAILABLE, "no response from servers", fault=Fault.SERVICE)
 
 
 def timed_out() -> EgressError:
-    """A server was chosen and did not answer in time; the text is psrpc's."""
+    """The chosen server did not answer in time. The text is psrpc's."""
     return EgressError(Code.DEADLINE_EXCEEDED, "request timed out", fault=Fault.SERVICE)

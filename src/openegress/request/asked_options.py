@@ -6,7 +6,7 @@ import msgspec
 from livekit.protocol.egress import RoomCompositeEgressRequest, TemplateSource
 
 from openegress.core import plan as parts
-from openegress.core.codecs import Container, VideoCodec
+from openegress.core.codecs import AskedSpeed, Container, EncoderSpeed, VideoCodec
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
@@ -28,6 +28,16 @@ SPLITTABLE = frozenset({Container.MP4})
 
 _STORED = (parts.FileOutput, parts.SegmentOutput, parts.ImageOutput)
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeChoice:
+    """What becomes of a recording when its handler dies, and what it records so that this holds."""
+
+    outputs: tuple[parts.Output, ...]
+    render: Render
+    resumes: bool
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,38 @@ class AskedOptions:
             raise why
         return ()
 
+    def with_stems(self, plan: Plan) -> Plan:
+        """`plan` with the stems it may have. Nobody can go on with them: stems that only the configuration
+        or the room wants give way to a request for `resume`. Raises as end_rules() does."""
+        wanted = self.all.stems.form if self.all.stems else None
+        if wanted is None:
+            return plan
+        if (why := _why_no_stems(plan)) is not None:
+            if self.asked.stems:
+                raise why
+            return plan
+        if plan.resumes and self.asked.resume:
+            if self.asked.stems:
+                raise unimplemented("resume of a recording with stems")
+            notice = "resume leaves out stems, which the request does not ask for"
+            return msgspec.structs.replace(plan, notices=(*plan.notices, notice))
+        return msgspec.structs.replace(plan, stems=wanted, resumes=False)
+
+    def loudness_lufs(self, plan: Plan) -> float:
+        """Of the sound of `plan`, and of its stems; 0: it stays as it is. Raises as end_rules() does."""
+        target = float(self.all.loudness or 0.0)
+        is_encoded = plan.audio is not None and not plan.may_pass_through and not plan.passthrough
+        if not target or is_encoded or plan.stems is not None:
+            return target
+        if self.asked.loudness:
+            raise invalid("loudness: no sound of this egress is encoded, and none is brought to a loudness")
+        return 0.0
+
+    @property
+    def asks_for_loudness(self) -> bool:
+        """Tracks that would be stored as they come have to be encoded for it."""
+        return bool(self.asked.loudness)
+
     def with_data(
         self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
     ) -> tuple[Sidecar, ...]:
@@ -171,7 +213,7 @@ class AskedOptions:
         """`video` at the speed and the rate that were asked for. Raises EgressError where the request asks
         for what its outputs have no use for."""
         if video is None:
-            for key in ("encoder_speed", "variable_frame_rate"):
+            for key in ("encoder_speed", "video_codec", "variable_frame_rate"):
                 if getattr(self.asked, key):
                     raise invalid(f"{key}: no picture of this egress is encoded; leave it out")
             return None
@@ -184,9 +226,14 @@ class AskedOptions:
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
             raise unimplemented("variable_frame_rate of pictures that are not H.264")
+        speed = self.all.encoder_speed or AskedSpeed.VERYFAST
+        is_auto = speed is AskedSpeed.AUTO
+        if is_auto and self.asked.encoder_speed and not is_h264:
+            raise unimplemented("encoder_speed=auto of pictures that are not H.264")
         return msgspec.structs.replace(
             video,
-            speed=self.all.encoder_speed or video.speed,
+            speed=EncoderSpeed.VERYFAST if is_auto else EncoderSpeed(speed.value),
+            adapts=is_auto and is_h264,
             has_variable_rate=bool(self.all.variable_frame_rate) and is_h264 and not is_streamed,
         )
 
@@ -203,18 +250,27 @@ class AskedOptions:
             raise why
         return Render.LIVE
 
-    def resumes(self, source: parts.Source, outputs: tuple[parts.Output, ...], render: Render) -> bool:
-        """A recording of `source` into `outputs`. Raises EgressError as end_rules() does."""
+    def resumption(self, outputs: tuple[parts.Output, ...], render: Render) -> ResumeChoice:
+        """Of a recording into `outputs`. What only the configuration or the room asks for, and nobody can go
+        on with, gives way to a request for `resume`. Raises EgressError as end_rules() does."""
         if not self.all.resume:
-            return False
-        cannot = next((why for each in outputs if (why := _why_not_resumed(each))), "")
+            return ResumeChoice(outputs, render, resumes=False)
+        notices = []
+        if self.asked.resume:
+            for each in outputs:
+                why, option = _why_not_resumed(each, outputs)
+                if why and not getattr(self.asked, option):
+                    outputs = tuple(other for other in outputs if other is not each)
+                    notices.append(f"resume leaves out {why}, which the request does not ask for")
+            if render is Render.DEFERRED and self.asked.render is not Render.DEFERRED:
+                render = Render.LIVE
+                notices.append("resume leaves out render=deferred, which the request does not ask for")
+        cannot = next((why for each in outputs if (why := _why_not_resumed(each, outputs)[0])), "")
         if render is Render.DEFERRED:
             cannot = "a recording whose picture is composed after it"
-        elif isinstance(source, parts.TracksSource):
-            cannot = "all tracks of a room"
         if cannot and self.asked.resume:
             raise unimplemented(f"resume of {cannot}")
-        return not cannot
+        return ResumeChoice(outputs, render, not cannot, tuple(notices))
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
@@ -236,21 +292,35 @@ class AskedOptions:
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
-def _why_not_resumed(output: parts.Output) -> str:
-    """What of it nobody can go on with; "": somebody can."""
+def _why_no_stems(plan: Plan) -> EgressError | None:
+    """None: it can have them."""
+    if not _is_of_room(plan):
+        return unimplemented("stems of what a page shows, whose room is not looked into,")
+    if not _is_stored(plan.outputs):
+        return invalid("stems: they lie beside a file or segments, and this egress has neither")
+    if not _has_sound(plan):
+        return invalid("stems: this egress records no sound")
+    if isinstance(plan.source, parts.MediaSource) and (plan.passthrough or plan.may_pass_through):
+        return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
+    return None
+
+
+def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) -> tuple[str, str]:
+    """What of it nobody can go on with, and the option that asks for it; "": somebody can."""
     match output:
-        case parts.TracksFile():
-            return "a recording with a tracks_file"
-        case parts.FileOutput(split=parts.Split()):
-            return "a file that is split"
-        case parts.FileOutput(container=container) if container is not Container.MP4:
-            return "a file that is not an MP4"
-        case parts.StreamOutput() | parts.WebsocketOutput():
-            return "a stream"
+        case parts.TracksFile() if _has_parts(outputs[0]):
+            return "a tracks_file beside a file that is not an MP4", "tracks_file"
         case parts.ImageOutput(sheet=parts.Sheet()):
-            return "a storyboard"
+            return "a storyboard", "storyboard"
         case _:
-            return ""
+            return "", ""
+
+
+def _has_parts(output: parts.Output) -> bool:
+    """It would go on in another file."""
+    if isinstance(output, parts.TracksFile) or not isinstance(output, parts.FileOutput):
+        return False
+    return output.split is not None or output.container is not Container.MP4
 
 
 def changed_rules(rules: EndRules, asked: Options) -> EndRules:

@@ -58,6 +58,7 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         why = "the egress is composed after it was recorded: ask when it is complete"
         raise EgressError(Code.FAILED_PRECONDITION, why)
     index, output = _clipped(plan)
+    parts = info.file_results if isinstance(output, FileOutput) and output.split is not None else ()
     recorded = _stored_name(output, info)
     if not recorded:
         raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording yet")
@@ -70,8 +71,9 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
         begin_ns=wish.begin_ns,
         end_ns=wish.end_ns,
         left_in=str(spool / plan.egress_id / f"{kind}-{index}"),
+        stored=tuple(_part(each, on_backup=info.backup_storage_used) for each in parts),
         playlist=recorded if isinstance(output, SegmentOutput) else "",
-        taken=(recorded,),
+        taken=(recorded, *(each.filename for each in parts)),
     )
 
 
@@ -124,7 +126,8 @@ def _files_of_recording(info: EgressInfo) -> list[FileInfo]:
     body = info.WhichOneof("request")
     if body is None or not _asks_for_file(getattr(info, body)):
         return []
-    are_parts = all(f"{number:05d}" in each.filename for number, each in enumerate(files, 1))
+    # The first has no number where the file was not to be split.
+    are_parts = all(f"{number:05d}" in each.filename for number, each in enumerate(files[1:], 2))
     return files if are_parts else files[:1]
 
 
@@ -143,12 +146,16 @@ def is_within_reach(info: EgressInfo, context: Context) -> bool:
     return not names or any(Path(each).is_file() for each in names)
 
 
-def started_at_ns(info: EgressInfo) -> int:
-    """Unix ns of media time zero; 0: not known. Pauses are not in it."""
-    for results in (info.file_results, info.segment_results):
-        for each in results:
-            return each.started_at
-    return 0
+def started_at_ns(info: EgressInfo, at_ns: int) -> int:
+    """Unix ns of media time zero, as it counts for what lies at `at_ns`; 0: not known. What is left out
+    within a file is not in it."""
+    begin_ns = 0
+    files = _files_of_recording(info) or info.file_results[:1]
+    for each in files:
+        if at_ns < begin_ns + each.duration or each is files[-1]:
+            return max(0, each.started_at - begin_ns)
+        begin_ns += each.duration
+    return info.segment_results[0].started_at if info.segment_results else 0
 
 
 def _clipped(plan: Plan) -> tuple[int, FileOutput | SegmentOutput]:
@@ -190,7 +197,8 @@ def _stem(name: str) -> str:
 
 
 def _part(file: FileInfo, *, on_backup: bool) -> StoredPart:
-    return StoredPart(file.filename, file.duration, file.size, on_backup)
+    """One that is not stored yet may still become larger."""
+    return StoredPart(file.filename, file.duration, file.size if file.location else 0, on_backup)
 
 
 def _names_storage(message: Message) -> bool:

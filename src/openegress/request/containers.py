@@ -1,6 +1,6 @@
 """What a request says of the containers that its encoded outputs go into. Pure."""
 
-from openegress.core.codecs import Container, VideoCodec
+from openegress.core.codecs import VIDEO_IN, Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.request import outputs
 from openegress.request.requested import FileWish, RequestedOutputs
@@ -17,14 +17,18 @@ def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Con
         if container is None:
             raise missing_or_invalid("file_type")
         return container
-    # The API has no name for WebM: a path may ask for it.
     path = wish.file.filepath.lower()
-    if path.endswith(".webm") and fits_webm and codec in (None, VideoCodec.VP8):
+    if is_named_webm(wish) and fits_webm and codec in (None, *VIDEO_IN[Container.WEBM]):
         return Container.WEBM
-    # A codec moves a file that is named otherwise, as ever; VP8 only one whose name leaves that open.
-    if path.endswith(".mp4") and codec is VideoCodec.VP8:
+    # A codec moves a file that is named otherwise, as ever; VP8 and VP9 only one whose name leaves that open.
+    if path.endswith(".mp4") and codec in (VideoCodec.VP8, VideoCodec.VP9):
         return Container.MP4
     return None
+
+
+def is_named_webm(wish: FileWish) -> bool:
+    """The API has no name for WebM: a path may ask for it."""
+    return not getattr(wish.file, "file_type", 0) and wish.file.filepath.lower().endswith(".webm")
 
 
 def of_others(wanted: RequestedOutputs) -> list[Container]:

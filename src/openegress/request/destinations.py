@@ -8,6 +8,7 @@ import msgspec
 from livekit.protocol.egress import AliOSSUpload, AzureBlobUpload, GCPUpload, ProxyConfig, S3Upload
 
 from openegress.core.errors import Code, EgressError, Fault, missing_or_invalid
+from openegress.core.http_url import is_http
 from openegress.core.plan import (
     AliOSSStorage,
     AzureStorage,
@@ -182,6 +183,9 @@ def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
 def _proxy(wire: ProxyConfig) -> Proxy | None:
     if not wire.url:
         return None
+    if not is_http(wire.url if "://" in wire.url else f"http://{wire.url}"):
+        where = shown(receiver(wire.url), 80)
+        raise missing_or_invalid(f"proxy url ({where!r} is not an HTTP proxy; write http://host:port)")
     return Proxy(url=wire.url, username=wire.username, password=wire.password)
 
 

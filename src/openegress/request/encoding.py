@@ -14,8 +14,8 @@ from openegress.core.codecs import (
     DEFAULT_AUDIO_HZ,
     DEFAULT_AUDIO_KBPS,
     DEFAULT_KEY_FRAME_INTERVAL_S,
+    ENCODED_VIDEO_IN,
     PRESETS,
-    VIDEO_IN,
     AudioCodec,
     Container,
     H264Profile,
@@ -56,6 +56,7 @@ MAX_KEY_FRAME_INTERVAL_S = 86_400.0
 
 ENCODED_AUDIO = (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3)
 ENCODED_VIDEO = (VideoCodec.H264, VideoCodec.VP8)
+"""Where nobody asks for another one."""
 
 FORMAT_NAMES: dict[Container, str] = {
     Container.MP4: "video/mp4",
@@ -74,7 +75,10 @@ CODEC_NAMES: dict[AudioCodec | VideoCodec, str] = {
     AudioCodec.OPUS: "audio/opus",
     AudioCodec.MP3: "audio/mpeg",
     VideoCodec.H264: "video/h264",
+    VideoCodec.H265: "video/h265",
     VideoCodec.VP8: "video/vp8",
+    VideoCodec.VP9: "video/vp9",
+    VideoCodec.AV1: "video/av1",
 }
 
 
@@ -290,14 +294,14 @@ def choose(
             video_wish = VideoCodec.H264
             notices = (f"advanced.video_codec VP8 is encoded as H264: {taker} takes no VP8",)
     audio = _fitting(ENCODED_AUDIO, audio_wish, fixed, AUDIO_IN) if has_audio else ()
-    video = _fitting(ENCODED_VIDEO, video_wish, fixed, VIDEO_IN) if has_video else ()
+    video = _fitting(ENCODED_VIDEO, video_wish, fixed, ENCODED_VIDEO_IN) if has_video else ()
     if default_file:
         file = _default_container(audio, video, has_audio, has_video)
     ordered = ([file] if file else []) + [each for each in fixed if each is not file]
     return Formats(
         file=file,
         audio=_first(audio, ordered, AUDIO_IN) if has_audio else None,
-        video=_first(video, ordered, VIDEO_IN) if has_video else None,
+        video=_first(video, ordered, ENCODED_VIDEO_IN) if has_video else None,
         notices=notices,
     )
 
@@ -328,9 +332,11 @@ def _default_container(
     audio: tuple[AudioCodec, ...], video: tuple[VideoCodec, ...], has_audio: bool, has_video: bool
 ) -> Container:
     order = (Container.MP4, Container.WEBM) if has_video else (Container.OGG, Container.MP4, Container.MP3)
+    if VideoCodec.VP9 in video:
+        order = (Container.WEBM, Container.MP4)
     for container in order:
         takes_audio = not has_audio or any(codec in AUDIO_IN[container] for codec in audio)
-        takes_video = not has_video or any(codec in VIDEO_IN[container] for codec in video)
+        takes_video = not has_video or any(codec in ENCODED_VIDEO_IN[container] for codec in video)
         if takes_audio and takes_video:
             return container
     raise invalid("no supported file output type is compatible with the selected codecs")

@@ -15,14 +15,16 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from openegress.core import foreign_json
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import AskedCodec, AskedSpeed
 from openegress.core.decode import Decoder, near
 from openegress.core.errors import EgressError, invalid
+from openegress.core.loudness_target import LoudnessTarget
 from openegress.core.pause_mode import PauseMode
 from openegress.core.render import Render
 from openegress.core.room_patterns import fits
 from openegress.core.selectors import Selectors
 from openegress.core.sidecars import Sidecars
+from openegress.core.stems import Stems
 from openegress.core.text import shown
 from openegress.core.values import LengthOrSize, Seconds, SizeBytes
 from openegress.request.look_options import LOOK_KEYS, LookOptions
@@ -81,9 +83,15 @@ class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
     """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
     tracks_file: str | None = None
     """Path of a file with the room's tracks as they come, beside what is composed of them."""
+    stems: Stems | None = None
+    """Each participant's voice in a file of its own, beside the recording of a room."""
+    loudness: LoudnessTarget | None = None
+    """What sound that is encoded, and stems, are brought to."""
     storyboard: Seconds | None = None
     """How often a thumbnail of the recording is taken, for players to show over their time line."""
-    encoder_speed: EncoderSpeed | None = None
+    encoder_speed: AskedSpeed | None = None
+    """Of pictures that are encoded."""
+    video_codec: AskedCodec | None = None
     """Of pictures that are encoded."""
     variable_frame_rate: bool | None = None
     """Of files and segments: a picture that does not change is not written again for a second."""

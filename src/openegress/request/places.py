@@ -1,12 +1,13 @@
 """Where the outputs of a plan write, so that two recordings that run at once never write to one path."""
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from openegress.core import plan as plans
+from openegress.core.beside import first_stored
 from openegress.core.codecs import TRACK_CONTAINER, Container
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.ipc import ClaimNames
@@ -37,6 +38,14 @@ def places_of(plan: Plan, machine: str) -> frozenset[str]:
     """
     whose = _whose(plan)
     return frozenset(f"{place}|{whose}" if "{" in place else place for place in _all(plan, machine))
+
+
+def places_of_clip(storage: StoragePlan, path: str, machine: str) -> frozenset[str]:
+    """As places_of(), with those of files that are split: it may be called as one of their parts is."""
+    numbers = re.finditer(r"\d{5,}", path)
+    whole = re.sub(r"-\d{5,}(?=\.\w+$)", "", path)
+    paths = [path, whole, *(f"{path[: each.start()]}*{path[each.end() :]}" for each in numbers)]
+    return frozenset(_place(storage, each, machine) for each in paths)
 
 
 def check_apart(plan: Plan) -> None:
@@ -115,16 +124,16 @@ def _all(plan: Plan, machine: str) -> Iterator[str]:
                     yield _place(output.storage, f"{output.directory}{output.prefix}.vtt", machine)
             case _:
                 pass
-    for storage, name in _sidecars(plan):
+    for storage, name in _beside(plan):
         yield _place(storage, name, machine)
 
 
-def _sidecars(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
-    """Where they go, as far as names are known."""
-    beside = plans.beside(plan)
-    if beside is None:
+def _beside(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
+    """Where sidecars and stems go, as far as names are known."""
+    first = first_stored(plan)
+    if first is None:
         return
-    output = beside[1]
+    output = first[1]
     if isinstance(output, FileOutput):
         extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
         stem = _of_parts(output, naming.sidecar_stem(output.filepath, extension))
@@ -132,6 +141,8 @@ def _sidecars(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
         stem = output.directory + naming.sidecar_stem(output.playlist, naming.PLAYLIST_EXTENSION)
     for sidecar in plan.sidecars:
         yield from ((output.storage, stem + ending) for ending in ENDINGS[sidecar])
+    if plan.stems is not None:
+        yield output.storage, f"{stem}.*.{plan.stems.value}"
 
 
 def _possible(output: FileOutput) -> Iterator[str]:

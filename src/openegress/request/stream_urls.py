@@ -140,11 +140,12 @@ def redact(url: str) -> str:
 
 
 def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
-    """Where nothing follows the application, its last part may be the key."""
+    """Where nothing follows the application, the last part of its path may be the key."""
     app, end = parts.app, identifier(parts.key) if parts.key else ""
-    if not parts.key and "/" in app:
-        head, _, last = app.rpartition("/")
-        app = f"{head}/{identifier(last)}"
+    path = re.split("[?#]", app, maxsplit=1)[0]
+    if not parts.key and "/" in path:
+        head, _, last = path.rpartition("/")
+        app = f"{head}/{identifier(last)}{app[len(path) :]}"
     written = url.removesuffix(f"{parts.app}/{parts.key} live=1").removesuffix(f"{parts.app}/{parts.key}")
     flag = " live=1" if url.endswith(" live=1") else ""
     return f"{written}{_without_values(app)}/{end}{flag}"

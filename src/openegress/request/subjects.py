@@ -17,6 +17,7 @@ from livekit.protocol.egress import (
 
 from openegress.core import plan as parts
 from openegress.core.errors import Code, EgressError, invalid, missing_or_invalid
+from openegress.core.http_url import is_http
 from openegress.core.networks import denying, networks_of
 from openegress.core.plan import AudioRoute, ParticipantVideo, TrackVideo
 from openegress.core.routes import VideoRoute
@@ -94,7 +95,7 @@ class Subjects:
         base_url: str,
         routes: tuple[AudioRoute, ...],
     ) -> parts.TemplateSource:
-        if not _is_http(base_url):
+        if not is_http(base_url):
             raise missing_or_invalid("template base url")
         if request.custom_base_url:
             self._check_address(base_url, "template base url")
@@ -122,7 +123,7 @@ class Subjects:
         return msgspec.structs.replace(self.media(audio=routes), token=token)
 
     def of_web(self, request: WebEgressRequest | WebSource) -> Subject:
-        if not _is_http(request.url):
+        if not is_http(request.url):
             raise missing_or_invalid("web url")
         self._check_address(request.url, "web url")
         has_audio, has_video = _media_of(request)
@@ -233,14 +234,6 @@ def _media_of(
     if request.audio_only and request.video_only:
         raise missing_or_invalid("audio_only and video_only")
     return not request.video_only, not request.audio_only
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None, dict[str, str]]:

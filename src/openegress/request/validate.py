@@ -27,6 +27,7 @@ from openegress.request import (
     layouts,
     naming,
     outputs,
+    picture_codec,
     requested,
     room_tracks,
     stream_urls,
@@ -186,10 +187,13 @@ class _Planner:
             has_audio = False
         if wanted.only_websockets:
             has_video = False
+        options = self.options
+        wish = picture_codec.chosen(wish, options.all, options.asked, wanted, has_video=has_video)
         is_media = isinstance(subject.source, parts.MediaSource)
         looks = self.options.looks(subject.source, self.context.pictures, is_drawn=has_video)
         may_pass = is_media and not wish.asked and _tracks_only(subject.source)
-        may_pass = may_pass and not (looks.draws_over or self.options.asks_for_card)
+        needs_encoding = self.options.asks_for_card or self.options.asks_for_loudness
+        may_pass = may_pass and not (looks.draws_over or needs_encoding)
         others = containers.of_others(wanted)
         streamed = wanted.stream is not None
         against_webm = encoding.against_webm(
@@ -320,10 +324,11 @@ class _Planner:
         """`looks`: None where nothing is drawn here."""
         found = self.options.storyboard(found, video, may_pass_through=may_pass_through)
         split, render = self.options.split(source, found), self.options.render(source, found)
+        resumption = self.options.resumption(split, render)
         plan = Plan(
             egress_id=self.request.egress_id,
             source=source,
-            outputs=split,
+            outputs=resumption.outputs,
             video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
@@ -341,11 +346,12 @@ class _Planner:
                 found,
                 as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
             ),
-            render=render,
-            resumes=self.options.resumes(source, split, render),
-            notices=notices + self.options.notices,
+            render=resumption.render,
+            resumes=resumption.resumes,
+            notices=notices + self.options.notices + resumption.notices,
         )
-        return msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan))
+        plan = self.options.with_stems(msgspec.structs.replace(plan, end_rules=self.options.end_rules(plan)))
+        return msgspec.structs.replace(plan, loudness_lufs=self.options.loudness_lufs(plan))
 
 
 def _wish(

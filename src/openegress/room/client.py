@@ -47,15 +47,21 @@ class RoomClient:
         self._subscriptions = Subscriptions(
             self._roster, self._cipher, self._unix_clock, self._send, self._events.put
         )
+        options = options or SessionOptions()
         self._messages = ServerMessages(
-            self._roster, self._subscriptions, self._cipher, self._events, self._unix_clock
+            self._roster,
+            self._subscriptions,
+            self._cipher,
+            self._events,
+            self._unix_clock,
+            self._send if options.data_tracks else None,
         )
         self._membership = Membership(
             url,
             token,
             self._subscriptions.demux,
             self._messages,
-            MembershipOptions(options or SessionOptions(), rejoin_for_s, make_transport),
+            MembershipOptions(options, rejoin_for_s, make_transport),
         )
         self._closed = False
 
@@ -131,7 +137,7 @@ class RoomClient:
         if self._closed:
             return
         self._closed = True
-        self._messages.close()
+        await self._messages.close()
         if self._asker is not None:
             await self._asker.close()
         await self._membership.stop_watching()

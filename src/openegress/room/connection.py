@@ -56,6 +56,8 @@ class SessionOptions:
     """Any certificate of the server is accepted."""
     data: bool = False
     """What participants send by data channels is received too."""
+    data_tracks: bool = False
+    """With `data`: so is what they send by data tracks."""
 
 
 class ConnectionListener(Protocol):
@@ -69,6 +71,9 @@ class ConnectionListener(Protocol):
 
     def on_data(self, message: bytes, arrival_ns: int) -> None:
         """Each message of a data channel: a DataPacket. Monotonic ns."""
+
+    def on_data_track(self, packet: bytes, arrival_ns: int) -> None:
+        """Each packet of a data track. Monotonic ns."""
 
     def on_offer(self, offer: sdp.Offer) -> None:
         """Each offer, before its answer."""
@@ -241,7 +246,9 @@ class RoomConnection:
         if path is None or not path.is_up or not self._options.data or self._channels is not None:
             return
         if self._sctp_port is not None:
-            self._channels = DataChannels(path.transport.send_data, self._listener.on_data)
+            self._channels = DataChannels(
+                path.transport.send_data, self._listener.on_data, self._listener.on_data_track
+            )
             self._channels.start(self._sctp_port)
 
     def _take_data(self, packet: bytes, arrival_ns: int) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from google.protobuf.message import DecodeError
-from livekit.protocol.models import DataPacket, EncryptedPacketPayload, SubscriptionError
+from livekit.protocol.models import DataPacket, EncryptedPacketPayload, ParticipantInfo, SubscriptionError
 from livekit.protocol.rtc import JoinResponse, SignalResponse, SubscriptionPermissionUpdate
 
 from openegress.core.units import S
@@ -17,6 +18,7 @@ from openegress.room import (
     TrackPublished,
     TrackUnpublished,
 )
+from openegress.room.data_tracks import DataTracks
 from openegress.room.event_queue import EventQueue
 from openegress.room.frame_keys import Undecryptable
 from openegress.room.rtp.frame_cipher import RoomCipher
@@ -45,12 +47,15 @@ class ServerMessages:
         cipher: RoomCipher,
         events: EventQueue,
         clock: UnixClock,
+        send: Callable[..., Awaitable[None]] | None = None,
     ) -> None:
+        """`send`: a signal to the server, where data tracks are asked for; None: they are not."""
         self._roster = roster
         self._subscriptions = subscriptions
         self._cipher = cipher
         self._events = events
         self._clock = clock
+        self._data_tracks = DataTracks(send, self._tell_locked) if send is not None else None
         self._updates = ParticipantUpdates()
         self._catching_up: asyncio.TimerHandle | None = None
         """While some of what was told of participants waits."""
@@ -64,7 +69,9 @@ class ServerMessages:
         """Until then, tracks that end may come back after a re-join; monotonic seconds."""
         self._expiry: asyncio.TimerHandle | None = None
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        if self._data_tracks is not None:
+            await self._data_tracks.close()
         for timer in (self._expiry, self._catching_up, self._retry):
             if timer is not None:
                 timer.cancel()
@@ -80,13 +87,17 @@ class ServerMessages:
         self._cipher.server_mark = join.sif_trailer
         self._updates.clear()
         self._publish(self._roster.joined(join.other_participants, now_s))
+        if self._data_tracks is not None:
+            self._data_tracks.joined()
+            self._data_tracks.told(join.other_participants)
 
     def on_message(self, message: SignalResponse) -> None:
         match message.WhichOneof("message"):
             case "update":
-                told = self._updates.take(message.update.participants, time.monotonic_ns())
-                self._publish(self._roster.updated(told))
+                self._update(self._updates.take(message.update.participants, time.monotonic_ns()))
                 self._catch_up_later()
+            case "data_track_subscriber_handles" if self._data_tracks is not None:
+                self._data_tracks.handles(message.data_track_subscriber_handles)
             case "speakers_changed":
                 self._publish(self._roster.speaking(message.speakers_changed.speakers))
             case "connection_quality":
@@ -101,6 +112,11 @@ class ServerMessages:
     def on_data(self, message: bytes, arrival_ns: int) -> None:
         self._read_held()
         self._read(message, arrival_ns)
+
+    def on_data_track(self, packet: bytes, arrival_ns: int) -> None:
+        frame = self._data_tracks.take(packet) if self._data_tracks is not None else None
+        if frame is not None:
+            self.emit(DataArrived(frame.participant_identity, frame, self._clock.offset_ns + arrival_ns))
 
     def on_offer(self, offer: sdp.Offer) -> None:
         self._subscriptions.offered(offer)
@@ -183,13 +199,18 @@ class ServerMessages:
             return
         self._subscriptions.drop_absent()
 
+    def _update(self, told: list[ParticipantInfo]) -> None:
+        self._publish(self._roster.updated(told))
+        if self._data_tracks is not None:
+            self._data_tracks.told(told)
+
     def _catch_up_later(self) -> None:
         if self._updates.are_waiting and self._catching_up is None:
             self._catching_up = asyncio.get_running_loop().call_later(AGAIN_S, self._catch_up)
 
     def _catch_up(self) -> None:
         self._catching_up = None
-        self._publish(self._roster.updated(self._updates.due(time.monotonic_ns())))
+        self._update(self._updates.due(time.monotonic_ns()))
         self._catch_up_later()
 
     def _permission(self, update: SubscriptionPermissionUpdate) -> None:

@@ -1,4 +1,4 @@
-"""Where finished files go: local disk, S3, GCS, Azure Blob, AliOSS, behind one small seam."""
+"""Storages for finished files, behind one protocol: local disk, S3, GCS, Azure Blob, AliOSS."""
 
 from pathlib import Path
 from typing import Protocol
@@ -9,41 +9,44 @@ from openegress.core.plan import Backend
 class Storage(Protocol):
     """One bucket, container or folder. Paths are relative to it, with "/" between parts.
 
-    Every method raises EgressError: fault CALLER for what the request got wrong (no such bucket, key
-    refused), DESTINATION for what may pass (time-out, 5xx), with the storage's own words and no secret.
+    Every method raises EgressError, whose text holds no secret. Its fault is CALLER for a mistake in the
+    request (no such bucket, key refused), DESTINATION for an error that may pass (time-out, 5xx), and SERVICE
+    for a local file that cannot be read.
     """
 
     async def check(self, path: str) -> None:
         """Writes and deletes a small object beside `path`."""
 
     async def put(self, local: Path, path: str, content_type: str) -> None:
-        """Stores a whole file, in parts when it is large, in bounded memory. `local` stays."""
+        """Stores the file `local`, which stays where it is. Large files go in parts, in bounded memory."""
 
     async def size(self, path: str) -> int | None:
-        """Bytes of the stored object. None: this identity may write here but not look.
+        """The size of the stored object in bytes; None if this identity may write but not look (HEAD).
 
         Raises EgressError with code NOT_FOUND when there is no such object."""
 
     async def changed_s(self, path: str) -> float | None:
-        """When the object was stored, in unix seconds by the storage's clock. None: there is none, or this
-        identity may not look."""
+        """When the object was stored, in unix seconds by the storage's clock; None if there is no such
+        object, or this identity may not look."""
 
     async def read(self, path: str, offset: int, size: int) -> bytes:
-        """Part of the stored object; fewer bytes than `size` only at its end.
+        """`size` bytes of the stored object from `offset` on; fewer only at its end.
 
         Raises EgressError with code NOT_FOUND when there is no such object."""
 
     async def presign(self, path: str, expires_s: int) -> str:
-        """A URL that reads the object without credentials."""
+        """A URL that reads the object without credentials for `expires_s` seconds."""
 
     def location(self, path: str) -> str:
-        """Where the object is, in the form clients of the Egress API expect."""
+        """The URL or path of the object, in the form that clients of the Egress API expect."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Closes connections. Idempotent."""
 
 
 async def open_storage(backend: Backend) -> Storage:
-    """The Storage for a backend of the plan."""
+    """Opens the Storage for a backend of the plan. Raises EgressError when its fields contradict each
+    other."""
     from openegress.storage.open import connect
 
     return await connect(backend)

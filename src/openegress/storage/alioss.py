@@ -9,17 +9,17 @@ from openegress.core.plan import AliOSSStorage
 from openegress.storage.failures import FailureKind
 from openegress.storage.s3 import static
 from openegress.storage.s3_address import Address, address, endpoint_url
-from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
+from openegress.storage.s3_bucket import S3Access, S3Bucket, S3Traits
 from openegress.storage.s3_client import S3Client
 from openegress.storage.traits import StoreTraits
 
 OSS_HOST = re.compile(r"(?:s3\.)?oss-(?P<place>[a-z0-9-]+)\.aliyuncs\.com", re.ASCII)
 INTERNAL = "-internal"
-"""Ends the place of an endpoint that is reached from inside Alibaba's network only."""
+"""Suffix of endpoints that can be reached only inside Alibaba's network."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bearings:
+class OSSAddress:
     """Where an OSS bucket is: address, region of the signature, and the location in upstream's form."""
 
     address: Address
@@ -27,7 +27,7 @@ class Bearings:
     location_base: str
 
 
-def bearings(bucket: str, endpoint: str, region: str) -> Bearings:
+def oss_address(bucket: str, endpoint: str, region: str) -> OSSAddress:
     """`endpoint` as OSS users write it (oss-cn-hangzhou.aliyuncs.com, with or without scheme), or empty:
     the region's. `region` with or without "oss-"; empty: the endpoint's."""
     region = region.removeprefix("oss-")
@@ -40,17 +40,18 @@ def bearings(bucket: str, endpoint: str, region: str) -> Bearings:
     known = OSS_HOST.fullmatch(host)
     if known is None:
         at = address(bucket, endpoint)
-        return Bearings(at, region or "oss", at.location_base)
+        return OSSAddress(at, region or "oss", at.location_base)
     place = known["place"]
     at = address(bucket, f"{scheme}://s3.oss-{place}.aliyuncs.com")
     location = f"https://{bucket}.{host.removeprefix('s3.')}"
-    return Bearings(at, region or place.removesuffix(INTERNAL), location)
+    return OSSAddress(at, region or place.removesuffix(INTERNAL), location)
 
 
 def connect(backend: AliOSSStorage) -> S3Bucket:
+    """Sends nothing yet. Raises EgressError when the backend's fields do not suffice."""
     if not (backend.access_key and backend.secret):
         raise invalid("AliOSS needs access_key and secret")
-    at = bearings(backend.bucket, backend.endpoint, backend.region)
+    at = oss_address(backend.bucket, backend.endpoint, backend.region)
 
     identity = static(backend.access_key, backend.secret)
     client = S3Client(at.address, backend.bucket, at.region, backend.proxy, identity)
@@ -62,4 +63,4 @@ def connect(backend: AliOSSStorage) -> S3Bucket:
             secrets=(backend.secret,),
         )
     )
-    return S3Bucket(S3Manner(client, Checksum.NONE), traits)
+    return S3Bucket(S3Access(client, Checksum.NONE), traits)

@@ -1,4 +1,4 @@
-"""Credentials of an assumed AWS role, asked of STS again before they expire."""
+"""Credentials of an assumed AWS role, which are renewed at STS before they expire."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,8 @@ from openegress.storage.s3_client import certificates, new_session, proxies
 
 
 def sts_endpoint(endpoint: str) -> str | None:
-    """S3-compatible servers answer STS on their own address; for AWS the SDK knows it (None)."""
+    """The URL of STS: S3-compatible servers answer it at their own address. None: AWS, whose URL the SDK
+    knows."""
     if not endpoint:
         return None
     url = endpoint_url(endpoint)
@@ -23,14 +24,15 @@ def sts_endpoint(endpoint: str) -> str | None:
 
 
 class AssumedRole:
-    """Who botocore signs as, for one storage."""
+    """The identity of one storage (s3_client.Identity), by its method give()."""
 
     def __init__(self, backend: S3Storage) -> None:
         self._backend = backend
         self._client: Any = None
 
     def give(self, session: Any) -> None:
-        """Calls of the session may then raise CredentialsRefused and CredentialsUnavailable."""
+        """Sets the session's credentials. Its calls may then raise CredentialsRefused and
+        CredentialsUnavailable."""
         session._credentials = DeferredRefreshableCredentials(self._assume, "assume-role")
 
     def _assume(self) -> dict[str, str]:
@@ -51,7 +53,7 @@ class AssumedRole:
             words = "AssumeRole: no credentials to assume the role with; set access_key and secret"
             raise CredentialsRefused(words) from None
         except Exception as error:
-            # BotoCoreError, its parser's errors. Not their text, which may hold the proxy's password.
+            # BotoCoreError or errors of its parser. Their text may hold the proxy's password.
             raise CredentialsUnavailable(f"AssumeRole: {type(error).__name__}") from None
         return {
             "access_key": given["AccessKeyId"],

@@ -19,8 +19,8 @@ from openegress.storage.traits import StoreTraits
 
 
 def location_base(account: str, container: str, endpoint: str) -> str:
-    """Upstream's form leaves the container out, which clients know; with an endpoint of its own (which
-    upstream does not have) it is the blob's URL."""
+    """The form of upstream, whose locations leave the container out. With an endpoint, which upstream does
+    not support, a location is the blob's URL."""
     if not endpoint:
         return f"https://{account}.blob.core.windows.net"
     return f"{endpoint_url(endpoint)}/{container}"
@@ -33,8 +33,8 @@ CLOCK_SKEW_S = 900
 def service_sas(account: str, key: str, container: str, blob: str, expires_s: int, now_s: float) -> str:
     """The query that lets anyone read one blob (service SAS, REST version 2020-12-06 and later).
 
-    obstore signs the name percent-encoded; Azure wants it as it is, so names with a space are refused.
-    https://learn.microsoft.com/rest/api/storageservices/create-service-sas
+    obstore signs the percent-encoded name, which Azure refuses for names with a space; this signs the plain
+    one. https://learn.microsoft.com/rest/api/storageservices/create-service-sas
     """
     start, expiry = (
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_s))
@@ -50,6 +50,7 @@ def service_sas(account: str, key: str, container: str, blob: str, expires_s: in
 
 
 def connect(backend: AzureStorage) -> Bucket:
+    """Sends nothing yet. Raises EgressError when the backend's fields do not suffice."""
     if not backend.container:
         raise invalid("Azure container is empty; set `container_name`")
     if not backend.account_name:
@@ -83,11 +84,11 @@ def connect(backend: AzureStorage) -> Bucket:
 
     base = location_base(backend.account_name, backend.container, backend.endpoint)
     where = backend.endpoint or f"account {backend.account_name!r}"
-    manner = StoreTraits(
+    traits = StoreTraits(
         kind=FailureKind.AZURE,
         where=f"container {backend.container!r} at {where}",
         location=lambda key: f"{base}/{key}",
         secrets=(backend.account_key, sas),
         sign=sign if backend.account_key else None,
     )
-    return Bucket(stores(make, backend.proxy, allow_http=backend.endpoint.startswith("http://")), manner)
+    return Bucket(stores(make, backend.proxy, allow_http=backend.endpoint.startswith("http://")), traits)

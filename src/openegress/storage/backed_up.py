@@ -1,8 +1,8 @@
-"""Which files of a folder in the spool went to the backup storage, for whoever finds them gone.
+"""Notes which files of a folder in the spool went to the backup storage, for a later recovery.
 
-A file goes only when a storage has confirmed it, so one that is gone is stored; where, only this tells: a
-storage that is away cannot be asked, and a write-only identity gets no answer. Of files that went where they
-should nothing is noted.
+A file is removed only when a storage has confirmed it, so a missing file is stored. These notes say in which
+storage: one that is down cannot be asked, and a write-only identity gets no answer. Files that went to the
+primary storage need no note.
 """
 
 from pathlib import Path
@@ -21,20 +21,20 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def note(local: Path, *, on_backup: bool) -> None:
-    """Keeps where `local` is, which is about to be removed; returns when that is on the disk. Raises
+    """Notes where `local` was stored, before it is removed. Returns when the note is on the disk. Raises
     OSError."""
     notes = local.with_name(NAME)
     is_first = not notes.exists()
     if is_first and not on_backup:
         return
-    # A line that a power cut tore must not run on into this one.
+    # The line break in front keeps this line apart from one that a power cut tore.
     append(notes, b"\n" + msgspec.json.encode(Note(local.name, on_backup)) + b"\n")
     if is_first:
         sync_folder(notes.parent)
 
 
 def names(folder: Path) -> frozenset[str]:
-    """Of the files in `folder` that went to the backup, last time. Raises OSError."""
+    """The names of the files in `folder` whose last upload went to the backup. Raises OSError."""
     on_backup: dict[str, bool] = {}
     try:
         lines = (folder / NAME).read_bytes().split(b"\n")

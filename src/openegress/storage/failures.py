@@ -1,7 +1,7 @@
-"""From what an object store answered to an EgressError: its code, whose fault, no secret.
+"""Turns the answer of an object store into an EgressError: its code and fault, without secrets.
 
-Of its other words nothing is told: whoever may start a recording chooses whom we ask, and must not read
-through us what only we can reach.
+The rest of the answer is not passed on. Callers choose the endpoint, and error texts must not let them read
+what only this server can reach.
 
 The body is the XML error document that S3, GCS' XML API, Azure Blob and OSS have in common (Code, Message).
 obstore, the client of Google Cloud and Azure, raises text only: "... status code: 404 Not Found: <body>" and
@@ -26,7 +26,7 @@ class FailureKind(StrEnum):
 
 
 PASSING_STATUS = frozenset({408, 409, 425, 429})
-"""4xx that are no verdict on the request. Every 5xx passes too."""
+"""4xx that say nothing about the request itself, and may pass. Every 5xx may pass too."""
 
 PASSING_CODES = frozenset(
     {
@@ -44,7 +44,7 @@ PASSING_CODES = frozenset(
         "Md5Mismatch",
     }
 )
-"""Error codes that repeating the upload may cure, whatever HTTP status they come with."""
+"""Error codes after which the upload is worth repeating, with any HTTP status."""
 
 ADVICE: dict[int, str] = {
     301: "the bucket is in another region or behind another endpoint",
@@ -66,11 +66,11 @@ REGION = re.compile(r"expecting '([a-z0-9-]+)'|<Region>([a-z0-9-]+)</Region>")
 PROVIDER = re.compile(r"credential provider: (\w+): ([^\n]*)")
 DEBUG_MESSAGE = re.compile(r'message: "([^"\n]*)"')
 QUOTED = re.compile('[`"<]')
-"""From here on an error's text may be what the other side said."""
+"""From the first of these on, an error's text may quote the other side."""
 READ_CHARS = 64 * 1024
-"""Of an error's text: an error document has less than 2 KB."""
+"""How much of an error's text is parsed. An error document has less than 2 KB."""
 GENERIC = re.compile(r"^Generic \w+ error: ")
-WORDS_OF_KINDS = (
+KNOWN_CAUSES = (
     ("dns error", "the host name is not known"),
     ("kind: Timeout", "timed out"),
     ("TimedOut", "timed out"),
@@ -80,7 +80,7 @@ WORDS_OF_KINDS = (
 
 
 class CredentialsRefused(Exception):
-    """A credential provider was told no. The text is the issuer's."""
+    """The issuer refused to give a credential provider credentials. The text is the issuer's."""
 
 
 class CredentialsUnavailable(Exception):
@@ -88,14 +88,14 @@ class CredentialsUnavailable(Exception):
 
 
 class StorageError(EgressError):
-    """Of a cloud. `status`: what HTTP answered, 0 when nothing did."""
+    """An error of a cloud storage. `status`: the HTTP status, 0 when there was no answer."""
 
     status: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What can be read from an error's text. Status 0: none came."""
+    """What could be read from an error's text. Status 0: there was no answer."""
 
     status: int
     code: str
@@ -123,11 +123,11 @@ def answer_of(status: int, body: str) -> Answer:
 
 
 def connection_words(text: str) -> str:
-    """Why no answer came, out of the dump that follows the message."""
+    """Why there was no answer, from obstore's debug output behind its message."""
     messages = DEBUG_MESSAGE.findall(text)
     if messages:
         return shown(messages[-1])
-    for mark, words in WORDS_OF_KINDS:
+    for mark, words in KNOWN_CAUSES:
         if mark in text:
             return words
     words = GENERIC.sub("", text.split("\n\nDebug source:")[0].strip())
@@ -135,7 +135,7 @@ def connection_words(text: str) -> str:
 
 
 def region_named(answer: Answer, body: str) -> str:
-    """The region S3 says the bucket is in, when it refuses ours; else ""."""
+    """The region that S3 names for the bucket when it refuses ours; else ""."""
     if answer.status not in (301, 307, 400):
         return ""
     found = REGION.search(body)
@@ -143,14 +143,14 @@ def region_named(answer: Answer, body: str) -> str:
 
 
 def refuses_checksums(answer: Answer, body: str) -> bool:
-    """Whether a store says that it does not know the headers of a checksum."""
+    """Whether the store says that it does not support checksum headers."""
     if answer.code == "NotImplemented" or answer.status == 501:
         return True
     return answer.status in (400, 403, 405) and "x-amz-" in body and "checksum" in body.lower()
 
 
 def asks_for_md5(answer: Answer, body: str) -> bool:
-    """Whether a store wants Content-MD5 and does not speak of the newer headers."""
+    """Whether the store wants Content-MD5 and does not mention the newer headers."""
     return answer.status == 400 and "content-md5" in body.lower() and "x-amz-checksum" not in body.lower()
 
 
@@ -169,7 +169,8 @@ def explain(
     secrets: tuple[str, ...] = (),
     task: str = "upload",
 ) -> EgressError:
-    """`where` names the bucket and its endpoint. The text begins as upstream's: "S3 upload failed: "."""
+    """The error for an answer. `where` names the bucket and its endpoint; `secrets` are replaced by ***. The
+    text begins like upstream's: "S3 upload failed: "."""
     advice = ADVICE_BY_CODE.get(answer.code, "") or ADVICE.get(answer.status, "")
     message = f"{kind} {task} failed: {answer.words} ({where})" + (f"; {advice}" if advice else "")
     message = scrub(message, secrets)

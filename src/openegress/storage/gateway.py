@@ -1,8 +1,8 @@
-"""The way to storages that requests name: an HTTP proxy on loopback (RFC 9110, 7.3; RFC 9112, 3.2.2) that
-all of a bucket's connections take, also those to token URLs and STS.
+"""An HTTP proxy on loopback (RFC 9110, 7.3; RFC 9112, 3.2.2) for the storages that requests name. All
+connections of a bucket go through it, also those to token URLs and STS.
 
-The storages' clients resolve names by themselves. Through this it connects only to addresses that were
-judged (core.reach), and no answer is longer than what a storage has to say to an upload.
+The storages' clients resolve host names by themselves. The proxy connects only to addresses that core.reach
+allows, and bounds the length of answers.
 """
 
 import asyncio
@@ -21,37 +21,37 @@ from openegress.core.networks import Network, networks_of
 from openegress.core.plan import Proxy
 
 HEAD_BYTES = 64 * 1024
-"""Of a request or an answer; S3 takes 8 KB of headers."""
+"""Limit for the head of a request or an answer; S3 accepts 8 KB of headers."""
 ANSWER_BYTES = 1024 * 1024
-"""After the last byte that was sent: storages answer uploads with a few kilobytes."""
+"""Limit for an answer after the last byte that was sent. Storages answer uploads with a few kilobytes."""
 CHUNK_BYTES = 256 * 1024
 HEAD_WITHIN_S = 310.0
-"""An answer's head; the storage client gives up after 300 s."""
+"""Limit for the head of an answer; the storage's client gives up after 300 s."""
 LAST_ANSWER_S = 5.0
-"""For what is on its way when the client has gone."""
+"""How long an answer may still take when the client has closed its side."""
 CLOSE = {"Connection": "close"}
-"""One request on a connection whose messages are read: nothing has to be known of their bodies."""
+"""Only one request on a plain HTTP connection, so that the proxy need not parse bodies to find the next."""
 
 
 class ConnectionCut(Exception):
-    """A connection ends here; the text says why, for people."""
+    """The connection is closed; the text says why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Hop:
-    """Where a connection goes first: the storage itself, or a proxy on the way."""
+    """The next hop of a connection: the storage itself, or another proxy."""
 
     host: str
     port: int
     is_proxy: bool = False
     is_trusted: bool = False
-    """The server's own: its proxy, which denies networks itself, or who tells it who it is."""
+    """Named by the operator and not by a request: the server's own proxy, or an identity host."""
     tls: bool = False
     authorization: str = ""
 
 
 class Gateway:
-    """Of one bucket, from open() to close()."""
+    """The proxy of one bucket, from open() to close()."""
 
     def __init__(
         self, networks: Sequence[Network], proxy: Proxy | None, identity_hosts: frozenset[str]
@@ -62,9 +62,9 @@ class Gateway:
         self._key = secrets.token_urlsafe(24)
         self._server = LoopbackServer(self._serve, (OSError, EOFError, asyncio.LimitOverrunError, ValueError))
         self.problem = ""
-        """Why the last connection came to nothing; "" when it did not."""
+        """Why the last connection failed; "" if it did not."""
         self.is_denied = False
-        """It is one that `deny_networks` forbids: no later attempt helps."""
+        """The last connection failed because of `deny_networks`, so retrying does not help."""
 
     @classmethod
     async def open(
@@ -73,15 +73,14 @@ class Gateway:
         proxy: Proxy | None = None,
         identity_hosts: frozenset[str] = frozenset(),
     ) -> "Gateway":
-        """`identity_hosts` are reached whatever network they are in: those who tell this server who it is,
-        for a bucket that it may be told to."""
+        """`identity_hosts` (storage.identity) may be reached in any network."""
         gateway = cls(networks_of(deny_networks), proxy, identity_hosts)
         await gateway._server.start(CHUNK_BYTES)
         return gateway
 
     @property
     def proxy(self) -> Proxy:
-        """For the storage's client. Nobody else on this machine has the password."""
+        """The address of this proxy for the storage's client, with a password that nobody else has."""
         return Proxy(f"http://127.0.0.1:{self._server.port}", "openegress", self._key)
 
     async def close(self) -> None:
@@ -117,14 +116,22 @@ class Gateway:
     async def _connected(
         self, method: str, target: str, request: "_Head"
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The far side, after it was sent what the request says. Raises OSError, Cut."""
+        """Connects to the next hop and sends it the head of the request. Raises OSError, ConnectionCut."""
         is_tunnel = method == "CONNECT"
         parts = urlsplit(f"https://{target}" if is_tunnel else target)
         host, port = parts.hostname or "", parts.port or (443 if is_tunnel else 80)
         hop = self._hop("https" if is_tunnel else "http", host, port)
         networks = () if hop.is_trusted else self._networks
         tls = ssl.create_default_context() if hop.tls else None
-        reader, writer = await reach.connect(hop.host, hop.port, networks, tls=tls, limit=CHUNK_BYTES)
+        try:
+            reader, writer = await reach.connect(hop.host, hop.port, networks, tls=tls, limit=CHUNK_BYTES)
+        except reach.Denied:
+            raise
+        except OSError as error:
+            if not hop.is_proxy:
+                raise
+            why = error.strerror or str(error)
+            raise ConnectionCut(f"its proxy {hop.host}:{hop.port} cannot be reached: {why}") from error
         try:
             if not is_tunnel:
                 path = target if hop.is_proxy else _origin(parts)
@@ -160,7 +167,7 @@ class Gateway:
 
 
 class _Far:
-    """The other side of a connection."""
+    """The connection to the next hop."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_too_long: Callable[[], None]
@@ -171,15 +178,15 @@ class _Far:
         self._left_bytes = ANSWER_BYTES
 
     async def take_from(self, reader: asyncio.StreamReader) -> None:
-        """All that the client sends."""
+        """Passes on all that the client sends."""
         while data := await reader.read(CHUNK_BYTES):
             self._left_bytes = ANSWER_BYTES
             self._writer.write(data)
             await self._writer.drain()
 
     async def give_to(self, writer: asyncio.StreamWriter, *, with_head: bool) -> None:
-        """What the far side answers. With its head, where that can be read: it says to the client that the
-        connection ends with this answer."""
+        """Passes on what the next hop answers. `with_head`: the connection is plain HTTP, so the head is
+        rewritten to tell the client that the connection ends with this answer."""
         while with_head:
             async with asyncio.timeout(HEAD_WITHIN_S):
                 head = await _Head.read(self._reader)
@@ -196,7 +203,7 @@ class _Far:
 
 
 async def _exchange(there: Coroutine[Any, Any, None], back: Coroutine[Any, Any, None]) -> None:
-    """Until the far side has nothing more to say, or the client is gone."""
+    """Runs both directions until the next hop closes, or the client is gone."""
     sending, coming = asyncio.ensure_future(there), asyncio.ensure_future(back)
     try:
         await asyncio.wait({sending, coming}, return_when=asyncio.FIRST_COMPLETED)
@@ -217,7 +224,7 @@ class _Head:
 
     @classmethod
     async def read(cls, reader: asyncio.StreamReader) -> "_Head":
-        """Raises ValueError for what is none, EOFError and asyncio.LimitOverrunError."""
+        """Raises ValueError for what is not a head, EOFError and asyncio.LimitOverrunError."""
         data = await reader.readuntil(b"\r\n\r\n")
         if len(data) > HEAD_BYTES:
             raise ValueError("a head that is too long")
@@ -232,11 +239,11 @@ class _Head:
 
     @property
     def status(self) -> int:
-        """Of an answer. Raises ValueError."""
+        """The status of an answer. Raises ValueError."""
         return int(self.first.split(" ", 2)[1])
 
     def forwarded(self, first: str, headers: Mapping[str, str]) -> bytes:
-        """For the other side: without what is between two sides only (RFC 9110, 7.6.1)."""
+        """The head for the other side, without hop-by-hop fields (RFC 9110, 7.6.1)."""
         kept = [(n, v) for n, v in self.fields if n.lower() not in _HOP_BY_HOP]
         kept += headers.items()
         return "\r\n".join([first, *(f"{n}: {v}" for n, v in kept), "", ""]).encode("latin-1")
@@ -265,5 +272,5 @@ def _basic(username: str, password: str) -> str:
 
 
 def _origin(parts: SplitResult) -> str:
-    """What a storage is asked for (RFC 9112, 3.2.1)."""
+    """The request target in origin form (RFC 9112, 3.2.1)."""
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -18,7 +18,8 @@ ADC = "GOOGLE_APPLICATION_CREDENTIALS"
 
 
 def service_account(credentials: str) -> dict[str, Any]:
-    """The credentials.json of a service account. Raises EgressError, without its content, for another."""
+    """Parses the credentials.json of a service account. Raises EgressError for anything else; its text quotes
+    nothing of it."""
     try:
         account = foreign_json.loads(credentials)
     except ValueError:
@@ -30,8 +31,8 @@ def service_account(credentials: str) -> dict[str, Any]:
 
 
 def check_ambient(environ: Mapping[str, str]) -> None:
-    """Raises EgressError where the ambient identity is of a kind that the client library does not know, and
-    would only say it could not decode. What it can say better by itself is left to it."""
+    """Raises EgressError if the ambient identity is of a kind that the client library does not support: its
+    own error would say only that it cannot decode the file. Other errors are left to the library."""
     path = environ.get(ADC, "")
     try:
         account = foreign_json.loads(Path(path).read_text(encoding="utf-8")) if path else None
@@ -54,6 +55,7 @@ def _unusable(what: str, kind: object) -> EgressError:
 
 
 def connect(backend: GCPStorage) -> Bucket:
+    """Sends nothing yet. Raises EgressError when there are no credentials that can be used."""
     if not backend.bucket:
         raise invalid("GCP bucket is empty; set `bucket`")
     account: dict[str, Any] = {}
@@ -68,7 +70,7 @@ def connect(backend: GCPStorage) -> Bucket:
             return GCSStore(backend.bucket, service_account_key=backend.credentials, **options)
         return GCSStore(backend.bucket, **options)
 
-    manner = StoreTraits(
+    traits = StoreTraits(
         kind=FailureKind.GCP,
         where=f"bucket {backend.bucket!r} at {endpoint}",
         location=lambda key: f"https://{backend.bucket}.storage.googleapis.com/{key}",
@@ -78,4 +80,4 @@ def connect(backend: GCPStorage) -> Bucket:
             backend.proxy.password if backend.proxy else "",
         ),
     )
-    return Bucket(stores(make, backend.proxy, allow_http=endpoint.startswith("http://")), manner)
+    return Bucket(stores(make, backend.proxy, allow_http=endpoint.startswith("http://")), traits)

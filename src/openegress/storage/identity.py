@@ -1,5 +1,5 @@
-"""Who tells this server who it is to a cloud: metadata servers and agents. They are in networks that nothing
-a request names may be in, and are asked by the storage's client itself. Pure."""
+"""Metadata servers and agents, which give this server its identity in a cloud. They lie in networks that
+requests must not reach, but the storage's client has to ask them. Pure."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -10,14 +10,14 @@ _HOSTS = frozenset({"169.254.169.254", "fd00:ec2::254", "169.254.170.2", "169.25
 """EC2 and Azure, ECS, EKS Pod Identity."""
 _GOOGLE = frozenset({"metadata.google.internal", "metadata", "169.254.169.254"})
 _URLS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "IDENTITY_ENDPOINT", "MSI_ENDPOINT", "GCE_METADATA_ROOT")
-"""Variables of the service's environment that name others."""
+"""Environment variables that name further ones."""
 
 
 def hosts(
     backend: S3Storage | GCPStorage | AzureStorage | AliOSSStorage, environ: Mapping[str, str]
 ) -> frozenset[str]:
-    """Those a bucket's client may ask; none where the request brings credentials of its own. That a bucket is
-    one which may know us, request.destinations has seen to."""
+    """The hosts that the client of `backend` may ask; none if the backend has credentials of its own.
+    request.destinations has already refused the server's identity for buckets of other people's."""
     match backend:
         case S3Storage(access_key="") | AzureStorage(account_key="", sas_token=""):
             known = _HOSTS

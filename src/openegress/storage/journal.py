@@ -1,10 +1,9 @@
-"""What a recording's folder in the spool is: its plan, its files, and what is known of them. A file that is
-gone is stored (storage.backed_up knows where).
+"""The journal of a recording: describes its folder in the spool, so that a later process can finish the work
+of one that was killed.
 
-The journal is what a later process needs to finish the work of one that was killed. It is one line of JSON
-with the plan and one line for each thing that happened, appended and flushed to the disk: a file with a
-torn last line is what a power cut leaves, and is read up to there. Secrets are in it, so nobody but the
-service's user may read it.
+It is a file of JSON lines: the first holds the plan, each other one a fact, appended and flushed to the disk.
+A power cut may tear the last line, which is then ignored. The journal holds secrets, so only the service's
+user may read it. A file that is missing from the folder is stored; storage.backed_up knows where.
 """
 
 import contextlib
@@ -12,6 +11,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -22,14 +22,18 @@ from openegress.core.text import shown
 
 NAME = "journal.jsonl"
 MOST_BYTES = 64 * 2**20
-"""A recording of a day that is cut into parts of a minute notes two megabytes."""
+"""A day's recording in parts of one minute writes two megabytes."""
 LOCK = "lock"
-"""Beside the journal; held (flock) by the process that is at work on the folder."""
+"""A file beside the journal, locked (flock) by the process that works on the folder."""
 VERSION = 1
 _ENDED = "ended"
 _NAMES = "names"
 
+RESTART = "restart-"
+"""And a number: a core.restart.Restart."""
+
 Fact = str | int | float | bool
+T = TypeVar("T")
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
@@ -54,14 +58,14 @@ class Journal:
         self.folder = folder
         self.egress_id = opened.egress_id
         self.plan = opened.plan
-        """The bytes given to `create` (core.plan.encode)."""
+        """The plan as encoded by core.plan.encode."""
         self.facts: dict[str, Fact] = {}
-        """What `note` kept, by key: media time zero, filename values ..."""
+        """The last value of each key given to `note`: media time zero, filename values ..."""
         self._lock = threading.Lock()
 
     @classmethod
     def create(cls, spool: Path, egress_id: str, plan: bytes) -> "Journal":
-        """Makes the folder and the journal. Raises EgressError when the disk does not take them."""
+        """Makes the folder and the journal. Raises EgressError when the disk refuses."""
         folder = make_folder(spool, egress_id)
         opened = Opened(VERSION, egress_id, plan)
         try:
@@ -77,16 +81,16 @@ class Journal:
         return cls(folder, opened)
 
     @classmethod
-    def load(cls, folder: Path) -> "Journal":
-        """Raises EgressError when there is no journal, or none that can be read."""
+    def load(cls, folder: Path, *, mends: bool = True) -> "Journal":
+        """Reads the journal in `folder`. `mends` cuts off a torn last line, which is safe only while nobody
+        else writes. Raises EgressError when there is none, or it cannot be read."""
         try:
             if (size := (folder / NAME).stat().st_size) > MOST_BYTES:
-                # The service reads it, and a recording that was taken over could have written it.
+                # The service reads what a handler wrote, and an attacker may have taken over the handler.
                 raise unusable(folder, f"it has {size} bytes, more than a recording ever notes")
             *lines, torn = (folder / NAME).read_bytes().split(b"\n")
-            if torn and lines:
-                # By a power cut: what it said had not been promised to anybody. The next line must not
-                # continue it.
+            if torn and lines and mends:
+                # Torn by a power cut, so note() had not returned. The next line must not continue it.
                 os.truncate(folder / NAME, sum(len(line) + 1 for line in lines))
         except OSError as error:
             raise failed(folder, error) from error
@@ -96,7 +100,7 @@ class Journal:
             if opened.version != VERSION:
                 raise unusable(folder, f"it is of version {opened.version}, this service knows {VERSION}")
             if opened.egress_id != folder.name:
-                # It would have the files of another egress stored, or removed.
+                # Otherwise a recovery would store or remove files of another egress.
                 raise unusable(folder, f'it is of the egress "{shown(opened.egress_id)}"')
             journal = cls(folder, opened)
             for line in lines[1:]:
@@ -108,31 +112,44 @@ class Journal:
 
     @staticmethod
     def find(spool: Path) -> list[Path]:
-        """Folders below `spool` that hold a journal: what is left to do, oldest first."""
+        """The folders below `spool` that hold a journal, oldest first."""
         if not spool.is_dir():
             return []
         found = [entry for entry in spool.iterdir() if (entry / NAME).is_file()]
         return sorted(found, key=lambda folder: (folder / NAME).stat().st_ctime_ns)
 
+    @property
+    def size_bytes(self) -> int:
+        """On the disk; 0 where that does not say."""
+        try:
+            return (self.folder / NAME).stat().st_size
+        except OSError:
+            return 0
+
     def note(self, key: str, value: Fact) -> None:
-        """Keeps a fact for whoever recovers this; the last value counts."""
+        """Keeps a fact for a recovery; a later value of the same key replaces it. Raises EgressError."""
         self._append(Noted(key, value))
 
+    def noted(self, prefix: str, kind: type[T]) -> tuple[T, ...]:
+        """All of a kind, whose keys begin so, in the order in which they came. Raises ValueError."""
+        texts = [str(value) for key, value in self.facts.items() if key.startswith(prefix)]
+        return tuple(msgspec.json.decode(text, type=kind) for text in texts)
+
     def note_names(self, values: dict[str, str]) -> None:
-        """What the placeholders of file names stand for. Raises EgressError."""
+        """Keeps the values of placeholders in file names. Raises EgressError."""
         self.note(_NAMES, msgspec.json.encode(values).decode())
 
     @property
     def names(self) -> dict[str, str]:
-        """Empty until the room has told them. Raises ValueError."""
+        """The values of placeholders; empty until note_names(). Raises ValueError for a damaged line."""
         noted = self.facts.get(_NAMES)
         return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
 
     def finish(self) -> None:
-        """Removes the folder, whatever is in it. Where this process may not (handler.cage), its worker does
-        once it is empty. Raises EgressError when the disk refuses."""
+        """Removes the folder with all it holds. A caged handler may not remove the folder itself: its worker
+        does that once the folder is empty. Raises EgressError when the disk refuses."""
         try:
-            # The journal goes first: a folder without one is no work left to do, whatever else is in it.
+            # The journal goes first: a folder without a journal is not recovered.
             (self.folder / NAME).unlink(missing_ok=True)
             shutil.rmtree(self.folder)
         except FileNotFoundError:
@@ -160,7 +177,8 @@ class Journal:
 
 
 def make_folder(spool: Path, egress_id: str) -> Path:
-    """The folder of an egress; it outlives a power cut. Raises EgressError when the disk refuses."""
+    """Makes the folder of an egress, so that it survives a power cut. Raises EgressError when the disk
+    refuses."""
     folder = spool / check_egress_id(egress_id)
     try:
         if not folder.is_dir():
@@ -172,10 +190,7 @@ def make_folder(spool: Path, egress_id: str) -> Path:
 
 
 def append(path: Path, data: bytes) -> None:
-    """All of `data`, or nothing: half a line, for which there was space, would spoil the next one.
-
-    Raises OSError.
-    """
+    """Appends all of `data` or nothing, as half a line would spoil the next one. Raises OSError."""
     with path.open("ab", buffering=0) as file:
         before_bytes = file.seek(0, os.SEEK_END)
         rest = data
@@ -194,19 +209,19 @@ def has_journal(folder: Path) -> bool:
 
 
 def mark_ended(folder: Path) -> None:
-    """Keeps that the egress has ended, for whoever stores later what is left of it; without a journal nothing
-    is. Call it while no process is at work on the folder. Raises EgressError."""
+    """Notes that the egress has ended, for a later process that stores what is left. Does nothing without a
+    journal. Must not be called while another process works on the folder. Raises EgressError."""
     if has_journal(folder):
         Journal.load(folder).note(_ENDED, True)
 
 
 def has_ended(folder: Path) -> bool:
-    """Raises EgressError when the journal cannot be read."""
+    """Whether mark_ended() was called. Raises EgressError when the journal cannot be read."""
     return bool(Journal.load(folder).facts.get(_ENDED))
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process is at work on the folder, of this worker or of another one."""
+    """Whether a process of this worker or another one works on the folder."""
     try:
         fd = lock(folder / LOCK)
     except FileNotFoundError:
@@ -222,7 +237,7 @@ def privately(path: str, flags: int) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes names in a folder survive a power cut."""
+    """Flushes the names in a folder to the disk, so that they survive a power cut. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -1,8 +1,9 @@
-"""Uploads that come after their recording has ended: of what was given up, or left by a process that died.
+"""Uploads that come after their recording has ended: files that were given up, or left by a dead process.
 
-Its paths are free meanwhile, and another recording may have been stored there. That one is newer, and stays:
-what the storage has changed since this recording stopped is somebody else's, unless an earlier recovery wrote
-it. That one noted when; or, where its answer was lost or it was killed, how many bytes it was about to write.
+The recording's paths are no longer claimed by then, and a newer recording may have been stored there. The
+newer one is kept. An object that changed after this recording stopped belongs to another recording, unless an
+earlier recovery of this one wrote it. Each recovery therefore notes when the storage took an object, and
+before that how many bytes it is about to send, in case it is killed or the answer is lost.
 """
 
 import asyncio
@@ -16,24 +17,24 @@ from openegress.storage import Storage
 from openegress.storage.journal import LOCK, Journal
 
 MARGIN_S = 5.0
-"""Storages tell whole seconds, by clocks of their own; what the recording sent last may arrive late."""
+"""Storages report whole seconds by their own clocks, and the last upload of the recording may arrive late."""
 _STOPPED = "stopped_s"
 _STORED = "stored late "
 _SENT = "sent late "
 
 
 class Superseded(EgressError):
-    """A newer recording is stored where this one was to go. No repetition and no other storage cures that."""
+    """A newer recording is stored at the path of this one. Neither a retry nor another storage helps."""
 
 
 class Sent(Protocol):
-    """What recoveries of one egress have sent, by path. Methods may block."""
+    """What recoveries of one egress have sent, by path. Methods may block on the disk."""
 
     def stored_s(self, path: str) -> float:
-        """When it was stored, as the storage says; 0: never."""
+        """When a recovery stored the object, in unix seconds by the storage's clock; 0: never."""
 
     def sent_bytes(self, path: str) -> int:
-        """How large what was sent last is; -1: nothing was."""
+        """The size of the last upload that a recovery began; -1: it began none."""
 
     def note_sent(self, path: str, size_bytes: int) -> None: ...
 
@@ -41,7 +42,8 @@ class Sent(Protocol):
 
 
 class SentByJournal:
-    """A full disk forgets, as storing makes room there."""
+    """Keeps the notes in the journal. On a full disk they are lost, and the upload goes on: it frees
+    space."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -63,7 +65,8 @@ class SentByJournal:
 
 
 class LateUploads:
-    """Of one egress. `stopped_s`: when it wrote for the last time, in unix seconds."""
+    """The late uploads of one egress. `stopped_s`: when the egress wrote for the last time, in unix
+    seconds."""
 
     def __init__(self, stopped_s: float, sent: Sent) -> None:
         self._stopped_s = stopped_s
@@ -71,24 +74,25 @@ class LateUploads:
 
     @classmethod
     def of(cls, journal: Journal) -> "LateUploads":
-        """Blocking. The first recovery notes when the recording stopped, as its own work changes files."""
+        """Blocking. The first recovery notes when the recording stopped, before its own work changes
+        files."""
         stopped_s = journal.facts.get(_STOPPED)
         if stopped_s is None:
-            stopped_s = _last_change_s(journal.folder)
-            with contextlib.suppress(EgressError):  # a full disk, for which storing makes room
+            stopped_s = last_change_s(journal.folder)
+            with contextlib.suppress(EgressError):  # a full disk; uploading frees space
                 journal.note(_STOPPED, stopped_s)
         return cls(float(stopped_s), SentByJournal(journal))
 
     async def begin(self, storage: Storage, path: str, size_bytes: int) -> None:
-        """So much is about to be stored there. Raises Superseded for an object that is newer than the
-        recording and not its own. An identity that may write and not look cannot tell."""
+        """To be called before an upload of `size_bytes` to `path`. Raises Superseded if another recording has
+        stored a newer object there; with write-only credentials this cannot be detected."""
         changed_s = await storage.changed_s(path)
         if changed_s is not None and changed_s > self._stopped_s + MARGIN_S:
             await self._refuse_others(storage, path, changed_s)
         await asyncio.to_thread(self._sent.note_sent, path, size_bytes)
 
     async def stored(self, storage: Storage, path: str) -> None:
-        """Should this recovery be cut off, the next one finds an object of its own there."""
+        """To be called after the upload: the next recovery then recognises the object as its own."""
         if (changed_s := await storage.changed_s(path)) is not None:
             await asyncio.to_thread(self._sent.note_stored, path, changed_s)
 
@@ -107,6 +111,7 @@ class LateUploads:
         )
 
 
-def _last_change_s(folder: Path) -> float:
-    """A folder changes when a file in it has been stored, and goes."""
+def last_change_s(folder: Path) -> float:
+    """When the process that works on it wrote last, in unix seconds. Folders count too: they change when a
+    stored file is removed from them. Blocking."""
     return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.name != LOCK)

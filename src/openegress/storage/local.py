@@ -1,4 +1,4 @@
-"""Storage on a local folder: every path stays below the root, and a file appears whole or not at all."""
+"""Storage in a local folder: every path stays below the root, and a file appears whole or not at all."""
 
 import asyncio
 import errno
@@ -19,10 +19,10 @@ NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errn
 """Errors of link(2) after which copying may still work: another disk, or one without hard links."""
 
 COPIED_BELOW_BYTES = 1024 * 1024
-"""Playlists, manifests and pictures: small, and some are written anew in place while the old one is read."""
+"""Playlists, manifests and pictures are copied: some are rewritten in place while the old one is read."""
 
 PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
-"""Errors of a disk that may pass: space is freed, a network mount returns."""
+"""Disk errors that may pass: space is freed, a network mount comes back."""
 
 
 def parts_below(root: Path, path: str) -> tuple[str, ...]:
@@ -68,8 +68,8 @@ def failure(error: OSError, path: str, root: Path, phase: Phase) -> EgressError:
 class LocalFolder:
     """The Storage for a LocalStorage backend. Folders below the root are made as needed, with the umask.
 
-    The way down is walked by descriptors and follows no symbolic link, so nothing that appears below the
-    root while it is walked can lead a recording elsewhere. The root itself may be a link.
+    Paths are walked by file descriptors without following symbolic links, so that nobody can redirect a
+    recording by changing folders meanwhile. The root itself may be a link.
     """
 
     def __init__(self, backend: LocalStorage) -> None:
@@ -80,29 +80,30 @@ class LocalFolder:
         await asyncio.to_thread(self._check, path)
 
     async def put(self, local: Path, path: str, content_type: str) -> None:
-        """A hard link where the disk allows it (instant, no second copy), else a copy, as for small files;
-        both replace what was there in one step. A large `local` must not be changed in place afterwards."""
+        """Makes a hard link of a large file where the disk allows it (instant, without a second copy), else a
+        copy. Either replaces an existing file in one step. A large `local` must not be changed in place
+        afterwards, as the link shares its data."""
         await asyncio.to_thread(self._put, local, path)
 
     async def size(self, path: str) -> int | None:
         return await asyncio.to_thread(self._size, path)
 
     async def changed_s(self, path: str) -> float | None:
-        """A hard link has the time of the recording's last write."""
+        """As Storage.changed_s. For a hard link this is the time of the recording's last write."""
         return await asyncio.to_thread(self._changed_s, path)
 
     async def read(self, path: str, offset: int, size: int) -> bytes:
         return await asyncio.to_thread(self._read, path, offset, size)
 
     def open(self, path: str) -> int:
-        """A descriptor to read a file by, which the caller closes. Raises EgressError not_found for what is
-        not a file below the root, or lies in a folder of the server's own."""
+        """A file descriptor for reading, which the caller closes. Raises EgressError not_found for what is
+        not a file below the root, or lies in one of the server's own folders."""
         try:
             *folders, name = self._parts(path)
             with self._deepest(folders) as (folder, missing):
                 if missing:
                     raise FileNotFoundError(errno.ENOENT, "no such folder")
-                # A pipe would be waited for.
+                # O_NONBLOCK: opening a pipe would wait for its writer.
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 fd = os.open(name, flags, dir_fd=folder)
         except (OSError, EgressError) as error:
@@ -113,7 +114,7 @@ class LocalFolder:
         return fd
 
     async def presign(self, path: str, expires_s: int) -> str:
-        """A local file has no URL: its location."""
+        """Returns the location, as a local file has no URL."""
         return self.location(path)
 
     def location(self, path: str) -> str:
@@ -123,7 +124,8 @@ class LocalFolder:
         """Holds nothing open."""
 
     def _parts(self, path: str) -> tuple[str, ...]:
-        """Looked at again here: what only the room knew is in the name now. Raises EgressError."""
+        """Checked again here, as the name now has values that were known only in the room. Raises
+        EgressError."""
         parts = parts_below(self.root, path)
         if is_private(str(self.root.joinpath(*parts)), self._private):
             raise invalid(f"local path {path!r} lies in a folder of the server's own; give another path")
@@ -155,7 +157,7 @@ class LocalFolder:
             raise unreadable(local, error) from error
         try:
             with self._folder(folders) as folder:
-                # Not of `name`, which may be as long as a name can be.
+                # Not derived from `name`, which may already have the maximum length.
                 temporary = f".openegress-{secrets.token_hex(8)}"
                 try:
                     link_or_copy(local, source, temporary, folder)
@@ -163,7 +165,7 @@ class LocalFolder:
                 except OSError:
                     remove_if_there(temporary, folder)
                     raise
-                # rename(2) between two links to one file does nothing and leaves the first behind.
+                # rename(2) does nothing if both names are links to one file, and leaves the first behind.
                 remove_if_there(temporary, folder)
                 os.fsync(folder)
         except OSError as error:
@@ -202,15 +204,15 @@ class LocalFolder:
 
     @contextmanager
     def _folder(self, names: list[str]) -> Iterator[int]:
-        """A descriptor of root/names[0]/..., made where missing."""
+        """A descriptor of root/names[0]/...; missing folders are made."""
         with self._walk(names, make=True) as (fd, _):
             yield fd
 
     @contextmanager
     def _deepest(self, names: list[str]) -> Iterator[tuple[int, int]]:
-        """A descriptor of what there is of root/names[0]/..., and how many of the names are missing. Whoever
-        may write there may make the rest; a check that made it could not take it away again without getting
-        in the way of a recording that has just begun to use it."""
+        """A descriptor of the deepest existing folder of root/names[0]/..., and how many names are missing.
+        A check does not make them: it could not remove them again without disturbing a recording that has
+        just begun to use them."""
         with self._walk(names, make=False) as found:
             yield found
 
@@ -225,7 +227,7 @@ class LocalFolder:
                     if make:
                         os.mkdir(name, dir_fd=fd)
                 except FileExistsError:
-                    pass  # the usual case; whether it is a folder shows on opening it
+                    pass  # the usual case; open() below fails if it is not a folder
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
                 try:
                     below = os.open(name, flags, dir_fd=fd)
@@ -242,7 +244,8 @@ class LocalFolder:
 
 
 def link_or_copy(local: Path, source: int, name: str, folder: int) -> None:
-    """Makes `name` in `folder` hold what `source` (open on `local`) holds, and has it on the disk."""
+    """Makes `name` in `folder` (a descriptor) a link to, or a copy of, `local`, on which `source` is open.
+    Returns when the data is on the disk. Raises OSError."""
     if os.fstat(source).st_size >= COPIED_BELOW_BYTES and link(local, name, folder):
         os.fsync(source)
         return
@@ -254,7 +257,7 @@ def link_or_copy(local: Path, source: int, name: str, folder: int) -> None:
 
 
 def link(local: Path, name: str, folder: int) -> bool:
-    """False: not possible between these two places."""
+    """False if the disk does not support a hard link between the two places. Raises OSError otherwise."""
     try:
         os.link(local, name, dst_dir_fd=folder, follow_symlinks=True)
     except OSError as error:

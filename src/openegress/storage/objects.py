@@ -1,4 +1,4 @@
-"""Storage on an object store: one class over obstore's GCS and Azure clients."""
+"""The Storage for Google Cloud and Azure: one class over obstore's clients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
     Store = GCSStore | AzureStore
 
 PANIC = "RustPanic"
-"""What pyo3 makes of a bug in obstore; it has no public name."""
+"""The exception that pyo3 raises for a panic in obstore; it has no public name."""
 RAISED = (BaseError, OSError, ValueError)
 """What obstore raises: its own errors, FileNotFoundError for 404, ValueError for a path it refuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """The same bucket twice: `upload` repeats a failed part and waits for slow ones; `probe` answers soon."""
+    """Two clients of the same bucket: `upload` retries failed parts and waits for slow ones; `probe` gives up
+    soon."""
 
     upload: "Store"
     probe: "Store"
@@ -100,12 +101,12 @@ class Bucket:
     def __init__(
         self,
         opened: Stores,
-        manner: StoreTraits,
+        traits: StoreTraits,
     ) -> None:
         self._stores = opened
-        self._manner = manner
+        self._traits = traits
         self.gateway: Gateway | None = None
-        """The way to it, where a request names it; closed with this."""
+        """Carries the connections to a bucket that a request names. Closed with this bucket."""
 
     async def check(self, path: str) -> None:
         key = check_key(path)
@@ -123,7 +124,7 @@ class Bucket:
         except EgressError as error:
             if error.fault is not Fault.CALLER:
                 raise
-            # May write but not delete: all that a recording needs.
+            # The identity may write but not delete, which is all that a recording needs.
 
     async def put(self, local: Path, path: str, content_type: str) -> None:
         size_bytes = await size_of(local)
@@ -169,7 +170,7 @@ class Bucket:
         return None if meta is None else meta["last_modified"].timestamp()
 
     def _no_such(self, key: str) -> EgressError:
-        where = self._manner.where
+        where = self._traits.where
         return EgressError(
             Code.NOT_FOUND,
             f"{key!r} is not in {where}",
@@ -178,7 +179,7 @@ class Bucket:
         )
 
     async def _head(self, key: str) -> "ObjectMeta | None":
-        """None: this identity may not look. Raises FileNotFoundError, EgressError."""
+        """None if this identity may not look. Raises FileNotFoundError, EgressError."""
         try:
             return await self._call(lambda: obstore.head_async(self._stores.upload, key))  # type: ignore[no-any-return]
         except FileNotFoundError:
@@ -190,8 +191,8 @@ class Bucket:
 
     async def presign(self, path: str, expires_s: int) -> str:
         key = key_of(path)
-        if self._manner.sign is not None:
-            return self._manner.sign(key, expires_s)
+        if self._traits.sign is not None:
+            return self._traits.sign(key, expires_s)
         expires_in = timedelta(seconds=expires_s)
         try:
             return str(await obstore.sign_async(self._stores.upload, "GET", key, expires_in))
@@ -199,10 +200,10 @@ class Bucket:
             raise self._explained(str(error), Phase.STORAGE_WRITE, "presigning") from None
 
     def location(self, path: str) -> str:
-        return self._manner.location(key_of(path))
+        return self._traits.location(key_of(path))
 
     async def close(self) -> None:
-        """Connections close with the client's last reference."""
+        """Closes the gateway. obstore's connections close with the client's last reference."""
         if self.gateway is not None:
             await self.gateway.close()
 
@@ -220,8 +221,8 @@ class Bucket:
             if type(error).__name__ != PANIC:
                 raise
             raise internal(
-                f"the client of {self._manner.where} failed: {str(error)[:200]}", Phase.STORAGE_WRITE
+                f"the client of {self._traits.where} failed: {str(error)[:200]}", Phase.STORAGE_WRITE
             ) from None
 
     def _explained(self, text: str, phase: Phase, task: str = "upload") -> EgressError:
-        return failure(read(text), self._manner, self.gateway, phase, task)
+        return failure(read(text), self._traits, self.gateway, phase, task)

@@ -1,4 +1,4 @@
-"""From a backend of the plan to its Storage; what a backend does not need is not imported."""
+"""Opens the Storage for a backend of the plan. Only the client library that it needs is imported."""
 
 import os
 from typing import TYPE_CHECKING
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 async def connect(backend: Backend) -> Storage:
-    """Nothing is sent yet: whether the storage takes files, Storage.check tells.
+    """Makes the client and sends nothing; Storage.check tries whether the storage accepts files.
 
-    Raises EgressError when the backend's fields do not fit together."""
+    Raises EgressError when the backend's fields contradict each other."""
     if isinstance(backend, LocalStorage):
         return LocalFolder(backend)
     if backend.deny_networks is None:

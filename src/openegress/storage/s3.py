@@ -1,4 +1,4 @@
-"""S3 and what speaks like it: where requests go, with which credentials, and what the location is called."""
+"""Opens buckets of S3 and compatible stores: endpoint, credentials, and form of the location."""
 
 import re
 from typing import Any
@@ -10,23 +10,24 @@ from openegress.core.text import shown
 from openegress.request import object_headers
 from openegress.storage.failures import FailureKind, asks_for_md5, refuses_checksums, region_named
 from openegress.storage.s3_address import DEFAULT_REGION, address
-from openegress.storage.s3_bucket import S3Bucket, S3Manner, S3Traits
-from openegress.storage.s3_client import Identity, NotDone, S3Client, ambient
+from openegress.storage.s3_bucket import S3Access, S3Bucket, S3Traits
+from openegress.storage.s3_client import Identity, S3Client, S3Failure, ambient
 from openegress.storage.traits import Retries, StoreTraits
 
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
-"""Of a header (RFC 9110, 5.5)."""
+"""The characters of a header's value (RFC 9110, 5.5)."""
 _REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 _IN_HEADERS = ("access_key", "session_token", "server_side_encryption", "sse_kms_key_id", "storage_class")
-"""Settings that are sent as they are."""
+"""Settings that are sent unchanged in headers."""
 
 
 def static(access_key: str, secret: str, session_token: str = "") -> Identity:
-    """Credentials that nothing in the environment changes and for which nobody is asked."""
+    """The identity with these credentials, whatever the environment says."""
     return lambda session: session.set_credentials(access_key, secret, session_token or None)
 
 
 def connect(backend: S3Storage) -> S3Bucket:
+    """Sends nothing yet. Raises EgressError when the backend's fields contradict each other."""
     if bool(backend.access_key) != bool(backend.secret):
         raise invalid("S3 access_key and secret go together; set both, or neither for the ambient identity")
     for name in _IN_HEADERS:
@@ -38,12 +39,12 @@ def connect(backend: S3Storage) -> S3Bucket:
     region, checksum = backend.region or DEFAULT_REGION, backend.checksum
     where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
 
-    def opened(region: str, checksum: Checksum) -> S3Manner:
+    def opened(region: str, checksum: Checksum) -> S3Access:
         where = address(backend.bucket, backend.endpoint, region, backend.force_path_style)
-        return S3Manner(S3Client(where, backend.bucket, region, backend.proxy, identity), checksum)
+        return S3Access(S3Client(where, backend.bucket, region, backend.proxy, identity), checksum)
 
-    def otherwise(error: NotDone) -> S3Manner | None:
-        """In the region that S3 names, where none was configured; with the checksum that the store knows."""
+    def adapt(error: S3Failure) -> S3Access | None:
+        """Takes the region that S3 names, if none is configured, or a checksum that the store supports."""
         nonlocal region, checksum
         named = "" if backend.region else region_named(error.answer, error.text)
         if named and named != region:
@@ -68,7 +69,7 @@ def connect(backend: S3Storage) -> S3Bucket:
         _parameters(backend),
         Retries(backend.max_retries, backend.min_retry_delay_s, backend.max_retry_delay_s),
     )
-    return S3Bucket(opened(region, checksum), traits, otherwise)
+    return S3Bucket(opened(region, checksum), traits, adapt)
 
 
 def _identity(backend: S3Storage) -> Identity:
@@ -82,7 +83,7 @@ def _identity(backend: S3Storage) -> Identity:
 
 
 def _parameters(backend: S3Storage) -> dict[str, Any]:
-    """Of each object. Raises EgressError for what can be none."""
+    """Parameters of each object, by botocore's names. Raises EgressError for invalid metadata or tags."""
     found: dict[str, Any] = {
         "Metadata": object_headers.metadata(backend.metadata),
         "ContentDisposition": object_headers.disposition(backend.content_disposition),

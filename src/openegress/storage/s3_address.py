@@ -1,4 +1,4 @@
-"""Where a bucket of an S3-compatible service is found, and the form of a location there. Pure."""
+"""The address of a bucket in an S3-compatible service, and the form of locations there. Pure."""
 
 import ipaddress
 import re
@@ -20,16 +20,16 @@ class Address:
     """How a bucket is addressed."""
 
     endpoint: str
-    """With the bucket in the host when virtual_host. No trailing slash."""
+    """URL without trailing slash. Its host contains the bucket if `virtual_host` is set."""
     virtual_host: bool
     location_base: str
-    """A location is this, "/" and the key."""
+    """The location of an object is this, "/" and the key."""
 
 
 def address(bucket: str, endpoint: str = "", region: str = "", force_path_style: bool = False) -> Address:
-    """Path style for every endpoint that is not AWS', unless its host already begins with the bucket or is
-    of a service that knows only virtual hosts. AWS gets virtual hosts, except for a bucket with dots, which
-    its certificate does not cover."""
+    """AWS gets virtual hosts, except for a bucket with dots, which its certificate does not cover. Other
+    endpoints get path style, unless the host already begins with the bucket or the service supports only
+    virtual hosts. Raises EgressError for an empty bucket or an invalid endpoint."""
     if not bucket:
         raise invalid("S3 bucket is empty; set `bucket`")
     region = region or DEFAULT_REGION
@@ -57,7 +57,7 @@ def address(bucket: str, endpoint: str = "", region: str = "", force_path_style:
 
 
 def endpoint_url(endpoint: str) -> str:
-    """With a scheme (https unless given) and no trailing slash."""
+    """The endpoint with a scheme (https unless given) and without trailing slash. Raises EgressError."""
     url = (endpoint if "://" in endpoint else f"https://{endpoint}").rstrip("/")
     parts = urlsplit(url)
     try:

@@ -1,4 +1,4 @@
-"""The Storage of S3 and what speaks like it: objects in one request or in parts."""
+"""The Storage of S3 and compatible stores: uploads objects in one request or in parts."""
 
 import asyncio
 import functools
@@ -11,7 +11,7 @@ from openegress.core.checksum import Checksum
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.storage import s3_checksum
 from openegress.storage.failures import Answer
-from openegress.storage.s3_client import CallTimeouts, NotDone, S3Client, in_thread
+from openegress.storage.s3_client import CallTimeouts, S3Client, S3Failure, in_thread
 from openegress.storage.spool import size_of, unreadable
 from openegress.storage.traits import (
     CALL_S,
@@ -35,15 +35,15 @@ T = TypeVar("T")
 
 PATIENT = CallTimeouts(CONNECT_S, CALL_S)
 QUICK = CallTimeouts(PROBE_CONNECT_S, PROBE_S)
-MOST_MANNERS = 4
-"""In another region, and with another checksum, or none."""
+MOST_TRIES = 4
+"""The first, one in another region, one with another checksum, and one without."""
 ONCE_MORE = Retries(1, max_delay_s=1.0, at_least_s=5.0)
-"""No second try after one that timed out."""
+"""One retry, but none after a time-out."""
 
 
 @dataclass(frozen=True, slots=True)
-class S3Manner:
-    """How a bucket is spoken to; what a store answers may call for another."""
+class S3Access:
+    """How a bucket is accessed. An answer of the store may ask for another region or checksum."""
 
     client: S3Client
     checksum: Checksum
@@ -51,11 +51,11 @@ class S3Manner:
 
 @dataclass(frozen=True, slots=True)
 class S3Traits:
-    """How its objects are written."""
+    """How the objects of a bucket are written."""
 
     store: StoreTraits
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Of each object, by botocore's names: metadata, tags, encryption, class."""
+    """Parameters of each object, by botocore's names: metadata, tags, encryption, class."""
     retries: Retries = field(default_factory=Retries)
 
 
@@ -64,25 +64,25 @@ class S3Bucket:
 
     def __init__(
         self,
-        manner: S3Manner,
+        access: S3Access,
         traits: S3Traits,
-        otherwise: Callable[[NotDone], S3Manner | None] = lambda error: None,
+        adapt: Callable[[S3Failure], S3Access | None] = lambda error: None,
     ) -> None:
-        """`otherwise`: the manner that an answer calls for; None: there is no other."""
-        self._manner = manner
+        """`adapt` returns the access that an answer asks for, or None if there is no other."""
+        self._access = access
         self._traits = traits
-        self._otherwise = otherwise
+        self._adapt = adapt
         self.gateway: Gateway | None = None
-        """The way to it, where a request names it; closed with this."""
+        """Carries the connections to a bucket that a request names. Closed with this bucket."""
 
     async def check(self, path: str) -> None:
         key, phase = check_key(path), Phase.STORAGE_CHECK
 
-        async def write(manner: S3Manner) -> None:
-            await self._object(manner, key, CHECK_BODY, "text/plain", QUICK, ONCE_MORE)
+        async def write(access: S3Access) -> None:
+            await self._object(access, key, CHECK_BODY, "text/plain", QUICK, ONCE_MORE)
 
-        async def delete(manner: S3Manner) -> None:
-            await manner.client.ask("delete_object", QUICK, ONCE_MORE, Key=key)
+        async def delete(access: S3Access) -> None:
+            await access.client.ask("delete_object", QUICK, ONCE_MORE, Key=key)
 
         await self._try(phase, write)
         try:
@@ -90,18 +90,18 @@ class S3Bucket:
         except EgressError as error:
             if error.fault is not Fault.CALLER:
                 raise
-            # May write but not delete: all that a recording needs.
+            # The identity may write but not delete, which is all that a recording needs.
 
     async def put(self, local: Path, path: str, content_type: str) -> None:
         key = key_of(path)
         size_bytes = await size_of(local)
 
-        async def send(manner: S3Manner) -> None:
+        async def send(access: S3Access) -> None:
             if size_bytes > part_bytes(size_bytes):
-                await self._put_parts(manner, local, key, size_bytes, content_type)
+                await self._put_parts(access, local, key, size_bytes, content_type)
             else:
                 body = await in_thread(lambda: _read(local), "read")
-                await self._object(manner, key, body, content_type, PATIENT, self._traits.retries)
+                await self._object(access, key, body, content_type, PATIENT, self._traits.retries)
 
         await self._try(Phase.STORAGE_WRITE, send)
 
@@ -117,12 +117,12 @@ class S3Bucket:
         key = key_of(path)
         places = f"bytes={offset}-{offset + size - 1}"
 
-        async def get(manner: S3Manner) -> Mapping[str, Any]:
-            return await manner.client.ask("get_object", PATIENT, self._traits.retries, Key=key, Range=places)
+        async def get(access: S3Access) -> Mapping[str, Any]:
+            return await access.client.ask("get_object", PATIENT, self._traits.retries, Key=key, Range=places)
 
         try:
             return bytes((await self._adapted(get))["Body"])
-        except NotDone as error:
+        except S3Failure as error:
             if error.answer.status == 404:
                 raise self._no_such(key) from None
             raise self._failed(error.answer, Phase.STORAGE_READ, "reading") from None
@@ -145,25 +145,25 @@ class S3Bucket:
     async def presign(self, path: str, expires_s: int) -> str:
         key = key_of(path)
         try:
-            return await self._manner.client.presign(key, expires_s)
-        except NotDone as error:
+            return await self._access.client.presign(key, expires_s)
+        except S3Failure as error:
             raise self._failed(error.answer, Phase.STORAGE_WRITE, "presigning") from None
 
     def location(self, path: str) -> str:
         return self._traits.store.location(key_of(path))
 
     async def close(self) -> None:
-        await self._manner.client.close()
+        await self._access.client.close()
         if self.gateway is not None:
             await self.gateway.close()
 
     async def _head(self, key: str) -> Mapping[str, Any] | None:
-        """None: this identity may not look. Raises FileNotFoundError, EgressError."""
+        """None if this identity may not look. Raises FileNotFoundError, EgressError."""
         try:
             return await self._adapted(
-                lambda manner: manner.client.ask("head_object", PATIENT, self._traits.retries, Key=key)
+                lambda access: access.client.ask("head_object", PATIENT, self._traits.retries, Key=key)
             )
-        except NotDone as error:
+        except S3Failure as error:
             if error.answer.status == 404:
                 raise FileNotFoundError from None
             if error.answer.status in (401, 403) and not (self.gateway and self.gateway.is_denied):
@@ -172,63 +172,63 @@ class S3Bucket:
 
     async def _object(
         self,
-        manner: S3Manner,
+        access: S3Access,
         key: str,
         body: bytes,
         content_type: str,
-        patience: CallTimeouts,
+        timeouts: CallTimeouts,
         retries: Retries,
     ) -> None:
-        sums = await in_thread(lambda: s3_checksum.of(body, manner.checksum), "checksum")
+        sums = await in_thread(lambda: s3_checksum.of(body, access.checksum), "checksum")
         parameters = {**self._traits.parameters, **sums, "ContentType": content_type}
-        await manner.client.ask("put_object", patience, retries, Key=key, Body=body, **parameters)
+        await access.client.ask("put_object", timeouts, retries, Key=key, Body=body, **parameters)
 
     async def _put_parts(
-        self, manner: S3Manner, local: Path, key: str, size_bytes: int, content_type: str
+        self, access: S3Access, local: Path, key: str, size_bytes: int, content_type: str
     ) -> None:
-        client, retries = manner.client, self._traits.retries
+        client, retries = access.client, self._traits.retries
         parameters = {
             **self._traits.parameters,
-            **s3_checksum.announced(manner.checksum),
+            **s3_checksum.announced(access.checksum),
             "ContentType": content_type,
         }
         begun = await client.ask("create_multipart_upload", PATIENT, retries, Key=key, **parameters)
         upload = {"Key": key, "UploadId": str(begun.get("UploadId", ""))}
         try:
-            parts = await self._parts_sent(manner, local, size_bytes, upload)
+            parts = await self._parts_sent(access, local, size_bytes, upload)
             await client.ask(
                 "complete_multipart_upload", PATIENT, retries, MultipartUpload={"Parts": parts}, **upload
             )
-        except (NotDone, EgressError):
-            # What has come stays there, and is paid for, until the upload is given up.
+        except (S3Failure, EgressError):
+            # Stores keep the parts, and charge for them, until the upload is aborted.
             try:
                 await client.ask("abort_multipart_upload", QUICK, ONCE_MORE, **upload)
-            except NotDone:
+            except S3Failure:
                 pass
             raise
 
     async def _parts_sent(
-        self, manner: S3Manner, local: Path, size_bytes: int, upload: Mapping[str, str]
+        self, access: S3Access, local: Path, size_bytes: int, upload: Mapping[str, str]
     ) -> list[dict[str, Any]]:
-        """What the end of the upload says of them."""
+        """Uploads all parts. Returns their descriptions for complete_multipart_upload, in order."""
         chunk_bytes = part_bytes(size_bytes)
         waiting = iter(range(-(-size_bytes // chunk_bytes)))
         done: dict[int, dict[str, Any]] = {}
 
         async def send_parts() -> None:
-            # One for all its parts: what each thread would allocate, the allocator keeps for it.
+            # One buffer for all parts of this task: the allocator would keep what each thread allocates.
             buffer = bytearray(chunk_bytes)
             for index in waiting:
                 read = functools.partial(_read_into, buffer, local, index * chunk_bytes)
                 body = await in_thread(read, "read")
-                sums = await in_thread(functools.partial(s3_checksum.of, body, manner.checksum), "checksum")
+                sums = await in_thread(functools.partial(s3_checksum.of, body, access.checksum), "checksum")
                 number = {"PartNumber": index + 1}
-                answer = await manner.client.ask(
+                answer = await access.client.ask(
                     "upload_part", PATIENT, self._traits.retries, Body=body, **number, **sums, **upload
                 )
                 if not answer.get("ETag"):
-                    raise NotDone(Answer(0, "", "it gave no ETag to a part"))
-                kept = s3_checksum.of_part(sums, manner.checksum)
+                    raise S3Failure(Answer(0, "", "it gave no ETag to a part"))
+                kept = s3_checksum.of_part(sums, access.checksum)
                 done[index] = {**number, "ETag": answer["ETag"], **kept}
 
         sending = [asyncio.ensure_future(send_parts()) for _ in range(PARTS_AT_ONCE)]
@@ -240,27 +240,27 @@ class S3Bucket:
             await asyncio.gather(*sending, return_exceptions=True)
         return [part for _, part in sorted(done.items())]
 
-    async def _try(self, phase: Phase, call: Callable[[S3Manner], Awaitable[T]]) -> T:
+    async def _try(self, phase: Phase, call: Callable[[S3Access], Awaitable[T]]) -> T:
         try:
             return await self._adapted(call)
-        except NotDone as error:
+        except S3Failure as error:
             raise self._failed(error.answer, phase) from None
 
-    async def _adapted(self, call: Callable[[S3Manner], Awaitable[T]]) -> T:
-        """Again where an answer tells how else to go about it. Raises NotDone."""
-        for left in reversed(range(MOST_MANNERS)):
-            manner = self._manner
+    async def _adapted(self, call: Callable[[S3Access], Awaitable[T]]) -> T:
+        """The result of `call`, repeated with another access if an answer asks for one. Raises S3Failure."""
+        for left in reversed(range(MOST_TRIES)):
+            access = self._access
             try:
-                return await call(manner)
-            except NotDone as error:
-                if manner is not self._manner:
+                return await call(access)
+            except S3Failure as error:
+                if access is not self._access:
                     continue
-                other = self._otherwise(error) if left else None
+                other = self._adapt(error) if left else None
                 if other is None:
                     raise
-                self._manner = other
-                await manner.client.close()
-        raise NotDone(Answer(0, "", "it answers each try otherwise"))
+                self._access = other
+                await access.client.close()
+        raise S3Failure(Answer(0, "", "it answers each try otherwise"))
 
     def _failed(self, answer: Answer, phase: Phase, task: str = "upload") -> EgressError:
         return failure(answer, self._traits.store, self.gateway, phase, task)
@@ -275,7 +275,8 @@ def _read(local: Path) -> bytes:
 
 
 def _read_into(buffer: bytearray, local: Path, offset: int) -> bytes | bytearray:
-    """As much of it as there is, in `buffer` if that is full. Raises EgressError."""
+    """Reads from `offset` on. Returns `buffer` if it is full, else the bytes up to the end. Raises
+    EgressError."""
     try:
         with local.open("rb") as file:
             file.seek(offset)

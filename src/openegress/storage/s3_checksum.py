@@ -1,4 +1,4 @@
-"""Checksums that S3 is sent with each object and part. Pure.
+"""Checksums that are sent to S3 with each object and part. Pure.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
@@ -12,8 +12,8 @@ from openegress.core.checksum import Checksum
 
 
 def of(body: bytes | bytearray, checksum: Checksum) -> dict[str, str]:
-    """As a parameter of botocore; nothing for none. Of what is given, botocore makes a header; of what it
-    computes by itself, a trailer, which other stores than AWS' often do not know."""
+    """The checksum of `body` as a parameter for botocore; empty for NONE. botocore sends a given checksum as
+    a header. It would send one that it computes itself as a trailer, which many other stores refuse."""
     match checksum:
         case Checksum.CRC32:
             name, raw = "ChecksumCRC32", zlib.crc32(body).to_bytes(4, "big")
@@ -27,15 +27,15 @@ def of(body: bytes | bytearray, checksum: Checksum) -> dict[str, str]:
 
 
 def announced(checksum: Checksum) -> dict[str, str]:
-    """As a parameter of what begins an upload in parts."""
+    """The parameter for create_multipart_upload; empty for checksums that it does not know."""
     return {"ChecksumAlgorithm": algorithm} if (algorithm := _algorithm(checksum)) else {}
 
 
 def of_part(sent: Mapping[str, str], checksum: Checksum) -> dict[str, str]:
-    """What the end of an upload in parts says of one."""
+    """The parameter for one part in complete_multipart_upload."""
     return dict(sent) if _algorithm(checksum) else {}
 
 
 def _algorithm(checksum: Checksum) -> str:
-    """As S3 names those that it keeps."""
+    """S3's name of a checksum that it stores with the object; "" for others."""
     return "" if checksum in (Checksum.NONE, Checksum.MD5) else checksum.name

@@ -1,7 +1,6 @@
 """One S3 bucket through botocore, AWS' own client: signatures, identities, proxies, connections.
 
-Calls run in threads of their own, which nobody waits for at the end of the process: botocore cannot give up a
-request that a store leaves unanswered.
+Calls run in daemon threads, as botocore cannot cancel a request that a store leaves unanswered.
 """
 
 import asyncio
@@ -40,24 +39,24 @@ from openegress.storage.traits import Retries, proxy_url
 
 T = TypeVar("T")
 
-OF_THE_WHOLE = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
-"""What only another upload cures, not the same request."""
+NEEDS_NEW_UPLOAD = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
+"""Error codes after which the whole upload has to be repeated, not the request."""
 NO_IDENTITY = (
     "no credentials: set access_key and secret, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
     "environment, or give the machine a role"
 )
 CONNECTIONS = 8
 _HOST, _BUCKET = "s3.invalid", "bucket"
-"""What botocore is told, see S3Client."""
+"""Placeholders that botocore is given; see S3Client._place."""
 _BUNDLES = ("ca-certificates.crt", "ca-bundle.crt", "ca-bundle.pem", "cert.pem")
-"""Of Debian, Fedora, SUSE, Alpine."""
+"""Names of certificate bundles on Debian, Fedora, SUSE and Alpine."""
 
 Identity = Callable[[Any], None]
-"""Gives a session of botocore the credentials it has to use."""
+"""Sets the credentials of a botocore session."""
 
 
 def ambient(session: Any) -> None:
-    """Those of the machine or container, which botocore looks for in the order of AWS' SDKs."""
+    """The identity of the machine or container, which botocore finds in the order of AWS' SDKs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,8 @@ class CallTimeouts:
     whole_s: float
 
 
-class NotDone(Exception):
-    """What a store answered instead of doing it. `text`: its own words, which nobody is told."""
+class S3Failure(Exception):
+    """A call failed. `text` is the store's own text, which must not be shown to anybody."""
 
     def __init__(self, answer: Answer, text: str = "") -> None:
         super().__init__(answer.words)
@@ -78,7 +77,7 @@ class NotDone(Exception):
 
 
 class S3Client:
-    """All requests to one bucket, in one region."""
+    """Sends all requests to one bucket in one region."""
 
     def __init__(
         self,
@@ -88,7 +87,7 @@ class S3Client:
         proxy: Proxy | None,
         identity: Identity,
     ) -> None:
-        """Raises EgressError for a proxy that is none."""
+        """Raises EgressError if the proxy's URL is invalid."""
         self._scheme = urlsplit(address.endpoint).scheme
         self._base = address.endpoint if address.virtual_host else f"{address.endpoint}/{quote(bucket, '')}"
         self._region = region
@@ -99,30 +98,30 @@ class S3Client:
         self._making = threading.Lock()
 
     async def ask(
-        self, operation: str, patience: CallTimeouts, retries: Retries, **parameters: object
+        self, operation: str, timeouts: CallTimeouts, retries: Retries, **parameters: object
     ) -> Mapping[str, Any]:
-        """`operation` by botocore's name, of this bucket. Raises NotDone."""
+        """Calls `operation` (by botocore's name) on this bucket and returns the answer. Raises S3Failure."""
         backoff = Backoff(retries.min_delay_s, max(retries.min_delay_s, retries.max_delay_s))
         began_s, attempt = time.monotonic(), 0
         while True:
             attempt += 1
             try:
-                async with asyncio.timeout(patience.whole_s):
+                async with asyncio.timeout(timeouts.whole_s):
                     return await in_thread(
-                        functools.partial(self._asked, operation, patience, parameters), operation
+                        functools.partial(self._asked, operation, timeouts, parameters), operation
                     )
             except TimeoutError:
-                failed = NotDone(Answer(0, "", "timed out"))
-            except NotDone as error:
+                failed = S3Failure(Answer(0, "", "timed out"))
+            except S3Failure as error:
                 failed = error
             spent_s = time.monotonic() - began_s
-            is_final = not is_passing(failed.answer) or failed.answer.code in OF_THE_WHOLE
+            is_final = not is_passing(failed.answer) or failed.answer.code in NEEDS_NEW_UPLOAD
             if is_final or attempt > retries.most or spent_s > retries.within_s:
                 raise failed
             await asyncio.sleep(backoff.delay_s(attempt))
 
     async def presign(self, key: str, expires_s: int) -> str:
-        """Raises NotDone."""
+        """A URL that reads the object for `expires_s` seconds. Raises S3Failure."""
 
         def presigned() -> str:
             with self._making, _translated():
@@ -145,26 +144,26 @@ class S3Client:
             client.close()
 
     def _asked(
-        self, operation: str, patience: CallTimeouts, parameters: Mapping[str, object]
+        self, operation: str, timeouts: CallTimeouts, parameters: Mapping[str, object]
     ) -> Mapping[str, Any]:
         with _translated():
-            answer = getattr(self._client(patience), operation)(Bucket=_BUCKET, **parameters)
+            answer = getattr(self._client(timeouts), operation)(Bucket=_BUCKET, **parameters)
             assert isinstance(answer, dict)
             return answer | {"Body": answer["Body"].read()} if "Body" in answer else answer
 
-    def _client(self, patience: CallTimeouts) -> Any:
-        """One for each patience: botocore has its time-outs for a client."""
+    def _client(self, timeouts: CallTimeouts) -> Any:
+        """One for each pair of time-outs, as botocore sets them for a whole client."""
         with self._making:
-            if patience not in self._clients:
-                self._clients[patience] = self._made(patience)
-            return self._clients[patience]
+            if timeouts not in self._clients:
+                self._clients[timeouts] = self._made(timeouts)
+            return self._clients[timeouts]
 
-    def _made(self, patience: CallTimeouts) -> Any:
+    def _made(self, timeouts: CallTimeouts) -> Any:
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
-            connect_timeout=patience.connect_s,
-            read_timeout=patience.whole_s,
+            connect_timeout=timeouts.connect_s,
+            read_timeout=timeouts.whole_s,
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=CONNECTIONS,
             proxies=self._proxies,
@@ -179,7 +178,7 @@ class S3Client:
             verify=certificates(),
             config=config,
         )
-        client.meta.events.register_last("before-parameter-build.s3", _follow_nowhere)
+        client.meta.events.register_last("before-parameter-build.s3", _ignore_redirects)
         client.meta.events.register_first("before-sign.s3", self._place)
         return client
 
@@ -191,21 +190,20 @@ class S3Client:
         return self._session
 
     def _place(self, request: Any, **_: object) -> None:
-        """botocore knows no hosts with underscores, buckets with colons or endpoints with the bucket in them:
-        it is told of one that it knows, and what it signs and sends goes where the storage is."""
-        told = f"{self._scheme}://{_HOST}/{_BUCKET}"
-        request.url = self._base + request.url.removeprefix(told)
+        """Replaces the placeholder host and bucket by the real ones before the request is signed. botocore
+        itself refuses hosts with underscores, buckets with colons, and endpoints that contain the bucket."""
+        placeholder = f"{self._scheme}://{_HOST}/{_BUCKET}"
+        request.url = self._base + request.url.removeprefix(placeholder)
 
 
-def _follow_nowhere(context: dict[str, Any], **_: object) -> None:
-    """What a redirect means is decided by S3Bucket. botocore would ask for the bucket's region itself, and go
-    on asking where it is redirected for ever."""
+def _ignore_redirects(context: dict[str, Any], **_: object) -> None:
+    """Keeps botocore from following redirects by itself, which may never end. S3Bucket handles them."""
     context["s3_redirect"]["redirected"] = True
 
 
 def new_session(*, is_given: bool) -> Any:
-    """Knows AWS' services as those before it: their descriptions take 50 ms to read. `is_given`: credentials
-    are, so that profiles and files of this machine's own do not count."""
+    """A botocore session. All share one loader of service descriptions, which take 50 ms to read. `is_given`:
+    the backend has credentials, so profiles and files of this machine are ignored."""
     nothing = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
     own = {name: (None, None, value, None) for name, value in nothing.items()}
     session = botocore.session.Session(session_vars=own if is_given else None)
@@ -219,14 +217,14 @@ def _loader() -> Any:
 
 
 def load() -> None:
-    """What a client needs, in a process from which others are forked."""
+    """Loads what a client needs, in the process that handlers are forked from."""
     keys = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
     new_session(is_given=True).create_client("s3", region_name="us-east-1", **keys).close()
 
 
 def certificates() -> str | bool:
-    """Of AWS_CA_BUNDLE or of the system (SSL_CERT_FILE, SSL_CERT_DIR), in one file; True, where there is
-    none: of botocore's own list."""
+    """The file of trusted certificates: that of AWS_CA_BUNDLE, or the system's (SSL_CERT_FILE, SSL_CERT_DIR).
+    True if there is none, which makes botocore use its own list."""
     paths = ssl.get_default_verify_paths()
     inside = [Path(paths.capath) / name for name in _BUNDLES] if paths.capath else []
     found = next((str(each) for each in inside if each.is_file()), "")
@@ -234,42 +232,42 @@ def certificates() -> str | bool:
 
 
 def proxies(proxy: Proxy | None) -> dict[str, str] | None:
-    """None: those of the environment."""
+    """By scheme, for botocore; None: the proxies of the environment."""
     return None if proxy is None else dict.fromkeys(("http", "https"), proxy_url(proxy))
 
 
 async def in_thread(task: Callable[[], T], name: str) -> T:
-    """Of its own, which is left to itself when the wait is cancelled."""
+    """The result of `task`, run in a daemon thread. A cancelled caller leaves the thread running."""
     return await asyncio.wrap_future(daemon_thread.begun(f"s3 {name}", task))
 
 
 class _translated:
-    """botocore's errors as NotDone; of their texts nothing but a code is told."""
+    """Turns botocore's errors into S3Failure. Of their texts only error codes are kept."""
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         match error:
-            case None | NotDone():
+            case None | S3Failure():
                 return
             case botocore.exceptions.ClientError():
                 raise _refused(error) from None
             case CredentialsRefused():
-                raise NotDone(Answer(403, "", str(error))) from None
+                raise S3Failure(Answer(403, "", str(error))) from None
             case CredentialsUnavailable():
-                raise NotDone(Answer(0, "", str(error))) from None
+                raise S3Failure(Answer(0, "", str(error))) from None
             case botocore.exceptions.NoCredentialsError() | botocore.exceptions.PartialCredentialsError():
-                raise NotDone(Answer(403, "", NO_IDENTITY)) from None
+                raise S3Failure(Answer(403, "", NO_IDENTITY)) from None
             case botocore.exceptions.BotoCoreError():
-                raise NotDone(_unanswered(error)) from None
+                raise S3Failure(_unanswered(error)) from None
             case OSError():
-                raise NotDone(Answer(0, "", "the connection was lost")) from None
+                raise S3Failure(Answer(0, "", "the connection was lost")) from None
             case ValueError() | TypeError():
-                raise NotDone(_senseless(error)) from None
+                raise S3Failure(_senseless(error)) from None
 
 
-def _refused(error: "botocore.exceptions.ClientError") -> NotDone:
+def _refused(error: "botocore.exceptions.ClientError") -> S3Failure:
     found = error.response.get("Error", {})
     metadata = error.response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
@@ -279,7 +277,7 @@ def _refused(error: "botocore.exceptions.ClientError") -> NotDone:
     text = " ".join((*map(str, found.values()), f"<Region>{region}</Region>"))
     if status == 200:
         status = 500  # S3 answers 200 to the end of an upload in parts before it has put them together
-    return NotDone(Answer(status, code, code or f"HTTP status {status}"), text)
+    return S3Failure(Answer(status, code, code or f"HTTP status {status}"), text)
 
 
 _ERRNO = re.compile(r"\[Errno (\d{1,4})\]")

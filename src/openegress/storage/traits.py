@@ -1,12 +1,12 @@
-"""What the storages of clouds have in common: keys, parts, locations, proxies, and words for what went wrong.
-Pure."""
+"""What cloud storages have in common: keys, parts, locations, proxies and error texts. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from openegress.core.errors import EgressError, Phase, invalid
+from openegress.core.http_url import is_http
 from openegress.core.plan import Proxy
 from openegress.core.shown_url import receiver
 from openegress.storage.failures import Answer, FailureKind, explain
@@ -14,14 +14,14 @@ from openegress.storage.failures import Answer, FailureKind, explain
 MIB = 1024 * 1024
 PART_BYTES = 6 * MIB
 PARTS_AT_ONCE = 3
-"""With PART_BYTES: 18 MiB of a file on their way."""
+"""Parts of one file that are uploaded in parallel: 18 MiB in memory."""
 PARTS_MAX = 9_000
 """S3 takes 10,000; parts grow when a file would need more."""
 CHECK_BODY = b"openegress write check\n"
 CONNECT_S, CALL_S = 10.0, 300.0
 """A part of 6 MiB, three at a time, gets through at 63 kB/s."""
 PROBE_CONNECT_S, PROBE_S = 3.0, 6.0
-"""Whoever started the egress waits for the check."""
+"""Short, as the caller of the start request waits for the check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class StoreTraits:
     """Key to location."""
     secrets: tuple[str, ...] = ()
     sign: Callable[[str, int], str] | None = None
-    """(key, expires_s) to a presigned URL, where obstore's is not enough."""
+    """Makes a presigned URL from a key and its lifetime in seconds, where obstore's does not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Of one call to a storage; the uploader has its own patience with a whole file."""
+    """How often one call to a storage is repeated. The uploader retries whole files for hours on top."""
 
     most: int = 4
     min_delay_s: float = 0.1
@@ -49,35 +49,36 @@ class Retries:
 
     @property
     def within_s(self) -> float:
-        """No other attempt begins later. What was asked for fits in."""
+        """No attempt begins later than this. It leaves time for all configured attempts."""
         return max(self.at_least_s, self.most * self.max_delay_s)
 
 
-class Way(Protocol):
-    """What a gateway knows of the connections that went through it."""
+class GatewayState(Protocol):
+    """What a gateway knows about the last connection that went through it (see Gateway)."""
 
     problem: str
     is_denied: bool
 
 
 def failure(
-    answer: Answer, traits: StoreTraits, way: Way | None, phase: Phase, task: str = "upload"
+    answer: Answer, traits: StoreTraits, gateway: GatewayState | None, phase: Phase, task: str = "upload"
 ) -> EgressError:
-    """In the words of the gateway, where it knows better."""
-    if way is not None and way.is_denied:
-        answer = Answer(403, "", way.problem)
-    elif way is not None and way.problem:
-        answer = Answer(407 if "407" in way.problem else 0, "", way.problem)
+    """The error for `answer`. A problem of the gateway replaces it, as the client saw a broken connection."""
+    if gateway is not None and gateway.is_denied:
+        answer = Answer(403, "", gateway.problem)
+    elif gateway is not None and gateway.problem:
+        answer = Answer(407 if "407" in gateway.problem else 0, "", gateway.problem)
     return explain(
         answer, kind=traits.kind, where=traits.where, phase=phase, secrets=traits.secrets, task=task
     )
 
 
 def proxy_url(proxy: Proxy) -> str:
-    """With user and password in it, as the HTTP client wants them. Never logged."""
+    """The proxy's URL with user and password in it, as HTTP clients expect them. Must not be logged.
+    Raises EgressError if the URL has no host."""
     url = proxy.url if "://" in proxy.url else f"http://{proxy.url}"
-    if not urlsplit(url).hostname:
-        raise invalid(f"proxy url {receiver(proxy.url)!r} names no host; write http://host:port")
+    if not is_http(url):
+        raise invalid(f"proxy url {receiver(proxy.url)!r} is not an HTTP proxy; write http://host:port")
     if not proxy.username:
         return url
     scheme, _, rest = url.partition("://")
@@ -86,7 +87,7 @@ def proxy_url(proxy: Proxy) -> str:
 
 
 def key_of(path: str) -> str:
-    """An object's key: no empty part, nothing relative. Raises EgressError for ".."."""
+    """The key of an object, without empty and "." parts. Raises EgressError for ".." and for no name."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
         raise invalid(f"storage path {path!r} names no object")
@@ -94,13 +95,14 @@ def key_of(path: str) -> str:
 
 
 def check_key(path: str) -> str:
-    """Of the object that is written to see whether `path` could be. One name in a folder: an identity that
-    may not delete leaves one small object, not one per egress."""
+    """The key of the object that Storage.check writes beside `path`. Each folder has one such name, so that
+    an identity that may not delete leaves one small object and not one per egress."""
     folder, name = key_of(path).rpartition("/")[0], ".openegress-write-check"
     return f"{folder}/{name}" if folder else name
 
 
 def part_bytes(size_bytes: int) -> int:
-    """PART_BYTES, or as many whole MiB as keep the number of parts within what storages take."""
+    """The size of a part: PART_BYTES, or more whole MiB for files that would need more than PARTS_MAX
+    parts."""
     needed = -(-size_bytes // PARTS_MAX)
     return max(PART_BYTES, -(-needed // MIB) * MIB)

@@ -1,5 +1,5 @@
-"""Takes finished files from the spool to the storage of the plan: again and again while it is down, then
-to the backup. A local file goes only when the storage confirmed its size."""
+"""Uploads finished files from the spool to the storage of the plan. Retries while the storage is down, then
+uploads to the backup. A local file is deleted only when a storage has confirmed its size."""
 
 import asyncio
 import contextlib
@@ -22,17 +22,17 @@ PRESIGNED_FOR_S = 7 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a file went."""
+    """Where a file is stored."""
 
     path: str
-    """In the storage, the plan's prefix included."""
+    """Path in the storage, with the plan's prefix."""
     location: str
-    """What EgressInfo.location says: presigned when the plan asks for it."""
+    """The value of EgressInfo's `location`: a presigned URL if the plan asks for one."""
     backup_used: bool
     size_bytes: int
-    """0: not known, of what was only located."""
+    """0: not known, from locate()."""
     presign_error: str = ""
-    """Why `location` is the plain one although the plan asked for a presigned one."""
+    """Why `location` is not presigned although the plan asks for it; "" otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ class UploadRetry:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended with one object on one storage."""
+    """The end of all attempts to store one object in one storage."""
 
     content_type: str
     elapsed_s: float
     """Attempts and the pauses between them."""
     on_backup: bool
     stored: Stored | None
-    """None: it was given up there."""
+    """None: this storage was given up."""
     status: int = 0
-    """What HTTP answered then; 0: nothing did."""
+    """The HTTP status of the last failure; 0: there was no answer."""
     custom_endpoint: bool = False
 
 
@@ -67,7 +67,7 @@ Connect = Callable[[Backend], Awaitable[Storage]]
 
 
 def join(prefix: str, path: str) -> str:
-    """A storage path below the prefix of the server's configuration."""
+    """`path` below `prefix`, which is the one of the server's configuration."""
     if not prefix:
         return path
     return f"{prefix.rstrip('/')}/{path.lstrip('/')}"
@@ -99,21 +99,32 @@ class UploadTarget:
             self._storage = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """What is to be stored."""
+
+    local: Path
+    path: str
+    """Without the prefix of the plan."""
+    content_type: str
+    late: LateUploads | None
+
+
 @dataclass(slots=True)
 class Failover:
-    """What is known of the storage of a StoragePlan. The uploaders of one egress share it: each by itself
-    would only spend the same hours waiting."""
+    """Whether the storage of a StoragePlan was given up. The uploaders of one egress share it, so that not
+    each of them waits for hours before it turns to the backup."""
 
     late: LateUploads | None = None
-    """Of a recording that has ended before."""
+    """Set for a recording that has ended before."""
 
     gave_up: EgressError | None = None
-    """Why everything goes to the backup from now on; None: it does not."""
+    """Why everything goes to the backup from now on; None: the storage is still in use."""
 
 
 class Uploader:
-    """Of one output; calls may overlap. Once the storage was given up for one file, later files go to the
-    backup at once."""
+    """Uploads the files of one output; calls may overlap. Once the storage was given up for one file, later
+    files go to the backup at once."""
 
     def __init__(
         self,
@@ -125,9 +136,9 @@ class Uploader:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         backoff: Backoff | None = None,
         connect: Connect = open_storage,
-        standing: Failover | None = None,
+        failover: Failover | None = None,
     ) -> None:
-        """`standing` is shared with other uploaders of the same plan."""
+        """`failover` is shared with other uploaders of the same plan."""
         self.plan = plan
         self._on_retry = on_retry
         self._on_outcome = on_outcome
@@ -140,19 +151,19 @@ class Uploader:
             if plan.backup
             else None
         )
-        self._standing = standing or Failover()
-        self._hurried = asyncio.Event()
+        self._failover = failover or Failover()
+        self._stops_retrying = asyncio.Event()
 
     def stop_retrying(self) -> None:
-        """The process is about to end: what fails from now on is not tried again, and stays in the spool.
-        Called in the event loop."""
-        self._hurried.set()
+        """The process is about to end: failed uploads are not retried from now on, and their files stay in
+        the spool. Called in the event loop."""
+        self._stops_retrying.set()
 
     async def check(self, path: str) -> None:
-        """Writes and deletes a small object beside `path`. Does nothing when the plan says so.
+        """Writes and deletes a small object beside `path`, unless the plan turns that off.
 
-        Raises EgressError with phase STORAGE_CHECK. A storage that is merely away is no reason to refuse a
-        recording when there is a backup that answers.
+        Raises EgressError with phase STORAGE_CHECK. If the storage is merely unreachable, a backup that
+        works is enough.
         """
         if not self.plan.check:
             return
@@ -163,21 +174,30 @@ class Uploader:
                 raise
             await (await self._backup.storage()).check(join(self._backup.prefix, path))
 
-    async def put(self, local: Path, path: str, content_type: str, *, delete_local: bool = False) -> Stored:
-        """Stores `local` under the plan's prefix + `path` and returns when the storage confirmed it.
+    async def put(
+        self,
+        local: Path,
+        path: str,
+        content_type: str,
+        *,
+        delete_local: bool = False,
+        late: LateUploads | None = None,
+    ) -> Stored:
+        """Stores `local` under the plan's prefix + `path` and returns when the storage has confirmed it.
 
-        `delete_local` removes the file then, and only then. Raises EgressError (phase STORAGE_WRITE) when
-        neither storage nor backup took it; the file stays where it is.
+        `delete_local` removes the local file after that. `late` is set for files from before a restart of
+        the recording. Raises EgressError (phase STORAGE_WRITE) when neither storage nor backup accepted the
+        file, which then stays where it is.
         """
-        stored = await self._put(local, path, content_type)
+        stored = await self._put(_Object(local, path, content_type, late or self._failover.late))
         if delete_local:
             await asyncio.to_thread(_remove, local, on_backup=stored.backup_used)
         return stored
 
     async def locate(self, path: str, *, on_backup: bool) -> Stored:
-        """Where that is which was stored under `path` before (storage.backed_up knows in which storage). No
-        storage is asked: it may be away, or let us only write. Raises EgressError when it cannot be opened.
-        """
+        """Where the object is that was stored under `path` before (storage.backed_up knows in which storage).
+        The storage itself is not asked: it may be down, or let us only write. Raises EgressError when it
+        cannot be opened."""
         target = self._backup if on_backup and self._backup is not None else self._primary
         return await self._signed(target, join(target.prefix, path))
 
@@ -186,19 +206,19 @@ class Uploader:
         if self._backup is not None:
             await self._backup.close()
 
-    async def _put(self, local: Path, path: str, content_type: str) -> Stored:
+    async def _put(self, what: _Object) -> Stored:
         if self._backup is None:
-            return await self._put_to(self._primary, local, path, content_type)
-        if self._standing.gave_up is None:
+            return await self._put_to(self._primary, what)
+        if self._failover.gave_up is None:
             try:
-                return await self._put_to(self._primary, local, path, content_type)
+                return await self._put_to(self._primary, what)
             except EgressError as error:
                 if error.fault is Fault.SERVICE:
-                    raise  # the file itself cannot be read, or is too late: no storage helps
-                self._standing.gave_up = error
-        first = self._standing.gave_up
+                    raise  # the file cannot be read, or is superseded: no other storage helps
+                self._failover.gave_up = error
+        first = self._failover.gave_up
         try:
-            return await self._put_to(self._backup, local, path, content_type)
+            return await self._put_to(self._backup, what)
         except EgressError as error:
             if error.fault is Fault.SERVICE:
                 raise
@@ -209,36 +229,36 @@ class Uploader:
                 phase=Phase.STORAGE_WRITE,
             ) from error
 
-    async def _put_to(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
+    async def _put_to(self, target: UploadTarget, what: _Object) -> Stored:
         began_s = self._clock()
 
-        def tell(stored: Stored | None, status: int = 0) -> None:
+        def report(stored: Stored | None, status: int = 0) -> None:
             if self._on_outcome is not None:
                 elapsed_s, endpoint = self._clock() - began_s, getattr(target.backend, "endpoint", "")
                 self._on_outcome(
-                    Outcome(content_type, elapsed_s, target.is_backup, stored, status, bool(endpoint))
+                    Outcome(what.content_type, elapsed_s, target.is_backup, stored, status, bool(endpoint))
                 )
 
         try:
-            stored = await self._persist(target, local, path, content_type)
+            stored = await self._persist(target, what)
         except EgressError as error:
-            tell(None, error.status if isinstance(error, StorageError) else 0)
+            report(None, error.status if isinstance(error, StorageError) else 0)
             raise
-        tell(stored)
+        report(stored)
         return stored
 
-    async def _persist(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
+    async def _persist(self, target: UploadTarget, what: _Object) -> Stored:
         deadline = self._clock() + self.plan.retry_for_s
-        path = join(target.prefix, path)
+        path = join(target.prefix, what.path)
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(target, local, path, content_type)
+                return await self._attempt(target, what, path)
             except EgressError as error:
                 error.phase = Phase.STORAGE_WRITE
                 delay_s = self._backoff.delay_s(attempt)
-                if error.fault is not Fault.DESTINATION or self._hurried.is_set():
+                if error.fault is not Fault.DESTINATION or self._stops_retrying.is_set():
                     raise
                 if self._clock() + delay_s > deadline:
                     raise
@@ -247,8 +267,11 @@ class Uploader:
             await self._pause(delay_s)
 
     async def _pause(self, delay_s: float) -> None:
-        """Until the next attempt is due, or must not wait."""
-        waiting = [asyncio.ensure_future(self._sleep(delay_s)), asyncio.ensure_future(self._hurried.wait())]
+        """Waits until the next attempt is due, or stop_retrying() is called."""
+        waiting = [
+            asyncio.ensure_future(self._sleep(delay_s)),
+            asyncio.ensure_future(self._stops_retrying.wait()),
+        ]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -256,17 +279,17 @@ class Uploader:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _attempt(self, target: UploadTarget, local: Path, path: str, content_type: str) -> Stored:
+    async def _attempt(self, target: UploadTarget, what: _Object, path: str) -> Stored:
+        """`path`: there."""
         storage = await target.storage()
-        size_bytes = await size_of(local)
-        late = self._standing.late
+        size_bytes, late = await size_of(what.local), what.late
         if late is not None:
             await late.begin(storage, path, size_bytes)
-        await storage.put(local, path, content_type)
+        await storage.put(what.local, path, what.content_type)
         if late is not None:
             await late.stored(storage, path)
         there_bytes = await storage.size(path)
-        # None: a write-only identity. The storage then vouches with its answer to the signed upload.
+        # None: a write-only identity. The storage's answer to the upload has to suffice then.
         if there_bytes is not None and there_bytes != size_bytes:
             raise EgressError(
                 Code.DATALOSS,
@@ -277,7 +300,7 @@ class Uploader:
         return replace(await self._signed(target, path), size_bytes=size_bytes)
 
     async def _signed(self, target: UploadTarget, path: str) -> Stored:
-        """What is stored there, with the location that the plan asks for."""
+        """The object at `path`, with the location that the plan asks for."""
         storage = await target.storage()
         stored = Stored(path, storage.location(path), target.is_backup, 0)
         if not target.presign:
@@ -285,16 +308,16 @@ class Uploader:
         try:
             return replace(stored, location=await storage.presign(path, PRESIGNED_FOR_S))
         except EgressError as error:
-            # The recording is stored; that it has no signed URL is no reason to send it again.
+            # The recording is stored; a missing presigned URL is no reason to send it again.
             return replace(stored, presign_error=error.message)
 
 
 def _remove(local: Path, *, on_backup: bool) -> None:
-    """What was stored. Where it is gets noted first: no instant is without the file or the note."""
+    """Removes a stored file. The note comes first, so that at any instant there is the file or the note."""
     try:
         backed_up.note(local, on_backup=on_backup)
     except OSError:
-        # On a full disk the file makes room for the note, and for what is yet to be recorded.
+        # On a full disk, removing the file makes room for the note and for what is still being recorded.
         local.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             backed_up.note(local, on_backup=on_backup)

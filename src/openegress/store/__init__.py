@@ -1,4 +1,5 @@
-"""Records of egresses and the webhook outbox, where they are ours: SQLite alone, Redis in a cluster."""
+"""Records of egresses and the webhook outbox, if openegress keeps them itself: in SQLite for one machine, in
+Redis for a cluster."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,16 +10,16 @@ from livekit.protocol.egress import EgressInfo
 
 
 class Change(Enum):
-    """What became of a record when an EgressInfo was put."""
+    """The effect of an EgressInfo on a record."""
 
     NEW = auto()
     UPDATED = auto()
     ENDED = auto()
-    """It went from active to a terminal status: once in its life."""
+    """It went from active to a terminal status, which happens once."""
     REVISED = auto()
-    """An ended record learnt more, such as where a recovered file is."""
+    """An ended record got more results, such as the location of a recovered file."""
     STALE = auto()
-    """Nothing: the record knows this or better already."""
+    """No change: the record already has this state or a newer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,59 +29,70 @@ class Delivery:
     egress_id: str
     url: str
     signing_key: str
-    """Name of the API key whose secret signs it; the secret itself is never stored."""
+    """Name of the API key that signs it; the secret itself is never stored."""
     event: str
     body: bytes
     created_at_ns: int
     attempts: int = 0
     id: int = 0
-    """Given by the outbox, rising."""
+    """Assigned by the outbox, rising."""
 
 
 Announce = Callable[[Change, EgressInfo], Sequence[Delivery]]
-"""The deliveries that a change of a record brings about: a pure function, called inside the transaction."""
+"""Returns the deliveries that a change of a record requires. A pure function, called inside the
+transaction."""
 
 
 class Store(Protocol):
-    """Durable EgressInfo records. A status never goes back; of one status, what has an older updated_at than
-    the stored one is ignored. What is stored has a later updated_at than what was."""
+    """Durable EgressInfo records. The status of a record never goes back. An update with the same status and
+    an older updated_at is ignored. Each stored state has a later updated_at than the one before.
 
-    async def open(self) -> None: ...
+    Every method raises EgressError (UNAVAILABLE) if the database cannot be used.
+    """
+
+    async def open(self) -> None:
+        """Connects, and makes the tables. To be called once, before any other method."""
 
     async def put(self, info: EgressInfo) -> bool:
-        """Stores; True when the record is new."""
+        """Stores a record. True if it is new."""
 
     async def apply(self, info: EgressInfo, announce: Announce | None = None) -> Change:
-        """Stores the record and the deliveries it brings about in one transaction."""
+        """Stores a record and the deliveries that `announce` returns, in one transaction."""
 
-    async def get(self, egress_id: str) -> EgressInfo | None: ...
+    async def get(self, egress_id: str) -> EgressInfo | None:
+        """The record, or None if there is none."""
 
     async def list(self, room_name: str = "", active: bool = False) -> Sequence[EgressInfo]:
-        """Newest first."""
+        """Records, newest first: all, those of a room, or only active ones."""
 
     async def revision(self) -> int:
-        """A number that rises whenever a record has changed: what list() said at the same one still holds."""
+        """A number that rises with each change of a record. As long as it is the same, so is list()."""
 
     async def purge(self, ended_before_ns: int) -> int:
-        """Forgets records that ended before this unix time; how many."""
+        """Deletes records that ended before this unix time. Returns their number."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Disconnects. Idempotent."""
 
 
 class Outbox(Protocol):
-    """Deliveries that wait, in lanes: those of one egress to one URL go out in order."""
+    """Deliveries that wait. They form lanes: the deliveries of one egress to one URL are sent in order.
+
+    Every method raises EgressError (UNAVAILABLE) if the database cannot be used. Times are unix ns.
+    """
 
     async def claim(self, now_ns: int, until_ns: int, limit: int) -> Sequence[Delivery]:
-        """The heads of lanes that are due. Each lane is the caller's until it confirms or postpones, or
-        until `until_ns` has passed."""
+        """The heads of up to `limit` lanes that are due. The caller holds these lanes until it confirms or
+        postpones the delivery, at most until `until_ns`."""
 
     async def confirm(self, delivery: Delivery) -> None:
-        """Delivered, or given up: the next of its lane is due at once."""
+        """Removes a delivery that was accepted or given up. The next one of its lane is due at once."""
 
-    async def postpone(self, delivery: Delivery, due_ns: int, attempts: int) -> None: ...
+    async def postpone(self, delivery: Delivery, due_ns: int, attempts: int) -> None:
+        """Makes the lane due again at `due_ns`, and notes the number of attempts."""
 
     async def is_followed(self, delivery: Delivery) -> bool:
-        """Whether something newer waits behind it in its lane."""
+        """Whether its lane has a newer delivery."""
 
     async def next_due_ns(self) -> int | None:
-        """When the next lane is due; None when nothing waits."""
+        """When the next lane is due; None if the outbox is empty."""

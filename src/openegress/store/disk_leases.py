@@ -1,8 +1,8 @@
-"""Leases of paths that the disk itself keeps, for services that share one and know nothing of each other.
+"""Leases of paths by file locks, for services that share a disk but no Redis.
 
-Two services without a common Redis, in containers or on machines with one mount, can be told the same output
-root. In each root lies one file, of which every path that is written has a byte locked (open file description
-locks, fcntl(2)): the kernel frees them when the process that holds them is gone, however it went.
+Two services, in containers or on machines with a common mount, may have the same output root. Each root has
+one lock file, in which each path being written locks one byte (open file description locks, fcntl(2)). The
+kernel releases the locks when the process ends for any reason.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ _OFFSETS = 2**62
 
 
 class DiskLeases:
-    """Leases that `others` keep, and the disk too."""
+    """Combines the leases `others` with locks on the disk."""
 
     def __init__(self, others: Leases, roots: Sequence[Path], data: Path, *, is_guest: bool = False) -> None:
-        """What lies below one of `roots` is locked there, so that services need nothing else in common, and
-        what is in other storages in `data`. `is_guest`: only where another service has locks there are any.
+        """Paths below one of `roots` are locked there, so that services need nothing else in common. Paths of
+        other storages are locked in `data`. `is_guest`: no lock file is created; only existing ones are used.
         """
         self._others = others
         self._data = data
         self._flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if is_guest else os.O_CREAT)
         self._is_guest = is_guest
-        # The deepest first: a path belongs to the nearest root.
+        # Deepest first, as a path belongs to the nearest root.
         self._roots = sorted((root.absolute() for root in roots), key=lambda root: -len(root.parts))
         self._files: dict[Path, int] = {}
         self._locked: set[str] = set()
@@ -68,7 +68,7 @@ class DiskLeases:
         return await self._others.held()
 
     async def close(self) -> None:
-        """The kernel frees what is still held."""
+        """Closes the lock files, which releases all locks."""
         for fd in self._files.values():
             os.close(fd)
         self._files.clear()
@@ -76,8 +76,8 @@ class DiskLeases:
         await self._others.close()
 
     def _lock(self, lease: str) -> bool:
-        """False: another service has it. Where a disk knows no locks, or nothing may be written to it, nobody
-        can be kept out: that is said once."""
+        """False if another service holds the lock. True, with one warning in the log, if the disk has no
+        locks or is read-only: other services cannot be noticed then."""
         root, offset = self._place(lease)
         if lease in self._locked:
             return True
@@ -104,7 +104,8 @@ class DiskLeases:
             _ask(self._files[root], fcntl.F_UNLCK, offset)
 
     def _place(self, lease: str) -> tuple[Path, int]:
-        """The folder and the byte that stands for a path: the same however a root is mounted."""
+        """The folder of the lock file, and the byte for a path. The byte depends on the path below the root,
+        so it is the same wherever the root is mounted."""
         folder, name = self._data, lease
         if (path := local_path(lease)) is not None:
             for root in self._roots:
@@ -115,18 +116,18 @@ class DiskLeases:
         return folder, int.from_bytes(digest[:8]) % _OFFSETS
 
     def _file(self, root: Path) -> int:
-        """Raises OSError."""
+        """The descriptor of a root's lock file. Raises OSError."""
         fd = self._files.get(root)
         if fd is None:
             if not self._is_guest:
                 root.mkdir(parents=True, exist_ok=True)
-            # Whoever may write recordings there takes part, whichever user it is.
+            # Writable for all users, as services may run as different ones.
             fd = self._files[root] = os.open(root / LOCKS, self._flags, 0o666)
         return fd
 
 
 def _ask(fd: int, kind: int, offset: int) -> None:
-    """Raises BlockingIOError where another process has that byte, else OSError."""
+    """Sets or removes a lock. Raises BlockingIOError if another process holds it, else OSError."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
     except PermissionError as error:  # EACCES stands for EAGAIN on some file systems, as fcntl(2) says

@@ -1,4 +1,4 @@
-"""A worker's heartbeat: holds the leases of what runs on it."""
+"""A worker's heartbeat, which renews the leases of its running egresses."""
 
 import asyncio
 import time
@@ -14,14 +14,14 @@ _log = structlog.get_logger(__name__)
 
 BEAT_S = LEASE_S / 5
 LATE_S = 2 * BEAT_S
-"""Without a beat for so long, the leases may run out before what is sent now arrives."""
+"""After so long without a beat, the leases may run out before an update that is sent now arrives."""
 
 
 class Heartbeat:
-    """From start() to close(). Each beat asks what runs; wake() beats at once, for a new egress.
+    """Beats from start() to close(). `running` returns the ids of the running egresses.
 
-    `after_lapse` gets what was held, when the leases may have run out unnoticed; it may raise EgressError,
-    and is asked again.
+    `after_lapse` gets the ids whose leases may have run out unnoticed. If it raises EgressError, it is called
+    again at the next beat.
     """
 
     def __init__(
@@ -47,10 +47,12 @@ class Heartbeat:
         self._task = asyncio.create_task(self._run(), name="heartbeat")
 
     def wake(self) -> None:
+        """Beats at once, for a new egress."""
         self._woken.set()
 
     async def beat(self) -> None:
-        """Holds what runs, releases what ran. Raises EgressError (unavailable)."""
+        """Renews the leases of running egresses and releases those of ended ones. Raises EgressError
+        (UNAVAILABLE)."""
         running, begun_s = set(self._running()), self._now_s()
         await self._leases.hold(self._worker_id, running)
         await self._leases.release(self._held - running)
@@ -62,11 +64,12 @@ class Heartbeat:
         self._lapsed = set()
 
     def is_late(self) -> bool:
-        """Others may take what runs here for lost, and end its records."""
+        """Whether others may consider the egresses lost, and end their records."""
         return self._now_s() - self._beat_at_s >= LATE_S
 
     async def close(self) -> None:
-        """The last beat: releases what has ended; what still runs is let run out, and so found."""
+        """Beats once more, to release ended egresses. Leases of running ones run out, so that others
+        notice."""
         if self._task is None:
             return
         self._task.cancel()
@@ -77,7 +80,7 @@ class Heartbeat:
             _log.warning("leases not released", error=error.message)
 
     async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
+        """For health checks: why it has stopped; None while it works."""
         return stopped(self._task)
 
     async def _run(self) -> None:
@@ -92,7 +95,7 @@ class Heartbeat:
                     _log.warning("heartbeat missed", error=error.message)
                 missed = True
             except Exception:
-                # Without beats, others take our egresses for lost while they run.
+                # Without beats, others consider our running egresses lost.
                 _log.exception("a heartbeat failed")
             try:
                 async with asyncio.timeout(BEAT_S):

@@ -1,4 +1,5 @@
-"""The IOInfo service where the records are ours: takes updates from workers, answers for the API."""
+"""The IOInfo service of a server that keeps its own records: takes updates from workers, and answers the
+API."""
 
 import time
 from collections.abc import Callable
@@ -22,27 +23,26 @@ from openegress.store import Announce, Change, Store
 _log = structlog.get_logger(__name__)
 
 KEPT_LISTS = 4
-"""Clients ask for the same list again and again; one of a thousand records takes about 2 MB."""
+"""Cached answers, as clients repeat the same list. One of a thousand records takes about 2 MB."""
 
 Listener = Callable[[EgressInfo], None]
-"""Told of every record that changed, after it is stored; must not block."""
+"""Called with each changed record after it is stored. Must not block."""
 
 
 class Notifier(Protocol):
-    """Turns changes of records into deliveries, and delivers them."""
+    """Makes webhook deliveries for changes of records, and sends them."""
 
     @property
-    def announce(self) -> Announce: ...
+    def announce(self) -> Announce:
+        """Returns the deliveries for a change."""
 
     def wake(self) -> None:
-        """New deliveries are in the outbox."""
+        """To be called when the outbox has new deliveries."""
 
 
 class IOInfoService:
-    """Records behind psrpc: register() offers the service's methods on a bus.
-
-    The methods may be called directly too; all raise EgressError.
-    """
+    """The records, offered over psrpc by register(). Methods may also be called directly; all raise
+    EgressError."""
 
     def __init__(self, store: Store, notifier: Notifier | None = None) -> None:
         self._store = store
@@ -56,6 +56,7 @@ class IOInfoService:
         return lambda: self._listeners.remove(listener)
 
     async def register(self, server: RPCServer) -> list[Registration[Any, Any]]:
+        """Serves the methods of IOInfo on a bus, until the registrations are closed."""
         return [
             await server.register(IOInfo.CREATE_EGRESS, self._rpc_update),
             await server.register(IOInfo.UPDATE_EGRESS, self._rpc_update),
@@ -68,7 +69,7 @@ class IOInfoService:
         ]
 
     async def update(self, info: EgressInfo) -> Change:
-        """Creates or updates a record. Idempotent: what is known already changes and announces nothing."""
+        """Creates or updates a record. Idempotent: a known state changes nothing and sends no webhook."""
         check_egress_id(info.egress_id)
         change = await self._apply(info, self._notifier.announce if self._notifier else None)
         if self._notifier and change is not Change.STALE:
@@ -85,15 +86,16 @@ class IOInfoService:
         return change
 
     async def get(self, egress_id: str) -> EgressInfo:
+        """Raises EgressError with code NOT_FOUND for an unknown id."""
         info = await self._store.get(egress_id)
         if info is None:
             raise EgressError(Code.NOT_FOUND, "egress does not exist")
         return info
 
     async def list(self, request: ListEgressRequest) -> ListEgressResponse:
-        """By id alone when one is given (not_found when there is none), else by room and activity.
+        """The record with the given id (NOT_FOUND if there is none), else records by room and activity.
 
-        The answer must not be changed: who asks the same before any record changes gets the same object.
+        The answer must not be modified: it is cached until a record changes.
         """
         check_page(request)
         if request.egress_id:
@@ -111,7 +113,7 @@ class IOInfoService:
 
     async def _rpc_update(self, info: EgressInfo) -> Empty:
         stored = await self._store.get(check_egress_id(info.egress_id))
-        # The worker knows the request as it was; the API may have changed its layout since.
+        # The worker has the original request; the API may have changed its layout since.
         await self.update(with_request_of(info, stored) if stored is not None else info)
         return Empty()
 
@@ -127,7 +129,7 @@ class IOInfoService:
         return Empty()
 
     async def _rpc_count(self, info: EgressInfo) -> Empty:
-        """Of a record of this status, and announced to no webhook."""
+        """Updates counts if the stored record has the same status. Sends no webhook."""
         stored = await self.get(info.egress_id)
         if info.status == stored.status and not is_terminal(stored):
             await self._apply(with_request_of(info, stored), None)
@@ -137,7 +139,7 @@ class IOInfoService:
         return await self.get(request.egress_id)
 
     async def _rpc_metrics(self, request: UpdateMetricsRequest) -> Empty:
-        """Upstream's workers report the CPU an egress took; for the log, not for the record."""
+        """Logs the CPU usage that upstream's workers report. It is not part of the record."""
         _log.debug(
             "egress load",
             egress_id=request.info.egress_id,
@@ -148,6 +150,6 @@ class IOInfoService:
 
 
 def check_page(request: ListEgressRequest) -> None:
-    """Raises EgressError for a page that no list of ours has."""
+    """Raises EgressError for a page token, as lists of this server have one page."""
     if token := request.page_token.token:
         raise invalid(f'page_token "{shown(token)}": no list of this server has pages; leave it out')

@@ -1,4 +1,4 @@
-"""Ends the egresses of workers that died, and forgets records that are old enough."""
+"""Ends the egresses of workers that died, and deletes old records."""
 
 import asyncio
 import time
@@ -29,12 +29,12 @@ Purge = Callable[[], Awaitable[int]]
 
 
 def died(info: EgressInfo, worker_id: str, silent_s: float, now_ns: int) -> EgressInfo:
-    """The record of an egress whose worker is gone. What was recorded is not known here, so nothing is said
-    of it: the worker's own recovery adds it when it returns."""
+    """The final record of an egress whose worker is gone. Its files are not known here: the worker adds them
+    when it recovers the recording after a restart."""
     ended = EgressInfo()
     ended.CopyFrom(info)
     ended.status = EgressStatus.EGRESS_FAILED
-    # The clock of the worker that wrote last may be ahead of ours.
+    # The clock of the worker may have been ahead of ours.
     ended.updated_at = ended.ended_at = max(now_ns, info.updated_at + 1)
     who = f"worker {worker_id}" if worker_id else "its worker"
     ended.error = (
@@ -52,10 +52,11 @@ def died(info: EgressInfo, worker_id: str, silent_s: float, now_ns: int) -> Egre
 
 
 class Janitor:
-    """Any number may run, in workers or servers: each lost egress is settled by one of them.
+    """Ends lost egresses. Any number of janitors may run, in workers or servers: a lease makes sure that one
+    of them handles each egress.
 
-    After its own start, and after its leases could not be reached, it first waits as long as a lease
-    lasts: the workers could not be heard meanwhile either.
+    After its start, and after the leases were unreachable, a janitor first waits as long as a lease lasts, as
+    workers could not renew their leases meanwhile either.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Janitor:
     def of_records(
         cls, leases: Leases, janitor_id: str, records: IOInfoService, store: Store, retention_s: float
     ) -> "Janitor":
-        """Where the records are ours: active ones that nobody ever held are lost too."""
+        """For a server that keeps the records: active records that never had a lease are lost too."""
 
         async def active() -> Sequence[EgressInfo]:
             return await store.list(active=True)
@@ -97,7 +98,8 @@ class Janitor:
 
     @classmethod
     def of_worker(cls, leases: Leases, janitor_id: str, client: RPCClient) -> "Janitor":
-        """Behind a livekit-server, whose records may be other workers' too: only what was held counts."""
+        """For a worker behind a livekit-server, whose records may belong to other kinds of workers: only
+        egresses that had a lease are lost."""
         records = IOInfoClient(client)
         return cls(leases, janitor_id, records.get, records.update)
 
@@ -110,11 +112,12 @@ class Janitor:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
+        """For health checks: why it has stopped; None while it works."""
         return stopped(self._task)
 
     async def round(self) -> None:
-        """Looks once. Raises EgressError (unavailable) when leases or records cannot be reached."""
+        """Handles lost egresses once. Raises EgressError (UNAVAILABLE) if leases or records cannot be
+        reached."""
         now_s = self._now_s()
         try:
             lost = [*await self._leases.lost(), *await self._ownerless(now_s)]
@@ -138,7 +141,8 @@ class Janitor:
                 _log.info("old records forgotten", count=count)
 
     async def _settle(self, lost: Lost) -> None:
-        """A janitor that dies in here leaves a lease that runs out again; one that fails, tries again."""
+        """Ends the egress. If the janitor dies meanwhile, its own lease runs out and another one takes
+        over."""
         info = await self._fetch(lost.egress_id)
         if info is not None and not is_terminal(info):
             ended = died(info, lost.worker_id, lost.silent_s, time.time_ns())
@@ -147,7 +151,7 @@ class Janitor:
         await self._leases.release([lost.egress_id])
 
     async def _ownerless(self, now_s: float) -> list[Lost]:
-        """Active records without a lease, once they have been so for as long as a lease lasts."""
+        """Active records that have had no lease for as long as a lease lasts."""
         if self._active is None:
             return []
         held = await self._leases.held()
@@ -170,6 +174,6 @@ class Janitor:
                     _log.warning("nobody looks after lost egresses for now", error=error.message)
                 away = True
             except Exception:
-                # A record that we stumble over must not keep the others from being looked after.
+                # One bad record must not keep the janitor from the others.
                 _log.exception("a round of the janitor failed")
             await asyncio.sleep(ROUND_S)

@@ -1,4 +1,5 @@
-"""Leases: who runs an egress, said again and again while it is true. One that runs out tells of a death."""
+"""Leases say which worker runs an egress. The worker renews them; a lease that runs out means that it
+died."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -6,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 LEASE_S = 30.0
-"""How long a lease lasts: a worker may miss some heartbeats, and its death is noticed within a minute."""
+"""Lifetime of a lease: a worker may miss some heartbeats, and its death is noticed within a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,31 +17,33 @@ class Lost:
     egress_id: str
     worker_id: str
     silent_s: float
-    """Since the worker was last heard of."""
+    """Time since the worker's last heartbeat."""
 
 
 class Leases(Protocol):
-    """Raises EgressError (unavailable) where the leases cannot be reached."""
+    """Every method raises EgressError (UNAVAILABLE) if the leases cannot be reached."""
 
     async def hold(self, worker_id: str, egress_ids: Collection[str]) -> None:
-        """The worker runs these: their leases last another LEASE_S."""
+        """Gives the worker leases of these egresses, or renews them, for LEASE_S."""
 
     async def release(self, egress_ids: Collection[str]) -> None:
-        """These run no more."""
+        """Ends the leases of these egresses."""
 
     async def take(self, worker_id: str, egress_id: str) -> bool:
-        """Makes the worker the one that settles an egress nobody holds; False when somebody does."""
+        """Gives the worker the lease if nobody has one that is still valid; else returns False."""
 
-    async def lost(self) -> Sequence[Lost]: ...
+    async def lost(self) -> Sequence[Lost]:
+        """All leases that ran out."""
 
     async def held(self) -> Collection[str]:
-        """Every egress that has a lease, run out or not."""
+        """The ids of all egresses with a lease, valid or not."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Disconnects. Idempotent."""
 
 
 class MemoryLeases:
-    """Leases of a service that is one process: they end with it, and so does what it ran."""
+    """Leases of a service in one process. They end with the process, as do its egresses."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s

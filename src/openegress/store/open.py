@@ -1,4 +1,4 @@
-"""The store that the settings ask for."""
+"""Opens the store that is configured."""
 
 from openegress.config.settings import Settings
 from openegress.store.redis import RedisStore
@@ -6,7 +6,7 @@ from openegress.store.sqlite import SqliteStore
 
 
 async def open_store(settings: Settings) -> SqliteStore | RedisStore:
-    """Redis where it is configured, else the SQLite file; open. Raises EgressError when it cannot be."""
+    """Opens Redis if it is configured, else the SQLite file. Raises EgressError."""
     store = RedisStore(settings.redis) if settings.redis.configured else SqliteStore(settings.db_path)
     await store.open()
     return store

@@ -1,7 +1,7 @@
-"""Sends what the outbox holds: in order for each egress and URL, again and again until it is accepted.
+"""Sends the deliveries of the outbox, in order for each egress and URL, with retries until they are accepted.
 
-A receiver that refuses an event (it answers 4xx, as many do to events they do not know) gets it a few times;
-then that event gives way to newer ones of its egress. The last one is tried for as long as any other.
+A receiver that refuses an event (with 4xx, as many do for unknown events) gets it a few times; then newer
+events of the egress are sent instead. The last event of an egress is retried for the full time.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -17,6 +18,7 @@ from yarl import URL
 
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
+from openegress.core.exact_url import as_written
 from openegress.core.networks import networks_of
 from openegress.core.reach import guarded
 from openegress.core.shown_url import receiver
@@ -28,34 +30,35 @@ from openegress.store.webhooks import HEADERS, Webhooks, sign
 _log = structlog.get_logger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
-"""A receiver answers first and works afterwards."""
+"""Receivers are expected to answer before they start long work."""
 
 CLAIM_S = 30.0
-"""How long a delivery stays with the process that took it, should that one die: longer than a request."""
+"""Lifetime of a claim, for the case that its process dies. Longer than a request."""
 
-IN_FLIGHT = 64
+IN_FLIGHT = 128
+IN_FLIGHT_PER_HOST = 8
 IN_FLIGHT_PER_URL = 4
-"""One URL that hangs leaves room for the others."""
+"""Keep one hanging URL, or a host with many of them, from blocking the others."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
 
 IDLE_S = 5.0
-"""Another process may have put something into a shared outbox without our hearing of it."""
+"""How often a shared outbox is checked for deliveries of other processes."""
 
 
 REFUSED_ATTEMPTS = 4
-"""An event that is refused so often (which takes some seven seconds) keeps newer ones waiting no longer."""
+"""After so many refusals (about seven seconds), newer events are sent instead."""
 
 ASK_AGAIN = frozenset({408, 425, 429})
-"""Of 4xx, those that say nothing about the event (RFC 9110, 8470, 6585)."""
+"""4xx that say nothing about the event (RFC 9110, 8470, 6585)."""
 
 MOVED = frozenset({307, 308})
 REDIRECTS = 3
 
 
 def pause_s(failures: int) -> float:
-    """Pause after so many failures in a row: doubling, with a spread of a half."""
+    """The pause after so many failures in a row: doubles each time, and varies by a quarter up and down."""
     return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, least=0.75, most=1.25).delay_s(failures)
 
 
@@ -68,19 +71,20 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 class _Failure:
     text: str
     is_refusal: bool = False
-    """The receiver is there and does not want this event."""
+    """The receiver answered and does not want this event."""
 
 
 @dataclass(slots=True)
 class _Url:
-    """How a URL has been behaving."""
+    """The recent failures of a URL."""
 
     failures: int = 0
     rests_until_ns: int = 0
+    in_flight: int = 0
 
     @property
     def at_once(self) -> int:
-        """A URL that fails is tried with one delivery at a time."""
+        """Parallel deliveries to the URL: one only while it fails."""
         return 1 if self.failures else IN_FLIGHT_PER_URL
 
 
@@ -92,9 +96,9 @@ class Tally:
 
 
 class WebhookSender:
-    """The notifier of an IOInfoService: announces changes and delivers what is announced.
+    """The Notifier of an IOInfoService: makes deliveries for changes, and sends them.
 
-    start() and close() frame its life; what close() leaves behind is sent after the next start.
+    Works from start() to close(). Deliveries that are left then are sent after the next start.
     """
 
     def __init__(
@@ -112,9 +116,10 @@ class WebhookSender:
         self._now_ns = now_ns
         self._urls: dict[str, _Url] = {}
         self._in_flight: Counter[str] = Counter()
+        """By host and port."""
         self._sending: set[asyncio.Task[None]] = set()
         self._claimed: dict[int, Delivery] = {}
-        """By id: what is ours until its outcome is kept."""
+        """By id: deliveries that this process has claimed, until their outcome is stored."""
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -130,14 +135,15 @@ class WebhookSender:
         self._woken.set()
 
     async def start(self) -> None:
-        self._project_session = _session(aiohttp.TCPConnector())
-        # Whoever may start an egress must not reach, through us, what only we may reach.
+        self._project_session = _session(aiohttp.TCPConnector(limit=IN_FLIGHT))
+        # Callers must not reach through this server what only the server can reach.
         networks = networks_of(self._webhooks.deny_networks)
-        self._request_session = _session(aiohttp.TCPConnector(socket_factory=guarded(networks)))
+        connector = aiohttp.TCPConnector(limit=IN_FLIGHT, socket_factory=guarded(networks))
+        self._request_session = _session(connector)
         self._task = asyncio.create_task(self._run(), name="webhooks")
 
     async def drain(self, timeout_s: float) -> bool:
-        """Waits until nothing is left to send; False when something still is."""
+        """Waits until the outbox is empty. False if it is not after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -149,12 +155,12 @@ class WebhookSender:
             return False
 
     async def close(self) -> None:
-        """Stops sending; deliveries in flight are cut off and are due at once for whoever starts next."""
+        """Stops sending. Interrupted deliveries are due at once for the next process."""
         tasks = [*self._sending, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(EgressError):  # the claims run out
+        with contextlib.suppress(EgressError):  # the claims run out by themselves
             for delivery in list(self._claimed.values()):
                 await self._outbox.postpone(delivery, self._now_ns(), delivery.attempts)
         for session in (self._project_session, self._request_session):
@@ -162,7 +168,7 @@ class WebhookSender:
                 await session.close()
 
     async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
+        """For health checks: why it has stopped; None while it works."""
         return stopped(self._task)
 
     async def _run(self) -> None:
@@ -177,7 +183,7 @@ class WebhookSender:
                     _log.warning("webhooks wait, their outbox is away", error=error.message)
                 away, wait_s = True, FIRST_PAUSE_S
             except Exception:
-                # A mistake of ours in one round must not end all webhooks until the next restart.
+                # A bug in one round must not stop all webhooks until the next restart.
                 _log.exception("a round of webhooks failed")
                 wait_s = IDLE_S
             try:
@@ -187,7 +193,7 @@ class WebhookSender:
                 pass  # something is due
 
     async def _round(self) -> float:
-        """Takes what is due and sends it; seconds until the next round."""
+        """Claims and sends deliveries that are due. Returns seconds until the next round."""
         free = IN_FLIGHT - len(self._sending)
         if not free:
             return IDLE_S
@@ -195,13 +201,15 @@ class WebhookSender:
         claimed = await self._outbox.claim(now_ns, now_ns + int(CLAIM_S * 1e9), free)
         self._claimed.update((delivery.id, delivery) for delivery in claimed)
         for delivery in claimed:
-            url = self._urls.setdefault(delivery.url, _Url())
-            if now_ns < url.rests_until_ns or self._in_flight[delivery.url] >= url.at_once:
+            url, host = self._urls.setdefault(delivery.url, _Url()), _host_of(delivery.url)
+            is_full = url.in_flight >= url.at_once or self._in_flight[host] >= IN_FLIGHT_PER_HOST
+            if now_ns < url.rests_until_ns or is_full:
                 due_ns = max(url.rests_until_ns, now_ns + int(FIRST_PAUSE_S * 1e9))
                 await self._outbox.postpone(delivery, due_ns, delivery.attempts)
                 del self._claimed[delivery.id]
                 continue
-            self._in_flight[delivery.url] += 1
+            url.in_flight += 1
+            self._in_flight[host] += 1
             task = asyncio.create_task(self._deliver(delivery, url))
             self._sending.add(task)
             task.add_done_callback(self._done)
@@ -226,15 +234,17 @@ class WebhookSender:
             else:
                 await self._failed(delivery, url, failure)
         except EgressError as error:
-            # The claim runs out and the delivery comes again: at least once, not exactly once.
+            # The claim runs out and the event is sent again: delivery is at least once, not exactly once.
             _log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
         finally:
-            self._in_flight[delivery.url] -= 1
-            if not self._in_flight[delivery.url]:
-                del self._in_flight[delivery.url]
-                if not url.failures:
-                    self._urls.pop(delivery.url, None)
-        del self._claimed[delivery.id]  # unless it was cut off
+            host = _host_of(delivery.url)
+            self._in_flight[host] -= 1
+            if not self._in_flight[host]:
+                del self._in_flight[host]
+            url.in_flight -= 1
+            if not url.in_flight and not url.failures:
+                self._urls.pop(delivery.url, None)
+        del self._claimed[delivery.id]  # not reached if cancelled: close() needs it then
 
     async def _failed(self, delivery: Delivery, url: _Url, failure: _Failure) -> None:
         now_ns = self._now_ns()
@@ -268,7 +278,7 @@ class WebhookSender:
         await self._outbox.postpone(delivery, due_ns, attempts)
 
     async def _post(self, delivery: Delivery) -> _Failure | None:
-        """What went wrong; None when the receiver accepted the event."""
+        """Sends a delivery. Returns what went wrong; None if the receiver accepted it."""
         ours = delivery.url in self._webhooks.project_urls
         session = self._project_session if ours else self._request_session
         assert session is not None, "start() comes first"
@@ -281,18 +291,23 @@ class WebhookSender:
         except TimeoutError:
             return _Failure(f"no answer in {REQUEST_TIMEOUT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Not its whole text, which may hold the URL and what is secret in it.
+            # The error's text may hold the URL with secrets.
             return _Failure(getattr(error, "strerror", None) or type(error).__name__)
         if 200 <= status < 300:
             return None
         return _Failure(f"answered {status}", 300 <= status < 500 and status not in ASK_AGAIN)
 
 
+def _host_of(url: str) -> str:
+    """With its port."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
 async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str) -> int:
-    """The HTTP status of where the URL leads, by way of redirects that keep the method (RFC 9110)."""
-    url, status = _as_written(delivery.url), 0
+    """Posts to the URL and returns the HTTP status. Follows redirects that keep the method (RFC 9110)."""
+    url, status = as_written(delivery.url), 0
     for _ in range(1 + REDIRECTS):
-        # The Authorization header is the signature's: as in Go, a user's name and password give way.
+        # The Authorization header holds the signature; a user name in the URL is dropped, as in Go.
         async with session.post(
             url.with_user(None), data=delivery.body, headers={"Authorization": token}, allow_redirects=False
         ) as response:
@@ -304,10 +319,5 @@ async def _answer(session: aiohttp.ClientSession, delivery: Delivery, token: str
 
 
 def redirected(url: URL, there: str) -> URL:
-    """Where the Location of an answer leads. Raises ValueError for what is no URL."""
-    return url.join(_as_written(there))
-
-
-def _as_written(url: str) -> URL:
-    """Byte for byte, where it can stand in a request line: receivers may sign or compare what they see."""
-    return URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))
+    """The URL of a Location header. Raises ValueError if it is not a URL."""
+    return url.join(as_written(there))

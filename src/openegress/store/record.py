@@ -1,4 +1,4 @@
-"""What an EgressInfo does to the record of its egress: a pure decision."""
+"""Decides how an EgressInfo changes the record of its egress. Pure."""
 
 from google.protobuf.message import DecodeError
 from livekit.protocol.egress import EgressInfo, EgressStatus
@@ -16,7 +16,7 @@ _TERMINAL_RANK = 3
 
 
 def read(egress_id: str | bytes, data: bytes) -> EgressInfo | None:
-    """A record as it was stored under an id; None for one that is damaged, or another's."""
+    """Decodes a record that was stored under an id; None if it is damaged, or has another id."""
     name = egress_id.decode(errors="replace") if isinstance(egress_id, bytes) else egress_id
     try:
         info = EgressInfo.FromString(data)
@@ -26,16 +26,17 @@ def read(egress_id: str | bytes, data: bytes) -> EgressInfo | None:
 
 
 def rank(info: EgressInfo) -> int:
-    """How far an egress has come; it never goes back."""
+    """The order of a record's status; it never decreases."""
     return _RANK.get(info.status, _TERMINAL_RANK)
 
 
 def judge(stored: EgressInfo | None, new: EgressInfo) -> Change:
-    """Updates may come twice or late: over a bus that was away, or from a worker taken for dead.
+    """The effect of `new` on the stored record. Updates may come twice or late: over a bus that was
+    unreachable, or from a worker that counted as dead.
 
-    Stamps are of the clocks of many machines, so they only order updates of one rank: an end counts, however
-    late the record before it claims to be. An update without updated_at counts as newer unless it says
-    nothing new.
+    Times come from the clocks of many machines, so they order only updates of one rank. An end always counts,
+    even if the stored record has a later time. An update without updated_at counts as newer unless nothing
+    else differs.
     """
     if stored is None:
         return Change.NEW
@@ -53,7 +54,7 @@ def judge(stored: EgressInfo | None, new: EgressInfo) -> Change:
 
 
 def stamped(stored: EgressInfo | None, new: EgressInfo) -> EgressInfo:
-    """`new` as it is to be stored: its updated_at rises, whichever clock it was taken from."""
+    """`new` in the form to be stored, with a later updated_at than the stored record."""
     if stored is None or new.updated_at > stored.updated_at:
         return new
     kept = EgressInfo()

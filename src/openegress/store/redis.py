@@ -1,11 +1,11 @@
-"""Records and outbox of a cluster of our own, in Redis.
+"""Records and outbox of a cluster without livekit-server's records, in Redis.
 
-The keys are ours, all in one slot, so that a record and the webhooks it brings about change in one step on a
-Redis Cluster too, and a livekit-server on the same Redis neither lists nor purges them. Scripts make each
-step atomic; what to store is decided here, and a script that finds another record than the one decided upon
-changes nothing, so the decision is made again.
+All keys have our own names, so that a livekit-server on the same Redis neither lists nor purges them, and lie
+in one slot, so that a record and its webhooks can change atomically on a Redis Cluster too. Scripts make each
+step atomic. Python decides what to store; if the record has changed since, the script changes nothing and the
+decision is repeated.
 
-What cannot be decoded is put aside (store.redis_keys): others write to the same Redis.
+Values that cannot be decoded are moved aside (store.redis_keys), as other programs write to the same Redis.
 """
 
 from collections.abc import Iterable, Sequence
@@ -123,7 +123,7 @@ return ids
 """
 
 MAX_DECISIONS = 50
-"""How often a record may change under a decision before something is wrong with the decisions."""
+"""How often a decision is repeated because the record has changed; more would be a bug."""
 
 
 class RedisStore:
@@ -134,7 +134,7 @@ class RedisStore:
         self._keys = Keys(self._redis)
 
     async def open(self) -> None:
-        """Raises EgressError when Redis cannot be reached."""
+        """Connects. Raises EgressError if Redis cannot be reached."""
         await self._redis.run(self._redis.client.ping)
 
     async def close(self) -> None:
@@ -208,7 +208,7 @@ class RedisStore:
         return len(ids)
 
     async def _stored(self, egress_id: str) -> tuple[bytes | None, EgressInfo | None]:
-        """The record as it is in Redis, and what it says; neither, where it cannot be decoded."""
+        """The bytes of a record and the decoded record; (None, None) if it cannot be decoded."""
         stored = await self._keys.run([RECORDS], self._redis.client.hget, egress_id)
         if stored is None:
             return None, None
@@ -216,7 +216,7 @@ class RedisStore:
         return (stored, found[0]) if found else (None, None)
 
     async def _read(self, rows: Iterable[tuple[bytes, bytes]]) -> Sequence[EgressInfo]:
-        """What can be decoded of records; the others are put aside."""
+        """Decodes records. Those that cannot be decoded are moved aside."""
         infos = []
         for egress_id, data in rows:
             if (info := read(egress_id, data)) is not None:

@@ -1,7 +1,7 @@
-"""The keys of a cluster's store in Redis: their names, what each holds, and what becomes of a damaged one.
+"""The keys of a cluster's store in Redis: their names and types, and the handling of damaged ones.
 
-Others use the same Redis. A key or a record that is not what it should be is put aside under `DAMAGED`, told
-in the log, and stops nothing.
+Other programs may use the same Redis. A key or a record of a wrong type is moved to `DAMAGED` and logged, and
+the service goes on.
 """
 
 import time
@@ -19,7 +19,7 @@ from openegress.psrpc.connection import Argument, RedisLink
 _log = structlog.get_logger(__name__)
 
 PREFIX = "{openegress}:"
-"""In front of all our keys; the braces put them into one slot of a Redis Cluster."""
+"""Prefix of all our keys. The braces put them into one slot of a Redis Cluster."""
 RECORDS = PREFIX + "records"
 """Hash: egress id -> EgressInfo."""
 ACTIVE = PREFIX + "active"
@@ -47,12 +47,12 @@ seconds."""
 HANDOVER = PREFIX + "handover:"
 """Hashes, by cluster and egress id: who records it, and what it takes to go on with it."""
 DAMAGED = PREFIX + "damaged"
-"""Hash: what could not be decoded, by where it was found. Keys of a wrong kind lie beside it, under
-"<DAMAGED>:<their name>:<unix ns>"."""
+"""Hash: values that could not be decoded, by the place where they were found. Keys of a wrong type are
+renamed to "<DAMAGED>:<their name>:<unix ns>"."""
 
 
 class Holds(Enum):
-    """What Redis calls a key's kind; a number is a string to it."""
+    """Redis' name of a key's type. A number is a string."""
 
     HASH = "hash"
     SET = "set"
@@ -85,7 +85,7 @@ return 1
 
 
 def holds(key: str) -> Holds | None:
-    """What a key of ours holds; None for a prefix of keys, which is none itself."""
+    """The type of one of our keys; None for a prefix."""
     if key in (ROOM, LANE):
         return None
     if key.startswith(ROOM):
@@ -96,24 +96,24 @@ def holds(key: str) -> Holds | None:
         return Holds.SORTED_SET
     if key.startswith(HANDOVER):
         return Holds.HASH
-    if key.startswith((LEASES, HOLDERS)):  # of egresses, or of something else by its name
+    if key.startswith((LEASES, HOLDERS)):  # other leases have keys with a suffix
         return Holds.SORTED_SET if key.startswith(LEASES) else Holds.HASH
     return _HOLDS[key]
 
 
 class Keys:
-    """Commands on our keys. One that Redis refuses for what a key holds is tried once more, after the keys it
-    is about were looked at and the damaged ones put aside."""
+    """Runs commands on our keys. If Redis refuses one because of a key's type, damaged keys are moved aside
+    and the command is tried once more."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
 
     async def run(self, keys: Sequence[str], command: Callable[..., Awaitable[Any]], *values: Any) -> Any:
-        """`command` with `keys` in front of `values`. Raises EgressError (unavailable)."""
+        """Runs `command` with `keys`, then `values`, as arguments. Raises EgressError (UNAVAILABLE)."""
         return await self._mended(keys, lambda: self._link.run(command, *keys, *values))
 
     async def script(self, script: str, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> Any:
-        """Raises EgressError (unavailable)."""
+        """Runs a Lua script. Raises EgressError (UNAVAILABLE)."""
         return await self._mended(keys, lambda: self._link.script(script, keys, arguments))
 
     async def _mended(self, keys: Sequence[str], call: Callable[[], Awaitable[Any]]) -> Any:
@@ -125,7 +125,7 @@ class Keys:
         return await call()
 
     async def _put_aside(self, keys: Sequence[str]) -> bool:
-        """Whether one of them was not what it should be."""
+        """Moves damaged keys aside. True if there was one."""
         found = False
         for key in keys:
             kind = holds(key)

@@ -1,4 +1,4 @@
-"""Leases of many workers on one Redis, by Redis' own clock, so that those of the machines do not matter."""
+"""Leases of many workers in one Redis. Times come from Redis, as the clocks of machines differ."""
 
 from collections.abc import Collection, Sequence
 
@@ -45,9 +45,9 @@ return lost
 
 
 class RedisLeases:
-    """Leases in Redis. Those of livekit-server's deployments lie beside its own keys.
+    """Leases in Redis, under keys of our own.
 
-    `of`: what is leased where it is not egresses.
+    `of`: a name for leases of things other than egresses.
     """
 
     def __init__(self, settings: RedisSettings, of: str = "") -> None:

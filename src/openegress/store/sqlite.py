@@ -61,7 +61,7 @@ class SqliteStore:
         self._revision = 0
 
     async def open(self) -> None:
-        """Creates the file when it is not there. Raises EgressError when it cannot be used."""
+        """Creates the file if it does not exist. Raises EgressError if it cannot be used."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # aiosqlite leaves a thread behind when it cannot open a file, so that is tried here first.
@@ -77,9 +77,9 @@ class SqliteStore:
             raise self._unusable(error) from error
 
     def _make(self) -> None:
-        """The file, for nobody but us; SQLite gives those beside it the same rights."""
+        """Makes the file with access for this user alone. SQLite gives its other files the same rights."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        with contextlib.suppress(PermissionError):  # somebody else's, who has let us in
+        with contextlib.suppress(PermissionError):  # the file belongs to another user, who gave us access
             self._path.chmod(0o600)
         sqlite3.connect(self._path).close()
 
@@ -129,7 +129,7 @@ class SqliteStore:
         return change
 
     async def revision(self) -> int:
-        return self._revision  # the file is this process' alone
+        return self._revision  # only this process uses the file
 
     async def get(self, egress_id: str) -> EgressInfo | None:
         return await self._read(egress_id)
@@ -212,15 +212,15 @@ class SqliteStore:
                     yield database
                     await database.execute("COMMIT")
                 except BaseException:
-                    # Whatever we stopped waiting for still runs in the connection's thread, BEGIN too: what
-                    # it opened would be in the way of every later transaction.
+                    # A cancelled statement, even BEGIN, still runs in the connection's thread. Its open
+                    # transaction would block every later one.
                     await self._roll_back(database)
                     raise
             except aiosqlite.Error as error:
                 raise self._unusable(error) from error
 
     async def _roll_back(self, database: aiosqlite.Connection) -> None:
-        """Comes after all that was asked before, though nobody may wait for it."""
+        """Rolls back after all earlier statements, even those that nobody awaits any more."""
         try:
             await database.execute("ROLLBACK")
         except sqlite3.OperationalError:
@@ -244,7 +244,7 @@ class SqliteStore:
         return await self._decoded(row) if row is not None else None
 
     async def _decoded(self, row: sqlite3.Row) -> EgressInfo | None:
-        """None for one that cannot be decoded, which is put aside."""
+        """The record; None for one that cannot be decoded, which is moved to the table `damaged`."""
         info = read(*row)
         if info is None:
             _log.error("a record cannot be decoded and is put aside", record=repr(row[0]), aside="damaged")

@@ -1,4 +1,4 @@
-"""Webhook events: which a change of a record brings about, to whom, and how they are signed.
+"""Webhook events: which ones a change of a record requires, who gets them, and how they are signed.
 
 Names, body and signature are livekit-server's (livekit/protocol webhook/): JSON in lowerCamelCase without
 defaults, and a JWT whose claim sha256 is the standard base64 of the body's SHA-256.
@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import jwt
 from google.protobuf import json_format
@@ -20,6 +19,7 @@ from livekit.protocol.webhook import WebhookEvent
 
 from openegress.config.settings import Settings
 from openegress.core.errors import invalid
+from openegress.core.http_url import is_http
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
 from openegress.core.shown_url import receiver
@@ -36,12 +36,12 @@ HEADERS = {"Content-Type": "application/webhook+json", "User-Agent": "LiveKit"}
 TOKEN_TTL_S = 300
 
 MAX_WEBHOOKS = 20
-"""Of a request: each gets every event, again and again until it takes it."""
+"""Limit for one request, as each webhook gets every event, with retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """One URL that gets events. Without `include` all, but never those of `exclude`."""
+    """One URL that gets events: those of `include`, or all but those of `exclude` if `include` is empty."""
 
     url: str
     signing_key: str
@@ -55,7 +55,7 @@ class WebhookTarget:
 
 
 def events_of(change: Change, info: EgressInfo) -> tuple[str, ...]:
-    """The events of a change. A record ends once; what it learns after that is an update."""
+    """The events of a change. A record ends once; later changes are updates."""
     match change:
         case Change.NEW if is_terminal(info):
             return (ENDED,)
@@ -75,7 +75,7 @@ def events_of(change: Change, info: EgressInfo) -> tuple[str, ...]:
 
 def body_of(event: str, info: EgressInfo, event_id: str, created_at_s: int) -> bytes:
     """The JSON that is sent and signed."""
-    # Without a room it is empty, not absent: receivers read the name of it.
+    # Without a room it is empty but present, as receivers read its name.
     room = Room(sid=info.room_id, name=info.room_name)
     message = WebhookEvent(event=event, room=room, egress_info=info, id=event_id, created_at=created_at_s)
     body = json_format.MessageToDict(message)
@@ -97,16 +97,16 @@ def requested(info: EgressInfo) -> Sequence[WebhookConfig]:
 
 
 def default_key(settings: Settings) -> str:
-    """Name of the key that signs where none is named; empty when there is no key at all."""
+    """The name of the key that signs if a webhook names none; "" if no key is configured."""
     return settings.webhook.api_key or settings.api_key or next(iter(settings.all_keys), "")
 
 
 def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fallback_key: str = "") -> None:
-    """Refuses at the API what could not be delivered later. Raises EgressError (invalid_argument)."""
+    """Refuses webhooks that could not be delivered later. Raises EgressError (INVALID_ARGUMENT)."""
     if len(webhooks) > MAX_WEBHOOKS:
         raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are taken")
     for webhook in webhooks:
-        if not _is_http(webhook.url):
+        if not is_http(webhook.url):
             raise invalid(f'webhook url "{receiver(webhook.url)}" is not an http or https URL with a host')
         key = webhook.signing_key or fallback_key
         if not key:
@@ -117,17 +117,8 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
             )
 
 
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        # A port that is none raises.
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 class Webhooks:
-    """The project's webhooks and those of each request."""
+    """The webhooks of the configuration and of each request."""
 
     def __init__(self, settings: Settings, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._fallback_key = default_key(settings)
@@ -142,7 +133,7 @@ class Webhooks:
         ]
 
     def announce(self, change: Change, info: EgressInfo) -> Sequence[Delivery]:
-        """The deliveries of a change: every event once per URL."""
+        """The deliveries for a change: each event once for each URL."""
         targets = {target.url: target for target in self._requested(info)}
         targets |= {target.url: target for target in self._project}
         deliveries = []

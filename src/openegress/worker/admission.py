@@ -1,4 +1,4 @@
-"""Whether there is room for one more egress on this machine: pure arithmetic on measured load."""
+"""Decides from the measured load whether this machine has room for one more egress. Pure."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,25 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 
 IDLE_HESITATION_S = 0.1
 BUSY_HESITATION_S = 0.05
-"""Of one with all its cores free. Messages take some milliseconds, and are of different speed."""
+"""Hesitation of a busy worker whose cores are all free. It is longer than messages on the bus take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Of the machine, or of the container it is limited to. Cores may be fractions."""
+    """The load of the machine, or of the container. Cores may be fractions."""
 
     cores: float
     used_cores: float
     memory_bytes: int
     free_memory_bytes: int
     in_cgroup: bool = False
-    """The memory is that of a cgroup, whose files could be read."""
+    """The memory values are those of a cgroup."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an egress is taken to need. `pixels_per_s`: up to which rate of encoded video that holds."""
+    """What an egress is expected to need. `pixels_per_s`: the rate of encoded video up to which this
+    holds."""
 
     cores: float
     memory_bytes: int
@@ -32,7 +33,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """Egresses that were let in but do not show in the measured load yet."""
+    """The needs of accepted egresses that the measured load does not include yet."""
 
     cores: float = 0.0
     memory_bytes: int = 0
@@ -43,20 +44,20 @@ class AdmissionLimits:
     """How much of the machine egresses may take."""
 
     cpu_utilization: float = 1.0
-    """Share of the cores; the rest is left to the service itself and to whatever else runs here."""
+    """Share of the cores. The rest is for the service itself and other programs."""
     memory_bytes: int = 0
-    """0: all there is."""
+    """0: all memory."""
     no_room: Code = Code.UNAVAILABLE
-    """What a refusal says to whoever may ask again."""
+    """The error code of a refusal."""
 
 
 def admit(
     kind: str, cost: Cost, load: Load, reserved: Reserved, running: int, limits: AdmissionLimits
 ) -> EgressError | None:
-    """None: there is room. Otherwise why not, with what is needed and what is free.
+    """None if there is room, else an error that says what is needed and what is free.
 
-    An idle machine takes any single egress, however small it is: under pressure a recording loses frame
-    rate, and that beats no recording at all.
+    An idle machine accepts any single egress, however small the machine is: a recording with a lower frame
+    rate is better than none.
     """
     if running == 0:
         return None
@@ -83,8 +84,8 @@ def admit(
 
 
 def hesitation_s(load: Load, reserved: Reserved, running: int) -> float:
-    """How long this worker leaves a request that it has room for to others: the fuller, the shorter, and idle
-    ones come last, so that jobs pack and idle machines can go. Who claims first gets it."""
+    """How long this worker waits before it claims a request, which the first claim gets. Fuller workers wait
+    less and idle ones longest, so that egresses gather on few machines and idle ones can be shut down."""
     if running == 0:
         return IDLE_HESITATION_S
     free = 1 - (load.used_cores + reserved.cores) / max(load.cores, 0.1)

@@ -45,10 +45,12 @@ class Round:
 
     text: str
     is_first: bool
+    leaves_resumable: bool = False
+    """To the service that goes on with it."""
 
 
 FIRST = Round(_AFTER_DEATH, is_first=True)
-BESIDE = Round(_AFTER_DEATH, is_first=False)
+BESIDE = Round(_AFTER_DEATH, is_first=False, leaves_resumable=True)
 """The first look of one that shares the spool with a service, which may be at work there."""
 LATER = Round(_NOT_STORED, is_first=False)
 
@@ -105,12 +107,14 @@ class Adoption:
                 _log.exception("a look for left recordings failed")
             for egress_id in list(self._waiting):
                 await self._pass_over(egress_id)
-            reason = LATER
+            reason = replace(LATER, leaves_resumable=reason.leaves_resumable)
             await asyncio.sleep(AGAIN_S)
 
     async def look(self, reason: Round) -> None:
         """One round over the spool; returns when the last recovery has ended, but for what is composed."""
         found = await find_leftovers(self._spool)
+        if reason.leaves_resumable:
+            found = [left for left in found if not left.plan.resumes]
         plans = [left.plan for left in found if not self._is_busy(left.plan.egress_id)]
         # Each second before somebody goes on with a recording is missing of it.
         queue = deque(sorted(plans, key=lambda plan: not plan.resumes))

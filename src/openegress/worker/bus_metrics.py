@@ -1,11 +1,11 @@
-"""Calls over the bus as Prometheus reads them, by the names, labels and buckets of LiveKit's own services."""
+"""Prometheus metrics of calls over the bus, with the names, labels and buckets of LiveKit's own services."""
 
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from openegress.psrpc.observer import ClaimOutcome, Observer, Role
-from openegress.psrpc.services import Method
+from openegress.psrpc.services import Method, Routing
 
 _CALL_MS = (10, 50, 100, 300, 500, 1000, 1500, 2000, 5000, 10_000)
 _CLAIM_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 3000)
@@ -13,7 +13,7 @@ _CALL = ("role", "kind", "service", "method")
 
 
 class BusMetrics(Observer):
-    """Streams (livekit_psrpc_stream_*) there are none between egresses and LiveKit."""
+    """There are no livekit_psrpc_stream_*, as egresses and LiveKit use no streams."""
 
     def __init__(self, node_id: str, registry: CollectorRegistry) -> None:
         self._always = {"node_id": node_id, "node_type": "EGRESS"}
@@ -54,7 +54,8 @@ class BusMetrics(Observer):
         request_bytes: int,
         response_bytes: int,
     ) -> None:
-        call = {"role": role.value, "kind": "multirpc" if method.multi else "rpc"}
+        is_multi = method.routing is Routing.BROADCAST
+        call = {"role": role.value, "kind": "multirpc" if is_multi else "rpc"}
         self._of(self._bytes, method, direction="rx", **call).inc(request_bytes)
         self._of(self._bytes, method, direction="tx", **call).inc(response_bytes)
         if error_code:

@@ -3,7 +3,10 @@
 import time
 from dataclasses import replace
 
+import msgspec
+
 from openegress.core import info as transitions
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
 from openegress.core.render import Render
@@ -54,12 +57,30 @@ class Capacity:
             )
         return admit(
             kind.value,
-            self._cost(kind, plan),
+            self._cost(kind, self.suited(kind, plan) if plan is not None else None),
             self._load(),
             self._reserved(),
             len(self._kinds()),
             self._config.limits,
         )
+
+    def suited(self, kind: RequestKind, plan: Plan) -> Plan:
+        """`plan` with the slowest speed of the encoder that there is room for, where that is left to the
+        machine; with the quickest where there is room for none."""
+        video = plan.video
+        if video is None or not video.adapts or plan.render is Render.DEFERRED:
+            return plan
+        load, reserved = self._load(), self._reserved()
+        for speed in reversed(EncoderSpeed):
+            plan = msgspec.structs.replace(plan, video=msgspec.structs.replace(video, speed=speed))
+            # An idle machine would take any: here it is about what is free.
+            running = max(1, len(self._kinds()))
+            if (
+                admit(kind.value, self._cost(kind, plan), load, reserved, running, self._config.limits)
+                is None
+            ):
+                break
+        return plan
 
     def hesitation_s(self) -> float:
         """How long to let a worker with more room answer first."""

@@ -16,17 +16,19 @@ from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import StoredBeside
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
+from openegress.core.restart import Restart, gaps_before_ns
 from openegress.core.span import shown_s
 from openegress.core.tasks import beside
-from openegress.core.text import shown
 from openegress.proto.openegress_control_pb2 import ClipInfo, CutRequest
 from openegress.psrpc.server import Registration, RPCServer
 from openegress.psrpc.services import CLIP_TIMEOUT_S, EgressInternal
 from openegress.request import clips
 from openegress.request.context import Context
-from openegress.storage.journal import has_journal
+from openegress.storage.journal import RESTART, Journal, has_journal
+from openegress.worker.handler_words import HandlerWords
 from openegress.worker.job import Job
 from openegress.worker.listening import listen
+from openegress.worker.paths import Paths
 from openegress.worker.process import HandlerProcess
 from openegress.worker.supervisor import Supervisor, relay_log
 
@@ -55,6 +57,7 @@ class ClipService:
         context: Callable[[], Context],
         cluster_id: str,
         spool: Path,
+        paths: Paths,
     ) -> None:
         self._server = server
         self._supervisor = supervisor
@@ -62,11 +65,10 @@ class ClipService:
         self._context = context
         self._cluster_id = cluster_id
         self._spool = spool
+        self._paths = paths
         self._registration: Registration[CutRequest, ClipInfo] | None = None
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[ClipInfo]] = set()
-        self._names: dict[asyncio.Task[ClipInfo], str] = {}
-        """What they are to be stored as."""
         self._handlers: set[HandlerProcess] = set()
 
     async def open(self) -> None:
@@ -111,10 +113,8 @@ class ClipService:
             )
         job = await self._job(request)
         plan = self._plan(request, job)
-        self._refuse_twice(plan)
         task = asyncio.create_task(self._make(request, plan, job), name=f"clip {plan.clip_id}")
         self._tasks.add(task)
-        self._names[task] = plan.target.filepath
         task.add_done_callback(self._done)
         done, _ = await asyncio.wait([task], timeout=_ANSWER_S)
         if not done:
@@ -129,15 +129,8 @@ class ClipService:
 
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
         self._tasks.discard(task)
-        del self._names[task]
         if not task.cancelled():
             task.exception()  # whoever waited has heard it
-
-    def _refuse_twice(self, plan: ClipPlan) -> None:
-        """What is stored already is seen in the storage; of what is being made nothing is there yet."""
-        if plan.target.filepath in self._names.values():
-            why = f"another clip is being made as {shown(plan.target.filepath)!r}; name this one otherwise"
-            raise EgressError(Code.ALREADY_EXISTS, why)
 
     async def _job(self, request: CutRequest) -> Job | None:
         """The one that records; None where it is over, and `request` then has its last word."""
@@ -162,6 +155,7 @@ class ClipService:
             try:
                 made = await self._made(plan, egress_id)
             finally:
+                await self._paths.release(plan.clip_id)
                 # Of one that was killed; in its cage it cannot remove the folder itself.
                 await asyncio.to_thread(shutil.rmtree, self._spool / plan.clip_id, ignore_errors=True)
         if made.code:
@@ -179,7 +173,16 @@ class ClipService:
         )
         if job is not None:
             _tell(job, made)
-        return _answer(job.record.info if job is not None else request.egress, made)
+        if job is None:
+            return _answer(request.egress, made)
+        return _answer(job.record.info, made, await asyncio.to_thread(self._restarts, egress_id))
+
+    def _restarts(self, egress_id: str) -> tuple[Restart, ...]:
+        """Of a recording that runs."""
+        try:
+            return Journal.load(self._spool / egress_id, mends=False).noted(RESTART, Restart)
+        except (EgressError, ValueError):
+            return ()  # it has ended meanwhile
 
     async def _made(self, plan: ClipPlan, egress_id: str) -> ClipMade:
         """Raises EgressError."""
@@ -192,10 +195,14 @@ class ClipService:
         made: ClipMade | None = None
         try:
             handler.send(ipc.MakeClip(plan))
+            words = HandlerWords(outputs=1)
             async for message in listen(handler, egress_id):
+                words.check(message)
                 match message:
                     case ClipMade():
                         made = message
+                    case ipc.ClaimClip(path):
+                        handler.send(await self._claimed(plan, path))
                     case ipc.Log():
                         with beside("writing a clip's log"):
                             relay_log(egress_id, message)
@@ -215,6 +222,14 @@ class ClipService:
             raise EgressError(Code.INTERNAL, why, fault=Fault.SERVICE)
         return made
 
+    async def _claimed(self, plan: ClipPlan, path: str) -> ipc.NamesClaimed:
+        """What is stored already, the clip's process sees; what is being written, nobody but the worker."""
+        try:
+            await self._paths.claim_clip(plan.clip_id, plan.target.storage, path)
+        except EgressError as error:
+            return ipc.NamesClaimed(code=error.code.value, error=error.message)
+        return ipc.NamesClaimed()
+
 
 def _tell(job: Job, made: ClipMade) -> None:
     """The recording's manifest, whoever watches, and by its details and a webhook whoever asked for it."""
@@ -228,8 +243,10 @@ def _tell(job: Job, made: ClipMade) -> None:
         )
 
 
-def _answer(info: EgressInfo, made: ClipMade) -> ClipInfo:
-    started_at = clips.started_at_ns(info)
+def _answer(info: EgressInfo, made: ClipMade, restarts: tuple[Restart, ...] = ()) -> ClipInfo:
+    started_at = clips.started_at_ns(info, made.begin_ns)
+    if started_at:
+        started_at += gaps_before_ns(restarts, made.begin_ns)
     file = FileInfo(
         filename=made.filename,
         started_at=started_at + made.begin_ns if started_at else 0,

@@ -78,13 +78,13 @@ class HandlerCalls:
         add = []
         asked = [(url, "") for url in request.add_output_urls]
         asked += [(destination.url, destination.id) for destination in request.add_destinations]
-        for url, stream_id in asked:
+        for url, stream_id in dict.fromkeys(asked):
             try:
                 add.append(stream_urls.target(url, kind, stream_id))
             except EgressError as error:
                 errors.append(error)
         try:
-            await job.update_streams(tuple(add), tuple(request.remove_output_urls))
+            await job.update_streams(tuple(add), tuple(dict.fromkeys(request.remove_output_urls)))
         except EgressError as error:
             errors.append(error)
         if errors:

@@ -20,6 +20,7 @@ from openegress.core.room_keys import KeyAnswer, KeyQuestion
 from openegress.core.tasks import Errands, beside
 from openegress.worker.compose_turns import ComposePlace, ComposeTurns
 from openegress.worker.handler_requests import HandlerRequests
+from openegress.worker.handler_words import HandlerWords
 from openegress.worker.listening import listen
 from openegress.worker.process import HandlerProcess
 
@@ -170,10 +171,12 @@ class HandlerLink:
         if stop is not None:
             handler.send(ipc.Stop(stop.value))
         ended: Ended | None = None
+        words = HandlerWords(len(self._plan.outputs))
         async with aclosing(listen(handler, self._plan.egress_id)) as messages:
             async for message in messages:
+                words.check(message)
                 match message:
-                    case ipc.Ready() | ClipMade():
+                    case ipc.Ready() | ClipMade() | ipc.ClaimClip():
                         pass
                     case ipc.Log():
                         with beside("writing a recording's log"):

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, Metric, UntypedMetricFamily
 from prometheus_client.registry import Collector
 
+from openegress.core.codecs import EncoderSpeed
 from openegress.core.errors import Code
 from openegress.core.events import EndReason, Progress, Uploaded
 from openegress.core.info import is_paused
@@ -110,6 +111,7 @@ class Metrics:
             ("unusable_pictures", sum(track.unusable_pictures for track in left_out.tracks)),
             ("pictures", left_out.pictures),
             ("track_seconds", sum(track.left_out_ms for track in left_out.tracks) / 1000),
+            ("quicker_seconds", sum(each.ms for each in left_out.quicker) / 1000),
         ):
             self._left_out.labels(what=what, **self._labels).inc(count)
         kind = request_type(job.record.info)
@@ -240,6 +242,10 @@ class _Scrape(Collector):
                 "Frames waiting for the encoder",
                 _told(lambda progress: progress.queue),
             ),
+            "openegress_encoder_speed": (
+                "Speed of the encoder: 0 veryfast, 1 superfast, 2 ultrafast",
+                _told(lambda progress: _SPEEDS[progress.speed] if progress.speed else 0),
+            ),
             "openegress_size_bytes": ("Recorded so far", _told(lambda progress: progress.size_bytes)),
             "openegress_media_seconds": ("Media time", _told(lambda progress: progress.media_ns / 1e9)),
             "openegress_sent_bytes": (
@@ -277,6 +283,9 @@ class _Scrape(Collector):
         family = GaugeMetricFamily(name, text, labels=[*extra, *self._names])
         family.add_metric([*extra.values(), *self._values], float(value))
         return family
+
+
+_SPEEDS = {EncoderSpeed.VERYFAST: 0, EncoderSpeed.SUPERFAST: 1, EncoderSpeed.ULTRAFAST: 2}
 
 
 def _used_bytes(load: Load) -> int:

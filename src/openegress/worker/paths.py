@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from openegress.core.errors import EgressError
+from openegress.core.errors import Code, EgressError
 from openegress.core.ipc import ClaimNames
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, StoragePlan
 from openegress.request import naming, places
 from openegress.store.leases import Leases
 
@@ -29,10 +29,13 @@ class Paths:
         self._is_over = is_over
         self._machine = platform.node()
         self._held: dict[str, frozenset[str]] = {}
+        """By egress; those on their way to be taken too."""
+        self._taken: set[str] = set()
 
     def held(self) -> frozenset[str]:
-        """All of this worker, for its heartbeat."""
-        return frozenset[str]().union(*self._held.values())
+        """All that this worker has taken, for its heartbeat: one that held what a claim is about to take
+        would have that claim fail."""
+        return frozenset(self._taken)
 
     async def keep(self, plan: Plan, names: Mapping[str, str]) -> None:
         """Of a recovery: its paths are its own, whoever has begun to write there since. `names` are what its
@@ -41,6 +44,7 @@ class Paths:
         filled = places.filled(plan, told, names.get(naming.MARK, ""))
         held = places.places_of(plan, self._machine) | places.places_of(filled, self._machine)
         self._held[plan.egress_id] = held
+        self._taken |= held
         try:
             for place in sorted(held):
                 await self._leases.take(self._worker_id, place)
@@ -49,26 +53,38 @@ class Paths:
             log = _log.bind(egress_id=plan.egress_id)
             log.warning("other workers do not know yet where a recovery writes", error=away.text)
 
+    async def claim_clip(self, clip_id: str, storage: StoragePlan, path: str) -> None:
+        """From now on until release() the path is the clip's. Raises EgressError where a recording that runs,
+        or another clip that is made, writes there, or the leases cannot be reached."""
+        taken = await self._claim(clip_id, places.places_of_clip(storage, path, self._machine))
+        if taken is not None:
+            why = f"filepath: {path!r} is written by a recording or a clip right now; give another name"
+            raise EgressError(Code.ALREADY_EXISTS, why)
+
     async def claim(self, plan: Plan) -> str | None:
         """The path that another recording has; None: all are the plan's from now on.
 
         Raises EgressError where two outputs of the plan are the same, or the leases cannot be reached.
         """
         places.check_apart(plan)
-        before = self._held.get(plan.egress_id, frozenset())
-        wanted = places.places_of(plan, self._machine)
-        for egress_id, held in self._held.items():
-            if (shared := held & wanted) and egress_id != plan.egress_id and not self._is_over(egress_id):
+        return await self._claim(plan.egress_id, places.places_of(plan, self._machine))
+
+    async def _claim(self, holder: str, wanted: frozenset[str]) -> str | None:
+        """`holder`: an egress or a clip."""
+        before = self._held.get(holder, frozenset())
+        for other, held in self._held.items():
+            if (shared := held & wanted) and other != holder and not self._is_over(other):
                 return min(shared)
-        ours = self.held()
-        self._held[plan.egress_id] = before | wanted
-        claimed: list[str] = []
-        for place in sorted(wanted - ours):
+        self._held[holder] = before | wanted
+        claimed: set[str] = set()
+        for place in sorted(wanted - self._taken):
             if not await self._take(place):
-                self._held[plan.egress_id] = before
+                self._held[holder] = before
+                self._taken -= claimed
                 await self._leases.release(claimed)
                 return place
-            claimed.append(place)
+            claimed.add(place)
+            self._taken.add(place)
         return None
 
     async def claim_filled(self, plan: Plan, told: ClaimNames, marks: Sequence[str]) -> str:
@@ -86,10 +102,12 @@ class Paths:
         raise places.taken(place)
 
     async def release(self, egress_id: str) -> None:
-        """What no other recording of ours has taken over meanwhile is free for everybody."""
+        """Of an egress or a clip. What no other of ours has taken over meanwhile is free for everybody."""
         left = self._held.pop(egress_id, frozenset())
+        left -= frozenset[str]().union(*self._held.values())
+        self._taken -= left
         try:
-            await self._leases.release(left - self.held())
+            await self._leases.release(left)
         except EgressError as away:
             _log.warning("leases of paths are left to run out", egress_id=egress_id, error=away.text)
 

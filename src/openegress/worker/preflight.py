@@ -11,14 +11,14 @@ _log = structlog.get_logger(__name__)
 
 _CHECKED_NAME = ".openegress-check"
 _TIMEOUT_S = 2.5
-"""A storage that takes longer is not worth making the caller wait; uploads are patient later."""
+"""The caller waits for the check. Uploads have longer time-outs."""
 
 
 async def check_storage(plan: Plan) -> None:
     """Writes and deletes a small object at each destination.
 
-    Raises EgressError with the storage's own words, unless a backup storage answers. One that is merely
-    slow is no reason not to record: files wait in the spool until it took them.
+    Raises EgressError if a storage refuses, or cannot be reached and has no backup that works. A storage that
+    is merely slow is accepted, as files wait in the spool until they are uploaded.
     """
     await asyncio.gather(*(_check(storage, path) for storage, path in _destinations(plan)))
 
@@ -37,8 +37,8 @@ def _destinations(plan: Plan) -> list[tuple[StoragePlan, str]]:
 
 
 def checked_path(path: str) -> str:
-    """A path in the deepest folder whose name is known: placeholders that only the room fills would become
-    folders of that name."""
+    """The path to check: in the deepest folder whose name is known. Placeholders that are filled later would
+    otherwise become folder names."""
     folder, brace, _ = path.partition("{")
     if not brace:
         return path

@@ -1,4 +1,4 @@
-"""The truth about an egress while it runs here: its EgressInfo, and the way that gets to IOInfo."""
+"""The EgressInfo of an egress that runs on this worker, and its delivery to IOInfo."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ from openegress.worker.unreported import Unreported
 _log = structlog.get_logger(__name__)
 
 _BACKOFF = Backoff(first_s=0.2, ceiling_s=5.0)
-"""Between attempts while IOInfo is out of reach."""
+"""Between attempts while IOInfo cannot be reached."""
 _WARN_AT = (1, 6)
-"""Attempts that failed: at once, and when it takes long."""
-_HURRIED_ATTEMPTS = 4
-"""Some seconds, for a worker that was told to end now."""
+"""Failed attempts that are logged: the first one, and one after a long time."""
+_LAST_ATTEMPTS = 4
+"""Attempts of a worker that has to end now: some seconds."""
 COUNT_EVERY_S = 5.0
-"""Between two reports of how many images and segments there are: whoever looks sees them grow, and a worker
-of a hundred recordings costs its store twenty writes a second."""
+"""Between two reports of the numbers of images and segments. With a hundred recordings, a worker writes to
+its store twenty times a second."""
 COUNT_AGAIN_S = 300.0
-"""After one that nobody took: a livekit-server keeps the records, or the one who does is away. A report waits
-for a count under way, so few are tried."""
+"""After a count that was not accepted: a livekit-server keeps the records, or the store is unreachable. Other
+reports wait for a count in progress, so counts are rarely retried."""
 _NOT_WORTH_RETRYING = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED})
 
 Send = Callable[[EgressInfo], Awaitable[object]]
@@ -39,11 +39,11 @@ Watch = Callable[[EgressInfo], None]
 
 
 class Record:
-    """Applies events to an EgressInfo and reports what clients are told of, in order, until it was taken.
+    """Applies events to an EgressInfo and reports changes in order, each until it is accepted.
 
-    Each report is a webhook to somebody: growing sizes travel with the next real change, or with a count of
-    images and segments, which is reported from time to time and to no webhook.
-    While the receiver is away only the newest state of each status waits. The last one waits on disk too.
+    Each report causes a webhook. Growing sizes are therefore reported with the next other change, or with a
+    count of images and segments, which causes no webhook. While the receiver is unreachable, only the newest
+    state of each status waits. The final state is also kept on disk.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Record:
         count: Send | None = None,
         earlier: EgressInfo | None = None,
     ) -> None:
-        """`count` delivers what has been recorded so far, of an egress that is as last reported.
-        `watch` sees every change at once, whether it could be reported or not. `earlier`: the results of
-        parts that other workers have recorded; `info` has those of ours alone."""
+        """`count` delivers the numbers of images and segments when there is no other change to report.
+        `watch` is called with every change at once, before it is reported. `earlier` has the results of parts
+        that other workers recorded."""
         self._earlier = earlier or EgressInfo()
         self._last = info
         self.info = info = part_records.joined(self._earlier, info)
@@ -67,12 +67,12 @@ class Record:
         self._count = count
         self._counted = counts(info)
         self._count_at_s = 0.0
-        """When the next may be sent."""
-        self._told = told(info)
+        """Monotonic time at which the next count may be sent."""
+        self._reported = reported_part(info)
         self._waiting: deque[EgressInfo] = deque()
         self._changed = asyncio.Event()
         self._closing = False
-        self._hurried = False
+        self._stops_retrying = False
         self._reporter = asyncio.create_task(self._report(), name=f"report {info.egress_id}")
 
     def apply(self, event: AnyEvent) -> None:
@@ -90,39 +90,40 @@ class Record:
         if self._watch is not None:
             with beside("watching a record"):
                 self._watch(self.info)
-        told_now = told(self.info)
-        if told_now == self._told:
+        reported = reported_part(self.info)
+        if reported == self._reported:
             if counts(self.info) != self._counted:
                 self._changed.set()
             return
-        self._told = told_now
+        self._reported = reported
         if transitions.is_terminal(self.info):
             self._unreported.keep(self.info)
-        # The first in line may be on its way right now.
+        # The first one may be in delivery right now.
         if len(self._waiting) > 1 and self._waiting[-1].status == self.info.status:
             self._waiting.pop()
-        self._tell(self.info)
+        self._enqueue(self.info)
 
     def notice(self, text: str) -> None:
-        """Tells the caller, by its details; once, however often it is said, and not without end."""
+        """Adds a text to the details, once and up to MAX_MESSAGE_CHARS in all."""
         if text not in self.info.details and len(self.info.details) + len(text) <= MAX_MESSAGE_CHARS:
             self.apply(Noticed(text))
 
     def repeat(self) -> None:
-        """Reports the state that an earlier life of this worker could not."""
-        self._tell(self.info)
+        """Reports the state that this worker could not deliver before its restart."""
+        self._enqueue(self.info)
 
     def stop_retrying(self) -> None:
-        """The worker ends now: what nobody takes within seconds waits on disk for its next start."""
-        self._hurried = True
+        """The worker ends now: a final state that is not accepted within seconds stays on disk for its next
+        start."""
+        self._stops_retrying = True
 
     async def close(self) -> None:
-        """Returns when the last state was taken."""
+        """Returns when the last state was accepted, or left for the next start."""
         self._closing = True
         self._changed.set()
         await self._reporter
 
-    def _tell(self, info: EgressInfo) -> None:
+    def _enqueue(self, info: EgressInfo) -> None:
         self._waiting.append(info)
         self._changed.set()
 
@@ -134,12 +135,12 @@ class Record:
                 self._waiting.popleft()
             if self._closing:
                 return
-            await self._tell_counts()
+            await self._report_counts()
             await self._changed.wait()
             self._changed.clear()
 
-    async def _tell_counts(self) -> None:
-        """Once it is time, and with nothing left to be reported: it must not say more than a report has."""
+    async def _report_counts(self) -> None:
+        """Reports counts when they are due and no other report waits, as a count must not come before it."""
         if self._count is None:
             return
         while not self._waiting and not self._closing and (now := counts(self.info)) != self._counted:
@@ -163,7 +164,7 @@ class Record:
                 await self._changed.wait()
 
     async def _deliver(self, info: EgressInfo) -> bool:
-        """False: it was left undelivered, as the worker ends."""
+        """False if it was not delivered, as the worker ends."""
         attempt = 1
         while True:
             try:
@@ -175,7 +176,7 @@ class Record:
                     break
                 if attempt in _WARN_AT:
                     _log.warning("update not delivered yet", egress_id=info.egress_id, error=error.text)
-                if self._hurried and self._closing and attempt > _HURRIED_ATTEMPTS:
+                if self._stops_retrying and self._closing and attempt > _LAST_ATTEMPTS:
                     _log.error("update left for the next start of this worker", egress_id=info.egress_id)
                     return False
             await asyncio.sleep(_BACKOFF.delay_s(attempt))
@@ -186,27 +187,27 @@ class Record:
 
 
 def counts(info: EgressInfo) -> list[int]:
-    """Of what is made while recording."""
+    """The numbers of segments and images of each output."""
     return [
         *(segments.segment_count for segments in info.segment_results),
         *(images.image_count for images in info.image_results),
     ]
 
 
-def told(info: EgressInfo) -> EgressInfo:
-    """The info without what only grows while recording, and without what playlists are signed with, each time
-    anew."""
-    still = EgressInfo()
-    still.CopyFrom(info)
-    still.updated_at = 0
-    for file in (*still.file_results, still.file):
+def reported_part(info: EgressInfo) -> EgressInfo:
+    """A copy of the info whose changes are reported: without values that only grow while recording, and
+    without the signatures of playlist URLs, which change each time."""
+    part = EgressInfo()
+    part.CopyFrom(info)
+    part.updated_at = 0
+    for file in (*part.file_results, part.file):
         file.size = file.duration = 0
-    for segments in (*still.segment_results, still.segments):
+    for segments in (*part.segment_results, part.segments):
         segments.size = segments.duration = segments.segment_count = 0
         segments.playlist_location = segments.playlist_location.partition("?")[0]
         segments.live_playlist_location = segments.live_playlist_location.partition("?")[0]
-    for images in still.image_results:
+    for images in part.image_results:
         images.image_count = 0
-    for stream in (*still.stream_results, *still.stream.info):
+    for stream in (*part.stream_results, *part.stream.info):
         stream.duration = 0
-    return still
+    return part

@@ -140,6 +140,11 @@ class WorkerService:
         if self._takeovers is not None:
             self._takeovers.start(spool)
 
+    @property
+    def held_paths(self) -> Paths:
+        """Which clips ask too."""
+        return self._paths
+
     def egress_ids(self) -> Collection[str]:
         """What this worker answers for: what runs here, and what waits to be recovered."""
         waiting = self._adoption.waiting if self._adoption is not None else ()
@@ -285,7 +290,7 @@ class WorkerService:
         context, told = await context_of(request, self._config)
         if self._is_at_work(egress_id):
             raise EgressError(Code.ALREADY_EXISTS, "egress already exists")
-        plan = plan_of(request, context)
+        plan = self._capacity.suited(kind, plan_of(request, context))
         plan = msgspec.structs.replace(plan, notices=plan.notices + told)
         refusal = self.would_admit(kind, plan)
         if refusal is not None:

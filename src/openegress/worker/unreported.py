@@ -1,4 +1,5 @@
-"""Ends of egresses that the record keeper has not taken yet, on disk: a restart must not lose them."""
+"""Keeps final records on disk until the record keeper has accepted them, so that a restart does not lose
+them."""
 
 import os
 from pathlib import Path
@@ -13,13 +14,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Unreported:
-    """A folder with one file for each. Files are a few hundred bytes, so that writing one takes no time."""
+    """A folder with one file for each record. Files have a few hundred bytes, so methods hardly block."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep(self, info: EgressInfo) -> None:
-        """A disk that does not take it costs the report only if the worker ends before it is delivered."""
+        """Writes the record. If the disk refuses, that is logged: the record is then lost only if the worker
+        ends before it is delivered."""
         path = self._path(info.egress_id)
         unfinished = path.with_suffix(".tmp")
         try:
@@ -39,7 +41,7 @@ class Unreported:
         return self._path(egress_id).exists()
 
     def all(self) -> list[EgressInfo]:
-        """What an earlier life of this worker could not deliver."""
+        """The records that this worker could not deliver before its restart."""
         found = []
         for path in sorted(self._folder.glob("*.info")):
             try:
@@ -52,7 +54,8 @@ class Unreported:
             if self._path(info.egress_id) == path:
                 found.append(info)
             else:
-                # A disk that lost it. While it is here, what the spool holds of that egress would wait.
+                # Damaged by the disk. As long as the file exists, the egress' recording would not be
+                # recovered.
                 _log.error("a kept end is damaged and thrown away", path=str(path))
                 path.unlink(missing_ok=True)
         return found

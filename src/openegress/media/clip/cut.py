@@ -1,6 +1,6 @@
 """Cuts a span out of a recording into a file of the same kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from openegress.core.errors import EgressError, Phase, internal, invalid
 from openegress.core.span import Span
 from openegress.core.units import MS, S
 from openegress.media import Packet, StreamFormat
+from openegress.media.clip.chain import ChainedSource
 from openegress.media.clip.edge import Edge
 from openegress.media.clip.pictures import PictureCut
 from openegress.media.clip.sound import PREROLL_NS, SoundCut
@@ -36,6 +37,9 @@ CLIP_CONTAINER = {
 _SOUND_OPTIONS = {Container.OGG: {"page_duration": "250000"}, Container.MP3: dict[str, str]()}
 
 
+_Source = ClipSource | ChainedSource
+
+
 class ClipSink(ByteSink, Protocol):
     """A file that a clip is written to."""
 
@@ -50,18 +54,18 @@ class CutPictures:
     encoded: int
 
 
-def cut(part: ClipPart, span: Span, sink: ClipSink, is_stopped: Callable[[], bool]) -> CutPictures:
-    """Writes the clip to `sink`, an MP4 in fragments (media.plain_mp4 makes it plain). Blocking; returns
-    early once `is_stopped`. Raises EgressError, FFmpegError and OSError."""
-    source = ClipSource(part)
+def cut(parts: Sequence[ClipPart], span: Span, sink: ClipSink, is_stopped: Callable[[], bool]) -> CutPictures:
+    """Writes the clip to `sink`, an MP4 in fragments (media.plain_mp4 makes it plain). `parts` follow one
+    another. Blocking; returns early once `is_stopped`. Raises EgressError, FFmpegError and OSError."""
+    source = ClipSource(parts[0]) if len(parts) == 1 else ChainedSource(parts)
     try:
-        return _Cutting(source, CLIP_CONTAINER[part.container], span, sink).run(is_stopped)
+        return _Cutting(source, CLIP_CONTAINER[parts[0].container], span, sink).run(is_stopped)
     finally:
         source.close()
 
 
 class _Cutting:
-    def __init__(self, source: ClipSource, container: Container, span: Span, sink: ClipSink) -> None:
+    def __init__(self, source: _Source, container: Container, span: Span, sink: ClipSink) -> None:
         self._source = source
         self._span = span
         self._writer = _ClipWriter(container, sink, source)
@@ -103,7 +107,7 @@ class _Cutting:
 class _ClipWriter:
     """Writes once it knows what the streams are, which pictures tell themselves."""
 
-    def __init__(self, container: Container, sink: ClipSink, source: ClipSource) -> None:
+    def __init__(self, container: Container, sink: ClipSink, source: _Source) -> None:
         self._container = container
         self._sink = sink
         self._source = source

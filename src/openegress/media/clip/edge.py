@@ -1,6 +1,5 @@
 """Pictures that cannot be shown without others that are not in a clip, encoded anew so that they can."""
 
-import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -16,6 +15,7 @@ from openegress.core.codecs import MediaKind, VideoCodec
 from openegress.core.errors import internal
 from openegress.media import Packet
 from openegress.media.clip import TICKS
+from openegress.media.encoder_settings import kept_schedule
 
 _DECODER: dict[VideoCodec, str] = {
     VideoCodec.H264: "h264",
@@ -131,7 +131,8 @@ class _Encoder:
         context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
         context.gop_size = 100_000
         context.options = _NO_REORDER[codec] | ({"profile": profile} if profile else {})
-        _open(context)
+        with kept_schedule():
+            context.open()
         self._context = context
         self._is_first = True
         self.size = first.width, first.height
@@ -151,15 +152,6 @@ class _Encoder:
             for b in blocks
             if b.pts is not None
         ]
-
-
-def _open(context: VideoCodecContext) -> None:
-    """As root, SVT-AV1 puts the thread that opens it under SCHED_FIFO 99, which is to be at the back."""
-    os.environ.setdefault("SVT_LOG", "1")  # errors alone
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    context.open()
-    if os.sched_getscheduler(0) != policy:
-        os.sched_setscheduler(0, policy, parameters)
 
 
 def _profile(codec: VideoCodec, key_frame: bytes) -> str:

@@ -1,6 +1,7 @@
 """What a clip is cut from, opened: its streams, and their packets on the recording's timeline."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import IO, cast
@@ -72,15 +73,13 @@ class ClipSource:
 
     def __init__(self, part: ClipPart) -> None:
         self._part = part
-        try:
+        with _reading():
             self._container = cast(
                 InputContainer,
                 av.open(
                     cast("IO[bytes]", part.file), format=_FORMAT[part.container], metadata_errors="replace"
                 ),
             )
-        except (FFmpegError, ValueError) as error:
-            raise _unreadable(error) from error
         self._video = next(iter(self._container.streams.video), None)
         self._audio = next(iter(self._container.streams.audio), None)
         self.video_codec = _codec(self._video, _VIDEO)
@@ -127,7 +126,8 @@ class ClipSource:
         """From the key frame before `begin_ns` on or earlier, in the order of the file. H264 and H265 with
         start codes, and with their parameter sets before each key frame."""
         if self._part.is_indexed and begin_ns > 0:
-            self._container.seek((begin_ns + self._part.late_ns) // 1000, backward=True)
+            with _reading():
+                self._container.seek((begin_ns + self._part.late_ns) // 1000, backward=True)
         streams: list[Stream] = [each for each in (self._video, self._audio) if each is not None]
         convert = self._converter()
         shifts: dict[int, int] = {}
@@ -141,7 +141,9 @@ class ClipSource:
                 continue
             # A filter takes what it is given.
             told = _packet(block, MediaKind.VIDEO, b"", shifts[block.stream_index])
-            for each in convert(block):
+            with _reading():
+                made = convert(block)
+            for each in made:
                 yield replace(told, data=bytes(each))
 
     def close(self) -> None:
@@ -159,7 +161,8 @@ class ClipSource:
         name = _TO_ANNEX_B.get(self.video_codec) if self.video_codec is not None else None
         if name is None or self._video is None or self._part.container is Container.TS:
             return lambda block: [block]
-        return BitStreamFilterContext(name, self._video).filter
+        with _reading():
+            return BitStreamFilterContext(name, self._video).filter
 
     def _sound(self, block: "FileBlock[Stream]") -> bytes:
         data = bytes(block)
@@ -212,6 +215,15 @@ def _codec(stream: Stream | None, known: dict[str, VideoCodec] | dict[str, Audio
 
 def _in_ticks(ns: int, time_base: Fraction) -> int:
     return round(Fraction(ns, S) / time_base)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raises EgressError for what FFmpeg cannot read."""
+    try:
+        yield
+    except (FFmpegError, ValueError) as error:
+        raise _unreadable(error) from error
 
 
 def _unreadable(error: Exception) -> EgressError:

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from av.error import FFmpegError
@@ -15,7 +16,8 @@ from openegress.core.span import Span
 from openegress.core.units import MS
 from openegress.media.clip.cut import CLIP_CONTAINER, CutPictures, cut
 from openegress.media.duration import has_video
-from openegress.output.clip.recorded import SpanSource, StoredObjects, open_recorded
+from openegress.output.clip.recorded import open_recorded
+from openegress.output.clip.stored_objects import SpanSource, StoredObjects
 from openegress.output.disk_thread import DiskThread
 from openegress.output.file.finalise import finalise
 from openegress.output.naming import content_type_of
@@ -49,8 +51,13 @@ class _LargeFile(SpoolFile):
 class ClipMaker:
     """In the event loop. `uploader` is that of the clip's storage."""
 
-    def __init__(self, plan: ClipPlan, spool: Path, uploader: Uploader) -> None:
+    def __init__(
+        self, plan: ClipPlan, spool: Path, uploader: Uploader, claim: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """`claim`: asks for the path that the clip is to have, and raises EgressError where something else is
+        being written there."""
         self._plan = plan
+        self._claim = claim
         self._folder = spool / plan.clip_id
         self._uploader = uploader
         self._stopped = threading.Event()
@@ -70,6 +77,7 @@ class ClipMaker:
                 functools.partial(self._cut, stored, local), _MOST_S
             )
             path = self._path(span, container)
+            await self._claim(path)
             await thread.result(functools.partial(self._refuse_taken, stored, path), _MOST_S)
             with_video = container in (Container.MP4, Container.WEBM) and await thread.result(
                 functools.partial(has_video, local), _MOST_S
@@ -101,12 +109,12 @@ class ClipMaker:
             recorded.close()
 
     def _cut_from(self, recorded: SpanSource, local: Path) -> tuple[Span, Container, CutPictures]:
-        container = CLIP_CONTAINER[recorded.part.container]
+        container = CLIP_CONTAINER[recorded.parts[0].container]
         # Twice: an MP4 is written anew with its index in front.
         refuse_scarce(local.parent, 2 * recorded.source_bytes)
         sink = _LargeFile(local)
         try:
-            pictures = cut(recorded.part, recorded.span, sink, self._stopped.is_set)
+            pictures = cut(recorded.parts, recorded.span, sink, self._stopped.is_set)
             sink.release()
         except FFmpegError as error:
             if sink.error is not None:

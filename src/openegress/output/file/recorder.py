@@ -2,53 +2,41 @@
 
 import logging
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-from av.error import FFmpegError
 
 from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
 from openegress.core.events import FileUpdate
 from openegress.core.marker import Marker
-from openegress.core.units import S
 from openegress.media import Packet
-from openegress.media.clusters import ClusterWriter
 from openegress.media.fragment_end import FragmentsEnd, end_of
-from openegress.media.fragments import FragmentWriter, file_header
-from openegress.media.interleave import end_ns
-from openegress.media.matroska import MatroskaWriter
-from openegress.media.mcap import McapWriter
-from openegress.media.mp4_tracks import Mp4TracksWriter
-from openegress.media.muxer import Muxer, check_fit
 from openegress.output import Emit, Opening, disk_thread
 from openegress.output.disk_thread import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S
 from openegress.output.failure import BackupReport, FailureReport
 from openegress.output.file.chapters_file import store_chapters
 from openegress.output.file.finalise import finalise
+from openegress.output.file.job import FileJob
 from openegress.output.manifest import FileRecord, Records, stored_beside
 from openegress.output.naming import container_for, content_type, file_name
 from openegress.output.part_names import spool_name, stored_name
-from openegress.output.spool_file import SpoolFile, disk_error, folder
+from openegress.output.spool_file import disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.request import naming
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
 
-PROGRESS_NS = S
-"""Between two FileUpdates while recording."""
 
-_PAGE_US = 250_000
-"""The OGG muxer keeps the last whole page back, so that a kill costs two."""
-_OPTIONS: dict[Container, dict[str, str]] = {
-    Container.OGG: {"page_duration": str(_PAGE_US), "flush_packets": "1"},
-    Container.MP3: {"flush_packets": "1"},
-}
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Of a file in several."""
 
-
-_Muxing = Muxer | FragmentWriter | ClusterWriter | MatroskaWriter | Mp4TracksWriter | McapWriter
+    number: int
+    """From 0."""
+    begin_ns: int
+    """On the recording's timeline."""
 
 
 class FileRecorder:
@@ -61,9 +49,9 @@ class FileRecorder:
         *,
         emit: Emit,
         uploader: Uploader,
-        part: int | None = None,
+        part: FilePart | None = None,
     ) -> None:
-        """`part`: which one of a split file it is, from 0; the uploader is then also that of others."""
+        """`part`: which one of a file in parts it is; the uploader is then also that of others."""
         self._plan = output
         self._index = index
         self._part = part
@@ -71,7 +59,7 @@ class FileRecorder:
         self._uploader = uploader
         self._failures = FailureReport(index, emit)
         self._backup = BackupReport(index, emit)
-        self._job: _FileJob | None = None
+        self._job: FileJob | None = None
         self._writer: QueuedWriter | None = None
         self._opening: Opening | None = None
         self._container = Container.MP4
@@ -86,11 +74,11 @@ class FileRecorder:
         self._markers = tuple(opening.markers)
         self._container = self._plan.container or container_for(opening.formats)
         whole = naming.with_extension(file_name(self._plan, opening.name_values), f".{self._container.value}")
-        self._filename = stored_name(self._plan, self._part or 0, whole)
-        local = spool_name(self._plan, self._part or 0, self._container)
+        self._filename = stored_name(self._plan, self._number, whole)
+        local = spool_name(self._plan, self._number, self._container)
         self._path = folder(opening.spool, f"file-{self._index}") / local
         behind = left_in(self._path, self._container) if opening.goes_on_at_ns else None
-        self._job = _FileJob(self._path, self._container, opening, self._update, behind)
+        self._job = FileJob(self._path, self._container, opening, self._update, behind)
         self._writer = QueuedWriter(f"file output {self._filename}", self._job, self._failures.report)
         self._writer.start(OPEN_TIMEOUT_S)
         self._update()
@@ -117,6 +105,10 @@ class FileRecorder:
         if self._part is None:
             await self._uploader.close()
         self._failures.raise_if_any()
+
+    @property
+    def _number(self) -> int:
+        return self._part.number if self._part is not None else 0
 
     @property
     def is_writing(self) -> bool:
@@ -208,7 +200,8 @@ class FileRecorder:
         self._emit(
             FileUpdate(
                 output=self._index,
-                part=self._part or 0,
+                part=self._number,
+                begin_ns=self._part.begin_ns if self._part is not None else 0,
                 filename=self._filename,
                 started_at_ns=self._opening.started_at_ns,
                 ended_at_ns=ended_at_ns,
@@ -228,108 +221,3 @@ def left_in(path: Path, container: Container) -> FragmentsEnd | None:
         return end_of(path)
     except OSError as error:
         raise disk_error(error, path) from error
-
-
-class _FileJob:
-    """The file as its writer's thread sees it (output.writer.Job)."""
-
-    def __init__(
-        self,
-        path: Path,
-        container: Container,
-        opening: Opening,
-        on_progress: Callable[[], None],
-        behind: FragmentsEnd | None,
-    ) -> None:
-        self._path = path
-        self._container = container
-        self._formats = opening.formats
-        self._on_progress = on_progress
-        self._file: SpoolFile | None = None
-        self._started_at_ns = opening.started_at_ns
-        self._muxer: _Muxing | None = None
-        self._behind = behind
-        self.media_end_ns = behind.end_ns if behind is not None else 0
-        """End of the last frame written."""
-        self._next_progress_ns = self.media_end_ns + PROGRESS_NS
-        self.is_empty = behind is None
-        """No packet has reached the muxer."""
-
-    @property
-    def size_bytes(self) -> int:
-        return self._file.size_bytes if self._file else 0
-
-    def open(self) -> None:
-        kept_bytes = self._behind.size_bytes if self._behind is not None else 0
-        self._file = SpoolFile(self._path, keep_bytes=kept_bytes)
-        try:
-            self._muxer = self._muxer_for(self._file)
-            self._muxer.open()
-        except (FFmpegError, OSError) as error:
-            raise self._explain(error) from error
-
-    def write(self, packet: Packet) -> None:
-        assert self._muxer is not None
-        self.is_empty = False
-        try:
-            self._muxer.write(packet)
-        except (FFmpegError, OSError) as error:
-            raise self._explain(error) from error
-        self.media_end_ns = max(self.media_end_ns, end_ns(packet))
-        if self.media_end_ns >= self._next_progress_ns:
-            self._next_progress_ns = self.media_end_ns + PROGRESS_NS
-            self._on_progress()
-
-    def rest(self) -> None:
-        assert self._muxer is not None
-        try:
-            self._muxer.flush()
-        except (FFmpegError, OSError) as error:
-            raise self._explain(error) from error
-
-    def close(self) -> None:
-        assert self._muxer is not None and self._file is not None
-        try:
-            self._muxer.close()
-        except (FFmpegError, OSError) as error:
-            raise self._explain(error) from error
-        self._file.release()
-
-    def abort(self, error: EgressError) -> None:
-        """Closes properly while the disk still takes bytes, else leaves the fragments as they are."""
-        try:
-            if self._muxer is not None and self._file is not None and self._file.error is None:
-                self._muxer.close()
-        except (FFmpegError, OSError) as again:
-            error.add_note(f"and while closing: {again}")
-        finally:
-            if self._file is not None:
-                self._file.seal()
-            if self._muxer is not None:
-                self._muxer.abandon()
-            if self._file is not None:
-                self._file.release()
-
-    def _muxer_for(self, file: SpoolFile) -> _Muxing:
-        """One in which no track waits for another."""
-        check_fit(self._container, self._formats)
-        match self._container:
-            case Container.MP4 if not self._formats:
-                return Mp4TracksWriter(file.write, file.rewrite)
-            case Container.MP4:
-                header = file_header(self._formats)
-                return FragmentWriter(file.write, self._formats, header=header, behind=self._behind)
-            case Container.WEBM:
-                return ClusterWriter(file.write, self._formats, file.rewrite)
-            case Container.MKV | Container.MKA:
-                return MatroskaWriter(file.write, file.rewrite, self._started_at_ns)
-            case Container.MCAP:
-                return McapWriter(file.write, self._started_at_ns)
-            case _:
-                return Muxer(file, self._container, self._formats, _OPTIONS[self._container])
-
-    def _explain(self, error: FFmpegError | OSError) -> EgressError:
-        cause = self._file.error if self._file is not None else None
-        if cause is not None:
-            return disk_error(cause, self._path)
-        return internal(f"the {self._container.value} muxer failed: {error}", Phase.RECORDING)

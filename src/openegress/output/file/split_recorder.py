@@ -1,17 +1,19 @@
-"""A recording in several files, each stored as soon as it is whole."""
+"""A recording in several files, each stored as soon as it is whole. One that another process went on with has
+several where a file cannot be gone on with, or is split anyway."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from openegress.core import plan
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import EgressError
-from openegress.core.events import AnyEvent, OutputFailed
-from openegress.core.marker import Marker
+from openegress.core.events import AnyEvent, FileUpdate, OutputFailed
+from openegress.core.marker import Marker, within
 from openegress.media import Packet
 from openegress.output import Emit, Opening
-from openegress.output.file.recorder import FileRecorder
+from openegress.output.file.left_parts import LeftParts
+from openegress.output.file.recorder import FilePart, FileRecorder
 from openegress.output.file.splitter import Begun, Complete, FileSplitter, Step, Written
 from openegress.output.manifest import Records
 from openegress.storage.uploader import Uploader
@@ -28,19 +30,22 @@ class SplitRecorder:
         emit: Emit,
         uploader: Uploader,
         ask_key: Callable[[int], None],
+        left: Sequence[FileUpdate] = (),
     ) -> None:
-        """`ask_key`: as the FileSplitter's."""
+        """`ask_key`: as the FileSplitter's. `left`: parts of before, which are stored as a recovery does."""
         self._plan = output
         self._index = index
         self._emit = emit
         self._uploader = uploader
         self._ask_key = ask_key
         self._loop = asyncio.get_running_loop()
+        self._left = LeftParts(output, index, left, emit=emit, uploader=uploader)
         self._opening: Opening | None = None
         self._splitter: FileSplitter | None = None
         self._parts: list[FileRecorder] = []
         self._storing: list[asyncio.Task[None]] = []
-        self._begins_ns = [0]
+        self._storing_left: asyncio.Future[None] = self._loop.create_future()
+        self._begins_ns: list[int] = []
         """Of each part, on the timeline."""
         self._markers: tuple[Marker, ...] = ()
         self._failed: list[OutputFailed] = []
@@ -48,15 +53,20 @@ class SplitRecorder:
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses or the container does not take the codecs."""
-        assert self._plan.split is not None
         kinds = {form.kind for form in opening.formats}
         self._opening = opening
-        self._open_part(opening)
+        self._markers = (*opening.markers, *self._markers)
+        self._left.open(opening)
+        restart = opening.restart
+        started_at_ns = restart.resumed_at_ns if restart is not None else opening.started_at_ns
+        self._open_part(started_at_ns, opening.goes_on_at_ns)
+        self._storing_left = self._loop.create_task(self._left.store(), name="parts of before")
         self._splitter = FileSplitter(
-            self._plan.split,
+            self._plan.split or plan.Split(),
             with_video=MediaKind.VIDEO in kinds,
             with_audio=MediaKind.AUDIO in kinds,
             ask_key=self._ask_key,
+            begin_ns=opening.goes_on_at_ns,
         )
 
     def write(self, packet: Packet) -> None:
@@ -77,7 +87,7 @@ class SplitRecorder:
                 self._follow(step)
         for part in self._parts[len(self._storing) :]:
             self._store(part, ended_at_ns if part is self._parts[-1] else 0)
-        results = await asyncio.gather(*self._storing, return_exceptions=True)
+        results = await asyncio.gather(self._storing_left, *self._storing, return_exceptions=True)
         await self._uploader.close()
         for failed in self._failed:
             self._emit(failed)
@@ -91,16 +101,17 @@ class SplitRecorder:
             await part.written()
 
     def size_bytes(self) -> int:
-        return sum(part.size_bytes() for part in self._parts)
+        return self._left.size_bytes + sum(part.size_bytes() for part in self._parts)
 
     def waiting_uploads(self) -> int:
-        return sum(not task.done() for task in self._storing)
+        return self._left.waiting + sum(not task.done() for task in self._storing)
 
     def records(self) -> Records:
-        return Records(files=tuple(file for part in self._parts for file in part.records().files))
+        stored = (self._left.records, *(part.records() for part in self._parts))
+        return Records(files=tuple(file for each in stored for file in each.files))
 
     def is_settled(self) -> bool:
-        return all(part.is_settled() for part in self._parts)
+        return not self._left.waiting and all(part.is_settled() for part in self._parts)
 
     def _follow(self, step: Step) -> None:
         match step:
@@ -116,24 +127,24 @@ class SplitRecorder:
         assert self._opening is not None
         whole = self._opening
         started_at_ns = whole.started_at_ns + begun.at_ns + begun.paused_ns
-        self._begins_ns.append(begun.at_ns)
-        opening = Opening(whole.formats, started_at_ns, whole.spool, whole.name_values)
         try:
-            self._open_part(opening)
+            self._open_part(started_at_ns, begun.at_ns)
         except EgressError as error:
             self._emit(OutputFailed(self._index, error.text, error.code.value))
 
-    def _open_part(self, opening: Opening) -> None:
-        number = len(self._parts)
+    def _open_part(self, started_at_ns: int, begin_ns: int) -> None:
+        assert self._opening is not None
+        whole, place = self._opening, len(self._parts)
         part = FileRecorder(
             self._plan,
             self._index,
-            emit=partial(self._tell, number),
+            emit=partial(self._tell, place),
             uploader=self._uploader,
-            part=number,
+            part=FilePart(self._left.next_part + place, begin_ns),
         )
         self._parts.append(part)
-        part.open(opening)
+        self._begins_ns.append(begin_ns)
+        part.open(Opening(whole.formats, started_at_ns, whole.spool, whole.name_values))
 
     def _store_complete(self, number: int) -> None:
         if number == len(self._storing) and number < len(self._parts):
@@ -142,15 +153,14 @@ class SplitRecorder:
     def _store(self, part: FileRecorder, ended_at_ns: int) -> None:
         number = len(self._storing)
         begin_ns, *later_ns = self._begins_ns[number:]
-        for marker in self._markers:
-            if begin_ns <= marker.at_ns and not (later_ns and marker.at_ns >= later_ns[0]):
-                part.mark(marker.earlier(begin_ns))
-        name = f"part {number}"
+        for marker in within(self._markers, begin_ns, later_ns[0] if later_ns else None):
+            part.mark(marker)
+        name = f"part {self._left.next_part + number}"
         self._storing.append(self._loop.create_task(part.finish(ended_at_ns), name=name))
 
-    def _tell(self, part: int, event: AnyEvent) -> None:
+    def _tell(self, place: int, event: AnyEvent) -> None:
         """From any thread."""
-        if isinstance(event, OutputFailed) and part < len(self._parts) - 1:
+        if isinstance(event, OutputFailed) and place < len(self._parts) - 1:
             self._failed.append(event)
         else:
             self._emit(event)

@@ -54,14 +54,21 @@ class FileSplitter:
     """One thread alone."""
 
     def __init__(
-        self, split: Split, *, with_video: bool, with_audio: bool, ask_key: Callable[[int], None]
+        self,
+        split: Split,
+        *,
+        with_video: bool,
+        with_audio: bool,
+        ask_key: Callable[[int], None],
+        begin_ns: int = 0,
     ) -> None:
-        """`ask_key`: the first picture at this time or later, in ns of the timeline, is to be a key frame."""
+        """`ask_key`: the first picture at this time or later, in ns of the timeline, is to be a key frame.
+        `begin_ns`: of the first part."""
         self._split = split
         self._leader = MediaKind.VIDEO if with_video else MediaKind.AUDIO
         self._has_both = with_video and with_audio
         self._ask_key = ask_key
-        self._begins_ns = {0: 0}
+        self._begins_ns = {0: begin_ns}
         """Of each part that sound may still come for, the oldest first, and of the last."""
         self._held: list[Packet] = []
         self._holds = True

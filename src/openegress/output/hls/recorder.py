@@ -27,6 +27,7 @@ from openegress.output.uploads import OrderedUploads, Upload
 from openegress.output.writer import QueuedWriter
 from openegress.request.naming import SegmentNames
 from openegress.storage import backed_up
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _PUBLISH_EVERY = 5
@@ -104,7 +105,8 @@ class HlsRecorder:
                 size_bytes = each.local.stat().st_size if is_here else 0
                 done = MadeSegment(each.local, each.entry.uri, each.entry, size_bytes)
                 if is_here:
-                    self._upload(done.local, done.uri, functools.partial(self._after_segment, done))
+                    then = functools.partial(self._after_segment, done)
+                    self._upload(done.local, done.uri, then, late=opening.late)
                 else:
                     self._stored.append((done, None))
                     self._playlists.add(done.entry)
@@ -205,11 +207,17 @@ class HlsRecorder:
         self._update()
 
     def _upload(
-        self, local: Path, uri: str, then: Callable[[Stored], Awaitable[None]], *, keep_local: bool = False
+        self,
+        local: Path,
+        uri: str,
+        then: Callable[[Stored], Awaitable[None]],
+        *,
+        keep_local: bool = False,
+        late: LateUploads | None = None,
     ) -> None:
         assert self._opening is not None
         kind = content_type(self._plan.container, self._opening.formats)
-        self._uploads.add(Upload(local, self._names.directory + uri, kind, then, keep_local))
+        self._uploads.add(Upload(local, self._names.directory + uri, kind, then, keep_local, late))
 
     # --- in the event loop
 

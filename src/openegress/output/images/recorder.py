@@ -18,6 +18,7 @@ from openegress.output.images.pictures import PictureFile, Pictures
 from openegress.output.images.storyboard import Storyboard
 from openegress.output.manifest import Records
 from openegress.output.uploads import OrderedUploads, Upload
+from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _MAX_WAITING = 4
@@ -57,7 +58,7 @@ class ImageRecorder:
         )
         self._encoder = DiskThread(f"image output {self._pictures.prefix}")
         if opening.goes_on_at_ns and isinstance(self._pictures, Pictures):
-            self._upload(self._pictures.go_on())
+            self._upload(self._pictures.go_on(), opening.late)
             self._taken = self._pictures.count
             interval_ns = self._plan.interval_s * S
             self._next_ns = -(-opening.goes_on_at_ns // interval_ns) * interval_ns
@@ -152,10 +153,10 @@ class ImageRecorder:
         if not self._failures.error:
             self._upload(self._pictures.finish())
 
-    def _upload(self, made: list[PictureFile]) -> None:
+    def _upload(self, made: list[PictureFile], late: LateUploads | None = None) -> None:
         for each in made:
             stored = functools.partial(self._stored, each)
-            self._uploads.add(Upload(each.local, each.path, each.content_type, stored))
+            self._uploads.add(Upload(each.local, each.path, each.content_type, stored, late=late))
 
     def _check(self, taken: Future[None]) -> None:
         self._waiting -= 1

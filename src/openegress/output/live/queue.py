@@ -23,6 +23,11 @@ class LiveQueue:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def awaits_key(self) -> bool:
+        """Nothing can be sent before the next key frame."""
+        return self._needs_key
+
     def put(self, packet: Packet) -> None:
         if self._needs_key and not self._is_start(packet):
             self.dropped += 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from openegress.core.backoff import Backoff
+from openegress.core.events import StreamStatus, StreamUpdate
 
 
 class LinkPhase(Enum):
@@ -52,6 +53,21 @@ class Link:
     def is_over(self) -> bool:
         """Nothing is tried any more."""
         return self.phase in (LinkPhase.FAILED, LinkPhase.FINISHED)
+
+
+FRESH = Link()
+
+
+def left(told: StreamUpdate, now_s: float) -> Link:
+    """Of a process that died, whose last word this is. What had been connected is dialled again."""
+    match told.status:
+        case StreamStatus.ACTIVE:
+            return Link(works=True, lost_at_s=now_s, retries=told.retries)
+        case StreamStatus.FINISHED:
+            phase = LinkPhase.FINISHED
+        case StreamStatus.FAILED:
+            phase = LinkPhase.FAILED
+    return Link(phase=phase, error=told.error, retries=told.retries)
 
 
 def connected(link: Link) -> Link:

@@ -3,7 +3,7 @@
 import time
 
 from openegress.core.events import StreamStatus, StreamUpdate
-from openegress.output import Emit
+from openegress.output import Emit, Opening
 from openegress.output.live.reconnect import Link
 
 
@@ -24,6 +24,14 @@ class StreamReport:
         self.last_retry_at_ns = 0
         self.told_at_s = 0.0
         """Monotonic time of the last update."""
+
+    def go_on(self, told: StreamUpdate, opening: Opening) -> None:
+        """Behind a process that died, whose last word this is."""
+        self.started_at_ns, self.ended_at_ns = told.started_at_ns, told.ended_at_ns
+        self.last_retry_at_ns = told.last_retry_at_ns
+        until_ns = opening.started_at_ns + opening.goes_on_at_ns
+        is_live = told.status is StreamStatus.ACTIVE
+        self.duration_ns = max(told.duration_ns, until_ns - told.started_at_ns if is_live else 0)
 
     def tell(self, status: StreamStatus, link: Link, error: str) -> None:
         if self._is_silent:

@@ -2,22 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import StreamAdded
+from openegress.core.events import StreamAdded, StreamUpdate
 from openegress.core.networks import networks_of
 from openegress.core.plan import StreamTarget
 from openegress.media import Packet
 from openegress.media.muxer import check_fit
 from openegress.output import Emit, Opening
 from openegress.output.failure import FailureReport
-from openegress.output.live import StoresNothing
-from openegress.output.live.reconnect import ReconnectPolicy
+from openegress.output.left import LeftStream
+from openegress.output.live import StoresNothing, reconnect
+from openegress.output.live.reconnect import Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
-from openegress.output.live.stream import LiveStream
+from openegress.output.live.stream import LiveStream, StreamListener
 from openegress.request.stream_urls import redact, shown_alike
 
 FINISH_S = 6.0
@@ -39,13 +41,19 @@ class StreamSender(StoresNothing):
         emit: Emit,
         on_empty: Callable[[], None] | None = None,
         policy: ReconnectPolicy | None = None,
+        left: Sequence[LeftStream] = (),
+        ask_key: Callable[[int], None] = lambda at_ns: None,
     ) -> None:
-        """`on_empty` is called, from any thread, when the last URL was removed and none is left."""
+        """`on_empty` is called, from any thread, when the last URL was removed and none is left. `left`: what
+        another process has sent to until now, in the place of the plan's targets. `ask_key`: see
+        build_output(); a stream that is added begins with what it gives."""
         self._plan = output
         self._emit = emit
         self._on_empty = on_empty
         self._policy = policy or ReconnectPolicy()
-        self._index = index
+        self._left = left or [LeftStream(target) for target in output.targets]
+        self._ask_key = ask_key
+        self.index = index
         self._failures = FailureReport(index, emit)
         self._opening: Opening | None = None
         self._lock = threading.Lock()
@@ -60,7 +68,7 @@ class StreamSender(StoresNothing):
         stream connects in its thread, and what cannot be dialled fails alone."""
         self._opening = opening
         check_fit(Container.TS if self._plan.protocol == "srt" else Container.FLV, opening.formats)
-        streams = [self._take(target) for target in self._plan.targets]
+        streams = [self._take(each.target, each.told) for each in self._left]
         # Not before all are known: one that fails at once is not to be taken for the last.
         for stream in streams:
             stream.start()
@@ -79,7 +87,7 @@ class StreamSender(StoresNothing):
             if present is not None:
                 present.report.silence()
         stream = self._take(target)
-        self._emit(StreamAdded(self._index, stream.report.stream, target.redacted, target.id))
+        self._emit(StreamAdded(self.index, stream.report.stream, target.redacted, target.id))
         stream.start()
 
     async def remove(self, url: str) -> None:
@@ -122,22 +130,34 @@ class StreamSender(StoresNothing):
             )
         return found[0]
 
-    def _take(self, target: StreamTarget) -> LiveStream:
+    def number_of(self, target: StreamTarget) -> int:
+        """Its place among all that it has sent to."""
+        return self._streams[target.url].report.stream
+
+    def _take(self, target: StreamTarget, told: StreamUpdate | None = None) -> LiveStream:
         assert self._opening is not None
         before = self._streams.get(target.url)
         number = len(self._streams) if before is None else before.report.stream
+        report = StreamReport(self._emit, self.index, target.redacted, number)
+        link = Link()
+        if told is not None:
+            report.go_on(told, self._opening)
+            link = reconnect.left(told, time.monotonic())
         stream = LiveStream(
             target,
             self._opening.formats,
             self._policy,
-            StreamReport(self._emit, self._index, target.redacted, number),
-            self._given_up,
-            self._sent,
+            report,
+            StreamListener(self._given_up, self._sent, self._ask_key_now),
             networks_of(self._plan.deny_networks),
+            link,
         )
         with self._lock:
             self._streams[target.url] = stream
         return stream
+
+    def _ask_key_now(self) -> None:
+        self._ask_key(0)
 
     def _sent(self, count: int) -> None:
         self._bytes_sent += count

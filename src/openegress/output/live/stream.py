@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from av.error import FFmpegError
@@ -19,7 +20,7 @@ from openegress.media.interleave import end_ns
 from openegress.output.live import reconnect
 from openegress.output.live.connection import StreamConnection, connection, explain
 from openegress.output.live.queue import LiveQueue
-from openegress.output.live.reconnect import Link, ReconnectPolicy
+from openegress.output.live.reconnect import FRESH, Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
 
 _INTERRUPT_S = 1.0
@@ -45,6 +46,18 @@ class _Wish(Enum):
     """The same for this URL alone, and how it ends is no failure of the output."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamListener:
+    """What a stream tells its owner, from its thread."""
+
+    on_failed: Callable[[str], None]
+    """The error by which it was given up while it was wanted."""
+    on_sent: Callable[[int], None]
+    """The bytes of each packet."""
+    on_awaits_key: Callable[[], None]
+    """It is connected, and can send nothing before the next key frame."""
+
+
 class LiveStream:
     """One URL: connects, sends, and comes back after a loss, until it is finished or given up."""
 
@@ -54,26 +67,23 @@ class LiveStream:
         formats: Sequence[StreamFormat],
         policy: ReconnectPolicy,
         report: StreamReport,
-        on_failed: Callable[[str], None],
-        on_sent: Callable[[int], None],
+        listener: StreamListener,
         networks: Sequence[Network] = (),
+        link: Link = FRESH,
     ) -> None:
-        """From the stream's thread, `on_failed` gets the error by which it was given up while it was wanted,
-        `on_sent` the bytes of each packet."""
         self.target = target
         self.report = report
         self._formats = formats
         self._policy = policy
         self._networks = networks
-        self._on_failed = on_failed
-        self._on_sent = on_sent
-        self._link = Link()
+        self._listener = listener
+        self._link = link
         self._queue = LiveQueue(has_video=any(f.kind is MediaKind.VIDEO for f in formats))
         self._changed = threading.Condition()
         self._wish = _Wish.SEND
         self._connection: StreamConnection | None = None
         self._first_ns: int | None = None
-        """PTS of the first packet sent."""
+        """PTS of the first packet sent, less what an earlier process had sent."""
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=f"stream {target.redacted}", daemon=True)
 
@@ -140,7 +150,7 @@ class LiveStream:
             failed = self._link.phase is reconnect.LinkPhase.FAILED
             self._tell(StreamStatus.FAILED if failed else StreamStatus.FINISHED)
             if failed and self._wish is not _Wish.REMOVE:
-                self._on_failed(self._link.error)
+                self._listener.on_failed(self._link.error)
             self._ended.set_result(None)
 
     def _connect(self) -> None:
@@ -160,6 +170,9 @@ class LiveStream:
             return
         with self._changed:
             self._queue.restart()
+            awaits_key = self._queue.awaits_key
+        if awaits_key:
+            self._listener.on_awaits_key()
         self._link = reconnect.connected(self._link)
         self.report.started_at_ns = self.report.started_at_ns or time.time_ns()
         self._tell(StreamStatus.ACTIVE)
@@ -180,8 +193,9 @@ class LiveStream:
                 return
             for packet in packets:
                 self._connection.write(packet)
-                self._on_sent(len(packet.data))
-                self._first_ns = packet.pts_ns if self._first_ns is None else self._first_ns
+                self._listener.on_sent(len(packet.data))
+                if self._first_ns is None:
+                    self._first_ns = packet.pts_ns - self.report.duration_ns
                 self.report.duration_ns = max(self.report.duration_ns, end_ns(packet) - self._first_ns)
         except (OSError, FFmpegError) as error:
             self._broke(error, was_connected=True)

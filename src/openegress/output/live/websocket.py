@@ -1,20 +1,21 @@
 """Sound as it comes, raw, over a websocket (RFC 6455): s16le, and text frames for what samples cannot say.
 
 `{"muted": true}` and `{"muted": false}` follow the track; `{"gap_ms": N}` stands where N ms were lost because
-the receiver was away for longer than the buffer holds.
+the receiver was away for longer than the buffer holds, or the process that sent had died.
 """
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from openegress.core import plan
 from openegress.core.errors import Code, EgressError, Fault, Phase
-from openegress.core.events import StreamStatus
+from openegress.core.events import StreamStatus, StreamUpdate
 from openegress.core.networks import networks_of
 from openegress.core.reach import guarded
-from openegress.core.units import S
+from openegress.core.units import MS, S
 from openegress.output import Emit, Opening
 from openegress.output.failure import FailureReport
 from openegress.output.live import StoresNothing, reconnect
@@ -44,9 +45,16 @@ class WebsocketSender(StoresNothing):
     """Takes raw sound (media.FrameSink) and sends it from a task of its own."""
 
     def __init__(
-        self, output: plan.WebsocketOutput, index: int, *, emit: Emit, policy: ReconnectPolicy | None = None
+        self,
+        output: plan.WebsocketOutput,
+        index: int,
+        *,
+        emit: Emit,
+        policy: ReconnectPolicy | None = None,
+        left: StreamUpdate | None = None,
     ) -> None:
-        """Called in the event loop, in which the connection lives."""
+        """Called in the event loop, in which the connection lives. `left`: the last word of it of a process
+        that died."""
         self._plan = output
         self._policy = policy or ReconnectPolicy()
         self._report = StreamReport(emit, index, output.redacted)
@@ -57,13 +65,21 @@ class WebsocketSender(StoresNothing):
         self._buffer = SoundBuffer(round(self._bytes_per_s * BUFFER_S), self._bytes_per_s / 1000)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._link = Link()
+        self._left = left
+        self._link = Link() if left is None else reconnect.left(left, time.monotonic())
+        self._before_ns = 0
+        """Of sound, what an earlier process has sent."""
         self._ending = False
         self._sent_bytes = 0
 
     def open(self, opening: Opening) -> None:
         """Does not wait for the receiver: it is connected to from the event loop."""
         self._report.started_at_ns = opening.started_at_ns
+        if self._left is not None and opening.restart is not None:
+            self._report.go_on(self._left, opening)
+            self._before_ns = self._report.duration_ns
+            gap = json.dumps({"gap_ms": round(opening.restart.gap_ns / MS)})
+            self._loop.call_soon_threadsafe(self._put, gap)
         self._loop.call_soon_threadsafe(self._start)
 
     def video(self, frame: "av.VideoFrame", pts_ns: int) -> None:
@@ -141,6 +157,8 @@ class WebsocketSender(StoresNothing):
     async def _connect(self, session: "ClientSession") -> None:
         from aiohttp import ClientError, ClientWSTimeout
 
+        from openegress.core.exact_url import as_written
+
         where = self._plan.redacted
         headers = {
             "Content-Type": "audio/x-raw",
@@ -151,7 +169,7 @@ class WebsocketSender(StoresNothing):
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    self._plan.url,
+                    as_written(self._plan.url),
                     headers=headers,
                     heartbeat=PING_S,
                     timeout=ClientWSTimeout(ws_close=SEND_S),
@@ -214,7 +232,7 @@ class WebsocketSender(StoresNothing):
         self._link = reconnect.broke(self._link, time.monotonic(), error, self._policy)
 
     def _tell(self, status: StreamStatus) -> None:
-        self._report.duration_ns = self._sent_bytes * S // self._bytes_per_s
+        self._report.duration_ns = self._before_ns + self._sent_bytes * S // self._bytes_per_s
         self._report.tell(status, self._link, "" if status is StreamStatus.ACTIVE else self._link.error)
 
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from openegress.core import plan as plans
+from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan, StoragePlan
 from openegress.core.sidecars import ENDINGS
@@ -26,7 +26,7 @@ async def store_sidecars(
 ) -> tuple[Records, EgressError | None, bool]:
     """(what is stored, what went wrong first, whether the backup was used). `folder` is the egress' own in
     the spool, `values` are those of placeholders. Each is tried, whatever becomes of the others."""
-    beside = plans.beside(plan)
+    beside = with_sidecars(plan)
     if beside is None or not (folder / NAME).exists():
         return Records(), None, False
     output = beside[1]

@@ -12,10 +12,11 @@ from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_v
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 
-BLANK_SIDE = 16
+BLANK_SIDE = 8
 """LiveKit ends a track with pictures of 2x2 or 8x8."""
 MAX_FRAME_PACKETS = 4000
-
+MOST_PREFIX_BYTES = 16 * 1024
+"""Of parameter sets before a picture: a sender may give each a unit of its own."""
 
 HELD_FOR_NS = 2 * S
 """A picture waits so long for its key: after that a key frame is sooner than to decode all that waits."""
@@ -182,21 +183,25 @@ class FrameAssembler:
             self._taker.on_undecryptable(cipher, error)
             self._refuse(now_ns)
             return True
-        if unit.parameters_only:
-            self._prefix = unit
+        joined = self._with_prefix(unit)
+        if not unit.parameters_only:
+            self._unit(joined, gathered, now_ns)
+        elif len(joined.data) <= MOST_PREFIX_BYTES:
+            self._prefix = joined
         else:
-            self._unit(self._with_prefix(unit), gathered, now_ns)
+            self._prefix = unit
         return True
 
     def _with_prefix(self, unit: AccessUnit) -> AccessUnit:
         if self._prefix is None:
             return unit
         prefix, self._prefix = self._prefix, None
+        takes_size = unit.is_key or unit.parameters_only
         return replace(
             unit,
             data=prefix.data + unit.data,
-            width=unit.width or (prefix.width if unit.is_key else 0),
-            height=unit.height or (prefix.height if unit.is_key else 0),
+            width=unit.width or (prefix.width if takes_size else 0),
+            height=unit.height or (prefix.height if takes_size else 0),
         )
 
     def _unit(self, unit: AccessUnit, gathered: _Gathered, now_ns: int) -> None:

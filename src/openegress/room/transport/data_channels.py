@@ -15,6 +15,8 @@ from openegress.room.transport.sctp_packet import is_sound
 
 _log = logging.getLogger(__name__)
 
+OF_TRACKS = "_data_track"
+"""The channel that LiveKit's data tracks have, by its label."""
 MOST_MESSAGE_BYTES = 256 * 1024
 """What aiortc takes. LiveKit's SDKs send less: they cut what is longer into chunks of 15,000 bytes."""
 DATAGRAMS = RefillRate(500, 2000)
@@ -25,11 +27,18 @@ MOST_WAITING = 4096
 
 
 class DataChannels:
-    """Of one connection. `on_message` gets each message with its time of arrival in monotonic ns."""
+    """Of one connection. `on_message` gets each message with its time of arrival in monotonic ns, and
+    `on_track` each packet of a data track."""
 
-    def __init__(self, send: Callable[[bytes], None], on_message: Callable[[bytes, int], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        on_message: Callable[[bytes, int], None],
+        on_track: Callable[[bytes, int], None],
+    ) -> None:
         self._send = send
         self._on_message = on_message
+        self._on_track = on_track
         self._budget = TokenBucket(DATAGRAMS)
         self._waiting: asyncio.Queue[tuple[bytes, int]] = asyncio.Queue(MOST_WAITING)
         self._arrived_ns = 0
@@ -83,7 +92,8 @@ class DataChannels:
         sctp = Sctp(wire)  # type: ignore[arg-type]
 
         def on_channel(channel: RTCDataChannel) -> None:
-            channel.on("message", self._take)
+            is_of_tracks = channel.label == OF_TRACKS
+            channel.on("message", self._take_of_track if is_of_tracks else self._take)
 
         sctp.on("datachannel", on_channel)
         try:
@@ -108,6 +118,10 @@ class DataChannels:
             self.dropped += 1
         else:
             self._on_message(message, self._arrived_ns)
+
+    def _take_of_track(self, message: bytes | str) -> None:
+        if isinstance(message, bytes):
+            self._on_track(message, self._arrived_ns)
 
 
 class _Wire:

@@ -3,7 +3,7 @@
 from openegress.core.end_rules import EndRules
 from openegress.room import Participant
 from openegress.source.room.selection import Selection, Verdict
-from openegress.source.room.track_policy import PolicyAround, RoomState, TrackPolicy
+from openegress.source.room.track_policy import LastRejoin, PolicyAround, RoomState, TrackPolicy
 
 NOT_PEOPLE = frozenset({"agent", "egress"})
 """Kinds of participants who are only there because of others."""
@@ -74,7 +74,7 @@ class _Absence:
         self._is_away = is_away
         if not is_away:
             self._since_s = None
-        elif self._since_s is None and not room.rejoined_recently:
+        elif self._since_s is None and room.last_rejoin is not LastRejoin.RECENT:
             self._since_s = room.now_s
         # Else the connection was lost, and they are perhaps on their way back.
 

@@ -6,8 +6,9 @@ its slot's, never "now": what is late for a tick is not late for the recording.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
+from openegress.core.codecs import MediaKind
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Phase, internal
 from openegress.core.pause_mode import PauseMode
@@ -78,9 +79,9 @@ class RoomFrameSource:
         self._thread: threading.Thread | None = None
         self._keys = KeyRequests()
 
-    def keep_tracks(self) -> TracksBeside:
-        """Before prepare(): what is received goes there too."""
-        beside = TracksBeside(self._follower)
+    def keep_tracks(self, kinds: Collection[MediaKind]) -> TracksBeside:
+        """Before prepare(): what is received of these kinds goes there too."""
+        beside = TracksBeside(self._follower, kinds)
         self._follower.listen_too(beside)
         return beside
 

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 from openegress.source.room.awaited import Patience
+from openegress.source.room.track_policy import LastRejoin
 
 
 class Grace:
-    """Ends the recording unless it is revoked in time.
+    """Ends the recording some time after begin(), unless revoke() is called before.
 
-    After the connection to the room was lost, others may still be on their way back, so they get longer.
+    After a lost connection to the room other participants may have lost theirs too, so they get longer.
     """
 
     def __init__(self, patience: Patience, on_end: Callable[[], None]) -> None:
@@ -19,24 +20,21 @@ class Grace:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def rejoined(self) -> bool:
-        """The connection was lost before."""
-        return self._rejoined_at is not None
-
-    @property
-    def rejoined_recently(self) -> bool:
+    def last_rejoin(self) -> LastRejoin:
         if self._rejoined_at is None:
-            return False
-        return asyncio.get_running_loop().time() - self._rejoined_at < self._patience.rejoin_s
+            return LastRejoin.NEVER
+        since_s = asyncio.get_running_loop().time() - self._rejoined_at
+        return LastRejoin.RECENT if since_s < self._patience.rejoin_s else LastRejoin.EARLIER
 
     def mark_rejoin(self) -> None:
-        """The connection was lost, or is back."""
+        """To be called when the connection is lost, and when it is back."""
         self._rejoined_at = asyncio.get_running_loop().time()
 
-    def begin(self, *, rejoined_recently: bool) -> None:
-        """Idempotent."""
+    def begin(self, last_rejoin: LastRejoin) -> None:
+        """Starts the timer. Idempotent."""
         if self._timer is None:
-            grace_s = self._patience.rejoin_s if rejoined_recently else self._patience.absence_s
+            is_recent = last_rejoin is LastRejoin.RECENT
+            grace_s = self._patience.rejoin_s if is_recent else self._patience.absence_s
             self._timer = asyncio.get_running_loop().call_later(grace_s, self._on_end)
 
     def revoke(self) -> None:

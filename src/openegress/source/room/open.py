@@ -1,6 +1,7 @@
 """Opens the source for a plan that records a room: joins it, and decides whether its tracks go as they
 are."""
 
+from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid
 from openegress.core.plan import (
     LayoutSource,
@@ -12,7 +13,7 @@ from openegress.core.plan import (
     WebsocketOutput,
 )
 from openegress.core.room_keys import NO_KEYS, KeySupply
-from openegress.core.sidecars import OF_DATA_CHANNELS
+from openegress.core.sidecars import OF_DATA_CHANNELS, Sidecar
 from openegress.media.overlays import Overlays
 from openegress.request import layouts
 from openegress.room import VideoQuality
@@ -51,7 +52,8 @@ async def open_source(
         raise TypeError(f"a plan with {type(source).__name__} records no tracks")
     into_file = source.data if isinstance(source, TracksSource) else ()
     data = not OF_DATA_CHANNELS.isdisjoint(plan.sidecars) or bool(into_file)
-    options = SessionOptions(insecure=source.insecure, data=data)
+    data_tracks = Sidecar.DATA in plan.sidecars or bool(into_file)
+    options = SessionOptions(insecure=source.insecure, data=data, data_tracks=data_tracks)
     room = RoomClient(source.ws_url, source.token, plan.egress_id, keys=room_keys, options=options)
     follower = TrackFollower(
         room,
@@ -85,8 +87,14 @@ async def open_source(
     )
 
 
-def keeps_tracks(plan: Plan) -> bool:
-    """Beside what is composed."""
+def kept_kinds(plan: Plan) -> frozenset[MediaKind]:
+    """Of tracks that are kept as they come, beside what is composed of them."""
+    if _keeps_tracks(plan):
+        return frozenset(MediaKind)
+    return frozenset({MediaKind.AUDIO}) if plan.stems is not None else frozenset()
+
+
+def _keeps_tracks(plan: Plan) -> bool:
     return any(isinstance(output, TracksFile) for output in plan.outputs)
 
 
@@ -123,4 +131,4 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
         pictures=plan.pictures,
         specs=source.specs,
     )
-    return WithEveryTrack(composed) if keeps_tracks(plan) else composed
+    return WithEveryTrack(composed) if _keeps_tracks(plan) else composed

@@ -32,6 +32,8 @@ class PresentationTimes:
     def __init__(self) -> None:
         self._newest: tuple[int, int] | None = None
         """(RTP time, pts) of the picture shown last."""
+        self._before: tuple[int, int] | None = None
+        """Of the one that was that before it."""
 
     def place(self, wall: int, rtp_timestamp: int, *, is_key: bool) -> int:
         """`wall`: where its capture lies, rising strictly."""
@@ -39,13 +41,25 @@ class PresentationTimes:
             newest_rtp, newest_pts = self._newest
             back = newest_rtp - rtp_timestamp
             if 0 < back < _MOST_BACK:
-                return newest_pts - back
+                return self._between(rtp_timestamp, newest_rtp, newest_pts)
             if -_MOST_BACK < back < 0:
                 # The first picture is placed by its arrival, and a large one comes late: those after it are
                 # drawn together for a while, and no two are shown at a time.
                 wall = max(wall, newest_pts - back // 2)
-        self._newest = (rtp_timestamp, wall)
+        self._before, self._newest = self._newest, (rtp_timestamp, wall)
         return wall
+
+    def _between(self, rtp_timestamp: int, newest_rtp: int, newest_pts: int) -> int:
+        """Of a picture that is shown before the newest. Where that was drawn together with the one before it,
+        those in between are too: none is shown before that one."""
+        apart = newest_pts - (newest_rtp - rtp_timestamp)
+        if self._before is None:
+            return apart
+        before_rtp, before_pts = self._before
+        span, shown_span = newest_rtp - before_rtp, newest_pts - before_pts
+        if not (before_rtp < rtp_timestamp and 0 < shown_span < span):
+            return apart
+        return before_pts + (rtp_timestamp - before_rtp) * shown_span // span
 
 
 class DecodeTimes(Generic[T]):

@@ -17,8 +17,9 @@ def voices(file: MeetingFile) -> list[str]:
     return list(dict.fromkeys(each.identity for each in file.tracks if isinstance(each.codec, AudioCodec)))
 
 
-def stems(file: MeetingFile) -> Iterator[dict[str, bytes]]:
-    """Blocks of 20 ms from media time zero to the end, by identity: interleaved s16 stereo."""
+def stems(file: MeetingFile, length_ns: int) -> Iterator[dict[str, bytes]]:
+    """Blocks of 20 ms, the last of what is left, from media time zero on, by identity: interleaved s16
+    stereo. All that lies within `length_ns`."""
     tracks = {each.index: each for each in file.tracks if isinstance(each.codec, AudioCodec)}
     decoders = {index: AudioTrackDecoder(Channel.BOTH, 0) for index in tracks}
     of_voice = {
@@ -27,10 +28,12 @@ def stems(file: MeetingFile) -> Iterator[dict[str, bytes]]:
     }
     frames, packets = PacketFrames(), file.packets()
     packet = next(packets, None)
-    for block in range(-(-file.end_ns * SAMPLE_RATE // (S * BLOCK_SAMPLES))):
-        until_ns = block * BLOCK_SAMPLES * S // SAMPLE_RATE + AHEAD_NS
+    length = length_ns * SAMPLE_RATE // S
+    for start in range(0, length, BLOCK_SAMPLES):
+        until_ns = start * S // SAMPLE_RATE + AHEAD_NS
         while packet is not None and packet.at_ns <= until_ns:
             if (track := tracks.get(packet.index)) is not None:
                 decoders[track.index].put(packet.at_ns, frames.of(track, packet))
             packet = next(packets, None)
-        yield {identity: mix(inputs, block * BLOCK_SAMPLES) for identity, inputs in of_voice.items()}
+        count = min(BLOCK_SAMPLES, length - start)
+        yield {identity: mix(inputs, start, count) for identity, inputs in of_voice.items()}

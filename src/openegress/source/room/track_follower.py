@@ -366,8 +366,7 @@ class TrackFollower:
             self._room.participants(),
             self._speakers,
             self._metadata,
-            self._grace.rejoined,
-            self._grace.rejoined_recently,
+            self._grace.last_rejoin,
             asyncio.get_running_loop().time(),
         )
 
@@ -393,6 +392,6 @@ class TrackFollower:
             case Verdict.GO_ON:
                 self._grace.revoke()
             case Verdict.END_UNLESS_BACK:
-                self._grace.begin(rejoined_recently=state.rejoined_recently)
+                self._grace.begin(state.last_rejoin)
             case verdict:
                 self._events.end(ENDS[verdict])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from openegress.core.end_rules import EndRules
@@ -11,9 +12,19 @@ from openegress.source.room import selection as rules
 from openegress.source.room.selection import Missing, Selection, Verdict
 
 
+class LastRejoin(Enum):
+    """Whether the recorder has lost its connection and joined the room again."""
+
+    NEVER = auto()
+    EARLIER = auto()
+    """A track that the request names may have another id since."""
+    RECENT = auto()
+    """The same, and other participants may not be back yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """A room at a moment."""
+    """The state of a room at one moment."""
 
     tracks: Sequence[Track]
     """In order of publishing."""
@@ -22,10 +33,7 @@ class RoomState:
     """Identities of those who speak, the loudest first."""
     metadata: str = ""
     """The recorder's own metadata, which sets its layout."""
-    rejoined: bool = False
-    """The connection was lost before: a track that is named by an id may go by another."""
-    rejoined_recently: bool = False
-    """Others may still be on their way back."""
+    last_rejoin: LastRejoin = LastRejoin.NEVER
     now_s: float = 0.0
     """Monotonic."""
     name_only: frozenset[str] = frozenset()
@@ -130,7 +138,8 @@ class RequestedTracks:
         return None
 
     def select(self, room: RoomState, before: Selection) -> Selection:
-        return rules.select(self._source, room.tracks, before, rejoined=room.rejoined, quality=self._quality)
+        rejoined = room.last_rejoin is not LastRejoin.NEVER
+        return rules.select(self._source, room.tracks, before, rejoined=rejoined, quality=self._quality)
 
     def missing(self, room: RoomState, selection: Selection) -> tuple[Missing, str]:
         return rules.missing(self._source, selection, room.tracks, room.participants)
@@ -142,7 +151,9 @@ class RequestedTracks:
         return rules.wrong_kind(self._source, room.tracks)
 
     def verdict(self, room: RoomState, selection: Selection) -> Verdict:
-        return rules.verdict(self._source, selection, room.participants, rejoined=room.rejoined_recently)
+        return rules.verdict(
+            self._source, selection, room.participants, rejoined=room.last_rejoin is LastRejoin.RECENT
+        )
 
     def needs(self, sid: str, selection: Selection) -> bool:
         return [track.sid for track in selection.tracks] == [sid]

@@ -4,9 +4,11 @@ On the event loop, and on the timeline of what is composed: what that leaves out
 """
 
 from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import cast
 
+from openegress.core.codecs import MediaKind
 from openegress.core.pause_mode import PauseMode
 from openegress.media import Packet, PacketSink
 from openegress.room import EncodedFrame, Track
@@ -19,8 +21,10 @@ from openegress.source.room.tracks_source import RoomTracksSource
 class TracksBeside:
     """Implements source.room.subscribed_tracks.Listener. start(), then connect(), then stop()."""
 
-    def __init__(self, follower: TrackFollower) -> None:
-        """`follower` is somebody else's, who joins, subscribes, pauses and closes it."""
+    def __init__(self, follower: TrackFollower, kinds: Collection[MediaKind] = frozenset(MediaKind)) -> None:
+        """`follower` is somebody else's, who joins, subscribes, pauses and closes it. `kinds`: of tracks that
+        are kept."""
+        self._kinds = kinds
         self._shared = _SharedRoom(follower)
         self._tracks = RoomTracksSource(cast(TrackFollower, self._shared))
         self._packets = _Packets()
@@ -39,9 +43,9 @@ class TracksBeside:
         await self._tracks.start(self._packets)
         self._take_held()
 
-    def connect(self, sink: PacketSink | None) -> None:
-        """None: its output did not open, and nobody takes them."""
-        self._packets.open(sink or _Nobody())
+    def connect(self, sinks: Sequence[PacketSink]) -> None:
+        """None: no output opened that takes them."""
+        self._packets.open(sinks)
 
     def pause(self, mode: PauseMode, paused_ns: int) -> None:
         """What was sent from then on, unix ns, is left out. Of a pause that is held, nothing comes."""
@@ -68,6 +72,8 @@ class TracksBeside:
     # --- Listener
 
     def on_frame(self, track: Track, frame: EncodedFrame) -> None:
+        if track.kind not in self._kinds:
+            return
         is_late = self._until_ns is not None and frame.at_ns < self._until_ns
         if self._held is None or is_late:
             self._take(track, frame)
@@ -115,26 +121,23 @@ class _SharedRoom:
         """Nothing is subscribed to for the tracks alone."""
 
 
-class _Nobody:
-    def write(self, packet: Packet) -> None:
-        """Nobody takes it."""
-
-
 class _Packets:
-    """Holds the first ones until their output is open."""
+    """Holds the first ones until their outputs are open."""
 
     def __init__(self) -> None:
-        self._held: list[Packet] = []
-        self._sink: PacketSink | None = None
+        self._held: list[Packet] | None = []
+        """None: they are."""
+        self._sinks: Sequence[PacketSink] = ()
 
     def write(self, packet: Packet) -> None:
-        if self._sink is None:
+        if self._held is not None:
             self._held.append(packet)
-        else:
-            self._sink.write(packet)
-
-    def open(self, sink: PacketSink) -> None:
-        self._sink = sink
-        held, self._held = self._held, []
-        for packet in held:
+            return
+        for sink in self._sinks:
             sink.write(packet)
+
+    def open(self, sinks: Sequence[PacketSink]) -> None:
+        self._sinks = sinks
+        held, self._held = self._held or [], None
+        for packet in held:
+            self.write(packet)

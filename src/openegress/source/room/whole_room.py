@@ -10,7 +10,7 @@ from openegress.core.text import shown
 from openegress.room import Track
 from openegress.source.room.composite.tiles import attendees
 from openegress.source.room.selection import Missing, Selection, Verdict
-from openegress.source.room.track_policy import RoomState
+from openegress.source.room.track_policy import LastRejoin, RoomState
 
 MOST_TRACKS = 40
 """Of a kind, of one participant: an interpreter with forty languages."""
@@ -71,7 +71,7 @@ class WholeRoom:
             return Verdict.GO_ON
         if not self._attended:
             return Verdict.GO_ON
-        return Verdict.END_UNLESS_BACK if room.rejoined_recently else Verdict.END
+        return Verdict.END_UNLESS_BACK if room.last_rejoin is LastRejoin.RECENT else Verdict.END
 
     def needs(self, sid: str, selection: Selection) -> bool:
         return False

@@ -112,6 +112,11 @@ class Browser:
         return browser
 
     @property
+    def folder(self) -> Path:
+        """Where its processes keep their files."""
+        return self._folder.path
+
+    @property
     def children(self) -> tuple[Child, ...]:
         pulse = (self.pulse.child,) if self.pulse is not None else ()
         return (self.display.child, *pulse, self.chromium.child)

@@ -1,4 +1,5 @@
-"""Notices when a part of a running browser ends or takes too much memory, and how that ends a recording."""
+"""Notices when a part of a running browser ends, or takes too much memory or disk, and how that ends a
+recording."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,11 +10,16 @@ from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.browser import Browser
 from openegress.source.web.memory import used_bytes
 from openegress.source.web.process import Child
+from openegress.source.web.stored import stored_bytes
 from openegress.source.web.video_capture import VideoCapture
 
 MEMORY_EVERY_S, MEMORY_CLOSE_S = 1.0, 0.1
 """Between two looks, and once a page takes more than half of what it may: one of JavaScript takes up to a
 gigabyte a second."""
+DISK_EVERY_S = 1.0
+MOST_STORED_BYTES = 1024 * 1024 * 1024
+"""On the disk that recordings may be written to. A browser keeps up to a third of a gigabyte by itself, of
+what a page has loaded; it would let the page have most of the disk."""
 CAUSE_DELAY_S = 0.2
 """Chromium dies with its display. The display's death may be noticed this much later."""
 _MIB = 2**20
@@ -44,6 +50,7 @@ class BrowserWatch:
             if (cgroup := self._browser.chromium.cgroup) is not None:
                 cgroup.limit(memory_bytes)
             self._begin(self._watch_memory(memory_bytes))
+        self._begin(self._watch_disk(MOST_STORED_BYTES))
 
     def picture(self, video: VideoCapture) -> None:
         self._begin(self._watch_picture(video))
@@ -99,12 +106,23 @@ class BrowserWatch:
         self._fail(self._too_much(used))
         await chromium.stop(grace_s=0)
 
+    async def _watch_disk(self, most_bytes: int) -> None:
+        while True:
+            stored = await asyncio.to_thread(stored_bytes, self._browser.folder, most_bytes)
+            if stored > most_bytes:
+                break
+            await asyncio.sleep(DISK_EVERY_S)
+        self._fail(self._exhausted(f"the page has stored more than {most_bytes // _MIB} MiB on the disk"))
+        await self._browser.chromium.child.stop(grace_s=0)
+
     def _too_much(self, used_bytes: int) -> EgressError:
         used_mib, most_mib = used_bytes // _MIB, self._most_bytes // _MIB
-        why = (
+        return self._exhausted(
             f"the page takes {used_mib} MiB of memory, and one may take {most_mib}: "
             "raise page_max_memory if it needs that much"
         )
+
+    def _exhausted(self, why: str) -> EgressError:
         return EgressError(Code.RESOURCE_EXHAUSTED, why, fault=Fault.DESTINATION, phase=self.phase)
 
     async def _watch_picture(self, video: VideoCapture) -> None:

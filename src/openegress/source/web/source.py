@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.pause_mode import PauseMode
 from openegress.media import FrameSink
-from openegress.source import AwaitsSignal, Closed, Notice, SourceEvent, SourceStats
+from openegress.source import AwaitsSignal, Closed, Notice, OrderAsked, SourceEvent, SourceStats
 from openegress.source.asked_in_room import asked_in_room
 from openegress.source.card_picture import card_picture
 from openegress.source.pause_timeline import PausedSound, PauseTimeline
@@ -39,7 +39,7 @@ T = TypeVar("T")
 PAINT_TIMEOUT_S = 0.25
 """A loaded page that has painted nothing by then is recorded all the same."""
 EVENTS = 256
-"""Events that nobody read; console notices beyond are dropped, the end never is."""
+"""Events that nobody read; notices and orders beyond are dropped, the end never is."""
 RECONNECT_S = 10.0
 """A page that has just lost its connection may be about to open another."""
 
@@ -319,6 +319,6 @@ class WebPageSource:
                     self._tell(notice)
 
     def _tell(self, event: SourceEvent) -> None:
-        """Notices beyond a number are dropped, the end never is."""
-        if not isinstance(event, Notice) or self._events.qsize() < EVENTS:
+        """What a page makes come as fast as it likes is dropped beyond a number, the end never is."""
+        if not isinstance(event, Notice | OrderAsked) or self._events.qsize() < EVENTS:
             self._events.put_nowait(event)

@@ -1,0 +1,27 @@
+"""How many recordings a participant may have started by publishing: each takes a part of the machine, and
+whoever publishes ever anew would have all of it. Pure."""
+
+from openegress.room.budget import RefillRate, TokenBucket
+
+STARTS = RefillRate(1 / 30, 20)
+"""A second, and at once. Somebody who shares a screen with its sound now and then publishes less."""
+MOST_KNOWN = 10_000
+"""Participants: who has published least lately is forgotten first."""
+
+
+class StartBudgets:
+    """Of all participants of all rooms."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[tuple[str, str], TokenBucket] = {}
+
+    def spend(self, room: str, identity: str, now_ns: int) -> bool:
+        """For one more. False: there have been too many."""
+        key = room, identity
+        budget = self._budgets.pop(key, None) or TokenBucket(STARTS)
+        self._budgets[key] = budget
+        if len(self._budgets) > MOST_KNOWN:
+            del self._budgets[next(iter(self._budgets))]
+        if budget.left(now_ns) < 1:
+            return False
+        return budget.spend(1, now_ns)

@@ -1,0 +1,14 @@
+"""Which output of a plan has sidecars and stems beside it. Pure."""
+
+from openegress.core.plan import FileOutput, Plan, SegmentOutput
+
+
+def first_stored(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
+    """The output that sidecars and stems lie beside, and its number. None: nothing of the kind is stored."""
+    stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
+    return stored[0] if stored else None
+
+
+def with_sidecars(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
+    """As first_stored(). None: there are no sidecars."""
+    return first_stored(plan) if plan.sidecars else None

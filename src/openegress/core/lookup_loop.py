@@ -1,0 +1,54 @@
+"""The event loop of a service and of its handlers: asyncio's, which looks names up in threads of their own.
+
+asyncio itself looks them up in the pool that disks and large bodies share. getaddrinfo(3) waits for half a
+minute where the servers of a name stay silent, and whoever names a host chooses those: a handful of such
+names would hold up everybody else.
+"""
+
+import asyncio
+import functools
+import socket
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from openegress.core import daemon_thread
+
+T = TypeVar("T")
+
+MOST_LOOKUPS = 512
+"""At a time, of which each takes a thread: 64 webhooks that are given up after ten seconds leave 200."""
+
+
+class LookupLoop(asyncio.SelectorEventLoop):
+    """aiohttp, asyncio's streams and all else that runs in it resolve names by getaddrinfo()."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lookups: set[Future[Any]] = set()
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Raises socket.gaierror, also where too many are under way. One that nobody waits for any more goes
+        on in its thread."""
+        self._lookups = {each for each in self._lookups if not each.done()}
+        if len(self._lookups) >= MOST_LOOKUPS:
+            raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_LOOKUPS} names are being looked up already")
+        call = functools.partial(socket.getaddrinfo, host, port, family, type, proto, flags)
+        lookup = daemon_thread.begun("lookup", call)
+        self._lookups.add(lookup)
+        return await asyncio.wrap_future(lookup, loop=self)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run(), in such a loop."""
+    with asyncio.Runner(loop_factory=LookupLoop) as runner:
+        return runner.run(main)

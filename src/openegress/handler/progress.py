@@ -1,0 +1,49 @@
+"""Once a second: what a recording has come to, for its worker and for whoever goes on with it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from openegress.core import daemon_thread
+from openegress.core.events import AnyEvent, Progress
+
+if TYPE_CHECKING:
+    from openegress.handler.media_input import MediaInput
+    from openegress.handler.outputs import Outputs
+
+_PROGRESS_S = 1.0
+"""Also the sign of life by which the worker knows a handler that hangs."""
+
+
+async def report_progress(
+    send: Callable[[AnyEvent], None], recorded: "Callable[[], tuple[MediaInput, Outputs] | None]"
+) -> None:
+    """Until it is cancelled. `recorded` is None as long as nothing is."""
+    frames, at_s = 0, time.monotonic()
+    noting: Future[None] | None = None
+    while True:
+        await asyncio.sleep(_PROGRESS_S)
+        if (found := recorded()) is None:
+            send(Progress(0, 0, 0, 0, 0))
+            continue
+        media_input, outputs = found
+        if outputs.only_sends and (noting is None or noting.done()):  # a disk may not answer
+            noting = daemon_thread.begun("sign of life", outputs.note_alive)
+        sample, now_s = media_input.sample(), time.monotonic()
+        send(
+            Progress(
+                media_ns=sample.media_ns + outputs.goes_on_at_ns,
+                frames=sample.frames,
+                unique_frames=sample.unique_frames,
+                dropped_frames=sample.dropped_frames,
+                size_bytes=outputs.size_bytes(),
+                queue=sample.queue,
+                sent_bytes=outputs.sent_bytes(),
+                waiting_uploads=outputs.waiting_uploads(),
+                fps=(sample.frames - frames) / (now_s - at_s),
+                speed=sample.speed,
+            )
+        )
+        frames, at_s = sample.frames, now_s

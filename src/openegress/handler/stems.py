@@ -1,0 +1,168 @@
+"""Stems: each participant's voice in a file of its own, made when a recording has ended, of what came."""
+
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from openegress.core.beside import first_stored
+from openegress.core.deferred import FOLDER as DEFERRED
+from openegress.core.deferred import TRACKS
+from openegress.core.errors import EgressError
+from openegress.core.events import BackupUsed, FileUpdate, ImagesUpdate, SegmentsUpdate
+from openegress.core.plan import Plan, StoragePlan, TracksSource
+from openegress.core.render import Render
+from openegress.core.stems import CONTENT_TYPE, ending
+from openegress.core.units import S
+from openegress.media import PacketSink
+from openegress.media.meeting_file import MeetingFile
+from openegress.output import Emit, Opening
+from openegress.output.disk_thread import in_time, patience_s
+from openegress.output.file import voices
+from openegress.output.file.voices import VoicesFile
+from openegress.output.manifest import FileRecord, Records, stored_beside
+from openegress.output.naming import sidecar_name
+from openegress.output.spool_file import disk_error
+from openegress.source.room.stem_files import gains_db, measured_lufs, write_stems
+from openegress.source.room.stem_mixer import voices as voices_of
+from openegress.storage.uploader import Uploader
+
+_log = logging.getLogger(__name__)
+
+_FOLDER = "stems"
+"""In the folder of the egress."""
+_NICENESS = 19
+"""Of the thread that makes them: whatever records comes first (sched(7))."""
+_SLOWEST = 10
+"""Times the length of the recording, on a machine that is full of others."""
+
+Told = FileUpdate | SegmentsUpdate | ImagesUpdate
+
+
+class StemRecorder:
+    """Of one egress. It does nothing where the plan has no stems; on the event loop."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._opening: Opening | None = None
+        self._voices: VoicesFile | None = None
+        self._failure: EgressError | None = None
+        self.is_settled = True
+        """Nothing waits in the spool; after finish()."""
+
+    def open(self, opening: Opening) -> None:
+        """Media time zero is known. The recording goes on where this fails."""
+        if self._plan.stems is None:
+            return
+        self._opening = opening
+        if self._plan.render is Render.DEFERRED:
+            return  # it is composed of tracks that have the voices
+        try:
+            self._voices = VoicesFile(opening)
+        except EgressError as failure:
+            self._failure = failure
+
+    @property
+    def of_packets(self) -> list[PacketSink]:
+        """Takes what outputs get, where that is tracks of a room."""
+        is_of_tracks = isinstance(self._plan.source, TracksSource)
+        return [self._voices] if self._voices is not None and is_of_tracks else []
+
+    @property
+    def of_tracks(self) -> list[PacketSink]:
+        """Takes the tracks of a room beside what is composed of them."""
+        return [self._voices] if self._voices is not None and not self.of_packets else []
+
+    async def finish(
+        self, told: Mapping[tuple[int, int], Told], uploader: Callable[[StoragePlan], Uploader], emit: Emit
+    ) -> tuple[Records, EgressError | None]:
+        """What is stored, and what of it is not. `told`: what outputs have told in the end."""
+        if self._opening is None:
+            return Records(), None
+        self.is_settled = False
+        failure = self._failure
+        if self._voices is not None:
+            try:
+                await self._voices.finish()
+            except EgressError as error:
+                failure = error
+        folder = Path(self._opening.spool)
+        records, failed = await store_stems(
+            folder, self._plan, self._opening.name_values, told, uploader, emit
+        )
+        self.is_settled = failed is None
+        return records, failure or failed
+
+
+async def store_stems(
+    folder: Path,
+    plan: Plan,
+    values: Mapping[str, str],
+    told: Mapping[tuple[int, int], Told],
+    uploader: Callable[[StoragePlan], Uploader],
+    emit: Emit,
+) -> tuple[Records, EgressError | None]:
+    """What is stored, and what went wrong. `folder` is the egress' own in the spool, `values` are those of
+    placeholders."""
+    first, source = first_stored(plan), _source(folder, plan)
+    if first is None or plan.stems is None or not source.exists() or not source.stat().st_size:
+        return Records(), None
+    index, output = first
+    stored_files: list[FileRecord] = []
+    backup_used = False
+    target = uploader(output.storage)
+    try:
+        length_ns = _length_ns(index, told)
+        patience = patience_s(source.stat().st_size) + _SLOWEST * length_ns / S
+        making = functools.partial(_made, source, folder / _FOLDER, plan, length_ns)
+        for identity, local in (await in_time("stems", making, patience)).items():
+            name = sidecar_name(output, values, ending(identity, plan.stems))
+            stored = await target.put(local, name, CONTENT_TYPE[plan.stems], delete_local=True)
+            backup_used = backup_used or stored.backup_used
+            stored_files.append(FileRecord(name, stored.location, stored.presign_error))
+        failure = None
+    except EgressError as error:
+        failure = error
+    finally:
+        await target.close()
+    if backup_used:
+        emit(BackupUsed(index))
+    for event in stored_beside(stored_files, time.time_ns()):
+        emit(event)
+    return Records(files=tuple(stored_files)), failure
+
+
+def _made(source: Path, folder: Path, plan: Plan, length_ns: int) -> dict[str, Path]:
+    """Files by identity. Blocking. Raises EgressError."""
+    assert plan.stems is not None
+    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)  # of this thread alone
+    file = MeetingFile(source)
+    length_ns = length_ns or file.end_ns
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    paths = _paths(voices_of(file), folder, plan.stems.value)
+    target = plan.loudness_lufs
+    gains = gains_db(measured_lufs(file, length_ns), target) if target else {}
+    write_stems(file, paths, plan.stems, length_ns, gains)
+    return paths
+
+
+def _paths(identities: Collection[str], folder: Path, extension: str) -> dict[str, Path]:
+    """Where they are made: names of people are not names of files."""
+    return {identity: folder / f"{number}.{extension}" for number, identity in enumerate(identities, 1)}
+
+
+def _source(folder: Path, plan: Plan) -> Path:
+    if plan.render is Render.DEFERRED:
+        return folder / DEFERRED / TRACKS
+    return folder / voices.FOLDER / voices.NAME
+
+
+def _length_ns(index: int, told: Mapping[tuple[int, int], Told]) -> int:
+    """Of the recording, all its parts together; 0: nothing of it is stored."""
+    updates = [each for (output, _), each in told.items() if output == index]
+    return sum(each.duration_ns for each in updates if isinstance(each, FileUpdate | SegmentsUpdate))

@@ -1,0 +1,194 @@
+"""What each of FFmpeg's video encoders is told, so that a recorder can live with it.
+
+Every one of them holds back few pictures, reorders none, makes a key frame when it is asked for one and never
+else, and keeps calm pictures below the rate.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from openegress.core.codecs import EncoderSpeed, VideoCodec
+from openegress.core.errors import internal
+from openegress.core.plan import VideoEncoding
+
+BT709, BT601 = 1, 5
+"""FFmpeg's numbers of matrices, primaries and transfers (H.273)."""
+
+_NEVER = "100000"
+"""Pictures from one key frame to the next that nobody asked for."""
+_PIXELS_OF_ONE_THREAD = 1280 * 720 * 30
+"""A second: x264 takes 15 ms for a hard picture of 720p."""
+
+_CRF = 19
+"""Constant quality under a ceiling: calm pictures take less than the rate asked for, busy ones all of it."""
+_VP8_CRF = 10
+_HEVC_CRF = 22
+_VP9_CRF = 24
+"""The same of the others."""
+_AV1_LEAST_QP = 24
+"""Of 63: calm pictures get 48 dB, where H.264's get 49."""
+
+_LOOKAHEAD = 5
+"""Half of veryfast's. It costs 0.4 dB at the same rate, but live streams are a sixth of a second closer to
+live, a recording ends sooner, and a twentieth of the work is saved."""
+_X264: dict[EncoderSpeed, dict[str, str]] = {
+    EncoderSpeed.ULTRAFAST: {"preset": "ultrafast", "rc-lookahead": "0"},
+    EncoderSpeed.SUPERFAST: {"preset": "superfast", "rc-lookahead": "0"},
+    EncoderSpeed.VERYFAST: {"preset": "veryfast", "rc-lookahead": str(_LOOKAHEAD)},
+}
+_X264_ADAPTING = {"coder": "1", "8x8dct": "1", "weightp": "1"}
+"""What ultrafast turns off, and other speeds name in their parameter sets; baseline and main turn off what
+they have not."""
+_VP8_SPEEDS = {
+    EncoderSpeed.ULTRAFAST: -16,
+    EncoderSpeed.SUPERFAST: -10,
+    EncoderSpeed.VERYFAST: -6,
+}
+"""Fixed speeds, as browsers send calls with: at -6 two thirds of x264's time for the same picture at the same
+rate (measured). A positive number would let libvpx choose by the clock."""
+_VP9_SPEEDS = {EncoderSpeed.ULTRAFAST: 8, EncoderSpeed.SUPERFAST: 8, EncoderSpeed.VERYFAST: 7}
+"""FFmpeg takes none above."""
+_AV1_PRESETS = {EncoderSpeed.ULTRAFAST: 10, EncoderSpeed.SUPERFAST: 10, EncoderSpeed.VERYFAST: 9}
+"""From 11 on small changes, as of a counter, are left out of every other picture; at 10 of one in twenty."""
+_LARGE_BLOCKS = 64
+"""A side from which a picture has room for the largest blocks of HEVC."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    name: str
+    """FFmpeg's of the encoder."""
+    host: str
+    """A container that takes what it makes."""
+    options: dict[str, object]
+    matrix: int = BT709
+
+
+def settings_of(encoding: VideoEncoding, *, steady: bool) -> EncoderSettings:
+    """`steady`: the rate is held, which H.264 alone is asked for."""
+    match encoding.codec:
+        case VideoCodec.H264:
+            return EncoderSettings("libx264", "mp4", _x264(encoding, steady))
+        case VideoCodec.VP8 if not steady:
+            return EncoderSettings("libvpx", "webm", _vp8(encoding), BT601)
+        case VideoCodec.H265 if not steady:
+            return EncoderSettings("libx265", "mp4", _x265(encoding))
+        case VideoCodec.VP9 if not steady:
+            return EncoderSettings("libvpx-vp9", "webm", _vp9(encoding))
+        case VideoCodec.AV1 if not steady:
+            return EncoderSettings("libsvtav1", "mp4", _av1(encoding))
+        case _:
+            raise internal(f"no encoder of {encoding.codec.value} at a steady rate")
+
+
+@contextmanager
+def kept_schedule() -> Iterator[None]:
+    """As root, SVT-AV1 puts the thread that opens it, and those that it starts, under SCHED_FIFO 99: before
+    all else on the machine. In a handler's cage it cannot."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors alone
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = _threads_of_process()
+    try:
+        yield
+    finally:
+        for thread in (0, *(_threads_of_process() - before)):
+            with suppress(OSError):  # one that has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, parameters)
+
+
+def _threads_of_process() -> set[int]:
+    return {int(each.name) for each in Path("/proc/self/task").iterdir()}
+
+
+def _threads(encoding: VideoEncoding) -> str:
+    pixels_per_s = encoding.width * encoding.height * encoding.framerate
+    return "1" if pixels_per_s <= _PIXELS_OF_ONE_THREAD else "2"
+
+
+def _x264(encoding: VideoEncoding, steady: bool) -> dict[str, object]:
+    """One thread is enough at 720p30, two above.
+
+    Without B-frames, as livekit/egress has it: they take a quarter to a third more time for 2 dB at most on
+    hard pictures and for next to nothing on calls, and hold back live streams by two frames.
+    """
+    options: dict[str, object] = {
+        **_X264[encoding.speed],
+        **(_X264_ADAPTING if encoding.adapts else {}),
+        "profile": encoding.profile.value,
+        "threads": _threads(encoding),
+        "bf": "0",
+        "sc_threshold": "0",
+        "forced-idr": "1",
+        "g": _NEVER,
+        "maxrate": f"{encoding.kbps}k",
+        "bufsize": f"{encoding.kbps * (1 if steady else 2)}k",
+    }
+    if steady:
+        options["b"] = f"{encoding.kbps}k"
+    else:
+        options["crf"] = str(_CRF)
+    return options
+
+
+def _x265(encoding: VideoEncoding) -> dict[str, object]:
+    """At its quickest, which takes twice the time of x264's veryfast. No pool of threads where one is enough:
+    x265 makes one for each core of the machine."""
+    threads = _threads(encoding)
+    pools = "none" if threads == "1" else threads
+    blocks = ":ctu=16" if min(encoding.width, encoding.height) < _LARGE_BLOCKS else ""
+    return {
+        "preset": "ultrafast",
+        "forced-idr": "1",
+        "g": _NEVER,
+        "crf": str(_HEVC_CRF),
+        "maxrate": f"{encoding.kbps}k",
+        "bufsize": f"{encoding.kbps * 2}k",
+        "x265-params": f"bframes=0:scenecut=0:open-gop=0:rc-lookahead={_LOOKAHEAD}:log-level=none:"
+        f"frame-threads=1:pools={pools}{blocks}",
+    }
+
+
+def _vp8(encoding: VideoEncoding) -> dict[str, object]:
+    """As for a call."""
+    return {
+        **_libvpx(encoding),
+        "cpu-used": str(_VP8_SPEEDS[encoding.speed]),
+        "crf": str(_VP8_CRF),
+    }
+
+
+def _vp9(encoding: VideoEncoding) -> dict[str, object]:
+    return {
+        **_libvpx(encoding),
+        "cpu-used": str(_VP9_SPEEDS[encoding.speed]),
+        "crf": str(_VP9_CRF),
+        "row-mt": "1",
+        "tile-columns": "0" if _threads(encoding) == "1" else "1",
+    }
+
+
+def _libvpx(encoding: VideoEncoding) -> dict[str, object]:
+    return {
+        "deadline": "realtime",
+        "lag-in-frames": "0",
+        "auto-alt-ref": "0",
+        "threads": _threads(encoding),
+        "g": _NEVER,
+        "keyint_min": _NEVER,
+        "b": f"{encoding.kbps}k",
+    }
+
+
+def _av1(encoding: VideoEncoding) -> dict[str, object]:
+    """Of low delay, which with a constant quality has no ceiling: so the rate is held, and no picture gets
+    better than it has to be. `lp`: how far SVT-AV1 spreads out; its threads are about a dozen at least."""
+    threads = _threads(encoding)
+    return {
+        "preset": str(_AV1_PRESETS[encoding.speed]),
+        "b": f"{encoding.kbps}k",
+        "svtav1-params": f"pred-struct=1:lp={threads}:scd=0:keyint=-1:rc=2:min-qp={_AV1_LEAST_QP}",
+    }

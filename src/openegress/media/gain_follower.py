@@ -1,0 +1,72 @@
+"""By how much sound is to be made louder or quieter, moment by moment, for a loudness it is to have. Pure.
+
+It hears what is said, not pauses: in these the gain rests, so that they do not get louder.
+"""
+
+import math
+
+MOST_DB, LEAST_DB = 24.0, -30.0
+"""Louder than by the first, the noise of a room would be all that is heard of one who is far away."""
+_SPEECH_LUFS = -50.0
+"""What is quieter is nobody's voice: that of a calm speaker far from a microphone has -45."""
+_LOUD_LU = -10.0
+"""Below what was said until now: the gate of EBU R 128. What lies below does not count for the loudness."""
+_PAUSE_LU = -20.0
+"""Below it: a pause. Between the two is who speaks more quietly, or the end of a word."""
+_QUIETER_LU = 0.03
+"""For each step in between: a quieter speaker is met within some seconds, and ends of words do no harm."""
+_BURST_LU = 6.0
+"""Above what was said until now, at most, does a step count: a door that slams is nobody's voice."""
+_MEMORY_STEPS = 60
+"""6 s of speech."""
+_SETTLING_STEPS = 50
+"""The first 5 s of speech, in which the gain is found."""
+_SETTLING_DB, _UP_DB, _DOWN_DB = 0.6, 0.15, 0.3
+"""For each step."""
+_TRUSTED_STEPS = 50
+"""From then on it is corrected by what came of it."""
+_MOST_TRIM_DB = 4.0
+
+
+class GainFollower:
+    """Told each step of 100 ms."""
+
+    def __init__(self, target_lufs: float) -> None:
+        self._target = target_lufs
+        self._heard_lufs = -math.inf
+        """How loud what was said lately is."""
+        self._steps = 0
+        """With speech, until now."""
+        self.gain_db = 0.0
+
+    def step(self, momentary_lufs: float, made_lufs: float) -> None:
+        """`momentary_lufs`: of what comes in, in the last 400 ms. `made_lufs`: of all that came out."""
+        if momentary_lufs < max(_SPEECH_LUFS, self._heard_lufs + _PAUSE_LU):
+            return
+        if momentary_lufs < self._heard_lufs + _LOUD_LU:
+            self._heard_lufs -= _QUIETER_LU
+        else:
+            self._hear(momentary_lufs)
+        self._follow(made_lufs)
+
+    def _hear(self, momentary_lufs: float) -> None:
+        self._steps += 1
+        if self._steps == 1:
+            self._heard_lufs = momentary_lufs
+            return
+        share = 1 / min(self._steps, _MEMORY_STEPS)
+        counted = _power(min(momentary_lufs, self._heard_lufs + _BURST_LU))
+        self._heard_lufs = 10 * math.log10(_power(self._heard_lufs) * (1 - share) + counted * share)
+
+    def _follow(self, made_lufs: float) -> None:
+        trim = 0.0
+        if self._steps >= _TRUSTED_STEPS and math.isfinite(made_lufs):
+            trim = min(max(2 * (self._target - made_lufs), -_MOST_TRIM_DB), _MOST_TRIM_DB)
+        wanted = min(max(self._target - self._heard_lufs + trim, LEAST_DB), MOST_DB)
+        is_settling = self._steps <= _SETTLING_STEPS
+        up, down = (_SETTLING_DB, _SETTLING_DB) if is_settling else (_UP_DB, _DOWN_DB)
+        self.gain_db += min(max(wanted - self.gain_db, -down), up)
+
+
+def _power(lufs: float) -> float:
+    return float(10 ** (lufs / 10))

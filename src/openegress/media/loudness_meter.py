@@ -1,0 +1,37 @@
+"""How loud something is, by FFmpeg's ebur128 (EBU R 128, ITU-R BS.1770)."""
+
+import math
+from collections.abc import Iterator
+
+from av.audio.frame import AudioFrame
+
+from openegress.media.audio_filters import AudioFilters
+from openegress.media.samples import SAMPLE_RATE
+
+SILENT_LUFS = -70.0
+"""The gate of EBU R 128: nothing was said."""
+
+
+class LoudnessMeter:
+    """Of interleaved s16 stereo."""
+
+    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
+        self._filters = AudioFilters(("ebur128", "metadata=1:framelog=quiet"), sample_rate=sample_rate)
+        self.lufs = -math.inf
+        """Of all of it (integrated)."""
+        self.momentary_lufs = -math.inf
+        """Of its last 400 ms."""
+
+    def write(self, samples: bytes) -> None:
+        self._read(self._filters.through(samples))
+
+    def close(self) -> None:
+        """After the last samples."""
+        self._read(self._filters.rest())
+
+    def _read(self, measured: Iterator[AudioFrame]) -> None:
+        for frame in measured:
+            if (told := frame.metadata.get("lavfi.r128.I")) is not None:
+                self.lufs = float(told)
+            if (told := frame.metadata.get("lavfi.r128.M")) is not None:
+                self.momentary_lufs = float(told)

@@ -1,0 +1,101 @@
+"""How much an encoder may spend on a picture while the machine has more or less time for it. Pure.
+
+Where pictures wait too long the next quicker speed is taken at once. A slower one is tried after a long calm,
+and only where it would leave time to spare; one that did not hold is tried again after twice that long.
+"""
+
+from openegress.core.codecs import EncoderSpeed
+
+WINDOW_S = 1.0
+PRESSED = 0.1
+"""If this share of a window's pictures met a full queue or was left out, the machine had no time for them."""
+PRESSED_WINDOWS = 3
+"""So many in a row are no hiccup."""
+MUCH = 1.2
+"""Nor is this, the sum of their shares: a machine that stands still for a second makes 1. It is reached
+before media.overload leaves out every other picture."""
+STEP_S = 2.0
+"""From one step down to the next: what waits is encoded, and the new speed shows what it can do."""
+CALM_S = 30.0
+"""How long nothing may be pressed before a slower speed is tried."""
+LONGEST_CALM_S = 960.0
+RELAPSE_S = 120.0
+"""A speed that does not hold for this long is tried again only after twice the calm."""
+SPARE = 0.5
+"""What a slower speed may take of the time at most, by what the quicker one takes."""
+
+SPEEDS = tuple(EncoderSpeed)
+"""The quickest first."""
+TIMES = {EncoderSpeed.ULTRAFAST: 1.0, EncoderSpeed.SUPERFAST: 1.25, EncoderSpeed.VERYFAST: 1.85}
+"""What one picture takes (bench.speeds)."""
+
+
+class SpeedChoice:
+    """Told of each picture. Seconds are of a clock that never goes back."""
+
+    def __init__(self, speed: EncoderSpeed, now_s: float) -> None:
+        self.speed = speed
+        self._window_s = now_s
+        self._offered = 0
+        self._pressed = 0
+        self._took_s = 0.0
+        """Of the window, with encoding."""
+        self._shares: list[float] = []
+        """Of pressed windows in a row."""
+        self._calm_since_s = now_s
+        self._calm_s = CALM_S
+        self._share = 1.0
+        """Of the time that encoding takes, the most of any window since it is calm."""
+        self._changed_s = -STEP_S
+        self._slowed_s: float | None = None
+        """When a slower speed was last tried."""
+
+    def seen(self, now_s: float, *, offered: int, pressed: int, took_s: float) -> bool:
+        """Since the last time: pictures that came, those of them that met a full queue or were left out, and
+        how long the encoder worked. True: `speed` has changed."""
+        self._offered += offered
+        self._pressed += pressed
+        self._took_s += took_s
+        length_s = now_s - self._window_s
+        if length_s < WINDOW_S:
+            return False
+        pressed_share, worked_share = self._pressed / max(1, self._offered), self._took_s / length_s
+        self._window_s, self._offered, self._pressed, self._took_s = now_s, 0, 0, 0.0
+        if pressed_share >= PRESSED:
+            return self._pressed_window(now_s, pressed_share)
+        return self._calm_window(now_s, worked_share)
+
+    def _pressed_window(self, now_s: float, share: float) -> bool:
+        self._calm_since_s, self._share = now_s, 0.0
+        self._shares.append(share)
+        at = SPEEDS.index(self.speed)
+        is_hiccup = len(self._shares) < PRESSED_WINDOWS and sum(self._shares) < MUCH
+        if is_hiccup or at == 0 or now_s - self._changed_s < STEP_S:
+            return False
+        if self._slowed_s is not None and now_s - self._slowed_s < RELAPSE_S:
+            self._calm_s = min(LONGEST_CALM_S, 2 * self._calm_s)
+        self._slowed_s = None
+        return self._take(SPEEDS[at - 1], now_s)
+
+    def _calm_window(self, now_s: float, share: float) -> bool:
+        self._shares = []
+        self._share = max(self._share, share)
+        at = SPEEDS.index(self.speed)
+        if at + 1 == len(SPEEDS) or now_s - self._calm_since_s < self._calm_s:
+            return False
+        slower = SPEEDS[at + 1]
+        if self._share * TIMES[slower] / TIMES[self.speed] > SPARE:
+            # Whatever was hard may be over: what follows is looked at for itself.
+            self._calm_since_s, self._share = now_s, 0.0
+            return False
+        if self._slowed_s is not None and now_s - self._slowed_s >= RELAPSE_S:
+            self._calm_s = CALM_S
+        self._slowed_s = now_s
+        return self._take(slower, now_s)
+
+    def _take(self, speed: EncoderSpeed, now_s: float) -> bool:
+        self.speed = speed
+        self._shares = []
+        self._changed_s = self._calm_since_s = now_s
+        self._share = 0.0
+        return True

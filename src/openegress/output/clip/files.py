@@ -1,0 +1,171 @@
+"""What a clip is cut from where the recording is a file, or several that follow one another: in the spool
+while it grows, in the storage once it is whole."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from openegress.core.clip_plan import ClipPlan, StoredPart
+from openegress.core.codecs import Container
+from openegress.core.errors import Code, EgressError, unimplemented
+from openegress.core.plan import FileOutput
+from openegress.core.span import SpanWish
+from openegress.media.clip.cut import SEEK_BEFORE_NS
+from openegress.media.clip.fragment_window import FragmentWindow
+from openegress.media.clip.source import CLIPPED, ClipPart, ClipSource, end_ns
+from openegress.media.clip.stitched import LocalBytes, Stitched
+from openegress.media.mp4 import Mp4Error
+from openegress.output.clip.stored_objects import SpanSource, StoredBytes, StoredObjects
+from openegress.output.part_names import spool_name
+
+
+class _RecordedFile(Protocol):
+    """Times are its own."""
+
+    length_ns: int
+
+    def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
+        """What of it holds the span, and at most how many bytes a clip of that has."""
+
+
+def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanSource:
+    """`files`: takes the descriptors that are opened. Blocking. Raises EgressError."""
+    recorded = _growing(plan, stored, files) if plan.left_in else _finished(plan, stored)
+    span = SpanWish(plan.last_ns, plan.begin_ns, plan.end_ns).of(sum(each.length_ns for each in recorded))
+    parts: list[ClipPart] = []
+    source_bytes = begin_ns = 0
+    for each in recorded:
+        # A decoder of sound has to have heard some before; the last one may hold a bit more than is told.
+        is_last = each is recorded[-1]
+        reaches = begin_ns + each.length_ns > span.begin_ns - SEEK_BEFORE_NS or is_last
+        if reaches and begin_ns < span.end_ns:
+            part, size_bytes = each.open(span.begin_ns - begin_ns, span.end_ns - begin_ns)
+            parts.append(replace(part, late_ns=-begin_ns))
+            source_bytes += size_bytes
+        begin_ns += each.length_ns
+    return SpanSource(tuple(parts), span, source_bytes, files)
+
+
+def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_RecordedFile]:
+    if not isinstance(plan.recorded, FileOutput) or plan.recorded.split is None:
+        if any(Path(plan.left_in).glob("recording-*")):
+            raise unimplemented("a clip of a recording that went on in another file, before it has ended,")
+        found = sorted(Path(plan.left_in).glob("recording.*"))
+        # Beside it may lie the draft of what it becomes at its end.
+        path = next((each for each in found if each.name.count(".") == 1), None)
+        if path is None:
+            raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
+        return [_InSpool(path, files)]
+    recorded: list[_RecordedFile] = []
+    while True:
+        number = len(recorded)
+        path = Path(plan.left_in) / spool_name(plan.recorded, number, Container.MP4)
+        if path.exists():
+            try:
+                recorded.append(_InSpool(path, files))
+            except EgressError:
+                if not recorded:
+                    raise
+                break  # it has just begun
+        elif number < len(plan.stored):
+            recorded.append(_InStorage(plan.stored[number], stored))
+        else:
+            break
+    if not recorded:
+        raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
+    return recorded
+
+
+def _finished(plan: ClipPlan, stored: StoredObjects) -> list[_RecordedFile]:
+    if not plan.stored:
+        raise EgressError(Code.NOT_FOUND, "the egress has stored no file that a clip could be cut from")
+    return [_InStorage(part, stored) for part in plan.stored]
+
+
+class _InSpool:
+    """A file as far as it is on the disk."""
+
+    def __init__(self, path: Path, files: list[int]) -> None:
+        """Raises EgressError where it has nothing yet, or is no more."""
+        self._container = clipped(path.suffix)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            why = "the recording is being stored: ask again"
+            raise EgressError(Code.FAILED_PRECONDITION, why) from error
+        files.append(fd)
+        self._file = LocalBytes(fd)
+        self._window: FragmentWindow | None = None
+        if self._container is Container.MP4:
+            try:
+                self._window = FragmentWindow(self._file)
+            except Mp4Error:
+                self._window = None  # it has become a plain file
+        if self._window is not None and not self._window.end_ns:
+            raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
+        self.length_ns = (
+            self._window.end_ns
+            if self._window is not None
+            else _length_ns(self._container, lambda: Stitched.whole(self._file))
+        )
+
+    def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
+        if self._window is not None:
+            opened = self._window.open(max(0, begin_ns - SEEK_BEFORE_NS), end_ns)
+            return ClipPart(self._container, opened), opened.size()
+        is_indexed = self._container is Container.MP4
+        part = ClipPart(self._container, Stitched.whole(self._file), is_indexed=is_indexed)
+        return part, _share(self._file.size(), begin_ns, end_ns, self.length_ns)
+
+
+class _InStorage:
+    """A file that is whole."""
+
+    def __init__(self, part: StoredPart, stored: StoredObjects) -> None:
+        self._part = part
+        self._stored = stored
+        self._container = clipped(Path(part.path).suffix)
+        # A file without an index is read to its end to know it; EgressInfo tells it as well.
+        self.length_ns = part.length_ns or _length_ns(self._container, lambda: Stitched.whole(self._bytes()))
+
+    def _bytes(self) -> StoredBytes:
+        return self._stored.bytes_of(self._part.path, size_bytes=self._part.size_bytes)
+
+    def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
+        file = self._bytes()
+        is_indexed = self._container in (Container.MP4, Container.WEBM)
+        part = ClipPart(self._container, Stitched.whole(file), is_indexed=is_indexed)
+        return part, _share(file.size(), begin_ns, end_ns, self.length_ns)
+
+
+def clipped(suffix: str) -> Container:
+    """Raises EgressError for what no clip is cut from."""
+    try:
+        container = Container(suffix.lower().removeprefix("."))
+    except ValueError:
+        container = None
+    if container in (Container.MKV, Container.MKA, Container.MCAP):
+        raise unimplemented(
+            "a clip of a recording of all tracks (`openegress compose` makes a film of part of it)"
+        )
+    if container not in CLIPPED:
+        raise unimplemented(f"a clip of a file that ends in {suffix[:16]}")
+    return container
+
+
+def _length_ns(container: Container, opened: Callable[[], Stitched]) -> int:
+    """By its header, else by its packets: one that grows has none."""
+    source = ClipSource(ClipPart(container, opened()))
+    try:
+        if container is Container.MP4 and source.duration_ns:
+            return source.duration_ns
+        return end_ns(source)
+    finally:
+        source.close()
+
+
+def _share(size_bytes: int, begin_ns: int, end_ns: int, length_ns: int) -> int:
+    span_ns = min(end_ns, length_ns) - max(0, begin_ns)
+    return min(size_bytes, size_bytes * max(0, span_ns) // max(1, length_ns) * 2)

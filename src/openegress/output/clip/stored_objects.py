@@ -1,0 +1,108 @@
+"""Objects that an egress has stored, read by whoever cuts a clip, and what of them it is cut from."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from openegress.core.clip_plan import ClipPlan
+from openegress.core.errors import Code, EgressError
+from openegress.core.span import Span
+from openegress.media.clip.source import ClipPart
+from openegress.storage import Storage, open_storage
+from openegress.storage.uploader import UploadTarget, join
+
+T = TypeVar("T")
+
+
+class StoredBytes:
+    """An object in a storage, read from another thread than that of the storage's loop."""
+
+    def __init__(self, storage: Storage, path: str, size_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._storage = storage
+        self._path = path
+        self._size_bytes = size_bytes
+        self._loop = loop
+
+    def size(self) -> int:
+        return self._size_bytes
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        reading = self._storage.read(self._path, offset, size)
+        return asyncio.run_coroutine_threadsafe(reading, self._loop).result()
+
+
+class StoredObjects:
+    """Of one StoragePlan. Methods are called outside the event loop, which runs meanwhile."""
+
+    def __init__(self, plan: ClipPlan, loop: asyncio.AbstractEventLoop) -> None:
+        storage = plan.recorded.storage
+        self._loop = loop
+        self._primary = UploadTarget(storage.backend, storage.prefix, False, open_storage, is_backup=False)
+        self._backup = (
+            UploadTarget(storage.backup, storage.backup_prefix, False, open_storage, is_backup=True)
+            if storage.backup is not None
+            else None
+        )
+
+    def bytes_of(self, path: str, *, size_bytes: int = 0) -> StoredBytes:
+        """From the storage, else from its backup. `size_bytes` is what it should have; 0: whatever it has.
+        Raises EgressError."""
+        targets = [each for each in (self._primary, self._backup) if each is not None]
+        first: EgressError | None = None
+        for target in targets:
+            try:
+                return self._bytes_in(target, path, size_bytes)
+            except EgressError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _bytes_in(self, target: UploadTarget, path: str, size_bytes: int) -> StoredBytes:
+        storage = self._run(target.storage())
+        whole = join(target.prefix, path)
+        there_bytes = self._run(storage.size(whole))
+        if there_bytes is None:
+            raise EgressError(Code.PERMISSION_DENIED, f'"{path}": the storage lets this service only write')
+        if size_bytes and there_bytes != size_bytes:
+            why = f'"{path}" has {there_bytes} bytes and was stored with {size_bytes}: it is another one now'
+            raise EgressError(Code.FAILED_PRECONDITION, why)
+        return StoredBytes(storage, whole, there_bytes, self._loop)
+
+    def exists(self, path: str) -> bool:
+        """No where this service may only write. Raises EgressError."""
+        try:
+            return (
+                self._run(self._run(self._primary.storage()).size(join(self._primary.prefix, path)))
+                is not None
+            )
+        except EgressError as error:
+            if error.code is Code.NOT_FOUND:
+                return False
+            raise
+
+    async def close(self) -> None:
+        await self._primary.close()
+        if self._backup is not None:
+            await self._backup.close()
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+@dataclass(slots=True)
+class SpanSource:
+    """A span of a recording, opened; times of `parts` are those of the recording."""
+
+    parts: tuple[ClipPart, ...]
+    """Files that follow one another."""
+    span: Span
+    source_bytes: int
+    """Of what the clip is cut from: it is no larger."""
+    files: list[int] = field(default_factory=list)
+    """Descriptors."""
+
+    def close(self) -> None:
+        for fd in self.files:
+            os.close(fd)

@@ -1,0 +1,87 @@
+"""LiveKit's data tracks: which there are, what is asked of the server, and what they send."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from livekit.protocol.models import DataPacket, Encryption, ParticipantInfo, UserPacket
+from livekit.protocol.rtc import DataTrackSubscriberHandles, UpdateDataSubscription
+
+from openegress.room.rtp import data_track
+
+MOST_OF_ONE = 60
+"""Tracks of one participant: as of topics in a file."""
+LOCKED = "data tracks that are encrypted cannot be read"
+
+
+class DataTracks:
+    """Of one room. All of them are subscribed to, and a frame is told as if it had been sent with the track's
+    name as its topic."""
+
+    def __init__(self, send: Callable[..., Awaitable[None]], on_locked: Callable[[str, str], None]) -> None:
+        """`send`: a signal to the server. `on_locked`: is told an identity, and why its data is not read."""
+        self._send = send
+        self._on_locked = on_locked
+        self._names: dict[str, dict[str, str]] = {}
+        """By identity, those of tracks by SID."""
+        self._wanted: set[str] = set()
+        """SIDs that the server is yet to be asked for."""
+        self._asked: set[str] = set()
+        self._asking: asyncio.Task[None] | None = None
+        self._publishers: dict[int, tuple[str, str]] = {}
+        """(identity, SID), by what packets say."""
+        self._frames = data_track.DataFrames()
+
+    def joined(self) -> None:
+        """Anew: of what was asked before, the server knows nothing."""
+        self._names.clear()
+        self._asked.clear()
+        self._publishers.clear()
+
+    def told(self, participants: Iterable[ParticipantInfo]) -> None:
+        for participant in participants:
+            if participant.state == ParticipantInfo.State.DISCONNECTED:
+                self._names.pop(participant.identity, None)
+            elif participant.data_tracks or participant.identity in self._names:
+                self._see(participant)
+        if self._wanted and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask(), name="data tracks")
+
+    def handles(self, message: DataTrackSubscriberHandles) -> None:
+        self._publishers = {
+            handle: (track.publisher_identity, track.track_sid)
+            for handle, track in message.sub_handles.items()
+        }
+
+    def take(self, message: bytes) -> DataPacket | None:
+        """A frame, once its last packet is there. None for what strangers make up."""
+        packet = data_track.parse(message)
+        publisher = self._publishers.get(packet.handle) if packet is not None else None
+        if packet is None or publisher is None:
+            return None
+        identity, sid = publisher
+        name = self._names.get(identity, {}).get(sid)
+        payload = self._frames.take(packet)
+        if name is None or payload is None:
+            return None
+        return DataPacket(participant_identity=identity, user=UserPacket(payload=payload, topic=name))
+
+    async def close(self) -> None:
+        task, self._asking = self._asking, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _see(self, participant: ParticipantInfo) -> None:
+        plain = [each for each in participant.data_tracks if each.encryption == Encryption.Type.NONE]
+        if len(plain) < len(participant.data_tracks):
+            self._on_locked(participant.identity, LOCKED)
+        names = {each.sid: each.name for each in plain[:MOST_OF_ONE]}
+        self._names[participant.identity] = names
+        self._wanted |= names.keys() - self._asked
+
+    async def _ask(self) -> None:
+        while self._wanted:
+            sids, self._wanted = sorted(self._wanted), set()
+            self._asked.update(sids)
+            updates = [UpdateDataSubscription.Update(track_sid=sid, subscribe=True) for sid in sids]
+            await self._send(update_data_subscription=UpdateDataSubscription(updates=updates))

@@ -1,0 +1,92 @@
+"""Packets of LiveKit's data tracks (livekit-datatrack, packet-v0), and the frames they are of. Pure.
+
+    0                   1                   2                   3
+    |V(3)  |S|F|X|     reserved (10)  |        track handle        |
+    |        sequence number          |        frame number        |
+    |                          timestamp                           |
+
+With X, extensions follow, whose first 16 bits count their words of 32 bits, less one. The count is part of
+the first word.
+"""
+
+import struct
+from dataclasses import dataclass, field
+
+MOST_FRAME_BYTES = 256 * 1024
+"""As of a message of a data channel: a stranger decides how many packets a frame has."""
+MOST_OPEN = 64
+"""Tracks of which a frame is gathered."""
+
+_HEADER = struct.Struct("!BBHHHI")
+_START, _FINAL, _EXTENDED = 0x10, 0x08, 0x04
+
+
+@dataclass(frozen=True, slots=True)
+class DataTrackPacket:
+    handle: int
+    sequence: int
+    frame: int
+    is_start: bool
+    is_final: bool
+    payload: bytes
+
+
+def parse(data: bytes) -> DataTrackPacket | None:
+    """None: it is none, or of a version that is not known."""
+    if len(data) < _HEADER.size:
+        return None
+    flags, _, handle, sequence, frame, _ = _HEADER.unpack_from(data)
+    begin = _HEADER.size
+    if flags >> 5 or not handle:
+        return None
+    if flags & _EXTENDED:
+        if len(data) < begin + 2:
+            return None
+        begin += 4 * (int.from_bytes(data[begin : begin + 2], "big") + 1)
+        if begin > len(data):
+            return None
+    return DataTrackPacket(handle, sequence, frame, bool(flags & _START), bool(flags & _FINAL), data[begin:])
+
+
+@dataclass(slots=True)
+class _Gathering:
+    packet: DataTrackPacket
+    """The last one."""
+    parts: list[bytes] = field(default_factory=list)
+    size_bytes: int = 0
+
+
+class DataFrames:
+    """Gathers frames out of packets. None is sent again: of a frame that misses one nothing is kept."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Gathering] = {}
+        """By handle."""
+
+    def take(self, packet: DataTrackPacket) -> bytes | None:
+        """A whole frame, once its last packet is there."""
+        if packet.is_start:
+            self._begin(packet)
+        gathering = self._open.get(packet.handle)
+        if gathering is None or not (packet.is_start or _follows(gathering.packet, packet)):
+            self._open.pop(packet.handle, None)
+            return None
+        gathering.packet = packet
+        gathering.parts.append(packet.payload)
+        gathering.size_bytes += len(packet.payload)
+        if gathering.size_bytes > MOST_FRAME_BYTES:
+            del self._open[packet.handle]
+            return None
+        if not packet.is_final:
+            return None
+        del self._open[packet.handle]
+        return b"".join(gathering.parts)
+
+    def _begin(self, packet: DataTrackPacket) -> None:
+        if packet.handle not in self._open and len(self._open) >= MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        self._open[packet.handle] = _Gathering(packet)
+
+
+def _follows(before: DataTrackPacket, packet: DataTrackPacket) -> bool:
+    return packet.frame == before.frame and packet.sequence == (before.sequence + 1) & 0xFFFF

@@ -1,0 +1,53 @@
+"""From a recording of tracks to a file for each voice: as long as the recording, and in step with it."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from openegress.core.stems import StemFormat
+from openegress.media.loudness_meter import SILENT_LUFS, LoudnessMeter
+from openegress.media.meeting_file import MeetingFile
+from openegress.media.stem_file import StemFile
+from openegress.output.spool_file import disk_error
+from openegress.source.room.stem_mixer import stems, voices
+
+
+def write_stems(
+    file: MeetingFile,
+    paths: Mapping[str, Path],
+    form: StemFormat,
+    length_ns: int,
+    gains_db: Mapping[str, float],
+) -> None:
+    """`paths` has a file for each voice, by identity; what is there is written over. Who is not in `gains_db`
+    stays as loud as they were. Blocking. Raises EgressError."""
+    try:
+        written = {
+            identity: StemFile(path, form, gains_db.get(identity, 0.0)) for identity, path in paths.items()
+        }
+        for blocks in stems(file, length_ns):
+            for identity, samples in blocks.items():
+                written[identity].write(samples)
+        for each in written.values():
+            each.close()
+    except OSError as error:  # FFmpeg's errors of a disk are among them
+        raise disk_error(error, next(iter(paths.values()))) from error
+
+
+def measured_lufs(file: MeetingFile, length_ns: int) -> dict[str, float]:
+    """How loud each voice is, by identity; minus infinity for one who says nothing. Blocking. Raises
+    EgressError."""
+    meters = {identity: LoudnessMeter() for identity in voices(file)}
+    for blocks in stems(file, length_ns):
+        for identity, samples in blocks.items():
+            meters[identity].write(samples)
+    for meter in meters.values():
+        meter.close()
+    return {
+        identity: meter.lufs if meter.lufs > SILENT_LUFS else -math.inf for identity, meter in meters.items()
+    }
+
+
+def gains_db(measured: Mapping[str, float], target_lufs: float) -> dict[str, float]:
+    """What brings each voice to `target_lufs`; silence stays silent."""
+    return {identity: target_lufs - lufs for identity, lufs in measured.items() if not math.isinf(lufs)}

@@ -1,0 +1,73 @@
+"""Which messages of a handler are believed: its decoders read what strangers send, and one that was taken
+over says what it likes. Pure.
+
+What a record adds up is bounded here, as everything in it is copied with each change, in the process of all
+recordings.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from openegress.core import ipc
+from openegress.core.events import FileUpdate, Noticed, OutputFailed, StreamAdded, Thumbnail
+
+MOST_TEXT_CHARS = 64 * 1024
+"""Of one text in a record: errors and names have some hundreds."""
+MOST_ASIDE = 1024 * 1024
+"""Characters of one text of the log, or bytes of a thumbnail."""
+MOST_PARTS = 100_000
+"""Of a file that is split; a number has five digits."""
+MOST_STREAMS = 10_000
+MOST_NOTICE_CHARS = 1024 * 1024
+"""Of all notices and failures."""
+MOST_NAME_CHARS = 64 * 1024 * 1024
+"""Of all parts and streams."""
+
+
+class HandlerWords:
+    """Of one handler."""
+
+    def __init__(self, outputs: int) -> None:
+        """`outputs`: how many its plan has."""
+        self._outputs = outputs
+        self._notice_chars = 0
+        self._name_chars = 0
+        self._parts = 0
+
+    def check(self, message: ipc.ToWorker) -> None:
+        """Raises ValueError for what no recorder of ours says."""
+        most = MOST_ASIDE if isinstance(message, ipc.Log | Thumbnail) else MOST_TEXT_CHARS
+        lengths = [len(each) for each in _values(message) if isinstance(each, str | bytes)]
+        if max(lengths, default=0) > most:
+            raise ValueError(f"a message with {max(lengths)} characters in a row")
+        chars = sum(lengths)
+        output, stream = getattr(message, "output", 0), getattr(message, "stream", 0)
+        if not 0 <= output < max(1, self._outputs):
+            raise ValueError(f"a message of output {output} of {self._outputs}")
+        if not 0 <= stream < MOST_STREAMS:
+            raise ValueError(f"a message of stream {stream}")
+        match message:
+            case Noticed() | OutputFailed():
+                self._notice_chars += chars
+            case FileUpdate(part=part):
+                self._take_part(part, chars)
+            case StreamAdded():
+                self._name_chars += chars
+        if self._notice_chars > MOST_NOTICE_CHARS or self._name_chars > MOST_NAME_CHARS:
+            raise ValueError("more to tell than a recording ever has")
+
+    def _take_part(self, part: int, chars: int) -> None:
+        if not 0 <= part < MOST_PARTS:
+            raise ValueError(f"a message of part {part} of a file")
+        if part >= self._parts:
+            self._parts = part + 1
+            self._name_chars += chars
+
+
+def _values(message: object) -> Iterator[object]:
+    """The message's own, and those in its tables."""
+    if isinstance(message, msgspec.Struct):
+        for name in message.__struct_fields__:
+            value = getattr(message, name)
+            yield from (value.values() if isinstance(value, dict) else (value,))
