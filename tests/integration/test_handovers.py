@@ -154,3 +154,18 @@ async def test_who_has_another_secret_reads_nothing(worker: Worker, settings: Re
     stored = [await link.run(link.client.hgetall, key) for key in keys]
     await link.close()
     assert stored and not any(b"of-the-storage" in value for each in stored for value in each.values())
+
+
+async def test_a_number_that_is_none_is_mended_by_the_next_offer(
+    worker: Worker, settings: RedisSettings
+) -> None:
+    first = worker("first")
+    await first.offer(OFFER, 0)
+    link = RedisLink(settings)
+    async for key in link.client.scan_iter("*handover:*:EG_1"):
+        await link.run(link.client.hset, key, "number", "x")
+    await link.close()
+    assert await first.standing("EG_1", 0) is Holding.OURS
+    assert await first.beat({"EG_1": 0}) == {"EG_1": None}
+    assert await first.offer(OFFER, 0)
+    assert await first.beat({"EG_1": 0}) == {"EG_1": True}

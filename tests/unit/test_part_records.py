@@ -18,14 +18,17 @@ from openegress.core.plan import (
     Plan,
     S3Storage,
     SegmentOutput,
+    Split,
     StoragePlan,
+    StreamOutput,
+    TracksFile,
     WebSource,
 )
 from openegress.core.restart import Restart
 from openegress.core.units import S
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial
-from openegress.request.later_part import later_part
+from openegress.request.later_part import later_part, may_have_parts
 
 HERE, THERE = StoragePlan(LocalStorage("/here")), StoragePlan(LocalStorage("/there"))
 BUCKET = StoragePlan(S3Storage("bucket"))
@@ -96,6 +99,19 @@ def test_a_later_part_has_names_of_its_own() -> None:
     assert (segments.playlist, segments.live_playlist) == ("list-00002.m3u8", "live-00002.m3u8")
     assert (images.directory, images.prefix) == ("c/", "pic-00002")
     assert file.storage == segments.storage == images.storage == HERE
+
+
+def test_what_has_a_stream_or_parts_of_its_own_stays_with_its_worker() -> None:
+    plan = msgspec.structs.replace(plan_with(), resumes=True)
+    assert may_have_parts(plan) and not may_have_parts(plan_with())
+    for output in (
+        FileOutput("a.mp4", Container.MP4, HERE, split=Split(60.0)),
+        FileOutput("a.webm", Container.WEBM, HERE),
+        FileOutput("track", None, HERE),
+        TracksFile("a.mp4", Container.MP4, HERE),
+        StreamOutput("rtmp", ()),
+    ):
+        assert not may_have_parts(msgspec.structs.replace(plan, outputs=(*plan.outputs, output)))
 
 
 @pytest.mark.parametrize(

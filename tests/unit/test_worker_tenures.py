@@ -1,5 +1,6 @@
 """What a worker does with egresses that others may take over: what it offers, and tells of lost ones."""
 
+import asyncio
 import time
 from typing import Any, cast
 
@@ -250,3 +251,28 @@ async def test_what_is_claimed(
     )
     await takeovers.look()
     assert (others.claims, len(begun)) == (claims, claims)
+
+
+async def test_a_redis_that_stood_still_has_heard_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeovers_module, "TENURE_S", 0.05)
+    monkeypatch.setattr(takeovers_module, "DEAF_S", 0.1)
+    others = Others()
+
+    async def begin(claimed: Claimed, info: EgressInfo) -> None:
+        pass
+
+    takeovers = Takeovers(
+        cast("Handovers", others),
+        cast("IOInfoClient", others),
+        lambda _: False,
+        lambda _: None,
+        begin,
+        lambda: 0.0,
+    )
+    await takeovers.look()
+    await asyncio.sleep(0.2)
+    await takeovers.look()
+    assert others.claims == 0, "it has been still for longer than a worker may be silent"
+    await asyncio.sleep(0.06)
+    await takeovers.look()
+    assert others.claims == 1

@@ -7,7 +7,7 @@ from openegress.core.restart import Restart, missing_ns
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Of an egress that has several."""
+    """One behind the first, whose plan has none."""
 
     number: int
     """From 0, which is the part of the worker that began it. A worker that takes over and comes to nothing

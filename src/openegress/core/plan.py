@@ -382,7 +382,6 @@ class Plan(Struct, frozen=True):
     resumes: bool = False
     """Another handler goes on with it when one dies."""
     part: Part | None = None
-    """None: the first of the egress, and the only one unless a worker is lost."""
     notices: tuple[str, ...] = ()
     """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from openegress.core.codecs import Container
 from openegress.core.end_rules import EndRules
 from openegress.core.part import Part
 from openegress.core.plan import (
@@ -13,12 +14,34 @@ from openegress.core.plan import (
     Plan,
     SegmentOutput,
     StoragePlan,
+    TracksFile,
+    TracksSource,
 )
 from openegress.core.units import S
 from openegress.request import naming
 
 _LEAST_S = 1.0
 """Of a part whose egress has come to its limit while nobody recorded."""
+
+
+def may_have_parts(plan: Plan) -> bool:
+    """Another worker may go on with a recording of this plan. Not with a stream, which the first may still
+    send, nor with a file that gets parts of its own, whose numbers would meet those of other workers."""
+    is_of_tracks = isinstance(plan.source, TracksSource)
+    return plan.resumes and not is_of_tracks and all(map(_is_one, plan.outputs))
+
+
+def _is_one(output: Output) -> bool:
+    """One worker makes one of it."""
+    match output:
+        case TracksFile():
+            return False
+        case FileOutput():
+            return output.container is Container.MP4 and output.split is None
+        case SegmentOutput() | ImageOutput():
+            return True
+        case _:
+            return False
 
 
 def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: StoragePlan) -> Plan | None:

@@ -77,7 +77,7 @@ _OFFER = (
     + """
 local known = redis.call('HMGET', KEYS[2], 'holder', 'number')
 if known[1] then
-  local number = tonumber(known[2])
+  local number = tonumber(known[2]) or 0
   if number > tonumber(ARGV[3]) then return 0 end
   if number == tonumber(ARGV[3]) and known[1] ~= ARGV[2] then return 0 end
 end
@@ -94,7 +94,7 @@ local said = {}
 for i = 2, #KEYS do
   local id, number = ARGV[2 * i], ARGV[2 * i + 1]
   local known = redis.call('HMGET', KEYS[i], 'holder', 'number')
-  if not known[1] then
+  if not known[1] or not tonumber(known[2]) then
     said[#said + 1] = 2
   elseif known[1] == ARGV[1] and known[2] == number then
     redis.call('ZADD', KEYS[1], now + ARGV[2], id)
@@ -121,8 +121,8 @@ local ends = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '-1')
 if ends < now - ARGV[4] or ends > now then return false end
 local offer = redis.call('HGET', KEYS[2], 'offer')
 if not offer then return false end
-local number = redis.call('HINCRBY', KEYS[2], 'number', 1)
-redis.call('HSET', KEYS[2], 'holder', ARGV[2])
+local number = (tonumber(redis.call('HGET', KEYS[2], 'number')) or 0) + 1
+redis.call('HSET', KEYS[2], 'holder', ARGV[2], 'number', number)
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 return {number, offer, tostring(ends - ARGV[3])}
@@ -140,7 +140,7 @@ _STANDING = (
     + """
 local known = redis.call('HMGET', KEYS[2], 'holder', 'number')
 local ends = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '-1')
-return {known[1] or '', known[2] or '', ends > now and 1 or 0}
+return {known[1] or '', tonumber(known[2]) or 0, ends > now and 1 or 0}
 """
 )
 
@@ -170,7 +170,7 @@ class Handovers:
 
     async def beat(self, numbers: Mapping[str, int]) -> Mapping[str, bool | None]:
         """Says that this worker still records these parts, by egress id. For each: False, another one has
-        taken it over; None, Redis has lost it, and it is to be offered anew."""
+        taken it over; None, Redis has lost or spoilt it, and it is to be offered anew."""
         if not numbers:
             return {}
         keys = [self._index, *map(self._key, numbers)]

@@ -34,6 +34,7 @@ from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
 from openegress.core.restart_policy import RestartPolicy
 from openegress.core.tasks import beside
+from openegress.request.later_part import may_have_parts
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
 from openegress.worker.job_keys import NO_KEYS, JobKeys
@@ -163,7 +164,7 @@ class Job:
         info = self.record.info
         is_over = self._stage in (_Stage.FINISHING, _Stage.LEFT) or self._stop_reason or self._ended
         is_on = info.status == EgressStatus.EGRESS_ACTIVE and not is_paused(info)
-        return self.plan.resumes and is_on and not is_over
+        return may_have_parts(self.plan) and is_on and not is_over
 
     def lose(self) -> None:
         """Another worker goes on with the egress: what was recorded here is a part of it, which ends."""

@@ -24,7 +24,7 @@ from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressInternal
 from openegress.request import places
 from openegress.request.initial_info import initial
-from openegress.request.later_part import later_part
+from openegress.request.later_part import later_part, may_have_parts
 from openegress.request.request_kind import RequestKind, request_kind
 from openegress.request.validate import plan_of
 from openegress.store.handovers import Claimed, Handovers
@@ -182,7 +182,7 @@ class WorkerService:
 
     async def _is_ours(self, left: Leftover) -> bool:
         tenures = self._records.tenures
-        if tenures is None or not left.plan.resumes:
+        if tenures is None or not may_have_parts(left.plan):
             return True
         if left.may_go_on and not transitions.is_paused(left.info):
             return await tenures.keep(left.plan)

@@ -18,11 +18,13 @@ from openegress.store.handovers import TENURE_S, Claimed, Handovers
 _log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
+DEAF_S = 3.0
+"""Between two looks: a Redis that stood still for so long has heard of nobody either."""
 
 
 class Takeovers:
-    """From start() to close(). After its own start, and after Redis could not be reached, it first waits as
-    long as a worker may be silent: the others could not be heard meanwhile either."""
+    """From start() to close(). After its own start, and after Redis could not be reached or stood still, it
+    first waits as long as a worker may be silent: the others could not be heard meanwhile either."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Takeovers:
         self._hesitation_s = hesitation_s
         self._spool: Path | None = None
         self._hearing_since_s: float | None = None
+        self._looked_at_s = 0.0
         self._refused: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -62,20 +65,28 @@ class Takeovers:
 
     async def look(self) -> None:
         """Claims what is lost and can be gone on with here. Raises EgressError."""
-        now_s = asyncio.get_running_loop().time()
         try:
             lost = await self._handovers.lost()
         except EgressError:
             self._hearing_since_s = None
             raise
-        if self._hearing_since_s is None:
+        now_s = asyncio.get_running_loop().time()
+        if self._hearing_since_s is None or now_s - self._looked_at_s > DEAF_S:
             self._hearing_since_s = now_s
+        self._looked_at_s = now_s
         if now_s - self._hearing_since_s < TENURE_S:
             return
         self._refused &= set(lost)
+        if lost:
+            await asyncio.sleep(self._hesitation_s())
         for egress_id in lost:
-            if not await self._is_ours(egress_id):
+            if await self._is_ours(egress_id):
+                continue
+            try:
                 await self._try(egress_id)
+            except EgressError as error:
+                _log.warning("a lost egress is not taken over", egress_id=egress_id, error=error.text)
+        self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _is_ours(self, egress_id: str) -> bool:
         """It runs here, or a part of it waits in the spool for its storage."""
@@ -92,7 +103,6 @@ class Takeovers:
                 _log.warning("no room for a lost egress", egress_id=egress_id, error=refusal.message)
             self._refused.add(egress_id)
             return
-        await asyncio.sleep(self._hesitation_s())
         info = await self._keeper.get(egress_id)
         if info is None or info.status != EgressStatus.EGRESS_ACTIVE or is_paused(info):
             return

@@ -74,6 +74,8 @@ class Tenures:
 
     async def beat(self) -> None:
         """Says what is recorded here, and learns what is no more to be. Raises EgressError (unavailable)."""
+        # First of all: the lease of each must not depend on what becomes of another.
+        await self._renew()
         going_on = {job.plan.egress_id: job for job in self._supervisor if job.goes_on}
         for egress_id, held in list(self._held.items()):
             if going_on.get(egress_id) is not held.job:
@@ -86,6 +88,8 @@ class Tenures:
             held_now = self._held.get(egress_id)
             if held_now is None or (job.active_s is not None and not held_now.is_begun):
                 await self._offer(job)
+
+    async def _renew(self) -> None:
         begun_s = time.monotonic()
         said = await self._handovers.beat({one: held.number for one, held in self._held.items()})
         for egress_id, is_ours in said.items():
