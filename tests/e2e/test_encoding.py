@@ -153,6 +153,19 @@ async def test_codecs_that_the_protocol_does_not_name(
 
 
 @pytest.mark.quiet
+async def test_a_speed_that_follows_the_machine(service: Service, pages: PageServer) -> None:
+    asked: dict[str, Any] = {
+        "advanced": {"width": 640, "height": 360},
+        "openegress": {"encoder_speed": "auto"},
+    }
+    path = await record(service, pages, "pattern.html?tone=1", **asked)
+    facts, read = probe(path), counters(path)
+    assert facts.video is not None and facts.video.codec == "h264"
+    assert read.in_order and read.unreadable == 0
+    check_rate(path, facts, 30)
+
+
+@pytest.mark.quiet
 async def test_video_bitrate(service: Service, pages: PageServer) -> None:
     rates = []
     for kbps in (40, 1000):

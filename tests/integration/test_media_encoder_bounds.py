@@ -1,5 +1,8 @@
 """Encodings at the bounds of what a request may ask for, made by the encoders themselves."""
 
+import os
+from pathlib import Path
+
 import av
 import pytest
 
@@ -100,3 +103,12 @@ def test_every_codec_takes_every_speed(codec: VideoCodec) -> None:
         encoder = VideoEncoder(VideoEncoding(320, 180, 30, 500, 4.0, codec, speed=speed), steady=False)
         packets = [*encoder.encode(av.VideoFrame(320, 180, "yuv420p"), 0), *encoder.flush()]
         assert len(packets) == 1 and packets[0].is_key
+
+
+def test_no_thread_of_an_encoder_comes_before_all_others() -> None:
+    """SVT-AV1 would have it so, of whoever runs as root."""
+    encoder = VideoEncoder(VideoEncoding(320, 180, 30, 500, 4.0, VideoCodec.AV1), steady=False)
+    threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
+    assert len(threads) > 10
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
+    encoder.flush()
