@@ -16,10 +16,11 @@ from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
 from openegress.core.values import SizeBytes
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
-from openegress.request import deferred, look_options, options, storyboards
+from openegress.request import deferred, look_options, options, resume_options, storyboards
 from openegress.request.context import Context
 from openegress.request.options import LayoutQuery, Options
 from openegress.request.request_kind import room_of
+from openegress.request.resume_options import ResumeChoice
 
 LEAST_LENGTH_S = 10.0
 LEAST_SIZE_BYTES = 5_000_000
@@ -28,16 +29,6 @@ SPLITTABLE = frozenset({Container.MP4})
 
 _STORED = (parts.FileOutput, parts.SegmentOutput, parts.ImageOutput)
 _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeChoice:
-    """What becomes of a recording when its handler dies, and what it records so that this holds."""
-
-    outputs: tuple[parts.Output, ...]
-    render: Render
-    resumes: bool
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,26 +242,8 @@ class AskedOptions:
         return Render.LIVE
 
     def resumption(self, outputs: tuple[parts.Output, ...], render: Render) -> ResumeChoice:
-        """Of a recording into `outputs`. What only the configuration or the room asks for, and nobody can go
-        on with, gives way to a request for `resume`. Raises EgressError as end_rules() does."""
-        if not self.all.resume:
-            return ResumeChoice(outputs, render, resumes=False)
-        notices = []
-        if self.asked.resume:
-            for each in outputs:
-                why, option = _why_not_resumed(each, outputs)
-                if why and not getattr(self.asked, option):
-                    outputs = tuple(other for other in outputs if other is not each)
-                    notices.append(f"resume leaves out {why}, which the request does not ask for")
-            if render is Render.DEFERRED and self.asked.render is not Render.DEFERRED:
-                render = Render.LIVE
-                notices.append("resume leaves out render=deferred, which the request does not ask for")
-        cannot = next((why for each in outputs if (why := _why_not_resumed(each, outputs)[0])), "")
-        if render is Render.DEFERRED:
-            cannot = "a recording whose picture is composed after it"
-        if cannot and self.asked.resume:
-            raise unimplemented(f"resume of {cannot}")
-        return ResumeChoice(outputs, render, not cannot, tuple(notices))
+        """Of a recording into `outputs`. Raises EgressError as end_rules() does."""
+        return resume_options.choice_of(self.all, self.asked, outputs, render)
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
         """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
@@ -303,24 +276,6 @@ def _why_no_stems(plan: Plan) -> EgressError | None:
     if isinstance(plan.source, parts.MediaSource) and (plan.passthrough or plan.may_pass_through):
         return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
     return None
-
-
-def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) -> tuple[str, str]:
-    """What of it nobody can go on with, and the option that asks for it; "": somebody can."""
-    match output:
-        case parts.TracksFile() if _has_parts(outputs[0]):
-            return "a tracks_file beside a file that is not an MP4", "tracks_file"
-        case parts.ImageOutput(sheet=parts.Sheet()):
-            return "a storyboard", "storyboard"
-        case _:
-            return "", ""
-
-
-def _has_parts(output: parts.Output) -> bool:
-    """It would go on in another file."""
-    if isinstance(output, parts.TracksFile) or not isinstance(output, parts.FileOutput):
-        return False
-    return output.split is not None or output.container is not Container.MP4
 
 
 def changed_rules(rules: EndRules, asked: Options) -> EndRules:
