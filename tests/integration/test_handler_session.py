@@ -549,8 +549,8 @@ async def test_a_recovery_of_a_file_that_a_dead_disk_holds_comes_to_its_end(
         away.setattr(UPLOAD, out_of_order)
         await rig.record(0.5)
     dead = threading.Event()
-    monkeypatch.setattr("openegress.handler.recovery.duration_ns", lambda _: dead.wait())
-    monkeypatch.setattr("openegress.handler.recovery.patience_s", lambda _: 0.2)
+    monkeypatch.setattr("openegress.output.file.recover.duration_ns", lambda _: dead.wait())
+    monkeypatch.setattr("openegress.output.file.recover.patience_s", lambda _: 0.2)
     events: list[AnyEvent] = []
     try:
         async with asyncio.timeout(WITHIN_S):
