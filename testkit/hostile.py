@@ -211,22 +211,6 @@ class Hostile:
             self._count("flood")
             await asyncio.sleep(0.02)
 
-    async def shouts(self, index: int) -> None:
-        """As loud as can be for half a second, and silent for as long: it is told without end who speaks, and
-        how well they are connected."""
-        sender, number = self.sections[index].sender, 0
-        try:
-            while True:
-                sender.level = 0 if number // 25 % 2 else 127
-                self._send(index, [OPUS_SILENCE])
-                if number % 5 == 0:
-                    sender.skip(self._random.choice([0, 5]))
-                    self._count("shouts")
-                number += 1
-                await asyncio.sleep(0.02)
-        finally:
-            sender.level = None
-
     # --- the room
 
     async def renames(self, per_s: int) -> None:
