@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from urllib.parse import quote
 
 
@@ -13,11 +14,17 @@ class StemFormat(StrEnum):
 
 CONTENT_TYPE = {StemFormat.WAV: "audio/wav", StemFormat.FLAC: "audio/flac", StemFormat.OPUS: "audio/ogg"}
 
+_LONGEST = 200
+"""Characters of an identity in a name; file systems take 255 bytes of all of it."""
+
 
 def ending(identity: str, form: StemFormat) -> str:
     """Of the name of a stem, as in ".ada.flac": whatever an identity is, it is part of one name, and of no
     other's."""
-    return f".{quote(identity, safe=' @+()')}.{form.value}"
+    text = quote(identity, safe=" @+()")
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "~" + sha256(identity.encode()).hexdigest()[:8]
+    return f".{text}.{form.value}"
 
 
 @dataclass(frozen=True, slots=True)

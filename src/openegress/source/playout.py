@@ -36,7 +36,9 @@ class Waits:
         seconds, count = self.seconds, self.count
         if count >= earlier.count:  # otherwise it counts anew, after a reconnect
             seconds, count = seconds - earlier.seconds, count - earlier.count
-        return max(0, min(LONGEST_NS, round(seconds / count * S))) if count > 0 else None
+        if count <= 0:
+            return None
+        return round(max(0.0, min(LONGEST_NS / S, seconds / count)) * S)  # pages may say anything
 
 
 @dataclass(frozen=True, slots=True)
