@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from openegress.api.health import Check
 from openegress.core.errors import EgressError
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancelled, stopped
 from openegress.psrpc.redis import RedisBus
 
 BEAT_S = 0.5
@@ -37,9 +37,7 @@ class EventLoop:
         self._task = asyncio.create_task(self._run(), name="event loop watch")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     async def check(self) -> str | None:
         return stopped(self._task) or lagging(self._late_s)

@@ -35,6 +35,13 @@ def stopped(task: "asyncio.Task[Any] | None") -> str | None:
     return f"its task {task.get_name()} {why}: restart this process"
 
 
+async def cancelled(task: "asyncio.Task[Any] | None") -> None:
+    """Cancels it and returns when it has ended, however that is. None: it was never begun."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 class Errands:
     """Tasks that run beside their owner's work and end by themselves."""
 

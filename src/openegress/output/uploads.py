@@ -8,6 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from openegress.core.errors import EgressError, Fault
+from openegress.core.tasks import cancelled
 from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
@@ -91,9 +92,7 @@ class OrderedUploads:
         """To be called instead of finish() if the disk of the objects does not answer. What is not stored
         stays there."""
         self._state = _UploadsState.ABANDONED
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     async def _earlier_adds(self) -> None:
         """Returns when the event loop has handled the add() calls that other threads have made."""

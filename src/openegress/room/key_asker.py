@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from openegress.core.backoff import Backoff
 from openegress.core.errors import EgressError
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, KeyService
+from openegress.core.tasks import cancelled
 from openegress.core.units import S
 from openegress.room.budget import RefillRate, TokenBucket
 
@@ -80,9 +81,7 @@ class KeyAsker:
         return True
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     def _first_asked(self, identity: str, now_s: float) -> _Asked | None:
         """None: too many are asked for."""

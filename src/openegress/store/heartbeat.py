@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 
 from openegress.core.errors import EgressError
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancelled, stopped
 from openegress.store.leases import LEASE_S, Leases
 
 _log = structlog.get_logger(__name__)
@@ -72,8 +72,7 @@ class Heartbeat:
         notice."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
         try:
             await self.beat()
         except EgressError as error:

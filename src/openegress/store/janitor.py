@@ -10,7 +10,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
 from openegress.core.info import is_terminal
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancelled, stopped
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.store import Store
@@ -107,9 +107,7 @@ class Janitor:
         self._task = asyncio.create_task(self._run(), name="janitor")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     async def stopped(self) -> str | None:
         """For health checks: why it has stopped; None while it works."""

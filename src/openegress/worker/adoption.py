@@ -11,7 +11,7 @@ import structlog
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
 from openegress.core.render import Render
-from openegress.core.tasks import beside
+from openegress.core.tasks import beside, cancelled
 from openegress.storage.journal import has_ended, has_journal, is_held
 from openegress.worker.leftovers import (
     ASK_AGAIN_S,
@@ -94,9 +94,7 @@ class Adoption:
 
     async def close(self) -> None:
         """Starts no further recovery; those under way are the supervisor's."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     async def _run(self, reason: Round) -> None:
         while True:

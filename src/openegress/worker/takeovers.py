@@ -10,7 +10,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core.errors import EgressError
 from openegress.core.info import is_paused
 from openegress.core.plan import Plan
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancelled, stopped
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.storage.journal import has_journal
 from openegress.store.handovers import TENURE_S, Claimed, Handovers
@@ -54,10 +54,8 @@ class Takeovers:
         self._task = asyncio.create_task(self._run(), name="takeovers")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await cancelled(self._task)
+        self._task = None
 
     async def stopped(self) -> str | None:
         """For health checks: why it does its work no more."""

@@ -12,7 +12,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.core.errors import EgressError
 from openegress.core.info import is_terminal
 from openegress.core.plan import Plan
-from openegress.core.tasks import stopped
+from openegress.core.tasks import cancelled, stopped
 from openegress.core.units import S
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -64,9 +64,7 @@ class Tenures:
 
     async def close(self) -> None:
         """What still runs is let run out, and so found by others."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancelled(self._task)
 
     async def stopped(self) -> str | None:
         """For health checks: why it does its work no more."""
