@@ -16,6 +16,8 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, StreamOutput
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
+from openegress.media.due_key_frames import DueKeyFrames
+from openegress.media.held_packets import HeldPackets
 from openegress.media.overlays import Overlays, OverlaySink
 from openegress.media.pipeline import EncodePipeline
 from openegress.request import look_options
@@ -304,36 +306,22 @@ class _HoldBuffer:
 
     def __init__(self, request_key_frames: Callable[[], None]) -> None:
         self._request_key_frames = request_key_frames
-        self._keys_at_ns: list[int] = []
-        """Asked for, and not come so far. Added to from any thread."""
-        self._held: list[Packet] | None = []
-        self._sinks: Sequence[PacketSink] = ()
+        self._keys = DueKeyFrames()
+        self._packets = HeldPackets()
         self.last_pts_ns = 0
 
     def write(self, packet: Packet) -> None:
         self.last_pts_ns = max(self.last_pts_ns, packet.pts_ns)
-        if due := [at_ns for at_ns in tuple(self._keys_at_ns) if packet.pts_ns >= at_ns]:
-            self._await_key(packet, due)
-        if self._held is not None:
-            self._held.append(packet)
-            return
-        for sink in self._sinks:
-            sink.write(packet)
+        is_key = packet.kind is MediaKind.VIDEO and packet.is_key
+        if self._keys.due(packet.pts_ns) and not is_key:
+            # Again after a while: the request, or its answer, may be lost.
+            self._keys.ask(packet.pts_ns + S)
+            self._request_key_frames()
+        self._packets.write(packet)
 
     def open(self, sinks: Sequence[PacketSink]) -> None:
-        self._sinks = sinks
-        held, self._held = self._held or [], None
-        for packet in held:
-            for sink in sinks:
-                sink.write(packet)
+        self._packets.open(sinks)
 
     def key_frame_at(self, at_ns: int) -> None:
-        self._keys_at_ns.append(at_ns)
-
-    def _await_key(self, packet: Packet, due: Sequence[int]) -> None:
-        for at_ns in due:
-            self._keys_at_ns.remove(at_ns)
-        if not (packet.kind is MediaKind.VIDEO and packet.is_key):
-            # Again after a while: the request, or its answer, may be lost.
-            self._keys_at_ns.append(packet.pts_ns + S)
-            self._request_key_frames()
+        """From any thread."""
+        self._keys.ask(at_ns)

@@ -18,6 +18,7 @@ from av.video.frame import PictureType
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import internal
+from openegress.core.left_out import QuickerEncoding
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
@@ -79,6 +80,9 @@ class VideoEncoder:
         self._next_key_ns = 0
         self._held = 0
         """By an encoder that sees all pictures."""
+        self.speed = encoding.speed
+        self.quicker: tuple[QuickerEncoding, ...] = ()
+        """As of an AdaptingEncoder: this one keeps its speed."""
         self.format = StreamFormat(
             kind=MediaKind.VIDEO,
             codec=encoding.codec,

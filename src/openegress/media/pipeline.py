@@ -18,9 +18,11 @@ from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
 from openegress.media.adapting_encoder import AdaptingEncoder
+from openegress.media.due_key_frames import DueKeyFrames
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
 from openegress.media.levelled_encoder import LevelledEncoder
+from openegress.media.overload import Pressure
 from openegress.media.resumptions import Resumption, Resumptions
 
 _LAST_PACKETS_S = 0.5
@@ -51,11 +53,8 @@ class EncodePipeline:
         Raises EgressError when FFmpeg refuses the parameters.
         """
         self._queue = FrameQueue(video.framerate if video else None, hold_s)
-        self._adapting: AdaptingEncoder | None = None
         try:
-            if video is not None and video.adapts:
-                self._adapting = AdaptingEncoder(video, self._queue.pressure, steady=steady)
-            self._video = self._adapting or (VideoEncoder(video, steady=steady) if video else None)
+            self._video = _video_encoder(video, self._queue.pressure, steady=steady) if video else None
             self._audio = _audio_encoder(audio, loudness_lufs) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
@@ -67,9 +66,7 @@ class EncodePipeline:
         self._ended.set_running_or_notify_cancel()  # whoever gives up waiting does not cancel the thread
         # A daemon: one that hangs in an encoder must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
-        self._speed = video.speed if video else None
-        self._keys_at_ns: list[int] = []
-        """Asked for, and not encoded so far. Added to from any thread."""
+        self._keys = DueKeyFrames()
         self._unfinished = 0
         self.encoded_frames = 0
         self.last_pts_ns = 0
@@ -90,12 +87,12 @@ class EncodePipeline:
     @property
     def quicker(self) -> tuple[QuickerEncoding, ...]:
         """For how long pictures had less effort than they could have."""
-        return self._adapting.quicker if self._adapting is not None else ()
+        return self._video.quicker if self._video is not None else ()
 
     @property
     def speed(self) -> EncoderSpeed | None:
         """That pictures are encoded with now."""
-        return self._adapting.speed if self._adapting is not None else self._speed
+        return self._video.speed if self._video is not None else None
 
     def attach(self, sinks: Sequence[PacketSink], taps: Sequence[FrameSink]) -> None:
         self._sinks, self._taps = sinks, taps
@@ -114,7 +111,7 @@ class EncodePipeline:
 
     def key_frame_at(self, at_ns: int) -> None:
         """The first picture at `at_ns` or later is a key frame. From any thread."""
-        self._keys_at_ns.append(at_ns)
+        self._keys.ask(at_ns)
 
     def expect_end(self) -> None:
         """The source is about to stop: whoever stops it waits, so from now on there is little time for
@@ -150,11 +147,8 @@ class EncodePipeline:
                 for tap in self._taps:
                     tap.video(frame, pts_ns)
                 if self._video is not None:
-                    due = [at_ns for at_ns in tuple(self._keys_at_ns) if pts_ns + S // 1000 >= at_ns]
-                    if due:
+                    if self._keys.due(pts_ns + S // 1000):
                         self._video.begin_anew()
-                    for at_ns in due:
-                        self._keys_at_ns.remove(at_ns)
                     self.encoded_frames += 1
                     self._deliver(self._video.encode(frame, pts_ns))
             case QueuedSound(samples, pts_ns, sample_rate):
@@ -178,6 +172,14 @@ class EncodePipeline:
     def _fail(self, error: EgressError) -> None:
         self._queue.abandon()
         self._on_error(error)
+
+
+def _video_encoder(
+    encoding: VideoEncoding, pressure: Pressure, *, steady: bool
+) -> VideoEncoder | AdaptingEncoder:
+    if encoding.adapts:
+        return AdaptingEncoder(encoding, pressure, steady=steady)
+    return VideoEncoder(encoding, steady=steady)
 
 
 def _audio_encoder(encoding: AudioEncoding, loudness_lufs: float) -> AudioEncoder | LevelledEncoder:

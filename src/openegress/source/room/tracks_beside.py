@@ -10,7 +10,8 @@ from typing import cast
 
 from openegress.core.codecs import MediaKind
 from openegress.core.pause_mode import PauseMode
-from openegress.media import Packet, PacketSink
+from openegress.media import PacketSink
+from openegress.media.held_packets import HeldPackets
 from openegress.room import EncodedFrame, Track
 from openegress.source.memory import Shedding
 from openegress.source.room.selection import Selection
@@ -27,7 +28,7 @@ class TracksBeside:
         self._kinds = kinds
         self._shared = _SharedRoom(follower)
         self._tracks = RoomTracksSource(cast(TrackFollower, self._shared))
-        self._packets = _Packets()
+        self._packets = HeldPackets()
         self._held: deque[tuple[Track, EncodedFrame]] | None = deque()
         """From before the start, or since a pause; None: frames are taken at once."""
         self._from_ns = 0
@@ -119,25 +120,3 @@ class _SharedRoom:
 
     async def release(self) -> None:
         """Nothing is subscribed to for the tracks alone."""
-
-
-class _Packets:
-    """Holds the first ones until their outputs are open."""
-
-    def __init__(self) -> None:
-        self._held: list[Packet] | None = []
-        """None: they are."""
-        self._sinks: Sequence[PacketSink] = ()
-
-    def write(self, packet: Packet) -> None:
-        if self._held is not None:
-            self._held.append(packet)
-            return
-        for sink in self._sinks:
-            sink.write(packet)
-
-    def open(self, sinks: Sequence[PacketSink]) -> None:
-        self._sinks = sinks
-        held, self._held = self._held or [], None
-        for packet in held:
-            self.write(packet)

@@ -1,0 +1,28 @@
+"""Packets that come before the outputs are open."""
+
+from collections.abc import Sequence
+
+from openegress.media import Packet, PacketSink
+
+
+class HeldPackets:
+    """A PacketSink in front of others. Fed from one thread, opened from another once."""
+
+    def __init__(self) -> None:
+        self._held: list[Packet] | None = []
+        """None: the outputs are open."""
+        self._sinks: Sequence[PacketSink] = ()
+
+    def write(self, packet: Packet) -> None:
+        if self._held is not None:
+            self._held.append(packet)
+            return
+        for sink in self._sinks:
+            sink.write(packet)
+
+    def open(self, sinks: Sequence[PacketSink]) -> None:
+        """Gives them what came before, and all that comes."""
+        self._sinks = sinks
+        held, self._held = self._held or [], None
+        for packet in held:
+            self.write(packet)
