@@ -101,12 +101,14 @@ class AdaptingEncoder:
         if encoder.parameter_sets != self._encoder.parameter_sets:
             _log.error("the encoder keeps its speed: %s has other parameter sets", wanted.value)
             self._is_fixed = self._pressure.is_quickest = True
+            encoder.close()
             return []
         if is_quicker:
             _log.warning("the encoder cannot keep up: it goes on with %s", wanted.value)
         else:
             _log.info("the encoder has time again: it goes on with %s", wanted.value)
         rest = self._encoder.flush()
+        self._encoder.close()
         self._encoding, self._encoder = encoding, encoder
         self._pressure.is_quickest = wanted is SPEEDS[0]
         return rest

@@ -153,6 +153,11 @@ class VideoEncoder:
             given += self._units(self._still.rest())
         return given
 
+    def close(self) -> None:
+        """Frees the codec and its threads, which are part of a cycle of references and would wait for a full
+        collection. `format` stays good. Idempotent; nothing may be encoded after it."""
+        self._host.close()
+
     def _packets(self, packets: "Iterable[av.Packet[Any]]") -> list[Packet]:
         given: list[Packet] = []
         for p in packets:
