@@ -19,10 +19,11 @@ from openegress.core.units import S
 from openegress.media import PacketSink
 from openegress.media.meeting_file import MeetingFile
 from openegress.output import Emit, Opening
+from openegress.output.beside_store import BesideStore
 from openegress.output.disk_thread import in_time, patience_s
 from openegress.output.file import voices
 from openegress.output.file.voices import VoicesFile
-from openegress.output.manifest import FileRecord, Records, stored_beside
+from openegress.output.manifest import Records, stored_beside
 from openegress.output.naming import sidecar_name
 from openegress.output.spool_file import disk_error
 from openegress.source.room.stem_files import gains_db, measured_lufs, write_stems
@@ -110,28 +111,24 @@ async def store_stems(
     if first is None or plan.stems is None or not source.exists() or not source.stat().st_size:
         return Records(), None
     index, output = first
-    stored_files: list[FileRecord] = []
-    backup_used = False
     target = uploader(output.storage)
+    store = BesideStore(target)
     try:
         length_ns = _length_ns(index, told)
         patience = patience_s(source.stat().st_size) + _SLOWEST * length_ns / S
         making = functools.partial(_made, source, folder / _FOLDER, plan, length_ns)
         for identity, local in (await in_time("stems", making, patience)).items():
             name = sidecar_name(output, values, ending(identity, plan.stems))
-            stored = await target.put(local, name, CONTENT_TYPE[plan.stems], delete_local=True)
-            backup_used = backup_used or stored.backup_used
-            stored_files.append(FileRecord(name, stored.location, stored.presign_error))
-        failure = None
+            await store.put(local, name, CONTENT_TYPE[plan.stems])
     except EgressError as error:
-        failure = error
+        store.errors.append(error)
     finally:
         await target.close()
-    if backup_used:
+    if store.backup_used:
         emit(BackupUsed(index))
-    for event in stored_beside(stored_files, time.time_ns()):
+    for event in stored_beside(store.records.files, time.time_ns()):
         emit(event)
-    return Records(files=tuple(stored_files)), failure
+    return store.records, store.failure
 
 
 def _made(source: Path, folder: Path, plan: Plan, length_ns: int) -> dict[str, Path]:

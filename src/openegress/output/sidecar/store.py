@@ -8,8 +8,9 @@ from openegress.core.beside import with_sidecars
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan, StoragePlan
 from openegress.core.sidecars import ENDINGS
+from openegress.output.beside_store import BesideStore
 from openegress.output.disk_thread import in_time, patience_s
-from openegress.output.manifest import FileRecord, Records
+from openegress.output.manifest import Records
 from openegress.output.naming import sidecar_name
 from openegress.output.sidecar.log import MOST_BYTES, NAME
 from openegress.output.sidecar.render import render
@@ -30,23 +31,19 @@ async def store_sidecars(
     if beside is None or not (folder / NAME).exists():
         return Records(), None, False
     output = beside[1]
-    stored_files: list[FileRecord] = []
-    errors: list[EgressError] = []
-    backup_used = False
     target = uploader(output.storage)
+    store = BesideStore(target)
     try:
         for sidecar in plan.sidecars:
             stem = naming.split(sidecar_name(output, values, ""))[1]
             making = functools.partial(render, folder, sidecar, stem, end_ns)
             try:
                 made = await in_time(f"sidecar {sidecar}", making, patience_s(MOST_BYTES))
-                for ending, local in made.items():
-                    path = sidecar_name(output, values, ending)
-                    stored = await target.put(local, path, ENDINGS[sidecar][ending], delete_local=True)
-                    backup_used = backup_used or stored.backup_used
-                    stored_files.append(FileRecord(path, stored.location, stored.presign_error))
             except EgressError as error:
-                errors.append(error)
+                store.errors.append(error)
+                continue
+            for ending, local in made.items():
+                await store.put(local, sidecar_name(output, values, ending), ENDINGS[sidecar][ending])
     finally:
         await target.close()
-    return Records(files=tuple(stored_files)), errors[0] if errors else None, backup_used
+    return store.records, store.failure, store.backup_used

@@ -1,0 +1,37 @@
+"""Stores the files that lie beside a recording, each whatever becomes of the others."""
+
+from pathlib import Path
+
+from openegress.core.errors import EgressError
+from openegress.output.manifest import FileRecord, Records
+from openegress.storage.uploader import Uploader
+
+
+class BesideStore:
+    """Of one recording. The uploader stays its owner's to close."""
+
+    def __init__(self, uploader: Uploader) -> None:
+        self._uploader = uploader
+        self._files: list[FileRecord] = []
+        self.errors: list[EgressError] = []
+        """Why files are missing, also those that could not be made."""
+        self.backup_used = False
+
+    @property
+    def records(self) -> Records:
+        return Records(files=tuple(self._files))
+
+    @property
+    def failure(self) -> EgressError | None:
+        """The first one."""
+        return self.errors[0] if self.errors else None
+
+    async def put(self, local: Path, path: str, content_type: str) -> None:
+        """Stores `local` and removes it; one that no storage takes stays, and is an error more."""
+        try:
+            stored = await self._uploader.put(local, path, content_type, delete_local=True)
+        except EgressError as error:
+            self.errors.append(error)
+            return
+        self.backup_used = self.backup_used or stored.backup_used
+        self._files.append(FileRecord(path, stored.location, stored.presign_error))
