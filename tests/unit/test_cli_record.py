@@ -8,11 +8,12 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, EncodedFileType
 from openegress.app import one_shot
 from openegress.app.one_shot import OneShot
 from openegress.cli.parser import build_parser
-from openegress.cli.record import limited, request_for
-from openegress.config.settings import SessionLimitSettings, Settings
+from openegress.cli.record import request_for
+from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError
 from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
+from openegress.request.options import Options, carried
 
 
 def request(file: str, *flags: str, source: str = "https://example.com") -> StartEgressRequest:
@@ -75,12 +76,15 @@ def test_matroska_holds_no_composed_layout() -> None:
         request("out.mkv", "--layout", "grid", source="room:stage")
 
 
-@pytest.mark.parametrize(("configured_s", "limit_s"), [(0.0, 90.0), (30.0, 30.0), (600.0, 90.0)])
-def test_a_duration_is_the_recorders_limit_unless_that_is_shorter(
-    configured_s: float, limit_s: float
-) -> None:
-    settings = Settings(session_limits=SessionLimitSettings(file_output_max_duration=Seconds(configured_s)))
-    assert limited(settings, 90.0).session_limits.file_output_max_duration == limit_s
+@pytest.mark.parametrize("source", ["https://example.com", "room:stage"])
+def test_a_duration_is_of_what_is_recorded_however_long_the_start_takes(source: str) -> None:
+    asked = request("out.mp4", "--duration", "1m30s", source=source)
+    body = getattr(asked, asked.WhichOneof("request") or "")
+    assert carried(body) == Options(max_duration=Seconds(90.0))
+
+
+def test_without_a_duration_nothing_ends_it() -> None:
+    assert carried(request("out.mp4").web) == Options()
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ from openegress.core.events import Progress
 from openegress.core.ids import new_id
 from openegress.core.values import Seconds
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
-from openegress.request import layouts
+from openegress.request import layouts, options
+from openegress.request.options import Options
 
 ROOM = "room:"
 
@@ -61,17 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     ports = dict.fromkeys(("port", "template_port", "health_port", "prometheus_port"), 0)
     settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet, **ports)
     log.configure(settings.logging)
-    if arguments.duration:
-        settings = limited(settings, parse_duration(arguments.duration))
     return lookup_loop.run(record(settings, request_for(arguments, target), as_json=arguments.json))
-
-
-def limited(settings: Settings, duration_s: float) -> Settings:
-    """Left to the recorder, which has the clock: what it tells of its progress comes a second late."""
-    configured = settings.session_limits.file_output_max_duration
-    shortest = Seconds(min(configured or duration_s, duration_s))
-    limits = msgspec.structs.replace(settings.session_limits, file_output_max_duration=shortest)
-    return msgspec.structs.replace(settings, session_limits=limits)
 
 
 def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressRequest:
@@ -87,6 +78,7 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     if suffix in WITHOUT_PICTURE and arguments.video_only:
         other = ".mkv" if suffix in OF_TRACKS else ".mp4"
         raise invalid(f'"{target.name}" holds no picture: leave out --video-only, or name it {other}')
+    asked = Options(max_duration=Seconds(parse_duration(arguments.duration)) if arguments.duration else None)
     egress_id = new_id("EG_")
     common = {
         "audio_only": audio_only,
@@ -103,10 +95,10 @@ def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressReque
     if source.startswith(ROOM):
         name = source.removeprefix(ROOM)
         layout = layouts.TRACKS if suffix in OF_TRACKS else arguments.layout
-        room = RoomCompositeEgressRequest(room_name=name, layout=layout, **common)
+        room = options.carry(RoomCompositeEgressRequest(room_name=name, layout=layout, **common), asked)
         return StartEgressRequest(egress_id=egress_id, room_name=name, room_composite=room)
     if source.startswith(("http://", "https://")):
-        web = WebEgressRequest(url=source, **common)
+        web = options.carry(WebEgressRequest(url=source, **common), asked)
         return StartEgressRequest(egress_id=egress_id, web=web)
     raise invalid(f'"{source}" is neither a URL nor a room: write https://... or room:NAME')
 
