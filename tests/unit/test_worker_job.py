@@ -116,7 +116,11 @@ class World:
         return await self.run_each([handler], recovery)
 
     async def run_each(
-        self, handlers: list[Handler], recovery: Handler | None = None, *, began_before: bool = False
+        self,
+        handlers: list[Handler],
+        recovery: Handler | None = None,
+        *,
+        begun: BegunAt = BegunAt.NOWHERE,
     ) -> EgressInfo:
         """One handler after the other, where the plan says so."""
         following = iter(handlers)
@@ -125,7 +129,7 @@ class World:
             return self.room_is_on
 
         spawns = Spawns(lambda: _given(next(following)), lambda: _given(recovery or Handler()), is_room_on)
-        await self.job.run(spawns, BegunAt.HERE if began_before else BegunAt.NOWHERE)
+        await self.job.run(spawns, begun)
         return self.job.record.info
 
 
@@ -371,7 +375,7 @@ async def test_one_that_cannot_go_on_is_finished(tmp_path: Path) -> None:
 async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:
     world = World(tmp_path, FILE, resumes=True)
     world.room_is_on = False
-    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), began_before=True)
+    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), begun=BegunAt.HERE)
     assert info.status == Status.EGRESS_FAILED
     assert "its room is over; what was recorded until then is kept" in info.error
 
@@ -395,6 +399,21 @@ async def test_one_that_is_stopped_before_another_goes_on_is_complete(tmp_path: 
 async def test_one_that_recorded_nothing_is_not_gone_on_with(tmp_path: Path) -> None:
     info = await World(tmp_path, FILE, resumes=True).run(Handler())
     assert info.error.endswith("before it could record")
+
+
+@pytest.mark.parametrize("begun", [BegunAt.ELSEWHERE, BegunAt.ELSEWHERE_LEFT])
+async def test_a_takeover_whose_handler_dies_before_it_records_is_begun_anew(
+    tmp_path: Path, begun: BegunAt
+) -> None:
+    """Its worker may have been started again in that moment. What the dead one left would refuse the next
+    one."""
+    world, recovery = World(tmp_path, FILE, resumes=True), Handler(Ended(7, EndReason.FAILURE))
+    second = Handler(Active(8), Ended(9, EndReason.API))
+    dead = [Handler()] if begun is BegunAt.ELSEWHERE else []
+    info = await world.run_each([*dead, second], recovery, begun=begun)
+    assert isinstance(recovery.heard.get_nowait(), ipc.Recover) and recovery.heard.empty()
+    assert not second.heard.get_nowait().resumes
+    assert (info.status, info.error) == (Status.EGRESS_COMPLETE, "")
 
 
 async def test_one_that_is_left_to_the_next_start_does_not_end(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ class BegunAt(Enum):
     """In an earlier life of this worker, whose spool has what was recorded."""
     ELSEWHERE = auto()
     """On another worker, which is lost: this one records another part."""
+    ELSEWHERE_LEFT = auto()
+    """The same, and a handler of this worker died before it had recorded anything of that part. What it left
+    in the spool has to go first."""
 
 
 class _Stage(Enum):
@@ -221,6 +224,11 @@ class Job:
                 if not is_on:
                     await self._finish_after(spawns, died, "its room is over", begun)
                     return
+            if begun is BegunAt.ELSEWHERE_LEFT:
+                await self._follow(spawns.recover, ipc.Recover(self.plan))
+                begun = BegunAt.ELSEWHERE
+                if self.is_left:
+                    return
             is_here = resumes and begun is not BegunAt.ELSEWHERE
             outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=is_here))
             if self.is_left:
@@ -236,6 +244,8 @@ class Job:
                 await self._recover(spawns.recover, died)
                 return
             resumes = True
+            if begun is BegunAt.ELSEWHERE:
+                begun = BegunAt.ELSEWHERE_LEFT
             _log.error("another process goes on with a recording", egress_id=self.plan.egress_id, died=died)
 
     def _may_resume(self, has_begun: bool) -> bool:
@@ -247,7 +257,7 @@ class Job:
     async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
         """Nobody can go on with it; no `why`: it was stopped before somebody had."""
         reason = f" and nobody could go on with it: {why}" if why else ""
-        if begun is BegunAt.ELSEWHERE:
+        if begun is not BegunAt.HERE:
             # Nothing to save, but it may have left a folder in the spool.
             await self._follow(spawns.recover, ipc.Recover(self.plan))
             self._end_unbegun(f"the worker that recorded this was lost{reason}")

@@ -175,8 +175,9 @@ class WorkerService:
         self._records.keeper.doubt(egress_id)
         await self._calls.open(egress_id)
         record = self._records.of_start(left.plan, left.info)
-        self._supervisor.go_on(left.plan, left.kind.value, record)
-        self._records.show(left.info)
+        has_begun, claim = left.has_begun or left.plan.part is None, self._starter.claim_names
+        self._supervisor.go_on(left.plan, left.kind.value, record, claim, has_begun=has_begun)
+        self._records.show(record.info)
         self._on_start()
         _log.warning("a recording goes on that an earlier worker began", egress_id=egress_id)
 
@@ -208,6 +209,7 @@ class WorkerService:
             await self._calls.open(egress_id)
             own = initial(StartEgressRequest(egress_id=egress_id), plan, now_ns)
             record = self._records.of_start(plan, part_records.extended(info, own, part.lost_at_ns))
+            record.repeat()
             self._supervisor.take_over(plan, kind.value, record, self._starter.claim_names)
         except BaseException:
             await self._paths.release(egress_id)
