@@ -401,6 +401,41 @@ async def test_one_that_recorded_nothing_is_not_gone_on_with(tmp_path: Path) -> 
     assert info.error.endswith("before it could record")
 
 
+async def test_what_a_dead_handler_was_asked_for_is_refused_at_once(tmp_path: Path) -> None:
+    """And so is what is asked for until the next one records; that one is not asked again for what the first
+    was told."""
+    world, first, second = World(tmp_path, STREAM, resumes=True), Handler(lingers=True), Handler(lingers=True)
+    add = (StreamTarget("rtmp://h/app/1", "rtmp://h/app/{1}", "id1"),)
+    early = asyncio.create_task(world.job.update_streams(add, ()))
+    await asyncio.sleep(0)
+    running = asyncio.create_task(world.run_each([first, second]))
+    assert isinstance(await first.heard.get(), ipc.Run)
+    first.said.put_nowait(Active(5))
+    first.said.put_nowait(ipc.Reply((await first.heard.get()).call))
+    await early
+    asked = [
+        asyncio.create_task(each) for each in (world.job.update_streams(add, ()), world.job.obey("@pause"))
+    ]
+    for _ in asked:
+        await first.heard.get()
+    first.said.put_nowait(None)
+    assert (await second.heard.get()).resumes
+    asked += [asyncio.create_task(each) for each in (world.job.update_streams(add, ()), world.job.obey(""))]
+    async with asyncio.timeout(1):
+        refusals = await asyncio.gather(*asked, return_exceptions=True)
+    assert [
+        (each.code, "ask again" in each.message) for each in refusals if isinstance(each, EgressError)
+    ] == [(Code.UNAVAILABLE, True)] * 4
+    assert second.heard.empty()
+    second.said.put_nowait(AGAIN)
+    while world.job.record.info.details == "":  # noqa: ASYNC110 - its event is taken within a few turns
+        await asyncio.sleep(0)
+    await world.job.obey("")
+    for each in (Ended(9, EndReason.API), None):
+        second.said.put_nowait(each)
+    await running
+
+
 @pytest.mark.parametrize("begun", [BegunAt.ELSEWHERE, BegunAt.ELSEWHERE_LEFT])
 async def test_a_takeover_whose_handler_dies_before_it_records_is_begun_anew(
     tmp_path: Path, begun: BegunAt

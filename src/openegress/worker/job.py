@@ -36,7 +36,7 @@ from openegress.core.restart_policy import RestartPolicy
 from openegress.core.tasks import beside
 from openegress.request.later_part import may_have_parts
 from openegress.worker.compose_turns import ComposeTurns
-from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
+from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, between_two, not_running
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -183,13 +183,22 @@ class Job:
         the recording has begun is applied when it does."""
         if self._ended is not None:
             raise not_running()
+        self.check_recorded()
         await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
 
     async def obey(self, order: str) -> None:
-        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        """`order` is text of request.orders; empty: whether any could be carried out now. Returns once it
+        is. Raises EgressError."""
         if self._ended is not None:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
-        await self.handlers.obey(order)
+        self.check_recorded()
+        if order:
+            await self.handlers.obey(order)
+
+    def check_recorded(self) -> None:
+        """Raises EgressError, UNAVAILABLE, while another handler is on its way to go on with it."""
+        if self._stage is _Stage.TAKEN_OVER:
+            raise between_two()
 
     async def run(self, spawns: Spawns, begun: BegunAt = BegunAt.NOWHERE) -> None:
         """Returns when the egress has ended and its last state was reported."""
