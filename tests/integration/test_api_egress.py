@@ -233,6 +233,18 @@ async def test_a_worker_that_does_not_answer(api: EgressApi) -> None:
     assert (await refused(api, "UpdateStream", update))[1] == "unavailable"
 
 
+async def test_a_layout_is_refused_while_nobody_records(api: EgressApi) -> None:
+    """The room would take it for the recorder that has just died, whose successor would not see it."""
+    api.worker.silent = True
+    info = await call(api, "StartRoomCompositeEgress", {"room_name": ROOM, "layout": "grid"} | FILE)
+    await api.worker.tell(info["egress_id"], Active(1))
+    status, code, message = await refused(
+        api, "UpdateLayout", {"egress_id": info["egress_id"], "layout": "speaker"}
+    )
+    assert (status, code) == (503, "unavailable")
+    assert message.startswith("no worker has this egress now")
+
+
 # --- streams
 
 

@@ -1,5 +1,6 @@
 """The IOInfo service as a worker and the API see it: over a bus, on a real store."""
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from livekit.protocol.egress import (
     EgressInfo,
     EgressStatus,
+    FileInfo,
     ListEgressRequest,
     RoomCompositeEgressRequest,
 )
@@ -63,6 +65,41 @@ async def test_records_over_the_bus(ends: Ends) -> None:
         response = await ends.client.call(IOInfo.LIST_EGRESS, request)
         assert [item.egress_id for item in response.items] == ids
     await ends.client.call(IOInfo.UPDATE_METRICS, UpdateMetricsRequest(info=active, avg_cpu_usage=0.5))
+    assert len(told) == 2
+
+
+async def test_a_part_is_added_though_another_update_comes_between(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once only, as its worker asks again where the answer was lost."""
+    known = EgressInfo(
+        egress_id="EG_1",
+        updated_at=1,
+        status=EgressStatus.EGRESS_COMPLETE,
+        file_results=[FileInfo(filename="a.mp4", started_at=1), FileInfo(filename="b.mp4", started_at=5)],
+    )
+    await ends.service.update(known)
+    get, told = ends.service.get, list[EgressInfo]()
+
+    async def is_overtaken(egress_id: str) -> EgressInfo:
+        stored = await get(egress_id)
+        if not told:
+            ends.service.listen(told.append)
+            later = EgressInfo()
+            later.CopyFrom(stored)
+            later.updated_at = time.time_ns() + 10**12
+            later.file_results[1].location = "/b.mp4"
+            await ends.service.update(later)
+        return stored
+
+    monkeypatch.setattr(ends.service, "get", is_overtaken)
+    part = EgressInfo(
+        egress_id="EG_1", file_results=[FileInfo(filename="a.mp4", started_at=1, location="/a.mp4")]
+    )
+    for _ in range(2):
+        await ends.client.call(IOInfo.ADD_PART, part)
+    stored = await ends.client.call(IOInfo.GET_EGRESS, GetEgressRequest(egress_id="EG_1"))
+    assert [each.location for each in stored.file_results] == ["/a.mp4", "/b.mp4"]
     assert len(told) == 2
 
 

@@ -47,12 +47,18 @@ def results(plan: Plan) -> EgressInfo:
     return initial(StartEgressRequest(egress_id="EG_1"), plan, 1)
 
 
+def begin(info: EgressInfo, at_ns: int) -> None:
+    for results in (info.file_results, info.segment_results, info.image_results):
+        results[-1].started_at = at_ns
+
+
 @given(st.integers(1, 5))
 def test_parts_are_joined_as_they_were_taken_apart(count: int) -> None:
     own = results(plan_with())
     info = results(plan_with())
     for number in range(1, count):
-        info = part_records.extended(info, own, number)
+        begin(info, 2 * number - 1)
+        info = part_records.extended(info, own, 2 * number)
         info.file_results[number].filename = f"{number}.mp4"
     earlier, last = part_records.split(info, own)
     assert len(earlier.file_results) == count - 1
@@ -66,6 +72,28 @@ def test_a_part_ends_where_its_worker_was_lost() -> None:
     lost, own = kept.file_results
     assert (lost.ended_at, lost.duration) == (8 * S, 5 * S)
     assert (own.filename, own.ended_at) == ("b.mp4", 0)
+
+
+def test_whether_a_record_has_been_told_of_a_part() -> None:
+    """Its worker is started again before, or after, it has told of it, or recorded something."""
+    own, info = results(plan_with()), results(plan_with())
+    begin(info, 1 * S)
+    assert not part_records.has_part(info, own, 8 * S)
+    known = part_records.extended(info, own, 8 * S)
+    assert part_records.has_part(known, own, 8 * S)
+    begin(known, 9 * S)
+    assert part_records.has_part(known, own, 8 * S)
+    assert not part_records.has_part(known, own, 16 * S)
+
+
+def test_a_part_of_which_nothing_was_recorded_has_no_results() -> None:
+    """The worker that took over was lost before its first picture; another one, and then it, come back."""
+    own, info = results(plan_with()), results(plan_with())
+    begin(info, 1 * S)
+    second = part_records.extended(info, own, 8 * S)
+    third = part_records.extended(second, own, 16 * S)
+    assert [each.started_at for each in third.file_results] == [1 * S, 0]
+    assert part_records.with_part(third, own) == third
 
 
 def test_what_a_part_has_become_is_in_its_place() -> None:

@@ -159,3 +159,20 @@ async def test_an_offer_is_waited_for_as_long_as_configured() -> None:
     assert asyncio.get_running_loop().time() - begun_s < 0.9
     await caller.close()
     await bus.close()
+
+
+@pytest.mark.parametrize(("status", "is_taken"), [(ACTIVE, False), (COMPLETE, True)])
+async def test_a_part_is_added_by_the_keeper_only_to_what_has_ended(
+    keeper: Keeper, client: IOInfoClient, status: EgressStatus, is_taken: bool
+) -> None:
+    """Until then the next update of its worker, which does not know of the part, would take it away. A
+    livekit-server, as this keeper is, has no method for it."""
+    keeper.records["EG_1"] = EgressInfo(egress_id="EG_1", status=status)
+    part = EgressInfo(egress_id="EG_1", status=FAILED)
+    if is_taken:
+        await client.add_part(part)
+    else:
+        with pytest.raises(EgressError) as refused:
+            await client.add_part(part)
+        assert refused.value.code is Code.FAILED_PRECONDITION
+    await client.add_part(EgressInfo(egress_id="EG_2", status=FAILED))

@@ -16,7 +16,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.plan import FileOutput, Output, Plan, S3Storage, StoragePlan, WebSource
 from openegress.request import naming
-from openegress.storage.journal import LOCK, Journal, mark_ended
+from openegress.storage.journal import LOCK, STARTED, Journal, mark_ended
 from openegress.store.leases import MemoryLeases
 from openegress.worker import adoption as adoptions
 from openegress.worker import paths as paths_module
@@ -53,6 +53,7 @@ class World:
         self.reported: list[bool] = []
         self.had_ended: list[bool] = []
         self.gone_on: list[str] = []
+        self.begun_before: list[bool] = []
         self.taken: set[str] = set()
         """Another worker has gone on with these."""
         self.status = EgressStatus.EGRESS_ACTIVE
@@ -76,6 +77,7 @@ class World:
 
     async def go_on(self, left: Leftover) -> None:
         self.gone_on.append(left.plan.egress_id)
+        self.begun_before.append(left.has_begun)
         self.busy.add(left.plan.egress_id)
 
     async def lookup(self, egress_id: str) -> EgressInfo | None:
@@ -321,6 +323,14 @@ async def test_who_shares_the_spool_leaves_what_goes_on_to_the_service(tmp_path:
     world.leave("EG_2", resumes=True)
     assert await look(world, BESIDE) == ["EG_1"]
     assert world.gone_on == []
+
+
+async def test_it_is_known_whether_there_is_anything_to_go_on_with(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.leave("EG_1", resumes=True)
+    world.leave("EG_2", resumes=True).note(STARTED, 5)
+    await look(world, FIRST)
+    assert dict(zip(world.gone_on, world.begun_before, strict=True)) == {"EG_1": False, "EG_2": True}
 
 
 @pytest.mark.parametrize("is_taken", [False, True])

@@ -116,7 +116,11 @@ class World:
         return await self.run_each([handler], recovery)
 
     async def run_each(
-        self, handlers: list[Handler], recovery: Handler | None = None, *, began_before: bool = False
+        self,
+        handlers: list[Handler],
+        recovery: Handler | None = None,
+        *,
+        begun: BegunAt = BegunAt.NOWHERE,
     ) -> EgressInfo:
         """One handler after the other, where the plan says so."""
         following = iter(handlers)
@@ -125,7 +129,7 @@ class World:
             return self.room_is_on
 
         spawns = Spawns(lambda: _given(next(following)), lambda: _given(recovery or Handler()), is_room_on)
-        await self.job.run(spawns, BegunAt.HERE if began_before else BegunAt.NOWHERE)
+        await self.job.run(spawns, begun)
         return self.job.record.info
 
 
@@ -371,7 +375,7 @@ async def test_one_that_cannot_go_on_is_finished(tmp_path: Path) -> None:
 async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:
     world = World(tmp_path, FILE, resumes=True)
     world.room_is_on = False
-    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), began_before=True)
+    info = await world.run_each([], Handler(Ended(9, EndReason.FAILURE)), begun=BegunAt.HERE)
     assert info.status == Status.EGRESS_FAILED
     assert "its room is over; what was recorded until then is kept" in info.error
 
@@ -395,6 +399,56 @@ async def test_one_that_is_stopped_before_another_goes_on_is_complete(tmp_path: 
 async def test_one_that_recorded_nothing_is_not_gone_on_with(tmp_path: Path) -> None:
     info = await World(tmp_path, FILE, resumes=True).run(Handler())
     assert info.error.endswith("before it could record")
+
+
+async def test_what_a_dead_handler_was_asked_for_is_refused_at_once(tmp_path: Path) -> None:
+    """And so is what is asked for until the next one records; that one is not asked again for what the first
+    was told."""
+    world, first, second = World(tmp_path, STREAM, resumes=True), Handler(lingers=True), Handler(lingers=True)
+    add = (StreamTarget("rtmp://h/app/1", "rtmp://h/app/{1}", "id1"),)
+    early = asyncio.create_task(world.job.update_streams(add, ()))
+    await asyncio.sleep(0)
+    running = asyncio.create_task(world.run_each([first, second]))
+    assert isinstance(await first.heard.get(), ipc.Run)
+    first.said.put_nowait(Active(5))
+    first.said.put_nowait(ipc.Reply((await first.heard.get()).call))
+    await early
+    asked = [
+        asyncio.create_task(each) for each in (world.job.update_streams(add, ()), world.job.obey("@pause"))
+    ]
+    for _ in asked:
+        await first.heard.get()
+    first.said.put_nowait(None)
+    assert (await second.heard.get()).resumes
+    asked += [asyncio.create_task(each) for each in (world.job.update_streams(add, ()), world.job.obey(""))]
+    async with asyncio.timeout(1):
+        refusals = await asyncio.gather(*asked, return_exceptions=True)
+    assert [
+        (each.code, "ask again" in each.message) for each in refusals if isinstance(each, EgressError)
+    ] == [(Code.UNAVAILABLE, True)] * 4
+    assert second.heard.empty()
+    second.said.put_nowait(AGAIN)
+    while world.job.record.info.details == "":  # noqa: ASYNC110 - its event is taken within a few turns
+        await asyncio.sleep(0)
+    await world.job.obey("")
+    for each in (Ended(9, EndReason.API), None):
+        second.said.put_nowait(each)
+    await running
+
+
+@pytest.mark.parametrize("begun", [BegunAt.ELSEWHERE, BegunAt.ELSEWHERE_LEFT])
+async def test_a_takeover_whose_handler_dies_before_it_records_is_begun_anew(
+    tmp_path: Path, begun: BegunAt
+) -> None:
+    """Its worker may have been started again in that moment. What the dead one left would refuse the next
+    one."""
+    world, recovery = World(tmp_path, FILE, resumes=True), Handler(Ended(7, EndReason.FAILURE))
+    second = Handler(Active(8), Ended(9, EndReason.API))
+    dead = [Handler()] if begun is BegunAt.ELSEWHERE else []
+    info = await world.run_each([*dead, second], recovery, begun=begun)
+    assert isinstance(recovery.heard.get_nowait(), ipc.Recover) and recovery.heard.empty()
+    assert not second.heard.get_nowait().resumes
+    assert (info.status, info.error) == (Status.EGRESS_COMPLETE, "")
 
 
 async def test_one_that_is_left_to_the_next_start_does_not_end(tmp_path: Path) -> None:

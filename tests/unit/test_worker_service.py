@@ -5,19 +5,32 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 import pytest_asyncio
-from livekit.protocol.egress import EgressInfo, EgressStatus, UpdateStreamRequest
+from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, UpdateStreamRequest
 from livekit.protocol.egress import StartEgressRequest as EgressRequest
 
 from openegress.api import wire_json
+from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import Ended, EndReason
-from openegress.core.plan import AudioRoute, LocalStorage, MediaSource, Plan, StoragePlan
+from openegress.core.events import Active, Ended, EndReason, Paused
+from openegress.core.part import Part
+from openegress.core.plan import (
+    AudioRoute,
+    FileOutput,
+    LocalStorage,
+    MediaSource,
+    Plan,
+    S3Storage,
+    StoragePlan,
+    WebSource,
+)
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.psrpc import Subscription
 from openegress.psrpc.client import RPCClient
@@ -41,6 +54,7 @@ from openegress.worker.supervisor import Supervisor
 from openegress.worker.unreported import Unreported
 from openegress.worker.worker_records import WorkerRecords
 
+OUT = StoragePlan(LocalStorage("/out"))
 START = replace(EgressInternal.START_EGRESS, timeout_s=1.0)
 
 
@@ -103,7 +117,8 @@ class Launches:
 
     def get(self, egress_id: str) -> Job | None:
         found = [record for record in self.records if record.info.egress_id == egress_id]
-        return cast("Job", SimpleNamespace(record=found[0])) if found else None
+        plans = [plan for plan in self.plans if plan.egress_id == egress_id]
+        return cast("Job", SimpleNamespace(record=found[0], plan=plans[0])) if found else None
 
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> None:
         self.records.append(record)
@@ -124,10 +139,13 @@ class World:
         self.parts: list[Any] = []
         self.launches: list[Launches] = []
 
-    async def worker(self, worker_id: str, same_path: Distinct = Distinct.UNNAMED) -> WorkerService:
-        context = Context(
-            now_ns=1, storage=StoragePlan(LocalStorage("/out")), ws_url="", template_base="", make_token=None
-        )
+    async def worker(
+        self,
+        worker_id: str,
+        same_path: Distinct = Distinct.UNNAMED,
+        storage: StoragePlan = OUT,
+    ) -> WorkerService:
+        context = Context(now_ns=1, storage=storage, ws_url="", template_base="", make_token=None)
         launches, server = Launches(), RPCServer(self.bus, worker_id)
         costs = {kind: Cost(0.1, 1) for kind in RequestKind}
         service = WorkerService(
@@ -334,6 +352,41 @@ async def test_fields_that_only_todays_protocol_has_come_over_the_bus(world: Wor
     assert isinstance(plan.source, MediaSource)
     assert plan.source.audio == (AudioRoute("participant", "bob", exclude=True), AudioRoute("all"))
     assert info.details == "ignored, as not known here: colour"
+
+
+async def test_an_earlier_part_is_told_to_whoever_records_the_last(world: World) -> None:
+    """Also while that is paused, until it has ended."""
+    await world.worker("NE_1")
+    await world.start(filepath="x.mp4")
+    (launches,) = world.launches
+    (record,) = launches.records
+    for event in (Active(5), Paused(6)):
+        record.apply(event)
+    result = FileInfo(filename="earlier.mp4", location="/earlier.mp4", started_at=1)
+    part = EgressInfo(egress_id="EG_1", file_results=[result])
+    add = partial(world.client.call, EgressHandler.ADD_PART, part, topic="EG_1")
+    with pytest.raises(EgressError) as refused:
+        await add()
+    assert refused.value.code is Code.UNAVAILABLE, "it has no earlier part"
+    launches.plans[0] = msgspec.structs.replace(launches.plans[0], part=Part(1, 3))
+    await add()
+    assert [each.location for each in record.info.file_results] == ["/earlier.mp4", ""]
+    record.apply(Ended(9, EndReason.API))
+    with pytest.raises(EgressError) as refused:
+        await add()
+    assert refused.value.code is Code.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(("backend", "is_refused"), [(LocalStorage("/there"), False), (S3Storage("b"), True)])
+async def test_a_worker_without_a_disk_for_recordings_claims_none_that_is_on_one(
+    world: World, backend: LocalStorage | S3Storage, is_refused: bool
+) -> None:
+    """Others, who can, would have to wait until its claim is over."""
+    service = await world.worker("NE_1", storage=StoragePlan(backend))
+    output = FileOutput("a.mp4", Container.MP4, StoragePlan(LocalStorage("/out")))
+    plan = Plan("EG_2", WebSource("https://example.com"), (output,), None, None, resumes=True)
+    refusal = service.refuses_part(plan)
+    assert (refusal is not None and "the disk of another worker" in refusal.message) == is_refused
 
 
 async def test_fields_that_nobody_knows_are_refused_of_an_update_over_the_bus_too(world: World) -> None:

@@ -51,6 +51,8 @@ class World:
         self.released: list[str] = []
         self.lost_ids: list[str] = []
         self.said: list[str] = []
+        self.refusal: Code | None = None
+        """Of the worker that has taken over, to be told of a part."""
         self.tenures = Tenures(
             cast("Handovers", self),
             cast("Supervisor", self),
@@ -92,6 +94,8 @@ class World:
         self.said.append("part to the keeper")
 
     async def call(self, method: object, info: EgressInfo, topic: str) -> None:
+        if self.refusal is not None:
+            raise EgressError(self.refusal, "not here")
         self.said.append(f"part to {topic}")
 
 
@@ -166,7 +170,7 @@ async def test_a_part_offers_the_whole_and_where_it_began() -> None:
         (Holding.TAKEN, EgressStatus.EGRESS_ENDING, []),
         (Holding.TAKEN, EgressStatus.EGRESS_COMPLETE, ["part to EG_1"]),
         (Holding.ENDED, EgressStatus.EGRESS_ACTIVE, []),
-        (Holding.ENDED, EgressStatus.EGRESS_FAILED, ["part to the keeper"]),
+        (Holding.ENDED, EgressStatus.EGRESS_FAILED, ["part to EG_1"]),
     ],
 )
 async def test_the_end_of_a_part_is_never_that_of_the_egress(
@@ -176,6 +180,25 @@ async def test_the_end_of_a_part_is_never_that_of_the_egress(
     world.place = place
     await world.tenures.send(EgressInfo(egress_id="EG_1", status=status))
     assert world.said == said
+
+
+@pytest.mark.parametrize("place", [Holding.TAKEN, Holding.ENDED])
+@pytest.mark.parametrize("refusal", [Code.UNAVAILABLE, Code.NOT_FOUND, Code.FAILED_PRECONDITION])
+async def test_a_part_whose_egress_nobody_has_any_more_goes_to_the_keeper(
+    place: Holding, refusal: Code
+) -> None:
+    world = World()
+    world.place, world.refusal = place, refusal
+    await world.tenures.send(EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_FAILED))
+    assert world.said == ["part to the keeper"]
+
+
+async def test_a_part_that_its_worker_is_slow_to_take_goes_nowhere_else() -> None:
+    world = World()
+    world.place, world.refusal = Holding.TAKEN, Code.DEADLINE_EXCEEDED
+    with pytest.raises(EgressError):
+        await world.tenures.send(EgressInfo(egress_id="EG_1", status=EgressStatus.EGRESS_FAILED))
+    assert world.said == []
 
 
 async def test_nobody_is_asked_right_after_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:

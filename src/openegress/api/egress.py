@@ -230,6 +230,8 @@ class EgressService:
         ask = layouts.ask(info, asked, policy.layouts, own_template=own_template)
         if ask.layout is None:
             return layouts.noted(info, ask.notice)
+        if asked.order is None:
+            await self._check_recorded(info)
         try:
             metadata = json.dumps({"layout": ask.layout})
             await self._livekit().set_metadata(info.room_name, info.egress_id, metadata)
@@ -256,11 +258,21 @@ class EgressService:
         _refuse_ended(info, "updated")
         if isinstance(order, PauseOrder):
             _refuse_not_recording(info)
-        request = UpdateLayoutRequest(egress_id=info.egress_id, layout=str(order))
+        return await self._ask_recorder(str(order), info)
+
+    async def _check_recorded(self, info: EgressInfo) -> None:
+        """What is set in the room of an egress whose recorder has just died reaches nobody. Raises
+        EgressError, UNAVAILABLE."""
+        if info.status == EgressStatus.EGRESS_ACTIVE:
+            await self._ask_recorder("", info)
+
+    async def _ask_recorder(self, order: str, info: EgressInfo) -> EgressInfo:
+        request = UpdateLayoutRequest(egress_id=info.egress_id, layout=order)
         try:
             return await self._client.call(EgressHandler.ORDER, request, topic=info.egress_id)
         except EgressError as error:
-            raise await self._explained(info.egress_id, error, "updated", remap=True) from error
+            why = _without_worker() if isinstance(error, NoResponse) else error
+            raise await self._explained(info.egress_id, why, "updated", remap=False) from error
 
     async def clip(self, asked: ClipRequest) -> ClipInfo:
         """Has the worker that records, or one that can read what was stored, make a clip. Returns once the
@@ -290,6 +302,11 @@ class EgressService:
 def _refuse_ended(info: EgressInfo, verb: str) -> None:
     if info.status >= EgressStatus.EGRESS_COMPLETE:
         raise _wrong_status(info, verb)
+
+
+def _without_worker() -> EgressError:
+    why = "no worker has this egress now: where another one goes on with it, ask again in a moment"
+    return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)
 
 
 def _refuse_not_recording(info: EgressInfo) -> None:

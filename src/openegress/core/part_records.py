@@ -1,5 +1,6 @@
 """The record of an egress that has several parts, each of another worker. Pure."""
 
+import math
 from collections.abc import MutableSequence
 from typing import Any
 
@@ -17,28 +18,40 @@ def split(info: EgressInfo, own: EgressInfo) -> tuple[EgressInfo, EgressInfo]:
     earlier, last = EgressInfo(), EgressInfo()
     last.CopyFrom(info)
     for name in _RESULTS:
-        results, count = list(getattr(info, name)), len(getattr(own, name))
-        at = max(0, len(results) - count)
-        getattr(earlier, name).extend(results[:at])
+        every, of_last = list(getattr(info, name)), _last(info, own, name)
+        getattr(earlier, name).extend(every[: len(every) - len(of_last)])
         last.ClearField(name)
-        getattr(last, name).extend(results[at:])
+        getattr(last, name).extend(of_last)
     return earlier, last
 
 
 def extended(info: EgressInfo, own: EgressInfo, lost_at_ns: int) -> EgressInfo:
     """The record of an egress whose next part has the results of `own`, and whose last one ended at
-    `lost_at_ns`, as far as anybody knows."""
+    `lost_at_ns`, as far as anybody knows. A part that recorded nothing has no results."""
     kept = EgressInfo()
     kept.CopyFrom(info)
     for name in _RESULTS:
+        kept.ClearField(name)
+        getattr(kept, name).extend(each for each in getattr(info, name) if each.started_at)
         for result in getattr(kept, name):
-            if result.started_at and not result.ended_at:
-                result.ended_at = max(result.started_at, lost_at_ns)
+            result.ended_at = result.ended_at or max(result.started_at, lost_at_ns)
             if not isinstance(result, ImagesInfo) and not result.duration:
                 result.duration = max(0, result.ended_at - result.started_at)
         getattr(kept, name).extend(getattr(own, name))
     mirror(kept)
     return kept
+
+
+def has_part(info: EgressInfo, own: EgressInfo, lost_at_ns: int) -> bool:
+    """Whether a record that was told of a while ago has the results of the part that extended() adds."""
+    last = [each for name in _RESULTS for each in _last(info, own, name)]
+    count = sum(len(getattr(own, name)) for name in _RESULTS)
+    return len(last) == count and all(not each.started_at or each.started_at > lost_at_ns for each in last)
+
+
+def _last(info: EgressInfo, own: EgressInfo, name: str) -> list[_Result]:
+    results: list[_Result] = list(getattr(info, name))
+    return results[max(0, len(results) - len(getattr(own, name))) :]
 
 
 def started_at_ns(info: EgressInfo) -> int:
@@ -68,11 +81,13 @@ def with_part(info: EgressInfo, part: EgressInfo) -> EgressInfo:
         known: MutableSequence[Any] = getattr(kept, name)
         for result in getattr(part, name):
             place = next((n for n, each in enumerate(known) if _name(each) == _name(result)), None)
+            if not result.started_at:
+                continue  # nothing was recorded of it
             if place is None:
                 known.append(result)
             elif not _location(known[place]):
                 known[place].CopyFrom(result)
-        in_order = sorted(known, key=lambda each: each.started_at or info.updated_at)
+        in_order = sorted(known, key=lambda each: each.started_at or math.inf)
         kept.ClearField(name)
         getattr(kept, name).extend(in_order)
     kept.manifest_location = kept.manifest_location or part.manifest_location

@@ -33,7 +33,7 @@ from openegress.core.plan import Plan, StreamOutput, StreamTarget
 from openegress.core.restart import Restart
 from openegress.output.left import LeftStream
 from openegress.output.manifest import ClipRecord, Pause
-from openegress.storage.journal import LOCK, RESTART, Journal, has_journal, is_held
+from openegress.storage.journal import LOCK, RESTART, STARTED, Journal, has_journal, is_held
 from openegress.storage.late import LateUploads, SentByJournal, last_change_s
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _MARKER = "marker-"
 _RECORDED, _COMPOSINGS, _COMPOSED = "recorded", "composings", "composed"
 _CLIP = "clip-"
 _PAUSE = "pause-"
-_STARTED, _ENDING = "started", "ending"
+_ENDING = "ending"
 _RULES, _METADATA = "rules", "metadata-"
 _STREAM, _TARGET = "stream-", "target-"
 _ALIVE = b"%020d"
@@ -191,12 +191,12 @@ class RecordingJournal:
 
     def note_started(self, at_ns: int) -> None:
         """Unix ns of media time zero. Raises EgressError when the disk does not take it."""
-        self._journal.note(_STARTED, at_ns)
+        self._journal.note(STARTED, at_ns)
 
     @property
     def started_at_ns(self) -> int:
         """0: nothing was recorded yet."""
-        return int(self._journal.facts.get(_STARTED, 0))
+        return int(self._journal.facts.get(STARTED, 0))
 
     def note_alive(self) -> None:
         """It records now. In the lock file, and not for good: a second more or less is no matter. Never

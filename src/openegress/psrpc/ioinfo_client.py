@@ -80,9 +80,15 @@ class IOInfoClient:
         await self._client.call(IOInfo.UPDATE_METRICS, usage)
 
     async def add_part(self, info: EgressInfo) -> None:
-        """What became of a part that is not the last one of its egress. Raises EgressError."""
-        if await self.get(info.egress_id) is not None:
-            await self._ours_alone(IOInfo.ADD_PART, info)
+        """What became of a part that is not the last one of its egress, which has ended. Raises EgressError,
+        also before that: the worker that records the last one tells the keeper of all parts."""
+        stored = await self.get(info.egress_id)
+        if stored is None:
+            return
+        if not is_terminal(stored):
+            why = "the egress goes on, and the worker that records it cannot be told of an earlier part"
+            raise EgressError(Code.FAILED_PRECONDITION, why)
+        await self._ours_alone(IOInfo.ADD_PART, info)
 
     async def get(self, egress_id: str) -> EgressInfo | None:
         """The record, or None if there is none. Raises EgressError if the record keeper does not answer."""

@@ -121,8 +121,9 @@ class EgressHandler:
         routing=Routing.QUEUED,
         timeout_s=ORDER_TIMEOUT_S,
     )
-    """Not part of LiveKit's protocol: the layout is an order (request.orders). A livekit-server has no such
-    method, and orders reach the recorder in the room."""
+    """Not part of LiveKit's protocol: the layout is an order (request.orders), or empty, which asks whether
+    there is a recorder to obey one. A livekit-server has no such method, and orders reach the recorder in the
+    room."""
     ADD_PART = Method("EgressHandler", "AddPart", EgressInfo, Empty, routing=Routing.QUEUED)
     """Not part of LiveKit's protocol: the results of a part that another worker recorded before."""
 

@@ -44,6 +44,11 @@ def _is_one(output: Output) -> bool:
             return False
 
 
+def has_place(plan: Plan, own: StoragePlan) -> bool:
+    """What a worker that stores in `own` records of it can be stored there."""
+    return all(_stored_here(output, own) is not None for output in plan.outputs)
+
+
 def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: StoragePlan) -> Plan | None:
     """`plan` is that of the whole egress, of which this is another part. Its time began at `started_at_ns`,
     and `own` is where this worker stores what says nothing else. None: its storage is not here.

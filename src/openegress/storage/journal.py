@@ -27,6 +27,8 @@ LOCK = "lock"
 """A file beside the journal, locked (flock) by the process that works on the folder."""
 VERSION = 1
 _ENDED = "ended"
+STARTED = "started"
+"""Unix ns of media time zero, of a recording that others may go on with."""
 _NAMES = "names"
 
 RESTART = "restart-"
@@ -145,6 +147,16 @@ class Journal:
         noted = self.facts.get(_NAMES)
         return {} if noted is None else msgspec.json.decode(str(noted), type=dict[str, str])
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether mark_ended() was called."""
+        return bool(self.facts.get(_ENDED))
+
+    @property
+    def has_begun(self) -> bool:
+        """Of a recording that others may go on with: there is something to go on with."""
+        return bool(self.facts.get(STARTED))
+
     def finish(self) -> None:
         """Removes the folder with all it holds. A caged handler may not remove the folder itself: its worker
         does that once the folder is empty. Raises EgressError when the disk refuses."""
@@ -213,11 +225,6 @@ def mark_ended(folder: Path) -> None:
     journal. Must not be called while another process works on the folder. Raises EgressError."""
     if has_journal(folder):
         Journal.load(folder).note(_ENDED, True)
-
-
-def has_ended(folder: Path) -> bool:
-    """Whether mark_ended() was called. Raises EgressError when the journal cannot be read."""
-    return bool(Journal.load(folder).facts.get(_ENDED))
 
 
 def is_held(folder: Path) -> bool:

@@ -118,15 +118,23 @@ class IOInfoService:
         return Empty()
 
     async def _rpc_revise(self, info: EgressInfo) -> Empty:
-        stored = await self.get(info.egress_id)
-        await self.update(with_results_of(stored, info, time.time_ns()))
+        await self._merge(info.egress_id, lambda stored: with_results_of(stored, info, time.time_ns()))
         return Empty()
 
     async def _rpc_add_part(self, info: EgressInfo) -> Empty:
-        known = with_part(await self.get(info.egress_id), info)
-        known.updated_at = max(time.time_ns(), known.updated_at + 1)
-        await self.update(known)
+        await self._merge(info.egress_id, lambda stored: with_part(stored, info))
         return Empty()
+
+    async def _merge(self, egress_id: str, changed: Callable[[EgressInfo], EgressInfo]) -> None:
+        """`changed` makes of the stored record what it is to be; again where an update came between."""
+        while True:
+            stored = await self.get(egress_id)
+            info = changed(stored)
+            if info == stored:
+                return
+            info.updated_at = max(time.time_ns(), stored.updated_at + 1)
+            if await self.update(info) is not Change.STALE:
+                return
 
     async def _rpc_count(self, info: EgressInfo) -> Empty:
         """Updates counts if the stored record has the same status. Sends no webhook."""

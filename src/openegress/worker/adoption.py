@@ -12,7 +12,7 @@ from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
 from openegress.core.render import Render
 from openegress.core.tasks import beside, cancelled
-from openegress.storage.journal import has_ended, has_journal, is_held
+from openegress.storage.journal import Journal, has_journal, is_held
 from openegress.worker.leftovers import (
     ASK_AGAIN_S,
     Leftover,
@@ -144,8 +144,8 @@ class Adoption:
             try:
                 if await self._is_left(egress_id, reason):
                     left = await leftover(plan, self._lookup)
-                    had_ended = await asyncio.to_thread(has_ended, self._spool / egress_id)
-                    left = replace(left, had_ended=had_ended)
+                    journal = await asyncio.to_thread(Journal.load, self._spool / egress_id)
+                    left = replace(left, had_ended=journal.has_ended, has_begun=journal.has_begun)
                     if not await self._is_ours(left):
                         left = taken_over(plan)
                     if not self._is_busy(egress_id):

@@ -62,8 +62,10 @@ class HandlerCalls:
 
     async def _add_part(self, part: EgressInfo) -> Empty:
         job = self._job(part.egress_id)
-        if job.plan.part is None or is_terminal(job.record.info):
+        if job.plan.part is None:
             raise EgressError(Code.UNAVAILABLE, "it is not the one that took the egress over")
+        if is_terminal(job.record.info):
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress has ended")
         job.record.add_part(part)
         return Empty()
 

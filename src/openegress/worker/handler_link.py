@@ -82,6 +82,8 @@ class HandlerLink:
         self._questions = Errands("a question for keys failed")
         self._handler: HandlerProcess | None = None
         self._stage = _Stage.WAITING
+        self._has_ended = False
+        """A handler came to its end."""
         self._requests = HandlerRequests()
 
     @property
@@ -110,12 +112,14 @@ class HandlerLink:
         """`has_begun`: the recording has; until then the handler answers late. Raises EgressError with
         everything that did not work."""
         if self._stage in (_Stage.RECOVERING, _Stage.ALONE):
-            raise not_running()
+            raise self._unanswered()
         send = self._handler.send if self._handler is not None else None
         await self._requests.update_streams(add, remove, send=send, has_begun=has_begun)
 
     async def obey(self, order: str) -> None:
         """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        if self._stage is _Stage.ALONE:
+            raise self._unanswered()
         if self._handler is None or self._stage is not _Stage.RECORDING:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
         await self._requests.obey(order, self._handler.send)
@@ -142,11 +146,15 @@ class HandlerLink:
         finally:
             self._handler = None
             self._stage = _Stage.ALONE
+            self._requests.refuse_all(self._unanswered())
             await self._questions.cancel()
             await handler.reap()
             await place.leave()
             self.last_words = handler.last_words
         return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
+
+    def _unanswered(self) -> EgressError:
+        return between_two() if self._plan.resumes and not self._has_ended else not_running()
 
     def _died(self, death: Death) -> Death:
         self.deaths.append(death)
@@ -164,7 +172,7 @@ class HandlerLink:
         match order:
             case ipc.Run():
                 self._stage = _Stage.RECORDING
-                for update in self._requests.early:
+                for update in self._requests.take_early():
                     handler.send(update)
             case ipc.Recover():
                 self._stage = _Stage.RECOVERING
@@ -192,6 +200,7 @@ class HandlerLink:
                         self._questions.begin(self._give_keys(message, handler))
                     case Ended():
                         ended = message
+                        self._has_ended = True
                         if self._stage is _Stage.RECORDING:
                             self._on_event(message)
                     case _:
@@ -218,3 +227,9 @@ class HandlerLink:
 
 def not_running() -> EgressError:
     return EgressError(Code.UNAVAILABLE, "the recording is not running", fault=Fault.SERVICE)
+
+
+def between_two() -> EgressError:
+    """For what a dead handler has not answered, too: nobody knows whether it was done."""
+    why = "the recording process has died, and another one is about to go on: ask again in a moment"
+    return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)

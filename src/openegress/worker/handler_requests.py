@@ -28,11 +28,6 @@ class HandlerRequests:
         self._ids = itertools.count(1)
         self._early: list[ipc.UpdateStreams] = []
 
-    @property
-    def early(self) -> Sequence[ipc.UpdateStreams]:
-        """Asked for before there was a handler."""
-        return self._early
-
     async def update_streams(
         self, add: tuple[StreamTarget, ...], remove: tuple[str, ...], *, send: Send | None, has_begun: bool
     ) -> None:
@@ -47,6 +42,17 @@ class HandlerRequests:
     async def obey(self, order: str, send: Send) -> None:
         """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
         await self._ask(ipc.Obey(next(self._ids), order), send, _ORDER_S, f"has not answered to {order}")
+
+    def take_early(self) -> Sequence[ipc.UpdateStreams]:
+        """Those asked for before there was a handler, once."""
+        early, self._early = self._early, []
+        return early
+
+    def refuse_all(self, error: EgressError) -> None:
+        """Nobody will answer any more."""
+        for call in self._calls.values():
+            if not call.done():
+                call.set_exception(error)
 
     def answer(self, reply: ipc.Reply) -> None:
         if (call := self._calls.get(reply.call)) is not None and not call.done():

@@ -36,7 +36,7 @@ from openegress.core.restart_policy import RestartPolicy
 from openegress.core.tasks import beside
 from openegress.request.later_part import may_have_parts
 from openegress.worker.compose_turns import ComposeTurns
-from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, not_running
+from openegress.worker.handler_link import Death, HandlerLink, OnLog, OnNames, between_two, not_running
 from openegress.worker.job_keys import NO_KEYS, JobKeys
 from openegress.worker.process import HandlerProcess
 from openegress.worker.records import Record
@@ -77,6 +77,9 @@ class BegunAt(Enum):
     """In an earlier life of this worker, whose spool has what was recorded."""
     ELSEWHERE = auto()
     """On another worker, which is lost: this one records another part."""
+    ELSEWHERE_LEFT = auto()
+    """The same, and a handler of this worker died before it had recorded anything of that part. What it left
+    in the spool has to go first."""
 
 
 class _Stage(Enum):
@@ -180,13 +183,22 @@ class Job:
         the recording has begun is applied when it does."""
         if self._ended is not None:
             raise not_running()
+        self.check_recorded()
         await self.handlers.update_streams(add, remove, has_begun=self.active_s is not None)
 
     async def obey(self, order: str) -> None:
-        """`order` is text of request.orders. Returns once it is carried out. Raises EgressError."""
+        """`order` is text of request.orders; empty: whether any could be carried out now. Returns once it
+        is. Raises EgressError."""
         if self._ended is not None:
             raise EgressError(Code.FAILED_PRECONDITION, "the egress is not recording")
-        await self.handlers.obey(order)
+        self.check_recorded()
+        if order:
+            await self.handlers.obey(order)
+
+    def check_recorded(self) -> None:
+        """Raises EgressError, UNAVAILABLE, while another handler is on its way to go on with it."""
+        if self._stage is _Stage.TAKEN_OVER:
+            raise between_two()
 
     async def run(self, spawns: Spawns, begun: BegunAt = BegunAt.NOWHERE) -> None:
         """Returns when the egress has ended and its last state was reported."""
@@ -221,6 +233,11 @@ class Job:
                 if not is_on:
                     await self._finish_after(spawns, died, "its room is over", begun)
                     return
+            if begun is BegunAt.ELSEWHERE_LEFT:
+                await self._follow(spawns.recover, ipc.Recover(self.plan))
+                begun = BegunAt.ELSEWHERE
+                if self.is_left:
+                    return
             is_here = resumes and begun is not BegunAt.ELSEWHERE
             outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=is_here))
             if self.is_left:
@@ -236,6 +253,8 @@ class Job:
                 await self._recover(spawns.recover, died)
                 return
             resumes = True
+            if begun is BegunAt.ELSEWHERE:
+                begun = BegunAt.ELSEWHERE_LEFT
             _log.error("another process goes on with a recording", egress_id=self.plan.egress_id, died=died)
 
     def _may_resume(self, has_begun: bool) -> bool:
@@ -247,7 +266,7 @@ class Job:
     async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
         """Nobody can go on with it; no `why`: it was stopped before somebody had."""
         reason = f" and nobody could go on with it: {why}" if why else ""
-        if begun is BegunAt.ELSEWHERE:
+        if begun is not BegunAt.HERE:
             # Nothing to save, but it may have left a folder in the spool.
             await self._follow(spawns.recover, ipc.Recover(self.plan))
             self._end_unbegun(f"the worker that recorded this was lost{reason}")

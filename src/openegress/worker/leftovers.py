@@ -46,6 +46,9 @@ class Leftover:
     had_ended: bool = False
     """A worker has ended it before, or goes on with it: only what is stored of it is new."""
 
+    has_begun: bool = True
+    """There is something in the spool to go on with; else it is a part that another worker began before."""
+
     @property
     def may_go_on(self) -> bool:
         """As the same egress, unless its room is over or the spool says that it was ending."""

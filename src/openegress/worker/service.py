@@ -24,7 +24,7 @@ from openegress.psrpc.server import Registration, RPCServer, incoming
 from openegress.psrpc.services import EgressInternal
 from openegress.request import places
 from openegress.request.initial_info import initial
-from openegress.request.later_part import later_part, may_have_parts
+from openegress.request.later_part import has_place, later_part, may_have_parts
 from openegress.request.request_kind import RequestKind, request_kind
 from openegress.request.validate import plan_of
 from openegress.store.handovers import Claimed, Handovers
@@ -90,7 +90,7 @@ class WorkerService:
             handovers,
             self._records.keeper,
             self._is_busy,
-            lambda plan: self.would_admit(kind_of(plan), plan),
+            self.refuses_part,
             self._take_over,
             self._capacity.hesitation_s,
         )
@@ -175,8 +175,9 @@ class WorkerService:
         self._records.keeper.doubt(egress_id)
         await self._calls.open(egress_id)
         record = self._records.of_start(left.plan, left.info)
-        self._supervisor.go_on(left.plan, left.kind.value, record)
-        self._records.show(left.info)
+        has_begun, claim = left.has_begun or left.plan.part is None, self._starter.claim_names
+        self._supervisor.go_on(left.plan, left.kind.value, record, claim, has_begun=has_begun)
+        self._records.show(record.info)
         self._on_start()
         _log.warning("a recording goes on that an earlier worker began", egress_id=egress_id)
 
@@ -199,7 +200,7 @@ class WorkerService:
         storage = self._config.context().storage
         plan = later_part(offer.plan, part, part_records.started_at_ns(info), now_ns, storage)
         if plan is None:
-            raise EgressError(Code.FAILED_PRECONDITION, "its storage is on the disk of another worker")
+            raise _no_place()
         egress_id, kind = plan.egress_id, kind_of(plan)
         self._capacity.reserve(egress_id, kind, plan)
         try:
@@ -208,6 +209,7 @@ class WorkerService:
             await self._calls.open(egress_id)
             own = initial(StartEgressRequest(egress_id=egress_id), plan, now_ns)
             record = self._records.of_start(plan, part_records.extended(info, own, part.lost_at_ns))
+            record.repeat()
             self._supervisor.take_over(plan, kind.value, record, self._starter.claim_names)
         except BaseException:
             await self._paths.release(egress_id)
@@ -263,6 +265,12 @@ class WorkerService:
         if self._draining:
             return EgressError(Code.UNAVAILABLE, "server is shutting down", fault=Fault.SERVICE)
         return self._capacity.refusal(kind, plan)
+
+    def refuses_part(self, plan: Plan) -> EgressError | None:
+        """Why nobody here can go on with the egress of another worker; None: this worker can."""
+        if not has_place(plan, self._config.context().storage):
+            return _no_place()
+        return self.would_admit(kind_of(plan), plan)
 
     # --- EgressInternal
 
@@ -333,3 +341,7 @@ def _time_left_s() -> float:
     if request is None:
         return _START_LIMIT_S
     return min(_START_LIMIT_S, request.expiry_ns / 1e9 - time.time() - _ANSWER_S)
+
+
+def _no_place() -> EgressError:
+    return EgressError(Code.FAILED_PRECONDITION, "its storage is on the disk of another worker")

@@ -71,10 +71,12 @@ class Supervisor:
         self._start(job, job.run(self._spawns(plan)))
         return job
 
-    def go_on(self, plan: Plan, kind: str, record: Record) -> Job:
-        """As launch(), with a recording that an earlier life of this worker began."""
-        job = self._job(plan, kind, record)
-        self._start(job, job.run(self._spawns(plan), BegunAt.HERE))
+    def go_on(self, plan: Plan, kind: str, record: Record, claim_names: OnNames, *, has_begun: bool) -> Job:
+        """As launch(), with a recording that an earlier life of this worker began. `has_begun`: of its part
+        there is something to go on with."""
+        job = self._job(plan, kind, record, None if has_begun else claim_names)
+        begun = BegunAt.HERE if has_begun else BegunAt.ELSEWHERE_LEFT
+        self._start(job, job.run(self._spawns(plan), begun))
         return job
 
     def take_over(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> Job:

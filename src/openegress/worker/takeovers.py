@@ -35,8 +35,8 @@ class Takeovers:
         begin: Callable[[Claimed, EgressInfo], Awaitable[None]],
         hesitation_s: Callable[[], float],
     ) -> None:
-        """`is_busy` tells of egresses that run here, `refusal` why there is no room for one. `begin` starts a
-        part of one, whose record it gets; it may raise EgressError, and others may claim it then."""
+        """`is_busy` tells of egresses that run here, `refusal` why one cannot be gone on with here. `begin`
+        starts a part of one, whose record it gets; it may raise EgressError, and others may claim it then."""
         self._handovers = handovers
         self._keeper = keeper
         self._is_busy = is_busy
@@ -98,7 +98,7 @@ class Takeovers:
             return
         if (refusal := self._refusal(offer.plan)) is not None:
             if egress_id not in self._refused:
-                _log.warning("no room for a lost egress", egress_id=egress_id, error=refusal.message)
+                _log.warning("a lost egress is left to others", egress_id=egress_id, error=refusal.message)
             self._refused.add(egress_id)
             return
         info = await self._keeper.get(egress_id)

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from livekit.protocol.egress import EgressInfo
 
-from openegress.core.errors import EgressError
+from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
 from openegress.core.plan import Plan
 from openegress.core.tasks import cancelled, stopped
@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 BEAT_S = 1.5
 SURE_S = TENURE_S - 2 * BEAT_S
 """So long after a beat nobody else can have an egress, with time for what is sent to arrive."""
+_NOBODY_HAS_IT = frozenset({Code.UNAVAILABLE, Code.NOT_FOUND, Code.FAILED_PRECONDITION})
 
 
 @dataclass(slots=True)
@@ -114,10 +115,17 @@ class Tenures:
         if standing is Holding.OURS:
             await self._keeper.update(info)
         elif is_terminal(info):
-            if standing is Holding.TAKEN:
-                await self._client.call(EgressHandler.ADD_PART, info, topic=egress_id)
-            else:
-                await self._keeper.add_part(info)
+            await self._add_part(info)
+
+    async def _add_part(self, info: EgressInfo) -> None:
+        """To the worker that has the egress, as what that tells of it later counts; to the keeper once it
+        has ended. Raises EgressError."""
+        try:
+            await self._client.call(EgressHandler.ADD_PART, info, topic=info.egress_id)
+        except EgressError as error:
+            if error.code not in _NOBODY_HAS_IT:
+                raise
+            await self._keeper.add_part(info)
 
     async def keep(self, plan: Plan) -> bool:
         """Before this worker goes on with what an earlier life of it has recorded. False: another worker has

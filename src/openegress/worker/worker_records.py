@@ -35,7 +35,7 @@ class WorkerRecords:
         self._repeating: list[Record] = []
 
     def of_start(self, plan: Plan, info: EgressInfo) -> Record:
-        """`info` is the record of all parts of an egress, of which the last is that of `plan`."""
+        """`info` is the record of an egress as it was told last, whether or not it has the part of `plan`."""
         earlier, last = _parts_of(plan, info)
         return Record(last, self._sender(plan), self._unreported, self._on_info, self.keeper.count, earlier)
 
@@ -87,7 +87,10 @@ def _parts_of(plan: Plan, info: EgressInfo) -> tuple[EgressInfo | None, EgressIn
     """(what earlier parts have, the record of this one)."""
     if plan.part is None:
         return None, info
-    return part_records.split(info, initial(StartEgressRequest(egress_id=plan.egress_id), plan, 0))
+    own, lost_at_ns = initial(StartEgressRequest(egress_id=plan.egress_id), plan, 0), plan.part.lost_at_ns
+    if not part_records.has_part(info, own, lost_at_ns):
+        info = part_records.extended(info, own, lost_at_ns)
+    return part_records.split(info, own)
 
 
 async def _to_nobody(info: EgressInfo) -> None:
