@@ -554,6 +554,12 @@ def bases() -> Iterator[tuple[str, dict[str, Any]]]:
     routed = {"room_name": "r", "media": {"audio": {"routes": [{"participant_identity": "a"}]}}}
     named = {"room_name": "r", "media": {"audio": {"routes": [{"track_id": "TR_1"}]}}}
     excluded = {"room_name": "r", "media": {"audio": {"capture_all": True, "routes": [{"track_name": "a"}]}}}
+    for selector in ({"track_id": "TR_1"}, {"participant_identity": "a"}, {"track_name": "a"}):
+        several = {"videos": {"selectors": [selector], "capture_all": True}}
+        yield "egress", {"room_name": "r", "media": several, "outputs": [{"file": {"filepath": "x"}}]}
+        if "track_id" not in selector:  # unimplemented, of data
+            data = {"audio": {"capture_all": True}, "data": {"selectors": [selector], "capture_all": True}}
+            yield "egress", {"room_name": "r", "media": data, "outputs": [{"file": {"filepath": "x"}}]}
     sources: tuple[dict[str, Any], ...] = (
         template,
         {"web": {"url": "http://e"}},
@@ -584,10 +590,8 @@ def bases() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 ELSEWHERE = {
-    "webhooks": "signed and sent by the store, which tests/integration/test_webhook_sender.py watches",
+    "webhooks": "not of the plan: test_store_webhooks.py walks them",
     "image_codec": "JPEG is what all pictures are",
-    "data": "refused as a whole",
-    "videos": "refused as a whole",
 }
 
 

@@ -1,5 +1,6 @@
 """Requests that become plans: sources, encodings, outputs, storages."""
 
+import posixpath
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
@@ -283,7 +284,10 @@ def test_vp8_goes_where_webm_goes(
     assert found.video.codec is (VideoCodec.VP8 if is_webm else VideoCodec.H264)
     assert found.audio.codec is (AudioCodec.OPUS if is_webm else AudioCodec.AAC)
     notice = f"advanced.video_codec VP8 is encoded as H264: {taker} takes no VP8"
-    assert found.notices == ((notice,) if taker else ())
+    asked, ending = (posixpath.splitext(each.lower())[1] for each in (file["filepath"], path))
+    renamed = f"filepath ends in {asked}, and the file is {ending[1:].upper()}: its name ends in {ending}"
+    told = (notice if taker else "", renamed if asked not in ("", ending) else "")
+    assert found.notices == tuple(filter(None, told))
 
 
 def test_vp8_of_a_stream_alone() -> None:

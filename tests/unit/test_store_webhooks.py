@@ -2,9 +2,12 @@ import base64
 import hashlib
 import json
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import jwt
 import pytest
+from google.protobuf import json_format
 from livekit.api import TokenVerifier, WebhookReceiver
 from livekit.protocol.egress import EgressInfo, EgressStatus, FileInfo, WebEgressRequest
 from livekit.protocol.models import FilterParams, WebhookConfig
@@ -12,6 +15,7 @@ from livekit.protocol.models import FilterParams, WebhookConfig
 from openegress.config.load import load
 from openegress.core.errors import Code, EgressError
 from openegress.core.values import Secret
+from openegress.proto import today
 from openegress.store import Change
 from openegress.store.webhooks import Webhooks, body_of, check_webhooks, events_of, sign
 
@@ -147,6 +151,74 @@ def test_events_are_chosen_per_request() -> None:
 
 
 @pytest.mark.parametrize(
+    ("project", "webhooks", "told"),
+    [
+        ("", [{"url": "https://a"}, {"url": "https://a"}], [("https://a", "key")]),
+        (
+            "",
+            [{"url": "https://a", "signing_key": "other"}],
+            [("https://a", "other"), ("https://a", "key")],
+        ),
+        ("include_events: [egress_ended]", [{"url": "https://a"}], [("https://a", "key")]),
+        (
+            "",
+            [
+                {"url": "https://a", "filter_params": {"include_events": ["egress_ended"]}},
+                {"url": "https://a", "filter_params": {"exclude_events": ["egress_started"]}},
+            ],
+            [("https://a", "key")],
+        ),
+    ],
+)
+def test_a_url_that_is_asked_for_twice(
+    project: str, webhooks: list[dict[str, Any]], told: list[tuple[str, str]]
+) -> None:
+    """It is told once by each key, of what any of them asks for."""
+    config = PROJECT.replace("urls: [https://a, https://b]", f"urls: [https://a], {project}")
+    asked = [json_format.ParseDict(each, WebhookConfig()) for each in webhooks]
+    deliveries = announcer(config).announce(Change.NEW, asks_for(*asked))
+    assert [(each.url, each.signing_key) for each in deliveries] == told
+
+
+HOOK = {
+    "url": "https://c",
+    "signing_key": "key",
+    "filter_params": {"include_events": ["egress_started"], "exclude_events": ["egress_ended"]},
+}
+CHANGED = {
+    "url": "https://d",
+    "signing_key": "other",
+    "filter_params.include_events": ["egress_ended"],
+    "filter_params.exclude_events": ["egress_started"],
+}
+
+
+def test_every_field_of_a_webhook_has_an_effect() -> None:
+    def leaves(kind: Any, path: str = "") -> Iterator[str]:
+        for field in kind.fields:
+            inner = field.message_type
+            yield from leaves(inner, f"{path}{field.name}.") if inner else (f"{path}{field.name}",)
+
+    newest = today.kind_of("livekit.WebhookConfig").DESCRIPTOR
+    assert set(leaves(newest)) == set(CHANGED)
+    for path, value in CHANGED.items():
+        base = json.loads(json.dumps(HOOK))
+        if path.endswith("exclude_events"):
+            base["filter_params"].pop("include_events")  # it wins
+        changed = json.loads(json.dumps(base))
+        owner, name = (changed["filter_params"], path.partition(".")[2]) if "." in path else (changed, path)
+        owner[name] = value
+        told = [
+            [
+                (each.url, each.signing_key)
+                for each in announcer("api_key: key\napi_secret: s").announce(Change.NEW, asks_for(asked))
+            ]
+            for asked in (json_format.ParseDict(each, WebhookConfig()) for each in (base, changed))
+        ]
+        assert told[0] != told[1], path
+
+
+@pytest.mark.parametrize(
     ("webhook", "fallback", "message"),
     [
         (
@@ -158,6 +230,21 @@ def test_events_are_chosen_per_request() -> None:
         (WebhookConfig(url="ftp://a", signing_key="key"), "key", 'webhook url "ftp://a" is not an http'),
         (WebhookConfig(url="https://", signing_key="key"), "key", "is not an http"),
         (WebhookConfig(url="https://a b/x", signing_key="key"), "key", "is not an http"),
+        (
+            WebhookConfig(url="https://a", filter_params=FilterParams(include_events=["egress_end"])),
+            "key",
+            'no event is called "egress_end"; those of an egress are egress_started,',
+        ),
+        (
+            WebhookConfig(url="https://a", filter_params=FilterParams(exclude_events=["egress\nupdated"])),
+            "key",
+            'no event is called "egress\\nupdated"',
+        ),
+        (
+            WebhookConfig(url="https://a", filter_params=FilterParams(include_events=["room_started"])),
+            "key",
+            "include_events has no event of an egress",
+        ),
         (
             WebhookConfig(url="https://[hunter2/", signing_key="key"),
             "key",
@@ -178,7 +265,8 @@ def test_events_are_chosen_per_request() -> None:
 def test_what_could_not_be_delivered_is_refused_at_once(
     webhook: WebhookConfig, fallback: str, message: str
 ) -> None:
-    good = WebhookConfig(url="https://a", signing_key="other")
+    events = FilterParams(include_events=["room_started", "egress_ended"], exclude_events=["room_finished"])
+    good = WebhookConfig(url="https://a", signing_key="other", filter_params=events)
     check_webhooks([good], KEYS, fallback)
     with pytest.raises(EgressError) as caught:
         check_webhooks([good, webhook], KEYS, fallback)

@@ -103,16 +103,14 @@ class Wish:
     """What of it has no effect."""
     of_picture: tuple[str, ...] = ()
     of_sound: tuple[str, ...] = ()
-    """Fields of `advanced` that are set, by what they are about."""
+    """Fields of the request that are set, by what they are about."""
 
     def without_effect(self, *, has_audio: bool, has_video: bool) -> tuple[str, ...]:
         """Of all that it asks for, where one of the two is not recorded."""
         missing = [] if has_video else [("picture", self.of_picture)]
         missing += [] if has_audio else [("sound", self.of_sound)]
         told = tuple(
-            f"advanced.{name} has no effect: no {what} is recorded"
-            for what, names in missing
-            for name in names
+            f"{name} has no effect: no {what} is recorded" for what, names in missing for name in names
         )
         return self.notices + told
 
@@ -130,6 +128,7 @@ def from_preset(number: int) -> Wish:
         height=preset.height,
         framerate=preset.framerate,
         video_kbps=preset.video_kbps,
+        of_picture=("preset",),
     )
 
 
@@ -162,8 +161,8 @@ def from_options(options: EncodingOptions) -> Wish:
         audio_kbps=audio_kbps,
         sample_rate=options.audio_frequency or default.sample_rate,
         notices=tuple(f"advanced.{name} has no effect" for name in _without_effect(options)),
-        of_picture=tuple(name for name in _OF_PICTURE if getattr(options, name)),
-        of_sound=tuple(name for name in _OF_SOUND if getattr(options, name)),
+        of_picture=tuple(f"advanced.{name}" for name in _OF_PICTURE if getattr(options, name)),
+        of_sound=tuple(f"advanced.{name}" for name in _OF_SOUND if getattr(options, name)),
     )
 
 

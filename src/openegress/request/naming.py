@@ -134,6 +134,12 @@ def without_extension(path: str, known: Iterable[str] = KNOWN_EXTENSIONS) -> str
     return path
 
 
+def known_extension(path: str) -> str:
+    """The ending of `path` that says what kind of file it is, in small letters; "": none does."""
+    ending = posixpath.splitext(path)[1].lower()
+    return ending if ending in (*KNOWN_EXTENSIONS, *_MANY_TRACKS) else ""
+
+
 def sidecar_stem(path: str, extension: str) -> str:
     """What the names of sidecars begin with, beside the file `path` that ends in `extension`, at last."""
     named = with_extension(path, extension)

@@ -115,6 +115,16 @@ def file_output(wish: FileWish, container: Container | None, naming_: Naming) ->
     )
 
 
+def renamed(wish: FileWish | None, container: Container | None) -> tuple[str, ...]:
+    """What is told of a path that ends as another kind of file does."""
+    if wish is None or container is None:
+        return ()
+    asked, extension = naming.known_extension(wish.file.filepath), f".{container.value}"
+    if asked in ("", extension):
+        return ()
+    return (f"filepath ends in {asked}, and the file is {container.name}: its name ends in {extension}",)
+
+
 def segment_container(wish: SegmentWish) -> Container:
     match wish.segments.protocol:
         case SegmentedFileProtocol.DEFAULT_SEGMENTED_FILE_PROTOCOL | SegmentedFileProtocol.HLS_PROTOCOL:

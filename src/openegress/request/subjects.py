@@ -40,6 +40,17 @@ class Subject:
     values: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     """What is recorded otherwise than asked."""
+    of_picture: str = ""
+    of_sound: str = ""
+    """The field that asks for one, where there is one that asks for nothing else."""
+
+    def told(self, *, has_audio: bool, has_video: bool) -> tuple[str, ...]:
+        """`notices`, and what has no effect where one of the two is not recorded."""
+        missing = [] if has_video else [("picture", self.of_picture)]
+        missing += [] if has_audio else [("sound", self.of_sound)]
+        return self.notices + tuple(
+            f"{name} has no effect: no {what} is recorded" for what, name in missing if name
+        )
 
 
 class Subjects:
@@ -85,9 +96,17 @@ class Subjects:
                 insecure=self.context.insecure,
                 specs=self.context.layouts,
             )
-        if mixing and not has_audio:
-            notices += ("audio_mixing has no effect: no sound is recorded",)
-        return Subject(source, room_name, has_audio, has_video, notices=notices)
+        # A page is given the layout in any case.
+        has_layout = self.layout and kind is not RequestKind.ROOM_COMPOSITE_PAGE
+        return Subject(
+            source,
+            room_name,
+            has_audio,
+            has_video,
+            notices=notices,
+            of_picture="layout" if has_layout else "",
+            of_sound="audio_mixing" if mixing else "",
+        )
 
     def _page_of_room(
         self,
@@ -149,7 +168,14 @@ class Subjects:
             video=TrackVideo(track_id=video_id) if video_id else None,
             audio=(AudioRoute(match="track", value=audio_id),) if audio_id else (),
         )
-        return Subject(source, self._room_name, bool(audio_id), bool(video_id))
+        return Subject(
+            source,
+            self._room_name,
+            bool(audio_id),
+            bool(video_id),
+            of_picture="video_track_id" if video_id else "",
+            of_sound="audio_track_id" if audio_id else "",
+        )
 
     def of_media_source(self, media: MediaSource) -> Subject:
         """v2 media, encoded."""
@@ -159,7 +185,15 @@ class Subjects:
             alone = " (data alone goes into a file of file_type MCAP)" if track_routes.data_of(media) else ""
             raise missing_or_invalid(f"audio or video{alone}")
         source = self.media(video=video, audio=audio)
-        return Subject(source, self._room_name, bool(audio), video is not None, values)
+        return Subject(
+            source,
+            self._room_name,
+            bool(audio),
+            video is not None,
+            values,
+            of_picture=f"media.{media.WhichOneof('video')}" if video else "",
+            of_sound="media.audio" if audio else "",
+        )
 
     def of_media_tracks(self, media: MediaSource) -> Subject:
         """v2 media, each track for itself."""

@@ -227,7 +227,8 @@ class _Planner:
             looks=looks,
             notices=wish.without_effect(has_audio=has_audio, has_video=has_video)
             + formats.notices
-            + subject.notices,
+            + subject.told(has_audio=has_audio, has_video=has_video)
+            + outputs.renamed(wanted.file, formats.file),
         )
 
     def _outputs(

@@ -31,6 +31,15 @@ from openegress.store import Change, Delivery
 
 STARTED, UPDATED, ENDED = "egress_started", "egress_updated", "egress_ended"
 
+_OTHER_EVENTS = frozenset(
+    (
+        *("room_started", "room_finished", "track_published", "track_unpublished"),
+        *("participant_joined", "participant_left", "participant_connection_aborted"),
+        *("ingress_started", "ingress_ended"),
+    )
+)
+"""Of livekit-server (livekit/protocol webhook/): filters may name them, and they are not of egresses."""
+
 HEADERS = {"Content-Type": "application/webhook+json", "User-Agent": "LiveKit"}
 
 TOKEN_TTL_S = 300
@@ -115,6 +124,20 @@ def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fal
             raise invalid(
                 f'no secret for provided signing key "{shown(key)}": name an API key of this server'
             )
+        _check_filter(webhook)
+
+
+def _check_filter(webhook: WebhookConfig) -> None:
+    """Refuses one by which what was asked for would be left out, or nothing ever be sent."""
+    chosen = webhook.filter_params
+    for event in (*chosen.include_events, *chosen.exclude_events):
+        if event not in _OTHER_EVENTS and event not in (STARTED, UPDATED, ENDED):
+            raise invalid(
+                f'webhook filter_params: no event is called "{shown(event)}"; those of an egress are '
+                f"{STARTED}, {UPDATED} and {ENDED}"
+            )
+    if chosen.include_events and _OTHER_EVENTS.issuperset(chosen.include_events):
+        raise invalid("webhook filter_params: include_events has no event of an egress")
 
 
 class Webhooks:
@@ -133,19 +156,15 @@ class Webhooks:
         ]
 
     def announce(self, change: Change, info: EgressInfo) -> Sequence[Delivery]:
-        """The deliveries for a change: each event once for each URL."""
-        targets = {target.url: target for target in self._requested(info)}
-        targets |= {target.url: target for target in self._project}
+        """The deliveries for a change: each event once for each URL and key, whoever asks for it."""
+        targets = [*self._requested(info), *self._project]
         deliveries = []
         for event in events_of(change, info) if targets else ():
             now_ns = self._now_ns()
             event_id = new_id("EV_")
             body = body_of(event, info, event_id, now_ns // 1_000_000_000)
-            deliveries += [
-                Delivery(info.egress_id, target.url, target.signing_key, event, body, now_ns)
-                for target in targets.values()
-                if target.wants(event)
-            ]
+            wanted = dict.fromkeys((each.url, each.signing_key) for each in targets if each.wants(event))
+            deliveries += [Delivery(info.egress_id, url, key, event, body, now_ns) for url, key in wanted]
         return deliveries
 
     def _requested(self, info: EgressInfo) -> list[WebhookTarget]:
