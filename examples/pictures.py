@@ -244,6 +244,7 @@ async def list_and_stop(studio: Studio) -> None:
     save("list-egress", await terminal([f"$ openegress list --room {ROOM}", *listed.splitlines()]))
     async with open_tab(820, 1400) as tab:
         await open_dashboard(tab, service)
+        await tab.becomes("document.querySelector('#history .title') !== null", True)
         await tab.click("#history .title")
         await tab.becomes("document.querySelectorAll('#details-files li').length", 1)
         await tab.run(

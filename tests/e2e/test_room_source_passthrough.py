@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from openegress.core.codecs import Container, MediaKind
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
     AudioRoute,
     FileOutput,
@@ -42,7 +43,7 @@ def plan_for(server: LivekitServer, **media: object) -> Plan:
     token = server.recorder_token("room", EGRESS)
     source = MediaSource("room", server.ws_url, token, **media)  # type: ignore[arg-type]
     output = FileOutput("out", None, StoragePlan(LocalStorage("/")))
-    return Plan(EGRESS, source, (output,), None, None, passthrough=True)
+    return Plan(EGRESS, source, (output,), None, None, passthrough=Passthrough.ALWAYS)
 
 
 @dataclass(frozen=True)

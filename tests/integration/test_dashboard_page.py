@@ -23,7 +23,7 @@ from livekit.protocol.egress import (
 from openegress.api.dashboard_state import DashboardState
 from openegress.api.pages import STATIC
 from openegress.api.server import ApiServer, Listen, Parts
-from openegress.api.twirp import TwirpMethod, for_recorders
+from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import MarkerAdded, Progress, StoredBeside
 from openegress.core.plan import LocalStorage
@@ -49,7 +49,7 @@ class Calls:
     def methods(self) -> dict[str, TwirpMethod]:
         return {
             "StopEgress": for_recorders(StopEgressRequest, self._stop),
-            "StartWebEgress": for_recorders(WebEgressRequest, self._start, starts=True),
+            "StartWebEgress": for_recorders(WebEgressRequest, self._start, MethodKind.START),
         }
 
     def orders(self) -> dict[str, TwirpMethod]:

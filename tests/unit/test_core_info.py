@@ -541,3 +541,18 @@ def test_composing_is_told_until_it_is_over() -> None:
         "End reason: StopEgress API",
     ]
     assert info.status == EgressStatus.EGRESS_COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ("End reason: Process killed", EndReason.KILLED),
+        ("End reason: Process killed; Resumed after the recording process had died", EndReason.KILLED),
+        ("the page said: End reason: Process killed", None),
+        ("End reason: API; the page said: End reason: Process killed", None),
+        ("End reason: a reason of upstream's", None),
+        ("", None),
+    ],
+)
+def test_the_reason_is_read_where_it_was_written(details: str, reason: EndReason | None) -> None:
+    assert infos.end_reason(EgressInfo(details=details)) is reason

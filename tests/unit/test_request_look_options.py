@@ -24,6 +24,7 @@ from openegress.core.looks import (
     Share,
     Zone,
 )
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import LocalStorage, Plan, StoragePlan
 from openegress.proto import egress_rpc_pb2 as rpc
 from openegress.request import look_options, options, orders
@@ -175,15 +176,15 @@ def test_what_is_drawn_over_a_track_is_encoded() -> None:
         wire.WebEgressRequest(url="https://page.example", file_outputs=FILE),
         room("own", "https://page.example"),
     )
-    assert plan(bodies[0]).may_pass_through
+    assert plan(bodies[0]).passthrough is Passthrough.IF_POSSIBLE
     for body in bodies:
         found = plan(options.carry(body, TALL_LOGO))
-        assert found.looks == Looks(logo="acme") and not found.may_pass_through
+        assert found.looks == Looks(logo="acme") and found.passthrough is Passthrough.NEVER
     configured = plan(
         wire.TrackCompositeEgressRequest(room_name="demo", video_track_id="TR_1", file_outputs=FILE),
         replace(CONTEXT, options=DOT),
     )
-    assert configured.looks == Looks(recording_dot=True) and not configured.may_pass_through
+    assert configured.looks == Looks(recording_dot=True) and configured.passthrough is Passthrough.NEVER
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from openegress.core.codecs import AskedCodec, AskedSpeed, EncoderSpeed
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
 from openegress.core.loudness_target import LoudnessTarget
+from openegress.core.passthrough import Passthrough
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
@@ -482,9 +483,9 @@ def test_tracks_are_encoded_for_a_card_that_the_request_asks_for() -> None:
     request = wire.TrackCompositeEgressRequest(room_name="a", video_track_id="TR_V", file_outputs=FILE)
     defaults = replace(CONTEXT, options=OptionDefaults(on_pause=PauseMode.HOLD))
     passed = plan(request, defaults)
-    assert (passed.may_pass_through, passed.on_pause) == (True, PauseMode.CUT)
+    assert (passed.passthrough, passed.on_pause) == (Passthrough.IF_POSSIBLE, PauseMode.CUT)
     held = plan(options.carry(request, Options(on_pause=PauseMode.HOLD)))
-    assert (held.may_pass_through, held.on_pause) == (False, PauseMode.HOLD)
+    assert (held.passthrough, held.on_pause) == (Passthrough.NEVER, PauseMode.HOLD)
 
 
 def test_a_track_that_is_stored_as_it_comes_has_no_place_for_a_card() -> None:

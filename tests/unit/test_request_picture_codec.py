@@ -7,6 +7,7 @@ import pytest
 
 from openegress.core.codecs import AskedCodec, AudioCodec, Container, VideoCodec
 from openegress.core.errors import Code, EgressError
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import options
@@ -138,8 +139,8 @@ def test_tracks_that_would_be_stored_as_they_come_are_encoded_where_it_is_asked_
             options.carry(request.track_composite, options.Options(video_codec=AskedCodec(asked)))
         return plan_of(request, context)
 
-    assert of("", "").may_pass_through and of("", "hevc").may_pass_through
-    assert not of("hevc", "").may_pass_through
+    assert {of("", "").passthrough, of("", "hevc").passthrough} == {Passthrough.IF_POSSIBLE}
+    assert of("hevc", "").passthrough is Passthrough.NEVER
     assert made(of("hevc", ""))[0] is VideoCodec.H265
 
 

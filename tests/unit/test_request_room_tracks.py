@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from openegress.core import plan as parts
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import LocalStorage, StoragePlan, TracksSource
 from openegress.core.values import LengthOrSize
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -49,7 +50,7 @@ def test_every_track_goes_into_one_file() -> None:
     found = plan(room())
     assert found.source == TracksSource("demo", "ws://livekit:7880", "T", True, True)
     assert (file_of(found).filepath, file_of(found).container) == (PATH, Container.MKV)
-    assert found.passthrough and found.video is None and found.audio is None
+    assert found.passthrough is Passthrough.ALWAYS and found.video is None and found.audio is None
     assert found.notices == ()
     assert request_kind(room()) is RequestKind.ROOM_TRACKS
     assert request_kind(room(audio_only=True)) is RequestKind.ROOM_TRACKS

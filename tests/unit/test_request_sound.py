@@ -8,6 +8,7 @@ from livekit.protocol import egress as wire
 
 from openegress.core.deferred import recording_of
 from openegress.core.errors import Code, EgressError
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import decode, encode
 from openegress.core.stems import StemFormat, Stems, ending
 from openegress.request import options, places
@@ -98,12 +99,12 @@ def test_what_has_none(request_: Any, query: str, code: Code, text: str) -> None
 
 
 def test_tracks_are_encoded_to_be_brought_to_a_loudness() -> None:
-    assert plan(composite()).may_pass_through
+    assert plan(composite()).passthrough is Passthrough.IF_POSSIBLE
     found = plan(asks(composite(), "loudness=-23"))
-    assert (found.may_pass_through, found.loudness_lufs) == (False, -23)
+    assert (found.passthrough, found.loudness_lufs) == (Passthrough.NEVER, -23)
     configured = replace(CONTEXT, options=OptionDefaults(loudness=options.of_query(BOTH, "X").loudness))
     found = plan(composite(), configured)
-    assert (found.may_pass_through, found.loudness_lufs) == (True, 0)
+    assert (found.passthrough, found.loudness_lufs) == (Passthrough.IF_POSSIBLE, 0)
     assert plan(web(), configured).loudness_lufs == -16
 
 

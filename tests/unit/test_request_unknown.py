@@ -18,6 +18,7 @@ from openegress.core import info
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Ending, EndReason
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
     AudioRoute,
     FileOutput,
@@ -314,7 +315,8 @@ def test_several_pictures_sounds_and_data(file: dict[str, str], container: Conta
     plan = planned("egress", message)
     (output,) = plan.outputs
     assert isinstance(output, FileOutput) and output.container is container
-    assert isinstance(plan.source, TracksSource) and plan.source.chosen is not None and plan.passthrough
+    assert isinstance(plan.source, TracksSource) and plan.source.chosen is not None
+    assert plan.passthrough is Passthrough.ALWAYS
     assert plan.source.chosen.videos == (
         VideoRoute("participant", "bob", exclude=True),
         VideoRoute("any", track_name="slides"),

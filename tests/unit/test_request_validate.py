@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from openegress.core import plan as parts
 from openegress.core.codecs import AudioCodec, Container, H264Profile, VideoCodec
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import AudioRoute, LocalStorage, S3Storage, StoragePlan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.validate import Context, RequestKind, SessionLimits, plan_of, request_kind
@@ -205,7 +206,7 @@ def test_participant() -> None:
     assert found.source.audio == (AudioRoute("participant", "ann"),)
     assert found.source.participant_identity == "ann"
     assert file_of(found).filepath == "ann-2025-02-14T095704.mp4"
-    assert not found.may_pass_through
+    assert found.passthrough is Passthrough.NEVER
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_track_composite(body: dict[str, Any], container: Container, path: str, 
     assert found.source.audio == ((AudioRoute("track", "A"),) if "audio_track_id" in body else ())
     assert found.source.video == (parts.TrackVideo("V") if "video_track_id" in body else None)
     assert (file_of(found).container, file_of(found).filepath) == (container, path)
-    assert found.may_pass_through is may_pass
+    assert (found.passthrough is Passthrough.IF_POSSIBLE) is may_pass
 
 
 def test_webm_where_nothing_need_be_encoded() -> None:
@@ -305,7 +306,7 @@ def test_track_to_file() -> None:
             "file": {"filepath": "{room_name}/{track_id}-{track_type}", "disable_manifest": True},
         },
     )
-    assert found.passthrough
+    assert found.passthrough is Passthrough.ALWAYS
     assert isinstance(found.source, parts.MediaSource)
     assert found.source.single_track_id == "TR_1"
     output = file_of(found)
@@ -394,7 +395,7 @@ def test_v2_passthrough() -> None:
         found = v2({"media": media}, V2_FILE, preset="PASSTHROUGH")
         assert isinstance(found.source, parts.MediaSource)
         assert found.source.single_track_id == "T"
-        assert found.passthrough
+        assert found.passthrough is Passthrough.ALWAYS
         assert file_of(found).container is None
 
 

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from openegress.core.codecs import VideoCodec
 from openegress.core.varint import varint
-from openegress.room.rtp.depacketise import MalformedPayload, av1, h264, h265, join_video, opus, pcm, red
+from openegress.room.rtp.depacketise import (
+    MalformedPayload,
+    UnitKind,
+    av1,
+    h264,
+    h265,
+    join_video,
+    opus,
+    pcm,
+    red,
+)
 from openegress.room.rtp.depacketise.av1 import leb128
 
 START = b"\0\0\0\1"
@@ -96,19 +106,17 @@ def test_h264_fragments_aggregates_and_single_units(data: st.DataObject, size: i
     payloads = [h264_aggregate(SPS_640, pps, sei), *h264_fragments(idr, size), slice_2]
     unit = join_video(VideoCodec.H264, payloads)
     assert unit.data == START + START.join([SPS_640, pps, sei, idr, slice_2])
-    assert (unit.is_key, unit.width, unit.height) == (True, 640, 360)
-    assert not unit.parameters_only
+    assert (unit.kind, unit.width, unit.height) == (UnitKind.KEY, 640, 360)
 
 
 def test_h264_units_that_are_no_key_frame() -> None:
     delta = join_video(VideoCodec.H264, [b"\x41abc"])
     assert (delta.data, delta.is_key, delta.width) == (START + b"\x41abc", False, 0)
     parameters = join_video(VideoCodec.H264, [h264_aggregate(SPS_640, b"\x68x")])
-    assert parameters.parameters_only
-    assert (parameters.is_key, parameters.width) == (False, 640)
+    assert (parameters.kind, parameters.width) == (UnitKind.PARAMETERS, 640)
     # Parameter sets in front of a picture that needs others before it say nothing of what is shown.
     both = join_video(VideoCodec.H264, [h264_aggregate(SPS_640, b"\x68x"), b"\x41abc"])
-    assert (both.is_key, both.width, both.height, both.parameters_only) == (False, 0, 0, False)
+    assert (both.kind, both.width, both.height) == (UnitKind.DELTA, 0, 0)
 
 
 @given(st.data(), SIZES)

@@ -7,6 +7,7 @@ import pytest
 
 from openegress.core.codecs import AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
     FileOutput,
     ImageOutput,
@@ -72,9 +73,9 @@ IMAGES = ImageOutput("", "i", 10, 0, 0, "index", STORAGE)
 SOCKET = WebsocketOutput("ws://host", "ws://host")
 
 
-def plan(*outputs: Output, passthrough: bool = False, may: bool = True) -> Plan:
+def plan(*outputs: Output, passthrough: Passthrough = Passthrough.IF_POSSIBLE) -> Plan:
     source = MediaSource("room", "ws://host", "token")
-    return Plan("EG_1", source, outputs, None, None, passthrough=passthrough, may_pass_through=may)
+    return Plan("EG_1", source, outputs, None, None, passthrough=passthrough)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,9 @@ def test_passthrough_possible(mimes: list[str], outputs: list[Output], expected:
     [
         (plan(file(None)), True),
         (plan(file(Container.WEBM)), False),
-        (plan(file(None), may=False), False),
-        (plan(file(Container.WEBM), passthrough=True), True),
-        (plan(SOCKET, passthrough=True), False),
+        (plan(file(None), passthrough=Passthrough.NEVER), False),
+        (plan(file(Container.WEBM), passthrough=Passthrough.ALWAYS), True),
+        (plan(SOCKET, passthrough=Passthrough.ALWAYS), False),
     ],
 )
 def test_wants_packets(chosen: Plan, expected: bool) -> None:
@@ -179,4 +180,6 @@ def test_sound_does_not_wait_for_a_picture_that_is_muted(
     asked = msgspec.structs.replace(plan(file(None)), video=VideoEncoding(640, 360, 30, 500, 4.0, encoding))
     assert wants_packets(asked, [muted, track("audio/opus")]) is expected
     assert wants_packets(asked, [track(mime), track("audio/opus")])
-    assert wants_packets(msgspec.structs.replace(asked, passthrough=True), [muted, track("audio/opus")])
+    assert wants_packets(
+        msgspec.structs.replace(asked, passthrough=Passthrough.ALWAYS), [muted, track("audio/opus")]
+    )

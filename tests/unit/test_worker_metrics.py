@@ -7,7 +7,7 @@ import pytest
 from livekit.protocol.egress import EgressInfo, WebEgressRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from openegress.core.events import Active, Ended, EndReason, Progress, Uploaded
+from openegress.core.events import Active, Ended, EndReason, EndReport, Progress, Uploaded
 from openegress.core.plan import LayoutSource, Plan
 from openegress.worker.admission import AdmissionLimits, Load
 from openegress.worker.handler_link import Death
@@ -188,7 +188,7 @@ async def test_how_egresses_ended(job: Job, events: list[Active | Ended], result
 async def test_one_whose_handler_was_killed_for_its_memory(job: Job) -> None:
     metrics = Metrics("NE_1", "C", snapshot)
     job.handlers.deaths.append(Death("killed by SIGKILL: memory ran out", of_memory=True))
-    job._take(Ended(2, EndReason.FAILURE, "x", "internal", died=True))
+    job._take(Ended(2, EndReason.FAILURE, "x", "internal", report=EndReport.MISSING))
     metrics.count_end(job)
     assert value(metrics, "livekit_egress_handler_results_total", type="web", result="killed_oom") == 1
     await job.record.close()

@@ -24,7 +24,7 @@ from livekit.protocol.egress import (
 from openegress.api import layouts
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
-from openegress.api.twirp import TwirpMethod, for_recorders
+from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import new_id
 from openegress.core.info import is_terminal
@@ -106,13 +106,13 @@ class EgressService:
             "StartTrackEgress": (TrackEgressRequest, "track"),
         }
         return {
-            name: for_recorders(request, self._start_as(body), starts=True)
+            name: for_recorders(request, self._start_as(body), MethodKind.START)
             for name, (request, body) in starts.items()
         } | {
             "UpdateLayout": for_recorders(UpdateLayoutRequest, self.update_layout),
-            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream, worker_tells=True),
+            "UpdateStream": for_recorders(UpdateStreamRequest, self.update_stream, MethodKind.ORDER),
             "ListEgress": for_recorders(ListEgressRequest, self.list),
-            "StopEgress": for_recorders(StopEgressRequest, self.stop, worker_tells=True),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop, MethodKind.ORDER),
         }
 
     # --- starting

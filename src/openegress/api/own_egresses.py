@@ -16,7 +16,7 @@ from livekit.protocol.egress import (
     UpdateLayoutRequest,
 )
 
-from openegress.api.twirp import TwirpMethod, for_recorders
+from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.ids import check_egress_id
 from openegress.proto.egress_rpc_pb2 import GetEgressRequest
@@ -46,7 +46,7 @@ class OwnEgresses:
         """For TwirpService. Every method needs the grant roomRecord."""
         return {
             "ListEgress": for_recorders(ListEgressRequest, self.list),
-            "StopEgress": for_recorders(StopEgressRequest, self.stop, worker_tells=True),
+            "StopEgress": for_recorders(StopEgressRequest, self.stop, MethodKind.ORDER),
         }
 
     async def list(self, request: ListEgressRequest) -> ListEgressResponse:

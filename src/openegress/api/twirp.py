@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sized
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,16 @@ MAX_VALUES = 10_000
 thousands would block the interpreter for too long."""
 
 
+class MethodKind(Enum):
+    ANSWERED_HERE = auto()
+    """This server reports unknown fields of the request."""
+    ORDER = auto()
+    """A worker gets the request, and reports its unknown fields itself."""
+    START = auto()
+    """An order that starts an egress: options may come with the request, and a repeated call with the same
+    request id gets the first answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class TwirpMethod:
     """One method of the service. `call` gets a decoded request of type `request`."""
@@ -45,19 +56,13 @@ class TwirpMethod:
     call: Callable[[Any], Awaitable[Message]]
     authorise: Callable[[Caller], None]
     """Raises EgressError for a caller without permission. Called before the body is read."""
-    starts: bool = False
-    """It starts an egress: options may come with the request, and a repeated call with the same request id
-    gets the first answer."""
-    worker_tells: bool = False
-    """A worker gets the request and reports its unknown fields itself; always so for a start."""
+    kind: MethodKind = MethodKind.ANSWERED_HERE
 
 
 def for_recorders(
     request: type[Message],
     call: Callable[[Any], Awaitable[Message]],
-    *,
-    starts: bool = False,
-    worker_tells: bool = False,
+    kind: MethodKind = MethodKind.ANSWERED_HERE,
 ) -> TwirpMethod:
     """A method that needs the grant roomRecord."""
 
@@ -71,7 +76,7 @@ def for_recorders(
             last = answer, redact.shown(answer)
         return last[1]
 
-    return TwirpMethod(request, shown_call, Caller.require_record, starts, worker_tells or starts)
+    return TwirpMethod(request, shown_call, Caller.require_record, kind)
 
 
 class TwirpService:
@@ -133,9 +138,9 @@ class TwirpService:
             raise _bad_route(f'unexpected Content-Type: "{shown(content_type)}"')
         body = await self._bodies.read(request)
         message = await self._bodies.decode(body, partial(_decode, method, media_type))
-        if not method.worker_tells:
+        if method.kind is MethodKind.ANSWERED_HERE:
             self._log_unknown(message, request.path)
-        if method.starts and (text := _options_of(request)):
+        if method.kind is MethodKind.START and (text := _options_of(request)):
             message = options.carry(message, options.of_query(text, options.HEADER))
         answer = await _within(
             request.headers.get(TIMEOUT_HEADER), self._call(request, method, message, caller, body)
@@ -162,7 +167,7 @@ class TwirpService:
         self, request: web.Request, method: TwirpMethod, message: Message, caller: Caller, body: bytes
     ) -> Awaitable[Message]:
         request_id = request.headers.get(REQUEST_ID_HEADER, "")
-        if not method.starts or not 0 < len(request_id) <= MAX_ID_CHARS:
+        if method.kind is not MethodKind.START or not 0 < len(request_id) <= MAX_ID_CHARS:
             return method.call(message)
         header = _options_of(request).encode()
         asked = hashlib.sha256(header + b"\0" + body)
@@ -192,7 +197,7 @@ def _decode(method: TwirpMethod, media_type: str, body: bytes) -> Message:
         if body.count(b"{") + body.count(b",") > MAX_VALUES:
             raise _too_many_values()
         try:
-            return wire_json.parse(body, kind, has_options=method.starts)
+            return wire_json.parse(body, kind, has_options=method.kind is MethodKind.START)
         except ValueError as error:
             raise EgressError(Code.MALFORMED, "the json request could not be decoded") from error
     try:

@@ -18,7 +18,7 @@ from openegress.app.start_budgets import StartBudgets
 from openegress.core.backoff import Backoff
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
-from openegress.core.info import END_REASON, is_terminal
+from openegress.core.info import end_reason, is_terminal
 from openegress.core.tasks import Errands
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request import auto_start
@@ -179,5 +179,7 @@ class AutoStarts:
 
 def _is_broken_off(info: EgressInfo) -> bool:
     """Nobody asked for its end."""
-    killed = END_REASON + EndReason.KILLED in info.details
-    return killed or info.status in (EgressStatus.EGRESS_FAILED, EgressStatus.EGRESS_ABORTED)
+    return end_reason(info) is EndReason.KILLED or info.status in (
+        EgressStatus.EGRESS_FAILED,
+        EgressStatus.EGRESS_ABORTED,
+    )

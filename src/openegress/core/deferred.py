@@ -4,6 +4,7 @@ import msgspec
 
 from openegress.core.codecs import Container
 from openegress.core.looks import Looks, PictureFiles
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, TracksSource
 from openegress.core.sidecars import Sidecar
 
@@ -33,7 +34,7 @@ def recording_of(plan: Plan, spool: str) -> Plan:
         outputs=(FileOutput(TRACKS, Container.MKV, storage, manifest=False),),
         video=None,
         audio=None,
-        passthrough=True,
+        passthrough=Passthrough.ALWAYS,
         looks=Looks(),
         pictures=PictureFiles(),
         stems=None,

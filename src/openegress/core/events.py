@@ -174,6 +174,15 @@ class Composing(Event, frozen=True, tag="composing"):
     """How much of it is; None: it waits."""
 
 
+class EndReport(StrEnum):
+    OWN = "own"
+    """A handler reports how its own work ended: a recording, or a recovery."""
+    RECOVERED = "recovered"
+    """A recovery lost nothing of what was recorded, and reports how the egress itself ended."""
+    MISSING = "missing"
+    """The handler is gone, and nobody has reported how the streams ended."""
+
+
 class Ended(Event, frozen=True, tag="ended"):
     """The last event. `code` is empty when the egress is complete, else an errors.Code."""
 
@@ -183,11 +192,8 @@ class Ended(Event, frozen=True, tag="ended"):
     code: str = ""
     phase: Phase | None = None
     """Where it failed; else as in Ending."""
-    died: bool = False
-    """Its handler is gone, so nobody has told how the streams ended."""
     left_out: LeftOut = LeftOut()
-    whole: bool = False
-    """Of a recovery: nothing of what was recorded is lost, and this is how the egress ended."""
+    report: EndReport = EndReport.OWN
 
 
 class Progress(Event, frozen=True, tag="progress"):

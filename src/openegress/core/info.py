@@ -24,6 +24,7 @@ from openegress.core.events import (
     Ended,
     Ending,
     EndReason,
+    EndReport,
     FileUpdate,
     ImagesUpdate,
     ManifestStored,
@@ -90,6 +91,12 @@ def composing(info: EgressInfo) -> str:
     """How much of a deferred recording is composed, or that it waits; "": neither."""
     parts = (part for part in info.details.split(_BETWEEN) if part.startswith(COMPOSING))
     return next(parts, "").removeprefix(COMPOSING)
+
+
+def end_reason(info: EgressInfo) -> EndReason | None:
+    """Why it ended, as its details say; None for a reason that is not ours, or before its end."""
+    label, _, said = info.details.split(_BETWEEN)[0].partition(END_REASON)
+    return next((reason for reason in EndReason if not label and reason == said), None)
 
 
 def http_code(code: str) -> int:
@@ -184,8 +191,9 @@ def _resume(info: EgressInfo, event: Restarted) -> None:
 
 
 def ended_by_crash(info: EgressInfo, text: str, now_ns: int) -> EgressInfo:
-    """Whoever recorded is gone, and nobody could finish for it: FAILED with `text`, 500."""
-    return apply(info, Ended(now_ns, EndReason.FAILURE, text, Code.INTERNAL.value, died=True), now_ns)
+    """The handler is gone and nobody could finish its work: FAILED with `text`, 500."""
+    code, report = Code.INTERNAL.value, EndReport.MISSING
+    return apply(info, Ended(now_ns, EndReason.FAILURE, text, code, report=report), now_ns)
 
 
 def _end_begun(info: EgressInfo, event: Ending, now_ns: int) -> None:
@@ -212,7 +220,7 @@ def _end(info: EgressInfo, event: Ended) -> None:
             return
         info.error = event.error or info.error or "the recording failed without saying why"
         info.error_code = http_code(event.code)
-        if event.died:
+        if event.report is EndReport.MISSING:
             _break_streams(info, info.error, event.at_ns)
         _finish(info, EgressStatus.EGRESS_FAILED, event.at_ns)
     elif event.reason in _LIMITS:

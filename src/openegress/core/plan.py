@@ -14,6 +14,7 @@ from openegress.core.end_rules import EndRules
 from openegress.core.layout_spec import LayoutSpec
 from openegress.core.looks import Looks, PictureFiles
 from openegress.core.part import Part
+from openegress.core.passthrough import Passthrough
 from openegress.core.pause_mode import PauseMode
 from openegress.core.render import Render
 from openegress.core.routes import DataRoute, VideoRoute
@@ -350,13 +351,9 @@ class Plan(Struct, frozen=True):
     outputs: tuple[Output, ...]
     """In this order: file, segments, images, stream, websockets, file of tracks (core.info counts on it)."""
     video: VideoEncoding | None
-    """None: no video, or (with passthrough) the source's own."""
+    """None: no video, or the source's own (Passthrough.ALWAYS)."""
     audio: AudioEncoding | None
-    passthrough: bool = False
-    """Encoded frames go to the outputs as they come; outputs decide their container by codec."""
-    may_pass_through: bool = False
-    """No encoding was asked for: tracks whose codecs every output takes go through as they come; only
-    what does not fit is encoded as `video` and `audio` say."""
+    passthrough: Passthrough = Passthrough.NEVER
     room_id: str = ""
     room_name: str = ""
     name_values: dict[str, str] = {}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -26,8 +27,30 @@ async def cancellable(awaitable: Awaitable[T]) -> T:
     return result
 
 
+class BackgroundTask(ABC):
+    """What runs as one task from start() to close()."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=self._name)
+
+    async def close(self) -> None:
+        await cancelled(self._task)
+
+    async def stopped(self) -> str | None:
+        """For health checks: why it no longer runs; None while it does."""
+        return stopped(self._task)
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Until it is cancelled."""
+
+
 def stopped(task: "asyncio.Task[Any] | None") -> str | None:
-    """Why nobody does its work any more; None while it runs, before it does and after its owner closed it."""
+    """Why the task no longer runs; None while it runs, before it began and after its owner closed it."""
     if task is None or not task.done() or task.cancelled():
         return None
     error = task.exception()

@@ -19,7 +19,7 @@ from openegress.core.codecs import Container
 from openegress.core.deferred import MOST_TRIES
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError, Fault, Phase, internal
-from openegress.core.events import AnyEvent, Composing, Ended, EndReason, FileUpdate
+from openegress.core.events import AnyEvent, Composing, Ended, EndReason, EndReport, FileUpdate
 from openegress.core.plan import FileOutput, LayoutSource, Limits, Plan, SegmentOutput
 from openegress.core.units import S
 from openegress.handler.compose_turn import ComposeTurn
@@ -135,7 +135,8 @@ class Composer:
             ended = _failed(error)
         else:
             how, text, code = recorded.reason, recorded.error, recorded.code
-            ended = Ended(time.time_ns(), how, text, code, left_out=recorded.left_out, whole=True)
+            recovered = EndReport.RECOVERED
+            ended = Ended(time.time_ns(), how, text, code, left_out=recorded.left_out, report=recovered)
         return ended, self.is_settled
 
     def _cut_off(self) -> RecordedSpan:

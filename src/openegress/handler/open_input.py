@@ -7,6 +7,7 @@ import msgspec
 from openegress.core.codecs import AudioCodec
 from openegress.core.errors import EgressError
 from openegress.core.ipc import HandlerSettings
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
     AudioEncoding,
     LayoutSource,
@@ -58,7 +59,7 @@ async def _room_input(
     source = await open_source(plan, memory_bytes=settings.room_memory_bytes, room_keys=room_keys)
     if isinstance(source, RoomPacketSource | RoomTracksSource):
         return PacketInput(source)
-    if plan.passthrough and plan.audio is None:
+    if plan.passthrough is Passthrough.ALWAYS and plan.audio is None:
         plan = msgspec.structs.replace(plan, audio=_INSTEAD_OF_PCM)
     # A whole room has no one track that its files could be named after.
     name_values = dict if isinstance(plan.source, LayoutSource) else source.name_values

@@ -10,6 +10,7 @@ from openegress.core.codecs import AskedSpeed, Container, EncoderSpeed, VideoCod
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError, invalid, unimplemented
 from openegress.core.looks import Looks, PictureFiles
+from openegress.core.passthrough import Passthrough
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import Plan
 from openegress.core.render import Render
@@ -129,7 +130,7 @@ class AskedOptions:
     def loudness_lufs(self, plan: Plan) -> float:
         """Of the sound of `plan`, and of its stems; 0: it stays as it is. Raises as end_rules() does."""
         target = float(self.all.loudness or 0.0)
-        is_encoded = plan.audio is not None and not plan.may_pass_through and not plan.passthrough
+        is_encoded = plan.audio is not None and plan.passthrough is Passthrough.NEVER
         if not target or is_encoded or plan.stems is not None:
             return target
         if self.asked.loudness:
@@ -154,7 +155,7 @@ class AskedOptions:
         return tuple(each for each in Sidecar if each in (*sidecars, Sidecar.DATA))
 
     def storyboard(
-        self, outputs: tuple[parts.Output, ...], video: parts.VideoEncoding | None, *, may_pass_through: bool
+        self, outputs: tuple[parts.Output, ...], video: parts.VideoEncoding | None, passthrough: Passthrough
     ) -> tuple[parts.Output, ...]:
         """With thumbnails, if they are wanted. Raises EgressError where the request asks for them and there
         is no picture to take them of; what only the configuration or the room wants is left out, also where
@@ -172,7 +173,7 @@ class AskedOptions:
             if is_asked:
                 raise invalid("storyboard: it lies beside a file, segments or images, and there are none")
             return outputs
-        if may_pass_through and not is_asked:
+        if passthrough is Passthrough.IF_POSSIBLE and not is_asked:
             return outputs
         kept = [each for each in outputs if not isinstance(each, _STORED)]
         return (*(each for each in outputs if isinstance(each, _STORED)), board, *kept)
@@ -273,7 +274,7 @@ def _why_no_stems(plan: Plan) -> EgressError | None:
         return invalid("stems: they lie beside a file or segments, and this egress has neither")
     if not _has_sound(plan):
         return invalid("stems: this egress records no sound")
-    if isinstance(plan.source, parts.MediaSource) and (plan.passthrough or plan.may_pass_through):
+    if isinstance(plan.source, parts.MediaSource) and plan.passthrough is not Passthrough.NEVER:
         return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
     return None
 

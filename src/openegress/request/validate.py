@@ -18,6 +18,7 @@ from openegress.core.codecs import Container
 from openegress.core.errors import missing_or_invalid, unimplemented
 from openegress.core.ids import check_egress_id
 from openegress.core.looks import Looks, PictureFiles
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import ParticipantVideo, Plan
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest as Request
 from openegress.proto.today import today
@@ -172,7 +173,7 @@ class _Planner:
         output = outputs.file_output(file, container, self._naming(subject, (0, 0)))
         told = room_tracks.notices(has, wish, container, what)
         return self._plan(
-            source, (output,), None, None, values=subject.values, passthrough=True, notices=told
+            source, (output,), None, None, values=subject.values, passthrough=Passthrough.ALWAYS, notices=told
         )
 
     def _encoded(self, subject: Subject, wish: Wish, wanted: RequestedOutputs) -> Plan:
@@ -223,7 +224,7 @@ class _Planner:
             video,
             audio,
             values=subject.values,
-            may_pass_through=may_pass,
+            passthrough=Passthrough.IF_POSSIBLE if may_pass else Passthrough.NEVER,
             looks=looks,
             notices=wish.without_effect(has_audio=has_audio, has_video=has_video)
             + formats.notices
@@ -281,7 +282,9 @@ class _Planner:
         values = {"track_id": track_id}
         subject = Subject(source, track_id, False, False, values)
         output = outputs.file_output(wish, None, self._naming(subject, (0, 0)))
-        return self._plan(source, (output,), None, None, values=values, passthrough=True, notices=notices)
+        return self._plan(
+            source, (output,), None, None, values=values, passthrough=Passthrough.ALWAYS, notices=notices
+        )
 
     def _bounded(self, output: Live) -> Live:
         return msgspec.structs.replace(output, deny_networks=self.context.deny_networks)
@@ -317,13 +320,12 @@ class _Planner:
         audio: parts.AudioEncoding | None,
         *,
         values: dict[str, str],
-        passthrough: bool = False,
-        may_pass_through: bool = False,
+        passthrough: Passthrough = Passthrough.NEVER,
         looks: Looks | None = None,
         notices: tuple[str, ...] = (),
     ) -> Plan:
         """`looks`: None where nothing is drawn here."""
-        found = self.options.storyboard(found, video, may_pass_through=may_pass_through)
+        found = self.options.storyboard(found, video, passthrough)
         split, render = self.options.split(source, found), self.options.render(source, found)
         resumption = self.options.resumption(split, render)
         plan = Plan(
@@ -333,7 +335,6 @@ class _Planner:
             video=self.options.encoded(video, found),
             audio=audio,
             passthrough=passthrough,
-            may_pass_through=may_pass_through,
             room_id=self.request.room_id,
             room_name=room_of(self.request),
             name_values=self._values() | values,
@@ -345,7 +346,8 @@ class _Planner:
             data_topics=self.options.data_topics,
             on_pause=self.options.on_pause(
                 found,
-                as_it_comes=(passthrough or may_pass_through) and not isinstance(source, parts.TracksSource),
+                as_it_comes=passthrough is not Passthrough.NEVER
+                and not isinstance(source, parts.TracksSource),
             ),
             render=resumption.render,
             resumes=resumption.resumes,

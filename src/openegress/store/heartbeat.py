@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 import structlog
 
 from openegress.core.errors import EgressError
-from openegress.core.tasks import cancelled, stopped
+from openegress.core.tasks import BackgroundTask
 from openegress.store.leases import LEASE_S, Leases
 
 _log = structlog.get_logger(__name__)
@@ -17,7 +17,7 @@ LATE_S = 2 * BEAT_S
 """After so long without a beat, the leases may run out before an update that is sent now arrives."""
 
 
-class Heartbeat:
+class Heartbeat(BackgroundTask):
     """Beats from start() to close(). `running` returns the ids of the running egresses.
 
     `after_lapse` gets the ids whose leases may have run out unnoticed. If it raises EgressError, it is called
@@ -32,6 +32,7 @@ class Heartbeat:
         after_lapse: Callable[[Collection[str]], Awaitable[None]] | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("heartbeat")
         self._leases = leases
         self._worker_id = worker_id
         self._running = running
@@ -41,10 +42,6 @@ class Heartbeat:
         self._lapsed: set[str] = set()
         self._held: set[str] = set()
         self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="heartbeat")
 
     def wake(self) -> None:
         """Beats at once, for a new egress."""
@@ -72,15 +69,11 @@ class Heartbeat:
         notice."""
         if self._task is None:
             return
-        await cancelled(self._task)
+        await super().close()
         try:
             await self.beat()
         except EgressError as error:
             _log.warning("leases not released", error=error.message)
-
-    async def stopped(self) -> str | None:
-        """For health checks: why it has stopped; None while it works."""
-        return stopped(self._task)
 
     async def _run(self) -> None:
         missed = False

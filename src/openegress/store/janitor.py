@@ -10,7 +10,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus, StreamInfo
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import EndReason
 from openegress.core.info import is_terminal
-from openegress.core.tasks import cancelled, stopped
+from openegress.core.tasks import BackgroundTask
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.store import Store
@@ -51,7 +51,7 @@ def died(info: EgressInfo, worker_id: str, silent_s: float, now_ns: int) -> Egre
     return ended
 
 
-class Janitor:
+class Janitor(BackgroundTask):
     """Ends lost egresses. Any number of janitors may run, in workers or servers: a lease makes sure that one
     of them handles each egress.
 
@@ -69,6 +69,7 @@ class Janitor:
         purge: Purge | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("janitor")
         self._leases = leases
         self._janitor_id = janitor_id
         self._fetch = fetch
@@ -80,7 +81,6 @@ class Janitor:
         self._ownerless_since_s: dict[str, float] = {}
         self._settling: dict[str, Lost] = {}
         self._purged_at_s = -PURGE_S
-        self._task: asyncio.Task[None] | None = None
 
     @classmethod
     def of_records(
@@ -102,16 +102,6 @@ class Janitor:
         egresses that had a lease are lost."""
         records = IOInfoClient(client)
         return cls(leases, janitor_id, records.get, records.update)
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="janitor")
-
-    async def close(self) -> None:
-        await cancelled(self._task)
-
-    async def stopped(self) -> str | None:
-        """For health checks: why it has stopped; None while it works."""
-        return stopped(self._task)
 
     async def round(self) -> None:
         """Handles lost egresses once. Raises EgressError (UNAVAILABLE) if leases or records cannot be

@@ -20,6 +20,7 @@ from openegress.core.events import (
     Ended,
     Ending,
     EndReason,
+    EndReport,
     MarkerAdded,
     Progress,
     Rejoined,
@@ -298,7 +299,7 @@ class Job:
             case Death() if self._may_try_again:
                 await self._finish_left(spawn, text)
                 return
-            case Ended(whole=True) as ended:
+            case Ended(report=EndReport.RECOVERED) as ended:
                 self._take(ended)
                 return
             case Death(how):
@@ -377,4 +378,6 @@ class Job:
     def _end_failed(self, text: str) -> None:
         error = f"{Phase.RECORDING}: {text}"
         self._stage = _Stage.RECORDED
-        self._take(Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, died=True))
+        self._take(
+            Ended(time.time_ns(), EndReason.FAILURE, error, Code.INTERNAL.value, report=EndReport.MISSING)
+        )

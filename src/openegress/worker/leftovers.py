@@ -12,6 +12,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core import info as transitions
 from openegress.core import plan as plans
 from openegress.core.errors import EgressError
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import LayoutSource, MediaSource, Plan, TemplateSource, TracksSource
 from openegress.core.text import shown
 from openegress.proto.egress_rpc_pb2 import StartEgressRequest
@@ -107,6 +108,8 @@ def kind_of(plan: Plan) -> RequestKind:
         case TracksSource():
             return RequestKind.ROOM_TRACKS
         case MediaSource():
-            return RequestKind.TRACK if plan.passthrough else RequestKind.TRACK_COMPOSITE
+            return (
+                RequestKind.TRACK if plan.passthrough is Passthrough.ALWAYS else RequestKind.TRACK_COMPOSITE
+            )
         case _:
             return RequestKind.WEB

@@ -138,7 +138,8 @@ class WorkerService:
         )
         self._adoption.start(BESIDE if shared else FIRST)
         if self._takeovers is not None:
-            self._takeovers.start(spool)
+            self._takeovers.look_in(spool)
+            self._takeovers.start()
 
     @property
     def held_paths(self) -> Paths:

@@ -10,7 +10,7 @@ from livekit.protocol.egress import EgressInfo, EgressStatus
 from openegress.core.errors import EgressError
 from openegress.core.info import is_paused
 from openegress.core.plan import Plan
-from openegress.core.tasks import cancelled, stopped
+from openegress.core.tasks import BackgroundTask
 from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.storage.journal import has_journal
 from openegress.store.handovers import TENURE_S, Claimed, Handovers
@@ -22,7 +22,7 @@ DEAF_S = 3.0
 """Between two looks: a Redis that stood still for so long has heard of nobody either."""
 
 
-class Takeovers:
+class Takeovers(BackgroundTask):
     """From start() to close(). After its own start, and after Redis could not be reached or stood still, it
     first waits as long as a worker may be silent: the others could not be heard meanwhile either."""
 
@@ -37,6 +37,7 @@ class Takeovers:
     ) -> None:
         """`is_busy` tells of egresses that run here, `refusal` why one cannot be gone on with here. `begin`
         starts a part of one, whose record it gets; it may raise EgressError, and others may claim it then."""
+        super().__init__("takeovers")
         self._handovers = handovers
         self._keeper = keeper
         self._is_busy = is_busy
@@ -47,19 +48,10 @@ class Takeovers:
         self._hearing_since_s: float | None = None
         self._looked_at_s = 0.0
         self._refused: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self, spool: Path) -> None:
+    def look_in(self, spool: Path) -> None:
+        """Where parts of an egress that still wait for their storage keep it here. Before start()."""
         self._spool = spool
-        self._task = asyncio.create_task(self._run(), name="takeovers")
-
-    async def close(self) -> None:
-        await cancelled(self._task)
-        self._task = None
-
-    async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
-        return stopped(self._task)
 
     async def look(self) -> None:
         """Claims what is lost and can be gone on with here. Raises EgressError."""

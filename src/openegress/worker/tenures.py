@@ -12,7 +12,7 @@ from livekit.protocol.egress import EgressInfo
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
 from openegress.core.plan import Plan
-from openegress.core.tasks import cancelled, stopped
+from openegress.core.tasks import BackgroundTask
 from openegress.core.units import S
 from openegress.psrpc.client import RPCClient
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -38,8 +38,8 @@ class _Held:
     beat_at_s: float
 
 
-class Tenures:
-    """From start() to close()."""
+class Tenures(BackgroundTask):
+    """From start() to close(). The tenures of what still runs then run out, so that other workers notice."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Tenures:
         on_lost: Callable[[str], Awaitable[None]],
     ) -> None:
         """`on_lost` gets the id of an egress that another worker has taken over."""
+        super().__init__("tenures")
         self._handovers = handovers
         self._supervisor = supervisor
         self._keeper = keeper
@@ -58,18 +59,6 @@ class Tenures:
         self._held: dict[str, _Held] = {}
         self._offers: dict[str, HandoverOffer] = {}
         """Of those that this worker has taken over."""
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="tenures")
-
-    async def close(self) -> None:
-        """What still runs is let run out, and so found by others."""
-        await cancelled(self._task)
-
-    async def stopped(self) -> str | None:
-        """For health checks: why it does its work no more."""
-        return stopped(self._task)
 
     async def beat(self) -> None:
         """Says what is recorded here, and learns what is no more to be. Raises EgressError (unavailable)."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from openegress.core.codecs import VideoCodec
 from openegress.core.units import S
 from openegress.room.frame_keys import Undecryptable
-from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, join_video
+from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, UnitKind, join_video
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
 
@@ -184,7 +184,7 @@ class FrameAssembler:
             self._refuse(now_ns)
             return True
         joined = self._with_prefix(unit)
-        if not unit.parameters_only:
+        if unit.kind is not UnitKind.PARAMETERS:
             self._unit(joined, gathered, now_ns)
         elif len(joined.data) <= MOST_PREFIX_BYTES:
             self._prefix = joined
@@ -196,7 +196,7 @@ class FrameAssembler:
         if self._prefix is None:
             return unit
         prefix, self._prefix = self._prefix, None
-        takes_size = unit.is_key or unit.parameters_only
+        takes_size = unit.kind is not UnitKind.DELTA
         return replace(
             unit,
             data=prefix.data + unit.data,

@@ -23,7 +23,7 @@ from openegress.core.room_patterns import fits
 from openegress.room import Lock, Track, TrackEncryption
 from openegress.room.budget import Reason
 from openegress.room.frame_keys import Buffer, KeyChain, KeyRing, Undecryptable
-from openegress.room.rtp.depacketise import AccessUnit, join_video, join_vp9
+from openegress.room.rtp.depacketise import AccessUnit, UnitKind, join_video, join_vp9
 
 IV_BYTES = 12
 TAG_BYTES = 16
@@ -82,7 +82,7 @@ class TrackCipher:
         if codec is VideoCodec.VP9:  # its headers are encrypted too, layer by layer
             return join_vp9(payloads, partial(self.open, codec, now_ns=now_ns))
         unit = join_video(codec, payloads)
-        if unit.parameters_only:
+        if unit.kind is UnitKind.PARAMETERS:
             return unit
         return replace(unit, data=self.open(codec, unit.data, now_ns))
 

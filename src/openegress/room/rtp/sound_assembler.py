@@ -6,7 +6,7 @@ from typing import Protocol
 
 from openegress.core.codecs import AudioCodec
 from openegress.room.frame_keys import Undecryptable
-from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, red
+from openegress.room.rtp.depacketise import AccessUnit, MalformedPayload, UnitKind, red
 from openegress.room.rtp.frame_cipher import TrackCipher
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.signalling.sdp import Encoding, PayloadType
@@ -82,7 +82,7 @@ class SoundAssembler:
     def _sound(self, timestamp: int, data: bytes, arrival_ns: int, codec: AudioCodec, now_ns: int) -> None:
         self._last_timestamp = timestamp
         if self.cipher is None:
-            self._taker.on_unit(timestamp, AccessUnit(data, True), arrival_ns)
+            self._taker.on_unit(timestamp, AccessUnit(data, UnitKind.KEY), arrival_ns)
         elif not self.cipher.is_injected(data):
             self._held.append(_Sealed(timestamp, data, arrival_ns, codec))
             self.retry(now_ns)
@@ -100,5 +100,5 @@ class SoundAssembler:
             self._taker.on_lost_sound()
             self._taker.on_undecryptable(cipher, error)
             return True
-        self._taker.on_unit(sealed.timestamp, AccessUnit(data, True), sealed.arrival_ns)
+        self._taker.on_unit(sealed.timestamp, AccessUnit(data, UnitKind.KEY), sealed.arrival_ns)
         return True

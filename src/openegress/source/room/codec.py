@@ -13,6 +13,7 @@ from openegress.core.codecs import (
     VideoCodec,
 )
 from openegress.core.errors import invalid
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import FileOutput, Plan, SegmentOutput, WebsocketOutput
 from openegress.room import Track
 
@@ -83,11 +84,13 @@ def wants_packets(plan: Plan, tracks: Sequence[Track]) -> bool:
         return False
     if any(codec_of(track) in (AudioCodec.PCMU, AudioCodec.PCMA) for track in tracks):
         return False  # FFmpeg's Ogg takes no PCM
-    if plan.passthrough:
-        return True
-    return (
-        plan.may_pass_through and not _sound_would_wait(plan, tracks) and passthrough_possible(plan, tracks)
-    )
+    match plan.passthrough:
+        case Passthrough.ALWAYS:
+            return True
+        case Passthrough.NEVER:
+            return False
+        case Passthrough.IF_POSSIBLE:
+            return not _sound_would_wait(plan, tracks) and passthrough_possible(plan, tracks)
 
 
 def _sound_would_wait(plan: Plan, tracks: Sequence[Track]) -> bool:

@@ -3,6 +3,7 @@ are."""
 
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid
+from openegress.core.passthrough import Passthrough
 from openegress.core.plan import (
     LayoutSource,
     MediaSource,
@@ -116,7 +117,7 @@ def _selecting(plan: Plan, source: MediaSource | LayoutSource | TracksSource) ->
         return EveryTrack(source) if source.chosen is None else ChosenTracks(source.chosen)
     video = plan.video
     if isinstance(source, MediaSource):
-        needed = video is not None and not plan.passthrough
+        needed = video is not None and plan.passthrough is not Passthrough.ALWAYS
         quality = VideoQuality(video.width, video.height, video.framerate) if video and needed else None
         return RequestedTracks(source, quality)
     if video is None:

@@ -9,9 +9,9 @@ from functools import partial
 
 from openegress.core.codecs import VideoCodec
 from openegress.room.rtp.depacketise import av1, h264, h265, vp8, vp9
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload
+from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, UnitKind
 
-__all__ = ["AccessUnit", "MalformedPayload", "join_video", "join_vp9"]
+__all__ = ["AccessUnit", "MalformedPayload", "UnitKind", "join_video", "join_vp9"]
 
 JOIN: dict[VideoCodec, Callable[[Sequence[bytes]], AccessUnit]] = {
     VideoCodec.H264: h264.join,

@@ -8,7 +8,13 @@ from functools import lru_cache
 
 from openegress.core.bits import BitReader
 from openegress.core.varint import varint
-from openegress.room.rtp.depacketise.unit import MOST_PARTS, AccessUnit, MalformedPayload, refuse_long
+from openegress.room.rtp.depacketise.unit import (
+    MOST_PARTS,
+    AccessUnit,
+    MalformedPayload,
+    UnitKind,
+    refuse_long,
+)
 
 TEMPORAL_DELIMITER = b"\x12\x00"
 SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, FRAME = 1, 2, 3, 6
@@ -44,7 +50,8 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
         raise MalformedPayload("an AV1 unit without an OBU")
     key = bool(is_key) and bool(sequence)
     width, height = picture_size(sequence) if key else (0, 0)
-    return AccessUnit(b"".join(parts), key, width, height, parameters_only=is_key is None and bool(sequence))
+    unit_kind = UnitKind.of(is_key=key, has_picture=is_key is not None or not sequence)
+    return AccessUnit(b"".join(parts), unit_kind, width, height)
 
 
 def _obus(payloads: Sequence[bytes]) -> list[bytes]:

@@ -5,7 +5,14 @@ from functools import lru_cache
 
 from openegress.core.annex_b import START_CODE
 from openegress.core.bits import BitReader
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, aggregated, counted, size_in
+from openegress.room.rtp.depacketise.unit import (
+    AccessUnit,
+    MalformedPayload,
+    UnitKind,
+    aggregated,
+    counted,
+    size_in,
+)
 
 IDR, SPS = 5, 7
 STAP_A, FU_A = 24, 28
@@ -31,7 +38,8 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
     if not parts:
         raise MalformedPayload("an H264 frame without a NAL unit")
     width, height = picture_size(sps) if sps and (is_key or not has_picture) else (0, 0)
-    return AccessUnit(b"".join(parts), is_key, width, height, parameters_only=not has_picture)
+    kind_of_unit = UnitKind.of(is_key=is_key, has_picture=has_picture)
+    return AccessUnit(b"".join(parts), kind_of_unit, width, height)
 
 
 def _nal_units(payloads: Sequence[bytes]) -> Iterator[bytes]:

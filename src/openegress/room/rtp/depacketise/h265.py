@@ -5,7 +5,14 @@ from functools import lru_cache
 
 from openegress.core.annex_b import START_CODE
 from openegress.core.bits import BitReader
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, aggregated, counted, size_in
+from openegress.room.rtp.depacketise.unit import (
+    AccessUnit,
+    MalformedPayload,
+    UnitKind,
+    aggregated,
+    counted,
+    size_in,
+)
 
 AGGREGATE, FRAGMENT = 48, 49
 HEADER_BYTES = 2
@@ -34,7 +41,8 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
         # goes by the SPS. Of a publisher that sends each set in a packet of its own, the VPS is lost.
         is_key = False
     width, height = picture_size(sps) if sps and (is_key or not has_picture) else (0, 0)
-    return AccessUnit(b"".join(parts), is_key, width, height, parameters_only=not has_picture)
+    kind_of_unit = UnitKind.of(is_key=is_key, has_picture=has_picture)
+    return AccessUnit(b"".join(parts), kind_of_unit, width, height)
 
 
 def _nal_units(payloads: Sequence[bytes]) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from openegress.core.bits import BitReader, unescaped
 
@@ -16,15 +17,31 @@ class MalformedPayload(ValueError):
     """Payloads that do not make a frame; the text says why."""
 
 
+class UnitKind(Enum):
+    KEY = auto()
+    """Decodable by itself, as all sound is."""
+    DELTA = auto()
+    PARAMETERS = auto()
+    """Parameter sets without a picture, which belong in front of the next unit."""
+
+    @classmethod
+    def of(cls, *, is_key: bool, has_picture: bool) -> "UnitKind":
+        if not has_picture:
+            return cls.PARAMETERS
+        return cls.KEY if is_key else cls.DELTA
+
+
 @dataclass(frozen=True, slots=True)
 class AccessUnit:
     data: bytes
-    is_key: bool
+    kind: UnitKind
     width: int = 0
     height: int = 0
     """0 on all but key frames and parameter sets."""
-    parameters_only: bool = False
-    """Only parameter sets, no picture: belongs in front of the next unit."""
+
+    @property
+    def is_key(self) -> bool:
+        return self.kind is UnitKind.KEY
 
 
 def counted(parts: Iterable[bytes]) -> Iterator[bytes]:

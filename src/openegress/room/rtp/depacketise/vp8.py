@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload
+from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, UnitKind
 
 SYNC_CODE = b"\x9d\x01\x2a"
 
@@ -14,12 +14,12 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
     if not data:
         raise MalformedPayload("a VP8 frame without data")
     if data[0] & 1:
-        return AccessUnit(data, is_key=False)
+        return AccessUnit(data, UnitKind.DELTA)
     if len(data) < 10 or data[3:6] != SYNC_CODE:
         raise MalformedPayload("a VP8 key frame without its start code")
     width = int.from_bytes(data[6:8], "little") & 0x3FFF
     height = int.from_bytes(data[8:10], "little") & 0x3FFF
-    return AccessUnit(data, True, width, height)
+    return AccessUnit(data, UnitKind.KEY, width, height)
 
 
 def _descriptor_bytes(payload: bytes) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openegress.core.bits import BitReader
-from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload
+from openegress.room.rtp.depacketise.unit import AccessUnit, MalformedPayload, UnitKind
 
 SYNC_CODE = 0x498342
 SRGB = 7
@@ -54,7 +54,8 @@ def join(payloads: Sequence[bytes], opened: Callable[[bytes], bytes] = bytes) ->
     is_key, width, height = _header(frames[0])
     if is_key and top < len(sizes):
         width, height = sizes[top]
-    return AccessUnit(frames[0] if len(frames) == 1 else _superframe(frames), is_key, width, height)
+    data = frames[0] if len(frames) == 1 else _superframe(frames)
+    return AccessUnit(data, UnitKind.KEY if is_key else UnitKind.DELTA, width, height)
 
 
 def _descriptor(payload: bytes) -> _Descriptor:

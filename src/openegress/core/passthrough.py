@@ -1,0 +1,12 @@
+"""Whether a recording stores encoded frames as they come, or encodes them anew. Pure."""
+
+from enum import StrEnum
+
+
+class Passthrough(StrEnum):
+    NEVER = "never"
+    IF_POSSIBLE = "if_possible"
+    """No encoding was asked for: tracks whose codecs every output takes are stored as they come. Others are
+    encoded as the plan says."""
+    ALWAYS = "always"
+    """The outputs decide their container by codec."""
