@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from livekit.api import UpdateParticipantRequest
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import has_tone, probe, tones
+from testkit.probe import Rect, counters, has_tone, mean_colour, probe, tones
 from testkit.service import Info, Service, location
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,6 +25,9 @@ KEPT_S = 2.0
 EDGE_S = 0.7
 ANN_HZ, BOB_HZ = 440, 880
 MOST_BYTES = 900_000
+PAUSES = 100
+CORNER = Rect(960, 600, 240, 80)
+"""Where a text is."""
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
 
 
@@ -143,3 +147,41 @@ async def test_an_empty_room_ends_what_is_paused(parts: SteeredParts) -> None:
     info = await service.wait(egress_id)
     assert info["status"] == "EGRESS_COMPLETE" and "stop_when_empty" in info["details"]
     assert probe(location(info)).duration_s == pytest.approx(KEPT_S, abs=1.0)
+
+
+@pytest.mark.timeout(400)
+async def test_a_hundred_pauses(parts: SteeredParts) -> None:
+    """The file is what was not paused, without a hole."""
+    service = parts.service
+    async with Publisher(parts.livekit, "hundred", "ann", CAMERA, AudioSpec(tone_hz=ANN_HZ)):
+        egress_id = await start(service, "hundred", "on_pause=cut")
+        for _ in range(PAUSES):
+            await service.control("PauseEgress", egress_id)
+            await service.control("ResumeEgress", egress_id)
+        info = await service.finish(egress_id)
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    manifest, facts = manifest_of(info), probe(location(info))
+    lengths_s = [(each["resumed_at"] - each["paused_at"]) / 1e9 for each in manifest["pauses"]]
+    assert len(lengths_s) == PAUSES and min(lengths_s) > 0
+    whole_s = (manifest["ended_at"] - manifest["started_at"]) / 1e9
+    assert facts.duration_s == pytest.approx(whole_s - sum(lengths_s), abs=1.0)
+    assert facts.video is not None and facts.video.rising and facts.audio is not None
+    assert np.diff(counters(location(info)).values).min() >= 0
+    assert sum(length for _, length in facts.audio.gaps) < 0.05, facts.audio.gaps
+
+
+async def test_how_it_is_to_look_outlives_a_process(parts: SteeredParts) -> None:
+    """What is asked for in the room is known to whoever goes on."""
+    service = parts.service
+    text = {"text": "MMMMMMMM", "text_size": "12%", "text_corner": "bottom-right"}
+    async with Publisher(parts.livekit, "looks-kept", "ann", CAMERA, AudioSpec(tone_hz=ANN_HZ)):
+        egress_id = await start(service, "looks-kept", "resume=true")
+        await asyncio.sleep(KEPT_S)
+        await service.control("SetOptions", egress_id, options=text)
+        await asyncio.sleep(KEPT_S)
+        await killed(service, egress_id)
+        await asyncio.sleep(KEPT_S)
+        info = await service.finish(egress_id)
+    path, (gap,) = location(info), manifest_of(info)["restarts"]
+    before, after = (mean_colour(path, at_s, CORNER)[0] for at_s in (0.2, gap["position"] / 1e9 + 0.3))
+    assert after > before + 30
