@@ -131,15 +131,23 @@ async def of_a_worker(method: Any, request: Message) -> object:
     return running.asked
 
 
-def service(kept: Kept) -> EgressService:
+def service(kept: Kept, bus: MemoryBus) -> EgressService:
     records = IOInfoService(cast("Store", kept))
     policy = ApiPolicy(signing_keys={"key"})
-    return EgressService(RPCClient(MemoryBus()), records, cast("Any", kept), policy)
+    return EgressService(RPCClient(bus), records, cast("Any", kept), policy)
 
 
 async def of_the_api(call: str, request: Message) -> object:
-    kept = Kept()
-    answer = await getattr(service(kept), call)(request)
+    kept, bus = Kept(), MemoryBus()
+    server = RPCServer(bus)
+
+    async def is_here(asked: wire.UpdateLayoutRequest) -> wire.EgressInfo:
+        return kept.infos[asked.egress_id]
+
+    for egress_id in kept.infos:
+        await server.register(EgressHandler.ORDER, is_here, egress_id)
+    answer = await getattr(service(kept, bus), call)(request)
+    await server.close()
     return kept.asked, answer.SerializeToString()
 
 
@@ -246,7 +254,7 @@ async def test_no_list_has_pages() -> None:
     request = wire.ListEgressRequest()
     request.page_token.token = "second\n"
     for listed in (
-        service(Kept()).list(request),
+        service(Kept(), MemoryBus()).list(request),
         OwnEgresses(RPCClient(MemoryBus()), lambda: ()).list(request),
     ):
         with pytest.raises(EgressError, match=r'page_token "second\\n": no list of this server has pages'):
