@@ -212,7 +212,9 @@ class WorkerService:
                 raise places.taken(taken)
             await self._calls.open(egress_id)
             own = initial(StartEgressRequest(egress_id=egress_id), plan, now_ns)
-            record = self._records.of_start(plan, part_records.extended(info, own, part.lost_at_ns))
+            known = part_records.extended(info, own, part.lost_at_ns)
+            known.updated_at = max(now_ns, info.updated_at + 1)
+            record = self._records.of_start(plan, known)
             record.repeat()
             self._supervisor.take_over(plan, kind.value, record, self._starter.claim_names)
         except BaseException:
