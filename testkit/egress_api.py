@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateStreamRequest
+from livekit.protocol.egress import EgressInfo, StopEgressRequest, UpdateLayoutRequest, UpdateStreamRequest
 
 from openegress.api.dashboard_state import DashboardState
 from openegress.api.egress import ApiPolicy, EgressService
@@ -92,13 +92,21 @@ class PaperWorker:
         self.plans[egress_id], self.infos[egress_id] = plan, info
         await self._client.call(IOInfo.CREATE_EGRESS, info)
         if not self.silent:
-            await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id)
-            await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
+            await self.answer(egress_id)
         if self.on_start is not None:
             await self.on_start(info)
         if self._prompt:
             await self.tell(egress_id, Active(time.time_ns()))
         return info
+
+    async def answer(self, egress_id: str) -> None:
+        """Takes what an egress is asked for, from now on."""
+        await self._server.register(EgressHandler.STOP_EGRESS, self._stop, egress_id)
+        await self._server.register(EgressHandler.UPDATE_STREAM, self._update_stream, egress_id)
+        await self._server.register(EgressHandler.ORDER, self._obey, egress_id)
+
+    async def _obey(self, request: UpdateLayoutRequest) -> EgressInfo:
+        return self.infos[request.egress_id]
 
     async def _stop(self, request: StopEgressRequest) -> EgressInfo:
         info = await self.tell(request.egress_id, Ending(EndReason.API))
@@ -185,6 +193,7 @@ async def egress_api(
         records.listen(board.update)
         secret = secrets.token_hex(32)
         service = EgressService(client, records, rooms, ApiPolicy(signing_keys={API_KEY}))
+        stack.push_async_callback(service.close)
         parts = Parts({API_KEY: secret}, service, board, health or Health(), pages or Pages())
         server = ApiServer(Listen(port=0), parts)
         await server.start()

@@ -14,9 +14,9 @@ import pytest
 from testkit.fault_proxy import FaultProxy
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
-from testkit.probe import counters, has_tone, probe, tones
+from testkit.probe import Rect, counters, has_tone, mean_colour, probe, tones
 from testkit.redis_server import RedisServer
-from testkit.service import EgressClient, Info, Service
+from testkit.service import EgressClient, Info, Refused, Service
 
 FPS = 30
 KEPT_S = 3.0
@@ -28,6 +28,9 @@ MAY_BE_LOST_S = 2.0
 OVERLAP_S = 0.5
 STEADY = AudioSpec(tone_hz=440, level=0.3)
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
+CORNER = Rect(960, 600, 240, 80)
+"""Of the picture, where a text is."""
+LONGEST_S = 8
 
 
 @dataclass
@@ -165,3 +168,46 @@ async def test_a_worker_that_is_cut_off_notices_that_another_has_its_egress(tmp_
     last, follows = counters(Path(one["location"])).values[-1], counters(Path(two["location"])).values[0]
     # The room has sent the first away when the second came.
     assert -OVERLAP_S < (follows - last) / FPS < MAY_BE_LOST_S
+
+
+async def test_what_was_asked_of_it_goes_over_and_a_pause_goes_on(tmp_path: Path) -> None:
+    """The limit counts both parts, the second has the text too, and nothing is recorded until somebody
+    resumes it."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        redis, livekit = await enter(RedisServer()), await enter(LivekitServer())
+        address = {"redis": {"address": redis.address}}
+        serve = await enter(Service(tmp_path / "serve", livekit, address))
+        first = await enter(Service(tmp_path / "first", livekit, address, "worker"))
+        await enter(Publisher(livekit, "asked", "ann", CAMERA, STEADY))
+        egress_id = await start(serve, "asked")
+        asked = {"max_duration": f"{LONGEST_S}s", "text": "MMMMMMMM", "text_size": "12%"}
+        asked["text_corner"] = "bottom-right"
+        await serve.control("SetOptions", egress_id, options=asked)
+        await serve.control("PauseEgress", egress_id)
+        second = await enter(Service(tmp_path / "second", livekit, address, "worker"))
+        await asyncio.sleep(HEARD_S)
+        await first.kill_all()
+        with pytest.raises(Refused) as refused:
+            await serve.control("ResumeEgress", egress_id)
+        assert refused.value.code == "unavailable"
+        info = await taken_over(serve, egress_id)
+        assert "Paused" in info["details"] and second.handler_pid()
+        await asyncio.sleep(KEPT_S)
+        await serve.control("ResumeEgress", egress_id)
+        resumed_ns = time.time_ns()
+        info = await serve.wait(egress_id)
+        assert info["status"] == "EGRESS_LIMIT_REACHED"
+        await first.start()
+        info = await with_first_part(serve, egress_id, "EGRESS_LIMIT_REACHED")
+    one, two = (Path(each["location"]) for each in info["file_results"])
+    (gap,), (pause,) = manifest_of(info)["restarts"], manifest_of(info)["pauses"]
+    assert gap["resumed_at"] == gap["lost_at"], "nothing is missing of what was paused"
+    assert abs(pause["resumed_at"] - resumed_ns) / 1e9 < 1.0
+    facts = [probe(each) for each in (one, two)]
+    assert sum(each.duration_s for each in facts) == pytest.approx(LONGEST_S, abs=1.0)
+    paused_s = (pause["resumed_at"] - int(info["file_results"][0]["ended_at"])) / 1e9
+    jump_s = (counters(two).values[0] - counters(one).values[-1]) / FPS
+    assert jump_s == pytest.approx(paused_s, abs=1.0)
+    before, after = (mean_colour(each, 0.2, CORNER) for each in (one, two))
+    assert after[0] > before[0] + 30, (before, after)

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from livekit import api as livekit_api
 from livekit import rtc
+from livekit.protocol.egress import EgressStatus
 
 from openegress.api.rooms import LiveKitServer, RoomService
 from openegress.core.errors import Code, EgressError
@@ -231,6 +232,20 @@ async def test_a_worker_that_does_not_answer(api: EgressApi) -> None:
     assert (status, code, message) == (408, "deadline_exceeded", "request timed out")
     update = {"egress_id": info["egress_id"], "add_output_urls": ["rtmp://h/app/b"]}
     assert (await refused(api, "UpdateStream", update))[1] == "unavailable"
+
+
+async def test_a_stop_that_no_worker_took_reaches_the_one_that_goes_on(api: EgressApi) -> None:
+    """It was asked for while the egress had no worker."""
+    api.worker.silent = True
+    info = await call(api, "StartRoomCompositeEgress", {"room_name": ROOM} | STREAM)
+    egress_id = info["egress_id"]
+    await api.worker.tell(egress_id, Active(1))
+    assert (await refused(api, "StopEgress", {"egress_id": egress_id}))[1] == "deadline_exceeded"
+    await api.worker.answer(egress_id)
+    infos = api.worker.infos
+    async with asyncio.timeout(10):
+        while infos[egress_id].status != EgressStatus.EGRESS_ENDING:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
 
 
 async def test_a_layout_is_refused_while_nobody_records(api: EgressApi) -> None:

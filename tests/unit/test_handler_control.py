@@ -9,9 +9,13 @@ import pytest
 from openegress.core.end_rules import EndRules
 from openegress.core.errors import EgressError
 from openegress.core.events import AnyEvent, MarkerAdded, Paused, Resumed
+from openegress.core.live_state import LiveState
+from openegress.core.looks import Looks
+from openegress.core.part import Part
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan, WebSource
 from openegress.core.units import S
+from openegress.core.values import Seconds
 from openegress.handler.control import RecordingControl
 from openegress.handler.pauses import MOST_PAUSES, Pauses
 from openegress.request.look_options import LookOptions
@@ -58,7 +62,7 @@ class FakeOutputs:
         pass
 
 
-def control(told: list[AnyEvent]) -> RecordingControl:
+def control(told: list[AnyEvent | LiveState]) -> RecordingControl:
     return RecordingControl(PLAN, told.append, lambda reason: None)
 
 
@@ -79,7 +83,7 @@ async def test_an_order_that_goes_wrong_ends_nothing(
 
 
 async def test_what_is_asked_in_the_room_before_the_first_frame_counts_from_it_on() -> None:
-    told: list[AnyEvent] = []
+    told: list[AnyEvent | LiveState] = []
     steered, source = control(told), FakeInput()
     for order in (PauseOrder.PAUSE, PauseOrder.RESUME, AddMarker("Begin"), PauseOrder.PAUSE):
         await steered.obey_unasked(order)
@@ -94,7 +98,7 @@ async def test_what_is_asked_in_the_room_before_the_first_frame_counts_from_it_o
 
 
 async def test_what_comes_while_earlier_orders_are_carried_out_follows_them() -> None:
-    told: list[AnyEvent] = []
+    told: list[AnyEvent | LiveState] = []
     steered, source = control(told), FakeInput()
     for order in (PauseOrder.PAUSE, PauseOrder.RESUME):
         await steered.obey_unasked(order)
@@ -141,6 +145,54 @@ async def test_of_metadata_only_the_layout_that_they_ask_for_is_noted() -> None:
         await steered.observe(Observed(OwnMetadataChanged(metadata), BEGAN_NS))
     steered.close()
     assert noted == ['{"layout": "speaker"}']
+
+
+async def test_another_worker_would_know_all_that_was_asked_of_it() -> None:
+    class Outputs(FakeOutputs):
+        def note_change(self, change: object) -> None:
+            pass
+
+        def change_size_limit(self, max_bytes: int) -> None:
+            pass
+
+    told: list[AnyEvent | LiveState] = []
+    source = FakeInput()
+    source.unpaused.set()
+    room = LayoutSource("r", "grid", "ws://h", "t")
+    plan = msgspec.structs.replace(PLAN, source=room, resumes=True, part=Part(1, 0, recorded_ns=7 * S))
+    steered = RecordingControl(plan, told.append, lambda _: None)
+    steered.record(BEGAN_NS, cast("Any", source), cast("Any", Outputs()))
+    await steered.observe(Observed(OwnMetadataChanged('{"layout": "speaker?names=true"}'), BEGAN_NS))
+    await steered.obey(SetOptions(Options(stop_when_empty=Seconds(9.0))))
+    await steered.obey(PauseOrder.PAUSE)
+    states = [each for each in told if isinstance(each, LiveState)]
+    assert [(each.layout, each.looks, each.end_rules, each.is_counting) for each in states] == [
+        ("grid", Looks(), EndRules(), True),
+        ("speaker", Looks(names=True), EndRules(), True),
+        ("speaker", Looks(names=True), EndRules(stop_when_empty_s=9.0), True),
+        ("speaker", Looks(names=True), EndRules(stop_when_empty_s=9.0), False),
+    ]
+    assert all(each.recorded_ns >= 7 * S for each in states)
+    await steered.obey(PauseOrder.RESUME)
+    assert isinstance(told[-1], LiveState) and told[-1].is_counting
+    steered.close()
+
+
+@pytest.mark.parametrize(("mode", "is_counting"), [(PauseMode.CUT, False), (PauseMode.HOLD, True)])
+async def test_a_part_of_a_paused_egress_begins_paused(mode: PauseMode, is_counting: bool) -> None:
+    told: list[AnyEvent | LiveState] = []
+    plan = msgspec.structs.replace(PLAN, resumes=True, part=Part(1, 0, pause=mode), on_pause=mode)
+    steered, source = RecordingControl(plan, told.append, lambda _: None), FakeInput()
+    source.unpaused.set()
+    steered.record(BEGAN_NS, cast("Any", source), cast("Any", FakeOutputs()))
+    (state,) = told
+    assert isinstance(state, LiveState) and state.is_counting == is_counting
+    assert [each.paused_at_ns for each in steered.pauses_until(BEGAN_NS + S)] == [BEGAN_NS]
+    await steered.obey(PauseOrder.PAUSE)
+    assert told == [state], "it is paused already"
+    await steered.obey(PauseOrder.RESUME)
+    assert isinstance(told[1], Resumed)
+    steered.close()
 
 
 async def test_more_pauses_than_a_recording_may_have() -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 
+import msgspec
+
 from openegress.core.end_rules import EndRules
 from openegress.core.events import EndReason, Paused, Resumed
+from openegress.core.part import Part
 from openegress.core.plan import LocalStorage, Plan, StoragePlan, WebSource
+from openegress.core.units import S
 from openegress.handler.time_limits import TimeLimits
 
 PLAN = Plan(
@@ -43,8 +47,8 @@ class Timer:
             self._clock.due = None
 
 
-async def limits() -> tuple[TimeLimits, Clock]:
-    times, clock = TimeLimits(PLAN, lambda reason: None), Clock()
+async def limits(plan: Plan = PLAN) -> tuple[TimeLimits, Clock]:
+    times, clock = TimeLimits(plan, lambda reason: None), Clock()
     times._loop = clock  # type: ignore[assignment]
     times._count_recorded(0.0)
     return times, clock
@@ -64,6 +68,19 @@ async def test_a_longer_one_counts_what_is_recorded_already() -> None:
     assert clock.due is None  # nothing is recorded meanwhile
     times.note(Resumed(2))
     assert clock.due == (1110.0, EndReason.MAX_DURATION)
+
+
+async def test_what_other_workers_have_recorded_counts_too() -> None:
+    """Also for what is asked later; the timeline is that of the part alone."""
+    times, clock = await limits(msgspec.structs.replace(PLAN, part=Part(1, 0, recorded_ns=30 * S)))
+    assert clock.due == (1070.0, EndReason.MAX_DURATION)
+    clock.now_s = 1010.0
+    times.change(EndRules(max_duration_s=60.0))
+    assert clock.due == (1030.0, EndReason.MAX_DURATION)
+    assert (times.recorded_s, times.counted_s, times.is_counting) == (10.0, 40.0, True)
+    times.note(Paused(1))
+    clock.now_s = 1050.0
+    assert (times.counted_s, times.is_counting) == (40.0, False)
 
 
 async def test_one_that_is_over_already_ends_it_at_once_and_none_never() -> None:

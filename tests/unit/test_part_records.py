@@ -10,6 +10,7 @@ from openegress.core import part_records
 from openegress.core.codecs import Container
 from openegress.core.end_rules import EndRules
 from openegress.core.part import Part
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
     ImageOutput,
@@ -157,17 +158,24 @@ def test_a_disk_is_that_of_the_worker_that_records(
 
 @pytest.mark.parametrize(("longest_s", "left_s"), [(0.0, 0.0), (60.0, 33.0), (20.0, 1.0)])
 def test_limits_go_on_counting(longest_s: float, left_s: float) -> None:
-    """30 s until the worker was lost, of which 3 s had been lost before; 5 s later another one has it."""
-    plan = msgspec.structs.replace(
-        plan_with(), end_rules=EndRules(max_duration_s=longest_s), limits=Limits(duration_s=longest_s)
-    )
-    part = Part(2, 130 * S, (Restart(110 * S, 113 * S, 0),))
+    """30 s until the worker was lost, of which 3 s had been lost before; 5 s later another one has it, with a
+    second at least to record something in."""
+    rules = EndRules(max_duration_s=longest_s, start_timeout_s=4.0)
+    plan = msgspec.structs.replace(plan_with(), end_rules=rules, limits=Limits(duration_s=longest_s))
+    part = Part(2, 130 * S, (Restart(110 * S, 113 * S, 0),), recorded_ns=27 * S)
     found = later_part(plan, part, 100 * S, 135 * S, HERE)
-    assert found is not None
-    assert found.end_rules.max_duration_s == left_s
+    assert found is not None and found.part is not None
+    assert found.end_rules == EndRules(max_duration_s=longest_s), "its start is long past"
+    assert not longest_s or found.end_rules.max_duration_s - found.part.recorded_ns / S == left_s
     assert found.limits.duration_s == (max(1.0, longest_s - 35) if longest_s else 0.0)
 
 
 def test_gaps_of_all_parts_are_told_together() -> None:
     told = Part(2, 130 * S, (Restart(110 * S, 113 * S, 0),)).begun(135 * S)
     assert (told.times, told.missing_ns, told.lost_at_ns, told.at_ns) == (2, 8 * S, 130 * S, 135 * S)
+
+
+@pytest.mark.parametrize(("pause", "missing_s"), [(None, 8), (PauseMode.HOLD, 8), (PauseMode.CUT, 3)])
+def test_nothing_is_missing_where_a_pause_goes_on(pause: PauseMode | None, missing_s: int) -> None:
+    part = Part(2, 130 * S, (Restart(110 * S, 113 * S, 0),), pause=pause)
+    assert part.begun(135 * S).missing_ns == missing_s * S

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from openegress.core import ipc
+from openegress.core.end_rules import EndRules
 from openegress.core.events import (
     AnyEvent,
     Ended,
@@ -19,6 +20,8 @@ from openegress.core.events import (
     StreamUpdate,
     Thumbnail,
 )
+from openegress.core.live_state import LiveState
+from openegress.core.looks import Looks
 from openegress.worker.handler_words import HandlerWords
 
 LONG = "x" * 2_000_000
@@ -45,6 +48,7 @@ def said(messages: Iterable[AnyEvent | ipc.ToWorker]) -> None:
         Thumbnail(LONG.encode()),
         ipc.Log("info", "said", {"text": LONG}),
         ipc.ClaimNames({"room_name": LONG}),
+        LiveState(1, 1, True, EndRules(), Looks(text=LONG)),
     ],
     ids=lambda message: type(message).__name__,
 )

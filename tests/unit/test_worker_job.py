@@ -451,6 +451,23 @@ async def test_a_takeover_whose_handler_dies_before_it_records_is_begun_anew(
     assert (info.status, info.error) == (Status.EGRESS_COMPLETE, "")
 
 
+async def test_a_takeover_that_is_stopped_before_it_records_is_complete(tmp_path: Path) -> None:
+    """What was recorded before is with the worker that is lost."""
+    world, late = World(tmp_path, FILE, resumes=True), Handler(lingers=True)
+    world.job.record.apply(Active(5))  # as the worker before has told
+    running = asyncio.create_task(
+        world.run_each([late], Handler(Ended(9, EndReason.FAILURE)), begun=BegunAt.ELSEWHERE)
+    )
+    assert isinstance(await late.heard.get(), ipc.Run)
+    world.job.stop(EndReason.API)
+    assert isinstance(await late.heard.get(), ipc.Stop)
+    for each in (Ended(8, EndReason.API), None):
+        late.said.put_nowait(each)
+    info = await running
+    assert (info.status, info.error) == (Status.EGRESS_COMPLETE, "")
+    assert "the worker that recorded this was lost" in info.details
+
+
 async def test_one_that_is_left_to_the_next_start_does_not_end(tmp_path: Path) -> None:
     world, handler = World(tmp_path, FILE, resumes=True), Handler(Active(5), lingers=True)
     running = asyncio.create_task(world.run(handler))

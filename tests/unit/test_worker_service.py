@@ -18,9 +18,13 @@ from livekit.protocol.egress import StartEgressRequest as EgressRequest
 
 from openegress.api import wire_json
 from openegress.core.codecs import Container
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
 from openegress.core.events import Active, Ended, EndReason, Paused
+from openegress.core.live_state import LiveState
+from openegress.core.looks import Looks
 from openegress.core.part import Part
+from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     AudioRoute,
     FileOutput,
@@ -41,6 +45,7 @@ from openegress.psrpc.services import EgressHandler, EgressInternal
 from openegress.request.context import Context
 from openegress.request.naming import Distinct
 from openegress.request.request_kind import RequestKind
+from openegress.store.handovers import Claimed, HandoverOffer
 from openegress.store.leases import MemoryLeases
 from openegress.worker import start as starts
 from openegress.worker.admission import Cost, Load
@@ -123,6 +128,9 @@ class Launches:
     def launch(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> None:
         self.records.append(record)
         self.plans.append(plan)
+
+    def take_over(self, plan: Plan, kind: str, record: Record, claim_names: OnNames) -> None:
+        self.launch(plan, kind, record, claim_names)
 
 
 class Meter:
@@ -387,6 +395,33 @@ async def test_a_worker_without_a_disk_for_recordings_claims_none_that_is_on_one
     plan = Plan("EG_2", WebSource("https://example.com"), (output,), None, None, resumes=True)
     refusal = service.refuses_part(plan)
     assert (refusal is not None and "the disk of another worker" in refusal.message) == is_refused
+
+
+async def test_the_keeper_is_told_of_a_part_before_it_begins(world: World) -> None:
+    """As of a later moment than what it knows: else it would not take it."""
+    service = await world.worker("NE_1")
+    output = FileOutput("a.mp4", Container.MP4, OUT)
+    plan = Plan("EG_2", WebSource("https://example.com"), (output,), None, None, resumes=True)
+    live = LiveState(3, 2, True, EndRules(max_size_bytes=7), Looks(text="Part 2"))
+    result = FileInfo(filename="a.mp4", started_at=1)
+    told_ns = time.time_ns() + 10**12  # by the clock of another machine
+    info = EgressInfo(
+        egress_id="EG_2",
+        status=EgressStatus.EGRESS_ACTIVE,
+        details="Paused",
+        updated_at=told_ns,
+        file_results=[result],
+    )
+    await service._take_over(Claimed(HandoverOffer(plan, live=live), 1, 5), info)
+    async with asyncio.timeout(5):
+        while not world.records.updates:  # noqa: ASYNC110 - it is told within a few turns
+            await asyncio.sleep(0)
+    (told,) = world.records.updates
+    assert [each.filename for each in told.file_results] == ["a.mp4", "a-00002.mp4"]
+    assert told.updated_at > told_ns
+    (taken,) = world.launches[0].plans
+    assert (taken.end_rules, taken.looks) == (live.end_rules, live.looks)
+    assert taken.part == Part(1, 5, (), recorded_ns=4, pause=PauseMode.CUT)
 
 
 async def test_fields_that_nobody_knows_are_refused_of_an_update_over_the_bus_too(world: World) -> None:

@@ -7,7 +7,10 @@ from typing import Any, cast
 import pytest
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
+from openegress.core.end_rules import EndRules
 from openegress.core.errors import Code, EgressError
+from openegress.core.live_state import LiveState
+from openegress.core.looks import Looks
 from openegress.core.part import Part
 from openegress.core.plan import Plan, WebSource
 from openegress.core.restart import Restart
@@ -32,6 +35,7 @@ class Job:
         self.is_left = False
         self.active_s: float | None = time.monotonic()
         self.is_lost = False
+        self.live: LiveState | None = None
 
     def lose(self) -> None:
         self.is_lost, self.goes_on = True, False
@@ -119,6 +123,24 @@ async def test_what_is_left_to_the_next_start_is_not_released() -> None:
     job.goes_on, job.is_left = False, True
     await world.tenures.beat()
     assert world.released == [] and world.lost_ids == []
+
+
+async def test_what_was_asked_of_it_since_is_offered_too() -> None:
+    """Once each time that changes, and by the next life of its worker, which knows it from the offer."""
+    world, state = World(), LiveState(5, 3, True, EndRules(max_duration_s=9.0), Looks(names=True), "speaker")
+    job = Job(plan_of())
+    world.jobs.append(job)
+    await world.tenures.beat()
+    job.live = state
+    await world.tenures.beat()
+    await world.tenures.beat()
+    assert [offer.live for offer, _ in world.offered] == [None, state]
+    again = World()
+    again.stored = world.offered[-1][0]
+    assert await again.tenures.keep(job.plan)
+    again.jobs.append(Job(job.plan))
+    await again.tenures.beat()
+    assert [offer.live for offer, _ in again.offered] == [state, state]
 
 
 @pytest.mark.parametrize("ends", [False, True])
@@ -244,7 +266,7 @@ class Others:
         (0.0, False, True, RUNNING, 0),
         (1.0, True, True, RUNNING, 0),
         (1.0, False, False, RUNNING, 0),
-        (1.0, False, True, EgressInfo(status=EgressStatus.EGRESS_ACTIVE, details="Paused"), 0),
+        (1.0, False, True, EgressInfo(status=EgressStatus.EGRESS_ACTIVE, details="Paused"), 1),
         (1.0, False, True, EgressInfo(status=EgressStatus.EGRESS_ENDING), 0),
         (1.0, False, True, EgressInfo(status=EgressStatus.EGRESS_FAILED), 0),
     ],

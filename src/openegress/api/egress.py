@@ -22,6 +22,7 @@ from livekit.protocol.egress import (
 )
 
 from openegress.api import layouts
+from openegress.api.late_stops import LateStops
 from openegress.api.rooms import Rooms
 from openegress.api.start_queue import StartQueue
 from openegress.api.twirp import MethodKind, TwirpMethod, for_recorders
@@ -93,7 +94,11 @@ class EgressService:
         self._rooms = rooms
         self._policy = policy
         self._queue = StartQueue(policy.queue_size, policy.queue_max_wait_s, policy.no_room)
+        self._late_stops = LateStops(client, records)
         records.listen(self._on_record)
+
+    async def close(self) -> None:
+        await self._late_stops.close()
 
     def methods(self) -> Mapping[str, TwirpMethod]:
         """For TwirpService. Every method needs the grant roomRecord."""
@@ -190,12 +195,16 @@ class EgressService:
         return await self._records.list(request)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
+        """Raises EgressError; where no worker answers, whoever goes on with it is told all the same."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "stopped")
         try:
             return await self._client.call(EgressHandler.STOP_EGRESS, request, topic=request.egress_id)
         except EgressError as error:
-            raise await self._explained(request.egress_id, error, "stopped", remap=True) from error
+            explained = await self._explained(request.egress_id, error, "stopped", remap=True)
+            if explained.code in _NO_ANSWER:
+                self._late_stops.keep(request)
+            raise explained from error
 
     async def update_stream(self, request: UpdateStreamRequest) -> EgressInfo:
         info = await self._records.get(request.egress_id)

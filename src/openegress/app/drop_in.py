@@ -1,6 +1,7 @@
 """A worker behind a livekit-server: requests come over Redis, records and webhooks are the server's."""
 
 import asyncio
+import os
 from importlib import metadata
 
 from openegress.api.control import ControlMethods
@@ -23,7 +24,7 @@ from openegress.store.handovers import Handovers
 from openegress.store.janitor import Janitor
 from openegress.store.redis_leases import RedisLeases
 from openegress.worker.config import WorkerLeases
-from openegress.worker.holder import holder_of
+from openegress.worker.holder import held, holder_of
 from openegress.worker.job import Job
 
 
@@ -40,6 +41,7 @@ class DropIn:
             )
         self._settings = settings
         self._started = False
+        self._spool_fd: int | None = None
         self._board = DashboardState()
         self._bus = RedisBus(settings.redis)
         self._leases = RedisLeases(settings.redis)
@@ -87,6 +89,7 @@ class DropIn:
         make_folders(self._settings)
         if self._handovers is not None:
             self._handovers.open(await asyncio.to_thread(holder_of, self._settings.spool_path))
+        self._spool_fd = await asyncio.to_thread(held, self._settings.spool_path)
         self._loop.start()
         await self._pages.start()
         await self._ports.start()
@@ -108,6 +111,9 @@ class DropIn:
         await self._path_leases.close()
         await self._ports.close()
         await self._pages.close()
+        if self._spool_fd is not None:
+            os.close(self._spool_fd)
+            self._spool_fd = None
         await self._bus.close()
         await self._loop.close()
 

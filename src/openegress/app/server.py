@@ -112,6 +112,7 @@ class Server:
             ready["redis"] = answers(bus)
         health = Health(alive, ready)
         egress = EgressService(client, records, rooms, policy(settings))
+        parts.push_async_callback(egress.close)
         auto_starts = AutoStarts(
             [rule_of(block.rooms, block.egress) for block in settings.auto_start], egress.start, records
         )

@@ -3,6 +3,7 @@
 import msgspec
 
 from openegress.core.events import Restarted
+from openegress.core.pause_mode import PauseMode
 from openegress.core.restart import Restart, missing_ns
 
 
@@ -16,6 +17,10 @@ class Part(msgspec.Struct, frozen=True):
     """Unix ns: when the worker before was heard of last."""
     restarts: tuple[Restart, ...] = ()
     """Before this part."""
+    recorded_ns: int = 0
+    """Before this part, as max_duration counts."""
+    pause: PauseMode | None = None
+    """The egress is paused, and goes on being so."""
 
     @property
     def mark(self) -> str:
@@ -23,8 +28,10 @@ class Part(msgspec.Struct, frozen=True):
         return f"{self.number + 1:05d}"
 
     def restarts_until(self, started_at_ns: int) -> tuple[Restart, ...]:
-        """With the one that began this part at that unix time, which has a timeline of its own."""
-        return (*self.restarts, Restart(self.lost_at_ns, started_at_ns, 0))
+        """With the one that began this part at that unix time, which has a timeline of its own. Nothing is
+        missing where a pause goes on that is left out."""
+        resumed_at_ns = self.lost_at_ns if self.pause is PauseMode.CUT else started_at_ns
+        return (*self.restarts, Restart(self.lost_at_ns, resumed_at_ns, 0))
 
     def begun(self, at_ns: int) -> Restarted:
         """What its first picture or sound, at that unix time, is for the egress."""

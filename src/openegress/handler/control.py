@@ -8,9 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from openegress.core.clip_plan import ClipStored
 from openegress.core.errors import Code, EgressError, invalid
 from openegress.core.events import AnyEvent, EndReason, MarkerAdded, Paused, Resumed
+from openegress.core.live_state import LiveState
 from openegress.core.marker import Marker
 from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import LayoutSource, Plan
@@ -27,6 +30,7 @@ from openegress.media.hearing import SoundProbe, SoundTap
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.request import options, orders
 from openegress.request.asked_options import changed_rules, refuse_unsuited
+from openegress.request.live_state import as_shown, live_state
 from openegress.request.look_options import LookOptions
 from openegress.request.orders import AddMarker, Order, PauseOrder, SetOptions
 from openegress.room import OwnMetadataChanged
@@ -42,12 +46,13 @@ class RecordingControl:
     """On the event loop."""
 
     def __init__(
-        self, plan: Plan, send: Callable[[AnyEvent], None], end: Callable[[EndReason], None]
+        self, plan: Plan, send: Callable[[AnyEvent | LiveState], None], end: Callable[[EndReason], None]
     ) -> None:
         """`end` may be called more than once, and after close() not at all."""
         self._plan = plan
         self._send = send
-        self._rules = plan.end_rules
+        self._asked = plan
+        """With what was asked of it since."""
         self._times = TimeLimits(plan, end)
         self._silence = SilenceLimit(partial(end, EndReason.SILENT))
         self._pauses = Pauses(plan.on_pause)
@@ -83,6 +88,9 @@ class RecordingControl:
         self._times.record(started_at_ns)
         if past is not None:
             self._go_on(past, started_at_ns)
+        elif self._plan.part is not None and self._plan.part.pause is not None:
+            self._begin_paused(self._plan.part.pause, started_at_ns, outputs)
+        self._tell_live()
         if not self._pauses.is_paused:
             self._count_silence()
         self._beginning = asyncio.create_task(self._obey_early(), name="early orders")
@@ -93,6 +101,19 @@ class RecordingControl:
         if past.is_cut_now:
             self._times.note(Paused(started_at_ns))
         self.sidecars.note_gap(past.lost_at_ns, None if past.is_cut_now else started_at_ns)
+
+    def _begin_paused(self, mode: PauseMode, started_at_ns: int, outputs: Outputs) -> None:
+        self._pauses.go_on((Pause(started_at_ns, 0),))
+        if mode is PauseMode.CUT:
+            self._times.note(Paused(started_at_ns))
+        self.sidecars.note(Paused(started_at_ns))
+        outputs.note_pauses(self._pauses.until(0))
+
+    def _tell_live(self) -> None:
+        """For whoever takes it over on another machine; one on this machine has the journal."""
+        if self._plan.resumes:
+            counted_ns, is_counting = round(self._times.counted_s * S), self._times.is_counting
+            self._send(live_state(self._asked, time.time_ns(), counted_ns, is_counting=is_counting))
 
     def end(self) -> None:
         """Nothing is recorded any more."""
@@ -135,7 +156,12 @@ class RecordingControl:
 
     async def _note_layouts(self) -> None:
         while self._recorded is not None and self._early_layouts:
-            await asyncio.to_thread(self._recorded[1].note_change, self._early_layouts.popleft())
+            await self._note_looks(self._early_layouts.popleft(), self._recorded[1])
+
+    async def _note_looks(self, metadata: str, outputs: Outputs) -> None:
+        await asyncio.to_thread(outputs.note_change, metadata)
+        self._asked = as_shown(self._asked, metadata)
+        self._tell_live()
 
     async def obey_unasked(self, order: Order) -> None:
         """Of somebody who hears no answer: the log says what could not be done. Before anything is recorded
@@ -193,6 +219,7 @@ class RecordingControl:
             case Resumed():
                 self._count_silence()
         self._send(done)
+        self._tell_live()
 
     async def _change(self, order: SetOptions, media_input: MediaInput, outputs: Outputs) -> None:
         refuse_unsuited(order.options, self._plan)
@@ -201,16 +228,17 @@ class RecordingControl:
         looks, _ = options.apart(order.options)
         if looks != LookOptions():
             await media_input.change_looks(looks)
-            asked = json.dumps({"layout": f"?{options.text_of(looks)}"})
-            await asyncio.to_thread(outputs.note_change, asked)
-        before, self._rules = self._rules, changed_rules(self._rules, order.options)
-        await media_input.change_rules(self._rules)
-        outputs.change_size_limit(self._rules.max_size_bytes)
-        self._times.change(self._rules)
-        await asyncio.to_thread(outputs.note_change, self._rules)
-        if self._rules.stop_when_silent_s != before.stop_when_silent_s and not self._pauses.is_paused:
+            await self._note_looks(json.dumps({"layout": f"?{options.text_of(looks)}"}), outputs)
+        before, rules = self._asked.end_rules, changed_rules(self._asked.end_rules, order.options)
+        self._asked = msgspec.structs.replace(self._asked, end_rules=rules)
+        await media_input.change_rules(rules)
+        outputs.change_size_limit(rules.max_size_bytes)
+        self._times.change(rules)
+        await asyncio.to_thread(outputs.note_change, rules)
+        self._tell_live()
+        if rules.stop_when_silent_s != before.stop_when_silent_s and not self._pauses.is_paused:
             self._count_silence()
         _log.info("options changed", extra={"options": str(order)})
 
     def _count_silence(self) -> None:
-        self._silence.begin(self._rules.stop_when_silent_s if self._is_heard else 0.0)
+        self._silence.begin(self._asked.end_rules.stop_when_silent_s if self._is_heard else 0.0)

@@ -1,7 +1,6 @@
 """What a recording has behind it when another handler goes on with it, as its journal and its spool say."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,6 @@ from openegress.core.pause_mode import PauseMode
 from openegress.core.plan import (
     FileOutput,
     ImageOutput,
-    LayoutSource,
     Plan,
     SegmentOutput,
     StreamOutput,
@@ -42,7 +40,7 @@ from openegress.output.images.recover import last_taken_ns
 from openegress.output.left import NOTHING_LEFT, LeftOutput
 from openegress.output.manifest import ClipRecord, Pause
 from openegress.output.size_guard import HEADER_BYTES
-from openegress.request import look_options, orders
+from openegress.request.live_state import as_shown
 from openegress.storage.journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -99,14 +97,27 @@ class Past:
         from its first frame on. Raises EgressError."""
         if not self.is_paused:
             return self.later(source_at_ns)
-        from_ns = max(1, await media_input.pause(self.mode) - source_at_ns)
-        media_input.key_frame_at(from_ns)
-        return self.later(source_at_ns, from_ns)
+        return self.later(source_at_ns, await paused_from_ns(media_input, self.mode, source_at_ns))
 
     def later(self, source_at_ns: int, from_ns: int = 0) -> Later:
         """Of a source whose time zero was at this unix time. What counts begins at `from_ns` of it."""
         by_ns = self.end_ns - from_ns
         return Later(by_ns, source_at_ns - self.started_at_ns - by_ns, from_ns)
+
+
+async def later_of_part(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> Later:
+    """Where the media go of a part whose egress is paused: its timeline begins with that. Raises
+    EgressError."""
+    from_ns = await paused_from_ns(media_input, mode, source_at_ns)
+    return Later(-from_ns, 0, from_ns)
+
+
+async def paused_from_ns(media_input: MediaInput, mode: PauseMode, source_at_ns: int) -> int:
+    """Where, in the time of an input that began at this unix time, it is paused before anything of it
+    counts. Raises EgressError."""
+    from_ns = max(1, await media_input.pause(mode) - source_at_ns)
+    media_input.key_frame_at(from_ns)
+    return from_ns
 
 
 def as_changed(plan: Plan, spool: Path) -> Plan:
@@ -116,27 +127,10 @@ def as_changed(plan: Plan, spool: Path) -> Plan:
         journal = Journal.load(spool / plan.egress_id)
         plan = msgspec.structs.replace(plan, end_rules=changed_rules_of(journal) or plan.end_rules)
         for metadata in metadata_of(journal):
-            plan = _as_shown(plan, metadata)
+            plan = as_shown(plan, metadata)
     except (EgressError, msgspec.MsgspecError) as error:
         _log.warning("what was changed of a recording is lost: %s", error)
     return plan
-
-
-def _as_shown(plan: Plan, metadata: str) -> Plan:
-    """As LayoutPolicy takes the metadata of the recorder's participant. What is no room in a layout has looks
-    alone."""
-    asked = orders.layout_in(metadata)
-    if asked is None:
-        return plan
-    change, _ = orders.in_metadata(asked)
-    looks = plan.looks
-    with contextlib.suppress(EgressError):
-        look_options.refuse_unknown_pictures(change.looks, plan.pictures)
-        looks = look_options.changed(looks, change.looks)
-    source = plan.source
-    if isinstance(source, LayoutSource) and change.layout is not None:
-        source = msgspec.structs.replace(source, layout=change.layout)
-    return msgspec.structs.replace(plan, source=source, looks=looks)
 
 
 async def journal_and_past(spool: Path, plan: Plan, resumes: bool) -> tuple[RecordingJournal, Past | None]:

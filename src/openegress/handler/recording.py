@@ -27,6 +27,7 @@ from openegress.core.events import (
 )
 from openegress.core.ipc import HandlerSettings
 from openegress.core.left_out import LeftOut
+from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.restart import missing_ns
 from openegress.core.room_keys import NO_KEYS, KeySupply
@@ -38,7 +39,7 @@ from openegress.handler.media_input import MediaInput
 from openegress.handler.name_claim import NameClaim
 from openegress.handler.open_input import open_input
 from openegress.handler.outputs import Outputs
-from openegress.handler.past import Past, journal_and_past
+from openegress.handler.past import Past, journal_and_past, later_of_part
 from openegress.handler.progress import report_progress
 from openegress.handler.recording_journal import RecordedSpan, RecordingJournal
 from openegress.handler.thumbnails import Thumbnails
@@ -50,7 +51,7 @@ from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Obser
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Send = Callable[[AnyEvent], None]
+Send = Callable[[AnyEvent | LiveState], None]
 """Thread-safe."""
 
 
@@ -252,6 +253,9 @@ class Recording:
         if past is not None:
             later = await past.later_of(media_input, source_at_ns)
             started_at_ns = past.started_at_ns
+        elif self._plan.part is not None and self._plan.part.pause is not None:
+            later = await later_of_part(media_input, self._plan.part.pause, source_at_ns)
+            started_at_ns = source_at_ns + later.from_ns
         self._media_input = media_input
         resumed_at_ns = source_at_ns + (later.from_ns if later else 0)
         outputs.open(

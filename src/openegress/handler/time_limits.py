@@ -25,6 +25,8 @@ class TimeLimits:
         self._session: asyncio.TimerHandle | None = None
         self._own: asyncio.TimerHandle | None = None
         """Of the start, and then of what is recorded."""
+        self._before_s = plan.part.recorded_ns / S if plan.part is not None else 0.0
+        """That other parts are long."""
         self._recorded_s = 0.0
         """Until the last pause."""
         self._since_s: float | None = None
@@ -67,8 +69,17 @@ class TimeLimits:
 
     @property
     def recorded_s(self) -> float:
-        """How long what is recorded is by now."""
+        """How long what is recorded is by now; of this part."""
         return self._recorded_s + (self._loop.time() - self._since_s if self._since_s is not None else 0.0)
+
+    @property
+    def counted_s(self) -> float:
+        """Of max_duration."""
+        return self._before_s + self.recorded_s
+
+    @property
+    def is_counting(self) -> bool:
+        return self._since_s is not None
 
     def close(self) -> None:
         self._stop(self._session)
@@ -86,7 +97,7 @@ class TimeLimits:
         self._stop(self._own)
         self._since_s = self._loop.time() - lead_s
         if limit_s := self._endings.max_duration_s:
-            left_s = max(1e-3, limit_s - self._recorded_s - lead_s)
+            left_s = max(1e-3, limit_s - self._before_s - self._recorded_s - lead_s)
             self._own = self._after(left_s, EndReason.MAX_DURATION)
 
     def _after(self, limit_s: float, reason: EndReason) -> asyncio.TimerHandle | None:

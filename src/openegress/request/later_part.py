@@ -53,20 +53,19 @@ def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: Sto
     """`plan` is that of the whole egress, of which this is another part. Its time began at `started_at_ns`,
     and `own` is where this worker stores what says nothing else. None: its storage is not here.
 
-    Names have the number of the part behind them. Limits of time go on counting; what was paused counts."""
+    Names have the number of the part behind them. Limits of time go on counting."""
     outputs = []
     for output in plan.outputs:
         here = _stored_here(output, own)
         if here is None:
             return None
         outputs.append(_named(here, part.mark))
-    recorded_s = max(0, part.lost_at_ns - started_at_ns - sum(each.gap_ns for each in part.restarts)) / S
     return msgspec.structs.replace(
         plan,
         outputs=tuple(outputs),
-        part=part,
+        part=_with_time_left(part, plan.end_rules),
         limits=_limits(plan.limits, max(0, now_ns - started_at_ns) / S),
-        end_rules=_end_rules(plan.end_rules, recorded_s),
+        end_rules=msgspec.structs.replace(plan.end_rules, start_timeout_s=0.0),
     )
 
 
@@ -105,6 +104,8 @@ def _limits(limits: Limits, passed_s: float) -> Limits:
     return msgspec.structs.replace(limits, duration_s=left_s)
 
 
-def _end_rules(rules: EndRules, recorded_s: float) -> EndRules:
-    left_s = max(_LEAST_S, rules.max_duration_s - recorded_s) if rules.max_duration_s else 0.0
-    return msgspec.structs.replace(rules, max_duration_s=left_s)
+def _with_time_left(part: Part, rules: EndRules) -> Part:
+    if not rules.max_duration_s:
+        return part
+    most_ns = int(max(0.0, rules.max_duration_s - _LEAST_S) * S)
+    return msgspec.structs.replace(part, recorded_ns=min(part.recorded_ns, most_ns))

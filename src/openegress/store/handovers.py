@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from openegress.config.settings import Redis as RedisSettings
 from openegress.core.ids import is_egress_id
+from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan
 from openegress.core.restart import Restart
 from openegress.core.units import S
@@ -60,6 +61,8 @@ class HandoverOffer(msgspec.Struct, frozen=True):
     """Of the whole."""
     restarts: tuple[Restart, ...] = ()
     """Of those that have gone on with it until now."""
+    live: LiveState | None = None
+    """None: nothing was recorded yet."""
 
 
 @dataclass(frozen=True, slots=True)

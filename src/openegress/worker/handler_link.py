@@ -15,6 +15,7 @@ from openegress.core import ipc
 from openegress.core.clip_plan import ClipMade, ClipStored
 from openegress.core.errors import Code, EgressError, Fault
 from openegress.core.events import AnyEvent, Ended, EndReason
+from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion
 from openegress.core.tasks import Errands, beside
@@ -73,6 +74,8 @@ class HandlerLink:
         self.deaths: list[Death] = []
         self.last_words: tuple[str, ...] = ()
         """On the standard error of the last handler."""
+        self.live: LiveState | None = None
+        """None: none of them has recorded yet."""
         self._plan = plan
         self._on_event = on_event
         self._on_log = on_log
@@ -198,6 +201,8 @@ class HandlerLink:
                     case ipc.AskKeys():
                         # Beside other messages: a key service may take its time.
                         self._questions.begin(self._give_keys(message, handler))
+                    case LiveState():
+                        self.live = message
                     case Ended():
                         ended = message
                         self._has_ended = True

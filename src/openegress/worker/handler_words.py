@@ -66,8 +66,11 @@ class HandlerWords:
 
 
 def _values(message: object) -> Iterator[object]:
-    """The message's own, and those in its tables."""
+    """The message's own, and those in its tables and parts."""
     if isinstance(message, msgspec.Struct):
         for name in message.__struct_fields__:
             value = getattr(message, name)
-            yield from (value.values() if isinstance(value, dict) else (value,))
+            if isinstance(value, msgspec.Struct):
+                yield from _values(value)
+            else:
+                yield from (value.values() if isinstance(value, dict) else (value,))

@@ -1,15 +1,18 @@
 """The name by which other workers know this one and its next life, which finds the same in the spool."""
 
+import os
 from pathlib import Path
 
 import structlog
 
+from openegress.core.file_lock import lock
 from openegress.core.ids import is_egress_id, new_id
 from openegress.storage.journal import privately
 
 _log = structlog.get_logger(__name__)
 
 _FILE = "holder"
+_LOCK = "worker.lock"
 
 
 def holder_of(spool: Path) -> str:
@@ -30,3 +33,18 @@ def holder_of(spool: Path) -> str:
     except OSError as error:
         _log.warning("this worker has another name after a restart", path=str(path), error=str(error))
     return holder
+
+
+def held(spool: Path) -> int | None:
+    """A descriptor that says, as long as it is open, that a worker uses this spool. None, with a word in the
+    log, where another one does: each takes what the other records for what an earlier life of it has left,
+    and none takes over from the other. Blocking."""
+    try:
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = lock(spool / _LOCK, os.O_CREAT)
+    except OSError as error:
+        _log.warning("another worker with the same data_dir would not be noticed", error=str(error))
+        return None
+    if fd is None:
+        _log.error("another worker uses the same data_dir: each needs its own", spool=str(spool))
+    return fd

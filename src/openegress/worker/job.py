@@ -29,8 +29,8 @@ from openegress.core.events import (
     Thumbnail,
     Uploaded,
 )
-from openegress.core.info import is_paused
 from openegress.core.left_out import LeftOut
+from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan, StreamTarget
 from openegress.core.render import Render
 from openegress.core.restart_policy import RestartPolicy
@@ -163,12 +163,16 @@ class Job:
 
     @property
     def goes_on(self) -> bool:
-        """Another worker is to go on with it, should this one be lost. Not while it is paused: nobody else
-        knows how to begin with a pause."""
+        """Another worker is to go on with it, should this one be lost."""
         info = self.record.info
         is_over = self._stage in (_Stage.FINISHING, _Stage.LEFT) or self._stop_reason or self._ended
-        is_on = info.status == EgressStatus.EGRESS_ACTIVE and not is_paused(info)
+        is_on = info.status == EgressStatus.EGRESS_ACTIVE
         return may_have_parts(self.plan) and is_on and not is_over
+
+    @property
+    def live(self) -> LiveState | None:
+        """What was asked of it since; None: nothing was recorded yet."""
+        return self.handlers.live
 
     def lose(self) -> None:
         """Another worker goes on with the egress: what was recorded here is a part of it, which ends."""

@@ -25,6 +25,7 @@ from openegress.psrpc.services import EgressInternal
 from openegress.request import places
 from openegress.request.initial_info import initial
 from openegress.request.later_part import has_place, later_part, may_have_parts
+from openegress.request.live_state import as_asked
 from openegress.request.request_kind import RequestKind, request_kind
 from openegress.request.validate import plan_of
 from openegress.store.handovers import Claimed, Handovers
@@ -186,7 +187,7 @@ class WorkerService:
         tenures = self._records.tenures
         if tenures is None or not may_have_parts(left.plan):
             return True
-        if left.may_go_on and not transitions.is_paused(left.info):
+        if left.may_go_on:
             return await tenures.keep(left.plan)
         return not await tenures.is_taken(left.plan)
 
@@ -197,9 +198,12 @@ class WorkerService:
     async def _take_over(self, claimed: Claimed, info: EgressInfo) -> None:
         """Records another part of an egress. Raises EgressError."""
         offer, now_ns = claimed.offer, time.time_ns()
-        part = Part(claimed.number, claimed.heard_ns, offer.restarts)
+        whole = as_asked(offer.plan, offer.live) if offer.live is not None else offer.plan
+        recorded_ns = offer.live.recorded_until_ns(claimed.heard_ns) if offer.live is not None else 0
+        pause = whole.on_pause if transitions.is_paused(info) else None
+        part = Part(claimed.number, claimed.heard_ns, offer.restarts, recorded_ns, pause)
         storage = self._config.context().storage
-        plan = later_part(offer.plan, part, part_records.started_at_ns(info), now_ns, storage)
+        plan = later_part(whole, part, part_records.started_at_ns(info), now_ns, storage)
         if plan is None:
             raise _no_place()
         egress_id, kind = plan.egress_id, kind_of(plan)
@@ -209,7 +213,9 @@ class WorkerService:
                 raise places.taken(taken)
             await self._calls.open(egress_id)
             own = initial(StartEgressRequest(egress_id=egress_id), plan, now_ns)
-            record = self._records.of_start(plan, part_records.extended(info, own, part.lost_at_ns))
+            known = part_records.extended(info, own, part.lost_at_ns)
+            known.updated_at = max(now_ns, info.updated_at + 1)
+            record = self._records.of_start(plan, known)
             record.repeat()
             self._supervisor.take_over(plan, kind.value, record, self._starter.claim_names)
         except BaseException:

@@ -8,7 +8,6 @@ import structlog
 from livekit.protocol.egress import EgressInfo, EgressStatus
 
 from openegress.core.errors import EgressError
-from openegress.core.info import is_paused
 from openegress.core.plan import Plan
 from openegress.core.tasks import BackgroundTask
 from openegress.psrpc.ioinfo_client import IOInfoClient
@@ -76,6 +75,9 @@ class Takeovers(BackgroundTask):
                 await self._try(egress_id)
             except EgressError as error:
                 _log.warning("a lost egress is not taken over", egress_id=egress_id, error=error.text)
+            except Exception:
+                # What another worker offers must not keep this one from all others.
+                _log.exception("a lost egress is not taken over", egress_id=egress_id)
         self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _is_ours(self, egress_id: str) -> bool:
@@ -94,7 +96,7 @@ class Takeovers(BackgroundTask):
             self._refused.add(egress_id)
             return
         info = await self._keeper.get(egress_id)
-        if info is None or info.status != EgressStatus.EGRESS_ACTIVE or is_paused(info):
+        if info is None or info.status != EgressStatus.EGRESS_ACTIVE:
             return
         claimed = await self._handovers.claim(egress_id)
         if claimed is None:

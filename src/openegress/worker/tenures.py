@@ -11,6 +11,7 @@ from livekit.protocol.egress import EgressInfo
 
 from openegress.core.errors import Code, EgressError
 from openegress.core.info import is_terminal
+from openegress.core.live_state import LiveState
 from openegress.core.plan import Plan
 from openegress.core.tasks import BackgroundTask
 from openegress.core.units import S
@@ -35,6 +36,8 @@ class _Held:
     number: int
     is_begun: bool
     """What was offered says when this part began."""
+    live: LiveState | None
+    """As it was offered."""
     beat_at_s: float
 
 
@@ -58,7 +61,7 @@ class Tenures(BackgroundTask):
         self._on_lost = on_lost
         self._held: dict[str, _Held] = {}
         self._offers: dict[str, HandoverOffer] = {}
-        """Of those that this worker has taken over."""
+        """Of those that go on here, as they were when they began to."""
 
     async def beat(self) -> None:
         """Says what is recorded here, and learns what is no more to be. Raises EgressError (unavailable)."""
@@ -74,7 +77,7 @@ class Tenures(BackgroundTask):
                     await self._lose(egress_id, held.job)
         for egress_id, job in going_on.items():
             held_now = self._held.get(egress_id)
-            if held_now is None or (job.active_s is not None and not held_now.is_begun):
+            if held_now is None or not _is_told(held_now):
                 await self._offer(job)
 
     async def _renew(self) -> None:
@@ -132,9 +135,9 @@ class Tenures(BackgroundTask):
 
     async def _whole(self, plan: Plan) -> HandoverOffer | None:
         """None: it is another part of an egress that nobody knows the whole of any more."""
-        if plan.part is None:
-            return HandoverOffer(plan)
         known = self._offers.get(plan.egress_id) or await self._handovers.look(plan.egress_id)
+        if known is None and plan.part is None:
+            known = HandoverOffer(plan)
         if known is not None:
             self._offers[plan.egress_id] = known
         return known
@@ -144,12 +147,14 @@ class Tenures(BackgroundTask):
         offer = await self._whole(job.plan)
         if offer is None:
             return
-        part, is_begun = job.plan.part, job.active_s is not None
+        part, is_begun, live = job.plan.part, job.active_s is not None, job.live
+        if live is not None:
+            offer = msgspec.structs.replace(offer, live=live)
         if part is not None and job.active_s is not None:
             began_at_ns = time.time_ns() - int((now_s - job.active_s) * S)
             offer = msgspec.structs.replace(offer, restarts=part.restarts_until(began_at_ns))
         if await self._handovers.offer(offer, number):
-            self._held[egress_id] = _Held(job, number, is_begun, now_s)
+            self._held[egress_id] = _Held(job, number, is_begun, live, now_s)
         else:
             self._held.pop(egress_id, None)
             await self._lose(egress_id, job)
@@ -172,6 +177,11 @@ class Tenures(BackgroundTask):
             except Exception:
                 _log.exception("a beat of tenures failed")
             await asyncio.sleep(BEAT_S)
+
+
+def _is_told(held: _Held) -> bool:
+    """What was offered is all that is known here."""
+    return held.is_begun == (held.job.active_s is not None) and held.live is held.job.live
 
 
 def number_of(job: Job) -> int:

@@ -64,7 +64,7 @@ async def open_source(
         memory_bytes,
         has_layout=isinstance(source, LayoutSource),
     )
-    if plan.sidecars or into_file:
+    if is_observed(plan):
         follower.observe(ObservedRoom(plan.recorded))
     try:
         await follower.join()
@@ -86,6 +86,14 @@ async def open_source(
         watched=watched,
         overlays=_overlays(plan),
     )
+
+
+def is_observed(plan: Plan) -> bool:
+    """All that happens in the room is wanted: by sidecars, by a file that has data in it, or by whoever goes
+    on with it, who has to know what layout was asked for."""
+    source = plan.source
+    into_file = isinstance(source, TracksSource) and bool(source.data)
+    return bool(plan.sidecars) or into_file or (plan.resumes and isinstance(source, LayoutSource))
 
 
 def kept_kinds(plan: Plan) -> frozenset[MediaKind]:

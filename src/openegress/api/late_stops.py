@@ -1,0 +1,58 @@
+"""Stops that no worker took, as the egress had just lost its own: whoever goes on with it gets them."""
+
+import asyncio
+
+import structlog
+from livekit.protocol.egress import EgressStatus, StopEgressRequest
+
+from openegress.core.errors import EgressError
+from openegress.core.tasks import Errands
+from openegress.psrpc.client import RPCClient
+from openegress.psrpc.services import EgressHandler
+from openegress.store.ioinfo import IOInfoService
+
+_log = structlog.get_logger(__name__)
+
+_AGAIN_S = 0.5
+_ATTEMPTS = 40
+"""Each takes a second or more: by then another worker has taken it over, or its record says it was lost."""
+_RUNNING = frozenset({EgressStatus.EGRESS_STARTING, EgressStatus.EGRESS_ACTIVE})
+
+
+class LateStops:
+    """Until close()."""
+
+    def __init__(self, client: RPCClient, records: IOInfoService) -> None:
+        self._client = client
+        self._records = records
+        self._errands = Errands("a stop could not be passed on")
+        self._waiting: set[str] = set()
+
+    def keep(self, request: StopEgressRequest) -> None:
+        """Nobody has taken it yet."""
+        if request.egress_id not in self._waiting:
+            self._waiting.add(request.egress_id)
+            self._errands.begin(self._deliver(request))
+
+    async def close(self) -> None:
+        await self._errands.cancel()
+
+    async def _deliver(self, request: StopEgressRequest) -> None:
+        try:
+            for _ in range(_ATTEMPTS):
+                if await self._is_done(request):
+                    return
+                await asyncio.sleep(_AGAIN_S)
+        finally:
+            self._waiting.discard(request.egress_id)
+
+    async def _is_done(self, request: StopEgressRequest) -> bool:
+        """Taken by a worker, or there is nothing to stop any more."""
+        try:
+            if (await self._records.get(request.egress_id)).status not in _RUNNING:
+                return True
+            await self._client.call(EgressHandler.STOP_EGRESS, request, topic=request.egress_id)
+        except EgressError as error:
+            _log.debug("a stop waits for a worker", egress_id=request.egress_id, error=error.text)
+            return False
+        return True

@@ -1,0 +1,41 @@
+"""The plan of a recording with what was asked of it while it runs. Pure."""
+
+import contextlib
+
+import msgspec
+
+from openegress.core.errors import EgressError
+from openegress.core.live_state import LiveState
+from openegress.core.plan import LayoutSource, Plan
+from openegress.request import look_options, orders
+
+
+def live_state(plan: Plan, at_ns: int, recorded_ns: int, *, is_counting: bool) -> LiveState:
+    """Of a recording by `plan`, which has what was asked of it in it."""
+    layout = plan.source.layout if isinstance(plan.source, LayoutSource) else ""
+    return LiveState(at_ns, recorded_ns, is_counting, plan.end_rules, plan.looks, layout)
+
+
+def as_asked(plan: Plan, live: LiveState) -> Plan:
+    """What live_state() was made of, of the plan before anything was asked."""
+    source = plan.source
+    if isinstance(source, LayoutSource):
+        source = msgspec.structs.replace(source, layout=live.layout)
+    return msgspec.structs.replace(plan, source=source, end_rules=live.end_rules, looks=live.looks)
+
+
+def as_shown(plan: Plan, metadata: str) -> Plan:
+    """As LayoutPolicy takes the metadata of the recorder's participant. What is no room in a layout has looks
+    alone."""
+    asked = orders.layout_in(metadata)
+    if asked is None:
+        return plan
+    change, _ = orders.in_metadata(asked)
+    looks = plan.looks
+    with contextlib.suppress(EgressError):
+        look_options.refuse_unknown_pictures(change.looks, plan.pictures)
+        looks = look_options.changed(looks, change.looks)
+    source = plan.source
+    if isinstance(source, LayoutSource) and change.layout is not None:
+        source = msgspec.structs.replace(source, layout=change.layout)
+    return msgspec.structs.replace(plan, source=source, looks=looks)
