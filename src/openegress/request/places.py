@@ -168,7 +168,11 @@ def _possible(output: FileOutput) -> Iterator[str]:
     """The names that a file may get: one whose container a track decides has several."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
-        yield _of_parts(output, naming.with_extension(output.filepath, f".{container.value}"))
+        extension = f".{container.value}"
+        path = naming.with_extension(output.filepath, extension)
+        yield _of_parts(output, path)
+        if output.split is not None and "{part}" not in path:
+            yield f"{path.removesuffix(extension)}-*{extension}"
 
 
 def _of_parts(output: FileOutput, path: str) -> str:
