@@ -14,6 +14,7 @@ import numpy.typing as npt
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.units import S
 from openegress.media import FrameSink
+from openegress.media.time_stretch import without_a_period
 from openegress.source.web.audio_clock import AudioClock
 from openegress.source.web.pulse import MONITOR, Pulse
 
@@ -215,7 +216,10 @@ class AudioCapture:
             data = data[placement.skip * BYTES_PER_SAMPLE :]
         if placement.silence:
             data = bytes(placement.silence * BYTES_PER_SAMPLE) + data
-        if placement.stretch:
+        whole = len(data)
+        if placement.most_out:
+            data = shortened(data, placement.most_out)
+        if placement.stretch and len(data) == whole:
             data = stretch(data, placement.stretch)
         self._emit(sink, data)
 
@@ -240,6 +244,12 @@ def is_silent(data: bytes) -> bool:
     """Of s16."""
     wave: npt.NDArray[np.int16] = np.frombuffer(data, np.int16)
     return bool(wave.max() < QUIET and wave.min() > -QUIET)
+
+
+def shortened(data: bytes, most: int) -> bytes:
+    """A block of s16 stereo without one period of what is heard in it, of at most so many samples; the same
+    where it has none."""
+    return without_a_period(np.frombuffer(data, np.int16).reshape(-1, CHANNELS), most).tobytes()
 
 
 def stretch(data: bytes, samples: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain, repeat
 
 from openegress.core.units import MS
 from openegress.media import FrameSink
@@ -14,9 +15,12 @@ SETTLE_S = 0.3
 BUSY_S = 0.6
 """A page whose script runs for longer does not hold up its sound."""
 LOOK_S = 1.0
+FIRST_LOOKS = 20
+"""Of them that follow one another by SETTLE_S. In the first seconds of its sound a browser fills its buffer,
+from a tenth of a second to as long as its pictures wait."""
 STEADY_NS = 5 * MS
 """A change by less than this is not followed."""
-FARTHEST_NS = 60 * MS
+FARTHEST_NS = 100 * MS
 """Sound that is to be moved by more than audio_clock.JUMP_NS is cut, not slewed, so that is not asked for."""
 
 
@@ -60,6 +64,7 @@ class PageSound:
             await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self, playout: PagePlayout) -> None:
+        wanted_ns = None
         try:
             async with asyncio.timeout(BUSY_S):
                 await self._look(playout)
@@ -69,12 +74,19 @@ class PageSound:
         except TimeoutError:
             pass
         self._begin_once()
-        while True:
-            await asyncio.sleep(LOOK_S)
-            wanted_ns, delay_ns = await self._look(playout), self.capture.delay_ns
-            if wanted_ns is not None and abs(wanted_ns - delay_ns) > STEADY_NS:
-                most_ns = max(0, FARTHEST_NS - abs(self.capture.off_ns))
-                self.capture.delay_ns = max(delay_ns - most_ns, min(delay_ns + most_ns, wanted_ns))
+        for wait_s, is_first in chain(repeat((SETTLE_S, True), FIRST_LOOKS), repeat((LOOK_S, False))):
+            await asyncio.sleep(wait_s)
+            before_ns, wanted_ns = wanted_ns, await self._look(playout)
+            if wanted_ns is not None:
+                # What was measured is the mean since the last look, and holds until the next one.
+                change_ns = 0 if before_ns is None or not is_first else wanted_ns - before_ns
+                self._move(wanted_ns + change_ns)
+
+    def _move(self, wanted_ns: int) -> None:
+        delay_ns = self.capture.delay_ns
+        if abs(wanted_ns - delay_ns) > STEADY_NS:
+            most_ns = max(0, FARTHEST_NS - abs(self.capture.off_ns))
+            self.capture.delay_ns = max(delay_ns - most_ns, min(delay_ns + most_ns, wanted_ns))
 
     def _begin_once(self) -> None:
         if self._begin_sound is not None:
