@@ -18,6 +18,8 @@ LOOK_S = 1.0
 FIRST_LOOKS = 20
 """Of them that follow one another by SETTLE_S. In the first seconds of its sound a browser fills its buffer,
 from a tenth of a second to as long as its pictures wait."""
+FILLING_NS = 15 * MS
+"""A change from one of them to the next by more than this goes on."""
 STEADY_NS = 5 * MS
 """A change by less than this is not followed."""
 FARTHEST_NS = 100 * MS
@@ -80,7 +82,7 @@ class PageSound:
             if wanted_ns is not None:
                 # What was measured is the mean since the last look, and holds until the next one.
                 change_ns = 0 if before_ns is None or not is_first else wanted_ns - before_ns
-                self._move(wanted_ns + change_ns)
+                self._move(wanted_ns + (change_ns if abs(change_ns) > FILLING_NS else 0))
 
     def _move(self, wanted_ns: int) -> None:
         delay_ns = self.capture.delay_ns
