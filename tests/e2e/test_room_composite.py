@@ -404,14 +404,14 @@ async def test_the_sound_of_a_page_is_beside_its_picture(tmp_path: Path) -> None
         service.url = f"http://127.0.0.1:{port}"
         info = await service.record(
             "StartRoomCompositeEgress",
-            10.0,
+            12.0,
             room_name="page",
             layout="single-speaker",
             custom_base_url=service.url,
             file_outputs=[{"filepath": "page.mp4"}],
         )
     assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
-    offsets_ms = [ms for at_s, ms in beside_pictures(location(info), camera(ANN).fps, PERSON) if at_s > 3.0]
+    offsets_ms = [ms for at_s, ms in beside_pictures(location(info), camera(ANN).fps, PERSON) if at_s > 5.0]
     assert len(offsets_ms) >= 5
     assert max(map(abs, offsets_ms)) <= 40, (offsets_ms, info["details"])
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.units import S
 from openegress.media import FrameSink
-from openegress.media.time_stretch import without_a_period
+from openegress.media.time_stretch import with_a_period, without_a_period
 from openegress.source.web.audio_clock import AudioClock
 from openegress.source.web.pulse import MONITOR, Pulse
 
@@ -217,8 +217,8 @@ class AudioCapture:
         if placement.silence:
             data = bytes(placement.silence * BYTES_PER_SAMPLE) + data
         whole = len(data)
-        if placement.most_out:
-            data = shortened(data, placement.most_out)
+        if placement.by_periods:
+            data = by_a_period(data, placement.by_periods)
         if placement.stretch and len(data) == whole:
             data = stretch(data, placement.stretch)
         self._emit(sink, data)
@@ -246,10 +246,12 @@ def is_silent(data: bytes) -> bool:
     return bool(wave.max() < QUIET and wave.min() > -QUIET)
 
 
-def shortened(data: bytes, most: int) -> bytes:
-    """A block of s16 stereo without one period of what is heard in it, of at most so many samples; the same
-    where it has none."""
-    return without_a_period(np.frombuffer(data, np.int16).reshape(-1, CHANNELS), most).tobytes()
+def by_a_period(data: bytes, samples: int) -> bytes:
+    """A block of s16 stereo with one period more, of at most so many samples, or less; the same where it has
+    none."""
+    block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
+    changed = with_a_period(block, samples) if samples > 0 else without_a_period(block, -samples)
+    return changed.tobytes()
 
 
 def stretch(data: bytes, samples: int) -> bytes:

@@ -18,8 +18,10 @@ LOOK_S = 1.0
 FIRST_LOOKS = 20
 """Of them that follow one another by SETTLE_S. In the first seconds of its sound a browser fills its buffer,
 from a tenth of a second to as long as its pictures wait."""
-FILLING_NS = 15 * MS
-"""A change from one of them to the next by more than this goes on."""
+FILLING_NS = 10 * MS
+"""A buffer that is fuller by more than this than it was at the look before goes on filling."""
+ROUGH_NS = 15 * MS
+"""As STEADY_NS, of the first looks: what so few pictures wait varies by that."""
 STEADY_NS = 5 * MS
 """A change by less than this is not followed."""
 FARTHEST_NS = 100 * MS
@@ -76,17 +78,24 @@ class PageSound:
         except TimeoutError:
             pass
         self._begin_once()
+        heard_ns = self._delays.heard_ns
         for wait_s, is_first in chain(repeat((SETTLE_S, True), FIRST_LOOKS), repeat((LOOK_S, False))):
             await asyncio.sleep(wait_s)
-            before_ns, wanted_ns = wanted_ns, await self._look(playout)
-            if wanted_ns is not None:
+            before_ns, wanted_ns = heard_ns, await self._look(playout)
+            heard_ns = self._delays.heard_ns
+            if wanted_ns is None or heard_ns is None:
+                continue
+            if not is_first:
+                self._move(wanted_ns, STEADY_NS)
+            elif before_ns is not None and heard_ns - before_ns > FILLING_NS:
                 # What was measured is the mean since the last look, and holds until the next one.
-                change_ns = 0 if before_ns is None or not is_first else wanted_ns - before_ns
-                self._move(wanted_ns + (change_ns if abs(change_ns) > FILLING_NS else 0))
+                self._move(wanted_ns - (heard_ns - before_ns), STEADY_NS)
+            else:
+                self._move(wanted_ns, ROUGH_NS)
 
-    def _move(self, wanted_ns: int) -> None:
+    def _move(self, wanted_ns: int, steady_ns: int) -> None:
         delay_ns = self.capture.delay_ns
-        if abs(wanted_ns - delay_ns) > STEADY_NS:
+        if abs(wanted_ns - delay_ns) > steady_ns:
             most_ns = max(0, FARTHEST_NS - abs(self.capture.off_ns))
             self.capture.delay_ns = max(delay_ns - most_ns, min(delay_ns + most_ns, wanted_ns))
 
