@@ -7,7 +7,13 @@ import pytest
 
 from openegress.core.units import MS
 from openegress.source.web.audio_capture import by_a_period, stretch
-from openegress.source.web.audio_clock import FASTEST_SAMPLES, READY_BLOCKS, AudioClock, BlockPlacement
+from openegress.source.web.audio_clock import (
+    FASTEST_SAMPLES,
+    PERIOD_NS,
+    READY_BLOCKS,
+    AudioClock,
+    BlockPlacement,
+)
 
 RATE = 48_000
 BLOCK = 960
@@ -104,7 +110,7 @@ def test_sound_that_lies_far_off_is_moved_by_periods(late_ms: int, within_s: flo
             data = stretch(data, placement.stretch)
         heard += data
         position += len(data) // 4
-        if abs(clock.off_ns) < 30 * MS:
+        if abs(clock.off_ns) < PERIOD_NS:
             break
     assert (k - 300) * BLOCK / RATE <= within_s
     samples = np.frombuffer(heard, "<i2").reshape(-1, 2)[:, 0].astype(int)

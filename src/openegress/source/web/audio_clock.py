@@ -28,6 +28,7 @@ FAST_SAMPLES = 4
 SLEW_FASTEST_NS = 30_000_000
 FASTEST_SAMPLES = 10
 """Of a page that has too little time, whose own sound is stretched by more than this."""
+PERIOD_NS = 15_000_000
 PERIOD_BLOCKS = 2
 """Beyond that a period of what is heard is put in or taken out in one of so many blocks, which leaves its
 pitch as it is: 60 to 300 ms a second. A browser changes its own buffer of sound as fast, and in that way: in
@@ -112,7 +113,7 @@ class AudioClock:
         elif error_ns * self._slewing < SLEW_END_NS:
             self._slewing = 0
         self._kept_whole += 1
-        if abs(error_ns) > SLEW_FASTEST_NS and self._kept_whole >= PERIOD_BLOCKS:
+        if abs(error_ns) > PERIOD_NS and self._kept_whole >= PERIOD_BLOCKS:
             self._kept_whole = 0
             return BlockPlacement(stretch=self._slewing, by_periods=error)
         return BlockPlacement(stretch=self._slewing)
