@@ -12,7 +12,7 @@ import pytest
 from openegress.core import plan
 from openegress.core.codecs import VIDEO_TIME_BASE, AudioCodec, Container, MediaKind, VideoCodec
 from openegress.core.errors import Code, EgressError
-from openegress.core.events import AnyEvent, FileUpdate, OutputFailed
+from openegress.core.events import AnyEvent, FileUpdate, Noticed, OutputFailed
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.duration import span_ns
@@ -123,6 +123,16 @@ async def test_sound_alone(rig: Rig, container: Container | None, audio: AudioCo
     assert facts.audio.codec.startswith(codec)
     assert facts.audio.duration_s == pytest.approx(3.0, abs=0.06)
     assert facts.audio.contiguous
+
+
+@pytest.mark.parametrize(("asked", "told"), [("x.mp4", [".mp4"]), ("x", []), ("x.ogg", []), ("x.1", [])])
+async def test_a_track_of_another_kind_than_its_path_says(rig: Rig, asked: str, told: list[str]) -> None:
+    encoded = Encoded(Spec(seconds=0.5, video=False, audio=AudioCodec.OPUS))
+    await record(rig, rig.output(asked, None), encoded)
+    assert [each.text for each in rig.events if isinstance(each, Noticed)] == [
+        f"filepath ends in {ending}, and the file is OGG: its name ends in .ogg" for ending in told
+    ]
+    assert [path.suffix for path in rig.stored.iterdir()] == [".ogg"]
 
 
 @pytest.mark.parametrize(

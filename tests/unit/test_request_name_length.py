@@ -4,11 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit.protocol.egress import DirectFileOutput, EncodedFileOutput, ImageOutput, SegmentedFileOutput
+from msgspec.structs import replace
 
 from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError
-from openegress.core.plan import AliOSSStorage, Backend, LocalStorage, S3Storage, StoragePlan
+from openegress.core.plan import AliOSSStorage, Backend, LocalStorage, S3Storage, Split, StoragePlan
+from openegress.core.sidecars import ENDINGS
+from openegress.core.stems import StemFormat, ending
 from openegress.output import naming as late
+from openegress.output.part_names import stored_name
 from openegress.request import naming, outputs
 from openegress.request.name_length import cut
 from openegress.request.outputs import Naming
@@ -115,6 +119,24 @@ def test_what_only_the_room_tells_is_cut_when_it_does(filepath: str) -> None:
 
 
 _ROOMS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
+
+
+@given(room=_ROOMS, identity=_ROOMS, filepath=st.sampled_from(["{room_name}", "x/{room_name}.mp4", ""]))
+def test_what_lies_beside_a_recording_fits_too(room: str, identity: str, filepath: str) -> None:
+    """Parts, sidecars and voices, however long what the name of the recording has left of 255 bytes."""
+    wire = EncodedFileOutput(filepath=filepath)
+    written: list[str] = []
+    for whole in (f"{'n' * 200}{room}", f"{'n' * 200}{room}!"):
+        output = outputs.file_output(FileWish(wire, (wire,)), Container.MP4, names(whole))
+        for each in (output, replace(output, split=Split(every_s=60.0))):
+            named = naming.with_extension(late.file_name(each, {}), ".mp4")
+            numbers = (0, 99_999) if each.split else (0, 1)
+            written += [stored_name(each, number, named) for number in numbers]
+        endings = [tail for each in ENDINGS.values() for tail in each]
+        endings += [ending(who, StemFormat.OPUS) for who in (identity, identity * 20 + "x")]
+        written += [late.sidecar_name(output, {}, tail) for tail in endings]
+    assert max(map(longest_part, written)) <= 255
+    assert len(set(written)) == len(written)
 
 
 @given(

@@ -91,7 +91,20 @@ FIELDS: list[tuple[str, dict[str, Any], str]] = [
         ROOM | {"segment_outputs": [{"playlist_name": "p", "live_playlist_name": "p.m3u8"}]},
         "live_playlist_name cannot be identical to playlist_name",
     ),
+    *(
+        (
+            "room_composite",
+            ROOM | {"segment_outputs": [{"filename_prefix": "a/p", "live_playlist_name": live}]},
+            f"live_playlist_name ({live!r} names a folder, and no file)",
+        )
+        for live in ("a/", "live/", ".", "a/..", "/")
+    ),
     ("room_composite", {"room_name": "demo", "file_outputs": [{"s3": {}}]}, "s3 bucket"),
+    (
+        "room_composite",
+        {"room_name": "demo", "file_outputs": [{"s3": {"bucket": "b", "assume_role_external_id": "x"}}]},
+        "s3 assume_role_arn (there is an assume_role_external_id, and no role)",
+    ),
     *(
         (
             "room_composite",

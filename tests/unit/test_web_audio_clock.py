@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from openegress.core.units import MS
-from openegress.source.web.audio_capture import stretch
-from openegress.source.web.audio_clock import FASTEST_SAMPLES, READY_BLOCKS, AudioClock, BlockPlacement
+from openegress.source.web.audio_capture import by_a_period, stretch
+from openegress.source.web.audio_clock import (
+    FASTEST_SAMPLES,
+    PERIOD_NS,
+    READY_BLOCKS,
+    AudioClock,
+    BlockPlacement,
+)
 
 RATE = 48_000
 BLOCK = 960
@@ -75,10 +81,49 @@ def test_silence_is_put_right_at_once() -> None:
     clock = AudioClock(RATE)
     position, _ = deliver(clock, [0] * 300, 0)
     spoken = clock.place(position, 300 * BLOCK, BLOCK, 50 * MS)
-    assert spoken == BlockPlacement(stretch=-FASTEST_SAMPLES)
+    assert spoken == BlockPlacement(stretch=-FASTEST_SAMPLES, by_periods=-2400)
     assert clock.off_ns == -50 * MS
     for zero_ms, wanted in ((50, BlockPlacement(skip=BLOCK)), (-50, BlockPlacement(silence=2400))):
         assert clock.place(position, 300 * BLOCK, BLOCK, zero_ms * MS, is_silent=True) == wanted
+
+
+def tone(first: int) -> bytes:
+    """A block of 200 Hz, whose sample `first` is."""
+    wave = (np.sin(2 * np.pi * 200 * np.arange(first, first + BLOCK) / RATE) * 20_000).astype("<i2")
+    return np.stack([wave, wave], axis=1).tobytes()
+
+
+@pytest.mark.parametrize(("late_ms", "within_s"), [(100, 1.0), (60, 0.6), (-60, 0.6), (-100, 1.0)])
+def test_sound_that_lies_far_off_is_moved_by_periods(late_ms: int, within_s: float) -> None:
+    """Its pitch stays, and no sample jumps."""
+    clock = AudioClock(RATE)
+    position, _ = deliver(clock, [0] * 300, 0)
+    heard = b""
+    for k in range(300, 1000):
+        clock.arrived(BLOCK, (k + 1) * BLOCK_NS)
+        placement = clock.place(position, k * BLOCK, BLOCK, late_ms * MS)
+        data = tone(k * BLOCK)
+        if placement.by_periods:
+            data = by_a_period(data, placement.by_periods)
+            assert placement.silence == placement.skip == 0
+        if placement.stretch and len(data) == 4 * BLOCK:
+            data = stretch(data, placement.stretch)
+        heard += data
+        position += len(data) // 4
+        if abs(clock.off_ns) < PERIOD_NS:
+            break
+    assert (k - 300) * BLOCK / RATE <= within_s
+    samples = np.frombuffer(heard, "<i2").reshape(-1, 2)[:, 0].astype(int)
+    assert np.abs(np.diff(samples)).max() < 1200, "a sine of 200 Hz moves by 523 a sample at most"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_has_no_period_stays_as_it_is(sign: int) -> None:
+    noise = np.random.default_rng(1).integers(-20_000, 20_000, (BLOCK, 2)).astype("<i2").tobytes()
+    assert by_a_period(noise, sign * 4800) == noise
+    periods = sign * (len(by_a_period(tone(0), sign * 4800)) // 4 - BLOCK) / (RATE / 200)
+    assert periods == pytest.approx(round(periods), abs=0.02) and periods > 0.9
+    assert by_a_period(tone(0), sign * 10) == tone(0), "no period is so short"
 
 
 def test_unsteady_arrivals_are_waited_out() -> None:

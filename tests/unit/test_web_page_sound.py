@@ -59,6 +59,8 @@ class Page:
 
     shown_ms: float = 30.0
     heard_ms: float = 0.0
+    rises_ms: float = 0.0
+    """`heard_ms`, with each look."""
     looks: int = 0
     """So many pictures and samples have come, ten for each time it was asked."""
     said: PlayoutWaits = field(default_factory=PlayoutWaits)
@@ -73,6 +75,7 @@ class Page:
             await self.never.wait()
         if not self.plays:
             return PlayoutWaits()
+        self.heard_ms += self.rises_ms
         shown, sound = self.said.shown, self.said.sound
         self.said = PlayoutWaits(
             shown=Waits(shown.seconds + self.shown_ms / 100, shown.count + 10),
@@ -128,6 +131,20 @@ async def test_sound_begins_where_it_belongs_and_follows(monkeypatch: pytest.Mon
     assert capture.delay_ns == page.wanted_ns()
     await sound.stop(0)
     assert capture.stopped
+
+
+async def test_a_buffer_that_fills_at_first_is_followed_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look a second would be behind it for as long as it fills."""
+    page = Page(shown_ms=400, heard_ms=60)
+    capture, sound = page_sound_of(page, monkeypatch)
+    monkeypatch.setattr(page_sound, "LOOK_S", 3600.0)
+    sound.start(None, 0)  # type: ignore[arg-type]
+    await page.is_asked()
+    page.rises_ms = 20
+    for _ in range(page_sound.FIRST_LOOKS // 4):
+        await page.is_asked()
+        assert capture.delay_ns == page.wanted_ns() - 20 * MS, "as it will be until the next look"
+    await sound.stop(0)
 
 
 async def test_what_would_be_cut_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

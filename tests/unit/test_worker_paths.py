@@ -1,5 +1,6 @@
 """Paths of recordings: which are the same, and who has them."""
 
+import platform
 from typing import Literal
 
 import pytest
@@ -23,6 +24,7 @@ from openegress.core.plan import (
     StoragePlan,
     WebSource,
 )
+from openegress.core.stems import StemFormat
 from openegress.request import places
 from openegress.store.leases import MemoryLeases
 from openegress.worker import paths as paths_module
@@ -50,6 +52,10 @@ def fmp4(prefix: str) -> SegmentOutput:
 
 def images(prefix: str, suffix: Literal["index", "none"] = "index") -> ImageOutput:
     return ImageOutput("", prefix, 5, 0, 0, suffix, StoragePlan(LOCAL))
+
+
+def in_parts(path: str) -> FileOutput:
+    return replace(file(path), split=Split(every_s=60))
 
 
 def track(path: str) -> FileOutput:
@@ -99,11 +105,40 @@ def plan_of(*outputs: Output, egress_id: str = "EG_1", room: str = "r", track: s
         (fmp4("s"), file("s_init.mp4"), True),
         (fmp4("s"), track("s_init"), True),
         (fmp4("s"), file("s.mp4"), False),
+        (in_parts("x-{part}.mp4"), in_parts("x-{part}.mp4"), True),
+        (in_parts("x-{part}.mp4"), file("x-00001.mp4"), True),
+        (in_parts("x-{part}.mp4"), track("x-100000"), True),
+        (in_parts("x.mp4"), in_parts("x-{part}.mp4"), True),
+        (in_parts("x.mp4"), file("x-00001.mp4"), True),
+        (in_parts("x.mp4"), file("x.mp4"), True),
+        (in_parts("x.mp4"), file("x-y.mp4"), False),
+        (in_parts("x-{part}.mp4"), file("x-1.mp4"), False),
+        (in_parts("x-{part}.mp4"), file("x-00001-y.mp4"), False),
+        (in_parts("x-{part}.mp4"), file("x-20261130T1015.mp4"), False),
+        (images("i"), images("i_00017", "none"), True),
+        (images("i"), images("i_20261130101500123", "none"), True),
+        (images("i"), images("i_17", "none"), False),
+        (images("i.+"), images("i.i_00001", "none"), False),
+        (file("a*.mp4"), file("a*.mp4"), True),
+        (file("a*.mp4"), file("ab.mp4"), False),
     ],
 )
 def test_same_places(one: Output, other: Output, is_same: bool) -> None:
-    shared = places.places_of(plan_of(one), "m") & places.places_of(plan_of(other, egress_id="EG_2"), "m")
-    assert bool(shared) is is_same
+    of_one = places.places_of(plan_of(one), "m")
+    of_other = places.places_of(plan_of(other, egress_id="EG_2"), "m")
+    assert (places.shared(of_one, of_other) is not None) is is_same
+    assert places.shared(of_one, of_other) == places.shared(of_other, of_one)
+
+
+def test_the_voices_of_one_may_be_called_as_those_of_another() -> None:
+    """An identity may have a dot."""
+
+    def voices(path: str) -> frozenset[str]:
+        return places.places_of(replace(plan_of(file(path)), stems=StemFormat.OPUS), "m")
+
+    assert places.shared(voices("x.mp4"), voices("x.ann.mp4"))
+    assert not places.shared(voices("x.mp4"), voices("y.ann.mp4"))
+    places.check_apart(replace(plan_of(file("x.mp4")), stems=StemFormat.OPUS))
 
 
 def test_local_paths_of_two_machines_are_two() -> None:
@@ -123,7 +158,23 @@ def test_two_outputs_of_a_request_are_never_the_same() -> None:
     with pytest.raises(EgressError, match="two outputs of the request write to the same path, '/out/i_") as e:
         places.check_apart(plan_of(images("i"), images("i")))
     assert e.value.code is Code.INVALID_ARGUMENT
+    with pytest.raises(EgressError, match="two outputs of the request write to the same path, '/out/i_0000"):
+        places.check_apart(plan_of(images("i"), images("i_00001", "none")))
     places.check_apart(plan_of(images("i"), images("j"), file("i.mp4")))
+    places.check_apart(plan_of(in_parts("i-{part}.mp4"), images("i"), fmp4("i")))
+
+
+async def test_the_number_of_a_part_is_taken_too() -> None:
+    paths = Paths(MemoryLeases(), "NE_1", lambda _: False)
+    assert await paths.claim(plan_of(in_parts("x-{part}.mp4"))) is None
+    assert (
+        await paths.claim(plan_of(file("x-00002.mp4"), egress_id="EG_2"))
+        == f"local|{platform.node()}|/out/x-00002.mp4"
+    )
+    await paths.release("EG_1")
+    assert await paths.claim(plan_of(file("x-00002.mp4"), egress_id="EG_2")) is None
+    assert await paths.claim(plan_of(file("x-00003.mp4"), egress_id="EG_3")) is None
+    assert await paths.claim(plan_of(in_parts("x-{part}.mp4"), egress_id="EG_4")) is not None
 
 
 async def test_workers_do_not_take_each_others_paths(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ HIDDEN = "***"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]*[^\s\"'<>`.,:;)]")
 """Among other words: what punctuates them behind it is not its own."""
 _STARTS_AS_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
-_MIN_SECRET_CHARS = 4
+MIN_SECRET_CHARS = 4
 """Shorter ones are found in every other word."""
 _MIN_VALUE_CHARS = 8
 """Of a query: among them are words such as "publish"."""
@@ -85,7 +85,7 @@ def described(plan: Plan) -> dict[str, Any]:
 
 def secrets_of(plan: Plan) -> frozenset[str]:
     """What must not be shown of a plan, wherever it turns up."""
-    return frozenset(secret for secret in _secrets(plan) if len(secret) >= _MIN_SECRET_CHARS)
+    return frozenset(secret for secret in _secrets(plan) if len(secret) >= MIN_SECRET_CHARS)
 
 
 def _described(value: Any) -> Any:

@@ -30,18 +30,37 @@ def resampled(samples: Samples, count: int) -> Samples:
 def without_a_period(samples: Samples, most: int) -> Samples:
     """The block without one period, which has at most so many samples; unchanged where none can be taken
     out."""
+    period = _period(samples, most)
+    if not period:
+        return samples
+    faded = _faded(samples[:FADE], samples[period : period + FADE])
+    return np.concatenate([faded, samples[period + FADE :]])
+
+
+def with_a_period(samples: Samples, most: int) -> Samples:
+    """The block with one period twice, which has at most so many samples; unchanged where it has none."""
+    period = _period(samples, most)
+    if not period:
+        return samples
+    faded = _faded(samples[period : period + FADE], samples[:FADE])
+    return np.concatenate([samples[:period], faded, samples[FADE:]])
+
+
+def _period(samples: Samples, most: int) -> int:
+    """After how many samples the block's beginning comes again; 0: it does not."""
     longest = min(LONGEST_PERIOD, most, len(samples) - FADE)
     if longest < SHORTEST_PERIOD:
-        return samples
+        return 0
     mono = samples[: longest + FADE].sum(axis=1, dtype=np.float64)[::_STEP]
     head = mono[: FADE // _STEP]
     windows = sliding_window_view(mono, len(head))[SHORTEST_PERIOD // _STEP : longest // _STEP + 1]
     sizes = np.sqrt((windows * windows).sum(axis=1) * (head @ head))
     likeness = np.divide(windows @ head, sizes, out=np.zeros(len(windows)), where=sizes > 0)
     best = int(likeness.argmax())
-    if likeness[best] < ALIKE:
-        return samples
-    period = SHORTEST_PERIOD // _STEP * _STEP + best * _STEP
-    rising = np.linspace(0, 1, FADE)[:, None]
-    faded = samples[:FADE] * (1 - rising) + samples[period : period + FADE] * rising
-    return np.concatenate([faded.round().astype(np.int16), samples[period + FADE :]])
+    return SHORTEST_PERIOD // _STEP * _STEP + best * _STEP if likeness[best] >= ALIKE else 0
+
+
+def _faded(falling: Samples, rising: Samples) -> Samples:
+    """From one to the other, over FADE."""
+    ramp = np.linspace(0, 1, FADE)[:, None]
+    return (falling * (1 - ramp) + rising * ramp).round().astype(np.int16)

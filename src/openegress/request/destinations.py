@@ -121,6 +121,8 @@ def _s3(upload: S3Upload) -> S3Storage:
     object_headers.metadata(upload.metadata)
     object_headers.tags(upload.tagging)
     object_headers.disposition(upload.content_disposition)
+    if upload.assume_role_external_id and not upload.assume_role_arn:
+        raise missing_or_invalid("s3 assume_role_arn (there is an assume_role_external_id, and no role)")
     return S3Storage(
         bucket=_needed("s3 bucket", upload.bucket),
         access_key=upload.access_key,

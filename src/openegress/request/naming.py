@@ -230,6 +230,11 @@ def segment_names(
         )
     playlist_name = without_extension(playlist_name) or prefix_name or default_name(identifier, values)
     playlist_name = without_extension(playlist_name)
+    if live_playlist and not live_name:
+        raise invalid(
+            "request has missing or invalid field: "
+            f"live_playlist_name ({live_playlist[:64]!r} names a folder, and no file)"
+        )
     live_name = without_extension(live_name)
     if live_name and live_dir not in ("", directory):
         raise invalid(

@@ -115,13 +115,11 @@ def file_output(wish: FileWish, container: Container | None, naming_: Naming) ->
     )
 
 
-def renamed(wish: FileWish | None, container: Container | None) -> tuple[str, ...]:
-    """What is told of a path that ends as another kind of file does."""
-    if wish is None or container is None:
+def renamed(path: str, container: Container | None) -> tuple[str, ...]:
+    """What is told of a path that ends as another kind of file does. `container` None: nothing yet."""
+    if container is None or naming.known_extension(path) in ("", f".{container.value}"):
         return ()
-    asked, extension = naming.known_extension(wish.file.filepath), f".{container.value}"
-    if asked in ("", extension):
-        return ()
+    asked, extension = naming.known_extension(path), f".{container.value}"
     return (f"filepath ends in {asked}, and the file is {container.name}: its name ends in {extension}",)
 
 

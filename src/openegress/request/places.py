@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -29,6 +29,9 @@ from openegress.core.sidecars import ENDINGS
 from openegress.request import naming
 from openegress.request.outputs import LONGEST_EXTENSION
 
+_NUMBER = r"(\d{5,8}|\d{17})"
+"""Of a part, segment or picture, or its time, as output.naming has them."""
+
 
 def places_of(plan: Plan, machine: str) -> frozenset[str]:
     """A text for each path or prefix that the plan writes; equal ones are the same place.
@@ -48,11 +51,27 @@ def places_of_clip(storage: StoragePlan, path: str, machine: str) -> frozenset[s
     return frozenset(_place(storage, each, machine) for each in paths)
 
 
+def shared(one: Collection[str], other: Collection[str]) -> str | None:
+    """A place of both, or of one that has the name of a part, segment, picture or voice of the other; None:
+    they are apart."""
+    found = [*set(one).intersection(other), *_numbered(one, other), *_numbered(other, one)]
+    return min(found, default=None)
+
+
+def _numbered(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
+    """Of `names`, those that one of `places` may stand for."""
+    for each in places:
+        if "*" in each:
+            whole = re.escape(each).replace(r"\.\*\.", r"\.[^/]+\.").replace(r"\*", _NUMBER)
+            yield from filter(re.compile(whole).fullmatch, (name for name in names if name != each))
+
+
 def check_apart(plan: Plan) -> None:
     """Raises EgressError invalid_argument where two outputs of the plan write to the same path."""
-    for place, count in Counter(_all(plan, "")).items():
-        if count > 1:
-            raise invalid(f"two outputs of the request write to the same path, {_shown(place)}")
+    counted = Counter(_all(plan, ""))
+    twice = [place for place, count in counted.items() if count > 1]
+    if place := min([*twice, *_numbered(counted, counted)], default=None):
+        raise invalid(f"two outputs of the request write to the same path, {_shown(place)}")
 
 
 def has_open_names(plan: Plan) -> bool:
@@ -149,7 +168,11 @@ def _possible(output: FileOutput) -> Iterator[str]:
     """The names that a file may get: one whose container a track decides has several."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
-        yield _of_parts(output, naming.with_extension(output.filepath, f".{container.value}"))
+        extension = f".{container.value}"
+        path = naming.with_extension(output.filepath, extension)
+        yield _of_parts(output, path)
+        if output.split is not None and "{part}" not in path:
+            yield f"{path.removesuffix(extension)}-*{extension}"
 
 
 def _of_parts(output: FileOutput, path: str) -> str:

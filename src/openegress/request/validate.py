@@ -229,7 +229,7 @@ class _Planner:
             notices=wish.without_effect(has_audio=has_audio, has_video=has_video)
             + formats.notices
             + subject.told(has_audio=has_audio, has_video=has_video)
-            + outputs.renamed(wanted.file, formats.file),
+            + outputs.renamed(wanted.file.file.filepath if wanted.file else "", formats.file),
         )
 
     def _outputs(

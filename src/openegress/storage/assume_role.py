@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError, NoCredentialsError, ParamValidationError
 
 from openegress.core.plan import S3Storage
 from openegress.core.text import shown
@@ -51,6 +51,10 @@ class AssumedRole:
             raise CredentialsRefused(words) from None
         except NoCredentialsError:
             words = "AssumeRole: no credentials to assume the role with; set access_key and secret"
+            raise CredentialsRefused(words) from None
+        except ParamValidationError:
+            # Its text has the external id.
+            words = "AssumeRole: STS takes no such assume_role_arn or assume_role_external_id"
             raise CredentialsRefused(words) from None
         except Exception as error:
             # BotoCoreError or errors of its parser. Their text may hold the proxy's password.

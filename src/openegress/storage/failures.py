@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
+from openegress.core.public import HIDDEN, MIN_SECRET_CHARS
 from openegress.core.text import shown
 
 
@@ -187,6 +188,6 @@ def explain(
 
 def scrub(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+        if len(secret) >= MIN_SECRET_CHARS:
+            text = text.replace(secret, HIDDEN)
     return text

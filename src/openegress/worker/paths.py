@@ -73,8 +73,8 @@ class Paths:
         """`holder`: an egress or a clip."""
         before = self._held.get(holder, frozenset())
         for other, held in self._held.items():
-            if (shared := held & wanted) and other != holder and not self._is_over(other):
-                return min(shared)
+            if other != holder and (place := places.shared(held, wanted)) and not self._is_over(other):
+                return place
         self._held[holder] = before | wanted
         claimed: set[str] = set()
         for place in sorted(wanted - self._taken):

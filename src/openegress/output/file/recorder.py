@@ -8,7 +8,7 @@ from pathlib import Path
 from openegress.core import plan
 from openegress.core.codecs import Container
 from openegress.core.errors import EgressError, Phase, internal
-from openegress.core.events import FileUpdate
+from openegress.core.events import FileUpdate, Noticed
 from openegress.core.marker import Marker
 from openegress.media import Packet
 from openegress.media.fragment_end import FragmentsEnd, end_of
@@ -24,6 +24,7 @@ from openegress.output.part_names import spool_name, stored_name
 from openegress.output.spool_file import disk_error, folder
 from openegress.output.writer import QueuedWriter
 from openegress.request import naming
+from openegress.request.outputs import renamed
 from openegress.storage.uploader import Uploader
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ class FileRecorder:
         self._opening = opening
         self._markers = tuple(opening.markers)
         self._container = self._plan.container or container_for(opening.formats)
+        if self._plan.container is None and not opening.goes_on_at_ns:
+            for text in renamed(self._plan.filepath, self._container):
+                self._emit(Noticed(text))
         whole = naming.with_extension(file_name(self._plan, opening.name_values), f".{self._container.value}")
         self._filename = stored_name(self._plan, self._number, whole)
         local = spool_name(self._plan, self._number, self._container)

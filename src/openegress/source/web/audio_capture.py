@@ -14,6 +14,7 @@ import numpy.typing as npt
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.units import S
 from openegress.media import FrameSink
+from openegress.media.time_stretch import with_a_period, without_a_period
 from openegress.source.web.audio_clock import AudioClock
 from openegress.source.web.pulse import MONITOR, Pulse
 
@@ -215,7 +216,10 @@ class AudioCapture:
             data = data[placement.skip * BYTES_PER_SAMPLE :]
         if placement.silence:
             data = bytes(placement.silence * BYTES_PER_SAMPLE) + data
-        if placement.stretch:
+        whole = len(data)
+        if placement.by_periods:
+            data = by_a_period(data, placement.by_periods)
+        if placement.stretch and len(data) == whole:
             data = stretch(data, placement.stretch)
         self._emit(sink, data)
 
@@ -240,6 +244,14 @@ def is_silent(data: bytes) -> bool:
     """Of s16."""
     wave: npt.NDArray[np.int16] = np.frombuffer(data, np.int16)
     return bool(wave.max() < QUIET and wave.min() > -QUIET)
+
+
+def by_a_period(data: bytes, samples: int) -> bytes:
+    """A block of s16 stereo with one period more, of at most so many samples, or less; the same where it has
+    none."""
+    block = np.frombuffer(data, np.int16).reshape(-1, CHANNELS)
+    changed = with_a_period(block, samples) if samples > 0 else without_a_period(block, -samples)
+    return changed.tobytes()
 
 
 def stretch(data: bytes, samples: int) -> bytes:

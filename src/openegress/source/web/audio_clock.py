@@ -28,6 +28,11 @@ FAST_SAMPLES = 4
 SLEW_FASTEST_NS = 30_000_000
 FASTEST_SAMPLES = 10
 """Of a page that has too little time, whose own sound is stretched by more than this."""
+PERIOD_NS = 15_000_000
+PERIOD_BLOCKS = 2
+"""Beyond that a period of what is heard is put in or taken out in one of so many blocks, which leaves its
+pitch as it is: 60 to 300 ms a second. A browser changes its own buffer of sound as fast, and in that way: in
+a page's first seconds, and when it has had no time."""
 JUMP_NS = 120_000_000
 """Beyond this it is not drift: sound was lost, or the machine slept."""
 
@@ -42,6 +47,8 @@ class BlockPlacement:
     """Samples of its beginning that are thrown away."""
     stretch: int = 0
     """How many samples longer the block is made: a few, or a few less than none."""
+    by_periods: int = 0
+    """So many samples longer at most it is made instead, where that is not heard."""
 
 
 class AudioClock:
@@ -53,6 +60,8 @@ class AudioClock:
         self._blocks = 0
         self._origins: deque[int] = deque(maxlen=WINDOW_BLOCKS)
         self._slewing = 0
+        self._kept_whole = 0
+        """Blocks since one was changed by a period."""
         self._ready = False
         self.off_ns = 0
         """How much later the last block belonged than it would have gone."""
@@ -103,4 +112,8 @@ class AudioClock:
             self._slewing = samples if error > 0 else -samples
         elif error_ns * self._slewing < SLEW_END_NS:
             self._slewing = 0
+        self._kept_whole += 1
+        if abs(error_ns) > PERIOD_NS and self._kept_whole >= PERIOD_BLOCKS:
+            self._kept_whole = 0
+            return BlockPlacement(stretch=self._slewing, by_periods=error)
         return BlockPlacement(stretch=self._slewing)

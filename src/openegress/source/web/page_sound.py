@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain, repeat
 
 from openegress.core.units import MS
 from openegress.media import FrameSink
@@ -14,9 +15,16 @@ SETTLE_S = 0.3
 BUSY_S = 0.6
 """A page whose script runs for longer does not hold up its sound."""
 LOOK_S = 1.0
+FIRST_LOOKS = 20
+"""Of them that follow one another by SETTLE_S. In the first seconds of its sound a browser fills its buffer,
+from a tenth of a second to as long as its pictures wait."""
+FILLING_NS = 10 * MS
+"""A buffer that is fuller by more than this than it was at the look before goes on filling."""
+ROUGH_NS = 15 * MS
+"""As STEADY_NS, of the first looks: what so few pictures wait varies by that."""
 STEADY_NS = 5 * MS
 """A change by less than this is not followed."""
-FARTHEST_NS = 60 * MS
+FARTHEST_NS = 100 * MS
 """Sound that is to be moved by more than audio_clock.JUMP_NS is cut, not slewed, so that is not asked for."""
 
 
@@ -60,6 +68,7 @@ class PageSound:
             await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self, playout: PagePlayout) -> None:
+        wanted_ns = None
         try:
             async with asyncio.timeout(BUSY_S):
                 await self._look(playout)
@@ -69,12 +78,26 @@ class PageSound:
         except TimeoutError:
             pass
         self._begin_once()
-        while True:
-            await asyncio.sleep(LOOK_S)
-            wanted_ns, delay_ns = await self._look(playout), self.capture.delay_ns
-            if wanted_ns is not None and abs(wanted_ns - delay_ns) > STEADY_NS:
-                most_ns = max(0, FARTHEST_NS - abs(self.capture.off_ns))
-                self.capture.delay_ns = max(delay_ns - most_ns, min(delay_ns + most_ns, wanted_ns))
+        heard_ns = self._delays.heard_ns
+        for wait_s, is_first in chain(repeat((SETTLE_S, True), FIRST_LOOKS), repeat((LOOK_S, False))):
+            await asyncio.sleep(wait_s)
+            before_ns, wanted_ns = heard_ns, await self._look(playout)
+            heard_ns = self._delays.heard_ns
+            if wanted_ns is None or heard_ns is None:
+                continue
+            if not is_first:
+                self._move(wanted_ns, STEADY_NS)
+            elif before_ns is not None and heard_ns - before_ns > FILLING_NS:
+                # What was measured is the mean since the last look, and holds until the next one.
+                self._move(wanted_ns - (heard_ns - before_ns), STEADY_NS)
+            else:
+                self._move(wanted_ns, ROUGH_NS)
+
+    def _move(self, wanted_ns: int, steady_ns: int) -> None:
+        delay_ns = self.capture.delay_ns
+        if abs(wanted_ns - delay_ns) > steady_ns:
+            most_ns = max(0, FARTHEST_NS - abs(self.capture.off_ns))
+            self.capture.delay_ns = max(delay_ns - most_ns, min(delay_ns + most_ns, wanted_ns))
 
     def _begin_once(self) -> None:
         if self._begin_sound is not None:
