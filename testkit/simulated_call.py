@@ -69,10 +69,18 @@ class Network:
     held: tuple[Span, ...] = ()
     slower: tuple[tuple[Span, int], ...] = ()
     """While it lasts, the way takes longer by so much."""
+    queues: tuple[tuple[Span, int], ...] = ()
+    """Something large is sent before what follows: the way takes longer by so much at first, then ever
+    less."""
 
     def arrival(self, sent_ns: int, rng: random.Random) -> int:
         at_ns = sent_ns + self.delay_ns + (int(rng.random() * self.jitter_ns) if self.jitter_ns else 0)
         at_ns += sum(by_ns for span, by_ns in self.slower if span.holds(sent_ns))
+        at_ns += sum(
+            by_ns * (span.at_ns + span.long_ns - sent_ns) // span.long_ns
+            for span, by_ns in self.queues
+            if span.holds(sent_ns)
+        )
         for span in self.held:
             if span.holds(at_ns):
                 at_ns = span.at_ns + span.long_ns + (at_ns - span.at_ns) // 50

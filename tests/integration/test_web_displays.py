@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import select
 import shutil
+import signal
 import struct
 import sys
 import time
@@ -123,8 +126,30 @@ async def test_a_picture_has_the_time_at_which_it_was_drawn(tmp_path: Path) -> N
         ended_ns = time.monotonic_ns()
         await asyncio.sleep(0.15)  # the filming thread waits for a core
         drawn = damage.drain()
+        assert drawn is not None
         assert drawn.rows[-1] == (20, 40)
         assert began_ns - MS <= drawn.at_ns <= ended_ns + MS
     painter.close()
+    damage.close()
+    await display.close()
+
+
+async def test_a_display_that_stands_still_has_drawn_nothing(tmp_path: Path) -> None:
+    """Nobody waits for it for long, and its answer that comes later is no answer to anything else."""
+    display = await Display.start(320, 240, tmp_path, current())
+    damage = Damage(display.number, display.cookie)
+    damage.settled()  # all of it counts as drawn at first
+    os.kill(display.child.pid, signal.SIGSTOP)
+    try:
+        for _ in range(20):
+            began_s = time.monotonic()
+            assert damage.settled() is None
+            assert time.monotonic() - began_s < 1
+        assert damage.asked_s is not None
+    finally:
+        os.kill(display.child.pid, signal.SIGCONT)
+    assert select.select([damage], [], [], 5)[0]
+    assert damage.drain() is None and damage.asked_s is None
+    assert damage.settled() is None and damage.asked_s is None
     damage.close()
     await display.close()

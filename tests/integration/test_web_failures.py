@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from av import VideoFrame
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.core.ipc import BrowserSettings
 from openegress.source import Failed, Notice
-from openegress.source.web import browser_watch
+from openegress.source.web import browser_watch, silence
 from openegress.source.web.browser import Browser, sweep
 from openegress.source.web.cdp import COMMAND_TIMEOUT_S
 from openegress.source.web.console_log import LINES_A_MINUTE
@@ -282,6 +283,32 @@ async def test_a_process_that_is_killed_while_recording(
     finally:
         await source.stop()
         await source.close()
+
+
+async def test_a_display_that_stands_still_is_filmed_as_it_was(
+    server: PageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "SILENT_S", 1.0)
+    source = await start_source(tmp_path, server.url("pattern.html"))
+    filmed = Filmed()
+    try:
+        await source.prepare()
+        await source.start(filmed)
+        await asyncio.sleep(1)
+        display = source._browser.display.child.pid
+        os.kill(display, signal.SIGSTOP)
+        told = await next_event(source, Notice)
+        assert told.text.startswith("the display does not answer")
+        shown = len(set(filmed.counters))
+        os.kill(display, signal.SIGCONT)
+        assert (await next_event(source, Notice)).text == "the display answers again"
+        await asyncio.sleep(1)
+        assert len(set(filmed.counters)) > shown
+    finally:
+        await source.stop()
+        await source.close()
+    slots = [picture.pts_ns for picture in filmed.pictures]
+    assert max(b - a for a, b in pairwise(slots)) < 40e6
 
 
 @pytest.mark.parametrize("which", ["chromium", "display"])

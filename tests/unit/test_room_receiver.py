@@ -372,6 +372,24 @@ def test_a_request_that_is_not_answered_is_repeated() -> None:
     assert bench.wishes.key_frames == [1, 1, 1]
 
 
+def test_a_key_frame_on_a_path_with_a_long_queue_is_asked_for_less_often() -> None:
+    """What is sent again comes after 400 ms: so may a key frame."""
+    bench = started()
+    late = bench.lose(33, DELTA)
+    for ms in range(66, 700, 33):
+        bench.send(ms, DELTA)
+        bench.receiver.due(bench.now_ns)
+        if ms == 462:
+            bench.receiver.rtp(late._replace(arrival_ns=bench.now_ns), bench.now_ns)
+    bench.lose(700, DELTA)
+    bench.send(733, DELTA)
+    give_up(bench)
+    before = len(bench.wishes.key_frames)
+    for ms in range(6000, 9000, 100):
+        bench.receiver.tick(ms * MS)
+    assert before and len(bench.wishes.key_frames) - before <= 2
+
+
 def test_unknown_payload_types_are_left_out() -> None:
     bench = started()
     bench.send(33, b"noise", payload_type=77)

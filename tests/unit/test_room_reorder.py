@@ -1,4 +1,6 @@
+import heapq
 import random
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -9,6 +11,7 @@ from openegress.core.units import MS
 from openegress.room.rtp.nack import AUDIO, NackPolicy
 from openegress.room.rtp.packets import RtpPacket
 from openegress.room.rtp.reorder import MAX_AHEAD_PACKETS, Delivered, Reorderer
+from testkit.udp_relay import Impairment, Path
 
 POLICY = NackPolicy()
 
@@ -69,13 +72,17 @@ def test_counts() -> None:
 
 def test_requests_start_soon_grow_apart_and_end() -> None:
     reorderer = Reorderer()
+    reorderer.push(packet(8), 0)
     reorderer.push(packet(10), 0)
-    reorderer.push(packet(12), 0)
+    reorderer.due(10 * MS)
+    reorderer.push(packet(9), 12 * MS)
+    assert reorderer.round_trip_ns == 2 * MS
+    reorderer.push(packet(12), 12 * MS)
     times = []
     while (due_ns := reorderer.next_due_ns()) is not None:
         requests, _ = reorderer.due(due_ns)
         if requests:
-            times.append(due_ns // MS)
+            times.append(due_ns // MS - 12)
     assert times[0] == 10
     assert times[1] - times[0] == 40
     gaps = [b - a for a, b in pairwise(times)]
@@ -305,3 +312,46 @@ def test_any_numbers_at_all(sequences: list[int]) -> None:
     reorderer.flush()
     assert not reorderer.missing
     assert reorderer.stats.received == len(sequences)
+
+
+def test_what_is_lost_in_a_full_queue_is_asked_for_no_faster_than_it_drains() -> None:
+    """A key frame of 60 packets on a path of 500 kbit/s, whose queue takes 17, and 250 kbit/s behind it."""
+    path, reorderer = Path(Impairment(kbps=500)), Reorderer()
+    size, every_ms, answers = 1100, 36, Counter[int]()
+    sent = [(0, sequence) for sequence in range(1, 61)]
+    sent += [(number * every_ms, 60 + number) for number in range(1, 250)]
+    coming: list[tuple[float, int, bool]] = []
+
+    def send(sequence: int, at_s: float, *, again: bool) -> None:
+        arrives_s = path.delivered_at(size, at_s)
+        if arrives_s is not None:
+            heapq.heappush(coming, (arrives_s, sequence, again))
+
+    out: list[int | None] = []
+    for now_ms in range(0, 9_000, 2):
+        while sent and sent[0][0] <= now_ms:
+            send(sent.pop(0)[1], now_ms / 1000, again=False)
+        while coming and coming[0][0] * 1000 <= now_ms:
+            _, sequence, again = heapq.heappop(coming)
+            out += numbers(reorderer.push(packet(sequence), now_ms * MS, retransmitted=again))
+        if (due_ns := reorderer.next_due_ns()) is not None and due_ns <= now_ms * MS:
+            requests, ready = reorderer.due(now_ms * MS)
+            out += numbers(ready)
+            for wrapped in requests:
+                sequence = wrapped - 0x10000
+                if answers[sequence] < 3:
+                    answers[sequence] += 1
+                    send(sequence, now_ms / 1000, again=True)
+    assert out == list(range(1, 1 + len(out))) and len(out) > 300
+    assert reorderer.stats.lost == 0
+    assert answers.total() < 2 * len(answers)
+
+
+def test_what_is_lost_anew_is_asked_for_before_what_nobody_has() -> None:
+    """Ten packets that the server has not, and then one that it has: that is asked for as soon as any."""
+    reorderer = Reorderer()
+    for sequence in (0, *range(11, 100)):
+        reorderer.push(packet(sequence), sequence * 10 * MS)
+        reorderer.due(sequence * 10 * MS)
+    reorderer.push(packet(101), 1010 * MS)
+    assert 100 + 0x10000 in reorderer.due(1020 * MS)[0]

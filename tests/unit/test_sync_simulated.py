@@ -221,6 +221,32 @@ def test_an_encoder_that_gets_quicker_takes_its_pictures_along(slower_ms: int) -
     assert apart_ns(sound, pictures, since_ns=51 * S) <= APART_NS
 
 
+@pytest.mark.parametrize("long_ms", [300, 500, 700])
+@pytest.mark.parametrize("queue_ms", [150, 200, 300])
+def test_what_waits_behind_a_large_picture_stays_where_it_was(queue_ms: int, long_ms: int) -> None:
+    """A narrow path. Its sound is late, and ever less: no pause is made of that."""
+    queues = tuple((Span(at_s * S, long_ms * MS), queue_ms * MS) for at_s in range(8, 36, 2))
+    network = Network(queues=queues, keeps_order=True, jitter_ns=5 * MS)
+    tracks = call(replace(MICROPHONE, network=network), replace(CAMERA, network=network), seconds=40)
+    assert_in_time(tracks)
+    sound, pictures = tracks
+    assert apart_ns(sound, pictures, since_ns=8 * S) <= APART_NS
+    offsets = [each.placed_ns - each.truth.captured_ns for each in sound.received]
+    assert max(offsets) - min(offsets) <= APART_NS
+
+
+def test_pictures_and_sound_of_a_way_that_gets_slower_move_together() -> None:
+    slower = tuple((Span(at_s * S, 2 * S), 100 * MS) for at_s in range(8, 36, 4))
+    network = Network(slower=slower, keeps_order=True, jitter_ns=10 * MS)
+    tracks = call(replace(MICROPHONE, network=network), replace(CAMERA, network=network), seconds=40)
+    assert_in_time(tracks)
+    sound, pictures = tracks
+    for at_s in range(8, 36, 4):
+        # Pictures are led there within a second, and the way is quick again soon after.
+        since_ns, until_ns = at_s * S + 1300 * MS, at_s * S + 1900 * MS
+        assert apart_ns(sound, pictures, since_ns=since_ns, until_ns=until_ns) <= APART_NS
+
+
 def test_a_day_of_a_call_with_clocks_that_part() -> None:
     """RTP time wraps at 13.25 h (90 kHz) and 24.8 h (48 kHz)."""
     hours = 26 * 3600 * S

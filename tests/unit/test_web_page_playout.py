@@ -18,6 +18,9 @@ class Browser:
     held: Any = field(default_factory=lambda: [0, 0, 0, 0, 0, 0])
     asked: list[str] = field(default_factory=list)
     gone: bool = False
+    kept: set[str] = field(default_factory=set)
+    """Objects that the page keeps for whoever asked, by their groups."""
+    most_kept: int = 0
 
     async def command(self, method: str, session_id: str = "", **params: Any) -> dict[str, Any]:
         self.asked.append(method)
@@ -29,12 +32,21 @@ class Browser:
             case "Runtime.evaluate" if params.get("contextId") == 7:
                 return {"result": {"value": self.shown}}
             case "Runtime.evaluate":
-                return {"result": {"objectId": "prototype"}}
+                return {"result": {"objectId": self.keep(params)}}
             case "Runtime.queryObjects":
-                return {"objects": {"objectId": "connections"}}
+                return {"objects": {"objectId": self.keep(params)}}
+            case "Runtime.releaseObjectGroup":
+                self.kept = {each for each in self.kept if not each.startswith(params["objectGroup"])}
+                return {}
             case "Runtime.callFunctionOn":
                 return {"result": {"value": self.held}}
         raise AssertionError(method)
+
+    def keep(self, params: dict[str, Any]) -> str:
+        name = f"{params.get('objectGroup', '')} {len(self.asked)}"
+        self.kept.add(name)
+        self.most_kept = max(self.most_kept, len(self.kept))
+        return name
 
 
 async def test_a_page_is_not_searched_before_it_shows_webrtc() -> None:
@@ -62,6 +74,7 @@ async def test_a_template_that_plays_nothing_is_searched_ever_less_often(
         await playout.waits(is_template=True)
         now_s += 1.0
     assert 600 / SELDOM_S < browser.asked.count("Runtime.queryObjects") < 600 / SELDOM_S + 8
+    assert browser.most_kept == 2 and not browser.kept, "the page keeps nothing that is not asked for again"
 
 
 @pytest.mark.parametrize("held", [None, "12", {}, [1], ["a", 1, None, 2, [], {}], [1.0, 2.5, 1.0, -1, 0, 0]])

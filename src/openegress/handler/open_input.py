@@ -106,6 +106,7 @@ async def _page_input(
         room=PageRoom(source.ws_url, source.token, plan.egress_id)
         if isinstance(source, TemplateSource)
         else None,
+        drops_sound=isinstance(source, TemplateSource) and source.sound is not None,
     )
     page = WebPageSource(browser, page_settings)
     if not isinstance(source, TemplateSource) or source.sound is None:

@@ -203,7 +203,7 @@ class TrackReceiver:
         if not self._stream.is_missing:
             self._sync.due(now_ns)
         elif isinstance(self.codec, VideoCodec) and self._demand.takes_precaution(
-            self._stream.missing_since_ns, now_ns
+            self._stream.doubtful_since_ns, now_ns
         ):
             self.request_key_frame(now_ns)
         return requests
@@ -224,7 +224,7 @@ class TrackReceiver:
             self.request_key_frame(now_ns)
 
     def request_key_frame(self, now_ns: int) -> None:
-        if self.ssrc and self._demand.may_ask(now_ns):
+        if self.ssrc and self._demand.may_ask(now_ns, self._stream.round_trip_ns):
             self.stats.key_frame_requests += 1
             self._feedback.key_frame(self.ssrc)
 

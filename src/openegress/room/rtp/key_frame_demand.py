@@ -4,6 +4,9 @@ from openegress.core.units import MS, S
 
 KEY_FRAME_REQUEST_NS = 500 * MS
 """Between two requests: a publisher needs some time to answer."""
+ROUND_TRIPS = 5
+"""The same on a path whose queue is long: a key frame takes as long there as many other pictures. One that is
+asked for too soon is sent behind the one before it."""
 KEY_FRAME_AFTER_NS = 700 * MS
 """How long a packet is waited for before a key frame is asked for. The packet may still come, but if it was
 lost on its way to the server, nothing behind it can be decoded, and a request that waits until it is given up
@@ -18,16 +21,17 @@ class KeyFrameDemand:
         self._precaution_ns = -S
         """When a key frame was asked for while packets were waited for."""
 
-    def may_ask(self, now_ns: int) -> bool:
-        """Whether the last request was long enough ago; counts as one if so."""
-        if now_ns - self._asked_ns < KEY_FRAME_REQUEST_NS:
+    def may_ask(self, now_ns: int, round_trip_ns: int | None) -> bool:
+        """Whether the last request was long enough ago; counts as one if so. `round_trip_ns`: None where it
+        is not known."""
+        if now_ns - self._asked_ns < max(KEY_FRAME_REQUEST_NS, ROUND_TRIPS * (round_trip_ns or 0)):
             return False
         self._asked_ns = now_ns
         return True
 
-    def takes_precaution(self, missing_since_ns: int | None, now_ns: int) -> bool:
+    def takes_precaution(self, doubtful_since_ns: int | None, now_ns: int) -> bool:
         """Whether packets have been waited for so long that a key frame is asked for. Once for each wait."""
-        since_ns = missing_since_ns
+        since_ns = doubtful_since_ns
         if since_ns is None or since_ns <= self._precaution_ns or now_ns - since_ns < KEY_FRAME_AFTER_NS:
             return False
         self._precaution_ns = now_ns

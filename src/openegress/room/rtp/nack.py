@@ -20,21 +20,26 @@ class NackPolicy:
     longest_ns: int = 250 * MS
     patience_ns: int = 1_500 * MS
     """From the moment a packet is found missing until it is given up."""
+    most_patience_ns: int = 4_000 * MS
+    """The same where it has not been asked for ENOUGH_REQUESTS times: on a path whose queue is full each
+    takes half a second, and what has come already would be lost with it."""
     outage_packets: int = 25
     """So many missing packets in a row, half a second of sound, mean an outage. After one, retransmissions
     queue up with everything else, so the patience counts only up to the last packet that has come."""
     outage_patience_ns: int = 1_500 * MS
     """After an outage, while nothing comes."""
 
-    def wait_ns(self, requests: int) -> int:
-        """Until the next request, after `requests` have been sent."""
-        if requests == 0:
-            return self.first_ns
-        return min(self.longest_ns, int(self.repeat_ns * self.growth ** (requests - 1)))
+    def wait_ns(self, requests: int, answer_ns: int) -> int:
+        """Until the next request, after `requests` have been sent. An answer may take `answer_ns`; each is
+        waited for longer, as livekit-server gives no more than three."""
+        grown_ns = min(self.longest_ns, int(self.repeat_ns * self.growth ** (requests - 1)))
+        return max(grown_ns, answer_ns * (2 + requests) // 3)
 
 
+ENOUGH_REQUESTS = 4
+"""A packet that none of them brings is not to be had: livekit-server answers three."""
 VIDEO = NackPolicy()
-AUDIO = NackPolicy(patience_ns=700 * MS)
+AUDIO = NackPolicy(patience_ns=700 * MS, most_patience_ns=700 * MS)
 """A publisher's own network loses packets too. Nobody has those: the server passes the holes on. What comes
 behind a hole waits for it. Whatever waits for longer than a transcoded recording waits for a track becomes
 silence there (source.room.compositor.AUDIO_PATIENCE_NS, less the way here). This leaves time for six
@@ -49,3 +54,7 @@ class MissingPacket:
     after_outage: bool = False
     """One of NackPolicy.outage_packets or more in a row."""
     requests: int = 0
+    asked_ns: int = 0
+    """When it was first asked for."""
+    answer_ns: int = 0
+    """Until when the last request may be answered."""

@@ -8,8 +8,10 @@ not waited for.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from openegress.room.rtp.nack import MissingPacket, NackPolicy
+from openegress.core.units import MS
+from openegress.room.rtp.nack import ENOUGH_REQUESTS, MissingPacket, NackPolicy
 from openegress.room.rtp.packets import OVERTAKEN, RtpPacket
+from openegress.room.rtp.request_window import RequestWindow
 
 MAX_AHEAD_PACKETS = 3000
 """Where more are missing, the stream began anew: no server keeps that many packets."""
@@ -17,6 +19,8 @@ MAX_BEHIND_PACKETS = 3000
 """A packet further behind is the first of a stream that began anew (RFC 3550 appendix A.1)."""
 MAX_REPEATED_PACKETS = 8
 """By one packet: browsers and LiveKit repeat one or two."""
+DEFERRED_NS = 20 * MS
+"""A request for which there is no room is looked at again after this."""
 
 Delivered = RtpPacket | None
 """None stands where packets were given up."""
@@ -56,6 +60,7 @@ class Reorderer:
         self._first = 0
         self._waiting: dict[int, RtpPacket] = {}
         self._missing: dict[int, MissingPacket] = {}
+        self._window = RequestWindow()
         self._due_ns: int | None = None
         """No request or surrender is due before this."""
         self._restart: int | None = None
@@ -76,9 +81,16 @@ class Reorderer:
         return bool(self._missing)
 
     @property
-    def missing_since_ns(self) -> int | None:
-        """When the packet was found missing that is waited for longest; None: none is missing."""
-        return min((each.since_ns for each in self._missing.values()), default=None)
+    def doubtful_since_ns(self) -> int | None:
+        """When the packet was found missing that is waited for longest of those that were asked for often
+        enough; None: none was."""
+        asked = (each.since_ns for each in self._missing.values() if self._is_asked_enough(each))
+        return min(asked, default=None)
+
+    @property
+    def round_trip_ns(self) -> int | None:
+        """From a request to its answer; None: not known."""
+        return self._window.round_trip_ns
 
     def push(self, packet: RtpPacket, now_ns: int, *, retransmitted: bool = False) -> list[Delivered]:
         """Takes a packet, returns what is in order now."""
@@ -109,24 +121,33 @@ class Reorderer:
 
     def due(self, now_ns: int) -> tuple[list[int], list[Delivered]]:
         """Sequence numbers to request now, rising, and what is in order after giving up on the hopeless."""
-        requests: list[int] = []
-        gave_up = False
-        policy = self._policy
-        for sequence, missing in list(self._missing.items()):
-            if self._is_hopeless(missing, now_ns):
-                del self._missing[sequence]
-                self.stats.lost += 1
-                gave_up = True
-            elif now_ns >= missing.due_ns:
-                missing.requests += 1
-                missing.due_ns = now_ns + policy.wait_ns(missing.requests)
-                requests.append(sequence)
+        hopeless = [each for each, missing in self._missing.items() if self._is_hopeless(missing, now_ns)]
+        for sequence in hopeless:
+            del self._missing[sequence]
+        self.stats.lost += len(hopeless)
+        requests = self._request(now_ns)
         self._due_ns = min(
             (min(each.due_ns, self._given_up_ns(each)) for each in self._missing.values()), default=None
         )
         self.stats.requests += len(requests)
-        requests.sort()
-        return requests, self._skip() if gave_up else []
+        return requests, self._skip() if hopeless else []
+
+    def _request(self, now_ns: int) -> list[int]:
+        """What is due and has room, first what was asked for least."""
+        due = [each for each, missing in self._missing.items() if now_ns >= missing.due_ns]
+        due.sort(key=lambda each: (self._missing[each].requests, each))
+        if any(self._missing[each].requests for each in due):
+            self._window.failed(now_ns)
+        room = self._window.left(sum(each.answer_ns > now_ns for each in self._missing.values()))
+        for sequence in due[:room]:
+            missing = self._missing[sequence]
+            missing.requests += 1
+            missing.asked_ns = missing.asked_ns or now_ns
+            missing.due_ns = now_ns + self._policy.wait_ns(missing.requests, self._window.answer_ns)
+            missing.answer_ns = now_ns + self._policy.wait_ns(1, self._window.answer_ns)
+        for sequence in due[room:]:
+            self._missing[sequence].due_ns = now_ns + DEFERRED_NS
+        return sorted(due[:room])
 
     def next_due_ns(self) -> int | None:
         """When `due` should be called; None while nothing is missing."""
@@ -145,6 +166,7 @@ class Reorderer:
             packet = packet._replace(arrival_ns=OVERTAKEN)
             if known.requests:
                 self.stats.recovered += 1
+                self._window.answered(now_ns - known.asked_ns)
             else:
                 self.stats.reordered += 1
         elif sequence <= self._highest:
@@ -154,7 +176,7 @@ class Reorderer:
             if sequence - self._highest + len(self._missing) > MAX_AHEAD_PACKETS:
                 return self._reset(packet)
             if sequence - self._highest > 1:
-                due_ns = now_ns + self._policy.wait_ns(0)
+                due_ns = now_ns + self._policy.first_ns
                 if not self._missing or self._due_ns is None or due_ns < self._due_ns:
                     self._due_ns = due_ns
                 after_outage = sequence - self._highest > self._policy.outage_packets
@@ -186,9 +208,17 @@ class Reorderer:
     def _given_up_ns(self, missing: MissingPacket) -> int:
         """When, if nothing comes until then."""
         policy = self._policy
+        if not self._is_asked_enough(missing):
+            return missing.since_ns + policy.most_patience_ns
         return missing.since_ns + (policy.outage_patience_ns if missing.after_outage else policy.patience_ns)
 
+    def _is_asked_enough(self, missing: MissingPacket) -> bool:
+        """Where nothing at all is answered, asking does not help."""
+        return missing.requests >= ENOUGH_REQUESTS or self.round_trip_ns is None
+
     def _is_hopeless(self, missing: MissingPacket, now_ns: int) -> bool:
+        if not self._is_asked_enough(missing):
+            return now_ns >= self._given_up_ns(missing)
         flowed_ns = self._heard_ns - missing.since_ns
         return flowed_ns >= self._policy.patience_ns or now_ns >= self._given_up_ns(missing)
 

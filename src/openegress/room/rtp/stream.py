@@ -85,8 +85,14 @@ class RtpStream:
         return bool(self._reorderer.missing)
 
     @property
-    def missing_since_ns(self) -> int | None:
-        return self._reorderer.missing_since_ns
+    def doubtful_since_ns(self) -> int | None:
+        """See Reorderer."""
+        return self._reorderer.doubtful_since_ns
+
+    @property
+    def round_trip_ns(self) -> int | None:
+        """See Reorderer."""
+        return self._reorderer.round_trip_ns
 
     @property
     def lost_packets(self) -> int:

@@ -22,6 +22,14 @@ SPREAD_FACTOR = 1.2
 """Above the jitter seen lately, a frame is late rather than jittered."""
 STEP_NS = 2 * MS
 """A line that moves by more from one frame to the next does not drift."""
+SHORTER_NS = 3 * MS
+"""Frames that come less late by this, one after the other, are behind a queue that is getting shorter."""
+DRAINED_NS = 60 * MS
+"""Such frames are held so much longer each."""
+LONGEST_DOUBT_NS = 500 * MS
+TOGETHER_NS = 100 * MS
+"""Frames of so long, late while a sibling's line moves, tell that the way of both has become slower."""
+LATE_TOGETHER_NS = 60 * MS
 MOST_QUICKER_NS = 1 * S
 """Where frames come earlier by more than this, RTP time jumped."""
 
@@ -77,6 +85,8 @@ class ArrivalLine:
         self._spread_ns = 0.0
         self._least_ns = self._most_ns = 0
         """Transit of the quickest and the slowest frame that is held."""
+        self._began_ns = 0
+        """When the first of those came."""
         self.due_ns: int | None = None
         """When the place of what is held is decided, if no frame tells it before."""
         self.base_ns: int | None = None
@@ -109,6 +119,8 @@ class ArrivalLine:
                 self._spread_ns = max(self._spread_ns, float(self._most_ns - self.base_ns))
                 self._add(transit_ns)
             case _:
+                if self._state is _State.DOUBTFUL and transit_ns < self._least_ns - SHORTER_NS:
+                    self._doubt_longer(arrival_ns)
                 self._least_ns = min(self._least_ns, transit_ns)
                 self._most_ns = max(self._most_ns, transit_ns)
         self.decide(arrival_ns)
@@ -125,13 +137,35 @@ class ArrivalLine:
         if self._state in (_State.BEGINNING, _State.DOUBTFUL):
             self._begin(self._least_ns)
 
+    def follow(self, now_ns: int) -> None:
+        """The line of the sound that is sent with these frames has moved, as that came late. Where they come
+        late too, theirs moves with it: the way of both has become slower."""
+        if self.base_ns is None or now_ns - self.heard_ns > TOGETHER_NS:
+            return
+        match self._state:
+            case _State.STEADY:
+                since_ns = self._active_ns - TOGETHER_NS
+                lately_ns = next(transit_ns for at_ns, transit_ns in self._window if at_ns >= since_ns)
+            case _State.DOUBTFUL:
+                lately_ns = self._least_ns
+            case _:
+                return
+        if lately_ns - self.base_ns > LATE_TOGETHER_NS:
+            self._begin(lately_ns)
+
     def restart(self) -> None:
         """RTP time starts elsewhere: another SSRC."""
         self._state, self.due_ns = _State.EMPTY, None
         self.base_ns = None
 
+    def _doubt_longer(self, arrival_ns: int) -> None:
+        """Whatever holds up frames is ending."""
+        assert self.due_ns is not None
+        longest_ns = self._began_ns + LONGEST_DOUBT_NS
+        self.due_ns = max(self.due_ns, min(arrival_ns + DRAINED_NS, longest_ns))
+
     def _hold(self, state: _State, transit_ns: int, due_ns: int) -> None:
-        self._state, self.due_ns = state, due_ns
+        self._state, self.due_ns, self._began_ns = state, due_ns, self.heard_ns
         self._least_ns = self._most_ns = transit_ns
 
     def _begin(self, transit_ns: int) -> None:

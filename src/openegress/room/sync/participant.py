@@ -55,6 +55,12 @@ class ParticipantSync:
         if member in self._members:
             self._members.remove(member)
 
+    def sound_moved(self, member: Member) -> None:
+        """The line of the sound `member` has moved, as that came late."""
+        for each in self._members:
+            if each.key.kind is MediaKind.VIDEO:
+                each.line.follow(member.line.heard_ns)
+
     def reported(self, member: Member, reading_ns: int) -> None:
         """A report of the member: see ReportLine."""
         member.reports.add(reading_ns, member.line.jumped_ns)

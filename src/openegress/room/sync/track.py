@@ -15,7 +15,7 @@ from openegress.room.rtp.depacketise import AccessUnit
 from openegress.room.rtp.packets import OVERTAKEN
 from openegress.room.rtp.rtcp import SenderReport
 from openegress.room.sync import arrival
-from openegress.room.sync.arrival import ArrivalLine, Placement
+from openegress.room.sync.arrival import LATE_TOGETHER_NS, ArrivalLine, Placement
 from openegress.room.sync.participant import ParticipantSync
 from openegress.room.sync.picture_line import PictureLine
 
@@ -57,6 +57,8 @@ class TrackSync:
         self._unwrapped: int | None = None
         self._held: list[_Held] = []
         self._early_report: SenderReport | None = None
+        self._told_ns = 0
+        """Its line's jumps that its siblings know of."""
 
     @property
     def due_ns(self) -> int | None:
@@ -132,6 +134,7 @@ class TrackSync:
         base_ns = self._line.base_ns
         if base_ns is None or not self._held:
             return
+        self._tell_siblings()
         if self._early_report is not None:
             report, self._early_report = self._early_report, None
             self.report(report)
@@ -157,6 +160,11 @@ class TrackSync:
                     each.unit.height,
                 )
             )
+
+    def _tell_siblings(self) -> None:
+        before_ns, self._told_ns = self._told_ns, self._line.jumped_ns
+        if self._told_ns - before_ns > LATE_TOGETHER_NS and self._member.key.kind is MediaKind.AUDIO:
+            self._participant.sound_moved(self._member)
 
     def _unwrap(self, timestamp: int) -> int:
         """RTP time without its wrap-around, nearest to the last one."""

@@ -24,7 +24,7 @@ from openegress.source.room.clock import Pace, Rest
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.inbox import Inbox
 from openegress.source.room.key_requests import KeyRequests
-from openegress.source.room.paced_output import PacedOutput
+from openegress.source.room.paced_output import PacedOutput, TimeSpent
 from openegress.source.room.passthrough_source import FIRST_MEDIA_S, name_values
 from openegress.source.room.pause_card import CARD
 from openegress.source.room.regular_drain import LOOK_S, RELAXED_LOOK_S, RegularDrain
@@ -261,11 +261,8 @@ class RoomFrameSource:
     def _give_until(self, until_ns: int) -> None:
         assert self._sink is not None
         timeline = self._timeline
-        self._output.give(self._sink, until_ns, timeline.cuts, timeline.holds, self._waited_ns)
-
-    def _waited_ns(self) -> int:
-        """For how long the end of the recording has been waited for."""
-        return self._follower.now_ns() - self._stop_ns if self._stop_ns else 0
+        spent = TimeSpent(self._follower.now_ns, self._follower.now_ns(), self._stop_ns)
+        self._output.give(self._sink, until_ns, timeline.cuts, timeline.holds, spent)
 
     def _finish(self) -> None:
         end_ns = self._timeline.ns(self._stop_ns)

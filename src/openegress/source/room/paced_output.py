@@ -1,6 +1,7 @@
 """Gives out the pictures and the sound of a room in order, each in its slot, at the pace of the sink."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from openegress.core.units import S
 from openegress.media import FrameSink
@@ -10,6 +11,26 @@ from openegress.media.samples import SAMPLE_RATE
 from openegress.source.cuts import BLOCK_NS, Cuts
 from openegress.source.room.clock import Horizon, Slots, is_left_out
 from openegress.source.room.compositor import Compositor
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpent:
+    """While media is given out, which may take long. By a clock in ns that never goes back."""
+
+    clock: Callable[[], int]
+    began_ns: int
+    """When it was asked for."""
+    stop_ns: int = 0
+    """When the recording was stopped; 0: it goes on."""
+
+    @property
+    def giving_ns(self) -> int:
+        return self.clock() - self.began_ns
+
+    @property
+    def waiting_ns(self) -> int:
+        """For the end of the recording."""
+        return self.clock() - self.stop_ns if self.stop_ns else 0
 
 
 class PacedOutput:
@@ -42,16 +63,12 @@ class PacedOutput:
         complete_ns = self._compositor.complete_ns(known_ns)
         return self._horizon.advance(cuts.recorded_ns(now_ns), cuts.recorded_ns(complete_ns))
 
-    def give(
-        self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, waited_ns: Callable[[], int]
-    ) -> None:
-        """All that lies before `until_ns`. `waited_ns` tells for how long the end has been waited for."""
-        while self._give_one(sink, until_ns, cuts, holds, waited_ns):
+    def give(self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> None:
+        """All that lies before `until_ns`."""
+        while self._give_one(sink, until_ns, cuts, holds, spent):
             pass
 
-    def _give_one(
-        self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, waited_ns: Callable[[], int]
-    ) -> bool:
+    def _give_one(self, sink: FrameSink, until_ns: int, cuts: Cuts, holds: Cuts, spent: TimeSpent) -> bool:
         """Sound up to the next picture, and that; False when there is none to give."""
         picture_ns = until_ns if self._pictures is None else min(self._pictures.next_ns, until_ns)
         if self._blocks is not None:
@@ -68,9 +85,9 @@ class PacedOutput:
         if self._pictures is None or self._pictures.next_ns >= until_ns:
             return False
         picture_ns = self._pictures.next_ns
-        # By the horizon: what was waited for is not behind.
-        behind_ns = self._horizon.ns - picture_ns
-        if self._is_too_late(waited_ns(), picture_ns) or is_left_out(self._pictures.next, behind_ns):
+        # By the horizon: what was waited for is not behind. Giving itself may take long.
+        behind_ns = self._horizon.ns - picture_ns + spent.giving_ns
+        if self._is_too_late(spent.waiting_ns, picture_ns) or is_left_out(self._pictures.next, behind_ns):
             self.left_out += 1
             self._left_out.note(picture_ns / S)
         else:

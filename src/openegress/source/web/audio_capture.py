@@ -27,7 +27,8 @@ BYTES_PER_SAMPLE = 2 * CHANNELS
 QUIET = 33
 """Samples below this, 60 dB below full scale, are silence."""
 TAIL_NS = 200_000_000
-"""How long stop() waits for sound that was made before it and is still on its way."""
+"""How long stop() waits for sound that was made before it and is still on its way; longer by what the sound
+of a page is moved to earlier."""
 BACKLOG_BLOCKS = 2400
 """A minute of blocks is kept before the start, so that the origin of the stream is known at once. What lies
 before media time zero is thrown away."""
@@ -204,7 +205,7 @@ class AudioCapture:
         """Whether what was asked for has been delivered, or is not worth waiting for any longer."""
         if self._end_ns is None:
             return False
-        if self._sink is None or time.monotonic_ns() > self._end_ns + TAIL_NS:
+        if self._sink is None or time.monotonic_ns() > self._end_ns + TAIL_NS + max(0, -self.delay_ns):
             return True
         return self._position * S // self._rate >= self._end_ns - self._zero_ns
 

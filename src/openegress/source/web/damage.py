@@ -69,21 +69,29 @@ class Damage:
     def fileno(self) -> int:
         return self._connection.fileno()
 
-    def drain(self) -> Drawn:
-        """Reads what is there: all that was drawn since the last call."""
+    def drain(self) -> Drawn | None:
+        """Reads what is there: all that was drawn since the last call; None: nothing was."""
         return self._drawn(self._connection.receive())
 
     def settled(self) -> Drawn | None:
-        """As drain(), of what was drawn or was being drawn until now; None: nothing was."""
-        drawn = self._drawn(self._connection.settled())
-        return drawn if drawn.rows else None
+        """As drain(), of what was drawn or was being drawn until now."""
+        return self._drawn(self._connection.settled())
 
-    def _drawn(self, messages: list[bytes]) -> Drawn:
+    def ask(self) -> None:
+        """Whether the display answers; drain() takes the answer."""
+        self._connection.ask()
+
+    @property
+    def asked_s(self) -> float | None:
+        """When it was asked for what it has not answered, monotonic; None: it has answered."""
+        return self._connection.asked_s
+
+    def _drawn(self, messages: list[bytes]) -> Drawn | None:
         events = [event for event in messages if event[0] & 0x7F == self._event]
-        at_ns = time.monotonic_ns()
-        if events:
-            (timestamp_ms,) = struct.unpack_from("<I", events[-1], TIMESTAMP_OFFSET)
-            at_ns = drawn_ns(timestamp_ms, at_ns)
+        if not events:
+            return None
+        (timestamp_ms,) = struct.unpack_from("<I", events[-1], TIMESTAMP_OFFSET)
+        at_ns = drawn_ns(timestamp_ms, time.monotonic_ns())
         return Drawn([struct.unpack_from("<hxxH", event, AREA_TOP_OFFSET) for event in events], at_ns)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Asks a page's browser how long its WebRTC pictures and sound wait before they are shown and heard."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from openegress.source.playout import PlayoutWaits, Waits
@@ -25,6 +26,8 @@ HELD = """async function () {
 SOON_S, SELDOM_S = 0.2, 16.0
 """From one look for connections that play something to the next, while there are none."""
 WORLD = "openegress"
+OBJECTS = "openegress"
+"""The group of what the page keeps for us (Runtime.RemoteObject), until it is told not to."""
 SHOWN = """(() => {
   const shown = globalThis.shown ??= { seconds: 0, count: 0, watched: new WeakSet() };
   for (const video of [...document.querySelectorAll("video")].slice(0, 32)) {
@@ -68,7 +71,9 @@ class PagePlayout:
                 return PlayoutWaits()
             return await self._held(shown)
         except (CommandError, Disconnected, TimeoutError, KeyError):
-            self._world, self._rtc_connections = 0, ""  # the page may have gone elsewhere
+            self._world = 0  # the page may have gone elsewhere
+            with suppress(CommandError, Disconnected, TimeoutError):
+                await self._let_go()
             return PlayoutWaits()
 
     async def _shown(self) -> Waits:
@@ -92,9 +97,14 @@ class PagePlayout:
         if not self._rtc_connections:
             if time.monotonic() < self._look_up_at_s:
                 return PlayoutWaits(shown=shown)
-            prototype = await command("Runtime.evaluate", session, expression="RTCPeerConnection.prototype")
+            prototype = await command(
+                "Runtime.evaluate", session, expression="RTCPeerConnection.prototype", objectGroup=OBJECTS
+            )
             found = await command(
-                "Runtime.queryObjects", session, prototypeObjectId=prototype["result"]["objectId"]
+                "Runtime.queryObjects",
+                session,
+                prototypeObjectId=prototype["result"]["objectId"],
+                objectGroup=OBJECTS,
             )
             self._rtc_connections = found["objects"]["objectId"]
         answer = await command(
@@ -110,10 +120,15 @@ class PagePlayout:
         if waits.pictures.count or waits.sound.count:
             self._look_up_s = SOON_S
         else:
-            self._rtc_connections = ""  # others may have been made
+            await self._let_go()  # others may have been made
             self._look_up_at_s = time.monotonic() + self._look_up_s
             self._look_up_s = min(2 * self._look_up_s, SELDOM_S)
         return waits
+
+    async def _let_go(self) -> None:
+        """Of what was looked up: the page would keep it, and all that it holds, for as long as it is open."""
+        self._rtc_connections = ""
+        await self._connection.command("Runtime.releaseObjectGroup", self._session_id, objectGroup=OBJECTS)
 
 
 def _waits(value: Any, at: int) -> Waits:

@@ -23,14 +23,22 @@ class DisplayScreen:
     def fileno(self) -> int:
         return self._damage.fileno()
 
-    def look(self) -> int:
-        """When the page drew last, on the monotonic clock, ns."""
+    def look(self) -> int | None:
+        """When the page drew last, on the monotonic clock, ns; None: it has drawn nothing since."""
         return self._follow(self._damage.drain())
 
     def drawn_meanwhile(self) -> int | None:
-        """As look(), without waiting; None: nothing was drawn since."""
-        drawn = self._damage.settled()
-        return None if drawn is None else self._follow(drawn)
+        """As look(), but need not be polled before."""
+        return self._follow(self._damage.settled())
+
+    def ask(self) -> None:
+        """Whether the display answers; look() takes the answer."""
+        self._damage.ask()
+
+    @property
+    def asked_s(self) -> float | None:
+        """When it was asked for what it has not answered, monotonic; None: it has answered."""
+        return self._damage.asked_s
 
     def grab(self) -> av.VideoFrame:
         """The picture as it is now: yuv420p, BT.709, limited range. It is not written to again."""
@@ -39,6 +47,8 @@ class DisplayScreen:
     def close(self) -> None:
         self._damage.close()
 
-    def _follow(self, drawn: Drawn) -> int:
+    def _follow(self, drawn: Drawn | None) -> int | None:
+        if drawn is None:
+            return None
         self._framebuffer.follow(drawn.rows)
         return drawn.at_ns

@@ -31,6 +31,7 @@ from openegress.source.web.page import (
 )
 from openegress.source.web.page_room import PageRoom
 from openegress.source.web.page_sound import PageSound
+from openegress.source.web.silence import DisplayNews
 from openegress.source.web.url import Redactor, template_url
 from openegress.source.web.video_capture import VideoCapture
 
@@ -60,6 +61,12 @@ TEMPLATE_SOUND_DELAY_NS = -25_000_000
 """Of a template, all of whose sound comes by WebRTC, until that is measured."""
 
 
+_DISPLAY_NEWS = {
+    DisplayNews.STOPPED: "the display does not answer, and the page's last picture is shown until it does",
+    DisplayNews.ANSWERS: "the display answers again",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PageSettings:
     """What a request and the configuration say of a page."""
@@ -81,6 +88,8 @@ class PageSettings:
     """What the browser may take; 0: as much as there is."""
     room: PageRoom | None = None
     """That a template is in."""
+    drops_sound: bool = False
+    """The room's own is recorded instead. Nobody asks the page when its own is heard."""
 
     @property
     def is_template(self) -> bool:
@@ -116,13 +125,21 @@ class WebPageSource:
         """Once it has started."""
         self._video: VideoCapture | None = None
         if settings.video:
-            self._video = VideoCapture(browser.display, settings.framerate, self.pauses, card_picture)
+            loop = asyncio.get_running_loop()
+            self._video = VideoCapture(
+                browser.display,
+                settings.framerate,
+                self.pauses,
+                card_picture,
+                lambda news: loop.call_soon_threadsafe(self._display_news, news),
+            )
         self._audio: PageSound | None = None
         if settings.audio and browser.pulse is not None:
             delay_ns = TEMPLATE_SOUND_DELAY_NS if settings.is_template else SOUND_DELAY_NS
             capture = AudioCapture(browser.pulse, settings.sample_rate, delay_ns)
+            is_in_step = settings.video and not settings.drops_sound
             self._audio = PageSound(
-                capture, browser.page.playout if settings.video else None, settings.is_template
+                capture, browser.page.playout if is_in_step else None, settings.is_template
             )
 
     async def prepare(self) -> None:
@@ -322,6 +339,9 @@ class WebPageSource:
                     self._news.set()
                 if notice := self._lines.notice(level, text):
                     self._tell(notice)
+
+    def _display_news(self, news: DisplayNews) -> None:
+        self._tell(Notice(_DISPLAY_NEWS[news], {}))
 
     def _tell(self, event: SourceEvent) -> None:
         """What a page makes come as fast as it likes is dropped beyond a number, the end never is."""

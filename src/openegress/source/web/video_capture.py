@@ -5,6 +5,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from openegress.media import FrameSink
@@ -14,6 +15,7 @@ from openegress.source.web.display import Display
 from openegress.source.web.filming import Card, Filming
 from openegress.source.web.pacing import Pacer
 from openegress.source.web.screen import DisplayScreen
+from openegress.source.web.silence import DisplayNews, DisplaySilence
 from openegress.source.web.x11 import XError
 
 FIRST_PICTURE_PERIODS = 1.5
@@ -24,12 +26,20 @@ class VideoCapture:
     """Delivers frames at a constant rate from start() to stop(). The same frame object is delivered again
     when nothing changed: its time is the sink's argument, not the frame's own."""
 
-    def __init__(self, display: Display, framerate: int, timeline: PauseTimeline, card: Card) -> None:
-        """Media time zero of `timeline` is that of the first frame."""
+    def __init__(
+        self,
+        display: Display,
+        framerate: int,
+        timeline: PauseTimeline,
+        card: Card,
+        on_news: Callable[[DisplayNews], object],
+    ) -> None:
+        """Media time zero of `timeline` is that of the first frame. `on_news` is called from any thread."""
         self._display = display
         self._framerate = framerate
         self._timeline = timeline
         self._card = card
+        self._on_news = on_news
         self._end_ns: int | None = None
         self._wake: socket.socket | None = None
         """Writing to it, or closing it, wakes the thread."""
@@ -96,19 +106,31 @@ class VideoCapture:
         poll.register(woken, select.POLLIN)
         first_ns = time.monotonic_ns() + int(FIRST_PICTURE_PERIODS * 1e9 / self._framerate)
         page_draws = self._wait(poll, screen, woken, first_ns)
-        origin_ns = screen.look() if page_draws else time.monotonic_ns()
+        origin_ns = (screen.look() if page_draws else None) or time.monotonic_ns()
+        silence = DisplaySilence(time.monotonic())
         self._filming = filming = Filming(sink, screen, Pacer(self._framerate, origin_ns), self._card)
         self._started.set_result(origin_ns)
         wait_ns = filming.fill(origin_ns)
         while self._end_ns is None:
             if self._wait(poll, screen, woken, wait_ns):
-                filming.drawn(screen.look())
+                silence.heard(time.monotonic())
+                if (drawn_ns := screen.look()) is not None:
+                    filming.drawn(drawn_ns)
+            self._follow_silence(silence, screen)
             if self._end_ns is not None:
                 break
             pause_ns = self._follow_pauses(filming, origin_ns)
             due_ns = filming.fill(time.monotonic_ns())
             wait_ns = min((at_ns for at_ns in (pause_ns, due_ns) if at_ns is not None), default=None)
         filming.end(self._end_ns)
+
+    def _follow_silence(self, silence: DisplaySilence, screen: DisplayScreen) -> None:
+        now_s = time.monotonic()
+        if silence.is_to_be_asked(now_s):
+            screen.ask()
+        news = silence.look(screen.asked_s, now_s)
+        if news is not DisplayNews.NONE:
+            self._on_news(news)
 
     def _follow_pauses(self, filming: Filming, origin_ns: int) -> int | None:
         """Returns when a pause begins that is to come."""

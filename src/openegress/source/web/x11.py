@@ -17,12 +17,19 @@ QUERY_TREE, GET_INPUT_FOCUS, QUERY_EXTENSION = 15, 43, 98
 EVENT_MASK_BIT = 1 << 11
 SUBSTRUCTURE_NOTIFY = 1 << 19
 VIEWABLE = 2
+_SYNC = struct.pack("<BxH", GET_INPUT_FOCUS, 1)
 REPLY_TIMEOUT_S = 5.0
 """The server answers in microseconds; one that was stopped or killed never does."""
+SETTLED_TIMEOUT_S = 0.2
+"""Somebody films meanwhile, and goes on without the answer."""
 
 
 class XError(Exception):
     """The server refused, is gone, or does not answer."""
+
+
+class XSilent(XError):
+    """The server has not answered in time."""
 
 
 class XRefused(XError):
@@ -34,6 +41,9 @@ class XConnection:
 
     def __init__(self, number: int, cookie: bytes) -> None:
         self.events: list[bytes] = []
+        self.asked_s: float | None = None
+        """When it was asked for a reply that has not come, monotonic."""
+        self._requests = 0
         self._buffer = b""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(REPLY_TIMEOUT_S)
@@ -55,6 +65,8 @@ class XConnection:
         self._socket.close()
 
     def send(self, request: bytes) -> None:
+        """One request."""
+        self._requests += 1
         try:
             self._socket.sendall(request)
         except OSError as e:
@@ -63,30 +75,57 @@ class XConnection:
     def call(self, request: bytes) -> bytes:
         """Sends a request and returns its reply; events on the way are kept."""
         self.send(request)
+        return self._reply()
+
+    def _reply(self) -> bytes:
+        """To the last request."""
         while True:
             message = self._message()
-            if message[0] == 1:
+            if message[0] != 1:
+                self.events.append(message)
+            elif struct.unpack_from("<H", message, 2)[0] == self._requests & 0xFFFF:
                 return message
-            self.events.append(message)
 
     def sync(self) -> None:
         """Returns when the server has done everything sent before."""
-        self.call(struct.pack("<BxH", GET_INPUT_FOCUS, 1))
+        self.call(_SYNC)
+
+    def ask(self) -> None:
+        """Whether it answers: receive() takes the reply."""
+        if self.asked_s is None:
+            self.asked_s = time.monotonic()
+            self.send(_SYNC)
 
     def receive(self) -> list[bytes]:
-        """All events there are; waits when there are none (poll first). Raises XError at its end."""
-        events, self.events = self.events, []
-        events.append(self._message())
-        while len(self._buffer) >= 32:
-            events.append(self._message())
-        return events
+        """All events there are; waits when nothing has come (poll first). Raises XError at its end."""
+        self._take(self._message())
+        return self._taken()
 
     def settled(self) -> list[bytes]:
-        """All events of what the server had done, or had begun, when it was asked."""
-        self.sync()
-        events, self.events = self.events, []
+        """All events of what the server had done, or had begun, when it was asked; of a server that does not
+        answer soon, those that have come."""
+        if self.asked_s is None:
+            self.ask()
+            self._socket.settimeout(SETTLED_TIMEOUT_S)
+            try:
+                while self.asked_s is not None:
+                    self._take(self._message())
+            except XSilent:
+                pass
+            finally:
+                self._socket.settimeout(REPLY_TIMEOUT_S)
+        return self._taken()
+
+    def _take(self, message: bytes) -> None:
+        if message[0] != 1:
+            self.events.append(message)
+        else:
+            self.asked_s = None
+
+    def _taken(self) -> list[bytes]:
         while len(self._buffer) >= 32:
-            events.append(self._message())
+            self._take(self._message())
+        events, self.events = self.events, []
         return events
 
     def resize_windows(self, width: int, height: int, timeout_s: float) -> None:
@@ -159,6 +198,8 @@ class XConnection:
         while len(self._buffer) < size:
             try:
                 data = self._socket.recv(65536)
+            except TimeoutError as e:
+                raise XSilent(f"the display does not answer: {e}") from e
             except OSError as e:
                 raise XError(f"the display does not answer: {e}") from e
             if not data:
