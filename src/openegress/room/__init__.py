@@ -377,9 +377,6 @@ class Room(Protocol):
         """Nobody waits for frames from here on: they may be handed out a tenth of a second late, many at a
         time, which costs much less."""
 
-    def read_at_once(self) -> None:
-        """As before batch_reads()."""
-
     def drain(self) -> None:
         """Hands out what has come in, now."""
 

@@ -132,11 +132,6 @@ class Compositor:
             held[sid] += DECODER_PICTURES * frame.width * frame.height * 3 // 2
         return held
 
-    @property
-    def is_still(self) -> bool:
-        """As of the last selection."""
-        return self._selection.scene.is_still
-
     def complete_ns(self, now_ns: int) -> int:
         """Up to where nothing is waited for any more: every track that should be sending has been heard of,
         or has been waited for as long as its kind is."""
