@@ -1,7 +1,7 @@
 """What a depacketiser makes, and what it raises."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from openegress.core.bits import BitReader, unescaped
 
@@ -16,8 +16,9 @@ class MalformedPayload(ValueError):
     """Payloads that do not make a frame; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccessUnit:
+class AccessUnit(NamedTuple):
+    """A named tuple, as most packets make one."""
+
     data: bytes
     is_key: bool
     width: int = 0
