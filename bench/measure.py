@@ -12,7 +12,9 @@ from typing import Any
 import psutil
 from livekit import api
 
+from bench.room_receive import publishing
 from bench.rows import ROOM, Row, Setting
+from openegress.source.room.composite.rectangles import GRID_CAPACITY, grid_rects
 from testkit.livekit_server import LivekitServer
 from testkit.load import process_tree_load
 from testkit.page_server import PageServer
@@ -71,6 +73,10 @@ async def scene(row: Row) -> AsyncIterator[tuple[LivekitServer | None, Setting]]
             yield None, Setting(pages.url("blank" if row.still else moving), "", "", rtmp)
             return
         server = await stack.enter_async_context(LivekitServer())
+        if row.crowd is not None:
+            await stack.enter_async_context(publishing(server, row.crowd, row.crowd.video))
+            yield server, Setting("", "", "", rtmp)
+            return
         for index in range(row.publishers):
             audio = AudioSpec(tone_hz=300 + 150 * index, beep_level=0.5 if index == 0 else 0.0)
             await stack.enter_async_context(
@@ -145,14 +151,22 @@ def _look(path: Path, row: Row) -> tuple[float, float, tuple[float, float, float
         return 0.0, 0.0, None
     if row.still:
         return facts.video.fps, 0.0, None
-    # Two tiles side by side: the first participant's is the left half of the picture.
-    tile = Rect(8, 8, 624, 704) if row.publishers > 1 else None
+    tile = _tile(row)
     shown = changes(path, tile)
     offset = None
-    if facts.audio is not None:
+    if facts.audio is not None and row.crowd is None:
         av = av_offset(path, tile)
         offset = (av.min_ms, av.median_ms, av.max_ms)
     return facts.video.fps, shown / max(1, facts.video.frames), offset
+
+
+def _tile(row: Row) -> Rect | None:
+    """The first one of several, or the whole picture."""
+    people = row.crowd.video if row.crowd is not None else row.publishers
+    if people == 1:
+        return None
+    first = grid_rects(min(people, GRID_CAPACITY), row.canvas)[0]
+    return Rect(first.x, first.y, first.width, first.height)
 
 
 def changes(path: Path, tile: Rect | None) -> int:

@@ -142,8 +142,13 @@ async def _sampled(pid: int, seconds: float, path: Path) -> str:
     spy = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(seconds + _WITHIN_S):
-        said, _ = await spy.communicate()
+    try:
+        async with asyncio.timeout(seconds + _WITHIN_S):
+            said, _ = await spy.communicate()
+    finally:
+        if spy.returncode is None:
+            spy.kill()
+            await spy.wait()
     if spy.returncode:
         raise SystemExit(f"py-spy failed; it needs root or CAP_SYS_PTRACE: {said.decode().strip()}")
     return await asyncio.to_thread(path.read_text)

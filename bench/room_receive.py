@@ -16,8 +16,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ class Row:
     height: int = 720
     kbps: int = 2500
     fps: int = 30
+    busy: bool = True
     keeps: str = ""
     """All tracks go into one file as they are, which ends in this."""
 
@@ -142,7 +143,8 @@ async def publish(url: str, tokens: list[str], row: Row) -> None:
 
     loops = [opus_loop()] * row.audio
     if row.video:
-        loops += [video_loop(row.codec, (row.width, row.height), row.fps, row.kbps)] * row.video
+        size = (row.width, row.height)
+        loops += [video_loop(row.codec, size, row.fps, row.kbps, busy=row.busy)] * row.video
     publishers = []
     for number, token in enumerate(tokens):
         publisher = LoopedPublisher(url, f"p{number}")
@@ -214,37 +216,44 @@ async def read(
     )
 
 
+@asynccontextmanager
+async def publishing(
+    server: "LivekitServer", row: Row, people: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The publishers of the row, in a process of their own."""
+    from testkit.raw_connection import send_only
+
+    tokens = [server.token("bench", f"p{number}", grants=send_only("bench")) for number in range(people)]
+    publishers = await child(
+        "--publish",
+        json.dumps(asdict(row)),
+        server.ws_url,
+        environment={"BENCH_TOKENS": json.dumps(tokens)},
+    )
+    try:
+        assert publishers.stdout is not None
+        await publishers.stdout.readline()
+        yield publishers
+    finally:
+        await ended(publishers)
+
+
 async def measure(row: Row, seconds: float) -> str:
     from openegress.core.tokens import recorder_token
     from testkit.livekit_server import LivekitServer
-    from testkit.raw_connection import send_only
 
-    async with LivekitServer() as server, AsyncExitStack() as stack:
+    people = min(MAX_PUBLISHERS, max(row.audio, row.video))
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(LivekitServer())
         kept_in = [stack.enter_context(tempfile.TemporaryDirectory()), row.keeps] if row.keeps else []
-        tokens = [
-            server.token("bench", f"p{number}", grants=send_only("bench"))
-            for number in range(min(MAX_PUBLISHERS, max(row.audio, row.video)))
-        ]
-        publishers = await child(
-            "--publish",
-            json.dumps(asdict(row)),
-            server.ws_url,
-            environment={"BENCH_TOKENS": json.dumps(tokens)},
-        )
+        publishers = await stack.enter_async_context(publishing(server, row, people))
         token = {"BENCH_TOKEN": recorder_token(server.api_key, server.api_secret, "bench", "EG_bench")}
-        recorder: asyncio.subprocess.Process | None = None
-        try:
-            assert publishers.stdout is not None
-            await publishers.stdout.readline()
-            recorder = await child("--record", server.ws_url, *kept_in, environment=token)
-            await asyncio.sleep(SETTLE_S)
-            before = await read(server, publishers, recorder)
-            await asyncio.sleep(seconds)
-            after = await read(server, publishers, recorder)
-        finally:
-            if recorder is not None:
-                await ended(recorder)
-            await ended(publishers)
+        recorder = await child("--record", server.ws_url, *kept_in, environment=token)
+        stack.push_async_callback(ended, recorder)
+        await asyncio.sleep(SETTLE_S)
+        before = await read(server, publishers, recorder)
+        await asyncio.sleep(seconds)
+        after = await read(server, publishers, recorder)
     return f"{row.name:28} {report(before, after)}"
 
 

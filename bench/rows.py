@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.room_receive import Row as Crowd
+from openegress.source.room.composite.rectangles import Size
 from testkit.participants import Codec, VideoSpec
 
 ROOM = "bench"
+HD, FULL_HD = Size(1280, 720), Size(1920, 1080)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,9 @@ class Row:
     """An earlier row, and how many times its cores this one may take."""
     publishers: int = 1
     video: VideoSpec | None = None
+    crowd: Crowd | None = None
+    """Instead of publishers: people who send what was encoded before, each of them sound and a picture."""
+    canvas: Size = HD
     target: Target = Target()
     upstream: tuple[float, int, float] | None = None
     """livekit/egress on the same kind of machine: cores, MiB, seconds to ACTIVE."""
@@ -83,6 +89,23 @@ def _others(setting: Setting) -> dict[str, Any]:
 
 def _room(setting: Setting) -> dict[str, Any]:
     return {"room_name": ROOM, "layout": "grid", "file_outputs": _file("room.mp4")}
+
+
+def _in_full_hd(setting: Setting) -> dict[str, Any]:
+    return {**_room(setting), "preset": "H264_1080P_30"}
+
+
+def _in_full_hd_60(setting: Setting) -> dict[str, Any]:
+    return {**_room(setting), "preset": "H264_1080P_60"}
+
+
+def _portrait(setting: Setting) -> dict[str, Any]:
+    return {**_room(setting), "preset": "PORTRAIT_H264_720P_30"}
+
+
+def _crowd(people: int, size: Size, fps: int = 30) -> Crowd:
+    name = f"{people} people"
+    return Crowd(name, people, people, "vp8", size.width, size.height, 1500, fps, busy=False)
 
 
 def _seldom(setting: Setting) -> dict[str, Any]:
@@ -131,7 +154,7 @@ ROWS = (
         "StartWebEgress",
         _web,
         page=True,
-        target=Target(0.48, 550, 1.2, 0.4, None, 0.98, 40),
+        target=Target(0.36, 550, 1.2, 0.4, None, 0.98, 40),
         upstream=(0.61, 683, 2.8),
     ),
     Row(
@@ -148,7 +171,7 @@ ROWS = (
         _web,
         busy=True,
         page=True,
-        target=Target(None, 550, 1.2, 0.4, None, 0.98, 40),
+        target=Target(0.60, 550, 1.2, 0.4, None, 0.98, 40),
     ),
     Row(
         "web page, still",
@@ -196,7 +219,7 @@ ROWS = (
         _room,
         publishers=2,
         video=_video("vp8", False),
-        target=Target(0.55, 550, 1.5, None, None, 0.98, 40),
+        target=Target(0.28, 550, 1.5, None, None, 0.98, 40),
         upstream=(0.73, 720, 3.2),
     ),
     Row(
@@ -215,15 +238,60 @@ ROWS = (
         busy=True,
         publishers=2,
         video=_video("vp8", True),
-        target=Target(0.85, 550, 1.5, None, None, 0.98, 40),
+        target=Target(0.55, 550, 1.5, None, None, 0.98, 40),
         upstream=(1.04, 760, 3.2),
+    ),
+    Row(
+        "room composite, 9 people at 720p",
+        START_ROOM,
+        _room,
+        crowd=_crowd(9, HD),
+        target=Target(0.70, unique=0.98),
+    ),
+    Row(
+        "room composite, 25 people at 320x180",
+        START_ROOM,
+        _room,
+        crowd=_crowd(25, Size(320, 180)),
+        target=Target(0.45, unique=0.98),
+    ),
+    Row(
+        "room composite, 49 people at 320x180",
+        START_ROOM,
+        _room,
+        crowd=_crowd(49, Size(320, 180)),
+        target=Target(unique=0.98),
+    ),
+    Row(
+        "room composite, two people at 1080p",
+        START_ROOM,
+        _in_full_hd,
+        crowd=_crowd(2, FULL_HD),
+        canvas=FULL_HD,
+        target=Target(0.70, unique=0.98),
+    ),
+    Row(
+        "room composite, two people at 1080p, 60 a second",
+        START_ROOM,
+        _in_full_hd_60,
+        crowd=_crowd(2, FULL_HD, 60),
+        canvas=FULL_HD,
+        target=Target(unique=0.98),
+    ),
+    Row(
+        "room composite, two people, portrait",
+        START_ROOM,
+        _portrait,
+        crowd=_crowd(2, HD),
+        canvas=Size(720, 1280),
+        target=Target(unique=0.98),
     ),
     Row(
         "track composite, encoded, calm",
         START_TRACKS,
         _encoded,
         video=_video("vp8", False),
-        target=Target(0.36, None, None, 0.5, 0.15),
+        target=Target(0.20, None, None, 0.5, 0.15),
         upstream=(0.40, 330, 1.4),
     ),
     Row(
@@ -232,7 +300,7 @@ ROWS = (
         _encoded,
         busy=True,
         video=_video("vp8", True),
-        target=Target(0.55, None, None, 0.5, 0.15),
+        target=Target(0.33, None, None, 0.5, 0.15),
         upstream=(0.65, 357, 1.4),
     ),
     Row(
@@ -249,7 +317,7 @@ ROWS = (
         _video_track,
         busy=True,
         video=_video("vp8", True),
-        target=Target(0.03, 70, None, 0.5, 0.15),
+        target=Target(0.006, 70, None, 0.5, 0.15),
         upstream=(0.067, 97, 0.85),
     ),
     Row(
@@ -265,7 +333,7 @@ ROWS = (
         START_ROOM,
         _audio_room,
         video=_video("vp8", False),
-        target=Target(0.05, None, None, 0.5, 0.15),
+        target=Target(0.02, None, None, 0.5, 0.15),
         upstream=(0.11, 93, 0.88),
     ),
 )

@@ -45,8 +45,8 @@ class Loop:
         return sum(map(len, self.units)) * 8 * self.per_s / len(self.units) / 1000
 
 
-def video_loop(codec: RawCodec, size: tuple[int, int], fps: int, kbps: int) -> Loop:
-    picture = Picture(PictureSpec(*size, fps, COLOURS[0], busy=True, matrix=Matrix.BT601))
+def video_loop(codec: RawCodec, size: tuple[int, int], fps: int, kbps: int, *, busy: bool = True) -> Loop:
+    picture = Picture(PictureSpec(*size, fps, COLOURS[0], busy=busy, matrix=Matrix.BT601))
     encoder = LiveEncoder(codec, *size, fps, kbps)
     units = tuple(encoder.encode(picture.draw(index), index).data for index in range(LOOP_S * fps))
     return Loop(codec, units, fps, size)

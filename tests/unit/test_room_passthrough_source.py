@@ -89,7 +89,7 @@ SPOKEN = b"\xf8" + b"x" * 40
 
 
 def spoken(at_ms: int) -> EncodedFrame:
-    return replace(sound(at_ms), data=SPOKEN)
+    return sound(at_ms)._replace(data=SPOKEN)
 
 
 async def opened(*tracks: Track) -> tuple[RoomPacketSource, FakeSession]:

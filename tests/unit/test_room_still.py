@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from openegress.core.units import S
 from openegress.media.canvas import Canvas, Fitter, alike, planes
 from openegress.media.geometry import Rect
 from openegress.room import EncodedFrame, Participant, Track, TrackSource
-from openegress.source.room.clock import Pace, Rest
+from openegress.source.room.clock import slots_at_once
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.frames_source import RoomFrameSource
 from openegress.source.room.scene import Scene, Tile, whole
@@ -111,27 +111,13 @@ class Follower:
     """Of a room in which nothing comes."""
 
     selection: Selection
-    reads: list[str] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    batches_reads: bool = False
 
     def now_ns(self) -> int:
         return time.monotonic_ns()
 
     def batch_reads(self) -> None:
-        self._read("batched")
-
-    def read_at_once(self) -> None:
-        self._read("at once")
-
-    def _read(self, how: str) -> None:
-        self.reads.append(how)
-        self.changed.set()
-
-    async def has_reads(self, how: str) -> None:
-        """Once it is read so."""
-        while self.reads[-1:] != [how]:
-            self.changed.clear()
-            await self.changed.wait()
+        self.batches_reads = True
 
     def drain(self) -> None:
         pass
@@ -191,43 +177,34 @@ async def ticks_in_a_second(follower: Follower) -> tuple[int, list[int]]:
     return ticks, sink.pts_ns
 
 
-async def test_the_thread_wakes_up_seldom_while_all_cameras_are_off() -> None:
-    ticks, pts_ns = await ticks_in_a_second(Follower(Selection(whole(MUTED))))
+@pytest.mark.parametrize("track", [MUTED, SCREEN])
+async def test_the_thread_wakes_up_seldom_where_nobody_waits(track: Track) -> None:
+    follower = Follower(Selection(whole(track)))
+    ticks, pts_ns = await ticks_in_a_second(follower)
     assert ticks <= len(pts_ns) / 3 + 6
-    assert len(pts_ns) >= FPS and pts_ns == [number * S // FPS for number in range(len(pts_ns))]
+    assert pts_ns == [number * S // FPS for number in range(len(pts_ns))]
+    assert follower.batches_reads
 
 
-async def test_reads_are_batched_while_nothing_but_sound_can_come() -> None:
-    follower = Follower(Selection(whole(MUTED)))
-    source = source_of(follower)
-    source.start_since(Slots(), 0)
-    async with asyncio.timeout(30):
-        await follower.has_reads("batched")
-        source.on_selection(Selection(whole(SCREEN)))
-        await follower.has_reads("at once")
-        source.on_selection(Selection(whole(MUTED)))
-        await follower.has_reads("batched")
-    await source.stop()
-    assert follower.reads == ["batched", "at once", "batched"]
-
-
-async def test_where_somebody_waits_nothing_rests() -> None:
+async def test_where_somebody_waits_each_picture_is_given_by_itself() -> None:
     follower = Follower(Selection(whole(MUTED)))
     source, sink = source_of(follower, watched=True), Slots()
+    given: list[int] = []
+    give = source._give
+
+    def counted(now_ns: int) -> None:
+        before = len(sink.pts_ns)
+        give(now_ns)
+        given.append(len(sink.pts_ns) - before)
+
+    source._give = counted  # type: ignore[method-assign]
     source.start_since(sink, 0)
     async with asyncio.timeout(30):
         await sink.given(FPS)
-    assert source._ticks() == 1
     await source.stop()
-    assert follower.reads == []
+    assert sorted(given)[len(given) // 2] == 1
+    assert not follower.batches_reads
 
 
-def test_what_has_not_changed_for_a_second_rests_until_it_does() -> None:
-    rest = Rest(FPS)
-    assert rest.look(0, 0, is_still=True) is Pace.RESTS
-    assert rest.look(1, 1, is_still=False) is Pace.AT_ONCE
-    assert rest.look(FPS, 1, is_still=False) is Pace.AT_ONCE
-    assert rest.look(FPS + 1, 1, is_still=False) is Pace.RESTS
-    assert rest.look(2 * FPS, 2, is_still=False) is Pace.AT_ONCE
-    assert rest.look(3 * FPS, 2, is_still=False) is Pace.RESTS
-    assert [Rest(rate).slots for rate in (1, 10, 30, 240)] == [1, 1, 3, 3]
+def test_a_few_slots_come_at_once_and_for_no_longer_than_a_tenth_of_a_second() -> None:
+    assert [slots_at_once(rate) for rate in (1, 10, 30, 240)] == [1, 1, 3, 3]

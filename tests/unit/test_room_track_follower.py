@@ -106,9 +106,6 @@ class ScriptedRoom:
     def batch_reads(self) -> None:
         """Nothing comes anyhow."""
 
-    def read_at_once(self) -> None:
-        """Nothing comes anyhow."""
-
     def drain(self) -> None:
         """Nothing comes anyhow."""
 

@@ -249,7 +249,7 @@ async def test_the_first_picture_waits_for_the_layer_that_was_announced(
     monkeypatch.setattr(tracks_source, "WAIT_NS", 10 * MS)
     ada = camera("ada")
     source, _, taken = await started(ada)
-    small = replace(picture(ada, b"small", 0, key=True), width=320, height=180)
+    small = picture(ada, b"small", 0, key=True)._replace(width=320, height=180)
     source.on_frame(ada, small)
     assert taken.packets == []
     await asyncio.wait_for(taken.came.wait(), 5)
@@ -260,7 +260,7 @@ async def test_the_first_picture_waits_for_the_layer_that_was_announced(
 async def test_a_stop_keeps_what_waits_for_a_layer() -> None:
     ada = camera("ada")
     source, _, taken = await started(ada)
-    source.on_frame(ada, replace(picture(ada, b"small", 0, key=True), width=320, height=180))
+    source.on_frame(ada, picture(ada, b"small", 0, key=True)._replace(width=320, height=180))
     await source.stop()
     assert taken.of(1) == [(b"small", 0)]
 

@@ -166,12 +166,3 @@ async def test_without_the_kernels_word_reading_does_not_pause_for_long(
     await link.speak(40)
     await link.reader.has(50)
     assert link.reader.wake_ups - before > 20
-
-
-async def test_a_voice_is_read_at_once_again(link: Link) -> None:
-    link.transport.batch_reads()
-    link.transport.read_at_once()
-    await link.speak(40)
-    await link.reader.has(40)
-    assert link.reader.read == link.sent
-    assert link.reader.wake_ups > 20

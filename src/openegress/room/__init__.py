@@ -8,7 +8,7 @@ client's own business: a track keeps its `TrackKey` over re-joins and republishi
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from livekit.protocol.models import DataPacket
 
@@ -88,10 +88,9 @@ class Track:
         return TrackKey(self.participant.identity, self.kind, self.source, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
+class EncodedFrame(NamedTuple):
     """One access unit (H264/H265: Annex B; VP8/VP9: a frame; AV1: OBUs with sizes, low-overhead format)
-    or one audio packet, complete and in order."""
+    or one audio packet, complete and in order. A named tuple, as most packets make one."""
 
     track_sid: str
     codec: AudioCodec | VideoCodec
@@ -376,9 +375,6 @@ class Room(Protocol):
     def batch_reads(self) -> None:
         """Nobody waits for frames from here on: they may be handed out a tenth of a second late, many at a
         time, which costs much less."""
-
-    def read_at_once(self) -> None:
-        """As before batch_reads()."""
 
     def drain(self) -> None:
         """Hands out what has come in, now."""

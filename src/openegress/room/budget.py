@@ -101,9 +101,13 @@ class TokenBucket:
 
     def left(self, now_ns: int) -> float:
         """Negative where more was spent than there was."""
-        if self._at_ns is not None and now_ns > self._at_ns:
-            self._left = min(self.burst, self._left + (now_ns - self._at_ns) * self.per_s / S)
-        self._at_ns = now_ns if self._at_ns is None else max(self._at_ns, now_ns)
+        at_ns = self._at_ns
+        if at_ns is None:
+            self._at_ns = now_ns
+        elif now_ns > at_ns:
+            left = self._left + (now_ns - at_ns) * self.per_s / S
+            self._left = left if left < self.burst else self.burst
+            self._at_ns = now_ns
         return self._left
 
     def spend(self, amount: float, now_ns: int) -> bool:

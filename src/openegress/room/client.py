@@ -111,9 +111,6 @@ class RoomClient:
         """After connected()."""
         self._membership.batch_reads()
 
-    def read_at_once(self) -> None:
-        self._membership.read_at_once()
-
     def drain(self) -> None:
         self._membership.drain()
 

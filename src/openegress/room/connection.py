@@ -160,11 +160,6 @@ class RoomConnection:
         if self._path is not None:
             self._path.transport.batch_reads()
 
-    def read_at_once(self) -> None:
-        """See Transport."""
-        if self._path is not None:
-            self._path.transport.read_at_once()
-
     def drain(self) -> None:
         """See Transport."""
         if self._path is not None:

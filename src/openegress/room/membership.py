@@ -96,11 +96,6 @@ class Membership:
         if self._connection is not None:
             self._connection.batch_reads()
 
-    def read_at_once(self) -> None:
-        self._batches_reads = False
-        if self._connection is not None:
-            self._connection.read_at_once()
-
     def drain(self) -> None:
         if self._connection is not None:
             self._connection.drain()

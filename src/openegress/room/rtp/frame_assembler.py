@@ -1,7 +1,7 @@
 """The pictures of a track, joined from its packets, and which of them a decoder can use. Pure."""
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
@@ -197,8 +197,7 @@ class FrameAssembler:
             return unit
         prefix, self._prefix = self._prefix, None
         takes_size = unit.kind is not UnitKind.DELTA
-        return replace(
-            unit,
+        return unit._replace(
             data=prefix.data + unit.data,
             width=unit.width or (prefix.width if takes_size else 0),
             height=unit.height or (prefix.height if takes_size else 0),

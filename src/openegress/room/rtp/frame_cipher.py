@@ -12,7 +12,6 @@ it tells of a picture (frameMetadata.ts: inverted numbers, their length, "LKTS")
 import glob
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -84,7 +83,7 @@ class TrackCipher:
         unit = join_video(codec, payloads)
         if unit.kind is UnitKind.PARAMETERS:
             return unit
-        return replace(unit, data=self.open(codec, unit.data, now_ns))
+        return unit._replace(data=self.open(codec, unit.data, now_ns))
 
     def trouble(self) -> Reason | None:
         """After a frame that could not be decrypted: why to leave the track out, if it is time to."""

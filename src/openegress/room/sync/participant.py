@@ -75,7 +75,7 @@ class ParticipantSync:
 
     def behind_ns(self, member: Member) -> int:
         """By how much `member` arrives later than the participant's sound that was captured with it."""
-        reference = self._reference()
+        reference = self._reference() if len(self._members) > 1 else None
         if reference is None or reference is member:
             member.behind_ns = 0
         elif member.line.heard_ns - reference.line.heard_ns <= LIVE_NS:

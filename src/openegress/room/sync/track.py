@@ -5,8 +5,8 @@ it whole, and makes up for what a line moves by in pauses. Pictures are led to w
 or slower by a tenth, which nobody sees."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import S
@@ -23,8 +23,7 @@ MAX_HELD_FRAMES = 600
 """Hundreds of frames within the fraction of a second they are held for are an attack or a burst."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(NamedTuple):
     rtp: int
     unit: AccessUnit
     codec: AudioCodec | VideoCodec

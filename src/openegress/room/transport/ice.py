@@ -302,11 +302,6 @@ class IceConnection(Connection):
         for each in self._sockets:
             each.batch_reads()
 
-    def read_at_once(self) -> None:
-        """As before batch_reads()."""
-        for each in self._sockets:
-            each.read_at_once()
-
     def drain(self) -> None:
         """Hands out what has come in by UDP, now."""
         for each in self._sockets:

@@ -209,10 +209,6 @@ class Transport:
         time."""
         self._ice.batch_reads()
 
-    def read_at_once(self) -> None:
-        """As before batch_reads()."""
-        self._ice.read_at_once()
-
     def drain(self) -> None:
         """Hands out what has come in, now."""
         self._ice.drain()

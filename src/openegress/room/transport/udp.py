@@ -57,10 +57,6 @@ class ReadingPace:
         """From here on nobody waits for the datagrams."""
         self._pause_s = RELAXED_PAUSE_S
 
-    def read_at_once(self) -> None:
-        """As before batch_reads(); a pause that has begun is not cut short."""
-        self._pause_s = PAUSE_S
-
     def is_close(self, now_s: float) -> bool:
         """Whether a datagram that comes now follows the last one so closely that reading pauses."""
         since_s, self._read_at_s = now_s - self._read_at_s, now_s
@@ -108,10 +104,6 @@ class BatchedUdp(asyncio.DatagramTransport):
         are read as before: long pauses would make them seem late."""
         if self._is_stamped:
             self._pace.batch_reads()
-
-    def read_at_once(self) -> None:
-        """As before batch_reads()."""
-        self._pace.read_at_once()
 
     def drain(self) -> None:
         """Hands out what has come in, now."""

@@ -4,8 +4,6 @@ The timeline is our clock less its reading at media time zero: the room client t
 frame.
 """
 
-from enum import Enum
-
 from openegress.core.units import S
 
 CATCH_UP = 2
@@ -17,7 +15,7 @@ must not fall behind unseen: what it cannot give out in time is left out (is_lef
 
 MOST_SLOTS = 3
 """At once: the encoder's queue has room for them."""
-LONGEST_REST_S = 0.1
+LONGEST_WAIT_S = 0.1
 """A hiccup of half a second on top of it is still made up for without a loss (is_left_out)."""
 
 
@@ -70,30 +68,10 @@ def is_left_out(number: int, behind_ns: int) -> bool:
     return any(behind_ns > limit_ns and number % share != 0 for limit_ns, share in SHEDDING)
 
 
-class Pace(Enum):
-    AT_ONCE = "at once"
-    RESTS = "rests"
-
-
-class Rest:
-    """When pictures that nobody waits for can be given out several at once, and packets read in batches: no
-    camera is on, or nothing has changed for a second. A change still lies in its slot."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._changed, self._unique = 0, 0
-        self.pace = Pace.AT_ONCE
-        """As of the last look."""
-        self.slots = max(1, min(MOST_SLOTS, int(LONGEST_REST_S * rate)))
-        """Between two looks while it rests."""
-
-    def look(self, number: int, unique: int, *, is_still: bool) -> Pace:
-        """Before picture `number`, of those before which so many were new; `is_still`: no other can come."""
-        if unique != self._unique:
-            self._changed, self._unique = number, unique
-        rests = is_still or number - self._changed >= self._rate
-        self.pace = Pace.RESTS if rests else Pace.AT_ONCE
-        return self.pace
+def slots_at_once(rate: int) -> int:
+    """So many pictures are given out together where nobody waits for them: a thread that wakes up seldom, and
+    then finds several packets or pictures, spends half as much on each. Every one still lies in its slot."""
+    return max(1, min(MOST_SLOTS, int(LONGEST_WAIT_S * rate)))
 
 
 class SlotPhase:

@@ -5,8 +5,7 @@ Confined to the thread that decodes. Times are ns on the recording's timeline.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 from av.video.frame import VideoFrame
@@ -103,12 +102,16 @@ class Compositor:
         """Drops frames of tracks that are not selected. Sound of one that left is still heard."""
         if isinstance(frame.codec, AudioCodec):
             if (audio := self._audio.get(track.sid)) is not None:
-                with self._contained(track.sid):
+                try:
                     audio.put(at_ns, frame)
+                except Exception:
+                    self._contain(track.sid)
         elif (video := self._video.get(track.sid)) is not None:
-            with self._contained(track.sid):
+            try:
                 if (reason := video.put(at_ns, frame)) is not None:
                     self._leave_out(track.sid, reason)
+            except Exception:
+                self._contain(track.sid)
 
     def take_troubles(self) -> dict[str, Reason]:
         """The SIDs of tracks that are to be left out, once."""
@@ -132,11 +135,6 @@ class Compositor:
             held[sid] += DECODER_PICTURES * frame.width * frame.height * 3 // 2
         return held
 
-    @property
-    def is_still(self) -> bool:
-        """As of the last selection."""
-        return self._selection.scene.is_still
-
     def complete_ns(self, now_ns: int) -> int:
         """Up to where nothing is waited for any more: every track that should be sending has been heard of,
         or has been waited for as long as its kind is."""
@@ -158,7 +156,7 @@ class Compositor:
         # Whoever has used least of its budget comes first: the others wait where there is not enough for all.
         decoders = sorted(self._video.items(), key=lambda each: each[1].left(slot_ns), reverse=True)
         for sid, decoder in decoders:
-            with self._contained(sid):
+            try:
                 frame = decoder.picture(slot_ns, late_ns.get(self._publishers[sid], 0), len(decoders))
                 if frame is not None:
                     self._newest[sid] = Picture(frame, slot_ns)
@@ -167,6 +165,8 @@ class Compositor:
                         self._leave_out(sid, Reason.DECODING)
                     else:
                         decoder.drop()
+            except Exception:
+                self._contain(sid)
         self.unique += drawn.draw(lambda tile: self._draw(drawn, tile, slot_ns))
         return drawn.picture(slot_ns)
 
@@ -177,21 +177,20 @@ class Compositor:
             return view.draw(canvas, slot_ns, None)
         sid = tile.track.sid
         newest, decoder = self._newest.get(sid), self._video.get(sid)
-        with self._contained(sid):
+        try:
             if newest is None or decoder is None or not view.is_costly(canvas, newest):
                 return view.draw(canvas, slot_ns, newest)
             with decoder.measured(slot_ns):
                 return view.draw(canvas, slot_ns, newest)
-        return False
-
-    @contextmanager
-    def _contained(self, sid: str) -> Iterator[None]:
-        """What goes wrong with a track's media affects that track alone."""
-        try:
-            yield
         except Exception:
-            _log.exception("media of track %s could not be handled", sid)
-            self._leave_out(sid, Reason.TROUBLE)
+            self._contain(sid)
+            return False
+
+    def _contain(self, sid: str) -> None:
+        """What went wrong with a track's media affects that track alone. Called where it is caught, as a
+        context manager for each packet and tile takes its time."""
+        _log.exception("media of track %s could not be handled", sid)
+        self._leave_out(sid, Reason.TROUBLE)
 
     def _leave_out(self, sid: str, reason: Reason) -> None:
         self._troubles[sid] = reason

@@ -20,7 +20,7 @@ from openegress.media.overlays import Overlays
 from openegress.room import EncodedFrame, Track
 from openegress.source import SourceEvent, SourceStats
 from openegress.source.memory import Shedding
-from openegress.source.room.clock import Pace, Rest
+from openegress.source.room.clock import slots_at_once
 from openegress.source.room.compositor import Compositor
 from openegress.source.room.inbox import Inbox
 from openegress.source.room.key_requests import KeyRequests
@@ -60,20 +60,19 @@ class RoomFrameSource:
             with_audio=with_audio,
             overlays=overlays,
         )
-        self._hurries = watched or video is not None
-        self._tick_s = 1 / video.framerate if video else AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
+        self._is_watched = watched
+        self._tick_s = _tick_s(video, watched)
         self._output = PacedOutput(
             self._compositor,
             video.framerate if video else None,
             with_audio=with_audio,
             tick_ns=round(self._tick_s * S),
         )
-        self._rest = Rest(video.framerate) if video and not watched else None
         self._inbox = Inbox()
         self._loop = asyncio.get_running_loop()
         self._sink: FrameSink | None = None
         self._timeline = RoomTimeline()
-        self._drain = RegularDrain(follower, LOOK_S if self._hurries else RELAXED_LOOK_S)
+        self._drain = RegularDrain(follower, LOOK_S if watched or video else RELAXED_LOOK_S)
         self._stopping = threading.Event()
         self._stop_ns = 0
         self._thread: threading.Thread | None = None
@@ -110,7 +109,7 @@ class RoomFrameSource:
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
         self._timeline.zero_ns = zero_ns
         self._compositor.begin(zero_ns)
-        if not self._hurries:
+        if not self._is_watched:
             self._follower.batch_reads()
         self._sink = sink
         self._drain.begin()
@@ -209,7 +208,7 @@ class RoomFrameSource:
             tick = 0
             began_ns = self._follower.now_ns()
             while True:
-                tick += self._ticks()
+                tick += 1
                 wait_ns = began_ns + round(tick * self._tick_s * S) - self._follower.now_ns()
                 if wait_ns < 0:
                     tick -= wait_ns // round(self._tick_s * S)  # ticks that were missed are not made up for
@@ -224,17 +223,6 @@ class RoomFrameSource:
         except Exception as error:
             failure = internal(f"decoding failed: {error!r}", Phase.RECORDING)
             self._loop.call_soon_threadsafe(self._follower.fail, failure)
-
-    def _ticks(self) -> int:
-        """How many ticks to wait until something is given out again."""
-        if self._rest is None:
-            return 1
-        compositor, before = self._compositor, self._rest.pace
-        pace = self._rest.look(self._output.next_picture, compositor.unique, is_still=compositor.is_still)
-        if pace is not before:
-            read = self._follower.batch_reads if pace is Pace.RESTS else self._follower.read_at_once
-            self._loop.call_soon_threadsafe(read)
-        return self._rest.slots if pace is Pace.RESTS else 1
 
     def _take(self, now_ns: int) -> None:
         """What has come in; `now_ns` is media time."""
@@ -268,3 +256,10 @@ class RoomFrameSource:
         end_ns = self._timeline.ns(self._stop_ns)
         self._take(end_ns)
         self._give_until(self._timeline.cuts.recorded_ns(end_ns))
+
+
+def _tick_s(video: VideoEncoding | None, watched: bool) -> float:
+    """Between two times at which something is given out."""
+    if video is None:
+        return AUDIO_TICK_S if watched else RELAXED_AUDIO_TICK_S
+    return (1 if watched else slots_at_once(video.framerate)) / video.framerate

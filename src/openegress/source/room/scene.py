@@ -60,11 +60,6 @@ class Scene:
                 yield tile.track
         yield from self.hidden
 
-    @property
-    def is_still(self) -> bool:
-        """No track in it sends pictures."""
-        return all(track.muted for track in self.tracks)
-
 
 NO_PICTURE = Scene()
 

@@ -193,10 +193,6 @@ class TrackFollower:
         """See Room."""
         self._room.batch_reads()
 
-    def read_at_once(self) -> None:
-        """See Room."""
-        self._room.read_at_once()
-
     def drain(self) -> None:
         """See Room."""
         self._room.drain()

@@ -5,7 +5,6 @@ On the event loop, and on the timeline of what is composed: what that leaves out
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import cast
 
 from openegress.core.codecs import MediaKind
@@ -97,7 +96,7 @@ class TracksBeside:
 
     def _take(self, track: Track, frame: EncodedFrame) -> None:
         if frame.at_ns >= self._from_ns:
-            recorded = replace(frame, at_ns=frame.at_ns - self._cut_ns) if self._cut_ns else frame
+            recorded = frame._replace(at_ns=frame.at_ns - self._cut_ns) if self._cut_ns else frame
             self._tracks.on_frame(track, recorded)
 
 

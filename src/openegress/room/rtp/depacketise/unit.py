@@ -1,8 +1,8 @@
 """What a depacketiser makes, and what it raises."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from openegress.core.bits import BitReader, unescaped
 
@@ -31,8 +31,9 @@ class UnitKind(Enum):
         return cls.KEY if is_key else cls.DELTA
 
 
-@dataclass(frozen=True, slots=True)
-class AccessUnit:
+class AccessUnit(NamedTuple):
+    """A named tuple, as most packets make one."""
+
     data: bytes
     kind: UnitKind
     width: int = 0
