@@ -1,4 +1,5 @@
-"""What callers ask for beside a start, and names that others chose, where they are drawn and shown."""
+"""What callers ask for beside a start, names that others chose, where they are drawn and shown, and what the
+servers say that a stream is sent to."""
 
 import contextlib
 
@@ -8,6 +9,8 @@ from openegress.api.rooms import _twirp_error
 from openegress.core import shown_url
 from openegress.core.errors import EgressError
 from openegress.media import text
+from openegress.output.live.rtmp import RtmpError, amf0, login
+from openegress.output.live.rtmp.chunks import MOST_CHANNELS, MOST_MESSAGE_BYTES, ChunkReader
 from openegress.proto.openegress_control_pb2 import AddMarkerRequest, ClipRequest, SetOptionsRequest
 from openegress.request import clips, options, orders, stream_urls
 from tests.fuzz.registry import target
@@ -55,3 +58,17 @@ def drawn_name(data: bytes) -> None:
 @target
 def livekit_answer(data: bytes) -> None:
     _twirp_error(data)
+
+
+@target
+def rtmp_answer(data: bytes) -> None:
+    whole, pieces = ChunkReader(), ChunkReader()
+    found = []
+    with contextlib.suppress(RtmpError):
+        found = whole.feed(data)
+        assert [each for at in range(len(data)) for each in pieces.feed(data[at : at + 1])] == found
+    assert all(len(each.body) <= MOST_MESSAGE_BYTES for each in found)
+    assert len(whole._channels) <= MOST_CHANNELS + 1
+    for each in found:
+        words = amf0.decode(each.body)
+        login.answer(str(words), "user:password", "live")

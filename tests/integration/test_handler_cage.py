@@ -44,8 +44,8 @@ def write(path):
 
 def stored():
     (own / "part").write_bytes(b"x" * 10)
-    os.link(own / "part", out / "a.mp4")
-    os.rename(own / "part", out / "b.mp4")
+    os.link(own / "part", out / "mine" / "a.mp4")
+    os.rename(own / "part", out / "mine" / "b.mp4")
 
 def new_thread():
     made = []
@@ -115,6 +115,16 @@ ATTEMPTS = {
     "read passwords": lambda: Path("/etc/shadow").read_bytes(),
     "read them in a new thread": new_thread,
     "read its neighbour": lambda: (spool / "EG_2" / "journal.jsonl").read_bytes(),
+    "store beside its outputs": lambda: write(out / "c.mp4"),
+    "store in another's folder": lambda: write(out / "theirs" / "c.mp4"),
+    "list what others store": lambda: os.listdir(out),
+    "cut what another has stored": lambda: os.truncate(out / "theirs" / "a.mp4", 0),
+    "read what another has stored": lambda: (out / "theirs" / "a.mp4").read_bytes(),
+    "read what another has stored beside": lambda: (out / "mine" / "theirs.mp4").read_bytes(),
+    "cut it": lambda: os.truncate(out / "mine" / "theirs.mp4", 0),
+    "take it to read it": lambda: os.link(out / "mine" / "theirs.mp4", own / "taken"),
+    "move it to read it": lambda: os.rename(out / "mine" / "theirs.mp4", own / "taken"),
+    "read the key of seals": lambda: (spool.parent / "seal").read_bytes(),
     "list the spool": lambda: os.listdir(spool),
     "write to its neighbour": lambda: write(spool / "EG_2" / "a"),
     "make a neighbour": lambda: (spool / "EG_3").mkdir(),
@@ -167,7 +177,7 @@ ATTEMPTS = {
 
 async def main():
     storage = plans.StoragePlan(plans.LocalStorage(str(out)))
-    output = plans.FileOutput("a.mp4", None, storage, False)
+    output = plans.FileOutput("mine/a.mp4", None, storage, False)
     source = plans.MediaSource(ws_url="ws://127.0.0.1:1", token="", room_name="r")
     plan = plans.Plan("EG_1", source, (output,), None, None)
     await Cage(plan, spool, Work.ROOM).enter()
@@ -196,7 +206,11 @@ async def tried(folder: Path) -> dict[str, list[Any]]:
     for each in (spool / "EG_2" / "empty", other):
         each.mkdir(parents=True)
     (spool / "EG_2" / "journal.jsonl").write_text("a secret")
+    (folder / "seal").write_text("a key")
     (other / "secret").write_text("a secret")
+    for stored in ("theirs/a.mp4", "mine/theirs.mp4"):
+        (out / stored).parent.mkdir(parents=True, exist_ok=True)
+        (out / stored).write_text("a recording")
     listening = [socket.socket(socket.AF_UNIX) for _ in range(2)]
     listening.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
     names = (str(other / "socket"), "\0openegress-cage-test", str(other / "datagrams"))
@@ -215,7 +229,9 @@ async def tried(folder: Path) -> dict[str, list[Any]]:
     assert asked.returncode == 0
     found: dict[str, list[Any]] = json.loads(said)
     assert (spool / "EG_2" / "journal.jsonl").read_text() == "a secret"
-    assert {path.name for path in out.iterdir()} == {"a.mp4", "b.mp4"}
+    assert {path.name for path in (out / "mine").iterdir()} == {"a.mp4", "b.mp4", "theirs.mp4"}
+    assert {path.name for path in out.iterdir()} == {"mine", "theirs"}
+    assert all(path.read_text() == "a recording" for path in out.glob("*/theirs.mp4"))
     return found
 
 

@@ -66,7 +66,13 @@ def test_recordings_below_the_data_folder_can_be_reached(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["data/spool/EG_1/journal.jsonl", "/data/spool/x", "data/openegress.db", "data/unreported/EG_1.info"],
+    [
+        "data/spool/EG_1/journal.jsonl",
+        "/data/spool/x",
+        "data/openegress.db",
+        "data/seal",
+        "data/unreported/EG_1.info",
+    ],
 )
 async def test_no_recording_is_written_over_anothers(tmp_path: Path, path: str) -> None:
     """Where whoever set the service up lets recordings go to a folder above, or to one by a link."""

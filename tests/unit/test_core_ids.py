@@ -12,6 +12,7 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.ids import check_egress_id, derived_id, is_egress_id, new_id
 from openegress.core.plan import Plan, WebSource, encode
 from openegress.storage.journal import NAME, Journal, Opened
+from openegress.storage.seal import Seal
 from openegress.worker.leftovers import find_leftovers
 
 BAD = [
@@ -60,10 +61,11 @@ async def test_a_journal_is_its_own_folders(tmp_path: Path) -> None:
     def plan(egress_id: str) -> bytes:
         return encode(Plan(egress_id, WebSource(url="http://a"), (), None, None))
 
-    Journal.create(tmp_path, "EG_good", plan("EG_good"))
-    Journal.create(tmp_path, "EG_planned", plan("../../victim"))
+    seal = Seal(tmp_path)
+    Journal.create(tmp_path, "EG_good", plan("EG_good"), seal.of(plan("EG_good")))
+    Journal.create(tmp_path, "EG_planned", plan("../../victim"), seal.of(plan("../../victim")))
     (tmp_path / "EG_named").mkdir()
-    opened = Opened(1, "../../victim", plan("EG_named"))
+    opened = Opened(1, "../../victim", plan("EG_named"), seal.of(plan("EG_named")))
     (tmp_path / "EG_named" / NAME).write_bytes(msgspec.json.encode(opened) + b"\n")
     (tmp_path / "EG_garbage").mkdir()
     (tmp_path / "EG_garbage" / NAME).write_bytes(b"\xff\n")

@@ -76,6 +76,38 @@ def test_it_writes_into_its_folder_and_its_outputs() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("a.mp4", ""),
+        ("calls/2026/a.mp4", "/calls/2026"),
+        ("/calls/a.mp4", "/calls"),
+        ("/out/calls/a.mp4", "/calls"),
+        ("calls/{room_id}/x/a.mp4", "/calls"),
+        ("calls/day-{publisher_identity}/a.mp4", "/calls"),
+        ("{track_type}/a.mp4", ""),
+    ],
+)
+def test_of_a_folder_that_all_store_to_it_has_no_more_than_its_paths_need(path: str, folder: str) -> None:
+    backend, spare = plans.LocalStorage("/out"), plans.LocalStorage("/spare")
+    storage = plans.StoragePlan(backend, prefix="", backup=spare, backup_prefix="late")
+    file = plans.FileOutput(path, Container.MP4, storage, False)
+    found = rules(Plan("EG_1", plans.WebSource("http://a"), (file,), None, None), SPOOL, NAMED, HOME)
+    stored = {str(rule.path): rule.access for rule in found if str(rule.path).startswith(("/out", "/spare"))}
+    assert "/out" + folder in stored and len(stored) == 2
+    assert not any(access & (Access.READ_FILE | Access.TRUNCATE) for access in stored.values())
+
+
+def test_segments_and_images_have_folders_of_their_own() -> None:
+    storage = plans.StoragePlan(plans.LocalStorage("/out"), prefix="p")
+    outputs = (
+        plans.SegmentOutput("hls/", "s", "list.m3u8", "live/list.m3u8", 6, Container.TS, False, storage),
+        plans.ImageOutput("pictures/", "i", 5, 0, 0, "index", storage),
+    )
+    found = rules(Plan("EG_1", plans.WebSource("http://a"), outputs, None, None), SPOOL, NAMED, HOME)
+    assert written(found) == {"/out/p/hls", "/out/p/hls/live", "/out/p/pictures", str(SPOOL / "EG_1")}
+
+
 def test_neither_the_working_folder_nor_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend("/home/egress")
     paths = {rule.path for rule in granted(plans.LocalStorage("/out"))}

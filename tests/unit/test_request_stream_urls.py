@@ -238,18 +238,6 @@ def test_the_application_is_all_before_the_last_slash_of_the_path(
     assert (url.app, url.key, url.tc_url) == (app, key, f"{server}/{app}")
 
 
-@pytest.mark.parametrize(
-    ("url", "host", "dialled"),
-    [
-        ("rtmp://h/app/key", "192.0.2.1", "rtmp://192.0.2.1:1935"),
-        ("rtmps://user:pw@h:443/app/key", "127.3.4.5", "rtmp://user:pw@127.3.4.5:1935"),
-        ("rtmp://h/app/key", "::1", "rtmp://[::1]:1935"),
-    ],
-)
-def test_what_is_dialled_is_the_address(url: str, host: str, dialled: str) -> None:
-    assert rtmp_url.parse(url).dialled(host, 1935) == dialled
-
-
 _IN_PATHS = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_characters="/?\x7f"))
 
 

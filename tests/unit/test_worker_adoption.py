@@ -17,6 +17,7 @@ from openegress.core.errors import Code, EgressError
 from openegress.core.plan import FileOutput, Output, Plan, S3Storage, StoragePlan, WebSource
 from openegress.request import naming
 from openegress.storage.journal import LOCK, STARTED, Journal, mark_ended
+from openegress.storage.seal import Seal
 from openegress.store.leases import MemoryLeases
 from openegress.worker import adoption as adoptions
 from openegress.worker import paths as paths_module
@@ -73,7 +74,8 @@ class World:
 
     def leave(self, egress_id: str, *outputs: Output, resumes: bool = False) -> Journal:
         plan = msgspec.structs.replace(of(egress_id, *outputs), resumes=resumes)
-        return Journal.create(self.spool, egress_id, plans.encode(plan))
+        encoded = plans.encode(plan)
+        return Journal.create(self.spool, egress_id, encoded, Seal(self.spool).of(encoded))
 
     async def go_on(self, left: Leftover) -> None:
         self.gone_on.append(left.plan.egress_id)
@@ -129,6 +131,20 @@ async def look(world: World, reason: Round = LATER) -> list[str]:
         await asyncio.wait([looking], timeout=0.01)
     await looking
     return sorted(world.begun)
+
+
+async def test_a_plan_that_its_handler_wrote_anew_is_not_believed(tmp_path: Path) -> None:
+    """What reads media may have been taken over: it would store others' files, or its own with credentials of
+    others."""
+    world = World(tmp_path, "EG_1", "EG_2", "EG_3", "EG_4")
+    ours = {egress_id: Journal.load(tmp_path / egress_id) for egress_id in ("EG_2", "EG_3")}
+    stolen = FileOutput("a.mp4", Container.MP4, StoragePlan(S3Storage("theirs", "eu")))
+    theirs = plans.encode(of("EG_2", stolen))
+    Journal.create(tmp_path, "EG_2", theirs, ours["EG_2"].seal)
+    Journal.create(tmp_path, "EG_3", plans.encode(of("EG_3", stolen)))
+    Journal.create(tmp_path, "EG_4", ours["EG_2"].plan, ours["EG_2"].seal)
+    assert await look(world, FIRST) == ["EG_1"]
+    assert all((tmp_path / egress_id).is_dir() for egress_id in ("EG_2", "EG_3", "EG_4"))
 
 
 async def test_two_at_once_and_the_others_are_held_until_their_turn(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from openegress.psrpc.ioinfo_client import IOInfoClient
 from openegress.psrpc.server import RPCServer
 from openegress.request.request_kind import RequestKind
 from openegress.source.web import page_cgroup
+from openegress.storage.seal import Seal
 from openegress.store.heartbeat import Heartbeat
 from openegress.worker.clips import ClipService
 from openegress.worker.compose_turns import ComposeTurns
@@ -123,6 +124,7 @@ class Node:
             job_keys(settings, keys),
             self._turns(settings),
             RoomCheck(rooms.find if rooms is not None else None),
+            Seal(settings.spool_path),
         )
         self.service = WorkerService(
             worker_config(settings, rooms.metadata if rooms is not None else no_metadata),

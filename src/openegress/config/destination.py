@@ -13,6 +13,8 @@ REPORTS_RETRY_S = 20.0
 LOCKS = ".openegress-locks"
 """In the data folder and in each that recordings are stored in: what is being written (store.disk_leases)."""
 UNREPORTED = "unreported"
+SEAL = "seal"
+"""The key of storage.seal."""
 """In the data folder: ends of egresses that nobody has taken yet."""
 
 
@@ -55,6 +57,7 @@ def _folder(root: Path, settings: Settings) -> plan.LocalStorage:
         settings.spool_path,
         settings.db_path,
         settings.data_path / UNREPORTED,
+        settings.data_path / SEAL,
         settings.data_path / REPORTS,
         settings.data_path / LOCKS,
         root / LOCKS,

@@ -104,6 +104,8 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
     keys_from: KeysFrom = KeysFrom.CONFIGURATION
     resumes: bool = False
     """Another handler has begun, and left what it recorded in the spool."""
+    seal: str = ""
+    """Of the plan, for the journal: without it no later worker believes that it is its own."""
 
 
 class Recover(msgspec.Struct, frozen=True, tag="recover"):

@@ -24,7 +24,8 @@ from openegress.core.clip_plan import ClipPlan
 from openegress.core.looks import PictureFiles
 from openegress.core.plan import AzureStorage, Backend, GCPStorage, LocalStorage, S3Storage
 from openegress.handler import landlock, seccomp
-from openegress.handler.landlock import READ, WRITE, Access, PathRule
+from openegress.handler.landlock import READ, STORE, WRITE, Access, PathRule
+from openegress.handler.own_folders import own_folders
 from openegress.handler.seccomp import UnixSockets
 from openegress.storage.journal import make_folder
 
@@ -145,16 +146,14 @@ def rules(plan: Granted, spool: Path, environment: Mapping[str, str], home: Path
     read += [Path(each) for each in (*plan.pictures.logos.values(), *plan.pictures.backgrounds.values())]
     if isinstance(plan, ClipPlan) and plan.left_in:
         read.append(Path(plan.left_in))
-    written = [spool / plan.egress_id]
     for backend in _backends(plan):
-        match backend:
-            case LocalStorage():
-                written.append(Path(backend.root).absolute())
-            case _:
-                read += _identity(backend, environment, home)
+        read += _identity(backend, environment, home)
+    # A clip is cut out of what was stored, wherever that is.
+    stored = WRITE if isinstance(plan, ClipPlan) else STORE
     return [
         *(PathRule(each, READ) for each in read),
-        *(PathRule(each, WRITE) for each in written),
+        *(PathRule(path, stored) for path in dict.fromkeys(_stored(plan))),
+        PathRule(spool / plan.egress_id, WRITE),
         PathRule(Path("/dev/null"), READ | Access.WRITE_FILE),
     ]
 
@@ -164,6 +163,14 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError:  # a container may run as a number that no user has
         return Path("/nonexistent")
+
+
+def _stored(plan: Granted) -> Iterator[Path]:
+    """Folders of local storages."""
+    if isinstance(plan, ClipPlan):
+        roots = (each.root for each in _backends(plan) if isinstance(each, LocalStorage))
+        return (Path(root).absolute() for root in roots)
+    return (each.path for each in own_folders(plan.outputs))
 
 
 def _backends(plan: Granted) -> Iterator[Backend]:
@@ -209,10 +216,9 @@ async def _make_folders(plan: Granted, spool: Path | None) -> None:
 
 
 def _made_folders(plan: Granted, spool: Path | None, made: "Future[None]") -> None:
-    for backend in _backends(plan):
-        if isinstance(backend, LocalStorage):
-            with contextlib.suppress(OSError):  # the upload will say it, and is tried again
-                Path(backend.root).mkdir(parents=True, exist_ok=True)
+    for each in own_folders(plan.outputs):
+        with contextlib.suppress(OSError):  # the upload will say it
+            each.make()
     try:
         if spool is not None:
             make_folder(spool, plan.egress_id)

@@ -57,6 +57,8 @@ WRITE = (
     | Access.REMOVE_FILE
     | Access.REFER
 )
+STORE = WRITE & ~(Access.READ_FILE | Access.TRUNCATE | Access.REMOVE_DIR)
+"""Into a folder that others store to as well: what lies there is not read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class HandlerLoop:
                 os.environ.update(variables)
             case ipc.Warm():
                 await self._warm(message)
-            case ipc.Run(plan, room_keys, keys_from, resumes):
+            case ipc.Run(plan, room_keys, keys_from, resumes, seal):
                 if resumes:
                     plan = await asyncio.to_thread(as_changed, plan, Path(self._told.spool))
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
@@ -114,7 +114,7 @@ class HandlerLoop:
                     self._keys = KeyQuestions(send)
                 supply = KeySupply(room_keys, self._keys)
                 self._running = asyncio.create_task(
-                    self._session.run(supply, resumes=resumes), name="session"
+                    self._session.run(supply, resumes=resumes, seal=seal), name="session"
                 )
             case ipc.Recover(plan):
                 if plan.render is Render.LIVE:

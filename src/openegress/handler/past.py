@@ -133,11 +133,14 @@ def as_changed(plan: Plan, spool: Path) -> Plan:
     return plan
 
 
-async def journal_and_past(spool: Path, plan: Plan, resumes: bool) -> tuple[RecordingJournal, Past | None]:
-    """Of a recording that begins, or of one that goes on. Raises EgressError where it cannot."""
+async def journal_and_past(
+    spool: Path, plan: Plan, resumes: bool, seal: str = ""
+) -> tuple[RecordingJournal, Past | None]:
+    """Of a recording that begins, whose plan has the worker's `seal`, or of one that goes on. Raises
+    EgressError where it cannot."""
     if not resumes:
         # The disk may be slow to take the plan.
-        return await asyncio.to_thread(RecordingJournal.create, spool, plan), None
+        return await asyncio.to_thread(RecordingJournal.create, spool, plan, seal), None
     journal = await RecordingJournal.taken_over(spool / plan.egress_id)
     try:
         return journal, await asyncio.to_thread(past_of, plan, journal)

@@ -154,13 +154,13 @@ class Recording:
         if self._outputs is not None and not self._ending.done():
             await self._control.note_clip(clip, self._outputs)
 
-    async def run(self, room_keys: KeySupply = NO_KEYS, *, resumes: bool = False) -> None:
-        """`resumes`: it goes on with what another handler has left. Never raises: what goes wrong is in the
-        Ended event."""
+    async def run(self, room_keys: KeySupply = NO_KEYS, *, resumes: bool = False, seal: str = "") -> None:
+        """`resumes`: it goes on with what another handler has left. `seal`: for the journal. Never
+        raises: what goes wrong is in the Ended event."""
         heart = asyncio.create_task(report_progress(self._send, self._recorded), name="progress")
         self._control.start()
         try:
-            end = await self._record(room_keys, resumes)
+            end = await self._record(room_keys, resumes, seal)
         except _EndedEarly as early:
             end = early.end
         except EgressError as error:
@@ -185,7 +185,7 @@ class Recording:
             return None
         return self._media_input, self._outputs
 
-    async def _record(self, room_keys: KeySupply, resumes: bool) -> End:
+    async def _record(self, room_keys: KeySupply, resumes: bool, seal: str) -> End:
         await self._confinement.enter()
         media_input = await self._unless_ended(
             open_input(self._work, self._settings, self._browser, self._fail_from_thread, room_keys)
@@ -195,7 +195,7 @@ class Recording:
         watch = asyncio.create_task(self._watch(media_input), name="source events")
         watch.add_done_callback(self._watch_ended)
         try:
-            opening = journal_and_past(Path(self._settings.spool), self._plan, resumes)
+            opening = journal_and_past(Path(self._settings.spool), self._plan, resumes, seal)
             prepared, opened = await asyncio.gather(
                 self._unless_ended(media_input.prepare()),
                 # Whoever works on it still may take long; a folder is made whatever ends the recording.

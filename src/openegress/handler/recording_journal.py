@@ -78,15 +78,15 @@ class RecordingJournal:
         """Outputs whose last state the journal could not take."""
 
     @classmethod
-    def create(cls, spool: Path, plan: Plan) -> "RecordingJournal":
-        """Raises EgressError when the disk does not take it, or the folder holds an earlier recording of
-        this egress: a retry must not cost what waits there for its storage."""
+    def create(cls, spool: Path, plan: Plan, seal: str = "") -> "RecordingJournal":
+        """`seal`: the worker's, of the plan. Raises EgressError when the disk does not take it, or the folder
+        holds an earlier recording of this egress: a retry must not cost what waits there for its storage."""
         folder = spool / plan.egress_id
         if is_held(folder):
             raise _refused(folder, "another process is still at work on it")
         if has_journal(folder):
             raise _refused(folder, "what was recorded before under this egress_id still waits there")
-        journal = Journal.create(spool, plan.egress_id, plans.encode(plan))
+        journal = Journal.create(spool, plan.egress_id, plans.encode(plan), seal)
         return cls(journal, _lock(folder))
 
     @classmethod

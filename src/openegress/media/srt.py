@@ -1,6 +1,7 @@
 """SRT as a caller (draft-sharabayko-srt), through the host's libsrt: PyAV's FFmpeg carries none.
 
-Like media.avio it is called through ctypes, so that waiting holds up only the thread that waits.
+It is called through ctypes, so that waiting holds up only the thread that waits: PyAV holds the lock of the
+interpreter while it connects.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ from openegress.request.srt_url import SrtUrl
 PAYLOAD_BYTES = 1316
 """Seven packets of MPEG-TS: libsrt's live payload."""
 
-_SNDTIMEO, _SNDDATA, _CONNTIMEO, _PEERIDLETIMEO = 13, 19, 36, 55
+_RCVBUF, _SNDTIMEO, _SNDDATA, _CONNTIMEO, _PEERIDLETIMEO = 6, 13, 19, 36, 55
 """SRT_SOCKOPT of srt.h."""
 
 _OPTIONS = {
@@ -48,6 +49,9 @@ _INT64 = ("maxbw", "inputbw")
 
 _IDLE_MS = 5000
 """A peer that is silent for this long is gone; libsrt peers send keep-alives every second."""
+
+_HEARD_BYTES = 65_536
+"""Of what a peer sends, which nobody reads: libsrt would keep 12 MB of it. It needs room for 32 packets."""
 
 _ECONNLOST, _ENOCONN = 2001, 2002
 
@@ -81,6 +85,7 @@ class SrtConnection:
             (_SNDTIMEO, self._timeout_ms),
             (_CONNTIMEO, self._timeout_ms),
             (_PEERIDLETIMEO, _IDLE_MS),
+            (_RCVBUF, _HEARD_BYTES),
         ):
             self._set_int(option, value)
         for key, number_asked in url.numbers.items():

@@ -21,6 +21,8 @@ from openegress.request.options import Options
 _SET = "@set?"
 _MARKER = "@marker="
 MOST_NAME_CHARS = 200
+_DECIMALS = 6
+"""Of seconds: what a duration keeps of its text."""
 LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
 """Options that an egress which records can have changed, beside its looks."""
 
@@ -51,7 +53,7 @@ class AddMarker:
     """How long ago that was."""
 
     def __str__(self) -> str:
-        return f"{_MARKER}{quote(self.name)}" + (f"&ago={self.ago_s:.9f}s" if self.ago_s else "")
+        return f"{_MARKER}{quote(self.name)}" + (f"&ago={self.ago_s:.{_DECIMALS}f}s" if self.ago_s else "")
 
 
 Order = PauseOrder | SetOptions | AddMarker
@@ -105,7 +107,8 @@ def add_marker(name: str, ago: str) -> AddMarker:
         raise invalid("name: a marker needs one")
     if len(shown_name) > MOST_NAME_CHARS:
         raise invalid(f"name: {len(shown_name)} characters; a marker has at most {MOST_NAME_CHARS}")
-    return AddMarker(shown_name, Decoder().struct({"ago": ago or "0"}, _Ago, "").ago)
+    ago_s = Decoder().struct({"ago": ago or "0"}, _Ago, "").ago
+    return AddMarker(shown_name, round(ago_s, _DECIMALS))
 
 
 def _marker_of(text: str) -> AddMarker:

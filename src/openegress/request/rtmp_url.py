@@ -15,11 +15,11 @@ DEFAULT_PORT = 1935
 MAX_HOST = 253
 """Characters of a host name (RFC 1035, section 2.3.4)."""
 MAX_TC_URL_BYTES = 1023
-"""Of scheme, host and application together: FFmpeg refuses a longer tcUrl."""
+"""Of scheme, host and application together. Servers keep it in small buffers; FFmpeg sends no longer one."""
 MAX_KEY_BYTES = 65_535
 """AMF0 strings count their bytes in 16 bits."""
 MAX_CREDENTIAL_BYTES = 49
-"""FFmpeg cuts longer user names and passwords."""
+"""Of a user name or password; as FFmpeg."""
 
 _URL = re.compile(r"(rtmps?)://(?:([^/?#]*)@)?([^/?#@]+)/(.+)", re.IGNORECASE)
 _LIVE_FLAG = " live=1"
@@ -40,11 +40,6 @@ class RtmpUrl:
     key: str
     """The stream's name with its query; may be empty."""
 
-    def dialled(self, host: str, port: int) -> str:
-        """What FFmpeg connects to, without application and key, and with the user's name and password."""
-        user = f"{self.credentials}@" if self.credentials else ""
-        return f"rtmp://{user}{f'[{host}]' if ':' in host else host}:{port}"
-
     @property
     def tc_url(self) -> str:
         """The connect command's tcUrl: server and application."""
@@ -57,7 +52,7 @@ class RtmpUrl:
 
     @property
     def port(self) -> int:
-        """FFmpeg's default where the URL has none: 1935, or 443 under TLS."""
+        """Where the URL has none: 1935, or 443 under TLS."""
         match = _PORT.search(self.place)
         if match:
             return int(match[1])

@@ -42,6 +42,8 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="is"):
     version: int
     egress_id: str
     plan: bytes
+    seal: str = ""
+    """Of the plan, by the worker that gave it away (storage.seal)."""
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="is"):
@@ -61,15 +63,16 @@ class Journal:
         self.egress_id = opened.egress_id
         self.plan = opened.plan
         """The plan as encoded by core.plan.encode."""
+        self.seal = opened.seal
         self.facts: dict[str, Fact] = {}
         """The last value of each key given to `note`: media time zero, filename values ..."""
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, spool: Path, egress_id: str, plan: bytes) -> "Journal":
+    def create(cls, spool: Path, egress_id: str, plan: bytes, seal: str = "") -> "Journal":
         """Makes the folder and the journal. Raises EgressError when the disk refuses."""
         folder = make_folder(spool, egress_id)
-        opened = Opened(VERSION, egress_id, plan)
+        opened = Opened(VERSION, egress_id, plan, seal)
         try:
             temporary = folder / f".{NAME}"
             with open(temporary, "wb", opener=privately) as file:

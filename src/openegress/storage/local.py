@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,6 +123,11 @@ class LocalFolder:
     async def close(self) -> None:
         """Holds nothing open."""
 
+    def make_folder(self, names: Sequence[str]) -> None:
+        """Below the root. Raises OSError."""
+        with self._folder(list(names)):
+            pass
+
     def _parts(self, path: str) -> tuple[str, ...]:
         """Checked again here, as the name now has values that were known only in the room. Raises
         EgressError."""
@@ -219,7 +224,9 @@ class LocalFolder:
     @contextmanager
     def _walk(self, names: list[str], *, make: bool) -> Iterator[tuple[int, int]]:
         self.root.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # On the way a folder need not be readable: a recording in its cage has the last one alone.
+        last = len(names) - 1
+        fd = os.open(self.root, (os.O_RDONLY if last < 0 else os.O_PATH) | os.O_DIRECTORY | os.O_CLOEXEC)
         missing = 0
         try:
             for n, name in enumerate(names):
@@ -228,9 +235,9 @@ class LocalFolder:
                         os.mkdir(name, dir_fd=fd)
                 except FileExistsError:
                     pass  # the usual case; open() below fails if it is not a folder
-                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                flags = (os.O_RDONLY if n == last else os.O_PATH) | os.O_DIRECTORY | os.O_NOFOLLOW
                 try:
-                    below = os.open(name, flags, dir_fd=fd)
+                    below = os.open(name, flags | os.O_CLOEXEC, dir_fd=fd)
                 except FileNotFoundError:
                     if make:
                         raise

@@ -68,6 +68,8 @@ class Supplies:
     room_keys: JobKeys = NO_KEYS
     """Should its room be encrypted."""
     turns: ComposeTurns = field(default_factory=lambda: ComposeTurns(1))
+    seal: Callable[[Plan], str] = lambda plan: ""
+    """By which a later life of this worker knows the plan again."""
 
 
 class BegunAt(Enum):
@@ -121,7 +123,7 @@ class Job:
         self.handlers = HandlerLink(
             plan, self._take, on_log, supplies.claim_names, supplies.turns, supplies.room_keys.ask
         )
-        self._room_keys = supplies.room_keys
+        self._supplies = supplies
         self._on_aside = on_aside
         self._stop_reason: EndReason | None = None
         self._ended: Ended | None = None
@@ -244,7 +246,9 @@ class Job:
                 if self.is_left:
                     return
             is_here = resumes and begun is not BegunAt.ELSEWHERE
-            outcome = await self._follow(spawns.start, self._room_keys.order(self.plan, resumes=is_here))
+            seal = self._supplies.seal(self.plan)
+            order = self._supplies.room_keys.order(self.plan, seal, resumes=is_here)
+            outcome = await self._follow(spawns.start, order)
             if self.is_left:
                 return
             if self.active_s is not None:

@@ -14,10 +14,10 @@ class JobKeys:
     ask: AskKeys | None = None
     """A key service; None: there is none for the room."""
 
-    def order(self, plan: Plan, *, resumes: bool = False) -> ipc.Run:
-        """`resumes`: another handler has begun it."""
+    def order(self, plan: Plan, seal: str = "", *, resumes: bool = False) -> ipc.Run:
+        """`seal`: of the plan. `resumes`: another handler has begun it."""
         keys_from = ipc.KeysFrom.CONFIGURATION if self.ask is None else ipc.KeysFrom.SERVICE
-        return ipc.Run(plan, self.configured, keys_from, resumes)
+        return ipc.Run(plan, self.configured, keys_from, resumes, seal)
 
 
 NO_KEYS = JobKeys()

@@ -19,11 +19,14 @@ from openegress.proto.egress_rpc_pb2 import StartEgressRequest
 from openegress.request.initial_info import initial
 from openegress.request.request_kind import RequestKind
 from openegress.storage.journal import Journal, unusable
+from openegress.storage.seal import Seal
 
 _log = structlog.get_logger(__name__)
 
 Lookup = Callable[[str], Awaitable[EgressInfo | None]]
 """The record by egress id; None when there is none. Raises EgressError when nobody can say."""
+
+_UNSEALED = "its plan was not sealed by a service of this spool: what recorded it may have been taken over"
 
 ASK_AGAIN_S = 2.0
 """The record keeper may start after its workers."""
@@ -58,11 +61,14 @@ class Leftover:
 
 
 async def find_leftovers(spool: Path) -> list[LeftRecording]:
-    """What to finish, oldest first. A journal that cannot be read is named in the log and left alone."""
-    found = []
+    """What to finish, oldest first. A journal that cannot be read, or whose plan this service did not seal,
+    is named in the log and left alone."""
+    found, seal = [], Seal(spool)
     for folder in await asyncio.to_thread(Journal.find, spool):
         try:
             journal = await asyncio.to_thread(Journal.load, folder)
+            if not await asyncio.to_thread(seal.fits, journal.plan, journal.seal):
+                raise unusable(folder, _UNSEALED)
             plan, names = plans.decode(journal.plan), journal.names
             if plan.egress_id != journal.egress_id:
                 raise unusable(folder, f'its plan is of the egress "{shown(plan.egress_id)}"')

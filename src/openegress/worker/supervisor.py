@@ -9,8 +9,9 @@ import structlog
 
 from openegress.core import ipc
 from openegress.core.events import EndReason
-from openegress.core.plan import Plan
+from openegress.core.plan import Plan, encode
 from openegress.core.tasks import beside
+from openegress.storage.seal import Seal
 from openegress.worker.compose_turns import ComposeTurns
 from openegress.worker.handler_link import OnLog, OnNames
 from openegress.worker.job import BegunAt, Job, OnAside, Spawns, Supplies
@@ -42,12 +43,15 @@ class Supervisor:
         keys_of: KeysOf = lambda _: NO_KEYS,
         turns: ComposeTurns | None = None,
         rooms: RoomCheck | None = None,
+        seal: Seal | None = None,
     ) -> None:
-        """`rooms`: None where recordings are of no room."""
+        """`rooms`: None where recordings are of no room. `seal`: None where nobody comes after
+        this worker."""
         self._pool = pool
         self._keys_of = keys_of
         self._turns = turns or ComposeTurns(1)
         self._rooms = rooms or RoomCheck()
+        self._seal = seal
         self._on_log = on_log or relay_log
         self._on_end = on_end
         self._on_aside = on_aside
@@ -86,8 +90,11 @@ class Supervisor:
         return job
 
     def _job(self, plan: Plan, kind: str, record: Record, claim_names: OnNames | None = None) -> Job:
-        supplies = Supplies(claim_names, self._keys_of(plan.room_name), self._turns)
+        supplies = Supplies(claim_names, self._keys_of(plan.room_name), self._turns, self._sealed)
         return Job(plan, kind, record, self._on_log, self._on_aside, supplies)
+
+    def _sealed(self, plan: Plan) -> str:
+        return "" if self._seal is None else self._seal.of(encode(plan))
 
     def _spawns(self, plan: Plan) -> Spawns:
         return Spawns(lambda: self._pool.take(plan), self._pool.spawn, self._rooms.is_on)

@@ -1,6 +1,7 @@
 """A connection to a stream server: RTMP(S) or SRT, with the words for what goes wrong on it."""
 
 import errno
+import os
 import socket
 import ssl
 import threading
@@ -17,10 +18,12 @@ from openegress.core.plan import StreamTarget
 from openegress.core.reach import AddrInfo, Denied, resolve
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
-from openegress.media.avio import Avio, AvioError, Interrupt
 from openegress.media.muxer import Muxer
 from openegress.media.srt import SrtConnection, SrtError
-from openegress.output.tls_tunnel import TlsTunnel
+from openegress.output.live.rtmp import RtmpError, RtmpRefused
+from openegress.output.live.rtmp.publisher import NeedsLogin, Publisher
+from openegress.output.live.rtmp.tags import FlvTags
+from openegress.output.live.rtmp.wire import Wire
 from openegress.request.rtmp_url import parse as parse_rtmp
 from openegress.request.srt_url import parse as parse_srt
 
@@ -41,8 +44,10 @@ _RTMP_OPTIONS = {"flush_packets": "1", "flvflags": "no_duration_filesize"}
 _SRT_OPTIONS = {"flush_packets": "1"}
 _OF_ONE_ADDRESS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 """Errors after which another address of the same name may answer."""
-_TLS_DRAIN_S = 1.0
-"""At the end, for the last words of RTMP behind the tunnel."""
+_HANG_UP_S = 1.0
+"""At the end, for a server of RTMP to read the last words."""
+_MOST_LOGINS = 3
+"""A server says that it wants a login, and then for what; the third attempt has it."""
 
 
 class StreamConnection(Protocol):
@@ -65,70 +70,81 @@ class StreamConnection(Protocol):
 
 
 class RtmpConnection:
-    """RTMP by FFmpeg, which is told the address: one that it finds itself might be another. TLS around it is
-    ours."""
+    """FLV over RTMP(S), to an address that has been judged."""
 
     def __init__(self, url: str, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()) -> None:
         self._url = parse_rtmp(url)
         self._formats = formats
         self._networks = networks
-        self._far: socket.socket | None = None
-        """Of RTMPS, until its tunnel has it."""
-        self._tunnel: TlsTunnel | None = None
-        self._interrupt = Interrupt()
-        self._avio: Avio | None = None
+        self._interrupted = threading.Event()
+        self._socket: socket.socket | None = None
+        """The last that was dialled."""
+        self._wire: Wire | None = None
+        self._publisher: Publisher | None = None
+        self._tags: FlvTags | None = None
         self._muxer: Muxer | None = None
 
     def open(self) -> None:
-        url = self._url
-        # A name that does not exist is told from a refusal here; FFmpeg says "Input/output error" for both.
-        found = _allowed(url.host, url.port, self._networks)
         # The buffers of both kernels fill before a peer that stopped reading is noticed: ours is kept small.
         buffer_bytes = max(_MIN_BUFFER_BYTES, round(sum(f.kbps for f in self._formats) * 125 * _BUFFER_S))
-        self._avio = self._dial(found, buffer_bytes)
-        self._muxer = Muxer(self._avio, Container.FLV, self._formats, _RTMP_OPTIONS, offset_ns=_OFFSET_NS)
+        found = _allowed(self._url.host, self._url.port, self._networks)
+        self._publisher = self._published(found, buffer_bytes)
+        self._tags = FlvTags(self._publisher)
+        self._muxer = Muxer(self._tags, Container.FLV, self._formats, _RTMP_OPTIONS, offset_ns=_OFFSET_NS)
         self._muxer.open()
 
-    def _dial(self, found: Sequence[AddrInfo], buffer_bytes: int) -> Avio:
+    def _published(self, found: Sequence[AddrInfo], buffer_bytes: int) -> Publisher:
+        """Takes as many connections as a login does."""
+        query = ""
+        for _ in range(_MOST_LOGINS):
+            self._wire = Wire(self._dial(found, buffer_bytes), STALL_S)
+            publisher = Publisher(self._wire, self._url, query)
+            try:
+                publisher.open()
+            except NeedsLogin as needed:
+                query = needed.query
+                self._wire.close()
+            else:
+                return publisher
+        raise RtmpRefused
+
+    def _dial(self, found: Sequence[AddrInfo], buffer_bytes: int) -> socket.socket:
         """The first address that answers."""
         problem: OSError = OSError(errno.EHOSTUNREACH, "no address")
         for each in found:
             try:
-                if self._url.scheme == "rtmps":
-                    return self._dial_tls(each, buffer_bytes)
-                return self._speak(str(each[4][0]), self._url.port, buffer_bytes)
+                return self._dial_one(each, buffer_bytes)
             except OSError as error:
                 problem = error
-                if error.errno not in _OF_ONE_ADDRESS or self._interrupt.is_set:
+                if error.errno not in _OF_ONE_ADDRESS or self._interrupted.is_set():
                     break
         raise problem
 
-    def _dial_tls(self, to: AddrInfo, buffer_bytes: int) -> Avio:
-        context = ssl.create_default_context()  # SSL_CERT_FILE names other authorities
+    def _dial_one(self, to: AddrInfo, buffer_bytes: int) -> socket.socket:
         family, kind, protocol, _, address = to
-        plain = self._far = socket.socket(family, kind, protocol)
+        plain = self._socket = socket.socket(family, kind, protocol)
         try:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(STALL_S)
+            if self._interrupted.is_set():
+                raise InterruptedError
             plain.connect(address)
-            far = self._far = context.wrap_socket(plain, server_hostname=self._url.host)
+            return self._with_tls(plain) if self._url.scheme == "rtmps" else plain
+        except TimeoutError:
+            self._socket.close()
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
         except BaseException:
-            self._far.close()
+            self._socket.close()
             raise
-        self._tunnel = TlsTunnel(far)
-        return self._speak(*self._tunnel.address, _MIN_BUFFER_BYTES)
 
-    def _speak(self, host: str, port: int, buffer_bytes: int) -> Avio:
-        options = {
-            "rw_timeout": str(round(STALL_S * 1e6)),
-            "send_buffer_size": str(buffer_bytes),
-            # Left to FFmpeg, the path would be split after its second part, cut at 1 kB, and a key that ends
-            # in .mp4 or .flv rewritten.
-            "rtmp_app": self._url.app,
-            "rtmp_playpath": self._url.key,
-            "rtmp_tcurl": self._url.tc_url,
-        }
-        return Avio(self._url.dialled(host, port), options, self._interrupt)
+    def _with_tls(self, plain: socket.socket) -> socket.socket:
+        context = ssl.create_default_context()  # SSL_CERT_FILE names other authorities
+        tls = self._socket = context.wrap_socket(
+            plain, server_hostname=self._url.host, do_handshake_on_connect=False
+        )
+        tls.do_handshake()
+        return tls
 
     def write(self, packet: Packet) -> None:
         assert self._muxer is not None
@@ -137,31 +153,25 @@ class RtmpConnection:
     def close(self) -> None:
         if self._muxer is not None:
             self._muxer.close()
-        if self._avio is not None:
-            self._avio.close()
-        if self._tunnel is not None:
-            self._tunnel.close(_TLS_DRAIN_S)
+        if self._publisher is not None:
+            self._publisher.close()
+        if self._wire is not None:
+            self._wire.hang_up(_HANG_UP_S)
 
     def abandon(self) -> None:
-        self._interrupt.set()
-        if self._avio is not None:
-            self._avio.closed = True
+        if self._tags is not None:
+            self._tags.closed = True
         if self._muxer is not None:
             self._muxer.abandon()
-        if self._avio is not None:
-            try:
-                self._avio.close()
-            except AvioError:
-                # The failure that led here has been told.
-                pass
-        if self._tunnel is not None:
-            self._tunnel.close()
+        if self._wire is not None:
+            self._wire.close()
 
     def interrupt(self) -> None:
-        self._interrupt.set()
-        if self._far is not None and self._tunnel is None:
+        self._interrupted.set()
+        if self._socket is not None:
             with suppress(OSError):  # it is not connected yet, or closed
-                self._far.shutdown(socket.SHUT_RDWR)
+                # Of the plain socket: TLS has a farewell of its own, in which the other thread may be.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class SrtStream:
@@ -229,7 +239,7 @@ def _refused(denied: Denied) -> EgressError:
 def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected: bool) -> str:
     """What happened, by the URL's redacted form; never anything FFmpeg took from the URL itself."""
     where = target.redacted
-    if isinstance(error, SrtError):
+    if isinstance(error, SrtError | RtmpError):
         return f"{where}: {error.strerror}"
     if isinstance(error, socket.gaierror):
         return f"{where}: the host name cannot be resolved; check the URL"

@@ -19,6 +19,7 @@ from openegress.core.units import MS, S
 from openegress.output import Emit, Opening
 from openegress.output.failure import FailureReport
 from openegress.output.live import StoresNothing, reconnect
+from openegress.output.live.heard import TOO_MUCH, Heard
 from openegress.output.live.reconnect import Link, ReconnectPolicy
 from openegress.output.live.report import StreamReport
 from openegress.output.live.sound_buffer import Message, SoundBuffer
@@ -195,6 +196,7 @@ class WebsocketSender(StoresNothing):
             await socket.close()
 
     async def _send(self, socket: "ClientWebSocketResponse", listening: "asyncio.Task[None]") -> None:
+        heard = Heard(socket.get_extra_info("socket"))
         while True:
             while not len(self._buffer) and not listening.done():
                 if self._ending:
@@ -205,6 +207,8 @@ class WebsocketSender(StoresNothing):
             if listening.done():
                 code = socket.close_code
                 raise ConnectionResetError(f"the receiver closed the connection (code {code})")
+            if heard.is_too_much(time.monotonic_ns()):
+                raise ConnectionResetError(TOO_MUCH)
             message = self._buffer.pop()
             try:
                 async with asyncio.timeout(SEND_S):

@@ -1,0 +1,58 @@
+"""The folders of local storages that a recording writes to: of `output_root`, no more than its paths need."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openegress.core.errors import EgressError
+from openegress.core.plan import FileOutput, ImageOutput, LocalStorage, Output, SegmentOutput, StoragePlan
+from openegress.storage.local import LocalFolder, parts_below
+from openegress.storage.uploader import join
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFolder:
+    storage: LocalStorage
+    names: tuple[str, ...]
+    """Below the storage's root."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.storage.root).absolute().joinpath(*self.names)
+
+    def make(self) -> None:
+        """Raises OSError."""
+        LocalFolder(self.storage).make_folder(self.names)
+
+
+def own_folders(outputs: Sequence[Output]) -> Iterator[OwnFolder]:
+    """Each output's, and its backup's; of a path with names that only the room knows, the folder before the
+    first of them."""
+    for output in outputs:
+        for storage, path in _paths(output):
+            for backend, prefix in (
+                (storage.backend, storage.prefix),
+                (storage.backup, storage.backup_prefix),
+            ):
+                if isinstance(backend, LocalStorage):
+                    with contextlib.suppress(EgressError):  # it leads out of the root: no upload goes there
+                        yield OwnFolder(backend, _known(backend, join(prefix, path)))
+
+
+def _paths(output: Output) -> Iterator[tuple[StoragePlan, str]]:
+    match output:
+        case FileOutput():
+            yield output.storage, output.filepath
+        case SegmentOutput():
+            for name in (output.playlist, output.live_playlist or output.playlist, output.prefix):
+                yield output.storage, output.directory + name
+        case ImageOutput():
+            yield output.storage, output.directory + output.prefix
+        case _:
+            pass
+
+
+def _known(backend: LocalStorage, path: str) -> tuple[str, ...]:
+    known = path.partition("{")[0].rpartition("/")[0]
+    return parts_below(Path(backend.root).absolute(), f"{known}/file")[:-1]

@@ -1,0 +1,22 @@
+"""A publisher of RTMP (Adobe's RTMP specification 1.0).
+
+It is ours, and not FFmpeg's, because of what a server may say, whom a request names. FFmpeg takes memory for
+each message that is announced, of 16 MB on 65,000 channels: some kilobytes from a server would cost the
+recording all of the machine's. Here nothing is kept that a publisher does not need.
+"""
+
+import errno
+
+
+class RtmpError(OSError):
+    """What a server did that ends the stream, in our words; never in its own."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.EPROTO, text)
+
+
+class RtmpRefused(OSError):
+    """The server does not take the stream."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EACCES, "refused")

@@ -1,0 +1,79 @@
+"""A connected socket, plain or with TLS, on which nothing waits longer than a peer may be stuck."""
+
+import errno
+import os
+import select
+import socket
+import ssl
+import time
+
+_CHUNK_BYTES = 65_536
+_TRANSPORT = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
+class Wire:
+    """Confined to one thread. Another one may shut the socket down: whatever waits, fails."""
+
+    def __init__(self, connected: socket.socket, stall_s: float) -> None:
+        """Owns the socket. A peer that takes or says nothing for `stall_s` is stuck."""
+        connected.setblocking(False)
+        self._socket = connected
+        self._stall_s = stall_s
+
+    def send(self, data: bytes) -> None:
+        """Returns when the kernel has taken all of it. Raises OSError."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(select.POLLOUT, self._stall_s)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN, self._stall_s)
+            except _TRANSPORT:
+                raise _gone() from None
+
+    def take(self) -> bytes:
+        """What is there now; empty: nothing. Raises OSError, also at its end."""
+        try:
+            data = self._socket.recv(_CHUNK_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b""
+        except _TRANSPORT:
+            raise _gone() from None
+        if not data:
+            raise _gone()
+        return data
+
+    def receive(self) -> bytes:
+        """Waits for something. Raises OSError."""
+        while not (data := self.take()):
+            self._wait(select.POLLIN, self._stall_s)
+        return data
+
+    def hang_up(self, within_s: float) -> None:
+        """Waits for the peer to do so too, and no longer: a connection that is closed with something unread
+        is reset, and what is on its way is lost. Raises nothing."""
+        deadline_s = time.monotonic() + within_s
+        try:
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            while (left_s := deadline_s - time.monotonic()) > 0:
+                if not self.take():
+                    self._wait(select.POLLIN, left_s)
+        except OSError:
+            pass  # it has gone, or was to
+        self.close()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()
+
+    def _wait(self, what: int, within_s: float) -> None:
+        poll = select.poll()
+        poll.register(self._socket, what)
+        if not poll.poll(within_s * 1000):
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
+def _gone() -> OSError:
+    return OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

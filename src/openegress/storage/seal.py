@@ -1,0 +1,54 @@
+"""Seals of plans: what the worker believes of a journal that a handler wrote.
+
+A handler reads what strangers send, and an attacker may have taken it over. The plan in its journal says
+where a later process stores, with whose credentials. So the worker seals each plan that it gives away, with a
+key that a handler in its cage cannot read.
+"""
+
+import contextlib
+import hmac
+import os
+import secrets
+from functools import cached_property
+from pathlib import Path
+
+from openegress.config.destination import SEAL
+from openegress.storage.journal import failed, privately, sync_folder
+
+_KEY_BYTES = 32
+
+
+class Seal:
+    def __init__(self, spool: Path) -> None:
+        """All services that share a spool know the key, which lies beside it."""
+        self._path = spool.parent / SEAL
+
+    def of(self, plan: bytes) -> str:
+        """`plan` as encoded by core.plan.encode. Raises EgressError where there can be no key."""
+        return hmac.digest(self._key, plan, "sha256").hex()
+
+    def fits(self, plan: bytes, seal: str) -> bool:
+        """Raises EgressError where there can be no key."""
+        return hmac.compare_digest(self.of(plan).encode(), seal.encode(errors="replace"))
+
+    @cached_property
+    def _key(self) -> bytes:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                return self._path.read_bytes()
+            return self._made()
+        except OSError as error:
+            raise failed(self._path, error) from error
+
+    def _made(self) -> bytes:
+        """Ours, or that of a service which was quicker."""
+        made = self._path.with_name(f"{SEAL}-{secrets.token_hex(8)}")
+        with open(made, "wb", opener=privately) as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(made, self._path)
+        made.unlink()
+        sync_folder(self._path.parent)
+        return self._path.read_bytes()
