@@ -367,6 +367,18 @@ async def test_the_manifest_says_whether_anything_was_encoded_and_file_names_do_
     assert [file["filename"] for file in told["files"]] == ["{passthrough}.mp4"]
 
 
+async def test_what_the_begin_of_a_recording_used_goes_back_to_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(sessions, "_UNDER_WAY_S", 0.2)
+    monkeypatch.setattr("openegress.source.memory.give_back", lambda: given.append(time.monotonic()))
+    rig = Rig(tmp_path, monkeypatch, Packets())
+    began_s = time.monotonic()
+    assert (await rig.record(0.5)).error == ""
+    assert [at_s - began_s >= 0.2 for at_s in given] == [True]
+
+
 async def test_a_recovery_knows_that_nothing_was_encoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from openegress.core.codecs import VIDEO_TIME_BASE, AudioCodec, MediaKind, VideoCodec
 from openegress.core.units import S
-from openegress.media import Packet, StreamFormat
+from openegress.media import Packet, StreamFormat, fragments
 from openegress.media.fragment_index import is_fragmented, read
 from openegress.media.fragments import FRAGMENT_NS, PRIMING_SAMPLES, FragmentWriter, file_header, sample
 from openegress.media.mp4 import Mp4Error
@@ -51,6 +51,18 @@ def camera(seconds: int) -> tuple[StreamFormat, list[Packet]]:
         for n, u in enumerate(units)
     ]
     return video_format(VideoCodec.H264, units[0].data, 320, 180), packets
+
+
+def test_a_key_frame_of_the_format_that_was_asked_for_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form, packets = camera(1)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("FFmpeg is asked what is known")
+
+    monkeypatch.setattr(fragments, "renewed", refuse)
+    assert probe.probe(written(tmp_path / "camera.mp4", [form], packets)).video is not None
 
 
 def moved(packet: Packet, seconds: int) -> Packet:

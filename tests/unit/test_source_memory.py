@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from openegress.core import ipc
+from openegress.core.plan import Plan, WebSource
+from openegress.handler.cage import Work
+from openegress.handler.loop import HandlerLoop
 from openegress.source.memory import Ceiling, Shedding, own_bytes
 
 NOTHING, QUEUES, TRACK = Shedding
@@ -72,3 +76,39 @@ def test_a_file_that_claims_gigabytes_gets_none() -> None:
         [sys.executable, "-c", LIMITED, str(found)], check=True, capture_output=True, text=True
     )
     assert told.stdout.split() == ["0", "False", "True"]
+
+
+HUGE = """
+from openegress.source import memory
+
+def told():
+    rows = open("/proc/self/status").read().splitlines()
+    return next(row.split()[1] for row in rows if row.startswith("THP_enabled:"))
+
+print(told())
+memory.avoid_huge_pages()
+print(told())
+"""
+
+
+def test_a_process_that_avoids_huge_pages_gets_none() -> None:
+    run = subprocess.run([sys.executable, "-c", HUGE], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["1", "0"]
+
+
+class _Mute:
+    def send(self, message: ipc.ToWorker) -> None:
+        """Nobody listens."""
+
+
+@pytest.mark.parametrize(("work", "avoids"), [(work, work is not Work.PAGE) for work in Work])
+def test_all_handlers_but_those_of_browsers_avoid_huge_pages(
+    work: Work, avoids: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("openegress.source.memory.avoid_huge_pages", lambda: asked.append(True))
+    loop = HandlerLoop(_Mute())  # type: ignore[arg-type]
+    loop._settings = ipc.HandlerSettings("/nowhere", confined=False)
+    plan = Plan("EG_x", source=WebSource("http://127.0.0.1/"), outputs=(), video=None, audio=None)
+    loop._cage(plan, work)
+    assert bool(asked) is avoids

@@ -42,6 +42,16 @@ class NoForks:
     async def close(self) -> None: ...
 
 
+class NoSpare:
+    def __init__(self, make: object) -> None: ...
+
+    def start(self) -> None: ...
+
+    def take(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Spawner:
     """In place of HandlerProcess: gives what was laid out, or raises it, and good ones after that."""
 
@@ -70,6 +80,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def stocked(monkeypatch: pytest.MonkeyPatch, spawner: Spawner, browsers: int | None) -> Pool:
     monkeypatch.setattr(pools, "HandlerProcess", spawner)
     monkeypatch.setattr(pools, "ForkClient", NoForks)
+    monkeypatch.setattr(pools, "Spare", NoSpare)
     monkeypatch.setattr(pools, "_RESPAWN_PAUSE_S", 0.0)
     monkeypatch.setattr(pools, "_READY_WITHIN_S", 0.05)
     return Pool(ipc.HandlerSettings("/spool"), browsers=browsers, shape=Shape(), on_log=lambda record: None)

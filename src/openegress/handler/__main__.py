@@ -9,10 +9,12 @@ import sys
 
 from openegress.core import lookup_loop
 from openegress.core.ipc import STACKS_SIGNAL
+from openegress.handler import rehearsal
 from openegress.handler.channel import WorkerChannel
 from openegress.handler.fork_server import ForkServer
 from openegress.handler.loop import HandlerLoop
 from openegress.media import srt
+from openegress.source import memory
 
 
 async def main(channel_fd: int) -> None:
@@ -33,8 +35,10 @@ if __name__ == "__main__":
         from openegress.storage import s3_client
 
         s3_client.load()
+    rehearsal.rehearse()
     gc.set_threshold(50_000, 50, 50)
     gc.collect()
+    memory.give_back()
     gc.freeze()  # what is loaded by now stays, and its memory shared
     channel_fd = ForkServer(socket.socket(fileno=int(sys.argv[1]))).serve()
     if channel_fd is not None:

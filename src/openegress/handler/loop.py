@@ -165,6 +165,8 @@ class HandlerLoop:
         return Composer(plan, self._channel.send, self._turn) if plan.render is Render.DEFERRED else None
 
     def _cage(self, plan: Granted, work: Work) -> Confinement:
+        if work is not Work.PAGE:  # a browser is its own master
+            memory.avoid_huge_pages()
         return Cage(plan, Path(self._told.spool), work) if self._told.confined else Unconfined()
 
     async def _warm(self, message: ipc.Warm) -> None:

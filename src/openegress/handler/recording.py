@@ -46,9 +46,12 @@ from openegress.handler.thumbnails import Thumbnails
 from openegress.handler.warm import WarmBrowser
 from openegress.media.later import Later, LaterFrames, LaterPackets
 from openegress.request.orders import Order
-from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked
+from openegress.source import AwaitsSignal, Closed, Failed, Muted, Notice, Observed, OrderAsked, memory
 
 _log = logging.getLogger(__name__)
+
+_UNDER_WAY_S = 3.0
+"""After the begin of a recording: what that has used is freed."""
 
 T = TypeVar("T")
 Send = Callable[[AnyEvent | LiveState], None]
@@ -280,6 +283,7 @@ class Recording:
             media_input.connect([*packets, *sinks], all_taps, tracks)
             self._control.record(resumed_at_ns, media_input, outputs, past)
             self._send(self._restarted(past, resumed_at_ns, outputs) if past else Active(started_at_ns))
+            asyncio.get_running_loop().call_later(_UNDER_WAY_S, memory.give_back)
             end = await self._ending
             self._control.end()
             self._send(Ending(end.reason))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 
 from openegress.core.annex_b import units
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
@@ -315,9 +316,9 @@ class _Entries:
         video = next((f for f in formats if f.is_passed_through), None)
         self._codec = video.codec if video is not None and isinstance(video.codec, VideoCodec) else None
         self._formats = [video] if video is not None else []
-        self._known: dict[bytes, bytes] = {}
-        """Sample entry by the parameter sets it holds."""
         self._entry = sample_entry(video) if video is not None else b""
+        self._known = {_stated(video): self._entry} if video is not None else {}
+        """Sample entry by the parameter sets it holds."""
 
     def change_at(self, packet: Packet) -> bytes:
         """The entry of the samples from `packet` on; b"": as before."""
@@ -340,6 +341,14 @@ class _Entries:
         except (FFmpegError, EgressError):
             # What FFmpeg cannot describe is left under the entry there is; the media says it too.
             return self._entry
+
+
+def _stated(form: StreamFormat) -> bytes:
+    """The parameter sets in a format that was read from a key frame, so that FFmpeg need not read that again,
+    which takes 8 ms and room for its pictures."""
+    template = form.template
+    extradata = template.codec_context.extradata if isinstance(template, VideoStream) else None
+    return parameter_sets(form.codec, extradata or b"") if isinstance(form.codec, VideoCodec) else b""
 
 
 def sample(form: StreamFormat, data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Where handlers come from, some with a browser that is up before a request comes."""
+"""Where handlers come from: one waits for the next request, and some with a browser that is up."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from openegress.core.errors import EgressError, internal
 from openegress.core.plan import Plan, needs_browser
 from openegress.worker.fork_client import ForkClient
 from openegress.worker.process import HandlerProcess
+from openegress.worker.spare import Spare
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class Pool:
         self._shape = shape
         self._on_log = on_log
         self._forks = forks or ForkClient()
+        self._spare = Spare(self._fork)
         self._ready: list[HandlerProcess] = []
         self._dead: list[HandlerProcess] = []
         """Died while they waited; the filler sees to what they left."""
@@ -66,6 +68,7 @@ class Pool:
     async def start(self) -> None:
         """Raises OSError when the machine has no room for a process."""
         await self._forks.start()
+        self._spare.start()
         if self._browsers != 0:
             self._wanted.set()
             self._filler = asyncio.create_task(self._fill())
@@ -80,9 +83,13 @@ class Pool:
 
     async def spawn(self) -> HandlerProcess:
         """For anything. Raises OSError when the machine has no room for a process."""
+        return self._spare.take() or await self._fork()
+
+    async def _fork(self) -> HandlerProcess:
         return await HandlerProcess.spawn(self._forks, self._settings)
 
     async def close(self) -> None:
+        await self._spare.close()
         if self._cooling is not None:
             self._cooling.cancel()
         if self._filler is not None:

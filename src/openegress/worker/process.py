@@ -89,6 +89,7 @@ class HandlerProcess:
         """Never blocks; a message to a process that is gone is lost, and messages() tells of its end."""
         if isinstance(message, ipc.Run | ipc.Recover | ipc.MakeClip):
             self._folder = Path(self._spool) / message.plan.egress_id
+            self._oom_kills = oom_kills()  # it may have waited for long
         if not self._writer.is_closing():
             self._writer.write(ipc.frame(message))
 

@@ -89,6 +89,10 @@ class Transport:
     def path(self) -> str:
         return self._ice.path()
 
+    def rehearse(self) -> None:
+        """Does, for nobody, what makes the first handshake of a process slow. It is of no more use then."""
+        self._dtls.start(self._dtls.fingerprint)
+
     async def gather(self) -> list[str]:
         """Opens the sockets. Returns our candidates as `candidate:...` lines."""
         await self._ice.gather_candidates()
