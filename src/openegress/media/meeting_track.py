@@ -7,6 +7,8 @@ from openegress.core.units import S
 
 PREROLL_NS = S
 """A picture may be shown late, and a decoder of sound has to settle."""
+GAP_NS = 2 * S
+"""A track that sends nothing for so long is muted, as far as its packets tell."""
 MOST_TEXT_BYTES = 64
 """Of a name or a value in the file; the rest of a longer one is cut off."""
 
@@ -27,7 +29,7 @@ class MeetingTrack:
     width: int
     height: int
     spans_ns: tuple[tuple[int, int], ...]
-    """From when to when packets came without a gap of meeting_file.GAP_NS; never empty."""
+    """From when to when packets came without a gap of GAP_NS; never empty."""
     keys_ns: tuple[int, ...] = ()
     """Of a picture: where it can be decoded from."""
 
