@@ -329,7 +329,7 @@ class _Planner:
             egress_id=self.request.egress_id,
             source=source,
             outputs=resumption.outputs,
-            video=self.options.encoded(video, found),
+            video=self.options.encoded(video, found, resumption.render),
             audio=audio,
             passthrough=passthrough,
             may_pass_through=may_pass_through,
