@@ -26,6 +26,15 @@ def busy_s(pid: int) -> float:
     return times.user + times.system
 
 
+def all_busy_s(pid: int) -> float:
+    """Of a process and all it has started, whether they are still there or not."""
+    spent_s = 0.0
+    for each in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        times = each.cpu_times()
+        spent_s += times.user + times.system + times.children_user + times.children_system
+    return spent_s
+
+
 async def begun(service: Service, room: str, layout: str, name: str) -> str:
     info = await service.call(
         "StartRoomCompositeEgress",
@@ -37,19 +46,10 @@ async def begun(service: Service, room: str, layout: str, name: str) -> str:
     return str(info["egress_id"])
 
 
-async def composed_s(service: Service, egress_id: str) -> float:
-    """CPU seconds from now to its end."""
-    pid = service.pid_of(egress_id)
-    began_s = spent_s = busy_s(pid)
-    while (info := await service.info(egress_id))["status"] == "EGRESS_ENDING":
-        try:
-            spent_s = busy_s(pid)
-        except psutil.NoSuchProcess:
-            pass
-        await asyncio.sleep(0.1)
+async def composed(service: Service, egress_id: str) -> None:
+    info = await service.wait(egress_id, "EGRESS_COMPLETE", timeout_s=3600.0)
     if info["status"] != "EGRESS_COMPLETE":
         raise SystemExit(info["error"])
-    return spent_s - began_s
 
 
 async def measure(folder: Path, rooms: int, seconds: float) -> None:
@@ -73,14 +73,15 @@ async def measure(folder: Path, rooms: int, seconds: float) -> None:
         print(f"recording: live {live_s / seconds:.3f} cores, deferred {mean_s / seconds:.3f}", flush=True)
         print(f"a deferred recording takes {mean_s / live_s:.1%} of a live one", flush=True)
         await service.finish(live)
-        stopped_s = time.monotonic()
+        stopped_s, spent_s = time.monotonic(), all_busy_s(service.pid)
         for each in deferred:
             await service.call("StopEgress", egress_id=each)
         await asyncio.gather(*(service.wait(each, "EGRESS_ENDING") for each in deferred))
-        spent = await asyncio.gather(*(composed_s(service, each) for each in deferred))
+        await asyncio.gather(*(composed(service, each) for each in deferred))
         took_s = time.monotonic() - stopped_s
         print(f"composing {rooms} x {seconds:.0f} s: {took_s:.1f} s, {took_s / seconds:.2f} of their length")
-        print(f"CPU: {sum(spent) / rooms / seconds:.2f} cores for each second of a room", flush=True)
+        spent_s = all_busy_s(service.pid) - spent_s
+        print(f"CPU: {spent_s / rooms / seconds:.3f} s for each second of a room", flush=True)
 
 
 def main() -> None:

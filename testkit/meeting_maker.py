@@ -37,19 +37,26 @@ class Attendance:
     """From when to when there is its tone beside the beeps."""
     tone_hz: float = 300.0
     beeps: bool = True
+    key_every_s: float = 0.0
+    """0: the first picture alone is a key frame."""
 
 
 def make_meeting(path: Path, people: Sequence[Attendance]) -> Path:
     file = SpoolFile(path)
     writer = MatroskaWriter(file.write, file.rewrite, 1_800_000_000 * S)
-    tracks = FileTracks()
-    packets = [packet for number, each in enumerate(people) for packet in _packets(each, number, tracks)]
     writer.open()
-    for packet in sorted(packets, key=lambda each: each.pts_ns):
+    for packet in meeting_packets(people):
         writer.write(packet)
     writer.close()
     file.release()
     return path
+
+
+def meeting_packets(people: Sequence[Attendance]) -> list[Packet]:
+    """In the order of their times."""
+    tracks = FileTracks()
+    packets = [packet for number, each in enumerate(people) for packet in _packets(each, number, tracks)]
+    return sorted(packets, key=lambda each: each.pts_ns)
 
 
 def _packets(of: Attendance, number: int, tracks: FileTracks) -> list[Packet]:
@@ -69,8 +76,10 @@ def _pictures(of: Attendance, number: int, tracks: FileTracks) -> list[Packet]:
     made: list[Packet] = []
     form: StreamFormat | None = None
     file_track = None
+    group = round(of.key_every_s * FPS) or last
     for index in range(first, last):
-        unit = encoder.encode(picture.draw(index), index - first, force_key=index == first)
+        is_key = (index - first) % group == 0
+        unit = encoder.encode(picture.draw(index), index - first, force_key=is_key)
         if form is None:
             form = video_format(VideoCodec(of.codec), unit.data, WIDTH, HEIGHT)
             file_track = tracks.make(_track(of, number, TrackSource.CAMERA), form)

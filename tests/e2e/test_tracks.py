@@ -438,3 +438,50 @@ async def test_who_comes_back_with_the_server_goes_on_in_the_same_tracks(parts: 
         assert times == sorted(times)
         assert times[0] + zero_s < restarted_s < times[-1] + zero_s
     assert not track_counters(location(info), "ada (camera)").unreadable
+
+
+def check_clip(clip: Info, recording: list[ReadTrack], begin_s: float) -> None:
+    """Each track of the recording, cut; what follows the first key frame is what lies there, bit for bit."""
+    path = Path(clip["location"])
+    of = {each.title: each for each in recording}
+    found = read_back(path)
+    assert {each.title for each in found} == set(of)
+    for track in found:
+        whole = [(each.data, each.at_s) for each in of[track.title].packets]
+        keys = [n for n, each in enumerate(track.packets) if each.is_key]
+        assert keys[0] == 0
+        first = 0 if track.kind is MediaKind.AUDIO else keys[1]
+        cut = [(each.data, each.at_s + begin_s) for each in track.packets[first:]]
+        at = next(n for n, (_, at_s) in enumerate(whole) if abs(at_s - cut[0][1]) < 0.002)
+        same = whole[at : at + len(cut)]
+        assert [data for data, _ in cut] == [data for data, _ in same]
+        assert [at_s for _, at_s in cut] == pytest.approx([at_s for _, at_s in same], abs=0.002)
+
+
+def read_back(path: Path) -> list[ReadTrack]:
+    return read_by_summary(path) if path.suffix == ".mcap" else read(path)
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4", ".mcap"])
+async def test_clips_while_it_records_and_after(parts: TrackParts, ending: str) -> None:
+    """Each has an edge and copied pictures: who begins to record has key frames sent."""
+    room = f"clips{ending[1:]}"
+    async with person(parts.livekit, room, "ada"), person(parts.livekit, room, "bob"):
+        egress_id = await started(parts.service, room, ending)
+        others = []
+        for number in range(2):
+            await asyncio.sleep(2)
+            others.append(await started(parts.service, room, f"-{number}.mkv"))
+        await asyncio.sleep(1)
+        last = await parts.service.control("Clip", egress_id, last="2.9s")
+        info = await parts.service.finish(egress_id)
+        for each in others:
+            await parts.service.finish(each)
+        later = await parts.service.control(
+            "Clip", egress_id, **{"from": "1.2", "to": "4.2", "filepath": f"{room}-later"}
+        )
+    recording = read_back(location(info))
+    for clip in (last, later):
+        assert clip["clip"]["filename"].endswith(ending)
+        check_clip(clip["clip"], recording, int(clip["from"]) / S)
+    assert later["clip"]["filename"] == f"{room}-later{ending}"

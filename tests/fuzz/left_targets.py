@@ -5,6 +5,7 @@ import io
 import os
 
 import msgspec
+from av.error import FFmpegError
 
 from openegress.api import wire_json
 from openegress.app import compose
@@ -12,15 +13,19 @@ from openegress.config.room_keys import RoomKeySettings
 from openegress.core.codecs import AudioCodec, MediaKind
 from openegress.core.errors import EgressError
 from openegress.core.sidecars import Sidecar
+from openegress.core.span import Span
+from openegress.core.units import MS
 from openegress.core.values import Secret
 from openegress.handler.recording_journal import RecordingJournal
 from openegress.media import fragment_end
 from openegress.media.clip.fragment_window import FragmentWindow
 from openegress.media.clip.source import CLIPPED, ClipPart, ClipSource, end_ns
 from openegress.media.clip.stitched import Stitched
+from openegress.media.clip.tracks import cut_tracks
 from openegress.media.meeting_file import MeetingFile
 from openegress.media.meeting_track import MeetingTrack
 from openegress.media.mp4 import Mp4Error
+from openegress.output.clip.files import OF_TRACKS, tracks_of
 from openegress.output.images import recover
 from openegress.output.sidecar import log
 from openegress.output.sidecar.render import render
@@ -136,6 +141,28 @@ def clip_source(data: bytes) -> None:
         with contextlib.suppress(Mp4Error):
             window = FragmentWindow(file)
             window.open(0, window.end_ns).seek(0, io.SEEK_END)
+
+
+@target
+def tracks_clip(data: bytes) -> None:
+    """The same of a file of all tracks. The first byte says what it is, the second where the clip begins."""
+    if len(data) < 3:
+        return
+    container, begin_ns = OF_TRACKS[data[0] % len(OF_TRACKS)], data[1] * MS
+    file = _Bytes(data[2:])
+    with recovery_memory(), contextlib.suppress(EgressError):
+        tracks = tracks_of(container, file)
+        if tracks is not None:
+            sink = _Nowhere()
+            with contextlib.suppress(FFmpegError):
+                cut_tracks(tracks, container, Span(begin_ns, begin_ns + 300 * MS), sink, lambda: False)
+
+
+class _Nowhere(io.BytesIO):
+    """A ClipSink."""
+
+    def rewrite(self, offset: int, data: bytes) -> None:
+        self.getbuffer()[offset : offset + len(data)] = data
 
 
 @target

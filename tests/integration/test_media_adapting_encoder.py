@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from openegress.core.codecs import Container, EncoderSpeed, H264Profile, VideoCodec
+from openegress.core.codecs import LIVE_SPEEDS, Container, EncoderSpeed, H264Profile, VideoCodec
 from openegress.core.plan import VideoEncoding
 from openegress.core.units import S
 from openegress.media import Packet
-from openegress.media.adapting_encoder import AdaptingEncoder
+from openegress.media.adapting_encoder import AdaptingEncoder, Choice
 from openegress.media.encoder import VideoEncoder
 from openegress.media.fragments import FragmentWriter, file_header
 from openegress.media.overload import Pressure
@@ -23,7 +23,7 @@ from testkit.pattern import COLOURS, Picture, PictureSpec
 from testkit.probe import counters, probe
 
 FPS, SIZE = 30, (320, 192)
-ULTRAFAST, SUPERFAST, VERYFAST = EncoderSpeed
+ULTRAFAST, SUPERFAST, VERYFAST = LIVE_SPEEDS
 
 
 def asked(
@@ -37,10 +37,14 @@ def asked(
 class Recorded:
     """What an encoder gave while the machine was short of time, or was not."""
 
-    def __init__(self, encoding: VideoEncoding, *, steady: bool = False) -> None:
+    def __init__(
+        self, encoding: VideoEncoding, *, steady: bool = False, choice: Choice | None = None
+    ) -> None:
         self.now_s, self.frames = 1000.0, 0
         self.pressure = Pressure()
-        self.encoder = AdaptingEncoder(encoding, self.pressure, steady=steady, clock=lambda: self.now_s)
+        self.encoder = AdaptingEncoder(
+            encoding, self.pressure, steady=steady, choice=choice, clock=lambda: self.now_s
+        )
         self.packets: list[Packet] = []
         self.speeds: list[EncoderSpeed] = []
         self._picture = Picture(PictureSpec(*SIZE, FPS, COLOURS[0]))
@@ -140,3 +144,26 @@ def test_a_still_picture_goes_on_over_a_change(tmp_path: Path, varies: bool) -> 
     assert found.values[-45:] == list(range(255, 300))
     if not varies:
         assert len(found.values) == 300 and set(found.values[44:255]) == {44}
+
+
+class Backlog:
+    """Of recordings that are composed later: it alone says which speed is wanted."""
+
+    speed = EncoderSpeed.FAST
+
+    def seen(self, now_s: float, *, offered: int, pressed: int, took_s: float) -> bool:
+        return False
+
+
+def test_what_is_composed_later_follows_its_backlog(tmp_path: Path) -> None:
+    """However its encoder keeps up, as nobody waits for it."""
+    backlog = Backlog()
+    recorded = Recorded(asked(speed=EncoderSpeed.FAST), choice=backlog)
+    recorded.run(6.0, pressed=True)
+    backlog.speed = ULTRAFAST
+    recorded.run(1.0, pressed=False)
+    backlog.speed = EncoderSpeed.FAST
+    recorded.run(6.0, pressed=True)
+    assert [speed for _, speed in changes(recorded.speeds)] == [ULTRAFAST, EncoderSpeed.FAST]
+    path = recorded.written(tmp_path / "a.mp4")
+    assert counters(path).values == list(range(recorded.frames)) and not counters(path).unreadable

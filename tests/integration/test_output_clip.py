@@ -18,6 +18,7 @@ from openegress.core.units import S
 from openegress.output import Opening
 from openegress.output.clip import maker
 from openegress.output.clip.maker import ClipMaker
+from openegress.output.file.finalise import finalise
 from openegress.output.file.recorder import FileRecorder
 from openegress.output.file.split_recorder import SplitRecorder
 from openegress.output.hls.recorder import HlsRecorder
@@ -190,15 +191,25 @@ async def test_of_parts(rig: Rig, begin_s: float, end_s: float, ends: bool) -> N
     assert (made.begin_ns, made.end_ns) == tuple(span.values())
 
 
+async def test_of_a_file_that_is_being_stored(rig: Rig) -> None:
+    """It has its index by then."""
+    await rig.recorded(rig.file(), ends=False)
+    folder = rig.spool / "EG_1" / "file-0"
+    assert finalise(folder / "recording.mp4", Container.MP4) == ""
+    check(await rig.made(rig.clip(rig.file(), left_in=str(folder))))
+
+
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
         (lambda path: path.unlink(), Code.FAILED_PRECONDITION, "nothing is recorded yet"),
         (lambda path: path.write_bytes(b""), Code.INVALID_ARGUMENT, "cannot be read"),
         (lambda path: path.write_bytes(os.urandom(50_000)), Code.INVALID_ARGUMENT, "cannot be read"),
-        (lambda path: os.truncate(path, 900), Code.INVALID_ARGUMENT, "a clip cannot be cut"),
+        (lambda path: os.truncate(path, 900), Code.FAILED_PRECONDITION, "nothing is recorded yet"),
         (lambda path: os.truncate(path, 2000), Code.FAILED_PRECONDITION, "nothing is recorded yet"),
-        (lambda path: path.rename(path.with_suffix(".mkv")), Code.UNIMPLEMENTED, "all tracks"),
+        (lambda path: path.rename(path.with_suffix(".mkv")), Code.INVALID_ARGUMENT, "cannot be read"),
+        (lambda path: path.rename(path.with_suffix(".mcap")), Code.INVALID_ARGUMENT, "cannot be read"),
+        (lambda path: path.rename(path.with_suffix(".flv")), Code.UNIMPLEMENTED, "ends in .flv"),
     ],
 )
 async def test_what_cannot_be_cut(rig: Rig, change: Callable[[Path], object], code: Code, words: str) -> None:

@@ -2,6 +2,7 @@
 loud as it is asked to be."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from openegress.app.stems import name_of
 from openegress.core.stems import StemFormat
 from openegress.media.loudness_meter import LoudnessMeter
+from openegress.source.room.stem_files import gains_db
 from testkit.meeting_maker import Attendance, make_meeting
 from testkit.probe import beep_onsets, has_tone, probe, rms, sound, tones
 
@@ -42,6 +44,12 @@ def stems(meeting: Path, folder: Path, *arguments: str) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = json.loads(ran.stdout)
     assert sorted(str(each) for each in folder.iterdir()) == sorted(each["file"] for each in told)
     return told
+
+
+def _folder(beside: Path) -> Path:
+    found = beside / "stems"
+    found.mkdir()
+    return found
 
 
 def loudness(path: Path) -> float:
@@ -103,3 +111,19 @@ def test_names_lie_in_the_folder_and_are_apart() -> None:
     }
     assert len(names) == 7
     assert all("/" not in name and len(name.encode()) < 255 for name in names)
+
+
+def test_people_whose_long_identities_begin_alike_have_stems_of_their_own(tmp_path: Path) -> None:
+    alike = [
+        Attendance("x" * 90 + name, 0.0, 1.0, "vp8", ((0.0, 1.0),), hz)
+        for name, hz in (("a", 300.0), ("b", 500.0))
+    ]
+    found = stems(make_meeting(tmp_path / "meeting.mkv", alike), _folder(tmp_path))
+    assert len({each["file"] for each in found}) == 2
+
+
+def test_who_is_far_away_is_not_all_noise() -> None:
+    """A gain is as large as a live one at most."""
+    measured = {"near": -20.0, "far": -60.0, "loud": -1.0, "silent": -math.inf}
+    assert gains_db(measured, -16.0) == {"near": 4.0, "far": 24.0, "loud": -15.0}
+    assert gains_db({"loud": -1.0}, -50.0) == {"loud": -30.0}

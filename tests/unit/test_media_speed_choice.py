@@ -10,13 +10,14 @@ from openegress.core.codecs import EncoderSpeed
 from openegress.media.speed_choice import (
     CALM_S,
     LONGEST_CALM_S,
+    SPEEDS,
     STEP_S,
     TIMES,
     SpeedChoice,
 )
 
 FPS = 30
-ULTRAFAST, SUPERFAST, VERYFAST = EncoderSpeed
+ULTRAFAST, SUPERFAST, VERYFAST = SPEEDS
 
 
 class Machine:
@@ -99,7 +100,7 @@ def test_it_never_goes_to_and_fro(loads: list[tuple[int, float]]) -> None:
     machine = Machine()
     for seconds, work_s in loads:
         machine.run(seconds, work_s)
-    order = list(EncoderSpeed)
+    order = list(SPEEDS)
     at_s, speed = 0.0, VERYFAST
     for changed_s, new in machine.changes:
         assert abs(order.index(new) - order.index(speed)) == 1

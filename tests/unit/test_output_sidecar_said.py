@@ -205,6 +205,35 @@ def test_what_came_in_one_piece_is_shown_as_long_as_it_takes_to_read() -> None:
     assert spans_s(transcript(lines), MediaTime(ZERO_NS, at(2))) == [(1, 2), (2, 2)]
 
 
+async def test_who_sent_words_stands_beside_whose_they_are(tmp_path: Path) -> None:
+    """An agent transcribes others; so may anybody who encrypts it, as no server sees that. Nobody takes the
+    place of another's words."""
+    conversation = Conversation()
+    joined = [
+        LogEntry(at(0), "participant_joined", {"identity": who, "name": "", "participant_id": f"PA_{who}"})
+        for who in ("ada", "agent", "mallory")
+    ]
+    packets = [
+        ("ada", "PA_agent", piece("s", "A")),
+        ("agent", "PA_agent", chunk("Yes")),
+        ("mallory", "PA_mallory", old("A", "No", True)),
+        ("agent", "PA_unseen", old("B", "So", True)),
+    ]
+    said = [
+        entry
+        for who, sid, packet in packets
+        for entry in conversation.entries(DataArrived(who, DataPacket(**packet, participant_sid=sid), at(1)))
+    ]
+    await kept(tmp_path, STARTED, *joined, *said, LogEntry(at(9), entries.ENDED))
+    path = render(tmp_path, Sidecar.TRANSCRIPT, "m", 0)[".transcript.jsonl"]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(each["identity"], each.get("sender"), each["text"]) for each in lines] == [
+        ("ada", "agent", "Yes"),
+        ("ada", "mallory", "No"),
+        ("ada", None, "So"),  # of one who is hidden, or left out
+    ]
+
+
 async def test_the_files(tmp_path: Path) -> None:
     named = LogEntry(at(0), "participant_joined", {"identity": "ada", "name": "Ada"})
     said = heard(

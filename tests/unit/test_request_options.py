@@ -654,6 +654,11 @@ def test_a_room_in_a_layout_may_be_composed_later() -> None:
     assert plan(room()).render is Render.LIVE
     for query in ("render=deferred", "render=deferred&split_every=1m&sidecars=events&text=x"):
         assert plan(room(f"grid?{query}")).render is Render.DEFERRED
+    # Whoever composes it knows how much time there is, unless a speed is asked for.
+    video = plan(room("grid?render=deferred")).video
+    assert video is not None and video.adapts
+    video = plan(room("grid?render=deferred&encoder_speed=superfast")).video
+    assert video is not None and not video.adapts and video.speed is EncoderSpeed.SUPERFAST
     # What is asked for of all rooms has no effect on those that cannot.
     configured = replace(CONTEXT, options=OptionDefaults(render=Render.DEFERRED))
     assert plan(room("speaker"), configured).render is Render.DEFERRED

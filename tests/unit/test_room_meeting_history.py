@@ -10,7 +10,7 @@ from openegress.cli.compose import position_s
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError
 from openegress.core.units import S
-from openegress.media.meeting_track import MeetingTrack, as_stored
+from openegress.media.meeting_track import MeetingTrack, identity_as_stored
 from openegress.source.room.meeting_history import (
     LINGER_NS,
     MeetingHistory,
@@ -122,7 +122,20 @@ def test_a_long_identity_is_found_by_what_the_file_has_of_it() -> None:
     whole = "x" * 100
     lines = [line(0, "participant_joined", whole, name=""), line(0, "track_published", whole, **CAMERA)]
     lines.append(line(1, "active_speakers", "", identities=[whole]))
-    assert history([camera(as_stored(whole), (0, 3))], lines)[-1][2:] == ([("0", False)], (as_stored(whole),))
+    assert history([camera(identity_as_stored(whole), (0, 3))], lines)[-1][2:] == (
+        [("0", False)],
+        (identity_as_stored(whole),),
+    )
+
+
+def test_long_identities_that_begin_alike_stay_apart() -> None:
+    """Also those of which events tell the beginning alone."""
+    first, second = identity_as_stored("x" * 100 + "1"), identity_as_stored("x" * 100 + "2")
+    assert first != second and len(first.encode()) == len(second.encode()) == 64
+    assert identity_as_stored(first) == first, "a clip has it as it was"
+    assert identity_as_stored("é" * 300) == identity_as_stored("é" * 256)
+    assert len(identity_as_stored("é" * 40).encode()) <= 64
+    assert identity_as_stored("x" * 64) == "x" * 64
 
 
 def test_another_codec_of_the_same_camera_takes_its_place() -> None:

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import LIVE_SPEEDS, EncoderSpeed
 from openegress.core.plan import LocalStorage, Plan, StoragePlan, VideoEncoding, WebSource
 from openegress.core.render import Render
 from openegress.request.context import Context
@@ -16,7 +16,7 @@ from openegress.worker.config import WorkerConfig
 from openegress.worker.load import LoadMeter
 from openegress.worker.supervisor import Supervisor
 
-ULTRAFAST, SUPERFAST, VERYFAST = EncoderSpeed
+ULTRAFAST, SUPERFAST, VERYFAST = LIVE_SPEEDS
 KIND, GIB = RequestKind.WEB, 2**30
 
 

@@ -153,8 +153,8 @@ class Node:
         self._endings = Endings(self.service, self._spool, spending, faults)
 
     def _turns(self, settings: Settings) -> ComposeTurns:
-        """One encodes with a core while it draws with another."""
-        most = settings.cpu_cost.max_composing or max(1, int(self.machine.load().cores) // 2)
+        """One draws and encodes in two threads, of which neither has a core for itself."""
+        most = settings.cpu_cost.max_composing or max(1, int(self.machine.load().cores))
         return ComposeTurns(most)
 
     def _tenures(self, leases: WorkerLeases, keeper: IOInfoClient) -> Tenures | None:

@@ -53,6 +53,11 @@ class EncoderSpeed(StrEnum):
     ULTRAFAST = "ultrafast"
     SUPERFAST = "superfast"
     VERYFAST = "veryfast"
+    FAST = "fast"
+    """Of what is composed later, where nothing else waits for the machine."""
+
+
+LIVE_SPEEDS = (EncoderSpeed.ULTRAFAST, EncoderSpeed.SUPERFAST, EncoderSpeed.VERYFAST)
 
 
 class AskedSpeed(StrEnum):

@@ -147,7 +147,10 @@ class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
 
 
 class Turn(msgspec.Struct, frozen=True, tag="turn"):
-    """Answer to AskTurn, when it has come."""
+    """Answer to AskTurn, when it has come; and again whenever it changes how many wait."""
+
+    behind: int = 0
+    """Recordings that wait for each that is composed."""
 
 
 class KeysGiven(msgspec.Struct, frozen=True, tag="keys_given"):

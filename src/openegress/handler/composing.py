@@ -150,6 +150,8 @@ class Composer:
         self._report_progress(0, recorded)
         plan, source, video = self._plan, self._plan.source, self._plan.video
         assert isinstance(source, LayoutSource) and video is not None
+        if video.adapts:
+            video = msgspec.structs.replace(video, speed=self._turn.speed)
         path = await asyncio.to_thread(self._tracks.take)
         file = await self._idly(partial(MeetingFile, path)) if path is not None else None
         changes = await self._idly(partial(self._tracks.changes, recorded.started_at_ns))
@@ -165,6 +167,7 @@ class Composer:
                 on_error=self._fail,
                 hold_s=math.inf,
                 loudness_lufs=plan.loudness_lufs,
+                speeds=self._turn,
             )
         )
         self._composition = composition

@@ -144,8 +144,8 @@ class HandlerLoop:
                     self._names.answer(message)
                 if self._clipping is not None:
                     self._clipping.answer(message)
-            case ipc.Turn():
-                self._turn.give()
+            case ipc.Turn(behind):
+                self._turn.give(behind)
             case ipc.KeysGiven():
                 if self._keys is not None:
                     self._keys.answer(message)

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import av
 import msgspec
@@ -23,6 +24,17 @@ from openegress.media.speed_choice import SPEEDS, SpeedChoice
 
 _log = logging.getLogger(__name__)
 
+_ORDER = tuple(EncoderSpeed)
+
+
+class Choice(Protocol):
+    """As a SpeedChoice."""
+
+    @property
+    def speed(self) -> EncoderSpeed: ...
+
+    def seen(self, now_s: float, *, offered: int, pressed: int, took_s: float) -> bool: ...
+
 
 class AdaptingEncoder:
     """As a VideoEncoder; confined to one thread."""
@@ -33,16 +45,17 @@ class AdaptingEncoder:
         pressure: Pressure,
         *,
         steady: bool,
+        choice: Choice | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pressure` is followed, and told whether the encoder is at its quickest. `clock`: seconds, of one
-        that never goes back."""
+        """`pressure` is told whether the encoder is at its quickest, and is followed where `choice` does not
+        say which speed it is to have. `clock`: seconds, of one that never goes back."""
         self._clock = clock
         self._encoding = encoding
         self._steady = steady
         self._pressure = pressure
         self._encoder = VideoEncoder(encoding, steady=steady)
-        self._choice = SpeedChoice(encoding.speed, clock())
+        self._choice = choice or SpeedChoice(encoding.speed, clock())
         self._seen = Pressure()
         pressure.is_quickest = encoding.speed is SPEEDS[0]
         self._last_ns: int | None = None
@@ -70,7 +83,7 @@ class AdaptingEncoder:
 
     def encode(self, frame: av.VideoFrame, pts_ns: int) -> list[Packet]:
         given = self._follow(pts_ns) if not self._is_fixed else []
-        if self._last_ns is not None and self.speed is not SPEEDS[-1]:
+        if self._last_ns is not None and self.speed in SPEEDS[:-1]:
             spent_ns = self._quicker_ns.get(self.speed, 0)
             self._quicker_ns[self.speed] = spent_ns + pts_ns - self._last_ns
         self._last_ns = pts_ns
@@ -93,7 +106,7 @@ class AdaptingEncoder:
             took_s=now.worked_s - before.worked_s,
         )
         wanted = self._choice.speed
-        is_quicker = SPEEDS.index(wanted) < SPEEDS.index(self.speed)
+        is_quicker = _ORDER.index(wanted) < _ORDER.index(self.speed)
         if wanted is self.speed or not (is_quicker or self._encoder.is_key_due(pts_ns)):
             return []
         encoding = msgspec.structs.replace(self._encoding, speed=wanted)

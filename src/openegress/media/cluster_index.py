@@ -17,9 +17,9 @@ _TRACK_ENTRY, _TRACK_NUMBER, _TRACK_TYPE = 0xAE, 0xD7, 0x83
 _CHAPTERS = 0x1043A770
 _VIDEO = 1
 
-_HEADER_BYTES = 512 * 1024
+HEADER_BYTES = 512 * 1024
 """More than any header takes: FFmpeg's, or one with room for tracks to come (media.matroska_head)."""
-_MAX_CLUSTER_BYTES = 256 * 1024 * 1024
+MAX_CLUSTER_BYTES = 256 * 1024 * 1024
 """Half a second of media; more is damage."""
 _CUE_EVERY_MS = 5_000
 """Of sound where no picture has an entry: each cluster could be one."""
@@ -64,9 +64,9 @@ def make_seekable(path: Path, chapters: bytes = b"") -> bool:
     """Gives `path` its index, its duration and `chapters`, an element, and takes off what is torn at its end.
     False: it has them already. Raises WebmError, or OSError; it then plays as before."""
     with path.open("r+b") as file:
-        header = file.read(_HEADER_BYTES)
+        header = file.read(HEADER_BYTES)
         length = os.fstat(file.fileno()).st_size
-        segment, parts = _header(header)
+        segment, parts = header_parts(header)
         room, info, tracks = (_first(parts, kind) for kind in (VOID, _INFO, _TRACKS))
         inside = list(elements(header, info.data, info.end))
         if any(each.kind == _DURATION for each in inside):
@@ -105,7 +105,7 @@ def make_seekable(path: Path, chapters: bytes = b"") -> bool:
     return True
 
 
-def _header(data: bytes) -> tuple[Element, list[Element]]:
+def header_parts(data: bytes) -> tuple[Element, list[Element]]:
     """The segment and what stands in it before the first cluster."""
     outer = list(elements(data, 0, len(data)))
     if len(outer) < 2 or outer[1].kind != _SEGMENT:
@@ -153,7 +153,7 @@ def _scan(file: BinaryIO, start: int, length: int, segment: int, pictures: froze
         head = file.read(12)
         each = next(elements(head, 0, 12), None)
         size = each.end - each.start if each is not None and each.kind == _CLUSTER else 0
-        if each is None or not 0 < size <= min(_MAX_CLUSTER_BYTES, length - found.end):
+        if each is None or not 0 < size <= min(MAX_CLUSTER_BYTES, length - found.end):
             break
         _add(found, file.read(size - 12), found.end - segment, pictures)
         found.end += size

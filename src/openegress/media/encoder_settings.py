@@ -38,20 +38,32 @@ _X264: dict[EncoderSpeed, dict[str, str]] = {
     EncoderSpeed.ULTRAFAST: {"preset": "ultrafast", "rc-lookahead": "0"},
     EncoderSpeed.SUPERFAST: {"preset": "superfast", "rc-lookahead": "0"},
     EncoderSpeed.VERYFAST: {"preset": "veryfast", "rc-lookahead": str(_LOOKAHEAD)},
+    EncoderSpeed.FAST: {"preset": "fast", "chromaoffset": "2"},
 }
-_X264_ADAPTING = {"coder": "1", "8x8dct": "1", "weightp": "1"}
-"""What ultrafast turns off, and other speeds name in their parameter sets; baseline and main turn off what
-they have not."""
+_X264_ADAPTING = {"coder": "1", "8x8dct": "1", "weightp": "1", "refs": "1"}
+"""What ultrafast turns off, or fast has more of, and other speeds name in their parameter sets; baseline and
+main turn off what they have not. Of fast, x264 takes 2 from the offset of colours, which is there too."""
 _VP8_SPEEDS = {
     EncoderSpeed.ULTRAFAST: -16,
     EncoderSpeed.SUPERFAST: -10,
     EncoderSpeed.VERYFAST: -6,
+    EncoderSpeed.FAST: -4,
 }
 """Fixed speeds, as browsers send calls with: at -6 two thirds of x264's time for the same picture at the same
 rate (measured). A positive number would let libvpx choose by the clock."""
-_VP9_SPEEDS = {EncoderSpeed.ULTRAFAST: 8, EncoderSpeed.SUPERFAST: 8, EncoderSpeed.VERYFAST: 7}
+_VP9_SPEEDS = {
+    EncoderSpeed.ULTRAFAST: 8,
+    EncoderSpeed.SUPERFAST: 8,
+    EncoderSpeed.VERYFAST: 7,
+    EncoderSpeed.FAST: 6,
+}
 """FFmpeg takes none above."""
-_AV1_PRESETS = {EncoderSpeed.ULTRAFAST: 10, EncoderSpeed.SUPERFAST: 10, EncoderSpeed.VERYFAST: 9}
+_AV1_PRESETS = {
+    EncoderSpeed.ULTRAFAST: 10,
+    EncoderSpeed.SUPERFAST: 10,
+    EncoderSpeed.VERYFAST: 9,
+    EncoderSpeed.FAST: 8,
+}
 """From 11 on small changes, as of a counter, are left out of every other picture; at 10 of one in twenty."""
 _LARGE_BLOCKS = 64
 """A side from which a picture has room for the largest blocks of HEVC."""

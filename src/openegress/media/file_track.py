@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.errors import internal
 from openegress.media import StreamFormat
+from openegress.media.meeting_track import as_stored, identity_as_stored
 from openegress.media.mp4 import children
 from openegress.media.sample_entry import VISUAL_ENTRY_BYTES, sample_entry
+
+IDENTITY = "PARTICIPANT_IDENTITY"
+"""The tag that says whose a track is."""
 
 _CONFIGURATION: dict[AudioCodec | VideoCodec, bytes] = {
     VideoCodec.H264: b"avcC",
@@ -28,6 +32,14 @@ class FileTrack:
     """What players show."""
     tags: tuple[tuple[str, str], ...] = ()
     """Name and value."""
+
+    @property
+    def stored_tags(self) -> tuple[tuple[str, str], ...]:
+        """As the file has them: bounded, and identities that differ stay so."""
+        return tuple(
+            (name, identity_as_stored(value) if name == IDENTITY else as_stored(value))
+            for name, value in self.tags
+        )
 
 
 @dataclass(frozen=True, slots=True)

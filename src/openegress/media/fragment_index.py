@@ -92,8 +92,12 @@ class FragmentIndex:
 def is_fragmented(path: Path) -> bool:
     """Whether it is a file that media.fragments writes, and that is not a plain one yet."""
     with path.open("rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        return [each.kind for each in islice(boxes(file, length), 3)] == [b"ftyp", b"free", b"moov"]
+        return begins_with_fragments(file, os.fstat(file.fileno()).st_size)
+
+
+def begins_with_fragments(file: ReadableFile, length: int) -> bool:
+    """As is_fragmented(). Raises Mp4Error for what is no MP4."""
+    return [each.kind for each in islice(boxes(file, length), 3)] == [b"ftyp", b"free", b"moov"]
 
 
 def read(file: BinaryIO) -> FragmentIndex:

@@ -173,8 +173,8 @@ def _entry(track: FileTrack) -> bytes:
 def _tag(track: FileTrack) -> bytes:
     """The content of a Tag (section 5.1.8.1) of one track."""
     simple = [
-        element(b"\x67\xc8", text(b"\x45\xa3", name) + text(b"\x44\x87", as_stored(value)))  # SimpleTag
-        for name, value in track.tags
+        element(b"\x67\xc8", text(b"\x45\xa3", name) + text(b"\x44\x87", value))  # SimpleTag
+        for name, value in track.stored_tags
         if value
     ]
     return element(b"\x63\xc0", number(b"\x63\xc5", _uid(track))) + b"".join(simple)  # Targets, TagTrackUID

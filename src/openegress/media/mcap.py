@@ -26,7 +26,7 @@ from openegress.media.mcap_records import (
     metadata,
 )
 from openegress.media.mcap_schemas import DATA_NUMBER, ENCODING, OF_KIND, data_schema
-from openegress.media.meeting_track import as_stored
+from openegress.media.meeting_track import as_stored, identity_as_stored
 
 RECORDING = "recording"
 """Name of the metadata of the file itself."""
@@ -118,11 +118,13 @@ class McapWriter:
         if isinstance(of, FileTrack):
             kind, told = of.form.kind, _metadata(of)
             schema, number = OF_KIND[kind].record, OF_KIND[kind].number
-            tags = dict(of.tags)
+            tags = dict(of.stored_tags)
             topic = _topic(tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
         else:
             kind, told, schema, number = MediaKind.DATA, _data_metadata(of), data_schema(), DATA_NUMBER
-            topic = _topic(of.identity or "server", "data", *([of.topic] if of.topic else []))
+            topic = _topic(
+                identity_as_stored(of.identity) or "server", "data", *([of.topic] if of.topic else [])
+            )
         if kind not in self._schemas:
             self._schemas.add(kind)
             self._before.append(schema)
@@ -140,14 +142,14 @@ def _topic(*parts: str) -> str:
 
 def _data_metadata(of: DataTopic) -> dict[str, str]:
     kind = MediaKind.DATA.value
-    values = {"participant_identity": of.identity, "topic": of.topic}
-    return {"kind": kind} | {name: as_stored(value) for name, value in values.items() if value}
+    values = {"participant_identity": identity_as_stored(of.identity), "topic": as_stored(of.topic)}
+    return {"kind": kind} | {name: value for name, value in values.items() if value}
 
 
 def _metadata(track: FileTrack) -> dict[str, str]:
     form = track.form
     values = {"name": as_stored(track.name), "kind": form.kind.value, "codec": form.codec.value}
-    values |= {name.lower(): as_stored(value) for name, value in track.tags if value}
+    values |= {name.lower(): value for name, value in track.stored_tags if value}
     if form.kind is MediaKind.VIDEO:
         return values | {"width": str(form.width), "height": str(form.height)}
     return values | {"sample_rate": str(form.sample_rate), "channels": str(form.channels)}

@@ -33,7 +33,7 @@ from openegress.media.mcap_records import (
 )
 from openegress.media.mcap_schemas import VIDEO
 
-_MAX_RECORD_BYTES = 256 * 1024 * 1024
+MAX_RECORD_BYTES = 256 * 1024 * 1024
 """Half a second of media; more is damage."""
 _KEPT = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.METADATA, Opcode.MESSAGE_INDEX)
 
@@ -132,7 +132,7 @@ def _scan(file: BinaryIO, size: int) -> _Scanned:
         head = file.read(HEAD_BYTES)
         opcode, length = record_head(head)
         end = at + HEAD_BYTES + length
-        if length > _MAX_RECORD_BYTES or end > size:
+        if length > MAX_RECORD_BYTES or end > size:
             break
         if opcode == Opcode.CHUNK:
             told = chunk_head(file.read(min(length, CHUNK_HEAD_BYTES)))

@@ -50,6 +50,17 @@ class ChunkHead:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """When a chunk begins and ends, and where it lies."""
+
+    start_ns: int
+    end_ns: int
+    offset: int
+    length: int
+    """With opcode and length."""
+
+
+@dataclass(frozen=True, slots=True)
 class IndexedChunk:
     """A chunk and the message indexes behind it, by where they lie in the file."""
 
@@ -139,6 +150,20 @@ def places_in(records: bytes) -> Iterator[MessagePlace]:
         at += HEAD_BYTES + length
 
 
+def message_in(content: bytes) -> tuple[int, int, bytes]:
+    """(channel, ns, data) of a message's content."""
+    number, _, at_ns, _ = _MESSAGE.unpack_from(content)
+    return int(number), int(at_ns), content[_MESSAGE.size :]
+
+
+def channel_in(content: bytes) -> tuple[int, dict[str, str]]:
+    """(number, metadata) of a channel's content. Raises ValueError or struct.error."""
+    number = int(struct.unpack_from("<HH", content)[0])
+    _, at = _text_at(content, 4)
+    _, at = _text_at(content, at)
+    return number, _texts_at(content, at)
+
+
 def indexed_in(index: bytes) -> tuple[int, int]:
     """(channel, how many of its messages) of a message index's content."""
     number, size = struct.unpack_from("<HI", index)
@@ -150,6 +175,19 @@ def chunk_index(of: IndexedChunk) -> bytes:
     times = struct.pack("<QQQQ", head.start_ns, head.end_ns, of.offset, of.length)
     sizes = struct.pack("<QIQQ", of.indexes_bytes, 0, head.size_bytes, head.size_bytes)
     return record(Opcode.CHUNK_INDEX, times + _numbers(of.indexes) + sizes)
+
+
+def chunk_place(content: bytes) -> ChunkPlace:
+    """Of a chunk index's content. Raises struct.error."""
+    return ChunkPlace(*struct.unpack_from("<QQQQ", content))
+
+
+def summary_start(tail: bytes) -> int:
+    """Where the summary begins, by the last bytes of a file; 0: it has none."""
+    at = len(tail) - len(MAGIC) - HEAD_BYTES - 20
+    if at < 0 or not tail.endswith(MAGIC) or record_head(tail, at) != (Opcode.FOOTER, 20):
+        return 0
+    return int(struct.unpack_from("<Q", tail, at + HEAD_BYTES)[0])
 
 
 def statistics(span_ns: tuple[int, int], schemas: int, chunks: int, messages: Mapping[int, int]) -> bytes:
@@ -186,12 +224,16 @@ def summary(groups: Sequence[tuple[Opcode, bytes]], start: int) -> bytes:
 def texts_of(content: bytes) -> tuple[str, dict[str, str]]:
     """Name and values of a Metadata record's content. ValueError or struct.error: it is none."""
     name, at = _text_at(content, 0)
+    return name, _texts_at(content, at)
+
+
+def _texts_at(content: bytes, at: int) -> dict[str, str]:
     at += 4
     values = {}
     while at < len(content):
         key, at = _text_at(content, at)
         values[key], at = _text_at(content, at)
-    return name, values
+    return values
 
 
 def _text_at(content: bytes, at: int) -> tuple[str, int]:

@@ -5,11 +5,11 @@ https://docs.foxglove.dev/docs/sdk/schemas/compressed-video and compressed-audio
 """
 
 from functools import cache
-from typing import cast
+from typing import Protocol, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from openegress.core.codecs import MediaKind
 from openegress.core.units import S
@@ -20,6 +20,10 @@ ENCODING = "protobuf"
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _TEXT, _BYTES = _Field.TYPE_STRING, _Field.TYPE_BYTES
+
+
+class _WithData(Protocol):
+    data: bytes
 
 
 class MediaSchema:
@@ -61,6 +65,13 @@ class MediaSchema:
         seconds, nanos = divmod(at_ns, S)
         timestamp = {"seconds": seconds, "nanos": nanos}
         return self._type(timestamp=timestamp, data=data, format=codec).SerializeToString()
+
+    def data_in(self, message: bytes) -> bytes:
+        """What message() was given. Raises ValueError."""
+        try:
+            return cast(_WithData, self._type.FromString(message)).data
+        except DecodeError as error:
+            raise ValueError(f"a message is no {self._type.DESCRIPTOR.name}: {error}") from error
 
 
 VIDEO = MediaSchema(1, "CompressedVideo", {"frame_id": (2, _TEXT), "data": (3, _BYTES), "format": (4, _TEXT)})

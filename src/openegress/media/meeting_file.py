@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from openegress.core.codecs import AudioCodec, MediaKind, VideoCodec
 from openegress.core.errors import EgressError, invalid
 from openegress.core.units import S
-from openegress.media.meeting_track import MeetingTrack
+from openegress.media.meeting_track import GAP_NS, MeetingTrack
 
 _CODECS: dict[str, AudioCodec | VideoCodec] = {
     "opus": AudioCodec.OPUS,
@@ -44,8 +44,6 @@ class MeetingPacket:
 
 _OUT_OF_ORDER_NS = 2 * S
 """So much later a packet may lie in the file than others of its time."""
-GAP_NS = 2 * S
-"""A track that sends nothing for so long is muted, as far as its packets tell."""
 
 
 class MeetingFile:

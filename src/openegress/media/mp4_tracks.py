@@ -126,6 +126,6 @@ def described(form: StreamFormat) -> bytes:
 
 def names_of(track: FileTrack) -> TrackNames:
     """What players show, and whose it is."""
-    tags = dict(track.tags)
+    tags = dict(track.stored_tags)
     parts = (tags.get("PARTICIPANT_IDENTITY", ""), tags.get("TRACK_SOURCE", ""))
-    return TrackNames(as_stored(track.name), "/".join(as_stored(each) or "unknown" for each in parts))
+    return TrackNames(as_stored(track.name), "/".join(each or "unknown" for each in parts))

@@ -17,7 +17,7 @@ from openegress.core.left_out import QuickerEncoding
 from openegress.core.plan import AudioEncoding, VideoEncoding
 from openegress.core.units import S
 from openegress.media import FrameSink, Packet, PacketSink, StreamFormat
-from openegress.media.adapting_encoder import AdaptingEncoder
+from openegress.media.adapting_encoder import AdaptingEncoder, Choice
 from openegress.media.due_key_frames import DueKeyFrames
 from openegress.media.encoder import AudioEncoder, VideoEncoder
 from openegress.media.frame_queue import FrameQueue, Queued, QueuedPicture, QueuedSound
@@ -45,16 +45,20 @@ class EncodePipeline:
         on_error: OnError,
         hold_s: float = 0.0,
         loudness_lufs: float = 0.0,
+        speeds: Choice | None = None,
     ) -> None:
         """`hold_s`: how long video() may hold back a source that can wait, before a picture is left out.
         Such a source sees itself when it falls behind; a full queue is only how it catches up.
-        `loudness_lufs`: what encoded sound is brought to; 0: it stays as it is.
+        `loudness_lufs`: what encoded sound is brought to; 0: it stays as it is. `speeds`: of an encoder that
+        adapts, where that is not up to what waits for it.
 
         Raises EgressError when FFmpeg refuses the parameters.
         """
         self._queue = FrameQueue(video.framerate if video else None, hold_s)
         try:
-            self._video = _video_encoder(video, self._queue.pressure, steady=steady) if video else None
+            self._video = (
+                _video_encoder(video, self._queue.pressure, speeds, steady=steady) if video else None
+            )
             self._audio = _audio_encoder(audio, loudness_lufs) if audio else None
         except av.FFmpegError as error:
             raise internal(f"encoder refused {video} {audio}: {error}", Phase.FIRST_FRAME) from error
@@ -175,10 +179,10 @@ class EncodePipeline:
 
 
 def _video_encoder(
-    encoding: VideoEncoding, pressure: Pressure, *, steady: bool
+    encoding: VideoEncoding, pressure: Pressure, speeds: Choice | None, *, steady: bool
 ) -> VideoEncoder | AdaptingEncoder:
     if encoding.adapts:
-        return AdaptingEncoder(encoding, pressure, steady=steady)
+        return AdaptingEncoder(encoding, pressure, steady=steady, choice=speeds)
     return VideoEncoder(encoding, steady=steady)
 
 

@@ -4,7 +4,7 @@ Where pictures wait too long the next quicker speed is taken at once. A slower o
 and only where it would leave time to spare; one that did not hold is tried again after twice that long.
 """
 
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import LIVE_SPEEDS, EncoderSpeed
 
 WINDOW_S = 1.0
 PRESSED = 0.1
@@ -24,7 +24,7 @@ RELAPSE_S = 120.0
 SPARE = 0.5
 """What a slower speed may take of the time at most, by what the quicker one takes."""
 
-SPEEDS = tuple(EncoderSpeed)
+SPEEDS = LIVE_SPEEDS
 """The quickest first."""
 TIMES = {EncoderSpeed.ULTRAFAST: 1.0, EncoderSpeed.SUPERFAST: 1.25, EncoderSpeed.VERYFAST: 1.85}
 """What one picture takes (bench.speeds)."""

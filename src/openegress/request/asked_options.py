@@ -200,7 +200,7 @@ class AskedOptions:
         return PauseMode.CUT
 
     def encoded(
-        self, video: parts.VideoEncoding | None, outputs: tuple[parts.Output, ...]
+        self, video: parts.VideoEncoding | None, outputs: tuple[parts.Output, ...], render: Render
     ) -> parts.VideoEncoding | None:
         """`video` at the speed and the rate that were asked for. Raises EgressError where the request asks
         for what its outputs have no use for."""
@@ -218,7 +218,9 @@ class AskedOptions:
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
             raise unimplemented("variable_frame_rate of pictures that are not H.264")
-        speed = self.all.encoder_speed or AskedSpeed.VERYFAST
+        # What is composed later has the more time, the fewer recordings wait for it.
+        left_to_us = AskedSpeed.AUTO if render is Render.DEFERRED else AskedSpeed.VERYFAST
+        speed = self.all.encoder_speed or left_to_us
         is_auto = speed is AskedSpeed.AUTO
         if is_auto and self.asked.encoder_speed and not is_h264:
             raise unimplemented("encoder_speed=auto of pictures that are not H.264")

@@ -332,7 +332,7 @@ class _Planner:
             egress_id=self.request.egress_id,
             source=source,
             outputs=resumption.outputs,
-            video=self.options.encoded(video, found),
+            video=self.options.encoded(video, found, resumption.render),
             audio=audio,
             passthrough=passthrough,
             room_id=self.request.room_id,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from openegress.core import info as transitions
-from openegress.core.codecs import EncoderSpeed
+from openegress.core.codecs import LIVE_SPEEDS
 from openegress.core.errors import EgressError
 from openegress.core.plan import Plan
 from openegress.core.render import Render
@@ -71,7 +71,7 @@ class Capacity:
         if video is None or not video.adapts or plan.render is Render.DEFERRED:
             return plan
         load, reserved = self._load(), self._reserved()
-        for speed in reversed(EncoderSpeed):
+        for speed in reversed(LIVE_SPEEDS):
             plan = msgspec.structs.replace(plan, video=msgspec.structs.replace(video, speed=speed))
             # An idle machine would take any: here it is about what is free.
             running = max(1, len(self._kinds()))

@@ -12,7 +12,12 @@ RATE_720P30 = PIXELS_720P * 30
 RATE_1080P60 = 1920 * 1080 * 60
 """The largest of the API's presets. A configured cost holds up to this rate."""
 
-SHARE_AT = {EncoderSpeed.ULTRAFAST: 0.75, EncoderSpeed.SUPERFAST: 0.85, EncoderSpeed.VERYFAST: 1.0}
+SHARE_AT = {
+    EncoderSpeed.ULTRAFAST: 0.75,
+    EncoderSpeed.SUPERFAST: 0.85,
+    EncoderSpeed.VERYFAST: 1.0,
+    EncoderSpeed.FAST: 1.3,
+}
 """Factors for our own estimates, which are for calm pictures: encoding is a third of their cost."""
 
 SHARE_OF = {

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import partial
 
 import msgspec
 import structlog
@@ -152,7 +151,7 @@ class HandlerLink:
             self._requests.refuse_all(self._unanswered())
             await self._questions.cancel()
             await handler.reap()
-            await place.leave()
+            place.leave()
             self.last_words = handler.last_words
         return ended or self._died(Death(handler.ended, handler.ran_out_of_memory))
 
@@ -197,7 +196,7 @@ class HandlerLink:
                     case ipc.ClaimNames():
                         handler.send(await self._claimed(message))
                     case ipc.AskTurn():
-                        place.ask(partial(handler.send, ipc.Turn()))
+                        place.ask(lambda behind: handler.send(ipc.Turn(behind)))
                     case ipc.AskKeys():
                         # Beside other messages: a key service may take its time.
                         self._questions.begin(self._give_keys(message, handler))

@@ -32,6 +32,9 @@ CLIP_CONTAINER = {
     Container.WEBM: Container.WEBM,
     Container.OGG: Container.OGG,
     Container.MP3: Container.MP3,
+    Container.MKV: Container.MKV,
+    Container.MKA: Container.MKA,
+    Container.MCAP: Container.MCAP,
 }
 """What a clip of a recording in that container is."""
 _SOUND_OPTIONS = {Container.OGG: {"page_duration": "250000"}, Container.MP3: dict[str, str]()}

@@ -17,8 +17,10 @@ class _Fragment:
     size: int
     begin_ns: int
     """Of the first it holds, in media time."""
-    has_key: bool
-    """Whoever begins with it finds a picture that needs no other."""
+    pictures: frozenset[int]
+    """Tracks of pictures that it has some of."""
+    keys: frozenset[int]
+    """Those of which it has one that needs no other."""
 
 
 class FragmentWindow:
@@ -30,14 +32,13 @@ class FragmentWindow:
         self._ends: dict[int, int] = {}
         """Of each track."""
         self._header_bytes = 0
-        self._has_video = False
         self._read()
 
     def _read(self) -> None:
         for each in whole_fragments(Stitched.whole(self._file), self._file.size()):
             if not self._header_bytes:
                 self._header_bytes = each.header_bytes
-            begin_ns, has_key = None, False
+            begin_ns, pictures, keys = None, set[int](), set[int]()
             for run in each.runs:
                 scale = run.track.timescale
                 at_ns = (run.dts - run.track.zero) * S // scale
@@ -45,9 +46,10 @@ class FragmentWindow:
                 begin_ns = at_ns if begin_ns is None else min(begin_ns, at_ns)
                 self._ends[run.track.number] = max(self._ends.get(run.track.number, 0), end_ns)
                 if run.track.kind is MediaKind.VIDEO:
-                    self._has_video = True
-                    has_key = has_key or run.has_sync
-            self._fragments.append(_Fragment(each.offset, each.size, begin_ns or 0, has_key))
+                    pictures.add(run.track.number)
+                    keys |= {run.track.number} if run.has_sync else set()
+            found = _Fragment(each.offset, each.size, begin_ns or 0, frozenset(pictures), frozenset(keys))
+            self._fragments.append(found)
 
     @property
     def end_ns(self) -> int:
@@ -56,21 +58,27 @@ class FragmentWindow:
 
     def open(self, begin_ns: int, end_ns: int) -> Stitched:
         """All that pictures and sound from `begin_ns` on, up to `end_ns`, need."""
-        first = 0
-        for number, each in enumerate(self._fragments):
-            if each.begin_ns > begin_ns:
-                break
-            if each.has_key or not self._has_video:
-                first = number
-        # The key frame may be in the middle of the fragment, and behind `begin_ns`.
-        keys = [n for n in range(first) if self._fragments[n].has_key or not self._has_video]
-        first = keys[-1] if keys else 0
+        at = max(0, sum(each.begin_ns <= begin_ns for each in self._fragments) - 1)
+        first = min(
+            (self._key_before(at, track) for track in self._shown(at, end_ns)), default=max(0, at - 1)
+        )
         last = first
         for number in range(first, len(self._fragments)):
             last = number
             if self._fragments[number].begin_ns > end_ns + S:
                 break
         return Stitched([Piece(self._file, 0, self._header_bytes), *self._pieces(first, last)])
+
+    def _shown(self, at: int, end_ns: int) -> set[int]:
+        """Tracks of pictures that come from the fragment on, up to that time."""
+        following = (each for each in self._fragments[at:] if each.begin_ns <= end_ns)
+        return {track for each in following for track in each.pictures}
+
+    def _key_before(self, at: int, track: int) -> int:
+        """The fragment that the track's pictures are decoded from. Its key frame may be in the middle of a
+        fragment, and behind where the span begins: then it is the one before."""
+        keys = [n for n in range(at + 1) if track in self._fragments[n].keys]
+        return keys[-2] if len(keys) > 1 else 0
 
     def _pieces(self, first: int, last: int) -> Sequence[Piece]:
         return [

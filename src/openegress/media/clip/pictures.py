@@ -44,8 +44,17 @@ class PictureCut:
         self.copied = 0
 
     @property
+    def is_seeking(self) -> bool:
+        """It has given nothing yet."""
+        return self._stage is _Stage.SEEKING
+
+    @property
     def is_over(self) -> bool:
         return self._stage is _Stage.OVER
+
+    def forget(self) -> None:
+        """Nothing that came until now is on show when the span begins."""
+        self._group = []
 
     def take(self, packet: Packet) -> list[Packet]:
         packet = _in_ticks(packet)

@@ -19,10 +19,11 @@ from openegress.core.plan import AudioEncoding
 from openegress.core.units import S
 from openegress.media import Packet, StreamFormat
 from openegress.media.clip import common_end_ns
+from openegress.media.clip.clipped_tracks import ClippedTracks
 from openegress.media.clip.stitched import Stitched
 from openegress.media.encoder import AudioEncoder
 
-_VIDEO: dict[str, VideoCodec] = {
+VIDEO_CODECS: dict[str, VideoCodec] = {
     "h264": VideoCodec.H264,
     "hevc": VideoCodec.H265,
     "vp8": VideoCodec.VP8,
@@ -30,14 +31,14 @@ _VIDEO: dict[str, VideoCodec] = {
     "av1": VideoCodec.AV1,
     "libdav1d": VideoCodec.AV1,
 }
-_AUDIO: dict[str, AudioCodec] = {
+AUDIO_CODECS: dict[str, AudioCodec] = {
     "aac": AudioCodec.AAC,
     "opus": AudioCodec.OPUS,
     "libopus": AudioCodec.OPUS,
     "mp3": AudioCodec.MP3,
     "mp3float": AudioCodec.MP3,
 }
-_TO_ANNEX_B = {VideoCodec.H264: "h264_mp4toannexb", VideoCodec.H265: "hevc_mp4toannexb"}
+TO_ANNEX_B = {VideoCodec.H264: "h264_mp4toannexb", VideoCodec.H265: "hevc_mp4toannexb"}
 _FORMAT = {
     Container.MP4: "mp4",
     Container.FMP4: "mp4",
@@ -66,6 +67,8 @@ class ClipPart:
     """A place in it is found without reading all that comes before."""
     begin_ns: int = 0
     """Where on the timeline it begins, roughly: a TS counts time in 26.5 hours."""
+    tracks: ClippedTracks | None = None
+    """Of a recording of all tracks of a room."""
 
 
 class ClipSource:
@@ -73,7 +76,7 @@ class ClipSource:
 
     def __init__(self, part: ClipPart) -> None:
         self._part = part
-        with _reading():
+        with reading():
             self._container = cast(
                 InputContainer,
                 av.open(
@@ -82,8 +85,8 @@ class ClipSource:
             )
         self._video = next(iter(self._container.streams.video), None)
         self._audio = next(iter(self._container.streams.audio), None)
-        self.video_codec = _codec(self._video, _VIDEO)
-        self.audio_codec = _codec(self._audio, _AUDIO)
+        self.video_codec = _codec(self._video, VIDEO_CODECS)
+        self.audio_codec = _codec(self._audio, AUDIO_CODECS)
 
     @property
     def duration_ns(self) -> int:
@@ -126,7 +129,7 @@ class ClipSource:
         """From the key frame before `begin_ns` on or earlier, in the order of the file. H264 and H265 with
         start codes, and with their parameter sets before each key frame."""
         if self._part.is_indexed and begin_ns > 0:
-            with _reading():
+            with reading():
                 self._container.seek((begin_ns + self._part.late_ns) // 1000, backward=True)
         streams: list[Stream] = [each for each in (self._video, self._audio) if each is not None]
         convert = self._converter()
@@ -141,7 +144,7 @@ class ClipSource:
                 continue
             # A filter takes what it is given.
             told = _packet(block, MediaKind.VIDEO, b"", shifts[block.stream_index])
-            with _reading():
+            with reading():
                 made = convert(block)
             for each in made:
                 yield replace(told, data=bytes(each))
@@ -158,10 +161,10 @@ class ClipSource:
             raise _unreadable(error) from error
 
     def _converter(self) -> "Callable[[FileBlock[Stream]], list[FileBlock[Stream]]]":
-        name = _TO_ANNEX_B.get(self.video_codec) if self.video_codec is not None else None
+        name = TO_ANNEX_B.get(self.video_codec) if self.video_codec is not None else None
         if name is None or self._video is None or self._part.container is Container.TS:
             return lambda block: [block]
-        with _reading():
+        with reading():
             return BitStreamFilterContext(name, self._video).filter
 
     def _sound(self, block: "FileBlock[Stream]") -> bytes:
@@ -218,7 +221,7 @@ def _in_ticks(ns: int, time_base: Fraction) -> int:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
     """Raises EgressError for what FFmpeg cannot read."""
     try:
         yield

@@ -12,13 +12,21 @@ from openegress.core.codecs import Container
 from openegress.core.errors import Code, EgressError, unimplemented
 from openegress.core.plan import FileOutput
 from openegress.core.span import SpanWish
+from openegress.media.clip import Bytes
+from openegress.media.clip.clipped_tracks import ClippedTracks
 from openegress.media.clip.cut import SEEK_BEFORE_NS
 from openegress.media.clip.fragment_window import FragmentWindow
+from openegress.media.clip.matroska_source import MatroskaTracks
+from openegress.media.clip.mcap_source import McapTracks
+from openegress.media.clip.mp4_source import Mp4Tracks, is_of_tracks
 from openegress.media.clip.source import CLIPPED, ClipPart, ClipSource, end_ns
 from openegress.media.clip.stitched import LocalBytes, Stitched
+from openegress.media.fragment_index import begins_with_fragments
 from openegress.media.mp4 import Mp4Error
 from openegress.output.clip.stored_objects import SpanSource, StoredBytes, StoredObjects
 from openegress.output.part_names import spool_name
+
+OF_TRACKS = (Container.MKV, Container.MKA, Container.MCAP)
 
 
 class _RecordedFile(Protocol):
@@ -57,14 +65,14 @@ def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_R
         path = next((each for each in found if each.name.count(".") == 1), None)
         if path is None:
             raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
-        return [_InSpool(path, files)]
+        return [GrowingFile(path, files)]
     recorded: list[_RecordedFile] = []
     while True:
         number = len(recorded)
         path = Path(plan.left_in) / spool_name(plan.recorded, number, Container.MP4)
         if path.exists():
             try:
-                recorded.append(_InSpool(path, files))
+                recorded.append(GrowingFile(path, files))
             except EgressError:
                 if not recorded:
                     raise
@@ -84,7 +92,7 @@ def _finished(plan: ClipPlan, stored: StoredObjects) -> list[_RecordedFile]:
     return [_InStorage(part, stored) for part in plan.stored]
 
 
-class _InSpool:
+class GrowingFile:
     """A file as far as it is on the disk."""
 
     def __init__(self, path: Path, files: list[int]) -> None:
@@ -98,26 +106,28 @@ class _InSpool:
         files.append(fd)
         self._file = LocalBytes(fd)
         self._window: FragmentWindow | None = None
-        if self._container is Container.MP4:
-            try:
-                self._window = FragmentWindow(self._file)
-            except Mp4Error:
-                self._window = None  # it has become a plain file
+        self._tracks = tracks_of(self._container, self._file)
+        if self._container is Container.MP4 and not _is_plain(self._file):
+            self._window = _window(self._file)
         if self._window is not None and not self._window.end_ns:
             raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
-        self.length_ns = (
-            self._window.end_ns
-            if self._window is not None
-            else _length_ns(self._container, lambda: Stitched.whole(self._file))
-        )
+        if self._tracks is not None:
+            self.length_ns = self._tracks.length_ns
+        elif self._window is not None:
+            self.length_ns = self._window.end_ns
+        else:
+            self.length_ns = _length_ns(self._container, lambda: Stitched.whole(self._file))
 
     def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
         if self._window is not None:
             opened = self._window.open(max(0, begin_ns - SEEK_BEFORE_NS), end_ns)
-            return ClipPart(self._container, opened), opened.size()
+            return with_tracks(ClipPart(self._container, opened), self.length_ns), opened.size()
         is_indexed = self._container is Container.MP4
-        part = ClipPart(self._container, Stitched.whole(self._file), is_indexed=is_indexed)
-        return part, _share(self._file.size(), begin_ns, end_ns, self.length_ns)
+        part = ClipPart(
+            self._container, Stitched.whole(self._file), is_indexed=is_indexed, tracks=self._tracks
+        )
+        size_bytes = _share(self._file.size(), begin_ns, end_ns, self.length_ns)
+        return with_tracks(part, self.length_ns), size_bytes
 
 
 class _InStorage:
@@ -127,17 +137,22 @@ class _InStorage:
         self._part = part
         self._stored = stored
         self._container = clipped(Path(part.path).suffix)
+        self._tracks = tracks_of(self._container, self._bytes)
+        if self._tracks is not None:
+            self.length_ns = self._tracks.length_ns
+            return
         # A file without an index is read to its end to know it; EgressInfo tells it as well.
-        self.length_ns = part.length_ns or _length_ns(self._container, lambda: Stitched.whole(self._bytes()))
+        self.length_ns = part.length_ns or _length_ns(self._container, lambda: Stitched.whole(self._bytes))
 
+    @property
     def _bytes(self) -> StoredBytes:
         return self._stored.bytes_of(self._part.path, size_bytes=self._part.size_bytes)
 
     def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
-        file = self._bytes()
+        file = self._bytes
         is_indexed = self._container in (Container.MP4, Container.WEBM)
-        part = ClipPart(self._container, Stitched.whole(file), is_indexed=is_indexed)
-        return part, _share(file.size(), begin_ns, end_ns, self.length_ns)
+        part = ClipPart(self._container, Stitched.whole(file), is_indexed=is_indexed, tracks=self._tracks)
+        return with_tracks(part, self.length_ns), _share(file.size(), begin_ns, end_ns, self.length_ns)
 
 
 def clipped(suffix: str) -> Container:
@@ -146,13 +161,43 @@ def clipped(suffix: str) -> Container:
         container = Container(suffix.lower().removeprefix("."))
     except ValueError:
         container = None
-    if container in (Container.MKV, Container.MKA, Container.MCAP):
-        raise unimplemented(
-            "a clip of a recording of all tracks (`openegress compose` makes a film of part of it)"
-        )
-    if container not in CLIPPED:
+    if container not in CLIPPED and container not in OF_TRACKS:
         raise unimplemented(f"a clip of a file that ends in {suffix[:16]}")
     return container
+
+
+def _window(file: Bytes) -> FragmentWindow:
+    """Raises EgressError where it has no fragment yet."""
+    try:
+        return FragmentWindow(file)
+    except Mp4Error as error:
+        raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet") from error
+
+
+def _is_plain(file: Bytes) -> bool:
+    """An MP4 that has ended, and that is being stored."""
+    try:
+        return not begins_with_fragments(Stitched.whole(file), file.size())
+    except Mp4Error:
+        return True
+
+
+def tracks_of(container: Container, file: Bytes) -> ClippedTracks | None:
+    """None: it is no file of all tracks, or an MP4. Raises EgressError."""
+    match container:
+        case Container.MKV | Container.MKA:
+            return MatroskaTracks(file)
+        case Container.MCAP:
+            return McapTracks(file)
+        case _:
+            return None
+
+
+def with_tracks(part: ClipPart, length_ns: int) -> ClipPart:
+    """An MP4 is of all tracks if it says so itself. Raises EgressError."""
+    if part.container is not Container.MP4 or not is_of_tracks(part):
+        return part
+    return replace(part, tracks=Mp4Tracks(part, length_ns))
 
 
 def _length_ns(container: Container, opened: Callable[[], Stitched]) -> int:

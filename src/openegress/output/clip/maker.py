@@ -11,10 +11,11 @@ from av.error import FFmpegError
 
 from openegress.core.clip_plan import ClipMade, ClipPlan
 from openegress.core.codecs import Container
-from openegress.core.errors import Code, EgressError, Fault, Phase, internal
+from openegress.core.errors import Code, EgressError, Fault, Phase, internal, unimplemented
 from openegress.core.span import Span
 from openegress.core.units import MS
 from openegress.media.clip.cut import CLIP_CONTAINER, CutPictures, cut
+from openegress.media.clip.tracks import cut_tracks
 from openegress.media.duration import has_video
 from openegress.output.clip.recorded import open_recorded
 from openegress.output.clip.stored_objects import SpanSource, StoredObjects
@@ -114,7 +115,7 @@ class ClipMaker:
         refuse_scarce(local.parent, 2 * recorded.source_bytes)
         sink = _LargeFile(local)
         try:
-            pictures = cut(recorded.parts, recorded.span, sink, self._stopped.is_set)
+            pictures = _cut(recorded, container, sink, self._stopped.is_set)
             sink.release()
         except FFmpegError as error:
             if sink.error is not None:
@@ -142,6 +143,19 @@ class ClipMaker:
             raise EgressError(
                 Code.ALREADY_EXISTS, f'filepath: "{path}" is there already; give the clip another name'
             )
+
+
+def _cut(
+    recorded: SpanSource, container: Container, sink: _LargeFile, is_stopped: Callable[[], bool]
+) -> CutPictures:
+    """Raises EgressError, FFmpegError and OSError."""
+    tracks, first_ns = recorded.parts[0].tracks, -recorded.parts[0].late_ns
+    if tracks is None:
+        return cut(recorded.parts, recorded.span, sink, is_stopped)
+    if len(recorded.parts) > 1:
+        raise unimplemented("a clip of all tracks out of several files")
+    span = Span(recorded.span.begin_ns - first_ns, recorded.span.end_ns - first_ns)
+    return cut_tracks(tracks, container, span, sink, is_stopped)
 
 
 def place(ns: int) -> str:

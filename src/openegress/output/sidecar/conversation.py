@@ -39,9 +39,10 @@ _LANGUAGE = "lk.transcription_language"
 class _TextStream:
     """One that is open. Its text is UTF-8, and may be compressed (RFC 1951)."""
 
-    def __init__(self, header: DataStream.Header, identity: str, at_ns: int) -> None:
+    def __init__(self, header: DataStream.Header, identity: str, sender: str, at_ns: int) -> None:
         self.header = header
         self.identity = identity
+        self.sender = sender
         self.at_ns = at_ns
         self.segment = header.attributes.get(_SEGMENT, "") or header.stream_id
         self.text = ""
@@ -87,7 +88,7 @@ class Conversation:
             case "stream_trailer":
                 return self._end(packet.stream_trailer, sender, at_ns)
             case "transcription":
-                return _transcribed(packet.transcription, at_ns)
+                return _transcribed(packet.transcription, sender, at_ns)
             case "chat_message":
                 said = packet.chat_message
                 operation = "delete" if said.deleted else "update" if said.edit_timestamp else "create"
@@ -106,7 +107,7 @@ class Conversation:
             return []
         if len(self._streams) >= MOST_STREAMS:
             del self._streams[next(iter(self._streams))]
-        stream = _TextStream(header, identity, at_ns)
+        stream = _TextStream(header, identity, sender, at_ns)
         self._streams[sender, header.stream_id] = stream
         told: list[LogEntry] = []
         if header.topic == TRANSCRIPTION_TOPIC:
@@ -202,6 +203,7 @@ def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> 
         TRANSCRIPT,
         {
             "identity": stream.identity[:MOST_CHARS],
+            "sender": stream.sender[:MOST_CHARS],
             "segment": stream.segment[:MOST_CHARS],
             "text": text,
             "continues": continues,
@@ -212,13 +214,14 @@ def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> 
     )
 
 
-def _transcribed(told: Transcription, at_ns: int) -> list[LogEntry]:
+def _transcribed(told: Transcription, sender: str, at_ns: int) -> list[LogEntry]:
     return [
         LogEntry(
             at_ns,
             TRANSCRIPT,
             {
                 "identity": told.transcribed_participant_identity[:MOST_CHARS],
+                "sender": sender[:MOST_CHARS],
                 "segment": each.id[:MOST_CHARS],
                 "text": each.text[:MOST_TEXT_CHARS],
                 "continues": False,

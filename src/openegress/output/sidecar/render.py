@@ -66,7 +66,11 @@ def _texts(sidecar: Sidecar, log: Log, recording: str, end_ns: int) -> dict[str,
                 Cue(begin_s, end_s, names.get(each.identity) or each.identity, each.text)
                 for each, (begin_s, end_s) in zip(segments_said, spans, strict=True)
             )
-            lines = (_transcript_line(each, time, names.get(each.identity, "")) for each in segments_said)
+            senders = _by_sid(log())
+            lines = (
+                _transcript_line(each, time, names.get(each.identity, ""), senders.get(each.sender, ""))
+                for each in segments_said
+            )
             return {".transcript.jsonl": lines, ".vtt": webvtt(cues)}
 
 
@@ -94,10 +98,10 @@ def said_lines(log: Iterable[LogEntry], time: MediaTime, event: str) -> Iterator
             yield _json_line(_when(entry.at_ns, time) | {"name": name} | entry.fields)
 
 
-def _transcript_line(each: TranscriptSegment, time: MediaTime, name: str) -> str:
+def _transcript_line(each: TranscriptSegment, time: MediaTime, name: str, sender: str) -> str:
     told = {"end_s": round(time.s(each.end_ns), 3), "name": name, "identity": each.identity}
     more = {"segment": each.number, "text": each.text, "final": each.final}
-    optional = {"track_id": each.track_id, "language": each.language}
+    optional = {"sender": sender, "track_id": each.track_id, "language": each.language}
     return _json_line(
         _when(each.begin_ns, time) | told | more | {key: text for key, text in optional.items() if text}
     )
@@ -113,6 +117,13 @@ def _when(at_ns: int, time: MediaTime) -> dict[str, Any]:
 
 def _json_line(fields: dict[str, Any]) -> str:
     return msgspec.json.encode(fields).decode() + "\n"
+
+
+def _by_sid(log: Iterable[LogEntry]) -> dict[str, str]:
+    """The identities of all who were there, by SID and by themselves."""
+    joined = [entry.fields for entry in log if entry.event == "participant_joined"]
+    keys = ("identity", "participant_id")
+    return {fields[key]: fields["identity"] for fields in joined for key in keys if key in fields}
 
 
 def _names(log: Iterable[LogEntry]) -> dict[str, str]:

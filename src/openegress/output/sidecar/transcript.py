@@ -16,6 +16,8 @@ CHARS_PER_S = 15.0
 @dataclass(slots=True)
 class TranscriptSegment:
     identity: str
+    sender: str
+    """By SID, or by identity where no server told the SID."""
     number: str
     begin_ns: int
     end_ns: int
@@ -38,13 +40,14 @@ class TranscriptSegment:
 
 def transcript(log: Iterable[LogEntry]) -> list[TranscriptSegment]:
     """In the order in which they begin. A segment begins with its first piece."""
-    found: dict[tuple[str, str], TranscriptSegment] = {}
-    anew: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str, str], TranscriptSegment] = {}
+    anew: set[tuple[str, str, str]] = set()
     for entry in log:
         if entry.event != entries.TRANSCRIPT:
             continue
         fields = entry.fields
-        key = (fields["identity"], fields["segment"])
+        # Nobody takes the place of what another has sent.
+        key = (fields["identity"], fields.get("sender", ""), fields["segment"])
         if key not in found:
             found[key] = TranscriptSegment(*key, entry.at_ns, entry.at_ns)
         if not fields["continues"] and not fields["text"]:

@@ -14,7 +14,7 @@ from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid
 from openegress.core.text import shown
 from openegress.core.units import S
-from openegress.media.meeting_track import MeetingTrack, as_stored
+from openegress.media.meeting_track import MeetingTrack, identity_as_stored
 from openegress.room import Participant, Track, TrackSource
 from openegress.source.room.track_policy import RoomState
 
@@ -114,7 +114,7 @@ class MeetingHistory:
 
     def _apply(self, change: RoomChange) -> None:
         fields = change.fields
-        identity = as_stored(str(fields.get("identity", "")))
+        identity = identity_as_stored(str(fields.get("identity", "")))
         key = (identity, str(fields.get("kind", "")), str(fields.get("source", "")))
         match change.what:
             case "participant_joined" | "participant_renamed":
@@ -138,7 +138,7 @@ class MeetingHistory:
             case "active_speakers":
                 told = fields.get("identities")
                 self._speakers = (
-                    tuple(map(as_stored, map(str, told))) if isinstance(told, list | tuple) else ()
+                    tuple(map(identity_as_stored, map(str, told))) if isinstance(told, list | tuple) else ()
                 )
 
     def _state(self, at_ns: int) -> RoomState:

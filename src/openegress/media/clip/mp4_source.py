@@ -1,0 +1,91 @@
+"""An MP4 of all tracks (media.mp4_tracks): whole, or those fragments of it that a span needs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import IO, cast
+
+import av
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.packet import Packet as FileBlock
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from openegress.core.codecs import VideoCodec
+from openegress.media import Packet
+from openegress.media.clip.clipped_tracks import FURTHEST_NS, StoredTrack, TrackPacket
+from openegress.media.clip.source import AUDIO_CODECS, TO_ANNEX_B, VIDEO_CODECS, ClipPart, reading
+
+
+class Mp4Tracks:
+    """A ClippedTracks. Raises EgressError for what cannot be read."""
+
+    started_at_ns = 0
+    """An MP4 of ours does not tell it."""
+
+    def __init__(self, part: ClipPart, length_ns: int) -> None:
+        self._part = part
+        self.length_ns = length_ns
+        with reading():
+            self._container = _opened(part)
+        found = (_track(stream) for stream in self._container.streams)
+        self.tracks: Mapping[int, StoredTrack] = {each.number: each for each in found if each is not None}
+
+    def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
+        with reading():
+            if self._part.is_indexed:
+                # Each track by itself goes to its last key frame before.
+                self._container.seek(max(0, begin_ns - FURTHEST_NS) // 1000, backward=True)
+            else:
+                self._container.seek(0)
+            convert = {
+                number: BitStreamFilterContext(name, self._container.streams[number])
+                for number, track in self.tracks.items()
+                if isinstance(track.codec, VideoCodec) and (name := TO_ANNEX_B.get(track.codec))
+            }
+            for block in self._container.demux([self._container.streams[number] for number in self.tracks]):
+                if block.pts is None or not block.size:
+                    continue
+                number = block.stream_index
+                # A filter takes what it is given.
+                told = _told(self.tracks[number], block)
+                if told.pts_ns > end_ns + FURTHEST_NS:
+                    return
+                for each in convert[number].filter(block) if number in convert else [block]:
+                    yield TrackPacket(number, replace(told, data=bytes(each)))
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def is_of_tracks(part: ClipPart) -> bool:
+    """Whether its handlers say whose each track is. Raises EgressError for what cannot be read."""
+    with reading(), _opened(part) as container:
+        return any("/" in stream.metadata.get("handler_name", "") for stream in container.streams)
+
+
+def _opened(part: ClipPart) -> InputContainer:
+    part.file.seek(0)
+    file = cast("IO[bytes]", part.file)
+    return cast(InputContainer, av.open(file, format="mp4", metadata_errors="replace"))
+
+
+def _told(track: StoredTrack, block: "FileBlock[Stream]") -> Packet:
+    """Without its data."""
+    assert block.pts is not None
+    duration, is_key = block.duration or 0, bool(block.is_keyframe)
+    return Packet(track.kind, b"", block.pts, block.pts, duration, block.time_base, is_key)
+
+
+def _track(stream: Stream) -> StoredTrack | None:
+    """None: of chapters."""
+    name = stream.codec_context.name if stream.codec_context is not None else ""
+    codec = VIDEO_CODECS.get(name) or AUDIO_CODECS.get(name)
+    if codec is None:
+        return None
+    identity, _, source = stream.metadata.get("handler_name", "").rpartition("/")
+    size = (0, 0)
+    if isinstance(stream, VideoStream):
+        size = (stream.codec_context.width, stream.codec_context.height)
+    tags = (("PARTICIPANT_IDENTITY", identity), ("TRACK_SOURCE", source))
+    return StoredTrack(stream.index, codec, stream.metadata.get("name", ""), tags, *size)
