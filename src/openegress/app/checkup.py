@@ -1,4 +1,4 @@
-"""Checks of a machine before it records: each finds out one thing by doing it, and says how to mend it."""
+"""Checks a machine before it records: each check tries one thing, and says how to fix it."""
 
 import asyncio
 import shutil
@@ -115,7 +115,7 @@ async def _storage(settings: Settings) -> str:
 
 
 async def _srt(settings: Settings) -> str:
-    """Looks for the library without loading it: it starts threads, and nothing else needs it."""
+    """Looks for the library without loading it: loading starts threads, and nothing else needs it."""
     from openegress.media import srt  # brings FFmpeg, which other checks do without
 
     found = await asyncio.to_thread(srt.find)
@@ -129,7 +129,7 @@ async def _srt(settings: Settings) -> str:
 
 
 async def _confinement(settings: Settings) -> str:
-    """Looks for what the kernel offers, and gives nothing up."""
+    """Asks what the kernel supports, without giving anything up."""
     lacking = []
     if not (version := landlock.abi()):
         lacking.append("Landlock (Linux 5.13; where it is switched off, `lsm=landlock,...` at boot)")
@@ -151,7 +151,7 @@ async def _confinement(settings: Settings) -> str:
 
 
 async def _page_memory(settings: Settings) -> str:
-    """Changes nothing: who runs this may not be the service."""
+    """Changes nothing: the user who runs this may not be the service's."""
     if not settings.page_max_memory:
         return "page_max_memory is 0: a page may take all there is"
     gib = f"{settings.page_max_memory:g} GiB"

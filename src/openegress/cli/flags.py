@@ -43,7 +43,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
-    """The settings and the warnings that go with them. Raises EgressError."""
+    """The settings and their warnings. Raises EgressError."""
     secret = getattr(arguments, "api_secret", None)
     given: dict[str, Any] = {
         "ws_url": getattr(arguments, "livekit_url", None),

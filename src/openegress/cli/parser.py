@@ -14,7 +14,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells wrong use in one line, and the exit statuses below the options."""
+    """Reports wrong use in one line, and lists the exit statuses below the options."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(epilog=STATUSES, **settings)

@@ -1,4 +1,4 @@
-"""What is wrong with settings beyond the form of a single value: for start-up and `config check`."""
+"""Checks settings beyond the form of a single value, at start-up and in `config check`."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -35,7 +35,7 @@ _WHY_NO_EFFECT = {
 
 
 def check(settings: Settings, warnings: tuple[str, ...] = ()) -> list[Finding]:
-    """Everything worth saying about a configuration; `warnings` are those of loading it."""
+    """All findings about a configuration; `warnings` are those of loading it."""
     from_loading = []
     for warning in warnings:
         path, _, text = warning.partition(": ")

@@ -1,4 +1,4 @@
-"""The plan of a part that another worker records of an egress. Pure."""
+"""The plan of another worker's part of an egress. Pure."""
 
 import msgspec
 
@@ -21,18 +21,19 @@ from openegress.core.units import S
 from openegress.request import naming
 
 _LEAST_S = 1.0
-"""Of a part whose egress has come to its limit while nobody recorded."""
+"""Ends a part whose egress reached its limit while nobody recorded."""
 
 
 def may_have_parts(plan: Plan) -> bool:
-    """Another worker may go on with a recording of this plan. Not with a stream, which the first may still
-    send, nor with a file that gets parts of its own, whose numbers would meet those of other workers."""
+    """Whether another worker may continue a recording of this plan. It may not with a stream, which the first
+    worker may still be sending, nor with a split file, whose numbers would collide with those of other
+    workers."""
     is_of_tracks = isinstance(plan.source, TracksSource)
     return plan.resumes and not is_of_tracks and all(map(_is_one, plan.outputs))
 
 
 def _is_one(output: Output) -> bool:
-    """One worker makes one of it."""
+    """Outputs of which only one worker can make the whole."""
     match output:
         case TracksFile():
             return False
@@ -45,10 +46,9 @@ def _is_one(output: Output) -> bool:
 
 
 def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: StoragePlan) -> Plan | None:
-    """`plan` is that of the whole egress, of which this is another part. Its time began at `started_at_ns`,
-    and `own` is where this worker stores what says nothing else. None: its storage is not here.
-
-    Names have the number of the part behind them. Limits of time go on counting; what was paused counts."""
+    """`plan` is that of the whole egress, of which this is another part. The egress began at `started_at_ns`.
+    `own` is where this worker stores files without another storage. Names end in the number of the part. Time
+    limits keep counting, pauses included. None: the egress's storage is not available here."""
     outputs = []
     for output in plan.outputs:
         here = _stored_here(output, own)
@@ -66,7 +66,7 @@ def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: Sto
 
 
 def _stored_here(output: Output, own: StoragePlan) -> Output | None:
-    """What is on the disk of a worker is on this one's disk, where it has one for recordings."""
+    """Files on the disk of another worker go to this one's disk, if it has one for recordings."""
     if not isinstance(output, FileOutput | SegmentOutput | ImageOutput):
         return output
     if not isinstance(output.storage.backend, LocalStorage):

@@ -15,7 +15,7 @@ DEFAULT_PORT = 1935
 MAX_HOST = 253
 """Characters of a host name (RFC 1035, section 2.3.4)."""
 MAX_TC_URL_BYTES = 1023
-"""Of scheme, host and application together: FFmpeg refuses a longer tcUrl."""
+"""Limit for scheme, host and application together: FFmpeg refuses a longer tcUrl."""
 MAX_KEY_BYTES = 65_535
 """AMF0 strings count their bytes in 16 bits."""
 MAX_CREDENTIAL_BYTES = 49
@@ -23,7 +23,7 @@ MAX_CREDENTIAL_BYTES = 49
 
 _URL = re.compile(r"(rtmps?)://(?:([^/?#]*)@)?([^/?#@]+)/(.+)", re.IGNORECASE)
 _LIVE_FLAG = " live=1"
-"""Of librtmp; means nothing any more."""
+"""Parameters of librtmp, which have no meaning any more."""
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 _PORT = re.compile(r":([0-9]{1,5})\Z")
 
@@ -57,7 +57,7 @@ class RtmpUrl:
 
     @property
     def port(self) -> int:
-        """FFmpeg's default where the URL has none: 1935, or 443 under TLS."""
+        """The port, or FFmpeg's default: 1935, or 443 with TLS."""
         match = _PORT.search(self.place)
         if match:
             return int(match[1])
@@ -88,7 +88,8 @@ def split(url: str) -> RtmpUrl | None:
 
 
 def parse(url: str) -> RtmpUrl:
-    """As split(). Raises EgressError invalid_argument, naming no secret, for what cannot be sent whole."""
+    """As split(). Raises EgressError invalid_argument, which names no secret, for a URL that cannot be sent
+    whole."""
     parts = split(url)
     if parts is None:
         raise invalid(FORM)
