@@ -1,7 +1,7 @@
-"""TLS around a connection of FFmpeg's, to an address that has been judged: RTMP comes in on loopback, and
-goes out as RTMPS.
+"""TLS around an RTMP connection of FFmpeg's, to an address that has been checked: RTMP comes in on loopback,
+and goes out as RTMPS.
 
-Told to speak TLS itself, FFmpeg resolves the name once more, or asks the server for no name at all (SNI).
+If FFmpeg spoke TLS itself, it would resolve the name again, or send the server no name at all (SNI).
 """
 
 import select
@@ -14,11 +14,11 @@ from secrets import randbelow
 
 _CHUNK_BYTES = 65_536
 _BUFFER_BYTES = 65_536
-"""Of what lies between the two connections: a peer that takes nothing is to be noticed soon."""
+"""Buffer between the two connections: a peer that takes nothing should be noticed soon."""
 _ACCEPT_WITHIN_S = 5.0
 _LAST_WORDS_S = 1.0
-"""Until the far side hangs up too: a connection that is closed with something unread is reset, and what is on
-its way is lost."""
+"""Until the far side hangs up too: closing a connection with unread data resets it, and loses what is on its
+way."""
 
 
 class TlsTunnel:
@@ -30,14 +30,14 @@ class TlsTunnel:
         self._listener.settimeout(_ACCEPT_WITHIN_S)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         self.address: tuple[str, int] = self._listener.getsockname()
-        """Where the next to connect is let through, and no other."""
+        """Where the next connection is accepted, and no other."""
         self._near: socket.socket | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="TLS tunnel", daemon=True)
         self._thread.start()
 
     def close(self, drain_s: float = 0.0) -> None:
-        """Gives what was said last as long to be passed on, where FFmpeg has hung up. Idempotent."""
+        """If FFmpeg has hung up, gives its last data this long to be passed on. Idempotent."""
         self._done.wait(drain_s)
         for end in (self._listener, self._near, self._far):
             if end is not None:
@@ -59,12 +59,12 @@ class TlsTunnel:
 
 
 def _loopback_address() -> str:
-    """One of sixteen million: what else runs on this machine, a page among it, does not find it by trying."""
+    """One of sixteen million: other programs on this machine, such as a page, cannot find it by trying."""
     return f"127.{1 + randbelow(254)}.{randbelow(256)}.{1 + randbelow(254)}"
 
 
 def _relay(near: socket.socket, far: ssl.SSLSocket) -> None:
-    """Both ways. Raises OSError when the far side has gone; returns when the near one has."""
+    """In both directions. Raises OSError when the far side has gone; returns when the near one has."""
     near.setblocking(False)
     far.setblocking(False)
     there, back = bytearray(), bytearray()
@@ -97,7 +97,7 @@ def _relay(near: socket.socket, far: ssl.SSLSocket) -> None:
 
 
 def _take(source: socket.socket, into: bytearray) -> bool:
-    """What is there now; False at its end."""
+    """Reads what is there; False at its end."""
     while len(into) < _BUFFER_BYTES:
         try:
             data = source.recv(_CHUNK_BYTES)
@@ -110,7 +110,7 @@ def _take(source: socket.socket, into: bytearray) -> bool:
 
 
 def _give(sink: socket.socket, data: bytearray) -> None:
-    """As much as it takes now."""
+    """Writes as much as the peer takes."""
     while data:
         try:
             del data[: sink.send(data)]

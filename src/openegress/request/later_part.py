@@ -21,7 +21,7 @@ from openegress.core.units import S
 from openegress.request import naming
 
 _LEAST_S = 1.0
-"""Ends a part whose egress reached its limit while nobody recorded."""
+"""The least time for a part whose egress reached its limit while nobody recorded."""
 
 
 def may_have_parts(plan: Plan) -> bool:

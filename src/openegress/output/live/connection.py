@@ -1,4 +1,4 @@
-"""A connection to a stream server: RTMP(S) or SRT, with the words for what goes wrong on it."""
+"""A connection to a stream server, RTMP(S) or SRT, and the texts for its failures."""
 
 import errno
 import socket
@@ -28,52 +28,52 @@ STALL_S = 5.0
 """A peer that takes no byte for this long is stuck: live servers read at once."""
 
 _BUFFER_S = 1.0
-"""Of media at the asked rate in the kernel's send buffer: enough for any round trip."""
+"""Media in the kernel's send buffer at the requested rate: enough for any round trip."""
 _MIN_BUFFER_BYTES = 65_536
 
 _OFFSET_NS = S // 5
-"""FLV and MPEG-TS know no negative times, and encoders begin a little before media time zero."""
+"""FLV and MPEG-TS have no negative times, and encoders begin slightly before media time zero."""
 
 _SRT_DRAIN_S = 1.0
-"""At the end, for what the receiver holds back by its latency (120 ms unless asked otherwise)."""
+"""At the end, for data that the receiver holds back as latency (120 ms by default)."""
 
 _RTMP_OPTIONS = {"flush_packets": "1", "flvflags": "no_duration_filesize"}
 _SRT_OPTIONS = {"flush_packets": "1"}
 _OF_ONE_ADDRESS = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 """Errors after which another address of the same name may answer."""
 _TLS_DRAIN_S = 1.0
-"""At the end, for the last words of RTMP behind the tunnel."""
+"""At the end, for the last RTMP messages behind the tunnel."""
 
 
 class StreamConnection(Protocol):
-    """Opened in its constructor's caller's thread, which alone writes and closes it."""
+    """The thread that calls the constructor opens it, and is the only one to write and close it."""
 
     def open(self) -> None:
-        """Connects, to no address in a denied network, and announces the streams. Raises OSError, FFmpegError
-        or EgressError."""
+        """Connects, but to no address in a denied network, and announces the streams. Raises OSError,
+        FFmpegError or EgressError."""
 
     def write(self, packet: Packet) -> None: ...
 
     def close(self) -> None:
-        """Ends the stream as the protocol says. Raises as write()."""
+        """Ends the stream as the protocol requires. Raises as write()."""
 
     def abandon(self) -> None:
-        """Lets go of a connection that failed. Raises nothing."""
+        """Releases a connection that failed. Raises nothing."""
 
     def interrupt(self) -> None:
-        """From any thread: whatever it waits for, fails."""
+        """From any thread: makes whatever it waits for fail."""
 
 
 class RtmpConnection:
-    """RTMP by FFmpeg, which is told the address: one that it finds itself might be another. TLS around it is
-    ours."""
+    """RTMP by FFmpeg, which gets the address: if it resolved the name itself, it might find another one. TLS
+    around it is ours."""
 
     def __init__(self, url: str, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()) -> None:
         self._url = parse_rtmp(url)
         self._formats = formats
         self._networks = networks
         self._far: socket.socket | None = None
-        """Of RTMPS, until its tunnel has it."""
+        """The socket of RTMPS, until its tunnel owns it."""
         self._tunnel: TlsTunnel | None = None
         self._interrupt = Interrupt()
         self._avio: Avio | None = None
@@ -81,7 +81,7 @@ class RtmpConnection:
 
     def open(self) -> None:
         url = self._url
-        # A name that does not exist is told from a refusal here; FFmpeg says "Input/output error" for both.
+        # This distinguishes an unknown name from a refusal; FFmpeg says "Input/output error" for both.
         found = _allowed(url.host, url.port, self._networks)
         # The buffers of both kernels fill before a peer that stopped reading is noticed: ours is kept small.
         buffer_bytes = max(_MIN_BUFFER_BYTES, round(sum(f.kbps for f in self._formats) * 125 * _BUFFER_S))
@@ -122,8 +122,8 @@ class RtmpConnection:
         options = {
             "rw_timeout": str(round(STALL_S * 1e6)),
             "send_buffer_size": str(buffer_bytes),
-            # Left to FFmpeg, the path would be split after its second part, cut at 1 kB, and a key that ends
-            # in .mp4 or .flv rewritten.
+            # FFmpeg would split the path after its second part, cut it at 1 kB, and rewrite a key that ends
+            # in .mp4 or .flv.
             "rtmp_app": self._url.app,
             "rtmp_playpath": self._url.key,
             "rtmp_tcurl": self._url.tc_url,
@@ -152,7 +152,7 @@ class RtmpConnection:
             try:
                 self._avio.close()
             except AvioError:
-                # The failure that led here has been told.
+                # The failure that led here has been reported.
                 pass
         if self._tunnel is not None:
             self._tunnel.close()
@@ -208,8 +208,8 @@ class SrtStream:
 def connection(
     target: StreamTarget, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()
 ) -> StreamConnection:
-    """Not yet opened; it will lead to no address in `networks`. Raises EgressError when the URL is none of a
-    stream server, or this host cannot speak its protocol."""
+    """An unopened connection, which leads to no address in `networks`. Raises EgressError for a URL that is
+    not of a stream server, or whose protocol this host cannot speak."""
     if target.url.startswith("srt:"):
         return SrtStream(target.url, formats, networks)
     return RtmpConnection(target.url, formats, networks)
@@ -227,7 +227,7 @@ def _refused(denied: Denied) -> EgressError:
 
 
 def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected: bool) -> str:
-    """What happened, by the URL's redacted form; never anything FFmpeg took from the URL itself."""
+    """What happened, with the URL in redacted form; never anything that FFmpeg took from the URL itself."""
     where = target.redacted
     if isinstance(error, SrtError):
         return f"{where}: {error.strerror}"

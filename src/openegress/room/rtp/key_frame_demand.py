@@ -3,7 +3,7 @@
 from openegress.core.units import MS, S
 
 KEY_FRAME_REQUEST_NS = 500 * MS
-"""Between two requests: a publisher needs some time to answer."""
+"""Between two requests: a publisher needs time to answer."""
 KEY_FRAME_AFTER_NS = 700 * MS
 """How long a packet is waited for before a key frame is asked for. The packet may still come, but if it was
 lost on its way to the server, nothing behind it can be decoded, and a request that waits until it is given up
@@ -13,13 +13,13 @@ makes the picture freeze for longer. Round trips of 0.6 s cause no request."""
 class KeyFrameDemand:
     def __init__(self) -> None:
         self.is_open = False
-        """A key frame was asked for and has not come."""
+        """A key frame was requested and has not arrived."""
         self._asked_ns = -KEY_FRAME_REQUEST_NS
         self._precaution_ns = -S
         """When a key frame was asked for while packets were waited for."""
 
     def may_ask(self, now_ns: int) -> bool:
-        """Whether the last request was long enough ago; counts as one if so."""
+        """Whether the last request was long enough ago; if so, it counts as a new one."""
         if now_ns - self._asked_ns < KEY_FRAME_REQUEST_NS:
             return False
         self._asked_ns = now_ns
@@ -34,6 +34,5 @@ class KeyFrameDemand:
         return True
 
     def follows_precaution(self, now_ns: int) -> bool:
-        """The key frame that was asked for is among the packets that were held up, or is asked for again
-        later."""
+        """The requested key frame is among the packets that were held up, or is requested again later."""
         return now_ns - self._precaution_ns < S

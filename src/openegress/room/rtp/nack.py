@@ -1,6 +1,6 @@
-"""When to ask for a lost packet, again, and when to stop: the schedule of one missing packet. Pure.
+"""The schedule of requests for one missing packet: when to ask, when to ask again, and when to stop. Pure.
 
-A recorder can wait: a packet that comes a second late is as good as one in time. LiveKit answers at most
+A recorder can wait: a packet that arrives a second late is as good as one in time. LiveKit answers at most
 three times for a packet, and not sooner than min(100 ms, two round trips) after the last answer, so the
 requests grow apart instead of repeating quickly.
 """
@@ -13,13 +13,13 @@ from openegress.core.units import MS
 @dataclass(frozen=True, slots=True)
 class NackPolicy:
     first_ns: int = 10 * MS
-    """Packets that are merely out of order come within this time."""
+    """Packets that are merely out of order arrive within this time."""
     repeat_ns: int = 40 * MS
     """Between the first request and the second."""
     growth: float = 1.5
     longest_ns: int = 250 * MS
     patience_ns: int = 1_500 * MS
-    """From the moment a packet is found missing until it is given up."""
+    """From when a packet is found missing until it is given up."""
     outage_packets: int = 25
     """So many missing packets in a row, half a second of sound, mean an outage. After one, retransmissions
     queue up with everything else, so the patience counts only up to the last packet that has come."""
