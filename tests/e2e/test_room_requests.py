@@ -82,7 +82,7 @@ async def test_a_name_that_only_the_room_can_tell_meets_nobody_elses(parts: Part
         "StartTrackEgress", room_name="meet", track_id=track_id, file={"filepath": path}
     )
     second = await parts.service.wait(second["egress_id"], "EGRESS_FAILED")
-    assert "another recording that runs writes to" in second["error"]
+    assert "another recording is writing to" in second["error"]
     first = await parts.service.finish(first["egress_id"])
     assert first["status"] == "EGRESS_COMPLETE"
     assert location(first) == parts.service.out / "meet" / "ann.ogg"

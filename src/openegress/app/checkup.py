@@ -122,10 +122,10 @@ async def _srt(settings: Settings) -> str:
     if not found:
         raise EgressError(
             Code.FAILED_PRECONDITION,
-            f"streams to srt:// are not possible here (all else is): {srt.INSTALL}",
+            f"streams to srt:// do not work here (everything else does): {srt.INSTALL}",
             fault=Fault.SERVICE,
         )
-    return f"{found} is here for streams to srt://"
+    return f"{found} is installed for streams to srt://"
 
 
 async def _confinement(settings: Settings) -> str:
@@ -153,12 +153,12 @@ async def _confinement(settings: Settings) -> str:
 async def _page_memory(settings: Settings) -> str:
     """Changes nothing: the user who runs this may not be the service's."""
     if not settings.page_max_memory:
-        return "page_max_memory is 0: a page may take all there is"
+        return "page_max_memory is 0: a page may use all memory"
     gib = f"{settings.page_max_memory:g} GiB"
     try:
-        return f"at most {gib} for each page, held by the kernel (cgroup {Tree().base()})"
+        return f"at most {gib} for each page, enforced by the kernel (cgroup {Tree().base()})"
     except NotDelegated as lacking:
-        return f"at most {gib} for each page, looked at ten times a second, without a cgroup: {lacking}"
+        return f"at most {gib} for each page, checked ten times a second, without a cgroup: {lacking}"
 
 
 async def _spool(settings: Settings) -> str:

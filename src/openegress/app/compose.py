@@ -79,10 +79,12 @@ def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
         try:
             found = of_events(_lines(beside))
         except EgressError as error:
-            raise invalid(f"{beside.name}: {error.text}; mend it, or move it away to do without") from None
+            raise invalid(
+                f"{beside.name}: {error.text}; repair it, or move it away to compose without it"
+            ) from None
         if any(change.what == "track_published" for change in found):
             return found
-        _log.warning("the events beside the recording tell of no tracks: not used", file=beside.name)
+        _log.warning("the events beside the recording list no tracks: not used", file=beside.name)
     return sorted([*of_packets(file.tracks), *speaking(file)], key=lambda each: each.at_ns)
 
 

@@ -31,7 +31,7 @@ def _make(path: Path, mode: int, *, is_ours: bool = True) -> None:
         raise EgressError(
             Code.FAILED_PRECONDITION,
             f"cannot make the folder {path}: {error.strerror or error}; choose another with --data or"
-            " --output-root, or give the service's user the right to",
+            " --output-root, or give the service's user write access",
             fault=Fault.SERVICE,
         ) from None
     if is_ours and path.stat().st_mode & 0o777 & ~mode:

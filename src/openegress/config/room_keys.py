@@ -85,7 +85,7 @@ def service_faults(
         if not service.url:
             yield _error(f"{path}.url", "missing")
         elif not _is_private(service.url):
-            text = f'"{receiver(service.url)}" would give keys to whoever listens; write https://HOST'
+            text = f'"{receiver(service.url)}" would give keys to anybody who listens; write https://HOST'
             yield _error(f"{path}.url", text)
         if service.api_key and service.api_key not in api_keys:
             yield _error(f"{path}.api_key", f'"{service.api_key}" is not a known API key')

@@ -26,7 +26,7 @@ class EndReason(StrEnum):
     IDLE = "Nobody publishes (stop_when_idle)"
     SILENT = "Nobody heard (stop_when_silent)"
     START_TIMEOUT = "start_timeout reached"
-    TAKEN_OVER = "Another worker goes on with it"
+    TAKEN_OVER = "Another worker continues it"
     """For one part of an egress that continues."""
     FAILURE = "Failure"
 

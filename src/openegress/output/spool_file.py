@@ -116,7 +116,7 @@ def disk_error(error: OSError, path: Path) -> EgressError:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             code, text = (
                 Code.PERMISSION_DENIED,
-                f"the service may not write {path}: {error.strerror}; give its user the right to",
+                f"the service may not write {path}: {error.strerror}; give its user write access",
             )
         case _:
             code, text = Code.INTERNAL, f"cannot write {path}: {error.strerror or error}"

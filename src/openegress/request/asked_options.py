@@ -102,7 +102,7 @@ class AskedOptions:
         wanted = self.all.sidecars.each if self.all.sidecars else ()
         why: EgressError | None = None
         if isinstance(source, parts.WebSource | parts.TemplateSource):
-            why = unimplemented("sidecars of what a page shows, whose room is not looked into,")
+            why = unimplemented("sidecars of a page")
         elif not _is_stored(outputs):
             why = invalid("sidecars: they lie beside a file or segments, and this egress has neither")
         if why is None:
@@ -135,7 +135,7 @@ class AskedOptions:
         if not target or is_encoded or plan.stems is not None:
             return target
         if self.asked.loudness:
-            raise invalid("loudness: no sound of this egress is encoded, and none is brought to a loudness")
+            raise invalid("loudness: this egress encodes no sound, so its loudness cannot change")
         return 0.0
 
     @property
@@ -166,13 +166,15 @@ class AskedOptions:
             return outputs
         is_asked = bool(self.asked.storyboard)
         if is_asked and (every_s < 1 or every_s % 1):
-            raise invalid(f"storyboard: {every_s:g} s; whole seconds, of which one is the least")
+            raise invalid(f"storyboard: {every_s:g} s; give whole seconds, at least 1")
         board = storyboards.beside(outputs, max(1, round(every_s)))
         if video is None or board is None:
             if is_asked and video is None:
-                raise invalid("storyboard: no picture of this egress is encoded, and thumbnails are of one")
+                raise invalid("storyboard: this egress encodes no picture to take thumbnails of")
             if is_asked:
-                raise invalid("storyboard: it lies beside a file, segments or images, and there are none")
+                raise invalid(
+                    "storyboard: this egress stores no file, segments or images for it to lie beside"
+                )
             return outputs
         if passthrough is Passthrough.IF_POSSIBLE and not is_asked:
             return outputs
@@ -197,7 +199,7 @@ class AskedOptions:
         if not as_it_comes:
             return self.all.on_pause or PauseMode.CUT
         if self.asks_for_card:
-            raise unimplemented("on_pause=hold of a track that is stored as it comes")
+            raise unimplemented("on_pause=hold of a track that is stored as it is")
         return PauseMode.CUT
 
     def encoded(
@@ -214,7 +216,7 @@ class AskedOptions:
         if is_streamed and self.asked.variable_frame_rate:
             raise invalid(
                 "variable_frame_rate: a stream keeps its rate, and what is beside it has the same pictures; "
-                "leave it out, or stream by an egress of its own"
+                "leave it out, or stream in a separate egress"
             )
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
@@ -254,7 +256,7 @@ class AskedOptions:
             of_page = isinstance(source, parts.TemplateSource) and getattr(self.all, key)
             of_no_room = isinstance(source, parts.WebSource) and getattr(self.asked, key)
             if of_page or of_no_room:
-                raise unimplemented(f"{key} of what a page shows, which chooses by itself,")
+                raise unimplemented(f"{key} of a page, which decides by itself whom it shows,")
         return parts.Recorded(
             only=self.all.record_only.each if self.all.record_only else (),
             left_out=self.all.leave_out.each if self.all.leave_out else (),
@@ -270,13 +272,13 @@ class AskedOptions:
 def _why_no_stems(plan: Plan) -> EgressError | None:
     """None: it can have them."""
     if not _is_of_room(plan):
-        return unimplemented("stems of what a page shows, whose room is not looked into,")
+        return unimplemented("stems of a page")
     if not _is_stored(plan.outputs):
         return invalid("stems: they lie beside a file or segments, and this egress has neither")
     if not _has_sound(plan):
         return invalid("stems: this egress records no sound")
     if isinstance(plan.source, parts.MediaSource) and plan.passthrough is not Passthrough.NEVER:
-        return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
+        return invalid("stems: this egress stores single tracks as they are")
     return None
 
 
@@ -302,7 +304,7 @@ def refuse_unsuited(asked: Options, plan: Plan) -> None:
     """Raises EgressError, naming the option, for a change that a recording of `plan` cannot make."""
     for key in _OF_A_ROOM:
         if getattr(asked, key) and not _is_of_room(plan):
-            raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")
+            raise unimplemented(f"{key} of a page")
     if asked.max_size and not _is_stored(plan.outputs):
         raise invalid("max_size: only files and segments have a size, and this egress has neither")
     if asked.max_size and plan.render is Render.DEFERRED:
@@ -340,7 +342,7 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
     if of_room.tracks_file:
         # Otherwise the author of a room's metadata could choose any path of the storage.
         of_room = msgspec.structs.replace(of_room, tracks_file=None)
-        passed_over += ("room metadata egress: tracks_file is for requests and configuration (passed over)",)
+        passed_over += ("room metadata egress: tracks_file is for requests and configuration (ignored)",)
     of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
     return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)

@@ -69,7 +69,7 @@ def refuse_unknown_pictures(options: LookOptions, pictures: PictureFiles) -> Non
 def without_unknown_pictures(options: L, pictures: PictureFiles) -> tuple[L, tuple[str, ...]]:
     """The remaining looks, and a sentence for each name that is not configured."""
     faults = _unknown_pictures(options, pictures)
-    told = tuple(f"{fault.message} (passed over)" for fault in faults.values())
+    told = tuple(f"{fault.message} (ignored)" for fault in faults.values())
     return msgspec.structs.replace(options, **dict.fromkeys(faults)), told
 
 

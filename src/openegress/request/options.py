@@ -181,13 +181,13 @@ def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
         return Options(), ()
     where = f"room metadata {ROOM_KEY}"
     if not isinstance(asked, dict):
-        return Options(), (f"{where} is not an object of options (passed over)",)
+        return Options(), (f"{where} is not an object of options (ignored)",)
     found, notices = Options(), []
     for key, each in asked.items():
         try:
             found = merged(found, of_json({key: each}, where))
         except EgressError as error:
-            notices.append(f"{shown(error.message, 200)} (passed over)")
+            notices.append(f"{shown(error.message, 200)} (ignored)")
     return found, tuple(notices[:_MOST_NOTICES])
 
 

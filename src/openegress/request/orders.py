@@ -87,14 +87,14 @@ def parse(text: str) -> Order:
         return _marker_of(text)
     if text.startswith(_SET):
         return set_options(options.of_query(text.removeprefix(_SET), "options"))
-    raise invalid(f'"{shown(text, 64)}" is nothing that can be asked of a recording')
+    raise invalid(f'"{shown(text, 64)}" is not an order for a recording')
 
 
 def set_options(asked: Options) -> SetOptions:
     """Raises EgressError, naming the option, for one that can no longer change."""
     for key in options.KEYS:
         if getattr(asked, key) is not None and key not in LIVE and key not in LOOK_KEYS:
-            raise unimplemented(f"changing {key} of an egress that runs")
+            raise unimplemented(f"changing {key} of a running egress")
     return SetOptions(asked)
 
 

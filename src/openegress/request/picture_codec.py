@@ -42,9 +42,9 @@ def _refusal(named: AskedCodec, wanted: RequestedOutputs, wish: Wish) -> str:
     if named is AskedCodec.H264:
         return ""
     if wanted.stream is not None:
-        return "a stream is of H.264; leave it out, or stream by an egress of its own"
+        return "streams are H.264; leave it out, or stream in a separate egress"
     if wanted.segments is not None and named is AskedCodec.VP9:
-        return "players of HLS take no VP9; leave it out, or ask for hevc or av1"
+        return "HLS players do not support VP9; leave it out, or ask for hevc or av1"
     if Container.TS in containers.of_others(wanted):
         return "in HLS it needs segments of fMP4; set protocol to HLS_FMP4_PROTOCOL"
     if named is AskedCodec.AV1 and wish.height > MAX_AV1_HEIGHT:
@@ -53,5 +53,5 @@ def _refusal(named: AskedCodec, wanted: RequestedOutputs, wish: Wish) -> str:
         return f"the sides of a picture are {MIN_AV1_SIDE} at least"
     is_webm = wanted.file is not None and containers.is_named_webm(wanted.file)
     if is_webm and named is AskedCodec.HEVC:
-        return "a WebM takes no HEVC; let the path end in .mp4"
+        return "WebM cannot hold HEVC; use a path that ends in .mp4"
     return ""

@@ -159,7 +159,7 @@ def taken(place: str) -> EgressError:
     """The refusal of a recording whose place is taken."""
     return EgressError(
         Code.ALREADY_EXISTS,
-        f"another recording that runs writes to {_shown(place)}: give another path, put {{time}} in it, or "
+        f"another recording is writing to {_shown(place)}: give another path, put {{time}} in it, or "
         "set same_path: suffix in the server's configuration",
     )
 

@@ -54,7 +54,7 @@ def _parts(url: str) -> _Parts:
         return _Parts(split.scheme.lower(), split.hostname or "")
     except ValueError:
         # The error's text may quote a secret of the URL.
-        raise _bad(url, "no host that a name server could know") from None
+        raise _bad(url, "the host is not a valid name") from None
 
 
 def _bad(url: str, why: str) -> EgressError:

@@ -40,7 +40,7 @@ class Lock(StrEnum):
     """Why an encrypted track cannot be decrypted, in words that follow "it is encrypted, and"."""
 
     NO_KEY = "no key of its room is configured: see room_keys in the configuration"
-    AWAITED = "its key service has yet to answer"
+    AWAITED = "its key service has not answered yet"
     NOT_GIVEN = "its key service gave no key for it"
     CUSTOM = "in a way of its application's own"
     CODEC = "frames of its codec cannot be decrypted: publish it as VP8 or H264"

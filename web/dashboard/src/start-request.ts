@@ -64,7 +64,7 @@ export function optionsOf(text: string): Readonly<Record<string, string>> {
     const mark = line.indexOf("=");
     const key = line.slice(0, Math.max(0, mark)).trim();
     if (key === "") throw new Incomplete(`Options: "${line}" is not key=value.`);
-    if (options.has(key)) throw new Incomplete(`Options: ${key} is there twice.`);
+    if (options.has(key)) throw new Incomplete(`Options: ${key} is given twice.`);
     options.set(key, line.slice(mark + 1).trim());
   }
   return Object.fromEntries(options);
@@ -105,7 +105,7 @@ function outputsOfForm(
 ): Record<string, unknown> {
   const file = field("filepath") ? { filepath: field("filepath") } : {};
   if (kind === "track") {
-    if (!form.file) throw new Incomplete("A track goes to a file: check it.");
+    if (!form.file) throw new Incomplete("A track is recorded to a file: select it.");
     return { file };
   }
   const outputs: Record<string, unknown> = {};

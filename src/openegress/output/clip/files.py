@@ -52,7 +52,7 @@ def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanS
 def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_RecordedFile]:
     if not isinstance(plan.recorded, FileOutput) or plan.recorded.split is None:
         if any(Path(plan.left_in).glob("recording-*")):
-            raise unimplemented("a clip of a recording that went on in another file, before it has ended,")
+            raise unimplemented("a clip of a running recording that continued in another file")
         found = sorted(Path(plan.left_in).glob("recording.*"))
         # Next to it may lie the draft of its final form.
         path = next((each for each in found if each.name.count(".") == 1), None)

@@ -140,7 +140,7 @@ class ClipMaker:
         """Raises EgressError if the clip would overwrite something else."""
         if path in self._plan.taken or stored.exists(path):
             raise EgressError(
-                Code.ALREADY_EXISTS, f'filepath: "{path}" is there already; give the clip another name'
+                Code.ALREADY_EXISTS, f'filepath: "{path}" exists already; give the clip another name'
             )
 
 

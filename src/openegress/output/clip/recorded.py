@@ -53,7 +53,7 @@ class _Segments:
     def open(self) -> SpanSource:
         entries = parse_entries(self._listing())
         if not entries:
-            raise EgressError(Code.FAILED_PRECONDITION, "no segment of the egress is whole yet")
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress has no complete segment yet")
         starts = _starts(entries)
         length_ns = starts[-1] + entries[-1].duration_ns
         span = SpanWish(self._plan.last_ns, self._plan.begin_ns, self._plan.end_ns).of(length_ns)

@@ -64,9 +64,9 @@ class StoredObjects:
         whole = join(target.prefix, path)
         there_bytes = self._run(storage.size(whole))
         if there_bytes is None:
-            raise EgressError(Code.PERMISSION_DENIED, f'"{path}": the storage lets this service only write')
+            raise EgressError(Code.PERMISSION_DENIED, f'"{path}": this service may only write to its storage')
         if size_bytes and there_bytes != size_bytes:
-            why = f'"{path}" has {there_bytes} bytes and was stored with {size_bytes}: it is another one now'
+            why = f'"{path}" has {there_bytes} bytes and was stored with {size_bytes}: it has been replaced'
             raise EgressError(Code.FAILED_PRECONDITION, why)
         return StoredBytes(storage, whole, there_bytes, self._loop)
 

@@ -74,7 +74,7 @@ class Pictures:
             made = [PictureFile(local, each.path, each.taken_at_ns) for local, each in taken]
             waiting = [each for each in made if each.local.exists()]
         except (OSError, msgspec.DecodeError) as error:
-            raise internal(f"the pictures in {self._folder} cannot be gone on with: {error}") from error
+            raise internal(f"the pictures in {self._folder} cannot be continued: {error}") from error
         self._before = made
         self._begun = self.count = len(taken)
         self._stored = len(taken) - len(waiting)

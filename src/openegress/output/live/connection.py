@@ -234,7 +234,7 @@ def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected
     if isinstance(error, socket.gaierror):
         return f"{where}: the host name cannot be resolved; check the URL"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{where}: its certificate is not to be trusted ({error.verify_message})"
+        return f"{where}: its certificate is not trusted ({error.verify_message})"
     match error.errno:
         case errno.ECONNREFUSED:
             return f"{where}: nothing accepts connections there (refused); check host and port"

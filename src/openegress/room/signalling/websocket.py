@@ -116,7 +116,7 @@ class Signalling:
                             reason = name_of(DisconnectReason, message.leave.reason)
                             raise _error(
                                 Code.UNAVAILABLE,
-                                f"{self._address} sent the recorder away at once: {reason}",
+                                f"{self._address} rejected the recorder at once: {reason}",
                                 Fault.SERVICE,
                             )
         except TimeoutError as error:
