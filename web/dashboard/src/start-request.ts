@@ -1,4 +1,4 @@
-/** What the form for a new egress says, as a request of the Egress API. */
+/** Turns the form for a new egress into a request of the Egress API. */
 
 export type StartKind = "room_composite" | "web" | "participant" | "track_composite" | "track";
 
@@ -17,7 +17,7 @@ const METHODS: Readonly<Record<StartKind, string>> = {
   track: "StartTrackEgress",
 };
 
-/** What has to be filled in, as the form's labels name it. */
+/** What must be filled in, in the words of the form's labels. */
 const NEEDED: Readonly<Record<StartKind, readonly (readonly [string, string])[]>> = {
   room_composite: [["room", "the room"]],
   web: [["url", "the address of the page"]],
@@ -54,7 +54,7 @@ export function startRequest(form: FormText): StartRequest {
 }
 
 /**
- * @param text key=value on each line; the server knows which keys there are
+ * @param text key=value on each line; the server checks the keys
  * @throws Incomplete
  */
 export function optionsOf(text: string): Readonly<Record<string, string>> {
