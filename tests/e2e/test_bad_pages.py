@@ -230,7 +230,7 @@ async def test_sound_that_dies_leaves_the_picture(parts: Parts) -> None:
     assert facts.video is not None and facts.audio is not None
     assert facts.audio.contiguous
     assert facts.audio.duration_s == pytest.approx(facts.video.duration_s, abs=0.15)
-    assert "sound lost, the recording goes on in silence" in parts.service.log
+    assert "sound lost, the recording continues in silence" in parts.service.log
     await footprint.check_gone()
 
 

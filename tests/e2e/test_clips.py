@@ -6,14 +6,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-import pytest_asyncio
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
@@ -38,17 +36,8 @@ class ClipParts:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with S3Server(enforce=True) as server:
-        for bucket in ("server", "request"):
-            server.create_bucket(bucket)
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(s3: S3Server) -> AsyncIterator[ClipParts]:
-    async with LivekitServer() as livekit:
-        yield ClipParts(livekit, s3)
+def parts(livekit: LivekitServer, s3: S3Server) -> ClipParts:
+    return ClipParts(livekit, s3)
 
 
 def access(s3: S3Server, bucket: str) -> dict[str, Any]:

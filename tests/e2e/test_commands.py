@@ -8,13 +8,11 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-import pytest_asyncio
 
 from testkit.livekit_server import LivekitServer, free_port
 from testkit.page_server import PageServer
@@ -65,18 +63,6 @@ async def outcome(process: asyncio.subprocess.Process) -> Outcome:
         out, err = await process.communicate()
     assert process.returncode is not None
     return Outcome(process.returncode, out.decode(), (err or b"").decode())
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def livekit() -> AsyncIterator[LivekitServer]:
-    async with LivekitServer() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pages() -> AsyncIterator[PageServer]:
-    async with PageServer() as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import pytest_asyncio
 from numpy.typing import NDArray
 
 from testkit.livekit_server import LivekitServer
@@ -31,18 +29,6 @@ FPS = 10
 """Few enough that no two come in one slot, however late a publisher is."""
 MAY_BE_LOST_S = 2.0
 """What a kill may cost."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("rooms"), livekit) as service:
-        yield Parts(livekit, service)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def parts(servers: Parts) -> AsyncIterator[Parts]:
-    async with servers.people:
-        yield servers
 
 
 def camera(number: int) -> VideoSpec:

@@ -226,7 +226,7 @@ async def test_a_recording_is_steered_through_the_room(world: World) -> None:
             while is_paused(await world.egress.info(egress_id)) is (paused == "false"):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker?leave_out=alice")
-    await world.worker.logged("changing leave_out of an egress that runs")
+    await world.worker.logged("changing leave_out of a running egress")
     await world.egress.call("UpdateLayout", egress_id=egress_id, layout="@marker=Steered")
     await world.egress.call("UpdateLayout", egress_id=egress_id, layout="speaker?max_duration=4s")
     info = await world.egress.wait(egress_id)

@@ -26,12 +26,6 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pages() -> AsyncIterator[PageServer]:
-    async with PageServer() as running:
-        yield running
-
-
 async def record(
     service: Service, pages: PageServer, page: str, seconds: float = SECONDS, **request: Any
 ) -> Path:

@@ -56,13 +56,6 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Par
         yield Parts(livekit, service, secret=PASSPHRASE.encode())
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def parts(servers: Parts) -> AsyncIterator[Parts]:
-    """The servers, and people who leave at the end of the test."""
-    async with servers.people:
-        yield servers
-
-
 def camera(codec: Codec = "vp8", **more: Any) -> VideoSpec:
     return VideoSpec(codec, width=320, height=180, kbps=400, **more)
 

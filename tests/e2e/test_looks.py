@@ -120,7 +120,7 @@ async def test_a_room(parts: LooksParts) -> None:
         with pytest.raises(Refused) as refused:
             await service.call("UpdateLayout", egress_id=egress_id, layout="grid?logo=acne")
         assert "acne" in refused.value.message and "did you mean acme" in refused.value.message
-        with pytest.raises(Refused, match="changing leave_out of an egress that runs"):
+        with pytest.raises(Refused, match="changing leave_out of a running egress"):
             await service.control("SetOptions", egress_id, options={"leave_out": "ann", "text": "x"})
         await asyncio.sleep(CHANGE_S + 1)
         path = check_whole(await service.finish(egress_id))

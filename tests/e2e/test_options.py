@@ -3,17 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from livekit.api import UpdateRoomMetadataRequest
 
-from testkit.livekit_server import LivekitServer
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.parts import Parts
 from testkit.probe import counters, probe
 from testkit.service import Info, Refused, Service, end_reason, location
 
@@ -27,19 +25,9 @@ STALL_S = 1.5
 CONFIG = {"options": {"by_room": [{"rooms": ["configured-*"], "max_duration": "3s"}]}}
 
 
-@dataclass(frozen=True, slots=True)
-class OptionParts:
-    livekit: LivekitServer
-    service: Service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OptionParts]:
-    async with (
-        LivekitServer() as livekit,
-        Service(tmp_path_factory.mktemp("options"), livekit, CONFIG) as service,
-    ):
-        yield OptionParts(livekit, service)
+@pytest.fixture(scope="module")
+def service_config() -> dict[str, Any]:
+    return CONFIG
 
 
 async def start_room(service: Service, room: str, header: str = "", **request: Any) -> str:
@@ -80,7 +68,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_longest_recording(parts: OptionParts, way: str) -> None:
+async def test_the_longest_recording(parts: Parts, way: str) -> None:
     async with Publisher(parts.livekit, way, "ann", CAMERA, STEADY):
         if way == "metadata":
             metadata = json.dumps({"egress": {"max_duration": "3s", "max_size": "much"}})
@@ -92,7 +80,7 @@ async def test_the_longest_recording(parts: OptionParts, way: str) -> None:
     assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
 
 
-async def test_a_pause_does_not_count(parts: OptionParts) -> None:
+async def test_a_pause_does_not_count(parts: Parts) -> None:
     async with Publisher(parts.livekit, "paused", "ann", CAMERA, STEADY):
         egress_id = await start_room(parts.service, "paused", "max_duration=3s")
         await parts.service.control("PauseEgress", egress_id)
@@ -102,7 +90,7 @@ async def test_a_pause_does_not_count(parts: OptionParts) -> None:
     assert LIMIT_S - 0.1 < check_limit(info, "max_duration reached") < LIMIT_S + STALL_S
 
 
-async def test_the_largest_file(parts: OptionParts) -> None:
+async def test_the_largest_file(parts: Parts) -> None:
     async with Publisher(parts.livekit, "large", "ann", CAMERA, STEADY):
         egress_id = await start_room(parts.service, "large", layout="grid?max_size=600kB")
         info = await parts.service.wait(egress_id)
@@ -110,7 +98,7 @@ async def test_the_largest_file(parts: OptionParts) -> None:
     assert 200_000 < location(info).stat().st_size <= 600_000
 
 
-async def test_the_largest_segments(parts: OptionParts) -> None:
+async def test_the_largest_segments(parts: Parts) -> None:
     outputs = {
         "segment_outputs": [{"filename_prefix": "hls/large", "segment_duration": 1}],
         "file_outputs": [],
@@ -125,7 +113,7 @@ async def test_the_largest_segments(parts: OptionParts) -> None:
     assert 200_000 < sum(each.stat().st_size for each in segments) <= 600_000
 
 
-async def test_tracks_as_they_come(parts: OptionParts) -> None:
+async def test_tracks_as_they_come(parts: Parts) -> None:
     """Nothing is encoded between, and a limit ends it all the same."""
     async with Publisher(parts.livekit, "passed", "ann", CAMERA, STEADY) as ann:
         request = {"room_name": "passed", "track_id": ann.sid("camera"), "file": {"filepath": "passed"}}
@@ -144,7 +132,7 @@ async def test_tracks_as_they_come(parts: OptionParts) -> None:
     assert 50_000 < location(info).stat().st_size <= 200_000
 
 
-async def test_a_page(parts: OptionParts) -> None:
+async def test_a_page(parts: Parts) -> None:
     async with PageServer() as pages:
         started = await parts.service.call_with(
             "max_duration=3s",
@@ -170,7 +158,7 @@ CHANGES: dict[str, Callable[[Service, str], Awaitable[Info]]] = {
 
 
 @pytest.mark.parametrize("way", CHANGES)
-async def test_what_runs_goes_by_other_options(parts: OptionParts, way: str) -> None:
+async def test_what_runs_goes_by_other_options(parts: Parts, way: str) -> None:
     async with Publisher(parts.livekit, way, "ann", CAMERA, STEADY):
         egress_id = await start_room(parts.service, way, "max_duration=1m")
         with pytest.raises(Refused) as refused:
@@ -187,7 +175,7 @@ async def test_what_runs_goes_by_other_options(parts: OptionParts, way: str) -> 
     assert info["room_composite"]["layout"] == ("speaker" if way == "layout-changed" else "")
 
 
-async def test_a_recording_ends_in_silence(parts: OptionParts) -> None:
+async def test_a_recording_ends_in_silence(parts: Parts) -> None:
     """One that is composed and one of tracks as they come; who is heard begins it anew."""
     service = parts.service
     async with Publisher(parts.livekit, "silent", "ann", CAMERA, STEADY) as ann:
@@ -210,7 +198,7 @@ async def test_a_recording_ends_in_silence(parts: OptionParts) -> None:
         assert 2.8 < completed_s(info, "Nobody heard (stop_when_silent)") - muted_s < 4.5 + 2 * STALL_S
 
 
-async def test_a_silent_page_ends(parts: OptionParts) -> None:
+async def test_a_silent_page_ends(parts: Parts) -> None:
     async with PageServer() as pages:
         started = await parts.service.call_with(
             "stop_when_silent=2s",
@@ -222,7 +210,7 @@ async def test_a_silent_page_ends(parts: OptionParts) -> None:
     completed_s(info, "Nobody heard (stop_when_silent)")
 
 
-async def test_a_slip_is_refused_and_says_where_it_is(parts: OptionParts) -> None:
+async def test_a_slip_is_refused_and_says_where_it_is(parts: Parts) -> None:
     said = "unknown key; did you mean max_duration?"
     slips: dict[str, dict[str, Any]] = {
         f"X-Openegress-Options.max_duratoin: {said}": {"header": "max_duratoin=1h"},
@@ -236,7 +224,7 @@ async def test_a_slip_is_refused_and_says_where_it_is(parts: OptionParts) -> Non
             assert (refused.value.code, refused.value.message) == ("invalid_argument", message)
 
 
-async def test_a_start_that_takes_too_long_is_aborted(parts: OptionParts) -> None:
+async def test_a_start_that_takes_too_long_is_aborted(parts: Parts) -> None:
     """Bob is in the room, and never publishes anything."""
     async with Publisher(parts.livekit, "late", "bob"):
         started = await parts.service.call_with(
@@ -264,7 +252,7 @@ def completed_s(info: Info, reason: str) -> float:
 EMPTY, IDLE = "Room empty (stop_when_empty)", "Nobody publishes (stop_when_idle)"
 
 
-async def test_a_room_may_be_empty_for_a_while(parts: OptionParts) -> None:
+async def test_a_room_may_be_empty_for_a_while(parts: Parts) -> None:
     """An agent who stays is nobody. Without the option the recording ends with the last who leaves."""
     service = parts.service
     async with Publisher(parts.livekit, "empty", "bot", kind="agent"):
@@ -283,7 +271,7 @@ async def test_a_room_may_be_empty_for_a_while(parts: OptionParts) -> None:
     assert facts.video.duration_s > 7.0 - 0.5
 
 
-async def test_sound_alone_ends_when_the_room_is_empty(parts: OptionParts) -> None:
+async def test_sound_alone_ends_when_the_room_is_empty(parts: Parts) -> None:
     async with Publisher(parts.livekit, "quiet", "bot", kind="agent"):
         async with Publisher(parts.livekit, "quiet", "ann", audio=STEADY):
             egress_id = await start_room(parts.service, "quiet", "stop_when_empty=2s", audio_only=True)
@@ -294,7 +282,7 @@ async def test_sound_alone_ends_when_the_room_is_empty(parts: OptionParts) -> No
     assert facts.audio is not None and facts.audio.contiguous
 
 
-async def test_a_room_where_nobody_publishes(parts: OptionParts) -> None:
+async def test_a_room_where_nobody_publishes(parts: Parts) -> None:
     """Bob stays, and is silent; an agent who speaks does not count. What is muted is not published."""
     body: dict[str, Any] = {"openegress": {"stop_when_idle": "3s"}}
     async with (
@@ -315,7 +303,7 @@ async def test_a_room_where_nobody_publishes(parts: OptionParts) -> None:
     assert facts.video is not None and facts.video.rising
 
 
-async def test_a_page_says_that_it_does_not_know_its_room(parts: OptionParts) -> None:
+async def test_a_page_says_that_it_does_not_know_its_room(parts: Parts) -> None:
     with pytest.raises(Refused) as refused:
         await parts.service.call_with(
             "stop_when_empty=1m",

@@ -31,14 +31,6 @@ async def page() -> AsyncIterator[str]:
         yield pages.url("pattern.html?tone=1")
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with S3Server(enforce=True) as server:
-        for bucket in ("server", "request", "backup"):
-            server.create_bucket(bucket)
-        yield server
-
-
 def access(s3: S3Server, bucket: str, **changed: Any) -> dict[str, Any]:
     return {
         "access_key": s3.access_key,

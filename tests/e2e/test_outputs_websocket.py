@@ -1,12 +1,10 @@
 """A track's sound over a websocket, to a real server: header, form, tone, mute, a receiver that is lost."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher
@@ -18,12 +16,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOM = "calls"
 TONE_HZ = 440.0
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def livekit() -> AsyncIterator[LivekitServer]:
-    async with LivekitServer() as server:
-        yield server
 
 
 async def test_a_tracks_sound_as_asked_with_its_mutes(livekit: LivekitServer, tmp_path: Path) -> None:

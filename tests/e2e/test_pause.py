@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import m3u8
 import numpy as np
 import pytest
-import pytest_asyncio
 from livekit.api import TwirpError, TwirpErrorCode
 from livekit.protocol.room import UpdateParticipantRequest
 
@@ -19,6 +16,7 @@ from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import extract
 from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.parts import Parts
 from testkit.probe import Counters, counters, probe, sound
 from testkit.service import POLL_S, Info, Refused, Service, location
 from testkit.stream_servers import RtmpServer
@@ -36,18 +34,6 @@ STEADY = AudioSpec(tone_hz=440, level=0.3, beep_level=0.5)
 KINDS = ("camera", "microphone")
 FMP4 = "HLS_FMP4_PROTOCOL"
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
-
-
-@dataclass(frozen=True, slots=True)
-class PauseParts:
-    livekit: LivekitServer
-    service: Service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PauseParts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("pauses"), livekit) as service:
-        yield PauseParts(livekit, service)
 
 
 def silences_s(path: Path) -> list[tuple[float, float]]:
@@ -151,7 +137,7 @@ async def test_pauses_are_left_out_and_nothing_is_received_meanwhile(tmp_path: P
 
 
 @pytest.mark.quiet
-async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PauseParts) -> None:
+async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: Parts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
         info = await record_with_pause(
@@ -185,7 +171,7 @@ async def test_segments_and_images_leave_it_out_and_tell_the_time(parts: PausePa
 
 @pytest.mark.quiet
 async def test_a_participant_is_paused_before_the_first_frame_and_stopped_while_paused(
-    parts: PauseParts,
+    parts: Parts,
 ) -> None:
     """The first pause is asked for in the room, before anybody publishes."""
     service = parts.service
@@ -234,7 +220,7 @@ async def pause_in_room(livekit: LivekitServer, room: str, egress_id: str) -> No
 
 
 @pytest.mark.quiet
-async def test_sound_alone(parts: PauseParts) -> None:
+async def test_sound_alone(parts: Parts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "sound", "ann", None, STEADY):
         files = [{"filepath": "sound.ogg"}]
@@ -247,7 +233,7 @@ async def test_sound_alone(parts: PauseParts) -> None:
     assert not [silent for silent in silences_s(location(info)) if silent[1] > 0.04]
 
 
-async def test_a_stream_goes_on_with_a_card_and_so_does_its_file(parts: PauseParts) -> None:
+async def test_a_stream_goes_on_with_a_card_and_so_does_its_file(parts: Parts) -> None:
     """The length is kept; nothing is seen or heard of the room in between, to within 40 ms."""
     service = parts.service
     with RtmpServer() as rtmp:

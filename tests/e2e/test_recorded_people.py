@@ -56,7 +56,7 @@ async def test_who_opts_out_is_gone_until_they_opt_in(tmp_path: Path) -> None:
             await service.logged(told)
             return time.time()
 
-        with pytest.raises(Refused, match="leave_out of what a page shows"):
+        with pytest.raises(Refused, match="leave_out of a page"):
             page = {"layout": "own?leave_out=kind:agent", "custom_base_url": "http://127.0.0.1:9/"}
             files = [{"filepath": "no.mp4"}]
             await service.call("StartRoomCompositeEgress", room_name=ROOM, **page, file_outputs=files)

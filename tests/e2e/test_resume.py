@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 import m3u8
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from testkit import hls_rules
 from testkit.livekit_server import LivekitServer
 from testkit.mcap_reader import read_by_summary
 from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.parts import Parts
 from testkit.probe import counters, has_tone, probe, tones, tones_of
 from testkit.service import Info, Service, location
 from testkit.stream_servers import RtmpServer
@@ -38,18 +37,6 @@ MAY_BE_LOST_S = 2.0
 STEADY = AudioSpec(tone_hz=440, level=0.3, beep_level=0.5)
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
 SMALL = {"width": 320, "height": 180, "framerate": FPS, "video_bitrate": 400, "key_frame_interval": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeParts:
-    livekit: LivekitServer
-    service: Service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ResumeParts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("resume"), livekit) as service:
-        yield ResumeParts(livekit, service)
 
 
 async def start(service: Service, room: str, options: str = "resume=true", **outputs: Any) -> str:
@@ -103,7 +90,7 @@ def check(info: Info, restarts: int) -> None:
             assert has_tone(tones(path, start_s=from_s, end_s=to_s), 440)
 
 
-async def test_a_handler_that_is_killed_twice_is_followed_by_another(parts: ResumeParts) -> None:
+async def test_a_handler_that_is_killed_twice_is_followed_by_another(parts: Parts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "twice", "ann", CAMERA, STEADY):
         egress_id = await start(service, "twice")
@@ -169,7 +156,7 @@ async def test_a_service_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> 
     assert 5 * KEPT_S - 4 * MAY_BE_LOST_S < facts.duration_s < 5 * KEPT_S + MAY_BE_LOST_S
 
 
-async def test_one_that_is_stopped_before_another_took_over_is_complete(parts: ResumeParts) -> None:
+async def test_one_that_is_stopped_before_another_took_over_is_complete(parts: Parts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "stopped", "ann", CAMERA, STEADY):
         egress_id = await start(service, "stopped")
@@ -180,7 +167,7 @@ async def test_one_that_is_stopped_before_another_took_over_is_complete(parts: R
     assert probe(location(info)).duration_s > KEPT_S - MAY_BE_LOST_S
 
 
-async def test_segments_and_images_go_on_in_the_same_playlists(parts: ResumeParts) -> None:
+async def test_segments_and_images_go_on_in_the_same_playlists(parts: Parts) -> None:
     """And so does what was changed while it ran: the limit of its length ends it, gaps not counted."""
     service = parts.service
     async with Publisher(parts.livekit, "pieces", "ann", CAMERA, STEADY):
@@ -238,7 +225,7 @@ def told_jump(values: np.ndarray[Any, Any] | list[int], gap_s: float) -> bool:
     return gap_s - JUMP_S < jump_s < gap_s + HELD_S
 
 
-async def test_tracks_go_on_as_they_come(parts: ResumeParts) -> None:
+async def test_tracks_go_on_as_they_come(parts: Parts) -> None:
     """Each picture that was written is in the file as it was sent, and only those of the gap are missing."""
     service = parts.service
     camera = VideoSpec("h264", width=320, height=180, kbps=400, encoded=True)
@@ -271,7 +258,7 @@ async def test_tracks_go_on_as_they_come(parts: ResumeParts) -> None:
     assert facts.video is not None and facts.audio is not None and facts.video.rising
 
 
-async def test_streams_are_dialled_again(parts: ResumeParts) -> None:
+async def test_streams_are_dialled_again(parts: Parts) -> None:
     """That of the request, and one that was added; one that had failed stays so. The file beside them goes on
     too."""
     service = parts.service
@@ -323,7 +310,7 @@ async def streams_are(service: Service, egress_id: str, *statuses: str) -> list[
             await asyncio.sleep(0.02)
 
 
-async def test_a_websocket_hears_of_the_gap(parts: ResumeParts) -> None:
+async def test_a_websocket_hears_of_the_gap(parts: Parts) -> None:
     service = parts.service
     async with (
         WebsocketReceiver() as receiver,
@@ -461,7 +448,7 @@ def check_parts(info: Info, names: tuple[str, ...]) -> None:
         assert gap_s - JUMP_S < (after.values[0] - before.values[-1]) / FPS < gap_s + HELD_S
 
 
-async def test_what_no_file_goes_on_with_goes_on_in_another(parts: ResumeParts) -> None:
+async def test_what_no_file_goes_on_with_goes_on_in_another(parts: Parts) -> None:
     wishes = [
         of_room("split{}.mp4", options="split_every=10s", advanced=SMALL),
         of_room("film{}.webm", advanced=SMALL),
@@ -474,7 +461,7 @@ async def test_what_no_file_goes_on_with_goes_on_in_another(parts: ResumeParts) 
         check_parts(info, wish.names)
 
 
-async def test_tracks_as_they_come_go_on_in_another_file(parts: ResumeParts) -> None:
+async def test_tracks_as_they_come_go_on_in_another_file(parts: Parts) -> None:
     camera = VideoSpec("vp8", width=320, height=180, kbps=400, encoded=True)
     async with Publisher(parts.livekit, "as-it-comes", "ann", camera, STEADY) as ann:
         wishes = [

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import numpy as np
 import pytest
-import pytest_asyncio
 from av.video.frame import VideoFrame
 from livekit import api
 
@@ -78,25 +77,6 @@ def murmurs(hz: float) -> AudioSpec:
 def camera(colour: Rgb) -> VideoSpec:
     """Encoded here, so that each picture is sent once whatever else the machine does."""
     return VideoSpec(width=320, height=360, kbps=400, colour=colour, encoded=True)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("rooms"), livekit) as service:
-        yield Parts(livekit, service)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pages() -> AsyncIterator[PageServer]:
-    async with PageServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def parts(servers: Parts) -> AsyncIterator[Parts]:
-    """The servers, and people who leave at the end of the test."""
-    async with servers.people:
-        yield servers
 
 
 def swatch(tile: Rect) -> Rect:

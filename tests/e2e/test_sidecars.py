@@ -6,20 +6,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-import pytest_asyncio
 from livekit import rtc
 
 from openegress.core.units import S
-from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import extract
 from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.parts import Parts
 from testkit.probe import beep_onsets, probe, rms, sound
 from testkit.service import Info, Service, location
 
@@ -37,18 +35,9 @@ STEP_S = 0.1
 Line = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class SidecarParts:
-    livekit: LivekitServer
-    service: Service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SidecarParts]:
-    config = {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
-    folder = tmp_path_factory.mktemp("sidecars")
-    async with LivekitServer() as livekit, Service(folder, livekit, config) as service:
-        yield SidecarParts(livekit, service)
+@pytest.fixture(scope="module")
+def service_config() -> dict[str, Any]:
+    return {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
 
 
 async def started(
@@ -110,7 +99,7 @@ async def check_film(path: Path, muted_s: float) -> None:
 
 
 @pytest.mark.parametrize(("layout", "ending"), [("tracks", ".mkv"), ("speaker", ".mp4")])
-async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, ending: str) -> None:
+async def test_what_happened_in_a_meeting(parts: Parts, layout: str, ending: str) -> None:
     """Ada is there; Bob comes, speaks, mutes himself and goes."""
     room, service, livekit = f"met-{layout}", parts.service, parts.livekit
     walls: dict[str, float] = {}
@@ -158,7 +147,7 @@ async def test_what_happened_in_a_meeting(parts: SidecarParts, layout: str, endi
     }
 
 
-async def test_nobody_hears_of_who_is_left_out(parts: SidecarParts) -> None:
+async def test_nobody_hears_of_who_is_left_out(parts: Parts) -> None:
     room, service, livekit = "left-out", parts.service, parts.livekit
     async with (
         Publisher(livekit, room, "ada", CAMERA, SILENT) as ada,
@@ -180,7 +169,7 @@ async def test_nobody_hears_of_who_is_left_out(parts: SidecarParts) -> None:
     named(events(info), "participant_joined", identity="ada")
 
 
-async def test_a_kill_keeps_what_had_happened(parts: SidecarParts) -> None:
+async def test_a_kill_keeps_what_had_happened(parts: Parts) -> None:
     room, service = "killed", parts.service
     async with Publisher(parts.livekit, room, "ada", CAMERA, SILENT):
         egress_id = await started(service, room, "tracks", ".mkv")
@@ -218,7 +207,7 @@ async def send_frames(who: Publisher, name: str) -> None:
 
 
 @pytest.mark.quiet
-async def test_what_was_said_is_in_step_with_the_sound(parts: SidecarParts) -> None:
+async def test_what_was_said_is_in_step_with_the_sound(parts: Parts) -> None:
     """Ada beeps each second. Her agent transcribes each beep, as agents do: first what it takes it for, or
     word by word."""
     room, service, livekit = "said", parts.service, parts.livekit
@@ -276,7 +265,7 @@ async def test_what_was_said_is_in_step_with_the_sound(parts: SidecarParts) -> N
     assert sorted(data) == [("slides", None, "AP8="), ("slides.page", "3", None), *frames]
 
 
-async def test_what_is_said_in_an_encrypted_room(parts: SidecarParts) -> None:
+async def test_what_is_said_in_an_encrypted_room(parts: Parts) -> None:
     """It is decrypted where the room's key is configured; otherwise it is told that there was something."""
     infos: dict[str, Info] = {}
     for room in ("sealed", "sealed-without-a-key"):

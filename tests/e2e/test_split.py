@@ -4,21 +4,18 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from testkit import hls_rules
-from testkit.livekit_server import LivekitServer
 from testkit.participants import AudioSpec, Publisher, VideoSpec
+from testkit.parts import Parts
 from testkit.probe import counters, probe
-from testkit.service import POLL_S, Info, Service
+from testkit.service import POLL_S, Info
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,18 +23,6 @@ FPS = 30
 EVERY_S = 10.0
 CAMERA = VideoSpec(width=640, height=360, encoded=True)
 STEADY = AudioSpec(tone_hz=440, level=0.3)
-
-
-@dataclass(frozen=True, slots=True)
-class SplitParts:
-    livekit: LivekitServer
-    service: Service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SplitParts]:
-    async with LivekitServer() as livekit, Service(tmp_path_factory.mktemp("split"), livekit) as service:
-        yield SplitParts(livekit, service)
 
 
 def files_of(info: Info) -> list[Path]:
@@ -73,7 +58,7 @@ def lengths_s(paths: list[Path]) -> list[float]:
     return [facts.video.duration_s for path in paths if (facts := probe(path)).video is not None]
 
 
-async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -> None:
+async def test_encoded_parts_follow_each_other_over_a_pause(parts: Parts) -> None:
     """Each is as long as asked for; what was paused is in none."""
     service = parts.service
     async with Publisher(parts.livekit, "split", "ann", CAMERA, STEADY):
@@ -114,7 +99,7 @@ async def test_encoded_parts_follow_each_other_over_a_pause(parts: SplitParts) -
     assert steps[0] >= 0 and steps[-2] <= FPS // 2
 
 
-async def test_tracks_as_they_come_are_split_at_key_frames_that_are_asked_for(parts: SplitParts) -> None:
+async def test_tracks_as_they_come_are_split_at_key_frames_that_are_asked_for(parts: Parts) -> None:
     service = parts.service
     camera = VideoSpec(codec="h264", width=640, height=360, encoded=True)
     async with Publisher(parts.livekit, "passed", "ann", camera, STEADY) as ann:
@@ -144,7 +129,7 @@ async def test_tracks_as_they_come_are_split_at_key_frames_that_are_asked_for(pa
     assert len(missing) <= dropped
 
 
-async def test_a_killed_recording_keeps_its_parts(parts: SplitParts) -> None:
+async def test_a_killed_recording_keeps_its_parts(parts: Parts) -> None:
     service = parts.service
     async with Publisher(parts.livekit, "killed", "ann", CAMERA, STEADY):
         started = await service.call_with(

@@ -6,15 +6,15 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import av
 import pytest
-import pytest_asyncio
 
 from openegress.core.codecs import MediaKind
 from openegress.core.units import S
@@ -23,6 +23,7 @@ from testkit.livekit_server import LivekitServer
 from testkit.matroska_reader import ReadTrack, extract, read
 from testkit.mcap_reader import read_by_summary, read_data
 from testkit.participants import AudioSpec, Codec, Publisher, VideoSpec, places
+from testkit.parts import Parts
 from testkit.probe import Counters, beep_onsets, counters, has_tone, probe, sound, tones
 from testkit.service import Info, Service, location
 
@@ -40,18 +41,9 @@ LATE_S = 0.06
 Reader = Callable[[Path], list[ReadTrack]]
 
 
-@dataclass(frozen=True, slots=True)
-class TrackParts:
-    livekit: LivekitServer
-    service: Service
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TrackParts]:
-    config = {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
-    folder = tmp_path_factory.mktemp("tracks")
-    async with LivekitServer() as livekit, Service(folder, livekit, config) as service:
-        yield TrackParts(livekit, service)
+@pytest.fixture(scope="module")
+def service_config() -> dict[str, Any]:
+    return {"room_keys": [{"rooms": ["sealed"], "key": PASSPHRASE.decode()}]}
 
 
 def person(livekit: LivekitServer, room: str, name: str) -> Publisher:
@@ -121,7 +113,7 @@ def beeps_late_s(path: Path, title: str, zero_ns: int) -> float:
     return median((wall + 0.5) % 1 - 0.5 for wall in walls)
 
 
-async def test_a_meeting(parts: TrackParts) -> None:
+async def test_a_meeting(parts: Parts) -> None:
     """Ada and Bob meet, Eve comes late, Bob leaves: six tracks, each packet as it was sent, in step."""
     livekit, room = parts.livekit, "meeting"
     sent: dict[str, Sent] = {}
@@ -167,7 +159,7 @@ def ends_s(tracks: list[ReadTrack]) -> list[float]:
     [(".mkv", read, read), (".mp4", read, read), (".mcap", mcap_reader.read, read_by_summary)],
 )
 async def test_a_kill_keeps_all_but_the_last_moment(
-    parts: TrackParts, ending: str, read: Reader, read_whole: Reader
+    parts: Parts, ending: str, read: Reader, read_whole: Reader
 ) -> None:
     """What was recorded plays before the recovery has touched it, and is whole after it, as it was sent."""
     room, service = f"killed{ending}", parts.service
@@ -197,7 +189,7 @@ async def test_a_kill_keeps_all_but_the_last_moment(
         assert after.packets[: len(before.packets)] == before.packets
 
 
-async def test_sound_alone(parts: TrackParts) -> None:
+async def test_sound_alone(parts: Parts) -> None:
     async with person(parts.livekit, "voices", "ada"):
         egress_id = await started(parts.service, "voices", ".mka")
         await asyncio.sleep(1.5)
@@ -207,7 +199,7 @@ async def test_sound_alone(parts: TrackParts) -> None:
     assert (track.kind, track.codec, track.title) == (MediaKind.AUDIO, "opus", "ada (microphone)")
 
 
-async def test_mcap_ends_with_its_summary(parts: TrackParts) -> None:
+async def test_mcap_ends_with_its_summary(parts: Parts) -> None:
     """What readers seek with; times are those of the wall clock."""
     async with person(parts.livekit, "frames", "ada") as ada:
         egress_id = await started(parts.service, "frames", ".mcap")
@@ -223,7 +215,7 @@ async def test_mcap_ends_with_its_summary(parts: TrackParts) -> None:
     assert int(result["size"]) == location(info).stat().st_size
 
 
-async def test_chosen_tracks_and_data(parts: TrackParts) -> None:
+async def test_chosen_tracks_and_data(parts: Parts) -> None:
     """By a media source of protocol v1.54.0: what is excluded is never subscribed to, and data lies among the
     media as it came."""
     livekit, service, room = parts.livekit, parts.service, "chosen"
@@ -273,7 +265,7 @@ async def test_chosen_tracks_and_data(parts: TrackParts) -> None:
     assert text.decode() == told
 
 
-async def test_tracks_beside_a_composite(parts: TrackParts) -> None:
+async def test_tracks_beside_a_composite(parts: Parts) -> None:
     """Of the same packets, on the same timeline, with a cut in the middle, and whole after a kill."""
     room, service = "beside", parts.service
     async with person(parts.livekit, room, "ada") as ada, person(parts.livekit, room, "bob") as bob:
@@ -330,7 +322,7 @@ async def test_tracks_beside_a_composite(parts: TrackParts) -> None:
         assert len(apart_s) >= 3 and max(apart_s) < APART_S, onsets
 
 
-async def test_stems_beside_a_composite(parts: TrackParts) -> None:
+async def test_stems_beside_a_composite(parts: Parts) -> None:
     """In step with it, with a cut in the middle, and after a kill."""
     room, service, tones_hz = "stems", parts.service, {"ada": 440, "bob": 660}
 
@@ -383,7 +375,7 @@ def track_counters(path: Path, title: str) -> Counters:
     return counters(extract(path, title, path.with_suffix(f".{title[:3]}.mkv")))
 
 
-async def test_how_tracks_are_sent_leaves_no_trace(parts: TrackParts) -> None:
+async def test_how_tracks_are_sent_leaves_no_trace(parts: Parts) -> None:
     """Redundant sound (RED), several layers (simulcast) and end-to-end encryption, beside who uses none."""
     livekit, room = parts.livekit, "sealed"
     camera = VideoSpec(width=640, height=360, kbps=800, simulcast=True)
@@ -412,7 +404,7 @@ async def test_how_tracks_are_sent_leaves_no_trace(parts: TrackParts) -> None:
     assert len(voice) == pytest.approx((voice[-1] - voice[0]) / 0.02, rel=0.02)
 
 
-async def test_who_comes_back_with_the_server_goes_on_in_the_same_tracks(parts: TrackParts) -> None:
+async def test_who_comes_back_with_the_server_goes_on_in_the_same_tracks(parts: Parts) -> None:
     """Last: it kills the server."""
     room, livekit = "restarted", parts.livekit
     async with person(livekit, room, "ada"):
@@ -463,7 +455,7 @@ def read_back(path: Path) -> list[ReadTrack]:
 
 
 @pytest.mark.parametrize("ending", [".mkv", ".mp4", ".mcap"])
-async def test_clips_while_it_records_and_after(parts: TrackParts, ending: str) -> None:
+async def test_clips_while_it_records_and_after(parts: Parts, ending: str) -> None:
     """Each has an edge and copied pictures: who begins to record has key frames sent."""
     room = f"clips{ending[1:]}"
     async with person(parts.livekit, room, "ada"), person(parts.livekit, room, "bob"):

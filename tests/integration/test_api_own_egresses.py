@@ -149,7 +149,7 @@ async def test_a_clip_is_made_by_whoever_has_the_recording(url: str, bus: Memory
     await server.register(IOInfo.GET_EGRESS, on_record)
     control = {"service": "openegress.Control"}
     status, answer = await call(url, "Clip", egress_id="EG_1", last="30s", **control)
-    assert (status, answer["msg"]) == (503, "no worker has what is recorded of 'EG_1'")
+    assert (status, answer["msg"]) == (503, "no worker has the recording of 'EG_1'")
     await server.register(EgressInternal.CLIP, clip, "")
     status, answer = await call(url, "Clip", egress_id="EG_1", last="30s", filepath="x", **control)
     assert (status, answer["clip"]["filename"], answer["from"], answer["to"]) == (200, "x", "3", "5")

@@ -141,7 +141,7 @@ async def test_of_a_file_that_is_stored(rig: Rig) -> None:
     assert refused.value.code is Code.ALREADY_EXISTS
     with pytest.raises(EgressError) as refused:
         await rig.made(rig.clip(rig.file(), stored=(StoredPart("film.mp4", 12 * S, size - 1),)))
-    assert "another one now" in refused.value.message
+    assert "it has been replaced" in refused.value.message
 
 
 async def test_of_a_file_that_grows(rig: Rig) -> None:

@@ -139,5 +139,5 @@ async def test_a_server_of_rtmps_is_asked_for_its_name_and_hears_the_last_word(
             await output.finish(time.time_ns())
             assert probe.counters(rtmp.recordings()[-1]).values == list(range(60))
     assert sorted(names, key=str) == [None, "localhost"]  # both connect at once
-    assert "certificate is not to be trusted" in rig.updates(other)[-1].error
+    assert "certificate is not trusted" in rig.updates(other)[-1].error
     assert "127.0.0.1" in rig.updates(other)[-1].error

@@ -175,7 +175,10 @@ async def test_a_page_that_is_connected_is_waited_for(server: PageServer, tmp_pa
     preparing = asyncio.create_task(source.prepare())
     try:
         notice = await next_event(source, Notice)
-        assert notice.text == "the page has not logged START_RECORDING; it is connected, and so is waited for"
+        assert (
+            notice.text
+            == "the page has not logged START_RECORDING; the recorder waits, as a connection is open"
+        )
         assert not preparing.done()
         socket = await server.sockets.get()
         await socket.send_str("START_RECORDING")
@@ -221,7 +224,7 @@ async def test_a_page_that_hangs_once_it_has_loaded(
     options: dict[str, Any] = {"page": page, "start_signal_timeout_s": 60.0}
     source = await start_source(tmp_path, server.url(path), **options)
     error = await refusal(source, COMMAND_TIMEOUT_S + SECONDS)
-    assert "loaded, but does not answer within 15 s: a script of it may run without end" in error.message
+    assert "loaded, but does not answer within 15 s: one of its scripts may never end" in error.message
     assert (error.code, error.phase) == (Code.INVALID_ARGUMENT, phase)
     assert error.fault is Fault.DESTINATION
 

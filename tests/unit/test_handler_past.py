@@ -92,7 +92,7 @@ def test_what_nobody_can_go_on_with(tmp_path: Path, what: str) -> None:
         case "damaged":
             journal._journal.note("pause-0", "{")
     again = taken_over(journal)
-    with pytest.raises(EgressError, match="the recording cannot be gone on with"):
+    with pytest.raises(EgressError, match="the recording cannot be continued"):
         past_of(PLAN, again)
     again.release()
 

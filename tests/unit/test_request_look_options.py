@@ -234,7 +234,7 @@ def test_the_metadata_of_a_room_end_no_recording() -> None:
     found = plan(room("grid"), replace(CONTEXT, room_metadata=metadata))
     assert found.looks == Looks(text="Room 7", background="stage")
     (notice,) = found.notices
-    assert notice.startswith('logo: "other" is not one of overlays.logos') and "passed over" in notice
+    assert notice.startswith('logo: "other" is not one of overlays.logos') and "ignored" in notice
 
 
 def test_a_change_keeps_what_it_does_not_name() -> None:

@@ -287,13 +287,13 @@ def test_a_slip_in_the_metadata_is_told_and_the_rest_is_taken() -> None:
     found, notices = options.of_room_metadata(text)
     assert found == Options(max_duration=Seconds(3600))
     assert notices == (
-        "room metadata egress.max_sise: unknown key; did you mean max_size? (passed over)",
+        "room metadata egress.max_sise: unknown key; did you mean max_size? (ignored)",
         'room metadata egress.stop_when_idle: "soon" is not a duration with its unit, like 90s or 1h30m'
-        " (passed over)",
+        " (ignored)",
     )
     assert options.of_room_metadata('{"egress": "max_duration=1h"}') == (
         Options(),
-        ("room metadata egress is not an object of options (passed over)",),
+        ("room metadata egress is not an object of options (ignored)",),
     )
 
 
@@ -360,9 +360,7 @@ def test_a_room_has_its_say_between_the_configuration_and_the_request() -> None:
     context = replace(CONTEXT, room_metadata='{"egress": {"max_duration": "7s", "max_sise": 1}}')
     found = plan(room(name="short-1"), context)
     assert (found.end_rules.max_duration_s, found.end_rules.stop_when_empty_s) == (7, 20)
-    assert found.notices == (
-        "room metadata egress.max_sise: unknown key; did you mean max_size? (passed over)",
-    )
+    assert found.notices == ("room metadata egress.max_sise: unknown key; did you mean max_size? (ignored)",)
     assert plan(room("grid?max_duration=5s"), context).end_rules.max_duration_s == 5
 
 

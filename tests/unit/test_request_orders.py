@@ -57,7 +57,7 @@ def test_looks_and_limits_come_together_however_they_are_sent() -> None:
     assert orders.in_options(asked) == expected
     assert orders.in_layout("?max_duration=2h&text=Part%202&names=true") == expected
     assert orders.in_options(options.of_json({"text": ""}, "options")).changes_picture
-    with pytest.raises(EgressError, match="changing leave_out of an egress that runs"):
+    with pytest.raises(EgressError, match="changing leave_out of a running egress"):
         orders.in_options(options.of_json({"leave_out": "bob", "text": "x"}, "options"))
 
 

@@ -72,12 +72,12 @@ SRT = {"stream_outputs": [{"urls": ["srt://a.example:9000"], "protocol": "SRT"}]
 TS = {"segment_outputs": [{"filename_prefix": "s"}]}
 FMP4: dict[str, Any] = {"segment_outputs": [{"filename_prefix": "s", "protocol": 2}]}
 REFUSED = [
-    ("hevc", STREAM, "a stream is of H.264; leave it out, or stream by an egress of its own"),
-    ("av1", SRT, "a stream is of H.264; leave it out, or stream by an egress of its own"),
+    ("hevc", STREAM, "streams are H.264; leave it out, or stream in a separate egress"),
+    ("av1", SRT, "streams are H.264; leave it out, or stream in a separate egress"),
     ("hevc", TS, "in HLS it needs segments of fMP4; set protocol to HLS_FMP4_PROTOCOL"),
     ("av1", TS, "in HLS it needs segments of fMP4; set protocol to HLS_FMP4_PROTOCOL"),
-    ("vp9", FMP4, "players of HLS take no VP9; leave it out, or ask for hevc or av1"),
-    ("hevc", {"path": "a.webm"}, "a WebM takes no HEVC; let the path end in .mp4"),
+    ("vp9", FMP4, "HLS players do not support VP9; leave it out, or ask for hevc or av1"),
+    ("hevc", {"path": "a.webm"}, "WebM cannot hold HEVC; use a path that ends in .mp4"),
     ("av1", {"advanced": {"width": 640, "height": 16384}}, "pictures are at most 8704 high"),
     ("av1", {"advanced": {"width": 640, "height": 62}}, "the sides of a picture are 64 at least"),
     (

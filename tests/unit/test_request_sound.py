@@ -65,11 +65,11 @@ def test_what_has_stems_of_a_loudness(request_: wire.RoomCompositeEgressRequest)
 @pytest.mark.parametrize(
     ("request_", "query", "code", "text"),
     [
-        (web(), "stems=wav", Code.UNIMPLEMENTED, "stems of what a page shows"),
-        (track(), "stems=wav", Code.INVALID_ARGUMENT, "stems: the tracks of this egress are stored as they"),
-        (track(), "loudness=-16", Code.INVALID_ARGUMENT, "loudness: no sound of this egress is encoded"),
-        (composite(), "stems=wav", Code.INVALID_ARGUMENT, "stems: the tracks of this egress are stored"),
-        (tracks(), "loudness=-16", Code.INVALID_ARGUMENT, "loudness: no sound of this egress is encoded"),
+        (web(), "stems=wav", Code.UNIMPLEMENTED, "stems of a page"),
+        (track(), "stems=wav", Code.INVALID_ARGUMENT, "stems: this egress stores single tracks"),
+        (track(), "loudness=-16", Code.INVALID_ARGUMENT, "loudness: this egress encodes no sound"),
+        (composite(), "stems=wav", Code.INVALID_ARGUMENT, "stems: this egress stores single tracks"),
+        (tracks(), "loudness=-16", Code.INVALID_ARGUMENT, "loudness: this egress encodes no sound"),
         (room("grid?resume=true"), "stems=wav", Code.UNIMPLEMENTED, "resume of a recording with stems"),
         (
             wire.RoomCompositeEgressRequest(room_name="r", video_only=True, file_outputs=FILE),

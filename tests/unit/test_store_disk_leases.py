@@ -54,7 +54,7 @@ async def test_a_path_that_another_service_writes_is_taken(
     assert await one.claim(plan) is None
     taken = await other.claim(recording("a.mp4", tmp_path / "out", "EG_2"))
     assert taken is not None
-    assert f"another recording that runs writes to '{tmp_path}/out/a.mp4'" in places.taken(taken).message
+    assert f"another recording is writing to '{tmp_path}/out/a.mp4'" in places.taken(taken).message
     assert await other.claim(recording("b.mp4", tmp_path / "out", "EG_3")) is None
     # What was refused is nobody's, and what has ended is free.
     assert other.held() == places.places_of(recording("b.mp4", tmp_path / "out"), os.uname().nodename)

@@ -369,7 +369,7 @@ async def test_one_that_cannot_go_on_is_finished(tmp_path: Path) -> None:
     info = await world.run_each([Handler(Active(5)), helpless], recovery)
     assert isinstance(recovery.heard.get_nowait(), ipc.Recover)
     assert info.status == Status.EGRESS_FAILED
-    assert "nobody could go on with it: recovery: its journal is damaged; what was" in info.error
+    assert "nobody could continue it: recovery: its journal is damaged; what was" in info.error
 
 
 async def test_one_whose_room_is_over_is_finished(tmp_path: Path) -> None:

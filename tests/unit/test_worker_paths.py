@@ -228,7 +228,7 @@ async def test_names_that_the_room_has_told_are_claimed_of_all_workers(
     assert await one.claim(early) is None
     for paths in (one, two):
         assert await paths.claim(late) is None
-        with pytest.raises(EgressError, match=r"another recording that runs writes to '.*ann") as refused:
+        with pytest.raises(EgressError, match=r"another recording is writing to '.*ann") as refused:
             await paths.claim_filled(late, told, [""])
         assert refused.value.code is Code.ALREADY_EXISTS
         assert await paths.claim_filled(late, told, ["", "EG_2"]) == "EG_2"

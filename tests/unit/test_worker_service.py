@@ -301,7 +301,7 @@ async def test_a_path_that_another_recording_writes_to_is_refused(world: World) 
     with pytest.raises(EgressError) as refused:
         await world.start("EG_2", "./x")
     assert refused.value.code is Code.ALREADY_EXISTS
-    assert refused.value.message.startswith("another recording that runs writes to '/out/x.mp4'")
+    assert refused.value.message.startswith("another recording is writing to '/out/x.mp4'")
     assert await world.leases.held() == {"EG_1"}
     assert name_of(await world.start("EG_2", "y.mp4")) == "y.mp4"
 

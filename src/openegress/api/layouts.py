@@ -35,7 +35,7 @@ def ask(info: EgressInfo, asked: LayoutOrder, own: Collection[str] = (), *, own_
     if request.audio_only:
         return Ask(None, _without_layout("a recording of sound alone"))
     if not own_template and name == layouts.TRACKS:
-        return Ask(None, f"layout {name} has no effect on an egress that runs: start another with it")
+        return Ask(None, f"layout {name} cannot be applied to a running egress: start another one with it")
     if own_template or name is None or name in layouts.LAYOUTS or name in own:
         return Ask(_text(name, asked))
     return Ask(_text(layouts.resolve(name), asked), layouts.taken_for(name))

@@ -93,7 +93,7 @@ class OwnEgresses:
         except EgressError as error:
             if error.code is not Code.UNAVAILABLE:
                 raise
-            why = f"no worker has what is recorded of {egress_id!r}"
+            why = f"no worker has the recording of {egress_id!r}"
             raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
 

@@ -39,7 +39,7 @@ class RoomEvents:
         token = request.headers.get("Authorization", "").removeprefix(BEARER)
         try:
             if not token:
-                raise Unauthorized("a webhook of LiveKit has a token in its Authorization header")
+                raise Unauthorized("a LiveKit webhook needs a token in its Authorization header")
             _, claims = verified_claims(token, self._keys)
         except Unauthorized as error:
             return web.Response(status=401, text=str(error))
@@ -47,15 +47,15 @@ class RoomEvents:
             connections.trust(request)
             body = await self._bodies.read(request)
         except TooLarge:
-            return web.Response(status=413, text="the body is too large for a webhook of LiveKit")
+            return web.Response(status=413, text="the body is too large for a LiveKit webhook")
         except EgressError as error:
             return web.Response(status=error.code.http_status, text=error.message)
         if not _matches(body, claims.get("sha256")):
-            return web.Response(status=401, text="the token is not that of this body")
+            return web.Response(status=401, text="the token does not belong to this body")
         try:
             event = await self._bodies.decode(body, parse)
         except (json_format.ParseError, UnicodeDecodeError, RecursionError):
-            return web.Response(status=400, text="the body is not an event of LiveKit")
+            return web.Response(status=400, text="the body is not a LiveKit webhook event")
         if self._is_new(event.id):
             self._on_event(event)
         return web.Response()

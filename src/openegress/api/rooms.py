@@ -116,7 +116,7 @@ class RoomService:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._unreachable(str(error) or type(error).__name__) from None
         except DecodeError:
-            raise self._unreachable("the answer is not LiveKit's") from None
+            raise self._unreachable("the answer does not come from LiveKit") from None
 
     def _unreachable(self, why: str) -> EgressError:
         return EgressError(

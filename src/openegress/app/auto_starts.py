@@ -1,7 +1,7 @@
-"""Starts what the rules of `auto_start` ask for, as LiveKit tells of rooms and tracks.
+"""Starts what the rules of `auto_start` ask for, when LiveKit reports rooms and tracks.
 
-After a restart it looks once for rooms that are still open: those whose recording ended with the process are
-recorded again.
+After a restart it checks once for rooms that are still open, and records them again if their recording ended
+with the process.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 TRIES = 6
 _PASSING = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED})
 MOST_ANEW = 20
-"""Recordings of one room, each ended by a restart."""
+"""How often one room is recorded again after restarts."""
 
 
 class RoomLister(Protocol):
@@ -48,7 +48,7 @@ class EgressLookup(Protocol):
 
 
 class AutoStarts:
-    """`on_event` with each webhook, `look_round` once, `on_record` with each change of a record."""
+    """Call `on_event` for each webhook, `look_round` once, and `on_record` for each change of a record."""
 
     def __init__(
         self,
@@ -64,10 +64,11 @@ class AutoStarts:
         self._errands = Errands("an automatic start failed")
         self._budgets = StartBudgets()
         self._left_over: dict[str, AutoStart] = {}
-        """Egresses by id that the records called running when this process started. Theirs may be gone."""
+        """Egresses by id that, according to the records, were running when this process started. Their
+        handlers may be gone."""
 
     def on_event(self, event: WebhookEvent) -> None:
-        """Returns at once; what is refused is logged."""
+        """Returns at once; refusals are logged."""
         match event.event:
             case "room_started":
                 starts = auto_start.of_room(self._rules, event.room)
@@ -93,7 +94,7 @@ class AutoStarts:
         return False
 
     def look_round(self, lister: RoomLister) -> None:
-        """Returns at once; a LiveKit server that does not answer is asked again until it does."""
+        """Returns at once; retries until the LiveKit server answers."""
         self._errands.begin(self._look_round(lister))
 
     async def _look_round(self, lister: RoomLister) -> None:
@@ -124,7 +125,7 @@ class AutoStarts:
         _log.info("auto_start has listed the rooms", open_rooms=len(rooms))
 
     def on_record(self, info: EgressInfo) -> None:
-        """The end of an egress that an earlier process left."""
+        """Handles the end of an egress that an earlier process left."""
         if is_terminal(info) and (left := self._left_over.pop(info.egress_id, None)) is not None:
             self._errands.begin(self._anew(left))
 
@@ -137,7 +138,7 @@ class AutoStarts:
             await self._persist(request)
 
     async def _anew(self, wanted: AutoStart) -> None:
-        """Starts it unless it runs, or somebody asked for its end."""
+        """Starts it unless it runs, or somebody ended it on purpose."""
         for number in range(MOST_ANEW):
             request = wanted.request(number)
             info = await self._record(request.egress_id)
@@ -159,7 +160,7 @@ class AutoStarts:
             return None
 
     async def _persist(self, request: StartEgressRequest) -> None:
-        """Starts it, also where no worker has room for it yet."""
+        """Starts it, with retries while no worker has room for it."""
         for attempt in range(1, TRIES + 1):
             try:
                 await self._start(request)
@@ -178,7 +179,7 @@ class AutoStarts:
 
 
 def _is_broken_off(info: EgressInfo) -> bool:
-    """Nobody asked for its end."""
+    """Whether it ended without anybody asking for that."""
     return end_reason(info) is EndReason.KILLED or info.status in (
         EgressStatus.EGRESS_FAILED,
         EgressStatus.EGRESS_ABORTED,

@@ -1,4 +1,4 @@
-"""Checks of a machine before it records: each finds out one thing by doing it, and says how to mend it."""
+"""Checks a machine before it records: each check tries one thing, and says how to fix it."""
 
 import asyncio
 import shutil
@@ -115,21 +115,21 @@ async def _storage(settings: Settings) -> str:
 
 
 async def _srt(settings: Settings) -> str:
-    """Looks for the library without loading it: it starts threads, and nothing else needs it."""
+    """Looks for the library without loading it: loading starts threads, and nothing else needs it."""
     from openegress.media import srt  # brings FFmpeg, which other checks do without
 
     found = await asyncio.to_thread(srt.find)
     if not found:
         raise EgressError(
             Code.FAILED_PRECONDITION,
-            f"streams to srt:// are not possible here (all else is): {srt.INSTALL}",
+            f"streams to srt:// do not work here (everything else does): {srt.INSTALL}",
             fault=Fault.SERVICE,
         )
-    return f"{found} is here for streams to srt://"
+    return f"{found} is installed for streams to srt://"
 
 
 async def _confinement(settings: Settings) -> str:
-    """Looks for what the kernel offers, and gives nothing up."""
+    """Asks what the kernel supports, without giving anything up."""
     lacking = []
     if not (version := landlock.abi()):
         lacking.append("Landlock (Linux 5.13; where it is switched off, `lsm=landlock,...` at boot)")
@@ -151,14 +151,14 @@ async def _confinement(settings: Settings) -> str:
 
 
 async def _page_memory(settings: Settings) -> str:
-    """Changes nothing: who runs this may not be the service."""
+    """Changes nothing: the user who runs this may not be the service's."""
     if not settings.page_max_memory:
-        return "page_max_memory is 0: a page may take all there is"
+        return "page_max_memory is 0: a page may use all memory"
     gib = f"{settings.page_max_memory:g} GiB"
     try:
-        return f"at most {gib} for each page, held by the kernel (cgroup {Tree().base()})"
+        return f"at most {gib} for each page, enforced by the kernel (cgroup {Tree().base()})"
     except NotDelegated as lacking:
-        return f"at most {gib} for each page, looked at ten times a second, without a cgroup: {lacking}"
+        return f"at most {gib} for each page, checked ten times a second, without a cgroup: {lacking}"
 
 
 async def _spool(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""One film of a recording of tracks: from the file of tracks to a file of one picture and one sound."""
+"""Makes a film from a recording of tracks: one picture and one sound."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ from openegress.storage.uploader import Uploader
 _log = structlog.get_logger(__name__)
 
 MOST_EVENTS_BYTES = 256 * 1024 * 1024
-"""Of a file beside the recording: four times what a recorder writes."""
+"""Limit for a file beside the recording: four times what a recorder writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class ComposeWish:
 
 
 async def compose(wish: ComposeWish, on_progress: Callable[[int, int], None]) -> float:
-    """Returns the length of the film in s. `on_progress` is told seconds that are done, and all there are,
-    from a thread. Raises EgressError."""
+    """Returns the film's length in s. `on_progress` gets the seconds that are done and the total, from a
+    thread. Raises EgressError."""
     check(wish)
     file = await asyncio.to_thread(MeetingFile, wish.source)
     file.refuse_without_tracks()
@@ -59,7 +59,7 @@ async def compose(wish: ComposeWish, on_progress: Callable[[int, int], None]) ->
 
 
 def check(wish: ComposeWish) -> None:
-    """Raises EgressError for what cannot be composed, or written to."""
+    """Raises EgressError for input that cannot be composed, or output that cannot be written."""
     if wish.target.suffix.lower() != ".mp4":
         raise invalid(f'"{wish.target.name}" is not a film to compose: name it .mp4')
     if wish.layout not in layouts.LAYOUTS:
@@ -73,21 +73,23 @@ def check(wish: ComposeWish) -> None:
 
 
 def changes_of(source: Path, file: MeetingFile) -> Sequence[RoomChange]:
-    """From the events beside the recording; else from its packets and its sound."""
+    """From the events beside the recording, or else from its packets and its sound."""
     beside = source.with_suffix(".events.jsonl")
     if beside.is_file() and beside.stat().st_size <= MOST_EVENTS_BYTES:
         try:
             found = of_events(_lines(beside))
         except EgressError as error:
-            raise invalid(f"{beside.name}: {error.text}; mend it, or move it away to do without") from None
+            raise invalid(
+                f"{beside.name}: {error.text}; repair it, or move it away to compose without it"
+            ) from None
         if any(change.what == "track_published" for change in found):
             return found
-        _log.warning("the events beside the recording tell of no tracks: not used", file=beside.name)
+        _log.warning("the events beside the recording list no tracks: not used", file=beside.name)
     return sorted([*of_packets(file.tracks), *speaking(file)], key=lambda each: each.at_ns)
 
 
 def _lines(path: Path) -> list[dict[str, object]]:
-    """Those that are whole."""
+    """The complete ones."""
     found = []
     with path.open("rb") as lines:
         for line in lines:
@@ -126,7 +128,7 @@ async def _encode(
         all_s = math.ceil(to_ns / S - wish.from_s)
 
         def pace(done_s: int) -> None:
-            """The disk is waited for: what is composed must not pile up in memory."""
+            """Waits for the disk, so that composed media does not pile up in memory."""
             asyncio.run_coroutine_threadsafe(recorder.written(), loop).result()
             if failures:
                 raise failures[0]

@@ -1,4 +1,5 @@
-"""A worker behind a livekit-server: requests come over Redis, records and webhooks are the server's."""
+"""A worker behind a livekit-server: requests come over Redis, and the server keeps the records and sends the
+webhooks."""
 
 import asyncio
 import os
@@ -32,7 +33,7 @@ class DropIn:
     """start(), then work until drain() or close()."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises EgressError when the configuration lacks what a worker cannot do without."""
+        """Raises EgressError when the configuration lacks something that a worker requires."""
         if not settings.redis.configured:
             raise EgressError(
                 Code.FAILED_PRECONDITION,
@@ -58,7 +59,8 @@ class DropIn:
             ),
         )
         own = OwnEgresses(self._client, self._node.infos, settings.cluster_id)
-        # The template for a template_base that names it, and the dashboard for whoever forwards the port.
+        # The template for a template_base that names it, and the dashboard for operators who forward the
+        # port.
         self._pages = ApiServer(
             Listen("127.0.0.1", settings.template_port),
             Parts(
@@ -85,7 +87,7 @@ class DropIn:
         self._ports = Ports(settings, self._node, health)
 
     async def start(self) -> None:
-        """Waits for Redis. Raises EgressError when a port or a folder cannot be had."""
+        """Waits for Redis. Raises EgressError when a port or a folder is not available."""
         make_folders(self._settings)
         if self._handovers is not None:
             self._handovers.open(await asyncio.to_thread(holder_of, self._settings.spool_path))

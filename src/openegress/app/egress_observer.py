@@ -1,4 +1,4 @@
-"""Who is told what the egresses of a node do: metrics, reports of failed ones, spending, and watchers."""
+"""Distributes what the egresses of a node do to metrics, reports of failed ones, spending, and watchers."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ from openegress.worker.supervisor import relay_log
 
 
 class EgressObserver:
-    """Its methods are called while egresses run, and never raise because one of those it tells did."""
+    """Its methods are called while egresses run, and never raise when one of the receivers fails."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class EgressObserver:
         faults: FaultReports | None,
         find_job: Callable[[str], Job | None],
     ) -> None:
-        """`faults`: None where no reports of failed egresses are wanted."""
+        """`faults`: None where reports of failed egresses are disabled."""
         self._metrics = metrics
         self._watchers = watchers
         self._watch = watch

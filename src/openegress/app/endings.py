@@ -16,12 +16,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Endings:
-    """Owns the tasks that do it."""
+    """Owns the tasks that follow an end."""
 
     def __init__(
         self, service: WorkerService, spool: Path, spending: SpendingReports, faults: FaultReports | None
     ) -> None:
-        """`faults`: None where no reports of failed egresses are wanted."""
+        """`faults`: None where reports of failed egresses are disabled."""
         self._service = service
         self._spool = spool
         self._spending = spending
@@ -34,7 +34,7 @@ class Endings:
         task.add_done_callback(self._tasks.discard)
 
     async def wait(self) -> None:
-        """Returns when all that began have come to their end."""
+        """Returns when all tasks that began have finished."""
         await asyncio.gather(*self._tasks)
 
     async def _forget(self, job: Job) -> None:
@@ -44,7 +44,7 @@ class Endings:
         try:
             await asyncio.to_thread(mark_ended, self._spool / job.plan.egress_id)
         except EgressError as error:
-            # Without the note, a recovery only counts as one more end.
+            # Without the note, a recovery would only count as one more end.
             _log.warning("an end is not noted", egress_id=job.plan.egress_id, error=error.text)
         await self._spending.report(job)
         if self._faults is not None:

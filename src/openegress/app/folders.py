@@ -1,4 +1,4 @@
-"""The folders the service writes to, and who may look into them."""
+"""The folders the service writes to, and who may read them."""
 
 import contextlib
 from pathlib import Path
@@ -7,15 +7,15 @@ from openegress.config.settings import Settings
 from openegress.core.errors import Code, EgressError, Fault
 
 _OURS = 0o700
-"""Records, journals and what waits to be stored: whose credentials, and whose recordings, are in them is
-nobody else's business."""
+"""For records, journals and files that wait for storage: they contain credentials and recordings of
+others."""
 _WAY_THROUGH = 0o711
-"""Of a data folder with finished recordings below it: those may be read, but nothing else can be listed."""
+"""For a data folder with finished recordings below it: those may be read, but nothing else can be listed."""
 _SHARED = 0o755
 
 
 def make_folders(settings: Settings) -> None:
-    """Raises EgressError naming the one that cannot be made."""
+    """Raises EgressError naming the folder that cannot be created."""
     data, output = settings.data_path, settings.output_path
     _make(data, _WAY_THROUGH if output.is_relative_to(data) else _OURS)
     _make(settings.spool_path, _OURS)
@@ -24,14 +24,14 @@ def make_folders(settings: Settings) -> None:
 
 
 def _make(path: Path, mode: int, *, is_ours: bool = True) -> None:
-    """`is_ours`: a folder that exists already, perhaps open to others, gets the mode too."""
+    """`is_ours`: an existing folder, perhaps open to others, gets the mode too."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=mode)
     except OSError as error:
         raise EgressError(
             Code.FAILED_PRECONDITION,
             f"cannot make the folder {path}: {error.strerror or error}; choose another with --data or"
-            " --output-root, or give the service's user the right to",
+            " --output-root, or give the service's user write access",
             fault=Fault.SERVICE,
         ) from None
     if is_ours and path.stat().st_mode & 0o777 & ~mode:

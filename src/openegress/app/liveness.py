@@ -1,4 +1,4 @@
-"""What /healthz and /readyz go by beside the parts themselves: the event loop, and Redis."""
+"""What /healthz and /readyz check beside the parts themselves: the event loop, and Redis."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from openegress.psrpc.redis import RedisBus
 
 BEAT_S = 0.5
 LATE_S = 2.0
-"""A process whose loop turns this late is not responsive."""
+"""A process whose loop runs this late is unresponsive."""
 BEATS = 5
-"""So many late turns in a row count. A single one means that the machine was busy, or asleep."""
+"""How many late turns in a row count. A single one means that the machine was busy, or suspended."""
 
 
 def lagging(late_s: Sequence[float]) -> str | None:
-    """What is wrong with a loop whose newest turns came so late."""
+    """What is wrong with a loop whose latest turns were this late."""
     newest = list(late_s)[-BEATS:]
     if len(newest) < BEATS or min(newest) < LATE_S:
         return None
@@ -26,7 +26,7 @@ def lagging(late_s: Sequence[float]) -> str | None:
 
 
 class EventLoop:
-    """Watches how late the event loop is, from start() to close()."""
+    """Measures how late the event loop is, from start() to close()."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
@@ -50,8 +50,7 @@ class EventLoop:
 
 
 def answers(bus: RedisBus) -> Check:
-    """Whether Redis answers. It does not count for liveness: a restart of this process does not mend
-    Redis."""
+    """Whether Redis answers. Liveness ignores it: restarting this process does not repair Redis."""
 
     async def check() -> str | None:
         try:

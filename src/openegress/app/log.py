@@ -1,4 +1,4 @@
-"""Structured logs: one line per state change, readable in a terminal, JSON where a machine reads."""
+"""Structured logs: one line per state change, readable in a terminal, and JSON for machines."""
 
 import logging
 import sys
@@ -52,7 +52,7 @@ def configure(settings: Logging) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     chosen = _LEVELS[settings.level.value]
-    # What libraries say while they are debugged holds what they are given: values of SQL, headers, tokens.
+    # Debug messages of libraries contain what they are given: values of SQL, headers, tokens.
     root.setLevel(max(chosen, logging.INFO))
     logging.getLogger("openegress").setLevel(chosen)
     for component, level in settings.component_levels.items():
@@ -62,14 +62,14 @@ def configure(settings: Logging) -> None:
 
 
 def _is_of_a_request(record: logging.LogRecord) -> bool:
-    """What is no HTTP was answered with 400, and strangers send as much of it as they like."""
+    """Requests that are not HTTP were answered with 400, and strangers send as many as they like."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError)
 
 
 def _on_one_line(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Events and their values quote callers, storages and pages: nothing of that may end a line. Only a
-    traceback has lines of its own."""
+    """Events and their values quote callers, storages and pages, which must not be able to end a line. Only a
+    traceback has several lines."""
     for name, value in event.items():
         if isinstance(value, str) and name not in ("exception", "stack"):
             event[name] = shown(value, MAX_LINE_CHARS)

@@ -1,4 +1,4 @@
-"""Limits warnings that repeat: one now and then, with the number that was left out."""
+"""Limits repeated warnings: one now and then, with the number that was dropped."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,13 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 EVERY_S = 10.0
-"""A storage that is away makes each recording warn once a second; an outage lasts hours."""
+"""When a storage is down, each recording warns once a second, and an outage lasts for hours."""
 KEPT = 1000
-"""Kinds of warnings remembered; the oldest is forgotten."""
+"""Kinds of warnings remembered; the oldest are forgotten."""
 
 _LIMITED = frozenset({"warning", "error", "critical"})
 _ABOUT = ("egress_id", "request_id", "url")
-"""Fields that tell apart warnings with the same text."""
+"""Fields that distinguish warnings with the same text."""
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Told:
 
 
 class Repeats:
-    """A structlog processor, behind the one that adds the level."""
+    """A structlog processor that follows the one that adds the level."""
 
     def __init__(self, every_s: float = EVERY_S, now_s: Callable[[], float] = time.monotonic) -> None:
         self._every_s = every_s

@@ -1,7 +1,5 @@
-"""Where the log goes: whole lines of bounded length, at a bounded rate.
-
-Whoever makes the service log a thousand lines a second fills no disk with them.
-"""
+"""Where the log goes: complete lines of bounded length, at a bounded rate. A client that makes the service
+log a thousand lines a second cannot fill the disk."""
 
 import logging
 import sys
@@ -12,17 +10,17 @@ from typing import TextIO
 from openegress.core.text import shown
 
 MAX_LINE_CHARS = 16_384
-"""Enough for a traceback of a hundred frames. What is longer quotes somebody else's data."""
+"""Enough for a traceback of a hundred frames. Longer records quote somebody else's data."""
 BYTES_PER_S = 32 * 1024
-"""Sustained: 2.8 GB a day, which still fits a disk whose log is rotated daily."""
+"""Sustained rate: 2.8 GB a day, which still fits a disk whose log is rotated daily."""
 BURST_BYTES = 1024 * 1024
-"""At once: many recordings start together, or a service starts and lists all it found."""
+"""Burst: many recordings start together, or a service starts and lists everything it found."""
 RESERVED = 0.25
-"""The share of a burst that is kept for warnings and errors: lesser lines must not hide them."""
+"""The share of a burst that is reserved for warnings and errors: other lines must not crowd them out."""
 
 
 class Budget:
-    """How many bytes may be written now. Pure, on a clock that it is given."""
+    """How many bytes may be written now. Pure, with a clock passed in."""
 
     def __init__(self, bytes_per_s: float, burst_bytes: float, now_s: float) -> None:
         self._bytes_per_s = bytes_per_s
@@ -31,7 +29,7 @@ class Budget:
         self._at_s = now_s
 
     def take(self, size_bytes: int, now_s: float, *, important: bool) -> bool:
-        """Whether so much may be written now; if so, it counts as written."""
+        """Whether this many bytes may be written now; if so, they count as written."""
         gained = (now_s - self._at_s) * self._bytes_per_s
         self._left_bytes = min(self._burst_bytes, self._left_bytes + gained)
         self._at_s = now_s
@@ -43,7 +41,7 @@ class Budget:
 
 
 class LogStream(logging.StreamHandler[TextIO]):
-    """Writes records to standard error. Never raises, and never writes about its own failures."""
+    """Writes records to standard error. It never raises, and never logs its own failures."""
 
     def __init__(self, stream: TextIO | None = None, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream or sys.stderr)
@@ -60,7 +58,7 @@ class LogStream(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Drops a line that cannot be written (its stream is full or closed, a value has no text). The
+        """Drops a line that cannot be written (the stream is full or closed, or a value has no text). The
         default, a traceback to the same stream, would make it worse."""
         self._left_out += 1
 
@@ -89,7 +87,7 @@ class LogStream(logging.StreamHandler[TextIO]):
 
 def one_record(text: str) -> str:
     """A record's text, cut to the limit. Further lines (a traceback) are indented, so that none looks like a
-    record of its own."""
+    separate record."""
     if len(text) > MAX_LINE_CHARS:
         text = f"{text[:MAX_LINE_CHARS]}… ({len(text)} characters)"
     first, *others = text.splitlines() or [""]

@@ -1,4 +1,4 @@
-"""The machine of a node: what it has, and what recordings take of it."""
+"""The machine of a node: its resources, and what recordings use of them."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ class Machine:
         return self.meter.sample()
 
     def usage(self) -> dict[str, ProcessUsage]:
-        """Of each recording, by egress id."""
+        """Usage of each recording, by egress id."""
         return self._usage.measure(self._pids())
 
     def free_cores(self) -> float:

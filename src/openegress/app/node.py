@@ -1,4 +1,4 @@
-"""A worker with everything it needs but the bus: the part that all three ways have in common."""
+"""A worker with everything it needs except the bus: the part that all three modes share."""
 
 import asyncio
 
@@ -52,7 +52,7 @@ from openegress.worker.worker_records import WorkerRecords
 _log = structlog.get_logger(__name__)
 
 _METADATA_S = 2.0
-"""For the metadata of a room: whoever asked for a start waits meanwhile."""
+"""Time-out for the metadata of a room: the caller of a start waits meanwhile."""
 
 
 class Node:
@@ -115,7 +115,7 @@ class Node:
         keys = key_services(settings, self.metrics.count_key_answer)
         rooms = room_service(settings, _METADATA_S)
         self._asked: list[KeyServices | RoomService] = [keys] if rooms is None else [rooms, keys]
-        """Services of others, which are asked about rooms."""
+        """Other services that are asked about rooms."""
         self.supervisor = Supervisor(
             self._pool,
             self._ended,
@@ -182,19 +182,19 @@ class Node:
         self.service.adopt(self._spool, shared=self._shares_folders)
 
     def _confine_pages(self) -> None:
-        """Before there are other processes of ours."""
+        """Called before other processes of ours exist."""
         try:
             _log.info("the kernel bounds the memory of pages", cgroup=str(page_cgroup.prepare()))
         except page_cgroup.NotDelegated as lacking:
             _log.info("the memory of pages is watched, without a cgroup", reason=str(lacking))
 
     async def drain(self) -> None:
-        """SIGTERM: no new egress; returns when those that run have ended by themselves."""
+        """SIGTERM: accepts no new egress, and returns when those that run have ended by themselves."""
         await self.service.drain()
 
     async def close(self) -> None:
-        """SIGINT: stops every recording properly, awaits its files, ends what waits in the pool. Recordings
-        that go on with the next start are left to it."""
+        """SIGINT: stops every recording properly, waits for its files, and ends the handlers in the pool.
+        Recordings that will resume at the next start are left to it."""
         await self._clips.close()
         await self.service.close()
         if not self._shares_folders:
@@ -211,7 +211,7 @@ class Node:
         await self._client.close()
 
     def infos(self) -> list[EgressInfo]:
-        """Of the egresses that run here, newest state."""
+        """The current state of the egresses that run here."""
         return [job.record.info for job in self.supervisor]
 
     async def not_ready(self) -> str | None:
@@ -220,7 +220,7 @@ class Node:
         return "draining: no new egress is taken" if self.service.draining else None
 
     def alive(self) -> dict[str, Check]:
-        """The tasks that have to run as long as this process lives."""
+        """The tasks that must run as long as this process lives."""
         beats = {name: heartbeat.stopped for name, heartbeat in self._heartbeats.items()}
         return beats | self.service.alive()
 

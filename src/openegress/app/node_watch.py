@@ -1,4 +1,4 @@
-"""What a node passes on to whoever watches its recordings, beside their records."""
+"""What a node reports to watchers of its recordings, beside their records."""
 
 import base64
 import time
@@ -13,7 +13,7 @@ from openegress.worker.job import Job
 from openegress.worker.usage import ProcessUsage, UsageMeter
 
 _USAGE_EVERY_S = 3.0
-"""Between two readings of what each recording uses, for whoever watches. One reads all of /proc."""
+"""Interval at which watchers get the usage of each recording. A reading goes through all of /proc."""
 _USAGE_UNWATCHED_S = 15.0
 """The same for the report of peak use."""
 
@@ -30,7 +30,7 @@ class Watchers:
 
 
 class NodeWatch:
-    """Adds what each recording takes of the machine."""
+    """Adds the resources that each recording uses."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class NodeWatch:
         pids: Callable[[], dict[str, int]],
         on_usage: Callable[[dict[str, ProcessUsage]], None],
     ) -> None:
-        """`pids`: of the handlers, by egress id. `on_usage` gets what each took since it was called last."""
+        """`pids`: of the handlers, by egress id. `on_usage` gets the usage since its last call."""
         self._watchers = watchers
         self._pids = pids
         self._on_usage = on_usage

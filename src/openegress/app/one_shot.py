@@ -1,4 +1,4 @@
-"""One recording without a server: a worker of our own, a bus in memory, and records nobody else reads."""
+"""One recording without a server: a worker of its own, a bus in memory, and private records."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,11 +24,11 @@ from openegress.worker.config import WorkerLeases
 
 _TICK_S = 0.5
 _LAST_WORD_S = 5.0
-"""Of an egress that has ended by itself: its last state is reported right after."""
+"""How long to wait for the last state of an egress that has ended by itself."""
 
 
 class OneShot:
-    """async with Once(settings) as recorder: await recorder.start(request); async for ... in progress()."""
+    """async with OneShot(settings) as one: await one.start(request); async for ... in one.progress()."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -65,13 +65,13 @@ class OneShot:
 
     async def start(self, request: StartEgressRequest) -> None:
         """Raises EgressError when the request is refused, or its room does not exist: joining would create
-        it, and record nobody for ever."""
+        the room, and record it for ever with nobody in it."""
         if request.room_name:
             request.room_id = await self._room_id(request.room_name)
         self.info = await self._client.call(EgressInternal.START_EGRESS, request, retry=ONCE)
 
     async def stop(self) -> None:
-        """Does nothing when it is over. Raises EgressError when it cannot be stopped."""
+        """Does nothing when it has ended. Raises EgressError when it cannot be stopped."""
         request = StopEgressRequest(egress_id=self.info.egress_id)
         try:
             await self._client.call(EgressHandler.STOP_EGRESS, request, self.info.egress_id)
@@ -83,7 +83,7 @@ class OneShot:
                 raise refused from None
 
     async def progress(self) -> AsyncIterator[Progress | None]:
-        """Every half second until the egress is over; None before it records."""
+        """Every half second until the egress ends; None before it records."""
         while not self._over.is_set():
             job = self._node.supervisor.get(self.info.egress_id) if self._node is not None else None
             yield job.progress if job is not None else None
@@ -110,7 +110,7 @@ class OneShot:
         return room_id
 
     async def _take(self, info: EgressInfo) -> Empty:
-        """Of this recording. What is recovered beside it is reported to nobody."""
+        """The record of this recording. Recordings that are recovered meanwhile are reported to nobody."""
         self.info = info
         if is_terminal(info):
             self._over.set()

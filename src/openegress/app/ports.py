@@ -1,4 +1,4 @@
-"""The ports beside the API: health and metrics, as upstream's configuration names them."""
+"""The ports beside the API: health and metrics, with upstream's names in the configuration."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from openegress.worker.metrics import CONTENT_TYPE
 
 
 class Ports:
-    """Opens what the settings ask for; 0 is none. Without a node there is nothing to measure."""
+    """Opens what the settings ask for; 0 opens none. Without a node there are no metrics."""
 
     def __init__(self, settings: Settings, node: Node | None, health: Health) -> None:
         self._settings = settings
@@ -22,7 +22,7 @@ class Ports:
         self._runners: list[web.AppRunner] = []
 
     async def start(self) -> None:
-        """Raises EgressError naming the port that cannot be had."""
+        """Raises EgressError naming the port that is not available."""
         if self._settings.health_port:
             await self._open(
                 "health_port", health_app(self._health, self._status), self._settings.health_port

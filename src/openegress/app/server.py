@@ -1,7 +1,7 @@
 """`openegress serve`: the Egress API, its records and webhooks.
 
-Alone, everything is in this process: bus in memory, records in SQLite, one worker. With Redis configured
-it stands in front of any number of workers, and bus and records are there.
+Alone, everything is in this process: the bus is in memory, records are in SQLite, and there is one worker.
+With Redis configured, it serves any number of workers, and bus and records are in Redis.
 """
 
 from contextlib import AsyncExitStack
@@ -45,7 +45,7 @@ from openegress.worker.job import Job
 _log = structlog.get_logger(__name__)
 
 _LAST_WEBHOOKS_S = 3.0
-"""For the webhooks of egresses that end with the service. The rest is sent when it starts again."""
+"""Time for the webhooks of egresses that end with the service. The others are sent after the next start."""
 
 
 class Server:
@@ -59,7 +59,7 @@ class Server:
         self._node: Node | None = None
 
     async def start(self) -> None:
-        """Raises EgressError when a port, a folder or Redis cannot be had."""
+        """Raises EgressError when a port, a folder or Redis is not available."""
         settings, parts = self._settings, self._parts
         make_folders(settings)
         store = await open_store(settings)
@@ -140,7 +140,7 @@ class Server:
             self._node = node
             facts = node.machine.facts
             self._board.node(lambda: {"version": metadata.version("openegress"), **facts()})
-            # What this machine left behind is over; what other workers record is theirs.
+            # Recordings that this machine left behind have ended; those of other workers are not ours.
             records.listen(auto_starts.on_record)
         if settings.auto_start and rooms is not None:
             auto_starts.look_round(rooms)

@@ -1,4 +1,4 @@
-"""What each egress took of the machine, told to the record keeper at its end (IOInfo.UpdateMetrics)."""
+"""Reports the resources that each egress used to the record keeper at its end (IOInfo.UpdateMetrics)."""
 
 import time
 
@@ -24,7 +24,7 @@ class SpendingReports:
         self._spending.see(usage)
 
     def ends(self, job: Job) -> None:
-        """Its handler still runs, but not for long."""
+        """Its handler is about to end."""
         if pid := job.handlers.pid:
             self._spending.end(job.plan.egress_id, spent_s(pid), time.monotonic() - job.started_s)
 

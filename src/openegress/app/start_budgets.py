@@ -1,22 +1,22 @@
-"""How many recordings a participant may have started by publishing: each takes a part of the machine, and
-whoever publishes ever anew would have all of it. Pure."""
+"""Limits how many recordings a participant can start by publishing: each takes a part of the machine, and
+somebody who keeps publishing new tracks would take all of it. Pure."""
 
 from openegress.room.budget import RefillRate, TokenBucket
 
 STARTS = RefillRate(1 / 30, 20)
-"""A second, and at once. Somebody who shares a screen with its sound now and then publishes less."""
+"""Per second, and at once. Somebody who shares a screen with its sound now and then publishes less."""
 MOST_KNOWN = 10_000
-"""Participants: who has published least lately is forgotten first."""
+"""Participants remembered; the one who published least recently is forgotten first."""
 
 
 class StartBudgets:
-    """Of all participants of all rooms."""
+    """The budgets of all participants in all rooms."""
 
     def __init__(self) -> None:
         self._budgets: dict[tuple[str, str], TokenBucket] = {}
 
     def spend(self, room: str, identity: str, now_ns: int) -> bool:
-        """For one more. False: there have been too many."""
+        """Takes one from the budget. False: it is used up."""
         key = room, identity
         budget = self._budgets.pop(key, None) or TokenBucket(STARTS)
         self._budgets[key] = budget

@@ -1,4 +1,4 @@
-"""Stems of a meeting: from a recording of all tracks to a file for each voice."""
+"""Stems of a meeting: turns a recording of all tracks into a file for each voice."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from openegress.source.room.stem_files import gains_db, measured_lufs, write_ste
 from openegress.source.room.stem_mixer import voices
 
 _MOST_NAME_BYTES = 200
-"""Of a file's name, before its ending."""
+"""Limit for a file's name, without its ending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Stem:
     identity: str
     path: Path
     lufs: float
-    """As it was; minus infinity for one who said nothing."""
+    """The loudness as recorded; minus infinity for a participant who said nothing."""
 
 
 def make_stems(source: Path, folder: Path, form: StemFormat, target_lufs: float | None) -> list[Stem]:
-    """All are as long as the recording, and begin with it. Blocking. Raises EgressError."""
+    """All stems are as long as the recording, and begin with it. Blocking. Raises EgressError."""
     _check(source, folder, target_lufs)
     file = MeetingFile(source)
     file.refuse_without_tracks()
@@ -56,7 +56,7 @@ def name_of(recording: str, identity: str, form: StemFormat) -> str:
 
 
 def _check(source: Path, folder: Path, target_lufs: float | None) -> None:
-    """Raises EgressError for what cannot be read, written to or reached."""
+    """Raises EgressError for a file that cannot be read or written, or a loudness that cannot be reached."""
     if not source.is_file():
         raise invalid(f'"{source}" is not a file')
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The configuration as each part wants it."""
+"""Turns the configuration into what each part needs."""
 
 import time
 from collections.abc import Callable
@@ -113,8 +113,8 @@ def pictures_of(settings: Settings) -> PictureFiles:
 
 
 def keys_of(settings: Settings) -> Callable[[str], tuple[RoomKey, ...]]:
-    """The configured keys of a room by its name: for each index and participants, the first entry that
-    fits."""
+    """The configured keys of a room by its name: for each index and participants, the first matching
+    entry."""
 
     def find(room_name: str) -> tuple[RoomKey, ...]:
         found: dict[tuple[int, tuple[str, ...]], RoomKey] = {}
@@ -139,7 +139,7 @@ def key_services(settings: Settings, count: Callable[[str], None]) -> KeyService
 
 
 def job_keys(settings: Settings, services: KeyServices) -> Callable[[str], JobKeys]:
-    """Of a room by its name."""
+    """The key service of a room, by its name."""
     configured = keys_of(settings)
 
     def find(room_name: str) -> JobKeys:
@@ -162,7 +162,7 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
             configured.sdk_audio_room_composite_cpu_cost or configured.audio_room_composite_cpu_cost
         ),
         RequestKind.TRACK: configured.track_cpu_cost,
-        # Upstream has no such kind: the key is that of what is stored as it comes.
+        # Upstream has no such kind: it has the key of tracks that are stored as they are.
         RequestKind.ROOM_TRACKS: configured.track_cpu_cost,
     }
     memory_gb = dict.fromkeys(RequestKind, configured.memory_cost)
@@ -179,7 +179,7 @@ def costs(settings: Settings) -> dict[RequestKind, Cost]:
 
 
 def context_maker(settings: Settings) -> Callable[[], Context]:
-    """What the server adds to a request, made afresh for each: the time is part of it."""
+    """What the server adds to a request. Made afresh for each, as it includes the time."""
     storage = storage_plan(settings)
     role = assume_role(settings)
     limits = settings.session_limits
@@ -219,7 +219,7 @@ def context_maker(settings: Settings) -> Callable[[], Context]:
 
 
 def path_leases(settings: Settings, others: Leases, *, is_guest: bool = False) -> DiskLeases:
-    """What recordings write to: told to workers by `others`, and by locks to whoever shares a disk with us.
-    `is_guest`: one recording, which leaves no file behind where no service has locks."""
+    """What recordings write to. Other workers learn of it by `others`, and services that share a disk with us
+    by locks. `is_guest`: a single recording, which leaves no file behind where no service has locks."""
     roots = [Path(folder.root) for folder in local_folders(settings)]
     return DiskLeases(others, roots, settings.data_path, is_guest=is_guest)

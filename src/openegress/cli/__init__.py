@@ -21,6 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has seen enough, as in `openegress list | head`. Python flushes again when it exits.
+        # The reader has seen enough, as in `openegress list | head`. Python flushes again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE

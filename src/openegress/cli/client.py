@@ -21,12 +21,12 @@ from openegress.core.tokens import egress_token
 
 DEFAULT_URL = "http://127.0.0.1:7980"
 TIMEOUT_S = 60.0
-"""A start may be looked for among workers for half a minute."""
+"""The server may look for a worker for half a minute."""
 CLIP_TIMEOUT_S = 130.0
-"""More than the server waits for one."""
+"""Longer than the server waits for one."""
 WATCH_EVERY_S = 2.0
 CLEAR = "\x1b[H\x1b[2J"
-"""Cursor to the top, and the screen empty (ECMA-48: CUP, ED)."""
+"""Moves the cursor to the top and clears the screen (ECMA-48: CUP, ED)."""
 
 METHODS = {
     "room-composite": "StartRoomCompositeEgress",
@@ -63,7 +63,7 @@ def list_egresses(arguments: argparse.Namespace) -> int:
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """Stops as many as it can; an error for each of the others."""
+    """Stops as many as it can, and prints an error for each of the others."""
     status = Exit.DONE
     for egress_id in arguments.id:
         try:
@@ -156,7 +156,7 @@ def _print_table(items: list[Any]) -> None:
 
 
 def _show(arguments: argparse.Namespace, info: Mapping[str, Any], *, with_details: bool = False) -> int:
-    """One egress as it is now: its id, what it does and of what."""
+    """The current state of one egress: its id, status and source."""
     if arguments.json:
         return _print_json(info)
     palette = terminal.palette(sys.stdout)

@@ -10,7 +10,7 @@ from openegress.cli.parser import build_parser
 
 
 class Value(Enum):
-    """What stands behind an option, or in a place of its own."""
+    """What completes an option's value, or a positional argument."""
 
     NONE = auto()
     TEXT = auto()
@@ -21,7 +21,7 @@ class Value(Enum):
 @dataclass(frozen=True, slots=True)
 class Argument:
     names: tuple[str, ...]
-    """Empty: a positional."""
+    """Empty: a positional argument."""
     help: str
     value: Value
     choices: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Command:
     help: str
     arguments: tuple[Argument, ...]
     verbs: tuple[tuple[str, str], ...]
-    """Names and helps of what may follow."""
+    """Names of what may follow, with their help texts."""
 
     @property
     def options(self) -> list[str]:

@@ -1,8 +1,9 @@
-"""Core files of this process and its children: a recorder's holds every secret of its requests."""
+"""Disables core files of this process and its children: a recorder's core file would hold every secret of its
+requests."""
 
 import resource
 
 
 def forbid() -> None:
-    """From here on, also for every child; for good."""
+    """Takes effect at once, for every child too, and cannot be undone."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,6 +1,6 @@
 """Participants that send a test picture and a tone, so that a template has something to show.
 
-They need LiveKit's SDK, which comes with the extra `test-template`.
+They need LiveKit's SDK, which the extra `test-template` installs.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from openegress.core.errors import Code, EgressError
 WIDTH, HEIGHT, FPS = 640, 360, 15
 SAMPLE_RATE, BLOCK_S = 48_000, 0.1
 TURN_S = 3.0
-"""How long each speaks before the next does."""
+"""How long each one speaks before the next one does."""
 LEVEL = 0.2
 LOWEST_HZ = 220.0
 COLOURS = ((90, 110, 170), (150, 170, 90), (110, 60, 150), (70, 160, 160), (170, 120, 70), (130, 90, 200))
@@ -27,10 +27,8 @@ Frame = NDArray[np.uint8]
 
 @contextlib.asynccontextmanager
 async def publishing(ws_url: str, token_of: Callable[[str], str], count: int) -> AsyncIterator[None]:
-    """Publishers 0 to `count` are in the room, and speak in turn. `token_of` makes the token of an identity.
-
-    Raises EgressError (UNAVAILABLE) when one cannot join.
-    """
+    """Publishers 0 to `count` - 1 are in the room and speak in turn. `token_of` makes the token of an
+    identity. Raises EgressError (UNAVAILABLE) when one cannot join."""
     async with contextlib.AsyncExitStack() as leaving:
         for number in range(count):
             room = rtc.Room()

@@ -1,14 +1,14 @@
-"""How many files and connections this process may have open."""
+"""Limits for the open files and connections of this process."""
 
 import resource
 
 WANTED = 65_536
-"""A thousand recordings and all the connections that are let in; shells often start us with 1,024, as old
-programs that call select() cannot have more. None of ours does."""
+"""Enough for a thousand recordings and all connections that are accepted. Shells often start us with 1,024,
+for old programs that call select(), which cannot take more. None of ours calls it."""
 
 
 def allow() -> None:
-    """As many as wanted, where the system's hard limit lets us."""
+    """Raises the limit as far as wanted, and as the system's hard limit permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

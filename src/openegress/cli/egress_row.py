@@ -1,4 +1,4 @@
-"""An EgressInfo (as the API's JSON: snake_case, int64 as strings) in the words of a table. Pure."""
+"""An EgressInfo (as the API's JSON: snake_case, int64 as strings) as a row of a table. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ STREAM_COLUMNS = (
 
 
 def rows(infos: Sequence[Info], now_s: float) -> tuple[Sequence[Column], list[list[Cell]]]:
-    """The columns and rows of a list. Errors have a column where there are any."""
+    """The columns and rows of a list. There is a column for errors where any egress has one."""
     has_errors = any(info.get("error") for info in infos)
     columns = WITH_ERROR if has_errors else COLUMNS
     return columns, [_row(info, now_s)[: len(columns)] for info in infos]
@@ -96,7 +96,7 @@ def status_text(info: Info) -> str:
 
 
 def source_text(info: Info) -> str:
-    """The page, or the room and what of it."""
+    """The page, or the room and what is recorded of it."""
     body: Info = next((info[kind] for kind in KINDS if info.get(kind)), {})
     url = (body.get("web") or {}).get("url") or body.get("url")
     if url:
@@ -108,13 +108,13 @@ def source_text(info: Info) -> str:
 
 
 def page_text(url: str) -> str:
-    """Where the page is, and whether there was more."""
+    """The page's URL, shortened."""
     hidden = "?…" if "?" in url or "#" in url else ""
     return shown(where(page(url)) + hidden)
 
 
 def output_text(info: Info) -> str:
-    """Where the first output is, and how many more there are."""
+    """The location of the first output, and how many others there are."""
     places = [
         *(each.get("location") or each.get("filename") for each in info.get("file_results") or ()),
         *(

@@ -1,4 +1,4 @@
-"""Errors as a command tells them: one line on standard error."""
+"""How a command reports errors: one line on standard error."""
 
 import sys
 from enum import IntEnum
@@ -13,7 +13,7 @@ class Exit(IntEnum):
     FAILED = 1
     WRONG_USE = 2
     INTERRUPTED = 130
-    """As shells know a program that SIGINT ended."""
+    """The exit status that shells expect of a program that SIGINT ended."""
 
 
 STATUSES = "exit status: 0 done, 1 failed (standard error says why), 2 wrong use, 130 interrupted by Ctrl-C"

@@ -23,7 +23,7 @@ def add_livekit(parser: argparse.ArgumentParser) -> None:
 
 def add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
-    group.add_argument("--url", help="where the Egress API is (OPENEGRESS_URL, http://127.0.0.1:7980)")
+    group.add_argument("--url", help="address of the Egress API (OPENEGRESS_URL, http://127.0.0.1:7980)")
     group.add_argument("--api-key", metavar="KEY", help="LIVEKIT_API_KEY")
     group.add_argument("--api-secret", metavar="SECRET", help="LIVEKIT_API_SECRET")
 
@@ -39,11 +39,11 @@ def add_listen(parser: argparse.ArgumentParser) -> None:
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="records and recordings in progress")
-    parser.add_argument("--output-root", metavar="DIR", help="where files without other storage go")
+    parser.add_argument("--output-root", metavar="DIR", help="where files without another storage go")
 
 
 def settings_of(arguments: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
-    """The settings and the warnings that go with them. Raises EgressError."""
+    """The settings and their warnings. Raises EgressError."""
     secret = getattr(arguments, "api_secret", None)
     given: dict[str, Any] = {
         "ws_url": getattr(arguments, "livekit_url", None),

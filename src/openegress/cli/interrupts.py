@@ -1,10 +1,10 @@
-"""What ends a command that works for a while: Ctrl-C and SIGTERM, alike."""
+"""Ctrl-C and SIGTERM, which both end a command that runs for a while."""
 
 import signal
 
 
 def heed() -> None:
-    """Both raise KeyboardInterrupt in the main thread. SIGINT does so even where a shell has it ignored, as
-    for what runs in the background."""
+    """Both raise KeyboardInterrupt in the main thread. SIGINT does so even where a shell ignores it, as for
+    background jobs."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

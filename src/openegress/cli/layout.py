@@ -1,4 +1,4 @@
-"""`openegress layout preview`: what a layout makes of people, without a room."""
+"""`openegress layout preview`: shows what a layout does with people, without a room."""
 
 import argparse
 import re
@@ -62,7 +62,7 @@ def preview(arguments: argparse.Namespace) -> int:
 def draw(
     settings: Settings, name: str, size: Size, *, people: int, speaker: int, shares: bool, query: str
 ) -> Image.Image:
-    """Raises EgressError for a layout or options that are wrong."""
+    """Raises EgressError for an invalid layout or invalid options."""
     files = PictureFiles(settings.overlays.logos, settings.overlays.backgrounds)
     asked = options.of_query(query, "--options")
     look_options.refuse_unknown_pictures(asked, files)
@@ -131,7 +131,7 @@ def _picture(tile: Tile) -> Picture | None:
 
 
 def _person(number: int) -> Image.Image:
-    """Head and shoulders, in a colour of their own."""
+    """Head and shoulders, in a different colour for each person."""
     image = Image.new("HSV", _CAMERA, ((number * 97) % 256, 110, 150)).convert("RGB")
     pen, skin = ImageDraw.Draw(image), (0xD8, 0xB0, 0x90)
     pen.ellipse((340, 470, 940, 1070), (0x30, 0x38, 0x48))

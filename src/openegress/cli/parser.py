@@ -14,7 +14,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells wrong use in one line, and the exit statuses below the options."""
+    """Reports wrong use in one line, and lists the exit statuses below the options."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(epilog=STATUSES, **settings)
@@ -64,7 +64,7 @@ def _record(commands: "Commands") -> None:
     record = commands.add_parser("record", help="one recording of a page or a room, without a server")
     record.add_argument("source", metavar="SOURCE", help="https://... or room:NAME")
     record.add_argument("file", metavar="FILE", help="out.mp4; out.ogg, out.mp3: sound; out.mkv: all tracks")
-    record.add_argument("--duration", help="30s, 1m30s; without it until Ctrl-C or the room's end")
+    record.add_argument("--duration", help="30s, 1m30s; by default until Ctrl-C or the room's end")
     record.add_argument(
         "--layout", default="", help="grid, speaker, single-speaker, each also -light, -dark; or tracks"
     )
@@ -72,7 +72,7 @@ def _record(commands: "Commands") -> None:
     record.add_argument("--audio-only", action="store_true")
     record.add_argument("--video-only", action="store_true")
     record.add_argument("--log-level", choices=LEVELS, default="warn")
-    flags.add_json(record, "the whole record at the end, as the API has it")
+    flags.add_json(record, "the whole record at the end, as in the API")
     flags.add_config(record)
     flags.add_livekit(record)
     record.set_defaults(run=_later("record"))
@@ -80,13 +80,13 @@ def _record(commands: "Commands") -> None:
 
 def _compose(commands: "Commands") -> None:
     compose = commands.add_parser("compose", help="one film of a recording of all tracks")
-    compose.add_argument("recording", metavar="RECORDING.mkv", help="as layout tracks makes it")
+    compose.add_argument("recording", metavar="RECORDING.mkv", help="as recorded with layout tracks")
     compose.add_argument("file", metavar="FILE.mp4")
     compose.add_argument(
         "--layout", default="grid", help="grid, speaker, single-speaker, each also -light, -dark"
     )
     compose.add_argument("--from", dest="begin", metavar="WHERE", help="90, 10:00, 1:02:03; to the second")
-    compose.add_argument("--to", dest="end", metavar="WHERE", help="as --from; without it to the end")
+    compose.add_argument("--to", dest="end", metavar="WHERE", help="as --from; by default the end")
     compose.add_argument("--preset", type=int, default=0, choices=range(8), help="EncodingOptionsPreset")
     flags.add_json(compose, '{"file", "length_s", "took_s"}')
     compose.set_defaults(run=_later("compose"))
@@ -94,8 +94,8 @@ def _compose(commands: "Commands") -> None:
 
 def _stems(commands: "Commands") -> None:
     stems = commands.add_parser("stems", help="each voice of a recording of all tracks, in a file of its own")
-    stems.add_argument("recording", metavar="RECORDING.mkv", help="as layout tracks makes it")
-    stems.add_argument("folder", metavar="FOLDER", nargs="?", help="without it that of the recording")
+    stems.add_argument("recording", metavar="RECORDING.mkv", help="as recorded with layout tracks")
+    stems.add_argument("folder", metavar="FOLDER", nargs="?", help="by default that of the recording")
     stems.add_argument("--format", choices=("wav", "flac", "opus"), default="wav")
     stems.add_argument("--loudness", type=float, metavar="LUFS", help="-16, -23: as EBU R 128 measures it")
     flags.add_json(stems, 'a list of {"identity", "file", "lufs"}')
@@ -111,9 +111,9 @@ def _clients(commands: "Commands") -> None:
     listing = commands.add_parser("list", help="list egresses")
     listing.add_argument("--id", action="append", help="only this one; may be given several times")
     listing.add_argument("--room", help="only those of this room")
-    listing.add_argument("-a", "--active", action="store_true", help="only those that are not over")
-    listing.add_argument("--limit", type=int, default=0, help="at most so many")
-    listing.add_argument("--watch", action="store_true", help="look again every two seconds, until Ctrl-C")
+    listing.add_argument("-a", "--active", action="store_true", help="only running ones")
+    listing.add_argument("--limit", type=int, default=0, help="at most this many")
+    listing.add_argument("--watch", action="store_true", help="refresh every two seconds, until Ctrl-C")
     listing.set_defaults(run=_later("client", "list_egresses"))
 
     stop = commands.add_parser("stop", help="stop egresses")
@@ -125,26 +125,26 @@ def _clients(commands: "Commands") -> None:
     layout.add_argument("--layout", required=True)
     layout.set_defaults(run=_later("client", "update_layout"))
 
-    pause = commands.add_parser("pause", help="leave out of a recording what comes, until resume")
+    pause = commands.add_parser("pause", help="pause a recording: the time until resume is left out")
     pause.add_argument("id", metavar="ID")
     pause.set_defaults(run=_later("client", "pause"))
 
-    resume = commands.add_parser("resume", help="go on with a paused recording")
+    resume = commands.add_parser("resume", help="resume a paused recording")
     resume.add_argument("id", metavar="ID")
     resume.set_defaults(run=_later("client", "resume"))
 
-    change = commands.add_parser("set", help="change options of a recording that runs")
+    change = commands.add_parser("set", help="change options of a running recording")
     change.add_argument("id", metavar="ID")
     change.add_argument("options", metavar="KEY=VALUE", nargs="+", help="max_duration=2h, max_size=5GB ...")
     change.set_defaults(run=_later("client", "set_options"))
 
-    marker = commands.add_parser("marker", help="name a moment of a recording that runs")
+    marker = commands.add_parser("marker", help="name a moment of a running recording")
     marker.add_argument("id", metavar="ID")
     marker.add_argument("name", metavar="NAME", help="becomes the title of a chapter")
-    marker.add_argument("--ago", default="", help="10s: the moment was so long ago")
+    marker.add_argument("--ago", default="", help="10s: how long ago the moment was")
     marker.set_defaults(run=_later("client", "marker"))
 
-    clip = commands.add_parser("clip", help="store part of a recording by itself, also while it runs")
+    clip = commands.add_parser("clip", help="store part of a recording, even while it runs")
     clip.add_argument("id", metavar="ID")
     clip.add_argument("file", metavar="FILE", help="in the storage of the egress, as {from}-{to}.mp4")
     clip.add_argument("--last", default="", help="30s, 2m: what was recorded last")
@@ -159,7 +159,7 @@ def _clients(commands: "Commands") -> None:
     stream.set_defaults(run=_later("client", "update_stream"))
 
     for command in (start, listing, stop, layout, pause, resume, change, marker, clip, stream):
-        flags.add_json(command, "whole records, as the API has them")
+        flags.add_json(command, "whole records, as in the API")
         flags.add_server(command)
 
 
@@ -168,7 +168,7 @@ def _template(commands: "Commands") -> None:
     template.add_argument("--base-url", required=True, metavar="URL", help="of the template")
     template.add_argument("--layout", default="", help="what the template gets as its layout")
     template.add_argument("--publishers", type=int, required=True, metavar="N", help="participants to show")
-    template.add_argument("--room", default="", help="one that is there; without it a new one")
+    template.add_argument("--room", default="", help="an existing room; by default a new one")
     template.add_argument("--no-open", action="store_true", help="print the URL, and open no browser")
     flags.add_config(template)
     flags.add_livekit(template)
@@ -200,7 +200,7 @@ def _checks(commands: "Commands") -> None:
     flags.add_folders(doctor)
     doctor.set_defaults(run=_later("doctor"))
 
-    config = commands.add_parser("config", help="look at the configuration")
+    config = commands.add_parser("config", help="check or print the configuration")
     verbs = config.add_subparsers(required=True, metavar="VERB")
     check = verbs.add_parser("check", help="say what is wrong with it, and which keys have no effect")
     flags.add_json(check, 'a list of {"level", "path", "text"}')

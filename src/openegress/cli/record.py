@@ -42,7 +42,7 @@ FILE_TYPES = {
     ".mp4": EncodedFileType.MP4,
     ".ogg": EncodedFileType.OGG,
     ".mp3": EncodedFileType.MP3,
-    # The API has no name for these: they go by the path.
+    # The API has no names for these containers: the path's extension chooses them.
     ".webm": EncodedFileType.DEFAULT_FILETYPE,
     ".mkv": EncodedFileType.DEFAULT_FILETYPE,
     ".mka": EncodedFileType.DEFAULT_FILETYPE,
@@ -50,7 +50,7 @@ FILE_TYPES = {
 }
 WITHOUT_PICTURE = (".ogg", ".mp3", ".mka")
 OF_TRACKS = (".mkv", ".mka", ".mcap")
-"""They hold every track of a room for itself, as layout `tracks` records them."""
+"""They hold every track of a room separately, as layout `tracks` records them."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings, _ = settings_of(arguments)
     target = Path(arguments.file).absolute()
     quiet = msgspec.structs.replace(settings.logging, level=type(settings.logging.level)(arguments.log_level))
-    # There is no port, so none is kept from pages.
+    # There is no port that pages could reach.
     ports = dict.fromkeys(("port", "template_port", "health_port", "prometheus_port"), 0)
     settings = msgspec.structs.replace(settings, output_root=str(target.parent), logging=quiet, **ports)
     log.configure(settings.logging)
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def request_for(arguments: argparse.Namespace, target: Path) -> StartEgressRequest:
-    """Raises EgressError when the source is neither a URL nor room:NAME, or cannot be put in such a file."""
+    """Raises EgressError when the source is neither a URL nor room:NAME, or cannot go into such a file."""
     source: str = arguments.source
     suffix = target.suffix.lower()
     audio_only = arguments.audio_only or suffix in WITHOUT_PICTURE
@@ -129,7 +129,7 @@ async def _stop_when(recorder: OneShot, stopping: asyncio.Event) -> None:
 
 
 def show(progress: Progress | None, info: EgressInfo) -> None:
-    """One line that is written over, where there is a terminal to do that."""
+    """One line that is overwritten, on a terminal."""
     if not sys.stderr.isatty():
         return
     if progress is None or not progress.media_ns:

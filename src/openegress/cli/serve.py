@@ -46,7 +46,8 @@ def _run(arguments: argparse.Namespace, make: Callable[[Settings], Service]) -> 
 
 
 async def _live(settings: Settings, make: Callable[[Settings], Service]) -> None:
-    """SIGTERM: no new egress, exit when the last has ended. SIGINT, or a second SIGTERM: stop them now."""
+    """SIGTERM: accept no new egress, and exit when the last one has ended. SIGINT, or a second SIGTERM: stop
+    them now."""
     signals = Signals()
     service = make(settings)
     try:

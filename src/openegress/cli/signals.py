@@ -1,4 +1,4 @@
-"""What the process does when it is told to end: drain first, stop when told again or with Ctrl-C."""
+"""How the process ends: it drains first, and stops at the second signal or with Ctrl-C."""
 
 import asyncio
 import signal
@@ -22,7 +22,7 @@ class Signals:
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
 
     async def unless_told(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether `work` came to its end; told to end the process before that, it is cancelled."""
+        """Whether `work` finished; if the process is told to end before that, `work` is cancelled."""
         working = asyncio.ensure_future(work)
         told = [asyncio.create_task(event.wait()) for event in (self._drain, self._stop)]
         try:

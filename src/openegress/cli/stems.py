@@ -1,4 +1,4 @@
-"""`openegress stems meeting.mkv`: each voice of a recording of all tracks, in a file of its own."""
+"""`openegress stems meeting.mkv`: writes each voice of a recording of all tracks to a file of its own."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Tables of text: columns are as wide as they have to be, and no wider than the terminal. Pure."""
+"""Tables of text: columns are as wide as necessary, and no wider than the terminal. Pure."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from openegress.cli.terminal import Colour, Palette
 
 GAP = "  "
 NARROWEST = 12
-"""A column that gives way keeps as much."""
+"""The least width to which a column shrinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ def render(
     palette: Palette,
     columns_wide: int | None = None,
 ) -> str:
-    """A header and a line for each row, each ending in a line break. The last column is never padded, and cut
-    only where it gives way."""
+    """A header and a line for each row, each ending in a line break. The last column is never padded, and is
+    cut only if it may shrink."""
     widths = _widths(columns, rows, columns_wide)
     heads = [Cell(column.title, Colour.BOLD) for column in columns]
     return "".join(f"{_line(columns, row, widths, palette)}\n" for row in [heads, *rows])
@@ -76,7 +76,7 @@ def text_width(text: str) -> int:
 
 
 def cut(text: str, columns_wide: int) -> str:
-    """`text`, or as much of it as fits with an ellipsis behind."""
+    """`text`, or as much of it as fits followed by an ellipsis."""
     if text_width(text) <= columns_wide:
         return text
     kept = ""

@@ -1,4 +1,4 @@
-"""`openegress test-template`: a template in the user's browser, as a recording would open it."""
+"""`openegress test-template`: opens a template in the user's browser as a recording would."""
 
 import argparse
 import asyncio
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def url_of(settings: Settings, room: str, base_url: str, layout: str) -> str:
-    """Raises EgressError for what is no URL of a page."""
+    """Raises EgressError for an invalid URL of a page."""
     token = recorder_token(settings.api_key, settings.api_secret.reveal(), room, RECORDER)
     return template_url(
         TemplateSource(room_name=room, base_url=base_url, layout=layout, ws_url=settings.ws_url, token=token)

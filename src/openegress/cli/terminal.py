@@ -1,4 +1,4 @@
-"""Whether a stream is a terminal that shows colours, and how wide it is."""
+"""Whether a stream is a terminal that supports colours, and how wide it is."""
 
 import os
 import shutil
@@ -35,5 +35,5 @@ def palette(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Pale
 
 
 def width(stream: TextIO) -> int | None:
-    """Columns of the terminal; None: `stream` is not one, so nothing has to be cut."""
+    """Columns of the terminal; None: `stream` is not a terminal, so nothing has to be cut."""
     return shutil.get_terminal_size().columns if stream.isatty() else None

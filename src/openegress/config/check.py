@@ -1,4 +1,4 @@
-"""What is wrong with settings beyond the form of a single value: for start-up and `config check`."""
+"""Checks settings beyond the form of a single value, at start-up and in `config check`."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -24,18 +24,18 @@ MIN_SECRET_CHARS = 32
 """livekit-server's own advice for HS256 keys."""
 
 _WHY_NO_EFFECT = {
-    "debug.enable_chrome_logging": "what a page's console says is in the log anyway",
+    "debug.enable_chrome_logging": "a page's console is logged anyway",
     "debug.enable_stream_logging": "set debug.enable_profiling for a report of each egress that fails",
-    "debug.enable_track_logging": "the manifest and openegress_left_out_total tell what tracks lost",
-    "debug_handler_port": "handlers listen nowhere; debug.enable_profiling keeps their stacks when they hang",
+    "debug.enable_track_logging": "the manifest and openegress_left_out_total count what tracks lost",
+    "debug_handler_port": "handlers open no port; debug.enable_profiling keeps their stacks when they hang",
     "max_upload_queue": "segments that wait for upload are on the disk, which alone limits them",
-    "video_encoder_threads": "the size and rate of the picture decide, and admission counts on that",
+    "video_encoder_threads": "the size and rate of the picture decide, and admission relies on that",
 }
 """What to use instead, or why nothing is missing."""
 
 
 def check(settings: Settings, warnings: tuple[str, ...] = ()) -> list[Finding]:
-    """Everything worth saying about a configuration; `warnings` are those of loading it."""
+    """All findings about a configuration; `warnings` are those of loading it."""
     from_loading = []
     for warning in warnings:
         path, _, text = warning.partition(": ")

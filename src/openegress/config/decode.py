@@ -1,4 +1,4 @@
-"""YAML text to a tree of mappings, lists and text, which core.decode gives types."""
+"""Parses YAML into a tree of mappings, lists and text, to which core.decode gives types."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from openegress.core.errors import invalid
 
 
 class _TextLoader(yaml.SafeLoader):
-    """SafeLoader that knows null and merge keys, and else leaves scalars as text."""
+    """A SafeLoader that understands null and merge keys, and leaves all other scalars as text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own shape
         first: [resolver for resolver in resolvers if resolver[0].endswith((":null", ":merge"))]
@@ -17,7 +17,7 @@ class _TextLoader(yaml.SafeLoader):
 
 
 def read_yaml(text: str) -> dict[str, Any]:
-    """The document's mapping; {} for an empty one. Raises EgressError with the line of a mistake."""
+    """The document's mapping; {} for an empty one. Raises EgressError with the line of the mistake."""
     try:
         tree = yaml.load(text, Loader=_TextLoader)
     except yaml.MarkedYAMLError as error:

@@ -1,4 +1,4 @@
-"""The server's own storage and backup, as the plan of a recording wants them."""
+"""The server's own storage and backup, in the form of a plan."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from openegress.core import plan
 from openegress.request.destinations import AssumeRole
 
 REPORTS = "reports"
-"""In the data folder: reports of failed egresses that have no other storage."""
+"""In the data folder: reports of failed egresses, unless another storage is configured."""
 REPORTS_RETRY_S = 20.0
 LOCKS = ".openegress-locks"
-"""In the data folder and in each that recordings are stored in: what is being written (store.disk_leases)."""
+"""In the data folder, and in each folder that recordings are stored in: files being written
+(store.disk_leases)."""
 UNREPORTED = "unreported"
 SEAL = "seal"
 """The key of storage.seal."""
@@ -19,10 +20,8 @@ SEAL = "seal"
 
 
 def storage_plan(settings: Settings) -> plan.StoragePlan:
-    """Where files go whose request names no storage, and the manners of all: prefix, backup, patience.
-
-    Without a storage that is the local disk; whether it is allowed, request.destinations decides.
-    """
+    """Where files go if their request names no storage, and the settings for all: prefix, backup, retries.
+    Without a storage that is the local disk; request.destinations decides whether it is allowed."""
     return plan.StoragePlan(
         backend=_closed(backend_of(settings.storage), settings) or _folder(settings.output_path, settings),
         prefix=settings.storage.prefix,
@@ -36,7 +35,7 @@ def storage_plan(settings: Settings) -> plan.StoragePlan:
 
 
 def report_plan(settings: Settings) -> plan.StoragePlan:
-    """Where reports of failed egresses go; without a storage of theirs, to this machine's disk."""
+    """Where reports of failed egresses go; by default, this machine's disk."""
     return plan.StoragePlan(
         backend=backend_of(settings.debug) or plan.LocalStorage(root=str(settings.data_path / REPORTS)),
         prefix=settings.debug.prefix,
@@ -46,13 +45,14 @@ def report_plan(settings: Settings) -> plan.StoragePlan:
 
 
 def local_folders(settings: Settings) -> list[plan.LocalStorage]:
-    """Where recordings may be on this machine: the storage and its backup, as far as they are local."""
+    """Where recordings may be on this machine: the storage and its backup, if they are local."""
     own = storage_plan(settings)
     return [place for place in (own.backend, own.backup) if isinstance(place, plan.LocalStorage)]
 
 
 def _folder(root: Path, settings: Settings) -> plan.LocalStorage:
-    """What is the service's own below the root, by whatever links, no recording is written over."""
+    """Files of the service itself below the root, whatever links lead there; recordings may not overwrite
+    them."""
     own = (
         settings.spool_path,
         settings.db_path,

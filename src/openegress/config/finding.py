@@ -1,4 +1,4 @@
-"""Something worth saying about a configuration."""
+"""A finding about a configuration."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Layouts of the operator's own, as the configuration has them: inline or in files."""
+"""The operator's own layouts, which the configuration has inline or in files."""
 
 import re
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from openegress.request.layout_file import LayoutFault, LayoutFaults, parse_layo
 
 MOST_BYTES = 1_000_000
 MOST_LAYOUTS = 50
-"""Each recording of a room carries all of them, as any may be asked for while it runs."""
+"""Each recording of a room carries all of them, as any of them may be requested while it runs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
 def layouts_of(settings: Settings) -> tuple[LayoutSpec, ...]:
-    """Raises EgressError for one that is wrong."""
+    """Raises EgressError for an invalid one."""
     try:
         return tuple(_read(name, tree) for name, tree in settings.layouts.items())
     except LayoutFaults as error:

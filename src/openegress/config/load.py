@@ -23,7 +23,7 @@ S = TypeVar("S", bound=StorageSettings)
 
 ZERO_IS_DEFAULT = ("io_create_timeout", "io_update_timeout", "io_selection_timeout")
 COSTS = tuple(name for name in CPUCost.__struct_fields__ if getattr(CPUCost(), name) == 0)
-"""And limits, in cpu_cost; 0 is the default of each."""
+"""Limits in cpu_cost; 0 is the default of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Loaded:
     warnings: tuple[str, ...]
     """One line each, for the log: unknown and renamed keys."""
     source: str
-    """Where it came from, for messages."""
+    """Where the configuration came from, for messages."""
 
 
 def load(
@@ -41,12 +41,9 @@ def load(
     environ: Mapping[str, str] | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> Loaded:
-    """The settings. `body` wins over `file`, and both over EGRESS_CONFIG_BODY and EGRESS_CONFIG_FILE.
-    `given` holds settings by name, which win over everything.
-
-    Without any of them everything has its default. Raises EgressError naming the source, the path of the
-    key and its value, but never a secret.
-    """
+    """The settings. `body` overrides `file`, and both override EGRESS_CONFIG_BODY and EGRESS_CONFIG_FILE.
+    `given` holds settings by name, which override everything. Without any of them everything has its default.
+    Raises EgressError naming the source, the path of the key and its value, but never a secret."""
     environ = os.environ if environ is None else environ
     text, source = _text(file, body, environ)
     try:
@@ -63,7 +60,7 @@ def load(
 
 
 def _with_defaults(settings: Settings, warnings: list[str]) -> Settings:
-    """Values that upstream reads as its default."""
+    """Values that upstream treats as its default."""
     default = Settings()
     changes: dict[str, Any] = {
         name: getattr(default, name) for name in ZERO_IS_DEFAULT if not getattr(settings, name)
@@ -81,7 +78,7 @@ def _cpu_cost(asked: CPUCost, warnings: list[str]) -> CPUCost:
         changes["max_cpu_utilization"] = usual
     for name in COSTS:
         if (value := getattr(asked, name)) < 0:
-            # A cost below zero would make room with each egress, on a machine that has none.
+            # A negative cost would free resources with each egress, on a machine that has none.
             warnings.append(f"cpu_cost.{name}: {value:g} is below zero, taken as 0")
             changes[name] = getattr(default, name)
     return msgspec.structs.replace(asked, **changes)
@@ -102,7 +99,7 @@ def _text(file: str | None, body: str | None, environ: Mapping[str, str]) -> tup
 
 
 def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """The settings with what they leave open taken from the environment; what they say wins."""
+    """Fills in settings that are not given from the environment; those that are given win."""
     keys = settings.keys or _keys(environ.get("LIVEKIT_KEYS", ""))
     api_key = settings.api_key or environ.get("LIVEKIT_API_KEY", "")
     return msgspec.structs.replace(
@@ -121,7 +118,7 @@ def from_environment(settings: Settings, environ: Mapping[str, str]) -> Settings
 
 
 def _keys(text: str) -> dict[str, Secret]:
-    """livekit-server's LIVEKIT_KEYS: "key: secret", one or several on lines or after commas."""
+    """livekit-server's LIVEKIT_KEYS: "key: secret", one or several, separated by lines or commas."""
     keys = {}
     for pair in text.replace(",", "\n").splitlines():
         key, colon, secret = pair.partition(":")
@@ -131,7 +128,7 @@ def _keys(text: str) -> dict[str, Secret]:
 
 
 def _filled(storage: S, environ: Mapping[str, str]) -> S:
-    """What it leaves open of its keys."""
+    """Fills in the keys that are not given."""
     return msgspec.structs.replace(
         storage,
         s3=storage.s3 and _s3(storage.s3, environ),
@@ -145,7 +142,7 @@ def _s3(s3: S3, environ: Mapping[str, str]) -> S3:
     s3 = msgspec.structs.replace(s3, region=region)
     if s3.access_key or s3.secret:
         return s3
-    # The three belong together: a session token goes with the keys it was given out with.
+    # The three belong together: a session token is valid only with the keys it was issued with.
     return msgspec.structs.replace(
         s3,
         access_key=environ.get("AWS_ACCESS_KEY_ID", ""),

@@ -1,4 +1,4 @@
-"""What is wrong with the pictures that options may name."""
+"""Checks the pictures that options may name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def overlay_faults(settings: Settings) -> Iterator[Finding]:
 
 
 def _why_not(name: str, path: str) -> str:
-    """ "": nothing is wrong."""
+    """ "": the picture is fine."""
     try:
         PictureName.parse(name)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Settings of rooms whose media is encrypted end to end: keys, and services that give keys."""
+"""Settings for rooms whose media is encrypted end to end: keys, and services that provide keys."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -16,11 +16,11 @@ from openegress.core.shown_url import receiver
 from openegress.core.values import Seconds, Secret
 
 LONGEST_TIMEOUT_S = 6.0
-"""A recording waits ten seconds for a track that it is for."""
+"""A recording waits for ten seconds for a track that it needs."""
 
 
 class RoomKeySettings(Block, frozen=True):
-    """A key of such rooms."""
+    """One key for matching rooms."""
 
     rooms: tuple[str, ...] = ()
     identities: tuple[str, ...] = ()
@@ -32,12 +32,12 @@ class RoomKeySettings(Block, frozen=True):
 
     @property
     def material(self) -> bytes:
-        """Raises ValueError where it has to be base64 and is not."""
+        """Raises ValueError where it must be base64 and is not."""
         return material_of(self.key.reveal(), self.derivation)
 
 
 class KeyServiceSettings(Block, frozen=True):
-    """Who is asked for keys of such rooms."""
+    """A service that provides keys for matching rooms."""
 
     rooms: tuple[str, ...] = ()
     url: str = ""
@@ -46,7 +46,7 @@ class KeyServiceSettings(Block, frozen=True):
 
 
 def filled(key: RoomKeySettings, environ: Mapping[str, str]) -> RoomKeySettings:
-    """With the key of its file or variable. Raises EgressError."""
+    """With the key from its file or variable. Raises EgressError."""
     if key.key_env and not key.key:
         return msgspec.structs.replace(key, key=Secret(environ.get(key.key_env, "")))
     if key.key_file and not key.key:
@@ -85,7 +85,7 @@ def service_faults(
         if not service.url:
             yield _error(f"{path}.url", "missing")
         elif not _is_private(service.url):
-            text = f'"{receiver(service.url)}" would give keys to whoever listens; write https://HOST'
+            text = f'"{receiver(service.url)}" would give keys to anybody who listens; write https://HOST'
             yield _error(f"{path}.url", text)
         if service.api_key and service.api_key not in api_keys:
             yield _error(f"{path}.api_key", f'"{service.api_key}" is not a known API key')
@@ -97,7 +97,7 @@ def service_faults(
 
 
 def _is_private(url: str) -> bool:
-    """Nobody on the way can read what is answered: https, or this very machine."""
+    """Whether nobody on the way can read the answers: https, or this machine itself."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

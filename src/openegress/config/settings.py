@@ -67,7 +67,7 @@ class LogLevel(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "LogLevel | None":
-        """Upstream's other levels, in any case."""
+        """Upstream's other levels, in upper or lower case."""
         text = str(value).lower()
         text = {"warning": "warn", "dpanic": "error", "panic": "error", "fatal": "error"}.get(text, text)
         return cls(text) if text in cls._value2member_map_ else None
@@ -86,7 +86,8 @@ class Logging(Block, frozen=True):
 
 
 class CPUCost(Block, frozen=True):
-    """Cores a request is taken to need (0: our own estimate, corrected by what is measured), and limits."""
+    """Cores that a request is assumed to need (0: our own estimate, corrected by measurements), and
+    limits."""
 
     max_cpu_utilization: float = 0.8
     max_memory: float = 0.0
@@ -147,7 +148,7 @@ class AudioTempoController(Block, frozen=True):
 
 
 class Webhook(Block, frozen=True):
-    """Where events go in standalone and own-cluster mode; livekit-server's `webhook:` block."""
+    """Where events go in standalone and own-cluster mode; the same as livekit-server's `webhook:` block."""
 
     urls: tuple[str, ...] = ()
     api_key: str = ""
@@ -170,7 +171,7 @@ class Queue(Block, frozen=True):
 
 
 class RetrySettings(Block, frozen=True):
-    """How long something is tried again before it counts as failed."""
+    """How long to retry something before it counts as failed."""
 
     upload_for: Seconds = Seconds(6 * 3600)
     stream_for: Seconds = Seconds(300)
@@ -184,7 +185,7 @@ class Timeouts(Block, frozen=True):
 
 
 class AutoStartBlock(Block, frozen=True):
-    """What is recorded without a request, in rooms whose names match."""
+    """What to record without a request, in rooms whose names match."""
 
     rooms: tuple[str, ...] = ()
     egress: dict[str, Any] = field(default_factory=dict)
@@ -206,27 +207,27 @@ def new_node_id() -> str:
 
 
 class SamePath(StrEnum):
-    """What becomes of a recording that would write to a path which another one is writing to."""
+    """What happens to a recording that would write to the path of another one."""
 
     REFUSE = "refuse"
     SUFFIX = "suffix"
-    """Its names get -<egress id> behind them."""
+    """Its names end in -<egress id>."""
 
 
 class NoRoom(StrEnum):
     """The answer to a start that no worker has room for."""
 
     UNAVAILABLE = "unavailable"
-    """503, on which LiveKit's SDKs try again; what upstream answers."""
+    """503, which makes LiveKit's SDKs try again; upstream answers the same."""
     RESOURCE_EXHAUSTED = "resource_exhausted"
     """429."""
 
 
 class PageUdp(StrEnum):
-    """WebRTC of pages over UDP, which no proxy can judge."""
+    """Whether pages may use WebRTC over UDP, which no proxy can filter."""
 
     AUTO = "auto"
-    """As long as deny_networks names only where clouds keep credentials: nothing there speaks UDP."""
+    """As long as deny_networks names only networks with cloud credentials: nothing there speaks UDP."""
     ALLOW = "allow"
     DENY = "deny"
 
@@ -252,7 +253,7 @@ class Settings(Block, frozen=True):
     options: OptionDefaults = OptionDefaults()
     overlays: OverlaySettings = OverlaySettings()
     layouts: dict[str, Any] = field(default_factory=dict)
-    """By name: a path of a JSON file, or what would be in it."""
+    """By name: the path of a JSON file, or its content."""
     storage: StorageSettings = StorageSettings()
     backup: StorageSettings = StorageSettings()
     disallow_local_storage: bool = False
@@ -318,7 +319,7 @@ class Settings(Block, frozen=True):
 
     @property
     def output_path(self) -> Path:
-        """Where files go that have no other storage."""
+        """Where files without another storage go."""
         return Path(self.output_root).absolute() if self.output_root else self.data_path / "recordings"
 
     @property
@@ -327,7 +328,7 @@ class Settings(Block, frozen=True):
 
     @property
     def all_keys(self) -> dict[str, Secret]:
-        """API keys that tokens may be signed with, and webhooks are."""
+        """API keys that may sign tokens and webhooks."""
         own = {self.api_key: self.api_secret} if self.api_key else {}
         return {**own, **self.keys}
 
@@ -364,8 +365,6 @@ NO_EFFECT = frozenset(
         "video_encoder_threads",
     }
 )
-"""Upstream's keys that tune parts which do not exist here: accepted, and said so by `config check`.
-
-A recording's queue on disk has no limit but the disk; equal warnings are thinned out whatever is set; each
-recording shows its state in the metrics, the log and on the dashboard.
-"""
+"""Upstream's keys for parts that do not exist here. They are accepted, and `config check` reports them: a
+recording's queue on disk is limited only by the disk; equal warnings are always limited; each recording shows
+its state in the metrics, the log and on the dashboard."""

@@ -1,7 +1,7 @@
-"""Older and misspelt keys: where their values belong today.
+"""Older and misspelt keys, and today's names for them.
 
-Upstream's service ignores most of these silently, although its documentation and older releases name
-them. We honour them and say so.
+Upstream's service ignores most of these silently, although its documentation and older releases name them. We
+apply them and report it.
 """
 
 from typing import Any
@@ -30,11 +30,12 @@ RENAMED: dict[str, str] = {
     "backup.gcp.credentials": "backup.gcp.credentials_json",
     "backup.azure.container": "backup.azure.container_name",
 }
-"""Old path -> today's, applied in this order, so that a block that moved has its own keys renamed after."""
+"""Old path -> today's. Applied in this order, so that a block that moved has its own keys renamed
+afterwards."""
 
 
 def modernise(tree: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A copy of the tree with today's keys, and a warning for each one that had another."""
+    """A copy of the tree with today's keys, and a warning for each renamed one."""
     tree = _copy(tree)
     warnings = []
     for old, new in RENAMED.items():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delays double from `first_s` to `ceiling_s`. Each is multiplied by a factor between `least` and `most`,
-    drawn at random, so that many who lost the same server do not return to it in step."""
+    """Delays double from `first_s` to `ceiling_s`. Each is multiplied by a random factor between `least` and
+    `most`, so that clients that lost the same server do not return in step."""
 
     first_s: float = 1.0
     ceiling_s: float = 60.0

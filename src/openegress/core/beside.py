@@ -4,7 +4,8 @@ from openegress.core.plan import FileOutput, Plan, SegmentOutput
 
 
 def first_stored(plan: Plan) -> tuple[int, FileOutput | SegmentOutput] | None:
-    """The output that sidecars and stems lie beside, and its number. None: nothing of the kind is stored."""
+    """The output that has sidecars and stems beside it, and its number. None: no output is stored as a file
+    or as segments."""
     stored = [(n, o) for n, o in enumerate(plan.outputs) if isinstance(o, FileOutput | SegmentOutput)]
     return stored[0] if stored else None
 

@@ -1,7 +1,8 @@
-"""Reading a bit stream: the headers of H264, H265, VP9 and AV1 tell the picture's size in it."""
+"""Reads bit streams, such as the headers of H264, H265, VP9 and AV1 that give the picture's size."""
 
 MAX_BYTES = 1024
-"""Of a header: none that is in use has more than a hundred, and each bit read costs what is left of it."""
+"""Limit for a header. No codec uses more than a hundred, and each bit read costs as much as the bytes that
+are left."""
 
 
 class BitReader:

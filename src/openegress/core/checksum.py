@@ -1,14 +1,14 @@
-"""How an object is checked on its way into a store."""
+"""How a store checks an object that arrives."""
 
 from enum import StrEnum
 
 
 class Checksum(StrEnum):
-    """Of each object and part, sent with it, so that the store refuses what arrived damaged. Object Lock
-    buckets take nothing without one."""
+    """The checksum is sent with each object and part, so that the store refuses damaged ones. Object Lock
+    buckets accept nothing without one."""
 
     CRC32 = "crc32"
     SHA256 = "sha256"
     MD5 = "md5"
-    """Content-MD5, for stores that know nothing newer."""
+    """Content-MD5, for stores that support nothing newer."""
     NONE = "none"

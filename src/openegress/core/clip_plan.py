@@ -1,4 +1,4 @@
-"""A clip that is to be made: what of, where it goes. It travels from the worker to a handler of its own."""
+"""A clip to be made: what it is cut from, and where it goes. The worker sends it to a handler of its own."""
 
 import msgspec
 
@@ -10,32 +10,33 @@ class StoredPart(Struct, frozen=True):
     """A file that an egress has stored."""
 
     path: str
-    """In the storage, without the prefix of the configuration."""
+    """Path in the storage, without the configured prefix."""
     length_ns: int
     size_bytes: int
     on_backup: bool = False
 
 
 class ClipPlan(Struct, frozen=True):
-    """`last_ns`, or from where to where; None: not said (core.span.SpanWish)."""
+    """Either `last_ns`, or a begin and an end; None: not given (core.span.SpanWish)."""
 
     clip_id: str
     """Its folder in the spool has this name."""
     recorded: FileOutput | SegmentOutput
-    """The output that it is part of."""
+    """The output that the clip is cut from."""
     target: FileOutput
-    """Its path has {from} and {to}, the container what the recording turns out to be."""
+    """Its path still has {from} and {to}; its container is that of the recording."""
     last_ns: int | None = None
     begin_ns: int | None = None
     end_ns: int | None = None
     left_in: str = ""
     """The folder of this output in the spool, while the egress runs."""
     stored: tuple[StoredPart, ...] = ()
-    """Files in their order: once it has ended, or of one that is split also those that are stored before."""
+    """Files in order: all of them once the egress has ended, or the parts of a split file that are stored
+    already."""
     playlist: str = ""
     """Path in the storage, of segments."""
     taken: tuple[str, ...] = ()
-    """Paths that the clip must not have."""
+    """Paths that the clip may not have."""
 
     @property
     def egress_id(self) -> str:
@@ -52,7 +53,7 @@ class ClipPlan(Struct, frozen=True):
 
 
 class ClipMade(msgspec.Struct, frozen=True, tag="clip_made"):
-    """Answer to MakeClip. With a code it could not be made."""
+    """The answer to MakeClip. With a code, the clip could not be made."""
 
     code: str = ""
     error: str = ""
@@ -65,13 +66,13 @@ class ClipMade(msgspec.Struct, frozen=True, tag="clip_made"):
     size_bytes: int = 0
     backup_used: bool = False
     copied: int = 0
-    """Pictures that are the recording's own."""
+    """Pictures copied from the recording."""
     encoded: int = 0
-    """Pictures that were encoded anew."""
+    """Pictures encoded again."""
 
 
 class ClipStored(msgspec.Struct, frozen=True, tag="clip_stored"):
-    """To the handler that records: its manifest lists the clip."""
+    """For the handler that records: its manifest lists the clip."""
 
     filename: str
     location: str

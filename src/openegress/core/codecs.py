@@ -9,7 +9,7 @@ class MediaKind(StrEnum):
     AUDIO = "audio"
     VIDEO = "video"
     DATA = "data"
-    """What participants send by data channels."""
+    """What participants send over data channels."""
 
 
 class AudioCodec(StrEnum):
@@ -64,7 +64,7 @@ class AskedSpeed(StrEnum):
     """What the option encoder_speed may be."""
 
     AUTO = "auto"
-    """As quick as the machine needs it."""
+    """As fast as the machine requires."""
     ULTRAFAST = "ultrafast"
     SUPERFAST = "superfast"
     VERYFAST = "veryfast"
@@ -114,7 +114,8 @@ VIDEO_IN: dict[Container, tuple[VideoCodec, ...]] = {
 """The video codecs a container takes as they come, the default first."""
 
 ENCODED_VIDEO_IN = VIDEO_IN | {Container.MP4: (*VIDEO_IN[Container.MP4], VideoCodec.VP9)}
-"""Those it takes when they are asked for. A track of VP9 goes into a WebM, which more players take."""
+"""Codecs that the container takes only when a request asks for them. A VP9 track goes into WebM, which more
+players support."""
 
 MATROSKA = (Container.MKV, Container.MKA)
 """Files that hold any number of tracks (media.matroska)."""
@@ -129,8 +130,8 @@ TRACK_CONTAINER: dict[AudioCodec | VideoCodec, Container] = {
     VideoCodec.VP8: Container.WEBM,
     VideoCodec.VP9: Container.WEBM,
 }
-"""Where a track goes when it is recorded by itself and no container is asked for. G.711 is encoded to Opus on
-the way, as FFmpeg's Ogg takes none; all others go in as they are."""
+"""The container of a track that is recorded alone without a request for one. G.711 is encoded to Opus, as
+FFmpeg's Ogg takes no G.711; all others are stored as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ DEFAULT_KEY_FRAME_INTERVAL_S = 4.0
 DEFAULT_SEGMENT_S = 4
 
 VIDEO_TIME_BASE = Fraction(1, 90_000)
-"""RTP's clock for video (RFC 3551): a container gets the sender's times unrounded."""
+"""RTP's clock for video (RFC 3551), so that containers get the sender's times unrounded."""
 
 AUDIO_RATE: dict[AudioCodec, int] = {
     AudioCodec.OPUS: 48_000,
@@ -180,4 +181,4 @@ CODEC_OF_MIME: dict[str, AudioCodec | VideoCodec] = {
     "video/vp9": VideoCodec.VP9,
     "video/av1": VideoCodec.AV1,
 }
-"""As rooms announce tracks, in lower case."""
+"""In lower case, as rooms announce tracks."""

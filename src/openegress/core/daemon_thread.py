@@ -1,7 +1,7 @@
 """A thread for a call that may never return: a disk or a server that does not answer, a lock that is held.
 
-A daemon, which nobody has to wait for: a call that hangs must not keep the process from ending, as the
-threads of an executor do.
+It is a daemon thread, for which nobody has to wait: a call that hangs must not keep the process from exiting,
+as the threads of an executor would.
 """
 
 import threading
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def begun(name: str, call: Callable[[], T]) -> "Future[T]":
-    """What `call` returns or raises. Cancelled, the thread is left to itself."""
+    """Returns or raises what `call` does. When cancelled, it leaves the thread running."""
     result: Future[T] = Future()
     threading.Thread(target=settle, args=(result, call), name=name, daemon=True).start()
     return result

@@ -26,7 +26,8 @@ _FALSE = frozenset({"false", "no", "off", "n", "0"})
 LEAST_NANOSECONDS = 1_000_000
 _INT64_DIGITS = 19
 _MOST_CHARS = 64
-"""Of a duration, and of a key that is compared with those that are known: more takes its time."""
+"""Limit for the length of a duration, and of a key that is compared with the known ones: longer ones would
+take too long."""
 _LARGEST_BYTES = 2**62
 _SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,15})?) ?([a-z]*)", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "b": 1} | {
@@ -158,7 +159,7 @@ def _length_or_size(text: str, path: str) -> LengthOrSize:
 
 
 def _flag(value: Any, path: str) -> str | bool | None:
-    """A Chrome flag: true sets it, false removes it, text is its value."""
+    """A Chrome flag: true sets it, false removes it, and text is its value."""
     if not isinstance(value, str):
         raise _wrong(path, value, "true, false or text")
     return {"true": True, "false": False, "": None}.get(value, value)
@@ -178,6 +179,6 @@ def _wrong(path: str, value: Any, expected: str, secret: bool = False) -> Egress
 
 
 def near(key: str, known: Iterable[str]) -> str:
-    """A hint that ends a sentence about an unknown key; "" where no known one is like it."""
+    """A hint at the end of a sentence about an unknown key; "" where no known key resembles it."""
     found = difflib.get_close_matches(key[:_MOST_CHARS], list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""

@@ -1,4 +1,4 @@
-"""What is recorded of a room whose picture is composed after it. Pure."""
+"""The plan for recording a room whose picture is composed afterwards. Pure."""
 
 import msgspec
 
@@ -11,14 +11,15 @@ from openegress.core.sidecars import Sidecar
 FOLDER = "tracks"
 """In the folder of the egress in the spool."""
 MOST_TRIES = 3
-"""To compose it: a process that dies of it would do so for ever. The tracks are then stored as they are."""
+"""Attempts to compose a recording. What kills the process once may kill it every time; after these, the
+tracks are stored as they are."""
 TRACKS = f"tracks.{Container.MKV.value}"
-"""In that folder, once all of it is recorded."""
+"""In the same folder, once the recording is complete."""
 
 
 def recording_of(plan: Plan, spool: str) -> Plan:
-    """Of a plan with Render.DEFERRED: its tracks as they are, into its folder below `spool`. What happens in
-    the room is told too, as composing needs it."""
+    """The plan that records the tracks of `plan`, which has Render.DEFERRED, into its folder below `spool`.
+    Events of the room are recorded too, as composing needs them."""
     source = plan.source
     assert isinstance(source, LayoutSource)
     storage = StoragePlan(LocalStorage(f"{spool}/{plan.egress_id}/{FOLDER}"), check=False)

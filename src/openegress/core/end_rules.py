@@ -1,10 +1,10 @@
-"""What ends a recording by itself."""
+"""What ends a recording automatically."""
 
 import msgspec
 
 
 class EndRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What ends the recording by itself, as request.options has it. 0: none."""
+    """What ends the recording automatically, as set by request.options. 0: no limit."""
 
     max_duration_s: float = 0.0
     """Of what is recorded."""

@@ -60,13 +60,13 @@ class Fault(Enum):
     CALLER = "caller"
     """The request is wrong: a bad URL, an unknown room, a missing field."""
     DESTINATION = "destination"
-    """A storage, stream server or page that the request names does not do its part."""
+    """A storage, stream server or page that the request names has failed."""
     SERVICE = "service"
-    """Ours."""
+    """The error is ours."""
 
 
 class Phase(StrEnum):
-    """Where on the path of a recording something failed; part of every error's text after the start."""
+    """Where in the life of a recording something failed; part of every error's text after the start."""
 
     VALIDATE = "validate"
     ADMISSION = "admission"
@@ -88,15 +88,13 @@ class Phase(StrEnum):
 
 
 MAX_MESSAGE_CHARS = 4_000
-"""Errors go into records, webhooks and logs, and quote values that others chose; forty problems of streams at
-once fit in."""
+"""Limit for the text of an error. Errors go into records, webhooks and logs, and quote values from outside;
+this is enough for forty problems of streams at once."""
 
 
 class EgressError(Exception):
-    """What went wrong, with the value, and what to do.
-
-    `message` is the text users see: it holds no secret, and no character that cannot be seen.
-    """
+    """What went wrong, with the value, and what to do. `message` is the text users see: it holds no secrets
+    and no invisible characters."""
 
     def __init__(
         self, code: Code, message: str, *, fault: Fault = Fault.CALLER, phase: Phase | None = None
@@ -111,7 +109,7 @@ class EgressError(Exception):
     @property
     def text(self) -> str:
         """The message with its phase in front, for EgressInfo.error and logs. Upstream's own texts that begin
-        with it ("page load error: ...") stay as clients know them."""
+        with the phase ("page load error: ...") stay as clients know them."""
         if self.phase is None or self.message.startswith(f"{self.phase} error: "):
             return self.message
         return f"{self.phase}: {self.message}"

@@ -26,8 +26,8 @@ class EndReason(StrEnum):
     IDLE = "Nobody publishes (stop_when_idle)"
     SILENT = "Nobody heard (stop_when_silent)"
     START_TIMEOUT = "start_timeout reached"
-    TAKEN_OVER = "Another worker goes on with it"
-    """Of a part, whose egress goes on."""
+    TAKEN_OVER = "Another worker continues it"
+    """For one part of an egress that continues."""
     FAILURE = "Failure"
 
 
@@ -36,7 +36,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class AwaitingStart(Event, frozen=True, tag="awaiting_start"):
-    """The page is there; what is left is its START_RECORDING. For the worker, not in EgressInfo."""
+    """The page is there, and only its START_RECORDING is missing. For the worker; not in EgressInfo."""
 
 
 class Active(Event, frozen=True, tag="active"):
@@ -58,19 +58,19 @@ class Resumed(Event, frozen=True, tag="resumed"):
 
 
 class Restarted(Event, frozen=True, tag="restarted"):
-    """Its handler had died, and another one goes on with it."""
+    """The handler died, and another one continues its recording."""
 
     at_ns: int
     lost_at_ns: int
-    """What was recorded before ends here."""
+    """Where the earlier recording ends."""
     times: int
-    """With this one."""
+    """Where this one begins."""
     missing_ns: int
-    """With all before."""
+    """The sum of all restarts until now."""
 
 
 class Noticed(Event, frozen=True, tag="noticed"):
-    """What a caller is told by EgressInfo.details."""
+    """What EgressInfo.details tells the caller."""
 
     text: str
 
@@ -84,7 +84,7 @@ class FileUpdate(Event, frozen=True, tag="file"):
     size_bytes: int = 0
     location: str = ""
     part: int = 0
-    """Of a file in several parts, from 0."""
+    """Number of the part of a file, from 0."""
     begin_ns: int = 0
     """Where on the recording's timeline the part begins."""
 
@@ -117,8 +117,8 @@ class StreamStatus(StrEnum):
 
 
 class StreamAdded(Event, frozen=True, tag="stream_added"):
-    """One more URL is sent to from here on, or one that had ended again. Comes before its first StreamUpdate,
-    with the same number."""
+    """Another URL is sent to from now on, or one that had ended starts again. Comes before its first
+    StreamUpdate, with the same number."""
 
     output: int
     stream: int
@@ -129,8 +129,8 @@ class StreamAdded(Event, frozen=True, tag="stream_added"):
 
 
 class StreamUpdate(Event, frozen=True, tag="stream"):
-    """One URL of a stream output, or a websocket. Two URLs may look alike once redacted, so `stream` says
-    which one it is: its place among the output's own, those added while recording at the end."""
+    """One URL of a stream output, or a websocket. Two URLs may look alike once redacted, so `stream`
+    identifies it: its position among the output's URLs, where those added while recording come last."""
 
     output: int
     url: str
@@ -146,7 +146,7 @@ class StreamUpdate(Event, frozen=True, tag="stream"):
 
 
 class OutputFailed(Event, frozen=True, tag="output_failed"):
-    """One output came to harm; the others go on. When none is left the session fails."""
+    """One output failed; the others continue. When none is left, the egress fails."""
 
     output: int
     error: str
@@ -164,14 +164,14 @@ class BackupUsed(Event, frozen=True, tag="backup"):
 class Ending(Event, frozen=True, tag="ending"):
     reason: EndReason
     phase: Phase | None = None
-    """START_SIGNAL: it came while the page's signal was awaited."""
+    """START_SIGNAL: it came while waiting for the page's signal."""
 
 
 class Composing(Event, frozen=True, tag="composing"):
-    """What was recorded is being composed, or waits for its turn. The egress is ending meanwhile."""
+    """The recording is being composed, or is queued for that. The egress is ending meanwhile."""
 
     percent: int | None
-    """How much of it is; None: it waits."""
+    """None: it is queued."""
 
 
 class EndReport(StrEnum):
@@ -191,7 +191,7 @@ class Ended(Event, frozen=True, tag="ended"):
     error: str = ""
     code: str = ""
     phase: Phase | None = None
-    """Where it failed; else as in Ending."""
+    """Where it failed; otherwise as in Ending."""
     left_out: LeftOut = LeftOut()
     report: EndReport = EndReport.OWN
 
@@ -209,15 +209,15 @@ class Progress(Event, frozen=True, tag="progress"):
     cpu_cores: float = 0.0
     """Of the whole process tree, filled in by the worker."""
     sent_bytes: int = 0
-    """To streams and, once stored, to storages."""
+    """Sent to streams, and to storages once stored."""
     waiting_uploads: int = 0
     """Segments and images that no storage has confirmed yet."""
     speed: EncoderSpeed | None = None
-    """That pictures are encoded with; None: none are."""
+    """The encoder speed; None: no picture is encoded."""
 
 
 class Uploaded(Event, frozen=True, tag="uploaded"):
-    """One object went to a storage, or was given up there; for metrics, not in EgressInfo."""
+    """One object was uploaded to a storage, or given up; for metrics, not in EgressInfo."""
 
     content_type: str
     elapsed_ms: float
@@ -227,9 +227,9 @@ class Uploaded(Event, frozen=True, tag="uploaded"):
     stored: bool = True
     on_backup: bool = False
     status: int = 0
-    """What HTTP answered when it was given up; 0: nothing did."""
+    """The HTTP status when it was given up; 0: there was no answer."""
     custom_endpoint: bool = False
-    """Of a storage that is not where its cloud has it."""
+    """The host of a storage other than its cloud's own endpoint."""
 
 
 class Thumbnail(Event, frozen=True, tag="thumbnail"):
@@ -239,25 +239,25 @@ class Thumbnail(Event, frozen=True, tag="thumbnail"):
 
 
 class Rejoined(Event, frozen=True, tag="rejoined"):
-    """The connection to the room was lost and is back, for the dashboard; not in EgressInfo."""
+    """The connection to the room was lost and is restored; for the dashboard, not in EgressInfo."""
 
     at_ns: int
-    """Unix ns, when it was back."""
+    """Unix ns at which it was restored."""
     after_s: float
 
 
 class MarkerAdded(Event, frozen=True, tag="marker_added"):
-    """A moment was given a name, for the dashboard; not in EgressInfo."""
+    """Somebody named a moment; for the dashboard, not in EgressInfo."""
 
     at_ns: int
-    """Unix ns of the moment, which may be some time ago."""
+    """Unix ns of the moment, which may be in the past."""
     name: str
     media_ns: int
-    """Where it is in the recording, which pauses are not in."""
+    """Where it is in the recording, pauses excluded."""
 
 
 class StoredBeside(Event, frozen=True, tag="stored_beside"):
-    """A sidecar or a file of chapters is stored, for the dashboard; EgressInfo has no place for it."""
+    """A sidecar or a file of chapters is stored; for the dashboard, as EgressInfo has no field for it."""
 
     at_ns: int
     filename: str
@@ -290,6 +290,6 @@ AnyEvent = (
 )
 
 Happening = Rejoined | MarkerAdded | StoredBeside
-"""What happens to a recording that no record tells of."""
+"""Events that no record shows."""
 Aside = Progress | Uploaded | Thumbnail | Happening
-"""What passes a record by: for metrics and whoever watches."""
+"""Events that bypass the record, for metrics and the dashboard."""

@@ -4,6 +4,6 @@ from yarl import URL
 
 
 def as_written(url: str) -> URL:
-    """yarl would write its path and query anew ("%7E" as "~", "%3D" as "="). That is left to it only where
-    the URL cannot stand in a request line as it is. Raises ValueError for what is no URL."""
+    """yarl would rewrite its path and query ("%7E" as "~", "%3D" as "="). It may do so only where the URL
+    cannot be sent in a request line as it is. Raises ValueError for an invalid URL."""
     return URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))

@@ -7,10 +7,10 @@ _NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f/\\<>\"`{}|^%]")
 
 
 def is_http(url: str) -> bool:
-    """http or https, with a host that a name server could know, and a port that there is."""
+    """http or https, with a host that DNS could resolve and a valid port."""
     try:
         parts = urlsplit(url)
-        # A port that is none raises.
+        # Raises for an invalid port.
         has_place = bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

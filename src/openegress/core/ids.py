@@ -1,4 +1,4 @@
-"""Ids, made as LiveKit's servers make theirs, and those of egresses looked at where they come in: they name
+"""Ids in the form that LiveKit's servers use, and a check of egress ids that come from outside: they name
 folders, files, channels and keys."""
 
 import hashlib
@@ -10,8 +10,8 @@ from openegress.core.errors import missing_or_invalid
 from openegress.core.text import shown
 
 _EGRESS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-"""livekit-server makes "EG_" and twelve letters or digits; nothing but these characters means anything to a
-file system, a channel or a log."""
+"""livekit-server makes "EG_" and twelve letters or digits. These characters have no special meaning in a file
+system, a channel or a log."""
 
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -19,12 +19,12 @@ _CHARS = 12
 
 
 def new_id(prefix: str) -> str:
-    """The prefix and twelve letters or digits that nobody has had before."""
+    """A new id: the prefix and twelve random letters or digits."""
     return derived_id(prefix, secrets.token_bytes(32))
 
 
 def derived_id(prefix: str, seed: bytes) -> str:
-    """The same for the same seed."""
+    """The same id for the same seed."""
     value = int.from_bytes(hashlib.sha256(seed).digest())
     letters = []
     for _ in range(_CHARS):
@@ -38,7 +38,7 @@ def is_egress_id(text: str) -> bool:
 
 
 def check_egress_id(text: str) -> str:
-    """The same. Raises EgressError (invalid_argument)."""
+    """Returns the id. Raises EgressError (invalid_argument)."""
     if not text:
         raise missing_or_invalid("egressID")
     if not is_egress_id(text):

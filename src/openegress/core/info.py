@@ -52,9 +52,9 @@ TERMINAL = frozenset(
 
 _RESUMED = "Resumed after the recording process had died"
 PAUSED = "Paused"
-"""A part of EgressInfo.details while nothing is recorded."""
+"""A part of EgressInfo.details while recording is paused."""
 COMPOSING = "Composing: "
-"""How a part of it begins that says how much of a deferred recording is composed."""
+"""The beginning of the part that says how much of a deferred recording is composed."""
 _WAITING = "waits for its turn"
 END_REASON = "End reason: "
 STOPPED_BEFORE_START = "Stop called before pipeline could start"
@@ -62,7 +62,7 @@ STOPPED_AWAITING_START = "Start signal not received"
 LIMIT_BEFORE_START = "Session limit reached before start signal"
 LIMIT_REACHED = "Session limit reached"
 LIMIT_REACHED_CODE = 413
-"""HTTP "content too large": what upstream answers, though no Twirp code has it."""
+"""HTTP "content too large". Upstream answers it, although no Twirp code maps to it."""
 
 _BETWEEN = "; "
 _LIMITS = frozenset({EndReason.LIMIT, EndReason.MAX_DURATION, EndReason.MAX_SIZE})
@@ -79,7 +79,7 @@ def is_terminal(info: EgressInfo) -> bool:
 
 
 def details_of(*parts: str) -> str:
-    """Several things to say, those that are empty left out."""
+    """Joins several notices and leaves out empty ones."""
     return _BETWEEN.join(filter(None, parts))
 
 
@@ -88,19 +88,19 @@ def is_paused(info: EgressInfo) -> bool:
 
 
 def composing(info: EgressInfo) -> str:
-    """How much of a deferred recording is composed, or that it waits; "": neither."""
+    """How much of a deferred recording is composed, or that it is queued; "": neither."""
     parts = (part for part in info.details.split(_BETWEEN) if part.startswith(COMPOSING))
     return next(parts, "").removeprefix(COMPOSING)
 
 
 def end_reason(info: EgressInfo) -> EndReason | None:
-    """Why it ended, as its details say; None for a reason that is not ours, or before its end."""
+    """Why the egress ended, read from its details; None before its end, and for a reason that is not ours."""
     label, _, said = info.details.split(_BETWEEN)[0].partition(END_REASON)
     return next((reason for reason in EndReason if not label and reason == said), None)
 
 
 def http_code(code: str) -> int:
-    """EgressInfo.error_code of an errors.Code; 0 for one that says nothing."""
+    """EgressInfo.error_code for an errors.Code; 0 for one without a meaning."""
     return 0 if code in ("", Code.UNKNOWN) else Code(code).http_status
 
 
@@ -116,7 +116,7 @@ def with_request_of(info: EgressInfo, stored: EgressInfo) -> EgressInfo:
 
 
 def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressInfo:
-    """An ended record with what became of its outputs after that; how it ended stays."""
+    """An ended record with the later results of its outputs; how it ended does not change."""
     kept = _copy(info, now_ns)
     for name in ("file_results", "segment_results", "image_results"):
         kept.ClearField(name)
@@ -131,7 +131,7 @@ def with_results_of(info: EgressInfo, later: EgressInfo, now_ns: int) -> EgressI
 
 
 def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
-    """A new message with `event` in it; `info` itself where nothing changes (an Aside, or all is over)."""
+    """A new message with `event` in it; `info` itself where nothing changes (an Aside, or after the end)."""
     if is_terminal(info) or isinstance(event, Aside | AwaitingStart):
         return info
     if isinstance(event, StreamAdded) and _is_sent(info, event):
@@ -171,7 +171,7 @@ def apply(info: EgressInfo, event: AnyEvent, now_ns: int) -> EgressInfo:
             _update_stream(info.stream_results[_place(info, event.output, event.stream)], event)
         case OutputFailed():
             told = info.error.split("\n") if info.error else []
-            # Whoever goes on with it tells it again.
+            # A handler that continues the recording repeats it.
             info.error = "\n".join(told if event.error in told else [*told, event.error])
             info.error_code = info.error_code or http_code(event.code)
         case ManifestStored():
@@ -234,7 +234,7 @@ def _end(info: EgressInfo, event: Ended) -> None:
         text = _stopped_early(event.phase) if stopped else _before_anything(event.reason)
         _abort(info, event.error or text, event.at_ns)
     else:
-        # What a single stream said of itself stays in its result: this egress did what it was asked.
+        # The error of a single stream stays in its result: this egress did what it was asked.
         info.error, info.error_code = event.error, 0
         _finish(info, EgressStatus.EGRESS_COMPLETE, event.at_ns)
 
@@ -269,7 +269,7 @@ def _finish(info: EgressInfo, status: EgressStatus, at_ns: int) -> None:
 
 
 def _break_streams(info: EgressInfo, error: str, at_ns: int) -> None:
-    """What was live when its handler died did not end as it should."""
+    """Streams that were live when their handler died have failed."""
     for stream in info.stream_results:
         if stream.status == StreamInfo.ACTIVE:
             stream.status, stream.error = StreamInfo.FAILED, error
@@ -346,9 +346,9 @@ def _update_images(result: ImagesInfo, event: ImagesUpdate) -> None:
 
 
 def _place(info: EgressInfo, output: int, stream: int) -> int:
-    """Of a stream among the results, by number, never by URL: two keys may redact alike. A stream output's
-    results come before the websockets', of which each is an output of its own; a plan has the one or the
-    other."""
+    """The place of a stream among the results. It goes by number, never by URL: two keys may redact alike.
+    The results of a stream output come before those of websockets, each of which is an output of its own; a
+    plan has one or the other."""
     first = _files(info) + len(info.segment_results) + len(info.image_results)
     return output - first + stream
 
@@ -359,7 +359,7 @@ def _is_sent(info: EgressInfo, event: StreamAdded) -> bool:
 
 
 def _add_stream(info: EgressInfo, event: StreamAdded) -> None:
-    """One that had ended begins anew in its place."""
+    """A stream that had ended begins again in its place."""
     place = _place(info, event.output, event.stream)
     result = info.stream_results[place] if place < len(info.stream_results) else info.stream_results.add()
     result.CopyFrom(StreamInfo(url=event.url, id=event.id))
@@ -370,7 +370,7 @@ def _update_stream(result: StreamInfo, event: StreamUpdate) -> None:
     result.started_at = event.started_at_ns or result.started_at
     result.ended_at = 0 if event.status is StreamStatus.ACTIVE else event.ended_at_ns or result.ended_at
     result.duration = event.duration_ns or result.duration
-    # One that came back has no error any more.
+    # A stream that is back has no error any more.
     result.error = event.error
     result.retries = event.retries or result.retries
     result.last_retry_at = event.last_retry_at_ns or result.last_retry_at

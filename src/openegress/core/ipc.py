@@ -17,7 +17,7 @@ from openegress.core.plan import Plan, StreamTarget
 from openegress.core.room_keys import KeyAnswer, KeyQuestion, RoomKey
 
 STACKS_SIGNAL = signal.SIGUSR1
-"""A handler answers it, whatever it does, with the stacks of its threads on standard error."""
+"""Whatever a handler is doing, it answers this by writing the stacks of its threads to standard error."""
 
 PROXY_FLAGS = ("proxy-server", "proxy-pac-url", "proxy-auto-detect", "no-proxy-server")
 
@@ -29,25 +29,26 @@ class BrowserSettings(msgspec.Struct, frozen=True):
     """Path of the binary; empty: search."""
     flags: dict[str, str | bool | None] = {}
     sandbox: bool | None = None
-    """None: where the machine allows it."""
+    """None: only where the machine supports it."""
     insecure: bool = False
-    """Accept any TLS certificate, and pages and connections without TLS (test templates)."""
+    """Accept any TLS certificate, and pages and connections without TLS (for testing templates)."""
     user: str = ""
-    """Unprivileged user the browser runs as when the service is root; empty: made or found by the handler."""
+    """Unprivileged user that runs the browser when the service is root; empty: the handler finds or creates
+    one."""
     deny_networks: tuple[str, ...] = ()
-    """CIDR networks a recorded page may not be loaded from; where flags name a proxy, that decides."""
+    """CIDR networks from which no recorded page may load. Where flags name a proxy, the proxy decides."""
     own_ports: tuple[int, ...] = ()
-    """Where this service listens: a page does not reach them on this machine's addresses."""
+    """Where this service listens: a page cannot reach these on this machine's addresses."""
     udp: bool = True
-    """Pages may speak WebRTC over UDP, which nobody judges."""
+    """Pages may use WebRTC over UDP, which cannot be filtered."""
     udp_pages: tuple[str, ...] = ()
-    """URLs of pages that may whatever `udp` says: the operator's own."""
+    """URLs of the operator's own pages, which may use UDP whatever `udp` says."""
     memory_bytes: int = 0
-    """What the browser of one page may take; 0: as much as there is."""
+    """Memory limit for the browser of one page; 0: no limit."""
 
 
 def own_proxy(flags: Mapping[str, str | bool | None]) -> str:
-    """The one of the browser's flags that names a way to pages other than ours; "" for none."""
+    """The browser flag that names a way past our proxy; "": there is none."""
     return next((name for name in PROXY_FLAGS if any(flags.get(dashes + name) for dashes in ("", "--"))), "")
 
 
@@ -55,32 +56,32 @@ class HandlerSettings(msgspec.Struct, frozen=True):
     """The part of the configuration a handler needs, the same for every egress."""
 
     spool: str
-    """Folder under which each egress has one of its own, named by its id."""
+    """Each egress has a folder in it, named by its id."""
     browser: BrowserSettings = BrowserSettings()
     page_load_timeout_s: float = 30.0
     start_signal_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0
     stream_retry_s: float = 300.0
-    """How long a stream that was up is dialled again before it counts as failed."""
+    """How long to redial a stream that was up before it counts as failed."""
     log_level: str = "info"
     room_memory_bytes: int = 0
-    """From which on a recording of a room gives up media that wait, and then videos; 0: never."""
+    """Memory above which a recording of a room drops queued media, and then videos; 0: never."""
     confined: bool = True
-    """A recording gives up what it has no use for (handler.cage)."""
+    """A recording drops the rights that it does not need (handler.cage)."""
 
 
 # --- worker -> handler
 
 
 class Environment(msgspec.Struct, frozen=True, tag="environment"):
-    """Before Warm: the service's own variables that say who it is to a cloud. Uploads run in the handler, so
-    it needs them, but not where /proc shows them or its browser would inherit them."""
+    """Comes before Warm: the service's own environment variables that identify it to a cloud. Uploads run in
+    the handler, so it needs them, but neither /proc may show them nor its browser inherit them."""
 
     variables: dict[str, str]
 
 
 class Warm(msgspec.Struct, frozen=True, tag="warm"):
-    """How to work. With a width: on a request that will need a browser of that size."""
+    """How to work. With a width: prepare for a request that needs a browser of that size."""
 
     settings: HandlerSettings
     width: int = 0
@@ -94,13 +95,13 @@ class KeysFrom(StrEnum):
     CONFIGURATION = "configuration"
     """All of them are in Run."""
     SERVICE = "service"
-    """AskKeys gets those that are missing."""
+    """AskKeys asks for missing ones."""
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
     plan: Plan
     room_keys: tuple[RoomKey, ...] = ()
-    """Of its room, should that be encrypted end to end. The plan is kept on the disk, and these are not."""
+    """Keys of its room, in case it is encrypted end to end. The plan is written to disk; the keys are not."""
     keys_from: KeysFrom = KeysFrom.CONFIGURATION
     resumes: bool = False
     """Another handler has begun, and left what it recorded in the spool."""
@@ -109,7 +110,7 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
 
 
 class Recover(msgspec.Struct, frozen=True, tag="recover"):
-    """Finish what a handler that died left in its spool folder: finalise, upload, report."""
+    """Finish what a dead handler left in its spool folder: finalise, upload, report."""
 
     plan: Plan
 
@@ -138,10 +139,11 @@ class Obey(msgspec.Struct, frozen=True, tag="obey"):
 
 
 class NamesClaimed(msgspec.Struct, frozen=True, tag="names_claimed"):
-    """Answer to ClaimNames, or to ClaimClip. Empty code: the names are the recording's, or the clip's."""
+    """The answer to ClaimNames and ClaimClip. Empty code: the names now belong to the recording, or to the
+    clip."""
 
     mark: str = ""
-    """What goes behind each name, as another recording has them without it."""
+    """What to append to each name, as another recording has the names without it."""
     code: str = ""
     error: str = ""
 
@@ -154,7 +156,7 @@ class Turn(msgspec.Struct, frozen=True, tag="turn"):
 
 
 class KeysGiven(msgspec.Struct, frozen=True, tag="keys_given"):
-    """Answer to AskKeys. Empty error: this is what the key service said."""
+    """The answer to AskKeys. Empty error: this is what the key service answered."""
 
     call: int
     answer: KeyAnswer = KeyAnswer()
@@ -185,8 +187,8 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """Answer to UpdateStreams, after a StreamAdded for each URL that was taken, or to Obey, after what came
-    of it. Empty code: done."""
+    """The answer to UpdateStreams, after a StreamAdded for each accepted URL; or the answer to Obey, after
+    its events. Empty code: done."""
 
     call: int
     code: str = ""
@@ -200,25 +202,25 @@ class Log(msgspec.Struct, frozen=True, tag="log"):
 
 
 class ClaimNames(msgspec.Struct, frozen=True, tag="claim_names"):
-    """The room has told what placeholders of file names stand for: may these names be written?"""
+    """The room has provided the values of placeholders in file names. May these names be written?"""
 
     values: dict[str, str]
     container: Container | None = None
-    """Of a file that has none in the plan, as its track decides."""
+    """The container of a file whose track decides it."""
 
 
 class ClaimClip(msgspec.Struct, frozen=True, tag="claim_clip"):
-    """A clip is cut: may this path be written? The answer is NamesClaimed, without a mark."""
+    """A clip is cut. May this path be written? The answer is NamesClaimed, without a mark."""
 
     path: str
 
 
 class AskTurn(msgspec.Struct, frozen=True, tag="ask_turn"):
-    """What was recorded is to be composed: when may that begin? The turn lasts as long as the handler."""
+    """The recording is to be composed. When may that begin? The turn lasts until the handler ends."""
 
 
 class AskKeys(msgspec.Struct, frozen=True, tag="ask_keys"):
-    """Of the room's key service, which only the worker reaches."""
+    """A question to the room's key service, which only the worker can reach."""
 
     call: int
     question: KeyQuestion
@@ -231,13 +233,14 @@ ToWorker = Ready | Reply | Log | ClaimNames | ClaimClip | AskTurn | AskKeys | Cl
 
 
 class Forked(msgspec.Struct, frozen=True, tag="forked"):
-    """The oldest request that was not answered is: a handler runs. Its pidfd comes with this (SCM_RIGHTS)."""
+    """The oldest unanswered request succeeded: a handler runs. Its pidfd comes with this message
+    (SCM_RIGHTS)."""
 
     pid: int
 
 
 class NotForked(msgspec.Struct, frozen=True, tag="not_forked"):
-    """It is not: there is no room for one more process, or no memory."""
+    """The oldest unanswered request failed: no process could be created, or memory is short."""
 
     errno: int
     why: str
@@ -246,7 +249,7 @@ class NotForked(msgspec.Struct, frozen=True, tag="not_forked"):
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
     pid: int
     status: int
-    """Negative: of a signal."""
+    """Negative: the signal that ended it."""
 
 
 FromForks = Forked | NotForked | Exited
@@ -255,7 +258,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
 class Framer:
-    """Splits a byte stream into messages; feed() what was read, get what is complete."""
+    """Splits a byte stream into messages: feed() takes what was read and returns complete ones."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -1,6 +1,6 @@
-"""What is written to a key service of the user's, and what it answers. Pure.
+"""The request to a user's key service, and its answer. Pure.
 
-The request has the form of a webhook of LiveKit's, so that the SDKs' webhook receivers verify it. See
+The request has the form of a LiveKit webhook, so that the SDKs' webhook receivers verify it. See
 docs/encryption.md.
 """
 
@@ -19,7 +19,7 @@ MOST_ANSWER_BYTES = 1024 * 1024
 MOST_KEYS = 4096
 """Sixteen for each of 256 people."""
 MOST_KEY_BYTES = 4096
-"""Of one key's text: the SDKs set no limit."""
+"""Limit for the text of one key; the SDKs set none."""
 LEAST_REFRESH_S = 5.0
 MOST_REFRESH_S = 7 * 86_400.0
 
@@ -42,7 +42,7 @@ def request_body(
 
 
 def answer_of(body: bytes) -> KeyAnswer:
-    """Raises ValueError, whose text names the field that is wrong and shows nothing of what is in it."""
+    """Raises ValueError, whose text names the wrong field without showing its value."""
     try:
         told = foreign_json.loads(body)
     except ValueError:
@@ -53,7 +53,7 @@ def answer_of(body: bytes) -> KeyAnswer:
     if len(keys) > MOST_KEYS:
         raise ValueError(f"its answer has {len(keys)} keys, and at most {MOST_KEYS} are taken")
     found = [_key(each, f"keys[{number}]") for number, each in enumerate(keys)]
-    # A participant's own key goes before one that all have.
+    # A participant's own key comes before one that everybody has.
     return KeyAnswer(tuple(sorted(found, key=lambda key: not key.identities)), _refresh_s(told))
 
 
@@ -80,8 +80,8 @@ def _key(told: Any, path: str) -> RoomKey:
 
 
 def material_of(text: str, derivation: KeyDerivation) -> bytes:
-    """What an SDK gets for a key that is written as `text`. Raises ValueError where it has to be base64 and
-    is not, or is no Unicode."""
+    """The bytes that an SDK gets for a key written as `text`. Raises ValueError where it must be base64 and
+    is not, or is invalid Unicode."""
     match derivation:
         case KeyDerivation.PBKDF2:
             return text.encode()

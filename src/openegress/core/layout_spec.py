@@ -1,4 +1,4 @@
-"""A layout of the operator's own: regions of the picture, and who is in each. A part of the plan. Pure."""
+"""An operator's own layout: regions of the picture, and who is in each. Part of the plan. Pure."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from openegress.core.selectors import Selector
 
 
 class Who(StrEnum):
-    """Whom a region shows, where no selectors say it."""
+    """Whom a region shows, unless selectors say so."""
 
     SPEAKER = "speaker"
     """The active speaker; a camera, not a screen."""
@@ -17,13 +17,13 @@ class Who(StrEnum):
 
 class RegionFit(StrEnum):
     AUTO = "auto"
-    """Cameras fill the region, except upright ones; screens are shown whole."""
+    """Cameras fill the region, except portrait ones; screens are shown whole."""
     COVER = "cover"
     CONTAIN = "contain"
 
 
 class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Lengths are parts of the picture's width and height, within it."""
+    """Lengths are fractions of the picture's width and height."""
 
     x: float
     y: float
@@ -31,20 +31,20 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     h: float
     who: Who = Who.ANYONE
     selectors: tuple[Selector, ...] = ()
-    """In place of `who`: whoever fits one of them."""
+    """In place of `who`: everybody who matches one of them."""
     nth: int = 0
-    """Of those whom it may show, in the order in which they came, and whether or not another region has them;
-    0: the first ones whom no region before it has."""
+    """The position among those whom the region may show, in order of arrival and regardless of other regions;
+    0: the first ones that no earlier region shows."""
     max: int = 1
-    """More than one lie in a grid."""
+    """Several people share the region in a grid."""
     fit: RegionFit = RegionFit.AUTO
     z: int = 0
-    """Regions with more lie over those with less."""
+    """Regions with a higher value cover those with a lower one."""
 
 
 class LayoutSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     name: str
     regions: tuple[Region, ...]
-    """In the order in which they take people."""
+    """In the order in which they are filled."""
     background: str = ""
     """As Looks.background."""

@@ -1,28 +1,28 @@
-"""What a recording does not hold although it was sent, or was due. Pure."""
+"""Media that a recording lacks although it was sent, or was due. Pure."""
 
 import msgspec
 
 from openegress.core.text import shown
 
 MOST_TOLD = 20
-"""Tracks, in words; the manifest has all of them."""
+"""Tracks that `details` names; the manifest lists all of them."""
 MOST_CHARS = 64
-"""Of an identity, in words."""
+"""Characters of an identity in `details`."""
 
 
 class TrackLosses(msgspec.Struct, frozen=True):
-    """Of one track, by the SID that it had last."""
+    """Of one track, by its most recent SID."""
 
     track: str
     identity: str
     lost_packets: int = 0
-    """Of sound or of pictures: never came, though they were asked for again."""
+    """Packets of sound or pictures that never arrived, although they were requested again."""
     unusable_pictures: int = 0
-    """Came incomplete, or without the pictures that they build on."""
+    """Pictures that arrived incomplete, or without the pictures that they refer to."""
     left_out_ms: int = 0
-    """For so long nothing of it was taken, as it cost the recording more than a track may."""
+    """How long the track was left out because it cost the recording more than a track may."""
     left_out_why: str = ""
-    """The reason, the last time."""
+    """The most recent reason."""
 
     @property
     def any(self) -> bool:
@@ -30,21 +30,21 @@ class TrackLosses(msgspec.Struct, frozen=True):
 
 
 class QuickerEncoding(msgspec.Struct, frozen=True):
-    """Pictures that had less effort than they were to have, as the machine had no time for more."""
+    """Pictures that were encoded faster than planned, as the machine lacked the time."""
 
     speed: str
     ms: int
-    """How long that speed was used, of the timeline."""
+    """How much of the timeline was encoded at that speed."""
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Of one egress. What never reached the server is unknown here, and no part of it."""
+    """Of one egress. What never reached the server is unknown here and does not count."""
 
     tracks: tuple[TrackLosses, ...] = ()
     pictures: int = 0
-    """Of the recording, not of a track: the machine had no time to encode them."""
+    """Pictures of the recording, not of a track, that the machine had no time to encode."""
     quicker: tuple[QuickerEncoding, ...] = ()
-    """Effort, where encoder_speed is auto."""
+    """With encoder_speed auto."""
 
     @property
     def any(self) -> bool:
@@ -52,7 +52,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 def sentence(left_out: LeftOut) -> str:
-    """For EgressInfo.details; "" where there is nothing to tell."""
+    """For EgressInfo.details; "" when nothing is missing."""
     spans = [f"{each.ms / 1000:.0f} s with {each.speed}" for each in left_out.quicker]
     quicker = f"encoded quicker for want of time: {', '.join(spans)}" if spans else ""
     return "; ".join(filter(None, (_losses(left_out), quicker)))

@@ -10,16 +10,16 @@ from enum import StrEnum
 import msgspec
 
 MOST_CHARS = 200
-"""Of a text that is drawn: two lines of a subtitle have eighty."""
+"""Limit for a text that is drawn: two lines of subtitles have eighty characters."""
 LARGEST_SIZE = 0.5
-"""Of a logo or a line of text, of the picture's height."""
+"""Limits for the height of a logo or a line of text, as parts of the picture's height."""
 LARGEST_MARGIN = 0.2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%", re.ASCII)
 _HEX = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, ends of lines, those that turn the direction of what follows, halves of characters.
-Joiners stay: scripts and emoji need them."""
+"""Control characters, line ends, marks that reverse the direction of text, lone surrogates. Joiners stay:
+scripts and emoji need them."""
 COLOURS = {
     "black": "#000000",
     "blue": "#0000ff",
@@ -34,7 +34,7 @@ COLOURS = {
     "white": "#ffffff",
     "yellow": "#ffff00",
 }
-"""CSS's names for some."""
+"""Names of colours from CSS."""
 
 
 class Corner(StrEnum):
@@ -53,7 +53,7 @@ class Corner(StrEnum):
 
 
 class Looks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is drawn. An empty text is nothing."""
+    """What is drawn. An empty text draws nothing."""
 
     logo: str = ""
     """Name of a configured picture."""
@@ -63,9 +63,9 @@ class Looks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     logo_opacity: float = 1.0
     text: str = ""
     text_corner: Corner = Corner.TOP_LEFT
-    """Below are the names of people."""
+    """The fields below are about the names of people."""
     text_size: float = 0.04
-    """Of the picture's height, as that of every line."""
+    """As a part of the picture's height, as for every line."""
     clock: str = ""
     """IANA time zone."""
     recorded_at: str = ""
@@ -77,11 +77,11 @@ class Looks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     background: str = ""
     """#rrggbb, or the name of a configured picture."""
     safe_margin: float = 0.03
-    """Of the picture's shorter side."""
+    """As a part of the picture's shorter side."""
 
     @property
     def draws_over(self) -> bool:
-        """Something lies over the whole picture, whatever it is of."""
+        """Something is drawn over the whole picture, whatever its source."""
         return bool(self.logo or self.text or self.clock or self.recorded_at or self.recording_dot)
 
 

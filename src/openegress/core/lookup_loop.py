@@ -1,8 +1,8 @@
-"""The event loop of a service and of its handlers: asyncio's, which looks names up in threads of their own.
+"""The event loop of a service and of its handlers: asyncio's, but it resolves names in threads of their own.
 
-asyncio itself looks them up in the pool that disks and large bodies share. getaddrinfo(3) waits for half a
-minute where the servers of a name stay silent, and whoever names a host chooses those: a handful of such
-names would hold up everybody else.
+asyncio itself uses the pool that disks and large bodies share. getaddrinfo(3) waits for half a minute where
+the name servers stay silent, and callers choose the names: a handful of such names would hold up everybody
+else.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from openegress.core import daemon_thread
 T = TypeVar("T")
 
 MOST_LOOKUPS = 512
-"""At a time, of which each takes a thread: 64 webhooks that are given up after ten seconds leave 200."""
+"""Lookups at a time, each in a thread: 64 webhooks that are given up after ten seconds leave 200."""
 
 
 class LookupLoop(asyncio.SelectorEventLoop):
-    """aiohttp, asyncio's streams and all else that runs in it resolve names by getaddrinfo()."""
+    """aiohttp, asyncio's streams and everything else in the loop resolve names by getaddrinfo()."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class LookupLoop(asyncio.SelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Raises socket.gaierror, also where too many are under way. One that nobody waits for any more goes
-        on in its thread."""
+        """Raises socket.gaierror, also where too many lookups are under way. A lookup that nobody waits for
+        any more continues in its thread."""
         self._lookups = {each for each in self._lookups if not each.done()}
         if len(self._lookups) >= MOST_LOOKUPS:
             raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_LOOKUPS} names are being looked up already")

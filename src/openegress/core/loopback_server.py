@@ -1,4 +1,4 @@
-"""A TCP server on this machine's loopback for one client of ours, each connection a task that it owns."""
+"""A TCP server on the loopback interface for one client of ours. It owns a task for each connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,15 +10,15 @@ class LoopbackServer:
     """From start() to close()."""
 
     def __init__(self, serve: Serve, expected: tuple[type[Exception], ...]) -> None:
-        """`serve` sees one connection through; it is closed for it. `expected`: what it raises where one of
-        the two hung up, or speaks another protocol."""
+        """`serve` handles one connection, which is closed afterwards. `expected`: the exceptions it raises
+        where a peer hangs up or speaks another protocol."""
         self._serve = serve
         self._expected = expected
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, limit: int = 2**16) -> None:
-        """`limit`: bytes that a reader buffers."""
+        """`limit`: the bytes that a reader buffers."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=limit)
 
     @property

@@ -1,17 +1,17 @@
-"""How loud something is to be, in LUFS (EBU R 128), as options and commands say it: -16. Pure."""
+"""A target loudness in LUFS (EBU R 128), as options and commands write it: -16. Pure."""
 
 LOUDEST_LUFS, QUIETEST_LUFS = -5.0, -50.0
 RANGE = f"a loudness between {QUIETEST_LUFS:g} (quiet) and {LOUDEST_LUFS:g} LUFS, as -16 and -23 are"
 
 
 class LoudnessTarget(float):
-    """0: it stays as it is."""
+    """0: the loudness does not change."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> "LoudnessTarget":
-        """Raises ValueError with what it should be, as the end of a sentence."""
+        """Raises ValueError, whose text says what it should be, as the end of a sentence."""
         try:
             target = cls(text)
         except ValueError:

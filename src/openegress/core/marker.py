@@ -1,4 +1,4 @@
-"""A named point of a recording, set while it runs. Pure."""
+"""A named moment of a recording, set while it runs. Pure."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ import msgspec
 class Marker(msgspec.Struct, frozen=True):
     name: str
     at_ns: int
-    """On the recording's timeline, which pauses are not on."""
+    """On the recording's timeline, pauses excluded."""
     unix_ns: int
 
     def earlier(self, by_ns: int) -> "Marker":
@@ -17,7 +17,7 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 def within(markers: Iterable[Marker], begin_ns: int, end_ns: int | None) -> tuple[Marker, ...]:
-    """Those of a part of the recording, in its own time; `end_ns` None: up to the end."""
+    """The markers of one part of the recording, in the part's own time; `end_ns` None: to the end."""
     return tuple(
         each.earlier(begin_ns)
         for each in markers
@@ -30,7 +30,7 @@ def in_order(markers: "tuple[Marker, ...]") -> "tuple[Marker, ...]":
 
 
 def told_apart(markers: "tuple[Marker, ...]", by_ns: int) -> "tuple[Marker, ...]":
-    """In order, each so much behind the one before: readers drop a chapter that begins as another."""
+    """In order, each a little after the one before: readers drop a chapter that begins with another."""
     found: list[Marker] = []
     for each in in_order(markers):
         least_ns = found[-1].at_ns + by_ns if found else 0

@@ -1,4 +1,4 @@
-"""Whether an address lies in a network that nobody may be sent to, by whatever spelling it is given."""
+"""Whether an address lies in a denied network, however it is written."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -11,12 +11,12 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def networks_of(texts: Iterable[str]) -> tuple[Network, ...]:
-    """CIDR networks. Raises ValueError on a text that is none, also for an address within one."""
+    """CIDR networks. Raises ValueError for an invalid text, and for an address inside a network."""
     return tuple(ip_network(text) for text in texts)
 
 
 def denying(address: Address, networks: Iterable[Network]) -> Network | None:
-    """The first network that holds the address, by any of its spellings."""
+    """The first network that contains the address in any of its spellings."""
     spellings: list[Address] = [address]
     if isinstance(address, IPv6Address):
         spellings += [a for a in (address.ipv4_mapped, address.sixtofour) if a is not None]

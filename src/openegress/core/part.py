@@ -1,4 +1,4 @@
-"""A part of a recording, which another worker went on with when the worker before was lost. Pure."""
+"""A part of a recording that another worker continued when its first worker was lost. Pure."""
 
 import msgspec
 
@@ -8,13 +8,13 @@ from openegress.core.restart import Restart, missing_ns
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One behind the first, whose plan has none."""
+    """A part after the first one, whose plan has none."""
 
     number: int
-    """From 0, which is the part of the worker that began it. A worker that takes over and comes to nothing
-    has had a number too."""
+    """Counts from 0, the part of the worker that began the egress. A worker that takes over but records
+    nothing has used up a number too."""
     lost_at_ns: int
-    """Unix ns: when the worker before was heard of last."""
+    """Unix ns at which the previous worker was last heard of."""
     restarts: tuple[Restart, ...] = ()
     """Before this part."""
     recorded_ns: int = 0
@@ -24,7 +24,7 @@ class Part(msgspec.Struct, frozen=True):
 
     @property
     def mark(self) -> str:
-        """What goes behind the names of its outputs."""
+        """What to append to the names of its outputs."""
         return f"{self.number + 1:05d}"
 
     def restarts_until(self, started_at_ns: int) -> tuple[Restart, ...]:
@@ -34,6 +34,6 @@ class Part(msgspec.Struct, frozen=True):
         return (*self.restarts, Restart(self.lost_at_ns, resumed_at_ns, 0))
 
     def begun(self, at_ns: int) -> Restarted:
-        """What its first picture or sound, at that unix time, is for the egress."""
+        """What the part's first picture or sound, at that unix time, means for the egress."""
         restarts = self.restarts_until(at_ns)
         return Restarted(at_ns, self.lost_at_ns, len(restarts), missing_ns(restarts))

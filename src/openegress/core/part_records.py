@@ -1,4 +1,4 @@
-"""The record of an egress that has several parts, each of another worker. Pure."""
+"""The record of an egress with several parts, each from another worker. Pure."""
 
 import math
 from collections.abc import MutableSequence
@@ -13,8 +13,8 @@ _Result = FileInfo | SegmentsInfo | ImagesInfo
 
 
 def split(info: EgressInfo, own: EgressInfo) -> tuple[EgressInfo, EgressInfo]:
-    """A record of all parts as (what earlier parts have, the record of the last one alone). `own` has a
-    result for each output of a part."""
+    """Splits a record of all parts into (what earlier parts have, the record of the last one alone). `own`
+    has a result for each output of a part."""
     earlier, last = EgressInfo(), EgressInfo()
     last.CopyFrom(info)
     for name in _RESULTS:
@@ -74,7 +74,7 @@ def joined(earlier: EgressInfo, last: EgressInfo) -> EgressInfo:
 
 
 def with_part(info: EgressInfo, part: EgressInfo) -> EgressInfo:
-    """`info` with what an earlier part, of whose end its worker tells late, has become. Idempotent."""
+    """`info` with the final state of an earlier part, which its worker reports late. Idempotent."""
     kept = EgressInfo()
     kept.CopyFrom(info)
     for name in _RESULTS:
@@ -107,7 +107,7 @@ def _name(result: _Result) -> str:
 
 
 def _location(result: _Result) -> str:
-    """Where it is stored; images do not tell."""
+    """Where the result is stored; images have no location."""
     match result:
         case FileInfo():
             return result.location

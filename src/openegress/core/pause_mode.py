@@ -1,12 +1,12 @@
-"""What becomes of a pause. Pure."""
+"""What happens to the time in which a recording is paused. Pure."""
 
 from enum import StrEnum
 
 
 class PauseMode(StrEnum):
-    """What becomes of the time in which a recording is paused."""
+    """What happens to the time in which a recording is paused."""
 
     CUT = "cut"
-    """It is left out."""
+    """It is cut out."""
     HOLD = "hold"
-    """It is there, with a card in place of the picture, and silence."""
+    """It stays, with a card in place of the picture, and silence."""

@@ -41,7 +41,7 @@ class VideoEncoding(Struct, frozen=True):
     speed: EncoderSpeed = EncoderSpeed.VERYFAST
     has_variable_rate: bool = False
     adapts: bool = False
-    """`speed` is where it begins, and follows what time the machine has."""
+    """`speed` is the initial one; it follows the time that the machine has."""
 
 
 class AudioEncoding(Struct, frozen=True):
@@ -68,9 +68,9 @@ class TemplateSource(Struct, frozen=True, tag="template"):
     ws_url: str
     token: str
     is_trusted: bool = False
-    """The page is the server's own choice, and may be loaded from networks that others may not."""
+    """The page is the server's own choice, and may load from networks that others may not."""
     sound: "MediaSource | None" = None
-    """Where the sound comes from instead of the page: the room itself, as another participant."""
+    """Takes the sound from the room, as another participant, instead of from the page."""
 
 
 class TrackVideo(Struct, frozen=True, tag="track"):
@@ -83,8 +83,8 @@ class ParticipantVideo(Struct, frozen=True, tag="participant"):
 
 
 class AudioRoute(Struct, frozen=True):
-    """Which audio goes where. `match` says what `value` is; "all" takes whatever no other route took, "any"
-    each track of `track_name`."""
+    """Which audio goes to which channel. `match` says what `value` is; "all" takes whatever no other route
+    took, and "any" each track of `track_name`."""
 
     match: Literal["all", "any", "track", "participant", "kind", "not_kind", "alternate"]
     value: str = ""
@@ -92,14 +92,12 @@ class AudioRoute(Struct, frozen=True):
     track_name: str = ""
     """Narrows the match to tracks of this name."""
     exclude: bool = False
-    """What it takes is not recorded, nor even subscribed to, whatever other routes say."""
+    """Tracks that match are not recorded, nor even subscribed to, whatever other routes say."""
 
 
 class MediaSource(Struct, frozen=True, tag="media"):
-    """Tracks of a room taken as they are.
-
-    `single_track_id` is a Track egress, whose kind only the room tells.
-    """
+    """Tracks of a room, taken as they are. `single_track_id` is that of a Track egress, whose kind only the
+    room knows."""
 
     room_name: str
     ws_url: str
@@ -112,7 +110,7 @@ class MediaSource(Struct, frozen=True, tag="media"):
     insecure: bool = False
     """Any certificate of the LiveKit server is accepted."""
     videos: tuple[VideoRoute, ...] = ()
-    """In the place of `video`: each for itself, in a TracksSource."""
+    """In place of `video`: each track by itself, in a TracksSource."""
 
 
 class LayoutSource(Struct, frozen=True, tag="layout"):
@@ -124,13 +122,13 @@ class LayoutSource(Struct, frozen=True, tag="layout"):
     token: str
     audio: tuple[AudioRoute, ...] = ()
     insecure: bool = False
-    """As a MediaSource's."""
+    """As in a MediaSource."""
     specs: tuple[LayoutSpec, ...] = ()
-    """Layouts of the operator's own: this one or any may be asked for while it runs."""
+    """The operator's own layouts: any of them may be requested while the egress runs."""
 
 
 class TracksSource(Struct, frozen=True, tag="tracks"):
-    """Tracks of a room as they are, each for itself."""
+    """Tracks of a room as they are, each by itself."""
 
     room_name: str
     ws_url: str
@@ -138,11 +136,11 @@ class TracksSource(Struct, frozen=True, tag="tracks"):
     audio: bool = True
     video: bool = True
     insecure: bool = False
-    """As a MediaSource's."""
+    """As in a MediaSource."""
     chosen: MediaSource | None = None
-    """These tracks alone."""
+    """Only these tracks."""
     data: tuple[DataRoute, ...] = ()
-    """Goes into the file too."""
+    """Goes into the file as well."""
 
 
 Source = WebSource | TemplateSource | MediaSource | LayoutSource | TracksSource
@@ -160,15 +158,15 @@ class Proxy(Struct, frozen=True):
 class LocalStorage(Struct, frozen=True, tag="local"):
     root: str
     private: tuple[str, ...] = ()
-    """Folders and files below the root that no recording is written to: they hold other recordings."""
+    """Folders and files below the root that no recording may be written to: they hold other recordings."""
 
 
 class NamedStorage(Struct, frozen=True, kw_only=True):
     """One that is somewhere in a network."""
 
     deny_networks: tuple[str, ...] | None = None
-    """A request names it: what it leads to (endpoint, proxy, token URL) may not be in these. None: it is the
-    server's own."""
+    """A request names the storage: its endpoint, proxy and token URL may not lead into these networks. None:
+    the storage is the server's own."""
     proxy: Proxy | None = None
 
 
@@ -187,11 +185,11 @@ class S3Storage(NamedStorage, frozen=True, tag="s3"):
     content_disposition: str = ""
     checksum: Checksum = Checksum.CRC32
     server_side_encryption: str = ""
-    """AES256, aws:kms or aws:kms:dsse; empty: as the bucket has it."""
+    """AES256, aws:kms or aws:kms:dsse; empty: the bucket's default."""
     sse_kms_key_id: str = ""
     storage_class: str = ""
     max_retries: int = 5
-    """Of one request to the storage; StoragePlan.retry_for_s is the patience with a whole upload."""
+    """For one request to the storage; StoragePlan.retry_for_s limits a whole upload."""
     min_retry_delay_s: float = 0.1
     max_retry_delay_s: float = 5.0
 
@@ -222,7 +220,7 @@ Backend = LocalStorage | S3Storage | GCPStorage | AzureStorage | AliOSSStorage
 
 
 class StoragePlan(Struct, frozen=True):
-    """One destination with its fallback and its manners. Durations in seconds."""
+    """One destination with its backup and its settings. Durations are in seconds."""
 
     backend: Backend
     prefix: str = ""
@@ -231,9 +229,9 @@ class StoragePlan(Struct, frozen=True):
     presign: bool = False
     """Locations are URLs that can be read without credentials."""
     backup_presign: bool = False
-    """The same for what went to the backup."""
+    """The same for files in the backup."""
     retry_for_s: float = 6 * 3600.0
-    """How long an upload is tried again before the backup, or the failure, is taken."""
+    """How long to retry an upload before the backup takes it, or it fails."""
     check: bool = True
     """Write and delete a small object before anything is recorded."""
 
@@ -242,7 +240,7 @@ class StoragePlan(Struct, frozen=True):
 
 
 class Split(Struct, frozen=True):
-    """How long, or how large, a file gets before another one is begun. One of the two is 0."""
+    """The length or the size at which a file is followed by another one. One of the two is 0."""
 
     every_s: float = 0.0
     every_bytes: int = 0
@@ -256,11 +254,12 @@ class FileOutput(Struct, frozen=True, tag="file"):
     storage: StoragePlan
     manifest: bool = True
     split: Split | None = None
-    """It is recorded in parts, each a file of its own; {part} in its path is then where the number goes."""
+    """It is recorded in parts, each a file of its own; {part} in its path stands for the number."""
 
 
 class TracksFile(FileOutput, frozen=True, tag="tracks_file"):
-    """Beside what is composed of a room: its tracks as they come. It is the last output, or the only file."""
+    """The tracks of a room as they are, beside what is composed of it. It is the last output, or the only
+    file."""
 
 
 class SegmentOutput(Struct, frozen=True, tag="segments"):
@@ -280,21 +279,21 @@ class SegmentOutput(Struct, frozen=True, tag="segments"):
 
 class StreamTarget(Struct, frozen=True):
     url: str
-    """What is dialled: secrets and all."""
+    """The URL to connect to, including secrets."""
     redacted: str
     id: str = ""
-    """The caller's own name for it (StreamDestination.id)."""
+    """The caller's own name for the URL (StreamDestination.id)."""
 
 
 class StreamOutput(Struct, frozen=True, tag="stream"):
     protocol: Literal["rtmp", "srt"]
     targets: tuple[StreamTarget, ...]
     deny_networks: tuple[str, ...] = ()
-    """What a target leads to, also one that is added later, may not be in these."""
+    """No target may lead into these networks, including those that are added later."""
 
 
 class Sheet(Struct, frozen=True):
-    """How many thumbnails one picture of a storyboard has."""
+    """How many thumbnails a sheet of a storyboard has."""
 
     columns: int = 10
     rows: int = 10
@@ -311,7 +310,7 @@ class ImageOutput(Struct, frozen=True, tag="images"):
     storage: StoragePlan
     manifest: bool = True
     sheet: Sheet | None = None
-    """It is a storyboard: thumbnails of `width` in pictures of so many, and an index of them."""
+    """Makes it a storyboard: thumbnails of `width` in sheets of this many, with an index."""
 
 
 class WebsocketOutput(Struct, frozen=True, tag="websocket"):
@@ -320,9 +319,9 @@ class WebsocketOutput(Struct, frozen=True, tag="websocket"):
     sample_rate: int = 48_000
     channels: int = 2
     id: str = ""
-    """As a StreamTarget's."""
+    """As in a StreamTarget."""
     deny_networks: tuple[str, ...] = ()
-    """What it leads to, also by redirects, may not be in these."""
+    """The URL may not lead into these networks, not even by redirects."""
 
 
 Output = FileOutput | TracksFile | SegmentOutput | StreamOutput | ImageOutput | WebsocketOutput
@@ -336,10 +335,10 @@ class Limits(Struct, frozen=True):
 
 
 class Recorded(Struct, frozen=True):
-    """Who and what of a room is recorded, as request.options has it."""
+    """Who and what of a room is recorded, as set by request.options."""
 
     only: tuple[Selector, ...] = ()
-    """None: everybody and everything."""
+    """Empty: everybody and everything."""
     left_out: tuple[Selector, ...] = ()
     shows_left_out: bool = False
     may_opt_out: bool = True
@@ -357,30 +356,30 @@ class Plan(Struct, frozen=True):
     room_id: str = ""
     room_name: str = ""
     name_values: dict[str, str] = {}
-    """Placeholders of filenames known so far, without braces: time, utc, room_name, retry ..."""
+    """Known placeholders of file names, without braces: time, utc, room_name, retry ..."""
     limits: Limits = Limits()
     end_rules: EndRules = EndRules()
     recorded: Recorded = Recorded()
     looks: Looks = Looks()
     pictures: PictureFiles = PictureFiles()
-    """All that may be drawn while it runs."""
+    """Everything that may be drawn while it runs."""
     sidecars: tuple[Sidecar, ...] = ()
     """What is kept of the meeting beside the first file or playlist."""
     data_topics: tuple[str, ...] = ()
-    """Patterns of the topics whose data is kept (fnmatch); none: all."""
+    """Patterns of the topics whose data is kept (fnmatch); empty: all."""
     data_routes: tuple[DataRoute, ...] = ()
-    """Whose data, and of which topics, the sidecar has; none: all."""
+    """Whose data, and of which topics, goes into the sidecar; empty: all."""
     stems: StemFormat | None = None
     """Each participant's voice is kept in a file of its own, beside the first file or playlist."""
     loudness_lufs: float = 0.0
-    """What encoded sound, and stems, are brought to; 0: nothing."""
+    """The loudness of encoded sound and of stems; 0: unchanged."""
     on_pause: PauseMode = PauseMode.CUT
     render: Render = Render.LIVE
     resumes: bool = False
-    """Another handler goes on with it when one dies."""
+    """If its handler dies, another one continues the recording."""
     part: Part | None = None
     notices: tuple[str, ...] = ()
-    """What of the request is carried out otherwise than it says; part of EgressInfo.details."""
+    """What is not done as requested; part of EgressInfo.details."""
 
 
 def needs_browser(plan: Plan) -> bool:
@@ -393,5 +392,5 @@ def encode(plan: Plan) -> bytes:
 
 
 def decode(data: bytes) -> Plan:
-    """Raises msgspec.ValidationError when the bytes are no plan."""
+    """Raises msgspec.ValidationError for an invalid plan."""
     return msgspec.msgpack.decode(data, type=Plan)

@@ -1,4 +1,4 @@
-"""What anybody may see: of URLs only where they lead, of a plan nothing that lets others in. Pure."""
+"""What anybody may see: where a URL leads, and a plan without anything that gives access. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ SECRET_FIELDS = frozenset(
 HIDDEN = "***"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]*[^\s\"'<>`.,:;)]")
-"""Among other words: what punctuates them behind it is not its own."""
+"""Punctuation that follows a URL in a text is not part of it."""
 _STARTS_AS_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 MIN_SECRET_CHARS = 4
 """Shorter ones are found in every other word."""
@@ -37,7 +37,7 @@ _MIN_VALUE_CHARS = 8
 
 
 def public(value: Any) -> Any:
-    """Of each URL in JSON only where it leads. Its user, query and fragment may let others in: they hold a
+    """Reduces each URL in JSON to where it leads. Its user, query and fragment may give access: they hold a
     page's token, a webhook's key, a storage's signature."""
     match value:
         case dict():
@@ -53,9 +53,9 @@ def public(value: Any) -> Any:
 
 
 def where(url: str) -> str:
-    """Where a URL leads: without its user, query and fragment. HIDDEN when it is damaged, as nobody can tell
-    where its secrets are: no scheme or host, or a port that is none ("http://user:pass?word@host"). What is
-    no URL at all, such as a bare host, stays as it is."""
+    """Where a URL leads: without its user, query and fragment. HIDDEN for a damaged URL, as nobody can tell
+    where its secrets are: no scheme or host, or an invalid port ("http://user:pass?word@host"). Text that is
+    not a URL, such as a bare host, stays as it is."""
     if "://" not in url and not any(mark in url for mark in "@?#"):
         return url
     try:
@@ -70,7 +70,7 @@ def where(url: str) -> str:
 
 
 def public_text(text: str, secrets: Iterable[str] = ()) -> str:
-    """Text that may hold URLs and secrets among other words."""
+    """Text in which URLs and secrets may occur."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _URL.sub(lambda found: where(found[0]), text)
@@ -106,7 +106,7 @@ def _described(value: Any) -> Any:
 
 
 def _shown(owner: msgspec.Struct, name: str, value: Any) -> Any:
-    """Of a page or a proxy what may be shown of its URL."""
+    """What may be shown of the URL of a page or a proxy."""
     match owner:
         case WebSource() | TemplateSource() if name in ("url", "base_url"):
             return page(value)
@@ -143,7 +143,7 @@ def _secrets(value: Any) -> Iterator[str]:
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:
-    """Its password, its query and its tokens, as a log may quote them by themselves."""
+    """Its password, query and tokens, which a log may quote by themselves."""
     yield from page_secrets(url)
     rest = url.partition("://")[2]
     where, *hidden = re.split(r"[?#]", rest, maxsplit=1)
@@ -156,5 +156,5 @@ def _secrets_of_url(url: str) -> Iterator[str]:
 
 
 def _key_of(url: str) -> str:
-    """The last part of a stream's path, which servers take for its key."""
+    """The last part of a stream's path, which servers use as its key."""
     return re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].partition("/")[2].rpartition("/")[2]

@@ -1,7 +1,7 @@
-"""Connections on behalf of whoever may start a recording: to no address in a denied network.
+"""Connections made for callers who may start a recording: never to an address in a denied network.
 
-A name is resolved once, here, and the address that was judged is the one that is connected to: a name that
-changes its address in between (DNS rebinding) and a redirect lead nowhere else.
+A name is resolved once, here, and the connection goes to the address that was checked: neither a name whose
+address changes in between (DNS rebinding) nor a redirect leads anywhere else.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from openegress.core.networks import Network, denying
 from openegress.core.text import shown
 
 CONNECT_TIMEOUT_S = 10.0
-"""For each address of a name; further ones are tried after it."""
+"""For each address of a name; the next ones are tried after it."""
 
 AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """As getaddrinfo() gives them."""
 
 
 class Denied(PermissionError):
-    """An address is in a denied network."""
+    """The address lies in a denied network."""
 
     def __init__(self, address: object, network: object) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class Denied(PermissionError):
 
 
 def guarded(networks: Sequence[Network]) -> Callable[[Any], socket.socket]:
-    """Makes sockets for aiohttp's connector, but none to an address in one of the networks."""
+    """Makes sockets for aiohttp's connector, but none for an address in one of the networks."""
 
     def make(info: Any) -> socket.socket:
         family, kind, protocol, _, to = info
@@ -43,7 +43,7 @@ def guarded(networks: Sequence[Network]) -> Callable[[Any], socket.socket]:
 
 
 def judge_literal(host: str, networks: Sequence[Network]) -> None:
-    """Where a host is written as an address; names are judged when they are resolved. Raises Denied."""
+    """For a host that is written as an address; names are checked when they are resolved. Raises Denied."""
     try:
         ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -52,8 +52,8 @@ def judge_literal(host: str, networks: Sequence[Network]) -> None:
 
 
 def resolve(host: str, port: int, networks: Sequence[Network], kind: int) -> list[AddrInfo]:
-    """Addresses of a host that may be connected to, for sockets of `kind`. Blocks. Raises Denied where there
-    are only others, and socket.gaierror."""
+    """Addresses of a host that may be connected to, for sockets of `kind`. Blocks. Raises Denied where all of
+    them are denied, and socket.gaierror."""
     allowed: list[AddrInfo] = []
     denied: Denied | None = None
     for found in socket.getaddrinfo(host, port, type=kind):
@@ -75,8 +75,8 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     limit: int = 65_536,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """To the first address of the host that answers and is not denied. Raises Denied where all are, and
-    OSError, whose text says why for people."""
+    """Connects to the first address of the host that answers and is not denied. Raises Denied where all are,
+    and OSError, whose text says why in plain words."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):

@@ -5,6 +5,6 @@ from enum import StrEnum
 
 class Render(StrEnum):
     LIVE = "live"
-    """While it is recorded."""
+    """While recording."""
     DEFERRED = "deferred"
-    """After it: until then tracks are stored as they are."""
+    """Afterwards; until then, tracks are stored as they are."""

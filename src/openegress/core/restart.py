@@ -1,15 +1,15 @@
-"""A recording that another handler went on with: where its timeline goes on, and what is missing. Pure."""
+"""A recording that another handler continued: where its timeline resumes, and what is missing. Pure."""
 
 import msgspec
 
 
 class Restart(msgspec.Struct, frozen=True):
-    """The gap is no more on the timeline than a pause that is cut."""
+    """The gap is not on the timeline, as with a pause that is cut."""
 
     lost_at_ns: int
-    """Unix ns: what was recorded before ends here."""
+    """Unix ns at which the earlier recording ends."""
     resumed_at_ns: int
-    """Unix ns: what follows begins here."""
+    """Unix ns at which the next one begins."""
     at_ns: int
     """On the timeline."""
 
@@ -24,5 +24,5 @@ def gaps_before_ns(restarts: tuple[Restart, ...], at_ns: int) -> int:
 
 
 def missing_ns(restarts: tuple[Restart, ...]) -> int:
-    """Of all of them together."""
+    """The sum for all of them."""
     return sum(each.gap_ns for each in restarts)

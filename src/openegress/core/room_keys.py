@@ -1,7 +1,7 @@
 """Keys of a room whose media is encrypted end to end, on their way to a handler: from the configuration, or
-from a key service of the user's. Pure.
+from a user's key service. Pure.
 
-They are no part of a Plan, which is written to the disk.
+They are not part of a Plan, which is written to disk.
 """
 
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from typing import Protocol
 import msgspec
 
 KEY_RING = 16
-"""A frame says by an index below this which key it is encrypted with."""
+"""A frame names the key it is encrypted with by an index below this."""
 
 
 class KeyDerivation(StrEnum):
-    """How the SDKs make an AES key of what an application gives them."""
+    """How the SDKs derive an AES key from what an application gives them."""
 
     PBKDF2 = "pbkdf2"
-    """Of a passphrase: what SDKs do with text."""
+    """From a passphrase: what SDKs do with text."""
     HKDF = "hkdf"
-    """Of random bytes: what client-sdk-js does with an ArrayBuffer."""
+    """From random bytes: what client-sdk-js does with an ArrayBuffer."""
 
 
 class RoomKey(msgspec.Struct, frozen=True):
-    """Prints without its material."""
+    """Prints without its key material."""
 
     index: int
     """In the key ring, from 0 to KEY_RING - 1."""
     material: bytes
     derivation: KeyDerivation = KeyDerivation.PBKDF2
     identities: tuple[str, ...] = ()
-    """Patterns of those who encrypt with it (core.room_patterns); (): everybody."""
+    """Patterns of the participants who encrypt with it (core.room_patterns); empty: everybody."""
 
     def __repr__(self) -> str:
         of = f", identities={self.identities}" if self.identities else ""
@@ -39,20 +39,20 @@ class RoomKey(msgspec.Struct, frozen=True):
 
 
 class KeyQuestion(msgspec.Struct, frozen=True):
-    """What a recording wants to know of a key service."""
+    """What a recording asks a key service."""
 
     identities: tuple[str, ...]
-    """Whose keys are wanted: people who encrypt, in order."""
+    """Whose keys are wanted: participants who encrypt, in order."""
     index: int | None = None
-    """Of the key that is missing or does not fit; None: all of them."""
+    """The index of a key that is missing or does not fit; None: all keys."""
 
 
 class KeyAnswer(msgspec.Struct, frozen=True):
-    """What a key service says. A key takes the place of an earlier one of the same people and index."""
+    """The answer of a key service. A key replaces an earlier one for the same people and index."""
 
     keys: tuple[RoomKey, ...] = ()
     refresh_s: float | None = None
-    """When to ask again though nothing is missing; None: there is no need to."""
+    """When to ask again although nothing is missing; None: never."""
 
 
 class KeyService(Protocol):
@@ -64,12 +64,12 @@ class KeyService(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeySupply:
-    """All the keys that a recording can have."""
+    """All keys that a recording may use."""
 
     keys: tuple[RoomKey, ...] = ()
-    """Of the configuration."""
+    """From the configuration."""
     service: KeyService | None = None
-    """Asked for what is missing."""
+    """Asked for missing keys."""
 
 
 NO_KEYS = KeySupply()

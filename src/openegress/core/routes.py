@@ -14,7 +14,7 @@ class VideoRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     track_name: str = ""
     """Narrows the match to tracks of this name."""
     exclude: bool = False
-    """What it takes is not even subscribed to, whatever other routes say."""
+    """Tracks that match are not even subscribed to, whatever other routes say."""
 
 
 class DataRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -25,7 +25,7 @@ class DataRoute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     topic: str = ""
     """Empty: any."""
     exclude: bool = False
-    """What it takes is not kept, whatever other routes say."""
+    """Data that matches is not kept, whatever other routes say."""
 
     def takes(self, identity: str, topic: str) -> bool:
         return self.identity in ("", identity) and self.topic in ("", topic)

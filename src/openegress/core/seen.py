@@ -1,16 +1,17 @@
-"""Which messages were here before: whoever sends them may send one twice. Pure."""
+"""Remembers which messages have arrived, as a sender may send one twice. Pure."""
 
 LONGEST_EXPIRY_S = 600.0
-"""No call waits longer (recorders are started within seconds); an expiry that says so is remembered no longer
-than this."""
+"""No caller waits longer (recorders start within seconds). A message that claims a later expiry is remembered
+for no longer than this."""
 MOST = 20_000
-"""Ids remembered: a minute of more calls than Redis passes on."""
+"""Ids remembered: more than a minute of calls at the highest rate that Redis delivers."""
 MAX_ID_CHARS = 256
-"""Of a request or a client; psrpc's have 16. A longer one is nobody's of ours, and would be remembered."""
+"""Limit for the id of a request or a client; psrpc's have 16. A longer one is not from our clients, and would
+be remembered."""
 
 
 class Seen:
-    """Ids of requests until nobody waits for them any more."""
+    """Remembers ids of requests until nobody waits for them any more."""
 
     def __init__(self) -> None:
         self._until_ns: dict[str, int] = {}
@@ -19,7 +20,7 @@ class Seen:
         return len(self._until_ns)
 
     def is_new(self, request_id: str, expiry_ns: int, now_ns: int) -> bool:
-        """Whether a request is in time and here for the first time."""
+        """Whether a request is in time, and is the first with its id."""
         while self._until_ns and next(iter(self._until_ns.values())) < now_ns:
             del self._until_ns[next(iter(self._until_ns))]
         if expiry_ns <= now_ns or request_id in self._until_ns or len(request_id) > MAX_ID_CHARS:

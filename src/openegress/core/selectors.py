@@ -1,4 +1,5 @@
-"""Who and what of a room is meant, as options write it: "bot-*, kind:agent, source:screen_share". Pure."""
+"""Selects participants and tracks of a room, as options write it: "bot-*, kind:agent, source:screen_share".
+Pure."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ SOURCES = tuple(name.lower() for name, _ in SourceNumber.items())
 
 
 class By(StrEnum):
-    """What of a participant or a track is compared."""
+    """What is compared of a participant or a track."""
 
     IDENTITY = "identity"
     NAME = "name"
@@ -26,14 +27,14 @@ class By(StrEnum):
 
 OF_PARTICIPANTS = frozenset({By.IDENTITY, By.NAME, By.KIND})
 _LIKE = 0.75
-"""How much of a name is a slip of the pen for another."""
+"""How similar a name must be to count as a misspelling of another."""
 _KNOWN = {By.KIND: KINDS, By.SOURCE: SOURCES}
 
 
 class Selector(msgspec.Struct, frozen=True):
     by: By
     pattern: str
-    """As fnmatch takes it: *, ?, [...], case counts. Of a kind or a source it is one of those there are."""
+    """As in fnmatch: *, ?, [...], case-sensitive. For a kind or a source, it is one of the known ones."""
 
     def __str__(self) -> str:
         return f"{self.by.value}:{self.pattern}"
@@ -41,14 +42,14 @@ class Selector(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Selectors:
-    """Whatever one of them fits."""
+    """Whether one of the selectors matches."""
 
     each: tuple[Selector, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Selectors":
-        """`text` has commas between; an empty one has none. Raises ValueError with what it should be, as the
-        end of a sentence."""
+        """`text` is separated by commas; an empty one has no selectors. Raises ValueError, whose text says
+        what it should be, as the end of a sentence."""
         return cls(tuple(_selector(part.strip()) for part in text.split(",")) if text.strip() else ())
 
     def __bool__(self) -> bool:
@@ -60,7 +61,7 @@ class Selectors:
 
 def _selector(text: str) -> Selector:
     name, colon, pattern = text.partition(":")
-    # An identity may have a colon of its own.
+    # An identity may contain a colon.
     if not text:
         raise ValueError("a list with something between its commas")
     is_named = bool(colon) and name in list(By)

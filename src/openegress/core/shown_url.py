@@ -14,7 +14,7 @@ SECRET_NAMES = (
     r"(?:[\w-]*[_-])?(?:access_?|auth_?|id_?|refresh_?)?(?:token|api_?(?:key|secret)|secret|key|password|pass"
     r"|passphrase|passwd|pwd|signature|sig|jwt|credentials?|session_?id)"
 )
-"""Of parameters whose value lets others in."""
+"""Parameters whose value gives access."""
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*://|)([^/?#]*)(/[^?#]*|)([?#].*|)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(r"(?:(.*)@)?((?:\[[^\[\]\s]*\]|[^:@\[\]\s]*)(?::\d*)?)", re.DOTALL)
@@ -25,27 +25,28 @@ _WORD = re.compile(r"[^/?&#;=\s]+")
 _RUN = re.compile(r"[A-Za-z0-9]+")
 _HEX = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f-]{16,}", re.IGNORECASE)
 _MIN_ENDS_CHARS = 16
-"""Of a path whose ends are shown: of a shorter one they would be half of it."""
+"""The length from which the ends of a path are shown: they would be half of a shorter one."""
 _MIN_RUN_CHARS = 12
 _MIN_LETTERS = 32
 
 
 def receiver(url: str) -> str:
-    """Of a webhook, WebSocket, proxy, server: scheme, host, port, and the names of its parameters. Of a long
-    path the first and last three characters, which tell two receivers apart. Idempotent; takes any text."""
+    """For a webhook, WebSocket, proxy or server: scheme, host, port, and the names of its parameters. Of a
+    long path it shows the first and last three characters, which tell two receivers apart. Idempotent; takes
+    any text."""
     scheme, user, host, path, tail = _parts(url)
     return f"{scheme}{user}{host}{_path(path)}{query(tail)}"
 
 
 def query(tail: str) -> str:
-    """Of "?..." the names of parameters; of a fragment nothing."""
+    """The names of parameters in "?..."; nothing of a fragment."""
     if len(tail) > 1 and tail[0] == "#":
         return f"#{HIDDEN}"
     return tail[:1] + _PAIR.sub(lambda found: _pair(found[0]), tail[1:])
 
 
 def page(url: str) -> str:
-    """Of a web page: without its user, values of parameters that are named like secrets, and words of path,
+    """For a web page: without its user, the values of parameters with names of secrets, and words of path,
     query and fragment that look like tokens. Idempotent; takes any text."""
     scheme, user, host, path, tail = _parts(url)
     rest = _NAMED.sub(lambda found: f"{found[1]}={HIDDEN}" if found[2] else found[0], path + tail)
@@ -64,14 +65,14 @@ def page_secrets(url: str) -> Iterator[str]:
 
 
 def path_of(url: str) -> str:
-    """A receiver's path, which may be its key; without the slashes around it."""
+    """A receiver's path, which may be its key, without the slashes around it."""
     match = _URL.fullmatch(url)
     assert match is not None, "it matches any text"
     return match[3].strip("/")
 
 
 def identifier(secret: str) -> str:
-    """{abc...xyz}: 3, 2 or 1 characters of each end, from a length of 9, 6 or 3; else {...}."""
+    """{abc...xyz}: 3, 2 or 1 characters of each end, from a length of 9, 6 or 3; otherwise {...}."""
     if _ALREADY.fullmatch(secret):
         return secret
     kept = min(len(secret) // 3, 3)
@@ -82,7 +83,7 @@ def identifier(secret: str) -> str:
 
 
 def is_token(word: str) -> bool:
-    """Whether a word is one that nobody chose: of random letters and digits, hexadecimal, very long."""
+    """Whether a word looks generated: random letters and digits, hexadecimal, or very long."""
     runs = _RUN.findall(word)
     return bool(_HEX.fullmatch(word)) or any(
         (len(run) >= _MIN_RUN_CHARS and not run.isalpha() and not run.isdigit()) or len(run) >= _MIN_LETTERS
@@ -91,8 +92,8 @@ def is_token(word: str) -> bool:
 
 
 def _parts(url: str) -> tuple[str, str, str, str, str]:
-    """(scheme, user, host, path, tail), of which user is hidden. Where nobody can tell what is the host
-    ("http://user:pass?word@host"), it and all behind it are."""
+    """(scheme, user, host, path, tail), of which the user is hidden. Where the host cannot be identified
+    ("http://user:pass?word@host"), it and everything behind it are hidden."""
     match = _URL.fullmatch(url)
     assert match is not None, "it matches any text"
     scheme, authority, path, tail = match.groups()
@@ -112,6 +113,6 @@ def _path(path: str) -> str:
 
 
 def _pair(pair: str) -> str:
-    """Of a parameter its name; a word that has none may be a key itself."""
+    """The name of a parameter; a word without a name may be a key itself."""
     name, equals, _ = pair.partition("=")
     return f"{name}={HIDDEN}" if equals and not is_token(name) else HIDDEN

@@ -14,7 +14,7 @@ class Sidecar(StrEnum):
     TRANSCRIPT = "transcript"
     """Transcriptions that somebody sends to the room: JSON lines and WebVTT."""
     DATA = "data"
-    """Data of any topic, as it came: JSON lines."""
+    """Data of any topic as it was sent: JSON lines."""
 
 
 OF_DATA_CHANNELS = frozenset({Sidecar.CHAT, Sidecar.TRANSCRIPT, Sidecar.DATA})
@@ -25,11 +25,11 @@ ENDINGS: dict[Sidecar, dict[str, str]] = {
     Sidecar.EVENTS: {".events.jsonl": "application/jsonl"},
     Sidecar.SPEAKERS: {".speakers.vtt": "text/vtt", ".speakers.rttm": "text/plain"},
     Sidecar.CHAT: {".chat.jsonl": "application/jsonl"},
-    # Players show beside a film what has its name, and ends in .vtt.
+    # Players show a text beside a film if it has the film's name and ends in .vtt.
     Sidecar.TRANSCRIPT: {".transcript.jsonl": "application/jsonl", ".vtt": "text/vtt"},
     Sidecar.DATA: {".data.jsonl": "application/jsonl"},
 }
-"""What the files of each are called behind the name of the recording, and their content types."""
+"""What each sidecar appends to the name of the recording, and its content type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Sidecars:
 
     @classmethod
     def parse(cls, text: str) -> "Sidecars":
-        """`text` has commas between; an empty one has none. Raises ValueError with what it should be, as the
-        end of a sentence."""
+        """`text` is separated by commas; an empty one has none. Raises ValueError, whose text says what it
+        should be, as the end of a sentence."""
         names = [part.strip() for part in text.split(",")] if text.strip() else []
         if not set(names) <= set(Sidecar):
             raise ValueError(f"a list of {', '.join(Sidecar)}")

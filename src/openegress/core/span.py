@@ -1,4 +1,4 @@
-"""Which part of a recording is meant, in its media time: what a caller says, and what that comes to. Pure."""
+"""A part of a recording, in its media time: what a caller asks for, and what that resolves to. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from openegress.core.errors import EgressError, invalid
 from openegress.core.units import MS, S
 
 SHORTEST_NS = 40 * MS
-"""A picture of 25 a second."""
+"""One picture at 25 a second."""
 LONGEST_NS = 3600 * S
-"""What one clip may take of the machine's time and disk."""
+"""The most that one clip may take of the machine's time and disk."""
 END_SLACK_NS = 100 * MS
-"""An end that is given as EgressInfo tells a length may lie so much behind the last packet."""
+"""How far an end that comes from EgressInfo's rounded length may lie behind the last packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From `begin_ns` on, up to `end_ns`, which is not in it."""
+    """From `begin_ns` up to but excluding `end_ns`."""
 
     begin_ns: int
     end_ns: int
@@ -28,14 +28,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SpanWish:
-    """Either the last so and so much, or from where to where. None: not said."""
+    """Either the last part of some length, or a begin and an end. None: not given."""
 
     last_ns: int | None = None
     begin_ns: int | None = None
     end_ns: int | None = None
 
     def check(self) -> None:
-        """Raises EgressError for what makes no sense whatever the recording is."""
+        """Raises EgressError for a wish that no recording could fulfil."""
         if self.last_ns is not None and (self.begin_ns is not None or self.end_ns is not None):
             raise invalid("last: give either last, or from and to")
         if self.last_ns is None and self.begin_ns is None and self.end_ns is None:
@@ -52,7 +52,7 @@ class SpanWish:
             _check_length(self.end_ns - begin_ns)
 
     def of(self, length_ns: int) -> Span:
-        """In a recording that is `length_ns` long. Raises EgressError."""
+        """In a recording of `length_ns`. Raises EgressError."""
         self.check()
         recorded = f"{shown_s(length_ns)} are recorded"
         if self.last_ns is not None:
@@ -81,7 +81,8 @@ _MOST_PARTS = 3
 
 
 def position_ns(text: str, field: str) -> int:
-    """A place in a recording: 90, 90.5, 10:00 or 1:02:03.5. Raises EgressError that begins with `field`."""
+    """A position in a recording: 90, 90.5, 10:00 or 1:02:03.5. Raises EgressError whose text begins with
+    `field`."""
     parts = text.split(":")
     try:
         numbers = [float(part) for part in parts]
@@ -100,7 +101,7 @@ def position_ns(text: str, field: str) -> int:
 
 
 _LATEST_S = 10_000_000.0
-"""Four months: nothing is recorded longer, and what is computed with it stays exact."""
+"""Four months: no recording is longer, and calculations with it stay exact."""
 
 
 def _no_place(text: str, field: str) -> EgressError:

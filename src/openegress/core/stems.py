@@ -15,12 +15,12 @@ class StemFormat(StrEnum):
 CONTENT_TYPE = {StemFormat.WAV: "audio/wav", StemFormat.FLAC: "audio/flac", StemFormat.OPUS: "audio/ogg"}
 
 _LONGEST = 200
-"""Characters of an identity in a name; file systems take 255 bytes of all of it."""
+"""Limit for the characters of an identity in a name; file systems take 255 bytes for the whole name."""
 
 
 def ending(identity: str, form: StemFormat) -> str:
-    """Of the name of a stem, as in ".ada.flac": whatever an identity is, it is part of one name, and of no
-    other's."""
+    """The ending of a stem's name, as in ".ada.flac": any identity becomes part of one name, and no two share
+    one."""
     text = quote(identity, safe=" @+()")
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "~" + sha256(identity.encode()).hexdigest()[:8]
@@ -29,14 +29,15 @@ def ending(identity: str, form: StemFormat) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stems:
-    """A value of the option."""
+    """The value of the option."""
 
     form: StemFormat | None = None
-    """None: there are none."""
+    """None: no stems."""
 
     @classmethod
     def parse(cls, text: str) -> "Stems":
-        """An empty text, or 0: none. Raises ValueError with what it should be, as the end of a sentence."""
+        """An empty text or 0 means none. Raises ValueError, whose text says what it should be, as the end of
+        a sentence."""
         if text.strip() in ("", "0"):
             return cls()
         if text not in list(StemFormat):

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 async def cancellable(awaitable: Awaitable[T]) -> T:
-    """Awaits what may lose a cancellation, and does not.
+    """Awaits something that may swallow a cancellation, and passes it on.
 
-    Before Python 3.12, asyncio.wait_for() forgets one that comes while its future ends
+    Before Python 3.12, asyncio.wait_for() swallows a cancellation that arrives while its future ends
     (python/cpython#86296): a library that uses it would keep a task running that its owner waits for.
     """
     task = asyncio.current_task()
@@ -28,7 +28,7 @@ async def cancellable(awaitable: Awaitable[T]) -> T:
 
 
 class BackgroundTask(ABC):
-    """What runs as one task from start() to close()."""
+    """Work that runs as one task from start() to close()."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -59,7 +59,7 @@ def stopped(task: "asyncio.Task[Any] | None") -> str | None:
 
 
 async def cancelled(task: "asyncio.Task[Any] | None") -> None:
-    """Cancels it and returns when it has ended, however that is. None: it was never begun."""
+    """Cancels the task and returns when it has ended, however that is. None: it never began."""
     if task is not None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -69,7 +69,7 @@ class Errands:
     """Tasks that run beside their owner's work and end by themselves."""
 
     def __init__(self, failure: str) -> None:
-        """`failure`: what the log says of one that raised."""
+        """`failure`: the log's message for a task that raised."""
         self._failure = failure
         self._running: set[asyncio.Task[None]] = set()
 
@@ -79,7 +79,7 @@ class Errands:
         task.add_done_callback(self._ended)
 
     async def wait(self) -> None:
-        """Until none is under way, those included that begin meanwhile."""
+        """Until no task is running, including those that begin meanwhile."""
         while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
 
@@ -96,8 +96,7 @@ class Errands:
 
 @contextlib.contextmanager
 def beside(what: str) -> Iterator[None]:
-    """For what is done beside the work: a meter, a line of the log, whoever watches. It may fail for any
-    reason, and the work goes on."""
+    """For side work that may fail without stopping the main work: a metric, a log line, a watcher."""
     try:
         yield
     except Exception:

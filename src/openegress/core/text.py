@@ -1,4 +1,4 @@
-"""Text that others chose, as it may be shown: on one line, and of bounded length. Pure."""
+"""Text from outside, made safe to show: on one line, and of bounded length. Pure."""
 
 import re
 
@@ -7,18 +7,18 @@ MAX_CHARS = 200
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
-"""Control characters, ends of lines, marks that turn the direction of what follows, halves of characters:
-what can make a line of a log look like two, or like another one."""
+"""Control characters, line ends, marks that reverse the direction of text, lone surrogates: whatever could
+make one line of a log look like two, or like another one."""
 
 
 def shown(text: str, max_chars: int = MAX_CHARS) -> str:
-    """`text` with an escape for each character that cannot be seen, cut to `max_chars`."""
+    """`text` with invisible characters escaped, cut to `max_chars`."""
     cut = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
     return _UNSEEN.sub(_escaped, cut)
 
 
 def shown_lines(text: str, max_chars: int) -> str:
-    """As shown(), for text whose lines stay apart."""
+    """As shown(), for text that keeps its lines."""
     cut = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
     return "\n".join(shown(line, max_chars) for line in cut.split("\n"))
 

@@ -38,7 +38,7 @@ def recorder_token(
 def participant_token(
     api_key: str, api_secret: str, room: str, identity: str, ttl: timedelta = DEFAULT_TTL
 ) -> str:
-    """A token to join `room` as anybody does, to publish and subscribe."""
+    """A token to join `room` as a participant who publishes and subscribes."""
     return _sign(api_key, api_secret, {"roomJoin": True, "room": room}, ttl, identity=identity)
 
 

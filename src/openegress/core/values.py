@@ -10,14 +10,12 @@ class Parsed(Protocol):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError with what `text` should be, as the end of a sentence."""
+        """Raises ValueError, whose text says what `text` should be, as the end of a sentence."""
 
 
 class Secret(str):
-    """Text that prints as *** wherever it is printed or formatted; reveal() gives it to who needs it.
-
-    Methods that work on the characters (encode, comparison, hashing) see the real text.
-    """
+    """Text that prints as *** wherever it is printed or formatted; reveal() returns it. Methods that work on
+    the characters (encode, comparison, hashing) see the real text."""
 
     __slots__ = ()
 
@@ -47,7 +45,7 @@ class SizeBytes(int):
 
 @dataclass(frozen=True, slots=True)
 class LengthOrSize:
-    """Written as the one or as the other: 10m, 500MB. Neither of both: 0."""
+    """Either a duration or a size: 10m, 500MB. 0: neither."""
 
     length: float = 0.0
     """Seconds."""

@@ -1,4 +1,4 @@
-"""Integers of as many bytes as they need, lowest bits first: varint of protobuf, leb128 of AV1. Pure."""
+"""Integers in as many bytes as they need, lowest bits first: protobuf's varint and AV1's leb128. Pure."""
 
 
 def varint(value: int) -> bytes:

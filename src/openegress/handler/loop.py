@@ -82,10 +82,10 @@ class HandlerLoop:
             message = following.result()
             if message is None:
                 if self._session is not None and self._session.is_left_to_next:
-                    _log.warning("worker is gone: the next one goes on with the recording")
+                    _log.warning("the worker is gone: the next one continues the recording")
                     os._exit(ORPHANED)
                 if self._session is not None:
-                    _log.warning("worker is gone: finishing the recording")
+                    _log.warning("the worker is gone: finishing the recording")
                     self._session.stop(EndReason.KILLED, orphaned=True)
                 if self._recovery is not None:
                     self._recovery.stop(EndReason.KILLED, orphaned=True)

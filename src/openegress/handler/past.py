@@ -129,7 +129,7 @@ def as_changed(plan: Plan, spool: Path) -> Plan:
         for metadata in metadata_of(journal):
             plan = as_shown(plan, metadata)
     except (EgressError, msgspec.MsgspecError) as error:
-        _log.warning("what was changed of a recording is lost: %s", error)
+        _log.warning("changes of a recording are lost: %s", error)
     return plan
 
 
@@ -222,7 +222,7 @@ def _end_ns(plan: Plan, folder: Path, index: int, told: OutputUpdate, past: Past
                 return told.begin_ns + (duration_ns(path) if path.exists() else 0)
             behind = left_in(path, container_of(told))
             if behind is None and path.exists() and path.stat().st_size > HEADER_BYTES:
-                raise _refused("its file cannot be read, and is not to be begun anew")
+                raise _refused("its file cannot be read, and must not be started again")
             return behind.end_ns if behind is not None else 0
         case SegmentOutput() as output, SegmentsUpdate():
             left = find_left(folder / f"segments-{index}", output, "", told.started_at_ns)
@@ -237,7 +237,7 @@ def _end_ns(plan: Plan, folder: Path, index: int, told: OutputUpdate, past: Past
 def _refused(why: str) -> EgressError:
     return EgressError(
         Code.FAILED_PRECONDITION,
-        f"the recording cannot be gone on with: {why}",
+        f"the recording cannot be continued: {why}",
         fault=Fault.SERVICE,
         phase=Phase.RECOVERY,
     )

@@ -270,7 +270,7 @@ class RecordingJournal:
     def _note_asked(self, key: str, value: str) -> None:
         """Raises EgressError when the disk does not take it, or there is too much."""
         if self._journal.size_bytes + len(value) > MOST_ASKED_BYTES:
-            why = f"journal in {self.folder}: the recording has been asked for too much"
+            why = f"journal in {self.folder}: too much was asked of the recording"
             raise EgressError(Code.RESOURCE_EXHAUSTED, why, phase=Phase.RECORDING)
         self._journal.note(key, value)
 

@@ -1,7 +1,7 @@
 """Media on one timeline: encoded packets, raw frames, and the seams they pass through.
 
-All times are on the egress' timeline: 0 is media time zero (the Active event). FFmpeg does the work,
-in process, through PyAV; Python only hands frames and packets on.
+All times are on the egress' timeline: 0 is media time zero (the Active event). FFmpeg does the work, in
+process, through PyAV; Python only passes frames and packets on.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""An encoder of H.264 that gets quicker or slower while it runs, as the machine has time for it.
+"""An H.264 encoder that gets faster or slower while it runs, as the machine has time for it.
 
-libx264 takes no other preset once it is open. So another encoder goes on with a key frame, and with the same
-parameter sets: to a muxer and a decoder it is one stream.
+libx264 cannot change its preset once it is open. So another encoder continues with a key frame and the same
+parameter sets: for muxers and decoders it is one stream.
 """
 
 import dataclasses
@@ -117,9 +117,9 @@ class AdaptingEncoder:
             encoder.close()
             return []
         if is_quicker:
-            _log.warning("the encoder cannot keep up: it goes on with %s", wanted.value)
+            _log.warning("the encoder cannot keep up: it switches to %s", wanted.value)
         else:
-            _log.info("the encoder has time again: it goes on with %s", wanted.value)
+            _log.info("the encoder has time again: it switches to %s", wanted.value)
         rest = self._encoder.flush()
         self._encoder.close()
         self._encoding, self._encoder = encoding, encoder

@@ -1,8 +1,7 @@
-"""The recording's picture: pictures of any size are fitted into its parts, and drawn again only where they
-changed.
+"""The recording's picture: fits pictures of any size into its parts, and redraws only what has changed.
 
-Colours: participants send BT.601 unless they say otherwise (VP8 has no other, RFC 6386 section 9.2; the
-rest comes from the same cameras and the same conversion of screens, untagged), recordings are BT.709.
+Colours: participants send BT.601 unless they say otherwise (VP8 has no other, RFC 6386 section 9.2; the rest
+comes from the same cameras and the same conversion of screens, untagged), recordings are BT.709.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Chapters as MP4, Matroska and WebVTT have them. Pure."""
+"""Writes chapters for MP4, Matroska and WebVTT. Pure."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a tile shows where there is no picture: an initial in a circle and a name below it."""
+"""What a tile shows without a picture: an initial in a circle, and a name below it."""
 
 from dataclasses import dataclass
 

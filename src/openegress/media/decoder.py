@@ -1,4 +1,5 @@
-"""Decoders for what a room sends: one access unit in, pictures or samples out. Each belongs to one thread."""
+"""Decoders for the media of a room: one access unit in, pictures or samples out. Each belongs to one
+thread."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Key frames that outputs ask for: a part of a split file, or a stream that is added, begins with one."""
+"""Key frames that outputs request: a part of a split file begins with one, and so does an added stream."""
 
 
 class DueKeyFrames:

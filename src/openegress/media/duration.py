@@ -1,4 +1,4 @@
-"""How long a media file plays, by its packets and not by its header."""
+"""How long a media file plays, judged by its packets and not by its header."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Elements of EBML (RFC 8794), of which Matroska and WebM are made: written and read. Pure."""
+"""Reads and writes elements of EBML (RFC 8794), the format of Matroska and WebM. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""What each of FFmpeg's video encoders is told, so that a recorder can live with it.
+"""Settings for each of FFmpeg's video encoders, so that a recorder can work with it.
 
-Every one of them holds back few pictures, reorders none, makes a key frame when it is asked for one and never
-else, and keeps calm pictures below the rate.
+All of them hold back few pictures, reorder none, make a key frame only when asked for one, and keep calm
+pictures below the bit rate.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""One of many tracks of a recording, as a file tells of it: what its codec needs, its name, whose it is."""
+"""One of many tracks of a recording, as its file describes it: codec parameters, name, and publisher."""
 
 import struct
 from dataclasses import dataclass

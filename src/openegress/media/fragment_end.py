@@ -1,4 +1,4 @@
-"""Where a file of fragments ends, in bytes and in time, for whoever goes on with it."""
+"""Where a fragmented file ends, in bytes and in time, for the process that continues it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

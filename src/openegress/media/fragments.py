@@ -265,7 +265,7 @@ def _after(behind: FragmentsEnd, formats: Sequence[StreamFormat]) -> dict[MediaK
         for number, track in behind.tracks.items()
     }
     if any(wanted.get(number) != track for number, track in there.items()):
-        raise internal("what is recorded now has other tracks or codecs than the file that it goes on with")
+        raise internal("the recording now has other tracks or codecs than the file that it continues")
     ends = {track.kind: track.last_dts + 1 for track in behind.tracks.values()}
     return {f.kind: ends.get(f.kind, 0) for f in formats}
 

@@ -1,6 +1,6 @@
-"""By how much sound is to be made louder or quieter, moment by moment, for a loudness it is to have. Pure.
+"""The gain that brings sound to a target loudness, moment by moment. Pure.
 
-It hears what is said, not pauses: in these the gain rests, so that they do not get louder.
+It follows speech, not pauses: in pauses the gain stays constant, so that they do not get louder.
 """
 
 import math

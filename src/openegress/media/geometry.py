@@ -1,4 +1,4 @@
-"""Where a picture of one shape goes in a rectangle of another. Pure."""
+"""Places a picture of one shape in a rectangle of another. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

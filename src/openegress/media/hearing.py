@@ -1,4 +1,4 @@
-"""When something was last heard in what is recorded."""
+"""When anything was last heard in a recording."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Packets that come before the outputs are open."""
+"""Packets that arrive before the outputs are open."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Pillow's pictures and those of a recording: RGB, and yuv420p in BT.709 of limited range."""
+"""Converts between Pillow's pictures and those of a recording: RGB, and yuv420p in limited-range BT.709."""
 
 import av
 from av.video.frame import VideoFrame

@@ -1,4 +1,4 @@
-"""The order in which packets of several streams reach a container: by DTS, with bounded delay. Pure."""
+"""The order in which packets of several streams go into a container: by DTS, with bounded delay. Pure."""
 
 from collections import deque
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The timeline of a recording that goes on, over media that begin at zero again."""
+"""The timeline of a recording that continues with media that begin at zero again."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction

@@ -1,5 +1,5 @@
-"""Pictures with transparency that lie over others: taken to the recording's format once, blended where they
-are."""
+"""Pictures with transparency that lie over others: converted to the recording's format once, and blended only
+where they lie."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

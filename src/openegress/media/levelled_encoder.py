@@ -1,4 +1,4 @@
-"""An encoder of sound that is brought to a loudness before."""
+"""An encoder for sound that is first brought to a target loudness."""
 
 from openegress.core.units import S
 from openegress.media import Packet

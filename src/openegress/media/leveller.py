@@ -1,7 +1,7 @@
-"""Brings sound to a loudness while it is recorded (EBU R 128).
+"""Brings sound to a target loudness while it is recorded (EBU R 128).
 
-A gain follows what is said, slowly enough that nobody hears it, and rests while nothing is. What becomes too
-loud by it is limited.
+A gain follows speech, too slowly to be heard, and stays constant in pauses. A limiter catches what becomes
+too loud.
 """
 
 import numpy as np

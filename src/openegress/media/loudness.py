@@ -1,4 +1,4 @@
-"""Which blocks of a voice are pauses, where something can be left out or put in without being heard. Pure."""
+"""Which blocks of a voice are pauses, in which sound can be removed or inserted without being heard. Pure."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""How loud something is, by FFmpeg's ebur128 (EBU R 128, ITU-R BS.1770)."""
+"""Measures loudness with FFmpeg's ebur128 (EBU R 128, ITU-R BS.1770)."""
 
 import math
 from collections.abc import Iterator

@@ -129,7 +129,7 @@ class MatroskaWriter:
         entry, tag = _entry(track), _tag(track)
         if not self._tracks.takes(entry) or not self._tags.takes(tag):
             self._is_full = True
-            _log.warning("the file has no room for more tracks: those that come now are left out")
+            _log.warning("the file has no room for more tracks: further ones are left out")
             return False
         self._tags.reveal(tag, self._change)
         self._tracks.reveal(entry, self._change)

@@ -111,7 +111,7 @@ class McapWriter:
             return True
         if not self._is_full:
             self._is_full = True
-            _log.warning("the file has no room for more tracks: those that come now are left out")
+            _log.warning("the file has no room for more tracks: further ones are left out")
         return False
 
     def _announce(self, of: FileTrack | DataTopic) -> None:

@@ -1,4 +1,5 @@
-"""A recording of all tracks of a room (layout `tracks`), read back: whose each track is, and its packets."""
+"""Reads a recording of all tracks of a room (layout `tracks`): the publisher of each track, and its
+packets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One track of a recording of all tracks, as its file tells of it. Pure."""
+"""One track of a recording of all tracks, as its file describes it. Pure."""
 
 from dataclasses import dataclass
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""MP4 read as boxes (ISO/IEC 14496-12): where they lie, and what a file that was cut off holds."""
+"""Reads an MP4 as boxes (ISO/IEC 14496-12): where they are, and what a truncated file still holds."""
 
 import struct
 from collections.abc import Iterator

@@ -86,7 +86,7 @@ class Mp4TracksWriter:
         """Its number in the file, or 0."""
         form, name = track.form, shown(track.name)
         if form.codec not in TAKEN:
-            _log.warning("%s is left out: no MP4 takes %s; name the file .mkv", name, form.codec.value)
+            _log.warning("%s is left out: MP4 cannot hold %s; name the file .mkv", name, form.codec.value)
             return 0
         number = 1 + max(self._numbers.values(), default=0)
         try:

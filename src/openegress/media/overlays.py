@@ -1,7 +1,7 @@
-"""What lies over the pictures of a recording: logo, text, clock, names, borders.
+"""Draws what lies over the pictures of a recording: logo, text, clock, names, borders.
 
-Each item is drawn when it changes, and blended where it is. A picture that is the one before, with nothing
-changed over it, is given out as the same object again, so that an encoder sees that it repeats.
+Each item is drawn when it changes, and blended where it lies. If neither the picture nor anything over it has
+changed, the same object is given out again, so that an encoder sees that it repeats.
 """
 
 import logging

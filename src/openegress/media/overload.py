@@ -1,6 +1,6 @@
-"""When the encoder cannot keep up: every other picture is left out, evenly, until it can again. Pure.
+"""When the encoder cannot keep up, drops every other picture, evenly, until it can again. Pure.
 
-A full queue leaves out pictures by itself, but in clumps, at full load, and with all the queue's delay.
+A full queue also drops pictures, but in clumps, at full load, and with the full delay of the queue.
 """
 
 import math

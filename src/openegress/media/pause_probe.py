@@ -1,4 +1,4 @@
-"""Whether anybody speaks in an encoded packet. It has to decode, so it is asked only where that is worth
+"""Whether anybody speaks in an encoded packet. This needs decoding, so it is asked only where that is worth
 it."""
 
 from openegress.core.codecs import AudioCodec

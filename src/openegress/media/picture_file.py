@@ -1,4 +1,4 @@
-"""Pictures of the operator's, read from files: logos and backgrounds."""
+"""Reads the operator's pictures from files: logos and backgrounds."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ def read_picture(path: str) -> Image.Image:
     except ValueError:
         raise
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or 'it is no picture'}") from None
+        raise ValueError(f"cannot be read: {error.strerror or 'it is not a picture'}") from None
     except Exception as error:  # parsers of picture files raise whatever they come upon
-        raise ValueError(f"is no picture: {error}") from None
+        raise ValueError(f"is not a picture: {error}") from None
 
 
 def scaled_to_height(image: Image.Image, height: int, widest: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The plain MP4 that a file of fragments becomes, with tables (ISO/IEC 14496-12 8.6, 8.7) instead."""
+"""Turns a fragmented file into a plain MP4, with tables (ISO/IEC 14496-12 8.6, 8.7) instead of fragments."""
 
 import errno
 import os

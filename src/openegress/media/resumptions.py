@@ -1,4 +1,4 @@
-"""What of a recording's time is not on its timeline, as it was paused: told to each packet. Pure."""
+"""Removes pauses from a recording's timeline, packet by packet. Pure."""
 
 from dataclasses import dataclass, replace
 

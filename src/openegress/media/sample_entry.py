@@ -1,4 +1,4 @@
-"""How a stream is described in an MP4 (ISO/IEC 14496-12 8.5.2): FFmpeg knows the boxes of every codec."""
+"""Descriptions of streams in an MP4 (ISO/IEC 14496-12 8.5.2), which FFmpeg writes for every codec."""
 
 import io
 from dataclasses import replace

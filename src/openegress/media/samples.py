@@ -1,4 +1,4 @@
-"""Sound once it is decoded: interleaved s16 stereo at one rate. Pure."""
+"""Decoded sound: interleaved s16 stereo at one rate. Pure."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,7 @@
-"""How much an encoder may spend on a picture while the machine has more or less time for it. Pure.
+"""How much effort an encoder may spend on a picture, as the machine's spare time changes. Pure.
 
-Where pictures wait too long the next quicker speed is taken at once. A slower one is tried after a long calm,
-and only where it would leave time to spare; one that did not hold is tried again after twice that long.
+If pictures wait too long, the next faster speed is used at once. A slower one is tried after a long calm, and
+only if it would leave time to spare; one that did not hold is tried again after twice that long.
 """
 
 from openegress.core.codecs import LIVE_SPEEDS, EncoderSpeed

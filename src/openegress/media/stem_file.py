@@ -1,4 +1,4 @@
-"""One voice as a file of its own."""
+"""Writes one voice to a file."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Streams of FFmpeg's muxers, from what is known of a format."""
+"""Makes streams of FFmpeg's muxers from the known properties of a format."""
 
 from av.container import OutputContainer
 from av.stream import Stream

@@ -1,7 +1,7 @@
 """Draws a line of text in any script: FreeType, HarfBuzz and Raqm by Pillow, with the host's fonts.
 
-One font seldom has all of a line. So each run of it has the font that has its characters, emoji their own. A
-character that no font has is drawn as a box.
+One font rarely has all characters of a line. So each run uses a font that has its characters, and emoji use
+their own. A character that no font has is drawn as a box.
 """
 
 import re

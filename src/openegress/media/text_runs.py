@@ -1,4 +1,4 @@
-"""Takes a line of text apart into runs of one direction and one font, in the order they are seen in. Pure.
+"""Splits a line of text into runs of one direction and one font, in visual order. Pure.
 
 Directions follow the Unicode Bidirectional Algorithm (UAX 9) without explicit embeddings, which callers have
 taken out. Each run is then shaped by itself.

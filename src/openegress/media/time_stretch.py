@@ -1,8 +1,9 @@
-"""Makes blocks of sound a little shorter or longer without being heard. Pure.
+"""Makes blocks of sound slightly shorter or longer, inaudibly. Pure.
 
-For a few samples a block is resampled. For more, one period of a voice is taken out, where the block is most
-like itself a period later. Receivers of calls do the same to make up for a delay by playing faster (WSOLA:
-Verhelst and Roelands, 1993)."""
+For a few samples, a block is resampled. For more, one period of a voice is removed or repeated, where the
+block is most similar to itself a period later. Receivers of calls use the same method to catch up after a
+delay (WSOLA: Verhelst and Roelands, 1993).
+"""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view

@@ -1,7 +1,7 @@
 """What comes out: files, segments, streams, images, websockets.
 
-An output is opened with the formats of its streams, fed packets or raw frames through its own bounded
-queue and thread, and finished by itself: one output's trouble is never another's. It reports with
+An output is opened with the formats of its streams, receives packets or raw frames through a bounded queue
+and thread of its own, and finishes by itself: a failure of one output never affects another. It reports with
 core.events through `emit`.
 """
 
@@ -26,56 +26,56 @@ class Opening:
 
     formats: Sequence[StreamFormat]
     started_at_ns: int
-    """Unix ns of media time zero. A source may find it more exactly while it records."""
+    """Unix ns of media time zero. A source may correct it while it records."""
     spool: str
-    """Folder of this egress on the local disk; an output's files live below it until stored."""
+    """Folder of this egress on the local disk; an output's files lie below it until stored."""
     name_values: dict[str, str]
     """All filename placeholders, the track's included."""
     restart: Restart | None = None
-    """It goes on behind what lies in the spool; None: it begins."""
+    """It continues what lies in the spool; None: it starts anew."""
     late: LateUploads | None = None
-    """For what was made before, where it goes on: somebody else may have stored under its name since."""
+    """For names under which earlier parts are stored: another recording may have written there since."""
     markers: Sequence[Marker] = ()
-    """Of before, where it goes on."""
+    """Of the earlier part, when it continues one."""
 
     @property
     def goes_on_at_ns(self) -> int:
-        """Where on the timeline; 0: nothing lies before it."""
+        """Where the output begins on the timeline; 0: at its start."""
         return self.restart.at_ns if self.restart is not None else 0
 
 
 class Output(Protocol):
-    """One output, whatever it is fed; output.build says what that is."""
+    """One output, whatever it takes; output.build says that."""
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when it cannot begin at all (disk not writable)."""
+        """Raises EgressError when it cannot start at all (for example, when the disk is not writable)."""
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Drains, closes, uploads, emits the final update. Raises EgressError when something was not stored;
-        whatever lies on the local disk then stays there."""
+        """Drains, closes, uploads, and emits the final update. Raises EgressError when something was not
+        stored; files on the local disk then stay there."""
 
     def size_bytes(self) -> int:
         """Bytes produced so far."""
 
     def waiting_uploads(self) -> int:
-        """Objects made that no storage has confirmed yet."""
+        """Objects that no storage has confirmed yet."""
 
     def records(self) -> Records:
-        """What it stored, for the manifest; after finish()."""
+        """What it stored, for the manifest; call it after finish()."""
 
     def is_settled(self) -> bool:
-        """Nothing that it recorded waits in the spool, however it ended; after finish()."""
+        """Whether nothing of the recording waits in the spool, however it ended; call it after finish()."""
 
 
 class Patient(Protocol):
-    """An output that can be waited for."""
+    """An output that can flush."""
 
     async def written(self) -> None:
-        """Returns when all that it was given until now has reached its file, or it has failed."""
+        """Returns when everything that it was given until now has reached its file, or it has failed."""
 
 
 class Marked(Protocol):
-    """An output that has chapters."""
+    """An output with chapters."""
 
     def mark(self, marker: Marker) -> None:
         """From any thread, between open() and finish()."""

@@ -1,4 +1,4 @@
-"""Stores the files that lie beside a recording, each whatever becomes of the others."""
+"""Stores the files that lie beside a recording. A failure of one does not affect the others."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from openegress.storage.uploader import Uploader
 
 
 class BesideStore:
-    """Of one recording. The uploader stays its owner's to close."""
+    """For one recording. The caller closes the uploader."""
 
     def __init__(self, uploader: Uploader) -> None:
         self._uploader = uploader
         self._files: list[FileRecord] = []
         self.errors: list[EgressError] = []
-        """Why files are missing, also those that could not be made."""
+        """Why files are missing, including those that could not be made."""
         self.backup_used = False
 
     @property
@@ -23,11 +23,11 @@ class BesideStore:
 
     @property
     def failure(self) -> EgressError | None:
-        """The first one."""
+        """The first of the errors."""
         return self.errors[0] if self.errors else None
 
     async def put(self, local: Path, path: str, content_type: str) -> None:
-        """Stores `local` and removes it; one that no storage takes stays, and is an error more."""
+        """Stores `local` and removes it. A file that no storage takes stays, and adds an error."""
         try:
             stored = await self._uploader.put(local, path, content_type, delete_local=True)
         except EgressError as error:

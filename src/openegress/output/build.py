@@ -21,23 +21,23 @@ from openegress.storage.uploader import Uploader
 
 @dataclass(frozen=True, slots=True)
 class BuiltOutput:
-    """An output and what it may be given. It takes either packets or frames."""
+    """An output and the media that it takes: either packets or frames."""
 
     output: Output
     packets: PacketSink | None = None
-    """Takes what was encoded: a file, segments, streams."""
+    """Takes encoded packets: a file, segments, streams."""
     tracks: PacketSink | None = None
-    """Takes a room's tracks as they come, beside what is encoded."""
+    """Takes a room's tracks as they are, beside what is encoded."""
     frames: FrameSink | None = None
     """Takes raw media: images, a websocket."""
     streams: StreamSender | None = None
-    """Sends to URLs that may be added and removed while it records. Each tells how it ended."""
+    """Sends to URLs that can be added and removed while it records. Each reports how it ended."""
     mute_listener: WebsocketSender | None = None
-    """Wants to know when the recorded track is muted."""
+    """Gets a call when the recorded track is muted."""
     guard: SizeGuard | None = None
-    """Keeps below a size what it stores as packets come."""
+    """Keeps what it stores below a size as packets arrive."""
     patient: Patient | None = None
-    """Stores what it makes, as quickly as the disk takes it."""
+    """Stores what it makes, as fast as the disk takes it."""
     marked: Marked | None = None
     """Has chapters."""
     is_live: bool = False
@@ -56,13 +56,10 @@ def build_output(
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
     ask_key: Callable[[int], None] = lambda at_ns: None,
 ) -> BuiltOutput:
-    """The output number `index` of a plan. Call it in the event loop.
-
-    `size_limit`: of a file, or of all segments. `on_empty`: the last URL of a stream output was removed; it
-    may be called from any thread. `stream_retry_s`: how long a lost stream is dialled again. `left`: what
-    it goes on behind. `ask_key`: the first picture at this time of the timeline or later is to be a key
-    frame; called from any thread.
-    """
+    """The output number `index` of a plan. Call it in the event loop. `size_limit`: for a file, or for all
+    segments. `on_empty`: the last URL of a stream output was removed; may be called from any thread.
+    `stream_retry_s`: how long to redial a lost stream. `left`: what the output continues. `ask_key`: asks for
+    a key frame at this time of the timeline or later; called from any thread."""
     policy = ReconnectPolicy() if stream_retry_s is None else ReconnectPolicy(budget_s=stream_retry_s)
     match output:
         case plan.TracksFile():
@@ -98,7 +95,7 @@ def build_output(
 
 
 def _packing(container: Container | None) -> Packing:
-    """Of a file."""
+    """The path of a file."""
     if container is Container.MCAP:
         return IN_MCAP
     return IN_MATROSKA if container in MATROSKA else IN_FILE

@@ -14,44 +14,44 @@ from openegress.core.errors import Code, EgressError, Fault, Phase
 T = TypeVar("T")
 
 OPEN_TIMEOUT_S = 10.0
-"""A local disk opens a file at once; a dead network mount never."""
+"""A local disk opens a file at once; a dead network mount never does."""
 
 CLOSE_TIMEOUT_S = 60.0
-"""Writing what is queued and the index of a long recording on a slow disk."""
+"""For writing the queue and the index of a long recording to a slow disk."""
 
 ANSWER_TIMEOUT_S = 60.0
-"""For small things: a disk that takes longer over them is dead."""
+"""For small files: a disk that takes longer is dead."""
 
 _SYNC_S = 300.0
-"""For a flush behind all that the recordings beside it have yet to put on the disk."""
+"""For a flush that waits for everything that other recordings still have to write."""
 _SLOWEST_BYTES_S = 1024 * 1024
-"""Of a file that is read and written anew: the pace of a disk that can barely take a recording. 100 GB have
-27 hours."""
+"""For reading and rewriting a file, at the speed of a disk that barely takes a recording. 100 GB get 27
+hours."""
 
 
 def patience_s(size_bytes: int) -> float:
-    """With a file of that size that is gone through and written anew."""
+    """The time-out for reading and rewriting a file of that size."""
     return _SYNC_S + size_bytes / _SLOWEST_BYTES_S
 
 
 class DiskThread:
-    """Does what it is given, in order. A daemon, as those of core.daemon_thread."""
+    """Runs calls in order. It is a daemon thread, as those of core.daemon_thread."""
 
     def __init__(self, name: str) -> None:
-        """`name`: what it does, for the thread and for errors."""
+        """`name`: of the thread, and in errors."""
         self._name = name
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
-        """Never blocks. A call that was not begun can be cancelled."""
+        """Never blocks. A call that has not begun can be cancelled."""
         result: Future[T] = Future()
         self._calls.put(functools.partial(settle, result, call))
         return result
 
     async def result(self, call: Callable[[], T], timeout_s: float) -> T:
-        """What it returns, after all that was submitted before. Raises what it raises, and EgressError
-        (DEADLINE_EXCEEDED) when it has not ended in time: the thread is then left to itself."""
+        """Returns what the call returns, after everything submitted before. Raises what the call raises, and
+        EgressError (DEADLINE_EXCEEDED) when it has not finished in time: the thread is then abandoned."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(self.submit(call))
@@ -65,14 +65,14 @@ class DiskThread:
             ) from None
 
     async def finish(self, timeout_s: float) -> None:
-        """Returns when it has done all it was given, and is over. Raises as result()."""
+        """Returns when all calls are done and the thread has ended. Raises as result()."""
         try:
             await self.result(lambda: None, timeout_s)
         finally:
             self.close()
 
     def close(self) -> None:
-        """It ends when it has done what it was given."""
+        """Makes the thread end after its last call."""
         self._calls.put(None)
 
     def _run(self) -> None:

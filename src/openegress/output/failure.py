@@ -7,7 +7,7 @@ from openegress.storage.uploader import Stored
 
 
 class FailureReport:
-    """Emits OutputFailed for the first error of an output; later ones are its consequences."""
+    """Emits OutputFailed for the first error of an output; later errors are its consequences."""
 
     def __init__(self, output: int, emit: Emit) -> None:
         self._output = output

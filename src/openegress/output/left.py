@@ -1,4 +1,4 @@
-"""What an earlier process has told of an output, for the one that goes on with it. Pure."""
+"""What an earlier process has reported of an output, for the process that continues it. Pure."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ class LeftStream:
 
     target: StreamTarget
     told: StreamUpdate | None = None
-    """The last word of it."""
+    """Its last update."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOutput:
-    """Empty for an output that begins."""
+    """Empty for a new output."""
 
     parts: tuple[FileUpdate, ...] = ()
-    """Of a file, in order: the next one begins now. None: the file that is there goes on."""
+    """The parts of a file, in order: the next one begins now. None: the existing file continues."""
     streams: tuple[LeftStream, ...] = ()
     """By number."""
     websocket: StreamUpdate | None = None

@@ -60,7 +60,7 @@ class ClipRecord:
 
 
 def stored_beside(files: Iterable[FileRecord], at_ns: int) -> list[StoredBeside]:
-    """What is told of files that EgressInfo has no place for."""
+    """Files for which EgressInfo has no field."""
     return [StoredBeside(at_ns, each.filename) for each in files]
 
 
@@ -72,18 +72,18 @@ class Pause:
     resumed_at_ns: int
 
     def until(self, ended_at_ns: int) -> "Pause":
-        """One that has no end, 0, ends with the recording."""
+        """A pause without an end, 0, ends with the recording."""
         return self if self.resumed_at_ns else Pause(self.paused_at_ns, max(self.paused_at_ns, ended_at_ns))
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Of the egress as a whole; empty fields are left out."""
+    """About the egress as a whole; empty fields are left out."""
 
     egress_id: str
     part: str = ""
-    """The number of the part that it is of, where other workers have recorded the others; "": it is of the
-    whole, or of the first."""
+    """The number of its part, where other workers have recorded the others; "": it is of the whole, or of the
+    first."""
     room_id: str = ""
     room_name: str = ""
     url: str = ""

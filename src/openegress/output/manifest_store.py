@@ -1,4 +1,4 @@
-"""The manifest of an egress, stored beside each of its outputs that wants one."""
+"""Stores the manifest of an egress beside each of its outputs that wants one."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ def header_of(
 
 
 def _composed(source: plan.Source) -> tuple[str, str]:
-    """The ids of the audio and the video track that a request puts together; "" where it names none."""
+    """The ids of the audio and the video track that a request combines; "" where it names none."""
     if not isinstance(source, plan.MediaSource):
         return "", ""
     audio = [route.value for route in source.audio if route.match == "track" and not route.exclude]
@@ -81,12 +81,10 @@ async def store_manifests(
     emit: Emit,
     uploader: Callable[[plan.StoragePlan], Uploader] = Uploader,
 ) -> None:
-    """Stores <egress_id>.json beside each finished output whose plan wants one: one text, of all outputs.
-
-    `beside`: what was stored with them, and is listed too. Emits ManifestStored for the first. Nothing is
-    written for an egress that stored nothing. Raises the
-    first EgressError after all were tried; the manifest then stays in the spool.
-    """
+    """Stores <egress_id>.json beside each finished output whose plan wants one: one text, about all outputs.
+    `beside`: other stored files to list. Emits ManifestStored for the first. Writes nothing for an egress
+    that stored nothing. Raises the first EgressError after trying all; the manifest then stays in the
+    spool."""
     records = [each for _, each in outputs]
     if not any(r.files or r.playlists or r.images for r in records):
         return

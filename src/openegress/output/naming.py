@@ -1,4 +1,4 @@
-"""What an output's objects are called in the storage, once the room has told all it can."""
+"""The final names of an output's objects in the storage, once the values of the room are known."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ _CONTENT_TYPE: dict[Container, tuple[str, str]] = {
     Container.OGG: ("audio/ogg", "audio/ogg"),
     Container.MP3: ("audio/mpeg", "audio/mpeg"),
     Container.WEBM: ("video/webm", "audio/webm"),
-    # Named for what it may hold: nobody knows its tracks when it begins.
+    # Named for what it may hold: its tracks are unknown when it begins.
     Container.MKV: ("video/x-matroska", "video/x-matroska"),
     Container.MKA: ("audio/x-matroska", "audio/x-matroska"),
     Container.MCAP: ("application/x-mcap", "application/x-mcap"),
@@ -41,7 +41,7 @@ _CONTENT_TYPE: dict[Container, tuple[str, str]] = {
 
 
 def content_type(container: Container, formats: Sequence[StreamFormat]) -> str:
-    """Without formats it is of tracks that come and go, and named for what it may hold."""
+    """Without formats, its tracks come and go, and it is named for what it may hold."""
     with_video = not formats or any(f.kind is MediaKind.VIDEO for f in formats)
     return content_type_of(container, with_video=with_video)
 
@@ -51,7 +51,8 @@ def content_type_of(container: Container, *, with_video: bool) -> str:
 
 
 def container_for(formats: Sequence[StreamFormat]) -> Container:
-    """Where encoded tracks go as they are. Raises EgressError when no container takes them together."""
+    """The container for encoded tracks as they are. Raises EgressError when no container takes them
+    together."""
     codecs: list[AudioCodec | VideoCodec] = [f.codec for f in formats]
     if len(codecs) == 1 and (container := TRACK_CONTAINER.get(codecs[0])) is not None:
         return container
@@ -63,7 +64,7 @@ def container_for(formats: Sequence[StreamFormat]) -> Container:
 
 
 def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
-    """Where a file goes; where its container is the track's choice, without its extension."""
+    """The path of a file, without its extension if the track chooses the container."""
     extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
     if output.split is not None:
         extension = LONGEST_NUMBER + extension
@@ -77,13 +78,14 @@ def file_name(output: plan.FileOutput, values: Mapping[str, str]) -> str:
     try:
         return fitted(made, lambda path: (naming.with_extension(path, extension),), limit, "filepath")
     except EgressError:
-        # The request was checked when these values were not known: too long now, it is cut, not refused.
+        # These values were unknown when the request was checked: a name that is too long is cut now, not
+        # refused.
         return squeezed(made(Cut()), limit, len(extension))
 
 
 def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[str, str], ending: str) -> str:
-    """Where a sidecar goes whose name ends in `ending`: beside the file or the playlist, and named after it;
-    where a file is split and its path says where the number goes, after the first part."""
+    """The path of a sidecar whose name ends in `ending`: beside the file or the playlist, and named after it.
+    In a split file whose path says where the number goes, it is named after the first part."""
     if isinstance(output, plan.FileOutput):
         extension = f".{output.container.value}" if output.container else LONGEST_EXTENSION
         stem = beside_parts(output, naming.sidecar_stem(file_name(output, values), extension))
@@ -94,7 +96,7 @@ def sidecar_name(output: plan.FileOutput | plan.SegmentOutput, values: Mapping[s
 
 
 def segment_names(output: plan.SegmentOutput, values: Mapping[str, str]) -> SegmentNames:
-    """Where segments and playlists go."""
+    """The paths of segments and playlists."""
     extension = f".{output.container.value}"
 
     def made(cut: Cut) -> SegmentNames:

@@ -1,4 +1,4 @@
-"""Keeps an output below a size: asks for the end in time, and lets nothing pass that would not fit. Pure."""
+"""Keeps an output below a size: asks for its end in time, and lets nothing pass that would not fit. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from openegress.core.units import MS, S
 from openegress.media import Packet, PacketSink
 
 HEADER_BYTES = 4096
-"""Of most containers, and of the first playlist entries: what a file has before and after its media."""
+"""Overhead of most containers, and of the first playlist entries, before and after the media."""
 MATROSKA_HEADER_BYTES = 256 * 1024
-"""With room for tracks to come (media.matroska_head)."""
+"""Includes room for further tracks (media.matroska_head)."""
 MCAP_HEADER_BYTES = 64 * 1024
 """Schemas and channels, twice: enough for 60 tracks."""
 SAMPLE_BYTES = 18
-"""What a container has for each packet, at most: 15 in fragments of MP4 and in WebM, 5 in a plain MP4 and in
-OGG, measured over half a minute of sound with and without a picture."""
+"""Largest overhead of a container for each packet: 15 in fragments of MP4 and in WebM, 5 in a plain MP4 and
+in OGG, measured over half a minute of sound with and without a picture."""
 TS_PACKET_BYTES, TS_PAYLOAD_BYTES = 188, 184
 PES_BYTES = 26
 """Header of a PES packet with both time stamps, and an adaptation field with a clock reference."""
 WINDOW_NS = S
-"""Over which the rate is measured."""
+"""Window over which the rate is measured."""
 TAIL_NS = 250 * MS
-"""From the word that the size is reached to the last packet that the encoder then still gives."""
+"""From the report that the size is reached to the last packet that the encoder still produces."""
 
 LONGEST_LAG_NS = 2 * S
-"""Of one stream behind another; more is a track that is muted."""
+"""Largest lag of one stream behind another; a larger one means a muted track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class SizeLimit:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What an output takes beside the media itself."""
+    """The overhead of an output beside the media itself."""
 
     packet_bytes: Callable[[int], int]
-    """Of a packet of so many bytes, with those."""
+    """Bytes for a packet of this many, itself included."""
     bytes_per_s: int = 0
-    """Whatever comes."""
+    """Per second, whatever arrives."""
     head_bytes: int = HEADER_BYTES
 
 
 def in_ts(data_bytes: int) -> int:
-    """MPEG-TS packets (ISO/IEC 13818-1) are filled up."""
+    """MPEG-TS packets (ISO/IEC 13818-1) are padded."""
     return -(-(data_bytes + PES_BYTES) // TS_PAYLOAD_BYTES) * TS_PACKET_BYTES
 
 
@@ -62,31 +62,32 @@ IN_MCAP = Packing(
 )
 """Measured with a track that sends sound and seven that send pictures."""
 IN_TS = Packing(in_ts, 24 * TS_PACKET_BYTES)
-"""FFmpeg's muxer repeats PAT and PMT ten times a second and SDT twice, and at each segment's beginning."""
+"""FFmpeg's muxer repeats PAT and PMT ten times a second, SDT twice, and all of them at the beginning of each
+segment."""
 
 
 class SizeGuard:
-    """A PacketSink before that of an output. Written to from one thread; `limit` may be another at any time,
-    and None for none."""
+    """A PacketSink in front of that of an output. One thread writes to it; `limit` may change at any time,
+    None for none."""
 
     def __init__(self, sink: PacketSink, limit: SizeLimit | None, packing: Packing = IN_FILE) -> None:
-        """The limit is told as reached early enough that what comes until the end of the recording fits."""
+        """The limit is reported early enough for everything until the end of the recording to fit."""
         self._sink = sink
         self.limit = limit
         self._packing = packing
         self._size_bytes = packing.head_bytes
         self._ends_ns: dict[MediaKind, int] = {}
-        """Where each stream has got to."""
+        """The position of each stream."""
         self._window_ns = 0
-        """Where the window began in which bytes are counted now."""
+        """Where the window begins in which bytes are counted."""
         self._window_bytes = 0
         self._rate = 0.0
-        """Bytes per ns, of the fuller of this window and the last."""
+        """Bytes per ns, the larger of this window's and the last one's."""
         self._cut_ns: int | None = None
         """From here on nothing is written."""
 
     def go_on(self, size_bytes: int, at_ns: int) -> None:
-        """Behind what another process has written, up to this time."""
+        """Continues what another process has written, up to this time."""
         self._size_bytes = max(self._size_bytes, size_bytes)
         self._window_ns = at_ns
 
@@ -107,7 +108,7 @@ class SizeGuard:
                 self._cut(max(self._ends_ns.values()) + 1, limit)
 
     def _whole_bytes(self, at_ns: int) -> float:
-        """What the output takes when it has got to there."""
+        """The size of the output once it is there."""
         return self._size_bytes + self._packing.bytes_per_s * max(at_ns, *self._ends_ns.values()) / S
 
     def _cut(self, at_ns: int, limit: SizeLimit) -> None:
@@ -125,7 +126,7 @@ class SizeGuard:
             self._window_bytes = 0
 
     def _tail_bytes(self) -> float:
-        """What other streams have still to bring up to where the foremost is, and what is under way."""
+        """What other streams still need to catch up with the foremost, and what is under way."""
         lag_ns = min(LONGEST_LAG_NS, max(self._ends_ns.values()) - min(self._ends_ns.values()))
         rate = max(self._rate, self._window_bytes / WINDOW_NS) + self._packing.bytes_per_s / S
         return rate * (lag_ns + TAIL_NS)

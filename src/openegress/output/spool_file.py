@@ -8,8 +8,8 @@ from pathlib import Path
 from openegress.core.errors import Code, EgressError, Fault, Phase
 
 HEADER_BYTES = 4096
-"""More than any container writes before its first frame: a file with less, of which nothing plays, never held
-any media."""
+"""More than any container writes before its first frame: a smaller file that does not play never held any
+media."""
 
 
 class SpoolFile:
@@ -52,7 +52,7 @@ class SpoolFile:
         return len(data)
 
     def rewrite(self, offset: int, data: bytes) -> None:
-        """Over bytes that are there; the next write() goes on at the end. Raises OSError."""
+        """Overwrites existing bytes; the next write() continues at the end. Raises OSError."""
         if self.error is not None:
             raise self.error
         try:
@@ -71,11 +71,11 @@ class SpoolFile:
         return self._file.tell()
 
     def seal(self) -> None:
-        """Nothing more is written from here on."""
+        """Nothing more is written from now on."""
         self.closed = True
 
     def release(self) -> None:
-        """Puts what was written on the disk, and closes. Raises EgressError."""
+        """Syncs to the disk, and closes. Raises EgressError."""
         self.closed = True
         if self._file.closed:
             return
@@ -89,7 +89,7 @@ class SpoolFile:
 
 
 def folder(spool: str, name: str) -> Path:
-    """The folder below the egress' spool that one output has to itself. Raises EgressError."""
+    """The folder of one output below the egress's spool. Raises EgressError."""
     path = Path(spool) / name
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def folder(spool: str, name: str) -> Path:
 
 
 def disk_error(error: OSError, path: Path) -> EgressError:
-    """What the disk's refusal means to whoever runs the service."""
+    """What the disk's refusal means, for the operator."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             code, text = (
@@ -116,7 +116,7 @@ def disk_error(error: OSError, path: Path) -> EgressError:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             code, text = (
                 Code.PERMISSION_DENIED,
-                f"the service may not write {path}: {error.strerror}; give its user the right to",
+                f"the service may not write {path}: {error.strerror}; give its user write access",
             )
         case _:
             code, text = Code.INTERNAL, f"cannot write {path}: {error.strerror or error}"
@@ -124,7 +124,7 @@ def disk_error(error: OSError, path: Path) -> EgressError:
 
 
 def replace(path: Path, content: str | bytes) -> None:
-    """Whoever reads `path` sees the old content or the new. Raises EgressError."""
+    """Readers of `path` see the old content or the new."""
     draft = path.with_name(path.name + ".new")
     try:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)

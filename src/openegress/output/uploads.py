@@ -13,14 +13,14 @@ from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _UNANSWERED = 2
-"""After so many failures in a row at the end, the storage counts as down: the rest stays in the spool."""
+"""After this many failures in a row at the end, the storage counts as down: the rest stays in the spool."""
 
 
 class _UploadsState(Enum):
     OPEN = auto()
     """More objects may come."""
     FINISHING = auto()
-    """No object comes any more; each one left is tried once more."""
+    """No object comes any more; each remaining one is tried once more."""
     ABANDONED = auto()
     """Nothing is uploaded any more."""
 
@@ -37,7 +37,7 @@ class Upload:
     """Awaited when the object is stored, before the next upload. May raise EgressError."""
     keep_local: bool = False
     late: LateUploads | None = None
-    """Where it was made by a process that has died since."""
+    """Made by a process that has died since."""
 
 
 class OrderedUploads:

@@ -16,7 +16,7 @@ from openegress.media import Packet
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """What may wait in a queue before its output is given up."""
+    """Bytes that may wait in a queue before its output is given up."""
 
     max_bytes: int = 64 * 1024 * 1024
     max_s: float = 30.0
@@ -25,8 +25,8 @@ class QueueLimits:
     """How long a packet may wait for others, so that the thread wakes a few times a second and not for each.
     Less than what a muxer holds back anyway."""
     rest_s: float = 0.3
-    """After so long without a packet the job is told to rest: a kill must cost no more of a slow stream than
-    of a quick one."""
+    """After this long without a packet the job is told to rest: a kill must not cost more of a slow stream
+    than of a fast one."""
 
 
 class Writing(Protocol):
@@ -39,14 +39,14 @@ class Writing(Protocol):
         """Raises EgressError: the job is then aborted and gets no more packets."""
 
     def rest(self) -> None:
-        """When nothing has come for a while: gives out what still waits in memory. Raises EgressError."""
+        """After a while without packets: writes what waits in memory. Raises EgressError."""
 
     def close(self) -> None:
         """After the last packet. Raises EgressError."""
 
     def abort(self, error: EgressError) -> None:
-        """Instead of close(), after a failure: keeps what can be kept, releases the rest. Raises nothing
-        that matters: `error` is what gets reported."""
+        """Instead of close(), after a failure: keeps what can be kept and releases the rest. Whatever it
+        raises is ignored: `error` is reported."""
 
 
 class _State(Enum):
@@ -73,7 +73,7 @@ class QueuedWriter:
         self._limits = limits or QueueLimits()
         self._phase = phase
         self._queue: deque[Packet | Future[None]] = deque()
-        """Packets, and futures of those who wait until everything before them is written."""
+        """Packets, and futures of callers who wait until everything before them is written."""
         self._queued_bytes = 0
         self._changed = threading.Condition()
         self._state = _State.RUNNING
@@ -82,7 +82,8 @@ class QueuedWriter:
         self._failure: EgressError | None = None
         self._opened: Future[None] = Future()
         self._ended: Future[None] = Future()
-        # A daemon: a write that hangs in a dead network file system must not keep the process from ending.
+        # A daemon thread: a write that hangs in a dead network file system must not keep the process from
+        # ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -117,7 +118,7 @@ class QueuedWriter:
             raise error from None
 
     def put(self, packet: Packet) -> None:
-        """Queues; never blocks, never raises. On overflow the output fails and takes no more."""
+        """Queues; never blocks, never raises. On overflow the output fails and accepts no more."""
         with self._changed:
             if self._state is not _State.RUNNING:
                 return
@@ -187,7 +188,7 @@ class QueuedWriter:
                 failure.add_note(f"and while giving up: {type(error).__name__}: {error}")
             self._on_failure(failure)
         if not self._opened.done():
-            # The failure as it stands, for whoever waits in start().
+            # The current failure, for callers who wait in start().
             if failure is not None:
                 self._opened.set_exception(failure)
             else:
@@ -212,7 +213,7 @@ class QueuedWriter:
             self._job.close()
 
     def _next(self) -> "deque[Packet | Future[None]] | None":
-        """What there is to do, soon after the first of it came; empty: to rest; None: nothing any more."""
+        """The next packets, soon after the first of them arrived; empty: time to rest; None: the end."""
         with self._changed:
             while not self._queue and self._state is _State.RUNNING:
                 came = self._changed.wait(None if self._is_rested else self._limits.rest_s)
@@ -221,7 +222,7 @@ class QueuedWriter:
                     return deque()
             self._is_rested = False
             if self._state is _State.RUNNING and all(isinstance(item, Packet) for item in self._queue):
-                # Packets do not notify a queue that has some; marks and the end do.
+                # Packets do not notify a queue that is not empty; marks and the end do.
                 self._changed.wait(self._limits.linger_s)
             if self._state is _State.FAILED or not self._queue:
                 return None

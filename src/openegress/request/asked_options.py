@@ -1,4 +1,4 @@
-"""The options of one request, from all the ways by which they may have come. Pure."""
+"""The options of one request, merged from all the ways in which they may arrive. Pure."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,8 @@ from openegress.request.resume_options import ResumeChoice
 
 LEAST_LENGTH_S = 10.0
 LEAST_SIZE_BYTES = 5_000_000
-"""Of a part: each is one more entry of EgressInfo, which every update carries. 10 s are 8,640 in a day."""
+"""Least length of a part: each part is another entry of EgressInfo, which every update carries. 10 s make
+8,640 in a day."""
 SPLITTABLE = frozenset({Container.MP4})
 
 _STORED = (parts.FileOutput, parts.SegmentOutput, parts.ImageOutput)
@@ -35,16 +36,16 @@ _OF_A_ROOM = ("stop_when_empty", "stop_when_idle")
 @dataclass(frozen=True, slots=True)
 class AskedOptions:
     all: Options
-    """The configuration's and the room's too."""
+    """Includes those of the configuration and the room."""
     asked: Options
-    """Of the request alone."""
+    """Those of the request alone."""
     layout: str
-    """What of the request's layout names one."""
+    """The operator's layout that the request's layout names."""
     notices: tuple[str, ...] = ()
 
     def end_rules(self, plan: Plan) -> EndRules:
-        """Of a recording of `plan`, whose own are not known yet. Raises EgressError for what the request asks
-        and this recording has no way to do; of the configuration and the room that is left out."""
+        """The end rules of a recording of `plan`. Raises EgressError for what the request asks for and this
+        recording cannot do; what only the configuration or the room asks for is left out."""
         refuse_unsuited(self.asked, plan)
         rules = changed_rules(EndRules(), self.all)
         if not _is_of_room(plan):
@@ -52,7 +53,7 @@ class AskedOptions:
         return rules if _has_sound(plan) else msgspec.structs.replace(rules, stop_when_silent_s=0.0)
 
     def split(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> tuple[parts.Output, ...]:
-        """With files that are split. Raises EgressError as end_rules() does."""
+        """The outputs, with files that are split. Raises EgressError as end_rules() does."""
         every = self.all.split_every
         if not every:
             return outputs
@@ -89,7 +90,7 @@ class AskedOptions:
         )
 
     def tracks_file(self, source: parts.Source) -> str:
-        """The path of the file of tracks beside what is composed; "": none. Raises as end_rules() does."""
+        """The path of the file of tracks beside a composite; "": none. Raises as end_rules() does."""
         if isinstance(source, parts.LayoutSource):
             return self.all.tracks_file or ""
         if self.asked.tracks_file:
@@ -101,7 +102,7 @@ class AskedOptions:
         wanted = self.all.sidecars.each if self.all.sidecars else ()
         why: EgressError | None = None
         if isinstance(source, parts.WebSource | parts.TemplateSource):
-            why = unimplemented("sidecars of what a page shows, whose room is not looked into,")
+            why = unimplemented("sidecars of a page")
         elif not _is_stored(outputs):
             why = invalid("sidecars: they lie beside a file or segments, and this egress has neither")
         if why is None:
@@ -111,8 +112,8 @@ class AskedOptions:
         return ()
 
     def with_stems(self, plan: Plan) -> Plan:
-        """`plan` with the stems it may have. Nobody can go on with them: stems that only the configuration
-        or the room wants give way to a request for `resume`. Raises as end_rules() does."""
+        """`plan` with the stems that it may have. A recording with stems cannot resume: stems that only the
+        configuration or the room wants give way to a request for `resume`. Raises as end_rules() does."""
         wanted = self.all.stems.form if self.all.stems else None
         if wanted is None:
             return plan
@@ -128,24 +129,24 @@ class AskedOptions:
         return msgspec.structs.replace(plan, stems=wanted, resumes=False)
 
     def loudness_lufs(self, plan: Plan) -> float:
-        """Of the sound of `plan`, and of its stems; 0: it stays as it is. Raises as end_rules() does."""
+        """The loudness of the sound of `plan`, and of its stems; 0: unchanged. Raises as end_rules() does."""
         target = float(self.all.loudness or 0.0)
         is_encoded = plan.audio is not None and plan.passthrough is Passthrough.NEVER
         if not target or is_encoded or plan.stems is not None:
             return target
         if self.asked.loudness:
-            raise invalid("loudness: no sound of this egress is encoded, and none is brought to a loudness")
+            raise invalid("loudness: this egress encodes no sound, so its loudness cannot change")
         return 0.0
 
     @property
     def asks_for_loudness(self) -> bool:
-        """Tracks that would be stored as they come have to be encoded for it."""
+        """Tracks that would be stored as they are must be encoded for it."""
         return bool(self.asked.loudness)
 
     def with_data(
         self, sidecars: tuple[Sidecar, ...], outputs: tuple[parts.Output, ...]
     ) -> tuple[Sidecar, ...]:
-        """`sidecars` with the data that a media source asks for. Raises EgressError where nothing is stored
+        """`sidecars` with the data that a media source asks for. Raises EgressError where no output is stored
         that it could lie beside."""
         if not _is_stored(outputs):
             raise invalid(
@@ -157,21 +158,23 @@ class AskedOptions:
     def storyboard(
         self, outputs: tuple[parts.Output, ...], video: parts.VideoEncoding | None, passthrough: Passthrough
     ) -> tuple[parts.Output, ...]:
-        """With thumbnails, if they are wanted. Raises EgressError where the request asks for them and there
-        is no picture to take them of; what only the configuration or the room wants is left out, also where
-        tracks would have to be decoded for it."""
+        """The outputs, with thumbnails if they are wanted. Raises EgressError where the request asks for them
+        without an encoded picture. If only the configuration or the room wants them, they are left out, also
+        where tracks would have to be decoded for them."""
         every_s = self.all.storyboard
         if not every_s:
             return outputs
         is_asked = bool(self.asked.storyboard)
         if is_asked and (every_s < 1 or every_s % 1):
-            raise invalid(f"storyboard: {every_s:g} s; whole seconds, of which one is the least")
+            raise invalid(f"storyboard: {every_s:g} s; give whole seconds, at least 1")
         board = storyboards.beside(outputs, max(1, round(every_s)))
         if video is None or board is None:
             if is_asked and video is None:
-                raise invalid("storyboard: no picture of this egress is encoded, and thumbnails are of one")
+                raise invalid("storyboard: this egress encodes no picture to take thumbnails of")
             if is_asked:
-                raise invalid("storyboard: it lies beside a file, segments or images, and there are none")
+                raise invalid(
+                    "storyboard: this egress stores no file, segments or images for it to lie beside"
+                )
             return outputs
         if passthrough is Passthrough.IF_POSSIBLE and not is_asked:
             return outputs
@@ -184,26 +187,26 @@ class AskedOptions:
 
     @property
     def asks_for_card(self) -> bool:
-        """Tracks that would be stored as they come have to be encoded for it."""
+        """Tracks that would be stored as they are must be encoded for it."""
         return self.asked.on_pause is PauseMode.HOLD
 
     def on_pause(self, outputs: tuple[parts.Output, ...], *, as_it_comes: bool) -> PauseMode:
-        """Of `outputs`. A stream cannot leave time out, and what is beside it is of the same pictures.
-        `as_it_comes`: one track of a kind is stored so, in which there is no place for a card. Raises
-        EgressError where the request asks for one all the same."""
+        """The pause mode for `outputs`. A stream cannot leave time out, and outputs beside it have the same
+        pictures. `as_it_comes`: tracks are stored as they are, without a place for a card; raises EgressError
+        where the request asks for one all the same."""
         if any(isinstance(each, parts.StreamOutput | parts.WebsocketOutput) for each in outputs):
             return PauseMode.HOLD
         if not as_it_comes:
             return self.all.on_pause or PauseMode.CUT
         if self.asks_for_card:
-            raise unimplemented("on_pause=hold of a track that is stored as it comes")
+            raise unimplemented("on_pause=hold of a track that is stored as it is")
         return PauseMode.CUT
 
     def encoded(
         self, video: parts.VideoEncoding | None, outputs: tuple[parts.Output, ...], render: Render
     ) -> parts.VideoEncoding | None:
-        """`video` at the speed and the rate that were asked for. Raises EgressError where the request asks
-        for what its outputs have no use for."""
+        """`video` with the requested speed and frame rate. Raises EgressError where the request asks for
+        something that its outputs cannot use."""
         if video is None:
             for key in ("encoder_speed", "video_codec", "variable_frame_rate"):
                 if getattr(self.asked, key):
@@ -213,7 +216,7 @@ class AskedOptions:
         if is_streamed and self.asked.variable_frame_rate:
             raise invalid(
                 "variable_frame_rate: a stream keeps its rate, and what is beside it has the same pictures; "
-                "leave it out, or stream by an egress of its own"
+                "leave it out, or stream in a separate egress"
             )
         is_h264 = video.codec is VideoCodec.H264
         if self.asked.variable_frame_rate and not is_h264:
@@ -232,9 +235,9 @@ class AskedOptions:
         )
 
     def render(self, source: parts.Source, outputs: tuple[parts.Output, ...]) -> Render:
-        """Of `source`, into `outputs`. Raises EgressError for what cannot be composed after it was recorded,
-        and for options that need a picture while it is; where only the configuration or the room asks for
-        it, such a recording is rendered live."""
+        """When `source` is rendered into `outputs`. Raises EgressError for a recording that cannot be
+        composed afterwards, and for options that need a picture while it runs; if only the configuration or
+        the room asks for it, such a recording is rendered live."""
         if self.all.render is not Render.DEFERRED:
             return Render.LIVE
         why = deferred.refusal(source, outputs, self.all)
@@ -245,17 +248,17 @@ class AskedOptions:
         return Render.LIVE
 
     def resumption(self, outputs: tuple[parts.Output, ...], render: Render) -> ResumeChoice:
-        """Of a recording into `outputs`. Raises EgressError as end_rules() does."""
+        """Whether and how a recording into `outputs` resumes. Raises EgressError as end_rules() does."""
         return resume_options.choice_of(self.all, self.asked, outputs, render)
 
     def recorded(self, source: parts.Source) -> parts.Recorded:
-        """Of `source`. Raises EgressError where somebody would be recorded who is not to be: also where only
-        the configuration or the room says so."""
+        """Who of `source` is recorded. Raises EgressError where somebody would be recorded who must not be,
+        even if only the configuration or the room says so."""
         for key in sorted(options.SELECTING):
             of_page = isinstance(source, parts.TemplateSource) and getattr(self.all, key)
             of_no_room = isinstance(source, parts.WebSource) and getattr(self.asked, key)
             if of_page or of_no_room:
-                raise unimplemented(f"{key} of what a page shows, which chooses by itself,")
+                raise unimplemented(f"{key} of a page, which decides by itself whom it shows,")
         return parts.Recorded(
             only=self.all.record_only.each if self.all.record_only else (),
             left_out=self.all.leave_out.each if self.all.leave_out else (),
@@ -264,25 +267,25 @@ class AskedOptions:
         )
 
     def looks(self, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool) -> Looks:
-        """Of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
+        """The looks of `source`, whose pictures are drawn here or not. Raises as end_rules() does."""
         return look_options.looks_of(self.all, self.asked, source, pictures, is_drawn=is_drawn)
 
 
 def _why_no_stems(plan: Plan) -> EgressError | None:
     """None: it can have them."""
     if not _is_of_room(plan):
-        return unimplemented("stems of what a page shows, whose room is not looked into,")
+        return unimplemented("stems of a page")
     if not _is_stored(plan.outputs):
         return invalid("stems: they lie beside a file or segments, and this egress has neither")
     if not _has_sound(plan):
         return invalid("stems: this egress records no sound")
     if isinstance(plan.source, parts.MediaSource) and plan.passthrough is not Passthrough.NEVER:
-        return invalid("stems: the tracks of this egress are stored as they come, one of a kind")
+        return invalid("stems: this egress stores single tracks as they are")
     return None
 
 
 def changed_rules(rules: EndRules, asked: Options) -> EndRules:
-    """With what `asked` says in the place of what was said before."""
+    """`rules` with the changes in `asked`."""
     told = {
         "max_duration_s": asked.max_duration,
         "max_size_bytes": asked.max_size,
@@ -300,10 +303,10 @@ def changed_rules(rules: EndRules, asked: Options) -> EndRules:
 
 
 def refuse_unsuited(asked: Options, plan: Plan) -> None:
-    """Raises EgressError, naming the option, for what a recording of `plan` has no way to do."""
+    """Raises EgressError, naming the option, for a change that a recording of `plan` cannot make."""
     for key in _OF_A_ROOM:
         if getattr(asked, key) and not _is_of_room(plan):
-            raise unimplemented(f"{key} of what a page shows, whose room is not looked into,")
+            raise unimplemented(f"{key} of a page")
     if asked.max_size and not _is_stored(plan.outputs):
         raise invalid("max_size: only files and segments have a size, and this egress has neither")
     if asked.max_size and plan.render is Render.DEFERRED:
@@ -313,7 +316,7 @@ def refuse_unsuited(asked: Options, plan: Plan) -> None:
 
 
 def _is_stored(outputs: tuple[parts.Output, ...]) -> bool:
-    """As files or segments."""
+    """Whether an output is a file or segments."""
     return any(isinstance(each, parts.FileOutput | parts.SegmentOutput) for each in outputs)
 
 
@@ -322,7 +325,7 @@ def _is_of_room(plan: Plan) -> bool:
 
 
 def _has_sound(plan: Plan) -> bool:
-    """Of a single track nobody knows yet."""
+    """Unknown for a single track, whose kind only the room knows."""
     if isinstance(plan.source, parts.TracksSource):
         return plan.source.audio
     if isinstance(plan.source, parts.MediaSource) and plan.source.single_track_id:
@@ -331,7 +334,7 @@ def _has_sound(plan: Plan) -> bool:
 
 
 def asked_options(request: Request, context: Context) -> AskedOptions:
-    """Raises EgressError naming the way and the key for what is no option or has no such value."""
+    """Raises EgressError naming the source and the key, for an unknown option or an invalid value."""
     body = request.WhichOneof("request")
     if body is None:
         return AskedOptions(Options(), Options(), "")
@@ -339,9 +342,9 @@ def asked_options(request: Request, context: Context) -> AskedOptions:
     asked = options.merged(options.of_query(found.query, "layout"), options.carried(getattr(request, body)))
     of_room, passed_over = options.of_room_metadata(context.room_metadata)
     if of_room.tracks_file:
-        # It would let whoever writes a room's metadata choose among all paths of the storage.
+        # Otherwise the author of a room's metadata could choose any path of the storage.
         of_room = msgspec.structs.replace(of_room, tracks_file=None)
-        passed_over += ("room metadata egress: tracks_file is for requests and configuration (passed over)",)
+        passed_over += ("room metadata egress: tracks_file is for requests and configuration (ignored)",)
     of_room, unknown = look_options.without_unknown_pictures(of_room, context.pictures)
     every = options.merged(context.options.of_room(room_of(request)), of_room, asked)
     return AskedOptions(every, asked, found.name, found.near_misses + passed_over + unknown)

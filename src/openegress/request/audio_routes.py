@@ -1,4 +1,4 @@
-"""Which audio of a room goes to which channel, from the ways a request may say it."""
+"""Which audio of a room goes to which channel, for each way in which a request may say so."""
 
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ AGENT = "agent"
 
 
 def of_mixing(mixing: int) -> tuple[AudioRoute, ...]:
-    """Of a room composite. Raises EgressError for a mixing that does not exist."""
+    """The routes of a room composite. Raises EgressError for an unknown mixing."""
     match mixing:
         case AudioMixing.DEFAULT_MIXING:
             return (AudioRoute(match="all"),)
@@ -34,10 +34,10 @@ def of_mixing(mixing: int) -> tuple[AudioRoute, ...]:
 
 
 def of_config(config: AudioConfig) -> tuple[AudioRoute, ...]:
-    """Of a v2 media source, in protocol v1.54.0's class; empty: no audio. Raises EgressError."""
+    """The routes of a v2 media source, in protocol v1.54.0's class; empty: no audio. Raises EgressError."""
     routes = tuple(_route(route) for route in today(config).routes)
     if config.capture_all:
-        # After the others, of which it takes what is left.
+        # Comes after the others, as it takes what they leave.
         return (*routes, AudioRoute(match="all"))
     if routes and all(route.exclude for route in routes):
         raise missing_or_invalid("audio routes (nothing is left but what is excluded; set capture_all)")

@@ -1,6 +1,7 @@
-"""Requests that nobody sends: what a rule asks for when a room is opened or a track published. Pure.
+"""Requests that nobody sends: those that a rule makes when a room opens or a track is published. Pure.
 
-A rule holds LiveKit's own RoomEgress (livekit_room.proto), which livekit-server takes when a room is created.
+A rule holds LiveKit's own RoomEgress (livekit_room.proto), which livekit-server accepts when a room is
+created.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,8 +55,8 @@ class AutoStart:
     """The request of its kind, with the room's name."""
 
     def request(self, number: int = 0) -> rpc.StartEgressRequest:
-        """With an id that is the same wherever it is made: no egress is started twice. `number` counts those
-        that were started anew."""
+        """The request, with an id that is the same wherever it is made, so that no egress starts twice.
+        `number` counts new attempts."""
         seed = (
             *(pattern.encode() for pattern in self.rule.rooms),
             self.rule.egress.SerializeToString(deterministic=True),
@@ -73,7 +74,7 @@ class AutoStart:
 
 
 def rule_of(rooms: Sequence[str], egress: Mapping[str, Any]) -> AutoStartRule:
-    """From the configuration, whose scalars are text. Raises EgressError naming what is wrong."""
+    """From the configuration, whose scalars are text. Raises EgressError naming the mistake."""
     if not rooms:
         raise invalid('rooms: missing; list patterns of room names, "*" for every room')
     message = RoomEgress()
@@ -96,7 +97,7 @@ def rule_of(rooms: Sequence[str], egress: Mapping[str, Any]) -> AutoStartRule:
 
 
 def _part(asked: Any, kind: str) -> Message:
-    """As today's protocol has it. Raises ParseError, and EgressError for a number that no enum knows."""
+    """In today's protocol. Raises ParseError, and EgressError for an unknown enum number."""
     message = today.kind_of(kind)()
     json_format.ParseDict(_typed(asked, message.DESCRIPTOR), message)
     for each in unknown.in_message(message):
@@ -110,7 +111,7 @@ def _named(name: str, kind: Any) -> FieldDescriptor | None:
 
 
 def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
-    """When the room is opened."""
+    """What to start when the room opens."""
     for rule in _matching(rules, room):
         if rule.egress.HasField("room"):
             body = RoomCompositeEgressRequest()
@@ -122,7 +123,8 @@ def of_room(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStart]:
 def of_track(
     rules: Sequence[AutoStartRule], room: Room, participant: ParticipantInfo, track: TrackInfo
 ) -> Iterator[AutoStart]:
-    """When sound or a picture is published: of the track, and of its publisher, as livekit-server does."""
+    """What to start when sound or a picture is published: for the track, and for its publisher, as
+    livekit-server does."""
     if track.type not in (TrackType.AUDIO, TrackType.VIDEO):
         return
     for rule in _matching(rules, room):
@@ -137,7 +139,7 @@ def of_track(
 
 
 def follows_people(rules: Sequence[AutoStartRule], room: Room) -> bool:
-    """Does any rule for the room depend on who publishes?"""
+    """Whether any rule for the room depends on who publishes."""
     return any(
         rule.egress.HasField("participant") or rule.egress.HasField("tracks")
         for rule in _matching(rules, room)
@@ -149,14 +151,14 @@ def _matching(rules: Sequence[AutoStartRule], room: Room) -> Iterator[AutoStartR
 
 
 def _with_fields_of(source: Message, target: M) -> M:
-    """Fields of the same names: LiveKit's automatic requests are parts of those that are sent."""
+    """Copies fields of the same names: LiveKit's automatic requests are parts of the ones that are sent."""
     newest = today.today(target)
     json_format.ParseDict(json_format.MessageToDict(today.today(source)), newest)
     return today.in_wheel(newest, type(target))
 
 
 def _typed(tree: Any, kind: Any) -> Any:
-    """With truth values where the message has them."""
+    """Converts text to booleans where the message has them."""
     if not isinstance(tree, Mapping):
         return tree
     names = {name: field for field in kind.fields for name in (field.name, field.json_name)}

@@ -1,4 +1,4 @@
-"""From a request for a clip, and what is known of its egress, to the plan of it. Pure."""
+"""The plan of a clip, from the request and what is known of its egress. Pure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ class _Last(Block, frozen=True, forbid_unknown_fields=True):
 
 
 def wish_of(request: ClipRequest) -> SpanWish:
-    """Raises EgressError for a span that makes no sense, whatever the recording is."""
+    """Raises EgressError for a span that no recording could have."""
     begin, end = str(getattr(request, "from")), request.to
     last_ns = round(Decoder().struct({"last": request.last}, _Last, "").last * S) if request.last else None
     wish = SpanWish(
@@ -52,7 +52,7 @@ def wish_of(request: ClipRequest) -> SpanWish:
 
 
 def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, clip_id: str) -> ClipPlan:
-    """Of an egress that records, whose plan has its storage. Raises EgressError."""
+    """For an egress that is recording, whose plan has its storage. Raises EgressError."""
     wish = wish_of(request)
     if plan.render is Render.DEFERRED:
         why = "the egress is composed after it was recorded: ask when it is complete"
@@ -78,7 +78,7 @@ def of_running(request: ClipRequest, info: EgressInfo, plan: Plan, spool: Path, 
 
 
 def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: str) -> ClipPlan:
-    """Of an egress that has ended, by what it has stored in the server's own storage. Raises EgressError."""
+    """For an egress that has ended, from what it stored in the server's own storage. Raises EgressError."""
     wish = wish_of(request)
     storage = context.storage
     files = _files_of_recording(info)
@@ -121,12 +121,12 @@ def of_ended(request: ClipRequest, info: EgressInfo, context: Context, clip_id: 
 
 
 def _files_of_recording(info: EgressInfo) -> list[FileInfo]:
-    """Its parts, in order, without the file that has the tracks of its room."""
+    """Its parts in order, without the file of its room's tracks."""
     files = [each for each in info.file_results if each.location]
     body = info.WhichOneof("request")
     if body is None or not _asks_for_file(getattr(info, body)):
         return []
-    # The first has no number where the file was not to be split.
+    # The first part has no number if the file was not to be split.
     are_parts = all(f"{number:05d}" in each.filename for number, each in enumerate(files[1:], 2))
     return files if are_parts else files[:1]
 
@@ -138,7 +138,8 @@ def _asks_for_file(request: Message) -> bool:
 
 
 def is_within_reach(info: EgressInfo, context: Context) -> bool:
-    """Whether what an ended egress has stored can be read on this machine: a local file is on one alone."""
+    """Whether this machine can read what an ended egress has stored: a local file exists on one machine
+    only."""
     if not isinstance(context.storage.backend, LocalStorage):
         return True
     names = [each.location for each in info.file_results if each.location]
@@ -147,8 +148,8 @@ def is_within_reach(info: EgressInfo, context: Context) -> bool:
 
 
 def started_at_ns(info: EgressInfo, at_ns: int) -> int:
-    """Unix ns of media time zero, as it counts for what lies at `at_ns`; 0: not known. What is left out
-    within a file is not in it."""
+    """The unix time of media time zero for a position at `at_ns`; 0: unknown. Ignores time that is left out
+    within a file."""
     begin_ns = 0
     files = _files_of_recording(info) or info.file_results[:1]
     for each in files:
@@ -197,12 +198,12 @@ def _stem(name: str) -> str:
 
 
 def _part(file: FileInfo, *, on_backup: bool) -> StoredPart:
-    """One that is not stored yet may still become larger."""
+    """A segment that is not stored yet may still grow."""
     return StoredPart(file.filename, file.duration, file.size if file.location else 0, on_backup)
 
 
 def _names_storage(message: Message) -> bool:
-    """Whether any part of a request says where files go, and with which credentials."""
+    """Whether any part of a request names a storage, and so its credentials."""
     for field, value in message.ListFields():
         if field.message_type is None or field.message_type.GetOptions().map_entry:
             continue

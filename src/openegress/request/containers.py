@@ -1,4 +1,4 @@
-"""What a request says of the containers that its encoded outputs go into. Pure."""
+"""The containers that a request chooses for its encoded outputs. Pure."""
 
 from openegress.core.codecs import VIDEO_IN, Container, VideoCodec
 from openegress.core.errors import missing_or_invalid, unimplemented
@@ -7,8 +7,8 @@ from openegress.request.requested import FileWish, RequestedOutputs
 
 
 def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Container | None:
-    """What the request says of its file's type; None: nothing, and codecs decide. `codec` is the one that is
-    asked for; `fits_webm`: nothing else of the request keeps it from being a WebM."""
+    """The file type that the request chooses; None: it chooses none, and the codecs decide. `codec` is the
+    requested one; `fits_webm`: nothing else in the request rules out WebM."""
     asked = getattr(wish.file, "file_type", 0)
     if asked == outputs.MCAP:
         raise unimplemented("file_type MCAP of anything but layout tracks and media of StartEgress")
@@ -20,14 +20,15 @@ def of_file(wish: FileWish, codec: VideoCodec | None, *, fits_webm: bool) -> Con
     path = wish.file.filepath.lower()
     if is_named_webm(wish) and fits_webm and codec in (None, *VIDEO_IN[Container.WEBM]):
         return Container.WEBM
-    # A codec moves a file that is named otherwise, as ever; VP8 and VP9 only one whose name leaves that open.
+    # A codec changes the container even if the file is named otherwise, as upstream does; VP8 and VP9 only
+    # where the name leaves it open.
     if path.endswith(".mp4") and codec in (VideoCodec.VP8, VideoCodec.VP9):
         return Container.MP4
     return None
 
 
 def is_named_webm(wish: FileWish) -> bool:
-    """The API has no name for WebM: a path may ask for it."""
+    """The API has no name for WebM, but a path may ask for it."""
     return not getattr(wish.file, "file_type", 0) and wish.file.filepath.lower().endswith(".webm")
 
 

@@ -19,7 +19,7 @@ METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata.goog", "instan
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """The server's limits by what is recorded to. Seconds and bytes; 0: none."""
+    """The server's limits for each kind of output. Seconds and bytes; 0: none."""
 
     file_s: float = 0.0
     stream_s: float = 0.0
@@ -38,9 +38,9 @@ class Context:
     assume_role: AssumeRole = field(default_factory=AssumeRole)
     ws_url: str = ""
     template_base: str = ""
-    """Of the page that lays out rooms where a request names none; empty: rooms are laid out without one."""
+    """The page that lays out rooms if a request names none; empty: rooms are laid out without a page."""
     insecure: bool = False
-    """Any certificate of a LiveKit server is as good as another."""
+    """Any certificate of a LiveKit server is accepted."""
     make_token: Callable[[str, str], str] | None = None
     """(egress id, room name) -> a recorder's token; None: no API key is configured."""
     allow_local: bool = True
@@ -48,15 +48,15 @@ class Context:
     """The server's time zone, for {time}."""
     limits: SessionLimits = field(default_factory=SessionLimits)
     options: OptionDefaults = field(default_factory=OptionDefaults)
-    """For what a request leaves open."""
+    """Options for whatever a request leaves open."""
     pictures: PictureFiles = field(default_factory=PictureFiles)
-    """Those that options may name."""
+    """Pictures that options may name."""
     layouts: tuple[LayoutSpec, ...] = ()
-    """The operator's own."""
+    """The operator's own layouts."""
     room_metadata: str = ""
-    """Of the room that is asked for, which may have options too."""
+    """Metadata of the room, which may contain options too."""
     unknown_fields: UnknownFields = UnknownFields.WARN
     distinct: Distinct = Distinct.NONE
-    """Which names carry the egress' id."""
+    """Which names contain the egress's id."""
     deny_networks: tuple[str, ...] = METADATA_NETWORKS
-    """CIDR networks that no recorded page may lie in, where its URL names an address."""
+    """CIDR networks that no recorded page may lie in, if its URL names an address."""

@@ -1,4 +1,4 @@
-"""What a recording may ask for whose picture is composed after it. Pure."""
+"""What a recording whose picture is composed afterwards may ask for. Pure."""
 
 from openegress.core import plan as parts
 from openegress.core.errors import EgressError, invalid, unimplemented
@@ -9,7 +9,7 @@ _IT = "render=deferred"
 
 
 def refusal(source: parts.Source, outputs: tuple[parts.Output, ...], every: Options) -> EgressError | None:
-    """None: it can be. `every`: all options that hold for it."""
+    """Why it cannot be deferred; None: it can. `every`: all options that apply to it."""
     if isinstance(source, parts.WebSource | parts.TemplateSource):
         return invalid(f"{_IT}: a page can only be recorded while it is shown; leave it out")
     if not isinstance(source, parts.LayoutSource):

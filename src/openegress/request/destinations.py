@@ -28,7 +28,7 @@ Named = S3Storage | GCPStorage | AzureStorage | AliOSSStorage
 
 
 class UploadRequest(Protocol):
-    """Any request message with an upload in it: the four of v1's outputs, v2's StorageConfig."""
+    """Any request message with an upload: the four outputs of v1, and v2's StorageConfig."""
 
     @property
     def s3(self) -> S3Upload: ...
@@ -43,13 +43,13 @@ class UploadRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AssumeRole:
-    """The server's part in requests that upload to S3 by a role. Empty fields: none."""
+    """The server's role for requests that upload to S3. Empty fields: none."""
 
     access_key: str = ""
     secret: str = ""
-    """The key that takes on a request's role where the request has none of its own."""
+    """The key that assumes a request's role if the request has none of its own."""
     arn: str = ""
-    """The role of requests that name none."""
+    """The role for requests that name none."""
     external_id: str = ""
     """For `arn`."""
 
@@ -62,10 +62,8 @@ def choose(
     assume_role: AssumeRole = AssumeRole(),
     deny_networks: tuple[str, ...] = (),
 ) -> StoragePlan:
-    """The first upload that names a storage, with the server's manners; else the server's own storage.
-
-    Raises EgressError: `output` where that would be the local disk and the server forbids it.
-    """
+    """The first upload that names a storage, with the server's settings; otherwise the server's own storage.
+    Raises EgressError naming `output` where that would be the local disk and the server forbids it."""
     for upload in uploads:
         backend = of_upload(upload)
         if isinstance(backend, S3Storage):
@@ -90,7 +88,7 @@ def choose(
 
 
 def of_upload(upload: UploadRequest) -> Named | None:
-    """None: it names no storage. Raises EgressError invalid_argument for one without a bucket."""
+    """None: the upload names no storage. Raises EgressError invalid_argument for one without a bucket."""
     if upload.HasField("s3"):
         return _s3(upload.s3)
     if upload.HasField("gcp"):
@@ -141,8 +139,7 @@ def _s3(upload: S3Upload) -> S3Storage:
 
 
 def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
-    """How often a call to S3 is tried again, and with which checksum, is the server's affair, whosever bucket
-    it is."""
+    """The server decides on retries of S3 calls and on checksums, whoever owns the bucket."""
     if not isinstance(server, S3Storage):
         return backend
     return msgspec.structs.replace(
@@ -155,15 +152,16 @@ def _as_patient(backend: S3Storage, server: Backend) -> S3Storage:
 
 
 def _may_know_us(backend: S3Storage, server: Backend) -> bool:
-    """Whether the server's identity (its role, its keys, its external id) may go where a request says."""
+    """Whether the server's identity (its role, its keys, its external id) may be used where a request
+    says."""
     own = server.endpoint if isinstance(server, S3Storage) else ""
     return is_aws(backend.endpoint) or backend.endpoint == own
 
 
 def _in_role(backend: S3Storage, role: AssumeRole) -> S3Storage:
-    """As upstream does it: an external id goes with the role it was set for, and so does not mix with a
-    request's. The ambient identity takes on the server's role only: whoever may record could have it take on
-    any. Raises EgressError (permission_denied)."""
+    """As in upstream: an external id belongs to the role it was set for, so it does not mix with a request's.
+    The ambient identity assumes the server's role only: otherwise callers could make it assume any. Raises
+    EgressError (permission_denied)."""
     if backend.assume_role_arn and not backend.access_key and not role.access_key:
         raise EgressError(
             Code.PERMISSION_DENIED,
@@ -198,7 +196,8 @@ def _needed(field: str, value: str) -> str:
 
 
 def path_in(storage: StoragePlan, path: str, field: str) -> str:
-    """`path` as this storage takes it. Raises EgressError where a local one leaves the output root."""
+    """`path` in the form that this storage takes. Raises EgressError where a local one leaves the output
+    root."""
     if isinstance(storage.backend, LocalStorage):
         return naming.local_path(path, storage.backend.root, field, storage.backend.private)
     return naming.storage_key(path)

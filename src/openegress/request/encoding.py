@@ -1,4 +1,4 @@
-"""What to encode to: the request's preset or options within their bounds, and codecs that fit all outputs."""
+"""How to encode: the request's preset or options within their bounds, and codecs that fit all outputs."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ PASSTHROUGH = 8
 
 MIN_SIDE = 16
 MAX_SIDE = 16_384
-"""libx264's largest; what a picture costs is bounded by MAX_PIXELS."""
+"""libx264's largest; MAX_PIXELS bounds the cost of a picture."""
 MAX_PIXELS = 7680 * 4320
 MAX_FRAMERATE = 240
 VIDEO_KBPS = (1, 200_000)
@@ -56,7 +56,7 @@ MAX_KEY_FRAME_INTERVAL_S = 86_400.0
 
 ENCODED_AUDIO = (AudioCodec.AAC, AudioCodec.OPUS, AudioCodec.MP3)
 ENCODED_VIDEO = (VideoCodec.H264, VideoCodec.VP8)
-"""Where nobody asks for another one."""
+"""The default where nobody asks for another one."""
 
 FORMAT_NAMES: dict[Container, str] = {
     Container.MP4: "video/mp4",
@@ -84,7 +84,7 @@ CODEC_NAMES: dict[AudioCodec | VideoCodec, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The encoding a request asks for, defaults filled in; codecs are None where any will do."""
+    """The encoding that a request asks for, with defaults filled in; codecs are None where any will do."""
 
     asked: bool = False
     passthrough: bool = False
@@ -95,18 +95,18 @@ class Wish:
     profile: H264Profile = H264Profile.MAIN
     video_codec: VideoCodec | None = None
     key_frame_interval_s: float = 0.0
-    """0: not asked for."""
+    """0: not requested."""
     audio_codec: AudioCodec | None = None
     audio_kbps: int = DEFAULT_AUDIO_KBPS
     sample_rate: int = DEFAULT_AUDIO_HZ
     notices: tuple[str, ...] = ()
-    """What of it has no effect."""
+    """Parts of it that have no effect."""
     of_picture: tuple[str, ...] = ()
     of_sound: tuple[str, ...] = ()
     """Fields of the request that are set, by what they are about."""
 
     def without_effect(self, *, has_audio: bool, has_video: bool) -> tuple[str, ...]:
-        """Of all that it asks for, where one of the two is not recorded."""
+        """The fields without effect where no picture or no sound is recorded."""
         missing = [] if has_video else [("picture", self.of_picture)]
         missing += [] if has_audio else [("sound", self.of_sound)]
         told = tuple(
@@ -116,7 +116,7 @@ class Wish:
 
 
 def from_preset(number: int) -> Wish:
-    """Raises EgressError invalid_argument for a number that is no preset."""
+    """Raises EgressError invalid_argument for an unknown preset."""
     if number == PASSTHROUGH:
         return Wish(asked=True, passthrough=True)
     preset = PRESETS.get(number)
@@ -133,13 +133,13 @@ def from_preset(number: int) -> Wish:
 
 
 def from_options(options: EncodingOptions) -> Wish:
-    """`advanced`: 0 takes the default. Raises EgressError invalid_argument naming field and bound."""
+    """`advanced`: 0 means the default. Raises EgressError invalid_argument naming field and bound."""
     default = Wish()
     width = side("width", options.width) or default.width
     height = side("height", options.height) or default.height
     if width * height > MAX_PIXELS:
         raise missing_or_invalid(f"width ({width}x{height} has more than {MAX_PIXELS} pixels)")
-    # Of the display's colours: checked as upstream checks it, but the display always has 24 bits.
+    # Upstream's colour depth of the display: checked as upstream does, but our display always has 24 bits.
     if options.depth not in (0, 8, 16, 24):
         raise missing_or_invalid("depth")
     if options.audio_frequency and options.audio_frequency not in SAMPLE_RATES_HZ:
@@ -180,7 +180,7 @@ def _without_effect(options: EncodingOptions) -> Iterator[str]:
 
 
 def side(field: str, value: int) -> int:
-    """A picture's width or height; 0 is for the caller to fill."""
+    """The width or height of a picture; 0 is for the caller to fill in."""
     if value == 0:
         return 0
     if value < MIN_SIDE or value % 2:
@@ -248,14 +248,14 @@ class Formats:
     audio: AudioCodec | None
     video: VideoCodec | None
     notices: tuple[str, ...] = ()
-    """What is encoded otherwise than asked."""
+    """What is encoded differently from the request."""
 
 
 def against_webm(
     wish: Wish, *, has_audio: bool, file: Container | None, others: Iterable[Container], streamed: bool
 ) -> str:
-    """What of a request keeps it from being a WebM of VP8 and Opus; "": nothing. `file` is the type that the
-    request names."""
+    """Why the request rules out a WebM of VP8 and Opus; "": it does not. `file` is the type that the request
+    names."""
     if streamed:
         return "a stream"
     if any(container is not Container.WEBM for container in others):
@@ -277,11 +277,9 @@ def choose(
     others: Iterable[Container],
     streamed: bool,
 ) -> Formats:
-    """Codecs that every output takes, and the container of a file that asks for none (`default_file`).
-
+    """Codecs that every output takes, and the container of a file without a requested one (`default_file`).
     `others` are the containers of segments and streams. VP8 gives way to H.264, with a notice, where
-    something else of the request rules it out. Raises EgressError invalid_argument.
-    """
+    something else in the request rules it out. Raises EgressError invalid_argument."""
     others = list(others)
     fixed = ([file] if file else []) + others
     notices: tuple[str, ...] = ()
@@ -370,7 +368,8 @@ def video_encoding(wish: Wish, codec: VideoCodec, segment_s: int, streamed: bool
 
 
 def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
-    """Key frames fall on every segment's start: the interval divides the segment into whole frames."""
+    """Makes key frames fall on the start of every segment: the interval divides the segment into whole
+    frames."""
     asked = wish.key_frame_interval_s
     if not segment_s:
         return asked or DEFAULT_KEY_FRAME_INTERVAL_S
@@ -383,7 +382,7 @@ def _interval(wish: Wish, segment_s: int, streamed: bool) -> float:
 
 
 def audio_encoding(wish: Wish, codec: AudioCodec) -> AudioEncoding:
-    """Raises EgressError for what MP3 has not."""
+    """Raises EgressError for a sample rate that MP3 lacks."""
     if codec is AudioCodec.MP3 and wish.sample_rate > MAX_MP3_HZ:
         raise missing_or_invalid(f"audio_frequency ({wish.sample_rate} is above MP3's largest, {MAX_MP3_HZ})")
     if codec is AudioCodec.MP3 and wish.audio_kbps > MAX_MP3_KBPS:

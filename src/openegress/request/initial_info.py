@@ -1,4 +1,4 @@
-"""The EgressInfo that an egress begins with: its request as it may be shown, and a result for each output."""
+"""The EgressInfo that an egress begins with: its redacted request, and a result for each output."""
 
 from livekit.protocol.egress import EgressInfo, EgressSourceType, EgressStatus, StreamInfo
 
@@ -19,7 +19,7 @@ from openegress.request.redact import redacted
 
 
 def initial(request: StartEgressRequest, plan: Plan, now_ns: int) -> EgressInfo:
-    """STARTING, with the request as it may be shown and a result for every output of the plan."""
+    """STARTING, with the redacted request and a result for every output of the plan."""
     info = EgressInfo(
         egress_id=plan.egress_id,
         room_id=plan.room_id,

@@ -1,4 +1,4 @@
-"""The plan of a part that another worker records of an egress. Pure."""
+"""The plan of another worker's part of an egress. Pure."""
 
 import msgspec
 
@@ -21,18 +21,19 @@ from openegress.core.units import S
 from openegress.request import naming
 
 _LEAST_S = 1.0
-"""Of a part whose egress has come to its limit while nobody recorded."""
+"""The least time for a part whose egress reached its limit while nobody recorded."""
 
 
 def may_have_parts(plan: Plan) -> bool:
-    """Another worker may go on with a recording of this plan. Not with a stream, which the first may still
-    send, nor with a file that gets parts of its own, whose numbers would meet those of other workers."""
+    """Whether another worker may continue a recording of this plan. It may not with a stream, which the first
+    worker may still be sending, nor with a split file, whose numbers would collide with those of other
+    workers."""
     is_of_tracks = isinstance(plan.source, TracksSource)
     return plan.resumes and not is_of_tracks and all(map(_is_one, plan.outputs))
 
 
 def _is_one(output: Output) -> bool:
-    """One worker makes one of it."""
+    """Outputs of which only one worker can make the whole."""
     match output:
         case TracksFile():
             return False
@@ -70,7 +71,7 @@ def later_part(plan: Plan, part: Part, started_at_ns: int, now_ns: int, own: Sto
 
 
 def _stored_here(output: Output, own: StoragePlan) -> Output | None:
-    """What is on the disk of a worker is on this one's disk, where it has one for recordings."""
+    """Files on the disk of another worker go to this one's disk, if it has one for recordings."""
     if not isinstance(output, FileOutput | SegmentOutput | ImageOutput):
         return output
     if not isinstance(output.storage.backend, LocalStorage):

@@ -1,6 +1,6 @@
-"""Reads a layout of the operator's own from a tree of JSON or YAML. Pure.
+"""Reads an operator's own layout from a tree of JSON or YAML. Pure.
 
-What is wrong with it is told by where it is: a JSON pointer (RFC 6901).
+A mistake is reported with its place: a JSON pointer (RFC 6901).
 """
 
 import math
@@ -18,7 +18,7 @@ from openegress.core.text import shown
 
 MOST_REGIONS = 32
 MOST_PEOPLE = 25
-"""In one region, as in a grid."""
+"""Limit for people in one region, as in a grid."""
 LARGEST_CANVAS = 16_384
 LEAST_LENGTH = 0.01
 MOST_Z = 100
@@ -40,7 +40,7 @@ class LayoutFault:
 
 
 class LayoutFaults(ValueError):
-    """A tree is no layout."""
+    """A tree that is not a valid layout."""
 
     def __init__(self, faults: list[LayoutFault]) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -57,7 +57,7 @@ def parse_layout(text: str, name: str) -> LayoutSpec:
 
 
 def read_layout(tree: object, name: str) -> LayoutSpec:
-    """Raises LayoutFaults with all that is wrong."""
+    """Raises LayoutFaults with all mistakes."""
     reader = _Reader()
     spec = reader.layout(tree, name)
     if reader.faults:
@@ -126,7 +126,7 @@ class _Reader:
     def _span(
         self, keys: Mapping[str, Any], at: str, names: tuple[str, str], whole: float
     ) -> tuple[float, float]:
-        """(where it begins, how long it is), as parts of the whole."""
+        """(where it begins, how long it is), as fractions of the whole."""
         begin = self._number(keys, names[0], at, 0, whole) / whole
         length = self._number(keys, names[1], at, LEAST_LENGTH * whole, whole) / whole
         if begin + length > 1 + _ROUNDING:
@@ -163,7 +163,7 @@ class _Reader:
         return {key: value for key, value in tree.items() if key in known}
 
     def _number(self, keys: Mapping[str, Any], name: str, at: str, least: float, most: float) -> float:
-        """`least` for what is none."""
+        """`least` for an invalid number."""
         where = f"{at}/{name}"
         if name not in keys:
             if not self._is_faulty(at):

@@ -18,7 +18,7 @@ class Layout:
     arrangement: Arrangement = Arrangement.GRID
     light: bool = False
     spec: LayoutSpec | None = None
-    """In place of the arrangement."""
+    """A layout of the operator's own, in place of the arrangement."""
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -34,7 +34,7 @@ TRACKS = "tracks"
 
 
 def parse(name: str, specs: Sequence[LayoutSpec] = ()) -> Layout:
-    """The layout of this name, the default for an empty one. `specs`: the operator's own."""
+    """The layout of this name; the default one for an empty name. `specs`: the operator's own."""
     for spec in specs:
         if spec.name == name:
             return Layout(spec=spec)
@@ -42,8 +42,8 @@ def parse(name: str, specs: Sequence[LayoutSpec] = ()) -> Layout:
 
 
 def resolve(name: str) -> str:
-    """A name of LAYOUTS for any name, as upstream's template reads it: by how it begins, and whether it ends
-    in -light. What follows a "?" are options, and no part of it."""
+    """The name from LAYOUTS for any name, as upstream's template reads it: by its beginning, and by whether
+    it ends in -light. Options after a "?" are not part of it."""
     name = name.partition("?")[0]
     if name in LAYOUTS:
         return name
@@ -56,6 +56,6 @@ def resolve(name: str) -> str:
 
 
 def taken_for(name: str) -> str:
-    """The notice about a name that resolve() had to guess at."""
+    """The notice about a name that resolve() had to guess."""
     known = ", ".join(LAYOUTS)
     return f"layout {name[:64]!r} is unknown and taken for {resolve(name)}; the built-in template has {known}"

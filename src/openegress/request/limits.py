@@ -1,4 +1,4 @@
-"""What the server lets the outputs of a request grow to. Pure."""
+"""The server's limits for the outputs of a request. Pure."""
 
 from openegress.core import plan as parts
 from openegress.core.plan import Limits
@@ -6,7 +6,7 @@ from openegress.request.context import SessionLimits
 
 
 def limits_of(found: tuple[parts.Output, ...], limits: SessionLimits) -> Limits:
-    """The shortest limit among the kinds of output there are."""
+    """The shortest limit among the kinds of output in use."""
     durations: list[float] = []
     file_bytes = 0
     for output in found:

@@ -1,4 +1,4 @@
-"""Options that say how a recording looks: what is drawn over its pictures, and what they lie on. Pure."""
+"""Options for the look of a recording: what is drawn over its pictures, and what lies behind them. Pure."""
 
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from openegress.core.looks import (
 
 
 class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
-    """None: this layer does not say. An empty text: none, whatever an earlier layer says."""
+    """None: this layer leaves it open. An empty text: none, whatever an earlier layer says."""
 
     logo: PictureName | None = None
     """One of overlays.logos in the configuration."""
@@ -38,7 +38,7 @@ class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
     recorded_at: Zone | None = None
     recording_dot: bool | None = None
     names: bool | None = None
-    """Of people, on their tiles."""
+    """Names of people, on their tiles."""
     speaker_border: CssColour | None = None
     background: Backdrop | None = None
     """Where there is no tile: a colour, or one of overlays.backgrounds in the configuration."""
@@ -48,13 +48,13 @@ class LookOptions(Block, frozen=True, forbid_unknown_fields=True):
 LOOK_KEYS = LookOptions.__struct_fields__
 L = TypeVar("L", bound=LookOptions)
 OF_TILES = ("names", "speaker_border", "background")
-"""They need to know where people are."""
+"""These options need to know where people are in the picture."""
 AS_THEY_COME = "tracks are stored as they come"
 NO_PICTURE = "this egress has no picture"
 
 
 def changed(looks: Looks, options: LookOptions) -> Looks:
-    """`looks` with what the options say."""
+    """`looks` with the options applied."""
     said: dict[str, Any] = {key: getattr(options, key) for key in LOOK_KEYS}
     plain = {key: _plain(value) for key, value in said.items() if value is not None}
     return msgspec.structs.replace(looks, **plain)
@@ -67,9 +67,9 @@ def refuse_unknown_pictures(options: LookOptions, pictures: PictureFiles) -> Non
 
 
 def without_unknown_pictures(options: L, pictures: PictureFiles) -> tuple[L, tuple[str, ...]]:
-    """What is left of them, and a sentence for each name that is not configured."""
+    """The remaining looks, and a sentence for each name that is not configured."""
     faults = _unknown_pictures(options, pictures)
-    told = tuple(f"{fault.message} (passed over)" for fault in faults.values())
+    told = tuple(f"{fault.message} (ignored)" for fault in faults.values())
     return msgspec.structs.replace(options, **dict.fromkeys(faults)), told
 
 
@@ -87,8 +87,9 @@ def _unknown_pictures(options: LookOptions, pictures: PictureFiles) -> dict[str,
 def looks_of(
     every: LookOptions, asked: LookOptions, source: parts.Source, pictures: PictureFiles, *, is_drawn: bool
 ) -> Looks:
-    """Of a recording of `source`, whose pictures are drawn here or not. `asked`: what the request says of
-    `every`. Raises EgressError for what it asks and cannot have; of the configuration that is left out."""
+    """The looks of a recording of `source`, whose pictures are drawn here or not. `asked`: the request's part
+    of `every`. Raises EgressError for what the request asks for and cannot have; what only the configuration
+    asks for is left out."""
     refuse_unknown_pictures(every, pictures)
     looks = changed(Looks(), every)
     has_tiles = isinstance(source, parts.LayoutSource)
@@ -109,14 +110,15 @@ def refuse_undrawn(asked: LookOptions, why: str) -> None:
 
 
 def refuse_of_tiles(asked: LookOptions, source: parts.Source) -> None:
-    """Raises EgressError for what needs to know where people are, where `source` is no room laid out here."""
+    """Raises EgressError for options that need to know where people are, if `source` is not a room that is
+    laid out here."""
     for key in OF_TILES:
         if getattr(asked, key) and not isinstance(source, parts.LayoutSource):
             raise unimplemented(f"{key} of anything but a room in one of this server's layouts")
 
 
 def _is_stored(source: parts.Source) -> bool:
-    """Tracks as they come."""
+    """Whether tracks are stored as they are."""
     is_track = isinstance(source, parts.MediaSource) and bool(source.single_track_id)
     return is_track or isinstance(source, parts.TracksSource)
 
@@ -130,7 +132,7 @@ def _unknown(key: str, name: str, configured: dict[str, str]) -> EgressError:
 
 
 def _plain(value: object) -> object:
-    """As the plan carries it."""
+    """In the form of the plan."""
     match value:
         case bool() | Corner():
             return value

@@ -1,7 +1,7 @@
-"""How long names may be where files go, and names cut to fit.
+"""Limits for the length of names in each storage, and names cut to fit.
 
-Values of placeholders give way, evenly and between characters, and end in a hash of what they were, so that
-two that differ stay two.
+Values of placeholders are shortened, evenly and between characters, and end in a hash of the full value, so
+that different names stay different.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _HASH_CHARS = 8
 _SHORTEST_BYTES = 2 + _HASH_CHARS
-"""Of a value that was cut: "~" and the hash, and a byte to spare."""
+"""What follows a value that was cut: "~" and the hash, and a byte to spare."""
 _ZERO_WIDTH_JOINER = "\u200d"
 
 
@@ -26,7 +26,7 @@ class NameLimit:
     """In bytes of UTF-8."""
 
     part_bytes: int
-    """Between two "/"."""
+    """Limit for each part between two "/"."""
     path_bytes: int
 
     def takes(self, path: str) -> bool:
@@ -38,12 +38,12 @@ class NameLimit:
 _FILE_SYSTEM = NameLimit(255, 4095)
 """NAME_MAX and PATH_MAX of Linux, without the closing zero."""
 _OBJECTS = NameLimit(1024, 1024)
-"""Keys of S3 and GCS, and blob names of Azure (characters there)."""
+"""Keys of S3 and GCS, and blob names of Azure (in characters)."""
 _OSS_OBJECTS = NameLimit(1023, 1023)
 
 
 def limit_of(storage: StoragePlan) -> NameLimit:
-    """What the storage takes below its prefix, and its backup as well."""
+    """What both the storage, below its prefix, and its backup take."""
     limits = [_limit(storage.backend, storage.prefix)]
     if storage.backup is not None:
         limits.append(_limit(storage.backup, storage.backup_prefix))
@@ -77,7 +77,7 @@ class Cut:
 
 
 def cut(text: str, longest_bytes: int) -> str:
-    """At most so many bytes of UTF-8, cut between characters, with a hash of the whole behind."""
+    """At most this many bytes of UTF-8, cut between characters, followed by a hash of the whole."""
     encoded = text.encode()
     if len(encoded) <= longest_bytes:
         return text
@@ -89,7 +89,7 @@ def cut(text: str, longest_bytes: int) -> str:
 
 
 def mark_of(text: str) -> str:
-    """What goes behind a value that could not stay as it was, so that two that differ stay two."""
+    """What follows a value that had to change, so that two different values stay different."""
     return "~" + hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARS]
 
 
@@ -99,10 +99,8 @@ def _continues(rest: str) -> bool:
 
 
 def fitted(make: Callable[[Cut], T], paths: Callable[[T], Iterable[str]], limit: NameLimit, field: str) -> T:
-    """What `make` makes with values as long as fits. `paths` are the longest that will be written for it.
-
-    Raises EgressError invalid_argument where what the request itself says is too long.
-    """
+    """The result of `make` with values that are as long as fits. `paths` are the longest that will be written
+    for it. Raises EgressError invalid_argument where the request's own text is too long."""
     whole = make(Cut())
     if all(map(limit.takes, paths(whole))):
         return whole
@@ -125,7 +123,8 @@ def fitted(make: Callable[[Cut], T], paths: Callable[[T], Iterable[str]], limit:
 
 
 def squeezed(path: str, limit: NameLimit, ending_bytes: int) -> str:
-    """`path` with each part cut that is too long; `ending_bytes` are kept for what is put behind the last."""
+    """`path` with each part cut that is too long; `ending_bytes` are reserved for what follows the last
+    one."""
     *folders, name = path.split("/")
     parts = [cut(part, limit.part_bytes) for part in folders]
     return "/".join([*parts, cut(name, limit.part_bytes - ending_bytes)])

@@ -17,26 +17,26 @@ from openegress.core.units import S
 from openegress.request.name_length import mark_of
 
 KNOWN_EXTENSIONS = (".raw", ".ogg", ".mp3", ".ivf", ".mp4", ".ts", ".webm", ".m3u8", ".jpeg", ".m4s")
-"""Endings that are replaced when another container is recorded; anything else is part of the name."""
+"""Extensions that are replaced when another container is recorded; anything else is part of the name."""
 
 _MANY_TRACKS = (".mkv", ".mka", ".mcap")
-"""Of files that are so named only where they are wanted: elsewhere they are part of the name, as upstream has
-it."""
+"""Extensions that count only where their container is wanted: elsewhere they are part of the name, as in
+upstream."""
 
 PLAYLIST_EXTENSION = ".m3u8"
 IMAGE_EXTENSION = ".jpeg"
 MANIFEST_EXTENSION = ".json"
 
 MOST_CHARS = 8192
-"""Of a path in a request: no storage keeps half of it (request.name_length). Filling the placeholders of a
-quarter of a megabyte keeps others waiting."""
+"""Limit for a path in a request: no storage takes half of it (request.name_length). Filling the placeholders
+of a quarter of a megabyte would keep others waiting."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def time_values(now_ns: int, zone: tzinfo) -> dict[str, str]:
-    """{time} in the server's zone, {utc} in UTC with milliseconds, of one and the same moment."""
+    """{time} in the server's zone and {utc} in UTC with milliseconds, for the same moment."""
     return {"time": _local_time(now_ns, zone), "utc": timestamp(now_ns)}
 
 
@@ -51,11 +51,9 @@ def _local_time(at_ns: int, zone: tzinfo) -> str:
 
 
 def clean(path: str) -> str:
-    """The shortest path of the same meaning, never above its start; a trailing "/" says directory and stays.
-
-    "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS or has
-    control characters.
-    """
+    """The shortest path with the same meaning, never above its start; a trailing "/" marks a directory and
+    stays. "" when nothing is left. Raises EgressError invalid_argument for one that is longer than MOST_CHARS
+    or has control characters."""
     if len(path) > MOST_CHARS:
         raise invalid(
             f"request has missing or invalid field: a path of {len(path)} characters; "
@@ -102,11 +100,11 @@ def fill(path: str, values: Mapping[str, str]) -> str:
 
 
 MARK = "-distinct"
-"""Among the values of names: what goes behind each of them. No placeholder can have this name."""
+"""The key, among the values of names, of what is appended to each name. No placeholder can have this name."""
 
 
 def fill_late(path: str, values: Mapping[str, str], mark: str) -> str:
-    """As `fill`, of what only the room can tell, with `mark` behind the name."""
+    """As `fill`, for values that only the room knows, with `mark` appended to the name."""
     return fill(distinct(path, mark), values)
 
 
@@ -116,7 +114,7 @@ def _harmless(text: str) -> str:
 
 
 def name(template: str, values: Mapping[str, str]) -> str:
-    """What a request's path means: cleaned, then filled as far as known."""
+    """A request's path, cleaned, and filled with the values that are known."""
     return fill(clean(template), values)
 
 
@@ -141,13 +139,14 @@ def known_extension(path: str) -> str:
 
 
 def sidecar_stem(path: str, extension: str) -> str:
-    """What the names of sidecars begin with, beside the file `path` that ends in `extension`, at last."""
+    """The beginning of the names of sidecars beside the file `path`, which will end in `extension`."""
     named = with_extension(path, extension)
     return named.removesuffix(extension)
 
 
 def with_extension(path: str, extension: str) -> str:
-    """`path` ending in `extension` (with its dot): kept, replaced if another known one, else appended."""
+    """`path` ending in `extension` (with its dot): kept, replaced if another known one, otherwise
+    appended."""
     if path.endswith(extension):
         return path
     known = (*KNOWN_EXTENSIONS, *_MANY_TRACKS) if extension in _MANY_TRACKS else KNOWN_EXTENSIONS
@@ -163,17 +162,17 @@ def distinct(path: str, mark: str) -> str:
 
 
 def default_name(identifier: str, values: Mapping[str, str]) -> str:
-    """<identifier>-<time>, one path part; a second attempt has its number behind."""
+    """<identifier>-<time>, as one path part; a second attempt ends in its number."""
     retry = "-{retry}" if "retry" in values else ""
     return fill(f"{identifier.replace('/', '_')}-{{time}}{retry}", values)
 
 
 class Distinct(Enum):
-    """Which names carry the egress' id, as another recording is writing to what they would be without it."""
+    """Which names contain the egress's id, because another recording writes to them without it."""
 
     NONE = "none"
     UNNAMED = "unnamed"
-    """Those that the request leaves to us."""
+    """Names that the request leaves to us."""
     ALL = "all"
 
 
@@ -186,7 +185,7 @@ def is_own(template: str) -> bool:
 def file_path(
     template: str, identifier: str, values: Mapping[str, str], extension: str, mark: str = ""
 ) -> str:
-    """Storage path of a file output. An empty `extension` is decided later, by the track's codec."""
+    """Storage path of a file output. An empty `extension` is decided later by the track's codec."""
     path = name(template, values)
     if not path or path.endswith("/"):
         path += default_name(identifier, values)
@@ -270,7 +269,7 @@ def image_names(prefix: str, identifier: str, values: Mapping[str, str], mark: s
 
 
 _MANY = 99_999
-"""A segment or picture of a recording of days."""
+"""The longest name of a segment or picture, in a recording of days."""
 
 
 def longest_of_segments(names: SegmentNames, extension: str, by_timestamp: bool) -> tuple[str, ...]:
@@ -294,7 +293,7 @@ def longest_of_images(
 
 
 def image_file(prefix: str, index: int, taken_ns: int, suffix: Literal["index", "timestamp", "none"]) -> str:
-    """One image's name; with "none" each one overwrites the last."""
+    """The name of one image; with "none", each one overwrites the last."""
     match suffix:
         case "index":
             return f"{prefix}_{index:05d}{IMAGE_EXTENSION}"
@@ -310,11 +309,9 @@ def manifest_path(directory: str, egress_id: str) -> str:
 
 
 def local_path(path: str, output_root: str, field: str = "filepath", private: Iterable[str] = ()) -> str:
-    """`path` of a request for local storage: relative paths are below `output_root`, absolute ones must be.
-
-    Returned as it is: joined to the root, an absolute path stays what it says. Raises EgressError
-    invalid_argument when it lies outside, or in one of the `private` places.
-    """
+    """`path` of a request for local storage: relative paths are below `output_root`, and absolute ones must
+    be. It is returned as it is: joined to the root, an absolute path stays absolute. Raises EgressError
+    invalid_argument when it lies outside, or in one of the `private` places."""
     root = posixpath.normpath(output_root)
     full = posixpath.normpath(posixpath.join(root, path))
     if full != root and not full.startswith(root.rstrip("/") + "/"):
@@ -333,5 +330,5 @@ def is_private(full: str, private: Iterable[str]) -> bool:
 
 
 def storage_key(path: str) -> str:
-    """`path` as an object store knows it: keys have no root."""
+    """`path` in the form of an object store, whose keys have no root."""
     return path.lstrip("/")

@@ -1,4 +1,4 @@
-"""What of a request becomes headers of an object in S3: metadata, tags and disposition. Pure.
+"""The parts of a request that become headers of an object in S3: metadata, tags and disposition. Pure.
 
 The header fields' grammar is RFC 9110, section 5; limits are those of S3 (User Guide, "Working with object
 metadata" and "Categorizing your storage using tags").
@@ -17,7 +17,7 @@ MAX_TAGS = 10
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
 MAX_TAGGING = MAX_TAGS * ((MAX_TAG_KEY + MAX_TAG_VALUE) * len("%F0%9F%90%88") + len("=&"))
-"""Characters of the longest query string with so many tags."""
+"""Characters of the longest query string with this many tags."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -25,8 +25,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def metadata(asked: Mapping[str, str]) -> dict[str, str]:
-    """As sent behind x-amz-meta-: names in lower case, as S3 keeps them; values with other characters than
-    ASCII encoded as S3 wants them (RFC 2047). Raises EgressError invalid_argument naming the key."""
+    """As sent in x-amz-meta- headers: names in lower case, as S3 keeps them; values that are not ASCII
+    encoded as S3 wants them (RFC 2047). Raises EgressError invalid_argument naming the key."""
     found: dict[str, str] = {}
     for key, value in asked.items():
         name = key.lower()
@@ -72,7 +72,7 @@ def tagging_header(tags: Mapping[str, str]) -> str:
 
 
 def disposition(asked: str) -> str:
-    """Content-Disposition; "inline" where none is asked for. Raises EgressError invalid_argument."""
+    """Content-Disposition; "inline" by default. Raises EgressError invalid_argument."""
     if not _FIELD_VALUE.fullmatch(asked):
         raise missing_or_invalid(
             f"content_disposition ({asked[:64]!r} is not ASCII without line breaks; write other characters "

@@ -1,6 +1,6 @@
-"""Options of a recording: what LiveKit's requests have no fields for. Pure.
+"""Options of a recording, for which LiveKit's requests have no fields. Pure.
 
-One schema for all ways by which they come. Layers are merged key by key, and later ones win: the
+There is one schema for all ways in which they arrive. Layers are merged key by key, and later ones win: the
 configuration, the metadata of the room, the query of a layout, the header X-Openegress-Options, the key
 "openegress" of a JSON body.
 """
@@ -33,76 +33,77 @@ from openegress.request.unknown import OPTIONS, length_delimited
 HEADER = "X-Openegress-Options"
 BODY_KEY = "openegress"
 MAX_CHARS = 4096
-"""Of a header, a query or a body's options: some twenty short values, one of them a line of text."""
+"""Limit for the options of a header, a query or a body: some twenty short values, one of them a line of
+text."""
 
 MAX_LAYOUT_CHARS = 8192
-"""Of a layout with its query, which becomes a part of a page's URL: servers take no more. One of a quarter of
-a megabyte keeps others waiting while it is taken apart."""
+"""Limit for a layout with its query, which becomes a part of a page's URL: servers take no more. Parsing a
+quarter of a megabyte would keep others waiting."""
 
 MAX_METADATA_CHARS = 65_536
-"""Of a room's metadata: LiveKit takes 64,000 bytes. What is longer has no options."""
+"""Limit for a room's metadata: LiveKit takes 64,000 bytes. Longer metadata has no options."""
 
 _MOST_OTHERS = 20
-"""Keys of a page's own query that are compared with ours."""
+"""Limit for the keys of a page's own query that are compared with ours."""
 _AS_IT_IS = (str, dict, list, type(None))
-"""What a tree of the configuration has too; of JSON the others are numbers and booleans."""
+"""The configuration contains these as text; JSON has numbers and booleans for the others."""
 
 M = TypeVar("M", bound=Message)
 
 
 class Options(LookOptions, frozen=True, forbid_unknown_fields=True):
-    """None: this layer does not say. 0 or an empty text: none, whatever an earlier layer says."""
+    """None: this layer leaves it open. 0 or an empty text: none, whatever an earlier layer says."""
 
     max_duration: Seconds | None = None
-    """Of what is recorded: pauses and the time before the first frame do not count."""
+    """Limit for what is recorded: pauses and the time before the first frame do not count."""
     max_size: SizeBytes | None = None
-    """Of a file, or of all segments of a playlist together; each stays below it."""
+    """Limit for a file, or for all segments of a playlist together; each output stays below it."""
     stop_when_empty: Seconds | None = None
-    """How long nobody but recorders and agents may be in the room."""
+    """How long the room may be without anybody but recorders and agents."""
     stop_when_idle: Seconds | None = None
-    """How long nobody of those who count for stop_when_empty may publish anything that is not muted."""
+    """How long those who count for stop_when_empty may publish nothing but muted tracks."""
     stop_when_silent: Seconds | None = None
-    """How long nothing may be heard."""
+    """How long it may be silent."""
     split_every: LengthOrSize | None = None
-    """How long, or how large, a file gets before another one is begun."""
+    """The length or size at which a file is followed by another one."""
     on_pause: PauseMode | None = None
-    """What becomes of the time in which it is paused."""
+    """What happens to the time in which it is paused."""
     start_timeout: Seconds | None = None
     """From the start of the egress to its first frame."""
     record_only: Selectors | None = None
     """Who and what of the room is recorded."""
     leave_out: Selectors | None = None
-    """Who and what of it is not, whatever record_only says."""
+    """Who and what of it is not recorded, whatever record_only says."""
     show_left_out: bool | None = None
     """Participants who are left out have a tile with their name."""
     opt_out: bool | None = None
-    """Participants may leave themselves out, which they may unless this is false."""
+    """Participants may leave themselves out; false forbids it."""
     sidecars: Sidecars | None = None
     """What is kept of the meeting beside its recording."""
     data_topics: str | None = None
-    """Of the sidecar data: patterns of topics, with commas between, as fnmatch takes them. Empty: all."""
+    """For the sidecar data: patterns of topics, separated by commas, as in fnmatch. Empty: all."""
     tracks_file: str | None = None
-    """Path of a file with the room's tracks as they come, beside what is composed of them."""
+    """Path of a file with the room's tracks as they are, beside a composite."""
     stems: Stems | None = None
     """Each participant's voice in a file of its own, beside the recording of a room."""
     loudness: LoudnessTarget | None = None
-    """What sound that is encoded, and stems, are brought to."""
+    """The loudness of encoded sound, and of stems."""
     storyboard: Seconds | None = None
-    """How often a thumbnail of the recording is taken, for players to show over their time line."""
+    """How often a thumbnail of the recording is taken, which players show over their timeline."""
     encoder_speed: AskedSpeed | None = None
-    """Of pictures that are encoded."""
+    """For encoded pictures."""
     video_codec: AskedCodec | None = None
-    """Of pictures that are encoded."""
+    """For encoded pictures."""
     variable_frame_rate: bool | None = None
-    """Of files and segments: a picture that does not change is not written again for a second."""
+    """In files and segments, a picture that does not change is written only once a second."""
     render: Render | None = None
     """When the picture of a room is composed."""
     resume: bool | None = None
-    """It goes on as the same egress when the process that records it dies, or its whole service."""
+    """The same egress continues when the process that records it dies, or its whole service."""
 
 
 class RoomOptions(Options, frozen=True, forbid_unknown_fields=True):
-    """A layer for rooms with certain names."""
+    """A layer for rooms with matching names."""
 
     rooms: tuple[str, ...] = ()
     """Patterns, see room_patterns."""
@@ -121,11 +122,11 @@ class OptionDefaults(Options, frozen=True, forbid_unknown_fields=True):
 
 KEYS = Options.__struct_fields__
 SELECTING = frozenset({"record_only", "leave_out"})
-"""Promises: somebody would be recorded who is not to be."""
+"""Options that protect people: without them, somebody would be recorded who must not be."""
 
 
 def merged(*layers: Options) -> Options:
-    """Key by key, the last layer that says something."""
+    """Key by key, the last layer with a value."""
     values = {key: value for layer in layers for key in KEYS if (value := getattr(layer, key)) is not None}
     return Options(**values)
 
@@ -134,8 +135,8 @@ def merged(*layers: Options) -> Options:
 
 
 def of_query(text: str, where: str) -> Options:
-    """`text` is key=value&key=value, with the escapes of a URL. Raises EgressError, which begins with
-    `where`, for what is no option or has no such value."""
+    """`text` is key=value&key=value, escaped as in a URL. Raises EgressError, whose text begins with `where`,
+    for an unknown option or an invalid value."""
     if len(text) > MAX_CHARS:
         raise invalid(f"{where}: options longer than {MAX_CHARS} characters")
     values: dict[str, str] = {}
@@ -146,14 +147,14 @@ def of_query(text: str, where: str) -> Options:
         if key in values:
             raise invalid(f"{where}: {shown(key)} is there twice")
         if key in SELECTING and "+" in pair:
-            # Whoever meant a plus and got a space would have somebody recorded who is not to be.
+            # If a plus became a space, somebody could be recorded who must not be.
             raise invalid(f"{where}: {key} has a +; write %2B for a plus and %20 for a space")
         values[key] = value
     return Decoder().struct(values, Options, where)
 
 
 def of_json(value: object, where: str) -> Options:
-    """`value` as JSON has it: an object of text, numbers, and null for what is left open. Raises as
+    """`value` is decoded JSON: an object of text, numbers, and null for what is left open. Raises as
     of_query() does."""
     if not isinstance(value, dict):
         raise invalid(f"{where}: {shown(json.dumps(value), 64)} is not an object of options")
@@ -162,13 +163,13 @@ def of_json(value: object, where: str) -> Options:
 
 
 ROOM_KEY = "egress"
-"""Of a room's metadata, where that is JSON."""
+"""The options in a room's metadata, where that is JSON."""
 _MOST_NOTICES = 5
 
 
 def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
-    """What the metadata of a room ask for, and a sentence for each key that is passed over: whoever writes
-    them is not the one who asks for the recording, and does not hear what is wrong."""
+    """The options in the room's metadata, and a sentence for each key that is ignored: the author of the
+    metadata did not ask for the recording, and gets no answer."""
     if len(metadata) > MAX_METADATA_CHARS:
         return Options(), ()
     try:
@@ -180,13 +181,13 @@ def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
         return Options(), ()
     where = f"room metadata {ROOM_KEY}"
     if not isinstance(asked, dict):
-        return Options(), (f"{where} is not an object of options (passed over)",)
+        return Options(), (f"{where} is not an object of options (ignored)",)
     found, notices = Options(), []
     for key, each in asked.items():
         try:
             found = merged(found, of_json({key: each}, where))
         except EgressError as error:
-            notices.append(f"{shown(error.message, 200)} (passed over)")
+            notices.append(f"{shown(error.message, 200)} (ignored)")
     return found, tuple(notices[:_MOST_NOTICES])
 
 
@@ -195,18 +196,18 @@ def of_room_metadata(metadata: str) -> tuple[Options, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class LayoutQuery:
-    """The name of a layout, taken apart."""
+    """The name of a layout, split into its parts."""
 
     name: str
-    """Without what of its query is ours."""
+    """Without the part of its query that is ours."""
     query: str
-    """The part of its query that is ours, or of the whole name what follows the "?"."""
+    """Our part of its query, or everything after the "?" of the whole name."""
     near_misses: tuple[str, ...] = ()
-    """A sentence for each key that goes to a page and looks like one of ours."""
+    """A sentence for each key that goes to a page and resembles one of ours."""
 
 
 def layout_of_page(layout: str) -> LayoutQuery:
-    """A page of the caller's or the operator's gets what of the query is not ours, as it was written. Raises
+    """A page of the caller's or the operator's gets the part of the query that is not ours, unchanged. Raises
     EgressError for one that is too long."""
     _refuse_long(layout)
     name, mark, query = layout.partition("?")
@@ -224,7 +225,7 @@ def layout_of_page(layout: str) -> LayoutQuery:
 
 
 def layout_of_ours(layout: str) -> LayoutQuery:
-    """A layout that is drawn here has no query but options. Raises as layout_of_page() does."""
+    """The query of a layout that is drawn here contains only options. Raises as layout_of_page() does."""
     _refuse_long(layout)
     name, _, query = layout.partition("?")
     return LayoutQuery(name, query)
@@ -243,8 +244,8 @@ def _key(pair: str) -> str:
 
 
 def carry(message: M, options: Options) -> M:
-    """`message` with options in a field that no client sets, which binary requests carry on. What it carries
-    already comes later, and wins."""
+    """`message` with options in a field that no client sets, and that binary requests preserve. Options that
+    it carries already come later, and win."""
     every = merged(options, carried(message))
     if text := text_of(every):
         message.MergeFromString(length_delimited(OPTIONS, text.encode()))
@@ -252,7 +253,7 @@ def carry(message: M, options: Options) -> M:
 
 
 def carried(message: Message) -> Options:
-    """All that carry() was given. Raises EgressError for what this release does not know."""
+    """All options that carry() added. Raises EgressError for those that this release does not know."""
     fields = UnknownFieldSet(message)
     return merged(
         *(
@@ -264,18 +265,18 @@ def carried(message: Message) -> Options:
 
 
 def apart(asked: Options) -> tuple[LookOptions, Options]:
-    """How it is to look, and all else."""
+    """(the options of its look, all others)."""
     looks = {key: getattr(asked, key) for key in LOOK_KEYS}
     return LookOptions(**looks), msgspec.structs.replace(asked, **dict.fromkeys(LOOK_KEYS))
 
 
 def together(looks: LookOptions, others: Options) -> Options:
-    """What apart() took apart."""
+    """The inverse of apart()."""
     return msgspec.structs.replace(others, **{key: getattr(looks, key) for key in LOOK_KEYS})
 
 
 def text_of(asked: LookOptions) -> str:
-    """What of_query() reads."""
+    """The inverse of of_query()."""
     keys = asked.__struct_fields__
     pairs = (f"{key}={_text(value)}" for key in keys if (value := getattr(asked, key)) is not None)
     return "&".join(pairs)

@@ -1,7 +1,7 @@
-"""What may be asked of a recording while it runs: to pause, to go by other options, to mark a moment. Pure.
+"""Orders for a running recording: pause, change options, mark a moment. Pure.
 
-An order is text. It travels as the name of a layout does: over the bus from an API of ours, and in the
-metadata of the recorder's participant from any SDK through a stock livekit-server.
+An order is text. It travels as the name of a layout: over the bus from our own API, and in the metadata of
+the recorder's participant from any SDK through a stock livekit-server.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ MOST_NAME_CHARS = 200
 _DECIMALS = 6
 """Of seconds: what a duration keeps of its text."""
 LIVE = frozenset({"max_duration", "max_size", "stop_when_empty", "stop_when_idle", "stop_when_silent"})
-"""Options that an egress which records can have changed, beside its looks."""
+"""Options that can change while an egress records, beside its looks."""
 
 
 class PauseOrder(StrEnum):
@@ -36,7 +36,7 @@ class PauseOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SetOptions:
-    """Each option that says something takes the place of what was said at the start."""
+    """Each option with a value replaces the one from the start."""
 
     options: Options
 
@@ -61,20 +61,20 @@ Order = PauseOrder | SetOptions | AddMarker
 
 @dataclass(frozen=True, slots=True)
 class LayoutOrder:
-    """What the name of a layout asks for."""
+    """The order in the name of a layout."""
 
     order: Order | None
     layout: str | None
-    """The layout that is meant; None: none, and the recording keeps its own."""
+    """The requested layout; None: the recording keeps its own."""
     looks: LookOptions = LookOptions()  # noqa: RUF009 - it is frozen
-    """What is to look otherwise."""
+    """The requested changes of its look."""
 
     @property
     def changes_picture(self) -> bool:
         return self.layout is not None or self.looks != LookOptions()
 
     def with_looks_ordered(self) -> "LayoutOrder":
-        """For what is drawn in no layout of ours: how it looks is one more option."""
+        """For a picture that is not in one of our layouts: its look is one more option."""
         if self.looks == LookOptions():
             return self
         others = self.order.options if isinstance(self.order, SetOptions) else Options()
@@ -82,26 +82,27 @@ class LayoutOrder:
 
 
 def parse(text: str) -> Order:
-    """What str() of an order gave. Raises EgressError for anything else."""
+    """The inverse of str() of an order. Raises EgressError for anything else."""
     if text in tuple(PauseOrder):
         return PauseOrder(text)
     if text.startswith(_MARKER):
         return _marker_of(text)
     if text.startswith(_SET):
         return set_options(options.of_query(text.removeprefix(_SET), "options"))
-    raise invalid(f'"{shown(text, 64)}" is nothing that can be asked of a recording')
+    raise invalid(f'"{shown(text, 64)}" is not an order for a recording')
 
 
 def set_options(asked: Options) -> SetOptions:
-    """Raises EgressError, naming the option, for one that cannot change any more."""
+    """Raises EgressError, naming the option, for one that can no longer change."""
     for key in options.KEYS:
         if getattr(asked, key) is not None and key not in LIVE and key not in LOOK_KEYS:
-            raise unimplemented(f"changing {key} of an egress that runs")
+            raise unimplemented(f"changing {key} of a running egress")
     return SetOptions(asked)
 
 
 def add_marker(name: str, ago: str) -> AddMarker:
-    """`ago` is a duration with its unit, or empty. Raises EgressError for what is none, and for no name."""
+    """`ago` is a duration with its unit, or empty. Raises EgressError for an invalid duration, and for a
+    missing name."""
     shown_name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if not shown_name:
         raise invalid("name: a marker needs one")
@@ -112,7 +113,7 @@ def add_marker(name: str, ago: str) -> AddMarker:
 
 
 def _marker_of(text: str) -> AddMarker:
-    """@marker=NAME or @marker=NAME&ago=10s, with the escapes of a URL."""
+    """@marker=NAME or @marker=NAME&ago=10s, escaped as in a URL."""
     name, _, rest = text.removeprefix(_MARKER).partition("&")
     key, _, ago = rest.partition("=")
     if rest and key != "ago":
@@ -125,8 +126,8 @@ class _Ago(Block, frozen=True, forbid_unknown_fields=True):
 
 
 def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
-    """What an UpdateLayout asks for. `of_page`: a page gets what of the query is not ours. Raises EgressError
-    for options that make no sense, and for those that cannot change any more."""
+    """The order in an UpdateLayout. `of_page`: a page gets the part of the query that is not ours. Raises
+    EgressError for invalid options, and for those that can no longer change."""
     if layout in tuple(PauseOrder):
         return LayoutOrder(PauseOrder(layout), None)
     if layout.startswith(_MARKER):
@@ -139,13 +140,13 @@ def in_layout(layout: str, *, of_page: bool = False) -> LayoutOrder:
 
 
 def in_options(asked: Options) -> LayoutOrder:
-    """What options ask for, however they came. Raises EgressError for those that cannot change any more."""
+    """The order in options, however they arrived. Raises EgressError for those that can no longer change."""
     looks, others = options.apart(asked)
     return LayoutOrder(set_options(others) if others != Options() else None, None, looks)
 
 
 def layout_in(metadata: str) -> str | None:
-    """The layout that a participant's metadata ask for; None where they say nothing about it."""
+    """The layout in a participant's metadata; None where they contain none."""
     try:
         parsed = foreign_json.loads(metadata)
     except ValueError:
@@ -155,7 +156,7 @@ def layout_in(metadata: str) -> str | None:
 
 
 def in_metadata(layout: str, *, of_page: bool = False) -> tuple[LayoutOrder, EgressError | None]:
-    """As in_layout(), of somebody who hears no answer: what is wrong is left out, and told."""
+    """As in_layout(), for an author who gets no answer: mistakes are ignored, and returned as notices."""
     try:
         return in_layout(layout, of_page=of_page), None
     except EgressError as error:

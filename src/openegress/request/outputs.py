@@ -1,4 +1,4 @@
-"""Files, segments and images that a request asks for, as parts of the plan: names and storages."""
+"""The plan's parts for files, segments and images that a request asks for: names and storages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from openegress.request.requested import FileWish, ImageWish, SegmentWish
 
 DEFAULT_IMAGE_INTERVAL_S = 10
 MAX_SEGMENT_S = 43_200
-"""Half a day: however late it is cut, a recovery takes that for a segment's length (output.hls.recover)."""
+"""Half a day: a recovery would take such a number for a segment's length (output.hls.recover)."""
 FILE_CONTAINERS: dict[int, Container] = {
     EncodedFileType.MP4: Container.MP4,
     EncodedFileType.OGG: Container.OGG,
@@ -35,7 +35,7 @@ FILE_CONTAINERS: dict[int, Container] = {
 }
 
 LONGEST_EXTENSION = f".{Container.WEBM.value}"
-"""Of files whose container a track decides."""
+"""Files whose container a track decides."""
 
 MCAP = 4
 """EncodedFileType number."""
@@ -48,7 +48,7 @@ def is_mcap(file: WireFile) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What names are made of, and where the server puts what names no storage."""
+    """The values of names, and the storage of outputs that name none."""
 
     identifier: str
     values: Mapping[str, str]
@@ -58,13 +58,13 @@ class Naming:
     deny_networks: tuple[str, ...] = ()
     retry_count: int = 0
     sized: tuple[int, int] = (0, 0)
-    """Picture of sources that have one of their own; zeros: the track tells."""
+    """Picture of sources with a size of their own; zeros: the track decides."""
     distinct: Distinct = Distinct.NONE
     egress_id: str = ""
     """What makes a name distinct."""
 
     def mark(self, template: str) -> str:
-        """What goes behind the name that `template` makes."""
+        """What to append to the name that `template` makes."""
         match self.distinct:
             case Distinct.ALL:
                 return self.egress_id
@@ -89,7 +89,7 @@ class Naming:
 
 
 def file_output(wish: FileWish, container: Container | None, naming_: Naming) -> FileOutput:
-    """`container` None: a track's, whose codec decides. Raises EgressError."""
+    """`container` None: the codec of the track decides. Raises EgressError."""
     storage = naming_.choose(wish.uploads)
     naming_.check_retry(wish.file.filepath)
     extension = f".{container.value}" if container else ""
@@ -226,7 +226,7 @@ def image_output(wish: ImageWish, naming_: Naming) -> ImagePlan:
 
 
 def _image_size(wire: ImageOutput, sized: tuple[int, int]) -> tuple[int, int]:
-    """One side given: the other keeps the picture's shape, where that is known."""
+    """If one side is given, the other keeps the picture's shape, where that is known."""
     width, height = side("width", wire.width), side("height", wire.height)
     if sized == (0, 0) or (width and height):
         return width, height

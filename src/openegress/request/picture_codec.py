@@ -1,4 +1,4 @@
-"""Which codec pictures are encoded to, where the option video_codec names one. Pure."""
+"""The codec of pictures, if the option video_codec names one. Pure."""
 
 from dataclasses import replace
 
@@ -10,16 +10,14 @@ from openegress.request.options import Options
 from openegress.request.requested import RequestedOutputs
 
 MIN_AV1_SIDE, MAX_AV1_HEIGHT = 64, 8704
-"""Of what SVT-AV1 encodes at a rate."""
+"""The most that SVT-AV1 encodes in time."""
 
 
 def chosen(wish: Wish, every: Options, asked: Options, wanted: RequestedOutputs, *, has_video: bool) -> Wish:
-    """`wish` with the codec of the option. `every`: the configuration's and the room's options too; `asked`:
-    the request's own.
-
-    Where only the configuration or the room names a codec, a request that names another one gets that, and
-    outputs that do not take it get H.264. Raises EgressError where the request itself asks for it there.
-    """
+    """`wish` with the option's codec. `every`: includes the options of the configuration and the room;
+    `asked`: the request's own. If only the configuration or the room names a codec, a request that names
+    another one gets that, and outputs that do not take it get H.264. Raises EgressError where the request
+    itself asks for an impossible one."""
     named = every.video_codec
     if named is None or not has_video:
         return wish
@@ -40,13 +38,13 @@ def chosen(wish: Wish, every: Options, asked: Options, wanted: RequestedOutputs,
 
 
 def _refusal(named: AskedCodec, wanted: RequestedOutputs, wish: Wish) -> str:
-    """ "": all outputs take it."""
+    """Why an output does not take it; "": all of them do."""
     if named is AskedCodec.H264:
         return ""
     if wanted.stream is not None:
-        return "a stream is of H.264; leave it out, or stream by an egress of its own"
+        return "streams are H.264; leave it out, or stream in a separate egress"
     if wanted.segments is not None and named is AskedCodec.VP9:
-        return "players of HLS take no VP9; leave it out, or ask for hevc or av1"
+        return "HLS players do not support VP9; leave it out, or ask for hevc or av1"
     if Container.TS in containers.of_others(wanted):
         return "in HLS it needs segments of fMP4; set protocol to HLS_FMP4_PROTOCOL"
     if named is AskedCodec.AV1 and wish.height > MAX_AV1_HEIGHT:
@@ -55,5 +53,5 @@ def _refusal(named: AskedCodec, wanted: RequestedOutputs, wish: Wish) -> str:
         return f"the sides of a picture are {MIN_AV1_SIDE} at least"
     is_webm = wanted.file is not None and containers.is_named_webm(wanted.file)
     if is_webm and named is AskedCodec.HEVC:
-        return "a WebM takes no HEVC; let the path end in .mp4"
+        return "WebM cannot hold HEVC; use a path that ends in .mp4"
     return ""

@@ -1,4 +1,4 @@
-"""Where the outputs of a plan write, so that two recordings that run at once never write to one path."""
+"""Where the outputs of a plan write, so that no two running recordings write to one path."""
 
 import posixpath
 import re
@@ -34,17 +34,15 @@ _NUMBER = r"(\d{5,8}|\d{17})"
 
 
 def places_of(plan: Plan, machine: str) -> frozenset[str]:
-    """A text for each path or prefix that the plan writes; equal ones are the same place.
-
-    `machine` tells apart local disks. Placeholders that only the room fills are taken as they stand, together
-    with the track they will be filled for.
-    """
+    """A text for each path or prefix that the plan writes; equal texts are the same place. `machine`
+    distinguishes local disks. Placeholders that only the room fills stay as they are, together with the track
+    that will fill them."""
     whose = _whose(plan)
     return frozenset(f"{place}|{whose}" if "{" in place else place for place in _all(plan, machine))
 
 
 def places_of_clip(storage: StoragePlan, path: str, machine: str) -> frozenset[str]:
-    """As places_of(), with those of files that are split: it may be called as one of their parts is."""
+    """As places_of(), including those of split files, whose parts may get such a name."""
     numbers = re.finditer(r"\d{5,}", path)
     whole = re.sub(r"-\d{5,}(?=\.\w+$)", "", path)
     paths = [path, whole, *(f"{path[: each.start()]}*{path[each.end() :]}" for each in numbers)]
@@ -75,13 +73,13 @@ def check_apart(plan: Plan) -> None:
 
 
 def has_open_names(plan: Plan) -> bool:
-    """Whether only the room can tell where the plan writes."""
+    """Whether only the room knows where the plan writes."""
     return any("{" in place for place in _all(plan, ""))
 
 
 def filled(plan: Plan, told: ClaimNames, mark: str) -> Plan:
-    """The plan as its outputs will write: with what the room has told, and `mark` behind each name. Names are
-    not cut, as that keeps equal what is equal, and apart what is not."""
+    """The plan with the final names: filled with the values of the room, and with `mark` appended to each.
+    Names are not cut, which keeps equal ones equal and different ones different."""
     outputs = tuple(_filled(output, told, mark) for output in plan.outputs)
     return msgspec.structs.replace(plan, outputs=outputs)
 
@@ -165,7 +163,7 @@ def _beside(plan: Plan) -> Iterator[tuple[StoragePlan, str]]:
 
 
 def _possible(output: FileOutput) -> Iterator[str]:
-    """The names that a file may get: one whose container a track decides has several."""
+    """The names that a file may get: there are several if a track decides the container."""
     containers = (output.container,) if output.container else sorted(set(TRACK_CONTAINER.values()))
     for container in containers:
         extension = f".{container.value}"
@@ -176,15 +174,15 @@ def _possible(output: FileOutput) -> Iterator[str]:
 
 
 def _of_parts(output: FileOutput, path: str) -> str:
-    """Where a file is split, whatever the number of a part."""
+    """The place of a split file, whatever the number of a part."""
     return path if output.split is None else path.replace("{part}", "*")
 
 
 def taken(place: str) -> EgressError:
-    """The refusal of a recording whose place another has."""
+    """The refusal of a recording whose place is taken."""
     return EgressError(
         Code.ALREADY_EXISTS,
-        f"another recording that runs writes to {_shown(place)}: give another path, put {{time}} in it, or "
+        f"another recording is writing to {_shown(place)}: give another path, put {{time}} in it, or "
         "set same_path: suffix in the server's configuration",
     )
 
@@ -200,7 +198,7 @@ def _place(storage: StoragePlan, path: str, machine: str) -> str:
 
 
 def local_path(place: str) -> str | None:
-    """The path of a place on this machine's disks, what tells apart open names included; None: it is
+    """The path of a place on this machine's disks, including what distinguishes open names; None: it is
     elsewhere."""
     kind, _, rest = place.partition("|")
     return rest.partition("|")[2] if kind == "local" else None
@@ -220,11 +218,11 @@ def _bucket(backend: Backend) -> str:
 
 
 _CLOUDS = (".amazonaws.com", ".amazonaws.com.cn", ".aliyuncs.com")
-"""Whatever the endpoint there, a bucket's name is that of one bucket."""
+"""A bucket's name belongs to one bucket, whatever the endpoint there."""
 
 
 def _service(endpoint: str, bucket: str = "") -> str:
-    """The same for each way to write an endpoint; "" for a cloud's own."""
+    """The same for each spelling of an endpoint; "" for a cloud's own."""
     scheme, found, rest = endpoint.lower().rpartition("://")
     host = rest.rstrip("/")
     if not found or scheme == "https":
@@ -239,5 +237,5 @@ def _shown(place: str) -> str:
 
 
 def _whose(plan: Plan) -> str:
-    """What fills the placeholders that are left: the track, where there is one, and the room."""
+    """What fills the remaining placeholders: the track, if there is one, and the room."""
     return f"{plan.room_name}/{plan.name_values.get('track_id', plan.egress_id)}"

@@ -1,4 +1,4 @@
-"""What of a request may be shown: a copy without secrets, for EgressInfo, logs and the dashboard."""
+"""A copy of a request without secrets, for EgressInfo, logs and the dashboard."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -39,7 +39,7 @@ PLACEHOLDERS: dict[type[Message], dict[str, str]] = {
     AliOSSUpload: {"access_key": "{access_key}", "secret": "{secret}"},
     ProxyConfig: {"username": "{username}", "password": "{password}"},
 }
-"""Secret fields by message, wherever in a request that message stands. An empty one stays empty."""
+"""Secret fields by message, wherever that message occurs in a request. An empty one stays empty."""
 
 
 def redacted(message: M) -> M:
@@ -52,10 +52,8 @@ def redacted(message: M) -> M:
 
 
 def shown(message: M) -> M:
-    """Of a record, or several: as anybody may see it. Only who delivers webhooks needs their whole URLs.
-
-    The message itself where there is nothing to hide.
-    """
+    """A record, or several, without secrets. Only the sender of webhooks needs their whole URLs. Returns the
+    message itself where there is nothing to hide."""
     if not any(_hides(webhook) for webhook in _webhooks(message)):
         return message
     copy = type(message)()
@@ -70,7 +68,7 @@ def _hides(webhook: WebhookConfig) -> bool:
 
 
 def _webhooks(message: Message) -> Iterator[WebhookConfig]:
-    """All that are in the message. A list may be long, so only fields that may hold one are read."""
+    """All messages in it. A list may be long, so this reads only fields that may contain one."""
     if isinstance(message, WebhookConfig):
         yield message
         return
@@ -85,7 +83,7 @@ def _webhooks(message: Message) -> Iterator[WebhookConfig]:
 
 @cache
 def _leading(descriptor: Descriptor) -> tuple[str, ...]:
-    """The fields of a message in which a webhook may be."""
+    """The fields of a message that may contain a webhook."""
     return tuple(field.name for field in descriptor.fields if _may_hold(field.message_type, frozenset()))
 
 

@@ -1,4 +1,4 @@
-"""What kind of work a request is: what it costs, and which room it is about."""
+"""What kind of work a request is: this decides its cost, and which room it is for."""
 
 from enum import StrEnum
 
@@ -26,7 +26,7 @@ class RequestKind(StrEnum):
     """Laid out by a page in a browser."""
     AUDIO_ROOM_COMPOSITE = "audio_room_composite"
     ROOM_TRACKS = "room_tracks"
-    """Every track for itself."""
+    """Every track separately."""
     WEB = "web"
     AUDIO_WEB = "audio_web"
     PARTICIPANT = "participant"
@@ -48,7 +48,7 @@ REQUEST_TYPES = (
     "media",
     "unknown",
 )
-"""What upstream's metrics call requests."""
+"""Names of requests in upstream's metrics."""
 
 
 def request_type(info: EgressInfo) -> str:
@@ -61,10 +61,8 @@ def request_type(info: EgressInfo) -> str:
 
 
 def request_kind(request: Request, template_base: str = "") -> RequestKind:
-    """What kind of work a request is, for admission. `template_base` is the server's own, as in Context.
-
-    Raises EgressError for one without a request.
-    """
+    """The kind of work, for admission. `template_base` is the server's own, as in Context. Raises EgressError
+    for a message without a request."""
     match request.WhichOneof("request"):
         case "room_composite":
             return of_room(request.room_composite, template_base)
@@ -96,7 +94,7 @@ def of_room(request: RoomCompositeEgressRequest | TemplateSource, template_base:
 
 
 def room_request(info: EgressInfo) -> RoomCompositeEgressRequest | TemplateSource | None:
-    """What a record says of the room that is laid out; None: it is of none."""
+    """The layout in a record of a room composite; None: it is something else."""
     match info.WhichOneof("request"):
         case "room_composite":
             return info.room_composite
@@ -107,14 +105,15 @@ def room_request(info: EgressInfo) -> RoomCompositeEgressRequest | TemplateSourc
 
 
 def records_tracks(request: RoomCompositeEgressRequest | TemplateSource, *, own_template: bool) -> bool:
-    """By its layout. A page, of the request or of the server (`own_template`), has its own layouts."""
+    """Decides by the layout. A page, of the request or of the server (`own_template`), has its own
+    layouts."""
     is_named = request.layout.partition("?")[0] == layouts.TRACKS
     return is_named and not (request.custom_base_url or own_template)
 
 
 def media_in_tracks(request: StartEgressRequest) -> bool:
-    """Whether the tracks of its media source go into a file each for itself: several pictures do, and all
-    that goes into an MCAP."""
+    """Whether the tracks of its media source go into one file separately: several pictures do, and everything
+    in an MCAP."""
     if request.WhichOneof("source") != "media" or request.preset == PASSTHROUGH:
         return False
     files = [each.file for each in request.outputs if each.WhichOneof("config") == "file"]
@@ -144,7 +143,7 @@ def _v2_kind(request: StartEgressRequest, template_base: str) -> RequestKind:
 
 
 def room_of(request: Request) -> str:
-    """The room a request is about; "" for a web page."""
+    """The room that a request is for; "" for a web page."""
     body = request.WhichOneof("request")
     if body in (None, "web", "replay"):
         return request.room_name

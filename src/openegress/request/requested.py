@@ -1,4 +1,4 @@
-"""Which outputs a request asks for, v1 and v2 alike."""
+"""Which outputs a request asks for, in v1 and v2."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -29,9 +29,10 @@ Encoded = (
 )
 
 MAX_IMAGE_OUTPUTS = 20
-"""Each has its encoder, queue and uploader, and each is in every EgressInfo and webhook."""
+"""Limit for outputs of images: each has its encoder, queue and uploader, and is in every EgressInfo and
+webhook."""
 MAX_STREAM_URLS = 50
-"""Each has a connection, a thread and a queue of its own."""
+"""Limit for URLs: each has a connection, a thread and a queue of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class ImageWish:
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutputs:
-    """What a request asks for, at most one file, stream and segmented output, and images."""
+    """The outputs of a request: at most one file, stream and segmented output, and any number of images."""
 
     file: FileWish | None = None
     stream: StreamOutput | None = None
@@ -72,7 +73,7 @@ class RequestedOutputs:
 
 
 def of_encoded(request: Encoded) -> RequestedOutputs:
-    """v1: of each kind the list, else the deprecated single field. Raises EgressError invalid_argument."""
+    """v1: the list of each kind, or the deprecated single field. Raises EgressError invalid_argument."""
     legacy: Literal["file", "stream", "segments"] | None = None
     if not isinstance(request, ParticipantEgressRequest):
         legacy = request.WhichOneof("output")
@@ -80,7 +81,7 @@ def of_encoded(request: Encoded) -> RequestedOutputs:
     streams = list(request.stream_outputs)
     segments = list(request.segment_outputs)
     if not isinstance(request, ParticipantEgressRequest):
-        # One that stands in both places, as older clients of newer servers write it, is one.
+        # Clients may set both fields to the same output, for older servers; it counts once.
         if legacy == "file" and request.file not in files:
             files.append(request.file)
         if legacy == "stream" and request.stream not in streams:
@@ -102,7 +103,7 @@ def of_encoded(request: Encoded) -> RequestedOutputs:
 
 
 def of_v2(request: StartEgressRequest) -> RequestedOutputs:
-    """v2: storages are the output's, then the request's. Raises EgressError invalid_argument."""
+    """v2: the storage of an output, or that of the request. Raises EgressError invalid_argument."""
     if not request.outputs:
         raise missing_or_invalid("output")
     _at_most(3 + MAX_IMAGE_OUTPUTS, len(request.outputs), "outputs")
@@ -177,7 +178,7 @@ def _stream_kind(stream: WireStream) -> StreamKind:
 
 
 def _stream(stream: WireStream, others: bool) -> StreamOutput:
-    """`others`: the request has outputs beside this one, so that URLs may follow with UpdateStream."""
+    """`others`: the request has other outputs beside this one, so that URLs may follow with UpdateStream."""
     kind = _stream_kind(stream)
     if kind is StreamKind.WEBSOCKET:
         raise missing_or_invalid("stream protocol")

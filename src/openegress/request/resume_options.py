@@ -1,4 +1,4 @@
-"""The option `resume`: which recordings another handler can go on with. Pure."""
+"""The option `resume`: which recordings another handler can continue. Pure."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from openegress.request.options import Options
 
 @dataclass(frozen=True, slots=True)
 class ResumeChoice:
-    """What becomes of a recording when its handler dies, and what it records so that this holds."""
+    """What happens to a recording when its handler dies, and the outputs that make that possible."""
 
     outputs: tuple[parts.Output, ...]
     render: Render
@@ -22,8 +22,8 @@ class ResumeChoice:
 def choice_of(
     every: Options, asked: Options, outputs: tuple[parts.Output, ...], render: Render
 ) -> ResumeChoice:
-    """Of a recording into `outputs`. What only the configuration or the room asks for, and nobody can go
-    on with, gives way to a request for `resume`. Raises EgressError as end_rules() does."""
+    """For a recording into `outputs`. Outputs that only the configuration or the room asks for give way to a
+    request for `resume` if they cannot be continued. Raises EgressError as end_rules() does."""
     if not every.resume:
         return ResumeChoice(outputs, render, resumes=False)
     notices = []
@@ -45,7 +45,7 @@ def choice_of(
 
 
 def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) -> tuple[str, str]:
-    """What of it nobody can go on with, and the option that asks for it; "": somebody can."""
+    """What prevents a continuation, and the option that asks for it; "": nothing does."""
     match output:
         case parts.TracksFile() if _has_parts(outputs[0]):
             return "a tracks_file beside a file that is not an MP4", "tracks_file"
@@ -56,7 +56,7 @@ def _why_not_resumed(output: parts.Output, outputs: tuple[parts.Output, ...]) ->
 
 
 def _has_parts(output: parts.Output) -> bool:
-    """It would go on in another file."""
+    """It would continue in another file."""
     if isinstance(output, parts.TracksFile) or not isinstance(output, parts.FileOutput):
         return False
     return output.split is not None or output.container is not Container.MP4

@@ -1,5 +1,5 @@
-"""Tracks of a room in one file, each as it is: the layout `tracks`, or several tracks of a v2 media source.
-What such a request may ask for."""
+"""Several tracks of a room in one file, each as it is: the layout `tracks`, or several tracks of a v2 media
+source. This module decides what such a request may ask for."""
 
 import posixpath
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _OURS = {
     ".mp4": Container.MP4,
 }
 _BESIDE = {ending: container for ending, container in _OURS.items() if container is not Container.MKA}
-"""Of files that lie beside a picture, and hold pictures too."""
+"""Containers of files beside a composite, which hold pictures too."""
 _OF_SOUND = (EncodedFileType.OGG, EncodedFileType.MP3)
 _NAME_IT = "name the file .mkv, .mp4 or .mcap, or .mka for sound alone"
 
@@ -59,8 +59,8 @@ def file_of(wanted: RequestedOutputs, what: str) -> FileWish:
 
 
 def container_of(wish: FileWish, has: RecordedMedia) -> Container:
-    """By the file's type or name; without an extension it is Matroska. Raises EgressError, INVALID_ARGUMENT,
-    for files that hold one track of a kind at most."""
+    """Decides by the file's type or name; without an extension it is Matroska. Raises EgressError,
+    INVALID_ARGUMENT, for containers that hold only one track of a kind."""
     file_type = getattr(wish.file, "file_type", 0)
     if file_type == EncodedFileType.MP4:
         return Container.MP4
@@ -91,8 +91,8 @@ def of_sound(source: parts.TracksSource) -> parts.TracksSource:
 def with_file(
     found: tuple[parts.Output, ...], path: str, wanted: RequestedOutputs, names: outputs.Naming
 ) -> tuple[parts.Output, ...]:
-    """`found` with a file of tracks at `path` ("": none), in the storage of what is stored beside it. Raises
-    EgressError, INVALID_ARGUMENT, for a name that no such file has."""
+    """`found` with a file of tracks at `path` ("": none), in the same storage as the outputs beside it.
+    Raises EgressError, INVALID_ARGUMENT, for a path that no such file may have."""
     if not path:
         return found
     container = _BESIDE.get(posixpath.splitext(path)[1].lower())
@@ -109,13 +109,13 @@ def with_file(
 
 
 def _has_manifest(found: tuple[parts.Output, ...]) -> bool:
-    """As what it lies beside."""
+    """As for the outputs beside it."""
     stored = [o for o in found if isinstance(o, parts.FileOutput | parts.SegmentOutput | parts.ImageOutput)]
     return not stored or any(each.manifest for each in stored)
 
 
 def notices(has: RecordedMedia, wish: Wish, container: Container, what: str) -> tuple[str, ...]:
-    """What of the request has no effect."""
+    """Parts of the request that have no effect."""
     found = []
     if wish.asked and not wish.passthrough:
         found.append(f"preset and advanced have no effect: {what} stores tracks as they are")

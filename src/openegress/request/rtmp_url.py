@@ -23,7 +23,7 @@ MAX_CREDENTIAL_BYTES = 49
 
 _URL = re.compile(r"(rtmps?)://(?:([^/?#]*)@)?([^/?#@]+)/(.+)", re.IGNORECASE)
 _LIVE_FLAG = " live=1"
-"""Of librtmp; means nothing any more."""
+"""Parameters of librtmp, which have no meaning any more."""
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 _PORT = re.compile(r":([0-9]{1,5})\Z")
 
@@ -83,7 +83,8 @@ def split(url: str) -> RtmpUrl | None:
 
 
 def parse(url: str) -> RtmpUrl:
-    """As split(). Raises EgressError invalid_argument, naming no secret, for what cannot be sent whole."""
+    """As split(). Raises EgressError invalid_argument, which names no secret, for a URL that cannot be sent
+    whole."""
     parts = split(url)
     if parts is None:
         raise invalid(FORM)

@@ -29,12 +29,12 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "ipttl": (1, 255),
     "iptos": (0, 255),
 }
-"""Whole numbers with their bounds, named as libsrt's own tools and GStreamer name them (libsrt's
-API-socket-options). Times are in ms, of which a handshake carries 16 bits; bandwidths in bytes a second,
+"""Integers with their bounds, under the names of libsrt's own tools and GStreamer (libsrt's
+API-socket-options). Times are in ms, of which a handshake carries 16 bits; bandwidths are in bytes a second,
 -1: unlimited."""
 
 KEY_LENGTHS_BYTES = (0, 16, 24, 32)
-"""Of AES; 0: as the peer has it."""
+"""Key length of AES; 0: the peer decides."""
 
 TEXTS: dict[str, tuple[int, int]] = {"passphrase": (10, 79), "streamid": (1, 512), "packetfilter": (1, 512)}
 """Bytes of UTF-8 that libsrt takes."""
@@ -48,7 +48,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "tlpktdrop": ("1", "true"),
     "messageapi": ("1", "true"),
 }
-"""What a sender of live MPEG-TS does anyway; any other value would be asked for in vain."""
+"""Values that a sender of live MPEG-TS always has; any other value would have no effect."""
 
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 
@@ -62,11 +62,8 @@ class SrtUrl:
 
 
 def parse(url: str) -> SrtUrl:
-    """srt://host:port?streamid=...
-
-    Raises EgressError invalid_argument, naming no secret, for what is no such thing and for parameters that
-    would have no effect.
-    """
+    """srt://host:port?streamid=... Raises EgressError invalid_argument, which names no secret, for an invalid
+    URL and for parameters that would have no effect."""
     if _NOT_IN_URLS.search(url):
         raise invalid("spaces and control characters must be percent-encoded")
     address, _, query = url.partition("?")
@@ -110,7 +107,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _named(key: str) -> str:
-    """A name that may be shown: what is none of ours may be the end of a secret that has an "&" in it."""
+    """A name that may be shown: an unknown one may be the end of a secret that contains an "&"."""
     return key if key in (*NUMBERS, *TEXTS, *FIXED) else "{...}"
 
 

@@ -1,5 +1,5 @@
 """Names in a request's storages. They become parts of host names and URLs: a "/", "#" or "@" in one would
-send files, and who the server is, to another host. Pure."""
+send files, and the server's credentials, to another host. Pure."""
 
 import re
 
@@ -9,7 +9,7 @@ from openegress.core.shown_url import receiver
 from openegress.core.text import shown
 
 _BUCKET = re.compile(r"(?:[A-Za-z0-9_-]+:)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?")
-"""S3's rules of today and of the past, GCS', OSS'; with Ceph's tenant in front."""
+"""The rules of S3 (today's and older), GCS and OSS; with Ceph's tenant in front."""
 _REGION = re.compile(r"[A-Za-z0-9-]{0,64}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER = re.compile(r"\$?[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
@@ -19,11 +19,11 @@ _AWS_S3 = re.compile(
     r"\.amazonaws\.com(?:\.cn)?/?",
     re.IGNORECASE,
 )
-"""S3 itself, as AWS names its endpoints; other hosts of amazonaws.com are its customers'."""
+"""S3 itself, as AWS names its endpoints; other hosts of amazonaws.com belong to its customers."""
 
 
 def check_names(backend: S3Storage | GCPStorage | AzureStorage | AliOSSStorage) -> None:
-    """Raises EgressError naming the field that is wrong."""
+    """Raises EgressError naming the wrong field."""
     match backend:
         case S3Storage():
             _check("s3 bucket", backend.bucket, _BUCKET, "letters, digits, '.', '_' and '-'")

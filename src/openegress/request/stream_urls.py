@@ -1,4 +1,4 @@
-"""URLs that media is sent to: which protocol they speak, what is dialled, and what may be shown of them."""
+"""URLs that media is sent to: their protocol, what to connect to, and what may be shown of them."""
 
 import re
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ TWITCH_INGEST = "rtmps://ingest.global-contribute.live-video.net:443/app/"
 WEBSOCKET_RATES_HZ = (8_000, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 _KEY_LIKE = re.compile(r"(rtmps?://[^/\s]+/)([^/\s]+)", re.IGNORECASE)
-"""No app before what may be a key: such a URL is refused, and is not to be seen either."""
+"""There is no app in front of what may be a key: such a URL is refused, and must not be shown either."""
 _RTMP_HOST = re.compile(r"(rtmps?://[^/?#\s]*).*", re.DOTALL | re.IGNORECASE)
 _SHORTHAND = re.compile(r"(mux|twitch)://([^/?\s]+(?:\?\S*)?|\?\S+)/?", re.IGNORECASE)
 _SHORTHAND_LIKE = re.compile(r"(mux|twitch)://.*", re.DOTALL | re.IGNORECASE)
@@ -53,8 +53,8 @@ def _parts(url: str) -> _Parts:
         split = urlsplit(url)
         return _Parts(split.scheme.lower(), split.hostname or "")
     except ValueError:
-        # Its text may hold what is secret in the URL.
-        raise _bad(url, "no host that a name server could know") from None
+        # The error's text may quote a secret of the URL.
+        raise _bad(url, "the host is not a valid name") from None
 
 
 def _bad(url: str, why: str) -> EgressError:
@@ -62,7 +62,7 @@ def _bad(url: str, why: str) -> EgressError:
 
 
 def kind_of(url: str) -> StreamKind:
-    """The protocol a URL's scheme says. Raises EgressError invalid_argument."""
+    """The protocol that a URL's scheme names. Raises EgressError invalid_argument."""
     kind = SCHEMES.get(_parts(url).scheme)
     if kind is None:
         raise _bad(url, "invalid protocol")
@@ -70,7 +70,7 @@ def kind_of(url: str) -> StreamKind:
 
 
 def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
-    """What to dial for `url`, shorthands resolved. Raises EgressError invalid_argument."""
+    """What to connect to for `url`, with shorthands resolved. Raises EgressError invalid_argument."""
     parts = _parts(url)
     if SCHEMES.get(parts.scheme) is not kind:
         raise _bad(url, "invalid scheme")
@@ -97,10 +97,8 @@ def target(url: str, kind: StreamKind, stream_id: str = "") -> StreamTarget:
 
 
 def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
-    """A websocket output; ?channels=1|2 and ?rate= choose the sound's form.
-
-    Raises EgressError invalid_argument.
-    """
+    """A websocket output; ?channels=1|2 and ?rate= choose the format of the sound. Raises EgressError
+    invalid_argument."""
     dialled = target(url, StreamKind.WEBSOCKET)
     asked = dict(parse_qsl(urlsplit(url).query))
     channels, rate = asked.get("channels", "2"), asked.get("rate", "48000")
@@ -118,7 +116,7 @@ def websocket(url: str, stream_id: str = "") -> WebsocketOutput:
 
 
 def _normal(url: str) -> str:
-    """Schemes are the same in any case (RFC 3986 section 3.1)."""
+    """Schemes are case-insensitive (RFC 3986 section 3.1)."""
     scheme, colon, rest = url.partition(":")
     return scheme.lower() + colon + rest
 
@@ -152,13 +150,14 @@ def _redact_rtmp(url: str, parts: rtmp_url.RtmpUrl) -> str:
 
 
 def _without_values(app: str) -> str:
-    """An application without what is behind the first "?" or "#"."""
+    """An application without anything after the first "?" or "#"."""
     cut = re.search(r"[?#]", app)
     return app if cut is None else app[: cut.start()] + query(app[cut.start() :])
 
 
 def shown_alike(dialled: str, asked: str) -> bool:
-    """Whether `asked` (full, shorthand or redacted form) means the stream that is dialled as `dialled`."""
+    """Whether `asked` (in full, shorthand or redacted form) names the stream that is connected to
+    `dialled`."""
     asked = _normal(asked)
     if asked in (dialled, redact(dialled)):
         return True

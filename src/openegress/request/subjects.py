@@ -54,7 +54,7 @@ class Subject:
 
 
 class Subjects:
-    """Reads one request. Every method raises EgressError invalid_argument naming the field that is wrong."""
+    """Reads one request. Every method raises EgressError invalid_argument naming the wrong field."""
 
     def __init__(self, request: Request, context: Context, layout: str) -> None:
         """`layout`: the request's, without options."""
@@ -130,8 +130,8 @@ class Subjects:
         )
 
     def _sound_beside(self, routes: tuple[AudioRoute, ...]) -> parts.MediaSource:
-        """Of a page in the same room, which has the request's token: who joins twice by one identity is put
-        out."""
+        """For a page in the same room, which has the request's token: a second participant with the same
+        identity would replace the first."""
         if self.context.make_token is None:
             raise EgressError(
                 Code.FAILED_PRECONDITION,
@@ -196,7 +196,7 @@ class Subjects:
         )
 
     def of_media_tracks(self, media: MediaSource) -> Subject:
-        """v2 media, each track for itself."""
+        """v2 media, each track separately."""
         videos, (video, values) = track_routes.videos_of(media), _video_of(media)
         audio = audio_routes.of_config(media.audio) if media.HasField("audio") else ()
         has_video = bool(video or videos)
@@ -271,7 +271,7 @@ def _media_of(
 
 
 def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None, dict[str, str]]:
-    """The one picture that it names, and what that says for names of files."""
+    """The only picture that it names, and its values for names of files."""
     match media.WhichOneof("video"):
         case "video_track_id":
             if not media.video_track_id:
@@ -289,7 +289,7 @@ def _video_of(media: MediaSource) -> tuple[TrackVideo | ParticipantVideo | None,
 
 
 def single_track(media: MediaSource) -> str:
-    """The one track of a PASSTHROUGH request. Raises EgressError for what a remux cannot express."""
+    """The only track of a PASSTHROUGH request. Raises EgressError for what remuxing cannot do."""
     newest = today(media)
     if newest.WhichOneof("video") == "videos":
         raise missing_or_invalid("passthrough videos (they are stored as they are without a preset)")

@@ -1,4 +1,4 @@
-"""Which pictures and which data of a room are recorded, as a v2 media source of protocol v1.54.0 says."""
+"""Which pictures and data of a room a v2 media source of protocol v1.54.0 selects."""
 
 from typing import Any, Literal
 
@@ -23,8 +23,8 @@ def videos_of(media: MediaSource) -> tuple[VideoRoute, ...]:
 
 
 def data_of(media: MediaSource) -> tuple[DataRoute, ...]:
-    """Of its `data`; empty: it has none. Upstream's are data tracks; here they are packets of data channels,
-    whose topic is the name. Raises EgressError."""
+    """The routes in its `data`; empty: it has none. Upstream's are data tracks; here they are packets of data
+    channels, whose topic is the name. Raises EgressError."""
     newest = today(media)
     if not newest.HasField("data"):
         return ()

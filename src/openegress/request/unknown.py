@@ -1,4 +1,4 @@
-"""What of a request nobody here knows: fields and enum values of clients of tomorrow, and slips of the pen.
+"""Unknown parts of a request: fields and enum values of newer clients, and misspellings.
 
 Where media is selected or routed, or an output is named, ignoring them would record what was excluded, or
 write what was not asked for: those are refused. Elsewhere the caller is told.
@@ -48,23 +48,23 @@ _DECIDING = frozenset({"openegress.SetOptionsRequest", "openegress.AddMarkerRequ
         "AliOSSUpload",
     )
 )
-"""Messages that select or route media, name an output, or have nothing else to say."""
+"""Messages that select or route media, name an output, or serve no other purpose."""
 
 CARRIER = 536_870_911
-"""Number of the field (protobuf's largest) in which names that JSON had travel on in a binary request."""
+"""Number of the field (protobuf's largest) in which unknown names from JSON travel in a binary request."""
 OPTIONS = CARRIER - 1
 """Number of the field in which options that the API was given travel on (request.options)."""
 _LENGTH_DELIMITED = 2
 _MOST_CHARS = 64
-"""Of a name that somebody made up, as shown."""
+"""Limit for a made-up name, as shown."""
 _MOST_PATH_CHARS = 4 * _MOST_CHARS
-"""Of such a name with the messages that it stands in."""
+"""Limit for such a name with the messages that contain it."""
 _MOST = 10
-"""Names that are told."""
+"""Limit for the names that are reported."""
 
 
 class UnknownFields(StrEnum):
-    """What becomes of unknown fields that decide nothing."""
+    """What to do about unknown fields that decide nothing."""
 
     REFUSE = "refuse"
     WARN = "warn"
@@ -87,7 +87,7 @@ class Unknown:
 
 
 def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
-    """`message` is of the newest class there is (proto.today)."""
+    """`message` is of the newest class available (proto.today)."""
     deciding = message.DESCRIPTOR.full_name in _DECIDING
     fields = UnknownFieldSet(message)
     for field in (fields[number] for number in range(len(fields))):
@@ -111,8 +111,8 @@ def in_message(message: Message, path: str = "") -> Iterator[Unknown]:
 
 
 def in_json(value: Mapping[str, Any], kind: Descriptor, path: str = "") -> Iterator[Unknown]:
-    """Names that `kind` has not, in the JSON of a message. Raises EgressError for what protobuf's parser for
-    Python takes for something else; what else is wrong, that parser says."""
+    """Names in the JSON of a message that `kind` does not have. Raises EgressError for what protobuf's parser
+    for Python misreads; the parser itself reports other mistakes."""
     names = {name: field for field in kind.fields for name in (field.name, field.json_name)}
     seen: set[int] = set()
     for name, inner in value.items():
@@ -154,17 +154,17 @@ def _in_enum(kind: EnumDescriptor, value: object, place: str) -> Iterator[Unknow
 
 
 def carried(found: list[Unknown]) -> bytes:
-    """What of `found` is only told, as a field that a binary request may end in."""
+    """The part of `found` that is only reported, as a field that a binary request may end in."""
     return length_delimited(CARRIER, "\n".join(each.path for each in found[:_MOST]).encode())
 
 
 def length_delimited(number: int, data: bytes) -> bytes:
-    """A field as the wire has it."""
+    """A field in wire format."""
     return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(data)) + data
 
 
 def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
-    """What the caller is told. Raises EgressError for what cannot be ignored."""
+    """The notices for the caller. Raises EgressError for what cannot be ignored."""
     for each in found:
         if each.deciding or manner is UnknownFields.REFUSE:
             raise each.refusal
@@ -175,10 +175,10 @@ def notices(found: list[Unknown], manner: UnknownFields) -> tuple[str, ...]:
 
 
 def told(message: Message, manner: UnknownFields) -> tuple[str, ...]:
-    """What the caller is told of a message of the wheel's class. Raises EgressError as `notices` does."""
+    """The notices about a message of the wheel's class. Raises EgressError as `notices` does."""
     return notices(list(in_message(today(message))), manner)
 
 
 def printable(name: str, most_chars: int = _MOST_CHARS) -> str:
-    """Printable, on one line, and not for ever."""
+    """Printable, on one line, and of bounded length."""
     return "".join(c if c.isprintable() else "?" for c in name[:most_chars])

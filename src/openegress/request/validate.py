@@ -1,4 +1,4 @@
-"""A request becomes a plan here, or a refusal that says which field is wrong and why."""
+"""Turns a request into a plan, or a refusal that names the wrong field and the reason."""
 
 from typing import TypeVar
 
@@ -56,13 +56,13 @@ __all__ = ["Context", "RequestKind", "SessionLimits", "plan_of", "request_kind",
 
 
 def plan_of(request: Request, context: Context) -> Plan:
-    """The plan that carries out `request`. Raises EgressError with the field that is wrong."""
+    """The plan that carries out `request`. Raises EgressError with the wrong field."""
     check_egress_id(request.egress_id)
     body = request.WhichOneof("request")
     found = list(unknown.in_message(today(getattr(request, body)))) if body else []
     told = unknown.notices([each for each in found if not each.value], context.unknown_fields)
     plan = _Planner(request, context).plan()
-    # After it: what is wrong with the values that it reads, it says in upstream's words.
+    # Comes later: mistakes in values that it reads are reported in upstream's words.
     unknown.notices([each for each in found if each.value], context.unknown_fields)
     return msgspec.structs.replace(plan, notices=told + plan.notices)
 
@@ -125,7 +125,7 @@ class _Planner:
         return self._with_data(plan, request)
 
     def _media_tracks(self, request: StartEgressRequest, wish: Wish) -> Plan:
-        """Tracks of a media source, each for itself."""
+        """Tracks of a media source, each separately."""
         subject = self.subjects.of_media_tracks(request.media)
         has = RecordedMedia(subject.has_audio, subject.has_video)
         plan = self._into_tracks(subject, has, wish, requested.of_v2(request), "media of several tracks")
@@ -135,7 +135,7 @@ class _Planner:
         return self._with_data(plan, request)
 
     def _with_data(self, plan: Plan, request: StartEgressRequest) -> Plan:
-        """Data that a media source asks for goes into an MCAP, and else beside the recording."""
+        """Data that a media source asks for goes into an MCAP, or else beside the recording."""
         routes = track_routes.data_of(request.media) if request.HasField("media") else ()
         if not routes:
             return plan
@@ -260,7 +260,7 @@ class _Planner:
                 raise missing_or_invalid("output")
 
     def _passed_through(self, request: StartEgressRequest) -> Plan:
-        """v2 preset PASSTHROUGH: one track into one file whose type is the track's."""
+        """v2 preset PASSTHROUGH: one track into one file, whose type is the track's."""
         if request.WhichOneof("source") != "media":
             raise missing_or_invalid("passthrough source")
         track_id = single_track(request.media)
@@ -378,7 +378,7 @@ def _wish(
 
 
 def _tracks_only(source: parts.Source) -> bool:
-    """Whether it names at most one audio and one video track, which may be taken as they are."""
+    """Whether it names at most one audio and one video track, which may be stored as they are."""
     if not isinstance(source, parts.MediaSource) or isinstance(source.video, ParticipantVideo):
         return False
     return len(source.audio) <= 1 and all(
@@ -387,7 +387,7 @@ def _tracks_only(source: parts.Source) -> bool:
 
 
 def _narrowed(source: parts.Source, has_audio: bool, has_video: bool) -> parts.Source:
-    """Tracks that no output takes are not subscribed to."""
+    """Does not subscribe to tracks that no output takes."""
     if isinstance(source, parts.TemplateSource):
         return source if has_audio else msgspec.structs.replace(source, sound=None)
     if not isinstance(source, parts.MediaSource):

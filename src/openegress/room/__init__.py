@@ -1,8 +1,9 @@
-"""A LiveKit client for recorders: it joins hidden, subscribes to what it is told, and hands out the encoded
-frames of each track: in order, with lost packets recovered, at the time when a listener in the room had them.
+"""A LiveKit client for recorders: it joins hidden, subscribes to the tracks it is given, and hands out the
+encoded frames of each track: in order, with lost packets recovered, and with the time when a listener in the
+room had them.
 
-Seen from outside, a room is one stream of events and one callback for frames. Reconnecting is the
-client's own business: a track keeps its `TrackKey` over re-joins and republishing.
+To its user, a room is one stream of events and one callback for frames. The client reconnects by itself: a
+track keeps its `TrackKey` when the recorder joins again, and when the track is published again.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -26,20 +27,20 @@ class TrackSource(StrEnum):
 
 
 class TrackEncryption(Enum):
-    """End to end, as its publisher says."""
+    """The end-to-end encryption that the publisher announces."""
 
     NONE = auto()
     GCM = auto()
     """LiveKit's own."""
     CUSTOM = auto()
-    """Of the application, or of a newer LiveKit."""
+    """The application's own, or that of a newer LiveKit."""
 
 
 class Lock(StrEnum):
     """Why an encrypted track cannot be decrypted, in words that follow "it is encrypted, and"."""
 
     NO_KEY = "no key of its room is configured: see room_keys in the configuration"
-    AWAITED = "its key service has yet to answer"
+    AWAITED = "its key service has not answered yet"
     NOT_GIVEN = "its key service gave no key for it"
     CUSTOM = "in a way of its application's own"
     CODEC = "frames of its codec cannot be decrypted: publish it as VP8 or H264"
@@ -60,7 +61,8 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class TrackKey:
-    """What stays the same when a track comes back under a new SID: a republish, a restarted server."""
+    """What identifies a track that comes back under a new SID: after it is published again, or its server
+    restarts."""
 
     identity: str
     kind: MediaKind
@@ -70,7 +72,7 @@ class TrackKey:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A published track as the room announces it. `sid` changes when it is published anew."""
+    """A published track as the room announces it. `sid` changes when it is published again."""
 
     sid: str
     name: str
@@ -96,9 +98,9 @@ class EncodedFrame(NamedTuple):
     codec: AudioCodec | VideoCodec
     data: bytes
     at_ns: int
-    """When a listener in the room had it: unix ns on our clock. It rises for pictures, unless a sender
-    reorders them. For sound it may step back by as much as the network was late, and whoever records it keeps
-    all of it."""
+    """When a listener in the room had it: unix ns on our clock. It increases for pictures, unless a sender
+    reorders them. For sound it may step back by as much as the network was late, and recorders keep all of
+    it."""
     rtp_timestamp: int
     """Unwrapped: never jumps back by 2**32."""
     clock_rate: int
@@ -139,7 +141,7 @@ class ParticipantChanged:
 @dataclass(frozen=True, slots=True)
 class SpeakersChanged:
     identities: tuple[str, ...]
-    """Of those who speak now, the loudest first."""
+    """Identities of those who are speaking, the loudest first."""
 
 
 class Quality(StrEnum):
@@ -151,7 +153,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QualityChanged:
-    """Of a participant's connection, as the server measures it."""
+    """Quality of a participant's connection, as measured by the server."""
 
     identity: str
     quality: Quality
@@ -159,14 +161,14 @@ class QualityChanged:
 
 @dataclass(frozen=True, slots=True)
 class OwnMetadataChanged:
-    """Of the recorder itself."""
+    """Quality of the recorder's own connection."""
 
     metadata: str
 
 
 @dataclass(frozen=True, slots=True)
 class PauseAttributeChanged:
-    """The recorder's own attribute egress.paused: whether its recording is to be paused."""
+    """The recorder's own attribute egress.paused: whether its recording should be paused."""
 
     paused: bool
 
@@ -190,7 +192,7 @@ class TrackMuted:
 
 @dataclass(frozen=True, slots=True)
 class TrackSubscribed:
-    """Its media is about to come. Again when the codec turns out to be another than announced."""
+    """Its media is about to arrive. Sent again when the codec turns out to differ from the announced one."""
 
     track: Track
     codec: AudioCodec | VideoCodec
@@ -198,7 +200,7 @@ class TrackSubscribed:
 
 @dataclass(frozen=True, slots=True)
 class MediaArrived:
-    """The first packet of a subscribed track came in. Its frames follow within a fifth of a second."""
+    """The first packet of a subscribed track arrived. Its frames follow within a fifth of a second."""
 
     track: Track
     at_ns: int
@@ -207,8 +209,8 @@ class MediaArrived:
 
 @dataclass(frozen=True, slots=True)
 class KeyFrameArrived:
-    """The first whole key frame of a subscribed video track, or the first of another codec: what a muxer has
-    to know before the frame itself."""
+    """The first complete key frame of a subscribed video track, or the first with another codec: muxers need
+    this before the frame itself."""
 
     track: Track
     codec: VideoCodec
@@ -225,7 +227,7 @@ class SubscriptionFailed:
 
 @dataclass(frozen=True, slots=True)
 class TrackLeftOut:
-    """A subscribed track costs more than it may, and sends nothing for a while."""
+    """A subscribed track costs more than it may, and is left out for a while."""
 
     track_sid: str
     identity: str
@@ -235,7 +237,7 @@ class TrackLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class TrackTakenAgain:
-    """Its media is about to come, from a key frame on."""
+    """Its media is about to arrive, from a key frame on."""
 
     track_sid: str
     identity: str
@@ -243,11 +245,11 @@ class TrackTakenAgain:
 
 @dataclass(frozen=True, slots=True)
 class DataArrived:
-    """Somebody has sent this to the room by a data channel; decrypted where it was encrypted. Only where data
-    is asked for."""
+    """Somebody sent this to the room over a data channel; it is already decrypted. Only where data is
+    requested."""
 
     identity: str
-    """Of whom it is; empty: of the server."""
+    """Who sent it; empty: the server."""
     packet: DataPacket
     at_ns: int
     """Unix ns."""
@@ -255,7 +257,7 @@ class DataArrived:
 
 @dataclass(frozen=True, slots=True)
 class DataLocked:
-    """Data of a participant is encrypted, and cannot be decrypted; told once."""
+    """Data of a participant is encrypted and cannot be decrypted; sent once."""
 
     identity: str
     reason: str
@@ -264,7 +266,7 @@ class DataLocked:
 
 @dataclass(frozen=True, slots=True)
 class KeysAnswered:
-    """A key service has answered, or will not: tracks may not be locked any more."""
+    """A key service has answered, or will not: tracks may no longer be locked."""
 
     problem: str = ""
     """Why there is no answer."""
@@ -282,7 +284,7 @@ class Reconnected:
 
 class EndKind(Enum):
     LOST = "lost"
-    """Join again. Of a room: joining again has failed for good."""
+    """Join again. For a room: joining again has failed for good."""
     OVER = "over"
     """The room ended, or the recorder was removed."""
     REPLACED = "replaced"
@@ -291,7 +293,8 @@ class EndKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RoomClosed:
-    """The room was deleted, the recorder removed, or re-joining failed for good. The last event."""
+    """The room was deleted, the recorder was removed, or joining again has failed for good. The last
+    event."""
 
     reason: str
     kind: EndKind
@@ -329,7 +332,7 @@ OnFrame = Callable[[EncodedFrame], None]
 
 @dataclass(frozen=True, slots=True)
 class VideoQuality:
-    """What the output needs of a track: the smallest layer at least this large is asked for."""
+    """The size that the output needs of a track: the smallest layer at least this large is requested."""
 
     width: int
     height: int
@@ -337,13 +340,11 @@ class VideoQuality:
 
 
 class Room(Protocol):
-    """What room.client.RoomClient offers."""
+    """The interface of room.client.RoomClient."""
 
     async def join(self) -> Joined:
-        """Tracks may be subscribed to from here on, while the media path is brought up.
-
-        Raises EgressError with phase SIGNALLING, the address tried and the cause.
-        """
+        """Joins. Tracks may be subscribed to from now on, while the media path is brought up. Raises
+        EgressError with phase SIGNALLING, the address tried and the cause."""
 
     async def connected(self) -> None:
         """The media path is up. Raises EgressError with phase ICE or SIGNALLING, what was tried and the
@@ -352,42 +353,42 @@ class Room(Protocol):
     def events(self) -> AsyncIterator[RoomEvent]: ...
 
     def tracks(self) -> list[Track]:
-        """Published right now."""
+        """Currently published tracks."""
 
     def participants(self) -> list[Participant]: ...
 
     def lock(self, track: Track) -> Lock | None:
-        """Why nothing of a track could be decrypted; None: it can be, or its first frames will show."""
+        """Why nothing of a track can be decrypted; None: it can be, or its first frames will show."""
 
     def now_ns(self) -> int:
-        """Unix time on the clock of the frames: it does not jump when the host's is set."""
+        """Unix time on the clock of the frames: it does not jump when the host's clock is set."""
 
     async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None: ...
 
     async def unsubscribe(self, sids: Iterable[str]) -> None: ...
 
     def subscribed(self) -> frozenset[str]:
-        """The SIDs of tracks that are subscribed to, as they are by now: a track that came back under another
-        SID is subscribed to under that one, asked for or not."""
+        """The current SIDs of subscribed tracks: a track that came back under another SID is subscribed to
+        under the new one without being asked."""
 
     async def set_quality(self, sid: str, quality: VideoQuality) -> None: ...
 
     def batch_reads(self) -> None:
-        """Nobody waits for frames from here on: they may be handed out a tenth of a second late, many at a
+        """Nobody waits for frames from now on: they may be handed out a tenth of a second late, many at a
         time, which costs much less."""
 
     def drain(self) -> None:
-        """Hands out what has come in, now."""
+        """Hands out what has arrived, now."""
 
     def request_key_frame(self, sid: str) -> None: ...
 
     def leave_out(self, sid: str, reason: Reason) -> None:
-        """Takes nothing more of a subscribed track for some seconds; each time for longer. Idempotent."""
+        """Drops a subscribed track for some seconds; longer each time. Idempotent."""
 
     def left_out(self) -> frozenset[str]:
         """The SIDs of subscribed tracks that are left out."""
 
     def losses(self) -> list[TrackLosses]:
-        """Of every track that was subscribed to so far."""
+        """About every track that was subscribed to so far."""
 
     async def close(self) -> None: ...

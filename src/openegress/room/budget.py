@@ -12,16 +12,16 @@ from openegress.core.codecs import MediaKind
 from openegress.core.units import S
 
 MOST_PIXELS = 5120 * 3200
-"""Of a picture that is decoded: the largest screens that people share."""
+"""Limit for a picture that is decoded: that of the largest shared screens."""
 FIRST_PAUSE_NS = 5 * S
-"""For which a track is left out the first time; twice as long each time after that."""
+"""How long a track is left out the first time; twice as long each time after that."""
 LONGEST_PAUSE_NS = 60 * S
 FORGIVEN_AFTER_NS = 60 * S
 """A track that has behaved for this long counts as a new one."""
 PROBATION = 1 / 6
-"""The share of the burst that a track has when it is taken again: five seconds of sound."""
+"""The share of the burst that a track gets when it is taken again: five seconds of sound."""
 MOST_ROOM_PACKETS = 20_000
-"""For each second, of all tracks together: about half of what one core can receive."""
+"""Packets a second of all tracks together: about half of what one core can receive."""
 
 
 class Reason(StrEnum):
@@ -56,7 +56,7 @@ class TrackLimits:
     media: RefillRate
     """Seconds of sound, or pictures."""
     reason: Reason
-    """Why a track that sends more media is left out."""
+    """Why a track that sends too much media is left out."""
 
 
 SOUND = TrackLimits(RefillRate(500, 3000), RefillRate(1.05, 30), Reason.SOUND)
@@ -85,10 +85,10 @@ MOST_WAITING_BYTES = 32 * 2**20
 
 
 class TokenBucket:
-    """A token bucket: filled at the rate, and at most as full as its burst."""
+    """A token bucket: it fills at the rate, up to its burst."""
 
     def __init__(self, rate: RefillRate, share: float = 1.0) -> None:
-        """`share` of the burst is in it at first."""
+        """It starts with this `share` of the burst."""
         self.per_s = rate.per_s
         self.burst = rate.burst
         self._left = share * rate.burst
@@ -111,16 +111,16 @@ class TokenBucket:
         return self._left
 
     def spend(self, amount: float, now_ns: int) -> bool:
-        """False: there was not enough in it."""
+        """False: it held too little."""
         self._left = self.left(now_ns) - amount
         return self._left >= 0
 
 
 class TrackBudget:
-    """Of one track, from when it is taken to when it is left out."""
+    """The budget of one track, from when it is taken to when it is left out."""
 
     def __init__(self, kind: MediaKind, *, on_probation: bool = False) -> None:
-        """`on_probation`: the track was left out before, and shows soon whether it behaves."""
+        """`on_probation`: the track was left out before, and soon shows whether it behaves."""
         self._limits = SOUND if kind is MediaKind.AUDIO else PICTURES
         share = PROBATION if on_probation else 1.0
         self._packets = TokenBucket(self._limits.packets, share)
@@ -132,13 +132,13 @@ class TrackBudget:
         return None if self._packets.spend(count, now_ns) else Reason.PACKETS
 
     def media(self, amount: float, now_ns: int) -> Reason | None:
-        """So many seconds of sound, or pictures."""
+        """Counts seconds of sound, or pictures."""
         return None if self._media.spend(amount, now_ns) else self._limits.reason
 
 
 class DecodeBudget:
-    """Of the pictures of one track, beside the `room` that all share. Time is the recording's: what is spent
-    on a second of media must not take longer than that, whatever else a machine has to do."""
+    """Limits the pictures of one track, beside the `room` budget that all share. Time is the recording's: a
+    second of media must not cost more than a second, whatever else the machine does."""
 
     def __init__(self, room: TokenBucket) -> None:
         self._room = room
@@ -146,7 +146,7 @@ class DecodeBudget:
         self._entitled = TokenBucket(ENTITLED)
         self._cpu = TokenBucket(GREEDY)
         self._last_s = 0.0
-        """What its last picture took, which the next may take as well."""
+        """What its last picture cost, which the next one may cost as well."""
 
     def spend(self, spent_s: float, at_ns: int) -> None:
         """Decoding for the slot at `at_ns` took this long."""
@@ -174,12 +174,12 @@ class DecodeBudget:
         return self._cpu.is_overdrawn
 
     def left(self, at_ns: int) -> float:
-        """The more there is, the sooner it is the track's turn."""
+        """The larger it is, the sooner it is the track's turn."""
         return self._own.left(at_ns)
 
 
 class UnhurriedDecoding(DecodeBudget):
-    """Where nobody waits: there is time for every picture."""
+    """Where nobody waits, there is time for every picture."""
 
     def allows(self, at_ns: int, tracks: int) -> bool:
         return True
@@ -194,7 +194,7 @@ class _State(Enum):
 
 
 class Standing:
-    """Whether a track is taken, and for how long it has been left out. It outlives the track's SID."""
+    """Whether a track is taken, and how long it has been left out. It outlives the track's SID."""
 
     def __init__(self) -> None:
         self._state = _State.TAKEN
@@ -210,7 +210,7 @@ class Standing:
         return self._state is _State.LEFT_OUT
 
     def leave_out(self, reason: Reason, now_ns: int) -> int:
-        """Returns for how long, in ns."""
+        """Returns the duration in ns."""
         forgiven = self._since_ns is None or now_ns - self._since_ns >= FORGIVEN_AFTER_NS
         self._pause_ns = FIRST_PAUSE_NS if forgiven else min(LONGEST_PAUSE_NS, 2 * self._pause_ns)
         self._state, self._since_ns, self.reason = _State.LEFT_OUT, now_ns, reason
@@ -221,13 +221,13 @@ class Standing:
         self._state, self._since_ns = _State.TAKEN, now_ns
 
     def is_forgiven(self, now_ns: int) -> bool:
-        """The track has behaved for long enough to be forgotten."""
+        """Whether the track has behaved for long enough to be forgotten."""
         if self._state is _State.LEFT_OUT:
             return False
         return self._since_ns is None or now_ns - self._since_ns >= FORGIVEN_AFTER_NS
 
     def out_ns(self, now_ns: int) -> int:
-        """For how long it has been left out, all told."""
+        """How long it has been left out in total."""
         if self._state is _State.TAKEN or self._since_ns is None:
             return self._past_ns
         return self._past_ns + now_ns - self._since_ns

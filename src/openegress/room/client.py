@@ -1,4 +1,5 @@
-"""The recorder's client of a LiveKit room: joins, subscribes, hands out frames, and joins again when lost."""
+"""The recorder's client of a LiveKit room: joins, subscribes, hands out frames, and joins again after a lost
+connection."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,8 @@ from openegress.room.unix_clock import UnixClock
 
 
 class RoomClient:
-    """Implements room.Room for one recorder in one room.
-
-    `identity` is the egress id, as in `token`. After a lost connection subscriptions are made anew by
-    themselves, also for tracks that come back under a new SID.
-    """
+    """Implements room.Room for one recorder in one room. `identity` is the egress id, as in `token`. After a
+    lost connection it subscribes again by itself, also to tracks that come back under a new SID."""
 
     def __init__(
         self,
@@ -93,10 +91,8 @@ class RoomClient:
         return self._unix_clock.now_ns()
 
     async def subscribe(self, sids: Iterable[str], on_frame: OnFrame) -> None:
-        """Again for a subscribed track: its frames go to the new `on_frame`.
-
-        Raises EgressError (not_found) for a SID that is not published.
-        """
+        """For a subscribed track, its frames go to the new `on_frame`. Raises EgressError (not_found) for a
+        SID that is not published."""
         await self._subscriptions.add(sids, on_frame)
 
     async def unsubscribe(self, sids: Iterable[str]) -> None:
@@ -130,7 +126,7 @@ class RoomClient:
         return self._subscriptions.losses()
 
     async def close(self) -> None:
-        """Leaves the room. Frames that are held are handed out before. Idempotent."""
+        """Leaves the room after handing out frames that are held. Idempotent."""
         if self._closed:
             return
         self._closed = True

@@ -1,6 +1,6 @@
-"""One join of a room, from the websocket to its end: signalling, the media path, and whether both live.
+"""One join of a room, from the websocket to its end: signalling, the media path, and whether both are alive.
 
-A connection that ends is never revived: the client makes another one.
+A connection that has ended is never revived: the client makes another one.
 """
 
 import asyncio
@@ -29,8 +29,9 @@ _log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 """For ICE and DTLS, TCP and TURN included."""
 GOODBYE_AFTER_S = 3.0
-"""How much later than the end of the media the server's last word may come. The two are sent side by side,
-and may arrive far apart on a busy machine. Joining again at once would open a deleted room anew."""
+"""How much later than the end of the media the server's last message may arrive. The two are sent in
+parallel, and may arrive far apart on a busy machine. Joining again at once would open a deleted room
+again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +51,24 @@ FINAL: dict[int, EndKind] = {
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     udp: bool = True
-    """False: media over TCP or TURN only, for hosts whose UDP is known to be closed."""
+    """False: media over TCP or TURN only, for hosts whose UDP is known to be blocked."""
     connect_timeout_s: float = CONNECT_TIMEOUT_S
     insecure: bool = False
     """Any certificate of the server is accepted."""
     data: bool = False
-    """What participants send by data channels is received too."""
+    """Also receives what participants send over data channels."""
     data_tracks: bool = False
-    """With `data`: so is what they send by data tracks."""
+    """With `data`: also receives their data tracks."""
 
 
 class ConnectionListener(Protocol):
-    """Who is told what the server says."""
+    """Receives what the server says."""
 
     def on_join(self, join: JoinResponse) -> None:
-        """The server's first word, before anything that it says after it."""
+        """The server's first message, before all others."""
 
     def on_message(self, message: SignalResponse) -> None:
-        """What is not the connection's own business."""
+        """Everything that is not the connection's own business."""
 
     def on_data(self, message: bytes, arrival_ns: int) -> None:
         """Each message of a data channel: a DataPacket. Monotonic ns."""
@@ -79,7 +80,7 @@ class ConnectionListener(Protocol):
         """Each offer, before its answer."""
 
     def expects_media(self) -> bool:
-        """Packets should be coming in."""
+        """Packets should be arriving."""
 
 
 class RoomConnection:
@@ -107,7 +108,7 @@ class RoomConnection:
         self.token = ""
 
     async def open(self, token: str) -> JoinResponse:
-        """Joins; the media path comes up meanwhile (see up). Raises EgressError, everything closed."""
+        """Joins; the media path comes up meanwhile (see up). Raises EgressError, with everything closed."""
         self.token = token
         try:
             join = await self._signalling.open(token)
@@ -120,7 +121,7 @@ class RoomConnection:
         return join
 
     async def up(self) -> None:
-        """The media path is up. Raises EgressError when it does not come up, everything closed."""
+        """Waits for the media path. Raises EgressError, with everything closed, when it does not come up."""
         path = self._opened_path
         try:
             await path.up()
@@ -260,7 +261,7 @@ class RoomConnection:
     # --- watching
 
     async def _watch(self, transport: Transport) -> None:
-        """The heartbeat: reports and pings out, and notice when nothing comes in."""
+        """The heartbeat: sends reports and pings, and notices when nothing arrives."""
         loop = asyncio.get_running_loop()
         self._liveness.begin(loop.time())
         while True:

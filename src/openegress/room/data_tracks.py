@@ -1,4 +1,4 @@
-"""LiveKit's data tracks: which there are, what is asked of the server, and what they send."""
+"""LiveKit's data tracks: lists them, subscribes to them, and receives what they send."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,17 +14,18 @@ LOCKED = "data tracks that are encrypted cannot be read"
 
 
 class DataTracks:
-    """Of one room. All of them are subscribed to, and a frame is told as if it had been sent with the track's
-    name as its topic."""
+    """The data tracks of one room. It subscribes to all of them, and delivers a frame as if it had been sent
+    with the track's name as its topic."""
 
     def __init__(self, send: Callable[..., Awaitable[None]], on_locked: Callable[[str, str], None]) -> None:
-        """`send`: a signal to the server. `on_locked`: is told an identity, and why its data is not read."""
+        """`send`: sends a signal to the server. `on_locked`: gets an identity, and why its data is not
+        read."""
         self._send = send
         self._on_locked = on_locked
         self._names: dict[str, dict[str, str]] = {}
         """By identity, those of tracks by SID."""
         self._wanted: set[str] = set()
-        """SIDs that the server is yet to be asked for."""
+        """SIDs that the server has not been asked for yet."""
         self._asked: set[str] = set()
         self._asking: asyncio.Task[None] | None = None
         self._publishers: dict[int, tuple[str, str]] = {}
@@ -32,7 +33,7 @@ class DataTracks:
         self._frames = data_track.DataFrames()
 
     def joined(self) -> None:
-        """Anew: of what was asked before, the server knows nothing."""
+        """Starts again: the new server knows nothing of earlier requests."""
         self._names.clear()
         self._asked.clear()
         self._publishers.clear()
@@ -53,7 +54,7 @@ class DataTracks:
         }
 
     def take(self, message: bytes) -> DataPacket | None:
-        """A frame, once its last packet is there. None for what strangers make up."""
+        """A frame, once its last packet has arrived. None for invalid packets."""
         packet = data_track.parse(message)
         publisher = self._publishers.get(packet.handle) if packet is not None else None
         if packet is None or publisher is None:

@@ -1,7 +1,7 @@
-"""Gives the packets of a connection to the receivers of their tracks, and sends back what those ask for.
+"""Passes the packets of a connection to the receivers of their tracks, and sends what those request.
 
-One object for all connections of a client, one after the other. Nothing here runs while nothing comes
-in: requests for lost packets have a timer that is armed only while packets are missing.
+There is one for all connections of a client, one after the other. Nothing here runs while nothing arrives:
+the timer for requests of lost packets is armed only while packets are missing.
 """
 
 import asyncio
@@ -24,12 +24,9 @@ MIN_TIMER_S = 0.005
 
 
 class Demux:
-    """Implements receiver.Feedback.
-
-    `on_codec` is called when a receiver learns its codec, `on_key_frame` when it has its first key frame,
-    `on_trouble` when its track costs too much or its receiver raised: whoever is told leaves it out, and the
-    others go on.
-    """
+    """Implements receiver.Feedback. `on_codec` is called when a receiver learns its codec, `on_key_frame`
+    when it has its first key frame, and `on_trouble` when its track costs too much or its receiver raised:
+    the callee leaves the track out, and the others continue."""
 
     def __init__(
         self,
@@ -56,7 +53,7 @@ class Demux:
         """RTP packets of no subscribed track."""
 
     def connect(self, send_rtcp: Callable[[bytes], None], drain: Callable[[], None]) -> None:
-        """A new connection: SSRCs of the old one mean nothing any more. `drain` hands in all packets that
+        """A new connection, on which SSRCs of the old one have no meaning. `drain` hands in all packets that
         have arrived and have not been read yet."""
         self._by_ssrc.clear()
         self._by_rtx.clear()
@@ -154,7 +151,7 @@ class Demux:
         self._relieve(now_ns)
 
     def _relieve(self, now_ns: int) -> None:
-        """Has tracks left out when all together send more than can be received."""
+        """Has tracks left out when all of them together send more than can be received."""
         seconds = (now_ns - self._ticked_ns) / S
         receivers = {each.track_sid: each for each in self._by_ssrc.values()}
         rates = {

@@ -1,4 +1,4 @@
-"""The events of a room on their way to the one who reads them."""
+"""The events of a room on their way to their reader."""
 
 import asyncio
 from collections.abc import AsyncIterator

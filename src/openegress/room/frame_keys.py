@@ -26,21 +26,21 @@ HKDF_INFO = bytes(128)
 KEY_BYTES = 16
 MATERIAL_BYTES = 32
 RATCHET_WINDOW = 8
-"""Steps that a sender may be ahead of the last key that fitted."""
+"""How many steps a sender may be ahead of the last key that fitted."""
 MOST_OF_INDEX = 3
-"""Keys of one index that are tried: of a participant, of the room, and of the time before."""
+"""Keys of one index that are tried: the participant's, the room's, and earlier ones."""
 RATCHETS = RefillRate(1, 2 * RATCHET_WINDOW)
-"""Steps that are derived: one takes some 50 ms of a processor, and any frame can ask for one."""
+"""Steps that are derived: one takes some 50 ms of CPU time, and any frame can ask for one."""
 
 
 class Undecryptable(Exception):
-    """A frame that no key fits. The text says why, and reveals nothing of keys."""
+    """A frame that no key fits. The text says why, and reveals nothing about keys."""
 
     def __init__(
         self, text: str, *, index: int | None = None, is_certain: bool = True, is_likely: bool = True
     ) -> None:
-        """`index`: of the key that is missing, or does not fit. Not `is_certain`: a key that fits may be
-        among those that are derived or asked for now. `is_likely`: none is, unless its sender has gone on by
+        """`index`: that of the key that is missing, or does not fit. Not `is_certain`: a fitting key may be
+        among those that are being derived or requested. `is_likely`: none is, unless the sender has skipped
         several steps at once."""
         super().__init__(text)
         self.index = index
@@ -49,10 +49,10 @@ class Undecryptable(Exception):
 
 
 class KeyChain:
-    """One key and its ratchet steps, derived as they are needed. All who have the key share it."""
+    """One key and its ratchet steps, derived as needed. Everybody with the key shares it."""
 
     def __init__(self, key: RoomKey, executor: Executor) -> None:
-        """`executor` derives; it is its owner's."""
+        """`executor` derives keys; its owner closes it."""
         self.key = key
         self.steps: list[AESGCM] = []
         self._executor = executor
@@ -79,7 +79,7 @@ class KeyChain:
 
 
 class KeyRing:
-    """The keys of one participant, who ratchets them apart from all others."""
+    """The keys of one participant, who ratchets them independently of all others."""
 
     def __init__(self) -> None:
         self._chains: dict[int, tuple[KeyChain, ...]] = {}
@@ -87,14 +87,14 @@ class KeyRing:
         self._steps: dict[KeyChain, int] = {}
         """The last step of each key that fitted."""
         self.has_opened = False
-        """Some frame of the participant could be decrypted."""
+        """Whether any frame of the participant could be decrypted."""
 
     @property
     def is_empty(self) -> bool:
         return not self._chains
 
     def hold(self, chains: Iterable[KeyChain]) -> None:
-        """In place of those before, the likelier first. What both have goes on at the step where it is."""
+        """Replaces the keys, the likelier ones first. Keys that stay continue at their step."""
         by_index: dict[int, tuple[KeyChain, ...]] = {}
         for chain in chains:
             known = by_index.get(chain.key.index, ())
@@ -104,7 +104,7 @@ class KeyRing:
         self._steps = {chain: step for chain, step in self._steps.items() if chain in held}
 
     def prepare(self, now_ns: int) -> None:
-        """Derives what frames that are about to come may be encrypted with."""
+        """Derives keys for frames that are about to arrive."""
         for chains in self._chains.values():
             for chain in chains:
                 chain.has(0, now_ns)

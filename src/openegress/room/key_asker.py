@@ -18,25 +18,26 @@ from openegress.core.units import S
 from openegress.room.budget import RefillRate, TokenBucket
 
 AGAIN = Backoff(first_s=2.0, ceiling_s=15.0, least=0.75)
-"""About one participant, while answers do not help."""
+"""Between questions about one participant, while answers do not help."""
 QUESTIONS = RefillRate(0.5, 6)
-"""Of one room."""
+"""Between questions of one room."""
 SOON_S = 2.0
-"""A question that may be asked within this time is waited for: frames until then do not count as lost."""
+"""A question that may be asked within this time is worth waiting for: frames until then do not count as
+lost."""
 AFTER_FAILURE_S = 5.0
-"""At least, before a service is asked again that did not answer."""
+"""The least time before a service that did not answer is asked again."""
 MOST_ASKED = 1000
-"""People whose keys are asked for at one time."""
+"""People whose keys are requested at one time."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """About one participant."""
+    """Questions about one participant."""
 
     answers: int = 0
-    """That did not help, in a row."""
+    """Answers in a row that did not help."""
     again_at_s: float = 0.0
-    """Not before."""
+    """Not asked before this."""
 
 
 class KeyAsker:

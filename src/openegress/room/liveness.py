@@ -1,10 +1,10 @@
-"""Whether a connection to a room is alive, by what has come in of it. Pure; times are loop seconds."""
+"""Whether a connection to a room is alive, judged by what arrives. Pure; times are loop seconds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 SILENCE_S = 7
-"""While media flows, packets are so frequent that the path is lost after this long without any."""
+"""While media flows, packets are so frequent that the path counts as lost after this long without any."""
 IDLE_SILENCE_S = 20
 """Where nothing is subscribed to, only our own checks are answered, about every 5 s, and one answer may be
 lost (RFC 7675)."""
@@ -12,7 +12,7 @@ RENEWAL_AFTER_S = 1
 """Without any RTP or RTCP, although tracks flow: a NAT on the way may have forgotten us. Where nobody speaks
 a server's reports come every three seconds, and a check that was not needed costs nothing."""
 ADDRESS_AFTER_S = 2
-"""Without any datagram: our own address may be gone."""
+"""Without any datagram: our own address may have disappeared."""
 MEDIA_SILENCE_S = 20
 """Without any RTP or RTCP, although tracks that are not muted flowed before."""
 DEFAULT_PING_INTERVAL_S = 10
@@ -32,7 +32,7 @@ class Liveness:
     """Looked at once a second while the media path is up."""
 
     def __init__(self, ping_interval_s: float, ping_timeout_s: float) -> None:
-        """As the server tells when it is joined; 0: it does not."""
+        """From the server's answer to the join; 0: unknown."""
         self._ping_interval_s = ping_interval_s or DEFAULT_PING_INTERVAL_S
         self._ping_timeout_s = ping_timeout_s or DEFAULT_PING_TIMEOUT_S
         self._heard_at = self._pinged_at = 0.0
@@ -48,7 +48,7 @@ class Liveness:
         self._heard_at = now_s
 
     def takes_ping(self, now_s: float) -> bool:
-        """Whether a ping is to be sent now; it counts as sent."""
+        """Whether to send a ping now; it counts as sent."""
         if now_s - self._pinged_at < self._ping_interval_s:
             return False
         self._pinged_at = now_s
@@ -57,8 +57,8 @@ class Liveness:
     def look(
         self, now_s: float, counts: PathCounts, *, expects_media: bool, is_address_gone: Callable[[], bool]
     ) -> str | None:
-        """Why the connection is lost; None: it is not. `is_address_gone` is costly, so it is asked only when
-        it may be true."""
+        """Why the connection is lost; None: it is not. `is_address_gone` is expensive, so it is called only
+        when it may be true."""
         self._quiet_s = self._quiet_s + 1 if counts.datagrams == self._counts.datagrams else 0
         is_quiet = counts.packets == self._counts.packets and expects_media
         self._media_quiet_s = self._media_quiet_s + 1 if is_quiet else 0

@@ -1,4 +1,4 @@
-"""The media path of one join: the server's offer answered, candidates exchanged, the transport connected."""
+"""The media path of one join: answers the server's offer, exchanges candidates, connects the transport."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ OFFER_TIMEOUT_S = 5.0
 
 
 class MediaPath:
-    """Comes up with the first offer; later ones only say which tracks there are."""
+    """It comes up with the first offer; later offers only announce tracks."""
 
     def __init__(
         self, transport: Transport, demux: Demux, signalling: Signalling, connect_timeout_s: float
@@ -39,7 +39,7 @@ class MediaPath:
         self._local_candidates = await self.transport.gather()
 
     async def up(self) -> None:
-        """Returns when media can come. Raises EgressError when it cannot."""
+        """Returns when media can arrive. Raises EgressError when it cannot."""
         try:
             async with asyncio.timeout(OFFER_TIMEOUT_S + self._connect_timeout_s):
                 await self._up
@@ -135,7 +135,8 @@ class MediaPath:
 
 
 def candidate_in(init: str) -> str:
-    """The line in a RTCIceCandidateInit (JSON); "" where there is none: the end of them, or no JSON."""
+    """The line in a RTCIceCandidateInit (JSON); "" if there is none: the end of candidates, or invalid
+    JSON."""
     try:
         told = foreign_json.loads(init)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The recorder's place in a room: it joins, holds the connection, and joins again when that is lost."""
+"""The recorder's place in a room: it joins, keeps the connection, and joins again when that is lost."""
 
 import asyncio
 import logging
@@ -24,16 +24,16 @@ _log = logging.getLogger(__name__)
 
 
 class MembershipListener(ConnectionListener, Protocol):
-    """Who is told what becomes of the membership."""
+    """Learns what happens to the membership."""
 
     def emit(self, event: RoomEvent) -> None:
         """ConnectionLost, Reconnected and RoomClosed."""
 
     def on_end(self) -> None:
-        """No packet will come any more."""
+        """No packet will arrive any more."""
 
     async def on_open_again(self) -> None:
-        """A new connection is there, which knows nothing of subscriptions."""
+        """There is a new connection, which knows no subscriptions."""
 
     def on_joined_again(self) -> None:
         """Its media path is up."""
@@ -86,12 +86,12 @@ class Membership:
         await asyncio.shield(self._connected)
 
     async def send(self, **message: object) -> None:
-        """Sends nothing while the connection is lost: the listener asks again once there is another."""
+        """Sends nothing while the connection is lost: the listener asks again once there is another one."""
         if self._connection is not None:
             await self._connection.send(**message)
 
     def batch_reads(self) -> None:
-        """Also on connections to come."""
+        """Also applies to later connections."""
         self._batches_reads = True
         if self._connection is not None:
             self._connection.batch_reads()
@@ -101,7 +101,7 @@ class Membership:
             self._connection.drain()
 
     async def stop_watching(self) -> None:
-        """The connection stays as it is from here on."""
+        """From now on the connection stays as it is."""
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
@@ -131,7 +131,7 @@ class Membership:
         return connection, join
 
     async def _supervise(self, connection: RoomConnection) -> None:
-        """Owns the connection from the join to the end of the room, which it reports whatever happens."""
+        """Owns the connection from the join to the end of the room, and reports that end whatever happens."""
         try:
             await self._follow(connection)
         except Exception as error:
@@ -162,7 +162,7 @@ class Membership:
                 return
 
     async def _rejoin(self, end: SessionEnd) -> bool:
-        """False: it has given up, and said so."""
+        """False: it has given up, and reported that."""
         loop = asyncio.get_running_loop()
         rejoin = Rejoin(loop.time(), self._options.rejoin_for_s)
         _log.warning("connection to the room lost: %s", end.reason)

@@ -1,7 +1,7 @@
 """One subscribed track: packets in, frames out, in order and on the clock.
 
-It outlives SSRCs, connections and track SIDs: after a new join the same receiver goes on where it was.
-What it wants of the sender (lost packets, a key frame) it says through `Feedback`.
+It outlives SSRCs, connections and track SIDs: after a new join the same receiver continues where it was. It
+asks its sender for lost packets and key frames through `Feedback`.
 """
 
 import logging
@@ -35,7 +35,7 @@ class Feedback(Protocol):
     """What a receiver asks of its connection."""
 
     def wake(self, due_ns: int) -> None:
-        """Packets are missing, or frames are held: `due` is to be called then."""
+        """Packets are missing, or frames are held: call `due` at that time."""
 
     def key_frame(self, ssrc: int) -> None: ...
 
@@ -46,7 +46,7 @@ class Feedback(Protocol):
         """The first whole key frame of a codec came in."""
 
     def over_budget(self, receiver: "TrackReceiver", reason: Reason) -> None:
-        """The track costs more than it may. Again with each packet, until it is left out."""
+        """The track costs more than it may. Called again with each packet, until the track is left out."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class ReceiverStats:
     key_frames: int = 0
     bytes: int = 0
     dropped: int = 0
-    """Frames that could not be used: incomplete, malformed or without the key frame before them."""
+    """Frames that could not be used: incomplete, malformed, or without the key frame they depend on."""
     blank: int = 0
     gaps: int = 0
     key_frame_requests: int = 0
@@ -78,7 +78,7 @@ class TrackReceiver:
         policy: NackPolicy | None = None,
         cipher: TrackCipher | None = None,
     ) -> None:
-        """`policy`: by default that of the track's kind. `cipher`: of a track that is encrypted."""
+        """`policy`: by default that of the track's kind. `cipher`: that of an encrypted track."""
         self.track_sid = track_sid
         self.key = key
         self.on_frame = on_frame
@@ -100,7 +100,7 @@ class TrackReceiver:
     # --- life
 
     def attach(self, ssrc: int, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
-        """An SSRC to receive from now on. The one before it is over."""
+        """An SSRC to receive from now on. The previous one has ended."""
         self._stream.map(rtx_ssrc, types)
         if ssrc == self.ssrc:
             return
@@ -110,13 +110,13 @@ class TrackReceiver:
         self._begin_anew()
 
     def leave_out(self) -> None:
-        """No packet is taken from here on, and what is held is dropped."""
+        """No packet is taken from now on, and what is held is dropped."""
         self._budget = None
         self._sync.discard()
         self._begin_anew()
 
     def take(self) -> None:
-        """The track was left out, and is not any more."""
+        """The track was left out, and is taken again."""
         self._budget = TrackBudget(self.key.kind, on_probation=True)
 
     def _begin_anew(self) -> None:
@@ -135,7 +135,7 @@ class TrackReceiver:
         self._pictures.cipher = self._sound.cipher = cipher
 
     def flush(self) -> None:
-        """Delivers what is held; nothing more will come of this SSRC."""
+        """Delivers what is held; nothing more will arrive from this SSRC."""
         self._deliver(self._stream.flush(), self._arrived_ns)
         self._pictures.forget()
         self._sync.flush()
@@ -190,7 +190,7 @@ class TrackReceiver:
             self._ask_to_be_woken()
 
     def next_due_ns(self) -> int | None:
-        """When `due` should be called; None while nothing is waited for."""
+        """When to call `due`; None while nothing is waited for."""
         packets_ns = self._stream.next_due_ns()
         # Frames that wait behind a lost packet may show that held frames are in time after all.
         return self._sync.due_ns if packets_ns is None else packets_ns
@@ -213,11 +213,11 @@ class TrackReceiver:
         self._sync.report(report)
 
     def report_block(self, now_ns: int) -> ReportBlock | None:
-        """None: nothing has come yet."""
+        """None: nothing has arrived yet."""
         return self._stream.report_block(now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """About once a second: time-outs that no packet brings about."""
+        """About once a second: time-outs that do not depend on packets."""
         self._pictures.retry(now_ns)
         self._sound.retry(now_ns)
         if self._demand.is_open:

@@ -1,30 +1,30 @@
-"""When to try to join a room again whose connection was lost, and when to give up. Pure."""
+"""When to join a room again after its connection was lost, and when to give up. Pure."""
 
 from openegress.core.errors import Code, EgressError
 
 REJOIN_FOR_S = 120.0
-"""A server being replaced is back within a minute or two; a longer absence is the room's end."""
+"""A server that is being replaced is back within a minute or two; a longer absence is the end of the room."""
 REJOIN_PAUSES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
-"""Between tries; the last one repeats."""
+"""Between attempts; the last one repeats."""
 
 
 class Rejoin:
     """From one loss of the connection to the join after it. Times are those of the event loop."""
 
     def __init__(self, lost_at_s: float, limit_s: float) -> None:
-        """`limit_s`: after how long it is given up."""
+        """`limit_s`: gives up after this time."""
         self._lost_at_s = lost_at_s
         self._limit_s = limit_s
         self.tries = 0
 
     def next_pause_s(self) -> float:
-        """To wait before the next try, which this counts."""
+        """How long to wait before the next attempt, which this counts."""
         pause_s = REJOIN_PAUSES_S[min(self.tries, len(REJOIN_PAUSES_S) - 1)]
         self.tries += 1
         return pause_s
 
     def gives_up(self, error: EgressError, now_s: float) -> bool:
-        """After a try that failed: a token that is refused once is refused for good."""
+        """After a failed attempt: a token that was refused once stays refused."""
         return error.code is Code.UNAUTHENTICATED or self.after_s(now_s) > self._limit_s
 
     def after_s(self, now_s: float) -> float:

@@ -1,4 +1,5 @@
-"""What the server says of a room, made into events, and into changes of the roster and of subscriptions."""
+"""Turns what the server says about a room into events, and into changes of the roster and of
+subscriptions."""
 
 import asyncio
 import time
@@ -79,7 +80,7 @@ class ServerMessages:
     # --- ConnectionListener
 
     def on_join(self, join: JoinResponse) -> None:
-        """Who is there as we come in."""
+        """Everybody who is there when we join."""
         now_s = time.monotonic()
         self._joins += 1
         if self._joins > 1:
@@ -190,7 +191,7 @@ class ServerMessages:
             self.emit(DataLocked(identity, why))
 
     def _watch_absent(self) -> None:
-        """Those who were there before the re-join and are not yet back count as gone after a while."""
+        """Those who were there before the new join and are not back yet count as gone after a while."""
         self._expiry = None
         now_s = time.monotonic()
         self._publish(self._roster.expire(now_s))
@@ -233,5 +234,5 @@ class ServerMessages:
             self._subscriptions.request_soon(moved)
 
     def _is_settling(self) -> bool:
-        """What ends may still be published anew after a re-join."""
+        """Ended tracks may still be published again after a new join."""
         return time.monotonic() < self._settled_at

@@ -1,10 +1,10 @@
-"""How long a packet of sound is, by its first bytes. Pure."""
+"""The length of a packet of sound, from its first bytes. Pure."""
 
 from openegress.core.codecs import AudioCodec
 from openegress.room.rtp.depacketise import MalformedPayload, opus
 
 MOST_SAMPLES = 5760
-"""120 ms at 48 kHz: the longest packet of Opus there is (RFC 6716 section 3.2.5)."""
+"""120 ms at 48 kHz: the longest packet of Opus (RFC 6716 section 3.2.5)."""
 
 
 def duration_of(codec: AudioCodec, data: bytes) -> int:

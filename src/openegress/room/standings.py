@@ -1,4 +1,4 @@
-"""Which tracks are left out for a while, and when each is taken again."""
+"""Which tracks are left out for a while, and when each of them is taken again."""
 
 import asyncio
 import time
@@ -10,18 +10,18 @@ from openegress.room.budget import Reason, Standing
 
 
 class Standings:
-    """Of tracks that are subscribed to or were left out lately. Whoever publishes a track anew begins as it
-    ended."""
+    """The standing of tracks that are subscribed to, or were left out lately. A track that is published again
+    keeps its standing."""
 
     def __init__(self, on_end: Callable[[TrackKey], None]) -> None:
-        """`on_end`: a track that was left out is to be taken again."""
+        """`on_end`: a track that was left out is taken again."""
         self._on_end = on_end
         self._by_key: dict[TrackKey, Standing] = {}
         self._pauses: dict[TrackKey, asyncio.TimerHandle] = {}
         """Of tracks that are left out."""
 
     def of(self, key: TrackKey, subscribed: Collection[TrackKey]) -> Standing:
-        """Forgets others that have behaved and are not `subscribed` to."""
+        """Forgets tracks that have behaved and are not `subscribed` to."""
         now_ns = time.monotonic_ns()
         self._by_key = {
             known: standing
@@ -31,7 +31,7 @@ class Standings:
         return self._by_key.setdefault(key, Standing())
 
     def leave_out(self, key: TrackKey, reason: Reason) -> float:
-        """Returns for how many seconds."""
+        """Returns the number of seconds."""
         pause_s = self._by_key[key].leave_out(reason, time.monotonic_ns()) / S
         self._pauses[key] = asyncio.get_running_loop().call_later(pause_s, self._end, key)
         return pause_s

@@ -1,4 +1,4 @@
-"""The tracks that are subscribed to, each with its receiver, and what the server is asked to send of them."""
+"""The subscribed tracks, each with its receiver, and what the server is asked to send of them."""
 
 import time
 from collections import deque
@@ -40,11 +40,11 @@ from openegress.room.sync.participant import RoomSync
 from openegress.room.unix_clock import UnixClock
 
 MOST_PAST_LOSSES = 200
-"""Records tell of so many tracks."""
+"""Limit for the tracks that records list."""
 
 
 class Send(Protocol):
-    """Sends one message of SignalRequest, by its name, to the server; nothing while there is no
+    """Sends one message of SignalRequest, by its name, to the server; does nothing while there is no
     connection."""
 
     def __call__(self, **message: object) -> Awaitable[None]: ...
@@ -56,7 +56,7 @@ class _Subscription:
     receiver: TrackReceiver
     standing: Standing
     out_before_ns: int
-    """For how long the track had been left out when it was subscribed to."""
+    """How long the track had been left out when it was subscribed to."""
     quality: VideoQuality | None = None
     told: AudioCodec | VideoCodec | None = None
     """The codec of the last TrackSubscribed."""
@@ -64,7 +64,8 @@ class _Subscription:
 
 
 class Subscriptions:
-    """They outlive connections and SIDs: a track that comes back under another SID keeps its receiver."""
+    """Receivers outlive connections and SIDs: a track that comes back under another SID keeps its
+    receiver."""
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class Subscriptions:
                 self._tell(subscription, track, codec)
 
     def take_over(self, track: Track) -> bool:
-        """A subscribed track that is back under a new SID: its receiver goes on."""
+        """A subscribed track is back under a new SID: its receiver continues."""
         for sid, subscription in self._by_sid.items():
             if subscription.key == track.key and self._roster.track(sid) is None:
                 del self._by_sid[sid]
@@ -190,7 +191,7 @@ class Subscriptions:
         return False
 
     def request_soon(self, sids: list[str]) -> None:
-        """Of tracks that were taken over."""
+        """The SIDs of tracks that were taken over."""
         self._requests.begin(self._request(sids, subscribe=True))
 
     def drop(self, sid: str) -> bool:
@@ -227,7 +228,7 @@ class Subscriptions:
 
     @property
     def expect_media(self) -> bool:
-        """Packets should be coming in."""
+        """Packets should be arriving."""
         for sid, subscription in self._by_sid.items():
             track = self._roster.track(sid)
             if subscription.standing.is_left_out or track is None or track.muted:
@@ -317,7 +318,8 @@ class Subscriptions:
         )
 
     async def _request_settings(self, sid: str) -> None:
-        """What the server sends of a track: nothing while it is left out, else what its quality asks for."""
+        """What the server sends of a track: nothing while it is left out, and otherwise what its quality
+        needs."""
         subscription = self._by_sid.get(sid)
         if subscription is None:
             return

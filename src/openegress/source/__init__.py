@@ -1,7 +1,7 @@
 """Where media comes from: web pages and rooms.
 
-A source is prepared (browser up and page loaded, or room joined and tracks there), started (media time
-zero), and stopped. It reports what happens to it as events, and never touches an output.
+A source is prepared (browser started and page loaded, or room joined and tracks there), started (media time
+zero), and stopped. It reports events, and never touches an output.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -22,19 +22,19 @@ if TYPE_CHECKING:  # a browser is started before FFmpeg's libraries are loaded
 
 @dataclass(frozen=True, slots=True)
 class AwaitsSignal:
-    """Everything is ready but the page, which is to say START_RECORDING."""
+    """Everything is ready, except that the page has not logged START_RECORDING."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The source came to its end: room over, participant gone, page said END_RECORDING."""
+    """The source has ended: the room ended, the participant left, or the page said END_RECORDING."""
 
     reason: EndReason = EndReason.SOURCE_CLOSED
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The source cannot go on. What was recorded is kept."""
+    """The source cannot continue. What was recorded is kept."""
 
     error: EgressError
 
@@ -49,7 +49,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Muted:
-    """The one track that is recorded was muted, or unmuted."""
+    """The single recorded track was muted, or unmuted."""
 
     muted: bool
     at_ns: int
@@ -58,14 +58,14 @@ class Muted:
 
 @dataclass(frozen=True, slots=True)
 class OrderAsked:
-    """Somebody who may change the recorder's participant asks for something, and hears no answer."""
+    """An order from somebody who may change the recorder's participant, and who gets no answer."""
 
     order: Order
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Something happened in the room, whatever it means for the recording. Only where it was asked for."""
+    """An event of the room, whatever it means for the recording. Only where they are wanted."""
 
     event: RoomEvent
     at_ns: int
@@ -87,10 +87,10 @@ class Source(Protocol):
     """A source of raw frames (web pages; rooms when they are transcoded)."""
 
     async def prepare(self) -> None:
-        """Gets everything ready up to the first frame. Raises EgressError naming its phase."""
+        """Prepares everything up to the first frame. Raises EgressError naming its phase."""
 
     async def start(self, sink: "FrameSink") -> int:
-        """Media flows from here on. Returns media time zero in unix ns."""
+        """Starts the media. Returns media time zero in unix ns."""
 
     def events(self) -> AsyncIterator[SourceEvent]:
         """From prepare() to close(); the iterator ends after close()."""
@@ -105,39 +105,39 @@ class Source(Protocol):
 
 
 class Pausable(Protocol):
-    """A source that can do without what it shows for a while. Where that is cut, its media lies on the
-    timeline as if that time had not passed; where it is held, there is a card, and silence. A room is not
-    received meanwhile; a page goes on, and is not captured."""
+    """A source that can pause. If the pause is cut, its media lies on the timeline as if that time had not
+    passed; if it is held, there is a card, and silence. A room is not received meanwhile; a page keeps
+    running, and is not captured."""
 
     async def pause(self, mode: PauseMode) -> int:
-        """Nothing is received, or captured, from here on. Returns when, in unix ns."""
+        """From now on nothing is received or captured. Returns since when, in unix ns."""
 
     async def resume(self) -> int:
-        """Returns, in unix ns, when media was there again. Raises EgressError where it cannot come."""
+        """Returns when media was back, in unix ns. Raises EgressError if it cannot come back."""
 
 
 class Attended(Protocol):
-    """A source that looks into its room to see whether it is to end."""
+    """A source that watches its room for reasons to end."""
 
     async def change_rules(self, rules: EndRules) -> None:
-        """What ends it by itself, from now on."""
+        """Sets what ends it automatically."""
 
 
 class PacketSource(Protocol):
     """A source of encoded frames, for outputs that take them as they come (rooms without transcoding)."""
 
     async def prepare(self) -> None:
-        """Gets everything ready up to the first key frame. Raises EgressError naming its phase."""
+        """Prepares everything up to the first key frame. Raises EgressError naming its phase."""
 
     def formats(self) -> "Sequence[StreamFormat]":
-        """One for each stream that will come. Known after prepare()."""
+        """One for each stream. Known after prepare()."""
 
     def name_values(self) -> dict[str, str]:
         """The filename placeholders that only the room can fill: track_id, track_type, track_source,
         publisher_identity. Known after prepare()."""
 
     async def start(self, sink: "PacketSink") -> int:
-        """Packets flow from here on. Returns media time zero in unix ns."""
+        """Starts the packets. Returns media time zero in unix ns."""
 
     def events(self) -> AsyncIterator[SourceEvent]:
         """From prepare() to close(); the iterator ends after close()."""

@@ -1,4 +1,4 @@
-"""What somebody asks of a recorder in its room: by the metadata or an attribute of its participant. Pure."""
+"""Orders to a recorder in its room: by the metadata or an attribute of its participant. Pure."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,13 @@ Told = OwnMetadataChanged | PauseAttributeChanged
 class AskedInRoom:
     events: tuple[OrderAsked | Notice, ...]
     changes_picture: bool = False
-    """The layout is another one, or looks otherwise."""
+    """The layout, or its look, has changed."""
 
 
 def asked_in_room(told: Told, *, has_layout: bool = True, of_page: bool = False) -> AskedInRoom:
-    """Nobody hears an answer: what cannot be done is a Notice. `has_layout`: what is drawn in one of this
-    server's layouts looks as the metadata say; all else is ordered to. `of_page`: as orders.in_layout()."""
+    """Nobody gets an answer: what cannot be done becomes a Notice. `has_layout`: the metadata decide the look
+    of a picture in one of this server's layouts; for others they are orders. `of_page`: as in
+    orders.in_layout()."""
     if isinstance(told, PauseAttributeChanged):
         return AskedInRoom((OrderAsked(PauseOrder.PAUSE if told.paused else PauseOrder.RESUME),))
     layout = orders.layout_in(told.metadata)

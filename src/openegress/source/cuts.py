@@ -36,17 +36,17 @@ class Cuts:
         return self.over[-1].end_ns if self.over else 0
 
     def covers(self, at_ns: int) -> bool:
-        """Whether that time of the source is in one of them."""
+        """Whether that time of the source is in a cut."""
         return any(begin <= at_ns and (end is None or at_ns < end) for begin, end in self.ranges)
 
     def begun(self, at_ns: int) -> "Cuts":
-        """With a cut that begins at the next block; unchanged where one is open already."""
+        """With a cut that begins at the next block; unchanged if one is open already."""
         if self.open_ns is not None:
             return self
         return Cuts(self.over, max(self.edge_ns, _next_block(at_ns)))
 
     def ended(self, at_ns: int) -> "Cuts":
-        """With the open cut ended at the next block; unchanged where none is open."""
+        """With the open cut ended at the next block; unchanged if none is open."""
         if self.open_ns is None:
             return self
         return Cuts((*self.over, Span(self.open_ns, max(self.open_ns, _next_block(at_ns)))))
@@ -64,11 +64,11 @@ class Cuts:
         return sum(cut.length_ns for cut in self.over[: index + 1])
 
     def resumed_ns(self, index: int) -> int:
-        """In the recording's time, where that begins which follows the cut."""
+        """In the recording's time, where the media after the cut begins."""
         return self.over[index].end_ns - self.length_ns(index)
 
     def source_ns(self, recorded_ns: int) -> int:
-        """The source's time at a time of the recording; where a cut is, that of its end."""
+        """The source's time at a time of the recording; at a cut, that of its end."""
         source_ns = recorded_ns
         for cut in self.over:
             if source_ns < cut.begin_ns:

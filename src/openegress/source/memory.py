@@ -1,4 +1,4 @@
-"""What a process holds of the machine's memory, as /proc tells (proc(5)), and when that is too much."""
+"""The memory that a process uses, from /proc (proc(5)), and when that is too much."""
 
 import ctypes
 import resource
@@ -8,7 +8,7 @@ from pathlib import Path
 _OWN = ("RssAnon:", "RssShmem:")
 """Without what is mapped from files, which other processes share."""
 ENOUGH = 0.9
-"""Of the ceiling: below this nothing is shed any more."""
+"""As a part of the ceiling: below this nothing more is dropped."""
 
 _PR_SET_THP_DISABLE = 41
 """linux/prctl.h."""
@@ -24,7 +24,7 @@ def own_bytes(pid: int | str) -> int:
 
 
 def give_back() -> None:
-    """Freed memory goes back to the system, where the C library keeps some (malloc_trim(3), glibc only)."""
+    """Returns freed memory to the system, where the C library keeps it (malloc_trim(3), glibc only)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -37,24 +37,25 @@ def avoid_huge_pages() -> None:
 
 
 def limit(most_bytes: int) -> None:
-    """For good: this process gets no more than that (RLIMIT_DATA, getrlimit(2)), and MemoryError beyond."""
+    """Permanently: this process gets no more than that (RLIMIT_DATA, getrlimit(2)), and MemoryError
+    beyond."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 class Shedding(Enum):
-    """What is given up where memory is short."""
+    """What is dropped when memory is short."""
 
     NOTHING = auto()
     QUEUES = auto()
-    """What waits to be decoded."""
+    """Media that waits to be decoded."""
     TRACK = auto()
-    """The video that holds most."""
+    """The video that holds the most."""
 
 
 class Ceiling:
-    """Pure: readings come in at even times, and what is to be done comes out."""
+    """Pure: readings at regular times in, actions out."""
 
     def __init__(self, most_bytes: int) -> None:
         """0: none."""

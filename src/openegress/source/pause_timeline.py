@@ -1,4 +1,4 @@
-"""The time of a source that goes on while its recording is paused, as a web page does."""
+"""The time of a source that keeps running while its recording is paused, as a web page does."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -27,16 +27,16 @@ class PauseTimeline:
 
     @property
     def begins_ns(self) -> int | None:
-        """Where the pause begins that has no end yet."""
+        """Where the current pause begins."""
         return self.pauses.open_ns
 
     @property
     def left_out_ns(self) -> int:
-        """By how much the recording is shorter, less a pause that goes on."""
+        """By how much the recording is shorter, not counting the current pause."""
         return 0 if self.mode is PauseMode.HOLD else self.pauses.length_ns(len(self.pauses.over) - 1)
 
     def begin(self, now_ns: int, mode: PauseMode) -> int:
-        """Nothing that comes from then on is recorded. Returns when, a moment later than `now_ns`."""
+        """Nothing after that is recorded. Returns the time, a moment later than `now_ns`."""
         self.mode = mode
         self.pauses = self.pauses.begun(now_ns)
         return self.pauses.edge_ns
@@ -72,16 +72,16 @@ class PauseTimeline:
 
 
 class PausedSound:
-    """A FrameSink for sound that goes on while its recording is paused: what comes then is left out, or made
-    silence. All else passes as it comes."""
+    """A FrameSink for sound that continues while its recording is paused: sound of a pause is left out, or
+    silenced. Everything else passes unchanged."""
 
     def __init__(self, sink: FrameSink, timeline: PauseTimeline) -> None:
         self._sink = sink
         self._timeline = timeline
         self._position = 0
-        """Samples that came."""
+        """Samples received."""
         self._given = 0
-        """Samples that were passed on."""
+        """Samples passed on."""
 
     def video(self, frame: "av.VideoFrame", pts_ns: int) -> None:
         self._sink.video(frame, pts_ns)

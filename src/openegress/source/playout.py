@@ -16,11 +16,11 @@ SHOWN_NS = 36 * MS
 """From a picture's leaving its buffer to its being captured: 20 to 53 ms, as it waits for the browser's next
 frame."""
 PLAYED_NS = 44 * MS
-"""What the browser takes for the delay of its sound output, where it does not say."""
+"""The browser's default for the delay of its sound output, if it does not report one."""
 AHEAD_NS = 12 * MS
-"""Our sound server renders this much before it calls sound played, and sound is captured then."""
+"""Our sound server renders this much before it reports sound as played, and sound is captured then."""
 LONGEST_NS = 2000 * MS
-"""Bounds what a page says, which may be anything."""
+"""Bounds a page's values, which may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Waits:
     """Of all pictures or samples of a page, since it began."""
 
     seconds: float = 0.0
-    """All their waits together."""
+    """The sum of all their waits."""
     count: int = 0
 
     def since(self, earlier: "Waits") -> int | None:
-        """The mean of those that came since, in ns; None: none came."""
+        """The mean of those since then, in ns; None: there were none."""
         seconds, count = self.seconds, self.count
         if count >= earlier.count:  # otherwise it counts anew, after a reconnect
             seconds, count = seconds - earlier.seconds, count - earlier.count
@@ -43,7 +43,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class PlayoutWaits:
-    """What a page says of its WebRTC."""
+    """A page's report about its WebRTC."""
 
     pictures: Waits = Waits()
     """In their buffer."""
@@ -61,9 +61,9 @@ class PlayoutDelays:
     def __init__(self) -> None:
         self._last = PlayoutWaits()
         self.shown_ns: int | None = None
-        """How long after its arrival a picture is captured; None: no picture has come."""
+        """How long after its arrival a picture is captured; None: no picture has arrived."""
         self.heard_ns: int | None = None
-        """The same of sound."""
+        """The same for sound."""
 
     @property
     def seen_ns(self) -> int | None:
@@ -71,7 +71,7 @@ class PlayoutDelays:
         return self.heard_ns if self.shown_ns is None else self.shown_ns
 
     def look(self, now: PlayoutWaits) -> None:
-        """Takes what the page says now."""
+        """Takes a new report of the page."""
         before, self._last = self._last, now
         shown, held = now.shown.since(before.shown), now.pictures.since(before.pictures)
         if shown is not None:

@@ -57,7 +57,7 @@ ADVICE: dict[int, str] = {
 
 ADVICE_BY_CODE: dict[str, str] = {
     "AuthorizationHeaderMalformed": "the bucket is in another region than `region` says",
-    "XAdminUserNotFound": "check access_key: the store knows none of that name",
+    "XAdminUserNotFound": "check access_key: the store does not know it",
 }
 
 STATUS = re.compile(r"status code: (\d{3})[^:\n]*:? ?(.*?)(?:\n\nDebug source:|\Z)", re.DOTALL)

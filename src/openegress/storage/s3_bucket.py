@@ -260,7 +260,7 @@ class S3Bucket:
                     raise
                 self._access = other
                 await access.client.close()
-        raise S3Failure(Answer(0, "", "it answers each try otherwise"))
+        raise S3Failure(Answer(0, "", "its answers differ from try to try"))
 
     def _failed(self, answer: Answer, phase: Phase, task: str = "upload") -> EgressError:
         return failure(answer, self._traits.store, self.gateway, phase, task)

@@ -284,7 +284,7 @@ _ERRNO = re.compile(r"\[Errno (\d{1,4})\]")
 _WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (botocore.exceptions.ConnectTimeoutError, "timed out"),
     (botocore.exceptions.ReadTimeoutError, "timed out"),
-    (botocore.exceptions.SSLError, "no TLS connection came about, or its certificate is not accepted"),
+    (botocore.exceptions.SSLError, "no TLS connection was established, or its certificate is not accepted"),
     (botocore.exceptions.ConnectionClosedError, "the connection was closed before the answer"),
     (botocore.exceptions.ResponseStreamingError, "the connection was closed before the answer"),
 )

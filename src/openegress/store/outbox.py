@@ -180,7 +180,7 @@ class WebhookSender:
                 away = False
             except EgressError as error:
                 if not away:
-                    _log.warning("webhooks wait, their outbox is away", error=error.message)
+                    _log.warning("webhooks wait: their outbox cannot be reached", error=error.message)
                 away, wait_s = True, FIRST_PAUSE_S
             except Exception:
                 # A bug in one round must not stop all webhooks until the next restart.

@@ -30,10 +30,10 @@ class BusMetrics(Observer):
         self._time_ms = histogram("request_time_ms", "Calls that were answered", _CALL_MS, *_CALL)
         self._errors = counter("error", "Calls that failed", *_CALL, "error_code")
         self._bytes = counter("bytes", "Of requests (rx) and their answers (tx)", *_CALL, "direction")
-        self._received = counter("requests_received", "Requests that came here", "service", "method")
-        self._expired = counter("requests_expired", "Requests that came too late", "service", "method")
+        self._received = counter("requests_received", "Requests received", "service", "method")
+        self._expired = counter("requests_expired", "Requests received too late", "service", "method")
         self._claim_ms = histogram(
-            "claim_wait_time_ms", "Until a claim was settled", _CLAIM_MS, "service", "method", "outcome"
+            "claim_wait_time_ms", "Time until a claim was settled", _CLAIM_MS, "service", "method", "outcome"
         )
 
     def received(self, method: Method[Any, Any]) -> None:

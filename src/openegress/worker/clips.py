@@ -108,7 +108,7 @@ class ClipService:
         if len(self._tasks) >= MOST_AT_ONCE + MOST_WAITING:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
-                f"{len(self._tasks)} clips are being made or wait for it here: ask again later",
+                f"{len(self._tasks)} clips are being made or queued here: ask again later",
                 fault=Fault.SERVICE,
             )
         job = await self._job(request)
@@ -120,11 +120,13 @@ class ClipService:
         if not done:
             raise EgressError(
                 Code.DEADLINE_EXCEEDED,
-                f"the clip is not stored after {_ANSWER_S:g} s; it goes on, and the log tells of its end",
+                f"the clip is not stored after {_ANSWER_S:g} s; it continues, and the log reports its end",
                 fault=Fault.SERVICE,
             )
         if task.cancelled():
-            raise EgressError(Code.UNAVAILABLE, "the worker ends, and gave the clip up", fault=Fault.SERVICE)
+            raise EgressError(
+                Code.UNAVAILABLE, "the worker is ending, and gave up the clip", fault=Fault.SERVICE
+            )
         return task.result()
 
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:

@@ -47,7 +47,7 @@ class Metrics:
         self._labels = {"node_id": node_id, "cluster_id": cluster_id}
         self._ends = Counter(
             "livekit_egress_handler_results",
-            "Egresses that ended, by how",
+            "Ended egresses, by result",
             ["type", "result", *self._labels],
             registry=self._registry,
         )
@@ -66,7 +66,7 @@ class Metrics:
         )
         self._restarts = Counter(
             "openegress_restarts",
-            "Recordings that went on after their process had died",
+            "Recordings that resumed after their process had died",
             [*self._labels],
             registry=self._registry,
         )
@@ -78,7 +78,7 @@ class Metrics:
         )
         self._key_answers = Counter(
             "openegress_key_service_answers",
-            "What key services of encrypted rooms said: given, none, failed",
+            "Answers of key services of encrypted rooms: given, none, failed",
             ["result", *self._labels],
             registry=self._registry,
         )
@@ -222,7 +222,7 @@ class _Scrape(Collector):
         ratio.add_metric(["memory", *self._values], memory)
         yield ratio
         requests = GaugeMetricFamily(
-            "livekit_egress_requests", "Egresses that run, by type", labels=["type", *self._names]
+            "livekit_egress_requests", "Running egresses, by type", labels=["type", *self._names]
         )
         running = TallyCounter(request_type(job.record.info) for job in now.jobs)
         for kind in REQUEST_TYPES:
@@ -235,7 +235,7 @@ class _Scrape(Collector):
         table: dict[str, tuple[str, Callable[[Job], float]]] = {
             "openegress_fps": ("Frames a second", _told(lambda progress: progress.fps)),
             "openegress_dropped_frames": (
-                "Frames left out so far",
+                "Frames dropped so far",
                 _told(lambda progress: progress.dropped_frames),
             ),
             "openegress_queue_frames": (

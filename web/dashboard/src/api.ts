@@ -4,12 +4,12 @@ export interface RecordedFile {
   readonly name: string;
   readonly size_bytes: number;
   readonly content_type: string;
-  /** Whole, with a ticket for this file. */
+  /** The whole URL, with a ticket for this file. */
   readonly url: string;
 }
 
 export class Api {
-  /** Where the Egress API is, without a slash at its end. */
+  /** URL of the Egress API, without a slash at its end. */
   readonly base: string;
   token = "";
 
@@ -17,7 +17,7 @@ export class Api {
     this.base = base;
   }
 
-  /** Rejects with an error whose message people can read. */
+  /** Rejects with an error whose message is for people. */
   async call(method: string, body: unknown): Promise<unknown> {
     return this.#post(`livekit.Egress/${method}`, body);
   }
@@ -42,7 +42,7 @@ export class Api {
     throw new Error(`${response.status}: ${messageOf(await response.text())}`);
   }
 
-  /** Those of an ended egress that are on the server's disk. */
+  /** Files of an ended egress that are on the server's disk. */
   async files(egressId: string): Promise<readonly RecordedFile[]> {
     const url = `${this.base}/dashboard/api/egress/${encodeURIComponent(egressId)}/files`;
     const response = await fetch(url, { headers: this.#headers(), cache: "no-store" });
@@ -56,7 +56,7 @@ export class Api {
   }
 }
 
-/** Twirp's message; of anything else, perhaps a proxy's page, the text as it is. */
+/** Twirp's message; for anything else, such as a proxy's page, the text as it is. */
 export function messageOf(text: string): string {
   try {
     return String((JSON.parse(text) as { msg?: unknown }).msg ?? text);

@@ -1,4 +1,4 @@
-/** All egresses: those that run with large pictures, the others as a history, the newest first. */
+/** All egresses: running ones with large pictures, ended ones as a history, the newest first. */
 
 import { Card, type CardActions } from "./card";
 import { compareNewest, type Entry, isActive, type Progress } from "./egress";
@@ -34,7 +34,7 @@ export class Board {
     return roomsOf([...this.#cards.values()].map((card) => card.entry));
   }
 
-  /** How many are shown, and how many there are. */
+  /** How many are shown, and how many exist. */
   get counts(): readonly [number, number] {
     const cards = [...this.#cards.values()];
     return [cards.filter((card) => !card.element.hidden).length, cards.length];
@@ -48,7 +48,7 @@ export class Board {
     return this.#samples.get(egressId)?.all ?? [];
   }
 
-  /** These and no others. */
+  /** Shows exactly these. */
   replace(entries: readonly Entry[], progress: Readonly<Record<string, readonly Progress[]>> = {}): void {
     const ids = new Set(entries.map((entry) => entry.info.egress_id));
     for (const [id, card] of this.#cards) {

@@ -1,4 +1,4 @@
-/** One egress on the board. Its elements stay while what they say changes, so focus is not lost. */
+/** One egress on the board. Its elements stay while their content changes, so that focus is not lost. */
 
 import {
   type Entry,
@@ -22,7 +22,7 @@ import { bytes, duration, moment } from "./wording";
 export interface CardActions {
   open(egressId: string): void;
   stop(entry: Entry): void;
-  /** Rejects with an error whose message people can read. */
+  /** Rejects with an error whose message is for people. */
   pause(entry: Entry): Promise<void>;
 }
 
@@ -68,7 +68,7 @@ export class Card {
     this.#title.type = "button";
     this.#stop.type = "button";
     this.#title.addEventListener("click", () => actions.open(this.#entry.info.egress_id));
-    // For the mouse; the title is what a keyboard and a screen reader use.
+    // For the mouse; keyboards and screen readers use the title.
     this.#picture.addEventListener("click", () => actions.open(this.#entry.info.egress_id));
     this.#pause.type = "button";
     this.#pause.addEventListener("click", () => void this.#order(actions));

@@ -22,7 +22,7 @@ function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** @param api where the Egress API is, without a slash at its end */
+/** @param api URL of the Egress API, without a slash at its end */
 export function curlCommand(request: Request, api: string): string {
   return [
     `curl -X POST ${quoted(`${api}/twirp/livekit.Egress/${request.method}`)}`,

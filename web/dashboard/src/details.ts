@@ -64,7 +64,7 @@ export class DetailsDialog {
     this.#dialog.close();
   }
 
-  /** The egress has changed; shown only if it is the one that is open. */
+  /** The egress has changed; shown only if its details are open. */
   update(entry: Entry, samples: readonly Sample[]): void {
     if (entry.info.egress_id !== this.#entry?.info.egress_id) return;
     this.#entry = entry;
@@ -158,7 +158,7 @@ export class DetailsDialog {
       await navigator.clipboard.writeText(this.#request.textContent ?? "");
       say(this.#copied, "Copied.");
     } catch {
-      // Pages that came over plain HTTP have no clipboard.
+      // Pages loaded over plain HTTP have no clipboard.
       window.getSelection()?.selectAllChildren(this.#request);
       say(this.#copied, "Selected: copy it with Ctrl+C.");
     }

@@ -66,10 +66,10 @@ export interface Entry {
   readonly moments?: readonly Moment[];
 }
 
-/** What the feed tells of an egress: what has changed, and its progress. */
+/** An update of an egress from the feed: what has changed, and its progress. */
 export type Update = Partial<Entry> & { readonly egress_id: string };
 
-/** An entry as it is after an update; null for one of an egress that nothing else is known of. */
+/** The entry after an update; null if the egress is otherwise unknown. */
 export function updated(known: Entry | null, update: Update): Entry | null {
   const { egress_id: _, ...news } = update;
   const info = news.info ?? known?.info;
@@ -108,7 +108,7 @@ function text(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-/** The request an egress was started by; null when the record holds none. */
+/** The request that started an egress; null when the record has none. */
 export function requestOf(info: EgressInfo): Request | null {
   for (const [field, { type, method }] of Object.entries(REQUESTS)) {
     const body = record(info[field as keyof typeof REQUESTS]);
@@ -117,7 +117,7 @@ export function requestOf(info: EgressInfo): Request | null {
   return null;
 }
 
-/** The page or room that is recorded, and what of it. */
+/** The recorded page or room, and what is recorded of it. */
 export function sourceOf(info: EgressInfo): string {
   const body = requestOf(info)?.body ?? {};
   const web = text(record(body.web)?.url) || text(body.url);
@@ -152,7 +152,7 @@ export function statusOf(info: EgressInfo): readonly [string, Mood] {
   return STATUS[status] ?? [status, "quiet"];
 }
 
-/** How much of it is composed, or that it waits; undefined: it is not composed after it was recorded. */
+/** How much of it is composed, or that it is queued; undefined: it is not composed afterwards. */
 function composing(info: EgressInfo): string | undefined {
   const begin = "Composing: ";
   return (info.details ?? "")
@@ -161,17 +161,17 @@ function composing(info: EgressInfo): string | undefined {
     ?.slice(begin.length);
 }
 
-/** The server says so among the details. */
+/** Read from the details of the record. */
 export function isPaused(info: EgressInfo): boolean {
   return isActive(info) && (info.details ?? "").split("; ").includes("Paused");
 }
 
-/** Whether to offer it: the server knows better, and says why not. */
+/** Whether to offer it: the server decides, and says why not. */
 export function mayPause(info: EgressInfo): boolean {
   return isRecording(info) && info.track === undefined;
 }
 
-/** Whether it records, so that a moment can be named and limits changed. */
+/** Whether it is recording, so that moments can be marked and limits changed. */
 export function isRecording(info: EgressInfo): boolean {
   return info.status === "EGRESS_ACTIVE";
 }
@@ -180,7 +180,7 @@ export function isActive(info: EgressInfo): boolean {
   return ["starting", "active", "ending"].includes(statusOf(info)[0]);
 }
 
-/** Errors carry the phase they come from in front of their text, as the server names them. */
+/** The server puts the phase in front of an error's text. */
 const PHASES = [
   "validate",
   "admission",
@@ -275,7 +275,7 @@ export function elapsedMs(info: EgressInfo, nowMs: number): number | null {
   return since === null ? null : Math.max(0, (unixMs(info.ended_at) ?? nowMs) - since);
 }
 
-/** What has been produced: as last reported while it runs, else what the finished files say. */
+/** The bytes produced: as last reported while it runs, and otherwise those of the finished files. */
 export function sizeBytes(entry: Entry): number | null {
   const results = [...(entry.info.file_results ?? []), ...(entry.info.segment_results ?? [])];
   const finished = results.reduce((sum, part) => sum + Number(part.size ?? 0), 0);

@@ -1,6 +1,6 @@
-/** The page's elements: those it came with, and new ones. */
+/** Finds and creates elements of the page. */
 
-/** The element of this id; index.html has it. */
+/** The element with this id, which is in index.html. */
 export function find<T extends HTMLElement>(id: string): T {
   return document.getElementById(id) as T;
 }
@@ -16,7 +16,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Sets the text only if it changes: assistive technology reads out what is set. */
+/** Sets the text only if it changes, because screen readers announce each change. */
 export function say(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -36,8 +36,8 @@ class Refused extends Error {}
 /**
  * Follows the feed until `signal` aborts or the token is refused; reconnects by itself.
  *
- * @param onEvent gets each event; a snapshot comes first after every connection
- * @param onState is told what the connection does, for people to read
+ * @param onEvent gets each event; the first one of every connection is a snapshot
+ * @param onState gets the state of the connection, for people to read
  */
 export async function follow(
   url: string,

@@ -3,7 +3,7 @@
 import { type Entry, isActive, outputsOf, requestOf, sourceOf, statusOf } from "./egress";
 
 export interface Filter {
-  /** Words that all have to be somewhere in an egress. */
+  /** Words that must all occur in an egress. */
   readonly text: string;
   /** A word of statusOf(), or "running". */
   readonly status: string;

@@ -56,7 +56,7 @@ export class OrderForms {
     const egressId = this.#egressId;
     const submit = form.querySelector<HTMLButtonElement>("[type=submit]");
     if (submit === null || submit.disabled) return;
-    // Not for the field: whoever names one moment may want to name the next.
+    // Only the button, not the field: the user may want to name another moment.
     submit.disabled = true;
     say(this.#done, "");
     say(this.#failed, "");

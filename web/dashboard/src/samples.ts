@@ -3,7 +3,7 @@
 import type { Progress } from "./egress";
 
 const KEPT = 120;
-/** Of what a rate is told; a header alone would be megabytes a second. */
+/** The shortest time for a rate: a file header alone would count as megabytes a second. */
 const SHORTEST_S = 0.1;
 
 export interface Sample {
@@ -20,7 +20,7 @@ export class Samples {
     const last = this.#last;
     if (last !== null && progress.media_ns <= last.media_ns) return;
     this.#last = progress;
-    // The first report says what came to be since the start.
+    // The first report covers everything since the start.
     const seconds = (progress.media_ns - (last?.media_ns ?? 0)) / 1e9;
     const grown = Math.max(0, progress.size_bytes - (last?.size_bytes ?? 0));
     this.#all.push({

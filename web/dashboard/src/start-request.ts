@@ -1,4 +1,4 @@
-/** What the form for a new egress says, as a request of the Egress API. */
+/** Turns the form for a new egress into a request of the Egress API. */
 
 export type StartKind = "room_composite" | "web" | "participant" | "track_composite" | "track";
 
@@ -17,7 +17,7 @@ const METHODS: Readonly<Record<StartKind, string>> = {
   track: "StartTrackEgress",
 };
 
-/** What has to be filled in, as the form's labels name it. */
+/** What must be filled in, in the words of the form's labels. */
 const NEEDED: Readonly<Record<StartKind, readonly (readonly [string, string])[]>> = {
   room_composite: [["room", "the room"]],
   web: [["url", "the address of the page"]],
@@ -54,7 +54,7 @@ export function startRequest(form: FormText): StartRequest {
 }
 
 /**
- * @param text key=value on each line; the server knows which keys there are
+ * @param text key=value on each line; the server checks the keys
  * @throws Incomplete
  */
 export function optionsOf(text: string): Readonly<Record<string, string>> {
@@ -64,7 +64,7 @@ export function optionsOf(text: string): Readonly<Record<string, string>> {
     const mark = line.indexOf("=");
     const key = line.slice(0, Math.max(0, mark)).trim();
     if (key === "") throw new Incomplete(`Options: "${line}" is not key=value.`);
-    if (options.has(key)) throw new Incomplete(`Options: ${key} is there twice.`);
+    if (options.has(key)) throw new Incomplete(`Options: ${key} is given twice.`);
     options.set(key, line.slice(mark + 1).trim());
   }
   return Object.fromEntries(options);
@@ -105,7 +105,7 @@ function outputsOfForm(
 ): Record<string, unknown> {
   const file = field("filepath") ? { filepath: field("filepath") } : {};
   if (kind === "track") {
-    if (!form.file) throw new Incomplete("A track goes to a file: check it.");
+    if (!form.file) throw new Incomplete("A track is recorded to a file: select it.");
     return { file };
   }
   const outputs: Record<string, unknown> = {};

@@ -32,7 +32,7 @@ export class StartDialog {
     return Object.fromEntries([...new FormData(this.#form)].map(([name, value]) => [name, String(value)]));
   }
 
-  /** Shows the fields that this kind, and these outputs, have. */
+  /** Shows the fields for this kind and these outputs. */
   #arrange(): void {
     const values = this.#values();
     for (const label of this.#form.querySelectorAll<HTMLElement>("[data-kinds], [data-output]")) {
@@ -49,7 +49,7 @@ export class StartDialog {
     try {
       const { method, body } = startRequest(this.#values());
       const info = (await this.#api.call(method, body)) as { egress_id: string };
-      // Addresses of streams hold keys: they do not wait in the page for the next who looks.
+      // Stream URLs contain keys, which must not stay in the page for the next person.
       this.#form.reset();
       this.#dialog.close();
       this.#onStarted(info.egress_id);

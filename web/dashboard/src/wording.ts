@@ -1,4 +1,4 @@
-/** Quantities as people read them. */
+/** Formats quantities for people. */
 
 export function duration(ms: number | null): string {
   if (ms === null) return "–";

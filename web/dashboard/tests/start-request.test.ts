@@ -68,12 +68,12 @@ test.each<[FormText, string]>([
   [{ kind: "web", url: "  ", file: "on" }, "Fill in the address of the page."],
   [{ kind: "participant", room: "r", file: "on" }, "Fill in the identity of the participant."],
   [{ kind: "track_composite", room: "r", file: "on" }, "Fill in an audio track, a video track, or both."],
-  [{ kind: "track", room: "r", track_id: "T" }, "A track goes to a file: check it."],
+  [{ kind: "track", room: "r", track_id: "T" }, "A track is recorded to a file: select it."],
   [ROOM, "Choose at least one output."],
   [{ ...ROOM, stream: "on", urls: "\n" }, "Fill in where to stream to."],
   [{ ...ROOM, file: "on", options: "text=x\nlonger" }, 'Options: "longer" is not key=value.'],
   [{ ...ROOM, file: "on", options: "=1h" }, 'Options: "=1h" is not key=value.'],
-  [{ ...ROOM, file: "on", options: "text=x\ntext=y" }, "Options: text is there twice."],
+  [{ ...ROOM, file: "on", options: "text=x\ntext=y" }, "Options: text is given twice."],
 ])("%j is incomplete", (form, words) => {
   expect(() => startRequest(form)).toThrow(new Incomplete(words));
 });

@@ -1,8 +1,8 @@
-/** Who is in focus: it follows the loudest speaker, but not a cough, and not every second. */
+/** Who is in focus: the loudest speaker, but neither for a cough nor changing every second. */
 
 export interface ActiveSpeaker {
   readonly focus: string | null;
-  /** Somebody has spoken; before that the focus is only the first who came. */
+  /** Whether anybody has spoken; before that, the focus is simply the first participant. */
   readonly spoken: boolean;
   readonly challenger: string | null;
   readonly challengingSinceMs: number;
@@ -11,7 +11,7 @@ export interface ActiveSpeaker {
 
 export interface ActiveSpeakerStep {
   readonly speaker: ActiveSpeaker;
-  /** When to ask again though nothing has happened; null: not needed. */
+  /** When to ask again although nothing has happened; null: not needed. */
   readonly recheckAtMs: number | null;
 }
 
@@ -27,14 +27,14 @@ export const NO_SPEAKER: ActiveSpeaker = {
 export const TAKEOVER_MS = 500;
 /** ... and after this long when both speak. */
 export const OVERLAP_MS = 2000;
-/** Nobody loses the focus sooner than this: a picture needs time to be seen. */
+/** Nobody loses the focus sooner than this: viewers need time to see a picture. */
 export const HOLD_MS = 1000;
 
 /**
  * The focus after one step.
  *
- * @param active identities that speak now, the loudest first
- * @param eligible identities that may be in focus, the preferred first
+ * @param active identities of current speakers, the loudest first
+ * @param eligible identities that may be in focus, the preferred ones first
  */
 export function stepActiveSpeaker(
   speaker: ActiveSpeaker,

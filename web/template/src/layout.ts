@@ -27,7 +27,7 @@ export function parseLayout(name: string): Layout {
   return { arrangement: PREFIXES.find((known) => name.startsWith(known)) ?? "grid", theme };
 }
 
-/** What is said of a name that parseLayout had to guess at; "" for one that is known. */
+/** The notice about a name that parseLayout had to guess; "" for a known one. */
 export function takenFor(name: string): string {
   if (name === "" || LAYOUT_NAMES.includes(name)) return "";
   const { arrangement, theme } = parseLayout(name);
@@ -36,8 +36,8 @@ export function takenFor(name: string): string {
 }
 
 /**
- * The layout name that participant metadata asks for; null when it says nothing about layout. Names that begin with @
- * are orders for a recorder (@pause), and no layouts; so are the options after a "?".
+ * The layout name in the participant metadata; null when it contains none. Names that begin with @
+ * are orders for a recorder (@pause) rather than layouts; so are the options after a "?".
  */
 export function layoutInMetadata(metadata: string | undefined): string | null {
   if (!metadata) return null;
@@ -47,7 +47,7 @@ export function layoutInMetadata(metadata: string | undefined): string | null {
     if (typeof parsed.layout !== "string" || /^[@?]/.test(parsed.layout)) return null;
     return parsed.layout.replace(/\?.*/s, "");
   } catch {
-    // Metadata is free text for its user; only JSON with a layout is meant for us.
+    // Metadata is free text for its users; only JSON with a layout is for us.
     return null;
   }
 }

@@ -13,7 +13,7 @@ import { type Tile, tilesOf } from "./tiles";
 const WARM_HIDDEN = 6;
 /**
  * How long sound and picture wait before they are played. Nobody talks back to a recording: the same wait for
- * both has them in step from the start, where Chromium else takes seconds to bring them together.
+ * both keeps them in step from the start; otherwise Chromium takes seconds to bring them together.
  */
 const PLAYOUT_DELAY_S = 0.3;
 
@@ -41,8 +41,8 @@ export class Page {
   #renderQueued = false;
 
   /**
-   * @param onStart there is something truthful to record; called once
-   * @param onEmpty everybody has left a room that somebody had been in
+   * @param onStart the page shows what should be recorded; called once
+   * @param onEmpty everybody has left a room that was not empty before
    */
   constructor(
     room: Room,

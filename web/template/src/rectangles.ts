@@ -18,7 +18,7 @@ export interface FocusRects {
   readonly others: readonly Rect[];
 }
 
-/** More tiles than this are too small to recognise anybody. */
+/** With more tiles than this, nobody can be recognised. */
 export const GRID_CAPACITY = 25;
 
 const ASPECT = 16 / 9;
@@ -36,7 +36,7 @@ function whole(canvas: Size): Rect {
   return { x: 0, y: 0, width: canvas.width, height: canvas.height };
 }
 
-/** The number of columns in which a 16:9 picture becomes largest. */
+/** The number of columns that makes a 16:9 picture largest. */
 function columnsFor(count: number, canvas: Size): number {
   const gap = gapOf(canvas);
   let best = 1;
@@ -83,7 +83,7 @@ function sideTile(canvas: Size): Size {
   return { width: even(Math.min(height * ASPECT, canvas.width - 2 * gap)), height };
 }
 
-/** How many tiles find room beside the focus. */
+/** How many tiles fit beside the focus. */
 export function sideCapacity(canvas: Size): number {
   const gap = gapOf(canvas);
   const tile = sideTile(canvas);
@@ -112,7 +112,7 @@ export function focusRects(others: number, canvas: Size): FocusRects {
 
 export type Fit = "cover" | "contain";
 
-/** The size at which a picture is drawn in its tile, which is what the simulcast layer is chosen by. */
+/** The size at which a picture is drawn in its tile, which decides the simulcast layer. */
 export function drawnSize(picture: Size, tile: Size, fit: Fit): Size {
   if (picture.width <= 0 || picture.height <= 0) return { width: tile.width, height: tile.height };
   const across = tile.width / picture.width;

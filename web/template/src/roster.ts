@@ -1,4 +1,4 @@
-/** What the room's state means for the page: participants as plain values, and their tracks. */
+/** The room's state for the page: participants as plain values, and their tracks. */
 
 import {
   DisconnectReason,

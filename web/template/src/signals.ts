@@ -2,9 +2,9 @@
 
 /** A frame of an announced video may take this long; then the recording starts without it. */
 export const FIRST_FRAME_MS = 5000;
-/** When one picture is there the others have this long to come: a recording should not begin half empty. */
+/** After the first picture, the others have this long to arrive: a recording should not begin half empty. */
 export const OTHER_FRAMES_MS = 300;
-/** Without video there is nothing to wait for but a publisher who is just coming. */
+/** Without video, there is nothing to wait for except a publisher who is just arriving. */
 export const NO_VIDEO_MS = 500;
 
 export interface Readiness {
@@ -27,7 +27,7 @@ export function startsInMs(readiness: Readiness): number {
   return Math.max(0, (videoExpected ? FIRST_FRAME_MS : NO_VIDEO_MS) - sinceConnectedMs);
 }
 
-/** After a reconnect, perhaps to a server that has restarted, the others come back a while after us. */
+/** After a reconnect, perhaps to a restarted server, the others come back a while after us. */
 export const RETURN_MS = 15_000;
 
 export interface Attendance {
@@ -40,7 +40,7 @@ export interface Attendance {
   readonly sinceReconnectedMs: number | null;
 }
 
-/** Milliseconds until the room counts as empty; null: it does not. A room nobody has entered yet goes on. */
+/** Milliseconds until the room counts as empty; null: it does not. A room that nobody has entered yet does not. */
 export function endsInMs(attendance: Attendance): number | null {
   const { connected, participants, everAttended, sinceReconnectedMs } = attendance;
   if (!connected || !everAttended || participants > 0) return null;

@@ -1,4 +1,4 @@
-/** From tiles, layout and focus to rectangles: the whole picture as a value. */
+/** Turns tiles, layout and focus into rectangles: the whole picture as a value. */
 
 import type { Arrangement } from "./layout";
 import { focusRects, GRID_CAPACITY, gridRects, type Rect, type Size, sideCapacity } from "./rectangles";
@@ -15,7 +15,7 @@ export interface Scene {
   readonly previous: Staging;
 }
 
-/** The picture, and what the next one needs to know to leave tiles where they are. */
+/** The picture, and the state that keeps tiles in their places in the next one. */
 export interface Staging {
   /** Rectangles of the shown tiles by their keys; a tile without one is hidden. */
   readonly rects: ReadonlyMap<string, Rect>;
@@ -27,7 +27,7 @@ export interface Staging {
 
 export const EMPTY_STAGING: Staging = { rects: new Map(), focus: null, others: [] };
 
-/** A screen share takes the place of the active speaker, and the first one keeps it. */
+/** A screen share replaces the active speaker, and the first one stays. */
 export function focusTile(tiles: readonly Tile[], speaker: string | null): Tile | null {
   return (
     tiles.find((tile) => tile.screen && !tile.muted) ??
@@ -37,7 +37,7 @@ export function focusTile(tiles: readonly Tile[], speaker: string | null): Tile 
   );
 }
 
-/** The latest speakers first, then whoever came first. */
+/** The latest speakers first, then the others in order of arrival. */
 export function byRecency(tiles: readonly Tile[], recent: readonly string[]): readonly Tile[] {
   const rank = (tile: Tile): number => {
     const spoke = recent.indexOf(tile.identity);
@@ -53,7 +53,7 @@ export function choose(tiles: readonly Tile[], capacity: number, recent: readonl
   return tiles.filter((tile) => chosen.has(tile));
 }
 
-/** Who was there keeps its place (`previous`, keys in order); newcomers fill the gaps, then the end. */
+/** Those who were there keep their places (`previous`, keys in order); newcomers fill the gaps, then the end. */
 export function keepPlaces(tiles: readonly Tile[], previous: readonly string[]): readonly Tile[] {
   const staying = new Map(
     tiles.filter((tile) => previous.includes(tile.key)).map((tile) => [tile.key, tile]),
@@ -82,7 +82,7 @@ function stageGrid({ tiles, recent, canvas, previous }: Scene): Staging {
 
 function stageFocus({ tiles, recent, canvas, previous }: Scene, focus: Tile): Staging {
   const beside = tiles.filter((tile) => tile !== focus);
-  // Whoever loses the focus takes the place of the one who gets it.
+  // The one who loses the focus takes the place of the one who gets it.
   const places = previous.others.flatMap((key) => (key === focus.key ? (previous.focus ?? []) : key));
   const others = keepPlaces(choose(beside, sideCapacity(canvas), recent), places);
   const layout = focusRects(others.length, canvas);

@@ -4,7 +4,7 @@ import type { RemoteTrack, RemoteTrackPublication } from "livekit-client";
 import { drawnSize, type Rect } from "./rectangles";
 import { fitOf, type Tile } from "./tiles";
 
-/** How much of a video is asked for: at the size it is drawn, the smallest layer, or nothing. */
+/** What is requested of a video: the size at which it is drawn, the smallest layer, or nothing. */
 export type Demand = "drawn" | "smallest" | "none";
 
 const SMALLEST = { width: 2, height: 2 };

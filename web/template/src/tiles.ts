@@ -6,7 +6,7 @@ export interface VideoView {
   readonly sid: string;
   readonly screen: boolean;
   readonly muted: boolean;
-  /** As published; zero when the publisher did not say. */
+  /** As published; zero if the publisher gave none. */
   readonly size: Size;
 }
 
@@ -20,7 +20,7 @@ export interface ParticipantView {
 }
 
 export interface Tile {
-  /** Outlives republishing and reconnecting: built from the identity, not from the track. */
+  /** Outlives republishing and reconnecting: it is made from the identity, not from the track. */
   readonly key: string;
   readonly identity: string;
   readonly name: string;
@@ -31,7 +31,7 @@ export interface Tile {
   readonly size: Size;
 }
 
-/** Cameras are cropped to their tile, except upright ones; a shared screen is always shown whole. */
+/** Cameras are cropped to their tile, except portrait ones; a shared screen is always shown whole. */
 export function fitOf(tile: Tile): Fit {
   return tile.screen || tile.size.height > tile.size.width ? "contain" : "cover";
 }

@@ -1,5 +1,5 @@
-"""Part of a recording as a file of its own: pictures and sound as they are, but for those pictures at its
-edges that cannot be shown without others."""
+"""Part of a recording as a separate file: pictures and sound are copied, except for pictures at its edges
+that depend on others outside."""
 
 from collections.abc import Iterable
 from fractions import Fraction

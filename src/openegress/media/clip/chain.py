@@ -1,4 +1,4 @@
-"""What a clip is cut from, where it lies in several files that follow one another."""
+"""The source of a clip that lies in several consecutive files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

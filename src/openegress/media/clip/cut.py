@@ -1,4 +1,4 @@
-"""Cuts a span out of a recording into a file of the same kind."""
+"""Cuts a span of a recording into a file of the same kind."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

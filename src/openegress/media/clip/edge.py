@@ -1,4 +1,4 @@
-"""Pictures that cannot be shown without others that are not in a clip, encoded anew so that they can."""
+"""Encodes pictures again that depend on others outside the clip."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Those fragments of an MP4 that a span needs, while the file grows: its header and they are a file too."""
+"""The fragments of a growing MP4 that a span needs: with the header they are a file too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

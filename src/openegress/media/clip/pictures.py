@@ -1,5 +1,5 @@
-"""Which pictures of a recording go into a clip as they are, and which have to be encoded anew. Pure, but for
-the encoder it is given."""
+"""Which pictures of a recording a clip copies, and which it encodes again. Pure, except for the encoder it is
+given."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a clip is cut from, opened: its streams, and their packets on the recording's timeline."""
+"""The opened source of a clip: its streams, and their packets on the recording's timeline."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

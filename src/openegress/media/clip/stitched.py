@@ -1,4 +1,4 @@
-"""Pieces of files, read as if they were one."""
+"""Reads pieces of files as if they were one file."""
 
 import io
 from bisect import bisect_right

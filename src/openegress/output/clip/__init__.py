@@ -1,1 +1,1 @@
-"""Clips: part of what an output records, or has stored, as a file of its own."""
+"""Clips: part of what an output records, or has stored, as a separate file."""

@@ -1,5 +1,5 @@
-"""What a clip is cut from where the recording is a file, or several that follow one another: in the spool
-while it grows, in the storage once it is whole."""
+"""The source of a clip where the recording is a file, or several consecutive ones: in the spool while it
+grows, in the storage once it is complete."""
 
 import os
 from collections.abc import Callable
@@ -30,22 +30,23 @@ OF_TRACKS = (Container.MKV, Container.MKA, Container.MCAP)
 
 
 class _RecordedFile(Protocol):
-    """Times are its own."""
+    """One file, with times of its own."""
 
     length_ns: int
 
     def open(self, begin_ns: int, end_ns: int) -> tuple[ClipPart, int]:
-        """What of it holds the span, and at most how many bytes a clip of that has."""
+        """The parts that contain the span, and the largest size of a clip of it."""
 
 
 def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanSource:
-    """`files`: takes the descriptors that are opened. Blocking. Raises EgressError."""
+    """`files`: owns the descriptors that are opened. Blocking. Raises EgressError."""
     recorded = _growing(plan, stored, files) if plan.left_in else _finished(plan, stored)
     span = SpanWish(plan.last_ns, plan.begin_ns, plan.end_ns).of(sum(each.length_ns for each in recorded))
     parts: list[ClipPart] = []
     source_bytes = begin_ns = 0
     for each in recorded:
-        # A decoder of sound has to have heard some before; the last one may hold a bit more than is told.
+        # A decoder of sound needs some sound before the span. The last part may hold slightly more than
+        # reported.
         is_last = each is recorded[-1]
         reaches = begin_ns + each.length_ns > span.begin_ns - SEEK_BEFORE_NS or is_last
         if reaches and begin_ns < span.end_ns:
@@ -59,9 +60,9 @@ def open_files(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> SpanS
 def _growing(plan: ClipPlan, stored: StoredObjects, files: list[int]) -> list[_RecordedFile]:
     if not isinstance(plan.recorded, FileOutput) or plan.recorded.split is None:
         if any(Path(plan.left_in).glob("recording-*")):
-            raise unimplemented("a clip of a recording that went on in another file, before it has ended,")
+            raise unimplemented("a clip of a running recording that continued in another file")
         found = sorted(Path(plan.left_in).glob("recording.*"))
-        # Beside it may lie the draft of what it becomes at its end.
+        # Next to it may lie the draft of its final form.
         path = next((each for each in found if each.name.count(".") == 1), None)
         if path is None:
             raise EgressError(Code.FAILED_PRECONDITION, "nothing is recorded yet")
@@ -96,7 +97,7 @@ class GrowingFile:
     """A file as far as it is on the disk."""
 
     def __init__(self, path: Path, files: list[int]) -> None:
-        """Raises EgressError where it has nothing yet, or is no more."""
+        """Raises EgressError if it is empty, or no longer exists."""
         self._container = clipped(path.suffix)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -131,7 +132,7 @@ class GrowingFile:
 
 
 class _InStorage:
-    """A file that is whole."""
+    """A complete file."""
 
     def __init__(self, part: StoredPart, stored: StoredObjects) -> None:
         self._part = part
@@ -156,7 +157,7 @@ class _InStorage:
 
 
 def clipped(suffix: str) -> Container:
-    """Raises EgressError for what no clip is cut from."""
+    """Raises EgressError for a container that cannot be clipped."""
     try:
         container = Container(suffix.lower().removeprefix("."))
     except ValueError:
@@ -201,7 +202,7 @@ def with_tracks(part: ClipPart, length_ns: int) -> ClipPart:
 
 
 def _length_ns(container: Container, opened: Callable[[], Stitched]) -> int:
-    """By its header, else by its packets: one that grows has none."""
+    """From its header, or else from its packets: a growing file has no length in its header."""
     source = ClipSource(ClipPart(container, opened()))
     try:
         if container is Container.MP4 and source.duration_ns:

@@ -28,12 +28,12 @@ from openegress.request.name_length import limit_of, squeezed
 from openegress.storage.uploader import Uploader
 
 _SPARE_BYTES = 512 * 1024 * 1024
-"""What a clip leaves of the disk that recordings are written to."""
+"""What a clip leaves free on the disk that recordings are written to."""
 _MOST_S = 3600.0
 
 
 class _LargeFile(SpoolFile):
-    """Refuses to grow once the disk has little space left: it belongs to who records."""
+    """Stops growing once the disk has little space left, which belongs to recordings."""
 
     _LOOK_EVERY = 16 * 1024 * 1024
 
@@ -50,13 +50,13 @@ class _LargeFile(SpoolFile):
 
 
 class ClipMaker:
-    """In the event loop. `uploader` is that of the clip's storage."""
+    """Call it in the event loop. `uploader` is that of the clip's storage."""
 
     def __init__(
         self, plan: ClipPlan, spool: Path, uploader: Uploader, claim: Callable[[str], Awaitable[None]]
     ) -> None:
-        """`claim`: asks for the path that the clip is to have, and raises EgressError where something else is
-        being written there."""
+        """`claim`: asks for the path of the clip, and raises EgressError if something else is being written
+        there."""
         self._plan = plan
         self._claim = claim
         self._folder = spool / plan.clip_id
@@ -64,11 +64,11 @@ class ClipMaker:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Nobody waits for it any more. Thread-safe."""
+        """Cancels it, when nobody waits for it any more. Thread-safe."""
         self._stopped.set()
 
     async def make(self) -> ClipMade:
-        """Raises EgressError. Nothing stays in the spool."""
+        """Raises EgressError. Leaves nothing in the spool."""
         loop = asyncio.get_running_loop()
         stored = StoredObjects(self._plan, loop)
         thread = DiskThread(f"clip {self._plan.clip_id}")
@@ -111,7 +111,7 @@ class ClipMaker:
 
     def _cut_from(self, recorded: SpanSource, local: Path) -> tuple[Span, Container, CutPictures]:
         container = CLIP_CONTAINER[recorded.parts[0].container]
-        # Twice: an MP4 is written anew with its index in front.
+        # Twice the size: an MP4 is rewritten with its index in front.
         refuse_scarce(local.parent, 2 * recorded.source_bytes)
         sink = _LargeFile(local)
         try:
@@ -138,10 +138,10 @@ class ClipMaker:
         return stem + extension
 
     def _refuse_taken(self, stored: StoredObjects, path: str) -> None:
-        """Raises EgressError where the clip would be put over something else."""
+        """Raises EgressError if the clip would overwrite something else."""
         if path in self._plan.taken or stored.exists(path):
             raise EgressError(
-                Code.ALREADY_EXISTS, f'filepath: "{path}" is there already; give the clip another name'
+                Code.ALREADY_EXISTS, f'filepath: "{path}" exists already; give the clip another name'
             )
 
 
@@ -159,13 +159,13 @@ def _cut(
 
 
 def place(ns: int) -> str:
-    """hh-mm-ss.mmm, as file names have it."""
+    """hh-mm-ss.mmm, for file names."""
     ms = ns // MS
     return f"{ms // 3_600_000:02d}-{ms // 60_000 % 60:02d}-{ms // 1000 % 60:02d}.{ms % 1000:03d}"
 
 
 def refuse_scarce(folder: Path, size_bytes: int) -> None:
-    """Raises EgressError where `size_bytes` more would leave too little of the disk to recordings."""
+    """Raises EgressError if `size_bytes` more would leave too little of the disk for recordings."""
     disk = os.statvfs(folder)
     free_bytes = disk.f_bavail * disk.f_frsize
     if free_bytes < size_bytes + _SPARE_BYTES:

@@ -1,4 +1,4 @@
-"""What a clip is cut from: the file or the segments of an output, in the spool or in its storage."""
+"""The source of a clip: the file or the segments of an output, in the spool or in its storage."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _MOST_PLAYLIST_BYTES = 64 * 1024 * 1024
 
 
 def open_recorded(plan: ClipPlan, stored: StoredObjects) -> SpanSource:
-    """Blocking. Raises EgressError: for a span that it does not have, and for what is not there."""
+    """Blocking. Raises EgressError for a span that was not recorded, and for missing files."""
     files: list[int] = []
     try:
         if isinstance(plan.recorded, SegmentOutput):
@@ -37,7 +37,7 @@ def open_recorded(plan: ClipPlan, stored: StoredObjects) -> SpanSource:
 
 
 class _Segments:
-    """Of an HLS output: those in the spool, and those that are stored."""
+    """The segments of an HLS output, in the spool and in the storage."""
 
     def __init__(
         self, plan: ClipPlan, output: SegmentOutput, stored: StoredObjects, files: list[int]
@@ -53,7 +53,7 @@ class _Segments:
     def open(self) -> SpanSource:
         entries = parse_entries(self._listing())
         if not entries:
-            raise EgressError(Code.FAILED_PRECONDITION, "no segment of the egress is whole yet")
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress has no complete segment yet")
         starts = _starts(entries)
         length_ns = starts[-1] + entries[-1].duration_ns
         span = SpanWish(self._plan.last_ns, self._plan.begin_ns, self._plan.end_ns).of(length_ns)
@@ -79,7 +79,7 @@ class _Segments:
         return pieces
 
     def _has_key(self, entries: Sequence[Segment], starts: Sequence[int], number: int, begin_ns: int) -> bool:
-        """Whether the segment has a key frame before the span. One of a track that is recorded as it comes
+        """Whether the segment has a key frame before the span. A segment of a track that is recorded as it is
         may have none at all."""
         if self._is_independent:
             return True
@@ -94,8 +94,8 @@ class _Segments:
             source.close()
 
     def _ahead_ns(self, pieces: list[Piece], begin_ns: int) -> int:
-        """By how much time in the segments is ahead of that in the playlist, which players go by: the first
-        picture came late, or nothing came for long."""
+        """How far the time in the segments is ahead of the playlist's, which players use: the first picture
+        came late, or nothing came for a long time."""
         part = ClipPart(self._output.container, Stitched(pieces), late_ns=OFFSET_NS, begin_ns=begin_ns)
         source = ClipSource(part)
         try:
@@ -105,9 +105,9 @@ class _Segments:
         if not firsts:
             return 0
         video = firsts.get(MediaKind.VIDEO)
-        # A segment begins with a key frame or, where none came in time, with whatever came then.
+        # A segment begins with a key frame, or with whatever came if there was none in time.
         begun = video if video is not None and video.is_key else min(firsts.values(), key=lambda p: p.pts_ns)
-        # What an encoder of sound puts before media time zero is not heard.
+        # Players skip what an audio encoder puts before media time zero.
         return max(0, begun.pts_ns) - begin_ns
 
     def _listing(self) -> str:
@@ -144,7 +144,7 @@ class _Segments:
         return Piece(file, 0, file.size())
 
     def _refuse_breaks(self, entries: Sequence[Segment], starts: Sequence[int]) -> None:
-        """Raises EgressError where pictures change their format within the clip."""
+        """Raises EgressError if pictures change their format within the clip."""
         for before, each, start in zip(entries, entries[1:], starts[1:], strict=False):
             if each.init != before.init:
                 raise unimplemented(
@@ -164,7 +164,7 @@ def _firsts(source: ClipSource) -> dict[MediaKind, Packet]:
 
 
 def _starts(entries: Sequence[Segment]) -> list[int]:
-    """Where each begins for who plays them."""
+    """Where each segment begins for players."""
     starts: list[int] = []
     at_ns = 0
     for each in entries:

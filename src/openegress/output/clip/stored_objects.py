@@ -1,4 +1,4 @@
-"""Objects that an egress has stored, read by whoever cuts a clip, and what of them it is cut from."""
+"""Reads objects that an egress has stored, in order to cut a clip from them."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class StoredBytes:
-    """An object in a storage, read from another thread than that of the storage's loop."""
+    """An object in a storage. It is read from another thread than the one of the storage's loop."""
 
     def __init__(self, storage: Storage, path: str, size_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
         self._storage = storage
@@ -34,7 +34,7 @@ class StoredBytes:
 
 
 class StoredObjects:
-    """Of one StoragePlan. Methods are called outside the event loop, which runs meanwhile."""
+    """The objects of one StoragePlan. Call the methods outside the event loop, which must be running."""
 
     def __init__(self, plan: ClipPlan, loop: asyncio.AbstractEventLoop) -> None:
         storage = plan.recorded.storage
@@ -47,8 +47,8 @@ class StoredObjects:
         )
 
     def bytes_of(self, path: str, *, size_bytes: int = 0) -> StoredBytes:
-        """From the storage, else from its backup. `size_bytes` is what it should have; 0: whatever it has.
-        Raises EgressError."""
+        """From the storage, or else from its backup. `size_bytes` is the expected size; 0: any size. Raises
+        EgressError."""
         targets = [each for each in (self._primary, self._backup) if each is not None]
         first: EgressError | None = None
         for target in targets:
@@ -64,14 +64,14 @@ class StoredObjects:
         whole = join(target.prefix, path)
         there_bytes = self._run(storage.size(whole))
         if there_bytes is None:
-            raise EgressError(Code.PERMISSION_DENIED, f'"{path}": the storage lets this service only write')
+            raise EgressError(Code.PERMISSION_DENIED, f'"{path}": this service may only write to its storage')
         if size_bytes and there_bytes != size_bytes:
-            why = f'"{path}" has {there_bytes} bytes and was stored with {size_bytes}: it is another one now'
+            why = f'"{path}" has {there_bytes} bytes and was stored with {size_bytes}: it has been replaced'
             raise EgressError(Code.FAILED_PRECONDITION, why)
         return StoredBytes(storage, whole, there_bytes, self._loop)
 
     def exists(self, path: str) -> bool:
-        """No where this service may only write. Raises EgressError."""
+        """False if this service may only write. Raises EgressError."""
         try:
             return (
                 self._run(self._run(self._primary.storage()).size(join(self._primary.prefix, path)))
@@ -93,15 +93,15 @@ class StoredObjects:
 
 @dataclass(slots=True)
 class SpanSource:
-    """A span of a recording, opened; times of `parts` are those of the recording."""
+    """An opened span of a recording; times of `parts` are those of the recording."""
 
     parts: tuple[ClipPart, ...]
-    """Files that follow one another."""
+    """Consecutive files."""
     span: Span
     source_bytes: int
-    """Of what the clip is cut from: it is no larger."""
+    """The size of the source, which the clip cannot exceed."""
     files: list[int] = field(default_factory=list)
-    """Descriptors."""
+    """Descriptors to close."""
 
     def close(self) -> None:
         for fd in self.files:

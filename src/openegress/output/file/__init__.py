@@ -1,1 +1,1 @@
-"""A recording in one file: written, finished, and finished again after a crash."""
+"""A recording in one file: written, finished, and recovered after a crash."""

@@ -1,4 +1,4 @@
-"""The chapters of a recorded file in a file of their own, stored beside it."""
+"""The chapters of a recorded file, in a separate file beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ ENDING = ".chapters.vtt"
 async def store_chapters(
     local: Path, filename: str, markers: Sequence[Marker], end_ns: int, uploader: Uploader
 ) -> tuple[FileRecord, ...]:
-    """Of the file that is called `filename` in the storage and lay at `local`. Nothing without markers.
+    """For the file that is named `filename` in the storage and lay at `local`. Does nothing without markers.
     Raises EgressError."""
     if not markers:
         return ()

@@ -1,6 +1,7 @@
-"""Makes a recording that lies in the spool into the file that is stored: index in front, whole, verified.
+"""Turns a recording in the spool into the file that is stored: complete, verified, with its index in front.
 
-The same for a recording that was closed, one whose disk was full, and one a dead process left behind.
+It does the same for a recording that was closed, for one whose disk was full, and for one that a dead process
+left.
 """
 
 import os
@@ -23,12 +24,9 @@ from openegress.output.file.spare_space import NoSpace, claim, draft_of
 
 
 def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -> str:
-    """Rewrites `path` where that makes it better, with chapters at `markers` where it is an MP4, Matroska or
-    WebM; memory is bounded and a failure leaves it as it was.
-
-    Returns "" or why the file stayed as it was recorded
-    (it plays all the same). Blocking, for ever where the disk is dead: to be called through disk_thread.
-    """
+    """Rewrites `path` where that improves it, with chapters at `markers` in MP4, Matroska and WebM. Memory is
+    bounded, and a failure leaves the file unchanged. Returns "" or why the file stayed as it was recorded (it
+    plays all the same). It blocks, for ever if the disk is dead: call it through disk_thread."""
     better = draft_of(path)
     try:
         match container:
@@ -55,7 +53,7 @@ def finalise(path: Path, container: Container, markers: Sequence[Marker] = ()) -
 
 
 def _in_place(path: Path, why: str, markers: Sequence[Marker]) -> str:
-    """An MP4 gets its index behind its media; why that could not be, or why it is not in front."""
+    """Gives an MP4 an index behind its media; returns why that failed, or why the index is not in front."""
     try:
         make_plain(path, markers)
     except (OSError, Mp4Error) as error:
@@ -64,8 +62,8 @@ def _in_place(path: Path, why: str, markers: Sequence[Marker]) -> str:
 
 
 def verify_media(before: Path, after: Path) -> None:
-    """Raises Mp4Error when the plain MP4 `after` does not hold every sample of the fragments of `before`, or
-    other bytes at the end."""
+    """Raises Mp4Error when the plain MP4 `after` lacks a sample of the fragments of `before`, or ends in
+    other bytes."""
     with before.open("rb") as file, after.open("rb") as copy:
         index = read(file)
         offset, size = index.media[-1]
@@ -80,6 +78,6 @@ def verify_media(before: Path, after: Path) -> None:
 
 
 def _indexed(path: Path) -> InputContainer:
-    """Opened by what its index says: unless it has no decoder to use, FFmpeg decodes the first pictures of a
-    file to learn about them."""
+    """Opened by the information in its index: FFmpeg decodes the first pictures of a file unless it has no
+    decoder."""
     return av.open(str(path), options={"codec_whitelist": "none"}, metadata_errors="replace")

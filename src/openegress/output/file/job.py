@@ -1,4 +1,4 @@
-"""A file that grows in the spool, as its writer's thread sees it."""
+"""A file that grows in the spool, from the view of its writer's thread."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +21,10 @@ from openegress.output import Opening
 from openegress.output.spool_file import SpoolFile, disk_error
 
 PROGRESS_NS = S
-"""Between two FileUpdates while recording."""
+"""Interval of FileUpdates while recording."""
 
 _PAGE_US = 250_000
-"""The OGG muxer keeps the last whole page back, so that a kill costs two."""
+"""The OGG muxer holds back its last complete page, so a kill costs two."""
 _OPTIONS: dict[Container, dict[str, str]] = {
     Container.OGG: {"page_duration": str(_PAGE_US), "flush_packets": "1"},
     Container.MP3: {"flush_packets": "1"},
@@ -57,7 +57,7 @@ class FileJob:
         """End of the last frame written."""
         self._next_progress_ns = self.media_end_ns + PROGRESS_NS
         self.is_empty = behind is None
-        """No packet has reached the muxer."""
+        """Whether no packet has reached the muxer."""
 
     @property
     def size_bytes(self) -> int:
@@ -100,7 +100,7 @@ class FileJob:
         self._file.release()
 
     def abort(self, error: EgressError) -> None:
-        """Closes properly while the disk still takes bytes, else leaves the fragments as they are."""
+        """Closes properly if the disk still takes bytes, and otherwise leaves the fragments as they are."""
         try:
             if self._muxer is not None and self._file is not None and self._file.error is None:
                 self._muxer.close()
@@ -115,7 +115,7 @@ class FileJob:
                 self._file.release()
 
     def _muxer_for(self, file: SpoolFile) -> _Muxing:
-        """One in which no track waits for another."""
+        """A muxer in which no track waits for another."""
         check_fit(self._container, self._formats)
         match self._container:
             case Container.MP4 if not self._formats:

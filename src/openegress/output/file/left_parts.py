@@ -1,4 +1,4 @@
-"""The parts of a file that were recorded before another process went on with it."""
+"""The parts of a file that were recorded before another process continued it."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from openegress.storage.uploader import Uploader
 
 
 class LeftParts:
-    """On the event loop. There may be none."""
+    """Call it in the event loop. There may be no parts."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class LeftParts:
         emit: Emit,
         uploader: Uploader,
     ) -> None:
-        """`told`: the last word of each, in order."""
+        """`told`: the last update of each, in order."""
         self._plan = output
         self._index = index
         self._told = list(told)
@@ -38,11 +38,11 @@ class LeftParts:
         self._folder = Path()
         self._stored: list[Records] = []
         self.size_bytes = 0
-        """Of all of them, as they are stored or lie here."""
+        """The total of all parts, in the storage and on this disk."""
 
     @property
     def next_part(self) -> int:
-        """The number of the part that follows them, from 0."""
+        """The number of the next part, from 0."""
         return self._told[-1].part + 1 if self._told else 0
 
     @property
@@ -55,7 +55,7 @@ class LeftParts:
         return Records(files=tuple(file for each in self._stored for file in each.files))
 
     def open(self, opening: Opening) -> None:
-        """The last one, if nothing had reached it, is begun anew. Blocking."""
+        """If nothing has reached the last part, it is started again. Blocking."""
         self._opening = opening
         self._folder = folder(opening.spool, f"file-{self._index}")
         while self._told and not self._is_kept(self._told[-1]):
@@ -63,7 +63,7 @@ class LeftParts:
         self.size_bytes = sum(self._size(each) for each in self._told)
 
     async def store(self) -> None:
-        """Tells of each. Raises the first EgressError once all are tried."""
+        """Reports each. Raises the first EgressError after trying all of them."""
         first: EgressError | None = None
         for told in self._told:
             try:
@@ -99,7 +99,7 @@ class LeftParts:
         return kept.records
 
     def _is_kept(self, told: FileUpdate) -> bool:
-        """Something of it is here, or was stored."""
+        """Whether some of it is here, or was stored."""
         local = local_path(self._folder, self._plan, told)
         return not local.exists() or holds_media(local)
 

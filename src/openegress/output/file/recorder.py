@@ -1,4 +1,4 @@
-"""A recording in one file: playable at any instant while it grows, plain and complete in the end."""
+"""A recording in one file: playable at any instant while it grows, and plain and complete at the end."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """Of a file in several."""
+    """A part of a file in parts."""
 
     number: int
     """From 0."""
@@ -52,7 +52,7 @@ class FileRecorder:
         uploader: Uploader,
         part: FilePart | None = None,
     ) -> None:
-        """`part`: which one of a file in parts it is; the uploader is then also that of others."""
+        """`part`: which part of a file in parts it is; the uploader is then shared with the others."""
         self._plan = output
         self._index = index
         self._part = part
@@ -70,7 +70,7 @@ class FileRecorder:
         self._markers: tuple[Marker, ...] = ()
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the disk refuses or the container does not take the codecs."""
+        """Raises EgressError when the disk refuses, or the container does not take the codecs."""
         self._opening = opening
         self._markers = tuple(opening.markers)
         self._container = self._plan.container or container_for(opening.formats)
@@ -96,8 +96,8 @@ class FileRecorder:
         self._markers = (*self._markers, marker)
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Closes, moves the index to the front, stores. What failed while recording is stored as well,
-        as far as it goes, before that failure is raised. `ended_at_ns` 0: when its media ends."""
+        """Closes, moves the index to the front, and stores. After a failure, what was recorded until then is
+        stored before the failure is raised. `ended_at_ns` 0: when its media ends."""
         if self._writer is None or self._opening is None or self._job is None:
             return
         try:
@@ -130,12 +130,12 @@ class FileRecorder:
             await self._writer.written()
 
     def records(self) -> Records:
-        """What the manifest lists, after finish()."""
+        """What the manifest lists; call it after finish()."""
         return self._records
 
     def is_settled(self) -> bool:
-        """A file that no packet reached is not worth keeping; one that a stuck disk may still be at, is, and
-        so are chapters that no storage took."""
+        """A file without a packet need not be kept. A file that a stuck disk may still be writing must be,
+        and so must chapters that no storage took."""
         if self._job is None or self._writer is None:
             return True
         if self._records.files:
@@ -183,7 +183,7 @@ class FileRecorder:
             self._emit(event)
 
     async def _finalise(self) -> int:
-        """The file's size in the end. Raises EgressError when the disk does not answer, or fails."""
+        """The file's final size. Raises EgressError when the disk does not answer, or fails."""
 
         def rewrite() -> tuple[str, int]:
             try:
@@ -217,7 +217,7 @@ class FileRecorder:
 
 
 def left_in(path: Path, container: Container) -> FragmentsEnd | None:
-    """Where a file ends that another process has left; None: nothing is there to go on with. Raises
+    """Where a file ends that another process has left; None: there is nothing to continue. Raises
     EgressError. Blocking."""
     if container is not Container.MP4:
         return None

@@ -1,4 +1,4 @@
-"""A file that a dead process has left: made whole, and stored."""
+"""A file that a dead process has left: completes and stores it."""
 
 import asyncio
 import functools
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """What became of it."""
+    """What happened to it."""
 
     update: FileUpdate
     records: Records
@@ -42,7 +42,7 @@ class KeptFile:
 
 
 def local_path(folder: Path, output: plan.FileOutput, told: FileUpdate) -> Path:
-    """In the `folder` of the output."""
+    """It lies in the `folder` of the output."""
     return folder / spool_name(output, told.part, container_of(told))
 
 
@@ -59,8 +59,9 @@ async def store_left_file(
     uploader: Uploader,
     late: LateUploads | None = None,
 ) -> KeptFile | None:
-    """`folder` is that of the output, `told` what was said last of the file. `late`: as Uploader.put(). None:
-    no frame had reached it. Raises EgressError when nothing of it plays, or no storage takes it."""
+    """`folder` is that of the output, `told` is the last update of the file. `late`: as in Uploader.put().
+    None: no frame had reached the file. Raises EgressError when nothing of it plays, or no storage takes
+    it."""
     local, container = local_path(folder, output, told), container_of(told)
     if not local.exists():
         return await _find(local, told, markers, uploader)
@@ -89,7 +90,7 @@ async def store_left_file(
 
 
 async def _find(local: Path, told: FileUpdate, markers: Sequence[Marker], uploader: Uploader) -> KeptFile:
-    """One that was stored; only the report of it may have been lost."""
+    """The file was stored; only the report of that may have been lost."""
     on_backup = local.name in await asyncio.to_thread(backed_up.names, local.parent)
     if told.location:
         record = FileRecord(told.filename, told.location)
@@ -106,7 +107,7 @@ class _Restored:
     """A file as it is stored."""
 
     why: str
-    """It stayed as it was recorded; "": it is finalised."""
+    """Why it stayed as it was recorded; "": it is finalised."""
     duration_ns: int
     size_bytes: int
     has_video: bool
@@ -125,7 +126,7 @@ def _restore(local: Path, container: Container, filename: str, markers: Sequence
 
 
 def _beside(filename: str, egress_id: str, output: plan.FileOutput) -> str:
-    """A name that no other recording has."""
+    """A name that no other recording uses."""
     extension = Path(filename).suffix
     ending = f"-{egress_id}{extension}"
     return squeezed(filename.removesuffix(extension), limit_of(output.storage), len(ending)) + ending

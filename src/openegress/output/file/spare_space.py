@@ -1,15 +1,16 @@
-"""Whether the disk of the recordings has space for a second copy of one of them. Those under way come first:
-a full disk ends every one."""
+"""Whether the disk of the recordings has space for a second copy of one of them. Running recordings come
+first: a full disk would end all of them."""
 
 import shutil
 from glob import glob
 from pathlib import Path
 
 RESERVED_BYTES = 256 * 1024 * 1024
-"""What a copy leaves to recordings under way: minutes of a few of them, in which others are stored."""
+"""What a copy leaves to running recordings: a few of them can write for minutes, in which others are
+stored."""
 
 DRAFT = ".final"
-"""How the name of a copy ends while it is written."""
+"""The ending of a copy's name while it is written."""
 
 
 class NoSpace(Exception):
@@ -21,8 +22,9 @@ def draft_of(path: Path) -> Path:
 
 
 def claim(path: Path) -> None:
-    """Makes the empty draft of `path`, by which other processes know what it is going to take: the recordings
-    of a room end in the same moment. Raises NoSpace, or OSError; the draft is then to be removed."""
+    """Creates the empty draft of `path`, which tells other processes how much space it will take: the
+    recordings of a room end at the same moment. Raises NoSpace, or OSError; the draft must then be
+    removed."""
     draft_of(path).open("wb").close()
     needed_bytes = path.stat().st_size
     free_bytes = shutil.disk_usage(path.parent).free

@@ -1,5 +1,5 @@
 """A recording in several files, each stored as soon as it is whole. One that another process went on with has
-several where a file cannot be gone on with, or is split anyway."""
+several where a file cannot be continued, or is split anyway."""
 
 import asyncio
 from collections.abc import Callable, Sequence

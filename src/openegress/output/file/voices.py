@@ -1,4 +1,4 @@
-"""The sound of a room's tracks as they come, in the spool: stems are made of it when the recording ends."""
+"""The sound of a room's tracks as they are, in the spool: stems are made of it when the recording ends."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ FOLDER, NAME = "voices", f"voices.{Container.MKA.value}"
 
 
 class VoicesFile:
-    """Implements PacketSink. It plays at any instant, also after a kill, and is never finished."""
+    """Implements PacketSink. The file plays at any instant, also after a kill, and is never finalised."""
 
     def __init__(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses."""
@@ -33,14 +33,14 @@ class VoicesFile:
             self._writer.put(packet)
 
     async def finish(self) -> None:
-        """Raises EgressError for what could not be written; what was before is there."""
+        """Raises EgressError for what could not be written; the rest is there."""
         await self._writer.finish(CLOSE_TIMEOUT_S)
 
 
 def _note(failure: EgressError) -> None:
-    """It is raised in the end: the recording goes on."""
+    """The error is raised at the end: the recording continues."""
     _log.error("stems end before the recording", extra={"error": failure.text})
 
 
 def _tell_nobody() -> None:
-    """How far it is, nobody asks."""
+    """Nobody asks for its progress."""

@@ -1,1 +1,1 @@
-"""HLS: segments and their playlists, written while they are made, and recovered after a crash."""
+"""HLS: segments and their playlists, stored while they are made, and recovered after a crash."""

@@ -5,7 +5,7 @@ from openegress.core.units import S
 from openegress.media import Packet
 
 _TOLERANCE_NS = S // 1000
-"""Times pass through several time bases on their way; a rounding must not move a cut by a whole GOP."""
+"""Times pass through several time bases; a rounding error must not move a cut by a whole GOP."""
 
 
 class Cutter:

@@ -9,7 +9,7 @@ from openegress.request import naming
 
 
 class InitSegments:
-    """A new one for each change of format. Confined to the writer's thread."""
+    """Makes a new one for each change of format. Confined to the writer's thread."""
 
     def __init__(self, folder: Path, prefix: str, on_init: Callable[[Path, str], None]) -> None:
         """`on_init` gets the local file of each, and its URI relative to the playlist."""
@@ -17,31 +17,31 @@ class InitSegments:
         self._prefix = prefix
         self._on_init = on_init
         self._content = b""
-        """Of the one in force."""
+        """The current one."""
         self._count = 0
 
     def go_on(self) -> None:
-        """Behind those that another process has left. Raises OSError."""
+        """Continues those that another process has left. Raises OSError."""
         inits = layout.inits(self._folder)
         self._count = len(inits)
         self._content = inits[-1].read_bytes() if inits else b""
         for number, local in enumerate(inits):
-            # It may have died before the storage had it.
+            # It may have died before the storage got it.
             self._on_init(local, naming.init_file(self._prefix, number))
 
     @property
     def uri(self) -> str:
-        """Of the one in force; "" while there is none, as with MPEG-TS."""
+        """The URI of the current one; "" if there is none, as in MPEG-TS."""
         return naming.init_file(self._prefix, self._count - 1) if self._count else ""
 
     def use(self, content: bytes) -> None:
-        """What the next segment needs. Raises EgressError when the disk refuses."""
+        """Makes the one that the next segment needs. Raises EgressError when the disk refuses."""
         if content == self._content:
             return
         self._content = content
         self._count += 1
-        # On the disk before any media that needs it: after a crash the last one is that of the segment
-        # which was being written.
+        # It reaches the disk before any media that needs it: after a crash, the last one belongs to the
+        # segment that was being written.
         local = layout.init(self._folder, self._count - 1)
         replace(local, content)
         self._on_init(local, self.uri)

@@ -1,5 +1,5 @@
-"""The folder of a segmented output in the spool, as it is written and as a recovery finds it. Names, and how
-many bytes were made. Pure but for inits()."""
+"""The folder of a segmented output in the spool, as it is written and as a recovery finds it: names, and how
+many bytes were made. Pure except for inits()."""
 
 import re
 from pathlib import Path
@@ -7,26 +7,26 @@ from pathlib import Path
 from openegress.request import naming
 
 MADE = "made.m3u8"
-"""Lists every segment that was finished, stored or not, and ends in their size."""
+"""Lists every finished segment, stored or not, and ends with their size."""
 
 _BYTES, _BEGUN = "#made-bytes:", "#begun-at-ns:"
-"""Comments to whoever reads playlists (RFC 8216, 4.1)."""
+"""Readers of playlists ignore them as comments (RFC 8216, 4.1)."""
 
 
 def made(playlist: str, size_bytes: int, begun_at_ns: int = 0) -> str:
-    """The text of MADE. `size_bytes` of all segments in the playlist: most are stored and gone when somebody
-    asks. `begun_at_ns`: unix ns of the segment after them, where that does not continue the last one."""
+    """The text of MADE. `size_bytes` of all segments in the playlist, most of which are already stored and
+    removed. `begun_at_ns`: unix ns of the next segment, if it does not continue the last one."""
     begun = f"{_BEGUN}{begun_at_ns}\n" if begun_at_ns else ""
     return f"{playlist}{begun}{_BYTES}{size_bytes}\n"
 
 
 def made_bytes(text: str) -> int:
-    """What made() was told; 0 when it was told nothing."""
+    """The size that made() was given; 0 when it got none."""
     return _number(_BYTES, text)
 
 
 def begun_at_ns(text: str) -> int:
-    """As made_bytes()."""
+    """The `begun_at_ns` that made() was given; 0 when it got none."""
     return _number(_BEGUN, text)
 
 

@@ -1,4 +1,4 @@
-"""The segments of an HLS recording that are whole on the local disk, and the list of them for a recovery."""
+"""The complete segments of an HLS recording on the local disk, and the list of them for a recovery."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class MadeSegment:
 
 
 class MadeSegments:
-    """Confined to the writer's thread, but for its numbers."""
+    """Confined to the writer's thread, except for its numbers."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class MadeSegments:
         self.size_bytes = 0
 
     def go_on(self, entries: Sequence[playlist.Segment], size_bytes: int) -> None:
-        """Behind those that another process has made. Raises EgressError when the disk does not take the
+        """Continues those that another process has made. Raises EgressError when the disk refuses the
         list."""
         for entry in entries:
             self._listing.add(entry)
@@ -55,7 +55,7 @@ class MadeSegments:
     def add(
         self, segment: SegmentFile, end_ns: int, *, is_discontinuous: bool, init_uri: str, ended: bool
     ) -> None:
-        """`ended`: it is the last one. Raises EgressError when the disk does not take the list."""
+        """`ended`: it is the last one. Raises EgressError when the disk refuses the list."""
         started_at_ns = self._began_at_ns(segment)
         uri = naming.segment_file(
             self._prefix,
@@ -71,12 +71,12 @@ class MadeSegments:
         try:
             self._write_list(ended)
         finally:
-            # On a full disk too: storing it is what makes room.
+            # On a full disk too: storing it makes room.
             self._on_segment(MadeSegment(segment.path, uri, entry, segment.size_bytes))
 
     def note_break(self, segment: SegmentFile) -> None:
-        """`segment` has begun, and does not continue the one before: a recovery could not know. Raises
-        EgressError when the disk does not take it."""
+        """`segment` has begun and does not continue the previous one, which a recovery could not know. Raises
+        EgressError when the disk refuses."""
         self._write_list(ended=False, begun_at_ns=self._began_at_ns(segment))
 
     def _began_at_ns(self, segment: SegmentFile) -> int:

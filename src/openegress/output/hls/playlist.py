@@ -11,7 +11,7 @@ from openegress.core.marker import Marker
 from openegress.core.units import S
 
 LIVE_SEGMENTS = 5
-"""How many segments the live playlist slides over, as upstream's."""
+"""Segments in the live playlist, as in upstream."""
 
 _MILLISECOND_NS = 1_000_000
 
@@ -24,7 +24,7 @@ class Segment:
     started_at_ns: int
     """Unix ns of its first frame."""
     discontinuity: bool = False
-    """Its timestamps or its format do not continue those of the segment before."""
+    """Its timestamps or its format do not continue those of the previous segment."""
     init: str = ""
     """The initialisation segment it needs, as `uri`; empty: none."""
 
@@ -35,13 +35,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class PlaylistLimits:
-    """What a playlist says of segments that are yet to come. It holds from the first to the last version of a
-    playlist (RFC 8216, 4.3.3.1 and 6.2.1), so it is made before any of them is known."""
+    """What a playlist states about future segments. It must hold from the first to the last version of a
+    playlist (RFC 8216, 4.3.3.1 and 6.2.1), so it is chosen before any of them is known."""
 
     target_s: int
     """No segment's duration rounds to more."""
     limit_ns: int
-    """At which a segment is ended for that."""
+    """The length at which a segment is ended to meet the target."""
     independent: bool
     """Every segment begins with a key frame."""
 
@@ -61,14 +61,14 @@ class PlaylistLimits:
 
 class PlaylistKind(Enum):
     FULL = "EVENT"
-    """Grows, lists everything; turns into VOD when it ends."""
+    """Grows, and lists everything; becomes VOD when it ends."""
     LIVE = ""
     """Slides over the last LIVE_SEGMENTS."""
 
 
 class Listing:
     """The segments so far, as lines that are kept: a playlist grows with every segment for a day or a week,
-    and only what is new is to be written anew."""
+    and only new lines are formatted."""
 
     def __init__(self, promise: PlaylistLimits) -> None:
         self._promise = promise
@@ -99,8 +99,8 @@ class Listing:
         shown = self._entries if is_full else _entries(self._newest)
         first = 0 if is_full else self._count - len(self._newest)
         dropped = 0 if is_full else self._discontinuities - sum(s.discontinuity for s in self._newest)
-        # Decimal durations are of version 3; EXT-X-MAP before segments that are no I-frames, of 6 (RFC 8216,
-        # 7), and Apple's players take fMP4 from 7 on.
+        # Decimal durations need version 3, EXT-X-MAP before segments without I-frames 6 (RFC 8216, 7), and
+        # Apple's players take fMP4 from version 7.
         head = ["#EXTM3U", f"#EXT-X-VERSION:{7 if self._has_init else 3}"]
         if is_full:
             head.append(f"#EXT-X-PLAYLIST-TYPE:{'VOD' if ended else 'EVENT'}")
@@ -133,7 +133,7 @@ def render(
 
 
 def date_range(number: int, marker: Marker) -> str:
-    """A moment with a name (RFC 8216bis 4.4.5.1). A quoted string has no quotes, and no line ends."""
+    """A named moment (RFC 8216bis 4.4.5.1). A quoted string contains neither quotes nor line ends."""
     title = " ".join(marker.name.replace('"', "'").split())
     return (
         f'#EXT-X-DATERANGE:ID="marker-{number}",CLASS="openegress.marker",'
@@ -154,11 +154,11 @@ def _entries(segments: Iterable[Segment]) -> list[str]:
 def _entry(segment: Segment, init: str) -> str:
     """Its lines. `init`: in force before it."""
     lines = []
-    # A player that begins at a discontinuity must be told all the same (RFC 8216, 4.3.2.3).
+    # A player that starts at a discontinuity must know of it (RFC 8216, 4.3.2.3).
     if segment.discontinuity:
         lines.append("#EXT-X-DISCONTINUITY")
-    # In force until the next one, wherever a player begins (4.3.2.5); one that forgets what it knew at a
-    # discontinuity is told again.
+    # Applies until the next one, wherever a player starts (4.3.2.5). It is repeated for players that forget
+    # it at a discontinuity.
     if segment.init and (segment.init != init or segment.discontinuity):
         lines.append(f'#EXT-X-MAP:URI="{uri(segment.init)}"')
     lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(segment.started_at_ns)}")
@@ -168,7 +168,8 @@ def _entry(segment: Segment, init: str) -> str:
 
 
 def rounded_s(duration_ns: int) -> int:
-    """To the nearest second, halves up, as players round EXTINF when they compare it with the target."""
+    """To the nearest second, halves up: players round EXTINF in the same way before they compare it with the
+    target."""
     return (duration_ns + S // 2) // S
 
 
@@ -185,5 +186,5 @@ def date_time(at_ns: int) -> str:
 
 
 def uri(name: str) -> str:
-    """A path as a relative URI reference (RFC 3986). A first part with ":" would read as a scheme."""
+    """A path as a relative URI reference (RFC 3986). A first part with ":" would look like a scheme."""
     return quote(name, safe="/-_.~!$&'()*+,;=@")

@@ -1,4 +1,4 @@
-"""The playlists of what is stored, stored themselves."""
+"""Stores the playlists of the stored segments."""
 
 import functools
 from pathlib import Path
@@ -14,7 +14,7 @@ from openegress.storage.uploader import Uploader
 
 
 class PlaylistPublisher:
-    """In the event loop. Nothing is added while a publication reads the listing in its thread."""
+    """Call it in the event loop. Nothing is added while a publication reads the listing in its thread."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class PlaylistPublisher:
         self._disk = DiskThread(what)
         self._locations: dict[str, str] = {}
         self.is_complete = False
-        """Published with the end mark."""
+        """Whether it was published with the end mark."""
 
     def add(self, entry: playlist.Segment) -> None:
-        """It is stored, and may be listed."""
+        """The segment is stored, and may be listed."""
         self._listing.add(entry)
 
     def mark(self, marker: Marker) -> None:
@@ -45,7 +45,7 @@ class PlaylistPublisher:
         self._listing.mark(marker)
 
     def location(self, name: str) -> str:
-        """Of the playlist with that name; "" where there is none, or none yet."""
+        """The URL of the playlist with that name; "" if there is none, or none yet."""
         return self._locations.get(name, "")
 
     async def publish(self, *, ended: bool) -> None:
@@ -58,7 +58,7 @@ class PlaylistPublisher:
             if not name:
                 continue
             local = self._folder / f"stored-{kind.name.lower()}.m3u8"
-            # A playlist of days has megabytes: not in the event loop, which receives media.
+            # A playlist of days has megabytes, too much for the event loop that receives media.
             write = functools.partial(_write, local, self._listing, kind, ended=ended)
             await self._disk.result(write, ANSWER_TIMEOUT_S)
             stored = await self._uploader.put(

@@ -1,4 +1,4 @@
-"""HLS: segments cut on key frames, a playlist of all and a live one, stored while they are made."""
+"""HLS: segments cut on key frames, a complete playlist and a live one, stored while they are made."""
 
 import asyncio
 import functools
@@ -31,7 +31,7 @@ from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _PUBLISH_EVERY = 5
-"""Segments after which the playlists are stored even though more segments wait."""
+"""Segments after which the playlists are stored although more segments wait."""
 
 
 class HlsRecorder:
@@ -53,11 +53,11 @@ class HlsRecorder:
         self._writer: QueuedWriter | None = None
         self._playlists: PlaylistPublisher | None = None
         self._stored: list[tuple[MadeSegment, Stored | None]] = []
-        """None: where is not known yet, as a process that died has stored it."""
+        """None: unknown, as a process that died has stored it."""
         self._ended_at_ns = 0
 
     def open(self, opening: Opening) -> None:
-        """Raises EgressError when the disk refuses or the container does not take the codecs."""
+        """Raises EgressError when the disk refuses, or the container does not take the codecs."""
         check_fit(self._plan.container, opening.formats)
         self._opening = opening
         where = folder(opening.spool, f"segments-{self._index}")
@@ -89,7 +89,7 @@ class HlsRecorder:
         self._update()
 
     def _go_on(self, where: Path, opening: Opening, inits: InitSegments) -> None:
-        """Behind what another process has left: it lists the segments that are stored, and stores others."""
+        """Continues what another process has left: lists stored segments, and stores the others."""
         assert self._made is not None and self._playlists is not None
         try:
             left = find_left(where, self._plan, self._names.prefix, opening.started_at_ns)
@@ -114,7 +114,7 @@ class HlsRecorder:
             raise disk_error(error, where) from error
 
     async def _locate_before(self) -> None:
-        """Where the segments are that a process before this one has stored. Raises EgressError."""
+        """Where an earlier process has stored the segments. Raises EgressError."""
         on_backup: frozenset[str] | None = None
         for number, (done, stored) in enumerate(self._stored):
             if stored is None:
@@ -134,7 +134,8 @@ class HlsRecorder:
             self._segments.mark(marker)
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Closes the last segment, stores what is left and the playlists with their end mark."""
+        """Closes the last segment, and stores the remaining segments and the playlists with their end
+        mark."""
         if self._writer is None or self._playlists is None:
             return
         try:
@@ -144,7 +145,8 @@ class HlsRecorder:
         if self._writer.is_over:
             await self._store(ended_at_ns)
         else:
-            # What waits is read from the disk that hangs; and so would the journal at an update.
+            # Waiting segments would be read from the hanging disk, which would block updates of the journal
+            # too.
             await self._uploads.abandon()
         self._playlists.close()
         await self._uploader.close()
@@ -171,7 +173,7 @@ class HlsRecorder:
         return self._uploads.pending
 
     def records(self) -> Records:
-        """What the manifest lists, after finish()."""
+        """What the manifest lists; call it after finish()."""
         segments = tuple(
             FileRecord(self._names.directory + done.uri, stored.location, stored.presign_error)
             for done, stored in self._stored
@@ -181,7 +183,8 @@ class HlsRecorder:
         return Records(playlists=(PlaylistRecord(location, segments),)) if segments else Records()
 
     def is_settled(self) -> bool:
-        """Segments and playlists are stored, or there are none; what a stuck disk may still be at, is not."""
+        """Whether segments and playlists are stored, or there are none. False for what a stuck disk may still
+        be writing."""
         if self._made is None or self._writer is None or self._playlists is None:
             return True
         is_all_stored = self._writer.is_over and self._made.count == len(self._stored)
@@ -193,13 +196,13 @@ class HlsRecorder:
             await self._writer.written()
 
     async def stored(self) -> None:
-        """Returns when every segment made until now is stored, or has been tried."""
+        """Returns when every segment made until now is stored, or was tried."""
         await self._uploads.settled()
 
     # --- from the writer's thread
 
     def _on_init(self, local: Path, uri: str) -> None:
-        # Without it a segment that a dead process leaves unfinished could not be read.
+        # Without it, a segment that a dead process leaves unfinished could not be read.
         self._upload(local, uri, self._after_init, keep_local=True)
 
     def _on_segment(self, done: MadeSegment) -> None:
@@ -229,7 +232,7 @@ class HlsRecorder:
         self._backup.note(stored)
         self._stored.append((done, stored))
         self._playlists.add(done.entry)
-        # With others on their way, the playlist that lists them all may come later, but not much.
+        # While other segments are on their way, the complete playlist may come later, but not much.
         if not self._ended_at_ns and (not self._uploads.pending or len(self._stored) % _PUBLISH_EVERY == 0):
             await self._publish(ended=False)
 

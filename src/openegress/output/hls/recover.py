@@ -1,4 +1,5 @@
-"""HLS segments that a dead process has left: the unfinished one is added, all are stored, playlists end."""
+"""HLS segments that a dead process has left: completes the unfinished one, stores all, and ends the
+playlists."""
 
 import asyncio
 import logging
@@ -29,7 +30,7 @@ from openegress.storage.uploader import Stored, Uploader
 _log = logging.getLogger(__name__)
 
 LONGEST_S = 86_400.0
-"""No segment is longer: a number beyond it is not what was written."""
+"""No segment is longer: a larger number is damage."""
 TS_PACKET_BYTES = 188
 """ISO/IEC 13818-1 2.4.3.2."""
 
@@ -44,7 +45,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of the segments."""
+    """What happened to the segments."""
 
     update: SegmentsUpdate
     records: Records
@@ -59,8 +60,8 @@ async def store_left_segments(
     uploader: Uploader,
     markers: Sequence[Marker] = (),
 ) -> Kept | None:
-    """`told` names the playlists, `values` are those of the placeholders. None: no frame had been recorded.
-    Raises EgressError when something could not be stored."""
+    """`told` names the playlists, `values` are those of the placeholders. None: no frame was recorded. Raises
+    EgressError when something could not be stored."""
     directory = told.playlist_name[: told.playlist_name.rfind("/") + 1]
     prefix = segment_names(output, values).prefix
     made = await asyncio.to_thread(_made, folder)
@@ -72,11 +73,11 @@ async def store_left_segments(
     entries = [left.entry for left in segments]
     size_bytes = await asyncio.to_thread(_size, made, segments)
     promise = promised(made, entries, output.segment_s)
-    # The one that was unfinished is made now: a recovery after this one finds it listed, stored or not.
+    # The unfinished one now counts as made: a later recovery finds it in the list, stored or not.
     try:
         await asyncio.to_thread(_list, folder, entries, promise, size_bytes)
     except EgressError as error:
-        # Storing it is what makes room on a full disk.
+        # On a full disk, storing it makes room.
         _log.warning("segments are stored unlisted", extra={"folder": str(folder), "error": error.text})
     stored: list[Stored] = []
 
@@ -132,13 +133,13 @@ def _made(folder: Path) -> str:
 
 
 def _bytes_of(folder: Path, container: Container) -> int:
-    """Of the segments that lie there. One without a whole packet or fragment has none left."""
+    """The remaining segments. One without a complete packet or fragment is removed."""
     return sum(path.stat().st_size for path in folder.glob(f"*.{container.value}"))
 
 
 def _size(made: str, segments: Sequence[Left]) -> int:
-    """Bytes of all of them, which are mostly stored and gone: of those that are listed in `made`, and of what
-    is left of the one that was unfinished."""
+    """Bytes of all segments, most of which are already stored and removed: those listed in `made`, and the
+    rest of the unfinished one."""
     unfinished = segments[len(parse_entries(made)) :]
     return layout.made_bytes(made) + sum(left.local.stat().st_size for left in unfinished)
 
@@ -151,8 +152,8 @@ def _list(
 
 
 def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> playlist.PlaylistLimits:
-    """What the playlists of the dead process said. Without one, nothing was published, and what is true of
-    the one segment there is may be said."""
+    """The claims in the playlists of the dead process. Without a playlist nothing was published, and the true
+    claims of the only segment may be made."""
     found = re.search("#EXT-X-TARGETDURATION:([0-9]{1,6})$", text, re.MULTILINE)
     longest_s = max((playlist.rounded_s(entry.duration_ns) for entry in entries), default=0)
     target_s = max(int(found[1]) if found else segment_s, longest_s)
@@ -160,17 +161,17 @@ def promised(text: str, entries: Sequence[playlist.Segment], segment_s: int) -> 
 
 
 def find_left(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int) -> list[Left]:
-    """The segments in order; from the last one that is taken which cannot be played. Blocking."""
+    """The segments in order, after removing the unplayable end of the last one. Blocking."""
     return _find(folder, output, prefix, media_zero_ns, _made(folder)) if folder.is_dir() else []
 
 
 def left_bytes(folder: Path, left: Sequence[Left]) -> int:
-    """Of all that find_left() found, stored or not. Blocking."""
+    """The size of everything that find_left() found, stored or not. Blocking."""
     return _size(_made(folder), left)
 
 
 def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: int, text: str) -> list[Left]:
-    """The segments in order; `text` is the playlist of those that were finished."""
+    """The segments in order; `text` is the playlist of the finished ones."""
     extension = f".{output.container.value}"
     found = [
         Left(layout.segment(folder, index, extension), entry)
@@ -181,7 +182,7 @@ def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: 
     broken_ns = layout.begun_at_ns(text)
     begun_ns = broken_ns or continued_ns
     local = layout.segment(folder, len(found), extension)
-    # The last one is on the disk before any media that needs it.
+    # The last one reached the disk before any media that needs it.
     inits = layout.inits(folder)
     is_readable = local.exists() and (output.container is not Container.FMP4 or bool(inits))
     duration_ns = _cut(local, inits[-1] if inits else None) if is_readable else 0
@@ -195,10 +196,8 @@ def _find(folder: Path, output: plan.SegmentOutput, prefix: str, media_zero_ns: 
 
 
 def _cut(local: Path, init: Path | None) -> int:
-    """Takes from a segment that was being written what cannot be played; how long the rest plays, in ns.
-
-    `init` is the initialisation segment of fMP4.
-    """
+    """Removes the unplayable end of a segment that was being written, and returns the length of the rest, in
+    ns. `init` is the initialisation segment of fMP4."""
     if init is not None:
         os.truncate(local, whole_fragments_bytes(local))
         whole = local.with_name("unfinished.mp4")
@@ -211,7 +210,7 @@ def _cut(local: Path, init: Path | None) -> int:
 
 
 def parse_entries(text: str) -> list[playlist.Segment]:
-    """The segments of a playlist that playlist.render made. A line that a disk has damaged says nothing."""
+    """The segments of a playlist that playlist.render made. Damaged lines are ignored."""
     entries: list[playlist.Segment] = []
     duration_ns = started_at_ns = 0
     discontinuity = False
@@ -236,7 +235,7 @@ def parse_entries(text: str) -> list[playlist.Segment]:
 
 
 def _time_ns(text: str) -> int:
-    """0: it is none."""
+    """0 if it is none."""
     try:
         return round(datetime.fromisoformat(text).timestamp() * S)
     except (ValueError, OverflowError):
@@ -244,7 +243,7 @@ def _time_ns(text: str) -> int:
 
 
 def _duration_ns(text: str) -> int:
-    """0: it is none that a segment has."""
+    """0 if no segment can have it."""
     try:
         seconds = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One media segment while it is written: MPEG-TS, or fragments of MP4 that need an initialisation part."""
+"""One media segment while it is written: MPEG-TS, or fragments of MP4 that need an initialisation segment."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ _TS_OPTIONS = {
 }
 
 _FRAGMENTS_EACH = 1000
-"""Numbers of fragments that each segment has to itself."""
+"""Fragment numbers reserved for each segment."""
 
 
 class SegmentFile:
@@ -42,11 +42,11 @@ class SegmentFile:
         self.start_ns = max(0, first.pts_ns)
         """On the timeline."""
         self.paused_ns = first.paused_ns
-        """Until then; not on the timeline."""
+        """Its end so far; not on the timeline."""
         self.end_ns = self.start_ns
-        """Of the last frame written."""
+        """End of the last frame written."""
         self.init = b""
-        """fMP4: the initialisation part, the same for every segment of the same formats."""
+        """fMP4: the initialisation segment, the same for every segment of the same formats."""
         self._container = container
         self._file = SpoolFile(path)
         try:
@@ -67,8 +67,8 @@ class SegmentFile:
         self.end_ns = max(self.end_ns, end_ns(packet))
 
     def mark(self, marker: Marker) -> None:
-        """Among the media that comes now, where the container has a place for it. A moment from before the
-        segment is that of its beginning."""
+        """Among the current media, if the container has a place for it. A moment before the segment is moved
+        to its beginning."""
         if isinstance(self._muxer, FragmentWriter):
             at_ns = max(marker.at_ns, self.start_ns)
             self._muxer.put_before(event_message(marker, at_ns + OFFSET_NS))
@@ -91,8 +91,8 @@ class SegmentFile:
             self._file.release()
 
     def _muxer_for(self, formats: Sequence[StreamFormat]) -> Muxer | FragmentWriter:
-        """Times are OFFSET_NS late in every segment: one before media time zero, as encoders have them, would
-        make FFmpeg shift the first segment alone."""
+        """Times are OFFSET_NS late in every segment: a time before media time zero, as encoders produce it,
+        would make FFmpeg shift the first segment only."""
         if self._container is not Container.FMP4:
             return Muxer(self._file, self._container, formats, _TS_OPTIONS, offset_ns=OFFSET_NS)
         self.init = init_segment(formats)

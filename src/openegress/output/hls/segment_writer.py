@@ -1,4 +1,4 @@
-"""Packets as segments: where each begins and ends, and in what format."""
+"""Packets as segments: where each begins and ends, and in which format."""
 
 from collections import deque
 from pathlib import Path
@@ -19,12 +19,12 @@ from openegress.output.hls.made import MadeSegments
 from openegress.output.hls.segment_file import SegmentFile
 
 _SELDOM_NS = S // 2
-"""How long a packet waits for the other track where nobody here encodes, as they come in step or one of them
-not at all, or where pictures come when they change: what waits is what a kill costs."""
+"""How long a packet waits for the other track where nothing is encoded here: tracks arrive in step, or one
+does not arrive at all, or pictures come only when they change. Whatever waits is lost in a kill."""
 
 
 class SegmentWriter:
-    """The segments as their thread sees them (output.writer.Writing)."""
+    """The segments, from the view of their thread (output.writer.Writing)."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class SegmentWriter:
         """Sound before the first key frame."""
         self._current: SegmentFile | None = None
         self._is_discontinuous = False
-        """Where the current segment begins, formats change, time leaps, or a pause was."""
+        """Where the current segment begins, formats change, time jumps, or a pause ended."""
         self._paused_ns = 0
         self.media_end_ns = opening.goes_on_at_ns
         self._marked: deque[Marker] = deque()
-        """Those that no media has come to yet."""
+        """Markers that media has not reached yet."""
 
     def mark(self, marker: Marker) -> None:
         """From any thread."""
@@ -72,7 +72,7 @@ class SegmentWriter:
         return self._made.size_bytes + (self._current.size_bytes if self._current else 0)
 
     def open(self) -> None:
-        """A segment is opened by its first packet."""
+        """Its first packet opens a segment."""
 
     def write(self, packet: Packet) -> None:
         for each in self._interleaver.push(packet):
@@ -99,7 +99,7 @@ class SegmentWriter:
         is_first = not self._changes.is_known
         is_new_format = self._changes.begin_with(packet)
         if is_new_format or (is_first and self._changes.is_known):
-            # When the outputs were opened, the sender may have sent another layer.
+            # The sender may have sent another layer since the outputs were opened.
             self._formats = renewed(self._formats, packet)
         is_resumed = packet.paused_ns > self._paused_ns
         if self._cutter.begins(packet, breaks=is_new_format or is_resumed):
@@ -127,7 +127,7 @@ class SegmentWriter:
             segment.write(packet)
 
     def _end_segment(self, next_start_ns: int | None, *, ended: bool) -> bool:
-        """True: nothing came for so long that the segment ends before the next begins."""
+        """True: nothing arrived for so long that the segment ends before the next one begins."""
         segment, self._current = self._current, None
         if segment is None:
             return False
@@ -137,7 +137,7 @@ class SegmentWriter:
         try:
             segment.close()
         finally:
-            # What is on the disk counts, whether or not it could be completed.
+            # Everything on the disk counts, whether or not it could be completed.
             if segment.size_bytes:
                 self._made.add(
                     segment,

@@ -6,11 +6,11 @@ import av
 from av.video.reformatter import ColorRange, Colorspace
 
 _QUALITY = 3
-"""FFmpeg's scale of MJPEG: 2 is best, 31 worst; 3 shows no blocks on text."""
+"""FFmpeg's scale for MJPEG: 2 is best, 31 worst; 3 shows no blocks on text."""
 
 
 def full_range(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A frame of ours as jpeg() wants it."""
+    """A frame in the form that jpeg() takes."""
     return frame.reformat(
         width=width,
         height=height,

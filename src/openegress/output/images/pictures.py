@@ -35,7 +35,7 @@ class PictureFile:
 
 
 class Pictures:
-    """Made in the encoder's thread, noted as stored in the event loop."""
+    """Made in the encoder's thread, and noted as stored in the event loop."""
 
     def __init__(self, output: plan.ImageOutput, name: str, opening: Opening) -> None:
         """`name`: of the folder in the spool. Raises EgressError when the disk refuses."""
@@ -48,13 +48,13 @@ class Pictures:
         self._stored = 0
         self._records: list[ImageRecord] = []
         self._before: list[PictureFile] = []
-        """Taken by a process that died."""
+        """Pictures of a process that died."""
         self.count = 0
         self.size_bytes = 0
 
     @property
     def prefix(self) -> str:
-        """Of their names in the storage."""
+        """The prefix of their names in the storage."""
         return self._directory + self._prefix
 
     @property
@@ -64,24 +64,24 @@ class Pictures:
 
     @property
     def are_stored(self) -> bool:
-        """All that were begun."""
+        """All that were started."""
         return self._begun == self._stored
 
     def go_on(self) -> list[PictureFile]:
-        """Those that another process has taken, and that no storage may have. Raises EgressError."""
+        """Pictures that another process has taken, and that a storage may not have. Raises EgressError."""
         try:
             taken = [(self._folder / each.local, each) for each in read_taken(self._folder)]
             made = [PictureFile(local, each.path, each.taken_at_ns) for local, each in taken]
             waiting = [each for each in made if each.local.exists()]
         except (OSError, msgspec.DecodeError) as error:
-            raise internal(f"the pictures in {self._folder} cannot be gone on with: {error}") from error
+            raise internal(f"the pictures in {self._folder} cannot be continued: {error}") from error
         self._before = made
         self._begun = self.count = len(taken)
         self._stored = len(taken) - len(waiting)
         return waiting
 
     async def locate_before(self, uploader: Uploader) -> None:
-        """Where those are that a process before this one has stored. Raises EgressError."""
+        """Where an earlier process has stored them. Raises EgressError."""
         known = {record.filename for record in self._records}
         on_backup = await asyncio.to_thread(backed_up.names, self._folder)
         located = []
@@ -93,7 +93,7 @@ class Pictures:
         self._before = []
 
     def make(self, picture: "av.VideoFrame", index: int, taken_at_ns: int, pts_ns: int) -> list[PictureFile]:
-        """What is to be stored. `picture`: from jpeg.full_range(). Raises EgressError."""
+        """Returns what to store. `picture`: from jpeg.full_range(). Raises EgressError."""
         local = self._folder / f"{index:05d}{naming.IMAGE_EXTENSION}"
         path = self._directory + naming.image_file(self._prefix, index, taken_at_ns, self._suffix)
         try:
@@ -110,7 +110,7 @@ class Pictures:
         return [PictureFile(local, path, taken_at_ns)]
 
     def finish(self) -> list[PictureFile]:
-        """Each was given when it was made."""
+        """Each was returned when it was made."""
         return []
 
     def note_stored(self, made: PictureFile, stored: Stored) -> None:

@@ -22,11 +22,11 @@ from openegress.storage.late import LateUploads
 from openegress.storage.uploader import Stored, Uploader
 
 _MAX_WAITING = 4
-"""Pictures that wait to be encoded; with more, the disk is stuck and the next ones are left out."""
+"""Pictures that wait to be encoded; with more, the disk is stuck and further ones are dropped."""
 
 
 class ImageRecorder:
-    """Takes raw frames, of which it keeps one every interval (media.FrameSink)."""
+    """Takes raw frames, and keeps one for every interval (media.FrameSink)."""
 
     def __init__(self, output: plan.ImageOutput, index: int, *, emit: Emit, uploader: Uploader) -> None:
         """Called in the event loop, in which the uploads run."""
@@ -40,13 +40,13 @@ class ImageRecorder:
         self._pictures: Pictures | Storyboard | None = None
         self._encoder: DiskThread | None = None
         self._waiting = 0
-        """Pictures that the encoder has yet to make."""
+        """Pictures that wait for the encoder."""
         self._next_ns = 0
         self._paused_ns = 0
         self._taken = 0
         self._ended_at_ns = 0
         self._is_over = False
-        """The encoder has done all it was given."""
+        """The encoder has finished all pictures."""
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the disk refuses."""
@@ -65,8 +65,8 @@ class ImageRecorder:
         self._update()
 
     def video(self, frame: av.VideoFrame, pts_ns: int) -> None:
-        """Called for every frame; costs nothing but for the one that is kept, which is scaled here: the frame
-        is the source's own."""
+        """Called for every frame. It costs nothing except for the one that is kept, which is scaled here, as
+        the frame belongs to the source."""
         if self._pictures is None or self._encoder is None:
             return
         if self._ended_at_ns or pts_ns < self._next_ns or self._failures.error:
@@ -83,14 +83,14 @@ class ImageRecorder:
         self._taken += 1
 
     def _size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Of a thumbnail the height follows from the width."""
+        """The height of a thumbnail follows from the width."""
         width, height = self._plan.width, self._plan.height
         if self._plan.sheet is not None:
             return width, max(2, round(width * frame.height / frame.width / 2) * 2)
         return width or frame.width, height or frame.height
 
     def audio(self, samples: bytes, pts_ns: int, sample_rate: int) -> None:
-        """Pictures make no sound."""
+        """Pictures have no sound."""
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
         self._paused_ns = paused_ns
@@ -110,7 +110,7 @@ class ImageRecorder:
             await encoder.finish(CLOSE_TIMEOUT_S)
         except EgressError as error:
             self._failures.report(error)
-            # They are read from the same disk; and where it hangs, so would the journal at an update.
+            # They would be read from the same disk; if it hangs, so would updates of the journal.
             await self._uploads.abandon()
             return
         self._is_over = True
@@ -134,11 +134,11 @@ class ImageRecorder:
         return self._uploads.pending
 
     def records(self) -> Records:
-        """What the manifest lists, after finish()."""
+        """What the manifest lists; call it after finish()."""
         return self._pictures.records() if self._pictures else Records()
 
     def is_settled(self) -> bool:
-        """No for what a stuck disk may still be at."""
+        """False for what a stuck disk may still be writing."""
         return self._is_over and self._pictures is not None and self._pictures.are_stored
 
     def _make(self, picture: av.VideoFrame, index: int, taken_at_ns: int, pts_ns: int) -> None:
@@ -148,7 +148,7 @@ class ImageRecorder:
         self._update()
 
     def _make_rest(self) -> None:
-        """In the encoder's thread, after all pictures. What came to harm before stays in the spool."""
+        """In the encoder's thread, after all pictures. A failed one stays in the spool."""
         assert self._pictures is not None
         if not self._failures.error:
             self._upload(self._pictures.finish())

@@ -1,4 +1,4 @@
-"""Images that a dead process has taken: which there are, and those no storage has yet, stored."""
+"""Images that a dead process has taken: finds them, and stores those that no storage has."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from openegress.storage.uploader import Uploader
 
 _TAKEN = "taken.jsonl"
 INDEX = "storyboard.vtt"
-"""Local name of the file that says what of a storyboard belongs to which time."""
+"""Local name of the file that lists the thumbnails of a storyboard by time."""
 _INDEX_TYPE = "text/vtt"
 
 
@@ -55,7 +55,7 @@ async def store_left_images(
         if taken.local == INDEX:
             files = (FileRecord(taken.path, stored.location, stored.presign_error),)
             continue
-        # One that overwrites another takes its place.
+        # A picture that overwrites another takes its place.
         records[taken.path] = ImageRecord(taken.path, taken.taken_at_ns, stored.location)
     ended_at_ns = told.ended_at_ns or max((t.taken_at_ns for t in images), default=told.started_at_ns)
     count = sum(taken.local != INDEX for taken in images)
@@ -69,10 +69,10 @@ def last_taken_ns(folder: Path) -> int:
 
 
 def read_taken(folder: Path) -> list[Taken]:
-    """In order. Raises OSError, and msgspec.DecodeError where the disk has damaged it. Blocking."""
+    """In order. Raises OSError, and msgspec.DecodeError for a damaged file. Blocking."""
     if not (folder / _TAKEN).exists():
         return []
-    # What follows the last line end was being written when the process died.
+    # The text after the last line end was being written when the process died.
     *lines, _ = (folder / _TAKEN).read_bytes().split(b"\n")
     images = []
     for line in lines:

@@ -1,5 +1,5 @@
-"""Thumbnails of a recording, many in one picture, and a WebVTT file that says which part of which picture
-belongs to which time: what players show over their time line (Media Fragments URI 1.0, 4.2.2)."""
+"""Thumbnails of a recording, many in one picture, and a WebVTT file that maps times to parts of pictures:
+players show them over their timeline (Media Fragments URI 1.0, 4.2.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 VTT_TYPE = "text/vtt"
 _QUALITY = 5
-"""FFmpeg's scale of MJPEG: a thumbnail is looked at for a moment."""
+"""FFmpeg's scale for MJPEG: a thumbnail is seen only briefly."""
 
 
 @dataclass(frozen=True, slots=True)
 class SheetPlace:
-    """Where one is."""
+    """The place of one thumbnail."""
 
     sheet: str
-    """File name of the picture it is in."""
+    """File name of its picture."""
     x: int
     y: int
     width: int
@@ -47,7 +47,8 @@ class SheetPlace:
 
 
 def index_of(thumbnails: Sequence[SheetPlace], end_ns: int) -> str:
-    """The text of the WebVTT file. Each is shown until the next one, the last until `end_ns`."""
+    """The text of the WebVTT file. Each thumbnail is shown until the next one, and the last until
+    `end_ns`."""
     parts = ["WEBVTT\n"]
     ends = [each.begin_ns for each in thumbnails[1:]] + [end_ns]
     for each, until_ns in zip(thumbnails, ends, strict=True):
@@ -58,7 +59,7 @@ def index_of(thumbnails: Sequence[SheetPlace], end_ns: int) -> str:
 
 
 class Storyboard:
-    """Made in the encoder's thread, noted as stored in the event loop."""
+    """Made in the encoder's thread, and noted as stored in the event loop."""
 
     def __init__(self, output: plan.ImageOutput, sheet: plan.Sheet, name: str, opening: Opening) -> None:
         """`name`: of the folder in the spool. Raises EgressError when the disk refuses."""
@@ -69,11 +70,11 @@ class Storyboard:
         self._directory, self._prefix = image_names(output, opening.name_values)
         self._thumbnails: list[SheetPlace] = []
         self._planes: tuple[NDArray[np.uint8], ...] = ()
-        """Of the picture that is being filled."""
+        """The number of the picture that is being filled."""
         self._current: PictureFile | None = None
         """The same on the disk, as far as it is filled."""
         self._given = 0
-        """Files, to be stored."""
+        """Files to store."""
         self._stored = 0
         self._images: list[ImageRecord] = []
         self._index: FileRecord | None = None
@@ -83,7 +84,7 @@ class Storyboard:
 
     @property
     def prefix(self) -> str:
-        """Of their names in the storage."""
+        """The prefix of their names in the storage."""
         return self._directory + self._prefix
 
     @property
@@ -96,8 +97,8 @@ class Storyboard:
         return self._current is None and self._given == self._stored
 
     def make(self, picture: "av.VideoFrame", index: int, taken_at_ns: int, pts_ns: int) -> list[PictureFile]:
-        """Puts one in; returns what is to be stored, when a picture is full. `picture`: from
-        jpeg.full_range(). What there is so far is on the disk. Raises EgressError."""
+        """Adds one thumbnail; returns what to store when a picture is full. `picture`: from
+        jpeg.full_range(). Everything so far is on the disk. Raises EgressError."""
         place = index % (self._sheet.columns * self._sheet.rows)
         x, y = place % self._sheet.columns * picture.width, place // self._sheet.columns * picture.height
         if self._current is None:
@@ -113,7 +114,7 @@ class Storyboard:
         return self._ended() if place + 1 == self._sheet.columns * self._sheet.rows else []
 
     def finish(self) -> list[PictureFile]:
-        """What is left to be stored. Raises EgressError."""
+        """What remains to be stored. Raises EgressError."""
         return self._ended() if self._current is not None else []
 
     def note_stored(self, made: PictureFile, stored: Stored) -> None:
@@ -164,7 +165,7 @@ class Storyboard:
         return index_of(self._thumbnails, self._thumbnails[-1].begin_ns + self._interval_ns)
 
     def _ended(self) -> list[PictureFile]:
-        """The picture that was being filled, and the index as it is now: that goes on to be written."""
+        """The picture that was being filled, and a copy of the index, which grows on."""
         assert self._current is not None
         sheet, self._current = self._current, None
         self.size_bytes += sheet.local.stat().st_size

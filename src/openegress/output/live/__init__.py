@@ -4,7 +4,7 @@ from openegress.output.manifest import Records
 
 
 class StoresNothing:
-    """What live outputs have in common: they send what they make, and nothing of it waits."""
+    """Shared by live outputs: they send what they make, and nothing waits."""
 
     def waiting_uploads(self) -> int:
         return 0

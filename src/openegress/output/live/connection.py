@@ -1,4 +1,4 @@
-"""A connection to a stream server: RTMP(S) or SRT, with the words for what goes wrong on it."""
+"""A connection to a stream server, RTMP(S) or SRT, and the texts for its failures."""
 
 import errno
 import os
@@ -31,14 +31,14 @@ STALL_S = 5.0
 """A peer that takes no byte for this long is stuck: live servers read at once."""
 
 _BUFFER_S = 1.0
-"""Of media at the asked rate in the kernel's send buffer: enough for any round trip."""
+"""Media in the kernel's send buffer at the requested rate: enough for any round trip."""
 _MIN_BUFFER_BYTES = 65_536
 
 _OFFSET_NS = S // 5
-"""FLV and MPEG-TS know no negative times, and encoders begin a little before media time zero."""
+"""FLV and MPEG-TS have no negative times, and encoders begin slightly before media time zero."""
 
 _SRT_DRAIN_S = 1.0
-"""At the end, for what the receiver holds back by its latency (120 ms unless asked otherwise)."""
+"""At the end, for data that the receiver holds back as latency (120 ms by default)."""
 
 _RTMP_OPTIONS = {"flush_packets": "1", "flvflags": "no_duration_filesize"}
 _SRT_OPTIONS = {"flush_packets": "1"}
@@ -51,22 +51,22 @@ _MOST_LOGINS = 3
 
 
 class StreamConnection(Protocol):
-    """Opened in its constructor's caller's thread, which alone writes and closes it."""
+    """The thread that calls the constructor opens it, and is the only one to write and close it."""
 
     def open(self) -> None:
-        """Connects, to no address in a denied network, and announces the streams. Raises OSError, FFmpegError
-        or EgressError."""
+        """Connects, but to no address in a denied network, and announces the streams. Raises OSError,
+        FFmpegError or EgressError."""
 
     def write(self, packet: Packet) -> None: ...
 
     def close(self) -> None:
-        """Ends the stream as the protocol says. Raises as write()."""
+        """Ends the stream as the protocol requires. Raises as write()."""
 
     def abandon(self) -> None:
-        """Lets go of a connection that failed. Raises nothing."""
+        """Releases a connection that failed. Raises nothing."""
 
     def interrupt(self) -> None:
-        """From any thread: whatever it waits for, fails."""
+        """From any thread: makes whatever it waits for fail."""
 
 
 class RtmpConnection:
@@ -218,8 +218,8 @@ class SrtStream:
 def connection(
     target: StreamTarget, formats: Sequence[StreamFormat], networks: Sequence[Network] = ()
 ) -> StreamConnection:
-    """Not yet opened; it will lead to no address in `networks`. Raises EgressError when the URL is none of a
-    stream server, or this host cannot speak its protocol."""
+    """An unopened connection, which leads to no address in `networks`. Raises EgressError for a URL that is
+    not of a stream server, or whose protocol this host cannot speak."""
     if target.url.startswith("srt:"):
         return SrtStream(target.url, formats, networks)
     return RtmpConnection(target.url, formats, networks)
@@ -237,14 +237,14 @@ def _refused(denied: Denied) -> EgressError:
 
 
 def explain(error: OSError | FFmpegError, target: StreamTarget, *, was_connected: bool) -> str:
-    """What happened, by the URL's redacted form; never anything FFmpeg took from the URL itself."""
+    """What happened, with the URL in redacted form; never anything that FFmpeg took from the URL itself."""
     where = target.redacted
     if isinstance(error, SrtError | RtmpError):
         return f"{where}: {error.strerror}"
     if isinstance(error, socket.gaierror):
         return f"{where}: the host name cannot be resolved; check the URL"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{where}: its certificate is not to be trusted ({error.verify_message})"
+        return f"{where}: its certificate is not trusted ({error.verify_message})"
     match error.errno:
         case errno.ECONNREFUSED:
             return f"{where}: nothing accepts connections there (refused); check host and port"

@@ -1,4 +1,5 @@
-"""Packets for a peer that may be slow or away: bounded, and always beginning where a decoder can. Pure."""
+"""Packets for a peer that may be slow or away: a bounded queue that always begins where a decoder can.
+Pure."""
 
 from collections import deque
 
@@ -8,7 +9,7 @@ from openegress.media import Packet
 
 
 class LiveQueue:
-    """What is live is dropped rather than delayed without end: whole groups of pictures, oldest first."""
+    """Live media is dropped rather than delayed without end: whole groups of pictures, oldest first."""
 
     def __init__(self, *, has_video: bool, max_s: float = 10.0, max_bytes: int = 32 * 1024 * 1024) -> None:
         self._has_video = has_video
@@ -48,10 +49,8 @@ class LiveQueue:
         return packet
 
     def restart(self) -> None:
-        """For a new connection: what waits begins with the newest key frame, or the next one to come.
-
-        Sound alone begins with what is newest.
-        """
+        """For a new connection: the queue begins with the newest key frame, or the next one to come. Sound
+        alone begins with the newest packets."""
         starts = [n for n, packet in enumerate(self._queue) if self._is_start(packet)]
         if starts:
             self._drop(starts[-1])

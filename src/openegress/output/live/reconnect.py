@@ -1,4 +1,4 @@
-"""What becomes of a live connection: made, lost, tried again, given up. Pure; times are monotonic s."""
+"""The state of a live connection: connected, lost, retried, given up. Pure; times are monotonic s."""
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -35,14 +35,14 @@ class ReconnectPolicy:
 class Link:
     phase: LinkPhase = LinkPhase.CONNECTING
     taking_since_s: float | None = None
-    """When this connection took media first. What a server does about them, it does after that: the first
-    picture may come long after the connection."""
+    """When this connection first took media. A server that refuses it does so later: the first picture may
+    come long after the connection."""
     held_since_s: float | None = None
-    """When it took media `stable_s` or longer after it did first."""
+    """When it took media at least `stable_s` after that."""
     works: bool = False
-    """It has been stable once: what breaks now is tried again."""
+    """It has been stable once: a loss is retried."""
     lost_at_s: float | None = None
-    """Since when nothing got through; None: it does."""
+    """Since when nothing got through; None: media does."""
     attempt: int = 0
     """Failures since it last worked."""
     retries: int = 0
@@ -51,7 +51,7 @@ class Link:
 
     @property
     def is_over(self) -> bool:
-        """Nothing is tried any more."""
+        """It is not retried any more."""
         return self.phase in (LinkPhase.FAILED, LinkPhase.FINISHED)
 
 
@@ -59,7 +59,8 @@ FRESH = Link()
 
 
 def left(told: StreamUpdate, now_s: float) -> Link:
-    """Of a process that died, whose last word this is. What had been connected is dialled again."""
+    """Continues from a process that died, whose last update this is. What had been connected is dialled
+    again."""
     match told.status:
         case StreamStatus.ACTIVE:
             return Link(works=True, lost_at_s=now_s, retries=told.retries)
@@ -119,7 +120,8 @@ def retried(link: Link) -> Link:
 
 
 def stopped(link: Link) -> Link:
-    """Nobody wants it any more. A failed one stays failed; one that ends while it is away says why it was."""
+    """It is not wanted any more. A failed one stays failed; one that ends while it is away says why it
+    was."""
     if link.phase is LinkPhase.FAILED:
         return link
     is_back = link.phase is LinkPhase.ACTIVE and link.taking_since_s is not None

@@ -1,4 +1,4 @@
-"""Reports to the record of an egress what becomes of one URL that media is sent to."""
+"""Reports to the record of an egress what happens to one URL that media is sent to."""
 
 import time
 
@@ -8,10 +8,10 @@ from openegress.output.live.reconnect import Link
 
 
 class StreamReport:
-    """Emits StreamUpdates; whoever sends keeps the numbers in it up to date."""
+    """Emits StreamUpdates; the sender keeps its numbers up to date."""
 
     def __init__(self, emit: Emit, output: int, url: str, stream: int = 0) -> None:
-        """`url`: redacted. `stream`: its place among those of the output; who comes back has the same."""
+        """`url`: redacted. `stream`: its place among those of the output, which it keeps when it returns."""
         self._emit = emit
         self._output = output
         self._url = url
@@ -19,14 +19,14 @@ class StreamReport:
         self.stream = stream
         self.started_at_ns = 0
         self.ended_at_ns = 0
-        """Unix ns; 0: when its last update is reported."""
+        """Unix ns; 0: at its last update."""
         self.duration_ns = 0
         self.last_retry_at_ns = 0
         self.told_at_s = 0.0
         """Monotonic time of the last update."""
 
     def go_on(self, told: StreamUpdate, opening: Opening) -> None:
-        """Behind a process that died, whose last word this is."""
+        """Continues from a process that died, whose last update this is."""
         self.started_at_ns, self.ended_at_ns = told.started_at_ns, told.ended_at_ns
         self.last_retry_at_ns = told.last_retry_at_ns
         until_ns = opening.started_at_ns + opening.goes_on_at_ns

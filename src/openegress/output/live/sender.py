@@ -1,4 +1,4 @@
-"""A stream output: the URLs that it sends to, which may change while it records."""
+"""A stream output: the URLs that it sends to, which can change while it records."""
 
 import asyncio
 import threading
@@ -23,10 +23,10 @@ from openegress.output.live.stream import LiveStream, StreamListener
 from openegress.request.stream_urls import redact, shown_alike
 
 FINISH_S = 6.0
-"""At the end, for a server to take what is queued; a live one needs no time at all."""
+"""At the end, for a server to take what is queued; live servers need no time at all."""
 
 _ANSWER_S = 1.5
-"""How long whoever removes a stream waits for its end: a server that takes what is queued needs less, SRT's
+"""How long the removal of a stream waits for its end: a server that takes what is queued needs less, SRT's
 drain included, and the psrpc call behind it lasts 3 s."""
 
 
@@ -44,9 +44,9 @@ class StreamSender(StoresNothing):
         left: Sequence[LeftStream] = (),
         ask_key: Callable[[int], None] = lambda at_ns: None,
     ) -> None:
-        """`on_empty` is called, from any thread, when the last URL was removed and none is left. `left`: what
-        another process has sent to until now, in the place of the plan's targets. `ask_key`: see
-        build_output(); a stream that is added begins with what it gives."""
+        """`on_empty` is called, from any thread, when the last URL was removed. `left`: what another process
+        has sent to until now, in place of the plan's targets. `ask_key`: see build_output(); an added stream
+        begins with the key frame that it requests."""
         self._plan = output
         self._emit = emit
         self._on_empty = on_empty
@@ -58,18 +58,18 @@ class StreamSender(StoresNothing):
         self._opening: Opening | None = None
         self._lock = threading.Lock()
         self._streams: dict[str, LiveStream] = {}
-        """By what is dialled; those that ended stay, so that finish() reports them."""
+        """By the URL that is dialled; ended ones stay, so that finish() reports them."""
         self._leaving: list[asyncio.Task[None]] = []
-        """Streams that were removed, on their way out."""
+        """Removed streams that are ending."""
         self._bytes_sent = 0
 
     def open(self, opening: Opening) -> None:
         """Raises EgressError when the codecs do not fit the protocol. Does not wait for the servers: each
-        stream connects in its thread, and what cannot be dialled fails alone."""
+        stream connects in its thread, and one that cannot be dialled fails alone."""
         self._opening = opening
         check_fit(Container.TS if self._plan.protocol == "srt" else Container.FLV, opening.formats)
         streams = [self._take(each.target, each.told) for each in self._left]
-        # Not before all are known: one that fails at once is not to be taken for the last.
+        # Only after all are known: one that fails at once must not pass for the last.
         for stream in streams:
             stream.start()
 
@@ -78,8 +78,8 @@ class StreamSender(StoresNothing):
             stream.put(packet)
 
     def add(self, target: StreamTarget) -> None:
-        """Streams to one more server from the next key frame on. Raises EgressError ALREADY_EXISTS; nothing
-        was said of the stream then."""
+        """Streams to another server from the next key frame on. Raises EgressError ALREADY_EXISTS, without
+        having reported the stream."""
         with self._lock:
             present = self._streams.get(target.url)
             if present is not None and present.is_wanted:
@@ -91,11 +91,9 @@ class StreamSender(StoresNothing):
         stream.start()
 
     async def remove(self, url: str) -> None:
-        """Ends one stream, named by its URL or the redacted form. Returns when it has ended or soon will: a
-        server that does not answer is dealt with until finish().
-
-        Raises EgressError NOT_FOUND, or INVALID_ARGUMENT for a redacted form that two streams share.
-        """
+        """Ends one stream, named by its URL or the redacted form. Returns when it has ended or soon will:
+        finish() deals with a server that does not answer. Raises EgressError NOT_FOUND, or INVALID_ARGUMENT
+        for a redacted form that two streams share."""
         stream = self._named(url)
         if not stream.is_wanted:
             raise _not_found(stream.target.redacted)
@@ -107,7 +105,7 @@ class StreamSender(StoresNothing):
             self._on_empty()
 
     async def finish(self, ended_at_ns: int) -> None:
-        """Ends all that are left. Raises EgressError when the last one had failed, or all have."""
+        """Ends all remaining streams. Raises EgressError when the last one had failed, or all have."""
         await asyncio.gather(*(s.finish(FINISH_S) for s in self._streams.values()), *self._leaving)
         self._failures.raise_if_any()
 
@@ -115,7 +113,7 @@ class StreamSender(StoresNothing):
         return self._bytes_sent
 
     def _named(self, url: str) -> LiveStream:
-        """The stream that `url` means, one that is being sent first."""
+        """The stream that `url` means; an active one comes first."""
         if (exact := self._streams.get(url)) is not None:
             return exact
         streams = self._streams.values()
@@ -131,7 +129,7 @@ class StreamSender(StoresNothing):
         return found[0]
 
     def number_of(self, target: StreamTarget) -> int:
-        """Its place among all that it has sent to."""
+        """Its place among all URLs until now."""
         return self._streams[target.url].report.stream
 
     def _take(self, target: StreamTarget, told: StreamUpdate | None = None) -> LiveStream:
@@ -163,7 +161,7 @@ class StreamSender(StoresNothing):
         self._bytes_sent += count
 
     def _given_up(self, error: str) -> None:
-        """From a stream's thread, when it was given up. The output fails with its last stream."""
+        """From the thread of a stream that was given up. The output fails with its last stream."""
         with self._lock:
             alone = not any(s.is_wanted for s in self._streams.values())
         if alone:

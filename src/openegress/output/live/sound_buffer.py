@@ -4,11 +4,11 @@ import json
 from collections import deque
 
 Message = bytes | str
-"""s16le samples, or JSON that says what samples cannot."""
+"""s16le samples, or JSON for what samples cannot express."""
 
 
 class SoundBuffer:
-    """Messages in order; the oldest sound makes room, and a gap is reported in its place."""
+    """Messages in order; the oldest sound is dropped for new sound, and a gap is reported in its place."""
 
     def __init__(self, max_bytes: int, bytes_per_ms: float) -> None:
         self._max_bytes = max_bytes
@@ -22,7 +22,7 @@ class SoundBuffer:
 
     @property
     def sound_ms(self) -> int:
-        """What is in it, and what made room."""
+        """Adds a message, and drops what exceeds the bound."""
         return round((self._bytes + self._lost_bytes) / self._bytes_per_ms)
 
     def put(self, message: Message) -> None:
@@ -37,7 +37,7 @@ class SoundBuffer:
             self._lost_bytes += len(lost)
 
     def unsent(self, message: Message) -> None:
-        """Back to the front: it was taken, but did not get through."""
+        """Puts a message back to the front: it was taken, but did not get through."""
         self._queue.appendleft(message)
         if isinstance(message, bytes):
             self._bytes += len(message)

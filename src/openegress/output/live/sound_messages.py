@@ -1,4 +1,4 @@
-"""Raw sound and mutes as a websocket's messages."""
+"""Raw sound and mutes as messages of a websocket."""
 
 import json
 import threading
@@ -11,20 +11,18 @@ from openegress.output.live.sound_buffer import Message
 
 
 class SoundMessages:
-    """Resamples sound to s16le, and says in its place among the samples when the track was muted.
-
-    Fed from one thread; set_muted() and rest() may come from another.
-    """
+    """Resamples sound to s16le, and reports mutes at their place among the samples. Fed from one thread;
+    set_muted() and rest() may come from another."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self._lock = threading.Lock()
         layout = "stereo" if channels == 2 else "mono"
         self._resampler = av.AudioResampler(format="s16", layout=layout, rate=sample_rate)
         self._mutes: deque[tuple[int, bool]] = deque()
-        """(PTS, muted), of which the sound has not come yet."""
+        """(PTS, muted) of mutes whose sound has not come yet."""
 
     def of(self, samples: bytes, pts_ns: int, sample_rate: int) -> Iterator[Message]:
-        """`samples`: s16 interleaved stereo. Comes after every mute before them."""
+        """`samples`: s16 interleaved stereo. Sent after every earlier mute."""
         while self._mutes and self._mutes[0][0] <= pts_ns:
             yield _mute(self._mutes.popleft()[1])
         frame = av.AudioFrame(format="s16", layout="stereo", samples=len(samples) // 4)
@@ -36,11 +34,11 @@ class SoundMessages:
             yield data
 
     def set_muted(self, muted: bool, pts_ns: int) -> None:
-        """Told in its place among the sound, which comes later than the word of it."""
+        """Reported at its place among the sound, which arrives later than the mute."""
         self._mutes.append((pts_ns, muted))
 
     def rest(self) -> Iterator[Message]:
-        """What is left at the end."""
+        """The rest, at the end."""
         with self._lock:
             tail = b"".join(_pcm(each) for each in self._resampler.resample(None))
         if tail:

@@ -1,4 +1,4 @@
-"""One live stream: a URL with its own queue, thread and fate."""
+"""One live stream: a URL with its own queue, thread and state."""
 
 import asyncio
 import threading
@@ -27,13 +27,13 @@ _INTERRUPT_S = 1.0
 """FFmpeg and libsrt answer an interrupt within 100 ms."""
 
 _LINGER_S = 0.03
-"""How long a packet may wait for others, so that the thread wakes some times a second and not for each."""
+"""How long a packet may wait for others, so that the thread wakes a few times a second and not for each."""
 
 _BATCH = 32
 """Packets sent in one go."""
 
 _RETRY_UPDATE_S = 60.0
-"""Between two StreamUpdates that only tell of another attempt: each may become a webhook."""
+"""Interval of StreamUpdates that only report another attempt: each may become a webhook."""
 
 
 class _Wish(Enum):
@@ -43,23 +43,23 @@ class _Wish(Enum):
     FINISH = auto()
     """The recording ends: send what is queued."""
     REMOVE = auto()
-    """The same for this URL alone, and how it ends is no failure of the output."""
+    """The same for this URL alone; how it ends is no failure of the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamListener:
-    """What a stream tells its owner, from its thread."""
+    """What a stream reports to its owner, from its thread."""
 
     on_failed: Callable[[str], None]
-    """The error by which it was given up while it was wanted."""
+    """The error that ended it while it was wanted."""
     on_sent: Callable[[int], None]
     """The bytes of each packet."""
     on_awaits_key: Callable[[], None]
-    """It is connected, and can send nothing before the next key frame."""
+    """It is connected, and needs a key frame before it can send anything."""
 
 
 class LiveStream:
-    """One URL: connects, sends, and comes back after a loss, until it is finished or given up."""
+    """One URL: connects, sends, and reconnects after a loss, until it is finished or given up."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class LiveStream:
         self._wish = _Wish.SEND
         self._connection: StreamConnection | None = None
         self._first_ns: int | None = None
-        """PTS of the first packet sent, less what an earlier process had sent."""
+        """PTS of the first packet sent, minus what an earlier process had sent."""
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=f"stream {target.redacted}", daemon=True)
 
@@ -96,13 +96,13 @@ class LiveStream:
         self._thread.start()
 
     def end(self) -> None:
-        """Takes no more packets; finish() sees it out. How it ends is no failure of the output."""
+        """Accepts no more packets; finish() waits for its end. How it ends is no failure of the output."""
         with self._changed:
             self._wish = _Wish.REMOVE
             self._changed.notify()
 
     def put(self, packet: Packet) -> None:
-        """Never blocks; what cannot be sent in time is dropped."""
+        """Never blocks; packets that cannot be sent in time are dropped."""
         with self._changed:
             if self._wish is _Wish.SEND and not self._link.is_over:
                 self._queue.put(packet)
@@ -110,7 +110,7 @@ class LiveStream:
                     self._changed.notify()
 
     async def finish(self, timeout_s: float) -> None:
-        """Sends what is queued and ends the stream; a server that takes too long is left."""
+        """Sends what is queued and ends the stream; a server that takes too long is abandoned."""
         with self._changed:
             if self._wish is _Wish.SEND:
                 self._wish = _Wish.FINISH
@@ -126,7 +126,7 @@ class LiveStream:
                 async with asyncio.timeout(_INTERRUPT_S):
                     await asyncio.shield(ended)
             except TimeoutError:
-                # A name server that does not answer: the thread ends when that does.
+                # The name server does not answer; the thread ends when it does.
                 return
         self._thread.join()
 
@@ -141,7 +141,7 @@ class LiveStream:
                     case reconnect.LinkPhase.WAITING:
                         self._wait()
         except Exception as error:
-            # A bug of ours ends this stream with its name, and no other.
+            # A bug of ours ends only this stream, with its name in the log.
             where, text = self.target.redacted, repr(error).replace(self.target.url, self.target.redacted)
             self._link = Link(phase=reconnect.LinkPhase.FAILED, error=f"{where}: {text}")
         finally:
@@ -225,7 +225,7 @@ class LiveStream:
             self._connection.abandon()
         self._link = reconnect.broke(self._link, time.monotonic(), text, self._policy)
         if self._wish is not _Wish.SEND:
-            # Lost while ending: what was queued is gone, and there is no time to come back.
+            # Lost while ending: the queue is gone, and there is no time to reconnect.
             self._link = reconnect.stopped(self._link)
 
     def _tell(self, status: StreamStatus) -> None:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientWebSocketResponse
 
 PING_S = 30.0
-"""Upstream's. A receiver that does not answer within half of it is gone."""
+"""Upstream's interval. A receiver that does not answer within half of it is gone."""
 
 BUFFER_S = 30.0
-"""What is kept for a receiver that is away."""
+"""How much is kept for a receiver that is away."""
 
 CONNECT_S = 10.0
 SEND_S = 10.0
@@ -54,8 +54,8 @@ class WebsocketSender(StoresNothing):
         policy: ReconnectPolicy | None = None,
         left: StreamUpdate | None = None,
     ) -> None:
-        """Called in the event loop, in which the connection lives. `left`: the last word of it of a process
-        that died."""
+        """Called in the event loop, in which the connection lives. `left`: the last update of a process that
+        died."""
         self._plan = output
         self._policy = policy or ReconnectPolicy()
         self._report = StreamReport(emit, index, output.redacted)
@@ -69,12 +69,12 @@ class WebsocketSender(StoresNothing):
         self._left = left
         self._link = Link() if left is None else reconnect.left(left, time.monotonic())
         self._before_ns = 0
-        """Of sound, what an earlier process has sent."""
+        """Sound that an earlier process has sent."""
         self._ending = False
         self._sent_bytes = 0
 
     def open(self, opening: Opening) -> None:
-        """Does not wait for the receiver: it is connected to from the event loop."""
+        """Does not wait for the receiver: the event loop connects."""
         self._report.started_at_ns = opening.started_at_ns
         if self._left is not None and opening.restart is not None:
             self._report.go_on(self._left, opening)
@@ -94,7 +94,7 @@ class WebsocketSender(StoresNothing):
             self._loop.call_soon_threadsafe(self._put, message)
 
     def resumed(self, pts_ns: int, paused_ns: int) -> None:
-        """Who listens hears of a pause by its silence."""
+        """Listeners notice a pause by its silence."""
 
     def set_muted(self, muted: bool, pts_ns: int) -> None:
         """The track was muted or unmuted."""
@@ -241,13 +241,13 @@ class WebsocketSender(StoresNothing):
 
 
 async def _listen(socket: "ClientWebSocketResponse") -> None:
-    """Reads what the receiver says, which is nothing but pongs and its farewell; ends with the connection."""
+    """Reads what the receiver sends, which is only pongs and a close frame; ends with the connection."""
     async for _ in socket:
         pass
 
 
 def _words(error: Exception) -> str:
-    """What aiohttp says, without the URL it may name."""
+    """What aiohttp says, without the URL that it may name."""
     from aiohttp import ClientConnectorError, WSServerHandshakeError
 
     match error:

@@ -22,22 +22,22 @@ from openegress.room import DataArrived
 CHAT_TOPIC, OLD_CHAT_TOPIC = "lk.chat", "lk-chat-topic"
 TRANSCRIPTION_TOPIC = "lk.transcription"
 MOST_TEXT_CHARS = 16_384
-"""Of one message, one transcribed segment or one text of another topic."""
+"""Limit for one message, one transcribed segment or one text of another topic."""
 MOST_STREAMS = 256
-"""That are open: the oldest makes room."""
+"""Limit for open streams: the oldest is dropped."""
 _COMPRESSIONS = (DataStream.CompressionType.NONE, DataStream.CompressionType.DEFLATE_RAW)
 MOST_SEGMENTS = 50
-"""Of one Transcription packet."""
+"""Limit for the segments of one Transcription packet."""
 
 _OPERATIONS = {number: name.lower() for name, number in DataStream.OperationType.items()}
-"""Of a newer SDK there may be others."""
+"""Newer SDKs may have others."""
 _SEGMENT, _FINAL = "lk.segment_id", "lk.transcription_final"
 _TRACK = "lk.transcribed_track_id"
 _LANGUAGE = "lk.transcription_language"
 
 
 class _TextStream:
-    """One that is open. Its text is UTF-8, and may be compressed (RFC 1951)."""
+    """An open stream. Its text is UTF-8, and may be compressed (RFC 1951)."""
 
     def __init__(self, header: DataStream.Header, identity: str, sender: str, at_ns: int) -> None:
         self.header = header
@@ -52,11 +52,12 @@ class _TextStream:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, content: bytes) -> str:
-        """What it adds to the text, which is cut where it is too long. Raises zlib.error."""
+        """Adds to the text, which is cut where it is too long. Raises zlib.error."""
         room_chars = MOST_TEXT_CHARS - len(self.text)
         if room_chars <= 0 or self.is_broken:
             return ""
-        # A character has a byte at least: more is of no use, and compressed it could be gigabytes.
+        # Each character takes at least one byte: more is of no use, and compressed data could expand to
+        # gigabytes.
         most_bytes = 4 * room_chars
         plain = self._inflate.decompress(content, most_bytes) if self._inflate else content[:most_bytes]
         added = self._decode.decode(plain)[:room_chars]
@@ -65,11 +66,11 @@ class _TextStream:
 
 
 class Conversation:
-    """Of one room."""
+    """The conversation of one room."""
 
     def __init__(self, topics: Sequence[str] = (), routes: Sequence[DataRoute] = ()) -> None:
-        """`topics`: patterns of those whose data is kept, as fnmatch takes them; none: all. `routes`: of
-        whom, and of which topics; none: all."""
+        """`topics`: patterns of the topics whose data is kept, as in fnmatch; none: all. `routes`: of whom,
+        and of which topics; none: all."""
         self._topics = topics
         self._routes = routes
         self._streams: dict[tuple[str, str], _TextStream] = {}
@@ -77,7 +78,8 @@ class Conversation:
 
     def entries(self, arrived: DataArrived) -> list[LogEntry]:
         packet, identity, at_ns = arrived.packet, arrived.identity, arrived.at_ns
-        # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
+        # An agent sends a stream in the name of the person whom it transcribes, and its pieces in its own
+        # name.
         sender = packet.participant_sid or identity
         match packet.WhichOneof("value"):
             case "stream_header":
@@ -174,7 +176,7 @@ def _said(
 
 
 def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
-    """JSON of LiveKit's components before there were text streams; today's send it beside them."""
+    """The JSON of LiveKit's components before text streams; today's components send it as well."""
     try:
         said: Any = foreign_json.loads(payload)
     except ValueError:
@@ -187,7 +189,7 @@ def _old_chat(payload: bytes, identity: str, at_ns: int) -> list[LogEntry]:
 
 
 def _whole(text: str) -> str:
-    """Without halves of characters, which JSON can have escaped and no file holds."""
+    """Without lone surrogates, which JSON can escape and no file can hold."""
     return text.encode(errors="replace").decode()
 
 
@@ -196,7 +198,7 @@ def _data(at_ns: int, identity: str, topic: str, content: dict[str, str]) -> Log
 
 
 def _segment(stream: _TextStream, at_ns: int, text: str, *, continues: bool) -> LogEntry:
-    """`continues`: it is more of the segment's text; otherwise the text begins anew."""
+    """`continues`: more of the segment's text; otherwise the text begins anew."""
     attributes = stream.header.attributes
     return LogEntry(
         at_ns,

@@ -1,4 +1,4 @@
-"""What happens in a room as entries of the sidecars' log. Pure."""
+"""Events of a room as entries of the sidecars' log. Pure."""
 
 from typing import Any
 
@@ -22,27 +22,27 @@ from openegress.room import (
 )
 
 MOST_CHARS = 256
-"""Of anybody's name, and of a reason."""
+"""Limit for a name, and for a reason."""
 MOST_SPEAKERS = 50
-"""Of one entry: more people cannot be told apart when they speak at once."""
+"""Limit for one entry: more people cannot be told apart when they speak at once."""
 
 STARTED, ENDED = "recording_started", "recording_ended"
 PAUSED, RESUMED = "paused", "resumed"
 IS_CUT = "cut"
-"""Of the two: the recording leaves the time out, as it does unless it is told to hold."""
+"""On pause and resume: the recording leaves the time out, as it does by default."""
 IS_RESTART = "restart"
-"""Of the two: its process had died."""
+"""On pause and resume: its process had died."""
 SPEAKERS = "active_speakers"
 LOST = "connection_lost"
 LAYOUT = "layout_changed"
 ASKED = "layout_asked"
-"""The text of it, options and all: for composing, and in no sidecar."""
+"""The whole text with its options: for composing, and in no sidecar."""
 MARKED = "marker"
 CLIPPED = "clip"
 LEFT_OUT = "events_left_out"
 CHAT, TRANSCRIPT, DATA = "chat", "transcript", "data"
 SAID = frozenset({CHAT, TRANSCRIPT, DATA})
-"""What people send; all others are events of the room."""
+"""What people send; all other entries are events of the room."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,7 +55,7 @@ class LogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def entry_of(event: RoomEvent, at_ns: int) -> LogEntry | None:
-    """None: nobody wants to know."""
+    """None: it is not needed."""
     match event:
         case ParticipantJoined(who):
             more = {"name": who.name, "kind": who.kind, "participant_id": who.sid}

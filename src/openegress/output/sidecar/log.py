@@ -1,4 +1,4 @@
-"""The sidecars' log in the spool: a line for each thing that happened, appended as it happens."""
+"""The sidecars' log in the spool: a line for each event, appended as it happens."""
 
 import contextlib
 import os
@@ -14,32 +14,32 @@ from openegress.output.sidecar.entries import SAID, LogEntry
 NAME = "sidecars.log.jsonl"
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Of one recording, for each of the two: some 400,000 things that happen, and as much as people send.
-Strangers make them happen."""
+"""Limits for a recording, one for each kind of entry: some 400,000 events, and as much of what people send.
+Strangers cause them."""
 MOST_LINE_BYTES = 128 * 1024
 MOST_PENDING_BYTES = 4 * 1024 * 1024
-"""While the disk does not answer."""
+"""Limit while the disk does not answer."""
 
 _DECODER = msgspec.json.Decoder(LogEntry)
 
 
 class SidecarLog:
-    """Written by a thread of its own: a disk that hangs must not hold up whoever records. Trouble with it is
-    counted, and nothing else."""
+    """A thread of its own writes it: a hanging disk must not hold up the recorder. Failures are counted, and
+    have no other effect."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._thread = DiskThread("sidecars")
         self._file: FileIO | None = None
         self._taken_bytes = [0, 0]
-        """Of what happens, and of what is sent: who sends much must not hide who came and went."""
+        """Bytes of events, and of what is sent: a flood of messages must not hide who joined and left."""
         self._done_bytes = 0
         self._unfit = 0
         self._refused = 0
 
     @property
     def left_out(self) -> int:
-        """Entries that there was no room for, or that the disk refused."""
+        """Entries that had no room, or that the disk refused."""
         return self._unfit + self._refused
 
     def append(self, entry: LogEntry) -> None:
@@ -59,14 +59,14 @@ class SidecarLog:
         self._thread.submit(lambda: self._write(line))
 
     async def finish(self, timeout_s: float) -> None:
-        """All that was appended is in the file. Raises EgressError when the disk does not answer."""
+        """Returns when everything is in the file. Raises EgressError when the disk does not answer."""
         try:
             await self._thread.result(self._close, timeout_s)
         finally:
             self._thread.close()
 
     def _write(self, line: bytes) -> None:
-        """In the thread. The whole line or nothing of it."""
+        """In the thread. Writes the whole line or nothing."""
         self._done_bytes += len(line)
         try:
             if self._file is None:
@@ -84,8 +84,8 @@ class SidecarLog:
 
 
 def read(folder: Path) -> Iterator[LogEntry]:
-    """What is in the log; nothing where there is none. What follows the last line end was being written when
-    the process died, and what is no entry was spoilt by the disk. Raises OSError."""
+    """The entries of the log; none if there is no log. Text after the last line end was being written when
+    the process died, and invalid entries were damaged by the disk. Raises OSError."""
     if not (folder / NAME).exists():
         return
     with (folder / NAME).open("rb") as file:

@@ -1,4 +1,4 @@
-"""Where a moment lies in a recording: seconds since its first frame, less the pauses before it. Pure."""
+"""Where a moment lies in a recording: seconds since its first frame, minus the pauses before it. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The files of each sidecar, made of the log."""
+"""Makes the files of each sidecar from the log."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,9 +26,9 @@ Log = Callable[[], Iterable[LogEntry]]
 
 
 def render(folder: Path, sidecar: Sidecar, recording: str, end_ns: int) -> dict[str, Path]:
-    """The files of `sidecar`, by the ending of their names. `recording`: the name of what they are of;
-    `end_ns`: where it ends, if the log does not say so. Blocking. Raises EgressError when the disk
-    refuses, or has spoilt the log."""
+    """The files of `sidecar`, by the endings of their names. `recording`: the name of the recording;
+    `end_ns`: where it ends, if the log does not say so. Blocking. Raises EgressError when the disk refuses,
+    or has damaged the log."""
     made: dict[str, Path] = {}
     try:
         for ending, text in _texts(sidecar, lambda: read(folder), recording, end_ns).items():
@@ -75,7 +75,7 @@ def _texts(sidecar: Sidecar, log: Log, recording: str, end_ns: int) -> dict[str,
 
 
 def event_lines(log: Iterable[LogEntry], time: MediaTime) -> Iterator[str]:
-    """JSON lines: media time, wall clock, what happened, and of whom."""
+    """JSON lines: media time, wall clock, the event and its participant."""
     told_end = False
     for entry in log:
         if entry.event in entries.SAID or entry.event == entries.ASKED:
@@ -87,7 +87,7 @@ def event_lines(log: Iterable[LogEntry], time: MediaTime) -> Iterator[str]:
 
 
 def said_lines(log: Iterable[LogEntry], time: MediaTime, event: str) -> Iterator[str]:
-    """JSON lines of one kind of what people send, with the name that they had then."""
+    """JSON lines of one kind of what people send, with the sender's name at that time."""
     names: dict[str, str] = {}
     for entry in log:
         identity = entry.fields.get("identity", "")

@@ -1,4 +1,4 @@
-"""RTTM (NIST, Rich Transcription 2009), as tools for speaker diarisation read it. Pure."""
+"""RTTM (NIST, Rich Transcription 2009), for tools that do speaker diarisation. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ _APART = re.compile(r"[%\s\x00-\x1f\x7f]")
 
 
 def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
-    """One line for each; `recording` is the name of the file they are of."""
+    """One line for each turn; `recording` is the name of the file."""
     name = _one_word(recording)
     for each in segments:
         length_s = each.end_s - each.begin_s
@@ -20,6 +20,6 @@ def rttm(segments: Iterable[SpeechSegment], recording: str) -> Iterator[str]:
 
 
 def _one_word(text: str) -> str:
-    """Fields have spaces between: those within are escaped as in a URL."""
+    """Spaces separate fields: those within a field are escaped as in a URL."""
     escaped = _APART.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
     return escaped or "<NA>"

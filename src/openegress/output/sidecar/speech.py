@@ -1,4 +1,4 @@
-"""Who spoke when, from what the server says of active speakers. Pure."""
+"""Who spoke when, from the server's reports of active speakers. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from openegress.output.sidecar.entries import LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 
 JOIN_S = 0.5
-"""A shorter silence of one speaker is a breath: LiveKit looks at levels every 0.4 s."""
+"""A shorter silence of one speaker is a breath: LiveKit measures levels every 0.4 s."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

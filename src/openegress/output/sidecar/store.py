@@ -1,4 +1,4 @@
-"""The sidecars of an egress on their way to the storage, beside its recording."""
+"""Stores the sidecars of an egress beside its recording."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ async def store_sidecars(
     end_ns: int,
     uploader: Callable[[StoragePlan], Uploader],
 ) -> tuple[Records, EgressError | None, bool]:
-    """(what is stored, what went wrong first, whether the backup was used). `folder` is the egress' own in
-    the spool, `values` are those of placeholders. Each is tried, whatever becomes of the others."""
+    """(what is stored, the first error, whether the backup was used). `folder` is the egress's own in the
+    spool, `values` are those of placeholders. Each is tried, whatever happens to the others."""
     beside = with_sidecars(plan)
     if beside is None or not (folder / NAME).exists():
         return Records(), None, False

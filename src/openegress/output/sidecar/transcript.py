@@ -1,4 +1,4 @@
-"""What was said in words: the segments of transcriptions, made of the pieces in which they came. Pure."""
+"""Transcribed speech: segments of transcriptions, put together from their pieces. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from openegress.output.sidecar.entries import LogEntry
 from openegress.output.sidecar.media_time import MediaTime
 
 SHORTEST_S = 1.5
-"""A cue of text that came in one piece is shown at least as long,"""
+"""A cue of text that came in one piece is shown at least this long,"""
 CHARS_PER_S = 15.0
-"""and as long as it takes to read."""
+"""and long enough to read it."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class TranscriptSegment:
         fields = entry.fields
         if fields["text"]:
             self.end_ns = entry.at_ns
-            # A text that begins anew takes the place of the former one only once there is some of it.
+            # A text that begins anew replaces the former one only once it is not empty.
             self.text = self.text + fields["text"] if fields["continues"] else fields["text"]
         self.final = fields["final"]
         self.track_id = fields["track_id"] or self.track_id
@@ -60,7 +60,7 @@ def transcript(log: Iterable[LogEntry]) -> list[TranscriptSegment]:
 
 
 def spans_s(segments: Iterable[TranscriptSegment], time: MediaTime) -> list[tuple[float, float]]:
-    """From when to when each is shown. Of one person no two are shown at once."""
+    """From when to when each is shown. Two cues of one person never overlap."""
     ordered = list(segments)
     spans: list[tuple[float, float]] = []
     next_begin_s: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""WebVTT (W3C, Candidate Recommendation of 2019) with the voice of each cue. Pure."""
+"""WebVTT (W3C, Candidate Recommendation of 2019) with the speaker of each cue. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ class Cue:
 
 
 def webvtt(cues: Iterable[Cue]) -> Iterator[str]:
-    """The text, in parts; `cues` in the order in which they begin. One without text is left out."""
+    """The text, in parts; `cues` in the order in which they begin. A cue without text is left out."""
     yield "WEBVTT\n"
     for cue in cues:
         text, voice = _escaped(cue.text), _escaped(cue.voice)
@@ -30,12 +30,12 @@ def webvtt(cues: Iterable[Cue]) -> Iterator[str]:
 
 
 def timestamp(at_s: float) -> str:
-    """hh:mm:ss.ttt, with as many hours as it takes."""
+    """hh:mm:ss.ttt, with as many digits for hours as needed."""
     ms = round(at_s * 1000)
     return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
 
 
 def _escaped(text: str) -> str:
-    """On one line: an empty one would end the cue, and --> begin another."""
+    """On one line: an empty line would end the cue, and --> begin another."""
     line = _UNSEEN.sub(" ", text).strip()
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,1 +1,1 @@
-"""From RTP packets to whole encoded frames, and the RTCP that asks for what is missing."""
+"""From RTP packets to complete encoded frames, and the RTCP that requests missing packets."""

@@ -19,12 +19,13 @@ MOST_PREFIX_BYTES = 16 * 1024
 """Of parameter sets before a picture: a sender may give each a unit of its own."""
 
 HELD_FOR_NS = 2 * S
-"""A picture waits so long for its key: after that a key frame is sooner than to decode all that waits."""
+"""How long a picture waits for its key: after that, a new key frame arrives sooner than everything that waits
+is decoded."""
 MOST_HELD_BYTES = 4 * 1024 * 1024
 
 
 class PictureTaker(Protocol):
-    """Who gets the pictures. Times are monotonic ns."""
+    """Receives the pictures. Times are monotonic ns."""
 
     def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
         """A picture that can be decoded; `arrival_ns` is that of its first packet."""
@@ -33,11 +34,12 @@ class PictureTaker(Protocol):
         """Before on_unit(), once for each codec."""
 
     def on_blank(self) -> None:
-        """The server has put a picture of its own behind the last one of a track that is muted or over."""
+        """The server has put a picture of its own behind the last one of a track that was muted or has
+        ended."""
 
     def on_unusable(self, now_ns: int) -> None:
-        """A picture was incomplete, malformed, or without the key frame before it: none can be decoded before
-        the next key frame."""
+        """A picture was incomplete, malformed, or without the key frame it depends on: none can be decoded
+        before the next key frame."""
 
     def on_malformed(self, error: MalformedPayload) -> None:
         """Why the packets make no picture. on_unusable() follows."""
@@ -47,7 +49,7 @@ class PictureTaker(Protocol):
 
 
 class _State(Enum):
-    """What the next picture needs to be."""
+    """What the next picture must be."""
 
     AWAITS_KEY = auto()
     """A key frame."""
@@ -91,13 +93,13 @@ class FrameAssembler:
         self._prefix: AccessUnit | None = None
         """Parameter sets that belong to the next picture."""
         self._shown: VideoCodec | None = None
-        """The codec whose first key frame was told."""
+        """The codec whose first key frame was reported."""
         self._held: deque[_Gathered] = deque()
-        """Whose key is awaited, in order."""
+        """Pictures that wait for their key, in order."""
         self._held_bytes = 0
 
     def restart(self) -> None:
-        """What comes from here on has nothing to do with what came before."""
+        """What comes from now on is unrelated to what came before."""
         self._payloads = []
         self._held.clear()
         self._held_bytes = 0
@@ -119,7 +121,7 @@ class FrameAssembler:
         self._is_broken = True
 
     def forget(self) -> None:
-        """The end of the frame being gathered will not come."""
+        """The end of the frame being gathered will not arrive."""
         self._payloads = []
 
     def put(self, packet: RtpPacket, now_ns: int) -> None:
@@ -138,7 +140,7 @@ class FrameAssembler:
             self._finish(now_ns)
 
     def retry(self, now_ns: int) -> None:
-        """What waits for a key is tried again: that may have come."""
+        """Tries again what waits for a key, as it may have arrived."""
         while self._held:
             gathered = self._held.popleft()
             if not self._open(gathered, now_ns):
@@ -156,9 +158,9 @@ class FrameAssembler:
             self.retry(now_ns)
 
     def _open(self, gathered: _Gathered, now_ns: int) -> bool:
-        """False: its key is awaited."""
+        """False: it waits for its key."""
         if gathered.is_broken:
-            # Nobody knows whether the loss hit this frame or the one before, so both are given up.
+            # Nobody knows whether the loss hit this frame or the previous one, so both are dropped.
             self._refuse(now_ns)
             return True
         assert self._codec is not None

@@ -29,11 +29,11 @@ TAG_BYTES = 16
 TRAILER_BYTES = IV_BYTES + 2
 METADATA_MARK = b"LKTS"
 MOST_FAILURES = 25
-"""Frames in a row that no key fits, until the track is left out: half a second of sound. A key may change a
+"""Frames in a row that no key fits before the track is left out: half a second of sound. A key may change a
 moment before its sender's frames do."""
 
 DECRYPTED = frozenset({*AudioCodec, VideoCodec.VP8, VideoCodec.VP9, VideoCodec.H264, VideoCodec.H265})
-"""LiveKit's SDKs do not encrypt AV1: its sender has to read the OBUs to cut them into packets."""
+"""LiveKit's SDKs do not encrypt AV1: a sender must read the OBUs to split them into packets."""
 
 _H264_SLICES = frozenset({1, 5})
 _H265_SLICES = frozenset({*range(10), *range(16, 22)})
@@ -44,14 +44,14 @@ _Place = tuple[tuple[str, ...], int]
 
 
 class KeyAsking(Protocol):
-    """Asks a key service for what is missing."""
+    """Asks a key service for missing keys."""
 
     def want(self, identity: str, index: int | None = None) -> bool:
-        """A key of a participant is missing; `index`: this one. Whether an answer is awaited."""
+        """A participant's key is missing; `index`: which one. Returns whether an answer is expected."""
 
 
 class TrackCipher:
-    """Of one track."""
+    """Decrypts one track."""
 
     def __init__(self, room: "RoomCipher", identity: str) -> None:
         self._room = room
@@ -60,13 +60,14 @@ class TrackCipher:
         """In a row."""
 
     def is_injected(self, payload: bytes) -> bool:
-        """The server made this frame, whose last RTP payload is given: silence, or a blank picture."""
+        """Whether the server made this frame, whose last RTP payload is given: silence, or a blank
+        picture."""
         mark = self._room.server_mark
         return bool(mark) and payload.endswith(mark)
 
     def open(self, codec: AudioCodec | VideoCodec, frame: bytes, now_ns: int) -> bytes:
-        """The frame as its encoder made it. `frame` is as it was sent; of H264, it has start codes of four
-        bytes. Raises Undecryptable."""
+        """The frame as its encoder made it. `frame` is as it was sent; H264 has start codes of four bytes.
+        Raises Undecryptable."""
         try:
             plain = self._open(codec, frame, now_ns)
         except Undecryptable as error:
@@ -86,7 +87,7 @@ class TrackCipher:
         return unit._replace(data=self.open(codec, unit.data, now_ns))
 
     def trouble(self) -> Reason | None:
-        """After a frame that could not be decrypted: why to leave the track out, if it is time to."""
+        """After a frame that could not be decrypted: why to leave the track out, if it is time for that."""
         if self._failures < MOST_FAILURES:
             return None
         self._failures = 0

@@ -16,7 +16,7 @@ makes the picture freeze for longer. Round trips of 0.6 s cause no request."""
 class KeyFrameDemand:
     def __init__(self) -> None:
         self.is_open = False
-        """A key frame was asked for and has not come."""
+        """A key frame was requested and has not arrived."""
         self._asked_ns = -KEY_FRAME_REQUEST_NS
         self._precaution_ns = -S
         """When a key frame was asked for while packets were waited for."""
@@ -38,6 +38,5 @@ class KeyFrameDemand:
         return True
 
     def follows_precaution(self, now_ns: int) -> bool:
-        """The key frame that was asked for is among the packets that were held up, or is asked for again
-        later."""
+        """The requested key frame is among the packets that were held up, or is requested again later."""
         return now_ns - self._precaution_ns < S

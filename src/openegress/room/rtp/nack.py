@@ -1,6 +1,6 @@
-"""When to ask for a lost packet, again, and when to stop: the schedule of one missing packet. Pure.
+"""The schedule of requests for one missing packet: when to ask, when to ask again, and when to stop. Pure.
 
-A recorder can wait: a packet that comes a second late is as good as one in time. LiveKit answers at most
+A recorder can wait: a packet that arrives a second late is as good as one in time. LiveKit answers at most
 three times for a packet, and not sooner than min(100 ms, two round trips) after the last answer, so the
 requests grow apart instead of repeating quickly.
 """
@@ -13,7 +13,7 @@ from openegress.core.units import MS
 @dataclass(frozen=True, slots=True)
 class NackPolicy:
     first_ns: int = 10 * MS
-    """Packets that are merely out of order come within this time."""
+    """Packets that are merely out of order arrive within this time."""
     repeat_ns: int = 40 * MS
     """Between the first request and the second."""
     growth: float = 1.5

@@ -1,4 +1,4 @@
-"""RTP packets (RFC 3550) and their retransmissions (RFC 4588), read. Pure."""
+"""Parses RTP packets (RFC 3550) and their retransmissions (RFC 4588). Pure."""
 
 from struct import Struct
 from typing import NamedTuple
@@ -11,7 +11,7 @@ way. It says nothing of when the packet should have come."""
 
 
 class RtpPacket(NamedTuple):
-    """A named tuple, as one is made for each packet that comes in."""
+    """A named tuple, as one is made for each packet that arrives."""
 
     ssrc: int
     payload_type: int
@@ -25,7 +25,7 @@ class RtpPacket(NamedTuple):
 
 
 def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
-    """None when `data` is no RTP packet of version 2 or is shorter than it says."""
+    """None when `data` is not an RTP packet of version 2, or is shorter than it says."""
     size = len(data)
     if size < HEADER_BYTES:
         return None
@@ -48,10 +48,8 @@ def parse(data: bytes, arrival_ns: int = OVERTAKEN) -> RtpPacket | None:
 
 
 def unwrap_rtx(packet: RtpPacket) -> RtpPacket | None:
-    """The original packet of a retransmission, still under the retransmission's SSRC and payload type.
-
-    None when it only pads.
-    """
+    """The original packet of a retransmission, still with the retransmission's SSRC and payload type. None
+    when it only pads."""
     payload = packet.payload
     if len(payload) < 2:
         return None

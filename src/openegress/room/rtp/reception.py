@@ -1,4 +1,4 @@
-"""What a receiver reports of an SSRC to its sender (RFC 3550 sections 6.4.1, A.3, A.8). Pure."""
+"""What a receiver reports about an SSRC to its sender (RFC 3550 sections 6.4.1, A.3, A.8). Pure."""
 
 from openegress.core.units import S
 from openegress.room.rtp.rtcp import ReportBlock, SenderReport

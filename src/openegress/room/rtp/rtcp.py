@@ -1,4 +1,4 @@
-"""RTCP (RFC 3550, RFC 4585): what a receiver reads and what it sends. Pure."""
+"""RTCP (RFC 3550, RFC 4585): parses what a receiver reads, and writes what it sends. Pure."""
 
 import struct
 from collections.abc import Iterable, Sequence
@@ -49,7 +49,8 @@ class ReportBlock:
 
 
 def parse(data: bytes) -> list[SenderReport | Bye]:
-    """The sender reports and goodbyes of a compound packet; whatever else or is cut short is left out."""
+    """The sender reports and goodbyes of a compound packet; everything else, and whatever is cut short, is
+    ignored."""
     found: list[SenderReport | Bye] = []
     position = 0
     while position + 4 <= len(data):

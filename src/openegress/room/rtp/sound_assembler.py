@@ -1,4 +1,4 @@
-"""The sound of a track: taken out of its packets, without redundancy, and decrypted. Pure."""
+"""The sound of a track: taken from its packets, without redundancy, and decrypted. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class _Sealed:
 
 
 class SoundTaker(Protocol):
-    """Who gets the sound."""
+    """Receives the sound."""
 
     def on_unit(self, timestamp: int, unit: AccessUnit, arrival_ns: int) -> None:
         """Monotonic ns."""
@@ -48,7 +48,7 @@ class SoundAssembler:
         """Whose key is awaited, in order."""
 
     def restart(self) -> None:
-        """What comes from here on has nothing to do with what came before."""
+        """What comes from now on is unrelated to what came before."""
         self._last_timestamp = None
         self._held.clear()
 
@@ -72,7 +72,7 @@ class SoundAssembler:
                 self._sound(timestamp, block.data, packet.arrival_ns, codec, now_ns)
 
     def retry(self, now_ns: int) -> None:
-        """What waits for a key is tried again: that may have come."""
+        """Tries again what waits for a key, as it may have arrived."""
         while self._held:
             sealed = self._held.popleft()
             if not self._open(sealed, now_ns):
@@ -88,7 +88,7 @@ class SoundAssembler:
             self.retry(now_ns)
 
     def _open(self, sealed: _Sealed, now_ns: int) -> bool:
-        """False: its key is awaited."""
+        """False: it waits for its key."""
         cipher = self.cipher
         if cipher is None:
             return True  # whoever sent it goes on unencrypted

@@ -1,4 +1,4 @@
-"""The packets of a track in order, lost ones recovered, over its SSRCs one after the other. Pure."""
+"""The packets of a track in order, with lost ones recovered, over its SSRCs one after the other. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -26,10 +26,10 @@ class RtpStream:
         self._repaired: dict[int, int] = {}
         """Payload type of retransmissions -> of what they repeat."""
         self._reorderer = Reorderer(policy)
-        """Made anew when the first packet tells what is received."""
+        """Made anew when the first packet shows what is received."""
         self._reception = Reception()
         self._lost_before = 0
-        """Packets of SSRCs that are over."""
+        """Packets of ended SSRCs."""
 
     def map(self, rtx_ssrc: int | None, types: Mapping[int, PayloadType]) -> None:
         """What an offer says of the SSRC."""
@@ -38,7 +38,7 @@ class RtpStream:
         self.rtx_ssrc = rtx_ssrc
 
     def restart(self) -> None:
-        """What comes from here on has nothing to do with what came before."""
+        """What comes from now on is unrelated to what came before."""
         self._lost_before += self._reorderer.stats.lost
         self._reorderer = Reorderer(self._policy)
         self._reception = Reception()
@@ -48,7 +48,7 @@ class RtpStream:
         return self._types.get(packet.payload_type)
 
     def put(self, packet: RtpPacket, kind: PayloadType, now_ns: int) -> list[Delivered]:
-        """Gives what is in order now. `kind`: its type_of()."""
+        """Returns what is in order now. `kind`: its type_of()."""
         if self._reorderer.highest < 0:
             if not packet.payload:
                 return []  # a probe before the first packet: nothing to count from yet
@@ -62,7 +62,7 @@ class RtpStream:
         return ready
 
     def put_retransmission(self, packet: RtpPacket, now_ns: int) -> list[Delivered]:
-        """Gives what is in order now."""
+        """Returns what is in order now."""
         number = self._repaired.get(packet.payload_type)
         original = unwrap_rtx(packet)
         if original is None or number is None:
@@ -81,7 +81,7 @@ class RtpStream:
 
     @property
     def is_missing(self) -> bool:
-        """Packets are waited for."""
+        """Whether packets are waited for."""
         return bool(self._reorderer.missing)
 
     @property
@@ -106,7 +106,7 @@ class RtpStream:
         self._reception.sender_report(report, now_ns)
 
     def report_block(self, now_ns: int) -> ReportBlock | None:
-        """None: nothing has come yet."""
+        """None: nothing has arrived yet."""
         if self._reorderer.highest < 0 or not self.ssrc:
             return None
         expected, highest = self._reorderer.expected, self._reorderer.highest - 0x10000

@@ -1,1 +1,1 @@
-"""What a recorder and its LiveKit server tell each other: who is there, what is published and offered."""
+"""Signalling between a recorder and its LiveKit server: who is there, and what is published and offered."""

@@ -1,4 +1,4 @@
-"""Names of what a server says in numbers. Pure."""
+"""Names of a server's enum numbers. Pure."""
 
 from typing import Protocol
 
@@ -7,11 +7,11 @@ class NumberedNames(Protocol):
     """An enum of protobuf."""
 
     def Name(self, number: int) -> str:
-        """Raises ValueError for a number that it does not know."""
+        """Raises ValueError for an unknown number."""
 
 
 def name_of(enum: NumberedNames, number: int) -> str:
-    """In lower case, in words. A server that is newer than we are may have more of them."""
+    """In lower case. An unknown number becomes a name too, as a server may be newer than we are."""
     try:
         return enum.Name(number).lower().replace("_", " ")
     except ValueError:

@@ -9,10 +9,8 @@ from openegress.room import VideoQuality
 
 
 def choose(layers: Iterable[VideoLayer], wanted: VideoQuality) -> LayerQuality:
-    """The smallest layer that is at least as large as wanted, else the largest there is.
-
-    Sides are compared long with long and short with short: phones turn.
-    """
+    """The smallest layer that is at least as large as wanted, or else the largest. The longer sides are
+    compared, and the shorter ones: phones rotate."""
     usable = [each for each in layers if each.quality != LayerQuality.OFF and each.width and each.height]
     if not usable or not (wanted.width and wanted.height):
         return LayerQuality.HIGH

@@ -1,4 +1,4 @@
-"""What a server says of the recorder itself, as one of the participants. Pure."""
+"""What a server says about the recorder itself, as one of the participants. Pure."""
 
 from livekit.protocol.models import ParticipantInfo
 
@@ -10,7 +10,7 @@ _NO = frozenset({"", "0", "false", "no", "off"})
 
 
 class OwnParticipant:
-    """What was told of it last."""
+    """The last report."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -19,7 +19,7 @@ class OwnParticipant:
         """As the attribute says it."""
 
     def join(self) -> None:
-        """It comes as somebody new, of whom nothing was asked. What was asked before holds."""
+        """A new join starts without attributes; earlier requests stay in force."""
         self._metadata, self._paused = "", ""
 
     def told(self, info: ParticipantInfo) -> list[OwnMetadataChanged | PauseAttributeChanged]:

@@ -1,7 +1,7 @@
-"""What the server tells of participants, on its way to the roster. Pure.
+"""The server's updates about participants, on their way to the roster. Pure.
 
-Each time it tells of somebody it tells all of their tracks. Who has hundreds of them, and changes their name
-all the time, must not keep the recorder busy: beyond a budget only the newest of what is told counts.
+Each update lists all tracks of a participant. Somebody with hundreds of tracks who keeps changing their name
+must not keep the recorder busy: beyond a budget only the newest update counts.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ COMPARED = RefillRate(10_000, 10_000)
 FEW = 50
 """Tracks of one person, which are compared at once, whatever others do."""
 AGAIN_S = 0.1
-"""What waits is looked at so often."""
+"""How often waiting updates are checked."""
 
 
 class ParticipantUpdates:
@@ -29,7 +29,7 @@ class ParticipantUpdates:
         return bool(self._waiting)
 
     def take(self, infos: Iterable[ParticipantInfo], now_ns: int) -> list[ParticipantInfo]:
-        """Those that count now, in order. The others wait, until something newer takes their place."""
+        """Those that apply now, in order. The others wait, until a newer update replaces them."""
         now = []
         for info in infos:
             waiting = self._waiting.get(info.identity)
@@ -47,7 +47,7 @@ class ParticipantUpdates:
         return now
 
     def due(self, now_ns: int) -> list[ParticipantInfo]:
-        """Of those that wait, whose turn it is: those with few tracks before those with many."""
+        """Whose turn it is among those that wait: participants with few tracks come first."""
         due = []
         for info in sorted(self._waiting.values(), key=lambda each: len(each.tracks)):
             if not self._has_time_for(info, now_ns):
@@ -56,7 +56,7 @@ class ParticipantUpdates:
         return due
 
     def clear(self) -> None:
-        """The whole room is told anew."""
+        """The whole room is listed again."""
         self._waiting.clear()
 
     def _has_time_for(self, info: ParticipantInfo, now_ns: int) -> bool:

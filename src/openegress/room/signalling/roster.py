@@ -44,16 +44,16 @@ RETURN_GRACE_S = 20.0
 """LiveKit's SDKs try again for some ten seconds, with pauses between."""
 
 MOST_NAME_CHARS = 256
-"""LiveKit's own default limit, which an operator may lift."""
+"""LiveKit's own default limit, which an operator may raise."""
 
 OPT_OUT = "egress.exclude"
-"""An attribute of a participant who is not to be recorded."""
+"""An attribute of a participant who must not be recorded."""
 
 ENCRYPTIONS: dict[int, TrackEncryption] = {
     Encryption.Type.NONE: TrackEncryption.NONE,
     Encryption.Type.GCM: TrackEncryption.GCM,
 }
-"""What is not in here is not LiveKit's own."""
+"""Attributes that are not listed here are not LiveKit's own."""
 
 QUALITIES: dict[int, Quality] = {
     ConnectionQuality.POOR: Quality.POOR,
@@ -86,7 +86,7 @@ class Roster:
         """By identity, the SIDs of their tracks, each with what was told of it last, as it came. Most of what
         a server tells of somebody with many tracks is what it told before."""
         self._levels: dict[str, float] = {}
-        """How loud those are who speak, by SID."""
+        """The levels of current speakers, by SID."""
         self._qualities: dict[str, Quality] = {}
         """Of the connections of those who are there, by SID."""
         self._versions: dict[str, int] = {}
@@ -114,7 +114,7 @@ class Roster:
         return bool(self._away_tracks or self._away_participants)
 
     def joined(self, infos: Iterable[ParticipantInfo], now_s: float) -> list[RosterEvent]:
-        """The whole room, at a join or re-join."""
+        """The whole room, after a join."""
         self._levels.clear()
         self._versions.clear()
         self._self.join()
@@ -127,12 +127,12 @@ class Roster:
         for sid in self._tracks:
             if sid not in alive:
                 self._away_tracks.setdefault(sid, until)
-        # A server lists them in any order; who came first is first here.
+        # A server lists them in any order; here they are sorted by arrival.
         arrived = sorted(present.values(), key=lambda info: (_joined_at_ms(info), info.identity))
         return self.updated(arrived)
 
     def updated(self, infos: Iterable[ParticipantInfo]) -> list[RosterEvent]:
-        """Some participants, each with all of its tracks. News that came too late count for nothing."""
+        """Some participants, each with all their tracks. Outdated news is ignored."""
         events: list[RosterEvent] = []
         for info in infos:
             if info.identity == self._self.identity:
@@ -149,7 +149,7 @@ class Roster:
         return events
 
     def speaking(self, infos: Iterable[SpeakerInfo]) -> list[RosterEvent]:
-        """Those whose speaking has changed."""
+        """Participants whose speaking has changed."""
         for info in infos:
             if info.active:
                 self._levels[info.sid] = info.level
@@ -160,7 +160,7 @@ class Roster:
         return [SpeakersChanged(tuple(identities[sid] for sid in loudest if sid in identities))]
 
     def qualities(self, infos: Iterable[ConnectionQualityInfo]) -> list[RosterEvent]:
-        """The server repeats itself every few seconds; a change is an event."""
+        """The server repeats itself every few seconds; only a change is an event."""
         events: list[RosterEvent] = []
         identities = {each.sid: each.identity for each in self._participants.values()}
         for info in infos:
@@ -171,7 +171,7 @@ class Roster:
         return events
 
     def expire(self, now_s: float) -> list[RosterEvent]:
-        """Those who did not come back after a re-join."""
+        """Those who did not come back after a new join."""
         events: list[RosterEvent] = []
         for sid, until in list(self._away_tracks.items()):
             if now_s >= until:

@@ -1,8 +1,8 @@
-"""LiveKit's offers read, and our answers written (RFC 8866, RFC 8829). Pure.
+"""Parses LiveKit's offers, and writes our answers (RFC 8866, RFC 8829). Pure.
 
-The server is always the offerer. An answer takes one payload type of each codec that a recorder can
-use, on every media section: LiveKit keeps one codec list per connection, taken from the first section
-answered. The section of data channels is refused unless somebody wants their data.
+The server is always the offerer. An answer takes one payload type of each codec that a recorder can use, on
+every media section: LiveKit keeps one codec list per connection, taken from the first section answered. The
+section of data channels is refused unless data is wanted.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ CODECS: dict[Encoding, AudioCodec | VideoCodec] = {
 }
 
 UNWANTED_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir")
-"""We measure no bandwidth, and a key frame is asked for by PLI."""
+"""We do not estimate bandwidth, and use PLI to request key frames."""
 
 
 class SdpError(ValueError):

@@ -26,19 +26,17 @@ _log = logging.getLogger(__name__)
 
 PROTOCOL_VERSION = 16
 SDK_VERSION = "1.2.1"
-"""Of the Python SDK, as which the server knows how to treat us."""
+"""Version of the Python SDK, for which the server knows our protocol."""
 OPEN_TIMEOUT_S = 8.0
-"""For TCP, TLS and the upgrade; a host that drops packets answers nothing at all."""
+"""For TCP, TLS and the upgrade; a host that drops packets never answers."""
 JOIN_TIMEOUT_S = 8.0
 CLOSE_TIMEOUT_S = 2.0
 EXCERPT_CHARACTERS = 200
 
 
 def signal_url(url: str) -> str:
-    """The websocket address of a LiveKit server given as ws(s):// or http(s)://, with or without path.
-
-    Raises EgressError when it is no such address.
-    """
+    """The websocket address of a LiveKit server given as ws(s):// or http(s)://, with or without path. Raises
+    EgressError for an invalid address."""
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.hostname:
@@ -72,14 +70,11 @@ def _tls(url: str, *, insecure: bool) -> ssl.SSLContext | bool | None:
 
 
 class Signalling:
-    """One websocket, for one join.
-
-    Use as a context manager or call `close`. Errors of `open` are EgressError with phase SIGNALLING;
-    later ones end `messages`.
-    """
+    """One websocket, for one join. Use it as a context manager, or call `close`. Errors of `open` are
+    EgressError with phase SIGNALLING; later errors end `messages`."""
 
     def __init__(self, url: str, *, insecure: bool = False) -> None:
-        """`insecure`: whatever certificate the server shows is accepted."""
+        """`insecure`: accepts any certificate of the server."""
         self._url = signal_url(url)
         self._insecure = insecure
         self._address = receiver(url)
@@ -89,7 +84,7 @@ class Signalling:
         """Why `messages` ended."""
 
     async def open(self, token: str) -> JoinResponse:
-        """Connects and waits for the server's first word."""
+        """Connects, and waits for the server's first message."""
         try:
             self._socket = await connect(
                 self._url,
@@ -121,7 +116,7 @@ class Signalling:
                             reason = name_of(DisconnectReason, message.leave.reason)
                             raise _error(
                                 Code.UNAVAILABLE,
-                                f"{self._address} sent the recorder away at once: {reason}",
+                                f"{self._address} rejected the recorder at once: {reason}",
                                 Fault.SERVICE,
                             )
         except TimeoutError as error:
@@ -144,7 +139,8 @@ class Signalling:
             self.ended = f"the server sent something other than a signalling message: {error}"
 
     async def send(self, **message: Any) -> None:
-        """One SignalRequest by its field. Lost silently on a closed connection: `messages` tells of it."""
+        """Sends one SignalRequest by its field. On a closed connection it is lost silently: `messages`
+        reports that."""
         assert self._socket is not None
         try:
             await self._socket.send(SignalRequest(**message).SerializeToString())
@@ -156,7 +152,7 @@ class Signalling:
 
     @property
     def loopback(self) -> bool:
-        """Is the server on this host? Then media may go over the loopback interface too."""
+        """Whether the server is on this host. Then media may use the loopback interface too."""
         peer = self._socket.remote_address if self._socket else None
         return peer is not None and str(peer[0]).startswith(("127.", "::1"))
 

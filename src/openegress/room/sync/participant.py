@@ -1,8 +1,9 @@
-"""How far the tracks of one participant lie apart. Pure.
+"""The offset between the tracks of one participant. Pure.
 
-Each track lies on the line of its own arrivals, and a picture that is encoded for longer than its sound
-arrives later. The reports of both tell by how much. It is believed as far as a path can explain it; beyond
-that one of the two clocks is wrong, nobody can tell which, and arrival tells better."""
+Each track lies on the line of its own arrivals, and a picture that takes longer to encode than its sound
+arrives later. The reports of both show by how much. They are believed as far as a path can explain it; beyond
+that one of the two clocks is wrong, nobody can tell which, and arrival is the better guess.
+"""
 
 from openegress.core.codecs import MediaKind
 from openegress.core.units import MS, S

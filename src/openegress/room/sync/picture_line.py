@@ -1,4 +1,4 @@
-"""Pictures led to where their line moves, faster or slower by a tenth, which nobody sees. Pure."""
+"""Moves pictures to where their line has moved, faster or slower by a tenth, which nobody sees. Pure."""
 
 from openegress.core.units import MS, S
 

@@ -1,8 +1,9 @@
-"""A track's frames on our clock: held for a moment where their place is not known yet, then handed out. Pure.
+"""A track's frames on our clock: held for a moment until their place is known, then handed out. Pure.
 
 Sound is handed out at the time of its line, whatever was handed out before it: whoever writes it down keeps
 it whole, and makes up for what a line moves by in pauses. Pictures are led to where their line moves, faster
-or slower by a tenth, which nobody sees."""
+or slower by a tenth, which nobody sees.
+"""
 
 from collections.abc import Callable
 from itertools import takewhile

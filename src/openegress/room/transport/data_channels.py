@@ -1,7 +1,7 @@
-"""Data channels (RFC 8831): what the server sends beside media, by SCTP over the DTLS there is.
+"""Data channels (RFC 8831): what the server sends beside media, over SCTP in the existing DTLS association.
 
-SCTP is aiortc's, which only those import who ask for data. It wants a DTLS transport of its own kind, and
-what it uses of one is all here.
+SCTP is aiortc's, which is imported only if data is wanted. It needs a DTLS transport of its own kind; this
+module has everything that it uses of one.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ MOST_WAITING = 4096
 
 
 class DataChannels:
-    """Of one connection. `on_message` gets each message with its time of arrival in monotonic ns, and
-    `on_track` each packet of a data track."""
+    """The data channels of one connection. `on_message` gets each message with its time of arrival in
+    monotonic ns, and `on_track` each packet of a data track."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class DataChannels:
         self._task = asyncio.create_task(self._run(port), name="data channels")
 
     def received(self, packet: bytes, arrival_ns: int) -> None:
-        """What DTLS has decrypted."""
+        """Takes what DTLS has decrypted."""
         now_ns = time.monotonic_ns()
         if self._budget.left(now_ns) < 1 or self._waiting.full() or not is_sound(packet):
             self.dropped += 1
@@ -71,7 +71,7 @@ class DataChannels:
         try:
             await self._follow(port)
         except Exception:
-            # What comes with them is beside the recording, which goes on.
+            # A failure of data does not end the recording.
             _log.exception("the data channels failed: no more data is kept on this connection")
 
     async def _follow(self, port: int) -> None:

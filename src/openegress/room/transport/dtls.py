@@ -1,7 +1,7 @@
-"""DTLS-SRTP (RFC 5764) as a client, free of any socket: datagrams in, datagrams out, SRTP keys at the end.
+"""DTLS-SRTP (RFC 5764) as a client, without a socket: datagrams in, datagrams out, SRTP keys at the end.
 
-pyOpenSSL does the handshake in memory, pylibsrtp the packets. Everything is synchronous, so that media
-needs no task or queue between the socket and its receiver.
+pyOpenSSL does the handshake in memory, pylibsrtp the packets. Everything is synchronous, so that media needs
+no task or queue between the socket and its receiver.
 """
 
 import secrets

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Of a certificate, as in `a=fingerprint` (RFC 8122)."""
+    """The fingerprint of a certificate, as in `a=fingerprint` (RFC 8122)."""
 
     algorithm: str
     value: str

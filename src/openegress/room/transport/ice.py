@@ -276,7 +276,7 @@ class IceConnection(Connection):
             await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
 
     def is_address_gone(self) -> bool:
-        """Whether this host has lost the address that the path in use comes in at."""
+        """Whether this host has lost the address at which the path in use arrives."""
         pair = self._nominated.get(1)
         if pair is None or pair.local_candidate.type != "host":
             return False
@@ -291,19 +291,19 @@ class IceConnection(Connection):
     # --- data
 
     def data_received(self, data: bytes, component: int) -> None:
-        """What begins like STUN and is none. aioice would queue it for a reader that there is not."""
+        """Data that begins like STUN but is not. aioice would queue it for a reader that does not exist."""
 
     def protocol_lost(self, protocol: StunProtocol) -> None:
         if any(pair.protocol is protocol for pair in self._nominated.values()):
             self._on_lost("the connection that carried the media was closed")
 
     def batch_reads(self) -> None:
-        """Nobody waits for data any more: what comes in by UDP is read ten times a second."""
+        """Nobody waits for data any more: UDP is read ten times a second."""
         for each in self._sockets:
             each.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has come in by UDP, now."""
+        """Hands out what has arrived over UDP, now."""
         for each in self._sockets:
             each.drain()
 
@@ -328,7 +328,7 @@ class IceConnection(Connection):
         return f"{local.transport} {local.type} -> {pair.remote_addr[0]}:{pair.remote_addr[1]}"
 
     def tried(self) -> str:
-        """The pairs that were tried and how they fared, for an error's text."""
+        """The pairs that were tried and what became of each, for an error's text."""
         lines = [
             f"{pair.local_candidate.transport} {pair.local_addr[0]} -> "
             f"{pair.remote_addr[0]}:{pair.remote_addr[1]} {pair.state.name.lower().replace('_', ' ')}"

@@ -23,12 +23,9 @@ FALLBACK_AFTER_S = 1.5
 
 
 class Transport:
-    """One use only: a lost path is replaced by a new Transport.
-
-    `on_rtp` gets each packet with its time of arrival in monotonic ns; so does `on_data`, of SCTP. None:
-    there are no data channels.
-    `on_lost` is called once at most, with the reason, after `connect` returned.
-    """
+    """For one use: a lost path is replaced by a new Transport. `on_rtp` gets each packet with its time of
+    arrival in monotonic ns; so does `on_data`, for SCTP. None: no data channels. `on_lost` is called at most
+    once, with the reason, after `connect` returned."""
 
     def __init__(
         self,
@@ -61,9 +58,9 @@ class Transport:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._packets = 0
-        """Packets that SRTP took."""
+        """Packets that SRTP accepted."""
         self.bad_packets = 0
-        """Packets that SRTP refused: forged, replayed, damaged or too large."""
+        """Packets that SRTP rejected: forged, replayed, damaged or too large."""
 
     # --- what the answer needs
 
@@ -82,7 +79,7 @@ class Transport:
     @property
     def datagrams(self) -> int:
         """Authenticated datagrams received so far: packets, and the checks of the path every few seconds.
-        What anybody can forge is no sign that the server lives."""
+        Whatever anybody can forge does not show that the server lives."""
         return self._ice.checks + self._packets
 
     @property
@@ -214,7 +211,7 @@ class Transport:
         self._ice.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has come in, now."""
+        """Hands out what has arrived, now."""
         self._ice.drain()
 
     def send_rtcp(self, packet: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Whether a datagram of SCTP can be taken apart at all (RFC 9260, 3.2). Pure.
+"""Whether a datagram of SCTP can be parsed at all (RFC 9260, 3.2). Pure.
 
-aiortc checks the lengths of chunks and not those of their parameters: one of no length it would read for
-ever, and the recorder with it.
+aiortc checks the lengths of chunks, but not those of their parameters: it would read a parameter without
+length for ever, and block the recorder.
 """
 
 HEAD_BYTES = 12

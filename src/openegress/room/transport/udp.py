@@ -1,9 +1,9 @@
-"""A UDP socket read in batches when much comes in, each datagram with the time at which it arrived.
+"""A UDP socket that is read in batches when much arrives, with the time of arrival of each datagram.
 
 asyncio wakes up once for each datagram, which costs more than what a recorder does with it. Where datagrams
-follow closely, reading pauses and then takes all there is. The socket's buffer holds many times that. The
-kernel notes when each came in (socket(7), SO_TIMESTAMPNS), so neither a pause nor a busy event loop makes a
-datagram seem late.
+follow closely, reading pauses, and then takes everything that is there. The socket's buffer holds many times
+that. The kernel notes when each one arrived (socket(7), SO_TIMESTAMPNS), so neither a pause nor a busy event
+loop makes a datagram seem late.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ ANCILLARY_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 class DatagramReader(Protocol):
-    """Who gets the datagrams of a socket."""
+    """Receives the datagrams of a socket."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
 
@@ -54,7 +54,7 @@ class ReadingPace:
         self._read_at_s = 0.0
 
     def batch_reads(self) -> None:
-        """From here on nobody waits for the datagrams."""
+        """From now on nobody waits for the datagrams."""
         self._pause_s = RELAXED_PAUSE_S
 
     def is_close(self, now_s: float) -> bool:
@@ -100,13 +100,13 @@ class BatchedUdp(asyncio.DatagramTransport):
             self._protocol.error_received(error)
 
     def batch_reads(self) -> None:
-        """From here on nobody waits for the datagrams. Where the kernel does not tell when each arrived, they
-        are read as before: long pauses would make them seem late."""
+        """From now on nobody waits for the datagrams. Where the kernel does not note their arrival, they are
+        read as before: long pauses would make them seem late."""
         if self._is_stamped:
             self._pace.batch_reads()
 
     def drain(self) -> None:
-        """Hands out what has come in, now."""
+        """Hands out what has arrived, now."""
         for _ in range(MAX_WAITING):
             if self._closing or not self._receive():
                 return

@@ -1,4 +1,4 @@
-"""Rooms recorded without a browser: which tracks, from when to when, as they are or decoded.
+"""Rooms recorded without a browser: which tracks, for how long, and whether as they are or decoded.
 
-`open` joins and decides; the source it gives implements source.PacketSource or source.Source.
+`open` joins and decides; the source that it returns implements source.PacketSource or source.Source.
 """

@@ -1,4 +1,4 @@
-"""Ends a recording whose room has been empty, or in which nobody has published, for long enough. Pure."""
+"""Ends a recording whose room has been empty, or in which nobody has published, for too long. Pure."""
 
 from openegress.core.end_rules import EndRules
 from openegress.room import Participant
@@ -6,9 +6,9 @@ from openegress.source.room.selection import Selection, Verdict
 from openegress.source.room.track_policy import LastRejoin, PolicyAround, RoomState, TrackPolicy
 
 NOT_PEOPLE = frozenset({"agent", "egress"})
-"""Kinds of participants who are only there because of others."""
+"""Kinds of participants who do not count as people."""
 _LOOK_AGAIN_S = 1.0
-"""Where no time is known at which something is due."""
+"""When it is unknown when something is due."""
 
 
 def is_person(participant: Participant) -> bool:
@@ -20,7 +20,7 @@ def is_empty(room: RoomState) -> bool:
 
 
 def is_idle(room: RoomState) -> bool:
-    """Nobody in the room publishes anything that is not muted."""
+    """Whether nobody in the room publishes anything that is not muted."""
     return not any(is_person(track.participant) and not track.muted for track in room.tracks)
 
 
@@ -28,7 +28,7 @@ class Attendance(PolicyAround):
     """Implements TrackPolicy around another, which decides all else."""
 
     def __init__(self, policy: TrackPolicy, rules: EndRules, *, is_of_room: bool) -> None:
-        """`is_of_room`: the other policy ends with the last person who leaves, which then waits for
+        """`is_of_room`: the other policy ends with the last participant, which then waits for
         stop_when_empty."""
         super().__init__(policy)
         self._empty = _Absence(rules.stop_when_empty_s)
@@ -57,13 +57,13 @@ class Attendance(PolicyAround):
         return Verdict.GO_ON if self._is_of_room and self._empty.limit_s else verdict
 
     def change_rules(self, rules: EndRules) -> None:
-        """Whoever has been away until now has been away for so long."""
+        """Time that has passed counts for the new limits."""
         self._empty.limit_s = rules.stop_when_empty_s
         self._idle.limit_s = rules.stop_when_idle_s
 
 
 class _Absence:
-    """Of whoever must not be away for longer than the limit (0: none)."""
+    """Measures an absence, which must not exceed the limit (0: none)."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -76,7 +76,7 @@ class _Absence:
             self._since_s = None
         elif self._since_s is None and room.last_rejoin is not LastRejoin.RECENT:
             self._since_s = room.now_s
-        # Else the connection was lost, and they are perhaps on their way back.
+        # Otherwise the connection was lost, and they may be on their way back.
 
     def recheck_at_s(self, room: RoomState) -> float | None:
         if not self.limit_s or not self._is_away:

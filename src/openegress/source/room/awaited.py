@@ -1,4 +1,4 @@
-"""What a recording waits for before it starts, for how long, and what is wrong if it does not come. Pure."""
+"""What a recording waits for before it starts, how long, and the error when it does not come. Pure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from openegress.source.room.selection import Missing
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a recording waits for what others do, in seconds."""
+    """How long a recording waits for others, in seconds."""
 
     track_s: float = 10.0
     """For a track that the request names: it is published already, or about to be."""
@@ -22,12 +22,12 @@ class Patience:
     """For publishers to come back after the server was restarted; their SDKs try for longer than that."""
 
     def limit_s(self, what: Missing) -> float | None:
-        """None: there is no limit. A participant may come long before the camera is switched on."""
+        """None: there is no limit. A participant may join long before switching on the camera."""
         return {Missing.TRACK: self.track_s, Missing.PARTICIPANT: self.participant_s}.get(what)
 
 
 def not_found(what: Missing, name: str) -> EgressError:
-    """What is wrong when the wait for a track or a participant is over."""
+    """The error when the wait for a track or a participant is over."""
     return EgressError(
         Code.NOT_FOUND,
         f"{'track' if what is Missing.TRACK else 'participant'} {name} not found",
@@ -38,8 +38,8 @@ def not_found(what: Missing, name: str) -> EgressError:
 def refuse_useless(
     what: Missing, name: str, tracks: Iterable[Track], why_useless: Callable[[Track, Missing], str]
 ) -> None:
-    """Raises EgressError where what is waited for is there, and nothing of it can be recorded. `why_useless`
-    ends a sentence that begins with the track; "": it can be."""
+    """Raises EgressError if the awaited track is there, but cannot be recorded. `why_useless` ends a sentence
+    that begins with the track; "": it can be recorded."""
     for track in tracks:
         named = {Missing.TRACK: track.sid, Missing.PUBLICATION: track.participant.identity}
         if named.get(what) == name and (why := why_useless(track, what)):

@@ -1,5 +1,5 @@
-"""A meeting composed after it was over: the tracks of a file through the compositor and the mixer of live
-recordings, as fast as they go, without leaving out a picture."""
+"""Composes a meeting after it has ended: the tracks of a file go through the compositor and the mixer of live
+recordings, as fast as possible, without leaving out a picture."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ from openegress.source.room.track_policy import RoomState
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is made of a meeting."""
+    """How the meeting is shown."""
 
     layout: str
     """A name of request.layouts, or of `specs`."""
@@ -48,7 +48,7 @@ class View:
 
 
 class Composition:
-    """Run once, in one thread."""
+    """Runs once, in one thread."""
 
     def __init__(
         self,

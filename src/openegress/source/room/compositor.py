@@ -1,4 +1,4 @@
-"""What a transcoded recording shows and sounds like at a moment: tiles on a canvas, and all sound.
+"""The picture and sound of a transcoded recording at a moment: tiles on a canvas, and all sound mixed.
 
 Confined to the thread that decodes. Times are ns on the recording's timeline.
 """
@@ -32,7 +32,7 @@ VIDEO_PATIENCE_NS = 500 * MS
 """For pictures. One that comes later is shown with the next slot, so nothing is lost by not waiting, and a
 screen that does not change sends none."""
 IN_STEP_NS = 20 * MS
-"""A picture that is off its sound by less is not moved: half of what anybody notices."""
+"""A picture is not moved for a smaller offset from its sound: half of what anybody notices."""
 DECODER_PICTURES = 6
 """About how many pictures a decoder keeps: the references of VP9 and AV1, and the newest."""
 
@@ -68,7 +68,7 @@ class Compositor:
         self._make_budget = partial(decoding, TokenBucket(ROOM_DECODING))
         self._troubles: dict[str, Reason] = {}
         self.unique = 0
-        """New pictures given out."""
+        """New pictures so far."""
 
     def begin(self, zero_ns: int) -> None:
         """Media time zero is `zero_ns`, unix time."""
@@ -77,11 +77,11 @@ class Compositor:
 
     @property
     def overlays(self) -> Overlays | None:
-        """None: there is no picture, or nothing ever lies over it."""
+        """None: there is no picture, or nothing is ever drawn over it."""
         return self._picture.overlays if self._picture is not None else None
 
     def select(self, selection: Selection, now_ns: int) -> None:
-        """The picture changes when the timeline has come so far, and shown what was sent until then."""
+        """The picture changes when the timeline gets there, and what was sent until then has been shown."""
         self._selection = selection
         if self._picture is not None:
             for track in selection.scene.tracks:

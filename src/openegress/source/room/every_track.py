@@ -1,4 +1,4 @@
-"""The tracks of a room that go into one file, each for itself: all of them, or those chosen. Pure."""
+"""Several tracks of a room in one file, each by itself: all of them, or chosen ones. Pure."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ class EveryTrack(WholeRoom):
 
 class WithEveryTrack(PolicyAround):
     """Implements TrackPolicy around one that composes, for a recording that keeps the tracks beside it: all
-    are received, in the best quality."""
+    are received in their best quality."""
 
     def __init__(self, policy: TrackPolicy) -> None:
         super().__init__(policy)
@@ -52,8 +52,8 @@ class WithEveryTrack(PolicyAround):
 
 
 class ChosenTracks(WholeRoom):
-    """Implements source.room.track_policy.TrackPolicy by that of the request. A choice that later tracks may
-    be of ends with the room's last participant; one of tracks by their ids ends with these."""
+    """Implements source.room.track_policy.TrackPolicy by that of the request. If later tracks may match the
+    choice, it ends with the room's last participant; a choice of tracks by their ids ends with these."""
 
     def __init__(self, chosen: MediaSource) -> None:
         super().__init__()

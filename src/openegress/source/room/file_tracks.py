@@ -1,4 +1,4 @@
-"""The tracks of a recording's file: numbered, named after who published them, and bounded."""
+"""The tracks of a recording's file: numbered, named after their publishers, and bounded in number."""
 
 import logging
 from collections import Counter
@@ -13,11 +13,11 @@ from openegress.media.file_track import DataTopic, FileTrack, codec_private
 from openegress.room import Track, TrackSource
 
 MOST_OF_ONE = 60
-"""Of one participant: a file has room for some hundreds, and nobody takes it from the others by publishing
-ever anew."""
+"""Limit for one participant: a file has room for some hundreds, and nobody can use them up by publishing
+again and again."""
 
 MOST_TOPICS = 60
-"""Of one participant; what has another is under the topic ""."""
+"""Limit for the topics of one participant; data with further topics goes to the topic ""."""
 
 MOST_PRIVATE_BYTES = 8 * 1024
 """Of all that a participant's codecs need beside the media: some hundred bytes for each picture track.
@@ -41,7 +41,7 @@ class FileTracks:
         """By identity and topic."""
 
     def make(self, track: Track, form: StreamFormat) -> FileTrack | None:
-        """None: nothing describes that format, or its publisher has too many."""
+        """None: the format cannot be described, or its publisher has too many tracks."""
         identity = track.participant.identity
         if self._made[identity] >= MOST_OF_ONE:
             if identity not in self._over:

@@ -1,7 +1,7 @@
 """Decides with which picture a recording of simulcast or SVC layers begins. Pure.
 
-An SFU forwards whatever layer it has a key frame of, and the one that was asked for a moment later. A file
-that began with the first of them would declare that layer's size.
+An SFU forwards any layer for which it has a key frame, and the requested one a moment later. A file that
+began with the first of them would declare that layer's size.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class FirstLayer(Generic[T]):
         return bool(self._held)
 
     def take(self, at_ns: int, width: int, height: int, item: T) -> list[T]:
-        """Returns what is to be recorded now. Width and height are those of key frames, else 0."""
+        """Returns what to record now. Width and height are those of key frames, otherwise 0."""
         if self._state is _State.BEGUN:
             return [item]
         self._held.append(_Held(at_ns, width * height, item))

@@ -1,7 +1,7 @@
 """Tracks of a room as raw frames: decoded, fitted, mixed, and given out evenly paced.
 
 The event loop queues encoded frames; one thread decodes all tracks and feeds the sink. A picture's time is
-its slot's, never "now": what is late for a tick is not late for the recording.
+that of its slot, never "now": a late tick does not make the recording late.
 """
 
 import asyncio
@@ -51,8 +51,7 @@ class RoomFrameSource:
         watched: bool = False,
         overlays: Overlays | None = None,
     ) -> None:
-        """`follower` has joined; it is closed with the source. `watched`: somebody waits for what comes
-        out."""
+        """`follower` has joined; it is closed with the source. `watched`: somebody waits for the output."""
         self._follower = follower
         self._compositor = Compositor(
             Canvas(video.width, video.height) if video else None,
@@ -99,11 +98,11 @@ class RoomFrameSource:
         return self._timeline.zero_ns
 
     def start_since(self, sink: FrameSink, since_ns: int) -> None:
-        """Instead of start(): media time zero was so long ago."""
+        """Instead of start(): media time zero was this long ago."""
         self._begin(sink, self._follower.now_ns() - since_ns)
 
     def delay(self, by_ns: int) -> None:
-        """What comes from now on lies later on the timeline by this. From the event loop."""
+        """What arrives from now on lies this much later on the timeline. Call it in the event loop."""
         self._timeline.delay(by_ns)
 
     def _begin(self, sink: FrameSink, zero_ns: int) -> None:
@@ -118,9 +117,9 @@ class RoomFrameSource:
         self._thread.start()
 
     async def pause(self, mode: PauseMode) -> int:
-        """What comes from now on is not received, and left out of the recording or covered by a card. Returns
-        when, in unix ns. Raises EgressError where the tracks cannot be given up; the recording then goes
-        on."""
+        """What arrives from now on is not received, and left out of the recording or covered by a card.
+        Returns since when, in unix ns. Raises EgressError if the tracks cannot be unsubscribed; the recording
+        then continues."""
         now_ns = self._follower.now_ns()
         if mode is PauseMode.HOLD:
             paused_ns = self._timeline.hold(now_ns)
@@ -136,8 +135,8 @@ class RoomFrameSource:
         return paused_ns
 
     async def resume(self) -> int:
-        """The recording goes on where it stopped as soon as media is there. Returns when, in unix ns. Raises
-        EgressError when the room closed meanwhile."""
+        """The recording continues as soon as media arrives. Returns when, in unix ns. Raises EgressError if
+        the room closed meanwhile."""
         if self._timeline.held_ns is not None:
             # Their tiles are there at once, and wait for their pictures.
             resumed_ns = self._go_on(self._follower.now_ns())
@@ -162,7 +161,7 @@ class RoomFrameSource:
         return self._compositor.overlays
 
     async def change_layout(self, metadata: str) -> None:
-        """As these metadata of the recorder ask for it."""
+        """Applies the recorder's metadata."""
         await self._follower.change_layout(metadata)
 
     def events(self) -> AsyncIterator[SourceEvent]:

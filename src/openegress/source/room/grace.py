@@ -1,4 +1,4 @@
-"""How long a recording goes on after the participant it records has left."""
+"""How long a recording continues after its participant has left."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Grace:
         return LastRejoin.RECENT if since_s < self._patience.rejoin_s else LastRejoin.EARLIER
 
     def mark_rejoin(self) -> None:
-        """To be called when the connection is lost, and when it is back."""
+        """Call it when the connection is lost, and when it is back."""
         self._rejoined_at = asyncio.get_running_loop().time()
 
     def begin(self, last_rejoin: LastRejoin) -> None:

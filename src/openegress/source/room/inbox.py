@@ -1,4 +1,4 @@
-"""What the event loop hands to the thread that decodes: frames, selections, and what to give up."""
+"""What the event loop hands to the decoding thread: frames, selections, and what to drop."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""When to ask for key frames of pictures that cannot be decoded: again and again, but ever more rarely.
+"""When to request key frames for pictures that cannot be decoded: repeatedly, but less and less often.
 Pure."""
 
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from openegress.core.units import S
 
 KEY_PAUSE_NS = S // 2
-"""After the first request for a key frame; twice as long after each that did not help."""
+"""After the first request for a key frame; twice as long after each one that did not help."""
 LONGEST_KEY_PAUSE_NS = 30 * S
 """A key frame costs everybody in the room: what cannot be decoded is not asked for again and again."""
 

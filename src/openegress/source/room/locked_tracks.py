@@ -1,4 +1,4 @@
-"""Encrypted tracks that a recording would take and cannot decrypt: told once, and counted as left out."""
+"""Encrypted tracks that a recording wants but cannot decrypt: reported once, and counted as left out."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from openegress.core.units import MS
 from openegress.room import Lock, Track
 
 MOST_TOLD = 1000
-"""Tracks; of those beyond, nothing is told or counted."""
+"""Limit; further tracks are neither reported nor counted."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class LockedTracks:
         self._problem = problem
 
     def why(self, track: Track) -> str:
-        """What is to be said of a track that is waited for; "": it can be recorded, or it may soon turn
+        """What to report about a track that is waited for; "": it can be recorded, or that may soon turn
         out."""
         lock = self._lock_of(track)
         return f"is end-to-end encrypted, and {self._text(lock)}" if lock and lock is not Lock.AWAITED else ""

@@ -1,7 +1,8 @@
-"""How a room was at each moment of a recording of its tracks: who was there, what they sent, who spoke. Pure.
+"""The state of a room at each moment of a recording of its tracks: who was there, what they sent, who spoke.
+Pure.
 
-From the events beside the recording, where there are some; else from when packets came, and how loud they
-were.
+It comes from the events beside the recording, if there are any, and otherwise from the times of packets and
+their loudness.
 """
 
 import json
@@ -42,7 +43,7 @@ class RoomChange:
 
     at_ns: int
     what: str
-    """The event's name, as sidecars have it."""
+    """The event's name, as in sidecars."""
     fields: Mapping[str, Any]
 
 
@@ -61,8 +62,8 @@ def of_events(lines: Iterable[Mapping[str, Any]]) -> list[RoomChange]:
 
 
 def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
-    """Somebody is there from their first packet to their last. A screen that does not change sends nothing:
-    no gap says that it was muted."""
+    """Participants are there from their first packet to their last. A screen that does not change sends
+    nothing: no gap shows that it was muted."""
     changes: list[RoomChange] = []
     for identity in dict.fromkeys(track.identity for track in tracks):
         own = [track for track in tracks if track.identity == identity]
@@ -84,13 +85,13 @@ def of_packets(tracks: Sequence[MeetingTrack]) -> list[RoomChange]:
                 for (_, before), (after, _) in zip(track.spans_ns, track.spans_ns[1:], strict=False):
                     muted = RoomChange(before + LINGER_NS, "track_muted", fields)
                     changes += [muted, RoomChange(after, "track_unmuted", fields)]
-    # Whoever comes is there before what they publish, and goes after it.
+    # Participants join before they publish, and leave after it ends.
     order = {"participant_joined": 0, "track_published": 1, "participant_left": 9}
     return sorted(changes, key=lambda each: (each.at_ns, order.get(each.what, 2)))
 
 
 class MeetingHistory:
-    """Walks through the changes once."""
+    """Goes through the changes once."""
 
     def __init__(self, tracks: Sequence[MeetingTrack]) -> None:
         self._tracks = tracks

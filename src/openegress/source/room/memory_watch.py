@@ -1,4 +1,4 @@
-"""Gives up media of a room before the machine gives up its process."""
+"""Drops media of a room before the system kills the process for its memory."""
 
 import asyncio
 from collections.abc import Callable

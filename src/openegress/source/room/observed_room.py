@@ -1,4 +1,5 @@
-"""What may be told of a room: all that happens in it, but nothing of who is left out. Pure."""
+"""What sidecars may tell about a room: everything that happens in it, except about people who are left out.
+Pure."""
 
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ MOST_STREAMS = 256
 
 
 class ObservedRoom:
-    """Who opts out leaves, and who comes back to it joins, as far as anybody is told."""
+    """To the outside, participants who opt out leave, and those who opt in again join."""
 
     def __init__(self, recorded: Recorded) -> None:
         self._recorded = recorded
@@ -49,7 +50,7 @@ class ObservedRoom:
         """By sender and id, of whom it is, as far as their beginning was told."""
 
     def seen(self, event: RoomEvent) -> list[RoomEvent]:
-        """What may be told of `event`."""
+        """The part of `event` that may be told."""
         match event:
             case ParticipantJoined(participant) | ParticipantChanged(participant):
                 self._people[participant.identity] = participant
@@ -84,8 +85,8 @@ class ObservedRoom:
         return identity in self._told
 
     def _is_told_of(self, data: DataArrived) -> bool:
-        """Whoever sends it, and whoever is transcribed. What a server sends is of nobody. Pieces of a stream
-        belong to its beginning: a text goes on as it is spoken, and somebody may opt out meanwhile."""
+        """The sender, and the person who is transcribed. A server's data has no sender. Pieces of a stream
+        belong to its beginning: a text continues while it is spoken, and somebody may opt out meanwhile."""
         packet = data.packet
         # An agent sends a stream in the name of whom it transcribes, and its pieces in its own.
         sender = packet.participant_sid or data.identity
@@ -116,7 +117,8 @@ class ObservedRoom:
         return True
 
     def _goes_on(self, stream: tuple[str, str]) -> bool:
-        """Whoever has left may still be finished with; whoever is there and left out may not."""
+        """What belongs to somebody who has left may still be finished; what belongs to somebody who is left
+        out may not."""
         whom = self._streams.get(stream)
         return whom is not None and not (whom - self._told) & self._people.keys()
 
@@ -137,7 +139,7 @@ class ObservedRoom:
             del self._published[track.participant.identity]
 
     def _about(self, identity: str, event: RoomEvent | None) -> list[RoomEvent]:
-        """`event`, unless somebody comes by it, or goes."""
+        """`event`, unless it makes somebody join or leave."""
         own = self._published.get(identity, {}).values()
         person = self._people.get(identity)
         publishing = {identity} if any(map(self._is_recorded, own)) else set()

@@ -1,5 +1,5 @@
-"""Opens the source for a plan that records a room: joins it, and decides whether its tracks go as they
-are."""
+"""Opens the source for a plan that records a room: joins it, and decides whether its tracks are stored as
+they are."""
 
 from openegress.core.codecs import MediaKind
 from openegress.core.errors import invalid

@@ -1,4 +1,4 @@
-"""Packets of a recorded track as frames of a room, with RTP time stamps as their senders set them."""
+"""Packets of a recorded track as frames of a room, with RTP timestamps as set by their senders."""
 
 from openegress.core.codecs import AudioCodec, VideoCodec
 from openegress.core.units import S

@@ -1,4 +1,5 @@
-"""The sound of a recording that takes tracks as they are: packets on the timeline, silence between them."""
+"""The sound of a recording that stores tracks as they are: packets on the timeline, with silence between
+them."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
-"""What of tracks that are stored as they come is recorded, as somebody pauses and resumes.
-
-On the event loop.
-"""
+"""Which parts of tracks that are stored as they are go into the recording, around pauses. On the event
+loop."""
 
 import asyncio
 from collections import deque

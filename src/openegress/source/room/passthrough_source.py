@@ -1,4 +1,4 @@
-"""Tracks of a room as they are: encoded frames on the recording's timeline, nothing decoded.
+"""Tracks of a room as they are: encoded frames on the recording's timeline, with nothing decoded.
 
 Everything runs on the event loop: the work is a few numbers a frame.
 """
@@ -95,8 +95,8 @@ class RoomPacketSource:
         return zero_ns
 
     async def pause(self, mode: PauseMode) -> int:
-        """What comes from now on is left out of the recording, and not received. Returns when, in unix ns.
-        Raises EgressError where the tracks cannot be given up, or a card is wanted."""
+        """What arrives from now on is left out of the recording, and not received. Returns since when, in
+        unix ns. Raises EgressError if the tracks cannot be unsubscribed, or a card is wanted."""
         if mode is not PauseMode.CUT:
             text = "a card in tracks that are stored as they come is not supported; on_pause=cut is"
             raise EgressError(Code.UNIMPLEMENTED, text)
@@ -112,8 +112,8 @@ class RoomPacketSource:
         return now_ns
 
     async def resume(self) -> int:
-        """The recording goes on with the first key frame, or with sound where no picture is sent. Returns
-        when, in unix ns. Raises EgressError when the room closed meanwhile."""
+        """The recording continues with the first key frame, or with sound where no picture is sent. Returns
+        when, in unix ns. Raises EgressError if the room closed meanwhile."""
         self._cut.await_media()
         try:
             await self._follower.resume(FIRST_MEDIA_S)

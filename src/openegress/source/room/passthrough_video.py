@@ -1,4 +1,4 @@
-"""The video of a recording that takes tracks as they are: its frames on the recording's timeline."""
+"""The video of a recording that stores tracks as they are: its frames on the recording's timeline."""
 
 import asyncio
 from collections.abc import Callable, Sequence

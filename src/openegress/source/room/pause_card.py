@@ -1,4 +1,4 @@
-"""What is shown while a recording goes on without its room: a card, and silence. Pure."""
+"""What is shown during a held pause: a card, with silence. Pure."""
 
 from openegress.source.room.composite.layout_policy import DARK
 from openegress.source.room.scene import Scene, Tile

@@ -1,4 +1,4 @@
-"""What participants send by data channels, on its way into a file of tracks: whole packets, as they came."""
+"""Data from data channels, on its way into a file of tracks: whole packets, unchanged."""
 
 from collections.abc import Sequence
 from fractions import Fraction

@@ -16,10 +16,8 @@ _log = logging.getLogger(__name__)
 
 
 class RecordedPeople(PolicyAround):
-    """Implements TrackPolicy around another, which sees of the room only what is recorded.
-
-    The end of a recording is decided by the whole room: who is left out is in it all the same.
-    """
+    """Implements TrackPolicy around another one, which sees only the recorded part of the room. The whole
+    room decides when a recording ends: people who are left out are still in it."""
 
     def __init__(self, policy: TrackPolicy, recorded: Recorded) -> None:
         super().__init__(policy)

@@ -1,8 +1,7 @@
-"""One published track of many, on its way into a file: its frames become packets, as they are.
+"""One of many published tracks, on its way into a file: its frames become packets, unchanged.
 
-Whoever publishes the same again goes on in the same track of the file. Another codec, or other parameters
-that stand beside the media (H.264, H.265, AV1), are another track of the file; those that were there before
-go on in theirs.
+A publisher who publishes the same source again continues in the same track of the file. Another codec, or
+other parameters that are stored outside the media (H.264, H.265, AV1), make another track of the file.
 """
 
 from collections.abc import Sequence

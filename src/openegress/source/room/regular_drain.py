@@ -1,4 +1,4 @@
-"""Takes in what has come from the network at even times, and knows up to when all has been taken."""
+"""Takes what the network delivers at regular times, and knows up to when everything has been taken."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""When a recording selects its tracks anew: at once, together with other changes, or at a given time."""
+"""When a recording selects its tracks again: at once, together with other changes, or at a given time."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ from openegress.room.budget import CHANGES, TokenBucket
 
 
 class Reselection:
-    """Bounds how often a room whose participants change all the time has its tracks selected."""
+    """Limits how often a room whose participants change all the time is selected again."""
 
     def __init__(
         self, select: Callable[[], Awaitable[None]], on_error: Callable[[EgressError], None]
     ) -> None:
-        """`on_error` gets what `select` raises when nobody awaits it."""
+        """`on_error` gets exceptions of `select` that nobody awaits."""
         self._select = select
         self._on_error = on_error
         self._changes = TokenBucket(CHANGES)
@@ -24,10 +24,8 @@ class Reselection:
         self._selecting: asyncio.Task[None] | None = None
 
     async def change(self) -> None:
-        """Something has changed in the room. Selects now, or soon together with what else changes.
-
-        Raises what `select` raises.
-        """
+        """Something has changed in the room. Selects now, or soon, together with other changes. Raises what
+        `select` raises."""
         now_ns = time.monotonic_ns()
         if self._deferred is not None:
             return
@@ -38,7 +36,7 @@ class Reselection:
             self._defer()
 
     def at(self, at_s: float | None) -> None:
-        """Selects then, though nothing has happened; loop time. Replaces the time given before."""
+        """Selects at that time, even if nothing has happened; loop time. Replaces the time given before."""
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None

@@ -1,4 +1,4 @@
-"""Why a recording of a room cannot go on: the errors that callers see. Pure."""
+"""Errors that end the recording of a room, as callers see them. Pure."""
 
 from openegress.core.errors import Code, EgressError, Fault, Phase
 from openegress.room import EndKind

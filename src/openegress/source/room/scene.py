@@ -1,4 +1,4 @@
-"""What can be seen of a room, and where: the tiles of a picture as values. Pure."""
+"""What is visible of a room, and where: the tiles of a picture as values. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

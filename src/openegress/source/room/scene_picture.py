@@ -1,4 +1,4 @@
-"""The picture of a scene: background, tiles, and what lies over them.
+"""Draws the picture of a scene: background, tiles, and what lies over them.
 
 Confined to the thread that draws. Times are ns on the recording's timeline.
 """

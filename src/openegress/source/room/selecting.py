@@ -1,4 +1,4 @@
-"""Whether selectors fit a participant or a track of a room. Pure."""
+"""Whether selectors match a participant or a track of a room. Pure."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase

@@ -49,11 +49,9 @@ def select(
     rejoined: bool = False,
     quality: VideoQuality | None = None,
 ) -> Selection:
-    """The selection among `tracks` (in order of publishing), given the one before.
-
-    `rejoined`: the connection was lost meanwhile, so a track that is named by an id may go by another.
-    `quality`: what is needed of a picture; None takes the best there is.
-    """
+    """The selection among `tracks` (in order of publishing), given the previous one. `rejoined`: the
+    connection was lost meanwhile, so a track that is named by an id may have another one. `quality`: what is
+    needed of a picture; None takes the best."""
     named = dict(before.named)
     by_sid = {track.sid: track for track in tracks}
     ids = (*track_ids(source), *excluded_ids(source))
@@ -107,7 +105,7 @@ def participant_of(source: MediaSource) -> str:
 
 
 def excluded_ids(source: MediaSource) -> tuple[str, ...]:
-    """The tracks that a request rules out by their ids: nobody waits for them."""
+    """The tracks that a request excludes by their ids: nobody waits for them."""
     return tuple(route.value for route in _routes(source) if route.match == "track" and route.exclude)
 
 
@@ -160,7 +158,7 @@ def route(
 
 
 def picked(routes: Sequence[VideoRoute], tracks: Sequence[Track], by_id: Mapping[str, Track]) -> list[Track]:
-    """Those of `tracks` (video) that are recorded."""
+    """The recorded ones among `tracks` (video)."""
     wanted = [route for route in routes if not route.exclude]
     unwanted = [route for route in routes if route.exclude]
     return [
@@ -268,10 +266,8 @@ class Verdict(Enum):
 def verdict(
     source: MediaSource, selection: Selection, participants: Sequence[Participant], *, rejoined: bool
 ) -> Verdict:
-    """Whether a recording goes on, once it has begun.
-
-    `rejoined`: the server was just joined again, and others are only on their way back.
-    """
+    """Whether a recording that has begun continues. `rejoined`: the server was only just joined again, and
+    others are still on their way back."""
     match rule_of(source):
         case Rule.TRACKS if not selection.tracks:
             return Verdict.END_UNLESS_BACK if rejoined else Verdict.END

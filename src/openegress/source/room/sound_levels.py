@@ -1,4 +1,4 @@
-"""Who speaks in a recording of tracks, by how loud they are: for one that no events lie beside."""
+"""Who speaks in a recording of tracks, judged by loudness: for recordings without events beside them."""
 
 from collections import defaultdict
 from collections.abc import Iterator

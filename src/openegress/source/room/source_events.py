@@ -1,4 +1,4 @@
-"""What a room tells its source: notices, and once how the recording ended."""
+"""What a room reports to its source: notices, and once how the recording ended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -103,7 +103,7 @@ class Browser:
             except (Disconnected, CommandError, TimeoutError, XError) as e:
                 raise EgressError(
                     Code.INTERNAL,
-                    f"the browser did not get ready: {e}",
+                    f"the browser did not become ready: {e}",
                     fault=Fault.SERVICE,
                     phase=Phase.BROWSER_START,
                 ) from e

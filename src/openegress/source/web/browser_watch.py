@@ -142,7 +142,7 @@ class BrowserWatch:
 
     def _sound_lost(self, why: str) -> None:
         if self._records_picture:
-            self._tell(Notice("sound lost, the recording goes on in silence", {"cause": why}))
+            self._tell(Notice("sound lost, the recording continues in silence", {"cause": why}))
         else:
             self.fail(f"the sound server ended unexpectedly ({why})")
 

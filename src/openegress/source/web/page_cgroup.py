@@ -36,7 +36,7 @@ class Tree:
         lines = self.own.read_text().splitlines()
         path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
         if path is None or ".." in Path(path).parts:
-            raise NotDelegated("the service's cgroup is not to be seen from here")
+            raise NotDelegated("the service's cgroup cannot be seen from here")
         ours = self.root / path
         if path and (ours.name == LEAF or _is_delegated(ours.parent)):
             ours = ours.parent

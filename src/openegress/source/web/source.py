@@ -273,7 +273,7 @@ class WebPageSource:
                     raise self._not_started()
             if not is_told:
                 is_told = True
-                text = "the page has not logged START_RECORDING; it is connected, and so is waited for"
+                text = "the page has not logged START_RECORDING; the recorder waits, as a connection is open"
                 self._events.put_nowait(Notice(text, {"troubles": page.troubles()}))
 
     async def _signalled(self, timeout_s: float) -> bool:
@@ -305,7 +305,7 @@ class WebPageSource:
         try:
             return await question
         except TimeoutError:
-            why = f"does not answer within {COMMAND_TIMEOUT_S:g} s: a script of it may run without end"
+            why = f"does not answer within {COMMAND_TIMEOUT_S:g} s: one of its scripts may never end"
             raise self._page_error(f"{self._settings.url} loaded, but {why}") from None
         except CommandError as e:
             raise self._page_error(f"{self._settings.url} loaded, but went away: {e}") from e

@@ -1,14 +1,14 @@
-"""Who is in focus: it follows the loudest speaker, but not a cough, and not every second. Pure."""
+"""Who is in focus: the loudest speaker, but neither for a cough nor changing every second. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 TAKEOVER_S = 0.5
-"""A new speaker is in focus after this long when the old one is silent: longer than a "yes"."""
+"""A new speaker gets the focus after this long when the old one is silent: longer than a "yes"."""
 OVERLAP_S = 2.0
 """... and after this long when both speak."""
 HOLD_S = 1.0
-"""Nobody loses the focus sooner than this: a picture needs time to be seen."""
+"""Nobody loses the focus sooner than this: viewers need time to see a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class ActiveSpeaker:
     challenging_since_s: float = 0.0
     changed_at_s: float = float("-inf")
     recheck_at_s: float | None = None
-    """When to step again though nothing has happened; None: not needed."""
+    """When to step again although nothing has happened; None: not needed."""
 
 
 def step(
     speaker: ActiveSpeaker, active: Sequence[str], eligible: Sequence[str], now_s: float
 ) -> ActiveSpeaker:
-    """The focus at `now_s`. `active` speak now, the loudest first; `eligible` may be in focus, the preferred
-    first."""
+    """The focus at `now_s`. `active` are speaking, the loudest first; `eligible` may be in focus, the
+    preferred ones first."""
     loudest = next((identity for identity in active if identity in eligible), None)
     preferred = loudest or (eligible[0] if eligible else None)
     if speaker.focus is None or speaker.focus not in eligible or not speaker.spoken:

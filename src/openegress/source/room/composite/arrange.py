@@ -1,4 +1,4 @@
-"""From seats, layout and focus to rectangles: the whole picture as a value. Pure."""
+"""Turns seats, layout and focus into rectangles: the whole picture as a value. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from openegress.source.room.composite.tiles import Seat
 
 @dataclass(frozen=True, slots=True)
 class ArrangedRoom:
-    """The picture, and what the next one needs to know to leave tiles where they are."""
+    """The picture, and the state that keeps tiles in their places in the next one."""
 
     rects: Mapping[str, Rect] = field(default_factory=dict)
     """Of the shown seats by their keys, in their order; a seat without one is hidden."""
@@ -55,7 +55,7 @@ def arrange(
 
 
 def focus_of(seats: Sequence[Seat], speaker: str | None) -> Seat | None:
-    """A screen share takes the place of the active speaker, and the first one keeps it."""
+    """A screen share replaces the active speaker, and the first one stays."""
     for seat in seats:
         if seat.screen and not seat.muted:
             return seat
@@ -80,7 +80,8 @@ def choose(seats: Sequence[Seat], capacity: int, recent: Sequence[str]) -> Seque
 
 
 def keep_places(seats: Sequence[Seat], before: Sequence[str]) -> list[Seat]:
-    """Who was there keeps its place (`before`, keys in order); newcomers fill the gaps, then the end."""
+    """Those who were there keep their places (`before`, keys in order); newcomers fill the gaps, then the
+    end."""
     staying = {seat.key: seat for seat in seats if seat.key in before}
     coming = [seat for seat in seats if seat.key not in staying]
     placed = []
@@ -104,7 +105,7 @@ def _beside(
     focus: Seat, seats: Sequence[Seat], recent: Sequence[str], canvas: Size, before: ArrangedRoom
 ) -> ArrangedRoom:
     beside = [seat for seat in seats if seat.key != focus.key]
-    # Whoever loses the focus takes the place of the one who gets it.
+    # The one who loses the focus takes the place of the one who gets it.
     places = [before.focus if key == focus.key else key for key in before.others]
     shown = choose(beside, side_capacity(canvas), recent)
     others = keep_places(shown, [key for key in places if key is not None])

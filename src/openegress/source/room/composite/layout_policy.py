@@ -1,4 +1,4 @@
-"""A room laid out on one picture: everybody who publishes, and all that is heard."""
+"""A room in one picture: everybody who publishes, and all their sound."""
 
 import logging
 from collections.abc import Sequence

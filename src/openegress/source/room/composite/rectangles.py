@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from openegress.media.geometry import Rect
 
 GRID_CAPACITY = 25
-"""More tiles than this are too small to recognise anybody."""
+"""With more tiles than this, nobody can be recognised."""
 _ASPECT = 16 / 9
 
 
@@ -54,7 +54,7 @@ def grid_rects(count: int, canvas: Size) -> Sequence[Rect]:
 
 
 def side_capacity(canvas: Size) -> int:
-    """How many tiles find room beside the focus."""
+    """How many tiles fit beside the focus."""
     gap, tile = gap_of(canvas), _side_tile(canvas)
     if canvas.width >= canvas.height:
         return max(1, (canvas.height - gap) // (tile.height + gap))
@@ -80,7 +80,7 @@ def focus_rects(others: int, canvas: Size) -> FocusRects:
 
 
 def _columns_for(count: int, canvas: Size) -> int:
-    """The number of columns in which a 16:9 picture becomes largest."""
+    """The number of columns that makes a 16:9 picture largest."""
     gap = gap_of(canvas)
     best, best_width = 1, 0.0
     for columns in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""Lays out a room as a layout of the operator's own says: who is in which region, and where that is. Pure."""
+"""Arranges a room in an operator's own layout: who is in which region, and where that is. Pure."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def arrange_regions(
     canvas: Size,
     before: ArrangedRoom,
 ) -> ArrangedRoom:
-    """As arrange(). Rectangles come from below to above: they may overlap."""
+    """As arrange(). Rectangles are in drawing order: they may overlap."""
     placed: list[tuple[int, str, Rect]] = []
     fits: dict[str, Fit] = {}
     taken: set[str] = set()

@@ -12,10 +12,10 @@ _AGENT, _EGRESS = "agent", "egress"
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What has a tile, wherever that lies."""
+    """What has a tile, wherever that is."""
 
     key: str
-    """Outlives republishing and reconnecting: built from the identity, not from the track."""
+    """Outlives republishing and reconnecting: it is made from the identity, not from the track."""
     participant: Participant
     track: Track | None
     """None: the participant publishes no video."""
@@ -49,8 +49,8 @@ def attendees(participants: Sequence[Participant]) -> list[Participant]:
 def seats_of(
     participants: Sequence[Participant], tracks: Sequence[Track], name_only: frozenset[str] = frozenset()
 ) -> list[Seat]:
-    """A participant who publishes nothing has none, and an agent that only speaks has one only while nobody
-    else has. Those of `name_only` have one whatever they publish."""
+    """A participant who publishes nothing has no tile, and an agent that only speaks has one only while
+    nobody else has. Those in `name_only` have one whatever they publish."""
     seats = {
         each.identity: _seats_of_one(each, tracks, has_name=each.identity in name_only)
         for each in attendees(participants)
