@@ -302,13 +302,14 @@ published together with Opus in RED. Made by `make network-matrix` on {machine}.
 
 Whatever else the machine does shows as late sound, A/V and frozen pictures.
 
-What is not the recorder's: on the publisher's leg WebRTC's congestion control, in the publisher, decides
-what is sent. These publishers hand over pictures that are encoded already, and cannot make them smaller. Under
-100 ms of jitter it lowered its target to 121 kbit/s: in one run of H264 it took none of the 226 pictures
-that were handed over in 16 s, and no packet of the track passed the relay. Cameras whose encoder follows the target
-send smaller pictures instead. On the recorder's leg, at 500 kbit/s, VP9 with RED takes all of the path (450
-kbit/s, 95 of sound, headers): what is lost cannot be sent again. The server sends a single layer whatever the
-path can bring; the recorder reports no bandwidth, so no layer is chosen by it.
+What is not the recorder's: on the publisher's leg WebRTC's congestion control, in the publisher,
+decides what is sent. These publishers hand over pictures that are encoded already, and cannot make them
+smaller. Under 100 ms of jitter it lowered its target to 121 kbit/s: in one run of H264 it took none of
+the 226 pictures that were handed over in 16 s, and no packet of the track passed the relay. Cameras
+whose encoder follows the target send smaller pictures instead. On the recorder's leg, at 500 kbit/s,
+VP9 with RED takes all of the path (450 kbit/s, 95 of sound, headers): what is lost cannot be sent
+again. The server sends a single layer whatever the path can bring; the recorder reports no bandwidth,
+so no layer is chosen by it.
 
 | leg | condition | medium | {columns} |
 |---|---|---|{rule}
