@@ -1,7 +1,9 @@
 """Whether a recording is rewritten beside others that need the disk."""
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,3 +60,20 @@ def test_what_a_dead_process_had_copied_is_no_hindrance(spool: Spool) -> None:
     spool.free_bytes = 1000 + RESERVED_BYTES
     claim(path)
     assert draft_of(path).stat().st_size == 0
+
+
+def test_another_egress_is_cleared_away_meanwhile(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a room, which end together."""
+    path, other = spool.recording("EG_1", 1000), spool.recording("EG_2", 600)
+    spool.free_bytes = 1000 + RESERVED_BYTES
+    scandir = os.scandir
+
+    def after_the_other_went(folder: Any) -> Any:
+        if str(folder).endswith("EG_2"):
+            shutil.rmtree(other.parent.parent)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", after_the_other_went)
+    claim(path)
+    monkeypatch.undo()
+    assert draft_of(path).exists() and not other.parent.parent.exists()

@@ -2,6 +2,7 @@
 a full disk ends every one."""
 
 import shutil
+from glob import glob
 from pathlib import Path
 
 RESERVED_BYTES = 256 * 1024 * 1024
@@ -35,8 +36,10 @@ def claim(path: Path) -> None:
 
 
 def _drafts(path: Path) -> list[Path]:
-    """Of all egresses of this spool (<spool>/<egress>/<output>/<file>)."""
-    return list(path.parent.parent.parent.glob(f"*/*/*{DRAFT}"))
+    """Of all egresses of this spool (<spool>/<egress>/<output>/<file>), whose folders may go meanwhile."""
+    spool = path.parent.parent.parent
+    found = glob(f"*/*/*{DRAFT}", root_dir=spool)  # noqa: PTH207 - of such a folder Path.glob raises
+    return [spool / each for each in found]
 
 
 def _rest_bytes(draft: Path) -> int:
