@@ -119,6 +119,15 @@ async def test_a_browser(parts: Parts, codec: Literal["vp8", "h264", "vp9"]) -> 
     assert "track left out" not in left_out
 
 
+async def test_a_browser_sends_no_picture_that_it_cannot_encrypt(parts: Parts) -> None:
+    """AV1, at which its worker gives up: the sound is recorded."""
+    room = "secret-browser-av1"
+    async with PageServer() as pages, publishing(parts.livekit, pages, room, "ada", "av1", PASSPHRASE):
+        output = {"filepath": f"{room}.mp4"}
+        info = await recorded(parts, "StartParticipantEgress", room, identity="ada", file_outputs=[output])
+    assert beep_onsets(sound(location(info)))
+
+
 async def test_a_browser_with_another_key(parts: Parts) -> None:
     room = "secret-browser-wrong"
     async with (
