@@ -17,13 +17,13 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 HEAD = """# What a recording costs
 
-Cores (CPU seconds a second) and memory (PSS) of the whole process tree of one recording: handler, browser,
-display, sound server. Measured by `make bench` on {machine}; 1280x720 at 30 frames a second.
-Memory is without the process that handlers are forked from, which stays: 62 MiB while there are none, and in
-parts theirs when there are. Times are from the request to ACTIVE, without (cold) and with (warm, the
-default) a handler that waits for it, and from StopEgress to COMPLETE. "unique" is the share of frames with a
-picture not shown before; "A/V" how much later sound is than picture: least, median and most. The last column
-is livekit/egress on the same kind of machine: cores, MiB, s to ACTIVE.
+Cores (CPU seconds a second) of the whole process tree of one recording: handler, browser, display, sound
+server. Measured by `make bench` on {machine}; 1280x720 at 30 frames a second. Memory is what a
+recording adds to the process that handlers are forked from and those that wait: PSS of all together during
+it, less that before it. Times are from the request to ACTIVE, without (cold) and with (warm, the default) a
+browser that waits for it, and from StopEgress to COMPLETE. "unique" is the share of frames with a picture not
+shown before; "A/V" how much later sound is than picture: least, median and most. The last column is
+livekit/egress on the same kind of machine: cores, MiB, s to ACTIVE.
 
 Shared machines are noisy, and what else they do only adds: each row was measured {runs} time(s), and cores
 and times are the least of them; of the recordings themselves it is the worst. Compare within one run of the

@@ -33,7 +33,7 @@ async def burst(service: Service, track_id: str, count: int) -> None:
         await service.active(info["egress_id"])
         return str(info["egress_id"])
 
-    await settled(service.pid)
+    await settled(service)
     before = process_tree_load(service.pid)
     egress_ids = await _timed("ACTIVE", [partial(started, index) for index in range(count)])
     after = process_tree_load(service.pid)

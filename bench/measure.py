@@ -16,7 +16,7 @@ from bench.room_receive import publishing
 from bench.rows import ROOM, Row, Setting
 from openegress.source.room.composite.rectangles import GRID_CAPACITY, grid_rects
 from testkit.livekit_server import LivekitServer
-from testkit.load import process_tree_load
+from testkit.load import process_tree_load, process_tree_pss
 from testkit.page_server import PageServer
 from testkit.participants import AudioSpec, Publisher
 from testkit.probe import Rect, av_offset, crop, frames, luma_of, probe
@@ -33,6 +33,7 @@ class Result:
     name: str
     cores: float
     mib: float
+    """That it adds to the process that handlers are forked from, and all below that."""
     active_s: float
     stopped_s: float
     fps: float
@@ -91,12 +92,14 @@ async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Resu
     """Records for `seconds` after it has settled, which a start without a warm handler is not waited for."""
     async with scene(row) as (server, setting):
         config: dict[str, Any] = {
-            "prewarmed_browsers": 1 if warm else 0,
+            "prewarmed_browsers": 1 if warm and row.page else 0,
             "deny_networks": [],
             "storage_check": True,
         }
         async with Service(folder, server, config) as service:
-            await settled(service.pid)
+            await settled(service)
+            forks = service.fork_pid()
+            idle_bytes = process_tree_pss(forks)
             asked = time.monotonic()
             info = await service.call(row.method, **row.request(setting))
             egress_id = info["egress_id"]
@@ -107,6 +110,7 @@ async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Resu
             before = process_tree_load(pid)
             await asyncio.sleep(seconds)
             after = process_tree_load(pid)
+            added_bytes = process_tree_pss(forks) - idle_bytes
             asked = time.monotonic()
             info = await service.finish(egress_id)
             stopped_s = time.monotonic() - asked
@@ -116,7 +120,7 @@ async def measure(row: Row, folder: Path, seconds: float, *, warm: bool) -> Resu
     return Result(
         row.name,
         after.cores_since(before),
-        after.pss_bytes / 2**20,
+        added_bytes / 2**20,
         active_s,
         stopped_s,
         fps,
@@ -135,13 +139,15 @@ async def published(server: LivekitServer, tracks: int) -> dict[int, str]:
         await asyncio.sleep(0.05)
 
 
-async def settled(pid: int) -> None:
+async def settled(service: Service) -> None:
     """Returns when the service has done what it does ahead of requests."""
+    pid = service.pid
     process = psutil.Process(pid)
     while True:
         before = process_tree_load(pid)
         await asyncio.sleep(1)
-        if process.is_running() and process_tree_load(pid).cores_since(before) < 0.1:
+        is_quiet = process.is_running() and process_tree_load(pid).cores_since(before) < 0.1
+        if is_quiet and service.handlers():
             return
 
 

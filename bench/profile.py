@@ -103,7 +103,7 @@ async def profile(row: Row, seconds: float) -> tuple[list[ThreadTime], list[Stac
         async with scene(row) as (server, setting):
             config = {"prewarmed_browsers": 1, "deny_networks": []}
             async with Service(folder / "service", server, config) as service:
-                await settled(service.pid)
+                await settled(service)
                 egress_id = (await service.call(row.method, **row.request(setting)))["egress_id"]
                 await service.active(egress_id)
                 await asyncio.sleep(SETTLE_S)

@@ -111,13 +111,18 @@ def grown(before: ResourceUsage, after: ResourceUsage) -> list[str]:
     return more
 
 
+def _has_spare(service: Service) -> bool:
+    return not all(map(service.records, service.handlers()))
+
+
 async def settled(service: Service, expected: ResourceUsage | None = None) -> ResourceUsage:
-    """What it holds once that does not change, or is as expected."""
+    """What it holds once a handler waits for the next request, and nothing changes or is as expected."""
     before = await asyncio.to_thread(ResourceUsage.of, service)
     for _ in range(40):
         await asyncio.sleep(0.5)
         now = await asyncio.to_thread(ResourceUsage.of, service)
-        if now == before and (expected is None or not grown(expected, now)):
+        is_quiet = now == before and await asyncio.to_thread(_has_spare, service)
+        if is_quiet and (expected is None or not grown(expected, now)):
             return now
         before = now
     return before

@@ -315,12 +315,16 @@ class Service(EgressClient):
 
     def handlers(self) -> list[int]:
         """Of recordings that run, and of those that wait for a request."""
-        return [
-            int(handler.pid)
-            for child in psutil.Process(self.pid).children()
-            if "openegress.handler" in child.cmdline()  # which forks them
-            for handler in child.children()
-        ]
+        return [int(handler.pid) for forks in self._forks() for handler in forks.children()]
+
+    def fork_pid(self) -> int:
+        """Of the process that handlers are forked from."""
+        (forks,) = self._forks()
+        return int(forks.pid)
+
+    def _forks(self) -> list[psutil.Process]:
+        children = psutil.Process(self.pid).children()
+        return [child for child in children if "openegress.handler" in child.cmdline()]
 
     def handler_pid(self) -> int:
         """Of the one recording that runs: it holds the lock in its folder of the spool."""
