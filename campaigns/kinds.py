@@ -72,6 +72,19 @@ KINDS = (
         lambda world, path: {**_room(world, "h264"), **_file(path), "advanced": SMALL},
     ),
     Kind(
+        "room composite, with stems",
+        "StartRoomCompositeEgress",
+        "h264",
+        True,
+        True,
+        lambda world, path: {
+            **_room(world, "h264"),
+            **_file(path),
+            "layout": "grid?stems=opus",
+            "advanced": SMALL,
+        },
+    ),
+    Kind(
         "room composite, HLS",
         "StartRoomCompositeEgress",
         "h264",
