@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 SETTLE_BLOCKS = 4
-"""The first blocks hold what had piled up before the stream ran steadily, so their times mean nothing."""
+"""The first blocks hold what piled up before the stream ran steadily, so their times mean nothing."""
 READY_BLOCKS = 12
 PATIENCE_BLOCKS = 100
 STEADY_NS = 5_000_000
@@ -29,7 +29,7 @@ SLEW_FASTEST_NS = 30_000_000
 FASTEST_SAMPLES = 10
 """Of a page that has too little time, whose own sound is stretched by more than this."""
 JUMP_NS = 120_000_000
-"""Beyond this it is not drift: sound was lost, or the machine slept."""
+"""Beyond this it is not drift: sound was lost, or the machine was suspended."""
 
 
 @dataclass(frozen=True, slots=True)
