@@ -150,8 +150,8 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, delegated: set[str]) -> 
     ("spoil", "lacking"),
     [
         (lambda fake: (fake.root / "cgroup.controllers").unlink(), "no cgroup v2"),
-        (lambda fake: fake.own.write_text("4:memory:/x\n"), "not to be seen"),
-        (lambda fake: fake.own.write_text("0::/../../outside\n"), "not to be seen"),
+        (lambda fake: fake.own.write_text("4:memory:/x\n"), "cannot be seen"),
+        (lambda fake: fake.own.write_text("0::/../../outside\n"), "cannot be seen"),
         (lambda fake: (fake.group / "cgroup.controllers").write_text("pids"), "memory controller"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Listens to the page: a thread that reads the sound server's monitor and delivers contiguous blocks."""
+"""Records the page's sound: a thread reads the sound server's monitor and delivers contiguous blocks."""
 
 import asyncio
 import ctypes
@@ -50,7 +50,7 @@ class BufferAttributes(ctypes.Structure):
 
 
 class SoundLost(Exception):
-    """The sound server went away."""
+    """The sound server disappeared."""
 
 
 class Monitor:
@@ -120,8 +120,8 @@ class Monitor:
 
 
 class AudioCapture:
-    """Reads from open() on, and delivers from start() to stop(). If the sound server is lost, it goes on with
-    silence and sets `lost`."""
+    """Reads from open() on, and delivers from start() to stop(). If the sound server is lost, it continues
+    with silence and sets `lost`."""
 
     def __init__(self, pulse: Pulse, sample_rate: int, delay_ns: int) -> None:
         """`delay_ns`: added to the time of all sound, so that it fits the picture of the same moment."""
@@ -152,7 +152,7 @@ class AudioCapture:
         self._thread.start()
 
     async def opened(self) -> None:
-        """Raises EgressError when there is no sound to be had."""
+        """Raises EgressError when no sound can be captured."""
         await asyncio.wrap_future(self._opened)
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 SETTLE_BLOCKS = 4
-"""The first blocks hold what had piled up before the stream ran steadily, so their times mean nothing."""
+"""The first blocks hold what piled up before the stream ran steadily, so their times mean nothing."""
 READY_BLOCKS = 12
 PATIENCE_BLOCKS = 100
 STEADY_NS = 5_000_000
@@ -34,7 +34,7 @@ PERIOD_BLOCKS = 2
 pitch as it is: 60 to 300 ms a second. A browser changes its own buffer of sound as fast, and in that way: in
 a page's first seconds, and when it has had no time."""
 JUMP_NS = 120_000_000
-"""Beyond this it is not drift: sound was lost, or the machine slept."""
+"""Beyond this it is not drift: sound was lost, or the machine was suspended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A whole browser for one recording: display, sound server and Chromium, up and down together."""
+"""A complete browser for one recording: display, sound server and Chromium, started and ended together."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ LOCK = "lock"
 
 
 class Browser:
-    """Started on about:blank, with or without a request in sight; used by one recording; closed."""
+    """Started on about:blank, with or without a request; used by one recording; closed."""
 
     def __init__(
         self,
@@ -63,10 +63,8 @@ class Browser:
         video: bool = True,
         sample_rate: int = DEFAULT_AUDIO_HZ,
     ) -> "Browser":
-        """`folder` is made if missing and belongs to the browser alone from here on.
-
-        Raises EgressError (phase BROWSER_START) saying what is missing and how to mend it.
-        """
+        """`folder` is created if necessary, and belongs to the browser alone from now on. Raises EgressError
+        (phase BROWSER_START) saying what is missing and how to fix it."""
         identity = browser_identity(settings.user)
         networks = parse_networks(settings.deny_networks)
         run = RunFolder.make(folder, identity)
@@ -123,7 +121,7 @@ class Browser:
 
     @property
     def is_whole(self) -> bool:
-        """Nothing of it has ended by itself: neither a process nor its page."""
+        """Whether nothing of it has ended by itself: neither a process nor its page."""
         return not (self.page.crashed.done() or any(child.exited.done() for child in self.children))
 
     async def close(self) -> None:
@@ -143,8 +141,8 @@ class Browser:
 
 
 class RunFolder:
-    """Where a browser's processes keep their files. The one asked for, or where their user cannot reach
-    that or its name is too long for a socket, one of its own under the system's temporary folder."""
+    """Where a browser's processes keep their files: in the given folder or, if their user cannot reach that
+    or its name is too long for a socket, in one under the system's temporary folder."""
 
     def __init__(self, path: Path, asked: Path, lock_fd: int) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Notices when a part of a running browser ends, or takes too much memory or disk, and how that ends a
+"""Notices when a part of a running browser ends, or uses too much memory or disk, and decides how that ends a
 recording."""
 
 import asyncio
@@ -31,7 +31,7 @@ class BrowserWatch:
     def __init__(
         self, browser: Browser, tell: Callable[[SourceEvent], None], *, records_picture: bool
     ) -> None:
-        """`records_picture`: the recording can go on without sound."""
+        """`records_picture`: the recording can continue without sound."""
         self._browser = browser
         self._tell = tell
         self._records_picture = records_picture
@@ -42,7 +42,7 @@ class BrowserWatch:
         self.failure: asyncio.Future[EgressError] = asyncio.get_running_loop().create_future()
 
     def processes(self, memory_bytes: int) -> None:
-        """`memory_bytes`: what the browser may take; 0: as much as there is."""
+        """`memory_bytes`: the browser's limit; 0: none."""
         for child in self._browser.children:
             self._begin(self._watch_child(child))
         if memory_bytes:
@@ -96,7 +96,7 @@ class BrowserWatch:
             self._sound_lost(f"PulseAudio: {how}")
 
     async def _watch_memory(self, most_bytes: int) -> None:
-        """The browser is ended at once: one that leaks may take all there is within seconds."""
+        """The browser is ended at once: a leaking one may take all memory within seconds."""
         chromium = self._browser.chromium.child
         while True:
             used = await asyncio.to_thread(used_bytes, chromium.pid)

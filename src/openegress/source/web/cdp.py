@@ -29,7 +29,7 @@ MOST_MESSAGE_BYTES = 4 * 2**20
 
 
 class CommandError(Exception):
-    """Chromium refused a command: a mistake of ours, or a page that went away meanwhile."""
+    """Chromium refused a command: a mistake of ours, or a page that disappeared meanwhile."""
 
 
 class Disconnected(Exception):
@@ -48,13 +48,13 @@ class Message(msgspec.Struct):
 
 
 class Splitter:
-    """Splits what was read from the pipe into messages; feed() bytes, get what is complete. Those beyond
-    MOST_MESSAGE_BYTES are left out: a page decides how long a line of its console is."""
+    """Splits what was read from the pipe into messages: feed() takes bytes and returns complete messages.
+    Messages beyond MOST_MESSAGE_BYTES are dropped: a page decides how long a line of its console is."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._is_left_out = False
-        """What comes belongs to a message that is too long."""
+        """The bytes belong to a message that is too long."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         *complete, last = data.split(b"\0")
@@ -156,7 +156,7 @@ class DevToolsConnection(asyncio.Protocol):
         self._waiting.clear()
 
     def _decode(self, raw: bytes) -> Message | None:
-        """None for what is not a message: a lost one must not take the others with it."""
+        """None for an invalid message: one must not take the others with it."""
         try:
             return self._decoder.decode(raw)
         except ValueError:

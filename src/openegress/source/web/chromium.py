@@ -1,4 +1,4 @@
-"""Chromium: finding the binary, its flags and profile, and starting it with its protocol on two pipes."""
+"""Chromium: finds the binary, sets flags and profile, and starts it with its protocol on two pipes."""
 
 import json
 import logging
@@ -101,7 +101,7 @@ FLAGS: dict[str, str | bool] = {
 
 
 class NoSandbox(EgressError):
-    """Chromium may make no sandbox on this machine."""
+    """Chromium cannot make a sandbox on this machine."""
 
 
 def command_flags(
@@ -295,7 +295,8 @@ class Chromium:
 
 
 def version(configured: str = "") -> str:
-    """What the binary says it is, for `doctor`. Blocks for some 50 ms. Raises EgressError when missing."""
+    """The version that the binary reports, for `doctor`. Blocks for some 50 ms. Raises EgressError when it is
+    missing."""
     binary = find_binary(configured)
     done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=15, check=False)
     return done.stdout.strip()

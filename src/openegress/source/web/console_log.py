@@ -1,11 +1,11 @@
-"""What a page says on its console, for the log."""
+"""Logs a page's console."""
 
 import time
 
 from openegress.source import Notice
 
 LINES_A_MINUTE = 300
-"""Of a page's console in the log: a page that says more is telling somebody else. A tenth of a megabyte."""
+"""Limit for a page's console in the log: a tenth of a megabyte."""
 
 
 class ConsoleLog:

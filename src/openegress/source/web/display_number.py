@@ -86,12 +86,12 @@ def _locked(path: Path, flags: int) -> int | None:
 
 
 def _is_used(value: int) -> bool:
-    """By an X server that is not ours."""
+    """Used by an X server that is not ours."""
     return (SOCKETS / f"X{value}").exists() or (SOCKETS.parent / f".X{value}-lock").exists()
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what processes that were killed have left: claims, and sockets and locks of their servers."""
+    """Removes what killed processes have left: claims, and sockets and locks of their servers."""
     for path in folder.glob(f".{CLAIMS}*"):
         try:
             fd = _locked(path, 0)

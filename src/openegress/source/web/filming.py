@@ -1,4 +1,4 @@
-"""What a recording shows in each slot: the page, the page as it last was, or while it is paused a card."""
+"""What a recording shows in each slot: the page, its last picture, or a card during a pause."""
 
 from collections.abc import Callable
 from enum import Enum, auto
@@ -16,7 +16,7 @@ Card = Callable[[int, int], av.VideoFrame]
 
 
 class Screen(Protocol):
-    """What is filmed; see Framebuffer."""
+    """What is captured; see Framebuffer."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ class Filming:
         self._card = card
         self._shows = _Shows.PAGE
         self._frame: av.VideoFrame | None = None
-        """None: what was shown last is old."""
+        """None: the last picture is out of date."""
         self._drawn_ns = 0
         """When the picture that waits for a slot was drawn; 0: none waits."""
         self._left_out_ns = 0
@@ -99,7 +99,7 @@ class Filming:
         return pacer.due_ns()
 
     def pause(self, mode: PauseMode, at_ns: int) -> None:
-        """From `at_ns` of the recording's time on, when it comes, nothing of the page is shown."""
+        """From `at_ns` of the recording's time on, nothing of the page is shown."""
         slots = self._pacer.before(at_ns)
         if slots and self._drawn_ns:
             self._repeat(slots[:-1])
@@ -115,7 +115,7 @@ class Filming:
             self._shows = _Shows.NOTHING
 
     def resume(self, left_out_ns: int) -> None:
-        """The recording is shorter by this than it was long."""
+        """By how much the recording is shorter."""
         self._pacer.leave_out(left_out_ns - self._left_out_ns)
         self._left_out_ns = left_out_ns
         self._frame = None

@@ -51,7 +51,7 @@ class Refused(Exception):
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """CIDR networks. Raises EgressError on one that is none."""
+    """CIDR networks. Raises EgressError for an invalid one."""
     try:
         return networks_of(texts)
     except ValueError as e:
@@ -81,18 +81,18 @@ class FilteringProxy:
         return f"socks5://127.0.0.1:{self._server.port}"
 
     def trust(self, url: str) -> None:
-        """Lets this URL's host and port through whatever their address: they are the operator's own."""
+        """Allows this URL's host and port whatever their address: they are the operator's own."""
         if (server := _server_of(url)) is not None:
             self._trusted.add(server)
 
     def open_own(self, url: str) -> None:
-        """Lets this URL's host and port through although this service may listen there: a template of its
+        """Allows this URL's host and port although this service may listen there: it is a template of its
         own. Denied networks stay denied."""
         if (server := _server_of(url)) is not None:
             self._own_pages.add(server)
 
     def reason(self, url: str) -> str:
-        """Why there was no connection to the URL's host; empty if that is not known."""
+        """Why there was no connection to the URL's host; empty if that is unknown."""
         return self._reasons.get(urlsplit(url).hostname or "", "")
 
     async def close(self) -> None:

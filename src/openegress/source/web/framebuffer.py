@@ -25,7 +25,7 @@ from openegress.media.canvas import PIXEL_FORMAT, Canvas
 from openegress.media.geometry import Rect
 
 BAND_ROWS = 64
-"""Rows that are converted together. Of a page in which little moves, most need no conversion."""
+"""Rows that are converted together. On a page with little movement, most need no conversion."""
 XWD_VERSION = 7
 HEADER_WORDS = 25
 COLOR_BYTES = 12
@@ -94,8 +94,8 @@ class Framebuffer:
             )
 
     def grab(self) -> av.VideoFrame:
-        """The picture as it is now where it changed since the last one, as it was elsewhere: yuv420p, BT.709,
-        limited range. It is not written to again."""
+        """The current picture: yuv420p, BT.709, limited range, converted only where it changed since the last
+        one. It is not written to again."""
         stale, self._stale = self._stale, set()
         whole = self._canvas.whole
         for part in [whole] if len(stale) == len(self._bands) else stale:

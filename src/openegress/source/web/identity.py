@@ -1,4 +1,4 @@
-"""Which user the browser runs as: never root, because a page's code must not start from there."""
+"""Which user runs the browser: never root, because a page's code must not start with root's rights."""
 
 import os
 import pwd
@@ -41,10 +41,8 @@ def current() -> Identity:
 
 
 def browser_identity(user: str) -> Identity:
-    """The user `user`; when empty ourselves, or where we are root the first of CANDIDATES that exists.
-
-    Raises EgressError when there is none, or when we are not root and so cannot become another user.
-    """
+    """The user `user`; if empty, our own, or for root the first of CANDIDATES that exists. Raises EgressError
+    when there is none, or when we are not root and so cannot become another user."""
     if os.geteuid() != 0:
         own = current()
         if user not in ("", own.name):

@@ -37,7 +37,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Give the picture this slot; slots in between repeat the one before."""
+    """Gives the picture this slot; slots in between repeat the previous one."""
 
     slot: int
 
@@ -113,14 +113,14 @@ class Pacer:
         return range(first, self.last + 1)
 
     def leave_out(self, time_ns: int) -> None:
-        """The page went on for so long without a slot: its next picture takes the next one, whatever its
+        """The page continued for this long without a slot: its next picture takes the next one, whatever its
         phase was."""
         self._origin_ns += time_ns
         self._phase_ns = 0.0
         self._repeats = IDLE_SLOTS
 
     def until(self, end_ns: int) -> range:
-        """Slots that a recording which ends then still lacks."""
+        """Slots that are still missing if the recording ends then."""
         first = self.last + 1
         slots = int((end_ns - self._origin_ns) / self._period_ns)
         self.last = max(self.last, slots)

@@ -1,4 +1,4 @@
-"""One page: navigating to it, what it says on its console, how it fails. Driven over CDP."""
+"""One page: opens it, reads its console, and reports how it fails. Driven over CDP."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ from openegress.source.web.page_room import PageRoom
 
 LINE_LENGTH = 300
 READ_LENGTH = 4096
-"""Of what a page says, which may be megabytes, to find its secrets in."""
+"""How much of a page's text, which may be megabytes, is searched for its secrets."""
 START_SIGNAL = "START_RECORDING"
 END_SIGNAL = "END_RECORDING"
 
@@ -41,12 +41,12 @@ class EndSignal:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The renderer is gone."""
+    """The renderer has crashed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomTold:
-    """The server of the page's room told it of itself."""
+    """A message about the recorder's participant from the server of the page's room."""
 
     what: Told
 
@@ -115,10 +115,8 @@ class Page:
         self._room = room
 
     async def navigate(self, url: str) -> None:
-        """Returns when the page has loaded. Raises PageError, or Disconnected when the browser went away.
-
-        There is no time-out in here: the caller has one.
-        """
+        """Returns when the page has loaded. Raises PageError, or Disconnected when the browser has ended. The
+        caller sets the time-out."""
         command, session = self._connection.command, self._session_id
         # Bodies are never asked for, so the browser need not keep them.
         await command("Network.enable", session, maxTotalBufferSize=0, maxResourceBufferSize=0)
@@ -157,7 +155,7 @@ class Page:
             pass
 
     async def error_text(self) -> str:
-        """What the page shows in a `div.error`, empty if nothing."""
+        """The text in a `div.error` of the page, empty if there is none."""
         answer = await self._connection.command(
             "Runtime.evaluate",
             self._session_id,
@@ -173,7 +171,8 @@ class Page:
             await self._connection.command("Network.disable", self._session_id)
 
     def troubles(self) -> str:
-        """Last console errors, failed and unfinished requests, for an error text; empty if none."""
+        """The last console errors, and failed and unfinished requests, for an error text; empty if there are
+        none."""
         parts = []
         if self._console_errors:
             parts.append("console errors: " + " | ".join(self._console_errors))

@@ -19,7 +19,7 @@ _DELEGATED = ("user.delegate", "trusted.delegate")
 
 
 class NotDelegated(Exception):
-    """The text says what is lacking."""
+    """The text says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Tree:
     own: Path = Path("/proc/self/cgroup")
 
     def base(self) -> Path:
-        """The group below which those of pages are. Raises NotDelegated."""
+        """The group that contains those of pages. Raises NotDelegated."""
         if not (self.root / "cgroup.controllers").exists():
             raise NotDelegated("this machine has no cgroup v2")
         lines = self.own.read_text().splitlines()
@@ -50,8 +50,8 @@ class Tree:
 
 
 def prepare(tree: Tree = Tree()) -> Path:
-    """Called once by a service, before it starts other processes. Raises NotDelegated where pages are only
-    watched; then all is as it was."""
+    """Called once by a service, before it starts other processes. Raises NotDelegated where pages can only be
+    watched; then nothing has changed."""
     base = tree.base()
     moved: list[str] = []
     try:
@@ -83,7 +83,7 @@ class PageCgroup:
 
     @classmethod
     def make(cls, name: str, tree: Tree = Tree()) -> "PageCgroup | None":
-        """None: none may be made, and the page is only watched."""
+        """None: no group can be made, and the page is only watched."""
         try:
             base = tree.base()
             if "memory" not in _words(base / "cgroup.subtree_control"):
@@ -101,7 +101,7 @@ class PageCgroup:
                 (self._folder / "cgroup.procs").write_text(str(pid))
 
     def limit(self, most_bytes: int) -> None:
-        """Beyond it the kernel ends all of its processes at once, and none of anybody else."""
+        """Beyond it, the kernel ends all of its processes at once, and no others."""
         for name, value in (
             ("memory.oom.group", "1"),
             ("memory.swap.max", "0"),

@@ -40,7 +40,8 @@ class PageNetwork:
 
     @property
     def is_connected(self) -> bool:
-        """To anything that could tell the page something: by a WebSocket, or a stream of events."""
+        """Whether it is connected to anything that could send it something: by a WebSocket, or an event
+        stream."""
         return bool(self._connections)
 
     def is_main(self, loader_id: str) -> bool:

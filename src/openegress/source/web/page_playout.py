@@ -63,8 +63,8 @@ class PagePlayout:
         """Monotonic, the earliest."""
 
     async def waits(self, is_template: bool) -> PlayoutWaits:
-        """What the page says now; nothing where it does not answer. A page that is no template is asked for
-        its connections only once it shows a picture of one, as looking for them holds a page up."""
+        """The page's current report; empty if it does not answer. A page that is not a template is searched
+        for connections only once it shows a picture of one, as the search holds a page up."""
         try:
             shown = await self._shown()
             if not is_template and not shown.count:
@@ -132,7 +132,7 @@ class PagePlayout:
 
 
 def _waits(value: Any, at: int) -> Waits:
-    """The page may have put anything in place of getStats."""
+    """The page may have replaced getStats with anything."""
     match value[at : at + 2] if isinstance(value, list) else None:
         case [int() | float() as seconds, int() as count] if count > 0:
             return Waits(float(seconds), count)

@@ -52,7 +52,8 @@ class PageRoom:
         return []
 
     def _is_ours(self, url: str) -> bool:
-        """By its address, or by our token: LiveKit Cloud sends people to other servers of its own."""
+        """Recognised by its address, or by our token: LiveKit Cloud sends people to other servers of its
+        own."""
         try:
             query = parse_qs(urlsplit(url).query)
             return _server(url) == self._server or self._token in query.get("access_token", ())
@@ -79,6 +80,6 @@ class PageRoom:
 
 
 def _server(url: str) -> tuple[str, int]:
-    """(host, port). Raises ValueError for what is no URL."""
+    """(host, port). Raises ValueError for an invalid URL."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)

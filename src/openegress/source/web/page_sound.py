@@ -1,4 +1,5 @@
-"""The sound of a page, in step with its picture: by what its browser measures, where it plays WebRTC."""
+"""The sound of a page, kept in step with its picture by the browser's own measurements, if it plays
+WebRTC."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from openegress.source.web.audio_capture import AudioCapture
 from openegress.source.web.page_playout import PagePlayout
 
 SETTLE_S = 0.3
-"""A page is measured for so long before its sound is given out, which then lies right from its beginning."""
+"""How long a page is measured before its sound is given out, which is then right from its beginning."""
 BUSY_S = 0.6
 """A page whose script runs for longer does not hold up its sound."""
 LOOK_S = 1.0
@@ -45,7 +46,7 @@ class PageSound:
         self.capture.open()
 
     async def opened(self) -> None:
-        """Raises EgressError when there is no sound to be had."""
+        """Raises EgressError when no sound can be captured."""
         await self.capture.opened()
 
     def start(self, sink: FrameSink, zero_ns: int) -> None:
@@ -105,7 +106,7 @@ class PageSound:
             self._begin_sound = None
 
     async def _look(self, playout: PagePlayout) -> int | None:
-        """What the delay of the sound should be; None: nothing tells."""
+        """The target for the delay of the sound; None: unknown."""
         self._delays.look(await playout.waits(self._is_template))
         shown_ns, heard_ns = self._delays.shown_ns, self._delays.heard_ns
         return None if shown_ns is None or heard_ns is None else shown_ns - heard_ns

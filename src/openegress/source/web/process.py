@@ -91,7 +91,7 @@ class Child:
         return bytes(self._tail).decode(errors="replace").strip()
 
     async def stop(self, grace_s: float) -> None:
-        """Asks it to end (SIGTERM), then kills it and whatever it started. Idempotent."""
+        """Asks it to end (SIGTERM), then kills it and everything it started. Idempotent."""
         family = descendants(self.pid)
         if not self.exited.done():
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM if grace_s else signal.SIGKILL)
