@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from openegress.core.units import S
 from openegress.source.room.composite.rectangles import Size, grid_rects
 from testkit.browser_publisher import publishing
 from testkit.livekit_server import LivekitServer
@@ -110,6 +112,32 @@ async def test_a_browser(parts: Parts, codec: Literal["vp8", "h264", "vp9"]) -> 
     assert beep_onsets(sound(location(info)))
     left_out = parts.service.log.partition(room)[2]
     assert "track left out" not in left_out
+
+
+@pytest.mark.quiet
+@pytest.mark.parametrize("codec", ["vp8", "h264", "vp9"])
+async def test_a_browser_that_changes_its_key(parts: Parts, codec: Literal["vp8", "h264", "vp9"]) -> None:
+    """To another place of the ring, while it is recorded: it goes on rolling, and beeping."""
+    room = f"secret-browser-rotated-{codec}"
+    async with PageServer() as pages, publishing(parts.livekit, pages, room, "ada", codec, PASSPHRASE) as ada:
+        request = {"room_name": room, "identity": "ada", "file_outputs": [{"filepath": f"{room}.mp4"}]}
+        info = await parts.service.call("StartParticipantEgress", **request)
+        await parts.service.active(info["egress_id"])
+        await asyncio.sleep(SECONDS)
+        await ada.tab.run(f"changeKey({json.dumps(LATER)}, 1)")
+        changed_at_s = time.time()
+        await asyncio.sleep(SECONDS)
+        info = await parts.service.finish(info["egress_id"])
+    assert (info["status"], info["error"]) == ("EGRESS_COMPLETE", "")
+    changed_s = changed_at_s - int(info["file_results"][0]["started_at"]) / S
+    later = [
+        frame.to_ndarray(format="gray").astype(int)
+        for at_s, frame in frames(location(info))
+        if at_s > changed_s
+    ]
+    assert sum(np.abs(after - before).max() > 50 for before, after in pairwise(later)) > LEAST, "it rolls"
+    assert [each for each in beep_onsets(sound(location(info))) if each > changed_s]
+    assert "track left out" not in parts.service.log.partition(room)[2]
 
 
 async def test_a_browser_sends_no_picture_that_it_cannot_encrypt(parts: Parts) -> None:
