@@ -85,6 +85,19 @@ KINDS = (
         },
     ),
     Kind(
+        "room composite, deferred",
+        "StartRoomCompositeEgress",
+        "h264",
+        True,
+        True,
+        lambda world, path: {
+            **_room(world, "h264"),
+            **_file(path),
+            "layout": "grid?render=deferred",
+            "advanced": SMALL,
+        },
+    ),
+    Kind(
         "room composite, HLS",
         "StartRoomCompositeEgress",
         "h264",

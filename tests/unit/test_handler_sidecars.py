@@ -7,11 +7,13 @@ import pytest
 from livekit.protocol.models import DataPacket, UserPacket
 
 from openegress.core.codecs import Container
-from openegress.core.plan import FileOutput, LocalStorage, Plan, StoragePlan, TracksSource
+from openegress.core.plan import FileOutput, LayoutSource, LocalStorage, Plan, StoragePlan, TracksSource
+from openegress.core.render import Render
 from openegress.core.sidecars import Sidecar
 from openegress.handler.sidecars import SidecarRecorder
 from openegress.output import Opening
 from openegress.output.sidecar.conversation import Conversation
+from openegress.output.sidecar.log import read
 from openegress.room import DataArrived, ParticipantJoined
 from openegress.source import Observed
 from openegress.storage.uploader import Uploader
@@ -42,3 +44,16 @@ async def test_an_event_that_nothing_can_be_made_of_ends_nothing(
         ("events_left_out", 3),
         ("recording_ended", None),
     ]
+
+
+async def test_what_is_composed_later_knows_who_was_there_without_being_asked_for_events(
+    tmp_path: Path,
+) -> None:
+    storage = StoragePlan(LocalStorage(str(tmp_path / "out")))
+    output = FileOutput("m.mp4", Container.MP4, storage)
+    plan = Plan("EG_1", LayoutSource("r", "grid", "", ""), (output,), None, None, render=Render.DEFERRED)
+    sidecars = SidecarRecorder(plan)
+    sidecars.open(Opening((), 1, str(tmp_path), {}))
+    sidecars.observe(Observed(ParticipantJoined(person("ada")), 3))
+    await sidecars.finish(4, Uploader, lambda event: None)
+    assert "participant_joined" in [each.event for each in read(tmp_path)]

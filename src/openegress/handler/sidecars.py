@@ -52,7 +52,7 @@ class SidecarRecorder:
 
     def observe(self, observed: Observed) -> None:
         """Never raises: strangers decide what comes, and the recording goes on whatever that is."""
-        if not self._plan.sidecars:
+        if not self._plan.sidecars and self._plan.render is Render.LIVE:
             return
         try:
             self._keep(observed)
