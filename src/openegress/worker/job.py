@@ -264,7 +264,7 @@ class Job:
             resumes = True
             if begun is BegunAt.ELSEWHERE:
                 begun = BegunAt.ELSEWHERE_LEFT
-            _log.error("another process goes on with a recording", egress_id=self.plan.egress_id, died=died)
+            _log.error("another process continues a recording", egress_id=self.plan.egress_id, died=died)
 
     def _may_resume(self, has_begun: bool) -> bool:
         deaths_s = [each.at_s for each in self.handlers.deaths]
@@ -274,7 +274,7 @@ class Job:
 
     async def _finish_after(self, spawns: Spawns, died: str, why: str, begun: BegunAt) -> None:
         """Nobody can go on with it; no `why`: it was stopped before somebody had."""
-        reason = f" and nobody could go on with it: {why}" if why else ""
+        reason = f" and nobody could continue it: {why}" if why else ""
         if begun is not BegunAt.HERE:
             # Nothing to save, but it may have left a folder in the spool.
             await self._follow(spawns.recover, ipc.Recover(self.plan))
