@@ -102,7 +102,8 @@ class HandlerLoop:
                 await self._warm(message)
             case ipc.Run(plan, room_keys, keys_from, resumes, seal):
                 if resumes:
-                    plan = await asyncio.to_thread(as_changed, plan, Path(self._told.spool))
+                    # Not in a thread of the loop's pool: it would stay, outside the cage.
+                    plan = as_changed(plan, Path(self._told.spool))
                 cage = self._cage(plan, Work.PAGE if needs_browser(plan) else Work.ROOM)
                 send = self._channel.send
                 self._names = NameClaim(plan, send)

@@ -124,7 +124,7 @@ def as_changed(plan: Plan, spool: Path) -> Plan:
     """Applies the changes requested while it ran. Never raises: a handler that continues it finds what is
     wrong with its journal. Blocking."""
     try:
-        journal = Journal.load(spool / plan.egress_id)
+        journal = Journal.load(spool / plan.egress_id, mends=False)  # who wrote it may do so yet
         plan = msgspec.structs.replace(plan, end_rules=changed_rules_of(journal) or plan.end_rules)
         for metadata in metadata_of(journal):
             plan = as_shown(plan, metadata)

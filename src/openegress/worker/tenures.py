@@ -161,6 +161,7 @@ class Tenures(BackgroundTask):
 
     async def _lose(self, egress_id: str, job: Job) -> None:
         _log.error("another worker has taken an egress over: its part here ends", egress_id=egress_id)
+        self._offers.pop(egress_id, None)  # should it come back to this worker, others will have added to it
         job.lose()
         await self._on_lost(egress_id)
 
