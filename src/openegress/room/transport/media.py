@@ -24,8 +24,8 @@ FALLBACK_AFTER_S = 1.5
 
 class Transport:
     """For one use: a lost path is replaced by a new Transport. `on_rtp` gets each packet with its time of
-    arrival in monotonic ns; so do `on_rtcp`, and `on_data` for SCTP. None: no data channels. `on_lost` is called at most
-    once, with the reason, after `connect` returned."""
+    arrival in monotonic ns; so do `on_rtcp`, and `on_data` for SCTP. None: no data channels. `on_lost` is
+    called at most once, with the reason, after `connect` returned."""
 
     def __init__(
         self,
