@@ -254,7 +254,7 @@ class RawConnection:
                 pinged_at = time.monotonic()
                 await self._signalling.ping()
 
-    def _rtcp(self, data: bytes) -> None:
+    def _rtcp(self, data: bytes, _: int) -> None:
         for section in self._sections:
             wants = feedback(data, section.sender.ssrc)
             section.wants_key |= wants.key_frame

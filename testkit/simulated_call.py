@@ -35,7 +35,8 @@ OVERTAKEN_NS = 600 * MS
 """Less than room.rtp.nack.AUDIO's patience."""
 RESEND_PAUSE_NS = 100 * MS
 MOST_RESENT = 3
-"""livekit-server answers a packet's requests so many times at most, and not again within RESEND_PAUSE_NS."""
+"""livekit-server answers a packet's requests so many times at most, and none within RESEND_PAUSE_NS after it
+sent the packet, for the first time or again."""
 RTX_SSRC = 10_000
 SFU_REPORT_NS = 3 * S
 """livekit-server's: it goes on from the publisher's newest report by its own clock."""
@@ -174,8 +175,9 @@ class _Packet:
 @dataclass(slots=True)
 class _Lost:
     packet: _Packet
+    sent_ns: int
+    """By the server, for the first time or again."""
     answers: int = 0
-    answered_ns: int = -RESEND_PAUSE_NS
 
 
 class SimulatedTrack:
@@ -283,7 +285,7 @@ class SimulatedTrack:
                 self._truth[packet.captured_ns] = Truth(packet.captured_ns, earliest_ns, arrived_ns)
                 heapq.heappush(pending, (arrived_ns, packet.sequence, whole))
             elif pub.network.resends:
-                self._lost[packet.sequence] = _Lost(whole)
+                self._lost[packet.sequence] = _Lost(whole, packet.captured_ns)
             while pending and pending[0][0] <= packet.captured_ns:
                 yield self._arrival(heapq.heappop(pending)[2])
         while pending:
@@ -315,9 +317,9 @@ class SimulatedTrack:
         if lost is None or lost.answers >= MOST_RESENT or self._rng.random() < network.loss:
             return
         heard_ns = now_ns + network.delay_ns
-        if heard_ns - lost.answered_ns < RESEND_PAUSE_NS:
+        if heard_ns - lost.sent_ns <= RESEND_PAUSE_NS:
             return
-        lost.answers, lost.answered_ns = lost.answers + 1, heard_ns
+        lost.answers, lost.sent_ns = lost.answers + 1, heard_ns
         if self._rng.random() < network.loss:
             return
         packet, arrived_ns = lost.packet, network.arrival(heard_ns, self._rng)

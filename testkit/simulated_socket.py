@@ -11,6 +11,8 @@ Take = Callable[[int, int], None]
 """Hands a packet to its receiver: (when it arrived, now), both in ns."""
 At = Callable[[int, Callable[[int], None]], None]
 """Has something happen at a time in ns."""
+ROOM = 3640
+"""Datagrams that a socket holds, with the buffer that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class SimulatedSocket:
         self._at = at
         self._reading = reading
         self._waiting: deque[tuple[int, Take]] = deque()
-        self._pace = ReadingPace()
+        self._pace = ReadingPace(ROOM)
         self._pauses = False
         if reading.relaxed_ns is not None:
             at(reading.relaxed_ns, lambda now_ns: self._pace.batch_reads())

@@ -118,7 +118,7 @@ class Rig:
         self.lost: list[str] = []
         self.transport = Transport(
             on_rtp=lambda packet, _: self.rtp.append(packet),
-            on_rtcp=self.rtp.append,
+            on_rtcp=lambda packet, _: self.rtp.append(packet),
             on_lost=self.lost.append,
             loopback=True,
         )

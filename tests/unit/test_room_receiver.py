@@ -379,7 +379,7 @@ def test_a_key_frame_on_a_path_with_a_long_queue_is_asked_for_less_often() -> No
     for ms in range(66, 700, 33):
         bench.send(ms, DELTA)
         bench.receiver.due(bench.now_ns)
-        if ms == 462:
+        if ms == 594:
             bench.receiver.rtp(late._replace(arrival_ns=bench.now_ns), bench.now_ns)
     bench.lose(700, DELTA)
     bench.send(733, DELTA)

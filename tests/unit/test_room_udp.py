@@ -166,3 +166,27 @@ async def test_without_the_kernels_word_reading_does_not_pause_for_long(
     await link.speak(40)
     await link.reader.has(50)
     assert link.reader.wake_ups - before > 20
+
+
+@pytest.mark.parametrize(
+    ("buffer_bytes", "per_s", "pause_ms"),
+    [
+        (2 * 4 << 20, 100, 100),
+        (2 * 4 << 20, 10_000, 100),
+        (2 * 212_992, 100, 100),  # what a kernel grants by default, to a voice and a camera
+        (2 * 212_992, 2_300, 26),  # and to twenty-five people
+        (2 * 212_992, 20_000, 10),
+    ],
+)
+def test_reading_pauses_for_no_longer_than_the_socket_holds_what_comes(
+    buffer_bytes: int, per_s: int, pause_ms: int
+) -> None:
+    room = buffer_bytes // udp.DATAGRAM_ROOM
+    pace = udp.ReadingPace(room)
+    pace.batch_reads()
+    pause_s = 0.01
+    for number in range(10):
+        came = round(per_s * pause_s)
+        drained = came // 2 if number % 3 == 0 else 0  # by whoever cannot wait
+        pause_s = pace.pause_s(came - drained, drained)
+    assert pause_s == pytest.approx(pause_ms / 1000, abs=0.002)

@@ -161,7 +161,7 @@ class QualityChanged:
 
 @dataclass(frozen=True, slots=True)
 class OwnMetadataChanged:
-    """Quality of the recorder's own connection."""
+    """The metadata of the recorder's own participant changed."""
 
     metadata: str
 

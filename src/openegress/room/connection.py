@@ -144,6 +144,7 @@ class RoomConnection:
     async def close(self) -> None:
         """Idempotent. No packet is delivered after this."""
         self._finish(EndKind.LOST, "closed")
+        self.drain()
         if self._goodbye is not None:
             self._goodbye.cancel()
         tasks, self._tasks = self._tasks, []
@@ -211,6 +212,8 @@ class RoomConnection:
         self._finish(EndKind.LOST, reason)
 
     async def _handle(self, message: SignalResponse) -> None:
+        # Of a track that it ends, what has arrived is taken first.
+        self.drain()
         match message.WhichOneof("message"):
             case "offer":
                 await self._answer(message.offer)

@@ -111,7 +111,7 @@ class Demux:
         except Exception as error:
             self._broken(receiver, error)
 
-    def rtcp(self, data: bytes) -> None:
+    def rtcp(self, data: bytes, arrival_ns: int) -> None:
         self.packets += 1
         for item in rtcp.parse(data):
             if isinstance(item, rtcp.SenderReport):
@@ -119,7 +119,7 @@ class Demux:
                 if receiver is None:
                     continue
                 try:
-                    receiver.sender_report(item, time.monotonic_ns())
+                    receiver.sender_report(item, arrival_ns)
                 except Exception as error:
                     self._broken(receiver, error)
 

@@ -208,8 +208,8 @@ class TrackReceiver:
             self.request_key_frame(now_ns)
         return requests
 
-    def sender_report(self, report: SenderReport, now_ns: int) -> None:
-        self._stream.sender_report(report, now_ns)
+    def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
+        self._stream.sender_report(report, arrival_ns)
         self._sync.report(report)
 
     def report_block(self, now_ns: int) -> ReportBlock | None:

@@ -67,6 +67,8 @@ class WantedKeys:
         self._at_ns = at_ns
         self._begun: set[int] = set()
         self.missing: set[int] = set()
+        self.until_ns = at_ns + APPEARS_NS + FURTHEST_NS
+        """Pieces of the file that begin later tell nothing, should there be no picture in them."""
 
     def after(self, blocks: Iterable[tuple[int, int, bool]]) -> None:
         """`blocks`: (track, ns, whether it is a key frame) of pictures, in order, from the time on and

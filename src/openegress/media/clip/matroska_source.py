@@ -89,7 +89,7 @@ class MatroskaTracks:
     def packets(self, begin_ns: int, end_ns: int) -> Iterator[TrackPacket]:
         first = self._first(max(0, begin_ns - FURTHEST_NS))
         wanted = WantedKeys(begin_ns)
-        wanted.after(self._pictures(self._places[first][1], self._size))
+        wanted.after(self._pictures(self._places[first][1], self._size, wanted.until_ns // MS))
         while wanted.missing and first:
             first -= 1
             wanted.before(self._pictures(self._places[first][1], self._places[first + 1][1]))
@@ -104,8 +104,8 @@ class MatroskaTracks:
         """The last place before that time, or the first of all."""
         return max(0, bisect_right(self._places, at_ns // MS, key=lambda each: each[0]) - 1)
 
-    def _pictures(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-        for block in self._blocks(start, end):
+    def _pictures(self, start: int, end: int, until_ms: int | None = None) -> Iterator[tuple[int, int, bool]]:
+        for block in self._blocks(start, end, until_ms):
             track = self.tracks.get(block.track)
             if track is not None and track.kind is MediaKind.VIDEO:
                 yield block.track, block.at_ms * MS, block.is_key

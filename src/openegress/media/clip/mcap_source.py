@@ -80,7 +80,8 @@ class McapTracks:
         begin, end = self.started_at_ns + begin_ns, self.started_at_ns + end_ns
         first = max(0, bisect_right(self._starts, begin - FURTHEST_NS) - 1)
         wanted = WantedKeys(begin_ns)
-        wanted.after(self._pictures(first, len(self._chunks)))
+        last = bisect_right(self._starts, self.started_at_ns + wanted.until_ns)
+        wanted.after(self._pictures(first, last))
         while wanted.missing and first:
             first -= 1
             wanted.before(self._pictures(first, first + 1))

@@ -1,8 +1,8 @@
 """The schedule of requests for one missing packet: when to ask, when to ask again, and when to stop. Pure.
 
 A recorder can wait: a packet that arrives a second late is as good as one in time. LiveKit answers at most
-three times for a packet, and not sooner than min(100 ms, two round trips) after the last answer, so the
-requests grow apart instead of repeating quickly.
+three times for a packet, and not sooner than min(100 ms, two round trips) after it was sent, first or again,
+so the requests grow apart instead of repeating quickly. When to ask first: see RequestWindow.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,6 @@ from openegress.core.units import MS
 
 @dataclass(frozen=True, slots=True)
 class NackPolicy:
-    first_ns: int = 10 * MS
-    """Packets that are merely out of order arrive within this time."""
     repeat_ns: int = 40 * MS
     """Between the first request and the second."""
     growth: float = 1.5
@@ -43,7 +41,7 @@ AUDIO = NackPolicy(patience_ns=700 * MS, most_patience_ns=700 * MS)
 """A publisher's own network loses packets too. Nobody has those: the server passes the holes on. What comes
 behind a hole waits for it. Whatever waits for longer than a transcoded recording waits for a track becomes
 silence there (source.room.compositor.AUDIO_PATIENCE_NS, less the way here). This leaves time for six
-requests, and for round trips of 0.6 s."""
+requests, and for round trips of 0.58 s."""
 
 
 @dataclass(slots=True)

@@ -25,8 +25,9 @@ class Reception:
             self._jitter += (change - self._jitter) / 16
         self._transit = transit
 
-    def sender_report(self, report: SenderReport, now_ns: int) -> None:
-        self._last, self._last_at_ns = report, now_ns
+    def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
+        """The sender takes the time since then off what it measures: not when the socket is read."""
+        self._last, self._last_at_ns = report, arrival_ns
 
     def block(self, ssrc: int, expected: int, highest: int, now_ns: int) -> ReportBlock:
         """Since the last one. `expected`: packets so far; `highest`: the extended sequence number."""

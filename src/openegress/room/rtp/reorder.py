@@ -162,11 +162,12 @@ class Reorderer:
     def _ahead(self, packet: RtpPacket, sequence: int, now_ns: int) -> list[Delivered]:
         self._restart = None
         known = self._missing.pop(sequence, None)
+        arrived_ns = now_ns if packet.arrival_ns == OVERTAKEN else packet.arrival_ns
         if known is not None:
             packet = packet._replace(arrival_ns=OVERTAKEN)
             if known.requests:
                 self.stats.recovered += 1
-                self._window.answered(now_ns - known.asked_ns)
+                self._window.answered(arrived_ns - known.asked_ns, known.requests)
             else:
                 self.stats.reordered += 1
         elif sequence <= self._highest:
@@ -176,7 +177,7 @@ class Reorderer:
             if sequence - self._highest + len(self._missing) > MAX_AHEAD_PACKETS:
                 return self._reset(packet)
             if sequence - self._highest > 1:
-                due_ns = now_ns + self._policy.first_ns
+                due_ns = max(now_ns, arrived_ns + self._window.first_wait_ns)
                 if not self._missing or self._due_ns is None or due_ns < self._due_ns:
                     self._due_ns = due_ns
                 after_outage = sequence - self._highest > self._policy.outage_packets

@@ -2,7 +2,7 @@
 
 Answers share the path with what is sent anew. Where its queue is full they arrive late or not at all, and
 whoever asks sooner, or for more, makes the queue longer for all. As TCP does (RFC 5681): one more at a time
-for each answer, half as many where answers fail to come."""
+for each answer, half as many where answers fail to come, and from there on one more for as many answers."""
 
 from collections import deque
 
@@ -20,14 +20,22 @@ FIRST_ANSWER_NS = 250 * MS
 """While none has come. livekit-server answers three requests for a packet: they must not all come before
 the first answer."""
 LONGEST_ROUND_TRIP_NS = 1 * S
+UNHEARD_NS = 110 * MS
+"""livekit-server does not hear requests that come within 100 ms of its sending the packet, unless it has
+measured a shorter round trip. What is asked in vain only tells of an answer that takes longer."""
+LEAST_WAIT_NS = 10 * MS
+"""Packets that are merely out of order arrive within this time."""
 
 
 class RequestWindow:
     """Times are monotonic ns."""
 
     def __init__(self) -> None:
-        self._size = LEAST_PACKETS
+        self._size = float(LEAST_PACKETS)
+        self._has_failed = False
         self._took_ns: deque[int] = deque(maxlen=LOOKED_AT)
+        self._is_sure = False
+        """The last answer came for a single request."""
         self._shrunk_ns = 0
 
     @property
@@ -40,17 +48,24 @@ class RequestWindow:
         """How long to wait for an answer."""
         return FIRST_ANSWER_NS if self.round_trip_ns is None else self.round_trip_ns * 5 // 4
 
+    @property
+    def first_wait_ns(self) -> int:
+        """From the arrival of the packet behind a lost one to the first request that the server hears."""
+        known_ns = self.round_trip_ns if self._is_sure else None
+        return max(LEAST_WAIT_NS, UNHEARD_NS - (known_ns or 0))
+
     def left(self, unanswered: int) -> int:
         """How many may be asked for, while so many answers may still come."""
-        return max(0, self._size - unanswered)
+        return max(0, int(self._size) - unanswered)
 
-    def answered(self, took_ns: int) -> None:
-        """A packet has come, so long after the first request for it."""
-        self._took_ns.append(took_ns)
-        self._size = min(MOST_PACKETS, self._size + 1)
+    def answered(self, took_ns: int, requests: int) -> None:
+        """A packet has come, so long after the first of so many requests for it."""
+        self._took_ns.append(max(0, took_ns))
+        self._is_sure = requests == 1
+        self._size = min(MOST_PACKETS, self._size + (1 / self._size if self._has_failed else 1))
 
     def failed(self, now_ns: int) -> None:
         """No answer has come in time."""
         if now_ns - self._shrunk_ns >= max(SHRINKS_EVERY_NS, self.answer_ns):
-            self._shrunk_ns = now_ns
-            self._size = max(LEAST_PACKETS, self._size // 2)
+            self._shrunk_ns, self._has_failed = now_ns, True
+            self._size = max(LEAST_PACKETS, self._size / 2)

@@ -102,8 +102,8 @@ class RtpStream:
     def flush(self) -> list[Delivered]:
         return self._reorderer.flush()
 
-    def sender_report(self, report: SenderReport, now_ns: int) -> None:
-        self._reception.sender_report(report, now_ns)
+    def sender_report(self, report: SenderReport, arrival_ns: int) -> None:
+        self._reception.sender_report(report, arrival_ns)
 
     def report_block(self, now_ns: int) -> ReportBlock | None:
         """None: nothing has arrived yet."""

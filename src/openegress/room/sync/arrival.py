@@ -142,16 +142,14 @@ class ArrivalLine:
         late too, theirs moves with it: the way of both has become slower."""
         if self.base_ns is None or now_ns - self.heard_ns > TOGETHER_NS:
             return
-        match self._state:
-            case _State.STEADY:
-                since_ns = self._active_ns - TOGETHER_NS
-                lately_ns = next(transit_ns for at_ns, transit_ns in self._window if at_ns >= since_ns)
-            case _State.DOUBTFUL:
-                lately_ns = self._least_ns
-            case _:
-                return
-        if lately_ns - self.base_ns > LATE_TOGETHER_NS:
-            self._begin(lately_ns)
+        if self._state is _State.DOUBTFUL:
+            # Late by more than that. Whoever waits for due_ns gets them, should they be the last.
+            self.due_ns = now_ns
+        elif self._state is _State.STEADY:
+            since_ns = self._active_ns - TOGETHER_NS
+            lately_ns = next(transit_ns for at_ns, transit_ns in self._window if at_ns >= since_ns)
+            if lately_ns - self.base_ns > LATE_TOGETHER_NS:
+                self._begin(lately_ns)
 
     def restart(self) -> None:
         """RTP time starts elsewhere: another SSRC."""

@@ -24,14 +24,14 @@ FALLBACK_AFTER_S = 1.5
 
 class Transport:
     """For one use: a lost path is replaced by a new Transport. `on_rtp` gets each packet with its time of
-    arrival in monotonic ns; so does `on_data`, for SCTP. None: no data channels. `on_lost` is called at most
-    once, with the reason, after `connect` returned."""
+    arrival in monotonic ns; so do `on_rtcp`, and `on_data` for SCTP. None: no data channels. `on_lost` is
+    called at most once, with the reason, after `connect` returned."""
 
     def __init__(
         self,
         *,
         on_rtp: Callable[[bytes, int], None],
-        on_rtcp: Callable[[bytes], None],
+        on_rtcp: Callable[[bytes, int], None],
         on_lost: Callable[[str], None],
         loopback: bool = False,
         turn: TurnServer | None = None,
@@ -191,7 +191,7 @@ class Transport:
                 return
             self._packets += 1
             if is_rtcp:
-                self._on_rtcp(packet)
+                self._on_rtcp(packet, arrival_ns)
             else:
                 self._on_rtp(packet, arrival_ns)
         elif 19 < first < 64:

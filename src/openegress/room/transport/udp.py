@@ -1,9 +1,9 @@
 """A UDP socket that is read in batches when much arrives, with the time of arrival of each datagram.
 
 asyncio wakes up once for each datagram, which costs more than what a recorder does with it. Where datagrams
-follow closely, reading pauses, and then takes everything that is there. The socket's buffer holds many times
-that. The kernel notes when each one arrived (socket(7), SO_TIMESTAMPNS), so neither a pause nor a busy event
-loop makes a datagram seem late.
+follow closely, reading pauses, and then takes everything that is there: for a shorter time where the socket's
+buffer would not hold several times that. The kernel notes when each one arrived (socket(7), SO_TIMESTAMPNS),
+so neither a pause nor a busy event loop makes a datagram seem late.
 """
 
 import asyncio
@@ -23,6 +23,10 @@ CLOSE = 0.4
 """Datagrams that follow one another within this share of the pause are read in batches."""
 MAX_BATCH = 512
 """At a time, so that other work gets its turn."""
+DENSEST = 3
+"""What comes may be so many times as dense as lately: a key frame of everybody."""
+DATAGRAM_ROOM = 2304
+"""Of a socket's buffer, that the kernel counts for a full datagram (skb->truesize)."""
 MAX_WAITING = 8192
 """More than fit into a socket's buffer."""
 MAX_DATAGRAM_BYTES = 2048
@@ -49,8 +53,10 @@ class DatagramReader(Protocol):
 class ReadingPace:
     """When a socket is read: one datagram at a time, or all there are after a pause. Pure."""
 
-    def __init__(self) -> None:
-        self._pause_s = PAUSE_S
+    def __init__(self, room: int) -> None:
+        """`room`: datagrams that the socket holds."""
+        self._room = room
+        self._pause_s = self._last_s = PAUSE_S
         self._read_at_s = 0.0
 
     def batch_reads(self) -> None:
@@ -62,9 +68,13 @@ class ReadingPace:
         since_s, self._read_at_s = now_s - self._read_at_s, now_s
         return since_s < CLOSE * self._pause_s
 
-    def pause_s(self, count: int) -> float:
-        """Until the next batch, after one of `count` datagrams."""
-        return self._pause_s if count < MAX_BATCH else 0.0
+    def pause_s(self, count: int, drained: int = 0) -> float:
+        """Until the next batch, after one of `count` datagrams, and so many that were taken before it."""
+        if count >= MAX_BATCH:
+            return 0.0
+        most_s = self._last_s * self._room / (DENSEST * max(1, count + drained))
+        self._last_s = max(PAUSE_S, min(self._pause_s, most_s))
+        return self._last_s
 
 
 class BatchedUdp(asyncio.DatagramTransport):
@@ -75,7 +85,9 @@ class BatchedUdp(asyncio.DatagramTransport):
         self._sock = sock
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self._pace = ReadingPace()
+        self._pace = ReadingPace(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // DATAGRAM_ROOM)
+        self._drained = 0
+        """Datagrams since the last batch."""
         self._is_stamped = False
         """The last datagram came with its time of arrival."""
         self._empty_ns = time.monotonic_ns()
@@ -110,6 +122,7 @@ class BatchedUdp(asyncio.DatagramTransport):
         for _ in range(MAX_WAITING):
             if self._closing or not self._receive():
                 return
+            self._drained += 1
 
     def close(self) -> None:
         if self._closing:
@@ -144,7 +157,8 @@ class BatchedUdp(asyncio.DatagramTransport):
         if self._closing:
             return
         if count > 1 or self._resume is None:
-            self._resume = self._loop.call_later(self._pace.pause_s(count), self._read_batch)
+            drained, self._drained = self._drained, 0
+            self._resume = self._loop.call_later(self._pace.pause_s(count, drained), self._read_batch)
         else:
             self._resume = None
             self._loop.add_reader(self._sock.fileno(), self._readable)
