@@ -1,4 +1,4 @@
-"""Clips: what is asked for, which recording it is of, and the handler that makes it."""
+"""Clips: what is requested, from which recording, and the handler that cuts it."""
 
 import asyncio
 import shutil
@@ -35,12 +35,12 @@ from openegress.worker.supervisor import Supervisor, relay_log
 _log = structlog.get_logger(__name__)
 
 MOST_AT_ONCE = 2
-"""Clips that are made at a time on a machine: each takes a processor that nobody else wants, and disk."""
+"""How many clips a machine cuts at once: each takes disk and a processor that nothing else wants."""
 MOST_WAITING = 8
 FOLDER_PREFIX = "CL_"
-"""Of their folders in the spool, beside those of egresses."""
+"""The folders of clips in the spool, beside those of egresses."""
 _LEAVES_S = 10.0
-"""For the handler of a recording that has told its end."""
+"""For the handler of a recording that has reported its end."""
 _ANSWER_S = CLIP_TIMEOUT_S - 2.0
 
 Spawn = Callable[[], Awaitable[HandlerProcess]]
@@ -77,13 +77,14 @@ class ClipService:
         )
 
     def clear_after_dead(self) -> None:
-        """Of an earlier life of this worker, where nobody else uses the spool. Blocking."""
+        """Removes clips of an earlier life of this worker, unless another process uses the spool.
+        Blocking."""
         for folder in self._spool.glob(f"{FOLDER_PREFIX}*"):
-            if not has_journal(folder):  # else an egress has this name
+            if not has_journal(folder):  # otherwise an egress has this name
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def close(self) -> None:
-        """Gives up what is being made."""
+        """Gives up the clips in progress."""
         if self._registration is not None:
             for task in self._tasks:
                 task.cancel()
@@ -92,7 +93,7 @@ class ClipService:
             self._registration = None
 
     def _affinity(self, request: CutRequest) -> float | EgressError:
-        """Only who runs it, or can read what it has stored, offers to do it."""
+        """Only a worker that runs the egress, or can read its stored files, offers to cut the clip."""
         job = self._supervisor.get(request.egress.egress_id)
         if job is not None:
             return 1.0
@@ -132,10 +133,10 @@ class ClipService:
     def _done(self, task: "asyncio.Task[ClipInfo]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waited has heard it
+            task.exception()  # every waiting caller has heard it
 
     async def _job(self, request: CutRequest) -> Job | None:
-        """The one that records; None where it is over, and `request` then has its last word."""
+        """The job that records; None if it has ended, and then `request` has its last word."""
         job = self._supervisor.get(request.egress.egress_id)
         if job is None or job.ended is None:
             return job
@@ -158,7 +159,7 @@ class ClipService:
                 made = await self._made(plan, egress_id)
             finally:
                 await self._paths.release(plan.clip_id)
-                # Of one that was killed; in its cage it cannot remove the folder itself.
+                # The handler was killed, or its cage does not let it remove the folder itself.
                 await asyncio.to_thread(shutil.rmtree, self._spool / plan.clip_id, ignore_errors=True)
         if made.code:
             _log.warning("a clip was not made", egress_id=egress_id, error=made.error)
@@ -180,7 +181,7 @@ class ClipService:
         return _answer(job.record.info, made, await asyncio.to_thread(self._restarts, egress_id))
 
     def _restarts(self, egress_id: str) -> tuple[Restart, ...]:
-        """Of a recording that runs."""
+        """The restarts of a running recording."""
         try:
             return Journal.load(self._spool / egress_id, mends=False).noted(RESTART, Restart)
         except (EgressError, ValueError):
@@ -225,7 +226,7 @@ class ClipService:
         return made
 
     async def _claimed(self, plan: ClipPlan, path: str) -> ipc.NamesClaimed:
-        """What is stored already, the clip's process sees; what is being written, nobody but the worker."""
+        """The clip's process sees stored paths itself; only the worker knows which are being written."""
         try:
             await self._paths.claim_clip(plan.clip_id, plan.target.storage, path)
         except EgressError as error:
@@ -234,7 +235,8 @@ class ClipService:
 
 
 def _tell(job: Job, made: ClipMade) -> None:
-    """The recording's manifest, whoever watches, and by its details and a webhook whoever asked for it."""
+    """Adds the clip to the recording's manifest, tells everyone who watches, and notifies the caller by
+    details and a webhook."""
     job.handlers.tell(
         ClipStored(made.filename, made.location, made.presign_error, made.begin_ns, made.end_ns)
     )
