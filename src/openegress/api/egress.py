@@ -195,7 +195,8 @@ class EgressService:
         return await self._records.list(request)
 
     async def stop(self, request: StopEgressRequest) -> EgressInfo:
-        """Raises EgressError; where no worker answers, whoever goes on with it is told all the same."""
+        """Raises EgressError. If no worker answers, the stop is kept for the worker that continues the
+        egress."""
         info = await self._records.get(request.egress_id)
         _refuse_ended(info, "stopped")
         try:
@@ -270,8 +271,8 @@ class EgressService:
         return await self._ask_recorder(str(order), info)
 
     async def _check_recorded(self, info: EgressInfo) -> None:
-        """What is set in the room of an egress whose recorder has just died reaches nobody. Raises
-        EgressError, UNAVAILABLE."""
+        """Layouts set in the room reach nobody while the recorder has just died. Raises EgressError,
+        UNAVAILABLE."""
         if info.status == EgressStatus.EGRESS_ACTIVE:
             await self._ask_recorder("", info)
 

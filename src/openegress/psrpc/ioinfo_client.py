@@ -80,8 +80,8 @@ class IOInfoClient:
         await self._client.call(IOInfo.UPDATE_METRICS, usage)
 
     async def add_part(self, info: EgressInfo) -> None:
-        """What became of a part that is not the last one of its egress, which has ended. Raises EgressError,
-        also before that: the worker that records the last one tells the keeper of all parts."""
+        """Reports the result of a part that is not the last one of an ended egress. Raises EgressError, also
+        while the egress continues: then the worker that records the last part reports all parts."""
         stored = await self.get(info.egress_id)
         if stored is None:
             return

@@ -103,7 +103,7 @@ class EgressInternal:
         routing=Routing.BROADCAST,
     )
     CLIP = Method("EgressInternal", "Clip", CutRequest, ClipInfo, timeout_s=CLIP_TIMEOUT_S)
-    """Ours alone."""
+    """Not part of LiveKit's protocol."""
 
 
 class EgressHandler:

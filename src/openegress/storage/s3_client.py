@@ -309,5 +309,6 @@ def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
 
 
 def _senseless(error: Exception) -> Answer:
-    """What botocore does not send: its name says what is wrong, and no other try will cure it."""
+    """Requests that botocore refuses to send. The name of its error says what is wrong, and a retry would not
+    help."""
     return Answer(400, "", f"botocore refuses it ({shown(type(error).__name__, 64)})")
