@@ -15,7 +15,7 @@ from openegress.room.transport.fingerprint import Fingerprint
 
 
 class Encoding(Enum):
-    """What a payload type carries."""
+    """The codec of a payload type."""
 
     OPUS = "opus"
     RED = "red"
@@ -81,7 +81,7 @@ class MediaSection:
     streams: tuple[MediaStream, ...]
     sends: bool
     sctp_port: int | None = None
-    """Of data channels (RFC 8841)."""
+    """Port for data channels (RFC 8841)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Offer:
 
 
 def parse(text: str) -> Offer:
-    """Raises SdpError when the offer lacks what a connection needs."""
+    """Raises SdpError if the offer lacks what a connection needs."""
     blocks: list[list[str]] = [[]]
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith("m="):

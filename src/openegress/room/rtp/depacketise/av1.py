@@ -19,7 +19,7 @@ from openegress.room.rtp.depacketise.unit import (
 TEMPORAL_DELIMITER = b"\x12\x00"
 SEQUENCE_HEADER, DELIMITER, FRAME_HEADER, FRAME = 1, 2, 3, 6
 DROPPED = (DELIMITER, 8, 15)
-"""Delimiters, tile lists and padding are not to be sent; should they come, they are not recorded."""
+"""Senders must not send delimiters, tile lists and padding; if they do, these are not recorded."""
 KEY_FRAME = 0
 
 
@@ -35,7 +35,7 @@ def join(payloads: Sequence[bytes]) -> AccessUnit:
         start = 2 if header & 4 else 1
         if len(obu) < start:
             raise MalformedPayload("an AV1 OBU without the extension its header announces")
-        if header & 2:  # carries its size already
+        if header & 2:  # already has its size
             _, body_start = leb128(obu, start)
             parts.append(obu)
         else:

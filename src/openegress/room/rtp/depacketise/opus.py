@@ -1,4 +1,4 @@
-"""Opus (RFC 7587): a payload is a packet. Its first bytes tell how long it sounds (RFC 6716 section 3)."""
+"""Opus (RFC 7587): a payload is a packet. Its first bytes give its duration (RFC 6716 section 3)."""
 
 from openegress.room.rtp.depacketise.unit import MalformedPayload
 
