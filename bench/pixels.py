@@ -47,7 +47,7 @@ class Row:
     tiles: int
     canvas: Size
     sent: Size
-    """Of each participant's pictures: the layer that a tile of this size gets."""
+    """The layer of each participant's pictures that a tile of this size gets."""
     busy: bool = False
 
 
@@ -84,7 +84,7 @@ class Cost:
 
 
 def sent(row: Row, number: int, frames: int) -> list[tuple[bytes, bool]]:
-    """What a participant sends."""
+    """The pictures that a participant sends."""
     colour = COLOURS[number % len(COLOURS)]
     spec = PictureSpec(row.sent.width, row.sent.height, FPS, colour, busy=row.busy, matrix=Matrix.BT601)
     pattern, encoder = Pattern(spec), LiveEncoder("vp8", row.sent.width, row.sent.height, FPS, 2500)

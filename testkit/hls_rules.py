@@ -1,5 +1,5 @@
-"""Whether playlists keep the rules of HLS: RFC 8216 as hls-parser has it in its strict mode, and what players
-and Apple's validator measure beside that."""
+"""Checks whether playlists follow the rules of HLS: RFC 8216 by hls-parser's strict mode, and what players
+and Apple's validator measure beyond that."""
 
 import fcntl
 import json
@@ -11,7 +11,7 @@ from typing import Any
 HOME = Path(__file__).parents[1] / "tools" / "hls-parser"
 
 DATE_SLACK_S = 0.002
-"""Dates are told in milliseconds."""
+"""Dates are given in milliseconds."""
 
 
 def check(path: Path) -> None:
