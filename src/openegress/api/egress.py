@@ -294,8 +294,8 @@ class EgressService:
         except EgressError as error:
             if error.code is not Code.UNAVAILABLE:
                 raise
-            what = "what it has stored" if is_terminal(info) else "the recording"
-            why = f"no worker is connected that has {what}"
+            what = "its stored files" if is_terminal(info) else "the recording"
+            why = f"no connected worker has {what}"
             raise EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE) from error
 
     async def _explained(self, egress_id: str, error: EgressError, verb: str, *, remap: bool) -> EgressError:
@@ -315,7 +315,7 @@ def _refuse_ended(info: EgressInfo, verb: str) -> None:
 
 
 def _without_worker() -> EgressError:
-    why = "no worker has this egress now: where another one goes on with it, ask again in a moment"
+    why = "no worker has this egress now: if another one continues it, try again in a moment"
     return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)
 
 

@@ -42,7 +42,7 @@ class Lock(StrEnum):
     NO_KEY = "no key of its room is configured: see room_keys in the configuration"
     AWAITED = "its key service has not answered yet"
     NOT_GIVEN = "its key service gave no key for it"
-    CUSTOM = "in a way of its application's own"
+    CUSTOM = "its application uses an encryption of its own"
     CODEC = "frames of its codec cannot be decrypted: publish it as VP8 or H264"
 
 

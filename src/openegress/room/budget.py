@@ -35,8 +35,8 @@ class Reason(StrEnum):
     SHARE = "the room sends more than can be received, and its participant the most"
     MEMORY = "the recording ran short of memory, and it held the most"
     TROUBLE = "its media could not be handled"
-    WRONG_KEY = "it is encrypted with a key that is not among those of its room"
-    KEY_CHANGED = "it has been encrypted with another key since, which is not among those of its room"
+    WRONG_KEY = "it is encrypted with a key that is not one of its room's keys"
+    KEY_CHANGED = "it is now encrypted with another key, which is not one of its room's keys"
 
 
 OF_KEYS = frozenset({Reason.WRONG_KEY, Reason.KEY_CHANGED})

@@ -304,7 +304,7 @@ def _unanswered(error: "botocore.exceptions.BotoCoreError") -> Answer:
         number = _ERRNO.search(cause)
         return Answer(0, "", os.strerror(int(number[1])) if number else "the connection was lost")
     if isinstance(error, botocore.parsers.ResponseParserError):
-        return Answer(0, "", "it answered with something else than S3")
+        return Answer(0, "", "it answered with something other than S3")
     return _senseless(error)
 
 

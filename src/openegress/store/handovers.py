@@ -239,6 +239,6 @@ class Handovers:
                 self._cipher.decrypt(nonce, text, egress_id.encode()), type=HandoverOffer
             )
         except (InvalidTag, ValueError) as error:
-            _log.warning("what another worker offers cannot be read", egress_id=egress_id, error=repr(error))
+            _log.warning("cannot read another worker's offer", egress_id=egress_id, error=repr(error))
             return None
         return offer if offer.plan.egress_id == egress_id else None

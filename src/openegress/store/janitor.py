@@ -126,7 +126,7 @@ class Janitor(BackgroundTask):
         if self._purge is not None and now_s - self._purged_at_s >= PURGE_S:
             self._purged_at_s = now_s
             if count := await self._purge():
-                _log.info("old records forgotten", count=count)
+                _log.info("old records deleted", count=count)
 
     async def _settle(self, lost: Lost) -> None:
         """Ends the egress. If the janitor dies meanwhile, its own lease runs out and another one takes
@@ -159,7 +159,7 @@ class Janitor(BackgroundTask):
                 away = False
             except EgressError as error:
                 if not away:
-                    _log.warning("nobody looks after lost egresses for now", error=error.message)
+                    _log.warning("cannot end lost egresses for now", error=error.message)
                 away = True
             except Exception:
                 # One bad record must not keep the janitor from the others.

@@ -235,7 +235,9 @@ class WebhookSender:
                 await self._failed(delivery, url, failure)
         except EgressError as error:
             # The claim runs out and the event is sent again: delivery is at least once, not exactly once.
-            _log.warning("a webhook's outcome could not be kept", error=error.message, event=delivery.event)
+            _log.warning(
+                "could not store the outcome of a webhook", error=error.message, event=delivery.event
+            )
         finally:
             host = _host_of(delivery.url)
             self._in_flight[host] -= 1

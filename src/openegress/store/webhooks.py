@@ -113,7 +113,7 @@ def default_key(settings: Settings) -> str:
 def check_webhooks(webhooks: Sequence[WebhookConfig], keys: Collection[str], fallback_key: str = "") -> None:
     """Refuses webhooks that could not be delivered later. Raises EgressError (INVALID_ARGUMENT)."""
     if len(webhooks) > MAX_WEBHOOKS:
-        raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are taken")
+        raise invalid(f"the request has {len(webhooks)} webhooks, and at most {MAX_WEBHOOKS} are accepted")
     for webhook in webhooks:
         if not is_http(webhook.url):
             raise invalid(f'webhook url "{receiver(webhook.url)}" is not an http or https URL with a host')

@@ -34,8 +34,8 @@ _AT_ONCE = 2
 _PATIENCE_S = 120.0
 """A longer recovery mostly waits for its storage. It stops waiting when others want its turn."""
 
-_AFTER_DEATH = "the worker that recorded this ended while it was at work"
-_NOT_STORED = "its files could not be stored before"
+_AFTER_DEATH = "the worker ended while it recorded this"
+_NOT_STORED = "its files could not be stored earlier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Adoption:
                 await self.look(reason)
             except Exception:
                 # A disk that does not answer now must not stop the looks until the next restart.
-                _log.exception("a look for left recordings failed")
+                _log.exception("looking for leftover recordings failed")
             for egress_id in list(self._waiting):
                 await self._pass_over(egress_id)
             reason = replace(LATER, leaves_resumable=reason.leaves_resumable)
@@ -120,7 +120,7 @@ class Adoption:
         queue = deque(sorted(plans, key=lambda plan: not plan.resumes))
         self._waiting = {plan.egress_id for plan in queue}
         for each in found:
-            with beside("keeping the paths of a left recording"):
+            with beside("cannot keep the paths of a leftover recording"):
                 await self._keep_paths(each, reason)
         turns = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
@@ -162,7 +162,7 @@ class Adoption:
                 await asyncio.sleep(ASK_AGAIN_S)
                 continue
             except Exception:
-                _log.exception("a left recording is passed over", egress_id=egress_id)
+                _log.exception("a leftover recording is skipped", egress_id=egress_id)
             await self._pass_over(egress_id)
         return None
 
@@ -197,6 +197,6 @@ class Adoption:
                 if queue and (job := self._supervisor.get(egress_id)) is not None:
                     job.stop_retrying()
         except Exception:
-            _log.exception("a left recording could not be recovered", egress_id=egress_id)
+            _log.exception("a leftover recording could not be recovered", egress_id=egress_id)
         finally:
             turns.release()

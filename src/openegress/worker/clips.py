@@ -102,14 +102,14 @@ class ClipService:
         if clips.is_within_reach(request.egress, self._context()):
             return 1.0
         return EgressError(
-            Code.NOT_FOUND, "what the egress has stored is not on the disk of a worker that is connected"
+            Code.NOT_FOUND, "no connected worker has the stored files of the egress on its disk"
         )
 
     async def _clip(self, request: CutRequest) -> ClipInfo:
         if len(self._tasks) >= MOST_AT_ONCE + MOST_WAITING:
             raise EgressError(
                 Code.RESOURCE_EXHAUSTED,
-                f"{len(self._tasks)} clips are being made or queued here: ask again later",
+                f"{len(self._tasks)} clips are being made or queued here: try again later",
                 fault=Fault.SERVICE,
             )
         job = await self._job(request)
@@ -126,7 +126,7 @@ class ClipService:
             )
         if task.cancelled():
             raise EgressError(
-                Code.UNAVAILABLE, "the worker is ending, and gave up the clip", fault=Fault.SERVICE
+                Code.UNAVAILABLE, "the worker is shutting down, and gave up the clip", fault=Fault.SERVICE
             )
         return task.result()
 
@@ -141,7 +141,7 @@ class ClipService:
         if job is None or job.ended is None:
             return job
         if not await self._supervisor.wait(job.plan.egress_id, _LEAVES_S):
-            raise EgressError(Code.FAILED_PRECONDITION, "the egress has ended just now: ask again")
+            raise EgressError(Code.FAILED_PRECONDITION, "the egress has just ended: try again")
         request.egress.CopyFrom(job.record.info)
         return None
 
@@ -162,7 +162,7 @@ class ClipService:
                 # The handler was killed, or its cage does not let it remove the folder itself.
                 await asyncio.to_thread(shutil.rmtree, self._spool / plan.clip_id, ignore_errors=True)
         if made.code:
-            _log.warning("a clip was not made", egress_id=egress_id, error=made.error)
+            _log.warning("a clip failed", egress_id=egress_id, error=made.error)
             raise EgressError(Code(made.code), made.error)
         _log.info(
             "clip stored",
@@ -213,7 +213,9 @@ class ClipService:
                         pass
         except (msgspec.MsgspecError, ValueError) as error:
             handler.kill()
-            raise EgressError(Code.INTERNAL, f"the clip's process cannot be understood: {error}") from error
+            raise EgressError(
+                Code.INTERNAL, f"cannot decode the messages of the clip's process: {error}"
+            ) from error
         except BaseException:
             handler.kill()
             raise

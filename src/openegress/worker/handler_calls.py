@@ -50,7 +50,7 @@ class HandlerCalls:
         told = unknown.told(request, self._unknown_fields())
         job = self._job(request.egress_id)
         for notice in told:
-            _log.warning("a part of StopEgress", egress_id=request.egress_id, notice=notice)
+            _log.warning("unknown fields of StopEgress", egress_id=request.egress_id, notice=notice)
             job.record.notice(notice)
         job.stop(EndReason.API)
         return job.record.info

@@ -135,7 +135,7 @@ class HandlerLink:
             ended = await self._listen(handler, order, stop, place)
         except (msgspec.MsgspecError, ValueError) as error:
             _log.error(
-                "the recording process cannot be understood: killing it",
+                "cannot decode the messages of the recording process: killing it",
                 egress_id=self._plan.egress_id,
                 error=str(error),
             )
@@ -234,5 +234,5 @@ def not_running() -> EgressError:
 
 def between_two() -> EgressError:
     """Also for orders that a dead handler has not answered: nobody knows whether they were carried out."""
-    why = "the recording process has died, and another one is about to go on: ask again in a moment"
+    why = "the recording process has died, and another one is about to continue: try again in a moment"
     return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)

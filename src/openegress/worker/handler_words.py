@@ -55,7 +55,7 @@ class HandlerWords:
             case StreamAdded():
                 self._name_chars += chars
         if self._notice_chars > MOST_NOTICE_CHARS or self._name_chars > MOST_NAME_CHARS:
-            raise ValueError("more to tell than a recording ever has")
+            raise ValueError("more reports than any recording has")
 
     def _take_part(self, part: int, chars: int) -> None:
         if not 0 <= part < MOST_PARTS:

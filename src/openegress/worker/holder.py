@@ -31,7 +31,7 @@ def holder_of(spool: Path) -> str:
         with open(path, "w", opener=privately) as file:
             file.write(holder)
     except OSError as error:
-        _log.warning("this worker has another name after a restart", path=str(path), error=str(error))
+        _log.warning("this worker will have another name after a restart", path=str(path), error=str(error))
     return holder
 
 
@@ -43,7 +43,7 @@ def held(spool: Path) -> int | None:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = lock(spool / _LOCK, os.O_CREAT)
     except OSError as error:
-        _log.warning("another worker with the same data_dir would not be noticed", error=str(error))
+        _log.warning("cannot detect another worker with the same data_dir", error=str(error))
         return None
     if fd is None:
         _log.error("another worker uses the same data_dir: each needs its own", spool=str(spool))

@@ -239,7 +239,7 @@ class Job:
                 if self.is_left:
                     return
                 if not is_on:
-                    await self._finish_after(spawns, died, "its room is over", begun)
+                    await self._finish_after(spawns, died, "its room has ended", begun)
                     return
             if begun is BegunAt.ELSEWHERE_LEFT:
                 await self._follow(spawns.recover, ipc.Recover(self.plan))
@@ -302,7 +302,7 @@ class Job:
             await self._finish_left(spawn, text)
 
     async def _finish_left(self, spawn: Spawn, text: str) -> None:
-        _log.error("recovering what was recorded", egress_id=self.plan.egress_id, reason=text)
+        _log.error("recovering a recording", egress_id=self.plan.egress_id, reason=text)
         self._stage = _Stage.FINISHING
         match await self._follow(spawn, ipc.Recover(self.plan)):
             case Death() if self._may_try_again:
@@ -312,10 +312,10 @@ class Job:
                 self._take(ended)
                 return
             case Death(how):
-                kept = f"its files wait in the spool, as their recovery ended too ({how})"
+                kept = f"its files wait in the spool, because their recovery ended too ({how})"
             case Ended(error=error) if error:
                 _log.error("a recovery failed", egress_id=self.plan.egress_id, error=error)
-                kept = f"what was recorded until then could not be stored: {error}"
+                kept = f"the recording up to then could not be stored: {error}"
             case Ended() if self.plan.resumes and self._stop_reason not in (None, EndReason.FAILURE):
                 # It had to end anyway, and everything until then is stored.
                 self._stage = _Stage.RECORDED
@@ -323,7 +323,7 @@ class Job:
                 self._take(Ended(time.time_ns(), self._stop_reason))
                 return
             case Ended():
-                kept = "what was recorded until then is kept"
+                kept = "the recording up to then is kept"
         self._end_failed(f"{text}; {kept}")
 
     @property

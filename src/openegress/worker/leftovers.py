@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 Lookup = Callable[[str], Awaitable[EgressInfo | None]]
 """The record by egress id; None if there is none. Raises EgressError if the record keeper does not answer."""
 
-_UNSEALED = "its plan was not sealed by a service of this spool: what recorded it may have been taken over"
+_UNSEALED = "its plan was not sealed by a service of this spool, so an attacker may have written it"
 
 ASK_AGAIN_S = 2.0
 """The record keeper may start later than its workers."""

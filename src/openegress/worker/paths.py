@@ -58,7 +58,7 @@ class Paths:
         another clip in progress, writes there, or the leases cannot be reached."""
         taken = await self._claim(clip_id, places.places_of_clip(storage, path, self._machine))
         if taken is not None:
-            why = f"filepath: {path!r} is written by a recording or a clip right now; give another name"
+            why = f"filepath: {path!r} is being written by a recording or a clip; give another name"
             raise EgressError(Code.ALREADY_EXISTS, why)
 
     async def claim(self, plan: Plan) -> str | None:
@@ -110,7 +110,9 @@ class Paths:
         try:
             await self._leases.release(left)
         except EgressError as away:
-            _log.warning("leases of paths are left to run out", egress_id=egress_id, error=away.text)
+            _log.warning(
+                "cannot release leases of paths: they expire later", egress_id=egress_id, error=away.text
+            )
 
     async def _take(self, place: str) -> bool:
         for _ in range(_ATTEMPTS - 1):

@@ -124,7 +124,7 @@ class Pool:
             handler = self._ready.pop(0)
             if handler.alive:
                 return handler
-            _log.warning("a waiting handler had died", ended=handler.ended)
+            _log.warning("a waiting handler has died", ended=handler.ended)
             self._dead.append(handler)
         return None
 

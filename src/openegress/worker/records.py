@@ -152,7 +152,7 @@ class Record:
             try:
                 await self._count(self.info)
             except EgressError as error:
-                _log.debug("count not taken", egress_id=self.info.egress_id, error=error.text)
+                _log.debug("count not accepted", egress_id=self.info.egress_id, error=error.text)
                 self._count_at_s = time.monotonic() + COUNT_AGAIN_S
             else:
                 self._counted = now

@@ -35,7 +35,9 @@ class RoomCheck:
             try:
                 found = await self._find(plan.room_name)
             except EgressError as error:
-                _log.warning("cannot ask whether a room is on", room=plan.room_name, error=error.text)
+                _log.warning(
+                    "cannot check whether a room still exists", room=plan.room_name, error=error.text
+                )
                 if attempt < _ATTEMPTS:
                     await asyncio.sleep(_PAUSE_S)
                 continue

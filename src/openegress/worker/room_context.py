@@ -12,7 +12,7 @@ from openegress.worker.config import WorkerConfig
 
 _log = structlog.get_logger(__name__)
 
-UNREAD = "the room's metadata could not be read: options in them, if any, are not taken"
+UNREAD = "the room's metadata could not be read: its options, if any, are ignored"
 
 
 async def context_of(request: StartEgressRequest, config: WorkerConfig) -> tuple[Context, tuple[str, ...]]:

@@ -182,7 +182,7 @@ class WorkerService:
         self._supervisor.go_on(left.plan, left.kind.value, record, claim, has_begun=has_begun)
         self._records.show(record.info)
         self._on_start()
-        _log.warning("a recording goes on that an earlier worker began", egress_id=egress_id)
+        _log.warning("continuing a recording of an earlier worker", egress_id=egress_id)
 
     async def _is_ours(self, left: Leftover) -> bool:
         tenures = self._records.tenures
@@ -335,7 +335,7 @@ class WorkerService:
         self._on_start()
         _log.info("egress starts", egress_id=egress_id, kind=attempt.kind.value)
         for notice in attempt.plan.notices:
-            _log.warning("request is carried out otherwise", egress_id=egress_id, notice=notice)
+            _log.warning("request is not carried out as written", egress_id=egress_id, notice=notice)
         return info
 
     async def forget(self, job: Job) -> None:

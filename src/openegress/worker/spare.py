@@ -34,7 +34,7 @@ class Spare:
         self._taken.set()
         handler, self._waiting = self._waiting, None
         if handler is not None and not handler.alive:
-            _log.warning("a waiting handler had died", ended=handler.ended)
+            _log.warning("a waiting handler has died", ended=handler.ended)
             self._dead.append(handler)
             return None
         return handler
@@ -65,4 +65,4 @@ class Spare:
             self._waiting = await self._make()
         except OSError as error:
             # The next request makes its own handler, and another try comes after that.
-            _log.warning("no handler waits", error=str(error))
+            _log.warning("no handler is waiting", error=str(error))

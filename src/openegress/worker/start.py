@@ -109,7 +109,7 @@ class Starter:
             try:
                 await self._leases.egresses.release([egress_id])
             except EgressError as away:
-                _log.warning("a lease is left to run out", egress_id=egress_id, error=away.text)
+                _log.warning("cannot release a lease: it expires later", egress_id=egress_id, error=away.text)
         if isinstance(error, TimeoutError):
             return EgressError(
                 Code.DEADLINE_EXCEEDED,

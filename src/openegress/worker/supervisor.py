@@ -114,7 +114,7 @@ class Supervisor:
         """Leaves the recordings that the next life of this worker continues."""
         for job in self:
             if job.leave():
-                _log.warning("a recording is left to the next start", egress_id=job.plan.egress_id)
+                _log.warning("the next start will continue a recording", egress_id=job.plan.egress_id)
 
     async def wait(self, egress_id: str, timeout_s: float) -> bool:
         """Whether an egress has ended; waits for that, at most `timeout_s`."""

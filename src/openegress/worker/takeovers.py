@@ -76,10 +76,10 @@ class Takeovers(BackgroundTask):
             try:
                 await self._try(egress_id)
             except EgressError as error:
-                _log.warning("a lost egress is not taken over", egress_id=egress_id, error=error.text)
+                _log.warning("cannot take over a lost egress", egress_id=egress_id, error=error.text)
             except Exception:
                 # A bad offer of another worker must not keep this one from all others.
-                _log.exception("a lost egress is not taken over", egress_id=egress_id)
+                _log.exception("cannot take over a lost egress", egress_id=egress_id)
         self._looked_at_s = asyncio.get_running_loop().time()
 
     async def _is_ours(self, egress_id: str) -> bool:
@@ -94,7 +94,9 @@ class Takeovers(BackgroundTask):
             return
         if (refusal := self._refusal(offer.plan)) is not None:
             if egress_id not in self._refused:
-                _log.warning("a lost egress is left to others", egress_id=egress_id, error=refusal.message)
+                _log.warning(
+                    "leaving a lost egress to other workers", egress_id=egress_id, error=refusal.message
+                )
             self._refused.add(egress_id)
             return
         info = await self._keeper.get(egress_id)
@@ -114,8 +116,8 @@ class Takeovers(BackgroundTask):
                 away = False
             except EgressError as error:
                 if not away:
-                    _log.warning("lost egresses are not taken over for now", error=error.text)
+                    _log.warning("cannot take over lost egresses for now", error=error.text)
                 away = True
             except Exception:
-                _log.exception("a look for lost egresses failed")
+                _log.exception("looking for lost egresses failed")
             await asyncio.sleep(LOOK_S)

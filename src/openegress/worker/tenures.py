@@ -162,7 +162,7 @@ class Tenures(BackgroundTask):
             await self._lose(egress_id, job)
 
     async def _lose(self, egress_id: str, job: Job) -> None:
-        _log.error("another worker has taken an egress over: its part here ends", egress_id=egress_id)
+        _log.error("another worker has taken over an egress: its part here ends", egress_id=egress_id)
         job.lose()
         await self._on_lost(egress_id)
 
@@ -174,7 +174,9 @@ class Tenures(BackgroundTask):
                 missed = False
             except EgressError as error:
                 if not missed:
-                    _log.warning("others may take over what is recorded here", error=error.message)
+                    _log.warning(
+                        "other workers may take over the recordings of this one", error=error.message
+                    )
                 missed = True
             except Exception:
                 _log.exception("a beat of tenures failed")

@@ -71,7 +71,7 @@ def _obus(payloads: Sequence[bytes]) -> list[bytes]:
             else:
                 size, position = leb128(payload, position)
             if position + size > len(payload):
-                raise MalformedPayload("an AV1 packet says more than it holds")
+                raise MalformedPayload("an AV1 packet is shorter than its header says")
             element = payload[position : position + size]
             position += size
             if number == 1 and continues:
@@ -81,7 +81,7 @@ def _obus(payloads: Sequence[bytes]) -> list[bytes]:
                     raise MalformedPayload(f"a frame of more than {MOST_PARTS} parts")
                 obus.append([element])
         if number == 0 or number < count:
-            raise MalformedPayload("an AV1 packet with fewer OBUs than it says")
+            raise MalformedPayload("an AV1 packet with fewer OBUs than its header says")
         open_ended = bool(aggregation & 0x40)
     if open_ended:
         raise MalformedPayload("an AV1 OBU without its end")

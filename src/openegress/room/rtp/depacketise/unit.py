@@ -61,7 +61,7 @@ def aggregated(codec: str, payload: bytes, header_bytes: int) -> Iterator[bytes]
         size = payload[position] << 8 | payload[position + 1]
         position += 2
         if size < header_bytes or position + size > len(payload):
-            raise MalformedPayload(f"an {codec} aggregate says more than it holds")
+            raise MalformedPayload(f"an {codec} aggregate is shorter than its header says")
         yield payload[position : position + size]
         position += size
 
