@@ -3,9 +3,9 @@
     python -m bench.packets
     python -m bench.packets --only video --once     one pass, for a profiler
 
-SRTP packets lie in the socket's buffer and are then taken by what a recorder takes them with: the socket read
-in batches, SRTP, the track, its packets in order, frames on their time. Sending is not measured. What a real
-room adds are wake-ups, a few hundred a second.
+SRTP packets lie in the socket's buffer, and a recorder's code then takes them: the socket read in batches,
+SRTP, the track, its packets in order, frames on their time. Sending is not measured. A real room adds
+wake-ups, a few hundred a second.
 """
 
 import argparse

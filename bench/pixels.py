@@ -5,9 +5,9 @@
     python -m bench.pixels --frames 300 --once    one pass, for a profiler
 
 Prepared VP8 is decoded, drawn into a grid and encoded, so that nothing waits for anything. Figures are CPU
-time (user and system), the least of three passes. What the encoder makes of it is compared with what it was
-given: PSNR of luma, and the kbit/s it took. Busy pictures are blocks of 8 pixels that move by 8: where they
-are not scaled, they are kinder to an encoder than what cameras send.
+time (user and system), the least of three passes. The encoder's output is compared with its input: PSNR of
+luma, and the kbit/s it took. Busy pictures are blocks of 8 pixels that move by 8: unless they are scaled,
+they are easier for an encoder than pictures of cameras.
 """
 
 import argparse

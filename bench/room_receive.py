@@ -6,7 +6,7 @@ track in one file.
 
 A livekit-server, the publishers and the recorder are processes of their own; only the recorder is measured.
 The publishers send what was encoded before (testkit.looped_publisher): encoders would starve the rest. A row
-counts only when the recorder got what was sent meanwhile, which is told of each.
+counts only if the recorder got what was sent meanwhile; each row reports that.
 """
 
 import argparse

@@ -2,12 +2,12 @@
 
 `python -m bench.soak [--rounds 16] [--recordings 30]`: a service that starts and stops all day. By default
 480 recordings: eight hours with one a minute, without the waiting. Each is stopped as soon as it is active,
-because what a start and an end leave behind is the same for long ones. One line a round.
+because a start and an end leave the same behind after long ones. One line a round.
 
-`python -m bench.soak --minutes 60`: recordings of every kind at once, for so long. One line a reading; what
-the files hold is then measured against what was published.
+`python -m bench.soak --minutes 60`: recordings of every kind at once, for this long. It prints one line for
+each reading; the files are then measured against what was published.
 
-Either exits with 1 and says what rises, is missing or has drifted.
+Both exit with 1 and report what rises, is missing or has drifted.
 """
 
 import argparse

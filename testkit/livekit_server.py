@@ -70,10 +70,10 @@ class LivekitServer:
 
     `redis_url` joins it to a Redis, which its Egress service needs (`redis://127.0.0.1:6379/3`).
     `webhook_url` gets its webhooks, signed with api_key. With `turn` it is a TURN server too, on `turn_port`
-    (UDP) and `turns_port` (TCP, for somebody in front who speaks TLS), announced as turns:TURN_DOMAIN:443.
-    Without `tcp` it takes no media over TCP. `announced` is the address at which clients are told to reach
-    its `udp_port`: that of a relay in front of it (testkit.udp_relay). It is an ICE-lite agent then, and
-    calls on nobody by itself: else it would find the way past the relay.
+    (UDP) and `turns_port` (TCP, for a TLS proxy in front), announced as turns:TURN_DOMAIN:443. Without `tcp`
+    it takes no media over TCP. `announced` is the address at which clients are told to reach its `udp_port`:
+    that of a relay in front of it (testkit.udp_relay). It is then an ICE-lite agent, and does not contact
+    clients by itself: otherwise it would find a path past the relay.
     """
 
     def __init__(

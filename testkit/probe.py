@@ -1,6 +1,6 @@
-"""Reads a recording back: what it is made of, what it shows and sounds like, how far it is in sync.
+"""Reads a recording back: its streams, its pictures and sound, and how well they are in sync.
 
-Every function opens the file anew and decodes what it needs, with one thread. Times are seconds on the
+Every function opens the file again and decodes what it needs, with one thread. Times are seconds on the
 file's own clock, unless a name says otherwise.
 """
 

@@ -1,8 +1,8 @@
 """A UDP relay on loopback that does to datagrams what networks do: loses, delays, reorders, narrows, cuts.
 
 It stands in front of a livekit-server that announces the relay's address instead of its own (LivekitServer's
-`announced`). Publishers and recorders reach the server through it and nothing else, so whatever is lost is
-lost before SRTP and asked for again as on a real path.
+`announced`). Publishers and recorders reach the server through it and nothing else, so losses happen before
+SRTP, and lost packets are requested again as on a real path.
 """
 
 import asyncio
@@ -129,8 +129,8 @@ class Counts:
 class UdpRelay:
     """Relays RELAY_ADDRESS:`port` to 127.0.0.1:`port`; lives in the running event loop.
 
-    Who sends media through it is a publisher, who is sent media a recorder; until either is seen a client
-    belongs to `joining`.
+    A client that sends media through it is a publisher, and one that receives media is a recorder; until
+    either is seen, it belongs to `joining`.
     """
 
     def __init__(self, port: int, seed: int = 1) -> None:

@@ -86,7 +86,7 @@ class IOInfoClient:
         if stored is None:
             return
         if not is_terminal(stored):
-            why = "the egress goes on, and the worker that records it cannot be told of an earlier part"
+            why = "the egress continues, and its worker cannot be told about an earlier part"
             raise EgressError(Code.FAILED_PRECONDITION, why)
         await self._ours_alone(IOInfo.ADD_PART, info)
 

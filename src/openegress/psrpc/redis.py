@@ -24,7 +24,7 @@ LOCK_S = 5
 """Lifetime of the lock on a payload of a queue, as in psrpc."""
 
 QUIET_S = 5.0
-"""After so long without a message the connection is pinged. It is lost after the same time without an
+"""Without a message for this long, the connection is pinged. It is lost after the same time without an
 answer."""
 
 FIRST_PAUSE_S = 0.1

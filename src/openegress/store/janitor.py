@@ -39,7 +39,7 @@ def died(info: EgressInfo, worker_id: str, silent_s: float, now_ns: int) -> Egre
     who = f"worker {worker_id}" if worker_id else "its worker"
     ended.error = (
         f"{who} has not been heard of for {silent_s:.0f} s: its process, machine or network failed;"
-        " what was recorded until then is finished and stored when it returns"
+        " the recording up to then is finished and stored when it returns"
     )
     ended.error_code = Code.INTERNAL.http_status
     ended.details = f"End reason: {EndReason.FAILURE}"

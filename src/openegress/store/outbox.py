@@ -48,7 +48,7 @@ IDLE_S = 5.0
 
 
 REFUSED_ATTEMPTS = 4
-"""After so many refusals (about seven seconds), newer events are sent instead."""
+"""After this many refusals (about seven seconds), newer events are sent instead."""
 
 ASK_AGAIN = frozenset({408, 425, 429})
 """4xx that say nothing about the event (RFC 9110, 8470, 6585)."""
@@ -58,7 +58,7 @@ REDIRECTS = 3
 
 
 def pause_s(failures: int) -> float:
-    """The pause after so many failures in a row: doubles each time, and varies by a quarter up and down."""
+    """The pause after this many failures in a row: doubles each time, and varies by a quarter up and down."""
     return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, least=0.75, most=1.25).delay_s(failures)
 
 

@@ -20,7 +20,7 @@ _LAST_CHANCE_S = 3.0
 
 
 async def listen(handler: HandlerProcess, egress_id: str) -> AsyncGenerator[ipc.ToWorker, None]:
-    """Reads until the last message. A silent handler is killed."""
+    """Reads until the last message. Kills a silent handler."""
     messages, silence_s = handler.messages(), _SILENCE_S
     patience_s = silence_s
     while True:

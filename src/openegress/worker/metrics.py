@@ -258,7 +258,7 @@ class _Scrape(Collector):
                 _told(lambda progress: progress.waiting_uploads),
             ),
             "livekit_egress_playlist_uploads_channel_size": (
-                "Playlists never wait here: each is written anew after its segments",
+                "Playlists never wait here: each is written again after its segments",
                 lambda job: 0,
             ),
             "openegress_paused": ("1 while paused", lambda job: is_paused(job.record.info)),

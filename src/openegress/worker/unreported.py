@@ -54,8 +54,7 @@ class Unreported:
             if self._path(info.egress_id) == path:
                 found.append(info)
             else:
-                # Damaged by the disk. As long as the file exists, the egress' recording would not be
-                # recovered.
+                # Damaged by the disk. While the file exists, the egress' recording would not be recovered.
                 _log.error("dropping a damaged kept end", path=str(path))
                 path.unlink(missing_ok=True)
         return found

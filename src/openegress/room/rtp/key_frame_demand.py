@@ -30,8 +30,8 @@ class KeyFrameDemand:
         return True
 
     def takes_precaution(self, doubtful_since_ns: int | None, now_ns: int) -> bool:
-        """Whether packets have been waited for so long that a key frame should be requested. True once for
-        each wait."""
+        """Whether packets have been waited for so long that a key frame should be requested. True only once
+        for each wait."""
         since_ns = doubtful_since_ns
         if since_ns is None or since_ns <= self._precaution_ns or now_ns - since_ns < KEY_FRAME_AFTER_NS:
             return False

@@ -49,7 +49,7 @@ UNWANTED_FEEDBACK = ("goog-remb", "transport-cc", "ccm fir")
 
 
 class SdpError(ValueError):
-    """An offer that cannot be answered; the text says what is missing."""
+    """An offer that cannot be answered; the text says what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
