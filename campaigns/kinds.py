@@ -32,7 +32,7 @@ class Kind:
     name: str
     method: str
     codec: Codec | None
-    """The publisher whose media it records; None: a page."""
+    """The codec of the publisher whose media it records; None: a page."""
     video: bool
     audio: bool
     request: Callable[[World, str], dict[str, Any]]

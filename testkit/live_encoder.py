@@ -39,7 +39,7 @@ class Unit:
     data: bytes = field(repr=False)
     is_key: bool
     pts: int = 0
-    """The picture that the encoder got."""
+    """As given to the encoder."""
 
 
 class LiveEncoder:

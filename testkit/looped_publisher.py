@@ -77,7 +77,7 @@ class Counts:
     video_frames: int = 0
     packets: int = 0
     late_frames: int = 0
-    """Packets sent more than LATE_NS after they were due: this process did not get its time."""
+    """Frames sent more than LATE_NS after they were due: this process did not get its time."""
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ class VideoFacts:
     rising: bool
     """Whether times of pictures rise strictly."""
     longest_gap_s: float
-    """The largest between two pictures."""
+    """The longest time between two pictures."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class Disk:
     writes: list[tuple[int, bytes]] = field(default_factory=list)
     end: int = 0
     appended_bytes: int = 0
-    """Everything written up to the end of the last cluster."""
+    """Bytes of everything written, up to the end of the last cluster."""
 
     def put(self, data: bytes) -> None:
         self.rewrite(self.end, data)

@@ -23,7 +23,7 @@ class DataTracks:
         self._send = send
         self._on_locked = on_locked
         self._names: dict[str, dict[str, str]] = {}
-        """By identity: the tracks by SID."""
+        """By identity: the names of tracks by SID."""
         self._wanted: set[str] = set()
         """SIDs that are not requested from the server yet."""
         self._asked: set[str] = set()

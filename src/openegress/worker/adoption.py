@@ -47,7 +47,7 @@ class Round:
     text: str
     is_first: bool
     leaves_resumable: bool = False
-    """Hand over to the service that continues the recording."""
+    """Leaves recordings that can continue to the service that continues them."""
 
 
 FIRST = Round(_AFTER_DEATH, is_first=True)

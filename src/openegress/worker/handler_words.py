@@ -22,7 +22,7 @@ MOST_STREAMS = 10_000
 MOST_NOTICE_CHARS = 1024 * 1024
 """Characters of all notices and failures together."""
 MOST_NAME_CHARS = 64 * 1024 * 1024
-"""Entries for all parts and streams together."""
+"""Characters of the names of all parts and streams together."""
 
 
 class HandlerWords:

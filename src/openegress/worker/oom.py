@@ -5,7 +5,7 @@ from pathlib import Path
 from openegress.worker.load import value_in
 
 _OF_CONTAINER = Path("/sys/fs/cgroup/memory.events")
-"""cgroup v2; it does not exist outside a container."""
+"""cgroup v2; the file does not exist outside a container."""
 _OF_MACHINE = Path("/proc/vmstat")
 
 

@@ -62,7 +62,7 @@ class Tenures(BackgroundTask):
         self._on_lost = on_lost
         self._held: dict[str, _Held] = {}
         self._offers: dict[str, HandoverOffer] = {}
-        """Egresses that continue here, as they were when they did."""
+        """Offers of egresses that run here, as they were when this worker began with them."""
 
     async def beat(self) -> None:
         """Reports what is recorded here, and learns what other workers have taken over. Raises EgressError
@@ -136,7 +136,7 @@ class Tenures(BackgroundTask):
         return await self._handovers.standing(plan.egress_id, number) is not Holding.OURS
 
     async def _whole(self, plan: Plan) -> HandoverOffer | None:
-        """None: this is another part of an egress whose whole record is lost."""
+        """None: this is a later part of an egress whose whole plan is lost."""
         known = self._offers.get(plan.egress_id) or await self._handovers.look(plan.egress_id)
         if known is None and plan.part is None:
             known = HandoverOffer(plan)

@@ -12,9 +12,10 @@ from openegress.core.units import MS, S
 MOST_PACKETS = 400
 """A second of 4 Mbit/s."""
 LEAST_PACKETS = 8
-"""The window at first: if answered within 40 ms, it makes up for a fifth of 2 Mbit/s that is lost."""
+"""The smallest window, and the first: answered within 40 ms, it makes up for a fifth of 2 Mbit/s that is
+lost."""
 SHRINKS_EVERY_NS = 100 * MS
-"""The maximum: packets that are lost at once are one failure."""
+"""The window shrinks at most this often: packets that are lost at once are one failure."""
 LOOKED_AT = 8
 """Answers; the quickest of them gives the round trip. The others may have had more than one request."""
 FIRST_ANSWER_NS = 250 * MS

@@ -29,7 +29,8 @@ class ParticipantUpdates:
         return bool(self._waiting)
 
     def take(self, infos: Iterable[ParticipantInfo], now_ns: int) -> list[ParticipantInfo]:
-        """The updates that apply now, in order. The others wait until a newer update replaces them."""
+        """The updates that apply now, in order. The others wait for due(), or until a newer update replaces
+        them."""
         now = []
         for info in infos:
             waiting = self._waiting.get(info.identity)

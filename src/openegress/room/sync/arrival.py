@@ -17,9 +17,9 @@ from openegress.room.rtp.packets import OVERTAKEN
 IDLE_NS = 200 * MS
 """A pause ages the window by at most this much: after a pause of minutes the line is still the best guess."""
 SPREAD_DECAY = 0.99
-"""Weight of a frame. After 100 frames a spell of jitter counts for a third."""
+"""Applied at each frame: after 100 frames a spell of jitter counts for a third."""
 SPREAD_FACTOR = 1.2
-"""Above the recent jitter, a frame counts as late."""
+"""Above the recent jitter times this, a frame is late rather than jittered."""
 STEP_NS = 2 * MS
 """A line that moves by more from one frame to the next does not drift."""
 SHORTER_NS = 3 * MS

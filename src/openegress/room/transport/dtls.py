@@ -59,7 +59,7 @@ hello verify, ticket, certificate, key exchange, certificate request, hello done
 
 
 _HELLOS = {2: (b"\xfe\xfd",), 3: (b"\xfe\xff", b"\xfe\xfd")}
-"""The messages that come first; both begin with the version."""
+"""The messages that come first, with the versions that they may begin with."""
 
 
 class DtlsError(Exception):

@@ -16,7 +16,7 @@ from openegress.room.rtp.depacketise.unit import (
 
 AGGREGATE, FRAGMENT = 48, 49
 HEADER_BYTES = 2
-"""Types of a NAL unit, and of an aggregate."""
+"""Length of the header of a NAL unit, and of an aggregate."""
 VPS, SPS = 32, 33
 PICTURES = range(32)
 RANDOM_ACCESS = range(16, 24)
