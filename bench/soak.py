@@ -51,9 +51,9 @@ to a few thousand, and SQLite keeps pages of them, up to 2 MB. Measured: 5."""
 MEMORY_NOISE_MIB = 0.5
 
 HANDLER_NOISE_MIB = 1.0
-"""Between two thirds of an hour; 0.2 MiB a minute, which has been seen, is 4."""
+"""Growth between two thirds of an hour; 0.2 MiB a minute, which has been seen, is 4."""
 READINGS = 30
-"""Of what processes hold, over the time of long recordings: ten in each third."""
+"""Readings of what processes hold, over the time of long recordings: ten in each third."""
 STEADY_S = 15.0
 """Time after ACTIVE: until then, tracks are placed by their first reports. Drift counts from there."""
 EDGE_S = 30.0

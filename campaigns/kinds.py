@@ -36,7 +36,7 @@ class Kind:
     video: bool
     audio: bool
     request: Callable[[World, str], dict[str, Any]]
-    """By the name of its output."""
+    """Makes the request, from the world and the name of its output."""
     as_sent: bool = False
     ending: str = ".mp4"
 

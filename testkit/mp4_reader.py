@@ -26,7 +26,7 @@ class Sample:
 class Entry:
     type: str
     size: tuple[int, int] | None
-    """Of video."""
+    """For video only."""
 
 
 @dataclass(frozen=True, slots=True)

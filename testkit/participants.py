@@ -53,7 +53,7 @@ MAX_LATE_PICTURES = 3
 """A publisher that is later than this drops pictures rather than sending a burst."""
 LOOKS = 5
 LOOK_S = 0.02
-"""Of WebRTC's count of pictures: together they last longer than a picture."""
+"""Looks at WebRTC's count of pictures: together they last longer than a picture."""
 
 
 class Access(Protocol):

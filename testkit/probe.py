@@ -45,7 +45,7 @@ class VideoFacts:
     frames: int
     start_s: float
     duration_s: float
-    """From the first picture's time to the end of the last."""
+    """Time from the first picture to the end of the last."""
     key_frames_s: tuple[float, ...]
     rising: bool
     """Whether times of pictures rise strictly."""

@@ -29,10 +29,10 @@ answer."""
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
-"""Between attempts to reconnect."""
+"""Pauses between attempts to reconnect."""
 
 PUBLISH_PAUSE_S = 0.25
-"""Between attempts to publish while Redis is unreachable, if the caller wants retries."""
+"""The pause between attempts to publish while Redis is unreachable, if the caller wants retries."""
 
 
 @dataclass(slots=True)

@@ -88,7 +88,7 @@ class TrackReceiver:
         self._feedback = feedback
         self._stream = RtpStream(policy)
         self._type: PayloadType | None = None
-        """Of the last delivered packet."""
+        """The type of the last delivered packet."""
         self._pictures = FrameAssembler(self, cipher)
         self._sound = SoundAssembler(self, cipher)
         self._demand = KeyFrameDemand()

@@ -18,7 +18,7 @@ class Standings:
         self._on_end = on_end
         self._by_key: dict[TrackKey, Standing] = {}
         self._pauses: dict[TrackKey, asyncio.TimerHandle] = {}
-        """Of tracks that are left out."""
+        """The timers of tracks that are left out."""
 
     def of(self, key: TrackKey, subscribed: Collection[TrackKey]) -> Standing:
         """Forgets tracks that have behaved and are not `subscribed` to."""

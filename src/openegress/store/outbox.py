@@ -301,7 +301,7 @@ class WebhookSender:
 
 
 def _host_of(url: str) -> str:
-    """With its port."""
+    """The host of a URL, with its port."""
     return urlsplit(url).netloc.rpartition("@")[2].lower()
 
 

@@ -87,7 +87,7 @@ class Capacity:
         return hesitation_s(self._load(), self._reserved(), len(self._kinds()))
 
     def _load(self) -> Load:
-        """Without composing, which gives way to everything else."""
+        """The load without composing, which gives way to everything else."""
         load, now_s = self._meter.sample(), time.monotonic()
         if now_s - self._measured_s >= _WINDOW_S:
             pids = {

@@ -40,7 +40,7 @@ MOST_WAITING = 8
 FOLDER_PREFIX = "CL_"
 """The folders of clips in the spool, beside those of egresses."""
 _LEAVES_S = 10.0
-"""For the handler of a recording that has reported its end."""
+"""How long to wait for the handler of a recording that has reported its end."""
 _ANSWER_S = CLIP_TIMEOUT_S - 2.0
 
 Spawn = Callable[[], Awaitable[HandlerProcess]]

@@ -8,7 +8,7 @@ each change."""
 
 
 class ComposeTurns:
-    """Of one machine."""
+    """The turns of one machine."""
 
     def __init__(self, most: int) -> None:
         """At most `most` are composed at a time."""

@@ -35,7 +35,7 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLeases:
-    """Where workers tell each other what they hold."""
+    """The leases by which workers tell each other what they hold."""
 
     egresses: Leases
     """Ids of running egresses."""

@@ -35,7 +35,7 @@ _WITHIN_S = 60.0
 
 
 class FaultReports:
-    """Of one worker."""
+    """The reports of one worker."""
 
     def __init__(
         self, storage: StoragePlan, folder: str, facts: Callable[[], Mapping[str, str | int | float]]

@@ -233,6 +233,7 @@ def not_running() -> EgressError:
 
 
 def between_two() -> EgressError:
-    """Also for orders that a dead handler has not answered: nobody knows whether they were carried out."""
+    """The error for orders between two handlers, and for those that a dead handler has not answered: nobody
+    knows whether these were carried out."""
     why = "the recording process has died, and another one is about to continue: try again in a moment"
     return EgressError(Code.UNAVAILABLE, why, fault=Fault.SERVICE)

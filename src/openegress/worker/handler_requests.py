@@ -21,7 +21,7 @@ Send = Callable[[Asked], None]
 
 
 class HandlerRequests:
-    """Of one egress."""
+    """The requests to one egress."""
 
     def __init__(self) -> None:
         self._calls: dict[int, asyncio.Future[ipc.Reply]] = {}

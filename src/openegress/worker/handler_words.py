@@ -26,7 +26,7 @@ MOST_NAME_CHARS = 64 * 1024 * 1024
 
 
 class HandlerWords:
-    """Of one handler."""
+    """The messages of one handler."""
 
     def __init__(self, outputs: int) -> None:
         """`outputs` is the number of outputs in its plan."""

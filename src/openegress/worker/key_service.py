@@ -39,7 +39,7 @@ ASK_AGAIN = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class KeyServiceAddress:
-    """Of one service."""
+    """The address of one service."""
 
     rooms: tuple[str, ...]
     """Patterns of room names."""

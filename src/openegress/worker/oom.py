@@ -10,6 +10,6 @@ _OF_MACHINE = Path("/proc/vmstat")
 
 
 def oom_kills(of_container: Path = _OF_CONTAINER, of_machine: Path = _OF_MACHINE) -> int:
-    """The count so far, of this container or else of this machine; 0 if nothing counts."""
+    """The count so far, of this container or else of this machine; 0 without a counter."""
     counted = value_in(of_container, "oom_kill")
     return int(counted if counted is not None else value_in(of_machine, "oom_kill") or 0)

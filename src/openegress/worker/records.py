@@ -20,7 +20,7 @@ from openegress.worker.unreported import Unreported
 _log = structlog.get_logger(__name__)
 
 _BACKOFF = Backoff(first_s=0.2, ceiling_s=5.0)
-"""Between attempts while IOInfo cannot be reached."""
+"""Pauses between attempts while IOInfo cannot be reached."""
 _WARN_AT = (1, 6)
 """Which failed attempts are logged: the first one, and one after a long time."""
 _LAST_ATTEMPTS = 4

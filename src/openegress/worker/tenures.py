@@ -37,7 +37,7 @@ class _Held:
     is_begun: bool
     """The offer says when this part began."""
     live: LiveState | None
-    """As offered."""
+    """The live state in the offer."""
     beat_at_s: float
 
 

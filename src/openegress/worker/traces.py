@@ -19,7 +19,7 @@ _VALUE_CHARS = 16_384
 
 
 class Trace:
-    """Of one egress."""
+    """The trace of one egress."""
 
     def __init__(self) -> None:
         self.lines: deque[str] = deque()

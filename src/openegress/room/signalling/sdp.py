@@ -284,7 +284,7 @@ def _numbered(lines: list[str], name: str) -> Iterator[tuple[int, str]]:
 
 
 def _number(text: str) -> int | None:
-    """Of 32 bits, as SSRCs and payload types are; None for anything else."""
+    """A number of 32 bits, as SSRCs and payload types are; None for anything else."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         return None
     number = int(text)
